@@ -1,0 +1,1 @@
+"""Settings: what can be configured, how it is written, where it comes from."""

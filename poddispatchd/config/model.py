@@ -1,0 +1,209 @@
+"""Every setting, its type, its default and its meaning.
+
+The description of a field is what ``config.yaml.example`` prints above it. Defaults are right for a plain Pod
+on one Debian machine; where a setting mirrors one of Pod's, the description names it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from poddispatchd.config.units import Address, Duration, FileMode, ListenAddress, Size
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("write a time zone name, as Europe/Paris") from None
+    return name
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("write an absolute path")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+class Section(BaseModel):
+    """Settings are frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatabaseSettings(Section):
+    """Pod's PostgreSQL database."""
+
+    dsn: SecretStr = Field(
+        default=SecretStr("postgresql:///pod"),
+        description="Address of Pod's database: postgresql://user:password@host:port/database",
+    )
+    pool_size: int = Field(default=5, ge=2, le=100, description="Connections kept at most")
+
+
+class PodSettings(Section):
+    """How this Pod is set up; the names of its own settings are in capitals."""
+
+    version: str = Field(
+        default="4.3.0", description="Version sent to runner managers as app_version (VERSION)"
+    )
+    site_id: int = Field(default=1, ge=1, description="The current site (SITE_ID)")
+    https: bool = Field(default=True, description="Pod's addresses start with https:// (SECURE_SSL_REDIRECT)")
+    title_site: str = Field(default="Pod", description="TITLE_SITE of TEMPLATE_VISIBLE_SETTINGS")
+    title_etb: str = Field(default="University name", description="TITLE_ETB of TEMPLATE_VISIBLE_SETTINGS")
+    media_root: AbsolutePath = Field(
+        default=Path("/usr/local/django_projects/podv4/pod/media"),
+        description="Pod's media tree (MEDIA_ROOT)",
+    )
+    media_url: str = Field(default="/media/", pattern=r"^(/|https?://).*/$", description="MEDIA_URL")
+    videos_dir: str = Field(
+        default="videos",
+        pattern=r"^[^/.][^/]*$",
+        description="Directory of videos inside media_root (VIDEOS_DIR)",
+    )
+    file_permissions: FileMode = Field(
+        default=0o644,
+        description="Mode of the files written (FILE_UPLOAD_PERMISSIONS), in quotes; null: the umask",
+    )
+    use_podfile: bool = Field(default=False, description="USE_PODFILE; checked against the database at start")
+    use_transcription: bool = Field(default=False, description="USE_TRANSCRIPTION")
+    transcription_type: str | None = Field(
+        default="WHISPER", description="TRANSCRIPTION_TYPE, sent as model_type; null: not sent"
+    )
+    transcription_normalize: bool = Field(default=False, description="TRANSCRIPTION_NORMALIZE")
+    captions_strict_accessibility: bool = Field(default=False, description="CAPTIONS_STRICT_ACCESSIBILITY")
+    language: str = Field(default="fr", pattern=r"^[a-z]{2}(-[a-z]+)?$", description="LANGUAGE_CODE")
+    languages: tuple[str, ...] = Field(
+        default=("fr", "en"),
+        min_length=1,
+        description="Codes of LANGUAGES, in its order: fallbacks of titles",
+    )
+    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
+        default="Europe/Paris", description="TIME_ZONE"
+    )
+    encoding_choices: tuple[str, ...] = Field(
+        default=("audio", "360p", "480p", "720p", "1080p", "playlist"),
+        description="Names of ENCODING_CHOICES",
+    )
+    accommodation_years: dict[str, int] = Field(
+        default_factory=dict,
+        description="ACCOMMODATION_YEARS: years a video is kept, by affiliation of its owner",
+    )
+    default_year_date_delete: int = Field(default=2, ge=1, description="DEFAULT_YEAR_DATE_DELETE, in years")
+
+
+class DispatchSettings(Section):
+    """Handing pending tasks to runner managers."""
+
+    poll_interval: Duration = Field(
+        default=15.0, gt=0, description="How often pending tasks are looked for when nothing announces them"
+    )
+    grace: Duration = Field(
+        default=30.0, ge=0, description="How long a new task is left to Pod's own immediate submission"
+    )
+    sites: tuple[str, ...] = Field(default=(), description="Domains of the sites served; empty: all")
+
+
+class RunnersSettings(Section):
+    """Talking to runner managers."""
+
+    request_timeout: Duration = Field(
+        default=60.0,
+        gt=0,
+        description="Longest wait for an answer: a manager asks its runners one by one, 5s each",
+    )
+    ca_file: AbsolutePath | None = Field(
+        default=None, description="Certificates of the authorities trusted besides the system's (PEM)"
+    )
+
+
+class ReconcileSettings(Section):
+    """Asking runner managers about running tasks."""
+
+    interval: Duration = Field(default=60.0, gt=0, description="How often one running task is asked about")
+    running_after: Duration = Field(
+        default=300.0, ge=0, description="A task is not asked about before it is this old"
+    )
+    stale_after: Duration = Field(
+        default=7200.0, gt=0, description="A task running for longer is reported as stale"
+    )
+    lost: Literal["requeue", "fail"] = Field(
+        default="requeue", description="What becomes of a task its manager has forgotten: requeue or fail"
+    )
+    max_attempts: int = Field(default=3, ge=1, description="Submissions of one task before it fails for good")
+
+
+class ImportsSettings(Section):
+    """Bringing results into Pod."""
+
+    concurrency: int = Field(default=2, ge=1, le=32, description="Results imported at once")
+    max_attempts: int = Field(
+        default=5, ge=1, description="Attempts to import one result before it fails for good"
+    )
+    max_size: Size = Field(
+        default=200 * 2**30, gt=0, description="Largest result accepted, all files together"
+    )
+    keep_free: Size = Field(
+        default=2**30, ge=0, description="Space that an import leaves free under media_root"
+    )
+
+
+class RetentionSettings(Section):
+    """Purging old rows."""
+
+    completed_days: int = Field(
+        default=0,
+        ge=0,
+        le=36500,
+        description="Completed tasks are deleted after so many days (RM_TASKS_DELETED_AFTER_DAYS); 0: kept",
+    )
+
+
+class WebhookSettings(Section):
+    """The listener that runner managers call."""
+
+    listen: ListenAddress = Field(
+        default=Address("127.0.0.1", 8765), description="Where to listen: host:port"
+    )
+    path: str = Field(default="/runner/notify_task_end/", pattern=r"^/.*$", description="Path of the webhook")
+    max_body: Size = Field(default=8 * 2**20, ge=2**16, description="Largest callback accepted")
+
+
+class OpsSettings(Section):
+    """The private listener: metrics, health and status. Never expose it to the Internet."""
+
+    listen: ListenAddress = Field(
+        default=Address("127.0.0.1", 9765), description="Where to listen: host:port"
+    )
+
+
+class LogSettings(Section):
+    """Logging."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning or error"
+    )
+    format: Literal["auto", "json", "console", "journald"] = Field(
+        default="auto",
+        description="auto, json, console or journald; auto: journald under systemd, console on a tty",
+    )
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    database: DatabaseSettings = DatabaseSettings()
+    pod: PodSettings = PodSettings()
+    dispatch: DispatchSettings = DispatchSettings()
+    runners: RunnersSettings = RunnersSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
+    imports: ImportsSettings = ImportsSettings()
+    retention: RetentionSettings = RetentionSettings()
+    webhook: WebhookSettings = WebhookSettings()
+    ops: OpsSettings = OpsSettings()
+    log: LogSettings = LogSettings()

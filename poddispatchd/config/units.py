@@ -1,0 +1,115 @@
+"""Durations, sizes, file modes and addresses as people write them in ``config.yaml``."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BeforeValidator, PlainSerializer
+
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def parse_duration(value: object) -> float:
+    """Seconds from ``30s``, ``5m``, ``2h``, ``60d`` or ``250ms``; a bare 0 needs no unit.
+
+    Raises:
+        ValueError: the text is not such a duration.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0:
+        return 0.0
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("write a number with a unit, as 30s, 5m, 2h or 60d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest way to write a duration, as ``90s`` or ``2h``."""
+    for unit in ("d", "h", "m", "s"):
+        if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0:
+            return f"{seconds / _SECONDS[unit]:g}{unit}"
+    return f"{seconds * 1000:g}ms" if 0 < seconds < 1 else f"{seconds:g}s"
+
+
+def parse_size(value: object) -> int:
+    """Bytes from ``8MiB``, ``200GiB`` or ``512B``.
+
+    Raises:
+        ValueError: the text is not such a size.
+    """
+    match = (
+        re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB)\s*", value)
+        if isinstance(value, str)
+        else None
+    )
+    if match is None:
+        raise ValueError("write a number with a unit, as 512B, 64KiB, 8MiB or 200GiB")
+    return int(float(match[1]) * _BYTES[match[2]])
+
+
+def format_size(size: int) -> str:
+    """The shortest exact way to write a size, as ``8MiB``."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size and size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    return f"{size}B"
+
+
+def parse_mode(value: object) -> int | None:
+    """A file mode from ``"0644"`` or ``"0o644"``; ``null`` leaves the mode to the umask.
+
+    Raises:
+        ValueError: the text is not an octal file mode.
+    """
+    if value is None:
+        return None
+    match = re.fullmatch(r"(?:0o?)?([0-7]{3})", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('write an octal file mode in quotes, as "0644"')
+    return int(match[1], 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a listener listens. ``port`` 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, value: object) -> "Address":
+        """An address from ``127.0.0.1:8765``, ``[::1]:8765`` or ``localhost:8765``.
+
+        Raises:
+            ValueError: the text is not such an address.
+        """
+        if isinstance(value, cls):
+            return value
+        match = re.fullmatch(r"\[?([^\[\]\s]+?)\]?:(\d{1,5})", value) if isinstance(value, str) else None
+        if match is None or int(match[2]) > 65535:
+            raise ValueError("write host:port, as 127.0.0.1:8765")
+        return cls(match[1], int(match[2]))
+
+
+Duration = Annotated[
+    float, BeforeValidator(parse_duration), PlainSerializer(format_duration, return_type=str)
+]
+"""Seconds, written with a unit."""
+
+Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size, return_type=str)]
+"""Bytes, written with a unit."""
+
+FileMode = Annotated[
+    int | None,
+    BeforeValidator(parse_mode),
+    PlainSerializer(lambda mode: None if mode is None else f"0{mode:o}", return_type=str | None),
+]
+"""Permission bits, written in octal."""
+
+ListenAddress = Annotated[Address, BeforeValidator(Address.parse), PlainSerializer(str, return_type=str)]
+"""Where a listener listens."""

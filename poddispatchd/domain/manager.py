@@ -1,0 +1,74 @@
+"""Runner managers as Pod's administration describes them."""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from poddispatchd.domain.task import ManagerId, SiteId
+from poddispatchd.errors import RunnerManagerMisconfiguredError
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerManager:
+    """A row of Pod's ``runner_manager``.
+
+    ``priority``: lower is served first. ``is_active`` stops new submissions only: a task that already runs
+    there is still reconciled and imported.
+    """
+
+    id: ManagerId
+    name: str
+    priority: int
+    url: str
+    token: SecretStr
+    site_id: SiteId
+    is_active: bool = True
+
+    def endpoint(self, path: str) -> str:
+        """The address of one of this manager's routes, its path prefix kept, as Pod joins them.
+
+        Raises:
+            RunnerManagerMisconfiguredError: the URL cannot be used; the words say what to change.
+        """
+        self.check_url()
+        return f"{self.url.strip().rstrip('/')}/{path.lstrip('/')}"
+
+    def check_url(self) -> None:
+        """Refuse a URL to which a path cannot be appended or which would replace the token.
+
+        Raises:
+            RunnerManagerMisconfiguredError: the words say what to change in Pod's administration.
+        """
+        try:
+            parts = urlsplit(self.url.strip())
+            host = parts.hostname
+            _ = parts.port
+        except ValueError as error:
+            raise RunnerManagerMisconfiguredError(
+                f"The URL of runner manager {self.name!r} cannot be read: {error}."
+            ) from None
+        if parts.scheme not in ("http", "https") or not host:
+            reason = "must start with http:// or https:// and name a host"
+        elif parts.username is not None or parts.password is not None:
+            reason = "must not hold a user name or a password: the token goes in its own field"
+        elif parts.query or parts.fragment:
+            reason = "must not hold a query (?…) or a fragment (#…)"
+        else:
+            return
+        raise RunnerManagerMisconfiguredError(f"The URL of runner manager {self.name!r} {reason}.")
+
+    def authorization(self) -> str:
+        """The value of the ``Authorization`` header.
+
+        Raises:
+            RunnerManagerMisconfiguredError: the token is empty or cannot be sent in a header.
+        """
+        token = self.token.get_secret_value().strip()
+        if not token:
+            raise RunnerManagerMisconfiguredError(f"Runner manager {self.name!r} has no token.")
+        if not (token.isascii() and token.isprintable()):
+            raise RunnerManagerMisconfiguredError(
+                f"The token of runner manager {self.name!r} holds a character that no HTTP header can carry."
+            )
+        return f"Bearer {token}"

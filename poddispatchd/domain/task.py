@@ -1,0 +1,73 @@
+"""Pod's task rows and the names used for them everywhere."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+TaskPk = NewType("TaskPk", int)
+"""Primary key of a row of ``runner_manager_task``."""
+
+RunnerTaskId = NewType("RunnerTaskId", str)
+"""The id a runner manager gave to a task (Pod's column ``task_id``)."""
+
+ManagerId = NewType("ManagerId", int)
+"""Primary key of a row of ``runner_manager``."""
+
+VideoId = NewType("VideoId", int)
+RecordingId = NewType("RecordingId", int)
+SiteId = NewType("SiteId", int)
+
+
+class TaskType(StrEnum):
+    """Pod's task types."""
+
+    ENCODING = "encoding"
+    STUDIO = "studio"
+    TRANSCRIPTION = "transcription"
+
+
+class TaskStatus(StrEnum):
+    """The statuses Pod's pages know."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+
+
+class RunnerStatus(StrEnum):
+    """The statuses a runner manager gives to a task; ``warning`` is a success whose callback failed."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    WARNING = "warning"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A row of Pod's ``runner_manager_task``."""
+
+    pk: TaskPk
+    type: TaskType
+    status: str
+    task_id: RunnerTaskId | None
+    runner_manager_id: ManagerId | None
+    video_id: VideoId | None
+    recording_id: RecordingId | None
+    date_added: datetime
+    rank: int | None = None
+    script_output: str | None = None
+
+    @property
+    def source(self) -> str:
+        """What the task works on, in words: ``video 12`` or ``recording 3``."""
+        if self.video_id is not None:
+            return f"video {self.video_id}"
+        if self.recording_id is not None:
+            return f"recording {self.recording_id}"
+        return "nothing"

@@ -1,0 +1,129 @@
+"""Everything that can go wrong, in one tree.
+
+The docstring of an error is its default message. A message is one clear sentence that says what to do;
+it never holds a secret.
+"""
+
+
+class PoddispatchdError(Exception):
+    """Something went wrong in poddispatchd."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip().partition("\n")[0])
+
+
+class ConfigurationError(PoddispatchdError):
+    """The configuration cannot be used.
+
+    Args:
+        problems: every finding, each a sentence of its own.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems) or None)
+        self.problems = problems
+
+
+# --- PostgreSQL ---------------------------------------------------------------------------------------
+
+
+class DatabaseError(PoddispatchdError):
+    """The database refused a statement."""
+
+
+class DatabaseUnavailableError(DatabaseError):
+    """The database cannot be reached."""
+
+
+class SchemaError(DatabaseError):
+    """The database is not one that poddispatchd knows how to use."""
+
+
+# --- runner managers ----------------------------------------------------------------------------------
+
+
+class RunnerManagerError(PoddispatchdError):
+    """A runner manager did not do what was asked."""
+
+
+class RunnerManagerFullError(RunnerManagerError):
+    """The runner manager has no free runner for this task: back-pressure, not a fault (invariant I9)."""
+
+
+class RunnerManagerBusyError(RunnerManagerError):
+    """The runner manager limits its request rate: ask again later."""
+
+
+class RunnerManagerUnavailableError(RunnerManagerError):
+    """The runner manager cannot be reached, is too slow, or failed (5xx): it trips the breaker."""
+
+
+class AnswerLostError(RunnerManagerUnavailableError):
+    """The request may have been carried out, but its answer did not arrive."""
+
+
+class RunnerManagerMisconfiguredError(RunnerManagerError):
+    """The runner manager refuses us (its URL or its token is wrong): a person must change something."""
+
+
+class PayloadRefusedError(RunnerManagerError):
+    """The runner manager refuses this very task (400 or 422): sending it again changes nothing."""
+
+
+class UnusableAnswerError(RunnerManagerError):
+    """The runner manager answered something that cannot be used."""
+
+
+class RunnerTaskUnknownError(RunnerManagerError):
+    """The runner manager does not know this task (404)."""
+
+
+class ResultNotReadyError(RunnerManagerError):
+    """The task has no result yet (425), or never will (400)."""
+
+
+# --- tasks and their results --------------------------------------------------------------------------
+
+
+class UnsubmittableError(PoddispatchdError):
+    """This task can never be submitted as it is."""
+
+
+class ResultError(PoddispatchdError):
+    """The result of a task cannot be imported."""
+
+
+class ResultIncompleteError(ResultError):
+    """Something that the result promises is missing, empty or cut short: worth a new attempt.
+
+    Args:
+        findings: everything that is wrong, each a sentence.
+    """
+
+    def __init__(self, *findings: str) -> None:
+        super().__init__("; ".join(findings) or None)
+        self.findings = findings
+
+
+class ResultRefusedError(ResultError):
+    """The result must not be imported: a new attempt would bring the same."""
+
+    def __init__(self, *findings: str) -> None:
+        super().__init__("; ".join(findings) or None)
+        self.findings = findings
+
+
+class DownloadError(ResultError):
+    """A result file did not arrive whole."""
+
+
+class NoSpaceError(ResultError):
+    """There is not enough free space under MEDIA_ROOT for this result."""
+
+
+class ImportBusyError(PoddispatchdError):
+    """Another process is importing this task."""
+
+
+class RaceLostError(PoddispatchdError):
+    """The row was changed by someone else meanwhile: a normal outcome (invariant I4)."""

@@ -1,0 +1,1 @@
+"""poddispatchd's own schema: callbacks, submission intents, import attempts, leadership."""

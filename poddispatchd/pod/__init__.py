@@ -1,0 +1,1 @@
+"""All that knows Esup-Pod: its tables, its computed values, its media tree."""

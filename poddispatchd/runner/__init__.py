@@ -1,0 +1,1 @@
+"""All that knows Esup-Runner's HTTP API."""

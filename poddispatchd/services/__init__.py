@@ -1,0 +1,1 @@
+"""The daemon's jobs: dispatcher, reconciler, importer, janitor."""

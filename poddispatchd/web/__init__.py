@@ -1,0 +1,1 @@
+"""The two HTTP listeners: the public webhook and the private ops pages."""
