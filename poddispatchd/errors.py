@@ -82,6 +82,23 @@ class ResultNotReadyError(RunnerManagerError):
     """The task has no result yet (425), or never will (400)."""
 
 
+# --- callbacks ----------------------------------------------------------------------------------------
+
+
+class CallbackRefusedError(PoddispatchdError):
+    """A callback is not accepted.
+
+    Args:
+        status: of the HTTP answer.
+        message: the words of the answer.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
 # --- tasks and their results --------------------------------------------------------------------------
 
 

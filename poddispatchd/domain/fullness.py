@@ -1,0 +1,42 @@
+"""How long a runner manager that had no free runner is left alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_FIRST = 15.0
+_GROWTH = 1.5
+_LONGEST = 120.0
+
+_SIGNAL_LIVES = 8.0
+"""Seconds after a callback in which a slot is about to be free: the runner is released by our answer to it."""
+
+_QUICK_FIRST = 0.1
+_QUICK_GROWTH = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fullness:
+    """What is known of free runners of one (manager, task type).
+
+    ``until``: not asked before. ``refusals``: 503 in a row. ``freed_at``: the last sign that a runner became
+    free. Times are seconds of one clock.
+    """
+
+    until: float = 0.0
+    refusals: int = 0
+    freed_at: float = float("-inf")
+
+    def refused(self, now: float, random: Callable[[], float]) -> "Fullness":
+        """After a 503: shortly again if a callback has just announced a free runner, else a growing back-off.
+
+        The delay is jittered by a quarter, so that several tasks types and daemons do not ask in step.
+        """
+        quick = _QUICK_FIRST * _QUICK_GROWTH**self.refusals
+        if now + quick <= self.freed_at + _SIGNAL_LIVES:
+            return Fullness(now + quick, self.refusals + 1, self.freed_at)
+        grown = min(_LONGEST, _FIRST * _GROWTH ** min(self.refusals, 32))
+        return Fullness(now + grown * (0.75 + 0.5 * random()), self.refusals + 1, self.freed_at)
+
+    def freed(self, now: float) -> "Fullness":
+        """After a callback of that manager, or an accepted task: ask again at once."""
+        return Fullness(0.0, 0, now)

@@ -1,0 +1,134 @@
+"""Results to bring into Pod: one row a result, leased to one importer at a time (invariant I7)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+from poddispatchd.database import Connection
+from poddispatchd.domain.task import ManagerId, RunnerTaskId, TaskPk, VideoId
+from poddispatchd.sql import load_queries
+
+_QUERIES = load_queries(__package__, "imports.sql")
+
+ImportId = NewType("ImportId", int)
+
+LEASE_SECONDS = 20.0
+"""How long a lease lives without being renewed: what a crash on another machine delays an import by."""
+
+
+class ImportState(StrEnum):
+    """What became of an import."""
+
+    OPEN = "open"
+    DONE = "done"
+    FAILED = "failed"
+    DROPPED = "dropped"
+    """Not needed any more: the row was completed, restarted or deleted by someone else."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportJob:
+    """A leased import. ``attempts`` counts this one; ``video_id`` is reserved for a studio task."""
+
+    id: ImportId
+    task_pk: TaskPk
+    runner_manager_id: ManagerId
+    task_id: RunnerTaskId
+    attempts: int
+    video_id: VideoId | None
+    created_at: datetime
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """How many imports are open, and the seconds until the next is due; None when there is none."""
+
+    open: int
+    seconds: float | None
+
+
+async def open_import(
+    connection: Connection, task_pk: TaskPk, manager: ManagerId, task_id: RunnerTaskId
+) -> bool:
+    """Ask for a result to be imported; False when that is asked for, or done, already."""
+    return await connection.fetchval(_QUERIES["open"], task_pk, manager, task_id) is not None
+
+
+async def claim_due(connection: Connection, owner: str, limit: int) -> list[ImportJob]:
+    """Lease the next imports."""
+    rows = await connection.fetch(_QUERIES["claim_due"], limit, owner, LEASE_SECONDS)
+    return [
+        ImportJob(
+            id=ImportId(row["id"]),
+            task_pk=TaskPk(row["task_pk"]),
+            runner_manager_id=ManagerId(row["runner_manager_id"]),
+            task_id=RunnerTaskId(row["task_id"]),
+            attempts=row["attempts"],
+            video_id=None if row["video_id"] is None else VideoId(row["video_id"]),
+            created_at=row["created_at"],
+            owner=owner,
+        )
+        for row in rows
+    ]
+
+
+async def renew(connection: Connection, owner: str) -> None:
+    """Keep every lease of an instance for another ``LEASE_SECONDS``."""
+    await connection.execute(_QUERIES["renew"], owner, LEASE_SECONDS)
+
+
+async def lease_owners(connection: Connection) -> list[str]:
+    """The instances that hold leases."""
+    return [row["lease_owner"] for row in await connection.fetch(_QUERIES["leases"])]
+
+
+async def release_owner(connection: Connection, owner: str) -> None:
+    """Give back every lease of an instance; the attempts it was at do not count."""
+    await connection.execute(_QUERIES["release_owner"], owner)
+
+
+async def reserve_video(connection: Connection, job: ImportJob, video_id: VideoId) -> VideoId | None:
+    """Store the id for the video of a studio import; the one that holds, or None when the lease is lost."""
+    kept = await connection.fetchval(_QUERIES["reserve_video"], job.id, job.owner, video_id)
+    return None if kept is None else VideoId(kept)
+
+
+async def finish(
+    connection: Connection, job: ImportJob, state: ImportState, error: str | None = None
+) -> bool:
+    """Close an import; False when the lease is lost, and then nothing else may be committed."""
+    status = await connection.execute(_QUERIES["finish"], job.id, job.owner, state.value, error)
+    return status == "UPDATE 1"
+
+
+async def retry(connection: Connection, job: ImportJob, *, seconds: float, error: str, counts: bool) -> None:
+    """Give an import back, to be tried again later; ``counts`` is whether this attempt counts."""
+    await connection.execute(_QUERIES["retry"], job.id, job.owner, seconds, error, counts)
+
+
+async def next_due(connection: Connection) -> Due:
+    """When the next import is due."""
+    row = await connection.fetchrow(_QUERIES["next_due"])
+    assert row is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
+    return Due(row["open"], row["due_in"])
+
+
+async def replace_files(
+    connection: Connection, task_pk: TaskPk, *, obsolete: Sequence[str], brought: Sequence[str]
+) -> None:
+    """Remember which files a committed import made obsolete, and that those it brought are not."""
+    await connection.execute(_QUERIES["keep_files"], list(brought))
+    await connection.execute(_QUERIES["add_obsolete_files"], sorted(set(obsolete) - set(brought)), task_pk)
+
+
+async def obsolete_files(connection: Connection, limit: int) -> list[str]:
+    """Files to delete, relative to MEDIA_ROOT."""
+    return [row["path"] for row in await connection.fetch(_QUERIES["obsolete_files"], limit)]
+
+
+async def forget_files(connection: Connection, paths: Sequence[str]) -> None:
+    """These files are deleted."""
+    await connection.execute(_QUERIES["keep_files"], list(paths))

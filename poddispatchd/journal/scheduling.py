@@ -1,0 +1,86 @@
+"""Who schedules, what Pod is not submitting itself, and what is remembered of each runner manager."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from poddispatchd.database import Connection
+from poddispatchd.domain.task import ManagerId, TaskPk
+from poddispatchd.sql import load_queries
+
+_QUERIES = load_queries(__package__, "scheduling.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """The scheduler's current term; ``instance`` is None before the first one."""
+
+    term: int
+    instance: str | None
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerMemory:
+    """What is remembered of a runner manager."""
+
+    paused_at: datetime | None = None
+    last_given_at: datetime | None = None
+
+
+async def take_lead(connection: Connection, instance: str) -> int | None:
+    """Take the scheduler lock on this session and begin a term; None when another session holds the lock.
+
+    The lock lives as long as the session, so ``connection`` must not be one of the pool.
+    """
+    if not await connection.fetchval(_QUERIES["try_lock"]):
+        return None
+    return int(await connection.fetchval(_QUERIES["new_term"], instance))
+
+
+async def give_up_lead(connection: Connection) -> None:
+    """Give the scheduler lock back."""
+    await connection.fetchval(_QUERIES["unlock"])
+
+
+async def leader(connection: Connection) -> Leader:
+    """The current term and its holder."""
+    row = await connection.fetchrow(_QUERIES["leader"])
+    assert row is not None  # noqa: S101 - the first migration inserts the row
+    return Leader(row["term"], row["instance"], row["since"])
+
+
+async def add_own_tasks(connection: Connection, tasks: Sequence[TaskPk]) -> None:
+    """These pending tasks were made or put back by poddispatchd: they need no grace."""
+    await connection.execute(_QUERIES["add_own_tasks"], list(tasks))
+
+
+async def own_tasks(connection: Connection) -> frozenset[TaskPk]:
+    """Tasks that need no grace."""
+    return frozenset(TaskPk(row["task_pk"]) for row in await connection.fetch(_QUERIES["own_tasks"]))
+
+
+async def forget_own_task(connection: Connection, task: TaskPk) -> None:
+    """The task was submitted."""
+    await connection.execute(_QUERIES["forget_own_task"], task)
+
+
+async def manager_memories(connection: Connection) -> dict[ManagerId, ManagerMemory]:
+    """What is remembered of each runner manager; managers without a memory are absent."""
+    rows = await connection.fetch(_QUERIES["runner_managers"])
+    return {ManagerId(row["id"]): ManagerMemory(row["paused_at"], row["last_given_at"]) for row in rows}
+
+
+async def remember_given(connection: Connection, manager: ManagerId) -> None:
+    """A runner manager was given a task just now."""
+    await connection.execute(_QUERIES["given"], manager)
+
+
+async def pause(connection: Connection, manager: ManagerId) -> None:
+    """Give a runner manager no new tasks; the ones it has go on."""
+    await connection.execute(_QUERIES["pause"], manager)
+
+
+async def resume(connection: Connection, manager: ManagerId) -> bool:
+    """Give a runner manager tasks again; False when it was not paused."""
+    return await connection.execute(_QUERIES["resume"], manager) == "UPDATE 1"

@@ -1,0 +1,49 @@
+-- name: try_lock
+-- Take the scheduler lock for this session, or not.
+SELECT pg_try_advisory_lock(hashtextextended('poddispatchd.scheduler', 0))
+
+-- name: unlock
+-- Give the scheduler lock back.
+SELECT pg_advisory_unlock(hashtextextended('poddispatchd.scheduler', 0))
+
+-- name: new_term
+-- Begin a term: writes of every earlier one match nothing from now on.
+UPDATE poddispatchd.leader SET term = term + 1, instance = $1, since = now() RETURNING term
+
+-- name: leader
+-- The current term and its holder.
+SELECT term, instance, since FROM poddispatchd.leader
+
+-- name: add_own_tasks
+-- Tasks that Pod's web process is not submitting by itself.
+INSERT INTO poddispatchd.own_task (task_pk) SELECT unnest($1::bigint[]) ON CONFLICT DO NOTHING
+
+-- name: own_tasks
+-- Tasks that need no grace.
+SELECT task_pk FROM poddispatchd.own_task
+
+-- name: forget_own_task
+-- The task was submitted.
+DELETE FROM poddispatchd.own_task WHERE task_pk = $1
+
+-- name: purge_own_tasks
+-- Forget tasks that were not submitted for so many days.
+DELETE FROM poddispatchd.own_task WHERE added_at < now() - make_interval(days => $1)
+
+-- name: runner_managers
+-- Which runner managers are paused, and when each was last given a task.
+SELECT id, paused_at, last_given_at FROM poddispatchd.runner_manager
+
+-- name: given
+-- A runner manager was given a task.
+INSERT INTO poddispatchd.runner_manager (id, last_given_at) VALUES ($1, now())
+ON CONFLICT (id) DO UPDATE SET last_given_at = excluded.last_given_at
+
+-- name: pause
+-- Give a runner manager no new tasks.
+INSERT INTO poddispatchd.runner_manager (id, paused_at) VALUES ($1, now())
+ON CONFLICT (id) DO UPDATE SET paused_at = coalesce(poddispatchd.runner_manager.paused_at, excluded.paused_at)
+
+-- name: resume
+-- Give a runner manager tasks again.
+UPDATE poddispatchd.runner_manager SET paused_at = NULL WHERE id = $1 AND paused_at IS NOT NULL

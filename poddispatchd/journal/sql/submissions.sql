@@ -1,0 +1,65 @@
+-- name: open
+-- Commit the intent to post this body, unless the task has an open one or the scheduler's term is over.
+INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body)
+SELECT $1, $2, $3, $4, $5
+WHERE EXISTS (SELECT FROM poddispatchd.leader WHERE term = $6)
+ON CONFLICT (task_pk) WHERE state = 'open' DO NOTHING
+RETURNING id, created_at
+
+-- name: repost
+-- Count one more post of an open intent, unless the scheduler's term is over.
+UPDATE poddispatchd.submission SET posts = posts + 1
+WHERE id = $1 AND state = 'open' AND EXISTS (SELECT FROM poddispatchd.leader WHERE term = $2)
+
+-- name: discard
+-- Forget an intent that was posted once and surely not carried out; one posted before is kept as refused.
+WITH kept AS (
+    UPDATE poddispatchd.submission SET state = 'refused', reason = $2, settled_at = now()
+    WHERE id = $1 AND state = 'open' AND posts > 1
+)
+DELETE FROM poddispatchd.submission WHERE id = $1 AND state = 'open' AND posts = 1
+
+-- name: settle
+-- Close an open intent.
+UPDATE poddispatchd.submission SET state = $2, task_id = $3, reason = $4, settled_at = now()
+WHERE id = $1 AND state = 'open'
+
+-- name: adopt
+-- A submission whose answer was lost is the one a callback speaks of.
+UPDATE poddispatchd.submission SET state = 'accepted', task_id = $2, reason = $3, settled_at = now()
+WHERE id = $1 AND state IN ('open', 'refused', 'lost')
+
+-- name: lose
+-- The accepted submission of a task is known to be lost on the runner manager's side.
+UPDATE poddispatchd.submission SET state = 'lost', reason = $4, settled_at = now()
+WHERE task_pk = $1 AND runner_manager_id = $2 AND task_id = $3 AND state = 'accepted'
+
+-- name: open_ones
+-- Every open intent, oldest first.
+SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at
+FROM poddispatchd.submission WHERE state = 'open' ORDER BY id
+
+-- name: unidentified
+-- Submissions to these runner managers whose task id never became known, newest first.
+SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at
+FROM poddispatchd.submission
+WHERE runner_manager_id = ANY($1::bigint[]) AND state IN ('open', 'refused', 'lost') AND task_id IS NULL
+ORDER BY id DESC LIMIT 1000
+
+-- name: attempts
+-- How often a task was submitted ever (numbers the next attempt), and since a moment (limits them).
+SELECT count(*) FILTER (WHERE state IN ('accepted', 'lost', 'orphaned')) AS ever,
+       count(*) FILTER (WHERE state IN ('accepted', 'lost') AND created_at >= $2) AS since
+FROM poddispatchd.submission WHERE task_pk = $1
+
+-- name: of_task
+-- The submissions of one task, oldest first.
+SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at, settled_at, reason
+FROM poddispatchd.submission WHERE task_pk = $1 ORDER BY id
+
+-- name: purge
+-- Forget settled submissions older than so many days, a batch at a time.
+DELETE FROM poddispatchd.submission WHERE id IN (
+    SELECT id FROM poddispatchd.submission
+    WHERE state <> 'open' AND settled_at < now() - make_interval(days => $1) LIMIT $2
+)

@@ -1,0 +1,155 @@
+"""Intents to submit a task, committed before the POST and settled by its answer (invariant I3)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+import asyncpg
+
+from poddispatchd.database import Connection
+from poddispatchd.domain.task import ManagerId, RunnerTaskId, TaskPk, TaskType
+from poddispatchd.sql import load_queries
+
+_QUERIES = load_queries(__package__, "submissions.sql")
+
+SubmissionId = NewType("SubmissionId", int)
+
+
+class SubmissionState(StrEnum):
+    """What became of a submission."""
+
+    OPEN = "open"
+    """Posted or about to be; the answer is not known."""
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    ORPHANED = "orphaned"
+    """Accepted, but the row had been taken by someone else meanwhile."""
+    LOST = "lost"
+    """Accepted or unknown, and the runner manager has forgotten it or never answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One intent."""
+
+    id: SubmissionId
+    task_pk: TaskPk
+    task_type: TaskType
+    runner_manager_id: ManagerId
+    attempt: int
+    body: bytes
+    state: SubmissionState
+    posts: int
+    task_id: RunnerTaskId | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How often a task was submitted: ``ever``, and ``since`` it was last added to the queue."""
+
+    ever: int
+    since: int
+
+
+def _submission(row: asyncpg.Record) -> Submission:
+    return Submission(
+        id=SubmissionId(row["id"]),
+        task_pk=TaskPk(row["task_pk"]),
+        task_type=TaskType(row["task_type"]),
+        runner_manager_id=ManagerId(row["runner_manager_id"]),
+        attempt=row["attempt"],
+        body=row["body"],
+        state=SubmissionState(row["state"]),
+        posts=row["posts"],
+        task_id=None if row["task_id"] is None else RunnerTaskId(row["task_id"]),
+        created_at=row["created_at"],
+    )
+
+
+async def open_submission(
+    connection: Connection,
+    *,
+    task_pk: TaskPk,
+    task_type: TaskType,
+    runner_manager_id: ManagerId,
+    attempt: int,
+    body: bytes,
+    term: int,
+) -> Submission | None:
+    """Commit an intent; None when the task has an open one already or ``term`` is over."""
+    row = await connection.fetchrow(
+        _QUERIES["open"], task_pk, task_type.value, runner_manager_id, attempt, body, term
+    )
+    if row is None:
+        return None
+    return Submission(
+        id=SubmissionId(row["id"]),
+        task_pk=task_pk,
+        task_type=task_type,
+        runner_manager_id=runner_manager_id,
+        attempt=attempt,
+        body=body,
+        state=SubmissionState.OPEN,
+        posts=1,
+        task_id=None,
+        created_at=row["created_at"],
+    )
+
+
+async def repost(connection: Connection, submission: Submission, *, term: int) -> bool:
+    """Record that the same bytes are about to be posted again; False when the intent or the term is over."""
+    return await connection.execute(_QUERIES["repost"], submission.id, term) == "UPDATE 1"
+
+
+async def discard(connection: Connection, submission: Submission, reason: str) -> None:
+    """Close an intent that was surely not carried out; nothing of a first post is kept."""
+    await connection.execute(_QUERIES["discard"], submission.id, reason)
+
+
+async def settle(
+    connection: Connection,
+    submission: Submission,
+    state: SubmissionState,
+    *,
+    task_id: RunnerTaskId | None = None,
+    reason: str | None = None,
+) -> bool:
+    """Close an open intent; False when it is closed already."""
+    status = await connection.execute(_QUERIES["settle"], submission.id, state.value, task_id, reason)
+    return status == "UPDATE 1"
+
+
+async def adopt(connection: Connection, submission: Submission, task_id: RunnerTaskId, reason: str) -> bool:
+    """Give an unidentified submission the task id that a callback revealed; False when it has one."""
+    return await connection.execute(_QUERIES["adopt"], submission.id, task_id, reason) == "UPDATE 1"
+
+
+async def lose(
+    connection: Connection, task_pk: TaskPk, manager: ManagerId, task_id: RunnerTaskId, reason: str
+) -> None:
+    """Record that an accepted submission is lost: the next one must differ in its bytes."""
+    await connection.execute(_QUERIES["lose"], task_pk, manager, task_id, reason)
+
+
+async def open_submissions(connection: Connection) -> list[Submission]:
+    """Every open intent, oldest first."""
+    return [_submission(row) for row in await connection.fetch(_QUERIES["open_ones"])]
+
+
+async def unidentified(connection: Connection, managers: tuple[ManagerId, ...]) -> list[Submission]:
+    """Submissions to these managers whose task id never became known, newest first."""
+    return [_submission(row) for row in await connection.fetch(_QUERIES["unidentified"], list(managers))]
+
+
+async def attempts(connection: Connection, task_pk: TaskPk, since: datetime) -> Attempts:
+    """How often a task was submitted."""
+    row = await connection.fetchrow(_QUERIES["attempts"], task_pk, since)
+    assert row is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
+    return Attempts(row["ever"], row["since"])
+
+
+async def of_task(connection: Connection, task_pk: TaskPk) -> list[Submission]:
+    """The submissions of one task, oldest first."""
+    return [_submission(row) for row in await connection.fetch(_QUERIES["of_task"], task_pk)]
