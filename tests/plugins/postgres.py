@@ -1,0 +1,155 @@
+"""A PostgreSQL server for the whole run, and a fresh Pod database for each test that asks for one."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from poddispatchd.sandbox.pod.schema import Variant, create_schema
+from poddispatchd.sandbox.postgresql import PostgresServer
+
+SERVER = pytest.StashKey[PostgresServer]()
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class PodDatabase:
+    """A database of its own, with Pod's tables, dropped after the test."""
+
+    name: str
+    dsn: SecretStr
+    variant: Variant
+
+    async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """A new connection; the caller closes it (or the drop does)."""
+        return await asyncpg.connect(self.dsn.get_secret_value())
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+        """A connection for the length of a block."""
+        connection = await self.connect()
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Reserve the server's directory for the run; xdist's workers share the one of their controller.
+
+    Nothing is started here. A run that dies, by whatever signal, lets go of the directory's lock, and the
+    server's keeper then removes both.
+    """
+    workerinput: dict[str, str] | None = getattr(config, "workerinput", None)
+    directory = None if workerinput is None else Path(workerinput["postgres_directory"])
+    config.stash[SERVER] = PostgresServer(directory)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Tell a new xdist worker where the server is."""
+    node.workerinput["postgres_directory"] = str(node.config.stash[SERVER].directory)  # type: ignore[attr-defined]  # xdist has no types
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let go of the server."""
+    if (server := config.stash.get(SERVER, None)) is not None:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> PostgresServer:
+    """The running server, one for all workers; PostgreSQL's superuser logs in."""
+    server = pytestconfig.stash[SERVER]
+    server.start()
+    return server
+
+
+@pytest.fixture
+def variant() -> Variant:
+    """Pod's variant; ``@pytest.mark.parametrize("variant", list(Variant))`` runs a test in both."""
+    return Variant.PODFILE
+
+
+@pytest.fixture
+async def pod_database(postgres: PostgresServer, variant: Variant) -> AsyncIterator[PodDatabase]:
+    """A fresh database with Pod's tables and no rows."""
+
+    async def fill(connection: "asyncpg.Connection[asyncpg.Record]", _dsn: SecretStr) -> None:
+        await create_schema(connection, variant)
+
+    template = await ensure_template(postgres, f"template_{variant}", fill)
+    async with cloned_database(postgres, template, variant) as database:
+        yield database
+
+
+@asynccontextmanager
+async def cloned_database(
+    server: PostgresServer, template: str, variant: Variant
+) -> AsyncIterator[PodDatabase]:
+    """A copy of a template for the length of a block; whoever is still connected at its end is cut off."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    async with _administration(server) as administration:
+        await administration.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    try:
+        yield PodDatabase(name=name, dsn=server.dsn(name), variant=variant)
+    finally:
+        async with _administration(server) as administration:
+            await administration.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+async def ensure_template(
+    server: PostgresServer,
+    name: str,
+    fill: Callable[["asyncpg.Connection[asyncpg.Record]", SecretStr], Awaitable[None]],
+) -> str:
+    """Make a template database unless a worker already did; ``fill`` gets a connection to it and its DSN.
+
+    It takes its final name only when it is complete.
+    """
+    async with _administration(server) as administration:
+        known = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
+        if await administration.fetchval(known, name):
+            return name
+        await administration.execute("SELECT pg_advisory_lock(hashtext($1))", name)
+        if await administration.fetchval(known, name):
+            return name
+        draft = f"{name}_draft"
+        await administration.execute(f'DROP DATABASE IF EXISTS "{draft}"')
+        await administration.execute(f'CREATE DATABASE "{draft}"')
+        connection = await asyncpg.connect(server.dsn(draft).get_secret_value())
+        try:
+            await fill(connection, server.dsn(draft))
+        finally:
+            await connection.close()
+        await _wait_until_unused(administration, draft)
+        await administration.execute(f'ALTER DATABASE "{draft}" RENAME TO "{name}"')
+        return name
+
+
+async def _wait_until_unused(administration: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
+    # A closed connection's server process takes a moment to leave, and RENAME refuses while it is there.
+    for _ in range(500):
+        if not await administration.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = $1", name
+        ):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"someone stays connected to {name}")
+
+
+@asynccontextmanager
+async def _administration(server: PostgresServer) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(server.dsn().get_secret_value())
+    try:
+        yield connection
+    finally:
+        await connection.close()
