@@ -71,7 +71,20 @@ class PayloadRefusedError(RunnerManagerError):
 
 
 class UnusableAnswerError(RunnerManagerError):
-    """The runner manager answered something that cannot be used."""
+    """The runner manager answered something that cannot be used.
+
+    Args:
+        message: what is wrong with the answer.
+        orphan: the id of a task that was accepted but whose id Pod cannot store: it should be stopped.
+    """
+
+    def __init__(self, message: str | None = None, *, orphan: str | None = None) -> None:
+        super().__init__(message)
+        self.orphan = orphan
+
+
+class RunnerUnreachableError(RunnerManagerError):
+    """The runner manager answers, but the runner that holds the task does not: worth another try later."""
 
 
 class RunnerTaskUnknownError(RunnerManagerError):
@@ -132,6 +145,10 @@ class ResultRefusedError(ResultError):
 
 class DownloadError(ResultError):
     """A result file did not arrive whole."""
+
+
+class ResultGoneError(DownloadError):
+    """The runner manager knows the task but cannot give this part of its result (404)."""
 
 
 class NoSpaceError(ResultError):

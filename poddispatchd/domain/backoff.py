@@ -1,0 +1,22 @@
+"""How long to wait before trying again."""
+
+from collections.abc import Callable
+
+_MOST_DOUBLINGS = 60
+"""Keeps ``2 ** attempt`` a small number, however long something has been failing."""
+
+
+def full_jitter(attempt: int, *, base: float, cap: float, random: Callable[[], float]) -> float:
+    """Seconds to wait, anywhere between 0 and a limit that doubles with each attempt.
+
+    Full jitter spreads the clients of a server that comes back evenly, where a fixed delay would have them
+    all return together.
+
+    Args:
+        attempt: how many attempts have failed before this one; 0 for the first wait.
+        base: the limit of the first wait, in seconds.
+        cap: the limit never grows beyond this, in seconds.
+        random: gives numbers of [0, 1).
+    """
+    limit = min(cap, base * 2.0 ** max(0, min(attempt, _MOST_DOUBLINGS)))
+    return limit * random()

@@ -1,0 +1,165 @@
+"""The list of result files that a runner manager gives, and which of them are fetched.
+
+The names come from another machine and become names in Pod's media tree: a result with a single unsafe
+name is refused whole, since no honest runner sends one.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from poddispatchd.domain.task import RunnerTaskId, TaskType
+from poddispatchd.errors import ResultIncompleteError, ResultRefusedError, UnusableAnswerError
+
+MOST_FILES = 10_000
+"""A long video has some dozens of files; far more than this is not a result but a mistake or an attack."""
+
+_LONGEST_NAME = 255
+_LONGEST_PATH = 1024
+_SHA256_DIGITS = 64
+_TRANSCRIPTION_SUFFIXES = (".vtt", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFile:
+    """One file of a result.
+
+    ``path`` is relative, with ``/`` between its parts, and safe to append to a directory; it is also the
+    name to ask the runner manager for. ``sha256`` is in lower case, None when the manager gives none (all
+    released ones).
+    """
+
+    path: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The files of a result: at least one, each only once, in the order of the runner manager."""
+
+    task_id: RunnerTaskId
+    files: tuple[ResultFile, ...]
+
+
+def parse_manifest(data: Mapping[str, object], task_id: RunnerTaskId) -> Manifest:
+    """Read the answer to ``GET /task/result/<task_id>``.
+
+    As Pod does, entries that name no file at all (numbers, nulls, empty texts) are skipped, a file listed
+    twice is fetched once, and a sha256 that is none is ignored.
+
+    Raises:
+        UnusableAnswerError: it is no manifest, or that of another task.
+        ResultIncompleteError: it lists no file.
+        ResultRefusedError: a name is unsafe, two names mean one file, or there are too many files.
+    """
+    answered_id = data.get("task_id")
+    if isinstance(answered_id, str) and answered_id != task_id:
+        raise UnusableAnswerError("The runner manager answered with the result of another task.")
+    entries = data.get("files")
+    if not isinstance(entries, list):
+        raise UnusableAnswerError("The runner manager answered a result without a list of files.")
+    if len(entries) > MOST_FILES:
+        raise ResultRefusedError(f"The result lists {len(entries)} files; at most {MOST_FILES} are accepted.")
+    files = _distinct(_named(entries))
+    findings = [
+        f"the name {_shown(file.path)} {problem}"
+        for file in files
+        if (problem := unsafe(file.path)) is not None
+    ]
+    findings += _clashes(files)
+    if findings:
+        raise ResultRefusedError(*findings)
+    if not files:
+        raise ResultIncompleteError("The result lists no file.")
+    return Manifest(task_id, files)
+
+
+def wanted(manifest: Manifest, task_type: TaskType) -> tuple[ResultFile, ...]:
+    """The files to fetch: all of them, but of a transcription only subtitles and JSON, in any letter case."""
+    if task_type is TaskType.TRANSCRIPTION:
+        return tuple(file for file in manifest.files if file.path.lower().endswith(_TRANSCRIPTION_SUFFIXES))
+    return manifest.files
+
+
+def unsafe(path: str) -> str | None:
+    """Why a name cannot be written below a directory, in words; None when it can."""
+    if not path:
+        return "is empty"
+    if path.startswith("/"):
+        return "is absolute"
+    if "\\" in path:
+        return "holds a backslash"
+    # Categories of the Unicode database: control characters (NUL among them) and lone surrogates.
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in path):
+        return "holds a control character"
+    parts = path.split("/")
+    if ".." in parts:
+        return "leaves the result's directory"
+    if "" in parts or "." in parts:
+        return "holds an empty part"
+    if len(path.encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in parts):
+        return "is too long"
+    return None
+
+
+def _named(entries: Iterable[object]) -> Iterator[ResultFile]:
+    for entry in entries:
+        if isinstance(entry, str):
+            path, sha256 = entry, None
+        elif isinstance(entry, dict):
+            path = next((entry[key] for key in ("file_path", "path") if _is_text(entry.get(key))), "")
+            sha256 = _sha256(entry.get("sha256"))
+        else:
+            continue
+        if path:
+            yield ResultFile(path, sha256)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _sha256(value: object) -> str | None:
+    if not isinstance(value, str):
+        return None
+    digest = value.strip().lower()
+    is_digest = len(digest) == _SHA256_DIGITS and all(digit in "0123456789abcdef" for digit in digest)
+    return digest if is_digest else None
+
+
+def _distinct(files: Iterable[ResultFile]) -> tuple[ResultFile, ...]:
+    """Each path once; the entry that gives a sha256 wins over one that does not.
+
+    Raises:
+        ResultRefusedError: a path is listed with two different sums.
+    """
+    by_path: dict[str, ResultFile] = {}
+    for file in files:
+        known = by_path.setdefault(file.path, file)
+        if file.sha256 is None or file == known:
+            continue
+        if known.sha256 is not None:
+            raise ResultRefusedError(f"the name {_shown(file.path)} is listed with two different sha256 sums")
+        by_path[file.path] = file
+    return tuple(by_path.values())
+
+
+def _clashes(files: Iterable[ResultFile]) -> list[str]:
+    """Names that some file system takes for one file, and files that others use as a directory."""
+    findings: list[str] = []
+    spellings: dict[str, str] = {}
+    paths = [file.path for file in files]
+    for path in paths:
+        other = spellings.setdefault(unicodedata.normalize("NFC", path), path)
+        if other != path:
+            findings.append(f"the name {_shown(path)} stands twice, in two spellings")
+    for path in paths:
+        parts = unicodedata.normalize("NFC", path).split("/")
+        if any("/".join(parts[:depth]) in spellings for depth in range(1, len(parts))):
+            findings.append(f"the name {_shown(path)} lies below another file")
+    return findings
+
+
+def _shown(path: str) -> str:
+    """A name as a person can read it in a log: quoted, escaped and not too long."""
+    return ascii(path if len(path) <= 80 else path[:77] + "...")

@@ -1,0 +1,174 @@
+"""What a runner manager's answers hold: from a 2xx answer to a typed record."""
+
+import json
+from collections.abc import Mapping
+
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
+from poddispatchd.errors import RunnerTaskUnknownError, UnusableAnswerError
+from poddispatchd.runner.records import Accepted, RunnerInfo, RunnerTask, StopOutcome
+from poddispatchd.runner.refusals import (
+    detail_of,
+    is_no_route,
+    parsed,
+    refusal,
+    says_task_unknown,
+    submission_refusal,
+)
+from poddispatchd.runner.transport import Answer
+
+_LONGEST_TASK_ID = 100
+"""Characters: the width of Pod's column ``task_id``."""
+
+_LONGEST_ADDRESSABLE_ID = 2000
+_LONGEST_WORD = 100
+_LONGEST_AGE = 10**12
+"""Seconds: JSON has integers that no float can hold."""
+
+
+def json_object(manager: RunnerManager, answer: Answer) -> Mapping[str, object]:
+    """The JSON object of a 2xx answer, whatever media type it claims.
+
+    Raises:
+        UnusableAnswerError: it is something else.
+    """
+    data = parsed(answer.body)
+    if isinstance(data, dict):
+        return data
+    what = "a web page" if answer.is_html else "something that is not a JSON object"
+    raise UnusableAnswerError(
+        f"Runner manager {manager.name!r} answered {what} (status {answer.status}): "
+        "its URL may lead to something else."
+    )
+
+
+def accepted(manager: RunnerManager, answer: Answer) -> Accepted:
+    """The answer to ``POST /task/execute``: any 2xx whose JSON object holds a usable id is an acceptance.
+
+    Raises:
+        RunnerManagerError: of the class that says what to do; see ``refusal`` and ``submission_refusal``.
+    """
+    if not answer.is_success:
+        raise submission_refusal(manager, answer)
+    data = json_object(manager, answer)
+    task_id, orphan = _usable_id(data.get("task_id"))
+    if task_id is None:
+        problem = "an id that Pod cannot store" if orphan else "no usable task id"
+        raise UnusableAnswerError(
+            f"Runner manager {manager.name!r} took the task but gave {problem}.", orphan=orphan
+        )
+    status = data.get("status")
+    return Accepted(RunnerTaskId(task_id), status if isinstance(status, str) and status else "running")
+
+
+def task_record(manager: RunnerManager, answer: Answer, task_id: RunnerTaskId) -> RunnerTask:
+    """The answer to ``GET /task/status/<id>``.
+
+    Raises:
+        RunnerTaskUnknownError: the manager says itself that it does not know the task.
+        RunnerManagerError: of the class that says what to do; see ``refusal``.
+    """
+    if says_task_unknown(answer):
+        raise RunnerTaskUnknownError(f"Runner manager {manager.name!r} does not know task {task_id!r}.")
+    if not answer.is_success:
+        raise refusal(manager, answer)
+    data = json_object(manager, answer)
+    if data.get("task_id", task_id) != task_id:
+        raise UnusableAnswerError(f"Runner manager {manager.name!r} answered with another task's record.")
+    status = data.get("status")
+    if not isinstance(status, str) or not status:
+        raise UnusableAnswerError(f"Runner manager {manager.name!r} gave task {task_id!r} no status.")
+    parameters = data.get("parameters")
+    return RunnerTask(
+        task_id=task_id,
+        status=RunnerStatus(status) if status in frozenset(RunnerStatus) else None,
+        raw_status=_clean(status)[:_LONGEST_WORD],
+        error=_text(data, "error"),
+        script_output=_text(data, "script_output"),
+        task_type=_text(data, "task_type"),
+        source_url=_text(data, "source_url"),
+        notify_url=_text(data, "notify_url"),
+        parameters=parameters if isinstance(parameters, dict) else {},
+        runner_id=_text(data, "runner_id"),
+        run_id=_text(data, "run_id"),
+        created_at=_text(data, "created_at"),
+        updated_at=_text(data, "updated_at"),
+        etab_name=_text(data, "etab_name"),
+        app_name=_text(data, "app_name"),
+    )
+
+
+def stop_outcome(manager: RunnerManager, answer: Answer) -> StopOutcome:
+    """The answer to ``POST /task/stop/<id>``.
+
+    Raises:
+        RunnerManagerError: it is none of the answers foreseen; see ``refusal``.
+    """
+    detail = (detail_of(answer) or "").lower()
+    match answer.status:
+        case status if 200 <= status < 300:
+            return StopOutcome.REQUESTED
+        case 409:
+            return StopOutcome.NOT_RUNNING if "not running" in detail else StopOutcome.NOT_YET
+        case 404 if says_task_unknown(answer):
+            return StopOutcome.UNKNOWN
+        case 404 if "runner" in detail:
+            return StopOutcome.RUNNER_UNREACHABLE
+        case 404 | 405 if is_no_route(detail) or answer.status == 405:
+            return StopOutcome.UNSUPPORTED
+        case 500 | 502 | 504 if detail:
+            return StopOutcome.RUNNER_UNREACHABLE
+        case _:
+            raise refusal(manager, answer)
+
+
+def runner_list(manager: RunnerManager, answer: Answer) -> list[RunnerInfo]:
+    """The answer to ``GET /api/runners``; entries without an id are skipped.
+
+    Raises:
+        RunnerManagerError: see ``refusal``.
+    """
+    if not answer.is_success:
+        raise refusal(manager, answer)
+    entries = json_object(manager, answer).get("runners")
+    if not isinstance(entries, list):
+        raise UnusableAnswerError(f"Runner manager {manager.name!r} answered no list of runners.")
+    found = []
+    for entry in entries:
+        if isinstance(entry, dict) and (runner_id := _text(entry, "id")):
+            age = entry.get("age_seconds")
+            found.append(
+                RunnerInfo(
+                    id=runner_id,
+                    online=entry.get("status") == "online",
+                    url=_text(entry, "url"),
+                    age_seconds=float(min(age, _LONGEST_AGE)) if isinstance(age, (int, float)) else None,
+                )
+            )
+    return found
+
+
+def _usable_id(value: object) -> tuple[str | None, str | None]:
+    """The id if Pod can store it; else the id of an orphan, if a manager can be asked to stop it."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        # Python refuses to write integers of thousands of digits.
+        value = str(value) if abs(value) < 10**_LONGEST_ADDRESSABLE_ID else ""
+    if not isinstance(value, str) or value in ("", ".", "..") or value.isspace():
+        return None, None
+    if _clean(value) != value:
+        return None, None
+    if len(value) > _LONGEST_TASK_ID:
+        return None, value if len(value) <= _LONGEST_ADDRESSABLE_ID else None
+    return value, None
+
+
+def _text(data: Mapping[str, object], key: str) -> str | None:
+    value = data.get(key)
+    if value is None:
+        return None
+    return _clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _clean(text: str) -> str:
+    """A text that PostgreSQL can store: without NUL, lone surrogates replaced."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")

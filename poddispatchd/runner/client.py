@@ -1,0 +1,183 @@
+"""The API of runner managers as poddispatchd uses it: one method, one question, typed answers and errors.
+
+``/task/list``, ``/api/tasks`` and, except for tests of the connection, ``/api/health`` are left alone: they
+cost a manager a re-read of its whole history.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import aiohttp
+
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.manifest import Manifest, parse_manifest
+from poddispatchd.domain.task import RunnerTaskId
+from poddispatchd.errors import RunnerManagerMisconfiguredError
+from poddispatchd.runner import answers
+from poddispatchd.runner.health import health_at, root_facts
+from poddispatchd.runner.records import Accepted, Health, RunnerInfo, RunnerTask, StopOutcome
+from poddispatchd.runner.refusals import result_refusal
+from poddispatchd.runner.transport import CONNECT_TIMEOUT, Answer, Method, ask, exchange, open_session, route
+
+__all__ = ["RunnerClient", "open_session"]
+
+_LARGE = 256 * 2**10
+"""Bytes from which a body is parsed in a thread: JSON takes about 5 ms a MiB, and other tasks wait."""
+
+_Record = TypeVar("_Record")
+
+
+class RunnerClient:
+    """Asks runner managers. It keeps no state about them and never repeats a request.
+
+    Every method raises, besides what it names:
+        RunnerManagerMisconfiguredError: URL, token or certificate must be changed by a person.
+        RunnerManagerUnavailableError: no connection, no answer in time, or a 5xx.
+        RunnerManagerBusyError: 429.
+        UnusableAnswerError: something else answers there.
+
+    Args:
+        session: from ``open_session``; the caller closes it.
+        request_timeout: seconds to wait for an answer, once connected.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, *, request_timeout: float) -> None:
+        self._session = session
+        self._request_timeout = request_timeout
+
+    async def execute(self, manager: RunnerManager, body: bytes) -> Accepted:
+        """Submit a task: ``POST /task/execute``, once, with exactly these bytes.
+
+        Raises:
+            RunnerManagerFullError: no free runner for this type of task (503).
+            PayloadRefusedError: this task is refused (400, 422), and would be again.
+            AnswerLostError: it may have been accepted; the same bytes give its id while it runs.
+            UnusableAnswerError: accepted without an id that Pod can store; ``orphan`` is to be stopped.
+            RunnerManagerUnavailableError: surely not accepted, unless it is an AnswerLostError.
+        """
+        answer = await self._ask(manager, "POST", route("task", "execute"), body=body)
+        return answers.accepted(manager, answer)
+
+    async def status(self, manager: RunnerManager, task_id: RunnerTaskId) -> RunnerTask:
+        """The record of a task: ``GET /task/status/<id>``, which costs the manager next to nothing.
+
+        Raises:
+            RunnerTaskUnknownError: the manager itself says that it does not know the task.
+        """
+        answer = await self._ask(manager, "GET", route("task", "status", task_id))
+        return await _interpreted(answer, lambda: answers.task_record(manager, answer, task_id))
+
+    async def manifest(self, manager: RunnerManager, task_id: RunnerTaskId) -> Manifest:
+        """The list of a task's result files: ``GET /task/result/<id>``.
+
+        Asking turns ``warning`` into ``completed`` on the manager.
+
+        Raises:
+            ResultNotReadyError: the task is running, timed out (425) or failed (400): ask for its status.
+            RunnerTaskUnknownError: the manager no longer knows the task.
+            RunnerUnreachableError: the runner that holds the files does not answer.
+            ResultGoneError: the files have been purged.
+            ResultRefusedError: the list holds an unsafe name.
+            ResultIncompleteError: the list is empty.
+        """
+        answer = await self._ask(manager, "GET", route("task", "result", task_id))
+        if not answer.is_success:
+            raise result_refusal(manager, answer, "The list of result files")
+        return await _interpreted(
+            answer, lambda: parse_manifest(answers.json_object(manager, answer), task_id)
+        )
+
+    async def stop(self, manager: RunnerManager, task_id: RunnerTaskId) -> StopOutcome:
+        """Ask to stop a task: ``POST /task/stop/<id>``; stopping twice does no harm.
+
+        Raises:
+            AnswerLostError: the stop may have been carried out.
+        """
+        answer = await self._ask(manager, "POST", route("task", "stop", task_id))
+        return answers.stop_outcome(manager, answer)
+
+    async def health(self, manager: RunnerManager) -> Health:
+        """A manager's health and version, for tests of the connection only: it makes the manager work.
+
+        Mirrors what differs between releases: ``GET /`` names the path of the health check; where it does
+        not, both known ones are tried.
+
+        Raises:
+            RunnerManagerMisconfiguredError: also when nothing at this URL is a runner manager.
+        """
+        root = await self._ask(manager, "GET", "", with_token=False)
+        facts = root_facts(manager, root)
+        for path in facts.health_paths:
+            answer = await self._ask(manager, "GET", route(*path.split("/")))
+            if (health := health_at(manager, answer, path, facts.version)) is not None:
+                return health
+        raise RunnerManagerMisconfiguredError(
+            f"Nothing at the URL of runner manager {manager.name!r} is a runner manager: "
+            "check its URL, with its path, in Pod's administration."
+        )
+
+    async def runners(self, manager: RunnerManager) -> list[RunnerInfo]:
+        """The runners registered at a manager: ``GET /api/runners``."""
+        answer = await self._ask(manager, "GET", route("api", "runners"))
+        return answers.runner_list(manager, answer)
+
+    @asynccontextmanager
+    async def result_file(
+        self,
+        manager: RunnerManager,
+        task_id: RunnerTaskId,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        stall_timeout: float,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to ``GET /task/result/<id>/file/<path>``, of any status, its body still to be read.
+
+        There is no limit to the whole time: a manager that proxies reads the file from its runner to the
+        end before the first byte.
+
+        Args:
+            manager: who holds the result.
+            task_id: of the result.
+            path: as in the manifest; each of its parts is escaped.
+            headers: for a range.
+            stall_timeout: seconds without a byte after which the connection is given up.
+        """
+        patience = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT, sock_read=stall_timeout)
+        address = route("task", "result", task_id, "file", *path.split("/"))
+        async with exchange(
+            self._session,
+            manager,
+            "GET",
+            address,
+            patience=patience,
+            headers={"Accept": "*/*", **headers},
+        ) as response:
+            yield response
+
+    async def _ask(
+        self,
+        manager: RunnerManager,
+        method: Method,
+        path: str,
+        *,
+        body: bytes | None = None,
+        with_token: bool = True,
+    ) -> Answer:
+        return await ask(
+            self._session,
+            manager,
+            method,
+            path,
+            seconds=self._request_timeout,
+            body=body,
+            with_token=with_token,
+        )
+
+
+async def _interpreted(answer: Answer, interpret: Callable[[], _Record]) -> _Record:
+    if len(answer.body) < _LARGE:
+        return interpret()
+    return await asyncio.to_thread(interpret)

@@ -1,0 +1,72 @@
+"""Where a runner manager tells its health, and what it says: it differs between releases."""
+
+import re
+from dataclasses import dataclass
+
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.errors import RunnerManagerMisconfiguredError, UnusableAnswerError
+from poddispatchd.runner.answers import json_object
+from poddispatchd.runner.records import Health
+from poddispatchd.runner.refusals import refusal
+from poddispatchd.runner.transport import Answer
+
+_KNOWN_PATHS = ("api/health", "manager/health")
+"""Since the version after 1.7.1, and up to it. Both say version 1.7.1: only the path tells them apart."""
+
+_PLAIN_PATH = re.compile(r"/?(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+/?")
+_LONGEST_PATH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class RootFacts:
+    """What ``GET /`` tells: the version, and the paths at which to look for the health, best first."""
+
+    version: str | None
+    health_paths: tuple[str, ...]
+
+
+def root_facts(manager: RunnerManager, answer: Answer) -> RootFacts:
+    """The answer to ``GET /``. A URL with a path may have another site at its root: nothing is required."""
+    try:
+        data = json_object(manager, answer) if answer.is_success else {}
+    except UnusableAnswerError:
+        data = {}
+    version, named = data.get("version"), data.get("health_check")
+    paths = list(_KNOWN_PATHS)
+    if isinstance(named, str) and len(named) <= _LONGEST_PATH and _PLAIN_PATH.fullmatch(named):
+        paths.insert(0, named.strip("/"))
+    is_version = isinstance(version, str) and version.isprintable() and len(version) <= _LONGEST_PATH
+    return RootFacts(str(version) if is_version else None, tuple(dict.fromkeys(paths)))
+
+
+def health_at(manager: RunnerManager, answer: Answer, path: str, version: str | None) -> Health | None:
+    """The answer of one possible health path; None when the health is not to be found there.
+
+    Raises:
+        RunnerManagerError: the token is refused, or the manager failed; see ``refusal``.
+    """
+    if not answer.is_success:
+        if answer.status in (401, 403):
+            raise refusal(manager, answer)
+        error = refusal(manager, answer)
+        if isinstance(error, RunnerManagerMisconfiguredError):
+            return None
+        raise error
+    try:
+        data = json_object(manager, answer)
+    except UnusableAnswerError:
+        return None
+    status = data.get("status")
+    if not isinstance(status, str):
+        return None
+    return Health(
+        healthy=status.lower() in ("healthy", "ok"),
+        path=path,
+        version=version,
+        runners=_count(data.get("runners")),
+        tasks=_count(data.get("tasks")),
+    )
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

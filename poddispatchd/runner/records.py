@@ -1,0 +1,88 @@
+"""What a runner manager tells, as typed records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A task was taken; ``status`` is what the manager called it (``running`` when it said nothing)."""
+
+    task_id: RunnerTaskId
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerTask:
+    """The record of a task (``GET /task/status/<id>``).
+
+    Dates are the manager's own text: naive, in its local time. ``run_id`` changes when an administrator
+    restarts the task under the same id. Texts hold no NUL and no lone surrogate.
+
+    Args:
+        task_id: the id it was asked for.
+        status: None when the manager uses a word that we don't know.
+        raw_status: the word itself.
+    """
+
+    task_id: RunnerTaskId
+    status: RunnerStatus | None
+    raw_status: str
+    error: str | None = None
+    script_output: str | None = field(default=None, repr=False)
+    task_type: str | None = None
+    source_url: str | None = None
+    notify_url: str | None = None
+    parameters: Mapping[str, object] = field(default_factory=dict, repr=False)
+    runner_id: str | None = None
+    run_id: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    etab_name: str | None = None
+    app_name: str | None = None
+
+
+class StopOutcome(StrEnum):
+    """What became of the wish to stop a task (``POST /task/stop/<id>``)."""
+
+    REQUESTED = "requested"
+    """Its script is killed; a callback ``failed`` with ``Cancelled by user.`` follows."""
+
+    NOT_RUNNING = "not_running"
+    """It has ended already."""
+
+    NOT_YET = "not_yet"
+    """It is still fetching its source, and cannot be stopped before its script starts: ask again."""
+
+    UNKNOWN = "unknown"
+    """The manager does not know it."""
+
+    RUNNER_UNREACHABLE = "runner_unreachable"
+    """The runner that works on it does not answer, or is no longer registered."""
+
+    UNSUPPORTED = "unsupported"
+    """The manager is older than 1.6.0 and cannot stop tasks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A manager's health; counts are None when it does not tell them. ``path`` is where it was found."""
+
+    healthy: bool
+    path: str
+    version: str | None = None
+    runners: int | None = None
+    tasks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerInfo:
+    """A runner registered at a manager; ``age_seconds`` is the age of its last heartbeat."""
+
+    id: str
+    online: bool
+    url: str | None = None
+    age_seconds: float | None = None

@@ -1,0 +1,290 @@
+"""One HTTP request to a runner manager: sending, reading within limits, naming what went wrong.
+
+Nothing is ever sent twice from here. aiohttp by itself repeats a GET once when a kept connection turns out to
+be closed, never a POST.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from poddispatchd import __version__
+from poddispatchd.config.model import RunnersSettings
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.errors import (
+    AnswerLostError,
+    ConfigurationError,
+    RunnerManagerMisconfiguredError,
+    RunnerManagerUnavailableError,
+    UnusableAnswerError,
+)
+
+_KEEP_ALIVE = 1.5
+"""Seconds. A manager closes idle connections after 2.0 s: one must never be taken up again near that moment,
+because a POST that meets it leaves open whether it was carried out."""
+
+_CONNECTIONS_PER_HOST = 96
+"""More than the downloads of 32 imports together, so that they never keep a submission waiting."""
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for DNS, TCP and TLS together."""
+
+LARGEST_ANSWER = 16 * 2**20
+"""Bytes. A task's record carries its script output: 36 kB as a rule, about 600 kB at most."""
+
+_LARGEST_REFUSAL = 64 * 2**10
+"""Bytes read of an answer that refuses; the rest cannot change what is done."""
+
+_READ_BUFFER = 512 * 2**10
+_SEGMENT_SAFE = "!$&'()*+,;=:@"
+"""What may stand unescaped in one segment of a path (RFC 3986), beside letters, digits and ``-._~``."""
+
+Method = Literal["GET", "POST"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer; its body may be cut short when the status refuses.
+
+    ``content_type`` is in lower case and without parameters.
+    """
+
+    status: int
+    content_type: str
+    body: bytes
+    location: str = ""
+
+    @property
+    def is_success(self) -> bool:
+        """Any 2xx."""
+        return 200 <= self.status < 300
+
+    @property
+    def is_html(self) -> bool:
+        """A page made for people: it comes from a reverse proxy, never from a runner manager."""
+        return self.content_type in ("text/html", "application/xhtml+xml")
+
+
+def open_session(settings: RunnersSettings) -> aiohttp.ClientSession:
+    """The HTTP session for all runner managers; the caller closes it. Called once, in the running loop.
+
+    Environment variables (proxies, netrc) are ignored: a netrc entry would replace the token.
+
+    Raises:
+        ConfigurationError: runners.ca_file cannot be read.
+    """
+    connector = aiohttp.TCPConnector(
+        limit=0,
+        limit_per_host=_CONNECTIONS_PER_HOST,
+        keepalive_timeout=_KEEP_ALIVE,
+        ssl=_tls_context(settings),
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+        # A compressed answer could be small on the wire and endless in memory; managers never compress.
+        headers={"User-Agent": f"poddispatchd/{__version__}", "Accept-Encoding": "identity"},
+    )
+
+
+def _tls_context(settings: RunnersSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if settings.ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=settings.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            reason = getattr(error, "strerror", None) or "it holds no certificate in PEM form"
+            raise ConfigurationError(
+                f"runners.ca_file: {settings.ca_file} cannot be used: {reason}."
+            ) from error
+    return context
+
+
+def route(*segments: str) -> str:
+    """A path of a runner manager, each segment escaped so that it stays one segment."""
+    return "/".join(_segment(segment) for segment in segments)
+
+
+def _segment(text: str) -> str:
+    if text in (".", ".."):
+        return text.replace(".", "%2E")
+    return quote(text, safe=_SEGMENT_SAFE)
+
+
+@asynccontextmanager
+async def exchange(
+    session: aiohttp.ClientSession,
+    manager: RunnerManager,
+    method: Method,
+    path: str,
+    *,
+    patience: aiohttp.ClientTimeout,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    with_token: bool = True,
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """Send one request and give its answer as soon as its head is there; redirects are not followed.
+
+    The block that uses the answer must name errors of its own files itself: an OSError or TimeoutError that
+    leaves it is taken for one of the connection.
+
+    Args:
+        session: from ``open_session``.
+        manager: whose URL and token are used.
+        method: a POST that got as far as a connection is never known to be without effect.
+        path: from ``route``, relative to the manager's URL.
+        patience: ``connect`` must be shorter than ``total``.
+        body: sent as it is, as JSON.
+        headers: added to ``Accept``, ``Authorization`` and, with a body, ``Content-Type``.
+        with_token: False for the routes that are public.
+
+    Raises:
+        RunnerManagerMisconfiguredError: its URL, token or certificate is wrong.
+        RunnerManagerUnavailableError: no connection; or, for a GET, no whole answer.
+        AnswerLostError: a POST may have been carried out.
+    """
+    sent = {"Accept": "application/json", **(headers or {})}
+    if with_token:
+        sent["Authorization"] = manager.authorization()
+    if body is not None:
+        sent["Content-Type"] = "application/json"
+    with _named_errors(manager, method):
+        async with session.request(
+            method,
+            _url(manager, path),
+            data=body,
+            headers=sent,
+            allow_redirects=False,
+            timeout=patience,
+            read_bufsize=_READ_BUFFER,
+        ) as response:
+            yield response
+
+
+async def ask(
+    session: aiohttp.ClientSession,
+    manager: RunnerManager,
+    method: Method,
+    path: str,
+    *,
+    seconds: float,
+    body: bytes | None = None,
+    with_token: bool = True,
+) -> Answer:
+    """Send one request and read its whole answer, however it decides.
+
+    Args:
+        session: from ``open_session``.
+        manager: whose URL and token are used.
+        method: as in ``exchange``.
+        path: from ``route``.
+        seconds: longest wait for the whole answer, once connected.
+        body: sent as it is, as JSON.
+        with_token: False for the routes that are public.
+
+    Raises:
+        UnusableAnswerError: the answer is longer than ``LARGEST_ANSWER``.
+        RunnerManagerError: as in ``exchange``.
+    """
+    # The total is longer than the time to connect, so that a total that runs out means a request sent.
+    patience = aiohttp.ClientTimeout(total=CONNECT_TIMEOUT + seconds, connect=CONNECT_TIMEOUT)
+    async with exchange(
+        session, manager, method, path, patience=patience, body=body, with_token=with_token
+    ) as response:
+        success = 200 <= response.status < 300
+        limit = LARGEST_ANSWER if success else _LARGEST_REFUSAL
+        content = bytearray()
+        async for chunk in response.content.iter_any():
+            content += chunk
+            if len(content) > limit:
+                # What is left is not worth reading, and the connection cannot be used again.
+                response.close()
+                break
+        if success and len(content) > limit:
+            raise UnusableAnswerError(
+                f"Runner manager {manager.name!r} answered more than {LARGEST_ANSWER // 2**20} MiB."
+            )
+        return Answer(
+            status=response.status,
+            content_type=content_type(response),
+            body=bytes(content[:limit]),
+            location=response.headers.get("Location", ""),
+        )
+
+
+def content_type(response: aiohttp.ClientResponse) -> str:
+    """The media type of an answer, in lower case and without parameters; empty when it has none."""
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def _url(manager: RunnerManager, path: str) -> URL:
+    base = manager.endpoint("")
+    try:
+        # The manager's own URL may hold what a person typed (spaces, a name with accents): yarl escapes it.
+        # What follows is escaped already, and must reach the manager exactly so.
+        return URL(f"{URL(base)}{path}", encoded=True)
+    except (ValueError, UnicodeError) as error:
+        raise RunnerManagerMisconfiguredError(
+            f"The URL of runner manager {manager.name!r} cannot be used: {error}."
+        ) from None
+
+
+@contextmanager
+def _named_errors(manager: RunnerManager, method: Method) -> Iterator[None]:
+    """Turn what aiohttp raises into our errors, by whether the request can have been carried out."""
+    name = repr(manager.name)
+    try:
+        yield
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise RunnerManagerMisconfiguredError(
+            f"The TLS certificate of runner manager {name} is not trusted ({_certificate_words(error)}): "
+            "if a private authority signed it, set runners.ca_file to that authority's certificate."
+        ) from error
+    except aiohttp.ClientConnectorSSLError as error:
+        # A server without TLS answers the handshake with something else; anything else may pass.
+        if "WRONG_VERSION_NUMBER" in str(error):
+            raise RunnerManagerMisconfiguredError(
+                f"Runner manager {name} does not speak TLS at its address: its URL should start with http://."
+            ) from error
+        raise RunnerManagerUnavailableError(f"TLS with runner manager {name} failed.") from error
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        raise RunnerManagerUnavailableError(
+            f"Runner manager {name} cannot be reached: {_connect_words(error)}."
+        ) from error
+    except aiohttp.InvalidURL as error:
+        raise RunnerManagerMisconfiguredError(f"The URL of runner manager {name} cannot be used.") from error
+    except aiohttp.ClientResponseError as error:
+        # Not HTTP, or headers beyond all limits: the request has been sent by then.
+        raise _lost(method, f"Runner manager {name} did not answer in HTTP.") from error
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        reason = "in time" if isinstance(error, TimeoutError) else "before the connection broke"
+        raise _lost(method, f"Runner manager {name} did not answer {reason}.") from error
+
+
+def _lost(method: Method, message: str) -> RunnerManagerUnavailableError:
+    match method:
+        case "GET":
+            return RunnerManagerUnavailableError(message)
+        case "POST":
+            return AnswerLostError(message)
+
+
+def _certificate_words(error: aiohttp.ClientConnectorCertificateError) -> str:
+    reason = getattr(error.certificate_error, "verify_message", None)
+    return str(reason) if reason else "verification failed"
+
+
+def _connect_words(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -> str:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"no connection within {CONNECT_TIMEOUT:g} s"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its host name is not known"
+    return error.strerror or "the connection failed"
