@@ -41,7 +41,9 @@ LARGEST_ANSWER = 16 * 2**20
 _LARGEST_REFUSAL = 64 * 2**10
 """Bytes read of an answer that refuses; the rest cannot change what is done."""
 
-_READ_BUFFER = 512 * 2**10
+_READ_BUFFER = 256 * 2**10
+"""Bytes; at most twice as much waits in memory for each download."""
+
 _SEGMENT_SAFE = "!$&'()*+,;=:@"
 """What may stand unescaped in one segment of a path (RFC 3986), beside letters, digits and ``-._~``."""
 

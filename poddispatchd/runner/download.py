@@ -1,0 +1,303 @@
+"""Fetching the files of a result: whole or not at all, in little memory, with resume where it is offered."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from poddispatchd.domain.backoff import full_jitter
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.manifest import ResultFile
+from poddispatchd.domain.task import RunnerTaskId
+from poddispatchd.errors import (
+    DownloadError,
+    NoSpaceError,
+    PoddispatchdError,
+    ResultRefusedError,
+    RunnerManagerBusyError,
+    RunnerManagerError,
+    RunnerManagerUnavailableError,
+    RunnerUnreachableError,
+)
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.fetch import BrokenOffError, Transfer
+from poddispatchd.runner.filesink import FileSink, file_error, fsync_directories
+
+_PARTIAL_PREFIX = ".poddispatchd-partial-"
+
+_WORTH_ANOTHER_TRY = (
+    BrokenOffError,
+    RunnerManagerUnavailableError,
+    RunnerManagerBusyError,
+    RunnerUnreachableError,
+)
+
+_SPACE_CHECK_EVERY = 64 * 2**20
+"""Bytes received between two looks at the free space."""
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadLimits:
+    """What a download may take.
+
+    Args:
+        max_size: bytes of all files together (``imports.max_size``).
+        keep_free: bytes left free on the file system (``imports.keep_free``).
+        parallel: files fetched at once; few, since a manager that proxies holds each whole in memory.
+        attempts: tries of one file.
+        backoff_base: limit of the first random wait between tries, in seconds; it doubles (as Pod's).
+        backoff_cap: limit of the longest one, in seconds.
+        stall_timeout: seconds without a byte after which a try is given up. The first byte of a large file
+            takes as long as the manager needs to read it from its runner.
+    """
+
+    max_size: int
+    keep_free: int
+    parallel: int = 2
+    attempts: int = 5
+    backoff_base: float = 0.5
+    backoff_cap: float = 8.0
+    stall_timeout: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadedFile:
+    """A file in its place. ``sha256`` is of what was written, whether or not the manager gave one."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadedResult:
+    """All files asked for, in the order asked, below ``directory``."""
+
+    directory: Path
+    files: tuple[DownloadedFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files)
+
+
+def free_space(directory: Path) -> int:
+    """Bytes that an ordinary user may still write on the file system of a directory."""
+    return shutil.disk_usage(directory).free
+
+
+async def download_result(
+    client: RunnerClient,
+    manager: RunnerManager,
+    task_id: RunnerTaskId,
+    files: tuple[ResultFile, ...],
+    into: Path,
+    *,
+    limits: DownloadLimits,
+    mode: int | None,
+    random: Callable[[], float],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    received: Callable[[int], None] = lambda _: None,
+    free: Callable[[Path], int] = free_space,
+) -> DownloadedResult:
+    """Fetch files of a result into a directory; the first one that cannot be had ends it all.
+
+    A file appears under its name only when it is whole, verified and on stable storage. Nothing of an earlier
+    download is reused: files of the same names are replaced, half-written ones removed.
+
+    Args:
+        client: asks the manager.
+        manager: who holds the result.
+        task_id: of the result.
+        files: from ``wanted(manifest, …)``: their names have been found safe.
+        into: a directory for this result alone, made if it is missing; its parent exists.
+        limits: of size, space, time and tries.
+        mode: permission bits of the files (FILE_UPLOAD_PERMISSIONS); None leaves them to the umask.
+        random: gives numbers of [0, 1).
+        sleep: waits so many seconds.
+        received: told the number of bytes, whenever some have arrived.
+        free: the free space of a directory, in bytes; called in a thread.
+
+    Raises:
+        DownloadError: a file did not arrive whole in so many attempts, or cannot be written.
+        RunnerManagerUnavailableError: the manager went away for longer than the attempts took; so do
+            RunnerManagerBusyError and RunnerUnreachableError tell of a state that passes.
+        ResultGoneError: the manager cannot give a file (404); asking again changes nothing.
+        ResultNotReadyError: the task has no result (any more, after a restart of it).
+        RunnerTaskUnknownError: the manager has forgotten the task.
+        RunnerManagerMisconfiguredError: the token or the URL was changed meanwhile.
+        ResultRefusedError: the result is larger than ``limits.max_size``.
+        NoSpaceError: less than ``limits.keep_free`` would be left.
+    """
+    download = _Download(
+        client=client,
+        manager=manager,
+        task_id=task_id,
+        limits=limits,
+        mode=mode,
+        random=random,
+        sleep=sleep,
+        received=received,
+        free=free,
+        into=into,
+    )
+    with _local_errors(into):
+        partial = await asyncio.to_thread(_prepare, into)
+    try:
+        done = await download.fetch_all(files, partial)
+        directories = {
+            into,
+            *(into / parent for file in files for parent in PurePosixPath(file.path).parents),
+        }
+        await asyncio.to_thread(fsync_directories, directories)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
+    return DownloadedResult(into, done)
+
+
+class _Download:
+    """One run of ``download_result``: what its parallel fetches share."""
+
+    def __init__(
+        self,
+        *,
+        client: RunnerClient,
+        manager: RunnerManager,
+        task_id: RunnerTaskId,
+        limits: DownloadLimits,
+        mode: int | None,
+        random: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+        received: Callable[[int], None],
+        free: Callable[[Path], int],
+        into: Path,
+    ) -> None:
+        self._client = client
+        self._manager = manager
+        self._task_id = task_id
+        self._limits = limits
+        self._mode = mode
+        self._random = random
+        self._sleep = sleep
+        self._received = received
+        self._free = free
+        self._into = into
+        self._kept = 0
+        self._unchecked = 0
+
+    async def fetch_all(self, files: tuple[ResultFile, ...], partial: Path) -> tuple[DownloadedFile, ...]:
+        await self._check_space(0)
+        waiting = iter(enumerate(files))
+        done: dict[int, DownloadedFile] = {}
+
+        async def work() -> None:
+            for index, file in waiting:
+                done[index] = await self._fetch(file, partial / str(index))
+
+        first: BaseException | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._limits.parallel, len(files))):
+                    group.create_task(work())
+        except BaseExceptionGroup as failures:
+            first = failures.exceptions[0]
+        if first is not None:
+            # Raised outside of the handler, so that its own cause stays the only one it shows.
+            raise first
+        return tuple(done[index] for index in range(len(files)))
+
+    async def _fetch(self, file: ResultFile, temporary: Path) -> DownloadedFile:
+        sink = FileSink(temporary, mode=self._mode)
+        transfer = Transfer(
+            self._client,
+            self._manager,
+            self._task_id,
+            file,
+            sink,
+            stall_timeout=self._limits.stall_timeout,
+            expected=self._expect,
+            taken=self._take,
+            dropped=self._drop,
+        )
+        try:
+            await sink.open()
+            for attempt in range(self._limits.attempts):
+                if attempt:
+                    await self._wait(attempt - 1)
+                try:
+                    digest = await transfer.attempt()
+                    break
+                except _WORTH_ANOTHER_TRY as error:
+                    last: PoddispatchdError = error
+            else:
+                raise self._given_up(file, last) from last.__cause__
+            await sink.finish(self._into / file.path)
+            return DownloadedFile(file.path, sink.size, digest)
+        finally:
+            await sink.close()
+
+    def _given_up(self, file: ResultFile, last: PoddispatchdError) -> PoddispatchdError:
+        """A file that keeps breaking off counts against the result; a manager that is away does not."""
+        if isinstance(last, RunnerManagerError):
+            return last
+        return DownloadError(
+            f"The file {file.path!r} did not arrive in {self._limits.attempts} attempts: {last}"
+        )
+
+    async def _wait(self, attempt: int) -> None:
+        limits = self._limits
+        await self._sleep(
+            full_jitter(attempt, base=limits.backoff_base, cap=limits.backoff_cap, random=self._random)
+        )
+
+    async def _expect(self, size: int) -> None:
+        """Refuse at once what is known to be too much."""
+        self._check_size(size)
+        await self._check_space(size)
+
+    async def _take(self, size: int) -> None:
+        self._check_size(size)
+        self._kept += size
+        self._unchecked += size
+        self._received(size)
+        if self._unchecked >= _SPACE_CHECK_EVERY:
+            self._unchecked = 0
+            await self._check_space(0)
+
+    def _drop(self, size: int) -> None:
+        self._kept -= size
+
+    def _check_size(self, more: int) -> None:
+        if self._kept + more > self._limits.max_size:
+            raise ResultRefusedError(
+                f"The result is larger than {self._limits.max_size} bytes (imports.max_size)."
+            )
+
+    async def _check_space(self, more: int) -> None:
+        with _local_errors(self._into):
+            free = await asyncio.to_thread(self._free, self._into)
+        if free - more < self._limits.keep_free:
+            raise NoSpaceError(
+                f"{free} bytes are free for {self._into}: not enough for the result and the "
+                f"{self._limits.keep_free} to be left free (imports.keep_free)."
+            )
+
+
+def _prepare(into: Path) -> Path:
+    """Make the directory, and in it a place for half-written files whose name nobody can guess."""
+    into.mkdir(exist_ok=True)
+    for leftover in into.glob(f"{_PARTIAL_PREFIX}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=_PARTIAL_PREFIX, dir=into))
+
+
+@contextmanager
+def _local_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise file_error(error, path) from error

@@ -1,0 +1,181 @@
+"""One result file over as many answers as it takes, each going on where the last one broke off if it can."""
+
+import re
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.manifest import ResultFile
+from poddispatchd.domain.task import RunnerTaskId
+from poddispatchd.errors import DownloadError, ResultGoneError
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.filesink import FileSink
+from poddispatchd.runner.refusals import result_refusal
+from poddispatchd.runner.transport import Answer, content_type
+
+_CHUNK = 512 * 2**10
+"""Bytes from which what has come is handed to the file: large enough that a thread per chunk costs little."""
+
+_LARGEST_REFUSAL = 64 * 2**10
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
+_PROXIED_NAME = re.compile(r"[A-Za-z0-9._ -]+")
+"""The only names that a manager without shared storage passes on to its runner."""
+
+
+class BrokenOffError(DownloadError):
+    """A try at a file failed in a way that another one may mend."""
+
+
+class Transfer:
+    """Fetches one file into a sink.
+
+    Args:
+        client: asks the manager.
+        manager: who holds the result.
+        task_id: of the result.
+        file: which one, and its sha256 if the manager gave one.
+        sink: opened; what it holds between tries is what the next one goes on from.
+        stall_timeout: seconds without a byte after which a try is given up.
+        expected: told how many bytes are still to come, when an answer says so; may refuse.
+        taken: told how many bytes came; may refuse.
+        dropped: told how many of these were thrown away again.
+    """
+
+    def __init__(
+        self,
+        client: RunnerClient,
+        manager: RunnerManager,
+        task_id: RunnerTaskId,
+        file: ResultFile,
+        sink: FileSink,
+        *,
+        stall_timeout: float,
+        expected: Callable[[int], Awaitable[None]],
+        taken: Callable[[int], Awaitable[None]],
+        dropped: Callable[[int], None],
+    ) -> None:
+        self._client = client
+        self._manager = manager
+        self._task_id = task_id
+        self._file = file
+        self._sink = sink
+        self._stall_timeout = stall_timeout
+        self._expected = expected
+        self._taken = taken
+        self._dropped = dropped
+        self._etag: str | None = None
+        """Of the answer that the sink's content comes from, if it can be gone on with."""
+
+    async def attempt(self) -> str:
+        """Try once; return the file's sha256 in hexadecimal when all of it is in the sink.
+
+        Raises:
+            BrokenOffError, RunnerManagerUnavailableError, RunnerManagerBusyError, RunnerUnreachableError:
+                another try may succeed, and goes on from here if the manager allows it.
+            PoddispatchdError: any other is final.
+        """
+        headers: dict[str, str] = {}
+        if self._sink.size and self._etag is not None:
+            # If-Range: should the file have changed, the whole new one is sent instead of its end.
+            headers = {"Range": f"bytes={self._sink.size}-", "If-Range": self._etag}
+        async with self._client.result_file(
+            self._manager, self._task_id, self._file.path, headers=headers, stall_timeout=self._stall_timeout
+        ) as response:
+            whole = await self._begin(response, resuming=bool(headers))
+            await self._receive(response)
+        return await self._verified(whole)
+
+    async def _begin(self, response: aiohttp.ClientResponse, *, resuming: bool) -> int | None:
+        """Judge the head of an answer; return the size of the whole file if it is known.
+
+        On return the sink holds exactly what comes before the answer's body.
+        """
+        if response.status == 206 and resuming:
+            return await self._continue(response)
+        if response.status == 416 and resuming:
+            await self._start_over()
+            raise BrokenOffError(f"{self._name} has become shorter than what was received of it.")
+        if not 200 <= response.status < 300:
+            raise await self._refused(response)
+        if response.status != 200:
+            raise DownloadError(f"{self._name} was answered with status {response.status}.")
+        kind = content_type(response)
+        if kind == "text/html" and not self._file.path.lower().endswith((".html", ".htm")):
+            raise DownloadError(f"In place of {self._name} came a web page: something else answers there.")
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise DownloadError(f"{self._name} came compressed, which was not asked for.")
+        await self._start_over()
+        etag = response.headers.get("ETag", "")
+        is_resumable = response.headers.get("Accept-Ranges", "").lower() == "bytes" and etag.startswith('"')
+        self._etag = etag if is_resumable else None
+        if response.content_length is not None:
+            await self._expected(response.content_length)
+        return response.content_length
+
+    async def _continue(self, response: aiohttp.ClientResponse) -> int:
+        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+        size = self._sink.size
+        if match is None or int(match[1]) != size or int(match[2]) + 1 != int(match[3]):
+            await self._start_over()
+            raise BrokenOffError(f"Another part of {self._name} came than the one asked for.")
+        await self._expected(int(match[3]) - size)
+        return int(match[3])
+
+    async def _receive(self, response: aiohttp.ClientResponse) -> None:
+        buffer = bytearray()
+        try:
+            async for piece in response.content.iter_any():
+                await self._taken(len(piece))
+                buffer += piece
+                if len(buffer) >= _CHUNK:
+                    chunk, buffer = bytes(buffer), bytearray()
+                    await self._sink.write(chunk)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            # What has come is good, TCP and the framing vouch for it: the next try may go on from it.
+            await self._sink.write(bytes(buffer))
+            raise BrokenOffError(f"{self._name} broke off after {self._sink.size} bytes.") from error
+        await self._sink.write(bytes(buffer))
+
+    async def _verified(self, whole: int | None) -> str:
+        digest = await self._sink.digest()
+        problem = None
+        if whole is not None and self._sink.size != whole:
+            problem = f"has {self._sink.size} bytes instead of {whole}"
+        elif self._file.sha256 is not None and digest != self._file.sha256:
+            problem = "does not have the sha256 that was announced"
+        if problem is None:
+            return digest
+        await self._start_over()
+        raise BrokenOffError(f"{self._name} {problem}.")
+
+    async def _start_over(self) -> None:
+        self._etag = None
+        if self._sink.size:
+            self._dropped(self._sink.size)
+            await self._sink.restart()
+
+    async def _refused(self, response: aiohttp.ClientResponse) -> Exception:
+        body = bytearray()
+        async for piece in response.content.iter_any():
+            body += piece
+            if len(body) > _LARGEST_REFUSAL:
+                response.close()
+                break
+        answer = Answer(
+            status=response.status,
+            content_type=content_type(response),
+            body=bytes(body[:_LARGEST_REFUSAL]),
+            location=response.headers.get("Location", ""),
+        )
+        error = result_refusal(self._manager, answer, self._name)
+        if isinstance(error, ResultGoneError) and not _PROXIED_NAME.fullmatch(self._file.path):
+            return ResultGoneError(
+                f"{error} A manager without RUNNERS_STORAGE_ENABLED gives no file whose name holds other "
+                "characters than A-Z a-z 0-9 . _ - and space."
+            )
+        return error
+
+    @property
+    def _name(self) -> str:
+        return f"The file {self._file.path!r}"
