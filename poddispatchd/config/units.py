@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -28,8 +29,10 @@ def format_duration(seconds: float) -> str:
     """The shortest way to write a duration, as ``90s`` or ``2h``."""
     for unit in ("d", "h", "m", "s"):
         if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0:
-            return f"{seconds / _SECONDS[unit]:g}{unit}"
-    return f"{seconds * 1000:g}ms" if 0 < seconds < 1 else f"{seconds:g}s"
+            return f"{int(seconds // _SECONDS[unit])}{unit}"
+    # Never in powers of ten: what is written must be readable again.
+    number, unit = (seconds * 1000, "ms") if 0 < seconds < 1 else (seconds, "s")
+    return f"{number:.6f}".rstrip("0").rstrip(".") + unit
 
 
 def parse_size(value: object) -> int:
@@ -45,7 +48,7 @@ def parse_size(value: object) -> int:
     )
     if match is None:
         raise ValueError("write a number with a unit, as 512B, 64KiB, 8MiB or 200GiB")
-    return int(float(match[1]) * _BYTES[match[2]])
+    return int(Decimal(match[1]) * _BYTES[match[2]])
 
 
 def format_size(size: int) -> str:
@@ -107,7 +110,7 @@ Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size, 
 FileMode = Annotated[
     int | None,
     BeforeValidator(parse_mode),
-    PlainSerializer(lambda mode: None if mode is None else f"0{mode:o}", return_type=str | None),
+    PlainSerializer(lambda mode: None if mode is None else f"0{mode:03o}", return_type=str | None),
 ]
 """Permission bits, written in octal."""
 

@@ -1,0 +1,69 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poddispatchd.config.model import PodSettings
+from poddispatchd.config.units import (
+    Address,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_mode,
+    parse_size,
+)
+
+
+@given(st.integers(min_value=0, max_value=10**9))
+def test_a_duration_of_whole_seconds_survives_being_written(seconds: int) -> None:
+    assert parse_duration(format_duration(seconds)) == seconds
+
+
+@given(st.integers(min_value=1, max_value=999))
+def test_a_duration_of_milliseconds_survives_being_written(milliseconds: int) -> None:
+    assert parse_duration(format_duration(milliseconds / 1000)) == pytest.approx(milliseconds / 1000)
+
+
+@given(st.floats(min_value=0, max_value=10**7, allow_nan=False))
+def test_any_duration_that_is_written_can_be_read_again(seconds: float) -> None:
+    assert parse_duration(format_duration(seconds)) == pytest.approx(seconds, rel=1e-5, abs=1e-6)
+
+
+@given(st.integers(min_value=0, max_value=2**62))
+def test_a_size_survives_being_written(size: int) -> None:
+    assert parse_size(format_size(size)) == size
+
+
+@given(st.integers(min_value=0, max_value=0o777))
+def test_a_mode_survives_being_written(mode: int) -> None:
+    written = PodSettings(file_permissions=f"{mode:03o}").model_dump()["file_permissions"]  # type: ignore[arg-type]  # as text, as in a file
+
+    assert parse_mode(written) == mode
+
+
+@given(st.sampled_from(["127.0.0.1", "::1", "localhost", "fe80::1%eth0"]), st.integers(0, 65535))
+def test_an_address_survives_being_written(host: str, port: int) -> None:
+    assert Address.parse(str(Address(host, port))) == Address(host, port)
+
+
+@pytest.mark.parametrize("value", [30, 30.5, True, None, "30", "-5s", "s", "5 weeks", "1e3s", [], "5s5m"])
+def test_what_is_no_duration_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="write a number with a unit"):
+        parse_duration(value)
+
+
+@pytest.mark.parametrize("value", [5, "5", "5MB", "-1B", None, True, "MiB"])
+def test_what_is_no_size_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="write a number with a unit"):
+        parse_size(value)
+
+
+@pytest.mark.parametrize("value", [0o644, 644, "64", "0888", "rw-r--r--", True])
+def test_what_is_no_mode_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="octal"):
+        parse_mode(value)
+
+
+@pytest.mark.parametrize("value", [8765, "8765", ":8765", "host:", "host:99999", "host:-1", None, "a b:1"])
+def test_what_is_no_address_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="write host:port"):
+        Address.parse(value)
