@@ -1,0 +1,196 @@
+import pytest
+
+from poddispatchd.domain.task import RunnerTaskId
+from poddispatchd.errors import (
+    AnswerLostError,
+    PayloadRefusedError,
+    RunnerManagerBusyError,
+    RunnerManagerError,
+    RunnerManagerFullError,
+    RunnerManagerMisconfiguredError,
+    RunnerManagerUnavailableError,
+    UnusableAnswerError,
+)
+from poddispatchd.runner.answers import accepted
+from poddispatchd.runner.records import Accepted
+from poddispatchd.runner.transport import Answer
+from tests.unit.runner.managers import TOKEN, answer, manager, page
+
+
+def refused(given: Answer) -> RunnerManagerError:
+    with pytest.raises(RunnerManagerError) as caught:
+        accepted(manager(), given)
+    return caught.value
+
+
+def invalid(field: str, message: str, echoed: object) -> Answer:
+    finding = {"type": "value_error", "loc": ["body", field], "msg": message, "input": echoed}
+    return answer(422, {"detail": [finding]})
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 299])
+def test_any_2xx_with_an_id_is_an_acceptance(status: int) -> None:
+    taken = accepted(manager(), answer(status, {"task_id": "rm1-1", "status": "running"}))
+
+    assert taken == Accepted(RunnerTaskId("rm1-1"), "running")
+
+
+@pytest.mark.parametrize("said", [{}, {"status": None}, {"status": ""}, {"status": 3}])
+def test_a_task_without_a_word_for_its_status_runs(said: dict[str, object]) -> None:
+    assert accepted(manager(), answer(200, {"task_id": "a", **said})).status == "running"
+
+
+def test_a_number_is_an_id_written_as_text() -> None:
+    assert accepted(manager(), answer(200, {"task_id": 17})).task_id == "17"
+
+
+def test_an_id_may_be_100_characters_long() -> None:
+    assert accepted(manager(), answer(200, {"task_id": "é" * 100})).task_id == "é" * 100
+
+
+def test_json_sent_as_a_web_page_is_still_an_answer() -> None:
+    assert accepted(manager(), page(200, '{"task_id": "rm1-h"}')).task_id == "rm1-h"
+
+
+@pytest.mark.parametrize(
+    "task_id", ["", " ", None, ["a"], {}, True, 1.5, "a\0b", "\ud800", ".", "..", "x" * 2001]
+)
+def test_an_acceptance_without_a_usable_id_is_unusable(task_id: object) -> None:
+    error = refused(answer(200, {"task_id": task_id}))
+
+    assert isinstance(error, UnusableAnswerError)
+    assert error.orphan is None
+
+
+def test_an_id_that_pod_cannot_store_is_told_so_that_the_task_can_be_stopped() -> None:
+    error = refused(answer(200, {"task_id": "x" * 101, "status": "running"}))
+
+    assert isinstance(error, UnusableAnswerError)
+    assert error.orphan == "x" * 101
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        page(200),
+        Answer(200, "", b""),
+        Answer(200, "application/json", b"[1]"),
+        Answer(200, "application/json", b'"ok"'),
+        Answer(200, "application/json", b"3"),
+        Answer(200, "application/json", b"{}"),
+        Answer(200, "application/json", b"\xff\xfe"),
+        Answer(200, "application/json", b"[" * 100_000),
+        Answer(200, "application/json", b'{"task_id": ' + b"1" * 5000 + b"}"),
+    ],
+)
+def test_a_2xx_that_is_no_acceptance_is_unusable(given: Answer) -> None:
+    assert type(refused(given)) is UnusableAnswerError
+
+
+def test_a_manager_without_a_free_runner_is_full() -> None:
+    error = refused(answer(503, {"detail": "No runners available"}))
+
+    assert type(error) is RunnerManagerFullError
+    assert "No runners available" in str(error)
+
+
+@pytest.mark.parametrize("given", [answer(503, {}), Answer(503, "", b""), Answer(503, "text/plain", b"x")])
+def test_a_503_without_words_is_full_too(given: Answer) -> None:
+    assert type(refused(given)) is RunnerManagerFullError
+
+
+def test_the_503_page_of_a_proxy_means_that_the_manager_is_down() -> None:
+    assert type(refused(page(503))) is RunnerManagerUnavailableError
+
+
+@pytest.mark.parametrize("status", [500, 501, 502, 520])
+def test_another_5xx_makes_the_manager_unavailable(status: int) -> None:
+    assert (
+        type(refused(Answer(status, "text/plain", b"Internal Server Error"))) is RunnerManagerUnavailableError
+    )
+
+
+def test_a_proxy_that_did_not_wait_leaves_open_whether_the_task_was_taken() -> None:
+    assert type(refused(page(504))) is AnswerLostError
+
+
+def test_a_429_is_busy_and_no_fault() -> None:
+    given = answer(429, {"error": "Rate limit exceeded: 120 per 1 minute"})
+
+    assert type(refused(given)) is RunnerManagerBusyError
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 301, 302, 303, 307, 308, 304, 415, 418])
+def test_what_only_a_person_can_mend_is_a_misconfiguration(status: int) -> None:
+    assert type(refused(answer(status, {"detail": "x"}))) is RunnerManagerMisconfiguredError
+
+
+def test_a_redirect_is_told_with_the_place_it_leads_to_and_nothing_secret() -> None:
+    given = answer(302, {}, location="https://user:pw@new.test:8443/secret/path?token=1#x")
+
+    assert "https://new.test:8443" in str(refused(given))
+    assert "secret" not in str(refused(given))
+    assert "pw" not in str(refused(given))
+
+
+@pytest.mark.parametrize("location", ["", "/relative", "http://[broken", "javascript:x", "http://h:99999/"])
+def test_a_redirect_to_nowhere_is_still_a_misconfiguration(location: str) -> None:
+    assert type(refused(answer(307, {}, location=location))) is RunnerManagerMisconfiguredError
+
+
+def test_a_refused_payload_names_the_field_and_never_echoes_the_input() -> None:
+    secret = "do-not-log-me"
+    error = refused(invalid("source_url", "Value error, source_url must use http or https scheme", secret))
+
+    assert type(error) is PayloadRefusedError
+    assert "source_url: Value error, source_url must use http or https scheme" in str(error)
+    assert secret not in str(error)
+
+
+def test_a_long_list_of_findings_is_cut() -> None:
+    findings = [{"loc": ["body", f"field{n}"], "msg": "x" * 500, "input": "i" * 9999} for n in range(50)]
+
+    assert len(str(refused(answer(422, {"detail": findings})))) < 450
+
+
+@pytest.mark.parametrize(
+    "given", [answer(422, {"detail": 3}), answer(400, {}), answer(422, [None]), answer(400, None)]
+)
+def test_a_refusal_without_findings_is_still_one_of_the_payload(given: Answer) -> None:
+    assert type(refused(given)) is PayloadRefusedError
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        answer(400, {"detail": "notify_url host not allowed"}),
+        answer(400, {"detail": "notify_url host cannot be resolved"}),
+        invalid(
+            "notify_url", "Value error, notify_url must not point to a private or reserved IP address", "x"
+        ),
+    ],
+)
+def test_a_refused_webhook_address_is_not_the_fault_of_the_task(given: Answer) -> None:
+    error = refused(given)
+
+    assert type(error) is RunnerManagerMisconfiguredError
+    assert "webhook" in str(error)
+
+
+def test_a_refused_task_type_is_told_even_beside_the_webhook_address() -> None:
+    findings = [{"loc": ["body", field], "msg": "Field required"} for field in ("notify_url", "task_type")]
+
+    assert type(refused(answer(422, {"detail": findings}))) is PayloadRefusedError
+
+
+def test_the_400_page_of_a_proxy_is_a_misconfiguration() -> None:
+    assert type(refused(page(400))) is RunnerManagerMisconfiguredError
+
+
+@pytest.mark.parametrize("status", [400, 422, 500, 503, 418])
+def test_a_token_that_a_manager_echoes_is_not_repeated(status: int) -> None:
+    error = refused(answer(status, {"detail": f"Bearer {TOKEN} is\x1b[31m not\n liked"}))
+
+    assert TOKEN not in str(error)
+    assert "\x1b" not in str(error)
+    assert "\n" not in str(error)
