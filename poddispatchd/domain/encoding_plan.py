@@ -1,0 +1,250 @@
+"""From a result of an encoding to the rows and files that Pod's pages expect."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from poddispatchd.domain.encoding_result import (
+    MP3,
+    MP4,
+    MPEG_TS,
+    OVERVIEW_FILE,
+    EncodedFile,
+    EncodingInfo,
+    Findings,
+)
+from poddispatchd.domain.hls import Variant, master_playlist, parse_bitrate
+
+MASTER_PLAYLIST = "playlist.m3u8"
+HLS_PLAYLIST = "application/x-mpegURL"
+
+_FALLBACK_NAME = "360p"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """A row of Pod's ``video_encode_transcript_videorendition``; ``resolution`` as ``640x360``."""
+
+    id: int
+    resolution: str
+    video_bitrate: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRow:
+    """A row of EncodingAudio or PlaylistVideo, or with ``rendition_id`` of EncodingVideo.
+
+    ``filename`` is relative to the output directory of the video.
+    """
+
+    name: str
+    encoding_format: str
+    filename: str
+    rendition_id: int | None = None
+
+    @property
+    def key(self) -> tuple[str, str, int | None]:
+        """What makes it the same row as one of an earlier encoding (Pod updates that one in place)."""
+        return self.name, self.encoding_format, self.rendition_id
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingContent:
+    """What an encoding brings into Pod. File names are relative to the output directory.
+
+    ``master`` is the text of the master playlist, None without HLS renditions. ``log`` holds what was
+    attached, as pairs of a label and a file name, in the order of Pod's log.
+    """
+
+    duration: int
+    is_video: bool
+    has_audio: bool
+    videos: tuple[MediaRow, ...]
+    audios: tuple[MediaRow, ...]
+    playlists: tuple[MediaRow, ...]
+    master: str | None
+    overview: str | None
+    thumbnail: str | None
+    log: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+
+
+def plan_content(
+    info: EncodingInfo,
+    listing: Mapping[str, int],
+    renditions: Mapping[str, Rendition],
+    encoding_choices: Sequence[str],
+    findings: Findings,
+) -> EncodingContent:
+    """Decide every row and file; what forbids the import goes to ``findings``, which the caller raises.
+
+    Args:
+        info: what the result promises; its files have been checked.
+        listing: sizes of the files that arrived, by name.
+        renditions: Pod's renditions by resolution.
+        encoding_choices: ENCODING_CHOICES, the names Pod gives to encodings.
+        findings: where everything wrong goes.
+    """
+    plan = _VideoPlan(renditions, encoding_choices, findings)
+    if info.has_video:
+        plan.add_all(info.videos)
+    log = plan.log
+    overview = _plan_overview(info, listing, findings)
+    if overview is not None:
+        log.append(("existing overview:", overview))
+    thumbnail = _plan_thumbnail(info, listing, findings)
+    if thumbnail is not None and info.has_video:
+        log.append(("thumbnailfilename :", thumbnail))
+    audios = _plan_audios(info, findings, log)
+    if thumbnail is not None and not info.has_video:
+        log.append(("thumbnailfilename :", thumbnail))
+    return EncodingContent(
+        duration=info.duration,
+        is_video=info.has_video,
+        has_audio=info.has_audio,
+        videos=_last_of_each(plan.videos),
+        audios=_last_of_each(audios),
+        playlists=_last_of_each(plan.playlists),
+        master=master_playlist(plan.variants) if plan.variants else None,
+        overview=overview,
+        thumbnail=thumbnail,
+        log=tuple(log),
+        warnings=tuple(dict.fromkeys(findings.warnings)),
+    )
+
+
+def encoding_name(filename: str, encoding_choices: Sequence[str]) -> str:
+    """The name of an encoding, told by the first three characters of its file, as Pod tells it."""
+    prefix = filename.rpartition("/")[2][:3].lower()
+    return next((choice for choice in encoding_choices if choice[:3].lower() == prefix), _FALLBACK_NAME)
+
+
+@dataclass(slots=True)
+class _VideoPlan:
+    """The rows, master playlist and log lines of ``encode_video``, entry after entry."""
+
+    renditions: Mapping[str, Rendition]
+    encoding_choices: Sequence[str]
+    findings: Findings
+    videos: list[MediaRow] = field(default_factory=list)
+    playlists: list[MediaRow] = field(default_factory=list)
+    variants: list[Variant] = field(default_factory=list)
+    log: list[tuple[str, str]] = field(default_factory=list)
+
+    def add_all(self, files: Sequence[EncodedFile]) -> None:
+        """Plan every entry, then the master playlist over the HLS ones."""
+        if not files:
+            self.findings.incomplete.append(
+                "The source has a video stream, but the result names no rendition."
+            )
+        for file in files:
+            self._add(file)
+        if self.variants:
+            self.playlists.append(MediaRow("playlist", HLS_PLAYLIST, MASTER_PLAYLIST))
+            self.log.append(("Playlist :", MASTER_PLAYLIST))
+
+    def _add(self, file: EncodedFile) -> None:
+        if file.encoding_format not in (MPEG_TS, MP4):
+            self.findings.warnings.append(f"{file.filename} is of an unknown format and was not imported.")
+            return
+        rendition = self.renditions.get(file.rendition)
+        if rendition is None:
+            self.findings.refused.append(
+                f"{file.filename} is of rendition {file.rendition or '(none)'}, which Pod does not have: "
+                "add it in Pod's administration."
+            )
+            return
+        name = encoding_name(file.filename, self.encoding_choices)
+        if file.encoding_format == MP4:
+            filename = file.with_extension(".mp4")
+            self.videos.append(MediaRow(name, MP4, filename, rendition.id))
+            self.log.append(("videofilenameMp4 :", filename))
+        else:
+            self._add_hls(file, rendition, name)
+
+    def _add_hls(self, file: EncodedFile, rendition: Rendition, name: str) -> None:
+        playlist, stream = file.with_extension(".m3u8"), file.with_extension(".ts")
+        bandwidth = parse_bitrate(rendition.video_bitrate)
+        if bandwidth is None:
+            self.findings.refused.append(
+                f"The video bitrate of rendition {rendition.resolution} is not readable "
+                f"({rendition.video_bitrate[:50]!r}): correct it in Pod's administration."
+            )
+        elif playlist == MASTER_PLAYLIST:
+            self.findings.refused.append(f"A rendition is named {playlist}, as the master playlist must be.")
+        else:
+            self.videos.append(MediaRow(name, MPEG_TS, stream, rendition.id))
+            self.playlists.append(MediaRow(name, HLS_PLAYLIST, playlist))
+            self.variants.append(Variant(bandwidth, rendition.resolution, playlist))
+            self.log.extend([("videofilenameM3u8 :", playlist), ("videofilenameTS :", stream)])
+
+
+def _plan_audios(info: EncodingInfo, findings: Findings, log: list[tuple[str, str]]) -> list[MediaRow]:
+    if not info.has_audio:
+        return []
+    if not info.audios:
+        findings.warnings.append("The source has an audio stream, but the result brings no audio track.")
+    audios = []
+    for audio in info.audios:
+        if audio.encoding_format == MP3:
+            filename, label = audio.with_extension(".mp3"), "encode_video_mp3 :"
+        elif audio.encoding_format == MP4:
+            filename, label = audio.with_extension(".m4a"), "encode_video_m4a :"
+        else:
+            findings.warnings.append(f"{audio.filename} is of an unknown format and was not imported.")
+            continue
+        audios.append(MediaRow("audio", audio.encoding_format, filename))
+        log.append((label, filename))
+    return audios
+
+
+def _plan_overview(info: EncodingInfo, listing: Mapping[str, int], findings: Findings) -> str | None:
+    if not info.has_video:
+        return None
+    name = next((name for name in info.overview if name.endswith(".vtt")), OVERVIEW_FILE)
+    if listing.get(name):
+        return name
+    if name in listing:
+        findings.warnings.append(f"{name} (the overview) is empty and was not attached.")
+    return None
+
+
+def _plan_thumbnail(info: EncodingInfo, listing: Mapping[str, int], findings: Findings) -> str | None:
+    if not info.has_thumbnail:
+        return None
+    if info.thumbnail is None:
+        if info.has_video:
+            findings.warnings.append("The result names no thumbnail.")
+        return None
+    if not listing.get(info.thumbnail):
+        state = "empty" if info.thumbnail in listing else "missing"
+        findings.warnings.append(
+            f"The thumbnail {info.thumbnail} is {state}: the video has no new thumbnail."
+        )
+        return None
+    return info.thumbnail
+
+
+def _last_of_each(rows: Iterable[MediaRow]) -> tuple[MediaRow, ...]:
+    """Two entries for one row: the later one wins, as in Pod, in the place of the first."""
+    by_key: dict[tuple[str, str, int | None], MediaRow] = {}
+    for row in rows:
+        by_key[row.key] = row
+    return tuple(by_key.values())
+
+
+def log_text(existing: str | None, content: EncodingContent, output_directory: str, ended_at: str) -> str:
+    """The text of a video's EncodingLog after an import.
+
+    Args:
+        existing: the text so far; None without a log row.
+        content: what was imported.
+        output_directory: absolute path of the video's files, as Pod writes it.
+        ended_at: the end, in the form of ``ctime``.
+    """
+    messages = [] if existing is None else [existing]
+    if content.overview is not None:
+        messages.append(f"attach existing overview: {output_directory}/{content.overview}")
+    messages.extend(content.warnings)
+    messages.append("".join(f"\n- {label}\n{output_directory}/{name}" for label, name in content.log))
+    messages.append(f"End : {ended_at}")
+    return "\n\n".join(messages)

@@ -1,0 +1,246 @@
+"""What the ``info_video.json`` of an encoding promises, and whether a result keeps it."""
+
+import json
+import math
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from poddispatchd.domain.hls import playlist_findings
+from poddispatchd.errors import ResultIncompleteError, ResultRefusedError
+
+INFO_FILE = "info_video.json"
+OVERVIEW_FILE = "overview.vtt"
+MPEG_TS = "video/mp2t"
+MP4 = "video/mp4"
+MP3 = "audio/mp3"
+
+_LARGEST_DURATION = 2**31 - 1
+
+
+@dataclass(slots=True)
+class Findings:
+    """Everything wrong with a result, collected so that a person learns all of it at once.
+
+    ``incomplete``: a new attempt may bring what is missing. ``refused``: it would bring the same.
+    ``warnings``: the result is imported all the same.
+    """
+
+    incomplete: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def raise_any(self) -> None:
+        """Stop here if anything forbids the import.
+
+        Raises:
+            ResultRefusedError: a new attempt would bring the same.
+            ResultIncompleteError: worth a new attempt.
+        """
+        if self.refused:
+            raise ResultRefusedError(*dict.fromkeys(self.refused + self.incomplete))
+        if self.incomplete:
+            raise ResultIncompleteError(*dict.fromkeys(self.incomplete))
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFile:
+    """An entry of ``encode_video`` or ``encode_audio``; ``rendition`` is ``640x360`` or empty for audio."""
+
+    encoding_format: str
+    filename: str
+    rendition: str = ""
+
+    def with_extension(self, extension: str) -> str:
+        """The file's name with another extension: Pod trusts the format, not the extension."""
+        return posixpath.splitext(self.filename)[0] + extension
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingInfo:
+    """``info_video.json`` in our types. ``duration`` is whole seconds.
+
+    ``overview`` holds the names that ``encode_overview`` promises; older runners wrote none.
+    """
+
+    duration: int
+    has_video: bool
+    has_audio: bool
+    has_thumbnail: bool
+    videos: tuple[EncodedFile, ...]
+    audios: tuple[EncodedFile, ...]
+    thumbnail: str | None
+    overview: tuple[str, ...]
+
+
+def is_safe_name(name: object) -> bool:
+    """Whether a name in a result stays inside the result's directory."""
+    if not isinstance(name, str) or not name or name.startswith("/"):
+        return False
+    if any(character in name for character in "\0\n\r\\"):
+        return False
+    return not any(part in ("", ".", "..") for part in name.split("/"))
+
+
+def parse_info(data: bytes, findings: Findings) -> EncodingInfo | None:
+    """Read ``info_video.json``; everything odd goes to ``findings``, None when nothing can be read."""
+    try:
+        document: object = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        findings.incomplete.append(f"{INFO_FILE} is not readable JSON.")
+        return None
+    if not isinstance(document, dict):
+        findings.incomplete.append(f"{INFO_FILE} is not a JSON object.")
+        return None
+    info: dict[str, object] = document
+    _check_outcome(info, findings)
+    return EncodingInfo(
+        duration=_duration(info, findings),
+        has_video=_flag(info, "has_stream_video", findings),
+        has_audio=_flag(info, "has_stream_audio", findings),
+        has_thumbnail=_flag(info, "has_stream_thumbnail", findings),
+        videos=_encoded_files(info, "encode_video", findings),
+        audios=_encoded_files(info, "encode_audio", findings),
+        thumbnail=_thumbnail(info, findings),
+        overview=_overview(info, findings),
+    )
+
+
+def _check_outcome(info: Mapping[str, object], findings: Findings) -> None:
+    """``encode_result`` is the last thing an Esup-Runner writes: without it the runner died on the way.
+
+    Other encoders, which never wrote it, are known by the absence of ``codec``, one of the first things
+    an Esup-Runner writes; for them the files speak.
+    """
+    outcome = info.get("encode_result")
+    if outcome is True:
+        return
+    if outcome is not None:
+        error = info.get("error")
+        reason = f": {error[:200]}" if isinstance(error, str) and error else ""
+        findings.refused.append(f"{INFO_FILE} says that the encoding failed{reason}.")
+    elif "codec" in info:
+        findings.incomplete.append(f"{INFO_FILE} does not say that the encoding ended (encode_result).")
+
+
+def _duration(info: Mapping[str, object], findings: Findings) -> int:
+    """Whole seconds, as Pod's ``int()`` takes them: a text may hold an integer only, ``true`` is one."""
+    value = info.get("duration")
+    if value is None:
+        findings.incomplete.append(f"{INFO_FILE} has no duration.")
+        return 0
+    try:
+        if not isinstance(value, (int, float, str)) or (
+            isinstance(value, float) and not math.isfinite(value)
+        ):
+            raise ValueError  # noqa: TRY301 - one place words every bad duration
+        seconds = int(value)
+    except ValueError:
+        findings.refused.append(
+            f"The duration in {INFO_FILE} is not a number of seconds: {str(value)[:50]!r}."
+        )
+        return 0
+    if abs(seconds) > _LARGEST_DURATION:
+        findings.refused.append(f"The duration in {INFO_FILE} is out of range: {str(seconds)[:20]} seconds.")
+        return 0
+    return seconds
+
+
+def _flag(info: Mapping[str, object], key: str, findings: Findings) -> bool:
+    value = info.get(key)
+    if value is None:
+        findings.warnings.append(f"{INFO_FILE} does not say {key}: taken as false.")
+    return bool(value)
+
+
+def _objects(value: object) -> Sequence[object]:
+    """An entry that may be one object or a list of them."""
+    if isinstance(value, dict):
+        return [value]
+    return value if isinstance(value, list) else []
+
+
+def _name(entry: object, key: str, where: str, findings: Findings) -> str | None:
+    """A file name of the document; an unsafe one forbids the import."""
+    name = entry.get(key) if isinstance(entry, dict) else None
+    if not is_safe_name(name):
+        findings.refused.append(
+            f"A file name in {where} of {INFO_FILE} is not acceptable: {str(name)[:100]!r}."
+        )
+        return None
+    assert isinstance(name, str)  # noqa: S101 - is_safe_name accepts text only; tells mypy
+    return name
+
+
+def _encoded_files(info: Mapping[str, object], key: str, findings: Findings) -> tuple[EncodedFile, ...]:
+    files = []
+    for entry in _objects(info.get(key)):
+        name = _name(entry, "filename", key, findings)
+        if name is not None and isinstance(entry, dict):
+            encoding_format, rendition = entry.get("encoding_format"), entry.get("rendition")
+            files.append(
+                EncodedFile(str(encoding_format), name, rendition if isinstance(rendition, str) else "")
+            )
+    return tuple(files)
+
+
+def _thumbnail(info: Mapping[str, object], findings: Findings) -> str | None:
+    """The first thumbnail, which is the one Pod takes."""
+    entries = [entry for entry in _objects(info.get("encode_thumbnail")) if entry]
+    names = [_name(entry, "filename", "encode_thumbnail", findings) for entry in entries]
+    return names[0] if names else None
+
+
+def _overview(info: Mapping[str, object], findings: Findings) -> tuple[str, ...]:
+    overview = info.get("encode_overview")
+    if not isinstance(overview, dict) or not overview:
+        return ()
+    keys = ("sprite_filename", "vtt_filename")
+    names = (_name(overview, key, "encode_overview", findings) for key in keys)
+    return tuple(name for name in names if name is not None)
+
+
+def required_files(info: EncodingInfo) -> dict[str, str]:
+    """Every file that must be there, and what it is in words.
+
+    The thumbnail is not among them: a video can be watched without one.
+    """
+    required: dict[str, str] = {}
+    for video in info.videos if info.has_video else ():
+        if video.encoding_format == MPEG_TS:
+            required[video.with_extension(".m3u8")] = f"the playlist of {video.rendition}"
+            required[video.with_extension(".ts")] = f"the stream of {video.rendition}"
+        elif video.encoding_format == MP4:
+            required[video.with_extension(".mp4")] = f"the video in {video.rendition}"
+    for audio in info.audios if info.has_audio else ():
+        if audio.encoding_format == MP3:
+            required[audio.with_extension(".mp3")] = "the audio track"
+        elif audio.encoding_format == MP4:
+            required[audio.with_extension(".m4a")] = "the audio track"
+    for name in info.overview:
+        required[name] = "the overview"
+    return required
+
+
+def check_files(
+    info: EncodingInfo, listing: Mapping[str, int], playlists: Mapping[str, str], findings: Findings
+) -> None:
+    """The completeness test: every promised file is there, not empty, and its playlist is whole.
+
+    Args:
+        info: what the result promises.
+        listing: sizes of the files that arrived, by name.
+        playlists: texts of the ``.m3u8`` files among them, by name.
+        findings: where everything wrong goes.
+    """
+    for name, meaning in required_files(info).items():
+        if name not in listing:
+            findings.incomplete.append(f"{name} ({meaning}) is missing.")
+        elif not listing[name]:
+            findings.incomplete.append(f"{name} ({meaning}) is empty.")
+    for video in info.videos if info.has_video else ():
+        playlist = video.with_extension(".m3u8")
+        if video.encoding_format == MPEG_TS and listing.get(playlist) and playlist in playlists:
+            size = listing.get(video.with_extension(".ts"), 0)
+            if size:
+                findings.incomplete.extend(playlist_findings(playlist, playlists[playlist], size))

@@ -1,0 +1,85 @@
+"""HTTP Live Streaming playlists: are they whole, and the master playlist that Pod adds to them."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_BYTE_RANGE = re.compile(r"^(\d{1,15})(?:@(\d{1,15}))?$")
+_WITH_UNIT = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([kmg])", re.IGNORECASE)
+_PLAIN = re.compile(r"\d{1,12}(?:\.\d{1,6})?")
+_FACTOR = {"k": 10**3, "m": 10**6, "g": 10**9}
+
+_PLAIN_KILOBITS = 100_000
+"""A number without a unit below this is kilobits: no video stream has fewer than 100,000 bits a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One rendition in a master playlist; ``bandwidth`` in bits a second, ``resolution`` as ``640x360``."""
+
+    bandwidth: int
+    resolution: str
+    uri: str
+
+
+def parse_bitrate(text: str) -> int | None:
+    """Bits a second from what Pod's administrators type: ``750k``, ``2M``, ``2000``; None if unreadable.
+
+    Like Pod, the first number with a unit anywhere in the text counts.
+    """
+    match = _WITH_UNIT.search(text)
+    if match is not None:
+        number, unit = float(match[1]), match[2].lower()
+    else:
+        match = _PLAIN.search(text)
+        if match is None:
+            return None
+        number = float(match[0])
+        unit = "k" if number < _PLAIN_KILOBITS else ""
+    bits = int(number * _FACTOR.get(unit, 1))
+    return bits or None
+
+
+def playlist_findings(name: str, text: str, media_size: int) -> list[str]:
+    """What is wrong with a playlist whose segments lie in one file of ``media_size`` bytes, each a sentence.
+
+    A runner that crashed leaves a playlist without its end, or one that points behind the end of the file.
+    """
+    lines = [line.strip() for line in text.lstrip("\ufeff").splitlines()]
+    if not lines or lines[0] != "#EXTM3U":
+        return [f"{name} is not a playlist."]
+    findings = []
+    if "#EXT-X-ENDLIST" not in lines:
+        findings.append(f"{name} is cut short: it has no end mark.")
+    end = _end_of_ranges(lines)
+    if end is None:
+        findings.append(f"{name} holds a byte range that cannot be read.")
+    elif end > media_size:
+        findings.append(
+            f"{name} needs {end} bytes of its .ts file, which has only {media_size}: the file is cut short."
+        )
+    return findings
+
+
+def _end_of_ranges(lines: Sequence[str]) -> int | None:
+    """The last byte that any range reaches; 0 without ranges; None if a range cannot be read."""
+    end = position = 0
+    for line in lines:
+        if not line.startswith("#EXT-X-BYTERANGE:"):
+            continue
+        match = _BYTE_RANGE.match(line.partition(":")[2].strip())
+        if match is None:
+            return None
+        start = int(match[2]) if match[2] is not None else position
+        position = start + int(match[1])
+        end = max(end, position)
+    return end
+
+
+def master_playlist(variants: Sequence[Variant]) -> str:
+    """The text of ``playlist.m3u8``, its renditions in the given order."""
+    lines = ["#EXTM3U", "#EXT-X-VERSION:3"]
+    for variant in variants:
+        lines.append(f"#EXT-X-STREAM-INF:BANDWIDTH={variant.bandwidth},RESOLUTION={variant.resolution}")
+        lines.append(variant.uri)
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,110 @@
+"""What the imports of all three task types share: facts of a video, outcomes, log and step."""
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from poddispatchd.database import Connection, Database
+from poddispatchd.domain.task import Task, TaskPk, VideoId
+from poddispatchd.errors import RaceLostError, ResultRefusedError
+from poddispatchd.sql import load_queries
+
+QUERIES = load_queries("poddispatchd.pod", "imports_common.sql")
+
+_DESCRIPTION_LENGTH = 255
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What an import needs of a row of ``video_video``; ``video`` is relative to MEDIA_ROOT."""
+
+    id: VideoId
+    video: str
+    slug: str
+    owner_id: int
+    main_lang: str
+    transcript: str
+    overview: str
+
+    @classmethod
+    def of(cls, record: asyncpg.Record) -> "VideoFacts":
+        """The facts in a row of ``video_facts``."""
+        return cls(
+            id=VideoId(record["id"]),
+            video=record["video"],
+            slug=record["slug"],
+            owner_id=record["owner_id"],
+            main_lang=record["main_lang"],
+            transcript=record["transcript"],
+            overview=record["overview"] or "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOutcome:
+    """What an import did, for the caller's log, mail and clean-up.
+
+    Args:
+        video_id: the video that has changed or been created.
+        obsolete_files: files of replaced encodings, relative to MEDIA_ROOT, to be deleted after the commit.
+        warnings: what a person should know although the import succeeded, each a sentence.
+        chained_transcription: the transcription task created here.
+        summary: the whole in one sentence.
+    """
+
+    video_id: VideoId
+    summary: str
+    obsolete_files: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    chained_transcription: TaskPk | None = None
+
+
+async def read_video(database: Database, task: Task) -> VideoFacts:
+    """The video of a task.
+
+    Raises:
+        ResultRefusedError: there is none, or it has no file.
+    """
+    record = None
+    if task.video_id is not None:
+        record = await database.fetchrow(QUERIES["video_facts"], task.video_id)
+    if record is None:
+        raise ResultRefusedError(f"The video of task {task.pk} does not exist any more.")
+    video = VideoFacts.of(record)
+    if not video.video:
+        raise ResultRefusedError(f"Video {video.id} has no file, so its results have no place to go.")
+    return video
+
+
+async def lock_video(connection: Connection, expected: VideoFacts) -> VideoFacts:
+    """The video again, locked until the end of the transaction.
+
+    Raises:
+        RaceLostError: it was deleted, or its file was replaced, since the plan was made.
+    """
+    record = await connection.fetchrow(QUERIES["lock_video"], expected.id)
+    if record is None:
+        raise RaceLostError(f"Video {expected.id} was deleted meanwhile.")
+    video = VideoFacts.of(record)
+    if video.video != expected.video:
+        raise RaceLostError(f"The file of video {expected.id} was replaced meanwhile.")
+    return video
+
+
+async def read_log(connection: Connection, video_id: VideoId) -> str | None:
+    """The text of a video's log; None if it has none yet."""
+    record = await connection.fetchrow(QUERIES["log_of_video"], video_id)
+    return None if record is None else record["log"] or ""
+
+
+async def write_log(connection: Connection, video_id: VideoId, text: str) -> None:
+    """Replace the text of a video's log, or start it."""
+    if await connection.execute(QUERIES["update_log"], video_id, text) == "UPDATE 0":
+        await connection.execute(QUERIES["insert_log"], video_id, text)
+
+
+async def write_step(connection: Connection, video_id: VideoId, number: int, description: str) -> None:
+    """Set how far a video is; Pod's pages show the description."""
+    cut = description[:_DESCRIPTION_LENGTH]
+    if await connection.execute(QUERIES["update_step"], video_id, number, cut) == "UPDATE 0":
+        await connection.execute(QUERIES["insert_step"], video_id, number, cut)

@@ -1,0 +1,154 @@
+"""The files of an encoding: read and checked in the staging directory, then put into place."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from poddispatchd.domain.encoding_plan import MASTER_PLAYLIST, EncodingContent, Rendition, plan_content
+from poddispatchd.domain.encoding_result import INFO_FILE, Findings, check_files, parse_info
+from poddispatchd.pod.media_tree import DERIVED, MediaTree, Move, list_files, move_into_place, write_staged
+
+LOG_FILE = "encoding.log"
+
+_LARGEST_TEXT = 16 * 2**20
+"""Bytes: playlists and info_video.json are small; what is larger is none of them."""
+
+_PATH_LENGTH = 255
+
+
+@dataclass(frozen=True, slots=True)
+class StagedEncoding:
+    """A checked result of an encoding: what it brings, and the names of all its files."""
+
+    content: EncodingContent
+    names: tuple[str, ...]
+
+
+def read_staged(
+    staging: Path,
+    output_directory: str,
+    renditions: Mapping[str, Rendition],
+    encoding_choices: Sequence[str],
+    *,
+    also_required: Mapping[str, str] | None = None,
+) -> StagedEncoding:
+    """Read and check a staged result (blocking); nothing outside the staging directory is touched.
+
+    Args:
+        staging: where the result was downloaded to.
+        output_directory: where it will go, relative to MEDIA_ROOT.
+        renditions: Pod's renditions by resolution.
+        encoding_choices: ENCODING_CHOICES.
+        also_required: further files that must be there, with their meaning in words.
+
+    Raises:
+        ResultIncompleteError: something is missing or cut short; every finding is told.
+        ResultRefusedError: the result must not be imported; every finding is told.
+    """
+    findings = Findings()
+    listing = list_files(staging)
+    for name, meaning in (also_required or {}).items():
+        if not listing.get(name):
+            findings.incomplete.append(f"{name} ({meaning}) is {'empty' if name in listing else 'missing'}.")
+    info = None
+    if INFO_FILE in listing:
+        info = parse_info(_read(staging / INFO_FILE), findings)
+    else:
+        findings.incomplete.append(f"{INFO_FILE} is missing.")
+    content = None
+    if info is not None:
+        playlists = {
+            name: _read(staging / name).decode("utf-8", "replace")
+            for name in listing
+            if name.endswith(".m3u8")
+        }
+        check_files(info, listing, playlists, findings)
+        content = plan_content(info, listing, renditions, encoding_choices, findings)
+    findings.refused.extend(
+        f"The path of {name[:60]}… in Pod would be longer than {_PATH_LENGTH} characters."
+        for name in listing
+        if len(output_directory) + 1 + len(name) > _PATH_LENGTH
+    )
+    findings.raise_any()
+    assert content is not None  # noqa: S101 - without info there are findings; tells mypy
+    return StagedEncoding(content, tuple(listing))
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_LARGEST_TEXT)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingFiles:
+    """Where every file of an encoding goes.
+
+    Args:
+        tree: Pod's media tree.
+        staging: where the files are.
+        output_directory: where they go, relative to MEDIA_ROOT.
+        staged: the checked result.
+        thumbnail: where the thumbnail is stored besides, relative to MEDIA_ROOT; None without one.
+        ended_at: the end, in the form of ``ctime``, for ``encoding.log``.
+        mode: FILE_UPLOAD_PERMISSIONS.
+        elsewhere: result files that do not go to the output directory, with their paths.
+    """
+
+    tree: MediaTree
+    staging: Path
+    output_directory: str
+    staged: StagedEncoding
+    thumbnail: str | None
+    ended_at: str
+    mode: int | None
+    elsewhere: Mapping[str, str]
+
+    def targets(self) -> dict[str, str]:
+        """Paths relative to MEDIA_ROOT of all files in the output directory, by name."""
+        names = {*self.staged.names, LOG_FILE} - self.elsewhere.keys()
+        if self.staged.content.master is not None:
+            names.add(MASTER_PLAYLIST)
+        return {name: f"{self.output_directory}/{name}" for name in names}
+
+    def apply(self) -> None:
+        """Write our own files into the staging directory, then rename everything into place (blocking).
+
+        It can be redone after a crash, before or after any rename.
+
+        Raises:
+            ResultError: a file cannot be put in place; nothing watchable was destroyed.
+        """
+        derived = self._derive()
+        moves = [
+            Move(derived.get(name, self.staging / name), self.tree.path(path))
+            for name, path in self.targets().items()
+        ]
+        moves.extend(Move(self.staging / name, self.tree.path(path)) for name, path in self.elsewhere.items())
+        content = self.staged.content
+        if self.thumbnail is not None and content.thumbnail is not None:
+            # A copy of its own: Pod deletes or rewrites a custom image without the video's files.
+            copy = self.staging / DERIVED / "thumbnail"
+            source = self.staging / content.thumbnail
+            if source.exists():
+                write_staged(copy, source.read_bytes())
+            moves.append(Move(copy, self.tree.path(self.thumbnail)))
+        move_into_place(moves, self.mode)
+
+    def _derive(self) -> dict[str, Path]:
+        """The files that we make ourselves, by name."""
+        derived = {LOG_FILE: self.staging / DERIVED / LOG_FILE}
+        write_staged(derived[LOG_FILE], self._log())
+        master = self.staged.content.master
+        if master is not None:
+            derived[MASTER_PLAYLIST] = self.staging / DERIVED / MASTER_PLAYLIST
+            write_staged(derived[MASTER_PLAYLIST], master.encode())
+        return derived
+
+    def _log(self) -> bytes:
+        """The runner's log, or else the one in place, with the end added once."""
+        end = f"\n\nEnd : {self.ended_at}".encode()
+        for path in (self.staging / LOG_FILE, self.tree.path(f"{self.output_directory}/{LOG_FILE}")):
+            if path.is_file():
+                text = path.read_bytes()
+                return text if text.endswith(end) else text + end
+        return end

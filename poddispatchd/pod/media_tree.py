@@ -1,0 +1,274 @@
+"""Pod's media tree: where things lie, who may touch a task's files, and how files get into place."""
+
+import asyncio
+import errno
+import fcntl
+import os
+import posixpath
+import shutil
+import stat
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from poddispatchd.domain.naming import video_number
+from poddispatchd.domain.task import TaskPk, VideoId
+from poddispatchd.errors import (
+    ImportBusyError,
+    NoSpaceError,
+    ResultError,
+    ResultIncompleteError,
+    ResultRefusedError,
+)
+
+DERIVED = ".poddispatchd"
+"""Directory inside a staging directory for the files we make ourselves; never part of a result."""
+
+_DIRECTORY_MODE = 0o755
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A staged file and where it goes."""
+
+    staged: Path
+    target: Path
+
+
+@dataclass(frozen=True, slots=True)
+class MediaTree:
+    """MEDIA_ROOT. Paths that come from rows or results are relative to it and may not leave it."""
+
+    root: Path
+
+    def path(self, relative: str) -> Path:
+        """The absolute path of a file named in a row.
+
+        Raises:
+            ResultRefusedError: the name is empty or absolute, leaves MEDIA_ROOT, or goes through a symbolic
+                link that does.
+        """
+        if not relative or relative.startswith("/") or "\0" in relative or ".." in relative.split("/"):
+            raise ResultRefusedError(f"The path {relative!r} does not lie inside MEDIA_ROOT.")
+        path = self.root / relative
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise ResultRefusedError(f"The path {relative!r} leads out of MEDIA_ROOT by a symbolic link.")
+        return path
+
+    def output_directory(self, video_file: str, video_id: VideoId) -> str:
+        """Where the files of a video lie, relative to MEDIA_ROOT: beside its video file.
+
+        Pod computes it from the owner of today instead, and so loses the files of a video that changed hands.
+        """
+        return posixpath.join(posixpath.dirname(video_file), video_number(video_id))
+
+    def staging_directory(self, video_file: str, video_id: VideoId, task: TaskPk) -> Path:
+        """Where a result is downloaded: hidden, beside the output directory, hence on its file system.
+
+        Raises:
+            ResultRefusedError: the video file does not lie inside MEDIA_ROOT.
+        """
+        name = f".{video_number(video_id)}.poddispatchd-{task}"
+        return self.path(posixpath.join(posixpath.dirname(video_file), name))
+
+    def studio_staging_directory(self, task: TaskPk) -> Path:
+        """Where the result of a studio task is downloaded, as Pod does: ``tasks/<task pk>``."""
+        return self.path(f"tasks/{task}")
+
+
+@asynccontextmanager
+async def task_lock(media_root: Path, task: TaskPk) -> AsyncIterator[None]:
+    """Hold Pod's own lock of a task (invariant I7): its code and ours never import the same result at once.
+
+    The file is never unlinked: a process that waits on an unlinked lock file would hold nothing.
+
+    Raises:
+        ImportBusyError: another process holds it.
+    """
+    descriptor = await asyncio.to_thread(_acquire, media_root / ".runner_task_locks", task)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(os.close, descriptor)
+
+
+def _acquire(directory: Path, task: TaskPk) -> int:
+    directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+    flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(directory / f"{task}.lock", flags, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ImportBusyError(f"Another process is importing task {task}.") from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def list_files(directory: Path) -> dict[str, int]:
+    """Names (relative, with ``/``) and sizes of the files below a directory, ours left out.
+
+    Raises:
+        ResultRefusedError: something in it is neither a file nor a directory.
+    """
+    found: dict[str, int] = {}
+    _walk(directory, "", found)
+    return found
+
+
+def _walk(directory: Path, prefix: str, found: dict[str, int]) -> None:
+    if not directory.is_dir():
+        return
+    with os.scandir(directory) as entries:
+        for entry in sorted(entries, key=lambda item: item.name):
+            name = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if name != DERIVED:
+                    _walk(Path(entry.path), f"{name}/", found)
+            elif entry.is_file(follow_symlinks=False):
+                found[name] = entry.stat(follow_symlinks=False).st_size
+            else:
+                raise ResultRefusedError(f"{name} in the result is not a plain file.")
+
+
+def ensure_directory(directory: Path) -> None:
+    """Create a directory and its parents with the mode Pod gives them (0755 under the umask)."""
+    try:
+        if not directory.is_dir():
+            ensure_directory(directory.parent)
+            directory.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+    except OSError as error:
+        raise _translated(error, f"The directory {directory} cannot be created") from error
+
+
+def write_staged(path: Path, content: bytes) -> None:
+    """Write a file of our own into the staging directory, replacing an earlier one.
+
+    Raises:
+        NoSpaceError: the disk is full.
+    """
+    ensure_directory(path.parent)
+    try:
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise _translated(error, f"{path.name} cannot be written") from error
+
+
+def move_into_place(moves: Iterable[Move], mode: int | None) -> None:
+    """Put staged files where they belong, each by one atomic rename, durably.
+
+    A playlist comes after the segments it names, the master playlist last. The staged name is kept where
+    the file system has hard links, so that the whole step can be redone after a crash: what is in place
+    already is skipped.
+
+    Args:
+        moves: the pairs; a later pair with the same target replaces an earlier one.
+        mode: FILE_UPLOAD_PERMISSIONS; None leaves the mode that the umask gives.
+
+    Raises:
+        NoSpaceError: the disk is full.
+        ResultIncompleteError: a staged file has gone and its target is not there either.
+        ResultError: a file cannot be moved; the words say which and why.
+    """
+    ordered = sorted({move.target: move for move in moves}.values(), key=_order)
+    for move in ordered:
+        try:
+            _place(move, mode)
+        except OSError as error:
+            raise _translated(error, f"{move.target} cannot be put in place") from error
+    for directory in sorted({move.target.parent for move in ordered}):
+        _sync(directory)
+
+
+def _order(move: Move) -> tuple[int, str]:
+    name = move.target.name
+    rank = (
+        3 if name == "playlist.m3u8" else 2 if name.endswith(".m3u8") else 1 if name.endswith(".vtt") else 0
+    )
+    return rank, str(move.target)
+
+
+def _place(move: Move, mode: int | None) -> None:
+    try:
+        staged = move.staged.lstat()
+    except FileNotFoundError:
+        if move.target.is_file():
+            return
+        raise ResultIncompleteError(f"{move.staged.name} has vanished from the staging directory.") from None
+    if not stat.S_ISREG(staged.st_mode):
+        raise ResultRefusedError(f"{move.staged.name} in the result is not a plain file.")
+    if mode is not None and stat.S_IMODE(staged.st_mode) != mode:
+        move.staged.chmod(mode)
+    if move.target.exists() and move.target.samefile(move.staged):
+        return
+    ensure_directory(move.target.parent)
+    _sync(move.staged)
+    beside = move.target.with_name(f".{move.target.name[:200]}.poddispatchd")
+    beside.unlink(missing_ok=True)
+    try:
+        os.link(move.staged, beside, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            _copy(move.staged, beside)
+        elif error.errno in _NO_LINKS:
+            move.staged.replace(move.target)
+            return
+        else:
+            raise
+    beside.replace(move.target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    shutil.copymode(source, target)
+    _sync(target)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _translated(error: OSError, what: str) -> ResultError:
+    words = f"{what}: {error.strerror or error}."
+    return NoSpaceError(words) if error.errno in _NO_SPACE else ResultError(words)
+
+
+def same_content(first: Path, second: Path) -> bool:
+    """Whether two files hold the same bytes; false when either cannot be read."""
+    try:
+        if first.stat().st_size != second.stat().st_size:
+            return False
+        with first.open("rb") as left, second.open("rb") as right:
+            while True:
+                chunk = left.read(1 << 20)
+                if chunk != right.read(1 << 20):
+                    return False
+                if not chunk:
+                    return True
+    except OSError:
+        return False
+
+
+def delete_files(tree: MediaTree, paths: Sequence[str]) -> list[str]:
+    """Delete files that no row names any more; those that are gone already or lie outside are passed over.
+
+    Returns:
+        What could not be deleted, each a sentence for the log.
+    """
+    problems = []
+    for relative in paths:
+        try:
+            tree.path(relative).unlink(missing_ok=True)
+        except (OSError, ResultRefusedError) as error:
+            problems.append(f"{relative} could not be deleted: {error}")
+    return problems
