@@ -1,0 +1,69 @@
+"""The text of a task's ``script_output``: what runners reported, joined as Pod joins it, and bounded."""
+
+import re
+
+LIMIT = 2**20
+"""Bytes kept at most, in UTF-8."""
+
+_SEPARATOR = "\n---\n"
+_MARK = "\n[… the middle of this output was left out …]\n"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+DEFAULT_FAILURE = "Runner manager task {status}"
+"""Pod's words for a failure that came without any."""
+
+
+def storable(text: str) -> str:
+    """A text that PostgreSQL can store: without NUL, and with U+FFFD in place of lone surrogates."""
+    return _SURROGATE.sub("\ufffd", text.replace("\0", ""))
+
+
+def merge_output(
+    old: str | None, error_message: str | None, script_output: str | None, *, limit: int = LIMIT
+) -> str:
+    """What the column holds once a callback is taken into account.
+
+    Mirrors Pod: the old text, then the error message and a line of dashes (even when the message is empty,
+    but not when it is missing), then the output. Where Pod would append it again, a callback that is repeated
+    changes nothing (invariant I8); beyond ``limit`` bytes the middle is cut out, because the first lines tell
+    what ran and the last ones why it ended.
+    """
+    before = storable(old or "")
+    added = storable(("" if error_message is None else error_message + _SEPARATOR) + (script_output or ""))
+    if not added or _ends_with(before, added, limit):
+        return _bounded(before, limit)
+    return _bounded(before + added, limit)
+
+
+def failure_words(error_message: str | None, script_output: str | None, status: str) -> str:
+    """What a person reads about a failure: the error message, else the output, else Pod's general words."""
+    return (
+        storable(error_message or "")
+        or storable(script_output or "")
+        or DEFAULT_FAILURE.format(status=status)
+    )
+
+
+def _halves(limit: int) -> tuple[int, int]:
+    room = max(limit - len(_MARK.encode()), 0)
+    return room // 2, room - room // 2
+
+
+def _bounded(text: str, limit: int) -> str:
+    encoded = text.encode()
+    if len(encoded) <= limit:
+        return text
+    head, tail = _halves(limit)
+    return encoded[:head].decode(errors="ignore") + _MARK + _end_of(encoded, tail)
+
+
+def _end_of(encoded: bytes, size: int) -> str:
+    return encoded[len(encoded) - size :].decode(errors="ignore") if size else ""
+
+
+def _ends_with(text: str, added: str, limit: int) -> bool:
+    if text.endswith(added):
+        return True
+    # An addition that was itself cut left only its end, behind the mark.
+    encoded, (_, tail) = added.encode(), _halves(limit)
+    return len(encoded) > tail and text.endswith(_MARK + _end_of(encoded, tail))

@@ -1,0 +1,138 @@
+"""What a task works on, as read from Pod's tables: the typed inputs of a payload."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import time
+from typing import TypeAlias
+
+from poddispatchd.domain.task import RecordingId, VideoId
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """A row of ``video_encode_transcript_videorendition``; ``resolution`` is written ``WxH``."""
+
+    resolution: str
+    video_bitrate: str
+    audio_bitrate: str
+    encode_mp4: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A row of ``cut_cutvideo``: what is kept of a video; ``duration`` is the text Pod stored."""
+
+    start: time
+    end: time
+    duration: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credits:
+    """A video shown before or after another one; ``file`` is relative to MEDIA_ROOT, ``duration`` seconds."""
+
+    slug: str
+    file: str
+    duration: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dressing:
+    """A row of ``dressing_dressing`` with what it points at.
+
+    ``watermark`` is the image's file, relative to MEDIA_ROOT, or None without a watermark; ``opacity`` is a
+    percentage.
+    """
+
+    title: str
+    position: str | None
+    opacity: int | None
+    watermark: str | None = None
+    opening: Credits | None = None
+    ending: Credits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """The part of a row of ``video_video`` that dispatching needs.
+
+    ``file`` is relative to MEDIA_ROOT and empty when Pod has none; ``titles`` holds the translated titles by
+    the suffix of their column (``fr``, ``zh_hans``), ``title`` the column without a suffix; ``duration``
+    is in seconds.
+    """
+
+    id: VideoId
+    file: str
+    slug: str
+    title: str
+    titles: Mapping[str, str] = field(default_factory=dict)
+    main_lang: str = ""
+    transcript: str = ""
+    duration: int = 0
+
+    def title_in(self, languages: tuple[str, ...]) -> str:
+        """The title as Pod shows it: the first language that has one, then any, then the plain column.
+
+        Pod never reads the plain column; a video whose translations are all empty has its title there.
+        """
+        wanted = [language.replace("-", "_") for language in languages]
+        for language in (*wanted, *self.titles):
+            if title := self.titles.get(language):
+                return title
+        return self.title
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """The part of a row of ``recorder_recording`` that dispatching needs; ``source_file`` is absolute."""
+
+    id: RecordingId
+    source_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingSource:
+    """What an encoding needs; cuts and dressings stand newest first."""
+
+    video: Video
+    renditions: tuple[Rendition, ...] = ()
+    cuts: tuple[Cut, ...] = ()
+    dressings: tuple[Dressing, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptionSource:
+    """What a transcription needs.
+
+    ``mp3`` is the file of the video's first audio/mp3 encoding, None when it has no such row;
+    ``track_languages`` are the languages of its subtitles in the order of their ids.
+    """
+
+    video: Video
+    mp3: str | None = None
+    track_languages: tuple[str, ...] = ()
+
+    @property
+    def language(self) -> str:
+        """The language of the subtitles to make: asked for, else of the first track, else spoken.
+
+        ``0`` and ``1`` are what old versions of Pod stored as "no" and "yes", without a language.
+        """
+        asked = self.video.transcript.strip()
+        if asked not in ("", "0", "1"):
+            return asked
+        for language in self.track_languages[:1]:
+            if language.strip():
+                return language.strip()
+        return self.video.main_lang.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class StudioSource:
+    """What a studio task needs."""
+
+    recording: Recording
+    renditions: tuple[Rendition, ...] = ()
+
+
+Source: TypeAlias = EncodingSource | TranscriptionSource | StudioSource
