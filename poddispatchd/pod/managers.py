@@ -1,0 +1,53 @@
+"""Pod's runner managers and sites, as its administration has them now."""
+
+import asyncpg
+from pydantic import SecretStr
+
+from poddispatchd.database import Database
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.site import Site
+from poddispatchd.domain.task import ManagerId, SiteId
+from poddispatchd.sql import load_queries
+
+_QUERIES = load_queries("poddispatchd.pod", "managers.sql")
+
+
+async def runner_managers(database: Database) -> list[RunnerManager]:
+    """Every runner manager, inactive ones included, by (site, priority, id).
+
+    Who may call the webhook is decided on these: the caller compares tokens as bytes, in constant time.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be reached.
+    """
+    return [manager_of(record) for record in await database.fetch(_QUERIES["all"])]
+
+
+async def runner_managers_of_site(database: Database, site: SiteId) -> list[RunnerManager]:
+    """The runner managers of a site, inactive ones included, by (priority, id)."""
+    return [manager_of(record) for record in await database.fetch(_QUERIES["of_site"], site)]
+
+
+async def runner_manager(database: Database, manager: ManagerId) -> RunnerManager | None:
+    """One runner manager, active or not; None when it has been deleted."""
+    record = await database.fetchrow(_QUERIES["one"], manager)
+    return None if record is None else manager_of(record)
+
+
+async def sites(database: Database) -> dict[SiteId, Site]:
+    """Every site, by its id."""
+    records = await database.fetch(_QUERIES["sites"])
+    return {SiteId(record["id"]): Site(SiteId(record["id"]), record["domain"]) for record in records}
+
+
+def manager_of(record: asyncpg.Record, prefix: str = "") -> RunnerManager:
+    """The runner manager that a row holds, its columns named with ``prefix``."""
+    return RunnerManager(
+        id=ManagerId(record[f"{prefix}id"]),
+        name=record[f"{prefix}name"],
+        priority=record[f"{prefix}priority"],
+        url=record[f"{prefix}url"],
+        token=SecretStr(record[f"{prefix}token"]),
+        site_id=SiteId(record[f"{prefix}site_id"]),
+        is_active=record[f"{prefix}is_active"],
+    )

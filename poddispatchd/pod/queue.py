@@ -1,0 +1,143 @@
+"""Pod's queue: which task is next, what rank people see, and how long the queue is.
+
+Mirrors Pod's order (priority users, everyone else, students; then the date, then the id), which Pod uses
+for the ranks it shows but not always for the order in which it submits.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from functools import lru_cache
+
+import asyncpg
+
+from poddispatchd.database import Database
+from poddispatchd.domain.task import SiteId, Task, TaskPk, TaskStatus, TaskType
+from poddispatchd.pod.capabilities import Capabilities
+from poddispatchd.pod.tasks import task_of
+from poddispatchd.sql import load_queries, render
+
+_QUERIES = load_queries("poddispatchd.pod", "queue.sql")
+
+
+class PriorityClass(IntEnum):
+    """Whose task it is; lower is served first."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PendingTask:
+    """A task that waits.
+
+    ``task.script_output`` is not loaded. ``site_ids`` are the sites of its video or recorder. ``age`` is in
+    seconds, by the database's clock. ``is_duplicate_of`` is the pending task of the same type and source that
+    stands first: the source is submitted once, for that one. ``running_twin`` is a task of the same type and
+    source that runs already.
+    """
+
+    task: Task
+    priority: PriorityClass
+    site_ids: tuple[SiteId, ...]
+    age: float
+    is_duplicate_of: TaskPk | None = None
+    running_twin: TaskPk | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """Tasks counted by type and status, and since when the oldest pending one of each type waits."""
+
+    counts: Mapping[tuple[str, str], int]
+    oldest_pending: Mapping[str, datetime]
+
+    def count(self, type_: TaskType, status: TaskStatus) -> int:
+        """How many tasks of a type have a status."""
+        return self.counts.get((type_, status), 0)
+
+
+@lru_cache(maxsize=32)
+def statement(name: str, priority_user_table: str | None) -> str:
+    """A statement of ``queue.sql`` for a Pod with or without a table of priority users."""
+    if priority_user_table is None:
+        priority_users = _QUERIES["no_priority_users"]
+    else:
+        priority_users = render(_QUERIES["priority_users"], priority_user_table=priority_user_table)
+    # These places take queries of the same file; render() is for identifiers.
+    return _QUERIES[name].replace("{queue}", _QUERIES["queue"]).replace("{priority_users}", priority_users)
+
+
+async def pending_tasks(
+    database: Database,
+    capabilities: Capabilities,
+    *,
+    limit: int,
+    added_before: datetime | None = None,
+    types: Collection[TaskType] = tuple(TaskType),
+    sites: Collection[SiteId] | None = None,
+    with_siteless: bool = True,
+    skip: Collection[TaskPk] = (),
+) -> list[PendingTask]:
+    """The next tasks to hand out, in Pod's order.
+
+    Args:
+        database: where Pod's tables are.
+        capabilities: what this Pod knows.
+        limit: rows at most.
+        added_before: leave younger ones to Pod's own immediate submission.
+        types: types for which a runner manager may have room; the others do not use up the limit.
+        sites: only tasks of these sites; None: of any.
+        with_siteless: with ``sites``, also tasks whose video or recorder is on no site.
+        skip: tasks already in hand.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be reached.
+    """
+    records = await database.fetch(
+        statement("pending", capabilities.priority_user_table),
+        limit,
+        added_before,
+        [type_.value for type_ in types],
+        list(skip),
+        None if sites is None else list(sites),
+        with_siteless,
+    )
+    return [_pending(record) for record in records]
+
+
+async def write_ranks(database: Database, capabilities: Capabilities) -> int:
+    """Give every pending task its place in the queue (1..n) and no other task any; return the rows changed.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be reached.
+    """
+    return await database.execute(statement("write_ranks", capabilities.priority_user_table))
+
+
+async def glance(database: Database) -> Glance:
+    """Count the tasks, in one query.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be reached.
+    """
+    counts: dict[tuple[str, str], int] = {}
+    oldest: dict[str, datetime] = {}
+    for record in await database.fetch(_QUERIES["glance"]):
+        counts[record["type"], record["status"]] = record["tasks"]
+        if record["status"] == TaskStatus.PENDING:
+            oldest[record["type"]] = record["oldest"]
+    return Glance(counts, oldest)
+
+
+def _pending(record: asyncpg.Record) -> PendingTask:
+    return PendingTask(
+        task=task_of(record),
+        priority=PriorityClass(record["class"]),
+        site_ids=tuple(record["site_ids"]),
+        age=record["age"],
+        is_duplicate_of=record["duplicate_of"],
+        running_twin=record["running_twin"],
+    )

@@ -1,0 +1,175 @@
+"""What a task works on: loaded from Pod's tables, and found on the disk."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import assert_never
+
+import asyncpg
+
+from poddispatchd.config.model import PodSettings
+from poddispatchd.database import Connection
+from poddispatchd.domain import media
+from poddispatchd.domain.payload import PayloadSettings
+from poddispatchd.domain.source import (
+    Credits,
+    Cut,
+    Dressing,
+    EncodingSource,
+    Recording,
+    Rendition,
+    Source,
+    StudioSource,
+    TranscriptionSource,
+    Video,
+)
+from poddispatchd.domain.task import RecordingId, SiteId, Task, TaskType, VideoId
+from poddispatchd.errors import UnsubmittableError
+from poddispatchd.pod.capabilities import Capabilities
+from poddispatchd.sql import load_queries, render
+
+_QUERIES = load_queries("poddispatchd.pod", "sources.sql")
+_TITLE = "title_"
+
+
+def payload_settings(pod: PodSettings) -> PayloadSettings:
+    """The part of Pod's settings that shows in payloads."""
+    return PayloadSettings(
+        version=pod.version,
+        media_root=str(pod.media_root),
+        https=pod.https,
+        title_site=pod.title_site,
+        title_etb=pod.title_etb,
+        media_url=pod.media_url,
+        language=pod.language,
+        languages=pod.languages,
+        transcription_type=pod.transcription_type,
+        transcription_normalize=pod.transcription_normalize,
+    )
+
+
+def choose_site(
+    own: Collection[SiteId], *, current: SiteId, served: Collection[SiteId] | None = None
+) -> SiteId | None:
+    """The site in whose name a task is submitted: its managers are asked, and its domain is in the payload.
+
+    Pod uses the current site (SITE_ID, or ``process_tasks --site``) for every task, wherever the video is;
+    so it is here while no sites are named. With ``served`` (``dispatch.sites``) a task is done for one of
+    its own sites that is served, the current one first, then the lowest id; a task without any site belongs
+    to the current one. None: it is left to others.
+    """
+    if served is None:
+        return current
+    candidates = set(own or {current}) & set(served)
+    if current in candidates:
+        return current
+    return min(candidates, default=None)
+
+
+async def load_source(connection: Connection, capabilities: Capabilities, task: Task) -> Source:
+    """What a task works on, with all that its payload takes from the database.
+
+    Raises:
+        UnsubmittableError: the task has no video or recording, or it has been deleted.
+    """
+    match task.type:
+        case TaskType.ENCODING:
+            record = await _video(connection, capabilities, task)
+            return EncodingSource(
+                video=_video_of(record),
+                renditions=await _renditions(connection),
+                cuts=await _cuts(connection, record["id"]),
+                dressings=await _dressings(connection, capabilities, record["id"]),
+            )
+        case TaskType.TRANSCRIPTION:
+            record = await _video(connection, capabilities, task)
+            return TranscriptionSource(
+                video=_video_of(record),
+                mp3=record["mp3"],
+                track_languages=tuple(record["track_languages"]),
+            )
+        case TaskType.STUDIO:
+            return StudioSource(await _recording(connection, task), await _renditions(connection))
+        case _:
+            assert_never(task.type)
+
+
+def source_path(media_root: Path, source: Source) -> Path:
+    """Where the file that a runner will fetch is on this machine; it may be missing there.
+
+    Raises:
+        UnsubmittableError: there is no such file, or it is outside ``media_root``.
+    """
+    return media_root / media.source_file(str(media_root), source)
+
+
+def output_directory(media_root: Path, video: Video) -> Path:
+    """The directory of a video's encodings: beside its file, named by its id.
+
+    Raises:
+        UnsubmittableError: the video has no file, or it is outside ``media_root``.
+    """
+    media.video_file(str(media_root), video)
+    return media_root / media.output_directory(video)
+
+
+async def _video(connection: Connection, capabilities: Capabilities, task: Task) -> asyncpg.Record:
+    if task.video_id is None:
+        raise UnsubmittableError(f"Task {task.pk} has no video: delete it in Pod's administration.")
+    titles = [_TITLE + language for language in capabilities.title_languages]
+    record = await connection.fetchrow(_QUERIES["video"], task.video_id, titles)
+    if record is None:
+        raise UnsubmittableError(f"Video {task.video_id} has been deleted.")
+    return record
+
+
+def _video_of(record: asyncpg.Record) -> Video:
+    titles = json.loads(record["titles"] or "{}")
+    return Video(
+        id=VideoId(record["id"]),
+        file=record["file"],
+        slug=record["slug"],
+        title=record["title"],
+        titles={column.removeprefix(_TITLE): title for column, title in sorted(titles.items())},
+        main_lang=record["main_lang"],
+        transcript=record["transcript"],
+        duration=record["duration"],
+    )
+
+
+async def _recording(connection: Connection, task: Task) -> Recording:
+    if task.recording_id is None:
+        raise UnsubmittableError(f"Task {task.pk} has no recording: delete it in Pod's administration.")
+    record = await connection.fetchrow(_QUERIES["recording"], task.recording_id)
+    if record is None:
+        raise UnsubmittableError(f"Recording {task.recording_id} has been deleted.")
+    return Recording(RecordingId(record["id"]), record["source_file"])
+
+
+async def _renditions(connection: Connection) -> tuple[Rendition, ...]:
+    return tuple(Rendition(**record) for record in await connection.fetch(_QUERIES["renditions"]))
+
+
+async def _cuts(connection: Connection, video: int) -> tuple[Cut, ...]:
+    return tuple(Cut(**record) for record in await connection.fetch(_QUERIES["cuts"], video))
+
+
+async def _dressings(connection: Connection, capabilities: Capabilities, video: int) -> tuple[Dressing, ...]:
+    query = render(_QUERIES["dressings"], watermark_table=capabilities.watermark_table)
+    return tuple(
+        Dressing(
+            title=record["title"],
+            position=record["position"],
+            opacity=record["opacity"],
+            watermark=(record["watermark"] or "") if record["has_watermark"] else None,
+            opening=_credits(record, "opening"),
+            ending=_credits(record, "ending"),
+        )
+        for record in await connection.fetch(query, video)
+    )
+
+
+def _credits(record: asyncpg.Record, place: str) -> Credits | None:
+    if record[f"{place}_slug"] is None:
+        return None
+    return Credits(record[f"{place}_slug"], record[f"{place}_file"], record[f"{place}_duration"])

@@ -1,0 +1,27 @@
+-- What this Pod's database looks like, read once at start.
+-- to_regclass follows search_path, as every other statement does.
+
+-- name: columns
+-- The columns of the tables named, with the type, whether NULL is refused and whether a value comes by itself.
+SELECT wanted.name AS table_name,
+       attribute.attname AS column_name,
+       format_type(attribute.atttypid, NULL) AS type,
+       attribute.attnotnull AS not_null,
+       attribute.atthasdef OR attribute.attidentity <> '' AS has_default
+  FROM unnest($1::text[]) AS wanted (name)
+  JOIN pg_catalog.pg_attribute AS attribute ON attribute.attrelid = to_regclass(quote_ident(wanted.name))
+ WHERE attribute.attnum > 0 AND NOT attribute.attisdropped
+ ORDER BY wanted.name, attribute.attnum
+
+-- name: targets
+-- The tables that single-column foreign keys point at: of the columns $2 of the tables $1, pair by pair.
+SELECT wanted.table_name, wanted.column_name, target.relname::text AS target
+  FROM unnest($1::text[], $2::text[]) AS wanted (table_name, column_name)
+  JOIN pg_catalog.pg_attribute AS attribute
+    ON attribute.attrelid = to_regclass(quote_ident(wanted.table_name))
+   AND attribute.attname = wanted.column_name
+  JOIN pg_catalog.pg_constraint AS foreign_key
+    ON foreign_key.conrelid = attribute.attrelid
+   AND foreign_key.contype = 'f'
+   AND foreign_key.conkey = ARRAY[attribute.attnum]
+  JOIN pg_catalog.pg_class AS target ON target.oid = foreign_key.confrelid

@@ -1,0 +1,105 @@
+-- The queue of pending tasks. Its order is defined in `queue` and nowhere else.
+-- {queue} stands for that query, {priority_users} for one of the two below: one that fits this Pod.
+
+-- name: priority_users
+-- Who comes first, on Pods that know priority users.
+SELECT user_id FROM {priority_user_table}
+
+-- name: no_priority_users
+-- Nobody comes first on older Pods.
+SELECT NULL::integer AS user_id WHERE false
+
+-- name: queue
+-- Pending and running tasks; pending ones stand by (class, date_added, id).
+-- Class 0: the video's owner is a priority user; 2: a student and nothing else; 1: everyone else, unknown owners
+-- and every studio task, whoever recorded it.
+SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank,
+       task.video_id, task.recording_id, task.runner_manager_id,
+       CASE WHEN task.type = 'studio' THEN task.recording_id ELSE task.video_id END AS source_id,
+       CASE WHEN task.type = 'studio' THEN 1
+            WHEN video.owner_id IN (SELECT user_id FROM priority_users) THEN 0
+            WHEN owner.affiliation = 'student' THEN 2
+            ELSE 1
+       END AS class
+  FROM runner_manager_task AS task
+  LEFT JOIN video_video AS video ON video.id = task.video_id
+  LEFT JOIN authentication_owner AS owner ON owner.user_id = video.owner_id
+ WHERE task.status IN ('pending', 'running')
+
+-- name: pending
+-- The next tasks to hand out: at most $1, added before $2, of the types $3, not among $4, on one of the sites $5
+-- (NULL: any; $6: also those without a site).
+-- duplicate_of is the pending task of the same type and source that stands first; running_twin one that runs.
+WITH priority_users AS ({priority_users}),
+     queued AS MATERIALIZED ({queue}),
+     related AS (
+         SELECT queued.*,
+                CASE WHEN status = 'pending' AND source_id IS NOT NULL
+                     THEN first_value(id) OVER (PARTITION BY type, source_id, status ORDER BY date_added, id)
+                END AS first_of_source,
+                CASE WHEN source_id IS NOT NULL
+                     THEN min(id) FILTER (WHERE status = 'running') OVER (PARTITION BY type, source_id)
+                END AS running_twin
+           FROM queued
+     ),
+     placed AS (
+         SELECT related.*,
+                CASE type
+                WHEN 'studio' THEN ARRAY(
+                    SELECT site.site_id
+                      FROM recorder_recording AS recording
+                      JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
+                     WHERE recording.id = related.recording_id
+                     ORDER BY site.site_id)
+                ELSE ARRAY(
+                    SELECT site.site_id FROM video_video_sites AS site
+                     WHERE site.video_id = related.video_id
+                     ORDER BY site.site_id)
+                END::bigint[] AS site_ids
+           FROM related
+          WHERE status = 'pending'
+            AND ($2::timestamptz IS NULL OR date_added < $2)
+            AND type = ANY ($3::text[])
+            AND id <> ALL ($4::bigint[])
+     )
+SELECT id, type, status, task_id, date_added, rank, video_id, recording_id, runner_manager_id, NULL AS script_output,
+       class, site_ids, running_twin,
+       nullif(first_of_source, id) AS duplicate_of,
+       extract(epoch FROM now() - date_added)::float8 AS age
+  FROM placed
+ WHERE $5::bigint[] IS NULL
+    OR site_ids && $5
+    OR ($6 AND cardinality(site_ids) = 0)
+ ORDER BY class, date_added, id
+ LIMIT $1
+
+-- name: write_ranks
+-- Number the pending tasks 1..n and clear every other rank, touching only rows that change.
+-- A row that someone is changing right now is left to the next time; one that was changed meanwhile is checked.
+WITH priority_users AS ({priority_users}),
+     queued AS ({queue}),
+     ranked AS (
+         SELECT id, row_number() OVER (ORDER BY class, date_added, id)::integer AS rank
+           FROM queued
+          WHERE status = 'pending'
+     ),
+     changed AS (
+         SELECT task.id, ranked.rank
+           FROM runner_manager_task AS task
+           LEFT JOIN ranked ON ranked.id = task.id
+          WHERE (task.status = 'pending' OR task.rank IS NOT NULL)
+            AND task.rank IS DISTINCT FROM ranked.rank
+          ORDER BY task.id
+            FOR UPDATE OF task SKIP LOCKED
+     )
+UPDATE runner_manager_task AS task
+   SET rank = changed.rank
+  FROM changed
+ WHERE task.id = changed.id
+   AND (task.status = 'pending') = (changed.rank IS NOT NULL)
+
+-- name: glance
+-- How many tasks there are of each type and status, and since when the oldest of them waits.
+SELECT type, status, count(*) AS tasks, min(date_added) AS oldest
+  FROM runner_manager_task
+ GROUP BY type, status

@@ -1,0 +1,101 @@
+-- Rows of runner_manager_task. Every change compares what was read: $1 id, $2 status, $3 task_id (invariant I4).
+
+-- name: get
+-- One task, with its output.
+SELECT id, type, status, task_id, date_added, rank, script_output, video_id, recording_id, runner_manager_id
+  FROM runner_manager_task
+ WHERE id = $1 AND type IN ('encoding', 'studio', 'transcription')
+
+-- name: find
+-- The tasks that one of the managers $1 knows as $2: unfinished ones first, then the newest.
+SELECT id, type, status, task_id, date_added, rank, script_output, video_id, recording_id, runner_manager_id
+  FROM runner_manager_task
+ WHERE runner_manager_id = ANY ($1::bigint[])
+   AND task_id = $2
+   AND type IN ('encoding', 'studio', 'transcription')
+ ORDER BY status IN ('completed', 'failed', 'timeout'), id DESC
+
+-- name: mark_running
+-- A runner manager has accepted this pending task.
+UPDATE runner_manager_task
+   SET status = 'running', runner_manager_id = $4, task_id = $5, rank = NULL
+ WHERE id = $1 AND status = $2 AND status = 'pending' AND task_id IS NOT DISTINCT FROM $3
+
+-- name: finish
+-- This task has ended as $4; its output becomes $5 unless that is NULL. A completed task stays so.
+UPDATE runner_manager_task
+   SET status = $4, script_output = coalesce($5, script_output), rank = NULL
+ WHERE id = $1 AND status = $2 AND status <> 'completed' AND task_id IS NOT DISTINCT FROM $3
+
+-- name: write_output
+-- This unfinished task has said something.
+UPDATE runner_manager_task
+   SET script_output = $4
+ WHERE id = $1 AND status = $2 AND status <> 'completed' AND task_id IS NOT DISTINCT FROM $3
+
+-- name: requeue
+-- This task waits again, in its old place; its output is kept if $4.
+UPDATE runner_manager_task
+   SET status = 'pending', task_id = NULL, runner_manager_id = NULL, rank = NULL,
+       script_output = CASE WHEN $4 THEN script_output END
+ WHERE id = $1 AND status = $2 AND status <> 'completed' AND task_id IS NOT DISTINCT FROM $3
+
+-- name: unsettled
+-- A page of the tasks that a manager may be working on, or holds a result of, with that manager, active or not.
+-- 'warning' is what older Pods stored for a result nobody fetched.
+SELECT task.id, type, status, task_id, date_added, rank, NULL AS script_output,
+       video_id, recording_id, runner_manager_id,
+       manager.id AS manager_id, manager.name AS manager_name, manager.priority AS manager_priority,
+       manager.url AS manager_url, manager.token AS manager_token, manager.site_id AS manager_site_id,
+       coalesce((to_jsonb(manager) ->> 'is_active')::boolean, true) AS manager_is_active
+  FROM runner_manager_task AS task
+  LEFT JOIN runner_manager AS manager ON manager.id = task.runner_manager_id
+ WHERE task.id > $1
+   AND (status IN ('running', 'warning') OR (status = 'pending' AND task_id <> ''))
+   AND type IN ('encoding', 'studio', 'transcription')
+   AND ($2::timestamptz IS NULL OR date_added < $2)
+ ORDER BY task.id
+ LIMIT $3
+
+-- name: list
+-- A page of tasks for people, newest first, without their output.
+SELECT id, type, status, task_id, date_added, rank, NULL AS script_output, video_id, recording_id, runner_manager_id
+  FROM runner_manager_task
+ WHERE ($1::text[] IS NULL OR status = ANY ($1))
+   AND type = ANY ($2::text[])
+   AND ($3::bigint IS NULL OR id < $3)
+ ORDER BY id DESC
+ LIMIT $4
+
+-- name: restartable
+-- The tasks named, locked, with another one of the same type and source that waits or runs and is not named.
+SELECT task.id, type, status, task_id, date_added, rank, NULL AS script_output,
+       video_id, recording_id, runner_manager_id,
+       (SELECT min(other.id)
+          FROM runner_manager_task AS other
+         WHERE other.status IN ('pending', 'running')
+           AND other.type = task.type
+           AND other.id <> ALL ($1::bigint[])
+           AND CASE WHEN task.type = 'studio' THEN other.recording_id = task.recording_id
+                    ELSE other.video_id = task.video_id END) AS other_id
+  FROM runner_manager_task AS task
+ WHERE task.id = ANY ($1::bigint[]) AND type IN ('encoding', 'studio', 'transcription')
+ ORDER BY task.id
+   FOR UPDATE OF task
+
+-- name: restart
+-- These tasks begin again, at the end of the queue.
+UPDATE runner_manager_task
+   SET status = 'pending', task_id = NULL, runner_manager_id = NULL, rank = NULL, script_output = NULL,
+       date_added = now()
+ WHERE id = ANY ($1::bigint[])
+
+-- name: purge
+-- Delete at most $2 completed tasks that were added before $1.
+DELETE FROM runner_manager_task
+ WHERE id IN (
+     SELECT id FROM runner_manager_task
+      WHERE status = 'completed' AND date_added < $1
+      ORDER BY id
+      LIMIT $2
+        FOR UPDATE SKIP LOCKED)

@@ -1,0 +1,181 @@
+"""Pod's task rows: reading them, and changing them by compare-and-set (invariant I4).
+
+A function that changes a row takes the task as it was read and returns whether the row was still so; False
+means that someone else was faster, which is a normal outcome. Callers own the transaction.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from poddispatchd.database import Connection
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
+from poddispatchd.pod.managers import manager_of
+from poddispatchd.sql import load_queries
+
+_QUERIES = load_queries("poddispatchd.pod", "tasks.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class UnsettledTask:
+    """A task that a manager may be working on; ``manager`` is None when Pod has none for it.
+
+    ``task.script_output`` is not loaded: read the task again before writing it.
+    """
+
+    task: Task
+    manager: RunnerManager | None
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """What became of a wish to restart tasks: those that were, and why the others were not, in words."""
+
+    tasks: tuple[TaskPk, ...]
+    refused: Mapping[TaskPk, str]
+
+
+async def get_task(connection: Connection, task: TaskPk) -> Task | None:
+    """A task by its primary key; None when there is none, or of a type that is not known here."""
+    record = await connection.fetchrow(_QUERIES["get"], task)
+    return None if record is None else task_of(record)
+
+
+async def find_tasks(
+    connection: Connection, managers: Collection[ManagerId], task_id: RunnerTaskId
+) -> list[Task]:
+    """The tasks that one of these managers knows by this id, unfinished ones first.
+
+    There is normally one; ids of two managers can be equal, and nothing keeps Pod from storing one twice.
+    """
+    records = await connection.fetch(_QUERIES["find"], list(managers), task_id)
+    return [task_of(record) for record in records]
+
+
+async def mark_running(connection: Connection, task: Task, manager: ManagerId, task_id: RunnerTaskId) -> bool:
+    """A runner manager accepted this pending task and calls it ``task_id``."""
+    return await _change(connection, "mark_running", task, manager, task_id)
+
+
+async def finish(
+    connection: Connection, task: Task, status: TaskStatus, script_output: str | None = None
+) -> bool:
+    """This task ended as ``status``; without a ``script_output`` the column keeps its text.
+
+    A task that is completed already stays untouched (invariant I8).
+    """
+    return await _change(connection, "finish", task, status.value, script_output)
+
+
+async def fail_pending(connection: Connection, task: Task, script_output: str) -> bool:
+    """This pending task can never be submitted; ``script_output`` says why."""
+    if task.status != TaskStatus.PENDING:
+        return False
+    return await finish(connection, task, TaskStatus.FAILED, script_output)
+
+
+async def write_output(connection: Connection, task: Task, script_output: str) -> bool:
+    """Replace the output of a task that is not completed, and nothing else."""
+    return await _change(connection, "write_output", task, script_output)
+
+
+async def requeue(connection: Connection, task: Task, *, keep_output: bool = True) -> bool:
+    """This task waits again, in its old place in the queue, without a manager and its id."""
+    return await _change(connection, "requeue", task, keep_output)
+
+
+async def unsettled_tasks(
+    connection: Connection,
+    *,
+    after: TaskPk = TaskPk(0),  # noqa: B008 # a NewType call is the identity
+    added_before: datetime | None = None,
+    limit: int = 200,
+) -> list[UnsettledTask]:
+    """A page of the tasks to ask managers about, by primary key; go on with the last one's as ``after``.
+
+    They are running, of any type and under any manager, or carry an id though they are pending (Pod stores
+    such rows after some odd answers), or have Pod's status ``warning``.
+    """
+    records = await connection.fetch(_QUERIES["unsettled"], after, added_before, limit)
+    return [
+        UnsettledTask(
+            task_of(record), None if record["manager_id"] is None else manager_of(record, "manager_")
+        )
+        for record in records
+    ]
+
+
+async def list_tasks(
+    connection: Connection,
+    *,
+    statuses: Collection[str] | None = None,
+    types: Collection[TaskType] = tuple(TaskType),
+    before: TaskPk | None = None,
+    limit: int = 50,
+) -> list[Task]:
+    """A page of tasks, newest first, without their output; go on with the last one's key as ``before``."""
+    records = await connection.fetch(
+        _QUERIES["list"],
+        None if statuses is None else [str(status) for status in statuses],
+        [type_.value for type_ in types],
+        before,
+        limit,
+    )
+    return [task_of(record) for record in records]
+
+
+async def restart(connection: Connection, tasks: Collection[TaskPk]) -> Restarted:
+    """Begin these tasks again, as Pod's administration does: pending, last in the queue, output cleared.
+
+    One job per source: of several tasks of one type and source the newest is restarted, and none when
+    another one waits or runs already. A task that runs on a manager is to be stopped there by the caller,
+    with the id it had. The caller has opened a transaction.
+    """
+    found = {record["id"]: record for record in await connection.fetch(_QUERIES["restartable"], list(tasks))}
+    chosen: dict[tuple[str, int], TaskPk] = {}
+    refused: dict[TaskPk, str] = {pk: "There is no such task." for pk in tasks if pk not in found}
+    for pk, record in sorted(found.items(), reverse=True):
+        source = record["recording_id"] if record["type"] == TaskType.STUDIO else record["video_id"]
+        if source is None:
+            refused[pk] = "It has no video or recording to work on any more."
+        elif record["other_id"] is not None:
+            refused[pk] = f"Task {record['other_id']} for the same source waits or runs already."
+        elif (other := chosen.setdefault((record["type"], source), pk)) != pk:
+            refused[pk] = f"Task {other} for the same source is restarted."
+    restarted = sorted(chosen.values())
+    if restarted:
+        await connection.execute(_QUERIES["restart"], restarted)
+    return Restarted(tuple(restarted), refused)
+
+
+async def purge_completed(connection: Connection, *, added_before: datetime, limit: int = 1000) -> int:
+    """Delete completed tasks that were added before a moment, at most ``limit``; return how many."""
+    return _count(await connection.execute(_QUERIES["purge"], added_before, limit))
+
+
+def task_of(record: asyncpg.Record) -> Task:
+    """The task that a row holds."""
+    return Task(
+        pk=TaskPk(record["id"]),
+        type=TaskType(record["type"]),
+        status=record["status"],
+        task_id=record["task_id"],
+        runner_manager_id=record["runner_manager_id"],
+        video_id=record["video_id"],
+        recording_id=record["recording_id"],
+        date_added=record["date_added"],
+        rank=record["rank"],
+        script_output=record["script_output"],
+    )
+
+
+async def _change(connection: Connection, query: str, task: Task, *values: object) -> bool:
+    status = await connection.execute(_QUERIES[query], task.pk, task.status, task.task_id, *values)
+    return _count(status) == 1
+
+
+def _count(status: str) -> int:
+    return int(status.rpartition(" ")[2])
