@@ -27,10 +27,6 @@ _STOP_TIMEOUT = 10.0
 _PORT_TRIES = 5
 
 
-def _fail(words: str) -> "SystemExit":
-    return SystemExit(words)
-
-
 class _Keeper:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -61,9 +57,9 @@ class _Keeper:
                 break
             # Another process may have taken the port since it was found free; nothing else is worth a retry.
             if "could not bind" not in self._log_tail():
-                raise _fail(f"PostgreSQL did not start: {self._log_tail()}")
+                raise SystemExit(f"PostgreSQL did not start: {self._log_tail()}")
         else:
-            raise _fail(f"PostgreSQL found no free port: {self._log_tail()}")
+            raise SystemExit(f"PostgreSQL found no free port: {self._log_tail()}")
         information = {"port": port, "socket_directory": str(self.run), "password": password}
         draft = self.directory / "server.draft"
         draft.touch(mode=0o600)
@@ -86,14 +82,13 @@ class _Keeper:
 
     def _popen(self, *arguments: str) -> "subprocess.Popen[bytes]":
         user = self.user
-        environment = {
-            key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_", "LANG"))
-        }
+        # Nothing of the caller: it may hold secrets, and PG* variables would change the server.
+        environment = {"PATH": os.defpath, "LC_ALL": "C"}
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [str(self.binaries / arguments[0]), *arguments[1:]],
                 cwd="/",
-                env=environment | {"LC_ALL": "C"},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -127,7 +122,7 @@ class _Keeper:
         finally:
             secret.unlink()
         if status:
-            raise _fail(f"initdb failed: {self._log_tail()}")
+            raise SystemExit(f"initdb failed: {self._log_tail()}")
 
     def _serve(self, port: int) -> bool:
         settings = {

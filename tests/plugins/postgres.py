@@ -98,7 +98,8 @@ async def cloned_database(
     """A copy of a template for the length of a block; whoever is still connected at its end is cut off."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     async with _administration(server) as administration:
-        await administration.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        # Without fsync, copying files is quicker than logging every block.
+        await administration.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
     try:
         yield PodDatabase(name=name, dsn=server.dsn(name), variant=variant)
     finally:
