@@ -1,0 +1,306 @@
+import asyncio
+import json
+import ssl
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from poddispatchd import __version__
+from poddispatchd.config.model import RunnersSettings
+from poddispatchd.domain.task import RunnerTaskId
+from poddispatchd.errors import (
+    AnswerLostError,
+    ConfigurationError,
+    RunnerManagerMisconfiguredError,
+    RunnerManagerUnavailableError,
+    UnusableAnswerError,
+)
+from poddispatchd.runner import transport
+from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runner.records import Health
+from tests.integration.runner.raw_server import Answer, RawServer, drop, hang, head, raw, reply
+from tests.unit.runner.managers import TOKEN, manager
+
+TASK = RunnerTaskId("golden-1")
+BODY = json.dumps({"task_type": "encoding", "source_url": "http://pod.test/é.mp4"}).encode()
+TAKEN = reply(body=b'{"task_id": "rm1-1", "status": "running"}')
+
+
+async def test_a_submission_is_exactly_the_given_bytes_with_the_headers_of_the_contract(
+    client: RunnerClient,
+) -> None:
+    async with RawServer([TAKEN]) as server:
+        await client.execute(manager(f"{server.url}/rm1/"), BODY)
+
+    (request,) = server.requests
+    assert (request.method, request.target, request.body) == ("POST", "/rm1/task/execute", BODY)
+    assert request.headers["authorization"] == f"Bearer {TOKEN}"
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["accept"] == "application/json"
+    assert request.headers["user-agent"] == f"poddispatchd/{__version__}"
+    assert request.headers["accept-encoding"] == "identity"
+    assert "x-api-token" not in request.headers
+
+
+async def test_a_redirect_is_never_followed(client: RunnerClient) -> None:
+    async with RawServer([reply(307, location="/elsewhere"), TAKEN]) as server:
+        with pytest.raises(RunnerManagerMisconfiguredError):
+            await client.execute(manager(server.url), BODY)
+
+    assert len(server.requests) == 1
+
+
+async def test_a_cookie_is_never_sent_back(client: RunnerClient) -> None:
+    async with RawServer([reply(body=b'{"task_id": "1"}', set_cookie="id=1; Path=/")]) as server:
+        await client.execute(manager(server.url), BODY)
+        await client.execute(manager(server.url), BODY)
+
+    assert all("cookie" not in request.headers for request in server.requests)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        drop,
+        raw(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{"),
+        raw(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"tas\r\n'),
+        raw(b"SSH-2.0-OpenSSH_9.2\r\n"),
+    ],
+)
+async def test_a_submission_whose_answer_breaks_off_may_have_been_carried_out_and_is_not_repeated(
+    client: RunnerClient, answer: Answer
+) -> None:
+    async with RawServer([answer, TAKEN]) as server:
+        with pytest.raises(AnswerLostError):
+            await client.execute(manager(server.url), BODY)
+
+    assert len(server.requests) == 1
+
+
+async def test_a_submission_that_is_not_answered_in_time_may_have_been_carried_out(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "CONNECT_TIMEOUT", 0.2)
+    async with RawServer([hang]) as server:
+        with pytest.raises(AnswerLostError, match="in time"):
+            await RunnerClient(session, request_timeout=0.1).execute(manager(server.url), BODY)
+
+    assert len(server.requests) == 1
+
+
+async def test_a_kept_connection_that_the_manager_closes_under_a_submission_is_not_used_to_repeat_it(
+    client: RunnerClient,
+) -> None:
+    async with RawServer([TAKEN, drop, TAKEN]) as server:
+        await client.execute(manager(server.url), BODY)
+        with pytest.raises(AnswerLostError):
+            await client.execute(manager(server.url), BODY)
+
+    assert [request.connection for request in server.requests] == [1, 1]
+
+
+async def test_a_question_on_a_kept_connection_that_was_closed_is_asked_once_more(
+    client: RunnerClient,
+) -> None:
+    running = reply(body=b'{"status": "running"}')
+    async with RawServer([running, drop, running]) as server:
+        await client.status(manager(server.url), TASK)
+        await client.status(manager(server.url), TASK)
+
+    assert [request.connection for request in server.requests] == [1, 1, 2]
+
+
+def test_idle_connections_are_given_up_before_a_manager_closes_them() -> None:
+    assert transport._KEEP_ALIVE < 2.0
+
+
+async def test_a_port_where_nobody_listens_means_surely_not_carried_out(client: RunnerClient) -> None:
+    async with RawServer([TAKEN]) as server:
+        url = server.url
+    with pytest.raises(RunnerManagerUnavailableError) as caught:
+        await client.execute(manager(url), BODY)
+
+    assert type(caught.value) is RunnerManagerUnavailableError
+    assert "cannot be reached" in str(caught.value)
+
+
+async def test_a_host_that_does_not_exist_means_surely_not_carried_out(client: RunnerClient) -> None:
+    with pytest.raises(RunnerManagerUnavailableError) as caught:
+        await client.execute(manager("http://runner.invalid:8081/"), BODY)
+
+    assert type(caught.value) is RunnerManagerUnavailableError
+
+
+async def test_a_question_that_breaks_off_makes_the_manager_unavailable(client: RunnerClient) -> None:
+    async with RawServer([drop]) as server:
+        with pytest.raises(RunnerManagerUnavailableError) as caught:
+            await client.status(manager(server.url), TASK)
+
+    assert type(caught.value) is RunnerManagerUnavailableError
+
+
+@pytest.mark.parametrize(
+    ("url", "token"),
+    [
+        ("ftp://h/", TOKEN),
+        ("http://u:p@h/", TOKEN),
+        ("http://h/?x", TOKEN),
+        ("http://h/", ""),
+        ("http://h/", "é"),
+    ],
+)
+async def test_a_manager_that_cannot_be_asked_is_misconfigured_without_a_request(
+    client: RunnerClient, url: str, token: str
+) -> None:
+    with pytest.raises(RunnerManagerMisconfiguredError) as caught:
+        await client.execute(manager(url, token=token), BODY)
+
+    assert TOKEN not in str(caught.value)
+
+
+async def test_ids_are_escaped_so_that_they_stay_one_segment(client: RunnerClient) -> None:
+    async with RawServer([reply(body=b'{"status": "running"}')]) as server:
+        for task_id in ("a/../b", "..", "a b?c#d%2e", "é\n"):
+            await client.status(manager(server.url), RunnerTaskId(task_id))
+
+    assert [request.target for request in server.requests] == [
+        "/task/status/a%2F..%2Fb",
+        "/task/status/%2E%2E",
+        "/task/status/a%20b%3Fc%23d%252e",
+        "/task/status/%C3%A9%0A",
+    ]
+
+
+async def test_the_script_output_of_a_long_task_is_read_whole(client: RunnerClient) -> None:
+    output = "é" * 700_000
+    record = json.dumps({"status": "failed", "script_output": output}).encode()
+    async with RawServer([reply(body=record)]) as server:
+        assert (await client.status(manager(server.url), TASK)).script_output == output
+
+
+async def test_an_answer_without_an_end_is_given_up(
+    client: RunnerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "LARGEST_ANSWER", 2**20)
+
+    async def endless(_: object, writer: asyncio.StreamWriter) -> None:
+        writer.write(head(200, transfer_encoding="chunked"))
+        while True:
+            writer.write(b"10000\r\n" + b" " * 65536 + b"\r\n")
+            await writer.drain()
+
+    async with RawServer([endless]) as server:
+        with pytest.raises(UnusableAnswerError, match="more than 1 MiB"):
+            await client.status(manager(server.url), TASK)
+
+
+async def test_a_refusal_without_an_end_is_still_a_refusal(client: RunnerClient) -> None:
+    async with RawServer([reply(500, b"x" * 2**20, "text/plain")]) as server:
+        with pytest.raises(RunnerManagerUnavailableError, match="500"):
+            await client.status(manager(server.url), TASK)
+
+
+# --- health: it lies elsewhere in every generation ----------------------------------------------------
+
+
+def site(pages: dict[str, Answer]) -> Answer:
+    async def answer(request: object, writer: asyncio.StreamWriter) -> None:
+        target = getattr(request, "target", "")
+        await pages.get(target, reply(404, b'{"detail": "Not Found"}'))(request, writer)  # type: ignore[arg-type] # the server passes its own Request
+
+    return answer
+
+
+WELL = reply(body=b'{"status": "healthy", "timestamp": "x", "runners": 2, "tasks": 7}')
+
+
+@pytest.mark.parametrize(
+    ("root", "path"),
+    [
+        (b'{"version": "1.7.1", "health_check": "/api/health"}', "api/health"),
+        (b'{"version": "1.7.1", "health_check": "/manager/health"}', "manager/health"),
+        (b'{"version": "1.7.1", "health_check": "/new/place"}', "new/place"),
+        (b'{"version": "1.7.1", "health_check": "http://evil.test/x"}', "manager/health"),
+        (b'{"version": "1.7.1", "health_check": "/../../x"}', "api/health"),
+    ],
+)
+async def test_health_is_looked_for_where_the_manager_says_and_where_it_has_been(
+    client: RunnerClient, root: bytes, path: str
+) -> None:
+    async with RawServer([site({"/p/": reply(body=root), f"/p/{path}": WELL})]) as server:
+        health = await client.health(manager(f"{server.url}/p"))
+
+    assert health == Health(healthy=True, path=path, version="1.7.1", runners=2, tasks=7)
+    assert "authorization" not in server.requests[0].headers
+    assert "authorization" in server.requests[1].headers
+
+
+async def test_health_needs_no_manager_at_the_root(client: RunnerClient) -> None:
+    async with RawServer(
+        [site({"/": reply(200, b"<html>", "text/html"), "/manager/health": WELL})]
+    ) as server:
+        assert (await client.health(manager(server.url))).path == "manager/health"
+
+
+async def test_a_refused_token_is_told_by_health(client: RunnerClient) -> None:
+    async with RawServer(
+        [site({"/api/health": reply(401, b'{"detail": "Invalid or expired token"}')})]
+    ) as server:
+        with pytest.raises(RunnerManagerMisconfiguredError, match="token"):
+            await client.health(manager(server.url))
+
+
+async def test_another_site_is_no_manager(client: RunnerClient) -> None:
+    async with RawServer([reply(200, b"<html>welcome</html>", "text/html")]) as server:
+        with pytest.raises(RunnerManagerMisconfiguredError, match="is a runner manager"):
+            await client.health(manager(server.url))
+
+
+# --- TLS ----------------------------------------------------------------------------------------------
+
+
+async def test_an_unknown_certificate_is_a_misconfiguration_that_names_the_setting(
+    client: RunnerClient, tls: ssl.SSLContext
+) -> None:
+    async with RawServer([TAKEN], tls=tls) as server:
+        with pytest.raises(RunnerManagerMisconfiguredError, match=r"runners\.ca_file"):
+            await client.execute(manager(server.url), BODY)
+
+    assert server.requests == []
+
+
+async def test_a_certificate_of_ca_file_is_trusted(tls: ssl.SSLContext, certificate: Path) -> None:
+    async with (
+        RawServer([TAKEN], tls=tls) as server,
+        open_session(RunnersSettings(ca_file=certificate)) as session,
+    ):
+        taken = await RunnerClient(session, request_timeout=5.0).execute(manager(server.url), BODY)
+
+    assert taken.task_id == "rm1-1"
+
+
+async def test_https_to_a_plain_port_says_what_to_change(client: RunnerClient) -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(plain, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        with pytest.raises(RunnerManagerMisconfiguredError, match="http://"):
+            await client.execute(manager(f"https://localhost:{port}"), BODY)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+async def test_a_ca_file_that_cannot_be_used_is_a_configuration_error(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(ConfigurationError, match=r"runners\.ca_file"):
+        open_session(RunnersSettings(ca_file=path))
