@@ -57,6 +57,7 @@ class ManualClock:
         self._wall = datetime(2030, 1, 1, 12)  # noqa: DTZ001 - a manager's dates carry no zone
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
+        self._arrival = asyncio.Event()
 
     def time(self) -> float:
         """Seconds advanced so far."""
@@ -73,6 +74,7 @@ class ManualClock:
             return
         waker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self._now + seconds, next(self._order), waker))
+        self._arrival.set()
         await waker
 
     def due(self) -> float | None:
@@ -80,6 +82,13 @@ class ManualClock:
         self._sleepers = [sleeper for sleeper in self._sleepers if not sleeper[2].done()]
         heapq.heapify(self._sleepers)
         return self._sleepers[0][0] if self._sleepers else None
+
+    async def next_due(self) -> float:
+        """When the next sleeper wakes; waits until there is one."""
+        while (due := self.due()) is None:
+            self._arrival.clear()
+            await self._arrival.wait()
+        return due
 
     def advance(self, seconds: float) -> None:
         """Move the clock and wake, in order, everyone whose time has come."""

@@ -206,8 +206,11 @@ class FakeRunnerManager:
             application, access_log=None, keepalive_timeout=self._keep_alive, shutdown_timeout=0.05
         )
         await server.setup()
-        site = web.TCPSite(server, self._host, self._port)
-        await site.start()
+        try:
+            await web.TCPSite(server, self._host, self._port).start()
+        except OSError:
+            await server.cleanup()
+            raise
         self._port = int(server.addresses[0][1])
         self._server = server
         self._lifecycle.up()
