@@ -31,6 +31,11 @@ _LONGEST_DIRECTORY = 70
 
 _GONE_TIMEOUT = 15.0
 
+_PREFIX = "pdd-postgres-"
+
+_ABANDONED_AFTER = 60.0
+"""Seconds: a directory without users that is younger may just be about to get its first."""
+
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "fsync": "off",
@@ -210,6 +215,21 @@ def _is_last(users: int) -> bool:
     return True
 
 
+def _sweep(base: Path) -> None:
+    """Remove directories whose maker was killed before it started a server: no keeper looks after those."""
+    for directory in base.glob(f"{_PREFIX}*"):
+        try:
+            if time.time() - directory.stat().st_mtime < _ABANDONED_AFTER:
+                continue
+            users = os.open(directory / "users", os.O_RDWR)
+        except OSError:
+            # Someone else's, or just going.
+            continue
+        if _is_last(users) and not (directory / "election").exists():
+            shutil.rmtree(directory, ignore_errors=True)
+        os.close(users)
+
+
 def _new_directory() -> Path:
     """A new directory that the server's user can reach, with a path short enough for a Unix socket."""
     for base in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):  # noqa: S108 - mkdtemp is safe there
@@ -217,5 +237,6 @@ def _new_directory() -> Path:
             path.stat().st_mode & 0o001 for path in (base, *base.parents) if path.exists()
         )
         if base.is_dir() and reachable and len(str(base)) <= _LONGEST_DIRECTORY:
-            return Path(tempfile.mkdtemp(prefix="pdd-postgres-", dir=base))
+            _sweep(base)
+            return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
     raise DatabaseUnavailableError("There is no temporary directory that a PostgreSQL server could use.")

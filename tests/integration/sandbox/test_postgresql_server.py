@@ -87,6 +87,27 @@ def test_a_server_that_was_never_started_leaves_nothing_either() -> None:
     assert not server.directory.exists()
 
 
+def test_what_a_killed_process_reserved_is_swept_by_the_next() -> None:
+    program = (
+        "import os, signal; from poddispatchd.sandbox.postgresql import PostgresServer;"
+        " print(PostgresServer().directory, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", program], env=_environment(), capture_output=True, text=True, check=False
+    )
+    abandoned = Path(killed.stdout.strip())
+    assert abandoned.exists()
+    os.utime(abandoned, (0, 0))
+    held = PostgresServer()
+    os.utime(held.directory, (0, 0))
+    try:
+        assert not abandoned.exists()
+        PostgresServer().stop()
+        assert held.directory.exists()
+    finally:
+        held.stop()
+
+
 def test_it_stays_until_its_last_user_leaves() -> None:
     first = PostgresServer()
     second = PostgresServer(first.directory)
