@@ -25,9 +25,6 @@ LogFormat: TypeAlias = Literal["json", "console", "journald"]
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
 """Of syslog, as sd-daemon(3) takes them at the beginning of a line."""
 
-_LONGEST_VALUE = 16_000
-"""Characters; journald cuts a line at 48 KiB."""
-
 _BARE = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f-\xa0\u2028\u2029]+")
 
 _NOISY = ("aiohttp.access", "asyncio")
@@ -177,8 +174,6 @@ def _pair_value(value: object) -> str:
             text = value
         case _:
             text = json.dumps(value, ensure_ascii=False)
-    if len(text) > _LONGEST_VALUE:
-        text = f"{text[:_LONGEST_VALUE]}… ({len(text) - _LONGEST_VALUE} more)"
     return text if _BARE.fullmatch(text) else f'"{_escape(text, quoted=True)}"'
 
 

@@ -4,20 +4,25 @@ Secrets are ``SecretStr`` and never formatted; this catches what slips through a
 message of a library that quotes an address.
 """
 
+import re
 from collections.abc import Mapping, Set
 from dataclasses import fields, is_dataclass
 from urllib.parse import quote, quote_plus
 
 from pydantic import SecretBytes, SecretStr
 
-from poddispatchd.config.masking import MASK, dsn_password, mask_text
+from poddispatchd.config.masking import MASK, dsn_password, mask_dsn, mask_text
 
 _SHORTEST = 6
 """A shorter secret is a common word or number: replacing it would spoil lines and give it away."""
 
-_SECRET_NAMES = frozenset(
-    {"authorization", "proxy_authorization", "cookie", "set_cookie", "password", "passwd", "secret", "token"}
+_SECRET_NAME = re.compile(
+    r"(?:.*[_-])?(?:authorization|cookie|passw(?:or)?d|secret|token|api[_-]?key)", re.IGNORECASE
 )
+
+_LONGEST_READ = 1_000_000
+_LONGEST_WRITTEN = 16_000
+"""Characters of one value; journald cuts a line at 48 KiB."""
 
 _DEEPEST = 6
 
@@ -41,7 +46,10 @@ class Redactor:
         """A text without registered secrets and without what looks like one."""
         for needle in self._needles:
             text = text.replace(needle, MASK)
-        return mask_text(text)
+        if len(text) <= _LONGEST_READ:
+            return _shortened(mask_text(text))
+        # The end may be half a secret that nothing recognises any more.
+        return _shortened(mask_text(text[:_LONGEST_READ])[:-1000])
 
     def value(self, value: object, *, depth: int = 0) -> object:
         """Plain data (text, numbers, lists, mappings) that stands for a value, without secrets."""
@@ -72,9 +80,18 @@ class Redactor:
 
     def entry(self, name: str, value: object, *, depth: int = 0) -> object:
         """The value under a name; some names are enough to know that it is a secret."""
-        if name.lower().replace("-", "_") in _SECRET_NAMES and value not in (None, ""):
+        if _SECRET_NAME.fullmatch(name) and isinstance(value, (str, bytes)) and value:
             return MASK
+        if name == "dsn" and isinstance(value, str):
+            return mask_dsn(value)
         return self.value(value, depth=depth)
+
+
+def _shortened(text: str) -> str:
+    """A text without its middle when it is long: a traceback ends with what matters."""
+    more = len(text) - _LONGEST_WRITTEN
+    half = _LONGEST_WRITTEN // 2
+    return text if more <= 0 else f"{text[:half]} … ({more} more) … {text[-half:]}"
 
 
 def _repr(value: object) -> str:

@@ -105,18 +105,22 @@ def dsn_password(dsn: str) -> str | None:
     return next(filter(None, values), None)
 
 
+# A log line may quote what strangers sent: every repetition that could be tried again at the next character
+# is bounded, so that the time grows with the length and not with its square.
 _IN_TEXT = (
     # user:password@ of any address; greedy, so that a password with an @ of its own is masked whole.
-    re.compile(r"(?P<keep>\b[a-z][a-z0-9+.-]*://[^\s/:@'\"]*:)[^\s'\"]+(?P<after>@)", re.IGNORECASE),
+    re.compile(
+        r"(?P<keep>\b[a-z][a-z0-9+.-]{0,20}://[^\s/:@'\"]{0,100}:)[^\s'\"]{1,300}(?P<after>@)", re.IGNORECASE
+    ),
     re.compile(
         r"(?P<keep>\bauthorization\b['\"]?\s*[:=,]\s*['\"]?)"
         r"(?:(?:bearer|basic|token)\s+)?[^\s'\",}]+(?P<after>)",
         re.IGNORECASE,
     ),
     # The word alone is common prose: a credential has at least eight characters, one of them a digit.
-    re.compile(r"(?P<keep>\b(?:bearer|basic)\s+)(?=\S*\d)[\w.~+/=-]{8,}(?P<after>)", re.IGNORECASE),
+    re.compile(r"(?P<keep>\b(?:bearer|basic)\s+)(?=\S{0,300}\d)[\w.~+/=-]{8,}(?P<after>)", re.IGNORECASE),
     re.compile(
-        r"(?P<keep>\b(?:\w*password|passwd|pwd|\w*secret|\w*token|api_?key)\b['\"]?\s*[=:]\s*)"
+        r"(?P<keep>\b(?:\w*password|passwd|pwd|\w*secret|\w*token|api[_-]?key)\b['\"]?\s*[=:]\s*)"
         r"(?:'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[^\s&'\",;)}]+)(?P<after>)",
         re.IGNORECASE,
     ),

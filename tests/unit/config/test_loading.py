@@ -238,10 +238,13 @@ def test_an_unknown_key_like_no_other_gets_no_wild_guess(tmp_path: Path) -> None
     ],
 )
 def test_no_problem_shows_a_secret(tmp_path: Path, text: str) -> None:
-    found = "\n".join(problems(write(tmp_path, text)))
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(write(tmp_path, text), environ={})
 
-    assert found
-    assert "hunter2" not in found
+    assert caught.value.problems
+    assert "hunter2" not in str(caught.value)
+    # pydantic's own error quotes every value: it must not show up in a traceback as the cause.
+    assert caught.value.__context__ is None
 
 
 def test_a_long_value_is_cut(tmp_path: Path) -> None:

@@ -146,11 +146,12 @@ def test_a_traceback_is_one_line_of_the_journal_and_comes_last() -> None:
 def test_a_very_long_value_is_cut_before_journald_cuts_the_line() -> None:
     lines = configured("journald")
 
-    logger().info(Event.TASK_FAILED, words="x" * 100_000)
+    logger().info(Event.TASK_FAILED, words="x" * 100_000 + " the end")
 
     (line,) = lines()
     assert len(line) < 20_000
-    assert "84000 more" in line
+    assert "84008 more" in line
+    assert "the end" in line
 
 
 def test_the_console_is_readable_and_never_pretty_prints_local_variables() -> None:
@@ -313,6 +314,9 @@ class Broken:
         {"headers": {"Authorization": "Bearer hunter2-value"}},
         {"headers": [("X", {"deep": {"token": "hunter2-value"}})]},
         {"token": "hunter2-value"},
+        {"client_token": "hunter2-value"},
+        {"X-Api-Key": "hunter2-value"},
+        {"dsn": "host=h password=hunter2-value"},
         {"words": "postgresql://pod:hunter2-value@host/db"},
         {"words": "sent Authorization: Bearer hunter2-value"},
         {"holder": Holder("first", "hunter2-value")},
@@ -353,6 +357,16 @@ def test_no_secret_gets_out_through_a_traceback_or_a_library(log_format: str) ->
     assert "RuntimeError: ***" in text
     assert "registered-secret" not in text
     assert "hunter2" not in text
+
+
+def test_half_a_secret_at_the_end_of_what_is_read_is_not_written() -> None:
+    lines = configured("json")
+
+    # The address is cut before its @, by which a password is known.
+    logger().info(Event.TASK_FAILED, words="x" * 999_970 + " postgresql://pod:hunter2-value@host/db")
+
+    (line,) = lines()
+    assert "hunter2" not in line
 
 
 def test_a_short_secret_does_not_shred_every_line() -> None:
