@@ -100,9 +100,8 @@ class Lifecycle:
             behaviour=self._store.faults.behaviour_of(submission),
         )
         runner.task_id = record.task_id
-        self._store.tasks[record.task_id] = record
         self._store.submissions.append(submission)
-        self._store.changed()
+        self._store.runs(record)
         return record
 
     def begin(self, record: TaskRecord, behaviour: Behaviour | None = None) -> asyncio.Task[None]:
@@ -110,6 +109,15 @@ class Lifecycle:
         run = self._spawn(self._run(record, behaviour or record.behaviour), self._on_runners)
         self._runs[record.task_id] = run
         return run
+
+    def rerun(self, record: TaskRecord, behaviour: Behaviour) -> None:
+        """An administrator restarts a task: the same id, another run."""
+        record.run_id = str(uuid.uuid4())
+        record.behaviour = behaviour
+        record.files = None
+        self._set(record, RunnerStatus.RUNNING, None)
+        self._store.runs(record)
+        self.begin(record)
 
     async def _run(self, record: TaskRecord, behaviour: Behaviour) -> None:
         clock = self._store.clock

@@ -166,6 +166,14 @@ class FakeRunnerManager:
         wanted = behaviour or Behaviour(outcome=Outcome(status), error=error, script_output=script_output)
         await self._lifecycle.finish(self._store.tasks[RunnerTaskId(task_id)], wanted)
 
+    def rerun(self, task_id: str, behaviour: Behaviour | None = None) -> None:
+        """Restart a task that ended, as an administrator can: ``running`` again with another ``run_id``.
+
+        Raises:
+            KeyError: there is no such task.
+        """
+        self._lifecycle.rerun(self._store.tasks[RunnerTaskId(task_id)], behaviour or Behaviour())
+
     def forget(self, task_id: str) -> None:
         """Delete a task, as an administrator can: 404 from then on.
 

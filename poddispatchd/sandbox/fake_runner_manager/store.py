@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
-from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
+from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.sandbox.fake_runner_manager.clock import Clock
 from poddispatchd.sandbox.fake_runner_manager.faults import Faults
 from poddispatchd.sandbox.fake_runner_manager.records import Received, Runner, Submission, TaskRecord
@@ -31,6 +31,7 @@ class Store:
         self.tasks: dict[RunnerTaskId, TaskRecord] = {}
         self.requests: list[Received] = []
         self.submissions: list[Submission] = []
+        self._in_flight: dict[RunnerTaskId, TaskRecord] = {}
         self._retention = timedelta(days=retention_days)
         self._changed = asyncio.Event()
         for number, runner in enumerate(runners):
@@ -63,12 +64,25 @@ class Store:
         """All tasks within the retention, oldest first."""
         return [record for task_id in list(self.tasks) if (record := self.task(task_id)) is not None]
 
+    def running(self) -> list[TaskRecord]:
+        """The tasks in flight as far as the manager knows; cheap, however many have ended."""
+        for record in list(self._in_flight.values()):
+            if not record.in_flight or self.task(record.task_id) is None:
+                del self._in_flight[record.task_id]
+        return list(self._in_flight.values())
+
+    def runs(self, record: TaskRecord) -> None:
+        """A task begins, or begins again."""
+        self.tasks[record.task_id] = record
+        self._in_flight[record.task_id] = record
+        self.changed()
+
     def twin(self, submission: Submission) -> TaskRecord | None:
         """The task in flight that an identical submission is answered with."""
-        for record in self.stored():
-            if record.in_flight and record.submission.fingerprint == submission.fingerprint:
-                return record
-        return None
+        fingerprint = submission.fingerprint
+        return next(
+            (record for record in self.running() if record.submission.fingerprint == fingerprint), None
+        )
 
     def heartbeat_age(self, runner: Runner) -> float:
         """Seconds since the runner's last heartbeat."""
@@ -83,7 +97,3 @@ class Store:
     def runner(self, runner_id: str) -> Runner | None:
         """A listed runner by its id."""
         return next((runner for runner in self.listed() if runner.id == runner_id), None)
-
-    def running(self) -> list[TaskRecord]:
-        """The tasks that are running as far as the manager knows."""
-        return [record for record in self.stored() if record.status is RunnerStatus.RUNNING]

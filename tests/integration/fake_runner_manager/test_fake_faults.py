@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sys
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -120,7 +121,9 @@ async def test_a_stopped_manager_refuses_connections_and_comes_back_on_its_port(
 async def test_the_command_serves_until_it_is_told_to_stop() -> None:
     command = [sys.executable, "-m", "poddispatchd.sandbox.fake_runner_manager", "--port", "0"]
     options = ["--runner", "1xencoding", "--health", "manager", "--fault", "root=status:500*1"]
-    process = await asyncio.create_subprocess_exec(*command, *options, stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, *options, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[3]
+    )
     try:
         assert process.stdout is not None
         line = (await asyncio.wait_for(process.stdout.readline(), timeout=30)).decode()

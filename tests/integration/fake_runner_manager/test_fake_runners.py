@@ -78,3 +78,26 @@ async def test_a_task_runs_for_as_long_as_configured() -> None:
         clock.advance(0.1)
         await client.manager.wait_for(record.finished.is_set)
         assert record.status == "completed"
+
+
+async def test_an_administrator_restarts_a_task_under_its_id() -> None:
+    manager = FakeRunnerManager(token=TOKEN)
+    async with running(manager) as client:
+        task_id = await client.accepted(notify_url="")
+        await manager.finish(task_id)
+        before = await client.status(task_id)
+        manager.rerun(task_id)
+        again = await client.status(task_id)
+        assert (again["status"], again["created_at"]) == ("running", before["created_at"])
+        assert again["run_id"] != before["run_id"]
+        assert (await client.get(f"/task/result/{task_id}")).status == 425
+        assert await client.accepted(notify_url="") == task_id
+
+
+async def test_a_scaled_manager_lives_faster() -> None:
+    manager = FakeRunnerManager(token=TOKEN, time_scale=0.0001, task_seconds=60)
+    async with running(manager) as client:
+        await client.accepted(notify_url="")
+        record = next(iter(manager.tasks.values()))
+        await manager.wait_for(record.finished.is_set)
+        assert (record.updated_at - record.created_at).total_seconds() >= 60
