@@ -89,8 +89,6 @@ def reply(
     status: int = 200,
     body: bytes = b"",
     kind: str = "application/json",
-    *,
-    close: bool = False,
     **headers: str,
 ) -> Answer:
     """A well-formed answer. Names of headers are written with ``_`` for ``-``."""
@@ -98,10 +96,6 @@ def reply(
 
     async def answer(_: Request, writer: asyncio.StreamWriter) -> None:
         writer.write(head(status, **named) + body)
-        if close:
-            await writer.drain()
-            writer.close()
-            raise ConnectionResetError
 
     return answer
 
