@@ -122,6 +122,7 @@ async def recording(connection: Connection, source_file: str | None = None, **va
         "recorder_recorder",
         type_id=type_ or await insert(connection, "video_type", title="Other", slug=f"other-{number}"),
         name=f"Room {number}",
+        directory=f"room-{number}",
         address_ip=f"10.0.{number // 250}.{number % 250}",
     )
     return await insert(

@@ -1,0 +1,152 @@
+from datetime import time
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.config.model import PodSettings
+from poddispatchd.database import Connection
+from poddispatchd.domain.source import EncodingSource, StudioSource, TranscriptionSource, Video
+from poddispatchd.domain.task import SiteId, Task, TaskPk, VideoId
+from poddispatchd.errors import UnsubmittableError
+from poddispatchd.pod.sources import (
+    choose_site,
+    load_source,
+    output_directory,
+    payload_settings,
+    source_path,
+)
+from poddispatchd.pod.tasks import get_task
+from tests.integration.pod.rows import insert, pod, recording, task, video
+from tests.plugins.postgres import PodDatabase
+
+_MEDIA = Path("/srv/media")
+
+
+async def _read(connection: Connection, pk: TaskPk) -> Task:
+    found = await get_task(connection, pk)
+    assert found is not None
+    return found
+
+
+async def test_an_encoding_is_loaded_with_all_that_shapes_it(pod_database: PodDatabase) -> None:
+    async with pod(pod_database) as (_, capabilities, connection):
+        film = await video(
+            connection, title="Plain", title_en="Summer", video="videos/abc/film.mp4", duration=61
+        )
+        opening = await video(connection, slug="0099-start", video="videos/abc/start.mp4", duration=7)
+        for second in (1, 3):
+            await insert(
+                connection,
+                "cut_cutvideo",
+                video_id=film,
+                start=time(0, 0, second),
+                end=time(0, 0, second + 1),
+                duration="0:01:00",
+            )
+        for title, shown in (("Old", None), ("New", opening)):
+            dressing = await insert(
+                connection, "dressing_dressing", title=title, opacity=50, opening_credits_id=shown
+            )
+            await insert(connection, "dressing_dressing_videos", dressing_id=dressing, video_id=film)
+        await connection.execute("DELETE FROM video_encode_transcript_videorendition")
+        await insert(
+            connection,
+            "video_encode_transcript_videorendition",
+            resolution="640x360",
+            video_bitrate="750k",
+            audio_bitrate="96k",
+            encode_mp4=True,
+        )
+        source = await load_source(
+            connection, capabilities, await _read(connection, await task(connection, video_id=film))
+        )
+
+    assert isinstance(source, EncodingSource)
+    assert (source.video.title, source.video.titles, source.video.duration) == ("Plain", {"en": "Summer"}, 61)
+    assert [cut.start.second for cut in source.cuts] == [3, 1]
+    assert [(dressing.title, dressing.watermark) for dressing in source.dressings] == [
+        ("New", None),
+        ("Old", None),
+    ]
+    opening_credits = source.dressings[0].opening
+    assert opening_credits is not None
+    assert (opening_credits.slug, opening_credits.duration) == ("0099-start", 7)
+    assert [rendition.resolution for rendition in source.renditions] == ["640x360"]
+    assert source_path(_MEDIA, source) == _MEDIA / "videos/abc/film.mp4"
+    assert output_directory(_MEDIA, source.video) == _MEDIA / f"videos/abc/{film:04d}"
+
+
+async def test_a_transcription_is_loaded_with_its_first_mp3_and_track(pod_database: PodDatabase) -> None:
+    async with pod(pod_database) as (_, capabilities, connection):
+        film = await video(connection, main_lang="fr", transcript="de")
+        for format_, file in (("video/mp4", "a.m4a"), ("audio/mp3", "a.mp3"), ("audio/mp3", "b.mp3")):
+            await insert(
+                connection,
+                "video_encode_transcript_encodingaudio",
+                video_id=film,
+                encoding_format=format_,
+                source_file=file,
+            )
+        for lang in ("it", "es"):
+            await insert(connection, "completion_track", video_id=film, lang=lang)
+        pk = await task(connection, "transcription", video_id=film)
+        source = await load_source(connection, capabilities, await _read(connection, pk))
+
+    assert isinstance(source, TranscriptionSource)
+    assert (source.mp3, source.track_languages, source.language) == ("a.mp3", ("it", "es"), "de")
+    assert source_path(_MEDIA, source) == _MEDIA / "a.mp3"
+
+
+async def test_a_studio_source_is_found_below_media_root(pod_database: PodDatabase) -> None:
+    async with pod(pod_database) as (_, capabilities, connection):
+        room = await recording(connection, "/srv/media/opencast/x/../x.xml")
+        pk = await task(connection, "studio", recording_id=room)
+        source = await load_source(connection, capabilities, await _read(connection, pk))
+    assert isinstance(source, StudioSource)
+    assert source_path(_MEDIA, source) == _MEDIA / "opencast/x.xml"
+    with pytest.raises(UnsubmittableError, match="outside MEDIA_ROOT"):
+        source_path(Path("/elsewhere"), source)
+
+
+@pytest.mark.parametrize("type_", ["encoding", "transcription", "studio"])
+async def test_a_task_without_a_source_is_refused_in_words(pod_database: PodDatabase, type_: str) -> None:
+    async with pod(pod_database) as (_, capabilities, connection):
+        read = await _read(connection, await task(connection, type_, video_id=None, recording_id=None))
+        with pytest.raises(UnsubmittableError, match=f"Task {read.pk} has no (video|recording)"):
+            await load_source(connection, capabilities, read)
+
+
+def test_a_video_without_a_file_has_no_output_directory() -> None:
+    with pytest.raises(UnsubmittableError, match="Video 7 has no file"):
+        output_directory(_MEDIA, Video(VideoId(7), "", "0007-x", "X"))
+
+
+def test_pods_settings_become_those_of_payloads() -> None:
+    settings = payload_settings(PodSettings(title_site="Tube", media_root=_MEDIA, transcription_type=None))
+    assert (settings.title_site, settings.media_root, settings.transcription_type) == (
+        "Tube",
+        "/srv/media",
+        None,
+    )
+
+
+_ONE, _TWO, _THREE = SiteId(1), SiteId(2), SiteId(3)
+
+
+@pytest.mark.parametrize(
+    ("own", "served", "expected"),
+    [
+        ([_TWO], None, _ONE),  # as Pod: the current site, wherever the video is
+        ([], None, _ONE),
+        ([_TWO], [_ONE, _TWO], _TWO),
+        ([_ONE, _TWO], [_ONE, _TWO], _ONE),
+        ([_THREE, _TWO], [_TWO, _THREE], _TWO),
+        ([], [_ONE], _ONE),
+        ([], [_TWO], None),
+        ([_THREE], [_ONE, _TWO], None),
+    ],
+)
+def test_the_site_of_a_task_is_the_current_one_unless_sites_are_named(
+    own: list[SiteId], served: list[SiteId] | None, expected: SiteId | None
+) -> None:
+    assert choose_site(own, current=_ONE, served=served) == expected
