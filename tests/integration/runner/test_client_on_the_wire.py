@@ -81,7 +81,7 @@ async def test_a_submission_whose_answer_breaks_off_may_have_been_carried_out_an
 async def test_a_submission_that_is_not_answered_in_time_may_have_been_carried_out(
     session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(transport, "CONNECT_TIMEOUT", 0.5)
     async with RawServer([hang]) as server:
         with pytest.raises(AnswerLostError, match="in time"):
             await RunnerClient(session, request_timeout=0.1).execute(manager(server.url), BODY)
