@@ -50,7 +50,13 @@ _MISCONFIGURED = (
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Let out the errors of asyncpg as ours.
+
+    Raises:
+        DatabaseUnavailableError: the connection is lost or cannot be had.
+        DatabaseError: a statement was refused.
+    """
     try:
         yield
     except _UNAVAILABLE as error:
@@ -61,6 +67,10 @@ def _translated() -> Iterator[None]:
 
 def _words(error: BaseException) -> str:
     return str(error).strip().rstrip(".") or type(error).__name__
+
+
+async def _leave_as_it_is(_connection: object) -> None:
+    """Return a connection to the pool without a round trip."""
 
 
 class Database:
@@ -74,6 +84,11 @@ class Database:
         self._pool_size = pool_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a pool; its connections may be lost all the same."""
+        return self._pool is not None
+
     async def open(self) -> None:
         """Connect.
 
@@ -82,7 +97,7 @@ class Database:
             DatabaseUnavailableError: no server answers; worth another try.
         """
         try:
-            with _translated():
+            with translated():
                 self._pool = await asyncpg.create_pool(
                     self._dsn.get_secret_value(),
                     min_size=1,
@@ -91,6 +106,8 @@ class Database:
                     command_timeout=_COMMAND_TIMEOUT,
                     timeout=_CONNECT_TIMEOUT,
                     server_settings=_SERVER_SETTINGS,
+                    # Our statements leave nothing in a session: the usual reset would double the queries.
+                    reset=_leave_as_it_is,
                 )
         except DatabaseError as error:
             if isinstance(error.__cause__, _MISCONFIGURED):
@@ -122,7 +139,7 @@ class Database:
         """
         if self._pool is None:
             raise DatabaseUnavailableError
-        with _translated():
+        with translated():
             async with self._pool.acquire(timeout=_CONNECT_TIMEOUT) as connection:
                 yield connection
 
@@ -151,7 +168,7 @@ class Database:
 
     async def dedicated_connection(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection of its own outside the pool, for LISTEN and session locks; the caller closes it."""
-        with _translated():
+        with translated():
             return await asyncpg.connect(
                 self._dsn.get_secret_value(),
                 timeout=_CONNECT_TIMEOUT,

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+from poddispatchd.domain.script_output import storable
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
 from poddispatchd.errors import CallbackRefusedError
 
@@ -46,7 +47,7 @@ class Callback:
             raise CallbackRefusedError(400, "No task id in the request.")
         if "status" not in data:
             raise CallbackRefusedError(400, "Task has not yet been successfully achieved.")
-        if len(task_id) > _LONGEST_TASK_ID or _clean(task_id) != task_id:
+        if len(task_id) > _LONGEST_TASK_ID or storable(task_id) != task_id:
             raise CallbackRefusedError(404, "Task not found.")
         return cls(
             task_id=RunnerTaskId(task_id),
@@ -67,11 +68,7 @@ def _json_object(body: bytes) -> dict[str, object]:
 
 
 def _text(value: object) -> str | None:
-    if value is None or value == "":
+    if value is None:
         return None
-    return _clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return storable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
-
-def _clean(text: str) -> str:
-    """A text that PostgreSQL can store: without NUL, lone surrogates replaced."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")

@@ -8,7 +8,7 @@ _GROWTH = 1.5
 _LONGEST = 120.0
 
 _SIGNAL_LIVES = 8.0
-"""Seconds after a callback in which a slot is about to be free: the runner is released by our answer to it."""
+"""Seconds after a callback in which a slot is about to be free: our answer releases the runner."""
 
 _QUICK_FIRST = 0.1
 _QUICK_GROWTH = 2.0

@@ -105,20 +105,31 @@ def assign(offers: Sequence[Offer], lanes: Sequence[Lane], now: float) -> list[A
     return assignments
 
 
-def next_opening(offers: Sequence[Offer], lanes: Sequence[Lane], now: float) -> float | None:
-    """When something that keeps one of these tasks waiting ends by itself; None when nothing will."""
-    sites = {(offer.site, offer.type) for offer in offers}
+def next_opening(lanes: Iterable[Lane], now: float) -> float | None:
+    """When something that may keep a task waiting ends by itself; None when nothing will."""
     moments = [
         moment
         for lane in lanes
         if not lane.paused
-        for site, kind in sites
-        if lane.site == site
         for moment in (
             lane.closed_until,
-            lane.full_until.get(kind, 0.0),
+            *lane.full_until.values(),
             now if lane.busy_since is None else lane.busy_since + PATIENCE,
         )
         if moment > now
     ]
     return min(moments, default=None)
+
+
+def site_of(
+    sites: Sequence[SiteId], *, current: SiteId, served: frozenset[SiteId], with_managers: frozenset[SiteId]
+) -> SiteId | None:
+    """The site whose address and whose managers a task gets; None when none of its sites is served.
+
+    The current site (SITE_ID) if the task is on it, or on no site at all; else its first site. One that has
+    runner managers comes before one that has none: Pod itself offers every task to the managers of the
+    current site.
+    """
+    own = [site for site in (sites or (current,)) if site in served]
+    own.sort(key=lambda site: (site not in with_managers, site != current, site))
+    return own[0] if own else None

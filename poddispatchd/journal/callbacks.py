@@ -80,6 +80,11 @@ async def claim_due(connection: Connection, limit: int) -> list[RecordedCallback
     ]
 
 
+async def lock(connection: Connection, callback: RecordedCallback) -> bool:
+    """Keep others from applying a callback until the end of the transaction; False when one has."""
+    return await connection.fetchval(_QUERIES["lock"], callback.id) is not None
+
+
 async def postpone(connection: Connection, callback: RecordedCallback, seconds: float) -> None:
     """Look at a callback again later."""
     await connection.execute(_QUERIES["postpone"], callback.id, seconds)

@@ -50,6 +50,33 @@ class Due:
     seconds: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class ImportRecord:
+    """An import as it is told to people."""
+
+    state: ImportState
+    task_id: RunnerTaskId
+    attempts: int
+    last_error: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+async def of_task(connection: Connection, task_pk: TaskPk) -> list[ImportRecord]:
+    """The imports of one task, oldest first."""
+    return [
+        ImportRecord(
+            state=ImportState(row["state"]),
+            task_id=RunnerTaskId(row["task_id"]),
+            attempts=row["attempts"],
+            last_error=row["last_error"],
+            created_at=row["created_at"],
+            finished_at=row["finished_at"],
+        )
+        for row in await connection.fetch(_QUERIES["of_task"], task_pk)
+    ]
+
+
 async def open_import(
     connection: Connection, task_pk: TaskPk, manager: ManagerId, task_id: RunnerTaskId
 ) -> bool:
@@ -102,6 +129,11 @@ async def finish(
     """Close an import; False when the lease is lost, and then nothing else may be committed."""
     status = await connection.execute(_QUERIES["finish"], job.id, job.owner, state.value, error)
     return status == "UPDATE 1"
+
+
+async def drop_open(connection: Connection, task_pk: TaskPk, reason: str) -> None:
+    """The result of a task is not wanted any more; whoever is importing it loses its lease."""
+    await connection.execute(_QUERIES["drop_open"], task_pk, reason)
 
 
 async def retry(connection: Connection, job: ImportJob, *, seconds: float, error: str, counts: bool) -> None:

@@ -91,8 +91,8 @@ async def upgrade(database: Database) -> tuple[Migration, ...]:
     except DatabaseError as error:
         if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
             raise SchemaError(
-                f"The database role may not create the schema {SCHEMA!r}: run 'poddispatchd db init' once with "
-                "a role that may (the database's owner), or give its output with --print-sql to your DBA."
+                f"The database role may not create the schema {SCHEMA!r}: run 'poddispatchd db init' once "
+                "with a role that may (the database's owner), or give --print-sql's output to your DBA."
             ) from None
         raise
 

@@ -5,11 +5,11 @@ that a viewer can watch stay until their replacement is there (invariant I5), an
 are quoted with their content and address; tokens are in neither.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import assert_never
 
 from poddispatchd.database import Connection
-from poddispatchd.domain.payload import Payload
 from poddispatchd.domain.script_output import storable
 from poddispatchd.domain.task import RecordingId, Task, TaskType, VideoId
 from poddispatchd.sql import load_queries
@@ -30,23 +30,29 @@ def start_line(now: datetime) -> str:
 
 
 async def show_accepted(
-    connection: Connection, task: Task, *, payload: Payload, url: str, output_directory: str, now: datetime
+    connection: Connection,
+    task: Task,
+    *,
+    request: Mapping[str, object],
+    url: str,
+    output_directory: str,
+    now: datetime,
 ) -> None:
     """A runner manager has accepted this task.
 
     Args:
         connection: in the caller's transaction.
         task: the task.
-        payload: what was sent.
+        request: the body that was sent.
         url: where it was sent to; without user information (``RunnerManager.check_url`` sees to it).
         output_directory: where the results of an encoding will be.
         now: the time, in Pod's time zone.
     """
-    request = f"process manager remote encode : {url} with data {payload.document()}"
+    line = f"process manager remote encode : {url} with data {dict(request)}"
     match task.type:
         case TaskType.ENCODING:
             if task.video_id is not None:
-                log = await _encoding_log(connection, task.video_id, request, output_directory, now)
+                log = await _encoding_log(connection, task.video_id, line, output_directory, now)
                 await _show_step(connection, task.video_id, *REMOTE_ENCODING_STEP, in_progress=True)
                 await connection.execute(_QUERIES["fresh_log"], task.video_id, log)
         case TaskType.TRANSCRIPTION:
@@ -54,7 +60,7 @@ async def show_accepted(
                 await _show_step(connection, task.video_id, *TRANSCRIPTION_STEP, in_progress=True)
         case TaskType.STUDIO:
             if task.recording_id is not None:
-                await comment_recording(connection, task.recording_id, f"{start_line(now)}\n{request}")
+                await comment_recording(connection, task.recording_id, f"{start_line(now)}\n{line}")
         case _:
             assert_never(task.type)
 

@@ -22,6 +22,10 @@ WHERE id IN (
 )
 RETURNING id, runner_manager_ids, task_id, status, error_message, script_output, attempts, received_at
 
+-- name: lock
+-- Lock a callback that is still open: nobody else applies it meanwhile.
+SELECT id FROM poddispatchd.callback WHERE id = $1 AND state = 'open' FOR UPDATE
+
 -- name: postpone
 -- Look at a callback again after so many seconds.
 UPDATE poddispatchd.callback SET next_attempt_at = now() + make_interval(secs => $2)

@@ -47,6 +47,12 @@ UPDATE poddispatchd.import
 SET state = $3, last_error = $4, finished_at = now(), lease_owner = NULL, lease_expires_at = NULL
 WHERE id = $1 AND state = 'open' AND lease_owner = $2
 
+-- name: drop_open
+-- The result of this task is not wanted any more, whoever is at it.
+UPDATE poddispatchd.import
+SET state = 'dropped', last_error = $2, finished_at = now(), lease_owner = NULL, lease_expires_at = NULL
+WHERE task_pk = $1 AND state = 'open'
+
 -- name: retry
 -- Try again after so many seconds; an attempt that met an obstacle outside the result does not count.
 UPDATE poddispatchd.import
@@ -57,7 +63,7 @@ WHERE id = $1 AND state = 'open' AND lease_owner = $2
 
 -- name: of_task
 -- The imports of one task, oldest first.
-SELECT id, state, task_id, attempts, next_attempt_at, lease_owner, last_error, created_at, finished_at
+SELECT state, task_id, attempts, last_error, created_at, finished_at
 FROM poddispatchd.import WHERE task_pk = $1 ORDER BY id
 
 -- name: next_due

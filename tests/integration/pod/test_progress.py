@@ -29,7 +29,12 @@ async def _accept(connection: Connection, pk: TaskPk) -> Task:
     read = await get_task(connection, pk)
     assert read is not None
     await show_accepted(
-        connection, read, payload=_PAYLOAD, url=_URL, output_directory="/srv/media/videos/abc/0001", now=_NOW
+        connection,
+        read,
+        request=_PAYLOAD.document(),
+        url=_URL,
+        output_directory="/srv/media/videos/abc/0001",
+        now=_NOW,
     )
     return read
 

@@ -83,7 +83,7 @@ async def _accept(
     await show_accepted(
         connection,
         task,
-        payload=build_payload(
+        request=build_payload(
             source,
             Site(SiteId(manager.site_id), domain),
             PayloadSettings(
@@ -95,7 +95,7 @@ async def _accept(
                 media_url=settings["MEDIA_URL"],
                 language=settings["LANGUAGE_CODE"],
             ),
-        ),
+        ).document(),
         url=manager.endpoint("task/execute"),
         output_directory=directory,
         now=_NOW,

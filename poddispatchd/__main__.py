@@ -1,0 +1,5 @@
+"""``python -m poddispatchd``."""
+
+from poddispatchd.cli.main import main
+
+main()

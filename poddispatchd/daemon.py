@@ -1,0 +1,194 @@
+"""The daemon: listeners, jobs, signals, watchdog, and the order in which all of it starts and stops."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+
+from poddispatchd import __version__
+from poddispatchd.assembly import Groundwork, Jobs, assembled, lay_groundwork, open_patiently
+from poddispatchd.config.loading import load_settings
+from poddispatchd.config.model import Settings
+from poddispatchd.errors import ConfigurationError
+from poddispatchd.events import Event
+from poddispatchd.journal import callbacks
+from poddispatchd.logs import configure_logging
+from poddispatchd.services.loop import Pulse, run_job
+from poddispatchd.services.parts import Parts
+from poddispatchd.services.reception import Reception
+from poddispatchd.services.signals import Wake
+from poddispatchd.services.state import DaemonState, state_of
+from poddispatchd.systemd import Notifier
+from poddispatchd.web.listener import listening
+from poddispatchd.web.ops import ops_application
+from poddispatchd.web.webhook import webhook_application
+
+log = structlog.get_logger(__name__)
+
+_STOP_SUBMISSIONS = 5.0
+"""Seconds that submissions in progress get at a stop; later ones are settled at the next start."""
+
+_STOP_IMPORTS = 60.0
+"""Seconds that imports past their commit point get at a stop."""
+
+_LONGEST_BEAT = 10.0
+
+_NEEDS_RESTART = ("database", "pod", "runners", "webhook", "ops")
+"""Sections that are built into connections and listeners."""
+
+
+class Daemon:
+    """One poddispatchd process."""
+
+    def __init__(self, settings: Settings, *, config_path: Path | None = None) -> None:
+        self._groundwork: Groundwork = lay_groundwork(settings)
+        self._config_path = config_path
+        self._notifier = Notifier()
+        self._pulse = Pulse(self._groundwork.clock)
+        self._stop = asyncio.Event()
+        self._parts: Parts | None = None
+        self._jobs: Jobs | None = None
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT.
+
+        Raises:
+            ConfigurationError: something that only a person can change; nothing has been touched.
+        """
+        ground, settings = self._groundwork, self._groundwork.settings
+        log.info(Event.DAEMON_STARTED, version=__version__, instance=ground.instance)
+        ground.metrics.config_reload_success.set_to_current_time()
+        self._handle_signals()
+        reception = Reception(ground.database, ground.fleet, ground.wakes, ground.clock)
+        webhook = webhook_application(reception, settings.webhook, metrics=ground.metrics, clock=ground.clock)
+        ops = ops_application(ground.metrics, self._state, self._pulse.stuck)
+        async with AsyncExitStack() as stack:
+            stack.callback(self._notifier.close)
+            public = await stack.enter_async_context(
+                listening(webhook, settings.webhook.listen, "webhook.listen")
+            )
+            private = await stack.enter_async_context(listening(ops, settings.ops.listen, "ops.listen"))
+            beat = asyncio.create_task(self._beat(), name="watchdog")
+            stack.callback(beat.cancel)
+            await open_patiently(ground, self._notifier.status, stopped=self._stopped)
+            if self._stop.is_set():
+                await ground.database.close()
+                return
+            parts = await stack.enter_async_context(assembled(ground))
+            await self._serve(parts, webhook=str(public), ops=str(private))
+        log.info(Event.DAEMON_STOPPED)
+
+    async def _serve(self, parts: Parts, **addresses: str) -> None:
+        jobs = Jobs.of(parts)
+        await jobs.importer.release_dead()
+        async with parts.database.connection() as connection:
+            await callbacks.release_all(connection)
+        session = asyncio.create_task(parts.session.run(), name="database session")
+        try:
+            if not await self._first(parts.session.available()):
+                return
+            self._parts, self._jobs = parts, jobs
+            running = [
+                asyncio.create_task(self._job(parts, name, step, wake), name=name)
+                for name, step, wake in (
+                    ("inbox", jobs.inbox.step, parts.wakes.inbox),
+                    ("reconciler", jobs.reconciler.step, parts.wakes.reconciler),
+                    ("importer", jobs.importer.step, parts.wakes.importer),
+                    ("dispatcher", jobs.dispatcher.step, parts.wakes.dispatcher),
+                    ("janitor", jobs.janitor.step, parts.wakes.janitor),
+                    ("prober", jobs.prober.step, Wake()),
+                )
+            ]
+            self._notifier.ready()
+            log.info(Event.DAEMON_READY, **addresses)
+            await self._stop.wait()
+            await self._shut_down(jobs, running)
+        finally:
+            session.cancel()
+            await asyncio.gather(session, return_exceptions=True)
+
+    async def _first(self, awaited: Awaitable[None]) -> bool:
+        """Wait for something or for the stop; whether it was the former."""
+        tasks = [asyncio.ensure_future(awaited), asyncio.ensure_future(self._stop.wait())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return not self._stop.is_set()
+
+    async def _job(self, parts: Parts, name: str, step: Callable[[], Awaitable[float]], wake: Wake) -> None:
+        await run_job(name, step, wake=wake, session=parts.session, clock=parts.clock, pulse=self._pulse)
+
+    async def _shut_down(self, jobs: Jobs, running: list[asyncio.Task[None]]) -> None:
+        """Take no new work, finish what is past its commit point, hand back the rest."""
+        log.info(Event.DAEMON_STOPPING, submissions=jobs.dispatcher.in_hand, imports=jobs.importer.running)
+        self._notifier.stopping()
+        self._notifier.status("Stopping: finishing what is past its commit point")
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await jobs.dispatcher.stop(_STOP_SUBMISSIONS)
+        await jobs.importer.stop(_STOP_IMPORTS)
+
+    # --- signals and signs of life -----------------------------------------------------------------------
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    async def _stopped(self) -> bool:
+        return self._stop.is_set()
+
+    def _reload(self) -> None:
+        """Take over what can change while running; a bad file leaves everything as it is."""
+        self._notifier.reloading()
+        parts = self._parts
+        try:
+            fresh = load_settings(self._config_path, environ=os.environ)
+        except ConfigurationError as error:
+            for problem in error.problems:
+                log.error(Event.CONFIG_INVALID, problem=problem)  # noqa: TRY400 - words say it all
+        else:
+            old = self._groundwork.settings if parts is None else parts.settings
+            kept = {name: getattr(old, name) for name in _NEEDS_RESTART}
+            changed = [name for name in _NEEDS_RESTART if getattr(fresh, name) != kept[name]]
+            if parts is not None:
+                parts.settings = fresh.model_copy(update=kept)
+                parts.wakes.ring_all()
+            configure_logging(fresh.log, environ=os.environ)
+            self._groundwork.metrics.config_reload_success.set_to_current_time()
+            log.info(Event.CONFIG_RELOADED, needs_restart=", ".join(changed) or None)
+        self._notifier.ready()
+
+    async def _beat(self) -> None:
+        """Feed the watchdog while the jobs make progress, and keep STATUS and the loop's lag up to date."""
+        ground = self._groundwork
+        interval = min(self._notifier.watchdog_interval or _LONGEST_BEAT, _LONGEST_BEAT)
+        while True:
+            expected = ground.clock.monotonic() + interval
+            await ground.clock.sleep(interval)
+            ground.metrics.loop_lag.set(max(0.0, ground.clock.monotonic() - expected))
+            stuck = self._pulse.stuck()
+            if stuck:
+                log.error(Event.SERVICE_STUCK, jobs=", ".join(stuck))
+            else:
+                self._notifier.watchdog()
+            state = self._state()
+            if state is not None and not self._stop.is_set():
+                self._notifier.status(state.line())
+
+    def _state(self) -> DaemonState | None:
+        if self._parts is None or self._jobs is None:
+            return None
+        return state_of(
+            self._parts,
+            glance=self._jobs.janitor.glance,
+            submissions=self._jobs.dispatcher.in_hand,
+            imports=self._jobs.importer.running,
+        )

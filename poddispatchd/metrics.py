@@ -1,0 +1,159 @@
+"""Every metric: its name, its meaning, its labels; all label sets that are known exist from the start."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.exposition import generate_latest
+
+from poddispatchd import __version__
+from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.task import TaskStatus, TaskType
+
+_SHORT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_LONG = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400)
+
+
+class SubmissionOutcome(StrEnum):
+    """How a submission ended."""
+
+    ACCEPTED = "accepted"
+    FULL = "full"
+    REFUSED = "refused"
+    MISCONFIGURED = "misconfigured"
+    UNAVAILABLE = "unavailable"
+    LOST = "lost"
+    ORPHANED = "orphaned"
+
+
+class ImportOutcome(StrEnum):
+    """How an attempt to import ended."""
+
+    COMPLETED = "completed"
+    RETRIED = "retried"
+    RESUBMITTED = "resubmitted"
+    FAILED = "failed"
+    DROPPED = "dropped"
+
+
+class Metrics:
+    """The metrics of one daemon, in a registry of their own.
+
+    Task ids never become labels. Runner managers come and go: ``forget_managers`` drops those that are gone.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.tasks = self._gauge("tasks", "Tasks by type and status.", "type", "status")
+        self.queue_oldest_pending = self._gauge(
+            "queue_oldest_pending_timestamp_seconds",
+            "When the oldest pending task was added, as a Unix time; 0 when none is pending.",
+            "type",
+        )
+        self.submissions = self._counter(
+            "submissions_total", "Tasks posted to runner managers.", "runner_manager", "type", "outcome"
+        )
+        self.submission_duration = self._histogram(
+            "submission_duration_seconds", "Time a runner manager took to answer a submission.", _SHORT
+        )
+        self.dispatch_latency = self._histogram(
+            "dispatch_latency_seconds", "Time from first sight of a pending task to its acceptance.", _LONG
+        )
+        self.slot_idle = self._histogram(
+            "slot_idle_seconds", "Time from the end of a task to the next acceptance by its manager.", _LONG
+        )
+        self.webhook_requests = self._counter(
+            "webhook_requests_total", "Requests to the webhook by HTTP status.", "code"
+        )
+        self.webhook_duration = self._histogram(
+            "webhook_duration_seconds", "Time the webhook took to answer.", _SHORT
+        )
+        self.imports = self._counter("imports_total", "Attempts to import a result.", "type", "outcome")
+        self.import_duration = self._histogram(
+            "import_duration_seconds", "Time of a completed import.", _LONG, "type"
+        )
+        self.download_bytes = self._counter("download_bytes_total", "Bytes of results downloaded.")
+        self.reconciled = self._counter(
+            "reconciled_total", "Running tasks asked about, by what was decided.", "outcome"
+        )
+        self.purged = self._counter("purged_total", "Completed tasks deleted after their retention.")
+        self.runner_manager_up = self._gauge(
+            "runner_manager_up", "Whether the runner manager answers.", "runner_manager"
+        )
+        self.runner_manager_breaker = self._gauge(
+            "runner_manager_breaker_state",
+            "1 for the state the runner manager's breaker is in.",
+            "runner_manager",
+            "state",
+        )
+        self.runner_manager_running = self._gauge(
+            "runner_manager_running_tasks", "Tasks of Pod's running there.", "runner_manager"
+        )
+        self.runner_manager_full_until = self._gauge(
+            "runner_manager_full_until_timestamp_seconds",
+            "When the manager is asked again for this type after it had no free runner; 0: it is asked.",
+            "runner_manager",
+            "type",
+        )
+        self.leader = self._gauge("leader", "Whether this daemon is the one that schedules.")
+        self.listener_up = self._gauge("listener_up", "Whether notifications of the database arrive.")
+        self.database_up = self._gauge("database_up", "Whether the database answers.")
+        self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop was at the last look.")
+        self.media_free_bytes = self._gauge("media_free_bytes", "Free space under MEDIA_ROOT.")
+        self.stale_tasks = self._gauge(
+            "stale_tasks", "Tasks that run for longer than reconcile.stale_after.", "type"
+        )
+        self.config_reload_success = self._gauge(
+            "config_reload_success_timestamp_seconds", "When the configuration was last loaded."
+        )
+        Info("poddispatchd_build", "Version of poddispatchd.", registry=self.registry).info(
+            {"version": __version__}
+        )
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for kind in TaskType:
+            self.queue_oldest_pending.labels(kind)
+            self.import_duration.labels(kind)
+            self.stale_tasks.labels(kind)
+            for status in TaskStatus:
+                self.tasks.labels(kind, status)
+            for outcome in ImportOutcome:
+                self.imports.labels(kind, outcome)
+        for code in (200, 400, 401, 403, 404, 405, 413, 415, 503):
+            self.webhook_requests.labels(str(code))
+
+    def add_managers(self, names: Iterable[str]) -> None:
+        """Let every label set of these runner managers exist."""
+        for name in names:
+            self.runner_manager_up.labels(name)
+            self.runner_manager_running.labels(name)
+            for state in BreakerState:
+                self.runner_manager_breaker.labels(name, state)
+            for kind in TaskType:
+                self.runner_manager_full_until.labels(name, kind)
+                for outcome in SubmissionOutcome:
+                    self.submissions.labels(name, kind, outcome)
+
+    def forget_managers(self, names: Iterable[str]) -> None:
+        """Drop what these runner managers, gone from Pod's table, last reported."""
+        for name in names:
+            self.runner_manager_up.remove(name)
+            self.runner_manager_running.remove(name)
+            for state in BreakerState:
+                self.runner_manager_breaker.remove(name, state)
+            for kind in TaskType:
+                self.runner_manager_full_until.remove(name, kind)
+
+    def exposition(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(f"poddispatchd_{name}", meaning, labels, registry=self.registry)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"poddispatchd_{name}", meaning, labels, registry=self.registry)
+
+    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"poddispatchd_{name}", meaning, labels, buckets=buckets, registry=self.registry)

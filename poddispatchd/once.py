@@ -1,0 +1,92 @@
+"""One full pass and the end: a drop-in for the CRON line of ``manage.py process_tasks``."""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from poddispatchd.assembly import Jobs, assembled, lay_groundwork
+from poddispatchd.config.model import Settings
+from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.journal import callbacks
+from poddispatchd.services.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_ROUND = 3600.0
+_PAUSE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class PassResult:
+    """What one pass found at its end; ``scheduled`` is False when a daemon holds the scheduler lock."""
+
+    scheduled: bool
+    pending: int = 0
+    running: int = 0
+
+
+async def run_once(settings: Settings, *, max_tasks: int | None = None) -> PassResult:
+    """Reconcile, apply callbacks, import what is ready, submit what can be submitted, rank, purge.
+
+    Args:
+        settings: the configuration.
+        max_tasks: submissions at most; None is no limit.
+
+    Raises:
+        ConfigurationError: something that only a person can change.
+        DatabaseUnavailableError: the database does not answer.
+    """
+    ground = lay_groundwork(settings)
+    async with assembled(ground) as parts:
+        session = asyncio.create_task(parts.session.run(), name="database session")
+        try:
+            await parts.session.available()
+            if parts.session.term is None:
+                return PassResult(scheduled=False)
+            return await _pass(parts, Jobs.of(parts, budget=max_tasks))
+        finally:
+            session.cancel()
+            await asyncio.gather(session, return_exceptions=True)
+
+
+async def _pass(parts: Parts, jobs: Jobs) -> PassResult:
+    async with asyncio.timeout(_LONGEST_ROUND):
+        await jobs.importer.release_dead()
+        async with parts.database.connection() as connection:
+            await callbacks.release_all(connection)
+        await jobs.reconciler.step()
+        await jobs.inbox.step()
+        await _settle(parts, jobs)
+        await _import(parts, jobs)
+        await _settle(parts, jobs)
+    await jobs.janitor.write_ranks()
+    await jobs.janitor.purge()
+    await jobs.janitor.look()
+    glance = jobs.janitor.glance
+    counts = (
+        0 if glance is None else sum(glance.count(kind, status) for kind in TaskType)
+        for status in (TaskStatus.PENDING, TaskStatus.RUNNING)
+    )
+    return PassResult(True, *counts)
+
+
+async def _settle(parts: Parts, jobs: Jobs) -> None:
+    """Submit until no manager can take another task right now."""
+    while True:
+        delay = await jobs.dispatcher.step()
+        if jobs.dispatcher.in_hand:
+            await jobs.dispatcher.drain()
+        elif delay > _PAUSE or jobs.dispatcher.budget == 0:
+            return
+        else:
+            await parts.clock.sleep(_PAUSE)
+
+
+async def _import(parts: Parts, jobs: Jobs) -> None:
+    """Import what is ready; what must be tried again later is left to the next pass."""
+    while True:
+        await jobs.importer.step()
+        if not jobs.importer.running:
+            return
+        await parts.wakes.importer.wait(1.0)

@@ -1,0 +1,74 @@
+"""The rights that poddispatchd's role needs in Pod's database."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from poddispatchd.database import Database
+from poddispatchd.pod import schema
+from poddispatchd.sql import load_queries
+
+_QUERIES = load_queries("poddispatchd.pod", "grants.sql")
+
+_CHANGED = {
+    **schema.WRITTEN,
+    **schema.WRITTEN_WITH_PODFILE,
+    **schema.WRITTEN_WITHOUT_PODFILE,
+    **{table: columns for table, columns in schema.COPIED.items() if table.startswith("video_video_")},
+    "video_tagulous_video_tags": "",
+    "podfile_userfolder_users": "",
+}
+"""Tables in which rows are added and changed, and some deleted: what an import replaces, and purged tasks."""
+
+_UPDATED = ("recorder_recording",)
+
+
+@dataclass(frozen=True, slots=True)
+class MissingRight:
+    """A right that the current role lacks."""
+
+    table: str
+    privilege: str
+
+
+def needed_rights() -> Iterator[tuple[str, str]]:
+    """Every table with each privilege needed on it; a table that this Pod lacks needs none."""
+    for table in sorted({*schema.READ, *schema.COPIED, *schema.PRIORITY_USERS, *_CHANGED}):
+        yield table, "SELECT"
+        if table in _CHANGED:
+            yield from ((table, privilege) for privilege in ("INSERT", "UPDATE", "DELETE"))
+        elif table in _UPDATED:
+            yield table, "UPDATE"
+
+
+async def missing_rights(database: Database) -> list[MissingRight]:
+    """The rights that the role of this connection lacks, on tables that exist."""
+    tables, privileges = zip(*needed_rights(), strict=True)
+    rows = await database.fetch(_QUERIES["missing_rights"], list(tables), list(privileges))
+    return [MissingRight(row["table_name"], row["privilege"]) for row in rows]
+
+
+def grants_script(role: str) -> str:
+    """The statements that give a role what it needs; tables that this Pod lacks are skipped."""
+    quoted = '"' + role.replace('"', '""') + '"'
+    literal = "'" + role.replace("'", "''") + "'"
+    by_table: dict[str, list[str]] = {}
+    for table, privilege in needed_rights():
+        by_table.setdefault(table, []).append(privilege)
+    lines = [
+        "-- Run by the owner of Pod's tables, in Pod's database.",
+        "DO $$",
+        "DECLARE item record;",
+        "BEGIN",
+        f"  EXECUTE format('GRANT CREATE ON DATABASE %I TO %I', current_database(), {literal});",
+        "  FOR item IN SELECT * FROM (VALUES",
+        ",\n".join(f"    ('{table}', '{', '.join(rights)}')" for table, rights in by_table.items()),
+        "  ) AS wanted (name, rights) LOOP",
+        "    IF to_regclass(item.name) IS NOT NULL THEN",
+        f"      EXECUTE format('GRANT %s ON %s TO %I', item.rights, to_regclass(item.name), {literal});",
+        "    END IF;",
+        "  END LOOP;",
+        "END $$;",
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {quoted};",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,108 @@
+"""Ranks, purge, what imports left behind, and the figures of the queue."""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.events import Event
+from poddispatchd.journal import housekeeping, imports
+from poddispatchd.pod import queue, tasks
+from poddispatchd.pod.media_tree import MediaTree, delete_files
+from poddispatchd.pod.queue import Glance
+from poddispatchd.runner.download import free_space
+from poddispatchd.services.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+_IDLE = 120.0
+_NOT_TOO_OFTEN = 1.0
+_PURGE_EVERY = 3600.0
+_BATCH = 1000
+_JOURNAL_DAYS = 90
+"""Days for which the journal keeps what is settled: as long as managers keep their records, and some."""
+
+
+class Janitor:
+    """Keeps ranks and figures up to date, and deletes what has had its time; only the scheduler writes."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._purged_at = float("-inf")
+        self.glance: Glance | None = None
+
+    async def step(self) -> float:
+        """One round; seconds until the next one."""
+        parts = self._parts
+        glance = await self.look()
+        if parts.session.term is not None:
+            if any(glance.count(kind, TaskStatus.PENDING) for kind in TaskType) or self._is_first():
+                await self.write_ranks()
+            if parts.clock.monotonic() - self._purged_at >= _PURGE_EVERY:
+                await self.purge()
+        await parts.clock.sleep(_NOT_TOO_OFTEN)
+        return _IDLE
+
+    async def look(self) -> Glance:
+        """Count the tasks."""
+        self.glance = await queue.glance(self._parts.database)
+        self._show(self.glance)
+        return self.glance
+
+    def _is_first(self) -> bool:
+        return self._purged_at == float("-inf")
+
+    async def write_ranks(self) -> None:
+        """Give every pending task its place in the queue."""
+        changed = await queue.write_ranks(self._parts.database, self._parts.capabilities)
+        if changed:
+            log.debug(Event.RANKS_WRITTEN, rows=changed)
+
+    async def purge(self) -> None:
+        """Delete completed tasks after their retention, old journal rows, and files that imports replaced."""
+        parts = self._parts
+        self._purged_at = parts.clock.monotonic()
+        days = parts.settings.retention.completed_days
+        if days > 0:
+            await self._purge_completed(days)
+        async with parts.database.connection() as connection:
+            await housekeeping.purge(connection, days=_JOURNAL_DAYS, batch=_BATCH)
+        await self._delete_obsolete()
+        free = await asyncio.to_thread(free_space, parts.settings.pod.media_root)
+        parts.metrics.media_free_bytes.set(free)
+
+    async def _purge_completed(self, days: int) -> None:
+        parts = self._parts
+        before = parts.clock.now() - timedelta(days=days)
+        total = 0
+        while True:
+            async with parts.database.connection() as connection:
+                purged = await tasks.purge_completed(connection, added_before=before, limit=_BATCH)
+            total += purged
+            parts.metrics.purged.inc(purged)
+            if purged < _BATCH:
+                break
+        if total:
+            log.info(Event.TASKS_PURGED, rows=total, older_than_days=days)
+
+    async def _delete_obsolete(self) -> None:
+        """Delete what a crash kept an import from deleting after its commit."""
+        parts = self._parts
+        async with parts.database.connection() as connection:
+            paths = await imports.obsolete_files(connection, _BATCH)
+        if not paths:
+            return
+        tree = MediaTree(parts.settings.pod.media_root)
+        for problem in await asyncio.to_thread(delete_files, tree, paths):
+            log.warning(Event.MEDIA_NOT_WRITABLE, reason=problem)
+        async with parts.database.connection() as connection:
+            await imports.forget_files(connection, paths)
+
+    def _show(self, glance: Glance) -> None:
+        metrics = self._parts.metrics
+        for kind in TaskType:
+            for status in TaskStatus:
+                metrics.tasks.labels(kind, status).set(glance.count(kind, status))
+            oldest = glance.oldest_pending.get(kind)
+            metrics.queue_oldest_pending.labels(kind).set(0 if oldest is None else oldest.timestamp())

@@ -1,0 +1,86 @@
+"""What the jobs share: built once by the composition root, handed to each of them."""
+
+from dataclasses import dataclass, field
+
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import Settings
+from poddispatchd.database import Database
+from poddispatchd.domain.site import Site
+from poddispatchd.domain.task import SiteId
+from poddispatchd.errors import ConfigurationError
+from poddispatchd.journal import scheduling
+from poddispatchd.metrics import Metrics
+from poddispatchd.pod import managers as pod_managers
+from poddispatchd.pod.capabilities import Capabilities
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.services.fleet import Fleet
+from poddispatchd.services.session import DatabaseSession
+from poddispatchd.services.signals import Wakes
+
+_MANAGERS_FRESH_FOR = 10.0
+"""Seconds for which Pod's rows of runner managers are not read again."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """The shared parts of a daemon. ``instance`` names this process among those of the same database."""
+
+    settings: Settings
+    database: Database
+    capabilities: Capabilities
+    client: RunnerClient
+    fleet: Fleet
+    session: DatabaseSession
+    wakes: Wakes
+    metrics: Metrics
+    clock: Clock
+    instance: str
+    sites: dict[SiteId, Site] = field(default_factory=dict)
+    _managers_read_at: float = float("-inf")
+
+    @property
+    def current_site(self) -> SiteId:
+        """Pod's SITE_ID."""
+        return SiteId(self.settings.pod.site_id)
+
+    @property
+    def served_sites(self) -> frozenset[SiteId]:
+        """The sites whose tasks are dispatched."""
+        wanted = self.settings.dispatch.sites
+        return frozenset(site.id for site in self.sites.values() if not wanted or site.domain in wanted)
+
+    @property
+    def serves_all_sites(self) -> bool:
+        """Whether tasks are dispatched whatever their site."""
+        return not self.settings.dispatch.sites
+
+    async def refresh_sites(self) -> None:
+        """Read Pod's sites.
+
+        Raises:
+            ConfigurationError: ``pod.site_id`` or a domain of ``dispatch.sites`` is none of them.
+        """
+        self.sites = await pod_managers.sites(self.database)
+        known = ", ".join(f"{site.id} ({site.domain})" for site in self.sites.values()) or "none"
+        problems = [
+            f"dispatch.sites: {domain!r} is no site of this Pod; its sites are {known}."
+            for domain in self.settings.dispatch.sites
+            if domain not in {site.domain for site in self.sites.values()}
+        ]
+        if self.current_site not in self.sites:
+            problems.append(
+                f"pod.site_id: {self.current_site} is no site of this Pod; its sites are {known}."
+            )
+        if problems:
+            raise ConfigurationError(*problems)
+
+    async def refresh_managers(self, *, within: float = _MANAGERS_FRESH_FOR) -> None:
+        """Read Pod's runner managers again, unless that was done within so many seconds."""
+        now = self.clock.monotonic()
+        if now - self._managers_read_at < within:
+            return
+        managers = await pod_managers.runner_managers(self.database)
+        async with self.database.connection() as connection:
+            memories = await scheduling.manager_memories(connection)
+        self._managers_read_at = now
+        self.fleet.refresh(managers, memories)

@@ -1,0 +1,166 @@
+"""The daemon's one connection beside the pool: it listens and holds the scheduler lock."""
+
+import asyncio
+from contextlib import suppress
+
+import asyncpg
+import structlog
+
+from poddispatchd.clock import Clock
+from poddispatchd.database import Database, translated
+from poddispatchd.domain.backoff import full_jitter
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
+from poddispatchd.events import Event
+from poddispatchd.journal import scheduling
+from poddispatchd.metrics import Metrics
+from poddispatchd.services.signals import Wake, Wakes
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "poddispatchd_task"
+"""Where the optional trigger announces a change of the queue."""
+
+_PROBE_EVERY = 60.0
+_PROBE_TIMEOUT = 5.0
+_STANDBY_EVERY = 8.0
+
+
+class DatabaseSession:
+    """Listens for changes of the queue, holds the scheduler lock, and proves both by round trips.
+
+    ``term`` is this daemon's term as the scheduler, or None while another daemon schedules. It ends with the
+    connection: a daemon that lost the database lost the lock.
+    """
+
+    def __init__(
+        self, database: Database, *, instance: str, wakes: Wakes, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._database = database
+        self._instance = instance
+        self._wakes = wakes
+        self._clock = clock
+        self._metrics = metrics
+        self._up = asyncio.Event()
+        self._attention = Wake()
+        self._echo = asyncio.Event()
+        self._probes = 0
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self.term: int | None = None
+        self.listening = False
+        self.problem: str | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the database answered when last asked."""
+        return self._up.is_set()
+
+    async def available(self) -> None:
+        """Wait until the database answers."""
+        await self._up.wait()
+
+    def suspect(self) -> None:
+        """Someone met a lost connection: look at once."""
+        self._attention.ring()
+
+    async def run(self) -> None:
+        """Connect, hold, and connect again, for ever."""
+        failures = 0
+        try:
+            while True:
+                try:
+                    await self._connect()
+                    failures = 0
+                    await self._hold()
+                except DatabaseError as error:
+                    self._lost(error)
+                    await self._close()
+                wait = 0.2 + full_jitter(failures, base=0.5, cap=10.0, random=self._clock.random)
+                failures += 1
+                await self._clock.sleep(wait)
+        finally:
+            await self._close()
+
+    async def _connect(self) -> None:
+        connection = await self._database.dedicated_connection()
+        self._connection = connection
+        connection.add_termination_listener(lambda _: self._attention.ring())
+        with translated():
+            await connection.add_listener(CHANNEL, self._notified)
+            self.listening = await self._round_trip(connection)
+            await self._take_lead(connection)
+        if not self._up.is_set():
+            log.info(Event.DATABASE_UP, listening=self.listening)
+        self.problem = None
+        self._up.set()
+        self._show()
+        # Whatever was announced while nobody listened is found by looking at everything.
+        self._wakes.ring_all()
+
+    async def _hold(self) -> None:
+        """Return only by an exception: the connection is lost."""
+        connection = self._connection
+        while connection is not None:
+            await self._attention.wait(_PROBE_EVERY if self.term is not None else _STANDBY_EVERY)
+            if connection.is_closed():
+                raise DatabaseUnavailableError("The database closed the connection.")
+            with translated():
+                listening = await self._round_trip(connection)
+                if self.term is None:
+                    await self._take_lead(connection)
+            if listening != self.listening:
+                self.listening = listening
+                log.warning(Event.LISTENER_CHANGED, listening=listening)
+            self._show()
+
+    async def _take_lead(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self.term = await scheduling.take_lead(connection, self._instance)
+        if self.term is not None:
+            log.info(Event.LEADER_ACQUIRED, term=self.term)
+            self._wakes.ring_all()
+
+    async def _round_trip(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+        """Whether a notification sent on this connection comes back: behind a pooler it may not."""
+        self._probes += 1
+        self._echo.clear()
+        async with asyncio.timeout(_PROBE_TIMEOUT):
+            await connection.execute(
+                "SELECT pg_notify($1, $2)", CHANNEL, f"probe {self._instance} {self._probes}"
+            )
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT):
+                await self._echo.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        text = str(payload)
+        if text.startswith("probe "):
+            if text == f"probe {self._instance} {self._probes}":
+                self._echo.set()
+            return
+        self._wakes.dispatcher.ring()
+
+    def _lost(self, error: DatabaseError) -> None:
+        if self._up.is_set() or self.problem is None:
+            log.error(Event.DATABASE_DOWN, error=str(error))
+        if self.term is not None:
+            log.warning(Event.LEADER_LOST, term=self.term)
+        self.problem = str(error)
+        self.term = None
+        self.listening = False
+        self._up.clear()
+        self._show()
+
+    def _show(self) -> None:
+        self._metrics.database_up.set(self._up.is_set())
+        self._metrics.listener_up.set(self.listening)
+        self._metrics.leader.set(self.term is not None)
+
+    async def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None or connection.is_closed():
+            return
+        with suppress(DatabaseError), translated():
+            await connection.close(timeout=2)
+        connection.terminate()

@@ -1,0 +1,81 @@
+"""The state of a daemon at a glance: for the status page, the CLI and the health checks."""
+
+from dataclasses import dataclass
+
+from poddispatchd import __version__
+from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.pod.queue import Glance
+from poddispatchd.services.fleet import ManagerReport
+from poddispatchd.services.parts import Parts
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """Tasks of one type; ``oldest_pending`` is an ISO 8601 time, or None when none waits."""
+
+    type: TaskType
+    counts: dict[TaskStatus, int]
+    oldest_pending: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonState:
+    """Everything a sysadmin wants to know first; ``problems`` are sentences, none when all is well."""
+
+    version: str
+    instance: str
+    leader: bool
+    term: int | None
+    database_up: bool
+    listening: bool
+    submissions_in_progress: int
+    imports_in_progress: int
+    queue: tuple[QueueState, ...]
+    managers: tuple[ManagerReport, ...]
+    problems: tuple[str, ...]
+
+    def line(self) -> str:
+        """One line for ``systemctl status``."""
+        pending, running = (
+            sum(entry.counts[status] for entry in self.queue)
+            for status in (TaskStatus.PENDING, TaskStatus.RUNNING)
+        )
+        role = "scheduling" if self.leader else "standing by"
+        head = f"{pending} pending, {running} running, {self.imports_in_progress} importing; {role}"
+        return f"{head}; {' '.join(self.problems)}" if self.problems else head
+
+
+def state_of(parts: Parts, *, glance: Glance | None, submissions: int, imports: int) -> DaemonState:
+    """The state of a daemon now; ``glance`` is the last look at the queue, None before the first one."""
+    managers = tuple(parts.fleet.reports())
+    problems = []
+    if not parts.session.is_up:
+        problems.append(parts.session.problem or "The database does not answer.")
+    elif not parts.session.listening:
+        problems.append("Notifications of the database do not arrive; the queue is polled.")
+    if not any(manager.is_active and not manager.paused for manager in managers):
+        problems.append("There is no active runner manager: add one in Pod's administration.")
+    problems += [
+        f"Runner manager {manager.name} is {manager.state.value.replace('_', ' ')}: {manager.error}"
+        for manager in managers
+        if manager.error is not None and manager.is_active
+    ]
+    return DaemonState(
+        version=__version__,
+        instance=parts.instance,
+        leader=parts.session.term is not None,
+        term=parts.session.term,
+        database_up=parts.session.is_up,
+        listening=parts.session.listening,
+        submissions_in_progress=submissions,
+        imports_in_progress=imports,
+        queue=tuple(_queue_state(kind, glance) for kind in TaskType),
+        managers=managers,
+        problems=tuple(problems),
+    )
+
+
+def _queue_state(kind: TaskType, glance: Glance | None) -> QueueState:
+    counts = {status: 0 if glance is None else glance.count(kind, status) for status in TaskStatus}
+    oldest = None if glance is None else glance.oldest_pending.get(kind)
+    return QueueState(kind, counts, None if oldest is None else oldest.isoformat())

@@ -1,0 +1,278 @@
+"""One submission from the row to the stored task id: intent, POST, compare-and-set, or back again."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from poddispatchd.database import Connection
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.payload import Payload, build_payload
+from poddispatchd.domain.site import Site
+from poddispatchd.domain.source import EncodingSource, Source
+from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskStatus
+from poddispatchd.errors import (
+    AnswerLostError,
+    PayloadRefusedError,
+    RunnerManagerBusyError,
+    RunnerManagerError,
+    RunnerManagerFullError,
+    RunnerManagerMisconfiguredError,
+    UnsubmittableError,
+    UnusableAnswerError,
+)
+from poddispatchd.events import Event
+from poddispatchd.journal import scheduling, submissions
+from poddispatchd.journal.submissions import Submission, SubmissionState
+from poddispatchd.metrics import SubmissionOutcome
+from poddispatchd.pod import progress, sources, tasks
+from poddispatchd.runner.records import Accepted
+from poddispatchd.services.parts import Parts
+from poddispatchd.services.reports import fail_task
+
+log = structlog.get_logger(__name__)
+
+_DISK_TIMEOUT = 20.0
+"""Seconds the file system has to tell whether a source exists: a hanging NFS must not hold the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionResult:
+    """How a submission ended; ``reason`` is in words, empty when it was accepted."""
+
+    outcome: SubmissionOutcome
+    reason: str = ""
+
+
+class Submitter:
+    """Submits one task to one runner manager; which task and which manager is the dispatcher's choice."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def submit(self, task: Task, site: Site, manager_id: ManagerId) -> SubmissionResult:
+        """Submit a pending task.
+
+        Raises:
+            DatabaseUnavailableError: the database went away; an intent may be open.
+        """
+        parts = self._parts
+        manager = parts.fleet.get(manager_id)
+        term = parts.session.term
+        if manager is None or term is None:
+            return SubmissionResult(SubmissionOutcome.UNAVAILABLE, "This daemon does not schedule any more.")
+        try:
+            payload = await self._payload(task, site)
+        except UnsubmittableError as error:
+            await self.fail(task, str(error))
+            return SubmissionResult(SubmissionOutcome.REFUSED, str(error))
+        async with parts.database.connection() as connection:
+            attempts = await submissions.attempts(connection, task.pk, task.date_added)
+            payload = payload.with_attempt(attempts.ever + 1)
+            intent = await submissions.open_submission(
+                connection,
+                task_pk=task.pk,
+                task_type=task.type,
+                runner_manager_id=manager.id,
+                attempt=attempts.ever + 1,
+                body=payload.to_bytes(),
+                term=term,
+            )
+        if intent is None:
+            return SubmissionResult(SubmissionOutcome.UNAVAILABLE, "Its last submission is not settled yet.")
+        for warning in payload.warnings:
+            log.warning(Event.SUBMISSION_ADAPTED, task=task.pk, reason=warning)
+        return await self._post(task, manager, intent)
+
+    async def repost(self, intent: Submission) -> SubmissionResult:
+        """Post the bytes of an open intent again: the answer names the task if it was accepted before."""
+        parts = self._parts
+        manager = parts.fleet.get(intent.runner_manager_id)
+        term = parts.session.term
+        if manager is None or term is None:
+            return SubmissionResult(SubmissionOutcome.UNAVAILABLE, "This daemon does not schedule any more.")
+        async with parts.database.connection() as connection:
+            task = await tasks.get_task(connection, intent.task_pk)
+            if task is None or task.status != TaskStatus.PENDING:
+                # Whatever the manager made of it is found by its callback.
+                await submissions.settle(
+                    connection, intent, SubmissionState.LOST, reason="The row is not pending any more."
+                )
+                return SubmissionResult(SubmissionOutcome.LOST)
+            if not await submissions.repost(connection, intent, term=term):
+                return SubmissionResult(
+                    SubmissionOutcome.UNAVAILABLE, "This daemon does not schedule any more."
+                )
+        return await self._post(task, manager, intent)
+
+    async def give_up(self, intent: Submission, reason: str) -> None:
+        """Close an open intent whose answer can never be had."""
+        async with self._parts.database.connection() as connection:
+            await submissions.settle(connection, intent, SubmissionState.LOST, reason=reason)
+        log.warning(Event.SUBMISSION_LOST, task=intent.task_pk, reason=reason)
+
+    async def fail(self, task: Task, reason: str) -> None:
+        """A pending task can never be submitted: say why wherever Pod's people look."""
+        async with self._parts.database.transaction() as connection:
+            await fail_task(connection, task, reason)
+
+    # --- the way to the manager -------------------------------------------------------------------------
+
+    async def _payload(self, task: Task, site: Site) -> Payload:
+        """What is posted for a task.
+
+        Raises:
+            UnsubmittableError: no runner could ever run this, or its source file does not exist.
+        """
+        pod = self._parts.settings.pod
+        source = await self._source(task)
+        payload = build_payload(source, site, sources.payload_settings(pod))
+        path = sources.source_path(pod.media_root, source)
+        if not await self._exists(path):
+            raise UnsubmittableError(f"The source file {path} does not exist.")
+        return payload
+
+    async def _source(self, task: Task) -> Source:
+        async with self._parts.database.connection() as connection:
+            return await sources.load_source(connection, self._parts.capabilities, task)
+
+    async def _exists(self, path: Path) -> bool:
+        """Whether a file is there; a file system that does not answer is no reason to fail the task."""
+        try:
+            async with asyncio.timeout(_DISK_TIMEOUT):
+                return await asyncio.to_thread(path.is_file)
+        except TimeoutError:
+            log.warning(Event.MEDIA_SLOW, path=str(path), seconds=_DISK_TIMEOUT)
+            return True
+
+    async def _post(self, task: Task, manager: RunnerManager, intent: Submission) -> SubmissionResult:
+        parts = self._parts
+        begun = parts.clock.monotonic()
+        try:
+            accepted = await parts.client.execute(manager, intent.body)
+        except RunnerManagerError as error:
+            result = await self._not_accepted(task, manager, intent, error)
+        else:
+            parts.fleet.learn(manager.id, None)
+            result = await self._accepted(task, manager, intent, accepted)
+        parts.metrics.submission_duration.observe(parts.clock.monotonic() - begun)
+        parts.metrics.submissions.labels(manager.name, task.type, result.outcome).inc()
+        return result
+
+    async def _not_accepted(
+        self, task: Task, manager: RunnerManager, intent: Submission, error: RunnerManagerError
+    ) -> SubmissionResult:
+        parts = self._parts
+        parts.fleet.learn(manager.id, error, kind=task.type)
+        outcome = _outcome(error)
+        if isinstance(error, AnswerLostError):
+            log.warning(Event.SUBMISSION_LOST, task=task.pk, runner_manager=manager.name, reason=str(error))
+            return SubmissionResult(outcome, str(error))
+        async with parts.database.connection() as connection:
+            await submissions.discard(connection, intent, str(error))
+        if outcome is SubmissionOutcome.REFUSED:
+            log.error(Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error))
+        if isinstance(error, UnusableAnswerError) and error.orphan is not None:
+            await self._stop(manager, RunnerTaskId(error.orphan))
+        return SubmissionResult(outcome, str(error))
+
+    async def _accepted(
+        self, task: Task, manager: RunnerManager, intent: Submission, accepted: Accepted
+    ) -> SubmissionResult:
+        """Store the id by compare-and-set (invariant I4), with what Pod shows, in one transaction."""
+        parts = self._parts
+        parts.fleet.accepted(manager.id, task.type)
+        now = parts.clock.now().astimezone(ZoneInfo(parts.settings.pod.time_zone))
+        directory = await self._output_directory(task)
+        async with parts.database.transaction() as connection:
+            won = await tasks.mark_running(connection, task, manager.id, accepted.task_id)
+            if won:
+                await progress.show_accepted(
+                    connection,
+                    task,
+                    request=json.loads(intent.body),
+                    url=manager.endpoint("task/execute"),
+                    output_directory="" if directory is None else str(directory),
+                    now=now,
+                )
+            is_ours = won or await self._carries(connection, task, manager, accepted.task_id)
+            await submissions.settle(
+                connection,
+                intent,
+                SubmissionState.ACCEPTED if is_ours else SubmissionState.ORPHANED,
+                task_id=accepted.task_id,
+            )
+            await scheduling.forget_own_task(connection, task.pk)
+            await scheduling.remember_given(connection, manager.id)
+        parts.wakes.inbox.ring()
+        parts.wakes.janitor.ring()
+        facts = {"task": task.pk, "runner_manager": manager.name, "task_id": accepted.task_id}
+        if not is_ours:
+            log.warning(Event.SUBMISSION_ORPHANED, **facts)
+            await self._stop(manager, accepted.task_id)
+            return SubmissionResult(SubmissionOutcome.ORPHANED, "Someone else changed the row meanwhile.")
+        log.info(
+            Event.TASK_SUBMITTED, **facts, type=task.type.value, source=task.source, attempt=intent.attempt
+        )
+        if directory is not None:
+            await self._begin_log(directory, now)
+        if accepted.status not in ("running", "pending"):
+            # It has ended already: what a callback would say is asked for at once.
+            parts.wakes.reconciler.ring()
+        return SubmissionResult(SubmissionOutcome.ACCEPTED)
+
+    async def _carries(
+        self, connection: Connection, task: Task, manager: RunnerManager, task_id: RunnerTaskId
+    ) -> bool:
+        """Whether the row carries this very id: Pod posted the same bytes and stored the answer first."""
+        row = await tasks.get_task(connection, task.pk)
+        return row is not None and (row.runner_manager_id, row.task_id) == (manager.id, task_id)
+
+    async def _output_directory(self, task: Task) -> Path | None:
+        """Where the results of an encoding will be; None for other tasks, and for a video that is gone."""
+        try:
+            source = await self._source(task)
+            if isinstance(source, EncodingSource):
+                return sources.output_directory(self._parts.settings.pod.media_root, source.video)
+        except UnsubmittableError:
+            pass
+        return None
+
+    async def _stop(self, manager: RunnerManager, task_id: RunnerTaskId) -> None:
+        """Stop a task that belongs to no row; if that fails its callback is ignored later."""
+        try:
+            await self._parts.client.stop(manager, task_id)
+        except RunnerManagerError as error:
+            log.warning(
+                Event.SUBMISSION_ORPHANED, runner_manager=manager.name, task_id=task_id, reason=str(error)
+            )
+
+    async def _begin_log(self, directory: Path, now: datetime) -> None:
+        """Create the output directory with its ``encoding.log``, as Pod does at submission; best effort."""
+        try:
+            await asyncio.to_thread(_write_log, directory, progress.start_line(now) + "\n")
+        except OSError as error:
+            log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=str(error))
+
+
+def _write_log(directory: Path, line: str) -> None:
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    (directory / "encoding.log").write_text(line, encoding="utf-8")
+
+
+def _outcome(error: RunnerManagerError) -> SubmissionOutcome:
+    match error:
+        case RunnerManagerFullError() | RunnerManagerBusyError():
+            return SubmissionOutcome.FULL
+        case AnswerLostError():
+            return SubmissionOutcome.LOST
+        case PayloadRefusedError():
+            return SubmissionOutcome.REFUSED
+        case RunnerManagerMisconfiguredError():
+            return SubmissionOutcome.MISCONFIGURED
+        case _:
+            return SubmissionOutcome.UNAVAILABLE

@@ -1,0 +1,48 @@
+"""Opening a listener, and saying in words why it cannot be opened."""
+
+import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from poddispatchd.config.units import Address
+from poddispatchd.errors import ConfigurationError
+
+_SHUTDOWN_SECONDS = 2.0
+
+
+@asynccontextmanager
+async def listening(application: web.Application, address: Address, key: str) -> AsyncIterator[Address]:
+    """Serve an application until the end of the block; gives the address in effect.
+
+    Args:
+        application: what is served.
+        address: where; port 0 lets the kernel choose.
+        key: of the setting, for the error's words.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on.
+    """
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, address.host, address.port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise ConfigurationError(f"{key}: cannot listen on {address}: {_words(error)}.") from error
+        port = runner.addresses[0][1] if runner.addresses else address.port
+        yield Address(address.host, port)
+    finally:
+        await runner.cleanup()
+
+
+def _words(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "another program listens there (another poddispatchd?)"
+    if error.errno == errno.EACCES:
+        return "ports below 1024 need a privilege; choose a higher one"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "this machine has no such address"
+    return (error.strerror or str(error)).rstrip(".")
