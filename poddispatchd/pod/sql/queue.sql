@@ -10,12 +10,11 @@ SELECT user_id FROM {priority_user_table}
 SELECT NULL::integer AS user_id WHERE false
 
 -- name: queue
--- Pending and running tasks; pending ones stand by (class, date_added, id).
+-- Pending tasks, which stand by (class, date_added, id).
 -- Class 0: the video's owner is a priority user; 2: a student and nothing else; 1: everyone else, unknown owners
 -- and every studio task, whoever recorded it.
 SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank,
        task.video_id, task.recording_id, task.runner_manager_id,
-       CASE WHEN task.type = 'studio' THEN task.recording_id ELSE task.video_id END AS source_id,
        CASE WHEN task.type = 'studio' THEN 1
             WHEN video.owner_id IN (SELECT user_id FROM priority_users) THEN 0
             WHEN owner.affiliation = 'student' THEN 2
@@ -24,64 +23,72 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
   FROM runner_manager_task AS task
   LEFT JOIN video_video AS video ON video.id = task.video_id
   LEFT JOIN authentication_owner AS owner ON owner.user_id = video.owner_id
- WHERE task.status IN ('pending', 'running')
+ WHERE task.status = 'pending'
 
 -- name: pending
 -- The next tasks to hand out: at most $1, added before $2, of the types $3, not among $4, on one of the sites $5
 -- (NULL: any; $6: also those without a site).
--- duplicate_of is the pending task of the same type and source that stands first; running_twin one that runs.
+-- first_of_source is the pending task of the same type and source that stands first, running_twin one that runs.
 WITH priority_users AS ({priority_users}),
-     queued AS MATERIALIZED ({queue}),
-     related AS (
-         SELECT queued.*,
-                CASE WHEN status = 'pending' AND source_id IS NOT NULL
-                     THEN first_value(id) OVER (PARTITION BY type, source_id, status ORDER BY date_added, id)
-                END AS first_of_source,
-                CASE WHEN source_id IS NOT NULL
-                     THEN min(id) FILTER (WHERE status = 'running') OVER (PARTITION BY type, source_id)
-                END AS running_twin
-           FROM queued
+     room_sites AS NOT MATERIALIZED (
+         SELECT recording.id AS recording_id, site.site_id
+           FROM recorder_recording AS recording
+           JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
      ),
-     placed AS (
-         SELECT related.*,
-                CASE type
-                WHEN 'studio' THEN ARRAY(
-                    SELECT site.site_id
-                      FROM recorder_recording AS recording
-                      JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
-                     WHERE recording.id = related.recording_id
-                     ORDER BY site.site_id)
-                ELSE ARRAY(
-                    SELECT site.site_id FROM video_video_sites AS site
-                     WHERE site.video_id = related.video_id
-                     ORDER BY site.site_id)
-                END::bigint[] AS site_ids
-           FROM related
-          WHERE status = 'pending'
-            AND ($2::timestamptz IS NULL OR date_added < $2)
+     next AS (
+         SELECT queued.*
+           FROM ({queue}) AS queued
+          WHERE ($2::timestamptz IS NULL OR date_added < $2)
             AND type = ANY ($3::text[])
             AND id <> ALL ($4::bigint[])
+            AND ($5::bigint[] IS NULL
+                 OR CASE type
+                    WHEN 'studio' THEN
+                        EXISTS (SELECT FROM room_sites AS site
+                                 WHERE site.recording_id = queued.recording_id AND site.site_id = ANY ($5))
+                        OR ($6 AND NOT EXISTS (SELECT FROM room_sites AS site
+                                                WHERE site.recording_id = queued.recording_id))
+                    ELSE
+                        EXISTS (SELECT FROM video_video_sites AS site
+                                 WHERE site.video_id = queued.video_id AND site.site_id = ANY ($5))
+                        OR ($6 AND NOT EXISTS (SELECT FROM video_video_sites AS site
+                                                WHERE site.video_id = queued.video_id))
+                    END)
+          ORDER BY class, date_added, id
+          LIMIT $1
      )
-SELECT id, type, status, task_id, date_added, rank, video_id, recording_id, runner_manager_id, NULL AS script_output,
-       class, site_ids, running_twin,
-       nullif(first_of_source, id) AS duplicate_of,
-       extract(epoch FROM now() - date_added)::float8 AS age
-  FROM placed
- WHERE $5::bigint[] IS NULL
-    OR site_ids && $5
-    OR ($6 AND cardinality(site_ids) = 0)
- ORDER BY class, date_added, id
- LIMIT $1
+SELECT next.*, NULL AS script_output, twins.running_twin,
+       nullif(twins.first_of_source, next.id) AS duplicate_of,
+       extract(epoch FROM now() - date_added)::float8 AS age,
+       CASE type
+       WHEN 'studio' THEN ARRAY(SELECT site.site_id FROM room_sites AS site
+                                 WHERE site.recording_id = next.recording_id ORDER BY site.site_id)
+       ELSE ARRAY(SELECT site.site_id FROM video_video_sites AS site
+                   WHERE site.video_id = next.video_id ORDER BY site.site_id)
+       END AS site_ids
+  FROM next
+ CROSS JOIN LATERAL (
+     SELECT (array_agg(id ORDER BY date_added, id) FILTER (WHERE status = 'pending'))[1] AS first_of_source,
+            min(id) FILTER (WHERE status = 'running') AS running_twin
+       FROM (SELECT other.id, other.date_added, other.type, other.status
+               FROM runner_manager_task AS other
+              WHERE next.type = 'studio' AND other.recording_id = next.recording_id
+              UNION ALL
+             SELECT other.id, other.date_added, other.type, other.status
+               FROM runner_manager_task AS other
+              WHERE next.type <> 'studio' AND other.video_id = next.video_id
+            ) AS same_source
+      WHERE same_source.type = next.type AND same_source.status IN ('pending', 'running')
+ ) AS twins
+ ORDER BY class, date_added, next.id
 
 -- name: write_ranks
 -- Number the pending tasks 1..n and clear every other rank, touching only rows that change.
 -- A row that someone is changing right now is left to the next time; one that was changed meanwhile is checked.
 WITH priority_users AS ({priority_users}),
-     queued AS ({queue}),
      ranked AS (
          SELECT id, row_number() OVER (ORDER BY class, date_added, id)::integer AS rank
-           FROM queued
-          WHERE status = 'pending'
+           FROM ({queue}) AS queued
      ),
      changed AS (
          SELECT task.id, ranked.rank

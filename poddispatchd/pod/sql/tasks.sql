@@ -71,13 +71,18 @@ SELECT id, type, status, task_id, date_added, rank, NULL AS script_output, video
 -- The tasks named, locked, with another one of the same type and source that waits or runs and is not named.
 SELECT task.id, type, status, task_id, date_added, rank, NULL AS script_output,
        video_id, recording_id, runner_manager_id,
-       (SELECT min(other.id)
-          FROM runner_manager_task AS other
-         WHERE other.status IN ('pending', 'running')
-           AND other.type = task.type
-           AND other.id <> ALL ($1::bigint[])
-           AND CASE WHEN task.type = 'studio' THEN other.recording_id = task.recording_id
-                    ELSE other.video_id = task.video_id END) AS other_id
+       (SELECT (array_agg(same_source.id))[1]
+          FROM (SELECT other.id, other.type, other.status
+                  FROM runner_manager_task AS other
+                 WHERE task.type = 'studio' AND other.recording_id = task.recording_id
+                 UNION ALL
+                SELECT other.id, other.type, other.status
+                  FROM runner_manager_task AS other
+                 WHERE task.type <> 'studio' AND other.video_id = task.video_id
+               ) AS same_source
+         WHERE same_source.type = task.type
+           AND same_source.status IN ('pending', 'running')
+           AND same_source.id <> ALL ($1::bigint[])) AS other_id
   FROM runner_manager_task AS task
  WHERE task.id = ANY ($1::bigint[]) AND type IN ('encoding', 'studio', 'transcription')
  ORDER BY task.id

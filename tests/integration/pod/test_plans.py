@@ -17,7 +17,7 @@ _PENDING = 20_000
 async def _years_of_tasks(connection: Connection) -> None:
     here = await site(connection, "pod.example.org")
     managers = [await manager(connection, here) for _ in range(100)]
-    films = [await video(connection, await user(connection, "student")) for _ in range(20)]
+    films = [await video(connection, await user(connection, "student")) for _ in range(500)]
     rooms = [await recording(connection) for _ in range(5)]
     await connection.execute(
         "CREATE TEMPORARY TABLE sources AS SELECT $1::bigint[] AS rm, $2::bigint[] AS films, "
@@ -30,12 +30,12 @@ async def _years_of_tasks(connection: Connection) -> None:
         f"""
         INSERT INTO runner_manager_task (type, status, task_id, date_added, runner_manager_id, video_id)
         SELECT 'encoding', CASE WHEN n % 50 = 0 THEN 'failed' ELSE 'completed' END, 'task-' || n,
-               now() - n * interval '1 minute', rm[1 + n % 100], films[1 + n % 20]
+               now() - n * interval '1 minute', rm[1 + n % 100], films[1 + n % 500]
           FROM generate_series(1, {_FINISHED}) AS n, sources;
         INSERT INTO runner_manager_task (type, status, date_added, video_id, recording_id)
         SELECT CASE WHEN n % 10 = 0 THEN 'studio' ELSE 'encoding' END, 'pending',
                now() - n * interval '1 second',
-               CASE WHEN n % 10 <> 0 THEN films[1 + n % 20] END,
+               CASE WHEN n % 10 <> 0 THEN films[1 + n % 500] END,
                CASE WHEN n % 10 = 0 THEN rooms[1 + n % 5] END
           FROM generate_series(1, {_PENDING}) AS n, sources;
         ANALYZE runner_manager_task;
@@ -81,7 +81,7 @@ async def test_a_task_is_read_and_changed_by_its_key_among_years_of_others(pod_d
         assert "Seq Scan" not in await _scans(connection, queries["list"], None, ["encoding"], None, 50)
 
 
-async def test_the_queue_reads_the_table_once_however_long_it_is(pod_database: PodDatabase) -> None:
+async def test_the_queue_reads_the_whole_table_once_however_long_it_is(pod_database: PodDatabase) -> None:
     async with pod(pod_database) as (database, capabilities, connection):
         await _years_of_tasks(connection)
         for name, arguments in {
@@ -94,7 +94,7 @@ async def test_the_queue_reads_the_table_once_however_long_it_is(pod_database: P
             scans = [
                 node
                 for node in _nodes(json.loads(text)[0]["Plan"])
-                if node.get("Relation Name") == "runner_manager_task"
+                if node.get("Relation Name") == "runner_manager_task" and node["Node Type"] == "Seq Scan"
             ]
             assert len(scans) == 1, name
 
