@@ -1,12 +1,14 @@
 import pytest
 
-from poddispatchd.domain.task import SiteId, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import ManagerId, RunnerTaskId, SiteId, TaskPk, TaskStatus, TaskType
+from poddispatchd.pod import tasks
 from poddispatchd.pod.queue import PriorityClass, glance, pending_tasks, write_ranks
 from tests.integration.pod.rows import (
     NOON,
     all_rows,
     insert,
     later,
+    manager,
     pod,
     recording,
     site,
@@ -205,3 +207,36 @@ async def test_a_pending_task_tells_its_age_and_carries_its_row(
         [pending] = await pending_tasks(database, capabilities, limit=10)
         assert (pk, type_, "pending") == (pending.task.pk, pending.task.type, pending.task.status)
         assert 90 <= pending.age < 150
+
+
+async def test_a_pod_whose_ids_are_plain_integers_is_served_too(pod_database: PodDatabase) -> None:
+    async with pod_database.connection() as connection:
+        await connection.execute(
+            """
+            ALTER TABLE runner_manager_task
+                ALTER id TYPE integer, ALTER video_id TYPE integer, ALTER recording_id TYPE integer,
+                ALTER runner_manager_id TYPE integer;
+            ALTER TABLE runner_manager ALTER id TYPE integer;
+            ALTER TABLE video_video_sites ALTER video_id TYPE integer;
+            """
+        )
+    async with pod(pod_database) as (database, capabilities, connection):
+        here = await site(connection, "here.example")
+        film = await video(connection)
+        await insert(connection, "video_video_sites", video_id=film, site_id=here)
+        first = await task(connection, video_id=film)
+        rm = ManagerId(await manager(connection, here))
+        [pending] = await pending_tasks(
+            database, capabilities, limit=5, sites=[SiteId(here)], skip=[TaskPk(0)]
+        )
+        assert (pending.task.pk, pending.site_ids) == (first, (here,))
+        assert await write_ranks(database, capabilities) == 1
+        assert await tasks.mark_running(connection, pending.task, rm, RunnerTaskId("t"))
+        [found] = await tasks.find_tasks(connection, [rm], RunnerTaskId("t"))
+        [unsettled] = await tasks.unsettled_tasks(connection)
+        assert found.pk == unsettled.task.pk == first
+        assert await tasks.requeue(connection, found)
+        async with connection.transaction():
+            assert (await tasks.restart(connection, [first])).tasks == (first,)
+        assert await tasks.list_tasks(connection, before=TaskPk(first + 1))
+        assert await tasks.purge_completed(connection, added_before=later(0)) == 0
