@@ -287,7 +287,7 @@ def expected_changes(expect: Mapping[str, Json], *, today_plus: Mapping[int, str
                 key: _expected(value, renumbered, today_plus) for key, value in mapping(entry["row"]).items()
             }
             if table == "runner_manager_task":
-                row |= {"status": "pending", "task_id": None, "runner_manager_id": None}
+                row |= {"status": "pending", "rank": None, "task_id": None, "runner_manager_id": None}
             changes.inserted.setdefault(table, []).append(row)
         elif entry["op"] == "update":
             changes.updated[f"{table} {entry['id']}"] = {
