@@ -115,9 +115,13 @@ def list_files(directory: Path) -> dict[str, int]:
 
     Raises:
         ResultRefusedError: something in it is neither a file nor a directory.
+        ResultError: the directory cannot be read.
     """
     found: dict[str, int] = {}
-    _walk(directory, "", found)
+    try:
+        _walk(directory, "", found)
+    except OSError as error:
+        raise _translated(error, f"The files in {directory} cannot be listed") from error
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from poddispatchd.domain.encoding_plan import MASTER_PLAYLIST, EncodingContent, Rendition, plan_content
 from poddispatchd.domain.encoding_result import INFO_FILE, Findings, check_files, parse_info
+from poddispatchd.errors import ResultError
 from poddispatchd.pod.media_tree import DERIVED, MediaTree, Move, list_files, move_into_place, write_staged
 
 LOG_FILE = "encoding.log"
@@ -75,8 +76,11 @@ def read_staged(
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_LARGEST_TEXT)
+    try:
+        with path.open("rb") as file:
+            return file.read(_LARGEST_TEXT)
+    except OSError as error:
+        raise ResultError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,279 @@
+"""A result of an encoding is taken whole or not at all, and what is wrong is said in words."""
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poddispatchd.domain.encoding_plan import (
+    EncodingContent,
+    Rendition,
+    encoding_name,
+    log_text,
+    plan_content,
+)
+from poddispatchd.domain.encoding_result import Findings, check_files, is_safe_name, parse_info
+from poddispatchd.errors import ResultIncompleteError, ResultRefusedError
+
+CHOICES = ("audio", "360p", "480p", "720p", "1080p", "playlist")
+RENDITIONS = {
+    "640x360": Rendition(1, "640x360", "750k"),
+    "1280x720": Rendition(2, "1280x720", "2M"),
+    "1920x1080": Rendition(3, "1920x1080", "unlimited"),
+}
+PLAYLIST = "#EXTM3U\n#EXTINF:2,\n#EXT-X-BYTERANGE:100@0\n360p_a.ts\n#EXT-X-ENDLIST\n"
+
+Listing = dict[str, int]
+
+
+def info(**changes: object) -> dict[str, object]:
+    """A whole result; ``None`` removes a key."""
+    document: dict[str, object] = {
+        "codec": "h264",
+        "duration": 8,
+        "has_stream_video": True,
+        "has_stream_audio": True,
+        "has_stream_thumbnail": True,
+        "encode_video": [
+            {"encoding_format": "video/mp2t", "rendition": "640x360", "filename": "360p_a.m3u8"},
+            {"encoding_format": "video/mp4", "rendition": "640x360", "filename": "360p_a.mp4"},
+        ],
+        "encode_audio": [{"encoding_format": "audio/mp3", "filename": "audio_192k_a.mp3"}],
+        "encode_thumbnail": [{"filename": "a_0.png"}, {"filename": "a_1.png"}],
+        "encode_overview": {"sprite_filename": "overview.png", "vtt_filename": "overview.vtt"},
+        "encode_result": True,
+    }
+    document.update(changes)
+    return {key: value for key, value in document.items() if value is not None}
+
+
+def listing(**changes: int) -> Listing:
+    files = {
+        "360p_a.m3u8": 90,
+        "360p_a.ts": 100,
+        "360p_a.mp4": 50,
+        "audio_192k_a.mp3": 20,
+        "a_0.png": 5,
+        "a_1.png": 5,
+        "overview.png": 5,
+        "overview.vtt": 5,
+    }
+    return files | changes
+
+
+def without(name: str) -> Listing:
+    return {key: size for key, size in listing().items() if key != name}
+
+
+def imported(document: object, files: Listing | None = None, playlist: str = PLAYLIST) -> EncodingContent:
+    data = document if isinstance(document, bytes) else json.dumps(document).encode()
+    findings = Findings()
+    parsed = parse_info(data, findings)
+    if parsed is None:
+        findings.raise_any()
+    assert parsed is not None
+    files = listing() if files is None else files
+    check_files(parsed, files, {"360p_a.m3u8": playlist}, findings)
+    content = plan_content(parsed, files, RENDITIONS, CHOICES, findings)
+    findings.raise_any()
+    return content
+
+
+def test_a_whole_result_becomes_its_rows() -> None:
+    content = imported(info())
+    assert [(row.name, row.encoding_format, row.filename, row.rendition_id) for row in content.videos] == [
+        ("360p", "video/mp2t", "360p_a.ts", 1),
+        ("360p", "video/mp4", "360p_a.mp4", 1),
+    ]
+    assert [(row.name, row.encoding_format, row.filename) for row in content.playlists] == [
+        ("360p", "application/x-mpegURL", "360p_a.m3u8"),
+        ("playlist", "application/x-mpegURL", "playlist.m3u8"),
+    ]
+    assert [(row.name, row.encoding_format, row.filename) for row in content.audios] == [
+        ("audio", "audio/mp3", "audio_192k_a.mp3")
+    ]
+    assert (content.duration, content.is_video, content.has_audio) == (8, True, True)
+    assert (content.thumbnail, content.overview, content.warnings) == ("a_0.png", "overview.vtt", ())
+    assert content.master is not None
+    assert "BANDWIDTH=750000,RESOLUTION=640x360\n360p_a.m3u8" in content.master
+
+
+def test_a_byte_order_mark_is_tolerated() -> None:
+    assert imported(b"\xef\xbb\xbf" + json.dumps(info()).encode()).duration == 8
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>", b"[]", b'"x"', b"\xff\xfe", b"[" * 100_000])
+def test_something_else_than_an_object_is_worth_a_new_attempt(data: bytes) -> None:
+    with pytest.raises(ResultIncompleteError, match=r"info_video\.json"):
+        imported(data)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(8, 8), (8.9, 8), ("12", 12), (True, 1), (-1, -1), (0, 0), (2**31 - 1, 2**31 - 1)]
+)
+def test_a_duration_is_whole_seconds(value: object, seconds: int) -> None:
+    assert imported(info(duration=value)).duration == seconds
+
+
+@pytest.mark.parametrize("value", ["12.5", "", "x", [], {}, 2**31, float("inf"), float("nan"), 10**400])
+def test_a_duration_that_is_no_number_of_seconds_is_refused(value: object) -> None:
+    with pytest.raises(ResultRefusedError, match="duration"):
+        imported(info(duration=value))
+
+
+def test_a_missing_duration_is_worth_a_new_attempt() -> None:
+    with pytest.raises(ResultIncompleteError, match="no duration"):
+        imported(info(duration=None))
+
+
+def test_a_runner_that_says_it_failed_is_believed() -> None:
+    with pytest.raises(ResultRefusedError, match="failed: no space"):
+        imported(info(encode_result=False, error="no space"))
+
+
+def test_a_runner_that_died_before_its_end_left_no_result() -> None:
+    with pytest.raises(ResultIncompleteError, match="encode_result"):
+        imported(info(encode_result=None))
+
+
+def test_other_encoders_never_said_that_they_ended() -> None:
+    assert imported(info(encode_result=None, codec=None)).duration == 8
+
+
+@pytest.mark.parametrize(
+    "name", ["360p_a.m3u8", "360p_a.ts", "360p_a.mp4", "audio_192k_a.mp3", "overview.png", "overview.vtt"]
+)
+def test_a_file_that_is_missing_or_empty_makes_the_result_incomplete(name: str) -> None:
+    with pytest.raises(ResultIncompleteError, match=f"{name} .* is missing"):
+        imported(info(), without(name))
+    with pytest.raises(ResultIncompleteError, match=f"{name} .* is empty"):
+        imported(info(), listing() | {name: 0})
+
+
+def test_a_stream_that_is_too_short_for_its_playlist_makes_the_result_incomplete() -> None:
+    with pytest.raises(ResultIncompleteError, match="needs 100 bytes"):
+        imported(info(), listing() | {"360p_a.ts": 99})
+
+
+def test_a_playlist_without_its_end_makes_the_result_incomplete() -> None:
+    with pytest.raises(ResultIncompleteError, match="no end mark"):
+        imported(info(), playlist=PLAYLIST.replace("#EXT-X-ENDLIST\n", ""))
+
+
+def test_every_finding_is_told_at_once_and_a_refusal_wins() -> None:
+    document = info(
+        encode_video=[
+            {"encoding_format": "video/mp4", "rendition": "1x1", "filename": "360p_a.mp4"},
+            {"encoding_format": "video/mp2t", "rendition": "1920x1080", "filename": "1080p_a.m3u8"},
+            {"encoding_format": "video/mp4", "rendition": "640x360", "filename": "../b.mp4"},
+        ]
+    )
+    with pytest.raises(ResultRefusedError) as caught:
+        imported(document, without("audio_192k_a.mp3"))
+    words = str(caught.value)
+    for expected in ("1x1", "bitrate", "../b.mp4", "1080p_a.ts", "audio_192k_a.mp3"):
+        assert expected in words
+    assert len(caught.value.findings) == len(set(caught.value.findings)) >= 6
+
+
+@pytest.mark.parametrize("key", ["encode_video", "encode_audio", "encode_thumbnail"])
+def test_a_name_that_leaves_the_result_is_refused(key: str) -> None:
+    entry = {"encoding_format": "video/mp4", "rendition": "640x360", "filename": "a/../../b.mp4"}
+    with pytest.raises(ResultRefusedError, match="not acceptable"):
+        imported(info(**{key: [entry]}))
+
+
+@pytest.mark.parametrize("name", ["..double.txt", "a/b.png", "a b é (1).png", ".hidden", "100%.txt"])
+def test_harmless_names_are_safe(name: str) -> None:
+    assert is_safe_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "/a", "..", "a/..", "./a", "a//b", "a/", "a\\b", "a\0b", "a\nb", None, 3, ["a"]]
+)
+def test_names_that_leave_the_directory_or_break_a_log_are_not_safe(name: object) -> None:
+    assert not is_safe_name(name)
+
+
+@pytest.mark.parametrize("key", ["has_stream_video", "has_stream_audio", "has_stream_thumbnail"])
+def test_a_stream_that_nobody_speaks_of_is_not_there(key: str) -> None:
+    content = imported(info(**{key: None}))
+    assert key in content.warnings[0]
+    assert (content.is_video, content.has_audio, content.thumbnail is not None) == tuple(
+        key != flag for flag in ("has_stream_video", "has_stream_audio", "has_stream_thumbnail")
+    )
+
+
+def test_a_video_without_renditions_is_incomplete() -> None:
+    with pytest.raises(ResultIncompleteError, match="no rendition"):
+        imported(info(encode_video=[]))
+
+
+def test_sound_that_was_promised_but_not_brought_is_a_warning() -> None:
+    content = imported(info(encode_audio=None))
+    assert content.audios == ()
+    assert "no audio track" in content.warnings[0]
+
+
+def test_a_missing_thumbnail_is_one_warning() -> None:
+    content = imported(info(), without("a_0.png"))
+    assert content.thumbnail is None
+    assert len(content.warnings) == 1
+
+
+@pytest.mark.parametrize("key", ["encode_audio", "encode_thumbnail"])
+def test_one_object_is_as_good_as_a_list_of_one(key: str) -> None:
+    document = info()
+    entries = document[key]
+    assert isinstance(entries, list)
+    assert imported(document | {key: entries[0]}) == imported(document | {key: entries[:1]})
+
+
+def test_sound_alone_is_no_video_and_may_have_two_tracks() -> None:
+    audio = [
+        {"encoding_format": "video/mp4", "filename": "audio_192k_a.m4a"},
+        {"encoding_format": "audio/mp3", "filename": "audio_192k_a.mp3"},
+    ]
+    document = info(has_stream_video=False, has_stream_thumbnail=False, encode_video=None, encode_audio=audio)
+    document.pop("encode_overview")
+    content = imported(document, listing() | {"audio_192k_a.m4a": 3})
+    assert [row.filename for row in content.audios] == ["audio_192k_a.m4a", "audio_192k_a.mp3"]
+    assert (content.is_video, content.videos, content.master, content.overview) == (False, (), None, None)
+
+
+@pytest.mark.parametrize(
+    ("filename", "name"),
+    [
+        ("720p_a.mp4", "720p"),
+        ("720P_A.mp4", "720p"),
+        ("1080p_a.mp4", "1080p"),
+        ("playlist_a.mp4", "playlist"),
+        ("a.mp4", "360p"),
+        ("", "360p"),
+        ("sub/480p.mp4", "480p"),
+    ],
+)
+def test_an_encoding_is_named_by_the_beginning_of_its_file(filename: str, name: str) -> None:
+    assert encoding_name(filename, CHOICES) == name
+
+
+def test_the_log_keeps_what_it_held_and_says_what_was_attached() -> None:
+    log = log_text("Start at : …", imported(info()), "/media/v/0001", "Mon Jan  5 10:00:00 2026")
+    assert log.startswith("Start at : …\n\nattach existing overview: /media/v/0001/overview.vtt\n\n\n- ")
+    assert log.count("/media/v/0001/a_0.png") == 1
+    assert log.endswith("audio_192k_a.mp3\n\nEnd : Mon Jan  5 10:00:00 2026")
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(info())), JSON_VALUES))
+def test_no_document_breaks_the_reader(changes: dict[str, object]) -> None:
+    with suppress(ResultIncompleteError, ResultRefusedError):
+        imported(info() | changes)
