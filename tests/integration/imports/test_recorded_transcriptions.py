@@ -46,7 +46,7 @@ def _subtitles(text: str) -> Callable[[Changes], None]:
 
 DEVIATIONS: Mapping[str, Deviation] = {
     "tr-two-files-nopodfile": Deviation(
-        "always a row of its own", like="vtt-no-final-newline", change=_subtitles(EXAMPLE)
+        "always a row of its own", like="tr-two-vtt", change=_subtitles(EXAMPLE)
     ),
     "tr-vosk-long-word": Deviation(
         "a word longer than the line is cut",
