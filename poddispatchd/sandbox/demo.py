@@ -222,7 +222,7 @@ async def _seed(
 
 async def _fill_queue(connection: "asyncpg.Connection[asyncpg.Record]", world: World, tasks: int) -> None:
     """A queue of all three types, from users of all classes."""
-    owners = ("student", "employee", "faculty", "prio")
+    owners = ("student", "employee", "faculty", "priority")
     for number in range(tasks):
         title, owner = _LECTURES[number % len(_LECTURES)], owners[number % len(owners)]
         match number % 6:

@@ -36,7 +36,7 @@ from poddispatchd.journal import imports, scheduling, submissions
 from poddispatchd.journal.imports import LEASE_SECONDS, ImportJob, ImportState
 from poddispatchd.metrics import ImportOutcome
 from poddispatchd.pod import tasks
-from poddispatchd.pod.media_tree import MediaTree, delete_files, task_lock
+from poddispatchd.pod.media_tree import MediaTree, delete_files, ensure_directory, task_lock
 from poddispatchd.runner.download import DownloadLimits, download_result
 from poddispatchd.services.importing import Prepared, prepare, staging_directory
 from poddispatchd.services.parts import Parts
@@ -189,6 +189,7 @@ class Importer:
             raise ResultGoneError("Its runner manager has been deleted from Pod.")
         log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type.value, attempt=job.attempts)
         staging = await staging_directory(parts, task)
+        await asyncio.to_thread(ensure_directory, staging.parent)
         size = await self._download(task, manager, staging)
         prepared = await prepare(parts, task, job, staging)
         commit = asyncio.ensure_future(self._commit(job, task, prepared, staging, size))

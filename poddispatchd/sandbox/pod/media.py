@@ -40,6 +40,9 @@ def put_file(media_root: Path, relative: str) -> Path:
     return target
 
 
+_NAMESPACE = "http://mediapackage.opencastproject.org"
+
+
 def put_studio_package(media_root: Path, base_url: str, number: int) -> Path:
     """Put what the studio leaves for one recording: two films, and the XML file with their addresses.
 
@@ -47,7 +50,8 @@ def put_studio_package(media_root: Path, base_url: str, number: int) -> Path:
     follows from ``number``.
     """
     package = str(_package_id(number))
-    root = Element("mediapackage", id=package, presenter="mid")
+    # The elements are in this namespace by inheritance: a runner looks for them there and nowhere else.
+    root = Element("mediapackage", xmlns=_NAMESPACE, id=package, presenter="mid")
     media = SubElement(root, "media")
     for position, track in enumerate(_TRACKS, 1):
         relative = f"{STUDIO_DIRECTORY}/{package}/{track}_source.mp4"
