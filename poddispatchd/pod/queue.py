@@ -60,14 +60,15 @@ class Glance:
 
 
 @lru_cache(maxsize=32)
-def statement(name: str, priority_user_table: str | None) -> str:
+def statement(name: str, priority_user_table: str | None, *, by_site: bool = False) -> str:
     """A statement of ``queue.sql`` for a Pod with or without a table of priority users."""
     if priority_user_table is None:
         priority_users = _QUERIES["no_priority_users"]
     else:
         priority_users = render(_QUERIES["priority_users"], priority_user_table=priority_user_table)
     # These places take queries of the same file; render() is for identifiers.
-    return _QUERIES[name].replace("{queue}", _QUERIES["queue"]).replace("{priority_users}", priority_users)
+    filled = _QUERIES[name].replace("{queue}", _QUERIES["queue"]).replace("{priority_users}", priority_users)
+    return filled.replace("{kept}", "MATERIALIZED" if by_site else "NOT MATERIALIZED")
 
 
 async def pending_tasks(
@@ -80,6 +81,7 @@ async def pending_tasks(
     sites: Collection[SiteId] | None = None,
     with_siteless: bool = True,
     skip: Collection[TaskPk] = (),
+    whatever_age: Collection[TaskPk] = (),
 ) -> list[PendingTask]:
     """The next tasks to hand out, in Pod's order.
 
@@ -92,18 +94,20 @@ async def pending_tasks(
         sites: only tasks of these sites; None: of any.
         with_siteless: with ``sites``, also tasks whose video or recorder is on no site.
         skip: tasks already in hand.
+        whatever_age: tasks that Pod is not submitting itself: ``added_before`` does not hold them back.
 
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
     records = await database.fetch(
-        statement("pending", capabilities.priority_user_table),
+        statement("pending", capabilities.priority_user_table, by_site=sites is not None),
         limit,
         added_before,
         [type_.value for type_ in types],
         list(skip),
         None if sites is None else list(sites),
         with_siteless,
+        list(whatever_age),
     )
     return [_pending(record) for record in records]
 

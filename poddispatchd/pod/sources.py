@@ -1,7 +1,6 @@
 """What a task works on: loaded from Pod's tables, and found on the disk."""
 
 import json
-from collections.abc import Collection
 from pathlib import Path
 from typing import assert_never
 
@@ -23,7 +22,7 @@ from poddispatchd.domain.source import (
     TranscriptionSource,
     Video,
 )
-from poddispatchd.domain.task import RecordingId, SiteId, Task, TaskType, VideoId
+from poddispatchd.domain.task import RecordingId, Task, TaskType, VideoId
 from poddispatchd.errors import UnsubmittableError
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.sql import load_queries, render
@@ -46,24 +45,6 @@ def payload_settings(pod: PodSettings) -> PayloadSettings:
         transcription_type=pod.transcription_type,
         transcription_normalize=pod.transcription_normalize,
     )
-
-
-def choose_site(
-    own: Collection[SiteId], *, current: SiteId, served: Collection[SiteId] | None = None
-) -> SiteId | None:
-    """The site in whose name a task is submitted: its managers are asked, and its domain is in the payload.
-
-    Pod uses the current site (SITE_ID, or ``process_tasks --site``) for every task, wherever the video is;
-    so it is here while no sites are named. With ``served`` (``dispatch.sites``) a task is done for one of
-    its own sites that is served, the current one first, then the lowest id; a task without any site belongs
-    to the current one. None: it is left to others.
-    """
-    if served is None:
-        return current
-    candidates = set(own or {current}) & set(served)
-    if current in candidates:
-        return current
-    return min(candidates, default=None)
 
 
 async def load_source(connection: Connection, capabilities: Capabilities, task: Task) -> Source:

@@ -13,8 +13,8 @@ SELECT NULL::integer AS user_id WHERE false
 -- Pending tasks, which stand by (class, date_added, id).
 -- Class 0: the video's owner is a priority user; 2: a student and nothing else; 1: everyone else, unknown owners
 -- and every studio task, whoever recorded it.
-SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank,
-       task.video_id, task.recording_id, task.runner_manager_id,
+-- It reads no other column of the task: an index that holds these answers it alone (`advise-index`).
+SELECT task.id, task.type, task.date_added, task.video_id, task.recording_id,
        CASE WHEN task.type = 'studio' THEN 1
             WHEN video.owner_id IN (SELECT user_id FROM priority_users) THEN 0
             WHEN owner.affiliation = 'student' THEN 2
@@ -26,8 +26,9 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
  WHERE task.status = 'pending'
 
 -- name: pending
--- The next tasks to hand out: at most $1, added before $2, of the types $3, not among $4, on one of the sites $5
--- (NULL: any; $6: also those without a site).
+-- The next tasks to hand out: at most $1, added before $2 or among $7, of the types $3, not among $4, on one of
+-- the sites $5 (NULL: any; $6: also those without a site).
+-- {kept}: NOT MATERIALIZED lets several processes read the table, MATERIALIZED keeps the test for sites out of it.
 -- first_of_source is the pending task of the same type and source that stands first, running_twin one that runs.
 WITH priority_users AS ({priority_users}),
      room_sites AS NOT MATERIALIZED (
@@ -35,38 +36,41 @@ WITH priority_users AS ({priority_users}),
            FROM recorder_recording AS recording
            JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
      ),
+     queued AS {kept} ({queue}),
      next AS (
          SELECT queued.*
-           FROM ({queue}) AS queued
-          WHERE ($2::timestamptz IS NULL OR date_added < $2)
+           FROM queued
+          WHERE ($2::timestamptz IS NULL OR date_added < $2 OR id = ANY ($7::bigint[]))
             AND type = ANY ($3::text[])
             AND id <> ALL ($4::bigint[])
             AND ($5::bigint[] IS NULL
                  OR CASE type
                     WHEN 'studio' THEN
-                        EXISTS (SELECT FROM room_sites AS site
-                                 WHERE site.recording_id = queued.recording_id AND site.site_id = ANY ($5))
+                        recording_id IN (SELECT site.recording_id FROM room_sites AS site
+                                          WHERE site.site_id = ANY ($5))
                         OR ($6 AND NOT EXISTS (SELECT FROM room_sites AS site
                                                 WHERE site.recording_id = queued.recording_id))
                     ELSE
-                        EXISTS (SELECT FROM video_video_sites AS site
-                                 WHERE site.video_id = queued.video_id AND site.site_id = ANY ($5))
+                        video_id IN (SELECT site.video_id FROM video_video_sites AS site
+                                      WHERE site.site_id = ANY ($5))
                         OR ($6 AND NOT EXISTS (SELECT FROM video_video_sites AS site
                                                 WHERE site.video_id = queued.video_id))
                     END)
           ORDER BY class, date_added, id
           LIMIT $1
      )
-SELECT next.*, NULL AS script_output, twins.running_twin,
+SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank, NULL AS script_output,
+       task.video_id, task.recording_id, task.runner_manager_id, next.class, twins.running_twin,
        nullif(twins.first_of_source, next.id) AS duplicate_of,
-       extract(epoch FROM now() - date_added)::float8 AS age,
-       CASE type
+       extract(epoch FROM now() - task.date_added)::float8 AS age,
+       CASE task.type
        WHEN 'studio' THEN ARRAY(SELECT site.site_id FROM room_sites AS site
                                  WHERE site.recording_id = next.recording_id ORDER BY site.site_id)
        ELSE ARRAY(SELECT site.site_id FROM video_video_sites AS site
                    WHERE site.video_id = next.video_id ORDER BY site.site_id)
        END AS site_ids
   FROM next
+  JOIN runner_manager_task AS task ON task.id = next.id AND task.status = 'pending'
  CROSS JOIN LATERAL (
      SELECT (array_agg(id ORDER BY date_added, id) FILTER (WHERE status = 'pending'))[1] AS first_of_source,
             min(id) FILTER (WHERE status = 'running') AS running_twin
@@ -80,7 +84,7 @@ SELECT next.*, NULL AS script_output, twins.running_twin,
             ) AS same_source
       WHERE same_source.type = next.type AND same_source.status IN ('pending', 'running')
  ) AS twins
- ORDER BY class, date_added, next.id
+ ORDER BY next.class, next.date_added, next.id
 
 -- name: write_ranks
 -- Number the pending tasks 1..n and clear every other rank, touching only rows that change.

@@ -85,7 +85,7 @@ async def test_the_queue_reads_the_whole_table_once_however_long_it_is(pod_datab
     async with pod(pod_database) as (database, capabilities, connection):
         await _years_of_tasks(connection)
         for name, arguments in {
-            "pending": (20, None, ["encoding", "studio"], [], None, True),
+            "pending": (20, None, ["encoding", "studio"], [], None, True, []),
             "glance": (),
         }.items():
             query = statement(name, capabilities.priority_user_table)

@@ -6,10 +6,9 @@ import pytest
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database import Connection
 from poddispatchd.domain.source import EncodingSource, StudioSource, TranscriptionSource, Video
-from poddispatchd.domain.task import SiteId, Task, TaskPk, VideoId
+from poddispatchd.domain.task import Task, TaskPk, VideoId
 from poddispatchd.errors import UnsubmittableError
 from poddispatchd.pod.sources import (
-    choose_site,
     load_source,
     output_directory,
     payload_settings,
@@ -128,25 +127,3 @@ def test_pods_settings_become_those_of_payloads() -> None:
         "/srv/media",
         None,
     )
-
-
-_ONE, _TWO, _THREE = SiteId(1), SiteId(2), SiteId(3)
-
-
-@pytest.mark.parametrize(
-    ("own", "served", "expected"),
-    [
-        ([_TWO], None, _ONE),  # as Pod: the current site, wherever the video is
-        ([], None, _ONE),
-        ([_TWO], [_ONE, _TWO], _TWO),
-        ([_ONE, _TWO], [_ONE, _TWO], _ONE),
-        ([_THREE, _TWO], [_TWO, _THREE], _TWO),
-        ([], [_ONE], _ONE),
-        ([], [_TWO], None),
-        ([_THREE], [_ONE, _TWO], None),
-    ],
-)
-def test_the_site_of_a_task_is_the_current_one_unless_sites_are_named(
-    own: list[SiteId], served: list[SiteId] | None, expected: SiteId | None
-) -> None:
-    assert choose_site(own, current=_ONE, served=served) == expected
