@@ -1,0 +1,1 @@
+"""Performance claims, measured: each benchmark prints its figures beside their limits."""
