@@ -104,12 +104,14 @@ class CallbackRefusedError(PoddispatchdError):
     Args:
         status: of the HTTP answer.
         message: the words of the answer.
+        key: what they are called in the answer's JSON.
     """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, key: str = "error") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.key = key
 
 
 # --- tasks and their results --------------------------------------------------------------------------
@@ -117,6 +119,10 @@ class CallbackRefusedError(PoddispatchdError):
 
 class UnsubmittableError(PoddispatchdError):
     """This task can never be submitted as it is."""
+
+
+class MediaMissingError(PoddispatchdError):
+    """There is nothing under MEDIA_ROOT: it is not mounted, and no task is to blame."""
 
 
 class ResultError(PoddispatchdError):
@@ -149,6 +155,10 @@ class DownloadError(ResultError):
 
 class ResultGoneError(DownloadError):
     """The runner manager knows the task but cannot give this part of its result (404)."""
+
+
+class MediaNotWritableError(DownloadError):
+    """A file of a result cannot be written under MEDIA_ROOT: nothing is wrong with the result."""
 
 
 class NoSpaceError(ResultError):

@@ -8,12 +8,17 @@ import structlog
 from poddispatchd.assembly import Jobs, assembled, lay_groundwork
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.events import Event
 from poddispatchd.journal import callbacks
 from poddispatchd.services.parts import Parts
+from poddispatchd.services.reconciler import SECOND_LOOK
 
 log = structlog.get_logger(__name__)
 
 _LONGEST_ROUND = 3600.0
+_STOP_SUBMISSIONS = 5.0
+_STOP_IMPORTS = 60.0
+_MOST_LOOKS = 3
 _PAUSE = 0.05
 
 
@@ -51,24 +56,45 @@ async def run_once(settings: Settings, *, max_tasks: int | None = None) -> PassR
 
 
 async def _pass(parts: Parts, jobs: Jobs) -> PassResult:
-    async with asyncio.timeout(_LONGEST_ROUND):
-        await jobs.importer.release_dead()
-        async with parts.database.connection() as connection:
-            await callbacks.release_all(connection)
-        await jobs.reconciler.step()
-        await jobs.inbox.step()
-        await _settle(parts, jobs)
-        await _import(parts, jobs)
-        await _settle(parts, jobs)
+    await jobs.importer.release_dead()
+    async with parts.database.connection() as connection:
+        await callbacks.release_all(connection)
+    try:
+        async with asyncio.timeout(_LONGEST_ROUND):
+            await _reconcile(parts, jobs)
+            await _apply_callbacks(jobs)
+            await _settle(parts, jobs)
+            await _import(parts, jobs)
+            await _settle(parts, jobs)
+    except TimeoutError:
+        log.warning(Event.DAEMON_STOPPING, submissions=jobs.dispatcher.in_hand, imports=jobs.importer.running)
+    finally:
+        # Whatever ends the pass: nothing stays leased, and what is past its commit point is finished.
+        await jobs.dispatcher.stop(_STOP_SUBMISSIONS)
+        await jobs.importer.stop(_STOP_IMPORTS)
     await jobs.janitor.write_ranks()
     await jobs.janitor.purge()
-    await jobs.janitor.look()
-    glance = jobs.janitor.glance
+    glance = await jobs.janitor.look()
     counts = (
-        0 if glance is None else sum(glance.count(kind, status) for kind in TaskType)
+        sum(glance.count(kind, status) for kind in TaskType)
         for status in (TaskStatus.PENDING, TaskStatus.RUNNING)
     )
     return PassResult(True, *counts)
+
+
+async def _reconcile(parts: Parts, jobs: Jobs) -> None:
+    """Ask about every running task, and a second time about those that nobody knew."""
+    await jobs.reconciler.step()
+    for _ in range(_MOST_LOOKS):
+        if not jobs.reconciler.in_doubt:
+            return
+        await parts.clock.sleep(SECOND_LOOK)
+        await jobs.reconciler.step()
+
+
+async def _apply_callbacks(jobs: Jobs) -> None:
+    while await jobs.inbox.step() == 0.0:
+        pass
 
 
 async def _settle(parts: Parts, jobs: Jobs) -> None:

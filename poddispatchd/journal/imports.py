@@ -1,6 +1,6 @@
 """Results to bring into Pod: one row a result, leased to one importer at a time (invariant I7)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -30,7 +30,11 @@ class ImportState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImportJob:
-    """A leased import. ``attempts`` counts this one; ``video_id`` is reserved for a studio task."""
+    """A leased import.
+
+    ``attempts`` counts this one; ``video_id`` is reserved for a studio task; ``obstructed_for`` is for how
+    many seconds something outside the result has kept it from being imported.
+    """
 
     id: ImportId
     task_pk: TaskPk
@@ -40,6 +44,7 @@ class ImportJob:
     video_id: VideoId | None
     created_at: datetime
     owner: str
+    obstructed_for: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,11 @@ async def open_import(
     return await connection.fetchval(_QUERIES["open"], task_pk, manager, task_id) is not None
 
 
+async def is_open(connection: Connection, task_pk: TaskPk, manager: ManagerId, task_id: RunnerTaskId) -> bool:
+    """Whether a result is about to be imported."""
+    return bool(await connection.fetchval(_QUERIES["is_open"], task_pk, manager, task_id))
+
+
 async def claim_due(connection: Connection, owner: str, limit: int) -> list[ImportJob]:
     """Lease the next imports."""
     rows = await connection.fetch(_QUERIES["claim_due"], limit, owner, LEASE_SECONDS)
@@ -97,14 +107,20 @@ async def claim_due(connection: Connection, owner: str, limit: int) -> list[Impo
             video_id=None if row["video_id"] is None else VideoId(row["video_id"]),
             created_at=row["created_at"],
             owner=owner,
+            obstructed_for=row["obstructed_for"] or 0.0,
         )
         for row in rows
     ]
 
 
-async def renew(connection: Connection, owner: str) -> None:
-    """Keep every lease of an instance for another ``LEASE_SECONDS``."""
-    await connection.execute(_QUERIES["renew"], owner, LEASE_SECONDS)
+async def renew(connection: Connection, owner: str, imports: Collection[ImportId]) -> None:
+    """Keep an instance's leases of these imports for another ``LEASE_SECONDS``."""
+    await connection.execute(_QUERIES["renew"], owner, LEASE_SECONDS, list(imports))
+
+
+async def release(connection: Connection, owner: str, imports: Collection[ImportId]) -> None:
+    """Give back an instance's leases of these imports; the attempts do not count."""
+    await connection.execute(_QUERIES["release"], owner, list(imports))
 
 
 async def lease_owners(connection: Connection) -> list[str]:
@@ -136,9 +152,26 @@ async def drop_open(connection: Connection, task_pk: TaskPk, reason: str) -> Non
     await connection.execute(_QUERIES["drop_open"], task_pk, reason)
 
 
-async def retry(connection: Connection, job: ImportJob, *, seconds: float, error: str, counts: bool) -> None:
-    """Give an import back, to be tried again later; ``counts`` is whether this attempt counts."""
-    await connection.execute(_QUERIES["retry"], job.id, job.owner, seconds, error, counts)
+async def retry(
+    connection: Connection,
+    job: ImportJob,
+    *,
+    seconds: float,
+    error: str,
+    counts: bool,
+    obstructed: bool = False,
+) -> None:
+    """Give an import back, to be tried again later.
+
+    Args:
+        connection: any.
+        job: the import.
+        seconds: until the next attempt.
+        error: why, in words.
+        counts: whether this attempt counts.
+        obstructed: whether the obstacle lies outside the result; how long it does is remembered.
+    """
+    await connection.execute(_QUERIES["retry"], job.id, job.owner, seconds, error, counts, obstructed)
 
 
 async def next_due(connection: Connection) -> Due:
@@ -148,19 +181,81 @@ async def next_due(connection: Connection) -> Due:
     return Due(row["open"], row["due_in"])
 
 
+async def open_tasks(connection: Connection) -> frozenset[TaskPk]:
+    """The tasks whose result is being imported, or waits for it."""
+    return frozenset(TaskPk(row["task_pk"]) for row in await connection.fetch(_QUERIES["open_tasks"]))
+
+
+async def known_tasks(connection: Connection, tasks: Collection[TaskPk]) -> dict[TaskPk, bool]:
+    """Those of these tasks that ever had an import, and whether one of them is open."""
+    rows = await connection.fetch(_QUERIES["known_tasks"], list(tasks))
+    return {TaskPk(row["task_pk"]): row["is_open"] for row in rows}
+
+
+# --- files ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BroughtFile:
+    """A file that an import put in place; ``is_new``: nothing that anybody needs was there before."""
+
+    path: str
+    is_new: bool
+
+
+async def reclaim_files(connection: Connection, job: ImportJob, brought: Collection[str]) -> set[str] | None:
+    """Files that this import is about to put in place are not to be deleted any more.
+
+    Part of the transaction that ends with ``record_files``.
+
+    Returns:
+        Those that were to be deleted; None when the lease is lost.
+    """
+    if await connection.fetchval(_QUERIES["hold_lease"], job.id, job.owner) is None:
+        return None
+    return {row["path"] for row in await connection.fetch(_QUERIES["reclaim_files"], list(brought))}
+
+
+async def record_files(connection: Connection, job: ImportJob, brought: Mapping[str, bool]) -> None:
+    """Remember what this import is about to put in place, and whether that is new there."""
+    await connection.execute(_QUERIES["record_files"], job.id, list(brought), list(brought.values()))
+
+
 async def replace_files(
-    connection: Connection, task_pk: TaskPk, *, obsolete: Sequence[str], brought: Sequence[str]
+    connection: Connection, job: ImportJob, *, obsolete: Collection[str], brought: Collection[str]
 ) -> None:
-    """Remember which files a committed import made obsolete, and that those it brought are not."""
-    await connection.execute(_QUERIES["keep_files"], list(brought))
-    await connection.execute(_QUERIES["add_obsolete_files"], sorted(set(obsolete) - set(brought)), task_pk)
+    """The import is being committed: what it brought is Pod's, what it replaced is to be deleted."""
+    superseded = await connection.fetch(_QUERIES["superseded_files"], job.id, list(brought))
+    await connection.execute(_QUERIES["settle_files"], job.id, list(brought))
+    await connection.execute(_QUERIES["reclaim_files"], list(brought))
+    paths = {*obsolete, *(row["path"] for row in superseded)} - set(brought)
+    await add_obsolete_files(connection, job.task_pk, sorted(paths))
 
 
-async def obsolete_files(connection: Connection, limit: int) -> list[str]:
-    """Files to delete, relative to MEDIA_ROOT."""
-    return [row["path"] for row in await connection.fetch(_QUERIES["obsolete_files"], limit)]
+async def closed_with_files(connection: Connection, limit: int) -> list[tuple[ImportId, TaskPk]]:
+    """Imports that ended without a commit after they had put files in place, with their tasks."""
+    rows = await connection.fetch(_QUERIES["closed_with_files"], limit)
+    return [(ImportId(row["id"]), TaskPk(row["task_pk"])) for row in rows]
 
 
-async def forget_files(connection: Connection, paths: Sequence[str]) -> None:
-    """These files are deleted."""
-    await connection.execute(_QUERIES["keep_files"], list(paths))
+async def take_files(connection: Connection, import_id: ImportId) -> list[BroughtFile]:
+    """Forget what a closed import put in place, and tell it; nothing of an open one."""
+    rows = await connection.fetch(_QUERIES["take_files"], import_id)
+    return [BroughtFile(row["path"], row["is_new"]) for row in rows]
+
+
+async def add_obsolete_files(connection: Connection, task_pk: TaskPk, paths: Sequence[str]) -> None:
+    """These files, relative to MEDIA_ROOT, are to be deleted."""
+    await connection.execute(_QUERIES["add_obsolete_files"], list(paths), task_pk)
+
+
+async def take_obsolete_files(
+    connection: Connection, limit: int, *, task_pk: TaskPk | None = None
+) -> dict[str, TaskPk]:
+    """Take files to delete, with the tasks that left them.
+
+    The caller deletes them before its transaction ends: an import that is about to put one of them in place
+    again waits for that. What an open import is putting in place is left out.
+    """
+    rows = await connection.fetch(_QUERIES["take_obsolete_files"], limit, task_pk)
+    return {row["path"]: TaskPk(row["task_pk"]) for row in rows}

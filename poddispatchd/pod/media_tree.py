@@ -16,6 +16,7 @@ from poddispatchd.domain.naming import video_number
 from poddispatchd.domain.task import TaskPk, VideoId
 from poddispatchd.errors import (
     ImportBusyError,
+    MediaNotWritableError,
     NoSpaceError,
     ResultError,
     ResultIncompleteError,
@@ -88,11 +89,22 @@ async def task_lock(media_root: Path, task: TaskPk) -> AsyncIterator[None]:
     Raises:
         ImportBusyError: another process holds it.
     """
-    descriptor = await asyncio.to_thread(_acquire, media_root / ".runner_task_locks", task)
+    acquiring = asyncio.ensure_future(asyncio.to_thread(_acquire, media_root / ".runner_task_locks", task))
+    try:
+        descriptor = await asyncio.shield(acquiring)
+    except asyncio.CancelledError:
+        # The thread goes on: what it acquires must not stay held by a process that goes on, too.
+        acquiring.add_done_callback(_close_unwanted)
+        raise
     try:
         yield
     finally:
         await asyncio.to_thread(os.close, descriptor)
+
+
+def _close_unwanted(acquiring: "asyncio.Future[int]") -> None:
+    if not acquiring.cancelled() and acquiring.exception() is None:
+        os.close(acquiring.result())
 
 
 def _acquire(directory: Path, task: TaskPk) -> int:
@@ -198,6 +210,12 @@ def _order(move: Move) -> tuple[int, str]:
     return rank, str(move.target)
 
 
+def temporary_name(path: str) -> str:
+    """What a file is called in its directory for the moment before its rename; a crash may leave it."""
+    directory, name = posixpath.split(path)
+    return posixpath.join(directory, f".{name[:200]}.poddispatchd")
+
+
 def _place(move: Move, mode: int | None) -> None:
     try:
         staged = move.staged.lstat()
@@ -213,7 +231,7 @@ def _place(move: Move, mode: int | None) -> None:
         return
     ensure_directory(move.target.parent)
     _sync(move.staged)
-    beside = move.target.with_name(f".{move.target.name[:200]}.poddispatchd")
+    beside = Path(temporary_name(str(move.target)))
     beside.unlink(missing_ok=True)
     try:
         os.link(move.staged, beside, follow_symlinks=False)
@@ -244,7 +262,7 @@ def _sync(path: Path) -> None:
 
 def _translated(error: OSError, what: str) -> ResultError:
     words = f"{what}: {error.strerror or error}."
-    return NoSpaceError(words) if error.errno in _NO_SPACE else ResultError(words)
+    return NoSpaceError(words) if error.errno in _NO_SPACE else MediaNotWritableError(words)
 
 
 def same_content(first: Path, second: Path) -> bool:
@@ -263,16 +281,21 @@ def same_content(first: Path, second: Path) -> bool:
         return False
 
 
-def delete_files(tree: MediaTree, paths: Sequence[str]) -> list[str]:
-    """Delete files that no row names any more; those that are gone already or lie outside are passed over.
+def delete_files(tree: MediaTree, paths: Sequence[str]) -> dict[str, str]:
+    """Delete files that no row names any more; those that are gone already are passed over.
 
     Returns:
-        What could not be deleted, each a sentence for the log.
+        What could not be deleted, each with a sentence for the log.
     """
-    problems = []
+    problems = {}
     for relative in paths:
         try:
             tree.path(relative).unlink(missing_ok=True)
         except (OSError, ResultRefusedError) as error:
-            problems.append(f"{relative} could not be deleted: {error}")
+            problems[relative] = f"{relative} could not be deleted: {error}"
     return problems
+
+
+def existing_files(tree: MediaTree, paths: Iterable[str]) -> set[str]:
+    """Those of these paths at which there is something."""
+    return {relative for relative in paths if os.path.lexists(tree.root / relative)}

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from poddispatchd.errors import DownloadError, NoSpaceError, ResultError
+from poddispatchd.errors import MediaNotWritableError, NoSpaceError, ResultError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -19,7 +19,7 @@ def file_error(error: OSError, path: Path) -> ResultError:
     """The error that a failure of the local file system means."""
     if error.errno in _NO_SPACE:
         return NoSpaceError(f"There is no space left for {path}: {os.strerror(error.errno)}.")
-    return DownloadError(f"{path} cannot be written: {error.strerror or error}.")
+    return MediaNotWritableError(f"{path} cannot be written: {error.strerror or error}.")
 
 
 class FileSink:

@@ -1,6 +1,7 @@
 """The three kinds of import behind one face: where to stage, what to check, which rows to write."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -12,6 +13,7 @@ from poddispatchd.journal import imports
 from poddispatchd.journal.imports import ImportJob
 from poddispatchd.pod.imports import encoding, studio, transcription
 from poddispatchd.pod.imports.common import ImportOutcome, read_video
+from poddispatchd.pod.imports.encoding_files import EncodingFiles
 from poddispatchd.pod.media_tree import MediaTree
 from poddispatchd.services.parts import Parts
 
@@ -22,7 +24,7 @@ class Prepared:
 
     apply_files: Callable[[], None]
     write_rows: Callable[[Connection], Awaitable[ImportOutcome]]
-    brought: Sequence[str]
+    brought: Collection[str]
 
 
 async def staging_directory(parts: Parts, task: Task) -> Path:
@@ -33,9 +35,9 @@ async def staging_directory(parts: Parts, task: Task) -> Path:
     """
     tree = MediaTree(parts.settings.pod.media_root)
     if task.type is TaskType.STUDIO:
-        return tree.studio_staging_directory(task.pk)
+        return await asyncio.to_thread(tree.studio_staging_directory, task.pk)
     video = await read_video(parts.database, task)
-    return tree.staging_directory(video.video, video.id, task.pk)
+    return await asyncio.to_thread(tree.staging_directory, video.video, video.id, task.pk)
 
 
 async def prepare(parts: Parts, task: Task, job: ImportJob, staging: Path) -> Prepared:
@@ -50,13 +52,19 @@ async def prepare(parts: Parts, task: Task, job: ImportJob, staging: Path) -> Pr
     match task.type:
         case TaskType.ENCODING:
             plan = await encoding.prepare(parts.database, pod, parts.capabilities, task, staging, now=now)
-            return Prepared(plan.apply_files, lambda connection: encoding.write_rows(connection, plan), ())
+            return Prepared(
+                plan.apply_files,
+                lambda connection: encoding.write_rows(connection, plan),
+                _brought(plan.files),
+            )
         case TaskType.TRANSCRIPTION:
             track = await transcription.prepare(
                 parts.database, pod, parts.capabilities, task, staging, now=now
             )
             return Prepared(
-                track.apply_files, lambda connection: transcription.write_rows(connection, track), ()
+                track.apply_files,
+                lambda connection: transcription.write_rows(connection, track),
+                (track.stored,),
             )
         case TaskType.STUDIO:
             async with parts.database.transaction() as connection:
@@ -75,7 +83,14 @@ async def prepare(parts: Parts, task: Task, job: ImportJob, staging: Path) -> Pr
                 now=now,
             )
             return Prepared(
-                recording.apply_files, lambda connection: studio.write_rows(connection, recording), ()
+                recording.apply_files,
+                lambda connection: studio.write_rows(connection, recording),
+                _brought(recording.files),
             )
         case _:
             assert_never(task.type)
+
+
+def _brought(files: EncodingFiles) -> frozenset[str]:
+    thumbnail = () if files.thumbnail is None else (files.thumbnail,)
+    return frozenset((*files.targets().values(), *files.elsewhere.values(), *thumbnail))

@@ -7,11 +7,11 @@ import structlog
 
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.events import Event
-from poddispatchd.journal import housekeeping, imports
+from poddispatchd.journal import housekeeping
 from poddispatchd.pod import queue, tasks
-from poddispatchd.pod.media_tree import MediaTree, delete_files
 from poddispatchd.pod.queue import Glance
 from poddispatchd.runner.download import free_space
+from poddispatchd.services import leftovers
 from poddispatchd.services.parts import Parts
 
 log = structlog.get_logger(__name__)
@@ -20,6 +20,7 @@ _IDLE = 120.0
 _NOT_TOO_OFTEN = 1.0
 _PURGE_EVERY = 3600.0
 _BATCH = 1000
+_DISK_TIMEOUT = 20.0
 _JOURNAL_DAYS = 90
 """Days for which the journal keeps what is settled: as long as managers keep their records, and some."""
 
@@ -36,6 +37,7 @@ class Janitor:
         """One round; seconds until the next one."""
         parts = self._parts
         glance = await self.look()
+        await self.measure()
         if parts.session.term is not None:
             if any(glance.count(kind, TaskStatus.PENDING) for kind in TaskType) or self._is_first():
                 await self.write_ranks()
@@ -68,9 +70,8 @@ class Janitor:
             await self._purge_completed(days)
         async with parts.database.connection() as connection:
             await housekeeping.purge(connection, days=_JOURNAL_DAYS, batch=_BATCH)
-        await self._delete_obsolete()
-        free = await asyncio.to_thread(free_space, parts.settings.pod.media_root)
-        parts.metrics.media_free_bytes.set(free)
+        await leftovers.sweep(parts)
+        await leftovers.delete_obsolete(parts)
 
     async def _purge_completed(self, days: int) -> None:
         parts = self._parts
@@ -86,18 +87,18 @@ class Janitor:
         if total:
             log.info(Event.TASKS_PURGED, rows=total, older_than_days=days)
 
-    async def _delete_obsolete(self) -> None:
-        """Delete what a crash kept an import from deleting after its commit."""
+    async def measure(self) -> None:
+        """Look at the free space; a file system that does not answer is not waited for, and not fatal."""
         parts = self._parts
-        async with parts.database.connection() as connection:
-            paths = await imports.obsolete_files(connection, _BATCH)
-        if not paths:
-            return
-        tree = MediaTree(parts.settings.pod.media_root)
-        for problem in await asyncio.to_thread(delete_files, tree, paths):
-            log.warning(Event.MEDIA_NOT_WRITABLE, reason=problem)
-        async with parts.database.connection() as connection:
-            await imports.forget_files(connection, paths)
+        try:
+            async with asyncio.timeout(_DISK_TIMEOUT):
+                free = await asyncio.to_thread(free_space, parts.settings.pod.media_root)
+        except TimeoutError:
+            log.warning(Event.MEDIA_SLOW, path=str(parts.settings.pod.media_root), seconds=_DISK_TIMEOUT)
+        except OSError as error:
+            log.warning(Event.MEDIA_NOT_WRITABLE, path=str(parts.settings.pod.media_root), error=str(error))
+        else:
+            parts.metrics.media_free_bytes.set(free)
 
     def _show(self, glance: Glance) -> None:
         metrics = self._parts.metrics

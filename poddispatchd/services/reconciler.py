@@ -2,38 +2,44 @@
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass
 
 import structlog
 
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
-from poddispatchd.errors import DatabaseUnavailableError, RunnerManagerError, RunnerTaskUnknownError
+from poddispatchd.domain.script_output import merge_output
+from poddispatchd.domain.task import ManagerId, RunnerStatus, TaskPk, TaskType
+from poddispatchd.errors import (
+    DatabaseUnavailableError,
+    RunnerManagerBusyError,
+    RunnerManagerError,
+    RunnerManagerMisconfiguredError,
+    RunnerManagerUnavailableError,
+    RunnerTaskUnknownError,
+)
 from poddispatchd.events import Event
-from poddispatchd.journal import submissions
+from poddispatchd.journal import imports, submissions
 from poddispatchd.pod import tasks
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.reports import Report, apply_report, fail_task, requeue_task, ring_for
+from poddispatchd.services.watching import Watches
 
 log = structlog.get_logger(__name__)
 
+SECOND_LOOK = 10.0
+"""Seconds after which a task that was denied is asked about once more."""
+
 _PAGE = 200
-_FORGOTTEN_AFTER = 2
-"""How often in a row a manager must deny knowing a task before it is taken for lost."""
+_PACE = 0.02
+"""Seconds between two questions to one manager."""
 
+_NONSENSE = 3
+"""Unusable answers in a row after which a manager is left alone for now."""
 
-@dataclass(slots=True)
-class _Watch:
-    """What is remembered of a running row. Times are of the monotonic clock."""
-
-    task_id: str | None
-    first_seen: float
-    ask_at: float
-    denials: int = 0
-    is_stale: bool = False
+_OF_THE_MANAGER = (RunnerManagerUnavailableError, RunnerManagerMisconfiguredError, RunnerManagerBusyError)
+"""Trouble that questions about other tasks would meet as well."""
 
 
 class Reconciler:
@@ -41,148 +47,195 @@ class Reconciler:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._watched: dict[TaskPk, _Watch] = {}
+        self._watches = Watches()
         self._term: int | None = None
+        self._runners_listed_at: dict[ManagerId, float] = {}
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether some task was denied once: only a second look tells whether it is lost."""
+        return self._watches.in_doubt
 
     async def step(self) -> float:
         """Ask about the tasks whose turn it is; seconds until the next look."""
         parts = self._parts
-        interval = parts.settings.reconcile.interval
+        interval, now = parts.settings.reconcile.interval, parts.clock.monotonic()
         term = parts.session.term
         if term is None:
             self._term = None
+            self._show_stale([], now)
             return interval
-        is_first = term != self._term
-        unsettled = await self._unsettled()
-        due = self._due(unsettled, is_first=is_first)
+        unsettled = await self._look(is_first=term != self._term)
         by_manager: dict[RunnerManager, list[UnsettledTask]] = defaultdict(list)
-        for item in due:
+        for item in self._watches.due(unsettled, now):
             if item.manager is None or not item.task.task_id:
-                await self._lost(item, "It runs nowhere: the row has no runner manager or no task id.")
+                await self._nowhere(item)
             else:
                 by_manager[item.manager].append(item)
         async with asyncio.TaskGroup() as group:
             for manager, items in by_manager.items():
                 group.create_task(self._ask(manager, items))
         self._term = term
-        self._report_stale(unsettled)
-        return self._next_look(interval)
+        now = parts.clock.monotonic()
+        self._show_stale(unsettled, now)
+        turn = self._watches.next_turn()
+        return interval if turn is None else min(interval, max(turn - now, 1.0))
 
-    def _next_look(self, interval: float) -> float:
-        now = self._parts.clock.monotonic()
-        soonest = min((watch.ask_at for watch in self._watched.values()), default=now + interval)
-        return min(interval, max(soonest - now, 1.0))
-
-    async def _unsettled(self) -> list[UnsettledTask]:
+    async def _look(self, *, is_first: bool) -> list[UnsettledTask]:
+        """Every unsettled task, watched. Those whose result is being imported have answered already."""
+        parts = self._parts
         found: list[UnsettledTask] = []
-        async with self._parts.database.connection() as connection:
+        async with parts.database.connection() as connection:
             while True:
                 after = found[-1].task.pk if found else TaskPk(0)
                 page = await tasks.unsettled_tasks(connection, after=after, limit=_PAGE)
                 found.extend(page)
                 if len(page) < _PAGE:
-                    return found
+                    break
+            importing = await imports.open_tasks(connection)
+            strangers = self._watches.strangers(found)
+            ages = await submissions.ages(connection, strangers) if strangers else {}
+        now, settings = parts.clock.monotonic(), parts.settings.reconcile
+        self._watches.renew(found, ages, now=now, running_after=settings.running_after, ask_all=is_first)
+        self._watches.postpone(importing, now + settings.interval)
+        return found
 
-    def _due(self, unsettled: list[UnsettledTask], *, is_first: bool) -> list[UnsettledTask]:
-        """The tasks to ask about now. At the beginning of a term that is every one: callbacks may be lost."""
-        now = self._parts.clock.monotonic()
-        first_ask = now if is_first else now + self._parts.settings.reconcile.running_after
-        watched: dict[TaskPk, _Watch] = {}
-        for item in unsettled:
-            watch = self._watched.get(item.task.pk)
-            if watch is None or watch.task_id != item.task.task_id:
-                watch = _Watch(item.task.task_id, now, first_ask)
-            elif is_first:
-                watch.ask_at = now
-            watched[item.task.pk] = watch
-        self._watched = watched
-        return [item for item in unsettled if watched[item.task.pk].ask_at <= now]
+    # --- questions ---------------------------------------------------------------------------------------
 
     async def _ask(self, manager: RunnerManager, items: list[UnsettledTask]) -> None:
         """Ask one manager about its tasks, one by one; one that does not answer is left alone for now."""
-        try:
-            for item in items:
+        parts, nonsense = self._parts, 0
+        opening = parts.fleet.opening_of(manager.id)
+        if opening > parts.clock.monotonic():
+            self._watches.postpone((item.task.pk for item in items), opening)
+            return
+        for position, item in enumerate(items):
+            if position:
+                await parts.clock.sleep(_PACE)
+            try:
                 await self._ask_about(manager, item)
-        except DatabaseUnavailableError:
-            self._parts.session.suspect()
-        except RunnerManagerError as error:
-            self._parts.fleet.learn(manager.id, error)
+                nonsense = 0
+            except DatabaseUnavailableError:
+                parts.session.suspect()
+                return
+            except RunnerManagerError as error:
+                nonsense += 1
+                if isinstance(error, _OF_THE_MANAGER) or nonsense >= _NONSENSE:
+                    parts.fleet.learn(manager.id, error)
+                    until = parts.clock.monotonic() + parts.settings.reconcile.interval
+                    self._watches.postpone((rest.task.pk for rest in items[position:]), until)
+                    return
+                log.warning(Event.RECONCILE_ASKED, task=item.task.pk, decision="unknown", reason=str(error))
+            except Exception:  # one odd row must not keep the others from being asked about
+                log.exception(Event.SERVICE_CRASHED, job="reconciler", task=item.task.pk)
+        await self._look_for_runners(manager, items)
 
     async def _ask_about(self, manager: RunnerManager, item: UnsettledTask) -> None:
-        parts, watch = self._parts, self._watched[item.task.pk]
+        parts, watch = self._parts, self._watches[item.task.pk]
         watch.ask_at = parts.clock.monotonic() + parts.settings.reconcile.interval
         assert item.task.task_id is not None  # noqa: S101 - the caller sorted those out
         try:
             record = await parts.client.status(manager, item.task.task_id)
         except RunnerTaskUnknownError as error:
-            watch.denials += 1
-            if watch.denials >= _FORGOTTEN_AFTER:
-                await self._lost(item, str(error))
+            parts.fleet.learn(manager.id, None)
+            await self._denied(item, str(error))
             return
         parts.fleet.learn(manager.id, None)
         watch.denials = 0
-        await self._apply(item, record)
-
-    async def _apply(self, item: UnsettledTask, record: RunnerTask) -> None:
-        parts = self._parts
-        if record.status is None:
+        watch.runner = record.runner_id if record.status is RunnerStatus.RUNNING else None
+        if record.status is not None:
+            await self._apply(item, record, record.status)
+        elif watch.odd_status != record.raw_status:
+            watch.odd_status = record.raw_status
             log.warning(
                 Event.RECONCILE_ASKED, task=item.task.pk, status=record.raw_status, decision="unknown"
             )
-            return
+
+    async def _apply(self, item: UnsettledTask, record: RunnerTask, status: RunnerStatus) -> None:
+        parts, report = self._parts, Report(status)
+        if status not in (RunnerStatus.RUNNING, RunnerStatus.PENDING):
+            report = Report(status, record.error, record.script_output)
         async with parts.database.transaction() as connection:
-            task = await tasks.get_task(connection, item.task.pk)
-            if task is None or task.task_id != item.task.task_id:
-                return
-            is_final = record.status not in ("running", "pending")
-            report = Report(
-                record.status, record.error if is_final else None, record.script_output if is_final else None
-            )
             decision = await apply_report(
-                connection, task, report, max_attempts=parts.settings.reconcile.max_attempts
+                connection, item.task, report, max_attempts=parts.settings.reconcile.max_attempts
             )
         parts.metrics.reconciled.labels(decision.value).inc()
         if decision not in (Decision.WAIT, Decision.IGNORE):
-            log.info(
-                Event.RECONCILE_ASKED,
-                task=item.task.pk,
-                status=record.status.value,
-                decision=decision.value,
-            )
-            if task.runner_manager_id is not None:
-                parts.fleet.freed(task.runner_manager_id)
+            log.info(Event.RECONCILE_ASKED, task=item.task.pk, status=status.value, decision=decision.value)
+            if item.task.runner_manager_id is not None:
+                parts.fleet.freed(item.task.runner_manager_id)
         ring_for(decision, parts.wakes)
+
+    async def _look_for_runners(self, manager: RunnerManager, items: list[UnsettledTask]) -> None:
+        """Find tasks that their manager calls running although their runner is gone; asked rarely."""
+        parts, patience = self._parts, self._parts.settings.reconcile.running_after
+        now = parts.clock.monotonic()
+        suspects = []
+        for item in items:
+            watch = self._watches[item.task.pk]
+            if watch.runner is not None and now - watch.since >= patience:
+                suspects.append(item)
+        if not suspects or now - self._runners_listed_at.get(manager.id, float("-inf")) < patience:
+            return
+        self._runners_listed_at[manager.id] = now
+        try:
+            listed = await parts.client.runners(manager)
+        except RunnerManagerError as error:
+            if isinstance(error, RunnerManagerUnavailableError):
+                parts.fleet.learn(manager.id, error)
+            return
+        online = {runner.id for runner in listed if runner.online}
+        for item in suspects:
+            watch = self._watches[item.task.pk]
+            if watch.is_gone(online, parts.clock.monotonic(), after=patience):
+                await self._lost(
+                    item,
+                    f"Runner {watch.runner!r}, which worked on it, is not online at runner manager "
+                    f"{manager.name!r} any more.",
+                )
+
+    # --- tasks that nobody works on ----------------------------------------------------------------------
+
+    async def _nowhere(self, item: UnsettledTask) -> None:
+        """The row names nobody to ask: a moment of Pod's, or for good."""
+        self._watches[item.task.pk].ask_at = self._parts.clock.monotonic()
+        await self._denied(item, "It runs nowhere: the row has no runner manager or no task id.")
+
+    async def _denied(self, item: UnsettledTask, reason: str) -> None:
+        watch = self._watches[item.task.pk]
+        watch.ask_at = self._parts.clock.monotonic() + SECOND_LOOK
+        if watch.denied():
+            await self._lost(item, reason)
 
     async def _lost(self, item: UnsettledTask, reason: str) -> None:
         """A task that nobody works on: back into the queue, or to its end (``reconcile.lost``)."""
         parts = self._parts
         async with parts.database.transaction() as connection:
-            task = await tasks.get_task(connection, item.task.pk)
+            task = await tasks.lock_task(connection, item.task.pk)
             if task is None or (task.status, task.task_id) != (item.task.status, item.task.task_id):
                 return
             submitted = await submissions.attempts(connection, task.pk, task.date_added)
             may_requeue = max(submitted.since, 1) < parts.settings.reconcile.max_attempts
             if parts.settings.reconcile.lost == "requeue" and may_requeue:
-                await requeue_task(connection, task, reason)
+                words = f"It was lost, so that it is submitted again: {reason}"
+                await requeue_task(
+                    connection, task, reason, output=merge_output(task.script_output, words, None)
+                )
                 outcome = "requeued"
             else:
                 await fail_task(connection, task, reason)
                 outcome = "failed"
         parts.metrics.reconciled.labels(outcome).inc()
         parts.wakes.dispatcher.ring()
+        parts.wakes.janitor.ring()
 
-    def _report_stale(self, unsettled: list[UnsettledTask]) -> None:
-        """Tell once about each task that runs for too long."""
-        now = self._parts.clock.monotonic()
-        limit = self._parts.settings.reconcile.stale_after
+    def _show_stale(self, unsettled: list[UnsettledTask], now: float) -> None:
+        """Count the tasks that run for too long, and tell of each once."""
+        parts = self._parts
         counts = dict.fromkeys(TaskType, 0)
-        for item in unsettled:
-            watch = self._watched[item.task.pk]
-            if item.task.status != TaskStatus.RUNNING or now - watch.first_seen < limit:
-                continue
+        for item, is_news in self._watches.stale(unsettled, now, after=parts.settings.reconcile.stale_after):
             counts[item.task.type] += 1
-            if not watch.is_stale:
-                watch.is_stale = True
+            if is_news:
                 log.error(
                     Event.TASK_STALE,
                     task=item.task.pk,
@@ -190,4 +243,4 @@ class Reconciler:
                     task_id=item.task.task_id,
                 )
         for kind, count in counts.items():
-            self._parts.metrics.stale_tasks.labels(kind).set(count)
+            parts.metrics.stale_tasks.labels(kind).set(count)

@@ -3,9 +3,16 @@
 INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id) VALUES ($1, $2, $3)
 ON CONFLICT (task_pk, runner_manager_id, task_id) DO UPDATE
 SET state = 'open', attempts = 0, next_attempt_at = now(), lease_owner = NULL, lease_expires_at = NULL,
-    last_error = NULL, finished_at = NULL
+    last_error = NULL, finished_at = NULL, obstructed_since = NULL
 WHERE import.state IN ('failed', 'dropped')
 RETURNING id
+
+-- name: is_open
+-- Whether a result is about to be imported.
+SELECT EXISTS (
+    SELECT FROM poddispatchd.import
+    WHERE task_pk = $1 AND runner_manager_id = $2 AND task_id = $3 AND state = 'open'
+)
 
 -- name: claim_due
 -- Lease the next imports; skip those whose lease is alive.
@@ -18,16 +25,23 @@ WHERE id IN (
     ORDER BY next_attempt_at, id LIMIT $1
     FOR UPDATE SKIP LOCKED
 )
-RETURNING id, task_pk, runner_manager_id, task_id, attempts, video_id, created_at
+RETURNING id, task_pk, runner_manager_id, task_id, attempts, video_id, created_at,
+          extract(epoch FROM now() - obstructed_since)::double precision AS obstructed_for
 
 -- name: renew
--- Keep the leases of an instance.
+-- Keep the leases of an instance on what it is really working on.
 UPDATE poddispatchd.import SET lease_expires_at = now() + make_interval(secs => $2)
-WHERE state = 'open' AND lease_owner = $1
+WHERE state = 'open' AND lease_owner = $1 AND id = ANY($3::bigint[])
 
 -- name: leases
 -- Who holds leases.
 SELECT DISTINCT lease_owner FROM poddispatchd.import WHERE state = 'open' AND lease_owner IS NOT NULL
+
+-- name: release
+-- Give back some leases of an instance, due at once; the attempts do not count.
+UPDATE poddispatchd.import
+SET lease_owner = NULL, lease_expires_at = NULL, attempts = greatest(attempts - 1, 0)
+WHERE state = 'open' AND lease_owner = $1 AND id = ANY($2::bigint[])
 
 -- name: release_owner
 -- Give back the leases of an instance that is gone; the attempt it was at does not count.
@@ -54,11 +68,13 @@ SET state = 'dropped', last_error = $2, finished_at = now(), lease_owner = NULL,
 WHERE task_pk = $1 AND state = 'open'
 
 -- name: retry
--- Try again after so many seconds; an attempt that met an obstacle outside the result does not count.
+-- Try again after so many seconds; an attempt that met an obstacle outside the result ($6) does not count ($5).
 UPDATE poddispatchd.import
 SET lease_owner = NULL, lease_expires_at = NULL, last_error = $4,
     next_attempt_at = now() + make_interval(secs => $3),
-    attempts = CASE WHEN $5::boolean THEN attempts ELSE greatest(attempts - 1, 0) END
+    attempts = CASE WHEN $5::boolean THEN attempts ELSE greatest(attempts - 1, 0) END,
+    obstructed_since = CASE WHEN $6::boolean THEN coalesce(obstructed_since, now())
+                            WHEN $5::boolean THEN NULL ELSE obstructed_since END
 WHERE id = $1 AND state = 'open' AND lease_owner = $2
 
 -- name: of_task
@@ -80,15 +96,65 @@ DELETE FROM poddispatchd.import WHERE id IN (
     WHERE state <> 'open' AND finished_at < now() - make_interval(days => $1) LIMIT $2
 )
 
+-- name: known_tasks
+-- Which of these tasks ever had an import, and whether one of them is open.
+SELECT task_pk, bool_or(state = 'open') AS is_open
+FROM poddispatchd.import WHERE task_pk = ANY($1::bigint[]) GROUP BY task_pk
+
+-- name: open_tasks
+-- The tasks whose result is being imported.
+SELECT DISTINCT task_pk FROM poddispatchd.import WHERE state = 'open'
+
+-- name: hold_lease
+-- Make sure that the lease is held, until the end of the transaction.
+SELECT id FROM poddispatchd.import WHERE id = $1 AND state = 'open' AND lease_owner = $2 FOR UPDATE
+
+-- name: reclaim_files
+-- These files are about to be replaced: they are not obsolete any more. Waits for a deletion under way.
+DELETE FROM poddispatchd.obsolete_file WHERE path = ANY($1::text[]) RETURNING path
+
+-- name: record_files
+-- What an import is about to put in place; what an earlier attempt found stays true.
+INSERT INTO poddispatchd.import_file (import_id, path, is_new)
+SELECT $1, * FROM unnest($2::text[], $3::boolean[])
+ON CONFLICT DO NOTHING
+
+-- name: superseded_files
+-- What earlier attempts of an import put in place and the committed one did not.
+SELECT path FROM poddispatchd.import_file WHERE import_id = $1 AND is_new AND path <> ALL($2::text[])
+
+-- name: settle_files
+-- The files of an import are Pod's: other imports that bring them again replace something.
+WITH settled AS (DELETE FROM poddispatchd.import_file WHERE import_id = $1)
+UPDATE poddispatchd.import_file SET is_new = false
+WHERE path = ANY($2::text[]) AND import_id <> $1 AND is_new
+
+-- name: closed_with_files
+-- Imports that ended without a commit and left files, with their tasks.
+SELECT DISTINCT import.id, import.task_pk
+FROM poddispatchd.import_file AS file JOIN poddispatchd.import ON import.id = file.import_id
+WHERE import.state <> 'open' ORDER BY import.id LIMIT $1
+
+-- name: take_files
+-- Forget what a closed import put in place, and tell it.
+DELETE FROM poddispatchd.import_file AS file USING poddispatchd.import
+WHERE import.id = file.import_id AND import.id = $1 AND import.state <> 'open'
+RETURNING file.path, file.is_new
+
 -- name: add_obsolete_files
--- Remember files to delete once the import is committed.
+-- Remember files to delete.
 INSERT INTO poddispatchd.obsolete_file (path, task_pk) SELECT unnest($1::text[]), $2
 ON CONFLICT (path) DO NOTHING
 
--- name: keep_files
--- Files that a new import brings are not obsolete any more.
-DELETE FROM poddispatchd.obsolete_file WHERE path = ANY($1::text[])
-
--- name: obsolete_files
--- Files to delete, oldest first.
-SELECT path FROM poddispatchd.obsolete_file ORDER BY added_at, path LIMIT $1
+-- name: take_obsolete_files
+-- Files to delete, oldest first, of one task or of all; not what an open import is about to put in place again.
+DELETE FROM poddispatchd.obsolete_file WHERE path IN (
+    SELECT path FROM poddispatchd.obsolete_file AS file
+    WHERE ($2::bigint IS NULL OR task_pk = $2)
+      AND NOT EXISTS (
+          SELECT FROM poddispatchd.import_file AS brought
+          JOIN poddispatchd.import ON import.id = brought.import_id
+          WHERE brought.path = file.path AND import.state = 'open')
+    ORDER BY added_at, path LIMIT $1
+    FOR UPDATE OF file SKIP LOCKED)
+RETURNING path, task_pk

@@ -468,7 +468,7 @@ async def run_import(
         await asyncio.to_thread(plan.apply_files)
         async with database.transaction() as transaction:
             outcome = await imports.write_rows(transaction, plan)
-        assert await asyncio.to_thread(delete_files, tree, outcome.obsolete_files) == []
+        assert await asyncio.to_thread(delete_files, tree, outcome.obsolete_files) == {}
     except ResultError as caught:
         error = caught
     finally:

@@ -190,4 +190,4 @@ def test_deleting_passes_over_what_is_gone_and_tells_what_it_cannot_do(tmp_path:
     staged(tmp_path, videos__a="x", videos__dir__b="x")
     problems = delete_files(MediaTree(tmp_path), ["videos/a", "videos/gone", "../outside", "videos/dir"])
     assert not (tmp_path / "videos/a").exists()
-    assert [problem.split(" could")[0] for problem in problems] == ["../outside", "videos/dir"]
+    assert list(problems) == ["../outside", "videos/dir"]

@@ -1,0 +1,123 @@
+"""What is remembered of running tasks from one look to the next: when to ask, and what is suspicious."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from poddispatchd.domain.task import TaskPk, TaskStatus
+from poddispatchd.pod.tasks import UnsettledTask
+
+_FORGOTTEN_AFTER = 2
+"""How often in a row a task must be denied before it is taken for lost."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """What is remembered of one task under one id. Times are of the monotonic clock.
+
+    ``since`` is when the task was submitted, or first seen where Pod submitted it itself. ``denials`` counts
+    how often in a row nobody knew the task. ``runner`` is the runner that it runs on, ``gone_since`` is
+    since when that one is missing. ``odd_status`` is a word that nobody knows.
+    """
+
+    task_id: str | None
+    since: float
+    ask_at: float
+    denials: int = 0
+    is_stale: bool = False
+    runner: str | None = None
+    gone_since: float | None = None
+    odd_status: str | None = None
+
+    def denied(self) -> bool:
+        """Nobody knows the task; whether that was said often enough."""
+        self.denials += 1
+        return self.denials >= _FORGOTTEN_AFTER
+
+    def is_gone(self, online: Collection[str], now: float, *, after: float) -> bool:
+        """Take over which runners are online; whether the task's has been missing for so many seconds."""
+        if self.runner is None or self.runner in online:
+            self.gone_since = None
+            return False
+        if self.gone_since is None:
+            self.gone_since = now
+            return False
+        return now - self.gone_since >= after
+
+
+@dataclass(slots=True)
+class Watches:
+    """The memory of all running tasks."""
+
+    _by_task: dict[TaskPk, Watch] = field(default_factory=dict)
+
+    def __getitem__(self, task: TaskPk) -> Watch:
+        """The watch of a task that ``renew`` has seen."""
+        return self._by_task[task]
+
+    def strangers(self, unsettled: Iterable[UnsettledTask]) -> list[TaskPk]:
+        """The tasks that nothing is remembered of."""
+        return [item.task.pk for item in unsettled if not self._knows(item)]
+
+    def _knows(self, item: UnsettledTask) -> bool:
+        watch = self._by_task.get(item.task.pk)
+        return watch is not None and watch.task_id == item.task.task_id
+
+    def renew(
+        self,
+        unsettled: Iterable[UnsettledTask],
+        ages: Mapping[TaskPk, float],
+        *,
+        now: float,
+        running_after: float,
+        ask_all: bool,
+    ) -> None:
+        """Begin to watch new tasks, forget those that are gone.
+
+        Args:
+            unsettled: every task to watch.
+            ages: seconds since the submission of new ones, where known.
+            now: the moment.
+            running_after: seconds until a task is asked about for the first time.
+            ask_all: ask about every task now: callbacks may have been lost.
+        """
+        fresh: dict[TaskPk, Watch] = {}
+        for item in unsettled:
+            pk = item.task.pk
+            if self._knows(item):
+                watch = self._by_task[pk]
+            else:
+                since = now - max(ages.get(pk, 0.0), 0.0)
+                watch = Watch(item.task.task_id, since, max(since + running_after, now))
+            if ask_all:
+                watch.ask_at = now
+            fresh[pk] = watch
+        self._by_task = fresh
+
+    def postpone(self, tasks: Iterable[TaskPk], until: float) -> None:
+        """Ask about these tasks no earlier."""
+        for task in tasks:
+            if (watch := self._by_task.get(task)) is not None:
+                watch.ask_at = max(watch.ask_at, until)
+
+    def due(self, unsettled: Iterable[UnsettledTask], now: float) -> list[UnsettledTask]:
+        """The tasks whose turn it is."""
+        return [item for item in unsettled if self._by_task[item.task.pk].ask_at <= now]
+
+    def next_turn(self) -> float | None:
+        """When the next task is to be asked about; None when there is none."""
+        return min((watch.ask_at for watch in self._by_task.values()), default=None)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether some task was denied once, and is to be asked about again."""
+        return any(watch.denials for watch in self._by_task.values())
+
+    def stale(
+        self, unsettled: Iterable[UnsettledTask], now: float, *, after: float
+    ) -> Iterator[tuple[UnsettledTask, bool]]:
+        """The tasks that run for too long, each with whether that is news."""
+        for item in unsettled:
+            watch = self._by_task[item.task.pk]
+            if item.task.status == TaskStatus.RUNNING and now - watch.since >= after:
+                yield item, not watch.is_stale
+                watch.is_stale = True
