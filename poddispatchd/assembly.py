@@ -1,6 +1,7 @@
 """Building the parts that the daemon and a single pass share, and finding out first whether they can work."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -10,11 +11,13 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database import Database
 from poddispatchd.domain.backoff import full_jitter
-from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError, SchemaError
+from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, SchemaError
 from poddispatchd.events import Event
 from poddispatchd.journal import migration
 from poddispatchd.metrics import Metrics
-from poddispatchd.pod.capabilities import introspect
+from poddispatchd.pod import grants
+from poddispatchd.pod.capabilities import Capabilities, introspect
+from poddispatchd.pod.media_access import trouble_with
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.services.dispatcher import Dispatcher
 from poddispatchd.services.fleet import Fleet
@@ -29,6 +32,9 @@ from poddispatchd.services.signals import Wakes
 from poddispatchd.services.submission import Submitter
 
 log = structlog.get_logger(__name__)
+
+_DISK_PATIENCE = 5.0
+"""Seconds that the media tree may take at the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ def lay_groundwork(settings: Settings, *, clock: Clock | None = None) -> Groundw
     metrics, wakes, instance = Metrics(), Wakes(), instance_name()
     database = Database(settings.database.dsn, pool_size=settings.database.pool_size)
     session = DatabaseSession(database, instance=instance, wakes=wakes, clock=clock, metrics=metrics)
-    fleet = Fleet(clock, metrics)
+    fleet = Fleet(clock, metrics, came_back=wakes.dispatcher)
     return Groundwork(settings, database, fleet, wakes, metrics, clock, session, instance)
 
 
@@ -68,17 +74,8 @@ async def assembled(groundwork: Groundwork) -> AsyncIterator[Parts]:
         if not database.is_open:
             await database.open()
         stack.push_async_callback(database.close)
-        try:
-            for step in await migration.upgrade(database):
-                log.info(Event.SCHEMA_UPGRADED, version=step.version, name=step.name)
-            capabilities = await introspect(database)
-        except SchemaError as error:
-            raise ConfigurationError(str(error)) from error
-        if capabilities.podfile != settings.pod.use_podfile:
-            raise ConfigurationError(
-                "pod.use_podfile: the tables of this Pod were made with "
-                f"USE_PODFILE = {capabilities.podfile}: set it to {str(capabilities.podfile).lower()}."
-            )
+        capabilities = await _examined(settings, database)
+        await _own_schema(database)
         http = open_session(settings.runners)
         stack.push_async_callback(http.close)
         parts = Parts(
@@ -98,15 +95,65 @@ async def assembled(groundwork: Groundwork) -> AsyncIterator[Parts]:
         yield parts
 
 
-async def open_patiently(
-    groundwork: Groundwork, tell: Callable[[str], None], *, stopped: Callable[[], Awaitable[bool]]
-) -> None:
+async def _examined(settings: Settings, database: Database) -> Capabilities:
+    """What this Pod can do; nothing has been written before it is known that everything fits.
+
+    Raises:
+        ConfigurationError: with every problem found.
+    """
+    problems = []
+    if (words := await _media_trouble(settings)) is not None:
+        problems.append(f"pod.media_root: {words}")
+    try:
+        capabilities = await introspect(database)
+        missing = await grants.missing_rights(database)
+    except SchemaError as error:
+        raise ConfigurationError(str(error), *problems) from error
+    if missing:
+        problems.append(grants.words_of(missing))
+    if capabilities.podfile != settings.pod.use_podfile:
+        wanted = str(capabilities.podfile).lower()
+        problems.append(
+            "pod.use_podfile: the tables of this Pod were made with "
+            f"USE_PODFILE = {capabilities.podfile}: set it to {wanted}."
+        )
+    if problems:
+        raise ConfigurationError(*problems)
+    return capabilities
+
+
+async def _media_trouble(settings: Settings) -> str | None:
+    """What is wrong with the media tree; a file system that does not answer is waited for later."""
+    root = settings.pod.media_root
+    try:
+        async with asyncio.timeout(_DISK_PATIENCE):
+            return await asyncio.to_thread(trouble_with, root)
+    except TimeoutError:
+        log.warning(Event.MEDIA_SLOW, path=str(root), seconds=_DISK_PATIENCE)
+        return None
+
+
+async def _own_schema(database: Database) -> None:
+    try:
+        for step in await migration.upgrade(database):
+            log.info(Event.SCHEMA_UPGRADED, version=step.version, name=step.name)
+    except DatabaseUnavailableError:
+        raise
+    except SchemaError as error:
+        raise ConfigurationError(str(error)) from error
+    except DatabaseError as error:
+        raise ConfigurationError(
+            f"The schema {migration.SCHEMA!r} cannot be used by this role: {error} It belongs to the role "
+            "that made it: run everything with one role, and look at 'poddispatchd check'."
+        ) from error
+
+
+async def open_patiently(groundwork: Groundwork, tell: Callable[[str], None]) -> None:
     """Open the database, however long it takes to come back.
 
     Args:
         groundwork: with the database to open.
         tell: is given a line about what is waited for.
-        stopped: waits a little and says whether to give up.
 
     Raises:
         ConfigurationError: waiting changes nothing.
@@ -125,8 +172,6 @@ async def open_patiently(
             0.2 + full_jitter(failures, base=0.5, cap=10.0, random=groundwork.clock.random)
         )
         failures += 1
-        if await stopped():
-            return
 
 
 @dataclass(frozen=True, slots=True)

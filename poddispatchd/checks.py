@@ -1,13 +1,10 @@
 """Everything that can be wrong before the daemon runs, found all at once and said in words."""
 
 import asyncio
-import os
-import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 import aiohttp
 
@@ -23,6 +20,7 @@ from poddispatchd.journal import migration
 from poddispatchd.pod import grants
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
+from poddispatchd.pod.media_access import trouble_with
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runner.download import free_space
 
@@ -119,15 +117,8 @@ async def _rights(database: Database) -> list[Finding]:
     missing = await grants.missing_rights(database)
     if not missing:
         return [_fine("rights", "The role has every right it needs on Pod's tables.")]
-    by_table: dict[str, list[str]] = {}
-    for right in missing:
-        by_table.setdefault(right.table, []).append(right.privilege)
-    listed = "; ".join(f"{', '.join(rights)} on {table}" for table, rights in by_table.items())
-    return [
-        _problem(
-            "rights", f"The role lacks {listed}: let the owner run what 'poddispatchd db grants ROLE' prints."
-        )
-    ]
+    words = grants.words_of(missing)
+    return [_problem("rights", words)]
 
 
 async def _own_schema(database: Database) -> list[Finding]:
@@ -183,7 +174,11 @@ def _sites(settings: Settings, sites: dict[SiteId, Site]) -> list[Finding]:
 def _media_tree(settings: Settings) -> list[Finding]:
     root = settings.pod.media_root
     videos = root / settings.pod.videos_dir
-    findings = [finding for directory in (root, videos) if (finding := _unusable(directory)) is not None]
+    findings = [
+        _problem("media tree", words)
+        for directory in (root, videos)
+        if (words := trouble_with(directory)) is not None
+    ]
     if findings:
         return findings
     free = free_space(root)
@@ -193,22 +188,6 @@ def _media_tree(settings: Settings) -> list[Finding]:
             _problem("media tree", f"{words} imports.keep_free is {format_size(settings.imports.keep_free)}.")
         ]
     return [_fine("media tree", words)]
-
-
-def _unusable(directory: Path) -> Finding | None:
-    if not directory.exists():
-        return _problem("media tree", f"{directory} does not exist: set pod.media_root to Pod's MEDIA_ROOT.")
-    if not directory.is_dir():
-        return _problem(
-            "media tree", f"{directory} is not a directory: set pod.media_root to Pod's MEDIA_ROOT."
-        )
-    if not os.access(directory, os.R_OK | os.X_OK):
-        return _problem("media tree", f"{directory} cannot be read by this user: run as the user of Pod.")
-    try:
-        with tempfile.TemporaryFile(dir=directory):
-            return None
-    except OSError as error:
-        return _problem("media tree", f"{directory} cannot be written: {error.strerror or error}.")
 
 
 async def _managers(settings: Settings, managers: list[RunnerManager]) -> list[Finding]:

@@ -3,20 +3,22 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from poddispatchd import __version__
 from poddispatchd.assembly import Groundwork, Jobs, assembled, lay_groundwork, open_patiently
+from poddispatchd.config.keys import changed_keys
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
-from poddispatchd.errors import ConfigurationError
+from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
 from poddispatchd.events import Event
 from poddispatchd.journal import callbacks
-from poddispatchd.logs import configure_logging
+from poddispatchd.logs import configure_logging, register_secrets
 from poddispatchd.services.loop import Pulse, run_job
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.reception import Reception
@@ -37,8 +39,13 @@ _STOP_IMPORTS = 60.0
 
 _LONGEST_BEAT = 10.0
 
+_SECOND_TRY = 1.0
+"""Seconds after the database was lost in the middle of the start."""
+
 _NEEDS_RESTART = ("database", "pod", "runners", "webhook", "ops")
 """Sections that are built into connections and listeners."""
+
+_T = TypeVar("_T")
 
 
 class Daemon:
@@ -50,6 +57,8 @@ class Daemon:
         self._notifier = Notifier()
         self._pulse = Pulse(self._groundwork.clock)
         self._stop = asyncio.Event()
+        self._settings = settings
+        self._waiting = "The daemon is starting."
         self._parts: Parts | None = None
         self._jobs: Jobs | None = None
 
@@ -65,7 +74,7 @@ class Daemon:
         self._handle_signals()
         reception = Reception(ground.database, ground.fleet, ground.wakes, ground.clock)
         webhook = webhook_application(reception, settings.webhook, metrics=ground.metrics, clock=ground.clock)
-        ops = ops_application(ground.metrics, self._state, self._pulse.stuck)
+        ops = ops_application(ground.metrics, self._state, self._pulse.stuck, waiting=lambda: self._waiting)
         async with AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
             public = await stack.enter_async_context(
@@ -74,22 +83,44 @@ class Daemon:
             private = await stack.enter_async_context(listening(ops, settings.ops.listen, "ops.listen"))
             beat = asyncio.create_task(self._beat(), name="watchdog")
             stack.callback(beat.cancel)
-            await open_patiently(ground, self._notifier.status, stopped=self._stopped)
-            if self._stop.is_set():
-                await ground.database.close()
-                return
-            parts = await stack.enter_async_context(assembled(ground))
-            await self._serve(parts, webhook=str(public), ops=str(private))
+            prepared = await self._unless_stopped(self._prepare(stack))
+            if prepared is not None:
+                await self._serve(*prepared, webhook=str(public), ops=str(private))
+            self._notifier.stopping()
         log.info(Event.DAEMON_STOPPED)
 
-    async def _serve(self, parts: Parts, **addresses: str) -> None:
-        jobs = Jobs.of(parts)
-        await jobs.importer.release_dead()
-        async with parts.database.connection() as connection:
-            await callbacks.release_all(connection)
+    async def _prepare(self, stack: AsyncExitStack) -> tuple[Parts, Jobs]:
+        """The parts and the jobs on a database that answers and fits, however long that takes.
+
+        What a crashed daemon held is given back here: nothing else is at work yet.
+        """
+        ground = self._groundwork
+        while True:
+            await open_patiently(ground, self._wait_for)
+            try:
+                async with AsyncExitStack() as attempt:
+                    parts = await attempt.enter_async_context(assembled(ground))
+                    jobs = Jobs.of(parts)
+                    await jobs.importer.release_dead()
+                    async with parts.database.connection() as connection:
+                        await callbacks.release_all(connection)
+                    stack.push_async_callback(attempt.pop_all().aclose)
+                    parts.settings = self._settings
+                    return parts, jobs
+            except DatabaseUnavailableError as error:
+                log.warning(Event.DATABASE_DOWN, error=str(error))
+                self._wait_for(f"Waiting for the database: {error}")
+            await ground.clock.sleep(_SECOND_TRY)
+
+    def _wait_for(self, words: str) -> None:
+        self._waiting = words
+        self._notifier.status(words)
+
+    async def _serve(self, parts: Parts, jobs: Jobs, **addresses: str) -> None:
         session = asyncio.create_task(parts.session.run(), name="database session")
         try:
-            if not await self._first(parts.session.available()):
+            await self._unless_stopped(parts.session.available())
+            if self._stop.is_set():
                 return
             self._parts, self._jobs = parts, jobs
             running = [
@@ -104,6 +135,7 @@ class Daemon:
                 )
             ]
             self._notifier.ready()
+            self._show_state()
             log.info(Event.DAEMON_READY, **addresses)
             await self._stop.wait()
             await self._shut_down(jobs, running)
@@ -111,14 +143,16 @@ class Daemon:
             session.cancel()
             await asyncio.gather(session, return_exceptions=True)
 
-    async def _first(self, awaited: Awaitable[None]) -> bool:
-        """Wait for something or for the stop; whether it was the former."""
-        tasks = [asyncio.ensure_future(awaited), asyncio.ensure_future(self._stop.wait())]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
+    async def _unless_stopped(self, work: Coroutine[None, None, _T]) -> _T | None:
+        """What some work gives; None when it was cut off because the daemon is asked to stop."""
+        task, stop = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        return not self._stop.is_set()
+            stop.cancel()
+            await asyncio.gather(task, stop, return_exceptions=True)
 
     async def _job(self, parts: Parts, name: str, step: Callable[[], Awaitable[float]], wake: Wake) -> None:
         await run_job(name, step, wake=wake, session=parts.session, clock=parts.clock, pulse=self._pulse)
@@ -142,29 +176,36 @@ class Daemon:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
 
-    async def _stopped(self) -> bool:
-        return self._stop.is_set()
-
     def _reload(self) -> None:
         """Take over what can change while running; a bad file leaves everything as it is."""
-        self._notifier.reloading()
-        parts = self._parts
+        if self._parts is not None:
+            self._notifier.reloading()
         try:
             fresh = load_settings(self._config_path, environ=os.environ)
         except ConfigurationError as error:
             for problem in error.problems:
                 log.error(Event.CONFIG_INVALID, problem=problem)  # noqa: TRY400 - words say it all
         else:
-            old = self._groundwork.settings if parts is None else parts.settings
-            kept = {name: getattr(old, name) for name in _NEEDS_RESTART}
-            changed = [name for name in _NEEDS_RESTART if getattr(fresh, name) != kept[name]]
-            if parts is not None:
-                parts.settings = fresh.model_copy(update=kept)
-                parts.wakes.ring_all()
-            configure_logging(fresh.log, environ=os.environ)
-            self._groundwork.metrics.config_reload_success.set_to_current_time()
-            log.info(Event.CONFIG_RELOADED, needs_restart=", ".join(changed) or None)
-        self._notifier.ready()
+            self._take_over(fresh)
+        if self._parts is not None:
+            self._notifier.ready()
+
+    def _take_over(self, fresh: Settings) -> None:
+        register_secrets(fresh)
+        waits = changed_keys(self._settings, fresh, within=_NEEDS_RESTART)
+        kept = {name: getattr(self._settings, name) for name in _NEEDS_RESTART}
+        changed = changed_keys(self._settings, fresh)
+        self._settings = fresh.model_copy(update=kept)
+        if self._parts is not None:
+            self._parts.settings = self._settings
+            self._parts.wakes.ring_all()
+        configure_logging(fresh.log, environ=os.environ)
+        self._groundwork.metrics.config_reload_success.set_to_current_time()
+        log.info(
+            Event.CONFIG_RELOADED,
+            changed=", ".join(key for key in changed if key not in waits) or None,
+            needs_restart=", ".join(waits) or None,
+        )
 
     async def _beat(self) -> None:
         """Feed the watchdog while the jobs make progress, and keep STATUS and the loop's lag up to date."""
@@ -179,9 +220,12 @@ class Daemon:
                 log.error(Event.SERVICE_STUCK, jobs=", ".join(stuck))
             else:
                 self._notifier.watchdog()
-            state = self._state()
-            if state is not None and not self._stop.is_set():
-                self._notifier.status(state.line())
+            self._show_state()
+
+    def _show_state(self) -> None:
+        state = self._state()
+        if state is not None and not self._stop.is_set():
+            self._notifier.status(state.line())
 
     def _state(self) -> DaemonState | None:
         if self._parts is None or self._jobs is None:

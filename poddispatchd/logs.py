@@ -13,7 +13,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Literal, TextIO, TypeAlias
 
 import structlog
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from poddispatchd.config.model import LogSettings
@@ -37,6 +37,16 @@ _REDACTOR = Redactor()
 def register_secret(secret: SecretStr) -> None:
     """Never let this value out in any line, wherever it comes from."""
     _REDACTOR.register(secret)
+
+
+def register_secrets(settings: BaseModel) -> None:
+    """Never let a secret of these settings out, in whichever section it stands."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            register_secret(value)
+        elif isinstance(value, BaseModel):
+            register_secrets(value)
 
 
 def configure_logging(

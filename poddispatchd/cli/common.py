@@ -14,7 +14,7 @@ import click
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
 from poddispatchd.database import Database
-from poddispatchd.logs import configure_logging, register_secret
+from poddispatchd.logs import configure_logging, register_secrets
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -39,7 +39,7 @@ class Context:
         if config_path is not None:
             self.config_path = config_path
         settings = load_settings(self.config_path, environ=os.environ)
-        register_secret(settings.database.dsn)
+        register_secrets(settings)
         configure_logging(settings.log, environ=os.environ)
         return settings
 

@@ -1,17 +1,46 @@
 """The command ``poddispatchd``: every subcommand, and what errors and exit statuses look like."""
 
+import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from poddispatchd import __version__
-from poddispatchd.cli import config, db, demo, run, status, tasks
 from poddispatchd.cli.common import EXIT_FAILED, EXIT_USAGE, Context
 from poddispatchd.errors import ConfigurationError, PoddispatchdError
+from poddispatchd.logs import choose_format
+
+_COMMANDS = {
+    "run": "run",
+    "once": "run",
+    "check": "check",
+    "status": "status",
+    "tasks": "tasks",
+    "runners": "runners",
+    "config": "config",
+    "db": "db",
+    "demo": "demo",
+}
+"""Every command, by the module beside this one that holds it, in the order of the help."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _LazyGroup(click.Group):
+    """Imports a command when it is wanted: the daemon carries nothing of the other ones."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(import_module(f"poddispatchd.cli.{_COMMANDS[cmd_name]}"), cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101 - the table above names commands
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="poddispatchd")
 @click.option(
     "-c",
@@ -30,10 +59,6 @@ def cli(context: click.Context, config_path: Path | None) -> None:
     context.obj = Context(config_path)
 
 
-for _command in (run.run, run.once, run.check, config.config, db.db, tasks.tasks, status.status, demo.demo):
-    cli.add_command(_command)
-
-
 def main() -> None:
     """Run the command line; errors become one clear sentence on standard error, never a traceback."""
     try:
@@ -47,10 +72,20 @@ def main() -> None:
         sys.exit(ending.exit_code)
     except ConfigurationError as error:
         for problem in error.problems or (str(error),):
-            click.echo(f"poddispatchd: {problem}", err=True)
+            _complain(problem)
         sys.exit(EXIT_USAGE)
     except PoddispatchdError as error:
-        click.echo(f"poddispatchd: {error}", err=True)
+        _complain(str(error))
+        sys.exit(EXIT_FAILED)
+    except BrokenPipeError:
+        # Whoever reads (head, a pager) has seen enough; the interpreter's last flush must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _complain(words: str) -> None:
+    """One line on standard error; the journal gets it as an error."""
+    journald = choose_format("auto", environ=os.environ, stream=sys.stderr) == "journald"
+    click.echo(f"{'<3>' if journald else ''}poddispatchd: {words}", err=True)

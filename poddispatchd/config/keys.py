@@ -1,7 +1,7 @@
 """The keys of the configuration, found in the model: what exists, what takes a secret, what was meant."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -92,6 +92,22 @@ def known_keys() -> Mapping[KeyPath, Key]:
 def known_sections() -> frozenset[KeyPath]:
     """The path of every section."""
     return frozenset(path for path, key in _walk(Settings, ()) if key is None)
+
+
+def changed_keys(old: Settings, new: Settings, *, within: Collection[str] | None = None) -> tuple[str, ...]:
+    """The settings that differ, in the order of the model; ``within`` names the sections looked at."""
+    return tuple(
+        key.dotted
+        for path, key in known_keys().items()
+        if (within is None or path[0] in within) and _at(old, path) != _at(new, path)
+    )
+
+
+def _at(settings: BaseModel, path: KeyPath) -> object:
+    value: object = settings
+    for name in path:
+        value = getattr(value, name)
+    return value
 
 
 def suggestion(path: KeyPath) -> str:

@@ -1,6 +1,6 @@
 """The rights that poddispatchd's role needs in Pod's database."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from poddispatchd.database import Database
@@ -45,6 +45,18 @@ async def missing_rights(database: Database) -> list[MissingRight]:
     tables, privileges = zip(*needed_rights(), strict=True)
     rows = await database.fetch(_QUERIES["missing_rights"], list(tables), list(privileges))
     return [MissingRight(row["table_name"], row["privilege"]) for row in rows]
+
+
+def words_of(missing: Iterable[MissingRight]) -> str:
+    """A sentence that names the rights and says how they are given."""
+    by_table: dict[str, list[str]] = {}
+    for right in missing:
+        by_table.setdefault(right.table, []).append(right.privilege)
+    listed = "; ".join(f"{', '.join(rights)} on {table}" for table, rights in by_table.items())
+    return (
+        f"The database role lacks {listed}: let the owner of Pod's tables run what "
+        "'poddispatchd db grants ROLE' prints."
+    )
 
 
 def grants_script(role: str) -> str:

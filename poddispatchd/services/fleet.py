@@ -1,7 +1,8 @@
 """The runner managers as the daemon knows them: Pod's rows, and what their answers have taught."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 
 import structlog
 
@@ -10,12 +11,14 @@ from poddispatchd.domain import breaker as breakers
 from poddispatchd.domain.breaker import Breaker, BreakerPolicy, BreakerState, Outcome
 from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.routing import Lane
+from poddispatchd.domain.routing import PATIENCE, Lane
 from poddispatchd.domain.task import ManagerId, TaskType
 from poddispatchd.errors import PoddispatchdError, RunnerManagerBusyError, RunnerManagerFullError
 from poddispatchd.events import Event
 from poddispatchd.journal.scheduling import ManagerMemory
+from poddispatchd.logs import register_secret
 from poddispatchd.metrics import Metrics
+from poddispatchd.services.signals import Wake
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +36,11 @@ class _Knowledge:
     fullness: dict[TaskType, Fullness] = field(default_factory=dict)
     limited_until: float = 0.0
     busy_since: float | None = None
+    is_slow: bool = False
+    told: BreakerState = BreakerState.CLOSED
+    """The state that was logged last."""
+    refused_by_task: bool = False
+    """Only a task can show whether it is configured well by now: the health check never saw the problem."""
     last_error: str | None = None
     freed_at: float | None = None
     last_given: float | None = None
@@ -54,11 +62,15 @@ class ManagerReport:
 
 
 class Fleet:
-    """What is known of every runner manager, kept in memory; Pod's rows are read again with ``refresh``."""
+    """What is known of every runner manager, kept in memory; Pod's rows are read again with ``refresh``.
 
-    def __init__(self, clock: Clock, metrics: Metrics) -> None:
+    ``came_back`` is rung when a manager that was down can be asked for tasks again.
+    """
+
+    def __init__(self, clock: Clock, metrics: Metrics, *, came_back: Wake | None = None) -> None:
         self._clock = clock
         self._metrics = metrics
+        self._came_back = came_back or Wake()
         self._known: dict[ManagerId, _Knowledge] = {}
 
     def refresh(self, managers: Iterable[RunnerManager], memories: dict[ManagerId, ManagerMemory]) -> None:
@@ -68,6 +80,7 @@ class Fleet:
             memory = memories.get(manager.id, ManagerMemory())
             known = self._known.get(manager.id)
             if known is None or (known.manager.url, known.manager.token) != (manager.url, manager.token):
+                register_secret(manager.token)
                 known = _Knowledge(manager, memory)
             known.manager, known.memory = manager, memory
             fresh[manager.id] = known
@@ -100,23 +113,34 @@ class Fleet:
             site=known.manager.site_id,
             priority=known.manager.priority,
             paused=known.memory.paused_at is not None,
-            closed_until=max(known.limited_until, _closed_until(known.breaker)),
+            closed_until=self._closed_until(known),
             full_until={kind: fullness.until for kind, fullness in known.fullness.items()},
             last_given=known.last_given if known.last_given is not None else remembered,
             busy_since=known.busy_since,
+            is_slow=known.is_slow,
         )
+
+    def _closed_until(self, known: _Knowledge) -> float:
+        """Until when no task goes there: a breaker is closed by the health check, not by a task's luck.
+
+        The exception is a problem that only a task can meet: then one is tried when its time has come.
+        """
+        breaker = known.breaker
+        if breaker.state is BreakerState.CLOSED:
+            return known.limited_until
+        if known.refused_by_task and breaker.state is BreakerState.HALF_OPEN:
+            return max(known.limited_until, breaker.until)
+        return inf
 
     def begin(self, manager: ManagerId) -> None:
         """A submission to this manager begins: no other one goes there until ``end``."""
-        known = self._known[manager]
-        now = self._clock.monotonic()
-        known.busy_since = now
-        known.breaker = breakers.admit(known.breaker, now=now, policy=POLICY).breaker
+        self._known[manager].busy_since = self._clock.monotonic()
 
     def end(self, manager: ManagerId) -> None:
         """The submission in progress has ended, however it did."""
         known = self._known.get(manager)
-        if known is not None:
+        if known is not None and known.busy_since is not None:
+            known.is_slow = self._clock.monotonic() - known.busy_since >= PATIENCE
             known.busy_since = None
 
     def is_free(self, manager: ManagerId) -> bool:
@@ -124,12 +148,17 @@ class Fleet:
         known = self._known.get(manager)
         if known is None or known.busy_since is not None:
             return False
-        return max(known.limited_until, _closed_until(known.breaker)) <= self._clock.monotonic()
+        return self._closed_until(known) <= self._clock.monotonic()
+
+    def is_down(self, manager: ManagerId) -> bool:
+        """Whether this manager's breaker keeps requests from it."""
+        known = self._known.get(manager)
+        return known is not None and known.breaker.state is not BreakerState.CLOSED
 
     def opening_of(self, manager: ManagerId) -> float:
-        """When requests may go to this manager again, on the monotonic clock."""
+        """When a question that is no task may go to this manager again, on the monotonic clock."""
         known = self._known.get(manager)
-        return 0.0 if known is None else max(known.limited_until, _closed_until(known.breaker))
+        return 0.0 if known is None else max(known.limited_until, _probe_at(known.breaker))
 
     def accepted(self, manager: ManagerId, kind: TaskType) -> None:
         """This manager took a task."""
@@ -169,21 +198,44 @@ class Fleet:
     def learn(
         self, manager: ManagerId, error: PoddispatchdError | None, *, kind: TaskType | None = None
     ) -> None:
-        """Take over what a request told about this manager; ``error`` is None when it succeeded."""
+        """Take over what a request told about this manager.
+
+        Args:
+            manager: whom it went to.
+            error: how it failed; None when it succeeded.
+            kind: the type of the task, for a submission.
+        """
         known = self._known.get(manager)
         if known is None:
             return
         now = self._clock.monotonic()
-        before = known.breaker.state
-        known.breaker = breakers.after(
-            known.breaker, Outcome.of(error), now=now, random=self._clock.random, policy=POLICY
-        )
+        outcome = Outcome.of(error)
+        if outcome is Outcome.ANSWERED and kind is None and known.breaker.state is not BreakerState.CLOSED:
+            self._answers_again(known, now)
+        else:
+            known.breaker = breakers.after(
+                known.breaker, outcome, now=now, random=self._clock.random, policy=POLICY
+            )
+            known.refused_by_task = kind is not None and outcome is Outcome.MISCONFIGURED
         if isinstance(error, RunnerManagerBusyError):
             known.limited_until = now + _RATE_LIMIT_WINDOW
         if isinstance(error, RunnerManagerFullError) and kind is not None:
             self.full(manager, kind)
-        self._tell(known, before, error)
+        self._tell(known, error)
         self._show(known)
+
+    def _answers_again(self, known: _Knowledge, now: float) -> None:
+        """Something else than a submission succeeded while the breaker is open: tasks may come back.
+
+        How often it opened is not forgotten before a task is accepted: a manager that is healthy and drops
+        every submission is left alone for longer and longer.
+        """
+        if known.refused_by_task:
+            if known.breaker.state is not BreakerState.HALF_OPEN and now >= known.breaker.until:
+                known.breaker = replace(known.breaker, state=BreakerState.HALF_OPEN, until=now)
+                self._came_back.ring()
+            return
+        known.breaker = Breaker(failures=POLICY.threshold - 1, openings=known.breaker.openings)
 
     def reports(self) -> list[ManagerReport]:
         """Every runner manager, for people, in Pod's order."""
@@ -197,7 +249,7 @@ class Fleet:
                 is_active=known.manager.is_active,
                 paused=known.memory.paused_at is not None,
                 state=known.breaker.state,
-                retry_in=_positive(max(known.limited_until, _closed_until(known.breaker)) - now),
+                retry_in=_positive(max(known.limited_until, _probe_at(known.breaker)) - now),
                 full_for={
                     kind: fullness.until - now
                     for kind, fullness in known.fullness.items()
@@ -208,20 +260,26 @@ class Fleet:
             for known in ordered
         ]
 
-    def _tell(self, known: _Knowledge, before: BreakerState, error: PoddispatchdError | None) -> None:
-        """Log each transition once."""
-        after = known.breaker.state
-        was_well, is_well = before is BreakerState.CLOSED, after is BreakerState.CLOSED
-        if is_well:
-            if not was_well:
-                log.info(Event.RUNNER_MANAGER_UP, runner_manager=known.manager.name)
+    def _tell(self, known: _Knowledge, error: PoddispatchdError | None) -> None:
+        """Log each transition once; a probe that fails again is none."""
+        before, after = known.told, known.breaker.state
+        name = known.manager.name
+        if after is BreakerState.CLOSED:
             known.last_error = None
+            known.told = after
+            if before is not BreakerState.CLOSED:
+                log.info(Event.RUNNER_MANAGER_UP, runner_manager=name)
+                self._came_back.ring()
             return
-        known.last_error = str(error)
-        if after is BreakerState.MISCONFIGURED and before is not BreakerState.MISCONFIGURED:
-            log.error(Event.RUNNER_MANAGER_MISCONFIGURED, runner_manager=known.manager.name, error=str(error))
-        elif was_well:
-            log.warning(Event.RUNNER_MANAGER_DOWN, runner_manager=known.manager.name, error=str(error))
+        if Outcome.of(error) is not Outcome.ANSWERED:
+            known.last_error = str(error)
+        if after is BreakerState.HALF_OPEN or after is before:
+            return
+        known.told = after
+        if after is BreakerState.MISCONFIGURED:
+            log.error(Event.RUNNER_MANAGER_MISCONFIGURED, runner_manager=name, error=str(error))
+        else:
+            log.warning(Event.RUNNER_MANAGER_DOWN, runner_manager=name, error=str(error))
 
     def _show(self, known: _Knowledge) -> None:
         name, metrics = known.manager.name, self._metrics
@@ -235,7 +293,7 @@ class Fleet:
             metrics.runner_manager_full_until.labels(name, kind).set(until + to_wall_clock if is_full else 0)
 
 
-def _closed_until(breaker: Breaker) -> float:
+def _probe_at(breaker: Breaker) -> float:
     return 0.0 if breaker.state is BreakerState.CLOSED else breaker.until
 
 

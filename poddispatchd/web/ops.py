@@ -14,7 +14,11 @@ _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def ops_application(
-    metrics: Metrics, state: Callable[[], DaemonState | None], alive: Callable[[], list[str]]
+    metrics: Metrics,
+    state: Callable[[], DaemonState | None],
+    alive: Callable[[], list[str]],
+    *,
+    waiting: Callable[[], str],
 ) -> web.Application:
     """The routes of ``ops.listen``.
 
@@ -22,6 +26,7 @@ def ops_application(
         metrics: to expose.
         state: the daemon's state; None while it is starting.
         alive: the jobs that are stuck, none in a live daemon.
+        waiting: what a daemon that is starting waits for, in words.
     """
 
     async def get_metrics(_: web.Request) -> web.Response:
@@ -34,18 +39,18 @@ def ops_application(
     async def get_ready(_: web.Request) -> web.Response:
         current = state()
         ready = current is not None and current.database_up
-        problems = ["The daemon is starting."] if current is None else list(current.problems)
+        problems = [waiting()] if current is None else list(current.problems)
         return web.json_response({"ready": ready, "problems": problems}, status=200 if ready else 503)
 
     async def get_api_status(_: web.Request) -> web.Response:
         current = state()
         if current is None:
-            return web.json_response({"error": "The daemon is starting."}, status=503)
+            return web.json_response({"error": waiting()}, status=503)
         return web.json_response(dataclasses.asdict(current), dumps=lambda data: json.dumps(data, indent=1))
 
     async def get_status(_: web.Request) -> web.Response:
         return web.Response(
-            text=status_page(state()),
+            text=status_page(state(), waiting()),
             content_type="text/html",
             headers={
                 "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",

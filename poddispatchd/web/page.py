@@ -21,9 +21,9 @@ ul.problems { border-left: 4px solid var(--bad); padding: .5rem 1rem .5rem 2rem;
 _REFRESH_SECONDS = 10
 
 
-def status_page(state: DaemonState | None) -> str:
-    """The page for a state; None while the daemon is starting."""
-    body = "<p>The daemon is starting.</p>" if state is None else _body(state)
+def status_page(state: DaemonState | None, waiting: str) -> str:
+    """The page for a state; None while the daemon is starting and waits for something."""
+    body = f"<h1>poddispatchd</h1><p>{escape(waiting)}</p>" if state is None else _body(state)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">'
