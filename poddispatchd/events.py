@@ -44,6 +44,8 @@ class Event(StrEnum):
     # --- the media tree ---
     MEDIA_SLOW = "media.slow"
     """The file system did not answer in time."""
+    MEDIA_MISSING = "media.missing"
+    """There is nothing under MEDIA_ROOT: nothing is submitted until it is mounted again."""
     MEDIA_NOT_WRITABLE = "media.not_writable"
     """A file of the media tree could not be written or deleted."""
 

@@ -1,6 +1,6 @@
 """Which runner manager is offered which task, now."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -26,7 +26,8 @@ class Lane:
 
     Times are seconds of one clock. ``closed_until``: the breaker, a rate limit or a misconfiguration.
     ``full_until``: by task type, after a 503. ``last_given``: when it last accepted a task, 0 for never.
-    ``busy_since``: when the submission in progress began.
+    ``busy_since``: when the submission in progress began. ``is_slow``: its last answer took longer than
+    ``PATIENCE``.
     """
 
     manager: ManagerId
@@ -37,16 +38,23 @@ class Lane:
     full_until: Mapping[TaskType, float] = field(default_factory=dict)
     last_given: float = 0.0
     busy_since: float | None = None
+    is_slow: bool = False
+
+    def has_room(self, kind: TaskType, now: float) -> bool:
+        """Whether this manager may be asked to take such a task, now or after its submission in progress."""
+        return not self.paused and self.closed_until <= now and self.full_until.get(kind, 0.0) <= now
 
     def can_take(self, offer: Offer, now: float) -> bool:
-        """Whether this manager may be asked to take the task, now or when its submission in progress ends."""
+        """Whether this manager may be asked to take the task, now or after its submission in progress."""
         return (
             self.site == offer.site
-            and not self.paused
-            and self.closed_until <= now
-            and self.full_until.get(offer.type, 0.0) <= now
+            and self.has_room(offer.type, now)
             and self.manager not in offer.refused_by
         )
+
+    def answers_soon(self, now: float) -> bool:
+        """Whether a submission is in progress whose answer is worth waiting for."""
+        return self.busy_since is not None and not self.is_slow and now - self.busy_since < PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,46 +71,87 @@ def candidates(offer: Offer, lanes: Iterable[Lane], now: float) -> list[Lane]:
     Pod's immediate submission takes turns and its CRON does not; taking turns is what its documentation
     promises. The one least recently given a task comes first, then the lower id.
     """
-    able = (lane for lane in lanes if lane.can_take(offer, now))
-    return sorted(able, key=lambda lane: (lane.priority, lane.last_given, lane.manager))
+    return sorted((lane for lane in lanes if lane.can_take(offer, now)), key=_preference)
 
 
-def choose(offer: Offer, lanes: Iterable[Lane], now: float, *, taken: frozenset[ManagerId]) -> Lane | None:
-    """The manager to submit a task to at once; None to let it wait.
+def _preference(lane: Lane) -> tuple[int, float, ManagerId]:
+    return lane.priority, lane.last_given, lane.manager
 
-    A manager with a submission in progress is waited for, but no longer than ``PATIENCE``: a slow one must
-    not delay the others.
+
+def choose(
+    ordered: Iterable[Lane],
+    now: float,
+    *,
+    taken: Collection[ManagerId],
+    refused_by: Collection[ManagerId] = (),
+) -> Lane | None:
+    """The manager to submit a task to at once, of those that may be asked; None to let it wait.
+
+    A manager with a submission in progress is waited for, but no longer than ``PATIENCE``, and not at all
+    when it was slow the last time: a slow one must not delay the others. Worse managers get the task then.
     """
-    for _, group in groupby(candidates(offer, lanes, now), key=lambda lane: lane.priority):
+    for _, group in groupby(ordered, key=lambda lane: lane.priority):
         answer_is_near = False
         for lane in group:
+            if lane.manager in refused_by:
+                continue
             if lane.manager in taken:
-                answer_is_near = True
+                answer_is_near = answer_is_near or not lane.is_slow
             elif lane.busy_since is None:
                 return lane
-            elif now - lane.busy_since < PATIENCE:
-                answer_is_near = True
+            else:
+                answer_is_near = answer_is_near or lane.answers_soon(now)
         if answer_is_near:
             return None
     return None
 
 
-def assign(offers: Sequence[Offer], lanes: Sequence[Lane], now: float) -> list[Assignment]:
+def assign(offers: Iterable[Offer], lanes: Sequence[Lane], now: float) -> list[Assignment]:
     """Give tasks, in their order, to managers that can be asked right now; each gets at most one.
 
     A task that cannot be placed stands in nobody's way.
     """
     assignments: list[Assignment] = []
-    taken: frozenset[ManagerId] = frozenset()
+    taken: set[ManagerId] = set()
     idle = sum(lane.busy_since is None for lane in lanes)
+    # Tasks of one type and site see the same managers: they are put in order once, not for each task.
+    ordered: dict[tuple[SiteId, TaskType], list[Lane]] = {}
     for offer in offers:
         if len(taken) == idle:
             break
-        lane = choose(offer, lanes, now, taken=taken)
+        kind = (offer.site, offer.type)
+        if kind not in ordered:
+            ordered[kind] = candidates(Offer(offer.task, offer.type, offer.site), lanes, now)
+        lane = choose(ordered[kind], now, taken=taken, refused_by=offer.refused_by)
         if lane is not None:
             assignments.append(Assignment(offer.task, lane.manager))
-            taken |= {lane.manager}
+            taken.add(lane.manager)
     return assignments
+
+
+def rooms(lanes: Iterable[Lane], now: float) -> dict[TaskType, frozenset[SiteId]]:
+    """The sites on which some manager can be asked at once to take a task of a type; no type without one."""
+    found: dict[TaskType, set[SiteId]] = {}
+    for lane in lanes:
+        for kind in TaskType:
+            if lane.busy_since is None and lane.has_room(kind, now):
+                found.setdefault(kind, set()).add(lane.site)
+    return {kind: frozenset(sites) for kind, sites in found.items()}
+
+
+def starving(offers: Iterable[Offer], lanes: Iterable[Lane], now: float) -> list[Lane]:
+    """The managers that can be asked at once but could take none of these tasks.
+
+    Without this question a page of tasks that wait for something else would hide those behind it.
+    """
+    waiting = [
+        lane for lane in lanes if lane.busy_since is None and any(lane.has_room(t, now) for t in TaskType)
+    ]
+    for offer in offers:
+        if not waiting:
+            break
+        waiting = [lane for lane in waiting if not lane.can_take(offer, now)]
+    return waiting
 
 
 def next_opening(lanes: Iterable[Lane], now: float) -> float | None:
@@ -114,7 +163,7 @@ def next_opening(lanes: Iterable[Lane], now: float) -> float | None:
         for moment in (
             lane.closed_until,
             *lane.full_until.values(),
-            now if lane.busy_since is None else lane.busy_since + PATIENCE,
+            now if lane.busy_since is None or lane.is_slow else lane.busy_since + PATIENCE,
         )
         if moment > now
     ]

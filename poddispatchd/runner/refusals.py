@@ -67,9 +67,10 @@ def submission_refusal(manager: RunnerManager, answer: Answer) -> RunnerManagerE
             return RunnerManagerFullError(
                 f"Runner manager {name} has no free runner{_because(manager, answer)}."
             )
-        case 504:
+        # Only a proxy answers so here, and it may have passed the task on before.
+        case 502 | 504:
             return AnswerLostError(
-                f"The proxy before runner manager {name} did not wait for its answer (504)."
+                f"The proxy before runner manager {name} did not get its answer ({answer.status})."
             )
         case 400 | 422 if not answer.is_html:
             return _payload_refusal(manager, answer)

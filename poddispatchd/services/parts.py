@@ -82,5 +82,8 @@ class Parts:
         managers = await pod_managers.runner_managers(self.database)
         async with self.database.connection() as connection:
             memories = await scheduling.manager_memories(connection)
+        if any(manager.site_id not in self.sites for manager in managers):
+            # A site was added to Pod while the daemon runs.
+            self.sites = await pod_managers.sites(self.database)
         self._managers_read_at = now
         self.fleet.refresh(managers, memories)

@@ -7,7 +7,9 @@ from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import RunnerManagerError
 from poddispatchd.services.parts import Parts
 
+_BROKEN = (BreakerState.OPEN, BreakerState.MISCONFIGURED)
 _IDLE = 5.0
+_LEAST = 0.1
 
 
 class Prober:
@@ -15,29 +17,37 @@ class Prober:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._asking: dict[ManagerId, asyncio.Task[None]] = {}
 
     async def step(self) -> float:
-        """Probe what is due, all at once; seconds until the next look."""
-        fleet = self._parts.fleet
-        due = [
-            report.id
-            for report in fleet.reports()
-            if report.state is not BreakerState.CLOSED and report.retry_in is None and report.is_active
+        """Begin the probes that are due; seconds until the next look.
+
+        None is waited for: one manager that hangs must not keep another one that is back from its tasks.
+        """
+        broken = [
+            report for report in self._parts.fleet.reports() if report.state in _BROKEN and report.is_active
         ]
-        async with asyncio.TaskGroup() as group:
-            for manager in due:
-                group.create_task(self._probe(manager))
-        return _IDLE
+        for report in broken:
+            if report.retry_in is None and report.id not in self._asking:
+                self._asking[report.id] = asyncio.create_task(
+                    self._probe(report.id), name=f"probe of {report.name}"
+                )
+        soonest = min((report.retry_in for report in broken if report.retry_in is not None), default=_IDLE)
+        return min(_IDLE, max(_LEAST, soonest))
+
+    async def settled(self) -> None:
+        """Wait for the probes in progress."""
+        while self._asking:
+            await asyncio.wait(self._asking.values())
 
     async def _probe(self, manager_id: ManagerId) -> None:
         parts = self._parts
         manager = parts.fleet.get(manager_id)
-        if manager is None:
-            return
         try:
-            await parts.client.health(manager)
+            if manager is not None:
+                await parts.client.health(manager)
+                parts.fleet.learn(manager_id, None)
         except RunnerManagerError as error:
             parts.fleet.learn(manager_id, error)
-        else:
-            parts.fleet.learn(manager_id, None)
-            parts.wakes.ring_all()
+        finally:
+            self._asking.pop(manager_id, None)

@@ -74,6 +74,10 @@ class DatabaseSession:
                 except DatabaseError as error:
                     self._lost(error)
                     await self._close()
+                except Exception as error:  # without this connection nothing would ever be scheduled again
+                    log.exception(Event.SERVICE_CRASHED, job="database session")
+                    self._lost(DatabaseError(f"The connection to the database failed: {error}."))
+                    await self._close()
                 wait = 0.2 + full_jitter(failures, base=0.5, cap=10.0, random=self._clock.random)
                 failures += 1
                 await self._clock.sleep(wait)

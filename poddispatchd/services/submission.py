@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import assert_never
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -17,6 +18,7 @@ from poddispatchd.domain.source import EncodingSource, Source
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskStatus
 from poddispatchd.errors import (
     AnswerLostError,
+    MediaMissingError,
     PayloadRefusedError,
     RunnerManagerBusyError,
     RunnerManagerError,
@@ -29,30 +31,49 @@ from poddispatchd.events import Event
 from poddispatchd.journal import scheduling, submissions
 from poddispatchd.journal.submissions import Submission, SubmissionState
 from poddispatchd.metrics import SubmissionOutcome
-from poddispatchd.pod import progress, sources, tasks
+from poddispatchd.pod import progress, queue, sources, tasks
 from poddispatchd.runner.records import Accepted
+from poddispatchd.services.disk import Disk, Presence
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.reports import fail_task
 
 log = structlog.get_logger(__name__)
 
-_DISK_TIMEOUT = 20.0
+_DISK_PATIENCE = 5.0
 """Seconds the file system has to tell whether a source exists: a hanging NFS must not hold the queue."""
+
+_GIVE_UP_AFTER = 600.0
+"""Seconds for which a submission whose answer was lost is asked for at a manager that cannot be reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionResult:
-    """How a submission ended; ``reason`` is in words, empty when it was accepted."""
+    """How a submission ended.
+
+    ``reason`` is in words, empty when it was accepted. ``is_final``: the row is not pending any more.
+    ``hold``: seconds for which the task is to be left alone, when no manager is the reason.
+    """
 
     outcome: SubmissionOutcome
     reason: str = ""
+    is_final: bool = False
+    hold: float = 0.0
+
+
+_HOLD = 5.0
+
+_NOT_SCHEDULING = SubmissionResult(
+    SubmissionOutcome.UNAVAILABLE, "This daemon does not schedule any more.", hold=1.0
+)
 
 
 class Submitter:
     """Submits one task to one runner manager; which task and which manager is the dispatcher's choice."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, *, disk: Disk | None = None) -> None:
         self._parts = parts
+        self._disk = disk or Disk(parts.settings.pod.media_root, patience=_DISK_PATIENCE)
+        self._tree_was_missing = False
 
     async def submit(self, task: Task, site: Site, manager_id: ManagerId) -> SubmissionResult:
         """Submit a pending task.
@@ -64,13 +85,25 @@ class Submitter:
         manager = parts.fleet.get(manager_id)
         term = parts.session.term
         if manager is None or term is None:
-            return SubmissionResult(SubmissionOutcome.UNAVAILABLE, "This daemon does not schedule any more.")
+            return _NOT_SCHEDULING
         try:
             payload = await self._payload(task, site)
         except UnsubmittableError as error:
             await self.fail(task, str(error))
-            return SubmissionResult(SubmissionOutcome.REFUSED, str(error))
-        async with parts.database.connection() as connection:
+            return SubmissionResult(SubmissionOutcome.REFUSED, str(error), is_final=True)
+        except MediaMissingError as error:
+            return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error), hold=_HOLD)
+        if await self._follow(task):
+            return SubmissionResult(
+                SubmissionOutcome.REFUSED, "Its source was done meanwhile.", is_final=True
+            )
+        async with parts.database.transaction() as connection:
+            # The page it stood on may be older than a look at a slow disk.
+            row = await tasks.get_task(connection, task.pk)
+            if row is None or (row.status, row.task_id) != (task.status, task.task_id):
+                return SubmissionResult(
+                    SubmissionOutcome.UNAVAILABLE, "It was changed meanwhile.", is_final=True
+                )
             attempts = await submissions.attempts(connection, task.pk, task.date_added)
             payload = payload.with_attempt(attempts.ever + 1)
             intent = await submissions.open_submission(
@@ -83,7 +116,9 @@ class Submitter:
                 term=term,
             )
         if intent is None:
-            return SubmissionResult(SubmissionOutcome.UNAVAILABLE, "Its last submission is not settled yet.")
+            return SubmissionResult(
+                SubmissionOutcome.UNAVAILABLE, "Its last submission is not settled yet.", hold=_HOLD
+            )
         for warning in payload.warnings:
             log.warning(Event.SUBMISSION_ADAPTED, task=task.pk, reason=warning)
         return await self._post(task, manager, intent)
@@ -94,7 +129,7 @@ class Submitter:
         manager = parts.fleet.get(intent.runner_manager_id)
         term = parts.session.term
         if manager is None or term is None:
-            return SubmissionResult(SubmissionOutcome.UNAVAILABLE, "This daemon does not schedule any more.")
+            return _NOT_SCHEDULING
         async with parts.database.connection() as connection:
             task = await tasks.get_task(connection, intent.task_pk)
             if task is None or task.status != TaskStatus.PENDING:
@@ -102,12 +137,17 @@ class Submitter:
                 await submissions.settle(
                     connection, intent, SubmissionState.LOST, reason="The row is not pending any more."
                 )
-                return SubmissionResult(SubmissionOutcome.LOST)
+                return SubmissionResult(SubmissionOutcome.LOST, is_final=True)
             if not await submissions.repost(connection, intent, term=term):
-                return SubmissionResult(
-                    SubmissionOutcome.UNAVAILABLE, "This daemon does not schedule any more."
-                )
+                return _NOT_SCHEDULING
         return await self._post(task, manager, intent)
+
+    def is_hopeless(self, intent: Submission) -> bool:
+        """Whether an intent is open for so long that its task had better be given to another manager.
+
+        Should the first one have taken it all the same, its callback finds the row taken and is ignored.
+        """
+        return (self._parts.clock.now() - intent.created_at).total_seconds() > _GIVE_UP_AFTER
 
     async def give_up(self, intent: Submission, reason: str) -> None:
         """Close an open intent whose answer can never be had."""
@@ -127,27 +167,45 @@ class Submitter:
 
         Raises:
             UnsubmittableError: no runner could ever run this, or its source file does not exist.
+            MediaMissingError: the media tree is not there.
         """
         pod = self._parts.settings.pod
         source = await self._source(task)
         payload = build_payload(source, site, sources.payload_settings(pod))
         path = sources.source_path(pod.media_root, source)
-        if not await self._exists(path):
-            raise UnsubmittableError(f"The source file {path} does not exist.")
+        match await self._disk.look(path):
+            case Presence.THERE:
+                self._tree_was_missing = False
+            case Presence.MISSING:
+                raise UnsubmittableError(f"The source file {path} does not exist.")
+            case Presence.UNKNOWN:
+                # A file system that does not answer is no reason to fail the task.
+                log.warning(Event.MEDIA_SLOW, path=str(path), seconds=_DISK_PATIENCE)
+            case Presence.TREE_MISSING:
+                if not self._tree_was_missing:
+                    log.error(Event.MEDIA_MISSING, path=str(pod.media_root))
+                self._tree_was_missing = True
+                raise MediaMissingError
+            case other:
+                assert_never(other)
         return payload
+
+    async def _follow(self, task: Task) -> bool:
+        """Close a task that waited when another one of its source was submitted, as that one ended.
+
+        Pod may store one wish twice; the source is submitted once. A task that was added after the other's
+        submission is a new wish: the source may have been cut meanwhile.
+        """
+        async with self._parts.database.transaction() as connection:
+            for pk, status in await queue.ended_twins(connection, task):
+                if await submissions.submitted_since(connection, pk, task.date_added):
+                    words = f"Task {pk} did the same source meanwhile and ended as {status}."
+                    return await tasks.finish(connection, task, status, words)
+        return False
 
     async def _source(self, task: Task) -> Source:
         async with self._parts.database.connection() as connection:
             return await sources.load_source(connection, self._parts.capabilities, task)
-
-    async def _exists(self, path: Path) -> bool:
-        """Whether a file is there; a file system that does not answer is no reason to fail the task."""
-        try:
-            async with asyncio.timeout(_DISK_TIMEOUT):
-                return await asyncio.to_thread(path.is_file)
-        except TimeoutError:
-            log.warning(Event.MEDIA_SLOW, path=str(path), seconds=_DISK_TIMEOUT)
-            return True
 
     async def _post(self, task: Task, manager: RunnerManager, intent: Submission) -> SubmissionResult:
         parts = self._parts
@@ -157,7 +215,7 @@ class Submitter:
         except RunnerManagerError as error:
             result = await self._not_accepted(task, manager, intent, error)
         else:
-            parts.fleet.learn(manager.id, None)
+            parts.fleet.learn(manager.id, None, kind=task.type)
             result = await self._accepted(task, manager, intent, accepted)
         parts.metrics.submission_duration.observe(parts.clock.monotonic() - begun)
         parts.metrics.submissions.labels(manager.name, task.type, result.outcome).inc()
@@ -185,10 +243,12 @@ class Submitter:
     ) -> SubmissionResult:
         """Store the id by compare-and-set (invariant I4), with what Pod shows, in one transaction."""
         parts = self._parts
-        parts.fleet.accepted(manager.id, task.type)
         now = parts.clock.now().astimezone(ZoneInfo(parts.settings.pod.time_zone))
         directory = await self._output_directory(task)
         async with parts.database.transaction() as connection:
+            others = await tasks.find_tasks(connection, [manager.id], accepted.task_id)
+            if any(_is_another_run(other, task) for other in others):
+                return await self._known_already(connection, task, manager, intent)
             won = await tasks.mark_running(connection, task, manager.id, accepted.task_id)
             if won:
                 await progress.show_accepted(
@@ -208,6 +268,7 @@ class Submitter:
             )
             await scheduling.forget_own_task(connection, task.pk)
             await scheduling.remember_given(connection, manager.id)
+        parts.fleet.accepted(manager.id, task.type)
         parts.wakes.inbox.ring()
         parts.wakes.janitor.ring()
         facts = {"task": task.pk, "runner_manager": manager.name, "task_id": accepted.task_id}
@@ -224,6 +285,25 @@ class Submitter:
             # It has ended already: what a callback would say is asked for at once.
             parts.wakes.reconciler.ring()
         return SubmissionResult(SubmissionOutcome.ACCEPTED)
+
+    async def _known_already(
+        self, connection: Connection, task: Task, manager: RunnerManager, intent: Submission
+    ) -> SubmissionResult:
+        """The id belongs to another run: the row cannot have it, or it would get the other one's callbacks.
+
+        A manager that still works on a run which is over for Pod recognises the same bytes: the next attempt
+        differs in its bytes. One that gives a known id even then gives nonsense.
+        """
+        error = UnusableAnswerError(
+            f"Runner manager {manager.name!r} took the task but gave the id of another one."
+        )
+        log.error(Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error))
+        if intent.attempt == 1:
+            await submissions.settle(connection, intent, SubmissionState.LOST, reason=str(error))
+        else:
+            await submissions.discard(connection, intent, str(error))
+            self._parts.fleet.learn(manager.id, error, kind=task.type)
+        return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error))
 
     async def _carries(
         self, connection: Connection, task: Task, manager: RunnerManager, task_id: RunnerTaskId
@@ -257,6 +337,17 @@ class Submitter:
             await asyncio.to_thread(_write_log, directory, progress.start_line(now) + "\n")
         except OSError as error:
             log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=str(error))
+
+
+def _is_another_run(other: Task, task: Task) -> bool:
+    """Whether an id belongs to a run that cannot be the one just accepted.
+
+    Two rows of one source may share a run that goes on; nothing else may.
+    """
+    if other.pk == task.pk:
+        return False
+    same_source = (other.type, other.source) == (task.type, task.source)
+    return not (same_source and other.status in (TaskStatus.PENDING, TaskStatus.RUNNING))
 
 
 def _write_log(directory: Path, line: str) -> None:

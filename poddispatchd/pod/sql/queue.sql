@@ -114,3 +114,12 @@ UPDATE runner_manager_task AS task
 SELECT type, status, count(*) AS tasks, min(date_added) AS oldest
   FROM runner_manager_task
  GROUP BY type, status
+
+-- name: ended_twins
+-- The other tasks of type $2 and of video $3 or recording $4 than task $1 that have ended, newest first.
+SELECT other.id, other.status
+  FROM runner_manager_task AS other
+ WHERE (other.video_id = $3 OR other.recording_id = $4)
+   AND other.id <> $1 AND other.type = $2 AND other.status IN ('completed', 'failed', 'timeout')
+ ORDER BY other.id DESC
+ LIMIT 20

@@ -1,0 +1,173 @@
+"""What the dispatcher sees of the queue: the tasks that may be submitted now, and what is known of them."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from poddispatchd.domain.routing import Lane, Offer, rooms, site_of, starving
+from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
+from poddispatchd.journal import scheduling
+from poddispatchd.pod import queue
+from poddispatchd.pod.queue import PendingTask
+from poddispatchd.services.parts import Parts
+
+_PAGE = 20
+"""Pending tasks read at least: reading some more costs nothing beside finding them."""
+
+_GROWTH = 4
+_MOST_REMEMBERED = 10_000
+
+
+@dataclass(slots=True)
+class Sight:
+    """What is remembered of a pending task while it waits. Times are of the monotonic clock.
+
+    ``refusals``: why managers refused its payload. ``held_until``: until when it is left alone.
+    """
+
+    since: float
+    date_added: datetime
+    refusals: dict[ManagerId, str] = field(default_factory=dict)
+    held_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A task that may be submitted now, for one of its sites."""
+
+    item: PendingTask
+    site: SiteId
+    sight: Sight
+
+
+class QueueView:
+    """Looks at the head of the queue, as far as managers can take tasks right now."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._sights: dict[TaskPk, Sight] = {}
+
+    async def look(self, *, skip: frozenset[TaskPk], types: Collection[TaskType]) -> list[Waiting]:
+        """The tasks that may be submitted now, in the order of the queue; none when nobody could take one.
+
+        The first page holds the next tasks of any kind for which there is room. It may be full of tasks that
+        cannot be placed (duplicates, tasks that some managers refuse): then another one is read with what the
+        managers that are left without work could take, until they have some or nothing is left.
+        """
+        parts = self._parts
+        now = parts.clock.monotonic()
+        hungry = parts.fleet.lanes()
+        size = max(_PAGE, 2 * len(hungry))
+        found: dict[TaskPk, PendingTask] = {}
+        waiting: list[Waiting] = []
+        while room := self._room(hungry, types, now):
+            page = await self._page(room, size, skip | found.keys())
+            found |= {item.task.pk: item for item in page}
+            waiting += self._submittable(page, now)
+            if len(page) < size:
+                break
+            offers = [
+                Offer(entry.item.task.pk, entry.item.task.type, entry.site, frozenset(entry.sight.refusals))
+                for entry in waiting
+            ]
+            hungry = starving(offers, hungry, now)
+            size *= _GROWTH
+        waiting.sort(key=lambda entry: _place(entry.item))
+        self._forget_some(found.keys())
+        return waiting
+
+    def sight(self, item: PendingTask) -> Sight:
+        """What is remembered of a task; a restarted one begins anew."""
+        known = self._sights.get(item.task.pk)
+        if known is None or known.date_added != item.task.date_added:
+            known = Sight(self._parts.clock.monotonic(), item.task.date_added)
+            self._sights[item.task.pk] = known
+        return known
+
+    def hold(self, item: PendingTask, seconds: float) -> None:
+        """Leave a task alone for a while."""
+        self.sight(item).held_until = self._parts.clock.monotonic() + seconds
+
+    def hold_pk(self, pk: TaskPk, seconds: float) -> None:
+        """Leave a task alone for a while, if it has been seen."""
+        if (known := self._sights.get(pk)) is not None:
+            known.held_until = self._parts.clock.monotonic() + seconds
+
+    def next_release(self, now: float) -> float | None:
+        """When the next task that is left alone may be tried again; None when there is none."""
+        held = (sight.held_until for sight in self._sights.values())
+        return min((moment for moment in held if moment > now), default=None)
+
+    def forget(self, pk: TaskPk) -> None:
+        """The task does not wait any more."""
+        self._sights.pop(pk, None)
+
+    def _room(
+        self, lanes: Iterable[Lane], types: Collection[TaskType], now: float
+    ) -> dict[TaskType, frozenset[SiteId]]:
+        served = self._parts.served_sites
+        room = {kind: sites & served for kind, sites in rooms(lanes, now).items() if kind in types}
+        return {kind: sites for kind, sites in room.items() if sites}
+
+    async def _page(
+        self, room: dict[TaskType, frozenset[SiteId]], size: int, skip: Collection[TaskPk]
+    ) -> list[PendingTask]:
+        """The next tasks for which there is room; Pod's own new ones are left to Pod for a while.
+
+        Types with room on the same sites are asked for at once: nearly always all of them.
+        """
+        parts = self._parts
+        grace = parts.settings.dispatch.grace
+        graceless: frozenset[TaskPk] = frozenset()
+        if grace:
+            async with parts.database.connection() as connection:
+                graceless = await scheduling.own_tasks(connection)
+        kinds: dict[frozenset[SiteId], list[TaskType]] = defaultdict(list)
+        for kind, sites in room.items():
+            kinds[sites].append(kind)
+        found: list[PendingTask] = []
+        for sites, types in kinds.items():
+            found += await queue.pending_tasks(
+                parts.database,
+                parts.capabilities,
+                limit=size,
+                added_before=parts.clock.now() - timedelta(seconds=grace) if grace else None,
+                types=types,
+                sites=None if sites >= parts.sites.keys() else sites,
+                with_siteless=parts.current_site in sites,
+                skip=tuple(skip),
+                whatever_age=tuple(graceless),
+            )
+        return sorted(found, key=_place)[:size]
+
+    def _submittable(self, page: list[PendingTask], now: float) -> list[Waiting]:
+        """The tasks that wait for nothing but a runner: one of each source, on a site that is served."""
+        parts = self._parts
+        with_managers = frozenset(lane.site for lane in parts.fleet.lanes())
+        entries = []
+        for item in page:
+            sight = self.sight(item)
+            site = site_of(
+                item.site_ids,
+                current=parts.current_site,
+                served=parts.served_sites,
+                with_managers=with_managers,
+            )
+            is_first = item.is_duplicate_of is None and item.running_twin is None
+            if is_first and site is not None and sight.held_until <= now:
+                entries.append(Waiting(item, site, sight))
+        return entries
+
+    def _forget_some(self, seen: Collection[TaskPk]) -> None:
+        """Tasks may vanish without a word, and a queue may be long: what is remembered stays bounded."""
+        if len(self._sights) > _MOST_REMEMBERED:
+            self._sights = {
+                pk: sight
+                for pk, sight in self._sights.items()
+                if pk in seen or sight.refusals or sight.held_until
+            }
+
+
+def _place(item: PendingTask) -> tuple[int, datetime, TaskPk]:
+    return item.priority, item.task.date_added, item.task.pk

@@ -1,0 +1,237 @@
+"""A Pod, fake runner managers, and the real dispatcher between them, moved by hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+from pydantic import SecretStr
+
+from poddispatchd.assembly import assembled, lay_groundwork
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import Settings
+from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus, TaskType
+from poddispatchd.journal import submissions
+from poddispatchd.journal.submissions import Submission
+from poddispatchd.pod.tasks import task_of
+from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
+from poddispatchd.sandbox.pod.seed import ManagerSpec, add_manager, seed_world
+from poddispatchd.sandbox.pod.world import World, add_recording, add_task, add_video
+from poddispatchd.services.dispatcher import Dispatcher
+from poddispatchd.services.parts import Parts
+from poddispatchd.services.prober import Prober
+from poddispatchd.services.submission import Submitter
+from tests.plugins.postgres import PodDatabase
+
+DOMAIN = "pod.example.org"
+
+
+class HandClock(Clock):
+    """Real time, which a test can push forward; chance is no chance."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._ahead
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self._ahead)
+
+    def random(self) -> float:
+        return 0.5
+
+    def advance(self, seconds: float) -> None:
+        self._ahead += seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A fake runner manager and its row in Pod."""
+
+    name: str
+    priority: int = 1
+    runners: int = 2
+    types: frozenset[str] = frozenset(TaskType)
+    is_active: bool = True
+    site: str = "here"
+
+
+@dataclass(slots=True)
+class Daemon:
+    """What of a daemon dispatches."""
+
+    parts: Parts
+    dispatcher: Dispatcher
+    prober: Prober
+    clock: HandClock
+    session: asyncio.Task[None]
+
+    async def settle(self) -> None:
+        """Look at the queue until nothing more can be submitted right now."""
+        while True:
+            await self.dispatcher.step()
+            if not self.dispatcher.in_hand:
+                return
+            await self.dispatcher.drain()
+
+    async def probe(self) -> None:
+        await self.prober.step()
+        await self.prober.settled()
+
+
+@dataclass(slots=True)
+class Scene:
+    """Everything around the dispatcher."""
+
+    database: PodDatabase
+    connection: "asyncpg.Connection[asyncpg.Record]"
+    world: World
+    media_root: Path
+    fakes: Mapping[str, FakeRunnerManager]
+    ids: Mapping[str, ManagerId]
+    _stack: AsyncExitStack
+    _daemons: list[Daemon] = field(default_factory=list)
+
+    async def daemon(self, *, budget: int | None = None, **settings: object) -> Daemon:
+        """One more daemon on this database; it waits until its session is up."""
+        daemon = await self._stack.enter_async_context(self._running(budget, settings))
+        await daemon.parts.session.available()
+        self._daemons.append(daemon)
+        return daemon
+
+    async def successor(self) -> Daemon:
+        """Another daemon, which schedules after all others have ended."""
+        for old in self._daemons:
+            old.session.cancel()
+            await asyncio.gather(old.session, return_exceptions=True)
+        daemon = await self.daemon()
+        assert daemon.parts.session.term is not None
+        return daemon
+
+    async def cut_off(self) -> None:
+        """Kill the connection that holds the scheduler lock, and wait until the lock is free."""
+        killed = await self.connection.fetch(
+            "SELECT pid, pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        assert killed
+        for row in killed:
+            while await self.connection.fetchval(  # noqa: ASYNC110 - another process, which tells nobody
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", row["pid"]
+            ):
+                await asyncio.sleep(0.01)
+
+    @asynccontextmanager
+    async def _running(self, budget: int | None, settings: dict[str, object]) -> AsyncIterator[Daemon]:
+        clock = HandClock()
+        ground = lay_groundwork(self.settings(**settings), clock=clock)
+        async with assembled(ground) as parts:
+            session = asyncio.create_task(parts.session.run())
+            dispatcher = Dispatcher(parts, Submitter(parts), budget=budget)
+            prober = Prober(parts)
+            try:
+                yield Daemon(parts, dispatcher, prober, clock, session)
+            finally:
+                await dispatcher.stop(0)
+                await prober.settled()
+                session.cancel()
+                await asyncio.gather(session, return_exceptions=True)
+
+    def settings(self, **sections: object) -> Settings:
+        base: dict[str, object] = {
+            "database": {"dsn": self.database.dsn.get_secret_value()},
+            "pod": {"https": False, "media_root": str(self.media_root), "use_podfile": True},
+            "dispatch": {"grace": 0},
+            "runners": {"request_timeout": "5s"},
+        }
+        return Settings.model_validate(base | sections)
+
+    # --- rows ---------------------------------------------------------------------------------------------
+
+    async def encoding(self, **video: object) -> TaskPk:
+        """A pending encoding of a new video."""
+        added = await add_video(self.connection, self.world, **video)  # type: ignore[arg-type]  # passed on
+        return await add_task(self.connection, TaskType.ENCODING, video=added)
+
+    async def encodings(self, count: int) -> list[TaskPk]:
+        return [await self.encoding(title=f"Lecture {number}") for number in range(count)]
+
+    async def transcription(self) -> TaskPk:
+        added = await add_video(self.connection, self.world, transcript="fr")
+        return await add_task(self.connection, TaskType.TRANSCRIPTION, video=added)
+
+    async def studio(self) -> TaskPk:
+        return await add_task(
+            self.connection, TaskType.STUDIO, recording=await add_recording(self.connection, self.world)
+        )
+
+    async def row(self, pk: TaskPk) -> asyncpg.Record:
+        found = await self.connection.fetchrow("SELECT * FROM runner_manager_task WHERE id = $1", pk)
+        assert found is not None
+        return found
+
+    async def status(self, pk: TaskPk) -> str:
+        return str((await self.row(pk))["status"])
+
+    async def statuses(self) -> dict[str, int]:
+        rows = await self.connection.fetch(
+            "SELECT status, count(*) AS tasks FROM runner_manager_task GROUP BY status"
+        )
+        return {row["status"]: row["tasks"] for row in rows}
+
+    async def holders(self, pks: Sequence[TaskPk]) -> list[str | None]:
+        """The names of the managers that have these tasks."""
+        names = {pk: name for name, pk in self.ids.items()}
+        return [names.get((await self.row(pk))["runner_manager_id"]) for pk in pks]
+
+    async def journal(self, pk: TaskPk) -> list[Submission]:
+        return await submissions.of_task(self.connection, pk)
+
+    async def start(self, pk: TaskPk, manager: str, task_id: str) -> None:
+        """Pod's own web process submitted a task."""
+        task = task_of(await self.row(pk))
+        await self.connection.execute(
+            "UPDATE runner_manager_task SET status = 'running', task_id = $2, runner_manager_id = $3"
+            " WHERE id = $1",
+            task.pk,
+            task_id,
+            self.ids[manager],
+        )
+
+    async def end(self, pk: TaskPk, status: TaskStatus = TaskStatus.COMPLETED) -> None:
+        """A task is over in Pod."""
+        await self.connection.execute(
+            "UPDATE runner_manager_task SET status = $2 WHERE id = $1", pk, status.value
+        )
+
+    def posts(self, name: str) -> int:
+        """How often a manager was asked to take a task."""
+        return sum(request.path.endswith("/task/execute") for request in self.fakes[name].requests)
+
+
+@asynccontextmanager
+async def scene(pod_database: PodDatabase, media_root: Path, *specs: Spec) -> AsyncIterator[Scene]:
+    """A small Pod with these managers, all of them listening."""
+    async with AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(pod_database.connection())
+        world = await seed_world(
+            connection, media_root, variant=pod_database.variant, site_domain=DOMAIN, videos=False
+        )
+        fakes: dict[str, FakeRunnerManager] = {}
+        ids: dict[str, ManagerId] = {}
+        for spec in specs or (Spec("first"),):
+            runners = [Runner(types=spec.types) for _ in range(spec.runners)]
+            fake = await stack.enter_async_context(
+                FakeRunnerManager(token=f"token-of-{spec.name}", runners=runners)
+            )
+            row = await add_manager(
+                connection,
+                ManagerSpec(spec.name, fake.url, SecretStr(fake.token), spec.priority, spec.is_active),
+                world.site if spec.site == "here" else world.other_site,
+            )
+            fakes[spec.name], ids[spec.name] = fake, row.id
+        yield Scene(pod_database, connection, world, media_root, fakes, ids, stack)
