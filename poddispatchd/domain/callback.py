@@ -1,9 +1,10 @@
 """What a runner manager says when a task has ended."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from poddispatchd.domain.script_output import storable
+from poddispatchd.domain.script_output import bounded, storable
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
 from poddispatchd.errors import CallbackRefusedError
 
@@ -12,48 +13,62 @@ _LONGEST_TASK_ID = 100
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """The body of ``POST /runner/notify_task_end/``, checked; texts hold no NUL and no lone surrogate."""
+    """A report on a task; texts hold no NUL and no lone surrogate, and are no longer than Pod's row keeps."""
 
     task_id: RunnerTaskId
     status: RunnerStatus
     error_message: str | None = None
-    script_output: str | None = None
+    script_output: str | None = field(default=None, repr=False)
 
-    @staticmethod
-    def known_status(text: object) -> RunnerStatus:
-        """The status meant by a text.
 
-        Raises:
-            CallbackRefusedError: runner managers give no such status.
-        """
-        try:
-            return RunnerStatus(text)  # type: ignore[arg-type] # any JSON value may stand there
-        except ValueError:
-            raise CallbackRefusedError(400, "Unknown status.") from None
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The body of ``POST /runner/notify_task_end/``, read so far that its task can be looked for.
+
+    Pod answers about the task before it looks at the rest, hence two steps. ``task_id`` is None when no task
+    can have such an id.
+    """
+
+    task_id: RunnerTaskId | None
+    _data: Mapping[str, object] = field(repr=False)
 
     @classmethod
-    def parse(cls, body: bytes) -> "Callback":
-        """Read the body of a callback.
-
-        The order of the checks and the words are Pod's (``notify_task_end``) where Pod answers; where Pod's
-        view would raise, the answer is 400 or 404.
+    def read(cls, body: bytes) -> "Notice":
+        """Read a body as far as Pod does before it looks for the task (``notify_task_end``).
 
         Raises:
-            CallbackRefusedError: with the HTTP status and the words of the answer.
+            CallbackRefusedError: 400: it is no JSON object, or names no task.
         """
         data = _json_object(body)
         task_id = data.get("task_id")
         if not isinstance(task_id, str) or not task_id:
             raise CallbackRefusedError(400, "No task id in the request.")
-        if "status" not in data:
-            raise CallbackRefusedError(400, "Task has not yet been successfully achieved.")
-        if len(task_id) > _LONGEST_TASK_ID or storable(task_id) != task_id:
+        is_storable = len(task_id) <= _LONGEST_TASK_ID and storable(task_id) == task_id
+        return cls(RunnerTaskId(task_id) if is_storable else None, data)
+
+    def callback(self) -> Callback:
+        """The whole report.
+
+        Pod stores whatever stands in ``status``; here it must be one that runner managers give. Texts that
+        are none are written as Pod writes them (Python's ``str``).
+
+        Raises:
+            CallbackRefusedError: 400 without a status, or with an unknown one; 404 when no task can have
+                this id.
+        """
+        if self.task_id is None:
             raise CallbackRefusedError(404, "Task not found.")
-        return cls(
-            task_id=RunnerTaskId(task_id),
-            status=cls.known_status(data["status"]),
-            error_message=_text(data.get("error_message")),
-            script_output=_text(data.get("script_output")),
+        if "status" not in self._data:
+            raise CallbackRefusedError(400, "Task has not yet been successfully achieved.", key="status")
+        try:
+            status = RunnerStatus(self._data["status"])  # type: ignore[arg-type] # any JSON value may stand there
+        except ValueError:
+            raise CallbackRefusedError(400, "Unknown status.") from None
+        return Callback(
+            task_id=self.task_id,
+            status=status,
+            error_message=_text(self._data.get("error_message")),
+            script_output=_text(self._data.get("script_output")),
         )
 
 
@@ -70,5 +85,8 @@ def _json_object(body: bytes) -> dict[str, object]:
 def _text(value: object) -> str | None:
     if value is None:
         return None
-    return storable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-
+    try:
+        text = str(value)
+    except RecursionError:
+        raise CallbackRefusedError(400, "Invalid request.") from None
+    return bounded(storable(text))

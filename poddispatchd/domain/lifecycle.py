@@ -36,42 +36,61 @@ _CURABLE = (
 """Parts of the error text of failures that are not the medium's fault."""
 
 
-def is_curable(error: str | None) -> bool:
+def is_curable(error: str | None, *, ran: bool) -> bool:
     """Whether a failure may be gone with a new submission.
 
-    Runner managers report an order that never reached its runner as failed with an empty error text.
+    Args:
+        error: the error text of the runner manager.
+        ran: whether a script has run, as far as can be told: there is output of it, or the runner itself
+            reported its end. An order that never reached its runner is ``failed`` with an empty error text,
+            without output, and without a callback.
     """
     text = (error or "").strip().casefold()
-    return not text or any(part in text for part in _CURABLE)
+    return any(part in text for part in _CURABLE) if text else not ran
 
 
 def decide(
-    row: TaskStatus | None, report: RunnerStatus, *, error: str | None, attempts_left: bool
+    row: TaskStatus | None,
+    report: RunnerStatus,
+    *,
+    may_retry: bool = False,
+    is_repeated: bool = False,
+    is_contradicted: bool = False,
 ) -> Decision:
     """What a report about the task that this row carries means.
 
-    ``row`` is None for a status that poddispatchd does not know: such a row is left alone.
-    A ``failed`` row that still carries the id becomes completed when the manager re-ran the task; a
-    completed row is never reopened.
+    A row that has failed and still carries the id becomes completed when its runner worked on it again by
+    itself; a completed row is never reopened (invariant I8).
+
+    Args:
+        row: the row's status (``row_status``); None for one that poddispatchd does not know: such a row is
+            left alone.
+        report: the status reported.
+        may_retry: a failure is worth a new submission.
+        is_repeated: the row holds this end with these words already.
+        is_contradicted: a failure that a success contradicts whose result is about to be imported. Callbacks
+            are repeated by their manager and may overtake each other; the import and the reconciler find out
+            which was the last.
     """
     match row:
         case None | TaskStatus.COMPLETED:
             return Decision.IGNORE
         case TaskStatus.RUNNING | TaskStatus.PENDING:
-            return _decide_open(report, error=error, attempts_left=attempts_left)
+            return _decide_open(report, may_retry=may_retry, is_contradicted=is_contradicted)
         case TaskStatus.FAILED | TaskStatus.TIMEOUT:
-            succeeded = report in (RunnerStatus.COMPLETED, RunnerStatus.WARNING)
-            return Decision.IMPORT if succeeded else Decision.IGNORE
+            return _decide_ended(report, is_repeated=is_repeated)
         case _:
             assert_never(row)
 
 
-def _decide_open(report: RunnerStatus, *, error: str | None, attempts_left: bool) -> Decision:
+def _decide_open(report: RunnerStatus, *, may_retry: bool, is_contradicted: bool) -> Decision:
     match report:
         case RunnerStatus.COMPLETED | RunnerStatus.WARNING:
             return Decision.IMPORT
+        case RunnerStatus.FAILED | RunnerStatus.TIMEOUT if is_contradicted:
+            return Decision.IGNORE
         case RunnerStatus.FAILED:
-            return Decision.RETRY if attempts_left and is_curable(error) else Decision.FAIL
+            return Decision.RETRY if may_retry else Decision.FAIL
         case RunnerStatus.TIMEOUT:
             return Decision.TIME_OUT
         case RunnerStatus.RUNNING | RunnerStatus.PENDING:
@@ -80,8 +99,27 @@ def _decide_open(report: RunnerStatus, *, error: str | None, attempts_left: bool
             assert_never(report)
 
 
-def known_status(status: str) -> TaskStatus | None:
-    """The status a row carries, or None for one that Pod's pages do not know either."""
+def _decide_ended(report: RunnerStatus, *, is_repeated: bool) -> Decision:
+    match report:
+        case RunnerStatus.COMPLETED | RunnerStatus.WARNING:
+            return Decision.IMPORT
+        case RunnerStatus.FAILED:
+            return Decision.IGNORE if is_repeated else Decision.FAIL
+        case RunnerStatus.TIMEOUT:
+            return Decision.IGNORE if is_repeated else Decision.TIME_OUT
+        case RunnerStatus.RUNNING | RunnerStatus.PENDING:
+            return Decision.IGNORE
+        case _:
+            assert_never(report)
+
+
+def row_status(status: str) -> TaskStatus | None:
+    """The status that a row's text means, or None for one that Pod's pages do not know either.
+
+    Pod stores ``warning`` for a result that nobody has fetched yet: such a task is not over.
+    """
+    if status == RunnerStatus.WARNING:
+        return TaskStatus.RUNNING
     try:
         return TaskStatus(status)
     except ValueError:

@@ -12,6 +12,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 DEFAULT_FAILURE = "Runner manager task {status}"
 """Pod's words for a failure that came without any."""
 
+_SAYS_NOTHING = ("0", "0.0", "False", "[]", "{}")
+"""Texts of JSON values that Pod takes for absent when it looks for words to show."""
+
 
 def storable(text: str) -> str:
     """A text that PostgreSQL can store: without NUL, and with U+FFFD in place of lone surrogates."""
@@ -29,32 +32,35 @@ def merge_output(
     what ran and the last ones why it ended.
     """
     before = storable(old or "")
-    added = storable(("" if error_message is None else error_message + _SEPARATOR) + (script_output or ""))
-    if not added or _ends_with(before, added, limit):
-        return _bounded(before, limit)
-    return _bounded(before + added, limit)
+    output = storable(script_output or "")
+    added = ("" if error_message is None else storable(error_message) + _SEPARATOR) + output
+    # A status record and a callback say "no error" in two ways.
+    is_known = _ends_with(before, added, limit) or (
+        not error_message and output and _ends_with(before, output, limit)
+    )
+    return bounded(before if is_known else before + added, limit)
 
 
 def failure_words(error_message: str | None, script_output: str | None, status: str) -> str:
     """What a person reads about a failure: the error message, else the output, else Pod's general words."""
-    return (
-        storable(error_message or "")
-        or storable(script_output or "")
-        or DEFAULT_FAILURE.format(status=status)
-    )
+    for text in (error_message, script_output):
+        if text and text not in _SAYS_NOTHING and (words := storable(text)):
+            return words
+    return DEFAULT_FAILURE.format(status=status)
 
 
-def _halves(limit: int) -> tuple[int, int]:
-    room = max(limit - len(_MARK.encode()), 0)
-    return room // 2, room - room // 2
-
-
-def _bounded(text: str, limit: int) -> str:
+def bounded(text: str, limit: int = LIMIT) -> str:
+    """A text of at most ``limit`` bytes in UTF-8: the middle of a longer one is cut out, and marked."""
     encoded = text.encode()
     if len(encoded) <= limit:
         return text
     head, tail = _halves(limit)
     return encoded[:head].decode(errors="ignore") + _MARK + _end_of(encoded, tail)
+
+
+def _halves(limit: int) -> tuple[int, int]:
+    room = max(limit - len(_MARK.encode()), 0)
+    return room // 2, room - room // 2
 
 
 def _end_of(encoded: bytes, size: int) -> str:

@@ -1,7 +1,6 @@
 """The inbox: callbacks committed before they are answered (invariant I3), handled afterwards."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -9,7 +8,7 @@ from typing import NewType
 
 from poddispatchd.database import Connection
 from poddispatchd.domain.callback import Callback
-from poddispatchd.domain.task import ManagerId, RunnerTaskId
+from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId
 from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries(__package__, "callbacks.sql")
@@ -28,6 +27,16 @@ class CallbackState(StrEnum):
     """No task of Pod's belongs to it."""
 
 
+class Turn(StrEnum):
+    """Whether a callback can be applied."""
+
+    NOW = "now"
+    LATER = "later"
+    """An earlier one about the same task is open: another instance is at it."""
+    OVER = "over"
+    """Another instance has applied it."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedCallback:
     """A callback in the inbox; ``managers`` are all those whose token signed it."""
@@ -41,9 +50,6 @@ class RecordedCallback:
 
 async def record(connection: Connection, managers: tuple[ManagerId, ...], callback: Callback) -> None:
     """Commit a callback; one that repeats a callback not handled yet is recorded once."""
-    content = json.dumps(
-        [*map(int, managers), callback.status, callback.error_message, callback.script_output]
-    )
     await connection.execute(
         _QUERIES["record"],
         list(managers),
@@ -51,13 +57,16 @@ async def record(connection: Connection, managers: tuple[ManagerId, ...], callba
         callback.status.value,
         callback.error_message,
         callback.script_output,
-        hashlib.sha256(content.encode()).digest(),
+        _digest(managers, callback),
     )
 
 
-async def is_expected(connection: Connection, managers: tuple[ManagerId, ...]) -> bool:
-    """Whether an unknown task id under these managers' token can be that of a submission of ours."""
-    return bool(await connection.fetchval(_QUERIES["expected"], list(managers)))
+async def is_expected(connection: Connection, managers: tuple[ManagerId, ...], task_id: RunnerTaskId) -> bool:
+    """Whether a task id under these managers' token is, or can be, that of a submission of ours.
+
+    Costs two looks into an index, where Pod's table has none of its ids.
+    """
+    return bool(await connection.fetchval(_QUERIES["expected"], list(managers), task_id))
 
 
 async def claim_due(connection: Connection, limit: int) -> list[RecordedCallback]:
@@ -69,7 +78,7 @@ async def claim_due(connection: Connection, limit: int) -> list[RecordedCallback
             managers=tuple(ManagerId(manager) for manager in row["runner_manager_ids"]),
             callback=Callback(
                 task_id=RunnerTaskId(row["task_id"]),
-                status=Callback.known_status(row["status"]),
+                status=RunnerStatus(row["status"]),
                 error_message=row["error_message"],
                 script_output=row["script_output"],
             ),
@@ -80,9 +89,18 @@ async def claim_due(connection: Connection, limit: int) -> list[RecordedCallback
     ]
 
 
-async def lock(connection: Connection, callback: RecordedCallback) -> bool:
-    """Keep others from applying a callback until the end of the transaction; False when one has."""
-    return await connection.fetchval(_QUERIES["lock"], callback.id) is not None
+async def lock(connection: Connection, callback: RecordedCallback) -> Turn:
+    """Keep others from applying a callback until the end of the transaction."""
+    is_next = await connection.fetchval(_QUERIES["lock"], callback.id)
+    if is_next is None:
+        return Turn.OVER
+    return Turn.NOW if is_next else Turn.LATER
+
+
+async def next_due(connection: Connection) -> float | None:
+    """Seconds until the next open callback is due, 0 or less when it is; None when there is none."""
+    seconds: float | None = await connection.fetchval(_QUERIES["next_due"])
+    return seconds
 
 
 async def postpone(connection: Connection, callback: RecordedCallback, seconds: float) -> None:
@@ -91,7 +109,7 @@ async def postpone(connection: Connection, callback: RecordedCallback, seconds: 
 
 
 async def release_all(connection: Connection) -> None:
-    """Make every open callback due at once: for a start, when nobody else is at them."""
+    """Make every open callback due at once: for a start, lest those of a killed instance wait."""
     await connection.execute(_QUERIES["release_all"])
 
 
@@ -100,3 +118,13 @@ async def settle(
 ) -> bool:
     """Close a callback; False when it is closed already."""
     return await connection.execute(_QUERIES["settle"], callback.id, state.value, outcome) == "UPDATE 1"
+
+
+def _digest(managers: tuple[ManagerId, ...], callback: Callback) -> bytes:
+    digest = hashlib.sha256(repr((managers, callback.status.value)).encode())
+    for text in (callback.error_message, callback.script_output):
+        # Of no text and an empty one only the latter has a length.
+        encoded = b"" if text is None else text.encode()
+        digest.update(b"-" if text is None else b"%d:" % len(encoded))
+        digest.update(encoded)
+    return digest.digest()

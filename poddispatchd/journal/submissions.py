@@ -1,5 +1,6 @@
 """Intents to submit a task, committed before the POST and settled by its answer (invariant I3)."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -127,10 +128,24 @@ async def adopt(connection: Connection, submission: Submission, task_id: RunnerT
 
 
 async def lose(
-    connection: Connection, task_pk: TaskPk, manager: ManagerId, task_id: RunnerTaskId, reason: str
+    connection: Connection,
+    *,
+    task_pk: TaskPk,
+    task_type: TaskType,
+    runner_manager_id: ManagerId,
+    task_id: RunnerTaskId,
+    reason: str,
 ) -> None:
-    """Record that an accepted submission is lost: the next one must differ in its bytes."""
-    await connection.execute(_QUERIES["lose"], task_pk, manager, task_id, reason)
+    """Record that an accepted submission is lost: the next one must differ in its bytes.
+
+    One that Pod made is not known here yet. It is recorded as the first attempt, for its bytes were those
+    that ours would have had.
+    """
+    status = await connection.execute(_QUERIES["lose"], task_pk, runner_manager_id, task_id, reason)
+    if status == "UPDATE 0":
+        await connection.execute(
+            _QUERIES["add_lost"], task_pk, runner_manager_id, task_id, reason, task_type.value
+        )
 
 
 async def open_submissions(connection: Connection) -> list[Submission]:
@@ -150,6 +165,17 @@ async def attempts(connection: Connection, task_pk: TaskPk, since: datetime) -> 
     return Attempts(row["ever"], row["since"])
 
 
+async def ages(connection: Connection, tasks: Collection[TaskPk]) -> dict[TaskPk, float]:
+    """Seconds since submissions of these tasks were accepted; tasks that Pod submitted are absent."""
+    rows = await connection.fetch(_QUERIES["ages"], list(tasks))
+    return {TaskPk(row["task_pk"]): row["age"] for row in rows}
+
+
 async def of_task(connection: Connection, task_pk: TaskPk) -> list[Submission]:
     """The submissions of one task, oldest first."""
     return [_submission(row) for row in await connection.fetch(_QUERIES["of_task"], task_pk)]
+
+
+async def submitted_since(connection: Connection, task_pk: TaskPk, moment: datetime) -> bool:
+    """Whether a runner manager took this task at a moment or later."""
+    return bool(await connection.fetchval(_QUERIES["submitted_since"], task_pk, moment))

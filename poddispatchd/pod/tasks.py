@@ -44,6 +44,18 @@ async def get_task(connection: Connection, task: TaskPk) -> Task | None:
     return None if record is None else task_of(record)
 
 
+async def lock_task(connection: Connection, task: TaskPk) -> Task | None:
+    """A task as it is now, which nobody else changes until the end of the caller's transaction."""
+    record = await connection.fetchrow(_QUERIES["lock"], task)
+    return None if record is None else task_of(record)
+
+
+async def managers_of_task_id(connection: Connection, task_id: RunnerTaskId) -> frozenset[ManagerId | None]:
+    """The managers under which some task has this id; None among them for a task without a manager."""
+    records = await connection.fetch(_QUERIES["owners"], task_id)
+    return frozenset(record["runner_manager_id"] for record in records)
+
+
 async def find_tasks(
     connection: Connection, managers: Collection[ManagerId], task_id: RunnerTaskId
 ) -> list[Task]:
@@ -58,6 +70,11 @@ async def find_tasks(
 async def mark_running(connection: Connection, task: Task, manager: ManagerId, task_id: RunnerTaskId) -> bool:
     """A runner manager accepted this pending task and calls it ``task_id``."""
     return await _change(connection, "mark_running", task, manager, task_id)
+
+
+async def run_on(connection: Connection, task: Task) -> bool:
+    """This task, which may have been over already, is worked on, or its result is there; it keeps its id."""
+    return await _change(connection, "run_on", task)
 
 
 async def finish(

@@ -1,11 +1,14 @@
 """Taking in a callback: who signed it, whom it concerns, and its way into the inbox."""
 
+from collections.abc import Sequence
+
 import structlog
 
 from poddispatchd.clock import Clock
 from poddispatchd.database import Connection, Database
-from poddispatchd.domain.callback import Callback
-from poddispatchd.domain.task import ManagerId, RunnerStatus
+from poddispatchd.domain.callback import Notice
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId
 from poddispatchd.errors import CallbackRefusedError
 from poddispatchd.events import Event
 from poddispatchd.journal import callbacks
@@ -17,9 +20,11 @@ from poddispatchd.services.tokens import managers_of_token
 
 log = structlog.get_logger(__name__)
 
-_FORBIDDEN = CallbackRefusedError(403, "Invalid Bearer token.")
 _FRESH_FOR = 5.0
-"""Seconds for which the managers read last are good enough to turn an unknown token away."""
+"""Seconds for which the managers read last are good enough to tell whose a token is."""
+
+_FRESH_FOR_STRANGERS = 1.0
+"""Seconds for which they are good enough to turn an unknown token away: its manager may be new."""
 
 _FINAL = (RunnerStatus.COMPLETED, RunnerStatus.WARNING, RunnerStatus.FAILED, RunnerStatus.TIMEOUT)
 
@@ -32,23 +37,25 @@ class Reception:
         self._fleet = fleet
         self._wakes = wakes
         self._clock = clock
-        self._looked_at = float("-inf")
+        self._managers: Sequence[RunnerManager] = ()
+        self._read_at = float("-inf")
 
     async def take(self, token: bytes, body: bytes) -> None:
         """Check a callback and commit it.
+
+        The order of the checks is Pod's, with one exception: a token of nobody is refused before any look at
+        the task, lest strangers find out which ids exist.
 
         Raises:
             CallbackRefusedError: with the answer to give.
             DatabaseUnavailableError: it cannot be recorded now; the manager must call again.
         """
-        callback = Callback.parse(body)
-        signers = await self._signers(token)
-        if not signers:
-            raise _FORBIDDEN
+        notice = Notice.read(body)
+        signers = await self.signers(token)
         async with self._database.connection() as connection:
-            known = await tasks.find_tasks(connection, signers, callback.task_id)
-            if not known and not await callbacks.is_expected(connection, signers):
-                raise await self._unknown(connection, callback)
+            if notice.task_id is not None:
+                await self._check_task(connection, signers, notice.task_id)
+            callback = notice.callback()
             await callbacks.record(connection, signers, callback)
         log.info(Event.CALLBACK_RECEIVED, task_id=callback.task_id, status=callback.status.value)
         self._wakes.inbox.ring()
@@ -57,19 +64,36 @@ class Reception:
                 self._fleet.freed(manager)
             self._wakes.dispatcher.ring()
 
-    async def _unknown(self, connection: Connection, callback: Callback) -> CallbackRefusedError:
-        """The answer about a task that is not the signer's."""
-        everyone = [manager.id for manager in self._fleet.all()]
-        if await tasks.find_tasks(connection, everyone, callback.task_id):
-            return _FORBIDDEN
-        return CallbackRefusedError(404, "Task not found.")
+    async def signers(self, token: bytes) -> tuple[ManagerId, ...]:
+        """Whose token this is.
 
-    async def _signers(self, token: bytes) -> tuple[ManagerId, ...]:
-        """Whose token this is; Pod's rows are read again before an unknown token is turned away."""
-        signers = managers_of_token(token, self._fleet.all())
-        now = self._clock.monotonic()
-        if signers or now - self._looked_at < _FRESH_FOR:
-            return signers
-        managers = await pod_managers.runner_managers(self._database)
-        self._looked_at = now
-        return managers_of_token(token, managers)
+        Raises:
+            CallbackRefusedError: 403: it is nobody's.
+            DatabaseUnavailableError: it cannot be told now.
+        """
+        for fresh_for in (_FRESH_FOR, _FRESH_FOR_STRANGERS):
+            now = self._clock.monotonic()
+            if now - self._read_at >= fresh_for:
+                self._managers = await pod_managers.runner_managers(self._database)
+                self._read_at = now
+            if signers := managers_of_token(token, self._managers):
+                return signers
+        raise CallbackRefusedError(403, "Invalid Bearer token.")
+
+    async def _check_task(
+        self, connection: Connection, signers: tuple[ManagerId, ...], task_id: RunnerTaskId
+    ) -> None:
+        """See to it that a task of the signers can be meant.
+
+        Raises:
+            CallbackRefusedError: it is unknown, or not theirs.
+        """
+        if await callbacks.is_expected(connection, signers, task_id):
+            return
+        owners = await tasks.managers_of_task_id(connection, task_id)
+        if not owners:
+            raise CallbackRefusedError(404, "Task not found.")
+        if owners == {None}:
+            raise CallbackRefusedError(500, "Runner manager token is not configured.")
+        if owners.isdisjoint(signers):
+            raise CallbackRefusedError(403, "Invalid Bearer token.")

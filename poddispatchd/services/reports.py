@@ -1,12 +1,13 @@
 """Carrying out what a report about a task means: by callback, by status, or in the answer to a submission."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import assert_never
 
 import structlog
 
 from poddispatchd.database import Connection
-from poddispatchd.domain.lifecycle import Decision, decide, known_status
+from poddispatchd.domain.lifecycle import Decision, decide, is_curable, row_status
 from poddispatchd.domain.script_output import failure_words, merge_output
 from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus
 from poddispatchd.events import Event
@@ -17,53 +18,97 @@ from poddispatchd.services.signals import Wakes
 log = structlog.get_logger(__name__)
 
 
+class Told(StrEnum):
+    """How a report came here."""
+
+    BY_CALLBACK = "callback"
+    """It is a hint: it may be repeated, late, or overtaken by another one."""
+    BY_STATUS = "status"
+    """It is the truth of this moment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a runner manager says about a task."""
 
     status: RunnerStatus
     error: str | None = None
-    output: str | None = None
+    output: str | None = field(default=None, repr=False)
+    told: Told = Told.BY_STATUS
+
+    @property
+    def is_success(self) -> bool:
+        """Whether a result is there."""
+        return self.status in (RunnerStatus.COMPLETED, RunnerStatus.WARNING)
+
+    def merged(self, old: str | None) -> str:
+        """The row's ``script_output`` with this report in it, once however often it comes and by which way.
+
+        The record of a success may hold an error all the same: that the manager could not call us.
+        """
+        error = None if self.is_success and self.told is Told.BY_STATUS else self.error
+        return merge_output(old, error, self.output)
 
 
 async def apply_report(connection: Connection, task: Task, report: Report, *, max_attempts: int) -> Decision:
-    """Decide what a report means for a row as it was read, and do it; part of the caller's transaction.
+    """Decide what a report means for a row as it is now, and do it; part of the caller's transaction.
 
     Args:
-        connection: in a transaction.
-        task: the row, with its output; it carries a manager and an id.
-        report: what the manager says.
+        connection: in a transaction; the row is locked until its end.
+        task: the row as it was read; it carries a manager and an id.
+        report: what the manager says of this id.
         max_attempts: submissions of one task (``reconcile.max_attempts``).
 
     Returns:
-        What was done; IGNORE also when someone else changed the row meanwhile (invariant I4).
+        What was done; IGNORE also when the row does not carry this id any more (invariant I4), and when the
+        import that the report asks for is open already.
     """
-    submitted = await submissions.attempts(connection, task.pk, task.date_added)
-    decision = decide(
-        known_status(task.status),
-        report.status,
-        error=report.error,
-        attempts_left=max(submitted.since, 1) < max_attempts,
-    )
-    done = True
+    current = await tasks.lock_task(connection, task.pk)
+    if current is None or (current.runner_manager_id, current.task_id) != (
+        task.runner_manager_id,
+        task.task_id,
+    ):
+        return Decision.IGNORE
+    decision = await _decided(connection, current, report, max_attempts=max_attempts)
     match decision:
         case Decision.IMPORT:
-            done = await _import(connection, task, report)
+            return decision if await _import(connection, current, report) else Decision.IGNORE
         case Decision.RETRY:
             words = failure_words(report.error, report.output, report.status)
-            done = await requeue_task(connection, task, words, output=_merged(task, report))
+            await requeue_task(connection, current, words, output=report.merged(current.script_output))
         case Decision.FAIL:
-            done = await _end(connection, task, TaskStatus.FAILED, report)
+            await _end(connection, current, TaskStatus.FAILED, report)
         case Decision.TIME_OUT:
-            done = await _end(connection, task, TaskStatus.TIMEOUT, report)
+            await _end(connection, current, TaskStatus.TIMEOUT, report)
         case Decision.WAIT:
-            if report.output or report.error:
-                done = await tasks.write_output(connection, task, _merged(task, report))
+            await _go_on(connection, current, report)
         case Decision.IGNORE:
             pass
         case _:
             assert_never(decision)
-    return decision if done else Decision.IGNORE
+    return decision
+
+
+async def _decided(connection: Connection, task: Task, report: Report, *, max_attempts: int) -> Decision:
+    may_retry = is_contradicted = False
+    if report.status is RunnerStatus.FAILED:
+        submitted = await submissions.attempts(connection, task.pk, task.date_added)
+        ran = report.told is Told.BY_CALLBACK or bool(report.output)
+        may_retry = max(submitted.since, 1) < max_attempts and is_curable(report.error, ran=ran)
+    if (
+        report.told is Told.BY_CALLBACK
+        and report.status in (RunnerStatus.FAILED, RunnerStatus.TIMEOUT)
+        and task.runner_manager_id is not None
+        and task.task_id is not None
+    ):
+        is_contradicted = await imports.is_open(connection, task.pk, task.runner_manager_id, task.task_id)
+    return decide(
+        row_status(task.status),
+        report.status,
+        may_retry=may_retry,
+        is_repeated=task.status == report.status and report.merged(task.script_output) == task.script_output,
+        is_contradicted=is_contradicted,
+    )
 
 
 async def requeue_task(connection: Connection, task: Task, reason: str, *, output: str | None = None) -> bool:
@@ -77,7 +122,14 @@ async def requeue_task(connection: Connection, task: Task, reason: str, *, outpu
     if not await tasks.requeue(connection, task):
         return False
     if task.runner_manager_id is not None and task.task_id is not None:
-        await submissions.lose(connection, task.pk, task.runner_manager_id, task.task_id, reason)
+        await submissions.lose(
+            connection,
+            task_pk=task.pk,
+            task_type=task.type,
+            runner_manager_id=task.runner_manager_id,
+            task_id=task.task_id,
+            reason=reason,
+        )
     await imports.drop_open(connection, task.pk, "The task is submitted again.")
     await scheduling.add_own_tasks(connection, [task.pk])
     log.warning(Event.TASK_REQUEUED, task=task.pk, type=task.type.value, source=task.source, reason=reason)
@@ -90,9 +142,9 @@ async def fail_task(connection: Connection, task: Task, reason: str) -> bool:
     Returns:
         Whether the row was still as it was read.
     """
-    current = await tasks.get_task(connection, task.pk)
+    current = await tasks.lock_task(connection, task.pk)
     old = None if current is None else current.script_output
-    if not await tasks.finish(connection, task, TaskStatus.FAILED, merge_output(old, None, reason)):
+    if not await tasks.finish(connection, task, TaskStatus.FAILED, _with_words(old, reason)):
         return False
     await progress.show_failed(connection, task, reason, log=True)
     log.error(Event.TASK_FAILED, task=task.pk, type=task.type.value, source=task.source, reason=reason)
@@ -105,21 +157,39 @@ def ring_for(decision: Decision, wakes: Wakes) -> None:
         wakes.importer.ring()
     elif decision is Decision.RETRY:
         wakes.dispatcher.ring()
+    if decision is not Decision.IGNORE:
+        wakes.janitor.ring()
 
 
 async def _import(connection: Connection, task: Task, report: Report) -> bool:
     if task.runner_manager_id is None or task.task_id is None:
         return False
-    if (report.output or report.error) and not await tasks.write_output(
-        connection, task, _merged(task, report)
-    ):
+    await _write_output(connection, task, report)
+    if not await imports.open_import(connection, task.pk, task.runner_manager_id, task.task_id):
         return False
-    return await imports.open_import(connection, task.pk, task.runner_manager_id, task.task_id)
+    # As Pod: a task that had ended in another way is running again while its result is fetched.
+    if task.status != TaskStatus.RUNNING:
+        await tasks.run_on(connection, task)
+    return True
 
 
-async def _end(connection: Connection, task: Task, status: TaskStatus, report: Report) -> bool:
-    if not await tasks.finish(connection, task, status, _merged(task, report)):
-        return False
+async def _go_on(connection: Connection, task: Task, report: Report) -> None:
+    await _write_output(connection, task, report)
+    if report.status is RunnerStatus.RUNNING and task.status != TaskStatus.RUNNING:
+        await tasks.run_on(connection, task)
+
+
+async def _write_output(connection: Connection, task: Task, report: Report) -> None:
+    """Add what a report says to the row's output; a callback without a word makes it empty, as Pod does."""
+    if report.told is Told.BY_STATUS and not report.output and not report.error:
+        return
+    merged = report.merged(task.script_output)
+    if merged != task.script_output:
+        await tasks.write_output(connection, task, merged)
+
+
+async def _end(connection: Connection, task: Task, status: TaskStatus, report: Report) -> None:
+    await tasks.finish(connection, task, status, report.merged(task.script_output))
     await imports.drop_open(connection, task.pk, f"The task ended as {status}.")
     words = failure_words(report.error, report.output, report.status)
     await progress.show_failed(connection, task, words)
@@ -131,8 +201,11 @@ async def _end(connection: Connection, task: Task, status: TaskStatus, report: R
         status=status.value,
         reason=words[:500],
     )
-    return True
 
 
-def _merged(task: Task, report: Report) -> str:
-    return merge_output(task.script_output, report.error, report.output)
+def _with_words(old: str | None, words: str) -> str:
+    """An output with a sentence of our own on a line of its own behind it."""
+    before = old or ""
+    if before and not before.endswith(("\n", words)):
+        before += "\n"
+    return merge_output(before, None, words)

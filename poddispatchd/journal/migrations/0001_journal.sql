@@ -18,6 +18,8 @@ COMMENT ON TABLE poddispatchd.submission IS 'Intents: committed before the POST 
 COMMENT ON COLUMN poddispatchd.submission.body IS 'The exact bytes posted: the same bytes posted again give the same task back';
 CREATE UNIQUE INDEX submission_one_open_per_task ON poddispatchd.submission (task_pk) WHERE state = 'open';
 CREATE INDEX submission_by_task ON poddispatchd.submission (task_pk);
+CREATE INDEX submission_by_task_id ON poddispatchd.submission (task_id) WHERE task_id IS NOT NULL;
+CREATE INDEX submission_unidentified ON poddispatchd.submission (runner_manager_id) WHERE task_id IS NULL;
 CREATE INDEX submission_by_settled_at ON poddispatchd.submission (settled_at) WHERE state <> 'open';
 
 CREATE TABLE poddispatchd.callback (
@@ -38,7 +40,7 @@ CREATE TABLE poddispatchd.callback (
 COMMENT ON TABLE poddispatchd.callback IS 'Inbox: committed before the callback is answered 2xx (I3)';
 COMMENT ON COLUMN poddispatchd.callback.runner_manager_ids IS 'Every manager whose token signed it: one manager may serve several sites';
 CREATE UNIQUE INDEX callback_open_once ON poddispatchd.callback (task_id, digest) WHERE state = 'open';
-CREATE INDEX callback_open ON poddispatchd.callback (next_attempt_at) WHERE state = 'open';
+CREATE INDEX callback_open ON poddispatchd.callback (id) WHERE state = 'open';
 CREATE INDEX callback_by_handled_at ON poddispatchd.callback (handled_at) WHERE state <> 'open';
 
 CREATE TABLE poddispatchd.import (

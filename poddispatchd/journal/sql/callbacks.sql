@@ -5,8 +5,12 @@ VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (task_id, digest) WHERE state = 'open' DO NOTHING
 
 -- name: expected
--- Whether a callback of these runner managers can concern a submission whose task id is not known.
+-- Whether a callback of these runner managers can concern a submission of ours: by its task id, or because the id
+-- of one never became known.
 SELECT EXISTS (
+    SELECT FROM poddispatchd.submission
+    WHERE runner_manager_id = ANY($1::bigint[]) AND task_id = $2
+) OR EXISTS (
     SELECT FROM poddispatchd.submission
     WHERE runner_manager_id = ANY($1::bigint[]) AND task_id IS NULL
 )
@@ -23,8 +27,14 @@ WHERE id IN (
 RETURNING id, runner_manager_ids, task_id, status, error_message, script_output, attempts, received_at
 
 -- name: lock
--- Lock a callback that is still open: nobody else applies it meanwhile.
-SELECT id FROM poddispatchd.callback WHERE id = $1 AND state = 'open' FOR UPDATE
+-- Lock a callback that is still open: nobody else applies it meanwhile. An earlier one about the same task that
+-- another instance is at goes first.
+SELECT NOT EXISTS (
+    SELECT FROM poddispatchd.callback AS earlier
+    WHERE earlier.task_id = callback.task_id AND earlier.state = 'open' AND earlier.id < callback.id
+      AND earlier.runner_manager_ids && callback.runner_manager_ids
+) AS is_next
+FROM poddispatchd.callback WHERE id = $1 AND state = 'open' FOR UPDATE
 
 -- name: postpone
 -- Look at a callback again after so many seconds.
@@ -32,7 +42,7 @@ UPDATE poddispatchd.callback SET next_attempt_at = now() + make_interval(secs =>
 WHERE id = $1 AND state = 'open'
 
 -- name: release_all
--- Make every open callback due: nobody who claimed one is alive.
+-- Make every open callback due. One that a living instance is at is applied once all the same: see lock.
 UPDATE poddispatchd.callback SET next_attempt_at = now() WHERE state = 'open'
 
 -- name: settle
@@ -40,6 +50,11 @@ UPDATE poddispatchd.callback SET next_attempt_at = now() WHERE state = 'open'
 UPDATE poddispatchd.callback
 SET state = $2, outcome = $3, handled_at = now(), script_output = NULL, error_message = NULL
 WHERE id = $1 AND state = 'open'
+
+-- name: next_due
+-- The seconds until the next open callback is due (0 or less: now); NULL when there is none.
+SELECT extract(epoch FROM min(next_attempt_at) - now())::double precision FROM poddispatchd.callback
+WHERE state = 'open'
 
 -- name: purge
 -- Forget handled callbacks older than so many days, a batch at a time.

@@ -1,15 +1,16 @@
 -- name: open
 -- Commit the intent to post this body, unless the task has an open one or the scheduler's term is over.
+-- FOR SHARE: a new term begins after this statement or before it, never within it.
 INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body)
 SELECT $1, $2, $3, $4, $5
-WHERE EXISTS (SELECT FROM poddispatchd.leader WHERE term = $6)
+WHERE EXISTS (SELECT FROM poddispatchd.leader WHERE term = $6 FOR SHARE)
 ON CONFLICT (task_pk) WHERE state = 'open' DO NOTHING
 RETURNING id, created_at
 
 -- name: repost
 -- Count one more post of an open intent, unless the scheduler's term is over.
 UPDATE poddispatchd.submission SET posts = posts + 1
-WHERE id = $1 AND state = 'open' AND EXISTS (SELECT FROM poddispatchd.leader WHERE term = $2)
+WHERE id = $1 AND state = 'open' AND EXISTS (SELECT FROM poddispatchd.leader WHERE term = $2 FOR SHARE)
 
 -- name: discard
 -- Forget an intent that was posted once and surely not carried out; one posted before is kept as refused.
@@ -34,6 +35,14 @@ WHERE id = $1 AND state IN ('open', 'refused', 'lost')
 UPDATE poddispatchd.submission SET state = 'lost', reason = $4, settled_at = now()
 WHERE task_pk = $1 AND runner_manager_id = $2 AND task_id = $3 AND state = 'accepted'
 
+-- name: add_lost
+-- A submission that Pod made itself is lost: the next one must differ from it as well.
+INSERT INTO poddispatchd.submission
+    (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, reason, settled_at)
+SELECT $1, $5, $2, 1 + count(*) FILTER (WHERE state IN ('accepted', 'lost', 'orphaned')), '', 'lost', $3, $4, now()
+FROM poddispatchd.submission WHERE task_pk = $1
+HAVING NOT coalesce(bool_or(runner_manager_id = $2 AND task_id = $3), false)
+
 -- name: open_ones
 -- Every open intent, oldest first.
 SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at
@@ -52,6 +61,11 @@ SELECT count(*) FILTER (WHERE state IN ('accepted', 'lost', 'orphaned')) AS ever
        count(*) FILTER (WHERE state IN ('accepted', 'lost') AND created_at >= $2) AS since
 FROM poddispatchd.submission WHERE task_pk = $1
 
+-- name: ages
+-- For how many seconds these tasks have been known to be accepted.
+SELECT task_pk, extract(epoch FROM now() - max(settled_at))::double precision AS age
+FROM poddispatchd.submission WHERE task_pk = ANY($1::bigint[]) AND state = 'accepted' GROUP BY task_pk
+
 -- name: of_task
 -- The submissions of one task, oldest first.
 SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at, settled_at, reason
@@ -62,4 +76,10 @@ FROM poddispatchd.submission WHERE task_pk = $1 ORDER BY id
 DELETE FROM poddispatchd.submission WHERE id IN (
     SELECT id FROM poddispatchd.submission
     WHERE state <> 'open' AND settled_at < now() - make_interval(days => $1) LIMIT $2
+)
+
+-- name: submitted_since
+-- Whether a runner manager took this task at a moment or later.
+SELECT EXISTS (
+    SELECT FROM poddispatchd.submission WHERE task_pk = $1 AND state IN ('accepted', 'lost') AND created_at >= $2
 )

@@ -15,6 +15,23 @@ SELECT id, type, status, task_id, date_added, rank, script_output, video_id, rec
    AND type IN ('encoding', 'studio', 'transcription')
  ORDER BY status IN ('completed', 'failed', 'timeout'), id DESC
 
+-- name: lock
+-- One task with its output, and nobody else changes it until the end of the transaction.
+SELECT id, type, status, task_id, date_added, rank, script_output, video_id, recording_id, runner_manager_id
+  FROM runner_manager_task
+ WHERE id = $1 AND type IN ('encoding', 'studio', 'transcription')
+   FOR NO KEY UPDATE
+
+-- name: owners
+-- The managers under which some task has this id; NULL for a task without one.
+SELECT DISTINCT runner_manager_id FROM runner_manager_task WHERE task_id = $1
+
+-- name: run_on
+-- This task is worked on, or its result is there; it keeps its manager and its id.
+UPDATE runner_manager_task
+   SET status = 'running', rank = NULL
+ WHERE id = $1 AND status = $2 AND status <> 'completed' AND task_id IS NOT DISTINCT FROM $3
+
 -- name: mark_running
 -- A runner manager has accepted this pending task.
 UPDATE runner_manager_task

@@ -67,3 +67,16 @@ def test_people_read_the_error_message_else_the_output_else_that_it_failed() -> 
     assert failure_words("boom", "out", "failed") == "boom"
     assert failure_words("", "out\n", "failed") == "out\n"
     assert failure_words(None, None, "timeout") == "Runner manager task timeout"
+
+
+@given(_MAYBE, _TEXT)
+def test_a_success_told_by_status_and_by_callback_stands_there_once(old: str | None, output: str) -> None:
+    told_once = merge_output(old, None, output, limit=_LIMIT)
+    for no_error in (None, ""):
+        assert merge_output(told_once, no_error, output, limit=_LIMIT) == told_once or not output
+
+
+def test_pods_words_stand_where_a_manager_sent_something_that_says_nothing() -> None:
+    assert failure_words("0", "0", "failed") == "Runner manager task failed"
+    assert failure_words("0", "out", "failed") == "out"
+    assert failure_words("\0", "out", "failed") == "out"

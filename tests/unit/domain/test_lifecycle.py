@@ -1,0 +1,117 @@
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poddispatchd.domain.lifecycle import Decision, decide, is_curable, row_status
+from poddispatchd.domain.task import RunnerStatus, TaskStatus
+
+_P, _R, _C, _F, _T = (
+    TaskStatus.PENDING,
+    TaskStatus.RUNNING,
+    TaskStatus.COMPLETED,
+    TaskStatus.FAILED,
+    TaskStatus.TIMEOUT,
+)
+_IMPORT, _RETRY, _FAIL, _OUT, _WAIT, _NO = (
+    Decision.IMPORT,
+    Decision.RETRY,
+    Decision.FAIL,
+    Decision.TIME_OUT,
+    Decision.WAIT,
+    Decision.IGNORE,
+)
+
+_REPORTS = ("pending", "running", "completed", "warning", "failed", "timeout")
+_TABLE = {
+    # row:  pending, running, completed, warning, failed, timeout
+    _P: (_WAIT, _WAIT, _IMPORT, _IMPORT, _FAIL, _OUT),
+    _R: (_WAIT, _WAIT, _IMPORT, _IMPORT, _FAIL, _OUT),
+    _C: (_NO, _NO, _NO, _NO, _NO, _NO),
+    _F: (_NO, _NO, _IMPORT, _IMPORT, _FAIL, _OUT),
+    _T: (_NO, _NO, _IMPORT, _IMPORT, _FAIL, _OUT),
+    None: (_NO, _NO, _NO, _NO, _NO, _NO),
+}
+
+_rows = st.sampled_from([*TaskStatus, None])
+_reports = st.sampled_from(RunnerStatus)
+
+
+@pytest.mark.parametrize(("row", "report"), list(product(_TABLE, RunnerStatus)))
+def test_what_each_report_means_for_each_row(row: TaskStatus | None, report: RunnerStatus) -> None:
+    assert decide(row, report) is _TABLE[row][_REPORTS.index(report)]
+
+
+@given(_rows, _reports, st.booleans(), st.booleans(), st.booleans())
+def test_there_is_a_decision_for_everything(
+    row: TaskStatus | None, report: RunnerStatus, retry: bool, repeated: bool, contradicted: bool
+) -> None:
+    decision = decide(row, report, may_retry=retry, is_repeated=repeated, is_contradicted=contradicted)
+    assert isinstance(decision, Decision)
+    if row in (TaskStatus.COMPLETED, None):
+        assert decision is Decision.IGNORE
+    if decision is Decision.RETRY:
+        assert retry
+        assert report is RunnerStatus.FAILED
+        assert row in (TaskStatus.PENDING, TaskStatus.RUNNING)
+    if report in (RunnerStatus.RUNNING, RunnerStatus.PENDING):
+        assert decision in (Decision.WAIT, Decision.IGNORE)
+
+
+@given(st.lists(st.tuples(_reports, st.booleans(), st.booleans()), max_size=8))
+def test_a_completed_task_is_never_reopened(reports: list[tuple[RunnerStatus, bool, bool]]) -> None:
+    row = TaskStatus.COMPLETED
+    for report, retry, repeated in reports:
+        assert decide(row, report, may_retry=retry, is_repeated=repeated) is Decision.IGNORE
+
+
+@pytest.mark.parametrize("report", [RunnerStatus.FAILED, RunnerStatus.TIMEOUT])
+@pytest.mark.parametrize("row", [_P, _R])
+def test_a_failure_that_overtook_a_success_does_not_stop_its_import(
+    row: TaskStatus, report: RunnerStatus
+) -> None:
+    assert decide(row, report, is_contradicted=True, may_retry=True) is Decision.IGNORE
+
+
+@pytest.mark.parametrize("row", [_F, _T])
+def test_a_repeated_failure_changes_nothing_and_a_new_one_says_its_words(row: TaskStatus) -> None:
+    assert decide(row, RunnerStatus.FAILED, is_repeated=True) is Decision.IGNORE
+    assert decide(row, RunnerStatus.TIMEOUT, is_repeated=True) is Decision.IGNORE
+    assert decide(row, RunnerStatus.FAILED, may_retry=True) is Decision.FAIL
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        'Runner returned status 400: {"detail":"Runner is busy"}',
+        "Runner returned status 502: Bad Gateway",
+        "Task process is no longer running",
+        "Error contacting runner: timed out",
+    ],
+)
+def test_what_is_not_the_mediums_fault_is_worth_another_submission(error: str) -> None:
+    assert is_curable(error, ran=True)
+
+
+@pytest.mark.parametrize("error", ["Transcription failed", "Cancelled by user.", "boom"])
+def test_what_a_script_complained_about_comes_back(error: str) -> None:
+    assert not is_curable(error, ran=False)
+
+
+@pytest.mark.parametrize("error", [None, "", "  "])
+def test_a_failure_without_a_word_is_an_order_that_arrived_nowhere_unless_a_script_ran(
+    error: str | None,
+) -> None:
+    assert is_curable(error, ran=False)
+    assert not is_curable(error, ran=True)
+
+
+def test_a_result_that_nobody_fetched_is_not_over() -> None:
+    assert row_status("warning") is TaskStatus.RUNNING
+
+
+@given(st.text())
+def test_any_text_in_the_column_is_understood_or_left_alone(text: str) -> None:
+    status = row_status(text)
+    assert status is None or text in (*TaskStatus, "warning")
