@@ -1,0 +1,1 @@
+"""The daemon as a process of its own, over real HTTP, a real PostgreSQL and real signals."""

@@ -1,0 +1,117 @@
+"""A Pod, its runner manager and the daemon's configuration: everything around the process under test."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import aiohttp
+import yaml
+from pydantic import SecretStr
+
+from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager
+from poddispatchd.sandbox.pod.world import World, add_recording, add_task, add_video
+from tests.acceptance.process import Outcome, Process, command
+from tests.plugins.postgres import PodDatabase
+
+TOKEN = "acceptance-token-of-the-manager"
+
+Tree = dict[str, dict[str, object]]
+
+
+@dataclass(slots=True)
+class Rig:
+    """What a test uses; ``witnessed`` collects all that any process or page has said."""
+
+    directory: Path
+    database: PodDatabase
+    world: World
+    manager: FakeRunnerManager
+    tree: Tree
+    processes: list[Process] = field(default_factory=list)
+    witnessed: list[str] = field(default_factory=list)
+    ops: str = ""
+    webhook: str = ""
+
+    @property
+    def config(self) -> Path:
+        """The configuration file, written as ``tree`` says now."""
+        path = self.directory / "config.yaml"
+        path.write_text(yaml.safe_dump(self.tree), encoding="utf-8")
+        return path
+
+    def set(self, section: str, **values: object) -> None:
+        """Change settings; they count from the next time that ``config`` is read."""
+        self.tree.setdefault(section, {}).update(values)
+
+    def use(self, dsn: SecretStr | str) -> None:
+        """Another address of the database."""
+        self.set("database", dsn=dsn.get_secret_value() if isinstance(dsn, SecretStr) else dsn)
+
+    async def start(self, *, env: Mapping[str, str] | None = None, ready: bool = True) -> Process:
+        """Start the daemon, and wait until it is ready."""
+        process = await Process.start("run", "-c", str(self.config), env=env)
+        self.processes.append(process)
+        if ready:
+            await self.is_ready(process)
+        return process
+
+    async def is_ready(self, process: Process) -> None:
+        """Wait until the daemon is ready, and let the manager call it."""
+        entry = await process.event("daemon.ready")
+        self.ops, self.webhook = f"http://{entry['ops']}", f"http://{entry['webhook']}"
+        self.manager.connect_to["pod.example.org:80"] = str(entry["webhook"])  # type: ignore[index]  # a dict
+
+    async def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> Outcome:
+        """A command on this configuration."""
+        outcome = await command("-c", str(self.config), *arguments, env=env)
+        self.witnessed.append(outcome.text)
+        return outcome
+
+    async def get(self, path: str, base: str | None = None) -> tuple[int, str]:
+        """What a page of the daemon answers."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get((base or self.ops) + path, timeout=aiohttp.ClientTimeout(total=10)) as answer,
+        ):
+            text = await answer.text()
+            self.witnessed.append(text)
+            return answer.status, text
+
+    async def add(self, *kinds: TaskType) -> list[TaskPk]:
+        """Tasks as Pod makes them, each with a source of its own."""
+        added = []
+        async with self.database.connection() as connection:
+            for number, kind in enumerate(kinds):
+                title = f"{kind.value} {number}"
+                match kind:
+                    case TaskType.ENCODING:
+                        video = await add_video(connection, self.world, title=title)
+                        added.append(await add_task(connection, kind, video=video))
+                    case TaskType.TRANSCRIPTION:
+                        video = await add_video(connection, self.world, title=title, transcript="fr")
+                        added.append(await add_task(connection, kind, video=video))
+                    case TaskType.STUDIO:
+                        recording = await add_recording(connection, self.world, title=title)
+                        added.append(await add_task(connection, kind, recording=recording))
+        return added
+
+    async def statuses(self) -> dict[TaskPk, str]:
+        """How every task is."""
+        rows = await self.fetch("SELECT id, status FROM runner_manager_task ORDER BY id")
+        return {TaskPk(cast("int", row["id"])): str(row["status"]) for row in rows}
+
+    async def fetch(self, query: str, *values: object) -> list[Mapping[str, object]]:
+        """Rows of the database."""
+        async with self.database.connection() as connection:
+            return [dict(row) for row in await connection.fetch(query, *values)]
+
+    async def execute(self, statement: str, *values: object) -> None:
+        """Change the database."""
+        async with self.database.connection() as connection:
+            await connection.execute(statement, *values)
+
+    def everything_said(self) -> str:
+        """All output of all processes, and all pages."""
+        return "\n".join([*self.witnessed, *(process.text for process in self.processes)])

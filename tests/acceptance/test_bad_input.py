@@ -1,0 +1,243 @@
+"""Whatever a person got wrong is one clear sentence, and never a traceback."""
+
+import asyncio
+import os
+import socket
+import ssl
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+import pytest
+
+from poddispatchd.domain.task import TaskType
+from tests.acceptance.gate import Gate
+from tests.acceptance.notifications import Notifications
+from tests.acceptance.rig import Rig
+
+
+async def _refusal(rig: Rig) -> str:
+    """The sentences of a daemon that refuses to start, and nothing else."""
+    daemon = await rig.start(ready=False)
+    status = await daemon.ended()
+    assert (status, "Traceback" in daemon.text) == (2, False), daemon.text
+    problems = [str(entry["problem"]) for entry in daemon.entries if entry["event"] == "config.invalid"]
+    return "\n".join(problems) or daemon.text
+
+
+async def test_wrong_yaml_is_refused_with_its_line(rig: Rig) -> None:
+    path = rig.directory / "broken.yaml"
+    path.write_text("webhook:\n  listen: [127.0.0.1\n")
+
+    outcome = await rig.run("-c", str(path), "run")
+
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"poddispatchd: {path}:")
+    assert "Traceback" not in outcome.err
+
+
+async def test_every_unknown_key_is_named_with_what_was_meant(rig: Rig) -> None:
+    rig.set("pod", media_rot="/srv")
+    rig.set("webhok", listen="127.0.0.1:1")
+
+    words = await _refusal(rig)
+
+    assert "did you mean pod.media_root?" in words
+    assert "webhok" in words
+
+
+async def test_a_port_in_use_is_named(rig: Rig) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        rig.set("webhook", listen=address)
+
+        words = await _refusal(rig)
+
+    assert (
+        words == f"webhook.listen: cannot listen on {address}: "
+        "another program listens there (another poddispatchd?)."
+    )
+
+
+def _changed(dsn: str, **parts: str) -> str:
+    """An address with another password or database."""
+    split = urlsplit(dsn)
+    netloc = f"{split.username}:{parts.get('password', split.password)}@{split.hostname}:{split.port}"
+    return urlunsplit(split._replace(netloc=netloc, path=parts.get("path", split.path)))
+
+
+async def test_a_wrong_password_is_refused(rig: Rig) -> None:
+    rig.use(_changed(rig.database.dsn.get_secret_value(), password="another-password"))
+
+    words = await _refusal(rig)
+
+    assert words.startswith("database.dsn: password authentication failed")
+    assert "another-password" not in rig.everything_said()
+
+
+async def test_a_wrong_database_is_refused(rig: Rig) -> None:
+    rig.use(_changed(rig.database.dsn.get_secret_value(), path="/no_such_pod"))
+
+    words = await _refusal(rig)
+
+    assert words == 'database.dsn: database "no_such_pod" does not exist.'
+
+
+async def test_an_address_that_is_none_is_refused_without_being_shown(rig: Rig) -> None:
+    rig.use("mysql://pod:quite-secret@127.0.0.1/pod")
+
+    words = await _refusal(rig)
+
+    assert "database.dsn" in words
+    assert "quite-secret" not in rig.everything_said()
+
+
+async def test_an_unknown_host_is_waited_for(rig: Rig, notifications: Notifications) -> None:
+    rig.use("postgresql://pod@no-such-host.invalid/pod")
+
+    daemon = await rig.start(ready=False, env={"NOTIFY_SOCKET": notifications.address})
+
+    status = await notifications.until(lambda text: text.startswith("STATUS="))
+    assert status.startswith("STATUS=Waiting for the database: ")
+    assert "Traceback" not in daemon.text
+
+
+@pytest.mark.parametrize("table", ["runner_manager_task", "runner_manager", "django_site"])
+async def test_a_missing_table_is_named(rig: Rig, table: str) -> None:
+    await rig.execute(f"DROP TABLE {table} CASCADE")
+
+    assert table in await _refusal(rig)
+
+
+async def test_a_role_without_rights_is_told_how_to_get_them(rig: Rig) -> None:
+    await rig.execute(f"CREATE ROLE {rig.database.name}_poor LOGIN PASSWORD 'poor-password'")
+    split = urlsplit(rig.database.dsn.get_secret_value())
+    rig.use(f"postgresql://{rig.database.name}_poor:poor-password@{split.hostname}:{split.port}{split.path}")
+
+    try:
+        words = await _refusal(rig)
+        checked = await rig.run("check")
+    finally:
+        await rig.execute(f"DROP ROLE {rig.database.name}_poor")
+
+    assert "runner_manager_task" in words
+    assert "poddispatchd db grants" in words
+    assert checked.status == 3
+
+
+async def test_another_podfile_setting_is_refused(rig: Rig) -> None:
+    rig.set("pod", use_podfile=False)
+
+    words = await _refusal(rig)
+
+    assert words.startswith("pod.use_podfile: ")
+    assert words.endswith("set it to true.")
+
+
+async def test_an_unknown_site_is_refused_with_the_known_ones(rig: Rig) -> None:
+    rig.set("pod", site_id=77)
+
+    words = await _refusal(rig)
+
+    assert "pod.site_id: 77 is no site of this Pod" in words
+    assert "pod.example.org" in words
+
+
+async def test_a_media_root_that_does_not_exist_is_refused(rig: Rig) -> None:
+    rig.set("pod", media_root=str(rig.directory / "nowhere"))
+
+    words = await _refusal(rig)
+
+    assert words.startswith("pod.media_root: ")
+    assert "does not exist" in words
+
+
+async def test_a_media_root_that_is_a_file_is_refused(rig: Rig) -> None:
+    path = rig.directory / "file"
+    path.touch()
+    rig.set("pod", media_root=str(path))
+
+    assert "is not a directory" in await _refusal(rig)
+
+
+if os.geteuid() != 0:  # nothing is unreadable to root
+
+    async def test_a_media_root_that_cannot_be_read_is_refused(rig: Rig) -> None:
+        rig.world.media_root.chmod(0)
+        try:
+            words = await _refusal(rig)
+        finally:
+            rig.world.media_root.chmod(0o755)
+
+        assert "cannot be read by this user" in words
+
+
+async def test_several_problems_of_the_start_are_told_at_once(rig: Rig) -> None:
+    rig.set("pod", use_podfile=False, media_root=str(rig.directory / "nowhere"))
+
+    words = await _refusal(rig)
+
+    assert ("pod.media_root: " in words, "pod.use_podfile: " in words) == (True, True)
+
+
+async def test_a_manager_whose_certificate_nobody_trusts_is_named_everywhere(rig: Rig) -> None:
+    certificate = Path(__file__).parents[1] / "integration" / "runner" / "localhost.pem"
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        await rig.execute("UPDATE runner_manager SET url = $1", f"https://localhost:{port}")
+        [task] = await rig.add(TaskType.ENCODING)
+        daemon = await rig.start()
+
+        told = await daemon.event("runner_manager.misconfigured")
+        _, page = await rig.get("/status")
+        checked = await rig.run("check")
+
+    assert "The TLS certificate of runner manager &#x27;encoders&#x27; is not trusted" in page
+    assert "set runners.ca_file" in str(told["error"])
+    assert "Traceback" not in daemon.text
+    assert (checked.status, "is not trusted" in checked.out) == (3, True)
+    assert await rig.statuses() == {task: "pending"}
+
+
+async def test_a_database_that_is_down_at_the_start_is_waited_for(
+    rig: Rig, gate: Gate, notifications: Notifications
+) -> None:
+    rig.use(gate.dsn)
+    # The listeners have no fixed port, and their addresses are only told when all is ready.
+    port = _free_port()
+    rig.set("webhook", listen=f"127.0.0.1:{port}")
+    daemon = await rig.start(ready=False, env={"NOTIFY_SOCKET": notifications.address})
+
+    waiting = await notifications.until(lambda text: text.startswith("STATUS=Waiting for the database"))
+    status, _ = await rig.get("/runner/notify_task_end/", f"http://127.0.0.1:{port}")
+    refused = await _call(port)
+    assert "READY=1" not in notifications.received
+    await gate.open()
+    await notifications.until(lambda text: text == "READY=1")
+    await rig.is_ready(daemon)
+
+    assert (status, refused) == (405, 503)
+    assert "Traceback" not in daemon.text + waiting
+
+
+async def _call(port: int) -> int:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(
+            f"http://127.0.0.1:{port}/runner/notify_task_end/",
+            json={"task_id": "x", "status": "completed"},
+            headers={"Authorization": "Bearer some-token"},
+        ) as answer,
+    ):
+        return answer.status
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

@@ -1,0 +1,102 @@
+import signal
+
+import pytest
+
+from poddispatchd.domain.task import TaskType
+from poddispatchd.sandbox.fake_runner_manager.faults import Fault, FaultKind
+from tests.acceptance.notifications import Notifications
+from tests.acceptance.process import Process
+from tests.acceptance.rig import Rig
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_an_idle_daemon_with_status_0(rig: Rig, number: signal.Signals) -> None:
+    daemon = await rig.start()
+
+    daemon.signal(number)
+
+    assert await daemon.ended() == 0
+    assert daemon.entries[-1]["event"] == "daemon.stopped"
+
+
+async def test_a_stop_hands_work_in_progress_back_and_the_next_daemon_finishes_it(rig: Rig) -> None:
+    # The result never comes while the first daemon lives.
+    rig.manager.faults.inject("file", Fault(kind=FaultKind.HANG), times=None)
+    [task] = await rig.add(TaskType.ENCODING)
+    first = await rig.start()
+    await first.event("import.started", task=task)
+
+    first.signal(signal.SIGTERM)
+
+    assert await first.ended() == 0
+    assert await rig.fetch("SELECT state, lease_owner, attempts FROM poddispatchd.import") == [
+        {"state": "open", "lease_owner": None, "attempts": 0}
+    ]
+    rig.manager.faults.clear()
+    second = await rig.start()
+    await second.event("task.completed", task=task)
+
+
+async def test_a_daemon_that_waits_for_its_database_can_be_stopped(rig: Rig) -> None:
+    rig.use("postgresql://someone@127.0.0.1:1/pod")
+    daemon = await rig.start(ready=False)
+    await daemon.event("database.down")
+
+    daemon.signal(signal.SIGTERM)
+
+    assert await daemon.ended() == 0
+
+
+async def test_systemd_is_told_what_happens(rig: Rig, notifications: Notifications) -> None:
+    environment = {"NOTIFY_SOCKET": notifications.address, "WATCHDOG_USEC": "400000"}
+    daemon = await rig.start(env=environment)
+
+    await notifications.until(lambda text: text == "WATCHDOG=1")
+    daemon.signal(signal.SIGHUP)
+    reloading = await notifications.until(lambda text: text.startswith("RELOADING=1"))
+    await daemon.event("config.reloaded")
+    daemon.signal(signal.SIGTERM)
+    await daemon.ended()
+
+    notifications.drain()
+    told = notifications.received
+    assert "MONOTONIC_USEC=" in reloading
+    assert told.index("READY=1") < told.index("WATCHDOG=1") or "WATCHDOG=1" in told
+    assert "READY=1" in told[told.index(reloading) :]
+    assert "STOPPING=1" in told[told.index(reloading) :]
+    assert any(text.startswith("STATUS=0 pending, 0 running, 0 importing; scheduling") for text in told)
+
+
+async def _reload(daemon: Process, event: str) -> None:
+    daemon.signal(signal.SIGHUP)
+    await daemon.event(event)
+
+
+async def test_a_reload_takes_over_what_it_can_and_names_what_wants_a_restart(rig: Rig) -> None:
+    daemon = await rig.start()
+    rig.set("dispatch", poll_interval="2s")
+    rig.set("database", pool_size=7)
+    rig.set("webhook", max_body="1MiB")
+    assert rig.config.exists()
+
+    await _reload(daemon, "config.reloaded")
+
+    entry = daemon.find("config.reloaded")
+    assert entry is not None
+    assert entry["changed"] == "dispatch.poll_interval"
+    assert entry["needs_restart"] == "database.pool_size, webhook.max_body"
+
+
+async def test_a_reload_of_a_bad_file_says_why_and_keeps_what_is(rig: Rig) -> None:
+    daemon = await rig.start()
+    rig.set("log", level="loud")
+    rig.set("dispatch", pol_interval="2s")
+    assert rig.config.exists()
+
+    await _reload(daemon, "config.invalid")
+
+    problems = [str(entry["problem"]) for entry in daemon.entries if entry["event"] == "config.invalid"]
+    assert any("log.level" in problem for problem in problems)
+    assert any("did you mean dispatch.poll_interval?" in problem for problem in problems)
+    [task] = await rig.add(TaskType.ENCODING)
+    await daemon.event("task.completed", task=task)
