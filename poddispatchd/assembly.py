@@ -21,9 +21,11 @@ from poddispatchd.pod.media_access import trouble_with
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.services.dispatcher import Dispatcher
 from poddispatchd.services.fleet import Fleet
+from poddispatchd.services.hooks import Hooks
 from poddispatchd.services.importer import Importer, instance_name
 from poddispatchd.services.inbox import Inbox
 from poddispatchd.services.janitor import Janitor
+from poddispatchd.services.notifier import Notifier
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.prober import Prober
 from poddispatchd.services.reconciler import Reconciler
@@ -184,6 +186,8 @@ class Jobs:
     reconciler: Reconciler
     janitor: Janitor
     prober: Prober
+    notifier: Notifier
+    hooks: Hooks
 
     @classmethod
     def of(cls, parts: Parts, *, budget: int | None = None) -> "Jobs":
@@ -195,4 +199,6 @@ class Jobs:
             reconciler=Reconciler(parts),
             janitor=Janitor(parts),
             prober=Prober(parts),
+            notifier=Notifier(parts),
+            hooks=Hooks(parts),
         )

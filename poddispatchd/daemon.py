@@ -131,6 +131,8 @@ class Daemon:
                     ("importer", jobs.importer.step, parts.wakes.importer),
                     ("dispatcher", jobs.dispatcher.step, parts.wakes.dispatcher),
                     ("janitor", jobs.janitor.step, parts.wakes.janitor),
+                    ("notifier", jobs.notifier.step, parts.wakes.notifier),
+                    ("hooks", jobs.hooks.step, parts.wakes.hooks),
                     ("prober", jobs.prober.step, Wake()),
                 )
             ]

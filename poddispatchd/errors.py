@@ -171,3 +171,18 @@ class ImportBusyError(PoddispatchdError):
 
 class RaceLostError(PoddispatchdError):
     """The row was changed by someone else meanwhile: a normal outcome (invariant I4)."""
+
+
+# --- mail, pushes and the command after an import -----------------------------------------------------
+
+
+class DeliveryError(PoddispatchdError):
+    """Something could not be delivered: worth another try later."""
+
+
+class DeliveryRefusedError(DeliveryError):
+    """What is to be delivered is refused for good: another try would end the same."""
+
+
+class RecipientGoneError(DeliveryRefusedError):
+    """Nobody is there any more who could be told."""

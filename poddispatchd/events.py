@@ -101,6 +101,24 @@ class Event(StrEnum):
     IMPORT_RETRIED = "import.retried"
     """An attempt failed and another follows."""
 
+    # --- mail, pushes and the command after an import ---
+    NOTICE_SENT = "notice.sent"
+    """A mail or a push was taken by its server."""
+    NOTICE_RETRIED = "notice.retried"
+    """A mail or a push was not taken, and is tried again."""
+    NOTICE_DROPPED = "notice.dropped"
+    """A push has nobody to go to any more."""
+    NOTICE_FAILED = "notice.failed"
+    """Somebody is not told, for good; the words say why."""
+    MAIL_UP = "mail.up"
+    """The mail server can be used again."""
+    MAIL_DOWN = "mail.down"
+    """The mail server cannot be used; logged once per outage, mail waits meanwhile."""
+    HOOK_COMPLETED = "hook.completed"
+    """The command after an import (imports.after) succeeded."""
+    HOOK_FAILED = "hook.failed"
+    """The command after an import failed or was killed after its time; the import stands."""
+
     # --- runner managers ---
     RUNNER_MANAGER_UP = "runner_manager.up"
     """A runner manager answers again."""

@@ -36,6 +36,23 @@ class ImportOutcome(StrEnum):
     DROPPED = "dropped"
 
 
+class DeliveryOutcome(StrEnum):
+    """What became of a mail or a push."""
+
+    SENT = "sent"
+    RETRIED = "retried"
+    FAILED = "failed"
+    DROPPED = "dropped"
+
+
+class HookOutcome(StrEnum):
+    """How the command after an import ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+
+
 class Metrics:
     """The metrics of one daemon, in a registry of their own.
 
@@ -95,6 +112,11 @@ class Metrics:
             "runner_manager",
             "type",
         )
+        self.mail = self._counter("mail_total", "Mail by what became of an attempt to send it.", "outcome")
+        self.push = self._counter("push_total", "Web pushes by what became of an attempt.", "outcome")
+        self.import_hooks = self._counter(
+            "import_hooks_total", "Runs of the command after an import, by how they ended.", "outcome"
+        )
         self.leader = self._gauge("leader", "Whether this daemon is the one that schedules.")
         self.listener_up = self._gauge("listener_up", "Whether notifications of the database arrive.")
         self.database_up = self._gauge("database_up", "Whether the database answers.")
@@ -120,6 +142,11 @@ class Metrics:
                 self.tasks.labels(kind, status)
             for outcome in ImportOutcome:
                 self.imports.labels(kind, outcome)
+        for delivered in DeliveryOutcome:
+            self.mail.labels(delivered)
+            self.push.labels(delivered)
+        for ended in HookOutcome:
+            self.import_hooks.labels(ended)
         for code in (200, 400, 401, 403, 404, 405, 413, 415, 503):
             self.webhook_requests.labels(str(code))
 

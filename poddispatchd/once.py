@@ -19,6 +19,7 @@ _LONGEST_ROUND = 3600.0
 _STOP_SUBMISSIONS = 5.0
 _STOP_IMPORTS = 60.0
 _MOST_LOOKS = 3
+_LONGEST_TELLING = 600.0
 _PAUSE = 0.05
 
 
@@ -72,6 +73,7 @@ async def _pass(parts: Parts, jobs: Jobs) -> PassResult:
         # Whatever ends the pass: nothing stays leased, and what is past its commit point is finished.
         await jobs.dispatcher.stop(_STOP_SUBMISSIONS)
         await jobs.importer.stop(_STOP_IMPORTS)
+    await _tell(jobs)
     await jobs.janitor.write_ranks()
     await jobs.janitor.purge()
     glance = await jobs.janitor.look()
@@ -95,6 +97,16 @@ async def _reconcile(parts: Parts, jobs: Jobs) -> None:
 async def _apply_callbacks(jobs: Jobs) -> None:
     while await jobs.inbox.step() == 0.0:
         pass
+
+
+async def _tell(jobs: Jobs) -> None:
+    """Send the mail that is due, and run the command for what was imported; the rest waits."""
+    try:
+        async with asyncio.timeout(_LONGEST_TELLING):
+            await jobs.notifier.drain()
+            await jobs.hooks.drain()
+    except TimeoutError:
+        log.warning(Event.NOTICE_RETRIED, reason="There is more to tell than one pass has time for.")
 
 
 async def _settle(parts: Parts, jobs: Jobs) -> None:

@@ -2,10 +2,11 @@
 
 import ssl
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from poddispatchd.config.keys import KeyPath
-from poddispatchd.config.model import Settings
+from poddispatchd.config.model import MailSettings, PushSettings, Settings
 from poddispatchd.config.units import Address
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 -- names the wildcard, binds nothing
@@ -30,10 +31,38 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[KeyPath, ...], st
             (("database", "dsn"),),
             "database.dsn: write an address that starts with postgresql://, as postgresql://user@host/database",
         )
-    if settings.runners.ca_file is not None:
-        words = _unusable(settings.runners.ca_file)
+    for section, ca_file in (("runners", settings.runners.ca_file), ("mail", settings.mail.ca_file)):
+        words = "" if ca_file is None else _unusable(ca_file)
         if words:
-            yield (("runners", "ca_file"),), f"runners.ca_file: {settings.runners.ca_file} {words}"
+            yield ((section, "ca_file"),), f"{section}.ca_file: {ca_file} {words}"
+    yield from _mail(settings.mail)
+    yield from _push(settings.push)
+    if settings.imports.after and not settings.imports.after[0].startswith("/"):
+        yield (
+            (("imports", "after"),),
+            f"imports.after: {settings.imports.after[0]!r} is looked for nowhere, write its absolute path",
+        )
+
+
+def _mail(mail: MailSettings) -> Iterator[tuple[tuple[KeyPath, ...], str]]:
+    if not mail.enabled:
+        return
+    if not mail.from_email:
+        yield (("mail", "from_email"),), "mail.from_email: mail is enabled, so say who sends it"
+    if mail.username and mail.security == "none" and mail.host not in _HERE:
+        yield (
+            (("mail", "security"), ("mail", "username")),
+            f"mail.security: the password would go to {mail.host} unencrypted, write starttls or tls",
+        )
+
+
+def _push(push: PushSettings) -> Iterator[tuple[tuple[KeyPath, ...], str]]:
+    if push.enabled and not push.vapid_private_key.get_secret_value():
+        yield (("push", "vapid_private_key"),), "push.vapid_private_key: push is enabled, so give Pod's key"
+    if push.enabled and find_spec("pywebpush") is None:
+        yield (("push", "enabled"),), "push.enabled: install what it needs, poddispatchd[push]"
+    if push.enabled and not push.admin_email:
+        yield (("push", "admin_email"),), "push.admin_email: push is enabled, so give an address of yours"
 
 
 def _clash(one: Address, other: Address) -> bool:

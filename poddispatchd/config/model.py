@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from poddispatchd.config.units import Address, Duration, FileMode, ListenAddress, Size
+from poddispatchd.domain.mailbox import bare_address, mailbox
 
 
 def _time_zone(name: str) -> str:
@@ -28,6 +29,10 @@ def _absolute(path: Path) -> Path:
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Mailbox = Annotated[str, AfterValidator(mailbox)]
+"""A sender: ``pod@example.org`` or ``Pod <pod@example.org>``; empty: none."""
+MailAddress = Annotated[str, AfterValidator(bare_address)]
+"""A recipient: ``someone@example.org``."""
 
 
 class Section(BaseModel):
@@ -151,6 +156,14 @@ class ImportsSettings(Section):
     keep_free: Size = Field(
         default=2**30, ge=0, description="Space that an import leaves free under media_root"
     )
+    after: tuple[str, ...] = Field(
+        default=(),
+        description="A command run after each import, one at a time: a program (absolute path) and its "
+        "arguments, without a shell; the ids of the task, its type and the id of the video are appended",
+    )
+    after_timeout: Duration = Field(
+        default=60.0, gt=0, le=300, description="How long that command may take; then it is killed"
+    )
 
 
 class RetentionSettings(Section):
@@ -182,6 +195,64 @@ class OpsSettings(Section):
     )
 
 
+class MailSettings(Section):
+    """Mail about what was imported and what failed; best effort, it never decides about a task."""
+
+    enabled: bool = Field(default=False, description="Whether mail is sent at all")
+    host: str = Field(default="localhost", min_length=1, description="The SMTP server (EMAIL_HOST)")
+    port: int = Field(default=25, ge=1, le=65535, description="Its port (EMAIL_PORT): 25, 587 or 465")
+    security: Literal["none", "starttls", "tls"] = Field(
+        default="none", description="none, starttls (EMAIL_USE_TLS) or tls (EMAIL_USE_SSL)"
+    )
+    ca_file: AbsolutePath | None = Field(
+        default=None, description="Certificates of the authorities trusted besides the system's (PEM)"
+    )
+    username: str = Field(default="", description="EMAIL_HOST_USER; empty: no login")
+    password: SecretStr = Field(default=SecretStr(""), description="EMAIL_HOST_PASSWORD")
+    timeout: Duration = Field(default=30.0, gt=0, le=60, description="Longest wait for the SMTP server")
+    from_email: Mailbox = Field(default="", description="Sender of mail to owners (DEFAULT_FROM_EMAIL)")
+    server_email: Mailbox = Field(
+        default="",
+        description="Sender of mail to admins and managers (SERVER_EMAIL); empty: as from_email",
+    )
+    subject_prefix: str = Field(
+        default="[Django] ",
+        description="Begins the subjects of mail to admins and managers (EMAIL_SUBJECT_PREFIX)",
+    )
+    admins: tuple[MailAddress, ...] = Field(default=(), description="Addresses of ADMINS: told of failures")
+    managers: tuple[MailAddress, ...] = Field(
+        default=(), description="Addresses of MANAGERS: told of what was imported"
+    )
+    use_establishment: bool = Field(
+        default=False,
+        description="USE_ESTABLISHMENT_FIELD: a manager of the owner's establishment gets a blind copy of "
+        "the owner's mail, and the managers none of their own",
+    )
+    establishment_managers: dict[str, tuple[MailAddress, ...]] = Field(
+        default_factory=dict,
+        description="The entries of MANAGERS whose name is an establishment in lower case: their addresses",
+    )
+    on_encoding_completion: bool = Field(default=True, description="EMAIL_ON_ENCODING_COMPLETION")
+    on_transcripting_completion: bool = Field(default=True, description="EMAIL_ON_TRANSCRIPTING_COMPLETION")
+    debug: bool = Field(
+        default=False,
+        description="DEBUG: owners get no mail, but with a copy to their establishment's manager",
+    )
+
+
+class PushSettings(Section):
+    """Web push to the owner of an encoded video (USE_NOTIFICATIONS); wants the extra poddispatchd[push]."""
+
+    enabled: bool = Field(default=False, description="USE_NOTIFICATIONS")
+    vapid_public_key: str = Field(
+        default="", description="VAPID_PUBLIC_KEY of WEBPUSH_SETTINGS; checked against the private one"
+    )
+    vapid_private_key: SecretStr = Field(
+        default=SecretStr(""), description="VAPID_PRIVATE_KEY of WEBPUSH_SETTINGS"
+    )
+    admin_email: MailAddress = Field(default="", description="VAPID_ADMIN_EMAIL of WEBPUSH_SETTINGS")
+
+
 class LogSettings(Section):
     """Logging."""
 
@@ -206,4 +277,6 @@ class Settings(Section):
     retention: RetentionSettings = RetentionSettings()
     webhook: WebhookSettings = WebhookSettings()
     ops: OpsSettings = OpsSettings()
+    mail: MailSettings = MailSettings()
+    push: PushSettings = PushSettings()
     log: LogSettings = LogSettings()

@@ -4,7 +4,8 @@ from poddispatchd.database import Connection
 from poddispatchd.sql import load_queries
 
 _PURGES = tuple(
-    load_queries(__package__, file)["purge"] for file in ("submissions.sql", "callbacks.sql", "imports.sql")
+    load_queries(__package__, file)["purge"]
+    for file in ("submissions.sql", "callbacks.sql", "imports.sql", "notices.sql")
 )
 _OWN_TASKS = load_queries(__package__, "scheduling.sql")["purge_own_tasks"]
 

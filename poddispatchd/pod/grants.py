@@ -32,7 +32,7 @@ class MissingRight:
 
 def needed_rights() -> Iterator[tuple[str, str]]:
     """Every table with each privilege needed on it; a table that this Pod lacks needs none."""
-    for table in sorted({*schema.READ, *schema.COPIED, *schema.PRIORITY_USERS, *_CHANGED}):
+    for table in sorted({*schema.READ, *schema.COPIED, *schema.PRIORITY_USERS, *schema.NOTIFIED, *_CHANGED}):
         yield table, "SELECT"
         if table in _CHANGED:
             yield from ((table, privilege) for privilege in ("INSERT", "UPDATE", "DELETE"))

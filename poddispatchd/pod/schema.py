@@ -69,6 +69,12 @@ COPIED: Mapping[str, str] = {
 }
 """Many-to-many tables between a recorder or a video and something else; a Pod may lack some."""
 
+NOTIFIED: Mapping[str, str] = {
+    "webpush_pushinformation": "user_id subscription_id",
+    "webpush_subscriptioninfo": "id endpoint auth p256dh",
+}
+"""Tables that are only read for web push; a Pod may lack them."""
+
 PRIORITY_USERS = ("runner_manager_priority_user", "video_encode_transcript_priorityuser")
 """The names that the table of priority users has had, the newest first; older Pods have none."""
 

@@ -22,7 +22,7 @@ from poddispatchd.errors import (
     RunnerManagerError,
 )
 from poddispatchd.events import Event
-from poddispatchd.journal import imports, scheduling, submissions
+from poddispatchd.journal import imports, notices, scheduling, submissions
 from poddispatchd.journal.imports import ImportJob, ImportState
 from poddispatchd.metrics import ImportOutcome
 from poddispatchd.pod import staging as staging_area
@@ -162,11 +162,13 @@ class ImportAttempt:
             )
             if done.chained_transcription is not None:
                 await scheduling.add_own_tasks(connection, [done.chained_transcription])
+            await notices.add_completed(connection, task, done.video_id)
         self._tell(task, done, size)
         parts.metrics.imports.labels(task.type, ImportOutcome.COMPLETED).inc()
         parts.metrics.import_duration.labels(task.type).observe(parts.clock.monotonic() - begun)
         await self._clean()
         parts.wakes.janitor.ring()
+        parts.wakes.notifier.ring()
         if done.chained_transcription is not None:
             parts.wakes.dispatcher.ring()
 

@@ -11,7 +11,7 @@ from poddispatchd.domain.lifecycle import Decision, decide, is_curable, row_stat
 from poddispatchd.domain.script_output import failure_words, merge_output
 from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus
 from poddispatchd.events import Event
-from poddispatchd.journal import imports, scheduling, submissions
+from poddispatchd.journal import imports, notices, scheduling, submissions
 from poddispatchd.pod import progress, tasks
 from poddispatchd.services.signals import Wakes
 
@@ -147,6 +147,7 @@ async def fail_task(connection: Connection, task: Task, reason: str) -> bool:
     if not await tasks.finish(connection, task, TaskStatus.FAILED, _with_words(old, reason)):
         return False
     await progress.show_failed(connection, task, reason, log=True)
+    await notices.add_failed(connection, task, reason)
     log.error(Event.TASK_FAILED, task=task.pk, type=task.type.value, source=task.source, reason=reason)
     return True
 
@@ -157,6 +158,8 @@ def ring_for(decision: Decision, wakes: Wakes) -> None:
         wakes.importer.ring()
     elif decision is Decision.RETRY:
         wakes.dispatcher.ring()
+    elif decision in (Decision.FAIL, Decision.TIME_OUT):
+        wakes.notifier.ring()
     if decision is not Decision.IGNORE:
         wakes.janitor.ring()
 
@@ -193,6 +196,7 @@ async def _end(connection: Connection, task: Task, status: TaskStatus, report: R
     await imports.drop_open(connection, task.pk, f"The task ended as {status}.")
     words = failure_words(report.error, report.output, report.status)
     await progress.show_failed(connection, task, words)
+    await notices.add_failed(connection, task, words, is_reported=True)
     log.error(
         Event.TASK_FAILED,
         task=task.pk,

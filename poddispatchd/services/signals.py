@@ -34,8 +34,18 @@ class Wakes:
         self.importer = Wake()
         self.reconciler = Wake()
         self.janitor = Wake()
+        self.notifier = Wake()
+        self.hooks = Wake()
 
     def ring_all(self) -> None:
         """Everything may have changed: after a start, and after every reconnect."""
-        for wake in (self.dispatcher, self.inbox, self.importer, self.reconciler, self.janitor):
+        for wake in (
+            self.dispatcher,
+            self.inbox,
+            self.importer,
+            self.reconciler,
+            self.janitor,
+            self.notifier,
+            self.hooks,
+        ):
             wake.ring()

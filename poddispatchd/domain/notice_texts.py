@@ -1,0 +1,169 @@
+"""The words of mail and pushes, in French and English; whatever comes from outside is escaped in HTML."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+
+from poddispatchd.domain.task import TaskType, VideoId
+
+_LONGEST_LINE = 300
+_LONGEST_WORDS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The owner of a video; ``establishment`` is empty for one whom Pod never gave an Owner row."""
+
+    id: int
+    email: str
+    username: str
+    name: str = ""
+    establishment: str = ""
+    accepts_notifications: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotedVideo:
+    """A video that people are told about; ``title`` is in Pod's language."""
+
+    id: VideoId
+    title: str
+    slug: str
+    added_at: datetime
+    owner: Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """Who brought a video into Pod, and when (in Pod's time zone)."""
+
+    owner: Owner
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A task that ended badly: ``subject`` as Pod names it (``Video id: 12``), ``words`` for the reason."""
+
+    subject: str
+    task_type: TaskType
+    task: int
+    source: str
+    words: str
+    runner_task: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One content in two forms."""
+
+    text: str
+    html: str
+
+
+def one_line(text: str) -> str:
+    """A text for one line of a header: without control characters, white space joined, and bounded."""
+    joined = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return joined if len(joined) <= _LONGEST_LINE else joined[: _LONGEST_LINE - 1] + "…"
+
+
+def completion_subject(language: str, task_type: TaskType, video: VideoId) -> str:
+    """What Pod writes after the name of the site."""
+    if task_type is TaskType.TRANSCRIPTION:
+        return (
+            f"La transcription du contenu du #{video} est terminée"
+            if _is_french(language)
+            else f"The transcripting of content #{video} completed"
+        )
+    # The gender is Pod's: its subject is kept to the letter, for mailboxes filter by it.
+    return f"Encodage du #{video} est terminée" if _is_french(language) else f"Encoding #{video} completed"
+
+
+def completion_body(
+    language: str,
+    task_type: TaskType,
+    video: NotedVideo,
+    link: str,
+    title_site: str,
+    *,
+    uploaded: Uploaded | None = None,
+) -> Body:
+    """What was done to a video and where it is; with ``uploaded``, also who brought it."""
+    french = _is_french(language)
+    title = _title(video)
+    if task_type is TaskType.TRANSCRIPTION:
+        done = (
+            "Les sous-titres de « {} » sont prêts : la vidéo est maintenant sous-titrée sur {}."
+            if french
+            else "The subtitles of “{}” are ready: they are now shown with the video on {}."
+        )
+    else:
+        done = (
+            "« {} » est prête : la vidéo peut maintenant être regardée sur {}."
+            if french
+            else "“{}” is ready: the video can now be watched on {}."
+        )
+    brought = ""
+    if uploaded is not None:
+        person = one_line(f"{uploaded.owner.name} ({uploaded.owner.username})")
+        moment = f"{uploaded.at:%d/%m/%Y %H:%M}" if french else f"{uploaded.at:%Y-%m-%d %H:%M}"
+        brought = f"Déposée par {person}, le {moment}." if french else f"Uploaded by {person} on {moment}."
+    site = one_line(title_site)
+    text = [done.format(title, site), link, brought]
+    html = [
+        escape(done).format(f"<b>{escape(title)}</b>", escape(site)),
+        f'<a href="{escape(link)}">{escape(link)}</a>',
+        escape(brought),
+    ]
+    return _letter(language, text, html)
+
+
+def failure_body(language: str, failure: Failure, title_site: str) -> Body:
+    """Which task failed and why, for the people who run Pod."""
+    words = "".join(char for char in failure.words if char == "\n" or char.isprintable()).strip()
+    if len(words) > _LONGEST_WORDS:
+        words = words[:_LONGEST_WORDS] + " […]"
+    known = one_line(failure.runner_task or "-")
+    source, site = one_line(failure.source), one_line(title_site)
+    if _is_french(language):
+        what = (
+            f"Une tâche de {site} a échoué : tâche {failure.task} ({failure.task_type.value}, {source}), "
+            f"connue de son gestionnaire sous le nom {known}."
+        )
+    else:
+        what = (
+            f"A task of {site} has failed: task {failure.task} ({failure.task_type.value}, {source}), "
+            f"known to its runner manager as {known}."
+        )
+    return _letter(
+        language,
+        [what, words],
+        [escape(what), f"<code>{escape(words).replace(chr(10), '<br>')}</code>" if words else ""],
+    )
+
+
+def push_body(language: str, video: NotedVideo) -> str:
+    """One sentence for a browser to show."""
+    title = _title(video)
+    return f"« {title} » est prête." if _is_french(language) else f"“{title}” is ready."
+
+
+def _letter(language: str, text: list[str], html: list[str]) -> Body:
+    hello, regards = ("Bonjour,", "Cordialement.") if _is_french(language) else ("Hello,", "Regards.")
+    paragraphs = "".join(f"<p>{part}</p>" for part in (hello, *html, regards) if part)
+    return Body(
+        text="\n\n".join(part for part in (hello, *text, regards) if part) + "\n",
+        html=f'<!DOCTYPE html><html lang="{_tag(language)}"><body>{paragraphs}</body></html>',
+    )
+
+
+def _title(video: NotedVideo) -> str:
+    return one_line(video.title) or f"#{video.id}"
+
+
+def _is_french(language: str) -> bool:
+    return language.partition("-")[0] == "fr"
+
+
+def _tag(language: str) -> str:
+    return "fr" if _is_french(language) else "en"

@@ -1,0 +1,114 @@
+"""The command after an import: no shell, none of our environment, killed when it takes too long."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from poddispatchd.errors import DeliveryRefusedError
+
+_PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR")
+"""A list of what is passed on cannot let a secret through, as one of what is not could."""
+
+_HEAD = 2000
+_TAIL = 2000
+_LINGER = 1.0
+"""Seconds in which output is still read after the end: something left behind may keep it open."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookRun:
+    """How a command ended: its exit status (negative: the signal that ended it) and its output, cut."""
+
+    status: int
+    output: str
+    timed_out: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it said so."""
+        return self.status == 0 and not self.timed_out
+
+
+class _Output(asyncio.SubprocessProtocol):
+    """The beginning and the end of what a command writes; the middle is not kept."""
+
+    def __init__(self) -> None:
+        self.exited = asyncio.Event()
+        self.closed = asyncio.Event()
+        self._head = b""
+        self._tail = b""
+        self._size = 0
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:  # noqa: ARG002 - both streams are one
+        self._size += len(data)
+        room = _HEAD - len(self._head)
+        self._head += data[: max(0, room)]
+        self._tail = (self._tail + data[max(0, room) :])[-_TAIL:]
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - there is one pipe
+        self.closed.set()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+
+    def text(self) -> str:
+        cut = self._size - len(self._head) - len(self._tail)
+        middle = f"\n[… {cut} bytes …]\n".encode() if cut > 0 else b""
+        return (self._head + middle + self._tail).decode("utf-8", "replace").strip()
+
+
+def hook_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a command sees of our environment: no setting, no credential, nothing of systemd's."""
+    return {name: value for name, value in environ.items() if name in _PASSED_ON or name.startswith("LC_")}
+
+
+async def run_hook(command: Sequence[str], *, seconds: float, environ: Mapping[str, str]) -> HookRun:
+    """Run a command in a process group of its own; the whole group is killed when its time is over.
+
+    Cancelling kills it too.
+
+    Raises:
+        DeliveryRefusedError: it cannot be started.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        transport, output = await loop.subprocess_exec(
+            _Output,
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=hook_environment(environ),
+            cwd="/",
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or str(error)
+        raise DeliveryRefusedError(f"{command[0]} cannot be started: {words}.") from error
+    timed_out = False
+    try:
+        try:
+            async with asyncio.timeout(seconds):
+                await output.exited.wait()
+        except TimeoutError:
+            timed_out = True
+            _kill_group(transport.get_pid())
+            await output.exited.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                await output.closed.wait()
+    finally:
+        if transport.get_returncode() is None:
+            _kill_group(transport.get_pid())
+        transport.close()
+    status = transport.get_returncode()
+    return HookRun(-1 if status is None else status, output.text(), timed_out)
+
+
+def _kill_group(pid: int) -> None:
+    # It leads its own session, so that its number is that of its group.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

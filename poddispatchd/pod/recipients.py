@@ -1,0 +1,56 @@
+"""Who is told about a video: its owner, and the browsers that its owner subscribed with.
+
+All of it is Pod's and only read: a subscription that a push service has given up stays where it is.
+"""
+
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+from poddispatchd.database import Database
+from poddispatchd.domain.notices import NotedVideo, Owner
+from poddispatchd.domain.task import VideoId
+from poddispatchd.sql import load_queries
+
+_QUERIES = load_queries("poddispatchd.pod", "recipients.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A browser's subscription to web push; who knows its address can send to it."""
+
+    endpoint: str = field(repr=False)
+    auth: str = field(repr=False)
+    p256dh: str = field(repr=False)
+
+
+async def noted_video(
+    database: Database, video_id: VideoId, *, language: str, time_zone: str = "UTC"
+) -> NotedVideo | None:
+    """A video with its owner; title and moment in Pod's language and time zone. None when it is gone."""
+    row = await database.fetchrow(_QUERIES["video"], video_id, language.partition("-")[0])
+    if row is None:
+        return None
+    owner = Owner(
+        id=row["user_id"],
+        email=row["email"],
+        username=row["username"],
+        name=row["name"],
+        establishment=row["establishment"] or "",
+        accepts_notifications=row["accepts_notifications"] is True,
+    )
+    added_at = row["date_added"].astimezone(ZoneInfo(time_zone))
+    return NotedVideo(VideoId(row["id"]), row["title"], row["slug"], added_at, owner)
+
+
+async def subscriptions(database: Database, user: int) -> list[int]:
+    """The ids of a user's subscriptions to web push; none on a Pod that does not know it."""
+    row = await database.fetchrow(_QUERIES["has_push"])
+    if row is None or not row[0]:
+        return []
+    return [int(row["id"]) for row in await database.fetch(_QUERIES["subscriptions"], user)]
+
+
+async def subscription(database: Database, subscription_id: int) -> Subscription | None:
+    """One subscription; None when Pod has deleted it meanwhile."""
+    row = await database.fetchrow(_QUERIES["subscription"], subscription_id)
+    return None if row is None else Subscription(row["endpoint"], row["auth"], row["p256dh"])

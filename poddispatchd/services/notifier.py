@@ -1,0 +1,246 @@
+"""Telling people what was imported and what failed: events become mail and pushes, tried until they succeed.
+
+Nothing here decides about a task (invariant I6). No connection of the pool is held while a server is spoken
+to (I1). Whether a mail arrived is not known when the connection is lost at the wrong moment: it is sent again
+under the same message id, and never again once a server has said that it took it.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+
+import aiohttp
+import structlog
+
+from poddispatchd.domain.backoff import full_jitter
+from poddispatchd.domain.notices import PushMessage
+from poddispatchd.errors import DatabaseError, DeliveryError, DeliveryRefusedError, RecipientGoneError
+from poddispatchd.events import Event
+from poddispatchd.journal import notices
+from poddispatchd.journal.notices import Channel, Delivery, DeliveryId, DeliveryState
+from poddispatchd.metrics import DeliveryOutcome
+from poddispatchd.notices.message import Envelope
+from poddispatchd.notices.smtp import MailServer, mail_server
+from poddispatchd.notices.webpush import Target, open_push_session, send_push
+from poddispatchd.pod import recipients
+from poddispatchd.services.notice_plan import deliveries
+from poddispatchd.services.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+_IDLE = 60.0
+_SOON = 0.1
+_EVENTS = 50
+_BATCH = 10
+"""Few: a step must end well before the watchdog wonders, even if each mail takes its full time."""
+_CLAIM = 900.0
+"""Seconds after which what a killed instance was at is delivered by another."""
+_MAX_ATTEMPTS = 12
+_NOT_BEFORE = 15.0
+_FIRST_WAIT = 60.0
+_LONGEST_WAIT = 4 * 3600.0
+"""With these, what cannot be delivered is given up after about eight hours."""
+
+
+class Notifier:
+    """Sends mail and pushes; any number of daemons with the same settings do it side by side."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._mail_is_down = False
+        self._known: dict[DeliveryId, tuple[Delivery, DeliveryState, str | None]] = {}
+        """What is over and not yet written: a lost database must not make us deliver it again."""
+
+    async def step(self) -> float:
+        """Find out who is to be told, and tell who is due; seconds until the next look."""
+        await self._plan()
+        mails, pushes = await self._mail(), await self._push()
+        if max(mails, pushes) == _BATCH:
+            return 0.0
+        async with self._parts.database.connection() as connection:
+            due = await notices.next_due(connection, (Channel.MAIL, Channel.PUSH))
+        return _IDLE if due is None else min(_IDLE, max(due, _SOON))
+
+    async def drain(self) -> None:
+        """Tell everyone who is due now; what must be tried again is left for later."""
+        await self._plan()
+        while await self._mail() + await self._push():
+            pass
+
+    async def _plan(self) -> None:
+        """Queue what follows from the events that were recorded."""
+        parts = self._parts
+        while True:
+            async with parts.database.connection() as connection:
+                waiting = await notices.waiting(connection, _EVENTS)
+            for notice in waiting:
+                planned = await deliveries(parts, notice)
+                async with parts.database.transaction() as connection:
+                    await notices.plan(connection, notice, planned)
+                if any(channel is Channel.HOOK for channel, _ in planned):
+                    parts.wakes.hooks.ring()
+            if len(waiting) < _EVENTS:
+                return
+
+    # --- mail --------------------------------------------------------------------------------------------
+
+    async def _mail(self) -> int:
+        """Send what is due, a batch; how much was tried."""
+        settings = self._parts.settings.mail
+        due = await self._claim(Channel.MAIL, enabled=settings.enabled)
+        if not due:
+            return 0
+        waiting = list(due)
+        try:
+            async with mail_server(settings) as server:
+                self._mail_works(server=settings.host)
+                while waiting:
+                    first = waiting.pop(0)
+                    try:
+                        await _to_its_end(self._send(server, first))
+                    except DeliveryError:
+                        waiting.insert(0, first)
+                        raise
+        except asyncio.CancelledError:
+            await self._hand_back(waiting)
+            raise
+        except DeliveryError as error:
+            self._mail_is_broken(str(error), server=settings.host)
+            for delivery in waiting:
+                await self._retry(delivery, str(error))
+        return len(due)
+
+    async def _send(self, server: MailServer, delivery: Delivery) -> None:
+        """Send one mail.
+
+        Raises:
+            DeliveryError: the connection is of no more use.
+        """
+        envelope = Envelope.from_content(delivery.content)
+        try:
+            sent = await server.send(envelope, delivery.created_at)
+        except DeliveryRefusedError as error:
+            await self._settle(delivery, DeliveryState.FAILED, str(error))
+            return
+        except DeliveryError as error:
+            if not server.is_connected:
+                raise
+            await self._retry(delivery, str(error))
+            return
+        if sent.refused:
+            log.warning(Event.NOTICE_FAILED, channel="mail", task=delivery.task_pk, reason=sent.words)
+        if sent.left:
+            await self._retry(delivery, sent.words, left=envelope.only_to(sent.left).to_content())
+        else:
+            await self._settle(delivery, DeliveryState.DONE)
+
+    def _mail_works(self, *, server: str) -> None:
+        if self._mail_is_down:
+            log.info(Event.MAIL_UP, server=server)
+        self._mail_is_down = False
+
+    def _mail_is_broken(self, reason: str, *, server: str) -> None:
+        if not self._mail_is_down:
+            log.warning(Event.MAIL_DOWN, server=server, reason=reason)
+        self._mail_is_down = True
+
+    # --- pushes ------------------------------------------------------------------------------------------
+
+    async def _push(self) -> int:
+        """Post what is due, a batch; how much was tried."""
+        due = await self._claim(Channel.PUSH, enabled=self._parts.settings.push.enabled)
+        if due:
+            async with open_push_session() as http:
+                await asyncio.gather(*(self._post(http, delivery) for delivery in due))
+        return len(due)
+
+    async def _post(self, http: aiohttp.ClientSession, delivery: Delivery) -> None:
+        """Post one message; a subscription that has ended is Pod's to delete."""
+        parts = self._parts
+        message = PushMessage(*(str(delivery.content[name]) for name in ("head", "body", "url")))
+        try:
+            target = await self._target(delivery)
+            await send_push(http, parts.settings.push, target, message, now=parts.clock.now())
+        except RecipientGoneError as error:
+            await self._settle(delivery, DeliveryState.DROPPED, str(error))
+        except DeliveryRefusedError as error:
+            await self._settle(delivery, DeliveryState.FAILED, str(error))
+        except DeliveryError as error:
+            await self._retry(delivery, str(error))
+        else:
+            await self._settle(delivery, DeliveryState.DONE)
+
+    async def _target(self, delivery: Delivery) -> Target:
+        found = await recipients.subscription(
+            self._parts.database, int(str(delivery.content["subscription"]))
+        )
+        if found is None:
+            raise RecipientGoneError("The subscription was deleted meanwhile.")
+        return Target(found.endpoint, found.auth, found.p256dh)
+
+    # --- the queue ---------------------------------------------------------------------------------------
+
+    async def _claim(self, channel: Channel, *, enabled: bool) -> list[Delivery]:
+        await self._write_known()
+        async with self._parts.database.connection() as connection:
+            if not enabled:
+                await notices.drop_open(connection, channel)
+                return []
+            return await notices.claim_due(connection, channel, _BATCH, seconds=_CLAIM)
+
+    async def _settle(self, delivery: Delivery, state: DeliveryState, error: str | None = None) -> None:
+        self._known[delivery.id] = (delivery, state, error)
+        channel = delivery.channel.value
+        match state:
+            case DeliveryState.DONE:
+                log.info(Event.NOTICE_SENT, channel=channel, task=delivery.task_pk)
+                self._count(delivery, DeliveryOutcome.SENT)
+            case DeliveryState.DROPPED:
+                log.info(Event.NOTICE_DROPPED, channel=channel, task=delivery.task_pk, reason=error)
+                self._count(delivery, DeliveryOutcome.DROPPED)
+            case _:
+                log.error(Event.NOTICE_FAILED, channel=channel, task=delivery.task_pk, reason=error)
+                self._count(delivery, DeliveryOutcome.FAILED)
+        await self._write_known()
+
+    async def _write_known(self) -> None:
+        for known, (delivery, state, error) in list(self._known.items()):
+            async with self._parts.database.connection() as connection:
+                await notices.settle(connection, delivery, state, error)
+            self._known.pop(known, None)
+
+    async def _hand_back(self, untouched: list[Delivery]) -> None:
+        """The daemon stops: what was not tried is due for anybody."""
+        with suppress(DatabaseError):
+            async with self._parts.database.connection() as connection:
+                for delivery in untouched:
+                    await notices.retry(connection, delivery, seconds=0, error="Stopped.", counts=False)
+
+    async def _retry(
+        self, delivery: Delivery, error: str, *, left: Mapping[str, object] | None = None
+    ) -> None:
+        if delivery.attempts >= _MAX_ATTEMPTS:
+            await self._settle(delivery, DeliveryState.FAILED, error)
+            return
+        seconds = _NOT_BEFORE + full_jitter(
+            delivery.attempts - 1, base=_FIRST_WAIT, cap=_LONGEST_WAIT, random=self._parts.clock.random
+        )
+        async with self._parts.database.connection() as connection:
+            await notices.retry(connection, delivery, seconds=seconds, error=error, content=left)
+        log.debug(Event.NOTICE_RETRIED, channel=delivery.channel.value, task=delivery.task_pk, reason=error)
+        self._count(delivery, DeliveryOutcome.RETRIED)
+
+    def _count(self, delivery: Delivery, outcome: DeliveryOutcome) -> None:
+        metrics = self._parts.metrics
+        counter = metrics.mail if delivery.channel is Channel.MAIL else metrics.push
+        counter.labels(outcome).inc()
+
+
+async def _to_its_end(work: Coroutine[None, None, None]) -> None:
+    """Let a mail that is being handed over be handed over, whatever happens meanwhile: lest it come twice."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
