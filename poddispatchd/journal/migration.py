@@ -1,6 +1,8 @@
 """Versions of poddispatchd's own schema and the way from one to the next."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -18,6 +20,14 @@ CREATE TABLE IF NOT EXISTS {SCHEMA}.schema_version (
     applied_at timestamptz NOT NULL DEFAULT now()
 );
 """
+
+_EXISTS = """\
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = $1 AND relname = 'schema_version'
+)
+"""
+# Not to_regclass: in a transaction that has waited for the lock it may still say what was before.
 
 _LOCK = f"SELECT pg_advisory_xact_lock(hashtextextended('{SCHEMA}.migrations', 0))"
 
@@ -51,7 +61,7 @@ LATEST = MIGRATIONS[-1].version
 
 async def current_version(connection: Connection) -> int:
     """The version of the schema in this database; 0 when there is none."""
-    if await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.schema_version") is None:
+    if not await connection.fetchval(_EXISTS, SCHEMA):
         return 0
     return int(await connection.fetchval(f"SELECT coalesce(max(version), 0) FROM {SCHEMA}.schema_version"))  # noqa: S608 - a constant
 
@@ -76,10 +86,17 @@ async def upgrade(database: Database) -> tuple[Migration, ...]:
     Raises:
         SchemaError: the schema is newer than this program, or the role may not create it.
     """
-    async with database.connection() as connection:
-        if await checked_version(connection) == LATEST:
-            return ()
-    try:
+    with _rights_explained(
+        f"The database role may not use the schema {SCHEMA!r}, which another role made: use that role, or "
+        f"let it GRANT USAGE ON SCHEMA {SCHEMA} and GRANT ALL ON ALL TABLES IN SCHEMA {SCHEMA}."
+    ):
+        async with database.connection() as connection:
+            if await checked_version(connection) == LATEST:
+                return ()
+    with _rights_explained(
+        f"The database role may not create the schema {SCHEMA!r}: run 'poddispatchd db init' once "
+        "with a role that may (the database's owner), or give --print-sql's output to your DBA."
+    ):
         async with database.transaction() as connection:
             await connection.execute(_LOCK)
             steps = pending(await checked_version(connection))
@@ -88,12 +105,16 @@ async def upgrade(database: Database) -> tuple[Migration, ...]:
             for step in steps:
                 await connection.execute(step.script())
             return steps
+
+
+@contextmanager
+def _rights_explained(words: str) -> Iterator[None]:
+    """Say in words what to do where the role lacks a right."""
+    try:
+        yield
     except DatabaseError as error:
         if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
-            raise SchemaError(
-                f"The database role may not create the schema {SCHEMA!r}: run 'poddispatchd db init' once "
-                "with a role that may (the database's owner), or give --print-sql's output to your DBA."
-            ) from None
+            raise SchemaError(words) from None
         raise
 
 

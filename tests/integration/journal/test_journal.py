@@ -1,0 +1,372 @@
+"""What the journal remembers, on a real server and with several at work at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from poddispatchd.database import Connection
+from poddispatchd.domain.callback import Callback
+from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId, TaskPk, TaskType
+from poddispatchd.journal import callbacks, housekeeping, imports, migration, scheduling, submissions
+from poddispatchd.journal.callbacks import CallbackState, Turn
+from poddispatchd.journal.imports import ImportState
+from poddispatchd.journal.submissions import Submission, SubmissionState
+from tests.integration.pod.rows import opened
+from tests.plugins.postgres import PodDatabase
+
+_MANAGER = ManagerId(1)
+
+
+def _id(text: str) -> RunnerTaskId:
+    return RunnerTaskId(text)
+
+
+@asynccontextmanager
+async def _sessions(pod_database: PodDatabase) -> AsyncIterator[tuple[Connection, Connection]]:
+    """Two sessions on a database with our schema."""
+    async with opened(pod_database) as database:
+        await migration.upgrade(database)
+    async with pod_database.connection() as one, pod_database.connection() as two:
+        yield one, two
+
+
+async def _until(look: Callable[[], Awaitable[object]]) -> object:
+    """What a look gives once it gives something."""
+    for _ in range(1000):
+        if found := await look():
+            return found
+        await asyncio.sleep(0.005)
+    raise AssertionError("it never came")
+
+
+# --- submissions -----------------------------------------------------------------------------------------
+
+
+async def _open(
+    connection: Connection, task: int = 1, *, term: int = 0, attempt: int = 1, manager: int = 1
+) -> Submission | None:
+    return await submissions.open_submission(
+        connection,
+        task_pk=TaskPk(task),
+        task_type=TaskType.ENCODING,
+        runner_manager_id=ManagerId(manager),
+        attempt=attempt,
+        body=b"{}",
+        term=term,
+    )
+
+
+async def _opened(connection: Connection, task: int = 1, **values: int) -> Submission:
+    submission = await _open(connection, task, **values)
+    assert submission is not None
+    return submission
+
+
+async def test_a_task_has_one_open_submission(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, two):
+        both = await asyncio.gather(_open(one), _open(two))
+        [first] = [submission for submission in both if submission is not None]
+        assert await _open(one) is None
+        await submissions.settle(one, first, SubmissionState.REFUSED)
+        assert await _open(two) is not None
+
+
+async def test_a_scheduler_of_the_past_opens_and_reposts_nothing(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, two):
+        old = await scheduling.take_lead(one, "old")
+        assert old is not None
+        intent = await _opened(one, 1, term=old)
+        await scheduling.give_up_lead(one)
+        new = await scheduling.take_lead(two, "new")
+        assert new == old + 1
+        assert await _open(one, 2, term=old) is None
+        assert not await submissions.repost(one, intent, term=old)
+        assert await submissions.repost(two, intent, term=new)
+        assert (await scheduling.leader(one)).instance == "new"
+
+
+async def test_a_term_does_not_begin_in_the_middle_of_an_intent(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, two):
+        transaction = one.transaction()
+        await transaction.start()
+        await _opened(one)
+        beginning = asyncio.create_task(scheduling.take_lead(two, "new"))
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        async with pod_database.connection() as third:
+            await _until(lambda: third.fetchval(waits))
+        assert not beginning.done()
+        await transaction.commit()
+        # Whoever begins a term finds every intent of the one before.
+        assert await beginning == 1
+        assert len(await submissions.open_submissions(two)) == 1
+
+
+async def test_only_one_session_leads_and_its_end_is_the_end_of_it(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, two):
+        assert await scheduling.take_lead(one, "a") == 1
+        assert await scheduling.take_lead(two, "b") is None
+        await one.close()
+        # The server takes a moment to notice.
+        assert await _until(lambda: scheduling.take_lead(two, "b")) == 2
+
+
+async def test_a_refused_first_post_leaves_no_trace_and_a_second_one_does(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, _):
+        await submissions.discard(one, await _opened(one), "connection refused")
+        assert await submissions.of_task(one, TaskPk(1)) == []
+        intent = await _opened(one)
+        await submissions.repost(one, intent, term=0)
+        await submissions.discard(one, intent, "full")
+        [kept] = await submissions.of_task(one, TaskPk(1))
+        # Its first post may have been carried out: it can still be found by a callback.
+        assert (kept.state, kept.posts) == (SubmissionState.REFUSED, 2)
+        assert await submissions.unidentified(one, (_MANAGER,)) == [kept]
+
+
+async def test_attempts_are_counted_ever_and_since_the_task_was_queued(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, _):
+        for state in (SubmissionState.ACCEPTED, SubmissionState.ORPHANED, SubmissionState.REFUSED):
+            await submissions.settle(one, await _opened(one), state, task_id=_id(state))
+        await one.execute("UPDATE poddispatchd.submission SET created_at = created_at - interval '1 day'")
+        noon = await one.fetchval("SELECT now() - interval '1 hour'")
+        await submissions.settle(one, await _opened(one), SubmissionState.ACCEPTED, task_id=_id("b"))
+        counted = await submissions.attempts(one, TaskPk(1), noon)
+        assert (counted.ever, counted.since) == (3, 1)
+
+
+async def test_a_lost_submission_is_counted_whoever_made_it(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, _):
+        await submissions.settle(one, await _opened(one), SubmissionState.ACCEPTED, task_id=_id("ours"))
+        for task, task_id in ((1, "ours"), (1, "ours"), (2, "pods"), (2, "pods")):
+            await submissions.lose(
+                one,
+                task_pk=TaskPk(task),
+                task_type=TaskType.STUDIO,
+                runner_manager_id=_MANAGER,
+                task_id=_id(task_id),
+                reason="forgotten",
+            )
+        for task in (1, 2):
+            [lost] = await submissions.of_task(one, TaskPk(task))
+            assert (lost.state, lost.attempt) == (SubmissionState.LOST, 1)
+        # Their ids are known: no callback with another one can mean them.
+        assert await submissions.unidentified(one, (_MANAGER,)) == []
+
+
+async def test_a_submission_is_adopted_once(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, two):
+        intent = await _opened(one)
+        both = await asyncio.gather(
+            submissions.adopt(one, intent, _id("x"), "found"),
+            submissions.adopt(two, intent, _id("x"), "found"),
+        )
+        assert sorted(both) == [False, True]
+        assert not await submissions.settle(one, intent, SubmissionState.LOST)
+
+
+# --- callbacks -------------------------------------------------------------------------------------------
+
+
+def _callback(task_id: str = "t", output: str | None = None, error: str | None = None) -> Callback:
+    return Callback(_id(task_id), RunnerStatus.RUNNING, error, output)
+
+
+async def test_the_same_callback_is_recorded_once_while_it_is_open(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, two):
+        await asyncio.gather(*(callbacks.record(each, (_MANAGER,), _callback()) for each in (one, two)))
+        for different in (_callback(output=""), _callback(error=""), _callback(output="x"), _callback("u")):
+            await callbacks.record(one, (_MANAGER,), different)
+        await callbacks.record(one, (ManagerId(2),), _callback())
+        claimed = await callbacks.claim_due(one, 10)
+        assert len(claimed) == 6
+        await callbacks.settle(one, claimed[0], CallbackState.APPLIED, "wait")
+        await callbacks.record(one, (_MANAGER,), _callback())
+        assert len(await callbacks.claim_due(one, 10)) == 1
+
+
+async def test_two_sessions_claim_different_callbacks(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, two):
+        for number in range(6):
+            await callbacks.record(one, (_MANAGER,), _callback(f"t-{number}"))
+        transaction = one.transaction()
+        await transaction.start()
+        mine = await callbacks.claim_due(one, 3)
+        async with asyncio.timeout(5):
+            theirs = await callbacks.claim_due(two, 10)
+        await transaction.commit()
+        assert [[each.callback.task_id for each in batch] for batch in (mine, theirs)] == [
+            ["t-0", "t-1", "t-2"],
+            ["t-3", "t-4", "t-5"],
+        ]
+        assert await callbacks.claim_due(two, 10) == []
+        await one.execute("UPDATE poddispatchd.callback SET next_attempt_at = now() - interval '1 second'")
+        assert [each.attempts for each in await callbacks.claim_due(two, 10)] == [2] * 6
+
+
+async def test_a_callback_has_its_turn_after_earlier_ones_of_its_task(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, two):
+        await callbacks.record(one, (_MANAGER,), _callback(output="1"))
+        await callbacks.record(one, (_MANAGER,), _callback(output="2"))
+        await callbacks.record(one, (ManagerId(2),), _callback(output="of another manager"))
+        first, second, other = await callbacks.claim_due(one, 10)
+        assert await callbacks.lock(two, second) is Turn.LATER
+        assert await callbacks.lock(two, other) is Turn.NOW
+        assert await callbacks.lock(two, first) is Turn.NOW
+        await callbacks.settle(one, first, CallbackState.APPLIED, "wait")
+        assert await callbacks.lock(two, first) is Turn.OVER
+        assert await callbacks.lock(two, second) is Turn.NOW
+
+
+async def test_the_next_callback_is_due_when_its_claim_ends(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, _):
+        assert await callbacks.next_due(one) is None
+        await callbacks.record(one, (_MANAGER,), _callback())
+        seconds = await callbacks.next_due(one)
+        assert seconds is not None
+        assert seconds <= 0
+        [claimed] = await callbacks.claim_due(one, 1)
+        await callbacks.postpone(one, claimed, 300)
+        seconds = await callbacks.next_due(one)
+        assert seconds is not None
+        assert 290 < seconds <= 300
+
+
+# --- imports ---------------------------------------------------------------------------------------------
+
+
+async def _import(connection: Connection, task: int = 1) -> bool:
+    return await imports.open_import(connection, TaskPk(task), _MANAGER, _id(f"t-{task}"))
+
+
+async def test_a_result_is_asked_for_once_and_again_after_a_failure(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, two):
+        assert sorted(await asyncio.gather(_import(one), _import(two))) == [False, True]
+        assert await imports.is_open(one, TaskPk(1), _MANAGER, _id("t-1"))
+        [job] = await imports.claim_due(one, "a", 5)
+        assert await imports.finish(one, job, ImportState.FAILED, "broken")
+        assert not await imports.is_open(one, TaskPk(1), _MANAGER, _id("t-1"))
+        assert await _import(one)
+        [job] = await imports.claim_due(one, "a", 5)
+        assert job.attempts == 1
+        assert await imports.finish(one, job, ImportState.DONE)
+        assert not await _import(one)
+
+
+async def test_an_import_has_one_lease_at_a_time(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, two):
+        for task in (1, 2, 3, 4):
+            await _import(one, task)
+        both = await asyncio.gather(imports.claim_due(one, "a", 2), imports.claim_due(two, "b", 4))
+        leased = [job.task_pk for jobs in both for job in jobs]
+        assert sorted(leased) == sorted(set(leased))
+        assert len(leased) + len(await imports.claim_due(one, "a", 4)) == 4
+
+
+async def test_a_lease_that_ran_out_is_anyones_and_the_late_owner_commits_nothing(
+    pod_database: PodDatabase,
+) -> None:
+    async with _sessions(pod_database) as (one, two):
+        await _import(one)
+        [late] = await imports.claim_due(one, "late", 1)
+        assert await imports.claim_due(two, "next", 1) == []
+        await one.execute("UPDATE poddispatchd.import SET lease_expires_at = now() - interval '1 second'")
+        [taken] = await imports.claim_due(two, "next", 1)
+        assert taken.attempts == 2
+        assert not await imports.finish(one, late, ImportState.DONE)
+        assert await imports.finish(two, taken, ImportState.DONE)
+
+
+async def test_the_leases_of_one_that_is_gone_are_given_back_uncounted(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, _):
+        await _import(one, 1)
+        await _import(one, 2)
+        await imports.claim_due(one, "gone", 1)
+        await imports.claim_due(one, "alive", 1)
+        assert sorted(await imports.lease_owners(one)) == ["alive", "gone"]
+        await imports.release_owner(one, "gone")
+        [job] = await imports.claim_due(one, "next", 5)
+        assert (job.task_pk, job.attempts) == (1, 1)
+
+
+async def test_an_unwanted_result_is_nobodys(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, _):
+        await _import(one)
+        [job] = await imports.claim_due(one, "a", 1)
+        await imports.drop_open(one, TaskPk(1), "The task was restarted.")
+        assert not await imports.finish(one, job, ImportState.DONE)
+        assert await imports.claim_due(one, "a", 1) == []
+
+
+@pytest.mark.parametrize("counts", [True, False])
+async def test_an_import_that_is_tried_again_waits(pod_database: PodDatabase, counts: bool) -> None:
+    async with _sessions(pod_database) as (one, _):
+        await _import(one)
+        [job] = await imports.claim_due(one, "a", 1)
+        await imports.retry(one, job, seconds=100, error="again", counts=counts)
+        assert await imports.claim_due(one, "a", 1) == []
+        due = await imports.next_due(one)
+        assert due.seconds is not None
+        assert 90 < due.seconds <= 100
+        await one.execute("UPDATE poddispatchd.import SET next_attempt_at = now()")
+        [job] = await imports.claim_due(one, "a", 1)
+        assert job.attempts == (2 if counts else 1)
+
+
+# --- what is remembered of tasks and managers, and forgotten ---------------------------------------------
+
+
+async def test_pauses_and_turns_are_remembered(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, two):
+        await scheduling.remember_given(one, _MANAGER)
+        await asyncio.gather(scheduling.pause(one, _MANAGER), scheduling.pause(two, _MANAGER))
+        memory = (await scheduling.manager_memories(one))[_MANAGER]
+        assert memory.paused_at is not None
+        assert memory.last_given_at is not None
+        assert await scheduling.resume(one, _MANAGER)
+        assert not await scheduling.resume(one, _MANAGER)
+
+
+async def test_own_tasks_are_remembered_until_they_are_submitted(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, _):
+        await scheduling.add_own_tasks(one, [TaskPk(1), TaskPk(2)])
+        await scheduling.add_own_tasks(one, [TaskPk(2)])
+        await scheduling.forget_own_task(one, TaskPk(1))
+        assert await scheduling.own_tasks(one) == {2}
+
+
+async def test_what_is_settled_is_forgotten_after_its_time_and_what_is_open_never(
+    pod_database: PodDatabase,
+) -> None:
+    async with _sessions(pod_database) as (one, _):
+        for task in range(1, 6):
+            await submissions.settle(one, await _opened(one, task), SubmissionState.ACCEPTED)
+            await callbacks.record(one, (_MANAGER,), _callback(f"t-{task}"))
+            await _import(one, task)
+        for recorded in await callbacks.claim_due(one, 10):
+            await callbacks.settle(one, recorded, CallbackState.APPLIED, "")
+        for job in await imports.claim_due(one, "a", 10):
+            await imports.finish(one, job, ImportState.DONE)
+        await one.execute(
+            "UPDATE poddispatchd.submission SET settled_at = settled_at - interval '91 days' WHERE id > 1;"
+            "UPDATE poddispatchd.callback SET handled_at = handled_at - interval '91 days' WHERE id > 1;"
+            "UPDATE poddispatchd.import SET finished_at = finished_at - interval '91 days' WHERE task_pk > 1"
+        )
+        await _opened(one, 9)
+        await callbacks.record(one, (_MANAGER,), _callback("open"))
+        await _import(one, 9)
+        await one.execute(
+            "UPDATE poddispatchd.callback SET received_at = now() - interval '1 year' WHERE state = 'open'"
+        )
+        await housekeeping.purge(one, days=90, batch=2)
+        for table in ("submission", "callback", "import"):
+            states = await one.fetch(f"SELECT state FROM poddispatchd.{table} ORDER BY id")
+            assert [row["state"] == "open" for row in states] == [False, True], table
+
+
+async def test_a_term_cannot_be_counted_twice(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, _):
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await one.execute("INSERT INTO poddispatchd.leader (term) VALUES (7)")

@@ -1,0 +1,102 @@
+"""However much is settled, what happens all the time looks only at what is open."""
+
+import json
+
+import pytest
+
+from poddispatchd.journal import migration
+from poddispatchd.sql import load_queries
+from tests.integration.pod.rows import opened
+from tests.plugins.postgres import PodDatabase
+
+_SETTLED = 100_000
+
+_FILL = f"""
+    INSERT INTO poddispatchd.submission
+        (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, created_at, settled_at)
+    SELECT n, 'encoding', n % 3, 1, 'x', 'accepted', 'task-' || n, now(), now()
+      FROM generate_series(1, {_SETTLED}) AS n;
+    INSERT INTO poddispatchd.callback
+        (runner_manager_ids, task_id, status, digest, state, attempts, handled_at)
+    SELECT ARRAY[n % 3], 'task-' || n, 'completed', sha256(n::text::bytea), 'applied', 1, now()
+      FROM generate_series(1, {_SETTLED}) AS n;
+    INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)
+    SELECT n, n % 3, 'task-' || n, 'done', now() FROM generate_series(1, {_SETTLED}) AS n;
+    INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body)
+    SELECT {_SETTLED} + n, 'encoding', n % 3, 1, 'x' FROM generate_series(1, 20) AS n;
+    INSERT INTO poddispatchd.callback (runner_manager_ids, task_id, status, digest)
+    SELECT ARRAY[n % 3], 'open-' || n, 'completed', sha256(n::text::bytea) FROM generate_series(1, 20) AS n;
+    INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id)
+    SELECT {_SETTLED} + n, n % 3, 'open-' || n FROM generate_series(1, 20) AS n;
+"""
+
+_HOT = (
+    ("submissions.sql", "open", "7, 'encoding', 1, 1, 'x', 0"),
+    ("submissions.sql", "settle", "7, 'accepted', 't', NULL"),
+    ("submissions.sql", "open_ones", ""),
+    ("submissions.sql", "unidentified", "'{1}'"),
+    ("submissions.sql", "attempts", "7, now()"),
+    ("submissions.sql", "lose", "7, 1, 'task-7', ''"),
+    ("submissions.sql", "add_lost", "7, 1, 'other', '', 'encoding'"),
+    ("submissions.sql", "purge", "90, 1000"),
+    ("callbacks.sql", "record", "'{1}', 't', 'failed', NULL, NULL, 'x'"),
+    ("callbacks.sql", "expected", "'{1}', 'task-7'"),
+    ("callbacks.sql", "expected", "'{1}', 'unknown'"),
+    ("callbacks.sql", "claim_due", "20"),
+    ("callbacks.sql", "lock", "100007"),
+    ("callbacks.sql", "settle", "100007, 'applied', ''"),
+    ("callbacks.sql", "next_due", ""),
+    ("callbacks.sql", "release_all", ""),
+    ("callbacks.sql", "purge", "90, 1000"),
+    ("imports.sql", "open", "7, 1, 'task-7'"),
+    ("imports.sql", "is_open", "7, 1, 'task-7'"),
+    ("imports.sql", "claim_due", "2, 'a', 20"),
+    ("imports.sql", "leases", ""),
+    ("imports.sql", "drop_open", "7, ''"),
+    ("imports.sql", "next_due", ""),
+    ("imports.sql", "purge", "90, 1000"),
+)
+
+_MOST_ROWS = 500
+"""Rows that a hot query may look at: all that is open, several times over."""
+
+
+async def test_hot_queries_look_only_at_what_is_open(pod_database: PodDatabase) -> None:
+    async with opened(pod_database) as database, pod_database.connection() as connection:
+        await migration.upgrade(database)
+        await connection.execute(_FILL)
+        await connection.execute("ANALYZE")
+        for file, name, arguments in _HOT:
+            query = load_queries("poddispatchd.journal", file)[name]
+            # Prepared statements get a generic plan in the end: it must be as good.
+            for mode in ("force_generic_plan", "force_custom_plan"):
+                async with connection.transaction():
+                    await connection.execute(f"SET LOCAL plan_cache_mode = {mode}")
+                    await connection.execute(f"PREPARE hot AS {query}")
+                    call = f"EXECUTE hot({arguments})" if arguments else "EXECUTE hot"
+                    explained = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT json) {call}")
+                    await connection.execute("DEALLOCATE hot")
+                scanned = _scanned(json.loads(explained)[0]["Plan"])
+                assert scanned <= _MOST_ROWS, (file, name, mode, explained)
+
+
+def _scanned(plan: dict[str, object]) -> float:
+    """The rows that the leaves of a plan looked at, those they threw away included."""
+    loops = _number(plan, "Actual Loops")
+    children = plan.get("Plans", [])
+    assert isinstance(children, list)
+    own = _number(plan, "Rows Removed by Filter") + _number(plan, "Rows Removed by Index Recheck")
+    if "Relation Name" in plan:
+        own += _number(plan, "Actual Rows")
+    return own * loops + sum(_scanned(child) for child in children)
+
+
+def _number(plan: dict[str, object], key: str) -> float:
+    value = plan.get(key, 0)
+    assert isinstance(value, int | float)
+    return float(value)
+
+
+def test_a_scan_of_a_whole_table_would_be_noticed() -> None:
+    leaf = {"Relation Name": "t", "Actual Rows": 1, "Actual Loops": 2, "Rows Removed by Filter": 999}
+    assert _scanned({"Actual Loops": 1, "Plans": [leaf]}) == pytest.approx(2000)
