@@ -17,6 +17,7 @@ from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import SiteId
 from poddispatchd.errors import ConfigurationError, DatabaseError, RunnerManagerError, SchemaError
 from poddispatchd.journal import migration
+from poddispatchd.notices.checks import check_hook, check_mail, check_push
 from poddispatchd.pod import grants
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
@@ -57,9 +58,11 @@ def _problem(subject: str, words: str) -> Finding:
 
 
 async def run_checks(settings: Settings) -> AsyncGenerator[Finding, None]:
-    """Look at the database, the media tree, the runner managers and the webhook's address."""
+    """Look at the media tree, mail, the database, the runner managers and the webhook's address."""
     yield _fine("configuration", "It is valid.")
     for finding in await asyncio.to_thread(_media_tree, settings):
+        yield finding
+    for finding in await _telling(settings):
         yield finding
     database = Database(settings.database.dsn, pool_size=2)
     try:
@@ -188,6 +191,25 @@ def _media_tree(settings: Settings) -> list[Finding]:
             _problem("media tree", f"{words} imports.keep_free is {format_size(settings.imports.keep_free)}.")
         ]
     return [_fine("media tree", words)]
+
+
+async def _telling(settings: Settings) -> list[Finding]:
+    """Mail, pushes and the command after an import."""
+    mail, hook = settings.mail, settings.imports
+    looks = (
+        ("mail", mail.enabled, check_mail(mail)),
+        ("push", settings.push.enabled, check_push(settings.push)),
+        ("after imports", bool(hook.after), asyncio.to_thread(check_hook, hook)),
+    )
+    findings = []
+    for subject, is_enabled, look in looks:
+        try:
+            words = await look
+        except ConfigurationError as error:
+            findings.append(_problem(subject, str(error)))
+        else:
+            findings.append(_fine(subject, words) if is_enabled else _note(subject, words))
+    return findings
 
 
 async def _managers(settings: Settings, managers: list[RunnerManager]) -> list[Finding]:
