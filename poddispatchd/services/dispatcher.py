@@ -106,17 +106,19 @@ class Dispatcher:
         parts = self._parts
         async with parts.database.connection() as connection:
             still_open = await submissions.open_submissions(connection)
-        unknown = [submission for submission in still_open if submission.task_pk not in self._in_hand]
-        self._open = frozenset(submission.task_pk for submission in unknown)
-        self._unsettled = bool(unknown)
-        for submission in unknown:
+        unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in self._in_hand}
+        for pk, submission in list(unknown.items()):
             manager = submission.runner_manager_id
             if parts.fleet.get(manager) is None:
                 await self._submitter.give_up(submission, "Its runner manager is gone from Pod.")
+                del unknown[pk]
             elif parts.fleet.is_free(manager):
-                self._hand_out(submission.task_pk, manager, self._repost(submission))
+                self._hand_out(pk, manager, self._repost(submission))
             elif parts.fleet.is_down(manager) and self._submitter.is_hopeless(submission):
                 await self._submitter.give_up(submission, "Its runner manager has been down for too long.")
+                del unknown[pk]
+        self._open = frozenset(unknown)
+        self._unsettled = bool(unknown)
 
     async def _repost(self, submission: Submission) -> None:
         await self._submitter.repost(submission)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import assert_never
@@ -140,7 +140,7 @@ class Submitter:
                 return SubmissionResult(SubmissionOutcome.LOST, is_final=True)
             if not await submissions.repost(connection, intent, term=term):
                 return _NOT_SCHEDULING
-        return await self._post(task, manager, intent)
+        return await self._post(task, manager, replace(intent, posts=intent.posts + 1))
 
     def is_hopeless(self, intent: Submission) -> bool:
         """Whether an intent is open for so long that its task had better be given to another manager.
@@ -227,7 +227,11 @@ class Submitter:
         parts = self._parts
         parts.fleet.learn(manager.id, error, kind=task.type)
         outcome = _outcome(error)
-        if isinstance(error, AnswerLostError):
+        # That this post was refused says about an earlier one only what the manager says after it has looked
+        # for the same bytes in flight.
+        if intent.posts > 1 and not isinstance(error, (RunnerManagerFullError, PayloadRefusedError)):
+            outcome = SubmissionOutcome.LOST
+        if outcome is SubmissionOutcome.LOST:
             log.warning(Event.SUBMISSION_LOST, task=task.pk, runner_manager=manager.name, reason=str(error))
             return SubmissionResult(outcome, str(error))
         async with parts.database.connection() as connection:

@@ -1,0 +1,192 @@
+"""Several daemons, one database: one of them schedules, and a lost connection is a lost office."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from poddispatchd.events import Event
+from poddispatchd.journal import scheduling, submissions
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
+from poddispatchd.services.session import CHANNEL, DatabaseSession
+from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
+from tests.plugins.postgres import PodDatabase
+
+
+async def _until_leading(daemon: Daemon) -> int:
+    session = daemon.parts.session
+    async with asyncio.timeout(10):
+        while session.term is None:
+            session.suspect()
+            await asyncio.sleep(0.01)
+    return session.term
+
+
+async def _until_down(session: DatabaseSession) -> None:
+    async with asyncio.timeout(10):
+        while session.is_up:  # noqa: ASYNC110 - it tells nobody that it is down
+            await asyncio.sleep(0.001)
+
+
+async def test_one_of_two_daemons_schedules(pod_database: PodDatabase, media_root: Path) -> None:
+    async with scene(pod_database, media_root, Spec("first", runners=9)) as pod:
+        leader, standby = await pod.daemon(), await pod.daemon()
+        assert (leader.parts.session.term, standby.parts.session.term) == (1, None)
+        await pod.encodings(3)
+        await standby.settle()
+        assert pod.posts("first") == 0
+        await leader.settle()
+        assert await pod.statuses() == {"running": 3}
+
+
+async def test_the_standby_takes_over_when_the_leader_loses_its_connection(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("first", runners=9)) as pod:
+        leader, standby = await pod.daemon(), await pod.daemon()
+        with capture_logs() as logs:
+            await pod.cut_off()
+            # The standby is quicker: it has a connection already.
+            term = await _until_leading(standby)
+            await _until_down(leader.parts.session)
+            await leader.parts.session.available()
+        assert (term, leader.parts.session.term) == (2, None)
+        events = [entry["event"] for entry in logs]
+        assert events.count(Event.LEADER_LOST) == events.count(Event.LEADER_ACQUIRED) == 1
+        await pod.encodings(2)
+        await leader.settle()
+        assert pod.posts("first") == 0
+        await standby.settle()
+        assert await pod.statuses() == {"running": 2}
+
+
+async def test_a_leader_that_does_not_know_yet_that_it_is_none_writes_nothing(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        stale = await pod.daemon()
+        assert stale.parts.session.term == 1
+        await pod.connection.execute("UPDATE poddispatchd.leader SET term = 2, instance = 'another'")
+        [pk] = await pod.encodings(1)
+        await stale.settle()
+        assert (await pod.status(pk), pod.posts("first")) == ("pending", 0)
+        assert await submissions.open_submissions(pod.connection) == []
+        assert (await scheduling.leader(pod.connection)).instance == "another"
+
+
+async def test_a_stale_leaders_post_on_the_way_ends_in_one_run(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        old, new = await pod.daemon(), await pod.daemon()
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.SLOW, seconds=0.5))
+        await old.dispatcher.step()
+        await pod.fakes["first"].wait_for(lambda: bool(pod.fakes["first"].tasks))
+        await pod.cut_off()
+        await _until_leading(new)
+        await asyncio.gather(new.settle(), old.dispatcher.drain())
+        [task_id] = pod.fakes["first"].tasks
+        row = await pod.row(pk)
+        assert (row["status"], row["task_id"]) == ("running", task_id)
+        assert not any("/task/stop/" in entry.path for entry in pod.fakes["first"].requests)
+        assert await submissions.open_submissions(pod.connection) == []
+
+
+async def test_notifications_are_proved_to_arrive_and_wake_the_dispatcher(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        daemon = await pod.daemon()
+        assert daemon.parts.session.listening
+        wake = daemon.parts.wakes.dispatcher
+        await wake.wait(0)
+        for _ in range(100):
+            await pod.connection.execute(f"NOTIFY {CHANNEL}")
+        assert await wake.wait(5)
+
+
+async def test_a_pooler_that_swallows_notifications_is_noticed_and_polling_goes_on(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        monkeypatch.setattr("poddispatchd.services.session._PROBE_TIMEOUT", 0.2)
+        monkeypatch.setattr(DatabaseSession, "_notified", lambda *_: None)
+        daemon = await pod.daemon()
+        session = daemon.parts.session
+        assert (session.is_up, session.listening, session.term) == (True, False, 1)
+        [pk] = await pod.encodings(1)
+        await daemon.settle()
+        assert await pod.status(pk) == "running"
+
+
+async def test_after_a_loss_of_the_database_everything_is_looked_at_again(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        daemon = await pod.daemon()
+        await daemon.settle()
+        [pk] = await pod.encodings(1)
+        await _cut_everything_off(pod)
+        await _until_down(daemon.parts.session)
+        assert daemon.parts.session.term is None
+        await daemon.parts.session.available()
+        for wake in (daemon.parts.wakes.dispatcher, daemon.parts.wakes.reconciler, daemon.parts.wakes.inbox):
+            assert await wake.wait(5)
+        await daemon.settle()
+        assert await pod.status(pk) == "running"
+        assert daemon.parts.session.term == 2
+
+
+async def test_a_surprise_in_the_session_does_not_end_it(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        daemon = await pod.daemon()
+        take_lead = scheduling.take_lead
+        calls = []
+
+        async def surprising(*arguments: object) -> int | None:
+            calls.append(1)
+            if len(calls) == 1:
+                raise RuntimeError("nobody foresaw this")
+            return await take_lead(*arguments)  # type: ignore[arg-type]  # passed on
+
+        monkeypatch.setattr(scheduling, "take_lead", surprising)
+        with capture_logs() as logs:
+            await pod.cut_off()
+            await _until_down(daemon.parts.session)
+            await daemon.parts.session.available()
+        assert daemon.parts.session.term == 2
+        assert Event.SERVICE_CRASHED in [entry["event"] for entry in logs]
+
+
+async def test_a_submission_that_fails_in_an_unforeseen_way_neither_spins_nor_blocks(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        first, second = await pod.encodings(2)
+        daemon = await pod.daemon()
+        execute, calls = RunnerClient.execute, []
+
+        async def surprising(*arguments: object) -> object:
+            calls.append(1)
+            if len(calls) == 1:
+                raise RuntimeError("nobody foresaw this")
+            return await execute(*arguments)  # type: ignore[arg-type]  # passed on
+
+        monkeypatch.setattr(RunnerClient, "execute", surprising)
+        with capture_logs():
+            await daemon.settle()
+        # The intent of the first one is open: its bytes were posted again, and both run.
+        assert [await pod.status(pk) for pk in (first, second)] == ["running", "running"]
+        assert len(calls) == 3
+
+
+async def _cut_everything_off(pod: Scene) -> None:
+    await pod.connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )

@@ -1,0 +1,307 @@
+"""Crashes and lost answers: whatever happens, one task runs and one row says so."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from structlog.testing import capture_logs
+
+from poddispatchd.domain.task import TaskPk
+from poddispatchd.errors import DatabaseUnavailableError
+from poddispatchd.events import Event
+from poddispatchd.journal import submissions
+from poddispatchd.journal.submissions import SubmissionState
+from poddispatchd.pod import tasks
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.records import Accepted
+from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
+from poddispatchd.services.disk import Disk, Presence
+from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
+from tests.plugins.postgres import PodDatabase
+
+_T = TypeVar("_T")
+
+
+class _Crash(BaseException):
+    """The process ends here: nothing of ours may catch it."""
+
+
+async def _settle_again(daemon: Daemon) -> None:
+    """Let a broken manager be probed and everything open be settled."""
+    for _ in range(4):
+        await daemon.settle()
+        daemon.clock.advance(70)
+        await daemon.probe()
+    await daemon.settle()
+
+
+async def _assert_one_run(pod: Scene, pk: TaskPk, name: str = "first") -> None:
+    row = await pod.row(pk)
+    in_flight = [record for record in pod.fakes[name].tasks.values() if record.in_flight]
+    assert [record.task_id for record in in_flight] == [row["task_id"]]
+    assert row["status"] == "running"
+    open_ones = await submissions.open_submissions(pod.connection)
+    assert open_ones == []
+
+
+@pytest.mark.parametrize("kind", [FaultKind.DROP_ANSWER, FaultKind.DROP])
+async def test_a_lost_answer_is_asked_for_with_the_same_bytes(
+    pod_database: PodDatabase, media_root: Path, kind: FaultKind
+) -> None:
+    async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
+        [pk] = await pod.encodings(1)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=kind))
+        daemon = await pod.daemon()
+        await _settle_again(daemon)
+        await _assert_one_run(pod, pk)
+        bodies = [entry.json for entry in pod.fakes["first"].requests if entry.path.endswith("/execute")]
+        assert bodies == [bodies[0]] * 2
+        assert pod.posts("other") == 0
+        [submission] = await pod.journal(pk)
+        assert (submission.state, submission.posts) == (SubmissionState.ACCEPTED, 2)
+
+
+async def test_an_answer_that_does_not_come_in_time_is_lost_too(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        fault = Fault(kind=FaultKind.LOSE_ANSWER, seconds=30)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, fault)
+        daemon = await pod.daemon(runners={"request_timeout": "1s"})
+        await _settle_again(daemon)
+        await _assert_one_run(pod, pk)
+
+
+async def test_a_proxy_that_answers_502_may_have_passed_the_task_on(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
+        [pk] = await pod.encodings(1)
+        fault = Fault(kind=FaultKind.STATUS, status=502, body="Bad Gateway")
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, fault)
+        daemon = await pod.daemon()
+        await _settle_again(daemon)
+        await _assert_one_run(pod, pk)
+        assert pod.posts("other") == 0
+
+
+async def test_while_an_answer_is_lost_the_others_are_served_and_nothing_spins(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2, 9)) as pod:
+        lost, *others = await pod.encodings(4)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP), times=None)
+        daemon = await pod.daemon()
+        await daemon.settle()
+        await daemon.settle()
+        assert await pod.status(lost) == "pending"
+        assert await pod.holders(others) == ["other"] * 3
+        # With everything down or done, a look asks for nothing and wants the next one later.
+        before = pod.posts("first"), pod.posts("other")
+        delay = await daemon.dispatcher.step()
+        assert (daemon.dispatcher.in_hand, pod.posts("first"), pod.posts("other")) == (0, *before)
+        assert delay > 1
+
+
+async def test_a_manager_that_stays_down_does_not_keep_its_lost_task_for_ever(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
+        [pk] = await pod.encodings(1)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER))
+        daemon = await pod.daemon()
+        await daemon.dispatcher.step()
+        await daemon.dispatcher.drain()
+        await pod.fakes["first"].stop()
+        await daemon.settle()
+        assert await pod.status(pk) == "pending"
+        daemon.clock.advance(700)
+        await daemon.probe()
+        await daemon.settle()
+        assert await pod.holders([pk]) == ["other"]
+        assert [entry.state for entry in await pod.journal(pk)] == [
+            SubmissionState.LOST,
+            SubmissionState.ACCEPTED,
+        ]
+
+
+async def test_a_manager_that_is_gone_from_pod_gives_its_open_task_free(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
+        [pk] = await pod.encodings(1)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP), times=None)
+        daemon = await pod.daemon()
+        await daemon.settle()
+        await pod.connection.execute("DELETE FROM runner_manager WHERE id = $1", pod.ids["first"])
+        daemon.clock.advance(15)
+        await daemon.settle()
+        assert await pod.holders([pk]) == ["other"]
+
+
+def _crashing(function: Callable[..., Awaitable[_T]], *, before: bool) -> Callable[..., Awaitable[_T]]:
+    async def crash(*arguments: object, **named: object) -> _T:
+        if not before:
+            await function(*arguments, **named)
+        raise _Crash
+
+    return crash
+
+
+async def _run_into_crash(daemon: Daemon) -> None:
+    await daemon.dispatcher.step()
+    with capture_logs():
+        works = [task for task in asyncio.all_tasks() if task.get_name().startswith("submission of")]
+        ends = await asyncio.gather(*works, return_exceptions=True)
+    assert [type(end) for end in ends] == [_Crash]
+
+
+@pytest.mark.parametrize(
+    "point", ["before the intent", "before the post", "after the post", "before the swap", "after the swap"]
+)
+async def test_a_crash_at_any_point_ends_in_one_run(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        first = await pod.daemon()
+        with monkeypatch.context() as patch:
+            match point:
+                case "before the intent":
+                    patch.setattr(
+                        submissions, "open_submission", _crashing(submissions.open_submission, before=True)
+                    )
+                case "before the post":
+                    patch.setattr(RunnerClient, "execute", _crashing(RunnerClient.execute, before=True))
+                case "after the post":
+                    patch.setattr(RunnerClient, "execute", _crashing(RunnerClient.execute, before=False))
+                case "before the swap":
+                    patch.setattr(tasks, "mark_running", _crashing(tasks.mark_running, before=True))
+                case _:
+                    patch.setattr(submissions, "settle", _crashing(submissions.settle, before=False))
+            await _run_into_crash(first)
+        second = await pod.successor()
+        await second.settle()
+        await _assert_one_run(pod, pk)
+
+
+async def test_a_daemon_that_is_stopped_in_the_middle_leaves_an_intent_for_the_next(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        fault = Fault(kind=FaultKind.LOSE_ANSWER, seconds=30)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, fault)
+        first = await pod.daemon()
+        await first.dispatcher.step()
+        await pod.fakes["first"].wait_for(lambda: bool(pod.fakes["first"].tasks))
+        await first.dispatcher.stop(0)
+        assert len(await submissions.open_submissions(pod.connection)) == 1
+        second = await pod.successor()
+        await second.settle()
+        await _assert_one_run(pod, pk)
+
+
+async def test_a_database_that_goes_away_after_the_post_is_made_up_for(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+        with monkeypatch.context() as patch:
+
+            async def gone(*_: object) -> bool:
+                raise DatabaseUnavailableError
+
+            patch.setattr(tasks, "mark_running", gone)
+            await daemon.dispatcher.step()
+            await daemon.dispatcher.drain()
+        assert await pod.status(pk) == "pending"
+        await daemon.parts.session.available()
+        await daemon.settle()
+        await _assert_one_run(pod, pk)
+        assert len(pod.fakes["first"].submissions) == 1
+
+
+# --- the row is taken by someone else ----------------------------------------------------------------------
+
+
+def _meanwhile(change: Callable[[Accepted], Awaitable[None]]) -> Callable[..., Awaitable[Accepted]]:
+    """``execute`` with something that happens after the manager's answer and before it is stored."""
+    execute = RunnerClient.execute
+
+    async def slow(client: RunnerClient, manager: object, body: bytes) -> Accepted:
+        accepted = await execute(client, manager, body)  # type: ignore[arg-type]  # passed on
+        await change(accepted)
+        return accepted
+
+    return slow
+
+
+async def test_a_row_that_was_taken_meanwhile_keeps_its_taker_and_ours_is_stopped(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+        taken = _meanwhile(lambda _: pod.start(pk, "other", "an-id-of-pod"))
+        monkeypatch.setattr(RunnerClient, "execute", taken)
+        with capture_logs() as logs:
+            await daemon.settle()
+        row = await pod.row(pk)
+        assert (row["task_id"], row["runner_manager_id"]) == ("an-id-of-pod", pod.ids["other"])
+        assert [entry.state for entry in await pod.journal(pk)] == [SubmissionState.ORPHANED]
+        assert Event.SUBMISSION_ORPHANED in [entry["event"] for entry in logs]
+        await pod.fakes["first"].wait_for(
+            lambda: not any(record.in_flight for record in pod.fakes["first"].tasks.values())
+        )
+
+
+async def test_pod_that_posted_the_same_bytes_and_was_faster_is_no_orphan(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+        taken = _meanwhile(lambda accepted: pod.start(pk, "first", accepted.task_id))
+        monkeypatch.setattr(RunnerClient, "execute", taken)
+        await daemon.settle()
+        await _assert_one_run(pod, pk)
+        assert [entry.state for entry in await pod.journal(pk)] == [SubmissionState.ACCEPTED]
+        assert not any("/task/stop/" in entry.path for entry in pod.fakes["first"].requests)
+
+
+async def test_a_row_that_is_deleted_meanwhile_has_its_run_stopped(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+
+        async def delete(_: Accepted) -> None:
+            await pod.connection.execute("DELETE FROM runner_manager_task WHERE id = $1", pk)
+
+        monkeypatch.setattr(RunnerClient, "execute", _meanwhile(delete))
+        await daemon.settle()
+        assert await pod.statuses() == {}
+        assert any("/task/stop/" in entry.path for entry in pod.fakes["first"].requests)
+
+
+async def test_a_row_that_changed_while_the_disk_was_slow_is_not_posted(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+
+        async def slow(_self: Disk, _path: Path) -> Presence:
+            await pod.start(pk, "first", "an-id-of-pod")
+            return Presence.UNKNOWN
+
+        monkeypatch.setattr(Disk, "look", slow)
+        await daemon.settle()
+        assert pod.posts("first") == 0
+        assert (await pod.row(pk))["task_id"] == "an-id-of-pod"
