@@ -1,0 +1,119 @@
+"""The command after an import, as real processes."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.errors import DeliveryRefusedError
+from poddispatchd.notices.hook import HookRun, hook_environment, run_hook
+
+SHELL = "/bin/sh"
+
+
+async def run(script: str, *arguments: str, seconds: float = 30) -> HookRun:
+    return await run_hook((SHELL, "-c", script, "hook", *arguments), seconds=seconds, environ=os.environ)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that a process does."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - nobody announces it
+            await asyncio.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+async def test_it_gets_its_arguments_as_they_are() -> None:
+    ended = await run('printf "%s|" "$@"', "5", "encoding", "12; rm -rf $HOME")
+
+    assert ended == HookRun(0, "5|encoding|12; rm -rf $HOME|")
+    assert ended.succeeded
+
+
+async def test_its_failure_is_told_with_all_it_wrote() -> None:
+    ended = await run("echo before; echo wrong >&2; exit 3")
+
+    assert (ended.status, ended.output, ended.succeeded) == (3, "before\nwrong", False)
+
+
+async def test_it_reads_nothing() -> None:
+    assert (await run("cat; echo done")).output == "done"
+
+
+async def test_it_and_all_it_started_are_killed_when_its_time_is_over(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    begun = time.monotonic()
+
+    ended = await run(f"sleep 300 & echo $! $$ > {pids}; echo started; wait", seconds=0.5)
+
+    assert ended.timed_out
+    assert not ended.succeeded
+    assert ended.output == "started"
+    assert time.monotonic() - begun < 20
+    await until(lambda: not any(is_running(int(pid)) for pid in pids.read_text().split()))
+
+
+async def test_it_dies_with_the_daemons_stop(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    work = asyncio.create_task(run(f"echo $$ > {pid}.part; mv {pid}.part {pid}; sleep 300"))
+    await until(pid.exists)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+
+    assert work.cancelled()
+    await until(lambda: not is_running(int(pid.read_text())))
+
+
+async def test_what_it_leaves_in_the_background_is_not_waited_for() -> None:
+    begun = time.monotonic()
+
+    ended = await run("echo done; sleep 5 &")
+
+    assert ended == HookRun(0, "done")
+    assert time.monotonic() - begun < 4
+
+
+async def test_only_the_ends_of_a_long_output_are_kept() -> None:
+    script = "import sys; sys.stdout.write('a' * 100 + 'x' * 5_000_000 + 'z' * 100)"
+
+    ended = await run_hook((sys.executable, "-c", script), seconds=30, environ={})
+
+    assert ended.succeeded
+    assert len(ended.output) < 4100
+    assert ended.output.startswith("a" * 100)
+    assert ended.output.endswith("z" * 100)
+    assert "[… 4996200 bytes …]" in ended.output
+
+
+async def test_it_sees_none_of_our_settings_and_credentials() -> None:
+    environ = {
+        "PATH": os.environ["PATH"],
+        "LC_ALL": "C.UTF-8",
+        "PODDISPATCHD_DATABASE__DSN": "postgresql://secret",
+        "CREDENTIALS_DIRECTORY": "/run/secret",
+        "PGPASSWORD": "secret",
+        "NOTIFY_SOCKET": "/run/secret",
+        "SMTP_PASSWORD": "secret",
+    }
+
+    ended = await run_hook((SHELL, "-c", "env"), seconds=30, environ=environ)
+
+    assert "secret" not in ended.output
+    assert "LC_ALL=C.UTF-8" in ended.output
+    assert hook_environment(environ).keys() == {"PATH", "LC_ALL"}
+
+
+@pytest.mark.parametrize("program", ["/nonexistent/program", "/etc/passwd", "/bin/\0sh"])
+async def test_a_program_that_cannot_be_started_says_so(program: str) -> None:
+    with pytest.raises(DeliveryRefusedError, match="cannot be started"):
+        await run_hook((program,), seconds=5, environ={})
