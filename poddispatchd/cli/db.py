@@ -1,6 +1,7 @@
 """``db``: poddispatchd's own schema and its rights."""
 
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -16,6 +17,8 @@ from poddispatchd.cli.common import (
     print_json,
 )
 from poddispatchd.journal import migration
+from poddispatchd.pod import queue, trigger
+from poddispatchd.pod.capabilities import introspect
 from poddispatchd.pod.grants import grants_script
 
 print_sql_option = click.option("--print-sql", is_flag=True, help="Print the SQL instead of running it.")
@@ -91,3 +94,59 @@ async def status(context: Context, config_path: Path | None, *, as_json: bool) -
 def grants(role: str, *, print_sql: bool) -> None:  # noqa: ARG001 - printing is all it does
     """Print the GRANT statements that ROLE needs to work on Pod's tables."""
     click.echo(grants_script(role), nl=False)
+
+
+@db.command("install-trigger")
+@config_option
+@print_sql_option
+@pass_context
+@asynchronous
+async def install_trigger(context: Context, config_path: Path | None, *, print_sql: bool) -> None:
+    """Let Pod's task table announce new tasks: they are submitted at once instead of at the next poll.
+
+    It needs the rights of the owner of Pod's task table.
+    """
+    if print_sql:
+        click.echo(trigger.install_script(), nl=False)
+        return
+    async with open_database(context.settings(config_path)) as database:
+        await trigger.install(database)
+    click.echo("The trigger is installed: new tasks are announced.")
+
+
+@db.command("remove-trigger")
+@config_option
+@print_sql_option
+@pass_context
+@asynchronous
+async def remove_trigger(context: Context, config_path: Path | None, *, print_sql: bool) -> None:
+    """Remove the trigger; new tasks are found by polling then."""
+    if print_sql:
+        click.echo(trigger.remove_script(), nl=False)
+        return
+    async with open_database(context.settings(config_path)) as database:
+        await trigger.remove(database)
+    click.echo("The trigger is removed.")
+
+
+@db.command("advise-index")
+@config_option
+@pass_context
+@asynchronous
+async def advise_index(context: Context, config_path: Path | None) -> None:
+    """Measure a look at the queue and print the index that makes it quicker; it is not created from here."""
+    async with open_database(context.settings(config_path)) as database:
+        capabilities = await introspect(database)
+        facts = await trigger.facts(database)
+        begun = time.monotonic()
+        await queue.pending_tasks(database, capabilities, limit=20)
+        milliseconds = (time.monotonic() - begun) * 1000
+    click.echo(
+        f"{facts.tasks} tasks, {facts.unfinished} of them unfinished; one look at the queue took "
+        f"{milliseconds:.0f} ms."
+    )
+    if facts.has_index:
+        click.echo("The index poddispatchd_unfinished is there.")
+        return
+    click.echo("With this index, which is small and can be made while Pod runs, most of that goes away:")
+    click.echo(f"\n{trigger.INDEX_SQL}")

@@ -1,0 +1,47 @@
+-- The optional trigger on Pod's task table, and the index that a very long table wants. {schema}: poddispatchd's own.
+
+-- name: install
+-- Announce new pending tasks, and old ones that are pending again; one notification for each transaction.
+CREATE SCHEMA IF NOT EXISTS {schema};
+CREATE OR REPLACE FUNCTION {schema}.announce_task() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog
+    AS $$ BEGIN PERFORM pg_notify('poddispatchd_task', ''); RETURN NULL; END $$;
+DROP TRIGGER IF EXISTS poddispatchd_task_added ON runner_manager_task;
+CREATE TRIGGER poddispatchd_task_added
+    AFTER INSERT ON runner_manager_task
+    FOR EACH STATEMENT EXECUTE FUNCTION {schema}.announce_task();
+DROP TRIGGER IF EXISTS poddispatchd_task_pending ON runner_manager_task;
+CREATE TRIGGER poddispatchd_task_pending
+    AFTER UPDATE OF status ON runner_manager_task
+    FOR EACH ROW WHEN (NEW.status = 'pending' AND OLD.status IS DISTINCT FROM NEW.status)
+    EXECUTE FUNCTION {schema}.announce_task();
+
+-- name: remove
+-- Take back what the installation made, except the schema.
+DROP TRIGGER IF EXISTS poddispatchd_task_added ON runner_manager_task;
+DROP TRIGGER IF EXISTS poddispatchd_task_pending ON runner_manager_task;
+DROP FUNCTION IF EXISTS {schema}.announce_task();
+
+-- name: installed
+-- The triggers of ours that the task table has and that are enabled.
+SELECT tgname AS name
+  FROM pg_trigger
+ WHERE tgrelid = to_regclass('runner_manager_task') AND tgname LIKE 'poddispatchd\_task\_%' AND tgenabled <> 'D'
+
+-- name: owner
+-- Who owns the task table.
+SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass('runner_manager_task')
+
+-- name: index
+-- Small, for it holds unfinished tasks only; with it the queue is read without the table.
+CREATE INDEX CONCURRENTLY IF NOT EXISTS poddispatchd_unfinished
+    ON runner_manager_task (status, type, date_added, id, video_id, recording_id)
+    WHERE status NOT IN ('completed', 'failed', 'timeout');
+
+-- name: facts
+-- How long the task table is and how much of it is unfinished, and whether the index is there and usable.
+SELECT count(*) AS tasks,
+       count(*) FILTER (WHERE status NOT IN ('completed', 'failed', 'timeout')) AS unfinished,
+       EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass('poddispatchd_unfinished') AND indisvalid)
+           AS has_index
+  FROM runner_manager_task

@@ -1,0 +1,91 @@
+"""What may be added to Pod's task table, if its owner wishes: a trigger that announces tasks, and an index.
+
+Nothing here happens by itself: Pod's tables are not ours (invariant I2).
+"""
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from poddispatchd.database import Database
+from poddispatchd.errors import DatabaseError
+from poddispatchd.sql import load_queries, render
+
+_QUERIES = load_queries("poddispatchd.pod", "trigger.sql")
+_SCHEMA = "poddispatchd"
+_TRIGGERS = frozenset({"poddispatchd_task_added", "poddispatchd_task_pending"})
+
+INDEX_SQL = f"{_QUERIES['index']};"
+"""The index that a long task table wants; CONCURRENTLY, so that Pod goes on meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableFacts:
+    """Rows of Pod's task table, those not ended yet, and whether the advised index is there and valid."""
+
+    tasks: int
+    unfinished: int
+    has_index: bool
+
+
+def install_script() -> str:
+    """The SQL that installs the trigger: all of it or, in one transaction, nothing; it may be run again."""
+    return _script("install")
+
+
+def remove_script() -> str:
+    """The SQL that removes the trigger and its function."""
+    return _script("remove")
+
+
+async def install(database: Database) -> None:
+    """Install the trigger.
+
+    Raises:
+        DatabaseError: the role lacks the rights; the words say what to do.
+    """
+    await _run(database, "install", "install-trigger")
+
+
+async def remove(database: Database) -> None:
+    """Remove the trigger.
+
+    Raises:
+        DatabaseError: the role lacks the rights; the words say what to do.
+    """
+    await _run(database, "remove", "remove-trigger")
+
+
+async def is_installed(database: Database) -> bool:
+    """Whether the whole trigger is there and enabled."""
+    found = {record["name"] for record in await database.fetch(_QUERIES["installed"])}
+    return found >= _TRIGGERS
+
+
+async def facts(database: Database) -> TableFacts:
+    """Count the tasks and look for the index."""
+    record = await database.fetchrow(_QUERIES["facts"])
+    assert record is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
+    return TableFacts(**record)
+
+
+def _script(name: str) -> str:
+    return f"BEGIN;\n{_statements(name)};\nCOMMIT;\n"
+
+
+def _statements(name: str) -> str:
+    return render(_QUERIES[name], schema=_SCHEMA)
+
+
+async def _run(database: Database, name: str, command: str) -> None:
+    try:
+        async with database.transaction() as connection:
+            await connection.execute(_statements(name))
+    except DatabaseError as error:
+        if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+            raise
+        owner = (await database.fetchrow(_QUERIES["owner"]) or ("its owner",))[0]
+        raise DatabaseError(
+            f"Only {owner}, who owns Pod's task table, or a superuser may do this: "
+            f"poddispatchd db {command} --print-sql | sudo -u postgres psql <Pod's database>"
+        ) from error

@@ -1,0 +1,153 @@
+"""The optional trigger: what it announces, and what it costs those who change many rows."""
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from poddispatchd.database import Database
+from poddispatchd.errors import DatabaseError
+from poddispatchd.journal import migration
+from poddispatchd.pod import trigger
+from poddispatchd.pod.queue import write_ranks
+from poddispatchd.services.session import CHANNEL
+from tests.integration.dispatch.scene import scene
+from tests.integration.pod.rows import opened, pod, task
+from tests.plugins.postgres import PodDatabase
+
+
+class _Listener:
+    """Counts the notifications that arrive."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self._connection = connection
+        self.heard = 0
+
+    def _hear(self, *_: object) -> None:
+        self.heard += 1
+
+    async def count(self) -> int:
+        """How many came since the last question; what was sent before is here after one round trip."""
+        await self._connection.execute("SELECT 1")
+        heard, self.heard = self.heard, 0
+        return heard
+
+    async def start(self) -> None:
+        await self._connection.add_listener(CHANNEL, self._hear)
+
+
+async def test_new_tasks_and_those_pending_again_are_announced_and_nothing_else(
+    pod_database: PodDatabase,
+) -> None:
+    async with pod(pod_database) as (database, capabilities, connection):
+        await migration.upgrade(database)
+        await trigger.install(database)
+        await trigger.install(database)
+        assert await trigger.is_installed(database)
+        async with pod_database.connection() as other:
+            listener = _Listener(other)
+            await listener.start()
+            pk = await task(connection)
+            assert await listener.count() == 1
+            await write_ranks(database, capabilities)
+            await connection.execute("UPDATE runner_manager_task SET status = 'running' WHERE id = $1", pk)
+            await connection.execute("UPDATE runner_manager_task SET script_output = 'x'")
+            assert await listener.count() == 0
+            await connection.execute("UPDATE runner_manager_task SET status = 'pending' WHERE id = $1", pk)
+            assert await listener.count() == 1
+            await connection.execute("UPDATE runner_manager_task SET status = 'pending' WHERE id = $1", pk)
+            assert await listener.count() == 0
+
+
+async def test_ten_thousand_tasks_in_one_transaction_are_one_announcement(pod_database: PodDatabase) -> None:
+    async with pod(pod_database) as (database, _, connection):
+        await migration.upgrade(database)
+        await trigger.install(database)
+        async with pod_database.connection() as other:
+            listener = _Listener(other)
+            await listener.start()
+            await connection.execute(
+                "INSERT INTO runner_manager_task (type, status, date_added)"
+                " SELECT 'encoding', 'pending', now() FROM generate_series(1, 10000)"
+            )
+            assert await listener.count() == 1
+            async with connection.transaction():
+                await connection.execute("UPDATE runner_manager_task SET status = 'running'")
+                await connection.execute("UPDATE runner_manager_task SET status = 'pending'")
+            assert await listener.count() == 1
+
+
+async def test_it_is_removed_without_a_trace(pod_database: PodDatabase) -> None:
+    async with pod(pod_database) as (database, _, connection):
+        await migration.upgrade(database)
+        before = await connection.fetchval("SELECT count(*) FROM pg_trigger")
+        await trigger.install(database)
+        await trigger.remove(database)
+        await trigger.remove(database)
+        assert not await trigger.is_installed(database)
+        assert await connection.fetchval("SELECT count(*) FROM pg_trigger") == before
+        await task(connection)
+
+
+async def test_the_printed_sql_is_what_is_run(pod_database: PodDatabase) -> None:
+    async with opened(pod_database) as database, pod_database.connection() as connection:
+        await connection.execute(trigger.install_script())
+        assert await trigger.is_installed(database)
+        await connection.execute(trigger.remove_script())
+        assert not await trigger.is_installed(database)
+
+
+async def test_a_role_without_the_rights_is_told_whose_they_are(pod_database: PodDatabase) -> None:
+    role = f"visitor_{pod_database.name}"
+    async with pod_database.connection() as connection:
+        await connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'visit'")
+        address = pod_database.dsn.get_secret_value().partition("@")[2]
+        visitor = Database(SecretStr(f"postgresql://{role}:visit@{address}"))
+        await visitor.open()
+        try:
+            with pytest.raises(DatabaseError, match=r"Only postgres, .* db install-trigger --print-sql"):
+                await trigger.install(visitor)
+        finally:
+            await visitor.close()
+            await connection.execute(f"DROP ROLE {role}")
+
+
+async def test_the_advised_index_is_used_for_the_queue(pod_database: PodDatabase) -> None:
+    async with pod(pod_database) as (database, _, connection):
+        await connection.execute(
+            "INSERT INTO runner_manager_task (type, status, date_added)"
+            " SELECT 'encoding', CASE WHEN n % 100 = 0 THEN 'pending' ELSE 'completed' END, now()"
+            "   FROM generate_series(1, 20000) AS n"
+        )
+        assert not (await trigger.facts(database)).has_index
+        await connection.execute(trigger.INDEX_SQL)
+        await connection.execute("VACUUM ANALYZE runner_manager_task")
+        facts = await trigger.facts(database)
+        assert (facts.tasks, facts.unfinished, facts.has_index) == (20000, 200, True)
+        plan = "\n".join(
+            row[0]
+            for row in await connection.fetch(
+                "EXPLAIN SELECT id, type, date_added, video_id, recording_id FROM runner_manager_task"
+                " WHERE status = 'pending'"
+            )
+        )
+        assert "poddispatchd_unfinished" in plan
+
+
+async def test_an_announced_task_is_submitted_without_waiting_for_the_poll(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root) as world:
+        daemon = await world.daemon()
+        await trigger.install(daemon.parts.database)
+        await daemon.settle()
+        wake = daemon.parts.wakes.dispatcher
+        while await wake.wait(0.05):
+            await daemon.settle()
+        [pk] = await world.encodings(1)
+        async with asyncio.timeout(5):
+            assert await wake.wait(None)
+        await daemon.settle()
+        assert await world.status(pk) == "running"
