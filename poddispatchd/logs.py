@@ -30,6 +30,9 @@ _BARE = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f-\xa0\u2028\u2029]+")
 _NOISY = ("aiohttp.access", "asyncio")
 """Loggers with a line for every request or selector: shown when asked for debug."""
 
+_REPEATED = "asyncpg.pool"
+"""A logger that tells with tracebacks, again and again, what our own event says once: no database."""
+
 _REDACTOR = Redactor()
 # Logging belongs to the process, and so does the list of what must never be in it.
 
@@ -79,6 +82,7 @@ def configure_logging(
     root.setLevel(level)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.NOTSET if level <= logging.DEBUG else logging.WARNING)
+    logging.getLogger(_REPEATED).setLevel(logging.ERROR)
     logging.captureWarnings(True)
     structlog.configure(
         processors=[

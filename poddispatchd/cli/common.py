@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import unicodedata
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -79,22 +80,43 @@ def print_json(data: object) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
-    """Print rows for people; ``empty`` is said when there are none."""
-    if not rows:
-        click.echo(empty)
-        return
-    from rich import box  # noqa: PLC0415 - the daemon imports this module's neighbours, and must stay small
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    """Print rows for people; ``empty`` is said when there are none.
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in head:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
-    console = Console(highlight=False)
-    console.print(table) if console.is_terminal else Console(width=200, highlight=False).print(table)
+    Columns are as wide as they need, whatever the terminal: a line that it wraps is still one line for
+    grep and for a paste into a mail. Columns in which every row is empty are left out.
+    """
+    if not rows:
+        if empty:
+            click.echo(empty)
+        return
+    cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    used = [n for n in range(len(head)) if n == 0 or any(row[n] != "-" for row in cells)]
+    lines = [[head[n] for n in used], *([row[n] for n in used] for row in cells)]
+    numeric = [all(_is_number(row[n]) for row in cells) for n in used]
+    widths = [max(_width(line[n]) for line in lines) for n in range(len(used))]
+    for number, line in enumerate(lines):
+        text = "  ".join(
+            _padded(cell, width, right=right)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        click.secho(text, bold=number == 0)
+
+
+def _is_number(cell: str) -> bool:
+    return cell == "-" or cell.isdecimal()
+
+
+def _padded(cell: str, width: int, *, right: bool) -> str:
+    space = " " * (width - _width(cell))
+    return space + cell if right else cell + space
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: wide characters take two, marks above letters none."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
 
 
 def asynchronous(function: Callable[_P, Coroutine[None, None, _R]]) -> Callable[_P, _R]:

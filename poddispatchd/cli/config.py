@@ -1,16 +1,28 @@
-"""``config show``."""
+"""``config show`` and ``config import``."""
 
-from pathlib import Path
+import os
+import sys
+from pathlib import Path, PurePosixPath
 
 import click
+import yaml
 
-from poddispatchd.cli.common import Context, config_option, json_option, pass_context, print_json
+from poddispatchd.cli.common import (
+    EXIT_FAILED,
+    Context,
+    config_option,
+    json_option,
+    pass_context,
+    print_json,
+)
+from poddispatchd.config.pod_settings import import_pod_settings
 from poddispatchd.config.showing import settings_as_dict, settings_as_yaml
+from poddispatchd.errors import ConfigurationError
 
 
 @click.group()
 def config() -> None:
-    """The configuration."""
+    """The configuration: show the one in effect, or make one from Pod's settings."""
 
 
 @config.command()
@@ -24,3 +36,51 @@ def show(context: Context, config_path: Path | None, *, as_json: bool) -> None:
         print_json(settings_as_dict(settings))
     else:
         click.echo(settings_as_yaml(settings), nl=False)
+
+
+@config.command("import")
+@click.argument("settings_file", metavar="SETTINGS_LOCAL.PY", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the file, secrets included, for its owner only; it must not exist yet.",
+)
+def import_(settings_file: Path, output: Path | None) -> None:
+    """Print a config.yaml made from Pod's own settings, which are read and never executed.
+
+    Printed without secrets; --output writes them as well. What needs a look is told on standard error, with
+    exit status 1.
+    """
+    path = settings_file.absolute()
+    try:
+        imported = import_pod_settings(path.read_text(encoding="utf-8"), PurePosixPath(path))
+    except OSError as error:
+        raise ConfigurationError(f"{settings_file}: it cannot be read: {error.strerror}.") from None
+    except (SyntaxError, UnicodeDecodeError, ValueError) as error:
+        line = f" (line {error.lineno})" if isinstance(error, SyntaxError) else ""
+        raise ConfigurationError(f"{settings_file}: it is no Python file{line}.") from None
+    notes = list(imported.notes)
+    if output is None:
+        click.echo(_yaml(imported.without_secrets()), nl=False)
+        if imported.secrets:
+            notes.append(f"Left out: {', '.join(imported.secrets)} (the secret part): --output writes them.")
+    else:
+        _write(output, _yaml(imported.tree))
+    for note in notes:
+        click.echo(note, err=True)
+    if imported.notes:
+        sys.exit(EXIT_FAILED)
+
+
+def _yaml(tree: object) -> str:
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: it cannot be written: {error.strerror}.") from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)

@@ -17,6 +17,7 @@ from poddispatchd.cli.common import (
     print_json,
     print_table,
 )
+from poddispatchd.cli.task_actions import cancel, restart, watch
 from poddispatchd.database import Connection, Database
 from poddispatchd.domain.task import Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.journal import imports, migration, submissions
@@ -26,7 +27,11 @@ from poddispatchd.pod import tasks as pod_tasks
 
 @click.group()
 def tasks() -> None:
-    """Pod's tasks."""
+    """Pod's tasks: list, show, restart, cancel and watch them."""
+
+
+for _action in (restart, cancel, watch):
+    tasks.add_command(_action)
 
 
 @tasks.command("list")

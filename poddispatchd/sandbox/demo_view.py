@@ -36,7 +36,7 @@ class DemoView:
 
     def say(self, text: str) -> None:
         """Print one line."""
-        self._console.print(Text(text))
+        self._console.print(Text(text), soft_wrap=True)
 
     def announce(self) -> None:
         """Say where to look."""

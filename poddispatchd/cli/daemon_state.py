@@ -1,0 +1,97 @@
+"""What the running daemon says of itself at ``/api/status``."""
+
+import json
+import urllib.error
+import urllib.request
+from typing import TypedDict
+
+from poddispatchd.config.units import Address
+from poddispatchd.errors import PoddispatchdError
+
+_TIMEOUT = 5.0
+
+
+class QueueEntry(TypedDict):
+    """Tasks of one type."""
+
+    type: str
+    counts: dict[str, int]
+    oldest_pending: str | None
+
+
+class ManagerEntry(TypedDict):
+    """One runner manager."""
+
+    id: int
+    name: str
+    priority: int
+    is_active: bool
+    paused: bool
+    state: str
+    retry_in: float | None
+    full_for: dict[str, float]
+    error: str | None
+
+
+class State(TypedDict):
+    """All of it."""
+
+    version: str
+    instance: str
+    leader: bool
+    submissions_in_progress: int
+    imports_in_progress: int
+    queue: list[QueueEntry]
+    managers: list[ManagerEntry]
+    problems: list[str]
+
+
+class DaemonAwayError(PoddispatchdError):
+    """No daemon answers."""
+
+
+def ask_daemon(address: Address) -> State:
+    """The state of the daemon that listens there; it blocks for a few seconds at most.
+
+    Raises:
+        DaemonAwayError: in words that help to find out why.
+    """
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104 - asked, not bound
+    url = f"http://{Address(host, address.port)}/api/status"
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
+            state: State = json.load(answer)
+            return state
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code == 503:
+                raise DaemonAwayError(_waiting(error.read())) from None
+        raise DaemonAwayError(f"{url} answers {error.code}: is that poddispatchd?") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        words = getattr(reason, "strerror", None) or reason
+        raise DaemonAwayError(
+            f"No daemon answers at {url} ({words}). Look at 'systemctl status poddispatchd', "
+            "and at ops.listen in the configuration."
+        ) from None
+
+
+def _waiting(body: bytes) -> str:
+    try:
+        return f"The daemon is not ready. {json.loads(body)['error']}"
+    except (ValueError, KeyError, TypeError):
+        return "The daemon is not ready."
+
+
+def state_in_words(manager: ManagerEntry) -> str:
+    """How a runner manager is, in a word or two."""
+    if not manager["is_active"]:
+        return "inactive"
+    if manager["paused"]:
+        return "paused"
+    return "up" if manager["state"] == "closed" else manager["state"].replace("_", " ")
+
+
+def full_in_words(manager: ManagerEntry) -> str | None:
+    """For which tasks a runner manager has no room, and how long that is believed; None when it has."""
+    return ", ".join(f"{kind} {seconds:.0f}s" for kind, seconds in manager["full_for"].items()) or None

@@ -1,0 +1,142 @@
+"""``tasks restart``, ``tasks cancel`` and ``tasks watch``."""
+
+import asyncio
+import getpass
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import click
+
+from poddispatchd.cli.common import (
+    EXIT_FAILED,
+    Context,
+    asynchronous,
+    config_option,
+    json_option,
+    open_database,
+    pass_context,
+    print_json,
+)
+from poddispatchd.database import Database
+from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus
+from poddispatchd.pod import managers as pod_managers
+from poddispatchd.pod import tasks as pod_tasks
+from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.services.administration import Treated, cancel_tasks, restart_tasks
+
+_Action: TypeAlias = Callable[[Database, RunnerClient, Sequence[TaskPk]], Awaitable[list[Treated]]]
+
+_WATCHED = 500
+"""Newest tasks that are watched."""
+
+ids_argument = click.argument("ids", metavar="ID...", nargs=-1, required=True, type=click.IntRange(min=1))
+
+
+@click.command()
+@ids_argument
+@config_option
+@json_option
+@pass_context
+@asynchronous
+async def restart(context: Context, config_path: Path | None, ids: tuple[int, ...], *, as_json: bool) -> None:
+    """Let tasks begin again, last in the queue, as Pod's administration does.
+
+    A run that is under way is stopped. Exit status 1 when a task could not be restarted.
+    """
+
+    async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
+        return await restart_tasks(database, client, tasks, by=_person())
+
+    await _treat(context, config_path, ids, act, as_json=as_json)
+
+
+@click.command()
+@ids_argument
+@config_option
+@json_option
+@pass_context
+@asynchronous
+async def cancel(context: Context, config_path: Path | None, ids: tuple[int, ...], *, as_json: bool) -> None:
+    """End tasks that wait or run: failed in Pod, and stopped on their runner.
+
+    Exit status 1 when a task could not be cancelled.
+    """
+
+    async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
+        return await cancel_tasks(database, client, tasks, by=_person())
+
+    await _treat(context, config_path, ids, act, as_json=as_json)
+
+
+async def _treat(
+    context: Context, config_path: Path | None, ids: Sequence[int], act: _Action, *, as_json: bool
+) -> None:
+    settings = context.settings(config_path)
+    async with open_database(settings) as database, open_session(settings.runners) as session:
+        client = RunnerClient(session, request_timeout=settings.runners.request_timeout)
+        treated = await act(database, client, [TaskPk(number) for number in ids])
+    if as_json:
+        print_json([{"id": item.task, "done": item.done, "words": item.words} for item in treated])
+    else:
+        for item in treated:
+            click.echo(f"Task {item.task}: {item.words}", err=not item.done)
+    if not all(item.done for item in treated):
+        sys.exit(EXIT_FAILED)
+
+
+def _person() -> str:
+    """Who types this, for the words that Pod's people read."""
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user} on {socket.gethostname()}"
+
+
+@click.command()
+@click.option("--interval", default=1.0, show_default=True, type=click.FloatRange(0.1, 3600), help="Seconds.")
+@click.option("--until-done", is_flag=True, help="End when no task waits or runs any more.")
+@config_option
+@pass_context
+@asynchronous
+async def watch(
+    context: Context,
+    config_path: Path | None,
+    interval: float,
+    *,
+    until_done: bool,
+) -> None:
+    """Print a line whenever a task changes, until Ctrl-C; first the ones that wait or run."""
+    settings = context.settings(config_path)
+    known: dict[TaskPk, tuple[object, ...]] = {}
+    first = True
+    async with open_database(settings) as database:
+        while True:
+            names = {manager.id: manager.name for manager in await pod_managers.runner_managers(database)}
+            async with database.connection() as connection:
+                found = await pod_tasks.list_tasks(connection, limit=_WATCHED)
+            for task in reversed(found):
+                now = (task.status, task.rank, task.runner_manager_id, task.task_id)
+                if known.get(task.pk) != now and not (first and task.status not in _OPEN):
+                    click.echo(_line(task, names.get(task.runner_manager_id or ManagerId(0))))
+                known[task.pk] = now
+            first = False
+            if until_done and not any(task.status in _OPEN for task in found):
+                return
+            await asyncio.sleep(interval)
+
+
+_OPEN = (TaskStatus.PENDING, TaskStatus.RUNNING)
+
+
+def _line(task: Task, manager: str | None) -> str:
+    facts = [f"task {task.pk:<6} {task.type.value:13} {task.status:9} {task.source}"]
+    if task.rank is not None:
+        facts.append(f"rank {task.rank}")
+    if manager is not None:
+        facts.append(f"on {manager}")
+    return "  ".join(facts)
