@@ -130,4 +130,4 @@ def _words(error: Exception) -> str:
         said = f"{error.code} {error.message}"
     else:
         said = str(error) or type(error).__name__
-    return " ".join(said.split())[:_LONGEST_WORDS]
+    return " ".join(said.split())[:_LONGEST_WORDS].rstrip(" :")
