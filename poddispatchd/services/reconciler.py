@@ -59,15 +59,15 @@ class Reconciler:
     async def step(self) -> float:
         """Ask about the tasks whose turn it is; seconds until the next look."""
         parts = self._parts
-        interval, now = parts.settings.reconcile.interval, parts.clock.monotonic()
+        interval = parts.settings.reconcile.interval
         term = parts.session.term
         if term is None:
             self._term = None
-            self._show_stale([], now)
+            self._show_stale([], parts.clock.monotonic())
             return interval
         unsettled = await self._look(is_first=term != self._term)
         by_manager: dict[RunnerManager, list[UnsettledTask]] = defaultdict(list)
-        for item in self._watches.due(unsettled, now):
+        for item in self._watches.due(unsettled, parts.clock.monotonic()):
             if item.manager is None or not item.task.task_id:
                 await self._nowhere(item)
             else:

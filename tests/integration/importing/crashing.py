@@ -1,0 +1,89 @@
+"""A daemon that imports what is due and dies, without a word, at the moment that its arguments name.
+
+It is run as a process of its own; the standard input says with which Pod.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NoReturn
+
+from pydantic import SecretStr
+
+from poddispatchd.journal import imports
+from poddispatchd.pod import media_tree
+from poddispatchd.runner import filesink
+from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.services import import_attempt, leftovers
+from poddispatchd.services.import_attempt import ImportAttempt
+from poddispatchd.services.importer import Importer
+from tests.integration.importing.bench import StillClock, daemon_parts, idle, settings_of
+
+
+def die(*_: object, **__: object) -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
+
+
+def _then_die(function: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+    async def deadly(*arguments: object, **named: object) -> object:
+        await function(*arguments, **named)
+        die()
+
+    return deadly
+
+
+def _at_call(number: int, function: Callable[..., object]) -> Callable[..., object]:
+    calls = iter(range(10**6))
+
+    def deadly(*arguments: object, **named: object) -> object:
+        if next(calls) == number:
+            die()
+        return function(*arguments, **named)
+
+    return deadly
+
+
+_link = os.link
+
+
+def _link_then_die(source: str, target: str, *, follow_symlinks: bool) -> None:
+    _link(source, target, follow_symlinks=follow_symlinks)
+    die()
+
+
+def _set(owner: object, name: str, value: object) -> None:
+    setattr(owner, name, value)
+
+
+MOMENTS: dict[str, Callable[[], None]] = {
+    "before the download": lambda: _set(import_attempt, "download_result", die),
+    "during the download": lambda: _set(filesink.FileSink, "finish", _at_call(2, filesink.FileSink.finish)),
+    "after the download": lambda: _set(import_attempt, "prepare", die),
+    "before the files are recorded": lambda: _set(ImportAttempt, "_record", die),
+    "before the first rename": lambda: _set(ImportAttempt, "_record", _then_die(ImportAttempt._record)),
+    "amid the renames": lambda: _set(media_tree, "_place", _at_call(3, media_tree._place)),
+    "between link and rename": lambda: _set(os, "link", _link_then_die),
+    "after the renames": lambda: _set(imports, "finish", die),
+    "within the transaction": lambda: _set(imports, "replace_files", _then_die(imports.replace_files)),
+    "after the commit": lambda: _set(ImportAttempt, "_tell", die),
+    "amid the clean-up": lambda: _set(leftovers, "delete_obsolete", die),
+}
+"""Names of moments, each with what makes the process die then."""
+
+
+async def main(moment: str, dsn: str, media_root: str, variant: str) -> None:
+    settings = settings_of(SecretStr(dsn), Path(media_root), Variant(variant), {})
+    MOMENTS[moment]()
+    async with daemon_parts(settings, StillClock()) as parts:
+        importer = Importer(parts)
+        await importer.step()
+        await idle(importer)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], **json.loads(sys.stdin.read())))

@@ -1,0 +1,194 @@
+"""One full pass, as a function and as a command of its own."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from poddispatchd import once
+from poddispatchd.domain.callback import Callback
+from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskStatus, TaskType
+from poddispatchd.journal import callbacks, scheduling
+from poddispatchd.once import run_once
+from poddispatchd.sandbox.fake_runner_manager import Fault, FaultKind
+from poddispatchd.sandbox.pod.world import add_task
+from poddispatchd.services import reconciler
+from tests.integration.importing.bench import Bench, bench
+from tests.plugins.postgres import PodDatabase
+
+CHANGES: dict[str, dict[str, object]] = {"retention": {"completed_days": 60}, "dispatch": {"grace": "30s"}}
+
+
+@pytest.fixture
+async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Bench]:
+    async with bench(pod_database, media_root, changes=CHANGES) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (once, reconciler):
+        monkeypatch.setattr(module, "SECOND_LOOK", 0.01)
+
+
+async def waiting(here: Bench, days: int = 1) -> int:
+    video = await here.video()
+    async with here.pod.connection() as connection:
+        task = await add_task(connection, TaskType.ENCODING, video=video)
+    await here.execute(
+        "UPDATE runner_manager_task SET date_added = now() - make_interval(days => $2) WHERE id = $1",
+        task,
+        days,
+    )
+    return task
+
+
+async def everything(here: Bench) -> dict[str, int]:
+    """A Pod in which there is something to do for every job."""
+    lost, told, running = await here.running(), await here.running(), await here.running()
+    for task in (lost, told):
+        await here.end(task)
+    forgotten = await here.running()
+    here.fake.forget(await here.of(forgotten, "task_id"))
+    await here.execute(
+        "UPDATE runner_manager_task SET date_added = now() - interval '2 days' WHERE id = $1", forgotten
+    )
+    old = await waiting(here, days=61)
+    await here.execute("UPDATE runner_manager_task SET status = 'completed' WHERE id = $1", old)
+    fresh = await waiting(here)
+    async with here.parts.database.connection() as connection:
+        said = Callback(RunnerTaskId(await here.of(told, "task_id")), RunnerStatus.COMPLETED)
+        await callbacks.record(connection, (here.world.managers[0].id,), said)
+    return {
+        "lost": lost,
+        "told": told,
+        "running": running,
+        "forgotten": forgotten,
+        "old": old,
+        "fresh": fresh,
+    }
+
+
+EXPECTED = {
+    "lost": "completed",
+    "told": "completed",
+    "running": "running",
+    "forgotten": "running",
+    "old": None,
+    "fresh": "running",
+}
+
+
+async def statuses(here: Bench, tasks: dict[str, int]) -> dict[str, object]:
+    return {
+        name: await here.value("SELECT status FROM runner_manager_task WHERE id = $1", task)
+        for name, task in tasks.items()
+    }
+
+
+async def test_a_pass_does_everything_that_a_cron_run_would(here: Bench) -> None:
+    tasks = await everything(here)
+    result = await run_once(here.parts.settings)
+    assert (result.scheduled, result.pending) == (True, 0)
+    assert await statuses(here, tasks) == EXPECTED
+    assert result.running == 3
+    assert here.staged() == []
+
+
+async def test_a_pass_as_a_command_ends_by_itself(here: Bench, tmp_path: Path) -> None:
+    tasks = await everything(here)
+    status, output = await command(here, tmp_path)
+    assert (status, output) == (0, "0 pending, 3 running.\n")
+    assert await statuses(here, tasks) == EXPECTED
+
+
+async def command(here: Bench, tmp_path: Path) -> tuple[int | None, str]:
+    config = tmp_path / "config.yaml"
+    settings = {
+        "database": {"dsn": here.pod.dsn.get_secret_value()},
+        "pod": {"https": False, "media_root": str(here.world.media_root), "use_podfile": True},
+        "imports": {"keep_free": "1B"},
+        "retention": {"completed_days": 60},
+    }
+    await asyncio.to_thread(config.write_text, yaml.safe_dump(settings))
+    await asyncio.to_thread(config.chmod, 0o600)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "poddispatchd", "once", "-c", str(config)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        cwd=Path(__file__).parents[3],
+    )
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()
+
+
+async def test_a_pass_does_nothing_while_a_daemon_schedules(here: Bench, tmp_path: Path) -> None:
+    tasks = await everything(here)
+    before = await statuses(here, tasks)
+    leading = await here.parts.database.dedicated_connection()
+    try:
+        assert await scheduling.take_lead(leading, "a daemon") is not None
+        result = await run_once(here.parts.settings)
+        assert not result.scheduled
+        status, output = await command(here, tmp_path)
+        assert status == 0
+        assert "schedules already" in output
+        assert await statuses(here, tasks) == before
+    finally:
+        await leading.close()
+    assert (await run_once(here.parts.settings)).scheduled
+
+
+async def test_a_pass_submits_no_more_than_asked_for(here: Bench) -> None:
+    for _ in range(3):
+        await waiting(here)
+    result = await run_once(here.parts.settings, max_tasks=1)
+    assert (result.pending, result.running) == (2, 1)
+    ranks = await here.value(
+        "SELECT array_agg(rank ORDER BY rank) FROM runner_manager_task WHERE status = 'pending'"
+    )
+    assert ranks == [1, 2]
+
+
+async def test_what_is_to_be_tried_again_later_is_left_to_the_next_pass(here: Bench) -> None:
+    task = await here.running()
+    await here.end(task)
+    here.fake.faults.inject("result", Fault(kind=FaultKind.STATUS, status=500), times=None)
+    await run_once(here.parts.settings)
+    assert await here.status(task) == TaskStatus.RUNNING
+    assert await here.value("SELECT lease_owner FROM poddispatchd.import") is None
+    here.fake.faults.clear()
+    await here.execute("UPDATE poddispatchd.import SET next_attempt_at = now()")
+    await run_once(here.parts.settings)
+    assert await here.status(task) == TaskStatus.COMPLETED
+
+
+async def test_a_pass_that_is_interrupted_hands_its_imports_back(here: Bench) -> None:
+    task = await here.running()
+    await here.end(task)
+    here.fake.faults.inject("file", Fault(kind=FaultKind.HANG), times=None)
+    passing = asyncio.create_task(run_once(here.parts.settings))
+    await here.fake.wait_for(lambda: any("/file/" in request.path for request in here.fake.requests))
+    passing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await passing
+    assert await here.imports_of(task) == [("open", 0, None)]
+    assert await here.value("SELECT lease_owner FROM poddispatchd.import") is None
+
+
+async def test_a_pass_that_takes_too_long_still_ranks_and_purges(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = await here.running()
+    await here.end(task)
+    here.fake.faults.inject("file", Fault(kind=FaultKind.HANG), times=None)
+    old = await waiting(here, days=61)
+    await here.execute("UPDATE runner_manager_task SET status = 'completed' WHERE id = $1", old)
+    monkeypatch.setattr(once, "_LONGEST_ROUND", 1.5)
+    result = await run_once(here.parts.settings)
+    assert result.running == 1
+    assert await here.value("SELECT count(*) FROM runner_manager_task WHERE id = $1", old) == 0
+    assert await here.value("SELECT lease_owner FROM poddispatchd.import") is None
