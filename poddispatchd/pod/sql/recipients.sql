@@ -1,16 +1,16 @@
 -- Who is told about a video.
 
 -- name: video
--- A video with its title in a language, and its owner; what older Pods lack is NULL.
-SELECT video.id, video.slug, video.date_added,
-       coalesce(nullif(to_jsonb(video) ->> ('title_' || $2::text), ''), video.title) AS title,
+-- A video with its title in a language, and its owner; what older Pods lack is NULL. (The table has a column video.)
+SELECT found.id, found.slug, found.date_added,
+       coalesce(nullif(to_jsonb(found) ->> ('title_' || $2::text), ''), found.title) AS title,
        auth_user.id AS user_id, auth_user.email, auth_user.username,
        concat_ws(' ', nullif(auth_user.first_name, ''), nullif(auth_user.last_name, '')) AS name,
        owner.establishment, (to_jsonb(owner) ->> 'accepts_notifications')::boolean AS accepts_notifications
-FROM video_video AS video
-JOIN auth_user ON auth_user.id = video.owner_id
+FROM video_video AS found
+JOIN auth_user ON auth_user.id = found.owner_id
 LEFT JOIN authentication_owner AS owner ON owner.user_id = auth_user.id
-WHERE video.id = $1;
+WHERE found.id = $1;
 
 -- name: has_push
 -- Whether this Pod knows web push.
