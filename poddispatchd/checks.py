@@ -185,7 +185,7 @@ def _media_tree(settings: Settings) -> list[Finding]:
     if findings:
         return findings
     free = free_space(root)
-    words = f"{root} can be written; {format_size(free >> 20 << 20)} are free."
+    words = f"{root} can be written; {_rounded(free)} are free."
     if free < settings.imports.keep_free:
         return [
             _problem("media tree", f"{words} imports.keep_free is {format_size(settings.imports.keep_free)}.")
@@ -210,6 +210,11 @@ async def _telling(settings: Settings) -> list[Finding]:
         else:
             findings.append(_fine(subject, words) if is_enabled else _note(subject, words))
     return findings
+
+
+def _rounded(size: int) -> str:
+    unit = 30 if size >= 10 << 30 else 20
+    return format_size(size >> unit << unit)
 
 
 async def _managers(settings: Settings, managers: list[RunnerManager]) -> list[Finding]:
@@ -248,7 +253,8 @@ async def _webhook(settings: Settings, site: Site) -> Finding:
             status = answer.status
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return _note(
-            "webhook", f"{url} cannot be reached from here ({type(error).__name__}): is the daemon running?"
+            "webhook",
+            f"{url} cannot be reached from here ({_reason(error)}): the runner managers must reach it.",
         )
     if status == 405:
         return _fine("webhook", f"{url} answers.")
@@ -257,3 +263,17 @@ async def _webhook(settings: Settings, site: Site) -> Finding:
         f"{url} answers {status} where a webhook answers 405: let the web server pass {NOTIFY_PATH} on to "
         f"{settings.webhook.listen}.",
     )
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return "this machine does not know the name"
+        case aiohttp.ClientConnectorCertificateError():
+            return "its TLS certificate is not trusted here"
+        case aiohttp.ClientConnectorError():
+            return error.strerror or "no connection"
+        case TimeoutError():
+            return "no answer in time"
+        case _:
+            return "the connection failed"

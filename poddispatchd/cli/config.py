@@ -20,7 +20,7 @@ from poddispatchd.config.showing import settings_as_dict, settings_as_yaml
 from poddispatchd.errors import ConfigurationError
 
 
-@click.group()
+@click.group(short_help="Show the configuration, or make one from Pod's settings.")
 def config() -> None:
     """The configuration: show the one in effect, or make one from Pod's settings."""
 

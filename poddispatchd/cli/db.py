@@ -24,7 +24,7 @@ from poddispatchd.pod.grants import grants_script
 print_sql_option = click.option("--print-sql", is_flag=True, help="Print the SQL instead of running it.")
 
 
-@click.group()
+@click.group(short_help="poddispatchd's own schema, and the rights of its role.")
 def db() -> None:
     """The schema poddispatchd in Pod's database; Pod's own tables are never altered."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import signal
 import sys
 from contextlib import suppress
 
@@ -11,7 +12,7 @@ from poddispatchd.cli.common import EXIT_FAILED, asynchronous
 from poddispatchd.errors import ConfigurationError
 
 
-@click.command()
+@click.command(short_help="Show the whole system at work in a temporary directory.")
 @click.option("--tasks", default=12, show_default=True, type=click.IntRange(1, 1000), help="Tasks to seed.")
 @click.option(
     "--seconds", default=2.0, show_default=True, type=click.FloatRange(0, 60), help="A runner's work on one."
@@ -29,6 +30,7 @@ async def demo(tasks: int, seconds: float, timeout: float, *, keep: bool) -> Non
     from poddispatchd.sandbox.demo import running_demo  # noqa: PLC0415 - only the demo needs the sandbox
     from poddispatchd.sandbox.demo_view import DemoView  # noqa: PLC0415
 
+    _end_on_sigterm()
     click.echo("Starting PostgreSQL, two fake runner managers and the daemon …")
     async with running_demo(tasks=tasks, seconds=seconds) as running:
         view = DemoView(running)
@@ -44,3 +46,10 @@ async def demo(tasks: int, seconds: float, timeout: float, *, keep: bool) -> Non
         view.say(f"The daemon stopped with exit status {status}.")
     if not (done and summary_is_good and status == 0):
         sys.exit(EXIT_FAILED)
+
+
+def _end_on_sigterm() -> None:
+    """End as by Ctrl-C: nothing that was started stays behind."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - called from a coroutine
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from asyncio import CancelledError
 from importlib import import_module
 from pathlib import Path
 
@@ -40,7 +41,9 @@ class _LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="poddispatchd")
 @click.option(
     "-c",
@@ -81,7 +84,7 @@ def main() -> None:
         # Whoever reads (head, a pager) has seen enough; the interpreter's last flush must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, CancelledError):
         sys.exit(130)
 
 

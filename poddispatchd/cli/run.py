@@ -19,7 +19,7 @@ from poddispatchd.events import Event
 from poddispatchd.once import run_once
 
 
-@click.command()
+@click.command(short_help="Run the daemon.")
 @config_option
 @pass_context
 @asynchronous
@@ -36,7 +36,7 @@ async def run(context: Context, config_path: Path | None) -> None:
         sys.exit(EXIT_USAGE)
 
 
-@click.command()
+@click.command(short_help="Make one full pass and exit, as the CRON line of process_tasks.")
 @click.option("--max-tasks", type=click.IntRange(min=0), help="Submit at most so many tasks of each type.")
 @click.option("--site", "sites", multiple=True, help="Serve only the site with this domain (repeatable).")
 @config_option

@@ -36,7 +36,7 @@ _WATCHED = 500
 ids_argument = click.argument("ids", metavar="ID...", nargs=-1, required=True, type=click.IntRange(min=1))
 
 
-@click.command()
+@click.command(short_help="Let tasks begin again.")
 @ids_argument
 @config_option
 @json_option
@@ -54,7 +54,7 @@ async def restart(context: Context, config_path: Path | None, ids: tuple[int, ..
     await _treat(context, config_path, ids, act, as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="End tasks that wait or run.")
 @ids_argument
 @config_option
 @json_option
@@ -97,7 +97,7 @@ def _person() -> str:
     return f"{user} on {socket.gethostname()}"
 
 
-@click.command()
+@click.command(short_help="Print a line whenever a task changes.")
 @click.option("--interval", default=1.0, show_default=True, type=click.FloatRange(0.1, 3600), help="Seconds.")
 @click.option("--until-done", is_flag=True, help="End when no task waits or runs any more.")
 @config_option

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -96,7 +97,7 @@ async def list_(
     )
 
 
-@tasks.command()
+@tasks.command(short_help="Tell everything about one task.")
 @click.argument("task_pk", metavar="ID", type=click.IntRange(min=1))
 @config_option
 @json_option
@@ -122,9 +123,18 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
         click.echo(f"\n{kind}:" if entries else f"\n{kind}: none")
         for entry in entries:
             click.echo(
-                "  " + ", ".join(f"{key} {value}" for key, value in entry.items() if value is not None)
+                "  "
+                + ", ".join(
+                    f"{key.replace('_', ' ')} {_shown(value)}"
+                    for key, value in entry.items()
+                    if value is not None
+                )
             )
     click.echo(f"\noutput:\n{task.script_output}" if task.script_output else "\noutput: none")
+
+
+def _shown(value: object) -> str:
+    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)
 
 
 async def _journal(connection: Connection, task: TaskPk) -> dict[str, list[dict[str, object]]]:
@@ -139,7 +149,7 @@ async def _journal(connection: Connection, task: TaskPk) -> dict[str, list[dict[
                 "attempt": item.attempt,
                 "state": item.state.value,
                 "task_id": item.task_id,
-                "at": item.created_at.isoformat(timespec="seconds"),
+                "at": item.created_at,
             }
             for item in sent
         ],

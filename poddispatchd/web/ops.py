@@ -58,7 +58,11 @@ def ops_application(
             },
         )
 
+    async def get_root(_: web.Request) -> web.Response:
+        raise web.HTTPFound("/status")
+
     application = web.Application()
+    application.router.add_get("/", get_root)
     application.router.add_get("/metrics", get_metrics)
     application.router.add_get("/health/live", get_live)
     application.router.add_get("/health/ready", get_ready)
