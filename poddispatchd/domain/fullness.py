@@ -13,6 +13,9 @@ _SIGNAL_LIVES = 8.0
 _QUICK_FIRST = 0.1
 _QUICK_GROWTH = 2.0
 
+_MOST_STEPS = 32
+"""Keeps the powers small numbers, however long a manager is full."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fullness:
@@ -31,10 +34,11 @@ class Fullness:
 
         The delay is jittered by a quarter, so that several tasks types and daemons do not ask in step.
         """
-        quick = _QUICK_FIRST * _QUICK_GROWTH**self.refusals
+        steps = min(self.refusals, _MOST_STEPS)
+        quick = _QUICK_FIRST * _QUICK_GROWTH**steps
         if now + quick <= self.freed_at + _SIGNAL_LIVES:
             return Fullness(now + quick, self.refusals + 1, self.freed_at)
-        grown = min(_LONGEST, _FIRST * _GROWTH ** min(self.refusals, 32))
+        grown = min(_LONGEST, _FIRST * _GROWTH**steps)
         return Fullness(now + grown * (0.75 + 0.5 * random()), self.refusals + 1, self.freed_at)
 
     def freed(self, now: float) -> "Fullness":

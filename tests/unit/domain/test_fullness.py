@@ -1,0 +1,45 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poddispatchd.domain.fullness import Fullness
+
+
+def _middle() -> float:
+    return 0.5
+
+
+def _refused(times: int, *, start: Fullness | None = None, now: float = 0.0) -> list[float]:
+    """The waits after so many refusals, each asked at the end of the wait before."""
+    state, waits = start or Fullness(), []
+    for _ in range(times):
+        state = state.refused(now, _middle)
+        waits.append(state.until - now)
+        now = state.until
+    return waits
+
+
+def test_waits_grow_from_fifteen_seconds_to_two_minutes() -> None:
+    waits = _refused(10)
+    assert waits[0] == 15
+    assert waits == sorted(waits)
+    assert waits[-1] == 120
+
+
+@given(refusals=st.integers(0, 10_000), random=st.floats(0, 1, exclude_max=True))
+def test_a_wait_is_jittered_by_a_quarter_and_never_out_of_bounds(refusals: int, random: float) -> None:
+    state = Fullness(refusals=refusals).refused(1000.0, lambda: random)
+    assert 0.75 * 15 <= state.until - 1000.0 <= 1.25 * 120
+    assert state.refusals == refusals + 1
+
+
+def test_shortly_after_a_callback_it_is_asked_again_quickly_and_then_the_wait_is_long_again() -> None:
+    waits = _refused(8, start=Fullness().freed(0.0))
+    assert waits[:3] == pytest.approx([0.1, 0.2, 0.4])
+    assert sum(wait for wait in waits if wait < 5) <= 8
+    assert waits[-1] > 60
+
+
+def test_a_callback_ends_every_wait() -> None:
+    state = Fullness().refused(0.0, _middle).freed(3.0)
+    assert (state.until, state.refusals, state.freed_at) == (0.0, 0, 3.0)

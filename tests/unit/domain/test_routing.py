@@ -1,0 +1,186 @@
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poddispatchd.domain.routing import (
+    PATIENCE,
+    Lane,
+    Offer,
+    assign,
+    candidates,
+    next_opening,
+    rooms,
+    site_of,
+    starving,
+)
+from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
+
+_NOW = 1000.0
+_HERE, _THERE = SiteId(1), SiteId(2)
+
+
+def _lane(number: int, **values: object) -> Lane:
+    return replace(Lane(ManagerId(number), _HERE, 1), **values)  # type: ignore[arg-type]  # fields of Lane
+
+
+def _offer(number: int, kind: TaskType = TaskType.ENCODING, site: SiteId = _HERE) -> Offer:
+    return Offer(TaskPk(number), kind, site)
+
+
+_sites = st.sampled_from([_HERE, _THERE])
+_times = st.sampled_from([0.0, _NOW - 1, _NOW + 30])
+_lanes = st.lists(
+    st.builds(
+        Lane,
+        manager=st.integers(1, 8).map(ManagerId),
+        site=_sites,
+        priority=st.integers(1, 3),
+        paused=st.sampled_from([False, False, False, True]),
+        closed_until=_times,
+        full_until=st.dictionaries(st.sampled_from(TaskType), _times, max_size=3),
+        last_given=st.floats(0, 100),
+        busy_since=st.sampled_from([None, None, _NOW - 1, _NOW - 10]),
+        is_slow=st.booleans(),
+    ),
+    max_size=6,
+    unique_by=lambda lane: lane.manager,
+)
+_offers = st.lists(
+    st.builds(
+        Offer,
+        task=st.integers(1, 1000).map(TaskPk),
+        type=st.sampled_from(TaskType),
+        site=_sites,
+        refused_by=st.frozensets(st.integers(1, 8).map(ManagerId), max_size=3),
+    ),
+    max_size=20,
+    unique_by=lambda offer: offer.task,
+)
+
+
+@given(_offers, _lanes)
+def test_every_assignment_is_one_that_its_manager_can_take_now(
+    offers: list[Offer], lanes: list[Lane]
+) -> None:
+    given_to = assign(offers, lanes, _NOW)
+    by_id = {lane.manager: lane for lane in lanes}
+    by_task = {offer.task: offer for offer in offers}
+    for assignment in given_to:
+        lane = by_id[assignment.manager]
+        assert lane.busy_since is None
+        assert lane.can_take(by_task[assignment.task], _NOW)
+    assert len({assignment.manager for assignment in given_to}) == len(given_to)
+    assert len({assignment.task for assignment in given_to}) == len(given_to)
+
+
+@given(_offers, _lanes)
+def test_the_order_of_the_queue_is_kept(offers: list[Offer], lanes: list[Lane]) -> None:
+    order = [offer.task for offer in offers]
+    given_to = [order.index(assignment.task) for assignment in assign(offers, lanes, _NOW)]
+    assert given_to == sorted(given_to)
+
+
+@given(_offers, _lanes)
+def test_a_task_that_cannot_be_placed_takes_nothing_from_the_others(
+    offers: list[Offer], lanes: list[Lane]
+) -> None:
+    placeable = [offer for offer in offers if candidates(offer, lanes, _NOW)]
+    assert assign(offers, lanes, _NOW) == assign(placeable, lanes, _NOW)
+
+
+@given(_offers, _lanes)
+def test_no_manager_stays_idle_beside_a_task_unless_a_better_ones_answer_is_near(
+    offers: list[Offer], lanes: list[Lane]
+) -> None:
+    given_to = assign(offers, lanes, _NOW)
+    placed, taken = {a.task for a in given_to}, {a.manager for a in given_to}
+    for offer in offers:
+        able = candidates(offer, lanes, _NOW)
+        idle = [lane for lane in able if lane.busy_since is None and lane.manager not in taken]
+        if offer.task in placed or not idle:
+            continue
+        assert any(
+            lane.priority < idle[0].priority
+            and ((lane.manager in taken and not lane.is_slow) or lane.answers_soon(_NOW))
+            for lane in able
+        )
+
+
+@given(_offers, _lanes)
+def test_a_starving_manager_is_one_that_gets_nothing_from_this_page(
+    offers: list[Offer], lanes: list[Lane]
+) -> None:
+    hungry = {lane.manager for lane in starving(offers, lanes, _NOW)}
+    assert hungry.isdisjoint(assignment.manager for assignment in assign(offers, lanes, _NOW))
+    assert all(not lane.can_take(offer, _NOW) for lane in lanes for offer in offers if lane.manager in hungry)
+
+
+def test_equal_priorities_take_turns_and_the_least_recently_given_comes_first() -> None:
+    lanes = {number: _lane(number, last_given=0.0) for number in (1, 2, 3)}
+    order = []
+    for turn in range(1, 7):
+        [assignment] = assign([_offer(turn)], list(lanes.values()), _NOW)
+        order.append(assignment.manager)
+        lanes[assignment.manager] = replace(lanes[assignment.manager], last_given=float(turn))
+    assert order == [1, 2, 3, 1, 2, 3]
+
+
+def test_a_lower_priority_waits_until_the_better_one_is_known_to_be_full() -> None:
+    best, spare = _lane(1), _lane(2, priority=2)
+    assert [a.manager for a in assign([_offer(1), _offer(2)], [best, spare], _NOW)] == [1]
+    full = replace(best, full_until={TaskType.ENCODING: _NOW + 15})
+    assert [a.manager for a in assign([_offer(1)], [full, spare], _NOW)] == [2]
+    subtitles = _offer(1, TaskType.TRANSCRIPTION)
+    assert [a.manager for a in assign([subtitles], [full, spare], _NOW)] == [1]
+
+
+def test_the_answer_of_a_better_manager_is_waited_for_but_not_for_long() -> None:
+    spare = _lane(2, priority=2)
+    for since, expected in ((0.1, []), (PATIENCE, [2])):
+        best = _lane(1, busy_since=_NOW - since)
+        assert [a.manager for a in assign([_offer(1)], [best, spare], _NOW)] == expected
+    slow = _lane(1, busy_since=_NOW, is_slow=True)
+    assert [a.manager for a in assign([_offer(1)], [slow, spare], _NOW)] == [2]
+    equal = _lane(3, busy_since=_NOW)
+    assert [a.manager for a in assign([_offer(1)], [equal, _lane(4)], _NOW)] == [4]
+
+
+def test_room_is_where_someone_can_be_asked_at_once() -> None:
+    lanes = [
+        _lane(1, full_until={TaskType.ENCODING: _NOW + 1}),
+        _lane(2, site=_THERE, busy_since=_NOW),
+        _lane(3, site=_THERE, paused=True),
+        _lane(4, site=SiteId(9), closed_until=_NOW + 1),
+    ]
+    assert rooms(lanes, _NOW) == {
+        TaskType.STUDIO: frozenset({_HERE}),
+        TaskType.TRANSCRIPTION: frozenset({_HERE}),
+    }
+
+
+def test_the_next_opening_is_the_first_thing_that_ends_by_itself() -> None:
+    assert next_opening([], _NOW) is None
+    assert next_opening([_lane(1, closed_until=float("inf"), paused=True)], _NOW) is None
+    lanes = [
+        _lane(1, closed_until=_NOW + 60),
+        _lane(2, full_until={TaskType.STUDIO: _NOW + 20}),
+        _lane(3, busy_since=_NOW - 1.5),
+        _lane(4, busy_since=_NOW - 1.9, is_slow=True),
+    ]
+    assert next_opening(lanes, _NOW) == _NOW + 0.5
+    assert next_opening(lanes[:2], _NOW) == _NOW + 20
+
+
+def test_a_task_gets_its_own_site_and_the_current_one_if_it_is_on_it_or_on_none() -> None:
+    both = frozenset({_HERE, _THERE})
+
+    def chosen(*sites: SiteId, served: frozenset[SiteId] = both) -> SiteId | None:
+        return site_of(sites, current=_HERE, served=served, with_managers=both)
+
+    assert chosen() == chosen(_HERE) == chosen(_THERE, _HERE) == _HERE
+    assert chosen(_THERE) == _THERE
+    assert chosen(_THERE, _HERE, served=frozenset({_THERE})) == _THERE
+    assert chosen(served=frozenset({_THERE})) is None
+    assert chosen(SiteId(9)) is None
+    assert site_of([_HERE, _THERE], current=_HERE, served=both, with_managers=frozenset({_THERE})) == _THERE
