@@ -28,6 +28,32 @@ class ManagerMemory:
     last_given_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SessionIdentity:
+    """A session of the server's: its process, and when that began."""
+
+    pid: int
+    began: datetime
+
+
+async def own_session(connection: Connection) -> SessionIdentity | None:
+    """Which session this connection is; None where that cannot be seen."""
+    row = await connection.fetchrow(_QUERIES["own_session"])
+    return (
+        None
+        if row is None or row["backend_start"] is None
+        else SessionIdentity(row["pid"], row["backend_start"])
+    )
+
+
+async def end_session(connection: Connection, session: SessionIdentity) -> bool:
+    """End a lost session of ours if it still holds the scheduler lock; whether it did.
+
+    The server may take a while to find out that nobody is at its other end, and meanwhile nobody schedules.
+    """
+    return bool(await connection.fetchval(_QUERIES["end_session"], session.pid, session.began))
+
+
 async def take_lead(connection: Connection, instance: str) -> int | None:
     """Take the scheduler lock on this session and begin a term; None when another session holds the lock.
 

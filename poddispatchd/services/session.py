@@ -12,6 +12,7 @@ from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.events import Event
 from poddispatchd.journal import scheduling
+from poddispatchd.journal.scheduling import SessionIdentity
 from poddispatchd.metrics import Metrics
 from poddispatchd.services.signals import Wake, Wakes
 
@@ -20,7 +21,7 @@ log = structlog.get_logger(__name__)
 CHANNEL = "poddispatchd_task"
 """Where the optional trigger announces a change of the queue."""
 
-_PROBE_EVERY = 60.0
+_PROBE_EVERY = 15.0
 _PROBE_TIMEOUT = 5.0
 _STANDBY_EVERY = 8.0
 
@@ -45,6 +46,7 @@ class DatabaseSession:
         self._echo = asyncio.Event()
         self._probes = 0
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._identity: SessionIdentity | None = None
         self.term: int | None = None
         self.listening = False
         self.problem: str | None = None
@@ -73,7 +75,7 @@ class DatabaseSession:
                     await self._hold()
                 except DatabaseError as error:
                     self._lost(error)
-                    await self._close()
+                    await self._give_up()
                 except Exception as error:  # without this connection nothing would ever be scheduled again
                     log.exception(Event.SERVICE_CRASHED, job="database session")
                     self._lost(DatabaseError(f"The connection to the database failed: {error}."))
@@ -91,6 +93,7 @@ class DatabaseSession:
         with translated():
             await connection.add_listener(CHANNEL, self._notified)
             self.listening = await self._round_trip(connection)
+            await self._end_ghost(connection)
             await self._take_lead(connection)
         if not self._up.is_set():
             log.info(Event.DATABASE_UP, listening=self.listening)
@@ -115,6 +118,16 @@ class DatabaseSession:
                 self.listening = listening
                 log.warning(Event.LISTENER_CHANGED, listening=listening)
             self._show()
+
+    async def _end_ghost(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        """End our last session, should the server think that it goes on and holds the lock."""
+        try:
+            if self._identity is not None and await scheduling.end_session(connection, self._identity):
+                log.warning(Event.LEADER_LOST, reason="The lost connection still held the scheduler lock.")
+            self._identity = await scheduling.own_session(connection)
+        except asyncpg.InsufficientPrivilegeError:
+            # Then the server has to find out by its keep-alives.
+            return
 
     async def _take_lead(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self.term = await scheduling.take_lead(connection, self._instance)
@@ -160,6 +173,13 @@ class DatabaseSession:
         self._metrics.database_up.set(self._up.is_set())
         self._metrics.listener_up.set(self.listening)
         self._metrics.leader.set(self.term is not None)
+
+    async def _give_up(self) -> None:
+        """Close the lost connection, and have the pool's not tried in vain."""
+        silent = self._connection is not None and not self._connection.is_closed()
+        await self._close()
+        with suppress(DatabaseError), translated():
+            await self._database.distrust(silent=silent)
 
     async def _close(self) -> None:
         connection, self._connection = self._connection, None

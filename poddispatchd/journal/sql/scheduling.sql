@@ -6,6 +6,19 @@ SELECT pg_try_advisory_lock(hashtextextended('poddispatchd.scheduler', 0))
 -- Give the scheduler lock back.
 SELECT pg_advisory_unlock(hashtextextended('poddispatchd.scheduler', 0))
 
+-- name: own_session
+-- Which session this is; a process id alone may be another one's later.
+SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()
+
+-- name: end_session
+-- End a session of ours that still holds the scheduler lock although its client has lost it.
+SELECT count(pg_terminate_backend(session.pid))
+FROM pg_stat_activity AS session JOIN pg_locks AS held ON held.pid = session.pid
+WHERE session.pid = $1 AND session.backend_start = $2
+  AND held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
+  AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (held.classid::bigint << 32 | held.objid::bigint) = hashtextextended('poddispatchd.scheduler', 0)
+
 -- name: new_term
 -- Begin a term: writes of every earlier one match nothing from now on.
 UPDATE poddispatchd.leader SET term = term + 1, instance = $1, since = now() RETURNING term
