@@ -103,13 +103,14 @@ class Importer:
         work = asyncio.create_task(self._work(job), name=f"import of task {job.task_pk}")
         self._running[job.id] = work
         work.add_done_callback(lambda _: self._ended(job))
-        if self._renewing is None or self._renewing.done():
+        if self._renewing is None:
             self._renewing = asyncio.create_task(self._renew(), name="leases of imports")
 
     def _ended(self, job: ImportJob) -> None:
         self._running.pop(job.id, None)
         if not self._running and self._renewing is not None:
             self._renewing.cancel()
+            self._renewing = None
         self._parts.wakes.importer.ring()
 
     async def _work(self, job: ImportJob) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -42,6 +43,14 @@ _OF_THE_MANAGER = (RunnerManagerUnavailableError, RunnerManagerMisconfiguredErro
 """Trouble that questions about other tasks would meet as well."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """The runners that were online at a manager; None when it did not tell."""
+
+    at: float
+    online: frozenset[str] | None
+
+
 class Reconciler:
     """Asks runner managers about running tasks: only the scheduler does, and first about all of them."""
 
@@ -49,7 +58,7 @@ class Reconciler:
         self._parts = parts
         self._watches = Watches()
         self._term: int | None = None
-        self._runners_listed_at: dict[ManagerId, float] = {}
+        self._listings: dict[ManagerId, _Listing] = {}
 
     @property
     def in_doubt(self) -> bool:
@@ -167,32 +176,39 @@ class Reconciler:
         ring_for(decision, parts.wakes)
 
     async def _look_for_runners(self, manager: RunnerManager, items: list[UnsettledTask]) -> None:
-        """Find tasks that their manager calls running although their runner is gone; asked rarely."""
+        """Find tasks that their manager calls running although their runner is gone."""
         parts, patience = self._parts, self._parts.settings.reconcile.running_after
         now = parts.clock.monotonic()
-        suspects = []
-        for item in items:
-            watch = self._watches[item.task.pk]
-            if watch.runner is not None and now - watch.since >= patience:
-                suspects.append(item)
-        if not suspects or now - self._runners_listed_at.get(manager.id, float("-inf")) < patience:
+        suspects = [
+            (item, watch)
+            for item in items
+            if (watch := self._watches[item.task.pk]).runner is not None and now - watch.since >= patience
+        ]
+        online = await self._online(manager, now - patience) if suspects else None
+        if online is None:
             return
-        self._runners_listed_at[manager.id] = now
-        try:
-            listed = await parts.client.runners(manager)
-        except RunnerManagerError as error:
-            if isinstance(error, RunnerManagerUnavailableError):
-                parts.fleet.learn(manager.id, error)
-            return
-        online = {runner.id for runner in listed if runner.online}
-        for item in suspects:
-            watch = self._watches[item.task.pk]
+        for item, watch in suspects:
             if watch.is_gone(online, parts.clock.monotonic(), after=patience):
                 await self._lost(
                     item,
                     f"Runner {watch.runner!r}, which worked on it, is not online at runner manager "
                     f"{manager.name!r} any more.",
                 )
+
+    async def _online(self, manager: RunnerManager, not_before: float) -> frozenset[str] | None:
+        """The runners online at a manager, asked for rarely; None when it does not tell."""
+        parts, listing = self._parts, self._listings.get(manager.id)
+        if listing is None or listing.at <= not_before:
+            listing = _Listing(parts.clock.monotonic(), None)
+            try:
+                listed = await parts.client.runners(manager)
+            except RunnerManagerError as error:
+                if isinstance(error, RunnerManagerUnavailableError):
+                    parts.fleet.learn(manager.id, error)
+            else:
+                listing = replace(listing, online=frozenset(item.id for item in listed if item.online))
+            self._listings[manager.id] = listing
+        return listing.online
 
     # --- tasks that nobody works on ----------------------------------------------------------------------
 

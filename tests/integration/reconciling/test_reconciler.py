@@ -249,6 +249,21 @@ async def test_a_task_on_a_runner_that_is_gone_is_lost_after_a_while(here: Bench
     assert record.runner_id in await here.words(task)
 
 
+async def test_every_task_of_a_runner_that_is_gone_is_found_whoever_asked_for_the_list(here: Bench) -> None:
+    """The list was looked at for the tasks whose turn it was when it was asked for, and for no others."""
+    watcher = Reconciler(here.parts)
+    await here.running()
+    await look(here, watcher)
+    late = await here.running()
+    record = here.fake.tasks[RunnerTaskId(await here.of(late, "task_id"))]
+    await look(here, watcher, after=25)
+    here.fake.runners[:] = [runner for runner in here.fake.runners if runner.id != record.runner_id]
+    for _ in range(48):
+        await look(here, watcher, after=25)
+    assert await here.status(late) == "pending"
+    assert asked(here).count("runners") <= 1200 / RUNNING_AFTER
+
+
 async def test_a_runner_that_comes_back_keeps_its_task(here: Bench) -> None:
     task = await here.running()
     watcher = Reconciler(here.parts)
