@@ -25,7 +25,7 @@ def config() -> None:
     """The configuration: show the one in effect, or make one from Pod's settings."""
 
 
-@config.command()
+@config.command(short_help="Print the configuration in effect.")
 @config_option
 @json_option
 @pass_context
@@ -38,7 +38,7 @@ def show(context: Context, config_path: Path | None, *, as_json: bool) -> None:
         click.echo(settings_as_yaml(settings), nl=False)
 
 
-@config.command("import")
+@config.command("import", short_help="Make a config.yaml from Pod's settings.")
 @click.argument("settings_file", metavar="SETTINGS_LOCAL.PY", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "-o",

@@ -3,6 +3,7 @@
 import os
 import sys
 from asyncio import CancelledError
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -62,10 +63,17 @@ def cli(context: click.Context, config_path: Path | None) -> None:
     context.obj = Context(config_path)
 
 
-def main() -> None:
-    """Run the command line; errors become one clear sentence on standard error, never a traceback."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; errors become one clear sentence on standard error, never a traceback.
+
+    Args:
+        arguments: those of the process when None.
+
+    Raises:
+        SystemExit: with the exit status, unless that is 0.
+    """
     try:
-        cli(standalone_mode=False)
+        cli(arguments, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

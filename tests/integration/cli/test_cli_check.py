@@ -1,0 +1,100 @@
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tests.integration.cli.conftest import Pod
+
+
+async def _problems(pod: Pod) -> dict[str, str]:
+    """What check finds wrong, by subject."""
+    said = await pod.run("check", "--json")
+    found = cast("list[dict[str, str]]", said.json())
+    problems = {item["subject"]: item["words"] for item in found if item["severity"] == "problem"}
+    assert said.status == (3 if problems else 0), said.err
+    return problems
+
+
+@pytest.fixture
+async def sound(pod: Pod) -> Pod:
+    """A Pod on which check finds nothing wrong."""
+    await pod.execute("DELETE FROM runner_manager WHERE name = 'second'")
+    return pod
+
+
+async def test_a_sound_pod_has_no_problem(sound: Pod) -> None:
+    said = await sound.run("check")
+
+    assert (await _problems(sound), said.status, said.err) == ({}, 0, "")
+    assert "ok      runner manager first: It answers" in said.out
+
+
+async def test_a_manager_that_does_not_answer_is_a_problem(pod: Pod) -> None:
+    said = await pod.run("check")
+
+    assert said.status == 3
+    assert said.err == "1 problem found.\n"
+    assert "PROBLEM runner manager second: " in said.out
+
+
+async def test_a_wrong_token_is_a_problem(sound: Pod) -> None:
+    await sound.execute("UPDATE runner_manager SET token = 'another-token'")
+
+    assert "token" in (await _problems(sound))["runner manager first"]
+
+
+async def test_no_active_manager_is_a_problem(sound: Pod) -> None:
+    await sound.execute("UPDATE runner_manager SET is_active = false")
+
+    assert "There is no active one" in (await _problems(sound))["runner managers"]
+
+
+async def test_another_podfile_setting_is_a_problem(sound: Pod) -> None:
+    sound.set("pod", use_podfile=False)
+
+    assert "set it to true" in (await _problems(sound))["pod.use_podfile"]
+
+
+async def test_unknown_sites_are_problems(sound: Pod) -> None:
+    sound.set("pod", site_id=77)
+    sound.set("dispatch", sites=["elsewhere.example.org"])
+
+    problems = await _problems(sound)
+
+    assert "77 is no site of this Pod" in problems["pod.site_id"]
+    assert "'elsewhere.example.org' is no site" in problems["dispatch.sites"]
+
+
+async def test_a_missing_table_is_a_problem(sound: Pod) -> None:
+    await sound.execute("DROP TABLE video_encode_transcript_encodinglog CASCADE")
+
+    assert "video_encode_transcript_encodinglog" in (await _problems(sound))["Pod's tables"]
+
+
+async def test_a_media_root_that_does_not_exist_is_a_problem(sound: Pod, tmp_path: Path) -> None:
+    sound.set("pod", media_root=str(tmp_path / "nowhere"))
+
+    assert "does not exist" in (await _problems(sound))["media tree"]
+
+
+async def test_a_full_disk_is_a_problem(sound: Pod) -> None:
+    sound.set("imports", keep_free="8000000GiB")
+
+    assert "imports.keep_free is " in (await _problems(sound))["media tree"]
+
+
+async def test_a_database_that_does_not_answer_is_a_problem_and_the_rest_is_told(sound: Pod) -> None:
+    sound.set("database", dsn="postgresql://pod@127.0.0.1:1/pod")
+    sound.set("pod", media_root="/nonexistent")
+
+    problems = await _problems(sound)
+
+    assert problems["database"].startswith("The database cannot be reached: ")
+    assert "does not exist" in problems["media tree"]
+
+
+async def test_a_schema_of_a_newer_program_is_a_problem(sound: Pod) -> None:
+    await sound.run("db", "init")
+    await sound.execute("INSERT INTO poddispatchd.schema_version (version) VALUES (9999)")
+
+    assert "9999" in (await _problems(sound))["own schema"]

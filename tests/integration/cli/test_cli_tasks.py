@@ -1,0 +1,190 @@
+from typing import cast
+
+import aiohttp
+
+from poddispatchd.domain.task import RunnerTaskId, TaskPk, TaskStatus, TaskType
+from poddispatchd.journal import migration
+from poddispatchd.sandbox.pod.world import Video, add_task, add_video
+from tests.integration.cli.conftest import TOKEN, Pod
+
+
+async def _video(pod: Pod, title: str = "A lecture") -> Video:
+    async with pod.database.connection() as connection:
+        return await add_video(connection, pod.world, title=title)
+
+
+async def _pending(pod: Pod) -> TaskPk:
+    video = await _video(pod)
+    async with pod.database.connection() as connection:
+        return await add_task(connection, TaskType.ENCODING, video=video)
+
+
+async def _row(pod: Pod, task: TaskPk) -> dict[str, object]:
+    [row] = await pod.fetch("SELECT * FROM runner_manager_task WHERE id = $1", task)
+    return dict(row)
+
+
+async def test_tasks_are_listed_newest_first_for_people_and_for_programs(pod: Pod) -> None:
+    older, newer = await _pending(pod), await _pending(pod)
+
+    table = await pod.run("tasks", "list")
+    listed = await pod.run("tasks", "list", "--json")
+
+    head, *lines = table.out.splitlines()
+    assert head.split()[:3] == ["id", "type", "status"]
+    assert [line.split()[0] for line in lines] == [str(newer), str(older)]
+    rows = cast("list[dict[str, object]]", listed.json())
+    assert [row["id"] for row in rows] == [newer, older]
+    assert rows[0]["status"] == "pending"
+
+
+async def test_nothing_to_list_is_said(pod: Pod) -> None:
+    table = await pod.run("tasks", "list", "--status", "failed")
+    listed = await pod.run("tasks", "list", "--status", "failed", "--json")
+
+    assert (table.status, table.out) == (0, "There are no such tasks.\n")
+    assert listed.json() == []
+
+
+async def test_one_task_is_shown_whole(pod: Pod) -> None:
+    task = await _pending(pod)
+
+    shown = await pod.run("tasks", "show", str(task))
+    as_json = await pod.run("tasks", "show", str(task), "--json")
+
+    assert "submissions: none" in shown.out
+    data = cast("dict[str, object]", as_json.json())
+    assert (data["id"], data["submissions"], data["imports"]) == (task, [], [])
+
+
+async def test_a_task_that_does_not_exist_is_status_1(pod: Pod) -> None:
+    said = await pod.run("tasks", "show", "999")
+
+    assert (said.status, said.err) == (1, "There is no task 999.\n")
+
+
+async def _running(pod: Pod) -> TaskPk:
+    """A task that really runs on the first manager."""
+
+    payload = {
+        "etab_name": "x",
+        "app_name": "Pod",
+        "app_version": "4.3.0",
+        "task_type": "encoding",
+        "source_url": "http://pod.example.org/media/videos/x.mp4",
+        "notify_url": "http://pod.example.org/runner/notify_task_end/",
+        "parameters": {},
+    }
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session,
+        session.post(f"{pod.manager.url}/task/execute", json=payload) as answer,
+    ):
+        task_id = (await answer.json())["task_id"]
+    video = await _video(pod)
+    async with pod.database.connection() as connection:
+        return await add_task(
+            connection,
+            TaskType.ENCODING,
+            video=video,
+            status=TaskStatus.RUNNING,
+            task_id=task_id,
+            runner_manager=pod.world.managers[0].id,
+        )
+
+
+async def _with_journal(pod: Pod) -> None:
+    said = await pod.run("db", "init")
+    assert said.status == 0, said.err
+
+
+async def test_a_restarted_task_waits_again_and_its_run_is_stopped(pod: Pod) -> None:
+    await _with_journal(pod)
+    task = await _running(pod)
+    task_id = RunnerTaskId(str((await _row(pod, task))["task_id"]))
+    await pod.execute(
+        "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id) VALUES ($1, $2, $3)",
+        task,
+        pod.world.managers[0].id,
+        task_id,
+    )
+
+    said = await pod.run("tasks", "restart", str(task))
+
+    assert (said.status, said.out) == (
+        0,
+        f"Task {task}: It waits again, last in the queue. Runner manager first stops it.\n",
+    )
+    row = await _row(pod, task)
+    assert (row["status"], row["task_id"], row["runner_manager_id"]) == ("pending", None, None)
+    assert any(request.path.endswith(f"/task/stop/{task_id}") for request in pod.manager.requests)
+    assert await pod.fetch("SELECT task_pk FROM poddispatchd.own_task") == [{"task_pk": task}]
+    assert await pod.fetch("SELECT state FROM poddispatchd.import") == [{"state": "dropped"}]
+    # The next run differs from this one in its bytes, or the manager would hand this one back.
+    assert await pod.fetch("SELECT state, task_id FROM poddispatchd.submission") == [
+        {"state": "lost", "task_id": task_id}
+    ]
+
+
+async def test_a_cancelled_task_fails_in_words_and_its_late_result_is_not_wanted(pod: Pod) -> None:
+    await _with_journal(pod)
+    task = await _running(pod)
+
+    said = await pod.run("tasks", "cancel", str(task))
+
+    assert (said.status, said.out) == (0, f"Task {task}: It is cancelled. Runner manager first stops it.\n")
+    row = await _row(pod, task)
+    assert (row["status"], row["task_id"]) == ("failed", None)
+    assert str(row["script_output"]).startswith("Cancelled by ")
+    [video] = await pod.fetch("SELECT encoding_in_progress FROM video_video WHERE id = $1", row["video_id"])
+    assert video["encoding_in_progress"] is False
+
+
+async def test_a_task_is_cancelled_though_its_manager_does_not_answer(pod: Pod) -> None:
+    video = await _video(pod)
+    async with pod.database.connection() as connection:
+        task = await add_task(
+            connection,
+            TaskType.ENCODING,
+            video=video,
+            status=TaskStatus.RUNNING,
+            task_id="gone",
+            runner_manager=pod.world.managers[1].id,
+        )
+
+    said = await pod.run("tasks", "cancel", str(task))
+
+    assert said.status == 0
+    assert "It may still run: Runner manager 'second' cannot be reached" in said.out
+    assert (await _row(pod, task))["status"] == "failed"
+
+
+async def test_what_cannot_be_done_is_said_and_the_rest_is_done(pod: Pod) -> None:
+    task = await _pending(pod)
+
+    said = await pod.run("tasks", "cancel", str(task), "999", "--json")
+    again = await pod.run("tasks", "cancel", str(task))
+    restarted = await pod.run("tasks", "restart", str(task), "999")
+
+    assert said.status == 1
+    assert said.json() == [
+        {"id": task, "done": True, "words": "It is cancelled."},
+        {"id": 999, "done": False, "words": "There is no such task."},
+    ]
+    assert (again.status, again.err) == (1, f"Task {task}: It has ended already: failed.\n")
+    assert (restarted.status, "Task 999: There is no such task." in restarted.err) == (1, True)
+    assert (await _row(pod, task))["status"] == "pending"
+
+
+async def test_actions_work_before_the_journal_exists(pod: Pod) -> None:
+    task = await _pending(pod)
+
+    assert (await pod.run("tasks", "cancel", str(task))).status == 0
+    assert (await pod.run("tasks", "restart", str(task))).status == 0
+    async with pod.database.connection() as connection:
+        assert await migration.current_version(connection) == 0
+
+
+async def test_watching_tells_what_waits_and_ends_when_nothing_does(pod: Pod) -> None:
+    quiet = await pod.run("tasks", "watch", "--until-done")
+
+    assert (quiet.status, quiet.out) == (0, "")

@@ -1,0 +1,62 @@
+import click
+import pytest
+
+from poddispatchd.cli.main import cli
+from tests.integration.cli.conftest import Pod, invoke
+
+
+def _commands(group: click.Group, *above: str) -> list[tuple[str, ...]]:
+    context = click.Context(group)
+    found: list[tuple[str, ...]] = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found.append((*above, name))
+        if isinstance(command, click.Group):
+            found += _commands(command, *above, name)
+    return found
+
+
+@pytest.mark.parametrize("words", [(), *_commands(cli)], ids=" ".join)
+def test_every_help_fits_a_terminal_and_cuts_no_sentence(words: tuple[str, ...]) -> None:
+    said = invoke(*words, "--help")
+
+    assert (said.status, said.err) == (0, "")
+    assert max(map(len, said.out.splitlines())) <= 100
+    assert "..." not in said.out.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["nonsense", "run --nonsense", "tasks", "tasks show", "tasks show x", "tasks list --status nonsense"],
+)
+def test_a_mistake_on_the_command_line_is_status_2(words: str) -> None:
+    said = invoke(*words.split())
+
+    assert said.status == 2
+    assert "Traceback" not in said.err
+
+
+def test_a_configuration_that_is_not_there_is_status_2_and_one_sentence() -> None:
+    said = invoke("-c", "/nonexistent/config.yaml", "check")
+
+    assert (said.status, said.out) == (2, "")
+    assert said.err == "poddispatchd: /nonexistent/config.yaml: there is no such file\n"
+
+
+async def test_a_database_that_does_not_answer_is_status_1(pod: Pod) -> None:
+    pod.set("database", dsn="postgresql://pod@127.0.0.1:1/pod")
+
+    said = await pod.run("tasks", "list")
+
+    assert said.status == 1
+    assert said.err.startswith("poddispatchd: The database cannot be reached: ")
+    assert "Traceback" not in said.err
+
+
+async def test_status_without_a_daemon_is_status_1_with_words(pod: Pod) -> None:
+    said = await pod.run("status")
+
+    assert (said.status, said.out) == (1, "")
+    assert "No daemon answers at http://127.0.0.1:9/api/status" in said.err
+    assert "systemctl status poddispatchd" in said.err
