@@ -1,0 +1,189 @@
+"""Links to the database that break, each in its own way: found out, left, and never hammered."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from pydantic import SecretStr
+
+from chaos.proxy import Proxy
+from poddispatchd.clock import Clock
+from poddispatchd.database import Database
+from poddispatchd.errors import DatabaseUnavailableError
+from poddispatchd.journal import migration
+from poddispatchd.metrics import Metrics
+from poddispatchd.services import session as session_module
+from poddispatchd.services.session import DatabaseSession
+from poddispatchd.services.signals import Wakes
+from tests.plugins.postgres import PodDatabase
+
+
+class _Side:
+    """What a daemon has of the database: a pool and a session, through a proxy of its own."""
+
+    def __init__(self, proxy: Proxy, database: Database, session: DatabaseSession, wakes: Wakes) -> None:
+        self.proxy, self.database, self.session, self.wakes = proxy, database, session, wakes
+
+    async def until(
+        self, *, up: bool | None = None, leads: bool | None = None, within: float = 20.0
+    ) -> float:
+        """Seconds until the session is as wanted."""
+        begun = time.monotonic()
+        async with asyncio.timeout(within):
+            while (up is not None and self.session.is_up != up) or (  # noqa: ASYNC110 - it tells nobody
+                leads is not None and (self.session.term is not None) != leads
+            ):
+                await asyncio.sleep(0.01)
+        return time.monotonic() - begun
+
+
+@asynccontextmanager
+async def _side(pod: PodDatabase, name: str) -> AsyncIterator[_Side]:
+    parts = urlsplit(pod.dsn.get_secret_value())
+    async with Proxy(int(parts.port or 0)) as proxy:
+        login = parts.netloc.rpartition("@")[0]
+        dsn = urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{proxy.port}"))
+        database, wakes = Database(SecretStr(dsn), pool_size=3), Wakes()
+        await database.open()
+        await migration.upgrade(database)
+        session = DatabaseSession(database, instance=name, wakes=wakes, clock=Clock(), metrics=Metrics())
+        running = asyncio.create_task(session.run())
+        try:
+            side = _Side(proxy, database, session, wakes)
+            await side.until(up=True)
+            yield side
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await database.close()
+
+
+@pytest.fixture
+def probes_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probes every moment, and little patience for them; what follows from them is as always."""
+    monkeypatch.setattr(session_module, "_PROBE_EVERY", 0.2)
+    monkeypatch.setattr(session_module, "_STANDBY_EVERY", 0.2)
+    monkeypatch.setattr(session_module, "_PROBE_TIMEOUT", 0.5)
+
+
+async def test_another_daemon_schedules_within_ten_seconds_of_the_leaders_death(
+    pod_database: PodDatabase,
+) -> None:
+    async with _side(pod_database, "leader") as leader, _side(pod_database, "standby") as standby:
+        assert (leader.session.term, standby.session.term) == (1, None)
+        leader.proxy.cut()  # what a kill does to its connections
+        assert await standby.until(leads=True) < 10
+        assert standby.session.term == 2
+        await leader.until(up=False)
+        assert leader.session.term is None
+        leader.proxy.heal()
+        await leader.until(up=True)
+        assert leader.session.term is None
+
+
+@pytest.mark.usefixtures("probes_often")
+async def test_a_half_open_link_is_found_out_and_its_lock_taken_back_at_once(
+    pod_database: PodDatabase,
+) -> None:
+    """The server held the lock of the vanished connection until its own keep-alives: nobody scheduled."""
+    async with _side(pod_database, "only") as side:
+        assert side.session.term == 1
+        side.proxy.half_open()
+        assert await side.until(up=False, leads=False) < 5
+        assert await side.until(up=True, leads=True) < 10
+        assert side.session.term == 2
+
+
+@pytest.mark.usefixtures("probes_often")
+async def test_a_lost_session_of_ours_is_not_mistaken_for_another_daemons(pod_database: PodDatabase) -> None:
+    async with _side(pod_database, "first") as first, _side(pod_database, "second") as second:
+        assert (first.session.term, second.session.term) == (1, None)
+        second.proxy.half_open()
+        await second.until(up=False)
+        await second.until(up=True)
+        await asyncio.sleep(0.5)
+        assert (first.session.is_up, first.session.term, second.session.term) == (True, 1, None)
+
+
+@pytest.mark.usefixtures("probes_often")
+async def test_a_half_open_pool_is_left_too(pod_database: PodDatabase) -> None:
+    """Each of its connections cost a statement a minute, one after the other."""
+    async with _side(pod_database, "only") as side:
+        async with side.database.connection() as first, side.database.connection() as second:
+            assert {await first.fetchval("SELECT 1"), await second.fetchval("SELECT 1")} == {1}
+
+        async def waits() -> None:
+            async with side.database.connection() as connection:
+                held.set()
+                await go_on.wait()
+                await connection.fetchval("SELECT 1")
+
+        held, go_on = asyncio.Event(), asyncio.Event()
+        waiting = asyncio.create_task(waits())
+        await held.wait()
+        side.proxy.half_open()
+        go_on.set()
+        begun = time.monotonic()
+        with pytest.raises(DatabaseUnavailableError):
+            await waiting
+        await side.until(up=True)
+        async with side.database.connection() as first, side.database.connection() as second:
+            assert {await first.fetchval("SELECT 1"), await second.fetchval("SELECT 1")} == {1}
+        assert time.monotonic() - begun < 15
+
+
+@pytest.mark.usefixtures("probes_often")
+async def test_a_stalled_link_is_found_out_and_used_again_when_it_flows(pod_database: PodDatabase) -> None:
+    async with _side(pod_database, "only") as side:
+        side.proxy.stall()
+        assert await side.until(up=False) < 5
+        side.proxy.heal()
+        await side.until(up=True, leads=True)
+        assert await side.database.fetch("SELECT 1")
+
+
+async def test_a_database_that_is_away_is_asked_for_ever_more_rarely(pod_database: PodDatabase) -> None:
+    async with _side(pod_database, "only") as side:
+        await side.until(leads=True)
+        before = side.proxy.accepted
+        side.proxy.cut()
+        await side.until(up=False)
+        await asyncio.sleep(4.0)
+        assert 1 <= side.proxy.accepted - before <= 25
+        for wake in (side.wakes.dispatcher, side.wakes.inbox, side.wakes.reconciler, side.wakes.importer):
+            await wake.wait(0)
+        side.proxy.heal()
+        await side.until(up=True)
+        # Whatever happened meanwhile is looked for by everyone.
+        for wake in (side.wakes.dispatcher, side.wakes.inbox, side.wakes.reconciler, side.wakes.importer):
+            assert await wake.wait(5)
+
+
+async def test_the_kernel_watches_both_ends_of_every_connection(pod_database: PodDatabase) -> None:
+    database = Database(pod_database.dsn)
+    await database.open()
+    try:
+        dedicated = await database.dedicated_connection()
+        async with database.connection() as pooled:
+            for connection in (dedicated, pooled):
+                shown = {
+                    name: await connection.fetchval(f"SHOW {name}")
+                    for name in ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count")
+                }
+                assert shown == {
+                    "tcp_keepalives_idle": "8",
+                    "tcp_keepalives_interval": "4",
+                    "tcp_keepalives_count": "3",
+                }
+                transport = connection._transport  # type: ignore[union-attr]  # asyncpg tells it nowhere else
+                held = transport.get_extra_info("socket")
+                assert held.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                if hasattr(socket, "TCP_USER_TIMEOUT"):
+                    assert held.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
+        await dedicated.close()
+    finally:
+        await database.close()
