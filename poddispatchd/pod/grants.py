@@ -21,6 +21,9 @@ _CHANGED = {
 
 _UPDATED = ("recorder_recording",)
 
+_LOOKED_UP = ("auth_group", "authentication_accessgroup", "recorder_tagulous_recorder_tags")
+"""What the links of a recorder point at: a studio import finds the like for its video."""
+
 
 @dataclass(frozen=True, slots=True)
 class MissingRight:
@@ -32,7 +35,8 @@ class MissingRight:
 
 def needed_rights() -> Iterator[tuple[str, str]]:
     """Every table with each privilege needed on it; a table that this Pod lacks needs none."""
-    for table in sorted({*schema.READ, *schema.COPIED, *schema.PRIORITY_USERS, *schema.NOTIFIED, *_CHANGED}):
+    read = {*schema.READ, *schema.COPIED, *schema.PRIORITY_USERS, *schema.NOTIFIED, *_LOOKED_UP}
+    for table in sorted(read | _CHANGED.keys()):
         yield table, "SELECT"
         if table in _CHANGED:
             yield from ((table, privilege) for privilege in ("INSERT", "UPDATE", "DELETE"))
