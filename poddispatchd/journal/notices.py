@@ -103,8 +103,13 @@ async def _add(
         video_id,
         task.recording_id,
         is_reported,
-        words.replace("\0", "")[:_LONGEST_WORDS],
+        _storable(words),
     )
+
+
+def _storable(words: str) -> str:
+    """Words that PostgreSQL takes, whatever a runner wrote: they must never undo what they tell of."""
+    return words[:_LONGEST_WORDS].replace("\0", "").encode(errors="replace").decode()
 
 
 async def waiting(connection: Connection, limit: int) -> list[Notice]:

@@ -144,6 +144,14 @@ async def test_a_reported_end_is_told_to_the_admins_once_however_often_it_is_rep
         assert "Encoding &lt;failed&gt;" in mail.message.as_string()
 
 
+async def test_no_words_undo_what_they_tell_of(parts_with: MakeParts, box: Postbox, task: Task) -> None:
+    async with parts_with(mail=mail_settings(box)) as parts:
+        await record_failure(parts, task, "\0 \ud800 \x1b[31m " + "x" * 100_000)
+        await Notifier(parts).step()
+        assert await queue_of(parts) == [("mail", "done", 1)]
+    assert "[…]" in box.received[0].message.get_body(("plain",)).get_content()  # type: ignore[union-attr]  # it has one
+
+
 async def test_what_we_end_ourselves_is_told_by_its_video(
     parts_with: MakeParts, box: Postbox, task: Task
 ) -> None:
