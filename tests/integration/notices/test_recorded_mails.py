@@ -44,7 +44,6 @@ NOT_TOLD: Mapping[str, str] = {
     "info-missing-rendition-ts": "the same",
     "info-video-empty-list": "the same",
     "info-video-without-renditions": "the same",
-    "vtt-empty-cues": "the same",
 }
 
 
