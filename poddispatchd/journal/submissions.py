@@ -179,3 +179,9 @@ async def of_task(connection: Connection, task_pk: TaskPk) -> list[Submission]:
 async def submitted_since(connection: Connection, task_pk: TaskPk, moment: datetime) -> bool:
     """Whether a runner manager took this task at a moment or later."""
     return bool(await connection.fetchval(_QUERIES["submitted_since"], task_pk, moment))
+
+
+async def without_result(connection: Connection, *, hours: int, limit: int) -> list[TaskPk]:
+    """Tasks taken lately whose run gave no result that anybody asked for, the newest first."""
+    rows = await connection.fetch(_QUERIES["without_result"], hours, limit)
+    return [TaskPk(row["task_pk"]) for row in rows]

@@ -4,7 +4,7 @@ A function that changes a row takes the task as it was read and returns whether 
 means that someone else was faster, which is a normal outcome. Callers own the transaction.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -116,7 +116,15 @@ async def unsettled_tasks(
     They are running, of any type and under any manager, or carry an id though they are pending (Pod stores
     such rows after some odd answers), or have Pod's status ``warning``.
     """
-    records = await connection.fetch(_QUERIES["unsettled"], after, added_before, limit)
+    return _with_managers(await connection.fetch(_QUERIES["unsettled"], after, added_before, limit))
+
+
+async def failed_tasks(connection: Connection, pks: Collection[TaskPk]) -> list[UnsettledTask]:
+    """Those of these tasks that have ended without a result and still carry an id."""
+    return _with_managers(await connection.fetch(_QUERIES["failed"], list(pks)))
+
+
+def _with_managers(records: Iterable[asyncpg.Record]) -> list[UnsettledTask]:
     return [
         UnsettledTask(
             task_of(record), None if record["manager_id"] is None else manager_of(record, "manager_")

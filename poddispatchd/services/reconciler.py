@@ -25,6 +25,7 @@ from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.reports import Report, apply_report, fail_task, requeue_task, ring_for
+from poddispatchd.services.second_looks import SecondLooks
 from poddispatchd.services.watching import Watches
 
 log = structlog.get_logger(__name__)
@@ -57,6 +58,7 @@ class Reconciler:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._watches = Watches()
+        self._second_looks = SecondLooks(parts)
         self._term: int | None = None
         self._listings: dict[ManagerId, _Listing] = {}
 
@@ -84,6 +86,7 @@ class Reconciler:
         async with asyncio.TaskGroup() as group:
             for manager, items in by_manager.items():
                 group.create_task(self._ask(manager, items))
+        await self._second_looks.look()
         self._term = term
         now = parts.clock.monotonic()
         self._show_stale(unsettled, now)

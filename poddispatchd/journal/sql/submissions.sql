@@ -83,3 +83,13 @@ DELETE FROM poddispatchd.submission WHERE id IN (
 SELECT EXISTS (
     SELECT FROM poddispatchd.submission WHERE task_pk = $1 AND state IN ('accepted', 'lost') AND created_at >= $2
 )
+
+-- name: without_result
+-- Tasks taken by a manager within so many hours of whose last run no result was ever asked for, the newest first.
+SELECT task_pk FROM poddispatchd.submission AS taken
+WHERE state = 'accepted' AND settled_at > now() - make_interval(hours => $1)
+  AND NOT EXISTS (
+      SELECT FROM poddispatchd.import AS result
+      WHERE result.task_pk = taken.task_pk AND result.task_id = taken.task_id AND result.state <> 'dropped'
+  )
+ORDER BY settled_at DESC LIMIT $2

@@ -74,6 +74,18 @@ SELECT task.id, type, status, task_id, date_added, rank, NULL AS script_output,
  ORDER BY task.id
  LIMIT $3
 
+-- name: failed
+-- Those of some tasks that have ended without a result, with their manager, active or not.
+SELECT task.id, type, status, task_id, date_added, rank, NULL AS script_output,
+       video_id, recording_id, runner_manager_id,
+       manager.id AS manager_id, manager.name AS manager_name, manager.priority AS manager_priority,
+       manager.url AS manager_url, manager.token AS manager_token, manager.site_id AS manager_site_id,
+       coalesce((to_jsonb(manager) ->> 'is_active')::boolean, true) AS manager_is_active
+  FROM runner_manager_task AS task
+  LEFT JOIN runner_manager AS manager ON manager.id = task.runner_manager_id
+ WHERE task.id = ANY($1::bigint[]) AND status IN ('failed', 'timeout') AND task_id <> ''
+   AND type IN ('encoding', 'studio', 'transcription')
+
 -- name: list
 -- A page of tasks for people, newest first, without their output.
 SELECT id, type, status, task_id, date_added, rank, NULL AS script_output, video_id, recording_id, runner_manager_id
