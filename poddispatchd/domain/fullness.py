@@ -1,7 +1,7 @@
 """How long a runner manager that had no free runner is left alone."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _FIRST = 15.0
 _GROWTH = 1.5
@@ -21,26 +21,32 @@ _MOST_STEPS = 32
 class Fullness:
     """What is known of free runners of one (manager, task type).
 
-    ``until``: not asked before. ``refusals``: 503 in a row. ``freed_at``: the last sign that a runner became
-    free. Times are seconds of one clock.
+    ``until``: not asked before. ``refusals``: 503 in a row. ``signs``: callbacks that announced a free runner
+    and have not been followed by an accepted task. ``freed_at``: the last of them. Times are seconds of one
+    clock.
     """
 
     until: float = 0.0
     refusals: int = 0
+    signs: int = 0
     freed_at: float = float("-inf")
 
     def refused(self, now: float, random: Callable[[], float]) -> "Fullness":
         """After a 503: shortly again if a callback has just announced a free runner, else a growing back-off.
 
-        The delay is jittered by a quarter, so that several tasks types and daemons do not ask in step.
+        The delay is jittered by a quarter, so that several task types and daemons do not ask in step.
         """
         steps = min(self.refusals, _MOST_STEPS)
         quick = _QUICK_FIRST * _QUICK_GROWTH**steps
-        if now + quick <= self.freed_at + _SIGNAL_LIVES:
-            return Fullness(now + quick, self.refusals + 1, self.freed_at)
+        if self.signs and now + quick <= self.freed_at + _SIGNAL_LIVES:
+            return replace(self, until=now + quick, refusals=self.refusals + 1)
         grown = min(_LONGEST, _FIRST * _GROWTH**steps)
-        return Fullness(now + grown * (0.75 + 0.5 * random()), self.refusals + 1, self.freed_at)
+        return Fullness(now + grown * (0.75 + 0.5 * random()), self.refusals + 1)
 
     def freed(self, now: float) -> "Fullness":
-        """After a callback of that manager, or an accepted task: ask again at once."""
-        return Fullness(0.0, 0, now)
+        """After a callback of that manager: ask again at once."""
+        return Fullness(0.0, 0, self.signs + 1, now)
+
+    def accepted(self) -> "Fullness":
+        """After an accepted task: ask for another one at once; the next refusal means what it says."""
+        return Fullness(0.0, 0, max(self.signs - 1, 0), self.freed_at)

@@ -7,8 +7,8 @@ from enum import Enum, auto
 from pathlib import Path
 from threading import Thread
 
-_MOST_HANGING = 4
-"""Questions without an answer before no more are asked: each of them holds a thread of its own."""
+_AT_ONCE = 8
+"""Questions asked at once: each of them has a thread of its own until it is answered."""
 
 
 class Presence(Enum):
@@ -31,18 +31,29 @@ class Disk:
     def __init__(self, root: Path, *, patience: float) -> None:
         self._root = root
         self._patience = patience
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         self._hanging = 0
 
     async def look(self, path: Path) -> Presence:
         """Whether there is a file at ``path``, which is under the root; within ``patience`` seconds."""
-        if self._hanging >= _MOST_HANGING:
+        if self._hanging >= _AT_ONCE:
             return Presence.UNKNOWN
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._turns.acquire()
+                return await self._ask(path)
+        except TimeoutError:
+            return Presence.UNKNOWN
+
+    async def _ask(self, path: Path) -> Presence:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Presence] = loop.create_future()
 
         def deliver(presence: Presence) -> None:
-            self._hanging -= 1
-            if not answer.done():
+            self._turns.release()
+            if answer.cancelled():
+                self._hanging -= 1
+            else:
                 answer.set_result(presence)
 
         def ask() -> None:
@@ -50,13 +61,12 @@ class Disk:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(deliver, presence)
 
-        self._hanging += 1
         Thread(target=ask, name="source file", daemon=True).start()
         try:
-            async with asyncio.timeout(self._patience):
-                return await answer
-        except TimeoutError:
-            return Presence.UNKNOWN
+            return await answer
+        except asyncio.CancelledError:
+            self._hanging += 1
+            raise
 
 
 def _presence(root: Path, path: Path) -> Presence:

@@ -170,7 +170,7 @@ class Fleet:
             self._metrics.slot_idle.observe(now - known.freed_at)
             known.freed_at = None
         known.last_given = self._clock.now().timestamp()
-        known.fullness[kind] = known.fullness.get(kind, Fullness()).freed(now)
+        known.fullness[kind] = known.fullness.get(kind, Fullness()).accepted()
         self._show(known)
 
     def freed(self, manager: ManagerId) -> None:

@@ -93,11 +93,11 @@ class Submitter:
             return SubmissionResult(SubmissionOutcome.REFUSED, str(error), is_final=True)
         except MediaMissingError as error:
             return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error), hold=_HOLD)
-        if await self._follow(task):
-            return SubmissionResult(
-                SubmissionOutcome.REFUSED, "Its source was done meanwhile.", is_final=True
-            )
-        async with parts.database.transaction() as connection:
+        async with parts.database.connection() as connection:
+            if await self._follows(connection, task):
+                return SubmissionResult(
+                    SubmissionOutcome.REFUSED, "Its source was done meanwhile.", is_final=True
+                )
             # The page it stood on may be older than a look at a slow disk.
             row = await tasks.get_task(connection, task.pk)
             if row is None or (row.status, row.task_id) != (task.status, task.task_id):
@@ -190,17 +190,16 @@ class Submitter:
                 assert_never(other)
         return payload
 
-    async def _follow(self, task: Task) -> bool:
+    async def _follows(self, connection: Connection, task: Task) -> bool:
         """Close a task that waited when another one of its source was submitted, as that one ended.
 
         Pod may store one wish twice; the source is submitted once. A task that was added after the other's
         submission is a new wish: the source may have been cut meanwhile.
         """
-        async with self._parts.database.transaction() as connection:
-            for pk, status in await queue.ended_twins(connection, task):
-                if await submissions.submitted_since(connection, pk, task.date_added):
-                    words = f"Task {pk} did the same source meanwhile and ended as {status}."
-                    return await tasks.finish(connection, task, status, words)
+        for pk, status in await queue.ended_twins(connection, task):
+            if await submissions.submitted_since(connection, pk, task.date_added):
+                words = f"Task {pk} did the same source meanwhile and ended as {status}."
+                return await tasks.finish(connection, task, status, words)
         return False
 
     async def _source(self, task: Task) -> Source:

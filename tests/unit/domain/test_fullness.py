@@ -42,4 +42,12 @@ def test_shortly_after_a_callback_it_is_asked_again_quickly_and_then_the_wait_is
 
 def test_a_callback_ends_every_wait() -> None:
     state = Fullness().refused(0.0, _middle).freed(3.0)
-    assert (state.until, state.refusals, state.freed_at) == (0.0, 0, 3.0)
+    assert (state.until, state.refusals, state.signs) == (0.0, 0, 1)
+
+
+def test_a_callback_promises_one_runner_and_no_more() -> None:
+    state = Fullness().freed(0.0).accepted()
+    assert state.until == 0.0
+    assert state.refused(0.1, _middle).until > 10
+    two = Fullness().freed(0.0).freed(0.1).accepted()
+    assert two.refused(0.2, _middle).until < 1
