@@ -1,0 +1,197 @@
+"""A fake runner manager in a process of its own that can be killed and started again with its history.
+
+``python -m chaos.manager_process SETTINGS.json``; orders come as JSON lines on standard input.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from chaos.fates import Fate, behaviour, draw
+from chaos.history import History, Run
+from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
+from poddispatchd.sandbox.fake_runner_manager import (
+    Behaviour,
+    Crash,
+    Endpoint,
+    FakeRunnerManager,
+    Fault,
+    FaultKind,
+    Runner,
+    Submission,
+    TaskRecord,
+    result_files,
+)
+
+_CRASHES = {Fate.PARTIAL: Crash.EARLY, Fate.UNFINISHED: Crash.LATE}
+
+
+class ManagerProcess:
+    """One manager with its history."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._seed = int(settings["seed"])
+        self._calm = False
+        self._history = History(Path(settings["history"]), settings["name"])
+        self._known: dict[str, tuple[str, str | None]] = {}
+        self._drawn: dict[int, tuple[Fate, float]] = {}
+        self.manager = FakeRunnerManager(
+            token=settings["token"],
+            port=settings["port"],
+            runners=[Runner(types=frozenset(types)) for types in settings["runners"]],
+            time_scale=settings["time_scale"],
+            task_seconds=10.0,
+            connect_to=settings["connect_to"],
+            mode=settings["mode"],
+        )
+        self.manager.faults.script = self._script
+
+    def _script(self, submission: Submission) -> Behaviour:
+        fate, seconds = draw(self._seed, submission.fingerprint)
+        if self._calm:
+            fate = Fate.FINE
+        self._drawn[id(submission)] = (fate, seconds)
+        return behaviour(fate, seconds)
+
+    # --- history ---------------------------------------------------------------------------------------
+
+    def _note(self) -> bool:
+        """Write down what has changed; never satisfied, so that it is asked at every change."""
+        for task_id, record in self.manager.tasks.items():
+            now = (str(record.status), record.error)
+            known = self._known.get(task_id)
+            if known is None:
+                fate, seconds = self._drawn.pop(id(record.submission), (Fate.FINE, 10.0))
+                self._history.write(
+                    {
+                        "what": "accepted",
+                        "at": time.time(),
+                        "id": task_id,
+                        "fate": str(fate),
+                        "seconds": seconds,
+                        "runner": record.runner_id,
+                        "submission": {
+                            **asdict(record.submission),
+                            "parameters": dict(record.submission.parameters),
+                        },
+                    }
+                )
+                known = ("running", None)
+                self._known[task_id] = known
+            if now != known:
+                self._known[task_id] = now
+                self._write_status(task_id, *now)
+        for gone in self._known.keys() - self.manager.tasks.keys():
+            if self._known[gone][0] != "":
+                self._known[gone] = ("", None)
+                self._write_status(gone, None, None)
+        return False
+
+    def _write_status(self, task_id: str, status: str | None, error: str | None) -> None:
+        self._history.write(
+            {"what": "status", "at": time.time(), "id": task_id, "status": status, "error": error}
+        )
+
+    def _restore(self) -> None:
+        """Take up the records of an earlier process; what ran is run again by its runner."""
+        runners = {runner.id: runner for runner in self.manager.runners}
+        for run in self._history.runs().values():
+            if run.final is None:
+                self._known[run.task_id] = ("", None)
+                continue
+            record = self._record(run)
+            self._known[run.task_id] = (str(run.final), record.error)
+            self.manager.tasks[record.task_id] = record
+            planned = behaviour(run.fate, run.seconds)
+            runner = runners.get(run.runner)
+            if run.final == "running":
+                if runner is not None and runner.task_id is None:
+                    runner.task_id = record.task_id
+                self.manager.rerun(run.task_id, planned)
+            elif run.final == "failed" and planned.then is not None:
+                self.manager.rerun(run.task_id, planned.then)
+
+    def _record(self, run: Run) -> TaskRecord:
+        now = self.manager.clock.wall()
+        record = TaskRecord(
+            task_id=RunnerTaskId(run.task_id),
+            runner_id=run.runner,
+            submission=run.submission,
+            token=self.manager.token,
+            run_id="restored",
+            created_at=now,
+            updated_at=now,
+            behaviour=behaviour(run.fate, run.seconds),
+            status=RunnerStatus(str(run.final)),
+            error=run.changes[-1].error if run.changes else None,
+        )
+        if run.final in ("completed", "warning"):
+            record.script_output = "[info_script.log]\n--> completed by the sandbox\n"
+            record.files = result_files(
+                run.submission, task_id=record.task_id, when=now, crash=_CRASHES.get(run.fate)
+            )
+        elif run.final != "running":
+            record.script_output = f"[info_script.log]\n--> {run.final} by the sandbox\n"
+            if run.fate in (Fate.UNANSWERED, Fate.BUSY):
+                record.script_output = None
+        return record
+
+    # --- orders ----------------------------------------------------------------------------------------
+
+    async def obey(self, order: dict[str, Any]) -> None:
+        """Do what the campaign wants."""
+        match order["do"]:
+            case "inject":
+                kind = FaultKind(order["kind"])
+                fault = Fault(
+                    kind=kind,
+                    status=order.get("status", 500),
+                    seconds=order.get("seconds"),
+                    length=order.get("length", 100),
+                )
+                self.manager.faults.inject(Endpoint(order["endpoint"]), fault, times=order.get("times", 1))
+            case "clear":
+                self.manager.faults.clear()
+            case "calm":
+                self._calm = True
+                self.manager.faults.clear()
+            case "kill_runner":
+                runner = self.manager.runners[order["index"]]
+                if runner.alive:
+                    self._history.write(
+                        {"what": "runner died", "at": time.time(), "runner": runner.id, "id": runner.task_id}
+                    )
+                    await self.manager.kill_runner(runner)
+            case "revive_runner":
+                runner = self.manager.runners[order["index"]]
+                if not runner.alive:
+                    record = self.manager.tasks.get(runner.task_id) if runner.task_id else None
+                    self.manager.revive_runner(runner, None if record is None else record.behaviour)
+            case other:
+                raise ValueError(f"{other!r} is no order.")
+
+    async def run(self) -> None:
+        """Serve until standard input ends."""
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+        )
+        async with self.manager:
+            self._restore()
+            noting = asyncio.create_task(self.manager.wait_for(self._note, 1e6))
+            print("ready", flush=True)
+            try:
+                while line := await reader.readline():
+                    await self.obey(json.loads(line))
+            finally:
+                noting.cancel()
+                await asyncio.gather(noting, return_exceptions=True)
+                self._note()
+
+
+if __name__ == "__main__":
+    asyncio.run(ManagerProcess(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))).run())
