@@ -131,8 +131,14 @@ class Database:
                     reset=_leave_as_it_is,
                 )
         except DatabaseError as error:
-            if isinstance(error.__cause__, _MISCONFIGURED):
-                raise ConfigurationError(f"database.dsn: {_words(error.__cause__)}.") from None
+            cause = error.__cause__
+            if isinstance(cause, PermissionError) and ".postgresql" in str(cause.filename):
+                raise ConfigurationError(
+                    f"database.dsn: the client's certificate {cause.filename} cannot be read by this user: "
+                    "set HOME to a directory that it can read, or none."
+                ) from None
+            if isinstance(cause, _MISCONFIGURED):
+                raise ConfigurationError(f"database.dsn: {_words(cause)}.") from None
             raise
         except ValueError as error:
             raise ConfigurationError(

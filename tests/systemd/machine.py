@@ -1,0 +1,196 @@
+"""A Debian in a container, with poddispatchd installed as the README says and the unit file in place."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+UNIT = "poddispatchd.service"
+TOOLS = ("debootstrap", "systemd-nspawn", "nsenter", "chroot")
+
+_SUITE = "bookworm"
+_PACKAGES = "systemd,python3,ca-certificates,procps"
+_MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
+_PATIENCE = 60.0
+
+_T = TypeVar("_T")
+
+
+def missing_tools() -> list[str]:
+    """What this machine lacks for these tests."""
+    lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
+    return lacking if os.geteuid() == 0 else [*lacking, "root"]
+
+
+def base_tree() -> Path:
+    """A minimal Debian, made once and kept in the cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "poddispatchd"
+    tree, draft = cache / f"{_SUITE}-rootfs", cache / f"{_SUITE}-rootfs.draft"
+    if not tree.exists():
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        _run("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(draft), _MIRROR)
+        _run("chroot", str(draft), "useradd", "--system", "--gid", "www-data", "--no-create-home", "pod")
+        draft.rename(tree)
+    return tree
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def install(tree: Path, work: Path) -> None:
+    """poddispatchd from a wheel under /opt; what it depends on comes from this environment."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    assert (tree / "usr/bin" / version).exists(), (
+        f"{_SUITE} has no {version}: run these tests with its Python"
+    )
+    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    _run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(work), str(REPOSITORY))
+    [wheel] = work.glob("poddispatchd-*.whl")
+    prefix = tree / "opt/poddispatchd"
+    _run("chroot", str(tree), f"/usr/bin/{version}", "-m", "venv", "--without-pip", "/opt/poddispatchd")
+    packages = prefix / "lib" / version / "site-packages"
+    _run(*pip, "install", "--no-deps", "--root-user-action=ignore", "--target", str(packages), str(wheel))
+    (packages / "dependencies.pth").write_text("/opt/dependencies\n")
+    script = prefix / "bin/poddispatchd"
+    script.write_text("#!/opt/poddispatchd/bin/python\nfrom poddispatchd.cli.main import main\n\nmain()\n")
+    script.chmod(0o755)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A booted container. It shares the network of this machine."""
+
+    leader: int
+    tree: Path
+
+    def run(self, *command: str, check: bool = True, of: int | None = None) -> str:
+        """A command inside; ``of`` runs it in the mount namespace of one of its processes."""
+        done = subprocess.run(
+            ["nsenter", "--target", str(of or self.leader), "--mount", "--uts", "--ipc", "--pid", *command],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, (
+            f"{command}: {done.stdout}{done.stderr}{self.journal_text()}"
+        )
+        return done.stdout.strip()
+
+    def systemctl(self, *arguments: str) -> str:
+        """``systemctl``, which must succeed."""
+        return self.run("systemctl", *arguments)
+
+    def property(self, name: str) -> str:
+        """A property of the unit."""
+        return self.run("systemctl", "show", UNIT, "--property", name, "--value")
+
+    def journal(self) -> list[Mapping[str, str]]:
+        """What the unit wrote, and systemd about it."""
+        text = self.run("journalctl", "--unit", UNIT, "--output", "json", check=False)
+        return [json.loads(line) for line in text.splitlines()]
+
+    def journal_text(self) -> str:
+        """The same for people."""
+        done = subprocess.run(
+            [
+                "nsenter",
+                "--target",
+                str(self.leader),
+                "--mount",
+                "--pid",
+                "journalctl",
+                "-u",
+                UNIT,
+                "-n",
+                "30",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout
+
+    def lines(self, event: str) -> list[Mapping[str, str]]:
+        """The daemon's own lines about an event."""
+        return [
+            line
+            for line in self.journal()
+            if line.get("SYSLOG_IDENTIFIER") == "poddispatchd" and line["MESSAGE"].split(" ")[0] == event
+        ]
+
+    def until(self, what: Callable[[], _T]) -> _T:
+        """Ask until the answer is true."""
+        deadline = time.monotonic() + _PATIENCE
+        while not (answer := what()):
+            assert time.monotonic() < deadline, f"it never came:\n{self.journal_text()}"
+            time.sleep(0.1)
+        return answer
+
+    def process(self) -> int:
+        """The daemon's process, as this machine numbers it."""
+        inside = self.property("MainPID")
+        for status in Path("/proc").glob("[0-9]*/status"):
+            with suppress(OSError):
+                fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+                numbers = fields.get("NSpid", "").split()
+                if len(numbers) > 1 and numbers[-1] == inside and fields["Name"].strip() == "poddispatchd":
+                    return int(status.parent.name)
+        raise AssertionError(f"no process {inside}:\n{self.journal_text()}")
+
+
+@contextmanager
+def booted(tree: Path, binds: Mapping[Path, str]) -> Iterator[Machine]:
+    """Boot a tree; what was written into it is there until it is deleted."""
+    options = [f"--bind={outside}:{inside}" for outside, inside in binds.items()]
+    dependencies = Path(sys.prefix) / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
+    options.append(f"--bind-ro={dependencies}:/opt/dependencies")
+    nspawn = subprocess.Popen(
+        [
+            *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--console=pipe"),
+            *("--link-journal=no", f"--directory={tree}", *options),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        leader = _leader(nspawn)
+        machine = Machine(leader, tree)
+        machine.until(
+            lambda: machine.run("systemctl", "is-system-running", check=False) in ("running", "degraded")
+        )
+        yield machine
+    finally:
+        # SIGTERM is an orderly power-off of what runs inside.
+        nspawn.terminate()
+        try:
+            nspawn.wait(30)
+        except subprocess.TimeoutExpired:
+            nspawn.kill()
+            nspawn.wait()
+
+
+def _leader(nspawn: "subprocess.Popen[bytes]") -> int:
+    """The container's process 1, as this machine numbers it."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        assert nspawn.poll() is None, "systemd-nspawn ended at once"
+        for child in Path(f"/proc/{nspawn.pid}/task/{nspawn.pid}/children").read_text().split():
+            with suppress(OSError):
+                if Path(f"/proc/{child}/comm").read_text().strip() == "systemd":
+                    return int(child)
+                for inner in Path(f"/proc/{child}/task/{child}/children").read_text().split():
+                    if Path(f"/proc/{inner}/comm").read_text().strip() == "systemd":
+                        return int(inner)
+        time.sleep(0.1)
+    raise AssertionError("no systemd came up in the container")

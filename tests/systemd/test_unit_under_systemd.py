@@ -1,0 +1,115 @@
+import asyncio
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from poddispatchd.domain.task import TaskType
+from poddispatchd.sandbox.pod.world import add_task, add_video
+from tests.systemd.conftest import Host
+from tests.systemd.machine import UNIT, Machine
+
+pytestmark = pytest.mark.timeout(300)
+
+
+async def test_the_daemon_lives_under_systemd(host: Host) -> None:
+    """One life of one machine: booting it for each fact would take minutes."""
+    machine = host.machine
+    await _started(machine)
+    _sandboxed(machine)
+    await _works(host)
+    await _reloads(host)
+    await _comes_back_when_killed(machine)
+    await _stops_in_order(machine)
+    await _stays_down_when_misconfigured(host)
+
+
+async def _started(machine: Machine) -> None:
+    await asyncio.to_thread(machine.systemctl, "start", UNIT)
+
+    facts = {name: machine.property(name) for name in ("Type", "ActiveState", "WatchdogUSec", "NRestarts")}
+    assert facts == {"Type": "notify", "ActiveState": "active", "WatchdogUSec": "1min", "NRestarts": "0"}
+    assert "scheduling" in machine.property("StatusText")
+    [ready] = machine.lines("daemon.ready")
+    # The priority is taken off the line, and the time is the journal's.
+    assert (ready["PRIORITY"], ready["MESSAGE"].startswith("daemon.ready webhook=127.0.0.1:")) == ("6", True)
+
+
+def _sandboxed(machine: Machine) -> None:
+    pid = machine.process()
+    status = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
+    )
+    kept = {name: status[name].strip() for name in ("NoNewPrivs", "Seccomp", "CapEff", "CapBnd")}
+    assert kept == {"NoNewPrivs": "1", "Seccomp": "2", "CapEff": "0" * 16, "CapBnd": "0" * 16}
+    # Even root cannot write where the daemon lives, but for the media tree.
+    for path, may in (("/etc/x", False), ("/usr/x", False), ("/opt/x", False), ("/srv/media/x", True)):
+        done = subprocess.run(
+            ["nsenter", "--target", str(pid), "--mount", "touch", path], capture_output=True, check=False
+        )
+        assert (path, done.returncode == 0) == (path, may), done.stderr
+    assert "postgresql://" not in Path(f"/proc/{pid}/cmdline").read_text()
+    assert b"postgresql://" not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+async def _works(host: Host) -> None:
+    connection = await asyncpg.connect(host.dsn.get_secret_value())
+    try:
+        video = await add_video(connection, host.world, title="Under systemd")
+        folder = (host.world.media_root / video.path).parent
+        owner = host.world.media_root.stat()
+        for path in (folder, *folder.parents):
+            if path.is_relative_to(host.world.media_root):
+                os.chown(path, owner.st_uid, owner.st_gid)
+        task = await add_task(connection, TaskType.ENCODING, video=video)
+        async with asyncio.timeout(60):
+            query = "SELECT status <> 'completed' FROM runner_manager_task WHERE id = $1"
+            while await connection.fetchval(query, task):  # noqa: ASYNC110 - another process changes the row
+                await asyncio.sleep(0.1)
+    finally:
+        await connection.close()
+    written = list((host.world.media_root / video.output_directory).iterdir())
+    assert written
+    assert {path.stat().st_uid for path in written} == {owner.st_uid}
+
+
+async def _reloads(host: Host) -> None:
+    machine = host.machine
+    await asyncio.to_thread(machine.systemctl, "reload", UNIT)
+    machine.until(lambda: machine.lines("config.reloaded"))
+    host.configure("log", level="loud")
+    await asyncio.to_thread(machine.systemctl, "reload", UNIT)
+    [invalid] = machine.until(lambda: machine.lines("config.invalid"))
+    host.configure("log", level="info")
+
+    assert (invalid["PRIORITY"], "log.level" in invalid["MESSAGE"]) == ("3", True)
+    machine.until(lambda: machine.property("ActiveState") == "active")
+
+
+async def _comes_back_when_killed(machine: Machine) -> None:
+    before = machine.property("MainPID")
+    os.kill(machine.process(), signal.SIGKILL)
+
+    machine.until(lambda: machine.property("NRestarts") == "1" and machine.property("SubState") == "running")
+    assert machine.property("MainPID") != before
+
+
+async def _stops_in_order(machine: Machine) -> None:
+    await asyncio.to_thread(machine.systemctl, "stop", UNIT)
+
+    assert (machine.property("ActiveState"), machine.property("Result")) == ("inactive", "success")
+    assert machine.lines("daemon.stopped")
+
+
+async def _stays_down_when_misconfigured(host: Host) -> None:
+    machine = host.machine
+    host.configure("pod", use_podfile=False)
+    machine.run("systemctl", "start", UNIT, check=False)
+
+    machine.until(lambda: machine.property("ActiveState") == "failed")
+    assert (machine.property("ExecMainStatus"), machine.property("NRestarts")) == ("2", "0")
+    assert "set it to true" in machine.lines("config.invalid")[-1]["MESSAGE"]
+    host.configure("pod", use_podfile=True)
