@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint format bench chaos clean
+.PHONY: demo test test-systemd lint format bench chaos clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "poddispatchd needs Python 3.11 or newer: make PYTHON=/path/to/python3"; exit 2; }
@@ -17,6 +17,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest -n auto $(PYTEST_OPTIONS)
+
+# As root; a container of Debian with the unit in it: apt-get install debootstrap systemd-container.
+test-systemd: $(STAMP)
+	PODDISPATCHD_TEST_SYSTEMD=1 $(BIN)/pytest tests/systemd $(PYTEST_OPTIONS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
