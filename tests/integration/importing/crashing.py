@@ -4,12 +4,15 @@ It is run as a process of its own; the standard input says with which Pod.
 """
 
 import asyncio
+import atexit
 import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from pydantic import SecretStr
@@ -76,11 +79,37 @@ MOMENTS: dict[str, Callable[[], None]] = {
 """Names of moments, each with what makes the process die then."""
 
 
+_OURS = str(Path(__file__).parents[3] / "poddispatchd")
+_CALLS = "call "
+
+
+def _die_at_call(number: int) -> None:
+    """Die when so many functions of poddispatchd's have been called: any moment between two lines of its work.
+
+    With a number that is never reached, the count is printed at the end.
+    """
+    calls = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal calls
+        if event == "call" and frame.f_code.co_filename.startswith(_OURS):
+            calls += 1
+            if calls == number:
+                die()
+
+    threading.setprofile(count)
+    sys.setprofile(count)
+    atexit.register(lambda: print(calls))
+
+
 async def main(moment: str, dsn: str, media_root: str, variant: str) -> None:
     settings = settings_of(SecretStr(dsn), Path(media_root), Variant(variant), {})
-    MOMENTS[moment]()
+    if moment in MOMENTS:
+        MOMENTS[moment]()
     async with daemon_parts(settings, StillClock()) as parts:
         importer = Importer(parts)
+        if moment.startswith(_CALLS):
+            _die_at_call(int(moment.removeprefix(_CALLS)))
         await importer.step()
         await idle(importer)
 

@@ -21,14 +21,13 @@ from poddispatchd.services.janitor import Janitor
 from tests.integration.importing.bench import (
     Bench,
     StillClock,
-    bench,
     daemon_parts,
     settings_of,
     state_of,
     until,
 )
 from tests.integration.importing.crashing import MOMENTS
-from tests.plugins.postgres import PodDatabase, cloned_database
+from tests.plugins.postgres import cloned_database
 
 _KINDS = {
     TaskType.ENCODING: tuple(MOMENTS),
@@ -43,7 +42,8 @@ _KINDS = {
 }
 
 
-async def crash(there: Bench, moment: str) -> None:
+async def run_until(there: Bench, moment: str) -> tuple[int | None, str]:
+    """Run a daemon that dies at a moment; how it ended, and what it said."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -60,7 +60,12 @@ async def crash(there: Bench, moment: str) -> None:
         "variant": there.pod.variant.value,
     }
     output, _ = await process.communicate(json.dumps(pod).encode())
-    assert process.returncode == -signal.SIGKILL, output.decode()
+    return process.returncode, output.decode()
+
+
+async def crash(there: Bench, moment: str) -> None:
+    status, output = await run_until(there, moment)
+    assert status == -signal.SIGKILL, output
 
 
 @asynccontextmanager
@@ -89,13 +94,6 @@ async def restart(there: Bench) -> None:
     await importer.release_dead()
     await there.import_due(importer)
     await Janitor(there.parts).purge()
-
-
-@pytest.fixture
-async def ready(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Bench]:
-    """A Pod whose daemon has not been started yet, and a runner manager."""
-    async with bench(pod_database, media_root) as made:
-        yield made
 
 
 async def made_ready(ready: Bench, kind: TaskType) -> tuple[TaskPk, Video | None]:
