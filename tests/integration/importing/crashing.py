@@ -84,7 +84,7 @@ _CALLS = "call "
 
 
 def _die_at_call(number: int) -> None:
-    """Die when so many functions of poddispatchd's have been called: any moment between two lines of its work.
+    """Die when so many functions of poddispatchd's have been called: at any moment of its work.
 
     With a number that is never reached, the count is printed at the end.
     """
@@ -99,7 +99,7 @@ def _die_at_call(number: int) -> None:
 
     threading.setprofile(count)
     sys.setprofile(count)
-    atexit.register(lambda: print(calls))
+    atexit.register(lambda: sys.stdout.write(f"{calls}\n"))
 
 
 async def main(moment: str, dsn: str, media_root: str, variant: str) -> None:
