@@ -39,6 +39,9 @@ _STOP_IMPORTS = 60.0
 
 _LONGEST_BEAT = 10.0
 
+_AGAIN = 0.5
+"""Seconds after which a task that was cancelled and goes on is cancelled again."""
+
 _SECOND_TRY = 1.0
 """Seconds after the database was lost in the middle of the start."""
 
@@ -142,8 +145,7 @@ class Daemon:
             await self._stop.wait()
             await self._shut_down(jobs, running)
         finally:
-            session.cancel()
-            await asyncio.gather(session, return_exceptions=True)
+            await _end(session)
 
     async def _unless_stopped(self, work: Coroutine[None, None, _T]) -> _T | None:
         """What some work gives; None when it was cut off because the daemon is asked to stop."""
@@ -152,9 +154,8 @@ class Daemon:
             await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
             return task.result() if task.done() else None
         finally:
-            task.cancel()
-            stop.cancel()
-            await asyncio.gather(task, stop, return_exceptions=True)
+            await _end(task)
+            await _end(stop)
 
     async def _job(self, parts: Parts, name: str, step: Callable[[], Awaitable[float]], wake: Wake) -> None:
         await run_job(name, step, wake=wake, session=parts.session, clock=parts.clock, pulse=self._pulse)
@@ -164,9 +165,7 @@ class Daemon:
         log.info(Event.DAEMON_STOPPING, submissions=jobs.dispatcher.in_hand, imports=jobs.importer.running)
         self._notifier.stopping()
         self._notifier.status("Stopping: finishing what is past its commit point")
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await _end(*running)
         await jobs.dispatcher.stop(_STOP_SUBMISSIONS)
         await jobs.importer.stop(_STOP_IMPORTS)
 
@@ -238,3 +237,17 @@ class Daemon:
             submissions=self._jobs.dispatcher.in_hand,
             imports=self._jobs.importer.running,
         )
+
+
+async def _end(*tasks: asyncio.Task[_T]) -> None:
+    """Cancel tasks until they have ended.
+
+    Once is not enough: ``asyncio.wait_for`` of Python 3.11, which asyncpg's pool uses, forgets a cancellation
+    that arrives together with what it waits for, and the task goes on as if nothing had been said.
+    """
+    pending: set[asyncio.Task[_T]] = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_AGAIN)
+    await asyncio.gather(*tasks, return_exceptions=True)

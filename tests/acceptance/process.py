@@ -100,6 +100,15 @@ class Process:
                     raise AssertionError(f"it ended without {event}:\n{self.text}")
                 await self._news.wait()
 
+    async def events(self, event: str, count: int) -> list[Entry]:
+        """Wait for so many lines about an event."""
+        async with asyncio.timeout(PATIENCE), self._news:
+            while True:
+                found = [entry for entry in self.entries if _is(entry, event, {})]
+                if len(found) >= count:
+                    return found
+                await self._news.wait()
+
     async def lines(self, count: int) -> None:
         """Wait until it has said so many lines, or has ended."""
         async with asyncio.timeout(PATIENCE), self._news:

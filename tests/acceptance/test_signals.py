@@ -5,7 +5,6 @@ import pytest
 from poddispatchd.domain.task import TaskType
 from poddispatchd.sandbox.fake_runner_manager.faults import Fault, FaultKind
 from tests.acceptance.notifications import Notifications
-from tests.acceptance.process import Process
 from tests.acceptance.rig import Rig
 
 
@@ -67,11 +66,6 @@ async def test_systemd_is_told_what_happens(rig: Rig, notifications: Notificatio
     assert any(text.startswith("STATUS=0 pending, 0 running, 0 importing; scheduling") for text in told)
 
 
-async def _reload(daemon: Process, event: str) -> None:
-    daemon.signal(signal.SIGHUP)
-    await daemon.event(event)
-
-
 async def test_a_reload_takes_over_what_it_can_and_names_what_wants_a_restart(rig: Rig) -> None:
     daemon = await rig.start()
     rig.set("dispatch", poll_interval="2s")
@@ -79,10 +73,9 @@ async def test_a_reload_takes_over_what_it_can_and_names_what_wants_a_restart(ri
     rig.set("webhook", max_body="1MiB")
     assert rig.config.exists()
 
-    await _reload(daemon, "config.reloaded")
+    daemon.signal(signal.SIGHUP)
 
-    entry = daemon.find("config.reloaded")
-    assert entry is not None
+    entry = await daemon.event("config.reloaded")
     assert entry["changed"] == "dispatch.poll_interval"
     assert entry["needs_restart"] == "database.pool_size, webhook.max_body"
 
@@ -93,10 +86,22 @@ async def test_a_reload_of_a_bad_file_says_why_and_keeps_what_is(rig: Rig) -> No
     rig.set("dispatch", pol_interval="2s")
     assert rig.config.exists()
 
-    await _reload(daemon, "config.invalid")
+    daemon.signal(signal.SIGHUP)
 
-    problems = [str(entry["problem"]) for entry in daemon.entries if entry["event"] == "config.invalid"]
+    problems = [str(entry["problem"]) for entry in await daemon.events("config.invalid", 2)]
     assert any("log.level" in problem for problem in problems)
     assert any("did you mean dispatch.poll_interval?" in problem for problem in problems)
     [task] = await rig.add(TaskType.ENCODING)
     await daemon.event("task.completed", task=task)
+
+
+async def test_a_signal_at_the_very_moment_of_readiness_is_not_forgotten(
+    rig: Rig, notifications: Notifications
+) -> None:
+    # The jobs are then taking their first connections, and a cancellation could get lost on the way.
+    daemon = await rig.start(ready=False, env={"NOTIFY_SOCKET": notifications.address})
+    await notifications.until(lambda text: text == "READY=1")
+
+    daemon.signal(signal.SIGTERM)
+
+    assert await daemon.ended() == 0
