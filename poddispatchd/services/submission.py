@@ -24,6 +24,7 @@ from poddispatchd.errors import (
     RunnerManagerError,
     RunnerManagerFullError,
     RunnerManagerMisconfiguredError,
+    RunnerTaskUnknownError,
     UnsubmittableError,
     UnusableAnswerError,
 )
@@ -61,6 +62,9 @@ class SubmissionResult:
 
 
 _HOLD = 5.0
+
+_NOBODYS = RunnerTaskId("00000000-0000-0000-0000-000000000000")
+"""The id of no task: asking for it costs a manager next to nothing, and shows that it answers."""
 
 _NOT_SCHEDULING = SubmissionResult(
     SubmissionOutcome.UNAVAILABLE, "This daemon does not schedule any more.", hold=1.0
@@ -130,6 +134,15 @@ class Submitter:
         term = parts.session.term
         if manager is None or term is None:
             return _NOT_SCHEDULING
+        try:
+            # Managers recognise a request in flight, but not one that still stands in the queue beside its
+            # repetition, as after they were frozen: whoever answers has emptied that queue.
+            await parts.client.status(manager, _NOBODYS)
+        except RunnerTaskUnknownError:
+            pass
+        except RunnerManagerError as error:
+            parts.fleet.learn(manager.id, error)
+            return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error))
         async with parts.database.connection() as connection:
             task = await tasks.get_task(connection, intent.task_pk)
             if task is None or task.status != TaskStatus.PENDING:
