@@ -43,11 +43,7 @@ def check(
 ) -> Iterator[tuple[str, int | None]]:
     """What is wrong with files: in words, with the task where one is known."""
     root = stage.media_root
-    for path, what in sorted(named.items()):
-        if not (root / path).is_file():
-            yield f"{path} ({what}) is named by a row and does not exist", None
-        elif not (root / path).stat().st_size:
-            yield f"{path} ({what}) is empty", None
+    yield from _missing(root, rows, videos, named)
     by_title = {video.title: video for video in videos.values()}
     allowed: set[str] = set(named)
     for video in videos.values():
@@ -72,6 +68,21 @@ def check(
             if not target.is_file() or target.read_bytes() != content:
                 yield f"{folder}/{name} is not what the run of task {row.pk} made", row.pk
     yield from _strangers(root, allowed)
+
+
+def _missing(
+    root: Path, rows: Mapping[int, Row], videos: Mapping[int, VideoRows], named: Mapping[str, str]
+) -> Iterator[tuple[str, int | None]]:
+    with_task = {row.video for row in rows.values()}
+    # The campaign itself may have been cut off between a video and its task.
+    unused = {video.path for video in videos.values() if video.id not in with_task and not video.encoded}
+    for path, what in sorted(named.items()):
+        if path in unused:
+            continue
+        if not (root / path).is_file():
+            yield f"{path} ({what}) is named by a row and does not exist", None
+        elif not (root / path).stat().st_size:
+            yield f"{path} ({what}) is empty", None
 
 
 def _output(video: VideoRows) -> str:

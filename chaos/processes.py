@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ class Child:
         command: how it is started.
         log: where its output goes.
         busy: held by whoever does something to it.
+        log_size: how long the log was when it was started.
         surprises: ends that nobody wanted: what it did, in words.
     """
 
@@ -30,7 +30,7 @@ class Child:
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     surprises: list[str] = field(default_factory=list)
     process: asyncio.subprocess.Process | None = None
-    started_at: float = 0.0
+    log_size: int = 0
     _watch: "asyncio.Task[None] | None" = None
     _wanted_end: bool = False
 
@@ -38,6 +38,7 @@ class Child:
         """Start it, and watch it."""
         self._wanted_end = False
         with self.log.open("ab") as log:
+            self.log_size = log.tell()
             self.process = await asyncio.create_subprocess_exec(
                 *self.command,
                 stdin=asyncio.subprocess.PIPE,
@@ -45,7 +46,6 @@ class Child:
                 stderr=log,
                 env={**os.environ, **self.environment()},
             )
-        self.started_at = time.time()
         if self.waits_for_ready:
             assert self.process.stdout is not None
             async with asyncio.timeout(_PATIENCE):
@@ -132,9 +132,9 @@ class DaemonChild(Child):
 
     def is_ready(self) -> bool:
         """Whether it works by now; before that SIGHUP would end it."""
-        text = self.log.read_text(encoding="utf-8", errors="replace")[-300_000:] if self.log.exists() else ""
-        start = text.rfind('"daemon.started"')
-        return text.rfind('"daemon.ready"') > start >= 0
+        with self.log.open("rb") as log:
+            log.seek(self.log_size)
+            return b'"daemon.ready"' in log.read()
 
     async def ready(self) -> None:
         """Wait until it works.
