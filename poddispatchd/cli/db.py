@@ -43,7 +43,7 @@ async def _upgrade(context: Context, config_path: Path | None, *, print_sql: boo
         click.echo(f"Schema {migration.SCHEMA} is up to date (version {migration.LATEST}).")
 
 
-@db.command()
+@db.command(short_help="Create the schema.")
 @config_option
 @print_sql_option
 @pass_context
@@ -53,7 +53,7 @@ async def init(context: Context, config_path: Path | None, *, print_sql: bool) -
     await _upgrade(context, config_path, print_sql=print_sql)
 
 
-@db.command()
+@db.command(short_help="Bring the schema to this version.")
 @config_option
 @print_sql_option
 @pass_context
@@ -63,7 +63,7 @@ async def upgrade(context: Context, config_path: Path | None, *, print_sql: bool
     await _upgrade(context, config_path, print_sql=print_sql)
 
 
-@db.command()
+@db.command(short_help="Tell the version of the schema.")
 @config_option
 @json_option
 @pass_context
@@ -88,7 +88,7 @@ async def status(context: Context, config_path: Path | None, *, as_json: bool) -
         sys.exit(EXIT_FAILED)
 
 
-@db.command()
+@db.command(short_help="Print the rights that a role needs.")
 @click.argument("role")
 @click.option("--print-sql", is_flag=True, default=True, hidden=True)
 def grants(role: str, *, print_sql: bool) -> None:  # noqa: ARG001 - printing is all it does
@@ -96,7 +96,7 @@ def grants(role: str, *, print_sql: bool) -> None:  # noqa: ARG001 - printing is
     click.echo(grants_script(role), nl=False)
 
 
-@db.command("install-trigger")
+@db.command("install-trigger", short_help="Let Pod's task table announce new tasks.")
 @config_option
 @print_sql_option
 @pass_context
@@ -114,7 +114,7 @@ async def install_trigger(context: Context, config_path: Path | None, *, print_s
     click.echo("The trigger is installed: new tasks are announced.")
 
 
-@db.command("remove-trigger")
+@db.command("remove-trigger", short_help="Remove that trigger.")
 @config_option
 @print_sql_option
 @pass_context
@@ -129,7 +129,7 @@ async def remove_trigger(context: Context, config_path: Path | None, *, print_sq
     click.echo("The trigger is removed.")
 
 
-@db.command("advise-index")
+@db.command("advise-index", short_help="Measure the queue; print a useful index.")
 @config_option
 @pass_context
 @asynchronous
