@@ -106,7 +106,7 @@ class DispatchSettings(Section):
     """Handing pending tasks to runner managers."""
 
     poll_interval: Duration = Field(
-        default=15.0, gt=0, description="How often pending tasks are looked for when nothing announces them"
+        default=20.0, gt=0, description="How often pending tasks are looked for when nothing announces them"
     )
     grace: Duration = Field(
         default=30.0, ge=0, description="How long a new task is left to Pod's own immediate submission"

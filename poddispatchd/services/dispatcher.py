@@ -14,13 +14,16 @@ from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.metrics import SubmissionOutcome
 from poddispatchd.pod.queue import PendingTask
-from poddispatchd.services.parts import Parts
+from poddispatchd.services.parts import MANAGERS_FRESH_FOR, Parts
 from poddispatchd.services.queue_view import QueueView, Waiting
 from poddispatchd.services.submission import SubmissionResult, Submitter
 
 log = structlog.get_logger(__name__)
 
 _SOON = 0.05
+_QUIET_FRESH_FOR = 300.0
+"""Seconds for which managers and own tasks are not read again while nothing happens: idling is cheap."""
+
 _HOLD_AFTER_BUG = 30.0
 """Seconds for which a task whose submission failed in a way nobody foresaw is left alone."""
 
@@ -48,6 +51,8 @@ class Dispatcher:
         self._in_hand: dict[TaskPk, asyncio.Task[None]] = {}
         self._open: frozenset[TaskPk] = frozenset()
         self._unsettled = True
+        self._was_busy = True
+        self._rings = -1
         self._left = None if budget is None else dict.fromkeys(TaskType, budget)
 
     @property
@@ -66,16 +71,29 @@ class Dispatcher:
         if parts.session.term is None:
             self._unsettled = True
             return parts.settings.dispatch.poll_interval
-        await parts.refresh_managers()
+        is_quiet = self._is_quiet()
+        await parts.refresh_managers(within=_QUIET_FRESH_FOR if is_quiet else MANAGERS_FRESH_FOR)
         if self._unsettled:
             await self._settle_open()
         waiting = await self._view.look(
             skip=frozenset(self._in_hand) | self._open,
             types=[kind for kind in TaskType if self._left is None or self._left[kind] > 0],
+            own_tasks_within=_QUIET_FRESH_FOR if is_quiet else 0.0,
         )
+        if waiting:
+            # A manager paused or deactivated while nothing happened gets no task.
+            await parts.refresh_managers()
         # In the order of the queue; nothing is awaited between looking at the managers and taking them.
         self._place(waiting)
+        self._was_busy = bool(waiting or self._in_hand)
         return self._next_look()
+
+    def _is_quiet(self) -> bool:
+        """Whether only the clock asks for this look, and the last one found nothing to do or to wait for."""
+        parts = self._parts
+        rings, self._rings = self._rings, parts.wakes.dispatcher.rings
+        is_full = next_opening(parts.fleet.lanes(), parts.clock.monotonic()) is not None
+        return rings == self._rings and not (self._was_busy or self._unsettled or is_full)
 
     async def drain(self) -> None:
         """Wait for the submissions in progress."""

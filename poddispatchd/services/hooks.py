@@ -21,7 +21,7 @@ from poddispatchd.services.parts import Parts
 
 log = structlog.get_logger(__name__)
 
-_IDLE = 60.0
+_IDLE = 600.0
 _SOON = 0.1
 _CLAIM = 600.0
 

@@ -16,7 +16,7 @@ from poddispatchd.services.parts import Parts
 
 log = structlog.get_logger(__name__)
 
-_IDLE = 60.0
+_IDLE = 120.0
 _SOONEST = 0.1
 
 

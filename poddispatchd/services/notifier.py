@@ -28,7 +28,7 @@ from poddispatchd.services.parts import Parts
 
 log = structlog.get_logger(__name__)
 
-_IDLE = 60.0
+_IDLE = 600.0
 _SOON = 0.1
 _EVENTS = 50
 _BATCH = 10

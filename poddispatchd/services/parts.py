@@ -17,7 +17,7 @@ from poddispatchd.services.fleet import Fleet
 from poddispatchd.services.session import DatabaseSession
 from poddispatchd.services.signals import Wakes
 
-_MANAGERS_FRESH_FOR = 10.0
+MANAGERS_FRESH_FOR = 10.0
 """Seconds for which Pod's rows of runner managers are not read again."""
 
 
@@ -74,7 +74,7 @@ class Parts:
         if problems:
             raise ConfigurationError(*problems)
 
-    async def refresh_managers(self, *, within: float = _MANAGERS_FRESH_FOR) -> None:
+    async def refresh_managers(self, *, within: float = MANAGERS_FRESH_FOR) -> None:
         """Read Pod's runner managers again, unless that was done within so many seconds."""
         now = self.clock.monotonic()
         if now - self._managers_read_at < within:

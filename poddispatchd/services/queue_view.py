@@ -47,9 +47,15 @@ class QueueView:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._sights: dict[TaskPk, Sight] = {}
+        self._own_tasks: frozenset[TaskPk] = frozenset()
+        self._own_tasks_read_at = float("-inf")
 
-    async def look(self, *, skip: frozenset[TaskPk], types: Collection[TaskType]) -> list[Waiting]:
+    async def look(
+        self, *, skip: frozenset[TaskPk], types: Collection[TaskType], own_tasks_within: float = 0.0
+    ) -> list[Waiting]:
         """The tasks that may be submitted now, in the order of the queue; none when nobody could take one.
+
+        Which tasks need no grace is read again unless that was done within ``own_tasks_within`` seconds.
 
         The first page holds the next tasks of any kind for which there is room. It may be full of tasks that
         cannot be placed (duplicates, tasks that some managers refuse): then another one is read with what the
@@ -57,6 +63,10 @@ class QueueView:
         """
         parts = self._parts
         now = parts.clock.monotonic()
+        if parts.settings.dispatch.grace and now - self._own_tasks_read_at >= own_tasks_within:
+            async with parts.database.connection() as connection:
+                self._own_tasks = await scheduling.own_tasks(connection)
+            self._own_tasks_read_at = now
         hungry = parts.fleet.lanes()
         size = max(_PAGE, 2 * len(hungry))
         found: dict[TaskPk, PendingTask] = {}
@@ -119,10 +129,6 @@ class QueueView:
         """
         parts = self._parts
         grace = parts.settings.dispatch.grace
-        graceless: frozenset[TaskPk] = frozenset()
-        if grace:
-            async with parts.database.connection() as connection:
-                graceless = await scheduling.own_tasks(connection)
         kinds: dict[frozenset[SiteId], list[TaskType]] = defaultdict(list)
         for kind, sites in room.items():
             kinds[sites].append(kind)
@@ -137,7 +143,7 @@ class QueueView:
                 sites=None if sites >= parts.sites.keys() else sites,
                 with_siteless=parts.current_site in sites,
                 skip=tuple(skip),
-                whatever_age=tuple(graceless),
+                whatever_age=tuple(self._own_tasks) if grace else (),
             )
         return sorted(found, key=_place)[:size]
 

@@ -104,7 +104,7 @@ class Reconciler:
                 found.extend(page)
                 if len(page) < _PAGE:
                     break
-            importing = await imports.open_tasks(connection)
+            importing = await imports.open_tasks(connection) if found else ()
             strangers = self._watches.strangers(found)
             ages = await submissions.ages(connection, strangers) if strangers else {}
         now, settings = parts.clock.monotonic(), parts.settings.reconcile

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 CHANNEL = "poddispatchd_task"
 """Where the optional trigger announces a change of the queue."""
 
-_PROBE_EVERY = 15.0
+_PROBE_EVERY = 25.0
 _PROBE_TIMEOUT = 5.0
 _STANDBY_EVERY = 8.0
 

@@ -4,13 +4,18 @@ import asyncio
 
 
 class Wake:
-    """A coalescing alarm: any number of rings before the next look cost one look."""
+    """A coalescing alarm: any number of rings before the next look cost one look.
+
+    ``rings`` counts all of them, so that a look can tell whether there was a reason for it.
+    """
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self.rings = 0
 
     def ring(self) -> None:
         """There may be something to do."""
+        self.rings += 1
         self._event.set()
 
     async def wait(self, seconds: float | None) -> bool:
