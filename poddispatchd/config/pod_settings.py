@@ -17,7 +17,7 @@ class _UnusableError(Exception):
 
 @dataclass(slots=True)
 class Imported:
-    """What was found: ``tree`` for a config.yaml, its ``secrets``, ``notes`` on what a person must look at."""
+    """What was found: ``tree`` for a config.yaml, its ``secrets``, ``notes`` on what wants a look."""
 
     tree: Tree = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
