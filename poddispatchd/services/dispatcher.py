@@ -14,9 +14,10 @@ from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.metrics import SubmissionOutcome
 from poddispatchd.pod.queue import PendingTask
+from poddispatchd.services.acceptance import SubmissionResult
 from poddispatchd.services.parts import MANAGERS_FRESH_FOR, Parts
 from poddispatchd.services.queue_view import QueueView, Waiting
-from poddispatchd.services.submission import SubmissionResult, Submitter
+from poddispatchd.services.submission import Submitter
 
 log = structlog.get_logger(__name__)
 

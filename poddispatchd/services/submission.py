@@ -1,12 +1,7 @@
 """One submission from the row to the stored task id: intent, POST, compare-and-set, or back again."""
 
-import asyncio
-import json
-from dataclasses import dataclass, replace
-from datetime import datetime
-from pathlib import Path
+from dataclasses import replace
 from typing import assert_never
-from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -14,7 +9,7 @@ from poddispatchd.database import Connection
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.payload import Payload, build_payload
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.source import EncodingSource, Source
+from poddispatchd.domain.source import Source
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskStatus
 from poddispatchd.errors import (
     AnswerLostError,
@@ -29,11 +24,11 @@ from poddispatchd.errors import (
     UnusableAnswerError,
 )
 from poddispatchd.events import Event
-from poddispatchd.journal import scheduling, submissions
+from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission, SubmissionState
 from poddispatchd.metrics import SubmissionOutcome
-from poddispatchd.pod import progress, queue, sources, tasks
-from poddispatchd.runner.records import Accepted
+from poddispatchd.pod import queue, sources, tasks
+from poddispatchd.services.acceptance import Acceptance, SubmissionResult
 from poddispatchd.services.disk import Disk, Presence
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.reports import fail_task
@@ -45,20 +40,6 @@ _DISK_PATIENCE = 5.0
 
 _GIVE_UP_AFTER = 600.0
 """Seconds for which a submission whose answer was lost is asked for at a manager that cannot be reached."""
-
-
-@dataclass(frozen=True, slots=True)
-class SubmissionResult:
-    """How a submission ended.
-
-    ``reason`` is in words, empty when it was accepted. ``is_final``: the row is not pending any more.
-    ``hold``: seconds for which the task is to be left alone, when no manager is the reason.
-    """
-
-    outcome: SubmissionOutcome
-    reason: str = ""
-    is_final: bool = False
-    hold: float = 0.0
 
 
 _HOLD = 5.0
@@ -76,6 +57,7 @@ class Submitter:
 
     def __init__(self, parts: Parts, *, disk: Disk | None = None) -> None:
         self._parts = parts
+        self._acceptance = Acceptance(parts)
         self._disk = disk or Disk(parts.settings.pod.media_root, patience=_DISK_PATIENCE)
         self._tree_was_missing = False
 
@@ -228,7 +210,7 @@ class Submitter:
             result = await self._not_accepted(task, manager, intent, error)
         else:
             parts.fleet.learn(manager.id, None, kind=task.type)
-            result = await self._accepted(task, manager, intent, accepted)
+            result = await self._acceptance.store(task, manager, intent, accepted)
         parts.metrics.submission_duration.observe(parts.clock.monotonic() - begun)
         parts.metrics.submissions.labels(manager.name, task.type, result.outcome).inc()
         return result
@@ -251,124 +233,8 @@ class Submitter:
         if outcome is SubmissionOutcome.REFUSED:
             log.error(Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error))
         if isinstance(error, UnusableAnswerError) and error.orphan is not None:
-            await self._stop(manager, RunnerTaskId(error.orphan))
+            await self._acceptance.stop(manager, RunnerTaskId(error.orphan))
         return SubmissionResult(outcome, str(error))
-
-    async def _accepted(
-        self, task: Task, manager: RunnerManager, intent: Submission, accepted: Accepted
-    ) -> SubmissionResult:
-        """Store the id by compare-and-set (invariant I4), with what Pod shows, in one transaction."""
-        parts = self._parts
-        now = parts.clock.now().astimezone(ZoneInfo(parts.settings.pod.time_zone))
-        directory = await self._output_directory(task)
-        async with parts.database.transaction() as connection:
-            others = await tasks.find_tasks(connection, [manager.id], accepted.task_id)
-            if any(_is_another_run(other, task) for other in others):
-                return await self._known_already(connection, task, manager, intent)
-            won = await tasks.mark_running(connection, task, manager.id, accepted.task_id)
-            if won:
-                await progress.show_accepted(
-                    connection,
-                    task,
-                    request=json.loads(intent.body),
-                    url=manager.endpoint("task/execute"),
-                    output_directory="" if directory is None else str(directory),
-                    now=now,
-                )
-            is_ours = won or await self._carries(connection, task, manager, accepted.task_id)
-            await submissions.settle(
-                connection,
-                intent,
-                SubmissionState.ACCEPTED if is_ours else SubmissionState.ORPHANED,
-                task_id=accepted.task_id,
-            )
-            await scheduling.forget_own_task(connection, task.pk)
-            await scheduling.remember_given(connection, manager.id)
-        parts.fleet.accepted(manager.id, task.type)
-        parts.wakes.inbox.ring()
-        parts.wakes.janitor.ring()
-        facts = {"task": task.pk, "runner_manager": manager.name, "task_id": accepted.task_id}
-        if not is_ours:
-            log.warning(Event.SUBMISSION_ORPHANED, **facts)
-            await self._stop(manager, accepted.task_id)
-            return SubmissionResult(SubmissionOutcome.ORPHANED, "Someone else changed the row meanwhile.")
-        log.info(
-            Event.TASK_SUBMITTED, **facts, type=task.type.value, source=task.source, attempt=intent.attempt
-        )
-        if directory is not None:
-            await self._begin_log(directory, now)
-        if accepted.status not in ("running", "pending"):
-            # It has ended already: what a callback would say is asked for at once.
-            parts.wakes.reconciler.ring()
-        return SubmissionResult(SubmissionOutcome.ACCEPTED)
-
-    async def _known_already(
-        self, connection: Connection, task: Task, manager: RunnerManager, intent: Submission
-    ) -> SubmissionResult:
-        """The id belongs to another run: the row cannot have it, or it would get the other one's callbacks.
-
-        A manager that still works on a run which is over for Pod recognises the same bytes: the next attempt
-        differs in its bytes. One that gives a known id even then gives nonsense.
-        """
-        error = UnusableAnswerError(
-            f"Runner manager {manager.name!r} took the task but gave the id of another one."
-        )
-        log.error(Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error))
-        if intent.attempt == 1:
-            await submissions.settle(connection, intent, SubmissionState.LOST, reason=str(error))
-        else:
-            await submissions.discard(connection, intent, str(error))
-            self._parts.fleet.learn(manager.id, error, kind=task.type)
-        return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error))
-
-    async def _carries(
-        self, connection: Connection, task: Task, manager: RunnerManager, task_id: RunnerTaskId
-    ) -> bool:
-        """Whether the row carries this very id: Pod posted the same bytes and stored the answer first."""
-        row = await tasks.get_task(connection, task.pk)
-        return row is not None and (row.runner_manager_id, row.task_id) == (manager.id, task_id)
-
-    async def _output_directory(self, task: Task) -> Path | None:
-        """Where the results of an encoding will be; None for other tasks, and for a video that is gone."""
-        try:
-            source = await self._source(task)
-            if isinstance(source, EncodingSource):
-                return sources.output_directory(self._parts.settings.pod.media_root, source.video)
-        except UnsubmittableError:
-            pass
-        return None
-
-    async def _stop(self, manager: RunnerManager, task_id: RunnerTaskId) -> None:
-        """Stop a task that belongs to no row; if that fails its callback is ignored later."""
-        try:
-            await self._parts.client.stop(manager, task_id)
-        except RunnerManagerError as error:
-            log.warning(
-                Event.SUBMISSION_ORPHANED, runner_manager=manager.name, task_id=task_id, reason=str(error)
-            )
-
-    async def _begin_log(self, directory: Path, now: datetime) -> None:
-        """Create the output directory with its ``encoding.log``, as Pod does at submission; best effort."""
-        try:
-            await asyncio.to_thread(_write_log, directory, progress.start_line(now) + "\n")
-        except OSError as error:
-            log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=str(error))
-
-
-def _is_another_run(other: Task, task: Task) -> bool:
-    """Whether an id belongs to a run that cannot be the one just accepted.
-
-    Two rows of one source may share a run that goes on; nothing else may.
-    """
-    if other.pk == task.pk:
-        return False
-    same_source = (other.type, other.source) == (task.type, task.source)
-    return not (same_source and other.status in (TaskStatus.PENDING, TaskStatus.RUNNING))
-
-
-def _write_log(directory: Path, line: str) -> None:
-    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    (directory / "encoding.log").write_text(line, encoding="utf-8")
 
 
 def _outcome(error: RunnerManagerError) -> SubmissionOutcome:

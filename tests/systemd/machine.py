@@ -18,7 +18,9 @@ TOOLS = ("debootstrap", "systemd-nspawn", "nsenter", "chroot")
 
 _SUITE = "bookworm"
 _PACKAGES = "systemd,python3,ca-certificates,procps"
-_MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
+_MIRROR = [os.environ["DEBIAN_MIRROR"]] if "DEBIAN_MIRROR" in os.environ else []
+"""Where packages come from; debootstrap knows Debian's own mirrors."""
+
 _PATIENCE = 60.0
 
 _T = TypeVar("_T")
@@ -37,7 +39,7 @@ def base_tree() -> Path:
     if not tree.exists():
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
-        _run("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(draft), _MIRROR)
+        _run("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(draft), *_MIRROR)
         _run("chroot", str(draft), "useradd", "--system", "--gid", "www-data", "--no-create-home", "pod")
         draft.rename(tree)
     return tree

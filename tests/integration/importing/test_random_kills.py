@@ -14,7 +14,7 @@ from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.importing.bench import Bench, state_of
 from tests.integration.importing.test_crashes import copy, made_ready, restart, run_until, watchable
 
-_WANTED, _, _SEED = os.environ.get("PODDISPATCHD_TEST_KILLS", "6 seed 1").partition(" seed ")
+_WANTED, _, _SEED = os.environ.get("PODDISPATCHD_TEST_KILLS", "3 seed 1").partition(" seed ")
 _PER_KIND = -(-int(_WANTED) // len(TaskType))
 _NEVER = 10**9
 
