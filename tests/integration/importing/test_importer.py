@@ -308,7 +308,8 @@ async def test_no_more_results_are_imported_at_once_than_allowed(
         here.fake.faults.inject("result", Fault(kind=FaultKind.SLOW, seconds=0.2))
         importer = Importer(here.parts)
         await importer.step()
-        assert (importer.running, await importer.step()) == (1, 60.0)
+        await importer.step()
+        assert importer.running == 1
         await here.import_due(importer)
         await here.import_due(importer)
         done = await here.value("SELECT count(*) FROM runner_manager_task WHERE status = 'completed'")
