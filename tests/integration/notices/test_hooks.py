@@ -58,7 +58,7 @@ async def test_it_runs_once_for_each_import_in_their_order(
         await Notifier(parts).step()
         hooks = Hooks(parts)
         await hooks.drain()
-        assert await hooks.step() == 60.0
+        assert await hooks.step() > 60.0  # nothing is due: the next import rings
 
         expected = [f"own argument|{task.pk}|encoding|{task.video_id}|" for task in made]
         assert said.read_text().splitlines() == expected

@@ -75,7 +75,7 @@ async def test_a_completed_import_is_told_to_managers_and_owner(
 ) -> None:
     async with parts_with(mail=mail_settings(box)) as parts:
         await record_completion(parts, task)
-        assert await Notifier(parts).step() == 60.0
+        assert await Notifier(parts).step() > 60.0  # nothing is due: the next end of a task rings
 
         assert [(each.recipients, each.message["Subject"]) for each in box.received] == [
             (("manager@example.org",), f"[Django] [Pod] Encoding #{task.video_id} completed"),
