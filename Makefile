@@ -16,7 +16,7 @@ demo: $(STAMP)
 	$(BIN)/poddispatchd demo $(DEMO_OPTIONS)
 
 test: $(STAMP)
-	$(BIN)/pytest -n auto $(PYTEST_OPTIONS)
+	$(BIN)/pytest -n auto --dist worksteal $(PYTEST_OPTIONS)
 
 # As root; a container of Debian with the unit in it: apt-get install debootstrap systemd-container.
 test-systemd: $(STAMP)
