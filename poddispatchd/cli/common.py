@@ -121,7 +121,7 @@ def _width(text: str) -> int:
 
 def asynchronous(function: Callable[_P, Coroutine[None, None, _R]]) -> Callable[_P, _R]:
     """Let click call a coroutine function."""
-    from functools import wraps  # noqa: PLC0415
+    from functools import wraps  # noqa: PLC0415 - only commands that run coroutines need it
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
