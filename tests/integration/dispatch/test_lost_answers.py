@@ -68,7 +68,7 @@ async def test_an_answer_that_does_not_come_in_time_is_lost_too(
 ) -> None:
     async with scene(pod_database, media_root) as pod:
         [pk] = await pod.encodings(1)
-        fault = Fault(kind=FaultKind.LOSE_ANSWER, seconds=30)
+        fault = Fault(kind=FaultKind.LOSE_ANSWER, seconds=2)
         pod.fakes["first"].faults.inject(Endpoint.EXECUTE, fault)
         daemon = await pod.daemon(runners={"request_timeout": "1s"})
         await _settle_again(daemon)

@@ -16,9 +16,11 @@ from poddispatchd.sandbox.postgresql import PostgresServer
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
+# Under nohup, and in a shell's background, a program starts with SIGINT ignored.
 USER_PROGRAM = """
-import sys, time
+import signal, time
 from poddispatchd.sandbox.postgresql import PostgresServer
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with PostgresServer() as server:
     print(server.directory, server.address.port, flush=True)
     time.sleep(60)
