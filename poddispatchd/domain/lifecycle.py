@@ -49,6 +49,16 @@ def is_curable(error: str | None, *, ran: bool) -> bool:
     return any(part in text for part in _CURABLE) if text else not ran
 
 
+def may_submit_again(submissions: int, *, max_attempts: int) -> bool:
+    """Whether a task may be submitted once more.
+
+    Args:
+        submissions: how often poddispatchd submitted it; a row that Pod submitted counts as one.
+        max_attempts: submissions of one task (``reconcile.max_attempts``).
+    """
+    return max(submissions, 1) < max_attempts
+
+
 def decide(
     row: TaskStatus | None,
     report: RunnerStatus,

@@ -46,6 +46,16 @@ class PendingTask:
     is_duplicate_of: TaskPk | None = None
     running_twin: TaskPk | None = None
 
+    @property
+    def place(self) -> tuple[int, datetime, TaskPk]:
+        """Where it stands; less is earlier."""
+        return self.priority, self.task.date_added, self.task.pk
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no other task of its type and source waits before it, or runs."""
+        return self.is_duplicate_of is None and self.running_twin is None
+
 
 @dataclass(frozen=True, slots=True)
 class Glance:
@@ -59,6 +69,14 @@ class Glance:
         return self.counts.get((type_, status), 0)
 
 
+@dataclass(frozen=True, slots=True)
+class WrongRanks:
+    """How many ranks are wrong; of the first of these tasks, the rank that Pod shows and the right one."""
+
+    count: int
+    first: Mapping[TaskPk, tuple[int | None, int | None]]
+
+
 @lru_cache(maxsize=32)
 def statement(name: str, priority_user_table: str | None, *, by_site: bool = False) -> str:
     """A statement of ``queue.sql`` for a Pod with or without a table of priority users."""
@@ -67,7 +85,8 @@ def statement(name: str, priority_user_table: str | None, *, by_site: bool = Fal
     else:
         priority_users = render(_QUERIES["priority_users"], priority_user_table=priority_user_table)
     # These places take queries of the same file; render() is for identifiers.
-    filled = _QUERIES[name].replace("{queue}", _QUERIES["queue"]).replace("{priority_users}", priority_users)
+    filled = _QUERIES[name].replace("{ranked}", _QUERIES["ranked"]).replace("{queue}", _QUERIES["queue"])
+    filled = filled.replace("{priority_users}", priority_users)
     return filled.replace("{kept}", "MATERIALIZED" if by_site else "NOT MATERIALIZED")
 
 
@@ -132,6 +151,19 @@ async def write_ranks(database: Database, capabilities: Capabilities) -> int:
         DatabaseUnavailableError: the database cannot be reached.
     """
     return await database.execute(statement("write_ranks", capabilities.priority_user_table))
+
+
+async def wrong_ranks(database: Database, capabilities: Capabilities, *, limit: int) -> WrongRanks:
+    """The ranks that are not the places of their tasks in the queue.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be reached.
+    """
+    records = await database.fetch(statement("wrong_ranks", capabilities.priority_user_table), limit)
+    return WrongRanks(
+        records[0]["tasks"] if records else 0,
+        {TaskPk(record["id"]): (record["held"], record["place"]) for record in records},
+    )
 
 
 async def glance(database: Database) -> Glance:

@@ -1,14 +1,17 @@
 """What the jobs share: built once by the composition root, handed to each of them."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database import Database
+from poddispatchd.domain.routing import site_of
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import SiteId
+from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
 from poddispatchd.errors import ConfigurationError
 from poddispatchd.journal import scheduling
+from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.metrics import Metrics
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities
@@ -23,7 +26,10 @@ MANAGERS_FRESH_FOR = 10.0
 
 @dataclass(slots=True)
 class Parts:
-    """The shared parts of a daemon. ``instance`` names this process among those of the same database."""
+    """The shared parts of a daemon. ``instance`` names this process among those of the same database.
+
+    ``is_shadow``: nothing is written and there need not be a journal.
+    """
 
     settings: Settings
     database: Database
@@ -35,6 +41,7 @@ class Parts:
     metrics: Metrics
     clock: Clock
     instance: str
+    is_shadow: bool = False
     sites: dict[SiteId, Site] = field(default_factory=dict)
     _managers_read_at: float = float("-inf")
 
@@ -53,6 +60,19 @@ class Parts:
     def serves_all_sites(self) -> bool:
         """Whether tasks are dispatched whatever their site."""
         return not self.settings.dispatch.sites
+
+    def choice_of_site(self) -> Callable[[Sequence[SiteId]], SiteId | None]:
+        """Which of its sites a task is done for, None when none is served; good for one look at the queue."""
+        current, served = self.current_site, self.served_sites
+        with_managers = frozenset(lane.site for lane in self.fleet.lanes())
+        return lambda sites: site_of(sites, current=current, served=served, with_managers=with_managers)
+
+    async def own_tasks(self) -> frozenset[TaskPk]:
+        """Pending tasks that Pod is not submitting itself: they need no grace."""
+        if self.is_shadow:
+            return frozenset()
+        async with self.database.connection() as connection:
+            return await scheduling.own_tasks(connection)
 
     async def refresh_sites(self) -> None:
         """Read Pod's sites.
@@ -80,8 +100,10 @@ class Parts:
         if now - self._managers_read_at < within:
             return
         managers = await pod_managers.runner_managers(self.database)
-        async with self.database.connection() as connection:
-            memories = await scheduling.manager_memories(connection)
+        memories: dict[ManagerId, ManagerMemory] = {}
+        if not self.is_shadow:
+            async with self.database.connection() as connection:
+                memories = await scheduling.manager_memories(connection)
         if any(manager.site_id not in self.sites for manager in managers):
             # A site was added to Pod while the daemon runs.
             self.sites = await pod_managers.sites(self.database)

@@ -1,13 +1,12 @@
 """What the dispatcher sees of the queue: the tasks that may be submitted now, and what is known of them."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from poddispatchd.domain.routing import Lane, Offer, rooms, site_of, starving
+from poddispatchd.domain.routing import Lane, Offer, rooms, starving
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
-from poddispatchd.journal import scheduling
 from poddispatchd.pod import queue
 from poddispatchd.pod.queue import PendingTask
 from poddispatchd.services.parts import Parts
@@ -42,10 +41,14 @@ class Waiting:
 
 
 class QueueView:
-    """Looks at the head of the queue, as far as managers can take tasks right now."""
+    """Looks at the head of the queue, as far as managers can take tasks right now.
 
-    def __init__(self, parts: Parts) -> None:
+    ``lanes`` are the managers as routing sees them; by default what their answers have taught.
+    """
+
+    def __init__(self, parts: Parts, *, lanes: Callable[[], list[Lane]] | None = None) -> None:
         self._parts = parts
+        self._lanes = lanes or parts.fleet.lanes
         self._sights: dict[TaskPk, Sight] = {}
         self._own_tasks: frozenset[TaskPk] = frozenset()
         self._own_tasks_read_at = float("-inf")
@@ -64,10 +67,9 @@ class QueueView:
         parts = self._parts
         now = parts.clock.monotonic()
         if parts.settings.dispatch.grace and now - self._own_tasks_read_at >= own_tasks_within:
-            async with parts.database.connection() as connection:
-                self._own_tasks = await scheduling.own_tasks(connection)
+            self._own_tasks = await parts.own_tasks()
             self._own_tasks_read_at = now
-        hungry = parts.fleet.lanes()
+        hungry = self._lanes()
         size = max(_PAGE, 2 * len(hungry))
         found: dict[TaskPk, PendingTask] = {}
         waiting: list[Waiting] = []
@@ -83,7 +85,7 @@ class QueueView:
             ]
             hungry = starving(offers, hungry, now)
             size *= _GROWTH
-        waiting.sort(key=lambda entry: _place(entry.item))
+        waiting.sort(key=lambda entry: entry.item.place)
         self._forget_some(found.keys())
         return waiting
 
@@ -145,23 +147,17 @@ class QueueView:
                 skip=tuple(skip),
                 whatever_age=tuple(self._own_tasks) if grace else (),
             )
-        return sorted(found, key=_place)[:size]
+        return sorted(found, key=lambda item: item.place)[:size]
 
     def _submittable(self, page: list[PendingTask], now: float) -> list[Waiting]:
         """The tasks that wait for nothing but a runner: one of each source, on a site that is served."""
-        parts = self._parts
-        with_managers = frozenset(lane.site for lane in parts.fleet.lanes())
+        choose = self._parts.choice_of_site()
         entries = []
         for item in page:
-            sight = self.sight(item)
-            site = site_of(
-                item.site_ids,
-                current=parts.current_site,
-                served=parts.served_sites,
-                with_managers=with_managers,
-            )
-            is_first = item.is_duplicate_of is None and item.running_twin is None
-            if is_first and site is not None and sight.held_until <= now:
+            sight, site = self.sight(item), choose(item.site_ids)
+            # With an id it may run already: the reconciler finds out, and takes the id off if it does not.
+            is_free = item.is_first and not item.task.task_id
+            if is_free and site is not None and sight.held_until <= now:
                 entries.append(Waiting(item, site, sight))
         return entries
 
@@ -173,7 +169,3 @@ class QueueView:
                 for pk, sight in self._sights.items()
                 if pk in seen or sight.refusals or sight.held_until
             }
-
-
-def _place(item: PendingTask) -> tuple[int, datetime, TaskPk]:
-    return item.priority, item.task.date_added, item.task.pk

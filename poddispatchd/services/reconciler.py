@@ -2,14 +2,11 @@
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass, replace
 
 import structlog
 
-from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.script_output import merge_output
-from poddispatchd.domain.task import ManagerId, RunnerStatus, TaskPk, TaskType
+from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskType
 from poddispatchd.errors import (
     DatabaseUnavailableError,
     RunnerManagerBusyError,
@@ -19,13 +16,12 @@ from poddispatchd.errors import (
     RunnerTaskUnknownError,
 )
 from poddispatchd.events import Event
-from poddispatchd.journal import imports, submissions
 from poddispatchd.pod import tasks
 from poddispatchd.pod.tasks import UnsettledTask
-from poddispatchd.runner.records import RunnerTask
+from poddispatchd.services.listings import Listings
 from poddispatchd.services.parts import Parts
-from poddispatchd.services.reports import Report, apply_report, fail_task, requeue_task, ring_for
-from poddispatchd.services.second_looks import SecondLooks
+from poddispatchd.services.reports import Report
+from poddispatchd.services.settlement import Settlement, Settling
 from poddispatchd.services.watching import Watches
 
 log = structlog.get_logger(__name__)
@@ -44,23 +40,18 @@ _OF_THE_MANAGER = (RunnerManagerUnavailableError, RunnerManagerMisconfiguredErro
 """Trouble that questions about other tasks would meet as well."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """The runners that were online at a manager; None when it did not tell."""
-
-    at: float
-    online: frozenset[str] | None
-
-
 class Reconciler:
-    """Asks runner managers about running tasks: only the scheduler does, and first about all of them."""
+    """Asks runner managers about running tasks: only the scheduler does, and first about all of them.
 
-    def __init__(self, parts: Parts) -> None:
+    ``settling`` is told what they say; by default it is carried out.
+    """
+
+    def __init__(self, parts: Parts, settling: Settling | None = None) -> None:
         self._parts = parts
+        self._settling: Settling = settling or Settlement(parts)
         self._watches = Watches()
-        self._second_looks = SecondLooks(parts)
         self._term: int | None = None
-        self._listings: dict[ManagerId, _Listing] = {}
+        self._listings = Listings(parts)
 
     @property
     def in_doubt(self) -> bool:
@@ -86,7 +77,7 @@ class Reconciler:
         async with asyncio.TaskGroup() as group:
             for manager, items in by_manager.items():
                 group.create_task(self._ask(manager, items))
-        await self._second_looks.look()
+        await self._settling.look_again()
         self._term = term
         now = parts.clock.monotonic()
         self._show_stale(unsettled, now)
@@ -104,9 +95,9 @@ class Reconciler:
                 found.extend(page)
                 if len(page) < _PAGE:
                     break
-            importing = await imports.open_tasks(connection) if found else ()
+            importing = await self._settling.importing(connection) if found else ()
             strangers = self._watches.strangers(found)
-            ages = await submissions.ages(connection, strangers) if strangers else {}
+            ages = await self._settling.ages(connection, strangers) if strangers else {}
         now, settings = parts.clock.monotonic(), parts.settings.reconcile
         self._watches.renew(found, ages, now=now, running_after=settings.running_after, ask_all=is_first)
         self._watches.postpone(importing, now + settings.interval)
@@ -156,27 +147,14 @@ class Reconciler:
         watch.denials = 0
         watch.runner = record.runner_id if record.status is RunnerStatus.RUNNING else None
         if record.status is not None:
-            await self._apply(item, record, record.status)
+            has_ended = record.status not in (RunnerStatus.RUNNING, RunnerStatus.PENDING)
+            words = (record.error, record.script_output) if has_ended else ()
+            await self._settling.told(item, Report(record.status, *words))
         elif watch.odd_status != record.raw_status:
             watch.odd_status = record.raw_status
             log.warning(
                 Event.RECONCILE_ASKED, task=item.task.pk, status=record.raw_status, decision="unknown"
             )
-
-    async def _apply(self, item: UnsettledTask, record: RunnerTask, status: RunnerStatus) -> None:
-        parts, report = self._parts, Report(status)
-        if status not in (RunnerStatus.RUNNING, RunnerStatus.PENDING):
-            report = Report(status, record.error, record.script_output)
-        async with parts.database.transaction() as connection:
-            decision = await apply_report(
-                connection, item.task, report, max_attempts=parts.settings.reconcile.max_attempts
-            )
-        parts.metrics.reconciled.labels(decision.value).inc()
-        if decision not in (Decision.WAIT, Decision.IGNORE):
-            log.info(Event.RECONCILE_ASKED, task=item.task.pk, status=status.value, decision=decision.value)
-            if item.task.runner_manager_id is not None:
-                parts.fleet.freed(item.task.runner_manager_id)
-        ring_for(decision, parts.wakes)
 
     async def _look_for_runners(self, manager: RunnerManager, items: list[UnsettledTask]) -> None:
         """Find tasks that their manager calls running although their runner is gone."""
@@ -187,31 +165,16 @@ class Reconciler:
             for item in items
             if (watch := self._watches[item.task.pk]).runner is not None and now - watch.since >= patience
         ]
-        online = await self._online(manager, now - patience) if suspects else None
+        online = await self._listings.online(manager, not_before=now - patience) if suspects else None
         if online is None:
             return
         for item, watch in suspects:
             if watch.is_gone(online, parts.clock.monotonic(), after=patience):
-                await self._lost(
+                await self._settling.lost(
                     item,
                     f"Runner {watch.runner!r}, which worked on it, is not online at runner manager "
                     f"{manager.name!r} any more.",
                 )
-
-    async def _online(self, manager: RunnerManager, not_before: float) -> frozenset[str] | None:
-        """The runners online at a manager, asked for rarely; None when it does not tell."""
-        parts, listing = self._parts, self._listings.get(manager.id)
-        if listing is None or listing.at <= not_before:
-            listing = _Listing(parts.clock.monotonic(), None)
-            try:
-                listed = await parts.client.runners(manager)
-            except RunnerManagerError as error:
-                if isinstance(error, RunnerManagerUnavailableError):
-                    parts.fleet.learn(manager.id, error)
-            else:
-                listing = replace(listing, online=frozenset(item.id for item in listed if item.online))
-            self._listings[manager.id] = listing
-        return listing.online
 
     # --- tasks that nobody works on ----------------------------------------------------------------------
 
@@ -224,29 +187,7 @@ class Reconciler:
         watch = self._watches[item.task.pk]
         watch.ask_at = self._parts.clock.monotonic() + SECOND_LOOK
         if watch.denied():
-            await self._lost(item, reason)
-
-    async def _lost(self, item: UnsettledTask, reason: str) -> None:
-        """A task that nobody works on: back into the queue, or to its end (``reconcile.lost``)."""
-        parts = self._parts
-        async with parts.database.transaction() as connection:
-            task = await tasks.lock_task(connection, item.task.pk)
-            if task is None or (task.status, task.task_id) != (item.task.status, item.task.task_id):
-                return
-            submitted = await submissions.attempts(connection, task.pk, task.date_added)
-            may_requeue = max(submitted.since, 1) < parts.settings.reconcile.max_attempts
-            if parts.settings.reconcile.lost == "requeue" and may_requeue:
-                words = f"It was lost, so that it is submitted again: {reason}"
-                await requeue_task(
-                    connection, task, reason, output=merge_output(task.script_output, words, None)
-                )
-                outcome = "requeued"
-            else:
-                await fail_task(connection, task, reason)
-                outcome = "failed"
-        parts.metrics.reconciled.labels(outcome).inc()
-        parts.wakes.dispatcher.ring()
-        parts.wakes.janitor.ring()
+            await self._settling.lost(item, reason)
 
     def _show_stale(self, unsettled: list[UnsettledTask], now: float) -> None:
         """Count the tasks that run for too long, and tell of each once."""

@@ -7,7 +7,7 @@ from typing import assert_never
 import structlog
 
 from poddispatchd.database import Connection
-from poddispatchd.domain.lifecycle import Decision, decide, is_curable, row_status
+from poddispatchd.domain.lifecycle import Decision, decide, is_curable, may_submit_again, row_status
 from poddispatchd.domain.script_output import failure_words, merge_output
 from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus
 from poddispatchd.events import Event
@@ -40,6 +40,12 @@ class Report:
     def is_success(self) -> bool:
         """Whether a result is there."""
         return self.status in (RunnerStatus.COMPLETED, RunnerStatus.WARNING)
+
+    @property
+    def is_curable(self) -> bool:
+        """Whether it is a failure that a new submission can cure."""
+        ran = self.told is Told.BY_CALLBACK or bool(self.output)
+        return self.status is RunnerStatus.FAILED and is_curable(self.error, ran=ran)
 
     def merged(self, old: str | None) -> str:
         """The row's ``script_output`` with this report in it, once however often it comes and by which way.
@@ -93,8 +99,7 @@ async def _decided(connection: Connection, task: Task, report: Report, *, max_at
     may_retry = is_contradicted = False
     if report.status is RunnerStatus.FAILED:
         submitted = await submissions.attempts(connection, task.pk, task.date_added)
-        ran = report.told is Told.BY_CALLBACK or bool(report.output)
-        may_retry = max(submitted.since, 1) < max_attempts and is_curable(report.error, ran=ran)
+        may_retry = report.is_curable and may_submit_again(submitted.since, max_attempts=max_attempts)
     if (
         report.told is Told.BY_CALLBACK
         and report.status in (RunnerStatus.FAILED, RunnerStatus.TIMEOUT)

@@ -1,15 +1,12 @@
 """One submission from the row to the stored task id: intent, POST, compare-and-set, or back again."""
 
 from dataclasses import replace
-from typing import assert_never
 
 import structlog
 
 from poddispatchd.database import Connection
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.payload import Payload, build_payload
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.source import Source
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskStatus
 from poddispatchd.errors import (
     AnswerLostError,
@@ -27,16 +24,14 @@ from poddispatchd.events import Event
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission, SubmissionState
 from poddispatchd.metrics import SubmissionOutcome
-from poddispatchd.pod import queue, sources, tasks
+from poddispatchd.pod import queue, tasks
 from poddispatchd.services.acceptance import Acceptance, SubmissionResult
-from poddispatchd.services.disk import Disk, Presence
+from poddispatchd.services.disk import Disk
 from poddispatchd.services.parts import Parts
+from poddispatchd.services.payloads import Payloads
 from poddispatchd.services.reports import fail_task
 
 log = structlog.get_logger(__name__)
-
-_DISK_PATIENCE = 5.0
-"""Seconds the file system has to tell whether a source exists: a hanging NFS must not hold the queue."""
 
 _GIVE_UP_AFTER = 600.0
 """Seconds for which a submission whose answer was lost is asked for at a manager that cannot be reached."""
@@ -58,8 +53,7 @@ class Submitter:
     def __init__(self, parts: Parts, *, disk: Disk | None = None) -> None:
         self._parts = parts
         self._acceptance = Acceptance(parts)
-        self._disk = disk or Disk(parts.settings.pod.media_root, patience=_DISK_PATIENCE)
-        self._tree_was_missing = False
+        self._payloads = Payloads(parts, disk=disk)
 
     async def submit(self, task: Task, site: Site, manager_id: ManagerId) -> SubmissionResult:
         """Submit a pending task.
@@ -73,7 +67,7 @@ class Submitter:
         if manager is None or term is None:
             return _NOT_SCHEDULING
         try:
-            payload = await self._payload(task, site)
+            payload = await self._payloads.of(task, site)
         except UnsubmittableError as error:
             await self.fail(task, str(error))
             return SubmissionResult(SubmissionOutcome.REFUSED, str(error), is_final=True)
@@ -157,34 +151,6 @@ class Submitter:
 
     # --- the way to the manager -------------------------------------------------------------------------
 
-    async def _payload(self, task: Task, site: Site) -> Payload:
-        """What is posted for a task.
-
-        Raises:
-            UnsubmittableError: no runner could ever run this, or its source file does not exist.
-            MediaMissingError: the media tree is not there.
-        """
-        pod = self._parts.settings.pod
-        source = await self._source(task)
-        payload = build_payload(source, site, sources.payload_settings(pod))
-        path = sources.source_path(pod.media_root, source)
-        match await self._disk.look(path):
-            case Presence.THERE:
-                self._tree_was_missing = False
-            case Presence.MISSING:
-                raise UnsubmittableError(f"The source file {path} does not exist.")
-            case Presence.UNKNOWN:
-                # A file system that does not answer is no reason to fail the task.
-                log.warning(Event.MEDIA_SLOW, path=str(path), seconds=_DISK_PATIENCE)
-            case Presence.TREE_MISSING:
-                if not self._tree_was_missing:
-                    log.error(Event.MEDIA_MISSING, path=str(pod.media_root))
-                self._tree_was_missing = True
-                raise MediaMissingError
-            case other:
-                assert_never(other)
-        return payload
-
     async def _follows(self, connection: Connection, task: Task) -> bool:
         """Close a task that waited when another one of its source was submitted, as that one ended.
 
@@ -196,10 +162,6 @@ class Submitter:
                 words = f"Task {pk} did the same source meanwhile and ended as {status}."
                 return await tasks.finish(connection, task, status, words)
         return False
-
-    async def _source(self, task: Task) -> Source:
-        async with self._parts.database.connection() as connection:
-            return await sources.load_source(connection, self._parts.capabilities, task)
 
     async def _post(self, task: Task, manager: RunnerManager, intent: Submission) -> SubmissionResult:
         parts = self._parts

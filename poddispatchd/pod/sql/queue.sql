@@ -1,5 +1,5 @@
 -- The queue of pending tasks. Its order is defined in `queue` and nowhere else.
--- {queue} stands for that query, {priority_users} for one of the two below: one that fits this Pod.
+-- {queue} and {ranked} stand for those queries, {priority_users} for one of the two below: one that fits this Pod.
 
 -- name: priority_users
 -- Who comes first, on Pods that know priority users.
@@ -24,6 +24,11 @@ SELECT task.id, task.type, task.date_added, task.video_id, task.recording_id,
   LEFT JOIN video_video AS video ON video.id = task.video_id
   LEFT JOIN authentication_owner AS owner ON owner.user_id = video.owner_id
  WHERE task.status = 'pending'
+
+-- name: ranked
+-- The place of every pending task: 1..n.
+SELECT id, row_number() OVER (ORDER BY class, date_added, id)::integer AS rank
+  FROM ({queue}) AS queued
 
 -- name: pending
 -- The next tasks to hand out: at most $1, added before $2 or among $7, of the types $3, not among $4, on one of
@@ -90,10 +95,7 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
 -- Number the pending tasks 1..n and clear every other rank, touching only rows that change.
 -- A row that someone is changing right now is left to the next time; one that was changed meanwhile is checked.
 WITH priority_users AS ({priority_users}),
-     ranked AS (
-         SELECT id, row_number() OVER (ORDER BY class, date_added, id)::integer AS rank
-           FROM ({queue}) AS queued
-     ),
+     ranked AS ({ranked}),
      changed AS (
          SELECT task.id, ranked.rank
            FROM runner_manager_task AS task
@@ -108,6 +110,18 @@ UPDATE runner_manager_task AS task
   FROM changed
  WHERE task.id = changed.id
    AND (task.status = 'pending') = (changed.rank IS NOT NULL)
+
+-- name: wrong_ranks
+-- The first $1 tasks whose rank is not their place in the queue, and how many there are.
+WITH priority_users AS ({priority_users}),
+     ranked AS ({ranked})
+SELECT task.id, task.rank AS held, ranked.rank AS place, count(*) OVER () AS tasks
+  FROM runner_manager_task AS task
+  LEFT JOIN ranked ON ranked.id = task.id
+ WHERE (task.status = 'pending' OR task.rank IS NOT NULL)
+   AND task.rank IS DISTINCT FROM ranked.rank
+ ORDER BY ranked.rank, task.id
+ LIMIT $1
 
 -- name: glance
 -- How many tasks there are of each type and status, and since when the oldest of them waits.

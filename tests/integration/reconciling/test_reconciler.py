@@ -14,7 +14,7 @@ from poddispatchd.errors import DatabaseError
 from poddispatchd.journal import callbacks
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Fault, FaultKind, Mode, Outcome
 from poddispatchd.sandbox.pod.world import add_task
-from poddispatchd.services import reconciler
+from poddispatchd.services import reconciler, settlement
 from poddispatchd.services.inbox import Inbox
 from poddispatchd.services.reconciler import SECOND_LOOK, Reconciler
 from poddispatchd.services.reports import apply_report
@@ -411,7 +411,7 @@ async def test_one_odd_row_does_not_keep_the_others_from_being_reconciled(
             raise DatabaseError("odd")
         return await apply(connection, task, *rest, **named)  # type: ignore[arg-type]  # passed on
 
-    monkeypatch.setattr(reconciler, "apply_report", picky)
+    monkeypatch.setattr(settlement, "apply_report", picky)
     await look(here, Reconciler(here.parts))
     assert (await here.imports_of(other))[0][0] == "open"
     assert [entry["task"] for entry in logged if entry["level"] == "exception"] == [odd]

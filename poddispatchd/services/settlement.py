@@ -1,0 +1,100 @@
+"""What follows from what runner managers say about running tasks."""
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+import structlog
+
+from poddispatchd.database import Connection
+from poddispatchd.domain.lifecycle import Decision, may_submit_again
+from poddispatchd.domain.script_output import merge_output
+from poddispatchd.domain.task import TaskPk
+from poddispatchd.events import Event
+from poddispatchd.journal import imports, submissions
+from poddispatchd.pod import tasks
+from poddispatchd.pod.tasks import UnsettledTask
+from poddispatchd.services.parts import Parts
+from poddispatchd.services.reports import Report, apply_report, fail_task, requeue_task, ring_for
+from poddispatchd.services.second_looks import SecondLooks
+
+log = structlog.get_logger(__name__)
+
+
+class Settling(Protocol):
+    """What the reconciler needs to know besides Pod's rows, and to whom it tells what it finds out."""
+
+    async def importing(self, connection: Connection) -> Collection[TaskPk]:
+        """The tasks whose result is being imported: they have answered already."""
+
+    async def ages(self, connection: Connection, tasks: Collection[TaskPk]) -> Mapping[TaskPk, float]:
+        """Seconds since the submission of tasks, where known."""
+
+    async def told(self, item: UnsettledTask, report: Report) -> None:
+        """A manager said how a task is."""
+
+    async def lost(self, item: UnsettledTask, reason: str) -> None:
+        """Nobody works on a task."""
+
+    async def look_again(self) -> None:
+        """All that were due have been asked about."""
+
+
+class Settlement:
+    """Carries it out."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._second_looks = SecondLooks(parts)
+
+    async def importing(self, connection: Connection) -> Collection[TaskPk]:
+        """The tasks whose result is being imported, or waits for it."""
+        return await imports.open_tasks(connection)
+
+    async def ages(self, connection: Connection, tasks: Collection[TaskPk]) -> Mapping[TaskPk, float]:
+        """Seconds since submissions of ours were accepted."""
+        return await submissions.ages(connection, tasks)
+
+    async def told(self, item: UnsettledTask, report: Report) -> None:
+        """Do what the report means for the row as it is by now."""
+        parts = self._parts
+        async with parts.database.transaction() as connection:
+            decision = await apply_report(
+                connection, item.task, report, max_attempts=parts.settings.reconcile.max_attempts
+            )
+        parts.metrics.reconciled.labels(decision.value).inc()
+        if decision not in (Decision.WAIT, Decision.IGNORE):
+            log.info(
+                Event.RECONCILE_ASKED,
+                task=item.task.pk,
+                status=report.status.value,
+                decision=decision.value,
+            )
+            if item.task.runner_manager_id is not None:
+                parts.fleet.freed(item.task.runner_manager_id)
+        ring_for(decision, parts.wakes)
+
+    async def lost(self, item: UnsettledTask, reason: str) -> None:
+        """Put the task back into the queue, or bring it to its end (``reconcile.lost``)."""
+        parts, settings = self._parts, self._parts.settings.reconcile
+        async with parts.database.transaction() as connection:
+            task = await tasks.lock_task(connection, item.task.pk)
+            if task is None or (task.status, task.task_id) != (item.task.status, item.task.task_id):
+                return
+            submitted = await submissions.attempts(connection, task.pk, task.date_added)
+            may_requeue = may_submit_again(submitted.since, max_attempts=settings.max_attempts)
+            if settings.lost == "requeue" and may_requeue:
+                words = f"It was lost, so that it is submitted again: {reason}"
+                await requeue_task(
+                    connection, task, reason, output=merge_output(task.script_output, words, None)
+                )
+                outcome = "requeued"
+            else:
+                await fail_task(connection, task, reason)
+                outcome = "failed"
+        parts.metrics.reconciled.labels(outcome).inc()
+        parts.wakes.dispatcher.ring()
+        parts.wakes.janitor.ring()
+
+    async def look_again(self) -> None:
+        """Look at failures that their manager may have mended."""
+        await self._second_looks.look()
