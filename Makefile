@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: demo test test-systemd lint format bench chaos kills clean
+.PHONY: demo test pgbouncer test-systemd lint format bench chaos kills clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "poddispatchd needs Python 3.11 or newer: make PYTHON=/path/to/python3"; exit 2; }
@@ -20,8 +20,14 @@ demo: $(STAMP)
 # The tests' database and media files wait for no disk where memory has room for them.
 ROOMY_MEMORY = $(shell df --output=avail,target --block-size=G /dev/shm 2>/dev/null | awk '$$1 + 0 >= 4 {print $$2}')
 
-test: $(STAMP)
+test: $(STAMP) pgbouncer
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_OPTIONS)
+
+# For the tests behind a pooler, unless it is installed. Without it they fail, and say what to install.
+pgbouncer: $(STAMP)
+	@PATH="$$PATH:/usr/sbin" command -v pgbouncer > /dev/null || test -x $(VENV)/pgbouncer/usr/sbin/pgbouncer \
+		|| sh tests/fetch_pgbouncer.sh $(VENV)/pgbouncer \
+		|| echo "PgBouncer cannot be had: as root, apt-get install pgbouncer" >&2
 
 # As root; a container of Debian with the unit in it: apt-get install debootstrap systemd-container.
 test-systemd: $(STAMP)

@@ -22,6 +22,7 @@ from poddispatchd.pod import grants
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media_access import trouble_with
+from poddispatchd.poolers import Pooling
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runner.download import free_space
 
@@ -80,6 +81,7 @@ async def run_checks(settings: Settings) -> AsyncGenerator[Finding, None]:
 
 async def _on_database(settings: Settings, database: Database) -> AsyncGenerator[Finding, None]:
     yield await _server(database)
+    yield await _pooler(database)
     try:
         capabilities = await introspect(database)
     except SchemaError as error:
@@ -114,6 +116,18 @@ async def _server(database: Database) -> Finding:
     )
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
     return _fine("database", f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]}).")
+
+
+async def _pooler(database: Database) -> Finding:
+    try:
+        connection = await database.dedicated_connection()
+        try:
+            pooling = await database.pooling_of(connection)
+        finally:
+            connection.terminate()
+    except DatabaseError as error:
+        return _problem("pooler", str(error))
+    return (_note if pooling is Pooling.TRANSACTION else _fine)("pooler", pooling.meaning)
 
 
 async def _rights(database: Database) -> list[Finding]:

@@ -10,7 +10,9 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from pydantic import SecretStr
 
+from poddispatchd import poolers
 from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError
+from poddispatchd.poolers import Pooling
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
@@ -18,18 +20,34 @@ _COMMAND_TIMEOUT = 60.0
 """Seconds: a statement that takes longer is cancelled; every one of ours is bounded and indexed or paged."""
 
 _CONNECT_TIMEOUT = 10.0
+_SETTLE_TIMEOUT = 5.0
 
-_SERVER_SETTINGS = {
-    "application_name": "poddispatchd",
+_LET_IN_ONLY = (
+    "it lets us in and answers nothing; a pooler in session mode needs a server for each of our connections: "
+    "database.pool_size and one more"
+)
+
+_STARTUP = {"application_name": "poddispatchd", "timezone": "UTC"}
+"""Server parameters that poolers keep for each client; they refuse clients that begin with others."""
+
+_IDLE_IN_TRANSACTION = "60000"
+"""Milliseconds."""
+
+_OWN_SESSION = {
     # The server notices within 20 s, instead of two hours, that this machine has vanished from the network:
     # only then does it give the scheduler lock to another one.
     "tcp_keepalives_idle": "8",
     "tcp_keepalives_interval": "4",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "20000",
-    "idle_in_transaction_session_timeout": "60000",
-    "timezone": "UTC",
+    "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION,
 }
+"""Server parameters of a session that nobody else ever has."""
+
+_END_IF_IDLE = f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_IN_TRANSACTION}"
+
+_STATEMENTS_KEPT = 100
+"""Prepared statements of a connection."""
 
 _KEEPALIVE = {"TCP_KEEPIDLE": 8, "TCP_KEEPINTVL": 4, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 """The same for our end, where asyncpg sets none; names of the socket module, which not every system has."""
@@ -77,7 +95,7 @@ def _words(error: BaseException) -> str:
     return str(error).strip().rstrip(".") or type(error).__name__
 
 
-async def _keep_alive(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+def _keep_alive(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Have the kernel find out that the server has vanished from the network."""
     transport = getattr(connection, "_transport", None)  # asyncpg tells it nowhere else
     held = None if transport is None else transport.get_extra_info("socket")
@@ -104,6 +122,7 @@ class Database:
         self._dsn = dsn
         self._pool_size = pool_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._is_pooled = False
         self._in_use: set[PoolConnectionProxy[asyncpg.Record]] = set()
 
     @property
@@ -125,13 +144,12 @@ class Database:
                     min_size=1,
                     max_size=self._pool_size,
                     max_inactive_connection_lifetime=300,
-                    command_timeout=_COMMAND_TIMEOUT,
-                    timeout=_CONNECT_TIMEOUT,
-                    server_settings=_SERVER_SETTINGS,
-                    init=_keep_alive,
+                    connect=self._connect,
                     # Our statements leave nothing in a session: the usual reset would double the queries.
                     reset=_leave_as_it_is,
                 )
+            if self._is_pooled:
+                await self._try_transaction()
         except DatabaseError as error:
             cause = error.__cause__
             if isinstance(cause, PermissionError) and ".postgresql" in str(cause.filename):
@@ -193,6 +211,9 @@ class Database:
     async def transaction(self) -> AsyncIterator[Connection]:
         """One transaction: committed at the end, rolled back by any exception."""
         async with self.connection() as connection, connection.transaction():
+            if self._is_pooled:
+                # A pooler goes on holding the server, and its locks, for a client that has vanished.
+                await connection.execute(_END_IF_IDLE)
             yield connection
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
@@ -215,11 +236,53 @@ class Database:
     async def dedicated_connection(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection of its own outside the pool, for LISTEN and session locks; the caller closes it."""
         with translated():
-            connection = await asyncpg.connect(
-                self._dsn.get_secret_value(),
-                timeout=_CONNECT_TIMEOUT,
-                command_timeout=_COMMAND_TIMEOUT,
-                server_settings=_SERVER_SETTINGS,
-            )
-        await _keep_alive(connection)
+            return await self._connect()
+
+    async def pooling_of(self, connection: "asyncpg.Connection[asyncpg.Record]") -> Pooling:
+        """What a dedicated connection leads to."""
+        if not self._is_pooled:
+            return Pooling.NONE
+        async with self.connection() as other:
+            keeps = await poolers.keeps_sessions(connection, other)
+        return Pooling.SESSION if keeps else Pooling.TRANSACTION
+
+    async def _try_transaction(self) -> None:
+        try:
+            async with self.transaction():
+                return
+        except DatabaseError as error:
+            await self.close()
+            if "statement pooling" in str(error):
+                raise ConfigurationError(
+                    "database.dsn: the pooler there is in statement mode, without transactions: let it pool "
+                    "sessions or transactions for this database (PgBouncer's pool_mode)."
+                ) from None
+            raise
+
+    async def _connect(self, *_: object, **__: object) -> "asyncpg.Connection[asyncpg.Record]":
+        """A new connection, for the pool or not.
+
+        Prepared statements are not kept behind a pooler: the next transaction may not find them.
+        """
+        was_pooled = self._is_pooled
+        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+            self._dsn.get_secret_value(),
+            timeout=_CONNECT_TIMEOUT,
+            command_timeout=_COMMAND_TIMEOUT,
+            server_settings=_STARTUP,
+            statement_cache_size=0 if was_pooled else _STATEMENTS_KEPT,
+        )
+        try:
+            _keep_alive(connection)
+            is_own = await poolers.settle(connection, _OWN_SESSION, within=_SETTLE_TIMEOUT)
+        except TimeoutError:
+            connection.terminate()
+            raise TimeoutError(_LET_IN_ONLY) from None
+        except BaseException:
+            connection.terminate()
+            raise
+        self._is_pooled = not is_own
+        if self._is_pooled and not was_pooled:
+            await connection.close()
+            return await self._connect()
         return connection

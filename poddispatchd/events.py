@@ -38,6 +38,8 @@ class Event(StrEnum):
     DATABASE_DOWN = "database.down"
     """The database does not answer; logged once, not at every attempt."""
 
+    POOLER_CHANGED = "pooler.changed"
+    """The database is reached through a pooler, of another mode, or no longer; the words say what follows."""
     LISTENER_CHANGED = "listener.changed"
     """Notifications of the database arrive again, or stopped arriving: polling goes on either way."""
 

@@ -39,6 +39,7 @@ class State(TypedDict):
     version: str
     instance: str
     leader: bool
+    pooling: str
     submissions_in_progress: int
     imports_in_progress: int
     queue: list[QueueEntry]

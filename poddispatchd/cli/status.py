@@ -18,6 +18,7 @@ from poddispatchd.cli.common import (
 )
 from poddispatchd.cli.daemon_state import State, ask_daemon, full_in_words, state_in_words
 from poddispatchd.domain.task import TaskStatus
+from poddispatchd.poolers import Pooling
 
 
 @click.command()
@@ -43,6 +44,8 @@ def _print(state: State) -> None:
         f"poddispatchd {state['version']} ({state['instance']}) {role}; "
         f"{state['submissions_in_progress']} submissions, {state['imports_in_progress']} imports in progress."
     )
+    if (pooling := Pooling(state["pooling"])) is not Pooling.NONE:
+        click.echo(pooling.meaning)
     for problem in state["problems"]:
         click.echo(f"{click.style('PROBLEM', fg='red')} {problem}")
     names = [item.value for item in TaskStatus]

@@ -55,18 +55,47 @@ async def end_session(connection: Connection, session: SessionIdentity) -> bool:
 
 
 async def take_lead(connection: Connection, instance: str) -> int | None:
-    """Take the scheduler lock on this session and begin a term; None when another session holds the lock.
+    """Take the scheduler lock on this session and begin a term; None when another instance schedules.
 
     The lock lives as long as the session, so ``connection`` must not be one of the pool.
     """
     if not await connection.fetchval(_QUERIES["try_lock"]):
         return None
-    return int(await connection.fetchval(_QUERIES["new_term"], instance))
+    term = await connection.fetchval(_QUERIES["new_term"], instance)
+    if term is None:
+        await give_up_lead(connection)
+        return None
+    return int(term)
 
 
 async def give_up_lead(connection: Connection) -> None:
     """Give the scheduler lock back."""
     await connection.fetchval(_QUERIES["unlock"])
+
+
+async def take_lease(connection: Connection, instance: str, *, seconds: float) -> int | None:
+    """Begin a term that ends unless the lease is renewed; None when another instance schedules.
+
+    For connections without a session of their own: behind a pooler.
+    """
+    term = await connection.fetchval(_QUERIES["new_leased_term"], instance, seconds)
+    return None if term is None else int(term)
+
+
+async def renew_lease(connection: Connection, term: int, *, seconds: float) -> bool:
+    """Have a leased term go on for so many seconds from now; False when another one has begun."""
+    return await connection.execute(_QUERIES["renew_lease"], term, seconds) == "UPDATE 1"
+
+
+async def end_lease(connection: Connection, term: int) -> None:
+    """Give a leased term up."""
+    await connection.execute(_QUERIES["end_lease"], term)
+
+
+async def lease_left(connection: Connection) -> float | None:
+    """Seconds until the lease of whoever schedules runs out; None when no lease was taken."""
+    left = await connection.fetchval(_QUERIES["lease_left"])
+    return None if left is None else float(left)
 
 
 async def leader(connection: Connection) -> Leader:

@@ -1,6 +1,7 @@
-"""The daemon's one connection beside the pool: it listens and holds the scheduler lock."""
+"""The daemon's one connection beside the pool: it listens and keeps the office of the scheduler."""
 
 import asyncio
+import logging
 from contextlib import suppress
 
 import asyncpg
@@ -14,6 +15,8 @@ from poddispatchd.events import Event
 from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import SessionIdentity
 from poddispatchd.metrics import Metrics
+from poddispatchd.poolers import Pooling
+from poddispatchd.services.leadership import Leadership
 from poddispatchd.services.signals import Wake, Wakes
 
 log = structlog.get_logger(__name__)
@@ -23,14 +26,14 @@ CHANNEL = "poddispatchd_task"
 
 _PROBE_EVERY = 25.0
 _PROBE_TIMEOUT = 5.0
-_STANDBY_EVERY = 8.0
+_FAREWELL = 2.0
 
 
 class DatabaseSession:
-    """Listens for changes of the queue, holds the scheduler lock, and proves both by round trips.
+    """Listens for changes of the queue where that is possible, and sees to it that somebody schedules.
 
-    ``term`` is this daemon's term as the scheduler, or None while another daemon schedules. It ends with the
-    connection: a daemon that lost the database lost the lock.
+    All is proved by round trips. A daemon that lost the database lost its term. ``pooling`` is what the
+    connection leads to: behind a pooler that gives each transaction another server nobody can listen.
     """
 
     def __init__(
@@ -47,9 +50,16 @@ class DatabaseSession:
         self._probes = 0
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._identity: SessionIdentity | None = None
-        self.term: int | None = None
+        self._leadership = Leadership(instance=instance, clock=clock)
+        self._echo_due = 0.0
+        self.pooling = Pooling.NONE
         self.listening = False
         self.problem: str | None = None
+
+    @property
+    def term(self) -> int | None:
+        """This daemon's term as the scheduler; None while another one schedules."""
+        return self._leadership.term
 
     @property
     def is_up(self) -> bool:
@@ -90,11 +100,14 @@ class DatabaseSession:
         connection = await self._database.dedicated_connection()
         self._connection = connection
         connection.add_termination_listener(lambda _: self._attention.ring())
+        await self._find_pooler(connection)
         with translated():
-            await connection.add_listener(CHANNEL, self._notified)
-            self.listening = await self._round_trip(connection)
-            await self._end_ghost(connection)
-            await self._take_lead(connection)
+            if self.pooling is Pooling.NONE:
+                await self._end_ghost(connection)
+            if self.pooling is not Pooling.TRANSACTION:
+                await connection.add_listener(CHANNEL, self._notified)
+                self.listening = await self._round_trip(connection)
+            await self._lead(connection)
         if not self._up.is_set():
             log.info(Event.DATABASE_UP, listening=self.listening)
         self.problem = None
@@ -107,17 +120,30 @@ class DatabaseSession:
         """Return only by an exception: the connection is lost."""
         connection = self._connection
         while connection is not None:
-            await self._attention.wait(_PROBE_EVERY if self.term is not None else _STANDBY_EVERY)
+            rung = await self._attention.wait(self._leadership.next_look(_PROBE_EVERY))
             if connection.is_closed():
                 raise DatabaseUnavailableError("The database closed the connection.")
             with translated():
-                listening = await self._round_trip(connection)
-                if self.term is None:
-                    await self._take_lead(connection)
-            if listening != self.listening:
-                self.listening = listening
-                log.warning(Event.LISTENER_CHANGED, listening=listening)
+                if self.pooling is not Pooling.TRANSACTION and (rung or self._echo_is_due):
+                    await self._prove_listening(connection)
+                await self._lead(connection)
             self._show()
+
+    async def _find_pooler(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        known, self.pooling = self.pooling, await self._database.pooling_of(connection)
+        if self.pooling is not known:
+            level = logging.WARNING if self.pooling is Pooling.TRANSACTION else logging.INFO
+            log.log(level, Event.POOLER_CHANGED, pooling=self.pooling.value, meaning=self.pooling.meaning)
+
+    @property
+    def _echo_is_due(self) -> bool:
+        return self._clock.monotonic() >= self._echo_due
+
+    async def _prove_listening(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        listening = await self._round_trip(connection)
+        if listening != self.listening:
+            self.listening = listening
+            log.warning(Event.LISTENER_CHANGED, listening=listening)
 
     async def _end_ghost(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         """End our last session, should the server think that it goes on and holds the lock."""
@@ -129,15 +155,15 @@ class DatabaseSession:
             # Then the server has to find out by its keep-alives.
             return
 
-    async def _take_lead(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        self.term = await scheduling.take_lead(connection, self._instance)
-        if self.term is not None:
-            log.info(Event.LEADER_ACQUIRED, term=self.term)
-            self._wakes.ring_all()
+    async def _lead(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        async with asyncio.timeout(_PROBE_TIMEOUT):
+            if await self._leadership.attend(connection, leased=self.pooling is not Pooling.NONE):
+                self._wakes.ring_all()
 
     async def _round_trip(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
         """Whether a notification sent on this connection comes back: behind a pooler it may not."""
         self._probes += 1
+        self._echo_due = self._clock.monotonic() + _PROBE_EVERY
         self._echo.clear()
         async with asyncio.timeout(_PROBE_TIMEOUT):
             await connection.execute(
@@ -161,10 +187,8 @@ class DatabaseSession:
     def _lost(self, error: DatabaseError) -> None:
         if self._up.is_set() or self.problem is None:
             log.error(Event.DATABASE_DOWN, error=str(error))
-        if self.term is not None:
-            log.warning(Event.LEADER_LOST, term=self.term)
+        self._leadership.lose("The database is lost.")
         self.problem = str(error)
-        self.term = None
         self.listening = False
         self._up.clear()
         self._show()
@@ -186,5 +210,7 @@ class DatabaseSession:
         if connection is None or connection.is_closed():
             return
         with suppress(DatabaseError), translated():
-            await connection.close(timeout=2)
+            async with asyncio.timeout(_FAREWELL):
+                await self._leadership.lay_down(connection)
+            await connection.close(timeout=_FAREWELL)
         connection.terminate()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from poddispatchd import __version__
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.pod.queue import Glance
+from poddispatchd.poolers import Pooling
 from poddispatchd.services.fleet import ManagerReport
 from poddispatchd.services.parts import Parts
 
@@ -20,13 +21,17 @@ class QueueState:
 
 @dataclass(frozen=True, slots=True)
 class DaemonState:
-    """Everything a sysadmin wants to know first; ``problems`` are sentences, none when all is well."""
+    """Everything a sysadmin wants to know first; ``problems`` are sentences, none when all is well.
+
+    To poll because of a pooler is no problem: it was chosen with the pooler.
+    """
 
     version: str
     instance: str
     leader: bool
     term: int | None
     database_up: bool
+    pooling: Pooling
     listening: bool
     submissions_in_progress: int
     imports_in_progress: int
@@ -51,7 +56,7 @@ def state_of(parts: Parts, *, glance: Glance | None, submissions: int, imports: 
     problems = []
     if not parts.session.is_up:
         problems.append(parts.session.problem or "The database does not answer.")
-    elif not parts.session.listening:
+    elif not parts.session.listening and parts.session.pooling is not Pooling.TRANSACTION:
         problems.append("Notifications of the database do not arrive; the queue is polled.")
     if not any(manager.is_active and not manager.paused for manager in managers):
         problems.append("There is no active runner manager: add one in Pod's administration.")
@@ -66,6 +71,7 @@ def state_of(parts: Parts, *, glance: Glance | None, submissions: int, imports: 
         leader=parts.session.term is not None,
         term=parts.session.term,
         database_up=parts.session.is_up,
+        pooling=parts.session.pooling,
         listening=parts.session.listening,
         submissions_in_progress=submissions,
         imports_in_progress=imports,

@@ -5,6 +5,7 @@ from html import escape
 
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.task import TaskStatus
+from poddispatchd.poolers import Pooling
 from poddispatchd.services.fleet import ManagerReport
 from poddispatchd.services.state import DaemonState, QueueState
 
@@ -77,7 +78,14 @@ def _body(state: DaemonState) -> str:
         + verdict
         + _queue(state)
         + _managers(state.managers)
+        + _pooling(state.pooling)
     )
+
+
+def _pooling(pooling: Pooling) -> str:
+    if pooling is Pooling.NONE:
+        return ""
+    return f"<section><h2>Database</h2><p>{escape(pooling.meaning)}</p></section>"
 
 
 def _queue(state: DaemonState) -> str:

@@ -112,6 +112,34 @@ class Rig:
         async with self.database.connection() as connection:
             await connection.execute(statement, *values)
 
+    async def imported_once(self) -> None:
+        """Assert that every task is completed, and that no result was brought in twice."""
+        assert set((await self.statuses()).values()) == {"completed"}
+        done = await self.fetch(
+            "SELECT task.id, count(import.id) FILTER (WHERE import.state = 'done') AS imports"
+            " FROM runner_manager_task AS task LEFT JOIN poddispatchd.import ON import.task_pk = task.id"
+            " GROUP BY task.id"
+        )
+        assert {row["imports"] for row in done} == {1}
+        per_video = await self.fetch(
+            "SELECT task.type,"
+            " (SELECT count(*) FROM video_encode_transcript_encodingvideo WHERE video_id = video.id)"
+            " AS films,"
+            " (SELECT count(*) FROM video_encode_transcript_encodingaudio WHERE video_id = video.id)"
+            " AS sounds,"
+            " (SELECT count(*) FROM video_encode_transcript_playlistvideo WHERE video_id = video.id)"
+            " AS lists,"
+            " (SELECT count(*) FROM completion_track WHERE video_id = video.id) AS tracks"
+            " FROM runner_manager_task AS task JOIN video_video AS video ON video.id = task.video_id"
+        )
+        found = {(row["type"], row["films"], row["sounds"], row["lists"], row["tracks"]) for row in per_video}
+        assert found == {("encoding", 4, 1, 3, 0), ("transcription", 0, 0, 0, 1)}
+        studios = await self.fetch(
+            "SELECT recording.title, count(video.id) AS videos FROM recorder_recording AS recording"
+            " LEFT JOIN video_video AS video ON video.title = recording.title GROUP BY recording.id"
+        )
+        assert {row["videos"] for row in studios} == {1}
+
     def everything_said(self) -> str:
         """All output of all processes, and all pages."""
         return "\n".join([*self.witnessed, *(process.text for process in self.processes)])

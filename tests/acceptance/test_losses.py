@@ -13,32 +13,6 @@ _ALL = (TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO)
 _KILLS = 8
 
 
-async def _imported_once(rig: Rig) -> None:
-    """Every result was brought in, and none twice."""
-    assert set((await rig.statuses()).values()) == {"completed"}
-    done = await rig.fetch(
-        "SELECT task.id, count(import.id) FILTER (WHERE import.state = 'done') AS imports"
-        " FROM runner_manager_task AS task LEFT JOIN poddispatchd.import ON import.task_pk = task.id"
-        " GROUP BY task.id"
-    )
-    assert {row["imports"] for row in done} == {1}
-    per_video = await rig.fetch(
-        "SELECT task.type,"
-        " (SELECT count(*) FROM video_encode_transcript_encodingvideo WHERE video_id = video.id) AS films,"
-        " (SELECT count(*) FROM video_encode_transcript_encodingaudio WHERE video_id = video.id) AS sounds,"
-        " (SELECT count(*) FROM video_encode_transcript_playlistvideo WHERE video_id = video.id) AS lists,"
-        " (SELECT count(*) FROM completion_track WHERE video_id = video.id) AS tracks"
-        " FROM runner_manager_task AS task JOIN video_video AS video ON video.id = task.video_id"
-    )
-    found = {(row["type"], row["films"], row["sounds"], row["lists"], row["tracks"]) for row in per_video}
-    assert found == {("encoding", 4, 1, 3, 0), ("transcription", 0, 0, 0, 1)}
-    studios = await rig.fetch(
-        "SELECT recording.title, count(video.id) AS videos FROM recorder_recording AS recording"
-        " LEFT JOIN video_video AS video ON video.title = recording.title GROUP BY recording.id"
-    )
-    assert {row["videos"] for row in studios} == {1}
-
-
 async def _completed(rig: Rig, daemon: Process, tasks: list[int]) -> None:
     for task in tasks:
         if (await rig.statuses())[task] != "completed":  # type: ignore[index]  # a plain number here
@@ -61,7 +35,7 @@ async def test_a_daemon_killed_again_and_again_completes_every_task_once(rig: Ri
     daemon = await rig.start()
     await _completed(rig, daemon, [int(task) for task in tasks])
 
-    await _imported_once(rig)
+    await rig.imported_once()
 
 
 async def test_a_database_that_is_lost_under_load_costs_nothing_but_time(rig: Rig, gate: Gate) -> None:
@@ -81,7 +55,7 @@ async def test_a_database_that_is_lost_under_load_costs_nothing_but_time(rig: Ri
     assert (status, live) == (503, 200)
     assert daemon.child.returncode is None
     assert "Traceback" not in daemon.text
-    await _imported_once(rig)
+    await rig.imported_once()
 
 
 async def test_a_database_that_ends_all_sessions_is_found_again(rig: Rig) -> None:
@@ -97,4 +71,4 @@ async def test_a_database_that_ends_all_sessions_is_found_again(rig: Rig) -> Non
     await _completed(rig, daemon, [int(task) for task in tasks])
 
     assert "Traceback" not in daemon.text
-    await _imported_once(rig)
+    await rig.imported_once()

@@ -20,8 +20,34 @@ WHERE session.pid = $1 AND session.backend_start = $2
   AND (held.classid::bigint << 32 | held.objid::bigint) = hashtextextended('poddispatchd.scheduler', 0)
 
 -- name: new_term
--- Begin a term: writes of every earlier one match nothing from now on.
-UPDATE poddispatchd.leader SET term = term + 1, instance = $1, since = now() RETURNING term
+-- Begin a term under the lock: writes of every earlier one match nothing from now on. None begins during a lease.
+UPDATE poddispatchd.leader SET term = term + 1, instance = $1, since = now(), lease_expires_at = NULL
+WHERE lease_expires_at IS NULL OR lease_expires_at <= now() OR instance = $1
+RETURNING term
+
+-- name: new_leased_term
+-- Begin a term of so many seconds, unless another lease runs or a session has the lock. The lock is tried for this
+-- statement only: two that begin a term at once, with a lease or without, exclude each other.
+WITH lock AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock(hashtextextended('poddispatchd.scheduler', 0)) AS is_free
+)
+UPDATE poddispatchd.leader
+SET term = term + 1, instance = $1, since = now(), lease_expires_at = now() + make_interval(secs => $2)
+FROM lock
+WHERE lock.is_free AND (lease_expires_at IS NULL OR lease_expires_at <= now() OR instance = $1)
+RETURNING term
+
+-- name: renew_lease
+-- Go on for so many seconds: also with a lease that ran out, as long as nobody else began a term.
+UPDATE poddispatchd.leader SET lease_expires_at = now() + make_interval(secs => $2) WHERE term = $1
+
+-- name: end_lease
+-- Let another one schedule at once.
+UPDATE poddispatchd.leader SET lease_expires_at = NULL WHERE term = $1
+
+-- name: lease_left
+-- Seconds until the lease runs out; NULL without one.
+SELECT extract(epoch FROM lease_expires_at - now())::float8 FROM poddispatchd.leader
 
 -- name: leader
 -- The current term and its holder.

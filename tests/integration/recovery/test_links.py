@@ -3,77 +3,29 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-from pydantic import SecretStr
 
-from chaos.proxy import Proxy
-from poddispatchd.clock import Clock
 from poddispatchd.database import Database
 from poddispatchd.errors import DatabaseUnavailableError
-from poddispatchd.journal import migration
-from poddispatchd.metrics import Metrics
+from poddispatchd.services import leadership
 from poddispatchd.services import session as session_module
-from poddispatchd.services.session import DatabaseSession
-from poddispatchd.services.signals import Wakes
+from tests.integration.recovery.side import side
 from tests.plugins.postgres import PodDatabase
-
-
-class _Side:
-    """What a daemon has of the database: a pool and a session, through a proxy of its own."""
-
-    def __init__(self, proxy: Proxy, database: Database, session: DatabaseSession, wakes: Wakes) -> None:
-        self.proxy, self.database, self.session, self.wakes = proxy, database, session, wakes
-
-    async def until(
-        self, *, up: bool | None = None, leads: bool | None = None, within: float = 20.0
-    ) -> float:
-        """Seconds until the session is as wanted."""
-        begun = time.monotonic()
-        async with asyncio.timeout(within):
-            while (up is not None and self.session.is_up != up) or (  # noqa: ASYNC110 - it tells nobody
-                leads is not None and (self.session.term is not None) != leads
-            ):
-                await asyncio.sleep(0.01)
-        return time.monotonic() - begun
-
-
-@asynccontextmanager
-async def _side(pod: PodDatabase, name: str) -> AsyncIterator[_Side]:
-    parts = urlsplit(pod.dsn.get_secret_value())
-    async with Proxy(int(parts.port or 0)) as proxy:
-        login = parts.netloc.rpartition("@")[0]
-        dsn = urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{proxy.port}"))
-        database, wakes = Database(SecretStr(dsn), pool_size=3), Wakes()
-        await database.open()
-        await migration.upgrade(database)
-        session = DatabaseSession(database, instance=name, wakes=wakes, clock=Clock(), metrics=Metrics())
-        running = asyncio.create_task(session.run())
-        try:
-            side = _Side(proxy, database, session, wakes)
-            await side.until(up=True)
-            yield side
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            await database.close()
 
 
 @pytest.fixture
 def probes_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Probes every moment, and little patience for them; what follows from them is as always."""
     monkeypatch.setattr(session_module, "_PROBE_EVERY", 0.2)
-    monkeypatch.setattr(session_module, "_STANDBY_EVERY", 0.2)
+    monkeypatch.setattr(leadership, "_STANDBY_EVERY", 0.2)
     monkeypatch.setattr(session_module, "_PROBE_TIMEOUT", 0.5)
 
 
 async def test_another_daemon_schedules_within_ten_seconds_of_the_leaders_death(
     pod_database: PodDatabase,
 ) -> None:
-    async with _side(pod_database, "leader") as leader, _side(pod_database, "standby") as standby:
+    async with side(pod_database.dsn, "leader") as leader, side(pod_database.dsn, "standby") as standby:
         assert (leader.session.term, standby.session.term) == (1, None)
         leader.proxy.cut()  # what a kill does to its connections
         assert await standby.until(leads=True) < 10
@@ -90,17 +42,17 @@ async def test_a_half_open_link_is_found_out_and_its_lock_taken_back_at_once(
     pod_database: PodDatabase,
 ) -> None:
     """The server held the lock of the vanished connection until its own keep-alives: nobody scheduled."""
-    async with _side(pod_database, "only") as side:
-        assert side.session.term == 1
-        side.proxy.half_open()
-        assert await side.until(up=False, leads=False) < 5
-        assert await side.until(up=True, leads=True) < 10
-        assert side.session.term == 2
+    async with side(pod_database.dsn, "only") as daemon:
+        assert daemon.session.term == 1
+        daemon.proxy.half_open()
+        assert await daemon.until(up=False, leads=False) < 5
+        assert await daemon.until(up=True, leads=True) < 10
+        assert daemon.session.term == 2
 
 
 @pytest.mark.usefixtures("probes_often")
 async def test_a_lost_session_of_ours_is_not_mistaken_for_another_daemons(pod_database: PodDatabase) -> None:
-    async with _side(pod_database, "first") as first, _side(pod_database, "second") as second:
+    async with side(pod_database.dsn, "first") as first, side(pod_database.dsn, "second") as second:
         assert (first.session.term, second.session.term) == (1, None)
         second.proxy.half_open()
         await second.until(up=False)
@@ -112,12 +64,12 @@ async def test_a_lost_session_of_ours_is_not_mistaken_for_another_daemons(pod_da
 @pytest.mark.usefixtures("probes_often")
 async def test_a_half_open_pool_is_left_too(pod_database: PodDatabase) -> None:
     """Each of its connections cost a statement a minute, one after the other."""
-    async with _side(pod_database, "only") as side:
-        async with side.database.connection() as first, side.database.connection() as second:
+    async with side(pod_database.dsn, "only") as daemon:
+        async with daemon.database.connection() as first, daemon.database.connection() as second:
             assert {await first.fetchval("SELECT 1"), await second.fetchval("SELECT 1")} == {1}
 
         async def waits() -> None:
-            async with side.database.connection() as connection:
+            async with daemon.database.connection() as connection:
                 held.set()
                 await go_on.wait()
                 await connection.fetchval("SELECT 1")
@@ -125,41 +77,51 @@ async def test_a_half_open_pool_is_left_too(pod_database: PodDatabase) -> None:
         held, go_on = asyncio.Event(), asyncio.Event()
         waiting = asyncio.create_task(waits())
         await held.wait()
-        side.proxy.half_open()
+        daemon.proxy.half_open()
         go_on.set()
         begun = time.monotonic()
         with pytest.raises(DatabaseUnavailableError):
             await waiting
-        await side.until(up=True)
-        async with side.database.connection() as first, side.database.connection() as second:
+        await daemon.until(up=True)
+        async with daemon.database.connection() as first, daemon.database.connection() as second:
             assert {await first.fetchval("SELECT 1"), await second.fetchval("SELECT 1")} == {1}
         assert time.monotonic() - begun < 15
 
 
 @pytest.mark.usefixtures("probes_often")
 async def test_a_stalled_link_is_found_out_and_used_again_when_it_flows(pod_database: PodDatabase) -> None:
-    async with _side(pod_database, "only") as side:
-        side.proxy.stall()
-        assert await side.until(up=False) < 5
-        side.proxy.heal()
-        await side.until(up=True, leads=True)
-        assert await side.database.fetch("SELECT 1")
+    async with side(pod_database.dsn, "only") as daemon:
+        daemon.proxy.stall()
+        assert await daemon.until(up=False) < 5
+        daemon.proxy.heal()
+        await daemon.until(up=True, leads=True)
+        assert await daemon.database.fetch("SELECT 1")
 
 
 async def test_a_database_that_is_away_is_asked_for_ever_more_rarely(pod_database: PodDatabase) -> None:
-    async with _side(pod_database, "only") as side:
-        await side.until(leads=True)
-        before = side.proxy.accepted
-        side.proxy.cut()
-        await side.until(up=False)
+    async with side(pod_database.dsn, "only") as daemon:
+        await daemon.until(leads=True)
+        before = daemon.proxy.accepted
+        daemon.proxy.cut()
+        await daemon.until(up=False)
         await asyncio.sleep(4.0)
-        assert 1 <= side.proxy.accepted - before <= 25
-        for wake in (side.wakes.dispatcher, side.wakes.inbox, side.wakes.reconciler, side.wakes.importer):
+        assert 1 <= daemon.proxy.accepted - before <= 25
+        for wake in (
+            daemon.wakes.dispatcher,
+            daemon.wakes.inbox,
+            daemon.wakes.reconciler,
+            daemon.wakes.importer,
+        ):
             await wake.wait(0)
-        side.proxy.heal()
-        await side.until(up=True)
+        daemon.proxy.heal()
+        await daemon.until(up=True)
         # Whatever happened meanwhile is looked for by everyone.
-        for wake in (side.wakes.dispatcher, side.wakes.inbox, side.wakes.reconciler, side.wakes.importer):
+        for wake in (
+            daemon.wakes.dispatcher,
+            daemon.wakes.inbox,
+            daemon.wakes.reconciler,
+            daemon.wakes.importer,
+        ):
             assert await wake.wait(5)
 
 

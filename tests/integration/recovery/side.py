@@ -1,0 +1,58 @@
+"""What a daemon has of the database, at the end of a link that can be broken."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import SecretStr
+
+from chaos.proxy import Proxy
+from poddispatchd.clock import Clock
+from poddispatchd.database import Database
+from poddispatchd.journal import migration
+from poddispatchd.metrics import Metrics
+from poddispatchd.services.session import DatabaseSession
+from poddispatchd.services.signals import Wakes
+
+
+class Side:
+    """What a daemon has of the database: a pool and a session, through a proxy of its own."""
+
+    def __init__(self, proxy: Proxy, database: Database, session: DatabaseSession, wakes: Wakes) -> None:
+        self.proxy, self.database, self.session, self.wakes = proxy, database, session, wakes
+
+    async def until(
+        self, *, up: bool | None = None, leads: bool | None = None, within: float = 20.0
+    ) -> float:
+        """Seconds until the session is as wanted."""
+        begun = time.monotonic()
+        async with asyncio.timeout(within):
+            while (up is not None and self.session.is_up != up) or (  # noqa: ASYNC110 - it tells nobody
+                leads is not None and (self.session.term is not None) != leads
+            ):
+                await asyncio.sleep(0.01)
+        return time.monotonic() - begun
+
+
+@asynccontextmanager
+async def side(dsn: SecretStr, name: str) -> AsyncIterator[Side]:
+    """A daemon's pool and session at this address, until the end of a block."""
+    parts = urlsplit(dsn.get_secret_value())
+    async with Proxy(int(parts.port or 0)) as proxy:
+        login = parts.netloc.rpartition("@")[0]
+        through = urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{proxy.port}"))
+        database, wakes = Database(SecretStr(through), pool_size=3), Wakes()
+        await database.open()
+        await migration.upgrade(database)
+        session = DatabaseSession(database, instance=name, wakes=wakes, clock=Clock(), metrics=Metrics())
+        running = asyncio.create_task(session.run())
+        try:
+            made = Side(proxy, database, session, wakes)
+            await made.until(up=True)
+            yield made
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await database.close()

@@ -1,0 +1,377 @@
+"""Behind PgBouncer: what is found out about it, what is done without, and who schedules."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from poddispatchd import poolers
+from poddispatchd.database import Database
+from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
+from poddispatchd.events import Event
+from poddispatchd.journal import migration, scheduling, submissions
+from poddispatchd.poolers import Pooling
+from poddispatchd.services import leadership
+from poddispatchd.services.session import CHANNEL
+from tests.integration.recovery.side import Side, side
+from tests.pgbouncer import pgbouncer
+from tests.plugins.postgres import PodDatabase
+
+_MODES = ("session", "transaction")
+
+
+@asynccontextmanager
+async def _opened(dsn: SecretStr, *, pool_size: int = 3) -> AsyncIterator[Database]:
+    database = Database(dsn, pool_size=pool_size)
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def _pooling(dsn: SecretStr) -> Pooling:
+    async with _opened(dsn) as database:
+        connection = await database.dedicated_connection()
+        try:
+            return await database.pooling_of(connection)
+        finally:
+            await connection.close()
+
+
+@pytest.fixture
+def short_terms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases that run out soon; what follows from them is as always."""
+    monkeypatch.setattr(leadership, "LEASE", 2.0)
+    monkeypatch.setattr(leadership, "_RENEW_EVERY", 0.5)
+    monkeypatch.setattr(leadership, "_STANDBY_EVERY", 1.0)
+
+
+# --- what is found out -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", _MODES)
+async def test_the_mode_of_a_pooler_is_found_out(
+    pod_database: PodDatabase, tmp_path: Path, mode: str
+) -> None:
+    async with pgbouncer(pod_database, tmp_path, mode) as bouncer:
+        assert await _pooling(bouncer.dsn) == mode
+
+
+@pytest.mark.parametrize(
+    "settings", [{"default_pool_size": 1}, {"server_round_robin": 1, "min_pool_size": 5}]
+)
+async def test_transactions_are_found_to_be_pooled_whatever_the_pool(
+    pod_database: PodDatabase, tmp_path: Path, settings: dict[str, object]
+) -> None:
+    async with pgbouncer(pod_database, tmp_path, "transaction", **settings) as bouncer:
+        assert await _pooling(bouncer.dsn) is Pooling.TRANSACTION
+
+
+async def test_neither_postgresql_nor_a_plain_proxy_before_it_is_a_pooler(pod_database: PodDatabase) -> None:
+    assert await _pooling(pod_database.dsn) is Pooling.NONE
+    async with side(pod_database.dsn, "only") as daemon:
+        assert daemon.proxy.accepted > 0
+        assert daemon.session.pooling is Pooling.NONE
+
+
+class _Unlucky:
+    """Another client that gets another server each time only because someone else has the first one."""
+
+    def __init__(self, connection: object, rival: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self._connection = cast("asyncpg.Connection[asyncpg.Record]", connection)
+        self._rival = rival
+
+    async def fetchval(self, query: str) -> object:
+        async with self._rival.transaction():
+            await self._rival.execute("SELECT 1")
+            return await self._connection.fetchval(query)
+
+    async def execute(self, query: str, *arguments: object) -> str:
+        return await self._connection.execute(query, *arguments)
+
+
+async def test_a_pooler_is_not_trusted_with_sessions_because_of_a_coincidence(
+    pod_database: PodDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The servers that were seen look like those of session mode: only the missing notification tells."""
+    monkeypatch.setattr(poolers, "_ECHO_TIMEOUT", 0.5)
+    async with (
+        pgbouncer(pod_database, tmp_path, "transaction") as bouncer,
+        bouncer.client() as one,
+        bouncer.client() as other,
+        bouncer.client() as rival,
+    ):
+        unlucky = _Unlucky(other, rival)
+        mine = await one.fetchval("SELECT pg_backend_pid()")
+        assert await unlucky.fetchval("SELECT pg_backend_pid()") != mine
+        assert await one.fetchval("SELECT pg_backend_pid()") == mine
+        assert not await poolers.keeps_sessions(one, cast("asyncpg.Connection[asyncpg.Record]", unlucky))
+
+
+async def test_statement_mode_is_refused_in_words(pod_database: PodDatabase, tmp_path: Path) -> None:
+    async with pgbouncer(pod_database, tmp_path, "statement") as bouncer:
+        with pytest.raises(ConfigurationError, match="statement mode") as caught:
+            await Database(bouncer.dsn).open()
+        assert "pool_mode" in str(caught.value)
+
+
+async def test_a_pooler_without_a_server_for_us_is_told_in_words(
+    pod_database: PodDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poddispatchd.database._SETTLE_TIMEOUT", 0.3)
+    async with (
+        pgbouncer(pod_database, tmp_path, "session", default_pool_size=1) as bouncer,
+        _opened(bouncer.dsn) as database,
+    ):
+        with pytest.raises(DatabaseUnavailableError, match="pooler in session mode needs a server for each"):
+            await database.dedicated_connection()
+
+
+async def test_a_pooler_that_takes_the_place_of_postgresql_is_noticed(
+    pod_database: PodDatabase, tmp_path: Path
+) -> None:
+    """The same address leads elsewhere from one moment to the next."""
+    async with (
+        pgbouncer(pod_database, tmp_path, "transaction") as bouncer,
+        side(pod_database.dsn, "only") as daemon,
+    ):
+        assert (daemon.session.pooling, daemon.session.term) == (Pooling.NONE, 1)
+        with capture_logs() as logs:
+            daemon.proxy._far_port = bouncer.port
+            daemon.proxy.cut()
+            await daemon.until(up=False)
+            daemon.proxy.heal()
+            await daemon.until(up=True, leads=True)
+        assert (daemon.session.pooling, daemon.session.term) == (Pooling.TRANSACTION, 2)
+        [found] = [entry for entry in logs if entry["event"] == Event.POOLER_CHANGED]
+        assert (found["pooling"], found["log_level"]) == ("transaction", "warning")
+        await asyncio.gather(*(daemon.database.fetch("SELECT $1::bigint", number) for number in range(50)))
+
+
+# --- what is done without --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", _MODES)
+async def test_more_clients_than_servers_are_served(
+    pod_database: PodDatabase, tmp_path: Path, mode: str
+) -> None:
+    servers = 2 if mode == "transaction" else 6
+    async with (
+        pgbouncer(pod_database, tmp_path, mode, default_pool_size=servers) as bouncer,
+        _opened(bouncer.dsn, pool_size=5) as database,
+    ):
+
+        async def works(number: int) -> object:
+            async with database.transaction() as connection:
+                await connection.execute("SELECT pg_sleep(0.001)")
+                return await connection.fetchval("SELECT $1::bigint + 1", number)
+
+        found = await asyncio.gather(*(works(number) for number in range(100)))
+        assert found == [number + 1 for number in range(100)]
+        lone = await asyncio.gather(*(database.fetchrow("SELECT $1::text[]", [str(n)]) for n in range(100)))
+        assert [row[0] for row in lone if row is not None] == [[str(number)] for number in range(100)]
+
+
+async def test_nothing_of_ours_is_left_on_a_server_that_others_use_too(
+    pod_database: PodDatabase, tmp_path: Path
+) -> None:
+    async with pgbouncer(pod_database, tmp_path, "transaction", default_pool_size=1) as bouncer:
+        async with bouncer.client() as other:
+            before = await other.fetch("SELECT name, setting FROM pg_settings ORDER BY name")
+            server = await other.fetchval("SELECT pg_backend_pid()")
+        async with side(bouncer.dsn, "only") as daemon:
+            await daemon.database.fetch("SELECT $1::text", "x")
+            async with daemon.database.transaction() as connection:
+                await connection.fetchval("SELECT 1")
+                assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "1min"
+            async with bouncer.client() as other:
+                assert await other.fetchval("SELECT pg_backend_pid()") == server
+                assert await other.fetch("SELECT name, setting FROM pg_settings ORDER BY name") == before
+                assert await other.fetch("SELECT name FROM pg_prepared_statements") == []
+                assert await other.fetch("SELECT pg_listening_channels()") == []
+                assert await other.fetch("SELECT FROM pg_locks WHERE locktype = 'advisory'") == []
+
+
+@pytest.mark.parametrize("mode", _MODES)
+async def test_notifications_wake_the_dispatcher_where_sessions_are_kept(
+    pod_database: PodDatabase, tmp_path: Path, mode: str
+) -> None:
+    async with pgbouncer(pod_database, tmp_path, mode) as bouncer, side(bouncer.dsn, "only") as daemon:
+        is_kept = mode == "session"
+        assert (daemon.session.pooling, daemon.session.listening) == (mode, is_kept)
+        wake = daemon.wakes.dispatcher
+        await wake.wait(0)
+        async with pod_database.connection() as other:
+            await other.execute(f"NOTIFY {CHANNEL}")
+        assert await wake.wait(5 if is_kept else 0.5) == is_kept
+
+
+@pytest.mark.parametrize("mode", _MODES)
+async def test_a_pooler_that_is_restarted_is_found_again(
+    pod_database: PodDatabase, tmp_path: Path, mode: str
+) -> None:
+    async with pgbouncer(pod_database, tmp_path, mode) as bouncer, side(bouncer.dsn, "only") as daemon:
+        await daemon.until(leads=True)
+        await bouncer.stop()
+        await daemon.until(up=False, leads=False)
+        await bouncer.start()
+        await daemon.until(up=True, leads=True)
+        assert daemon.session.pooling == mode
+        assert await daemon.database.fetch("SELECT 1")
+
+
+# --- who schedules ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", _MODES)
+@pytest.mark.parametrize(("loss", "within"), [("cut", 10.0), ("stall", 30.0)])
+async def test_another_daemon_takes_over_from_a_leader_that_is_gone(
+    pod_database: PodDatabase, tmp_path: Path, mode: str, loss: str, within: float
+) -> None:
+    async with AsyncExitStack() as stack:
+        bouncer = await stack.enter_async_context(pgbouncer(pod_database, tmp_path, mode))
+        leader = await stack.enter_async_context(side(bouncer.dsn, "leader"))
+        standby = await stack.enter_async_context(side(bouncer.dsn, "standby"))
+        assert (leader.session.term, standby.session.term) == (1, None)
+        getattr(leader.proxy, loss)()
+        begun = time.monotonic()
+        while standby.session.term is None:
+            assert time.monotonic() - begun < within
+            await asyncio.sleep(0.01)
+        # Never two at once, whatever the old one knows of the loss.
+        assert (leader.session.term, standby.session.term) == (None, 2)
+
+
+@pytest.mark.parametrize("mode", _MODES)
+async def test_a_leader_that_stops_leaves_its_office_open(
+    pod_database: PodDatabase, tmp_path: Path, mode: str
+) -> None:
+    async with pgbouncer(pod_database, tmp_path, mode) as bouncer, pod_database.connection() as direct:
+        async with side(bouncer.dsn, "first") as first:
+            assert first.session.term == 1
+            assert await scheduling.lease_left(direct) is not None
+        assert await scheduling.lease_left(direct) is None
+        async with side(bouncer.dsn, "second") as second:
+            assert second.session.term == 2
+
+
+async def test_a_leader_that_reconnects_schedules_again_at_once(
+    pod_database: PodDatabase, tmp_path: Path
+) -> None:
+    async with (
+        pgbouncer(pod_database, tmp_path, "transaction") as bouncer,
+        side(bouncer.dsn, "only") as daemon,
+    ):
+        daemon.proxy.cut()
+        await daemon.until(up=False, leads=False)
+        daemon.proxy.heal()
+        await daemon.until(up=True)
+        assert daemon.session.term == 2
+
+
+async def test_a_leader_learns_at_its_next_renewal_that_it_is_none(
+    pod_database: PodDatabase, tmp_path: Path
+) -> None:
+    async with pgbouncer(pod_database, tmp_path, "transaction") as bouncer, side(bouncer.dsn, "old") as old:
+        assert old.session.term == 1
+        async with pod_database.connection() as direct:
+            await direct.execute(
+                "UPDATE poddispatchd.leader SET term = 5, instance = 'another',"
+                " lease_expires_at = now() + interval '1 hour'"
+            )
+        with capture_logs() as logs:
+            await old.until(leads=False)
+        assert Event.LEADER_LOST in [entry["event"] for entry in logs]
+        assert old.session.is_up
+
+
+async def test_of_many_daemons_behind_a_pooler_one_schedules(
+    pod_database: PodDatabase, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        bouncer = await stack.enter_async_context(
+            pgbouncer(pod_database, tmp_path, "transaction", default_pool_size=4)
+        )
+        async with _opened(bouncer.dsn) as database:
+            await migration.upgrade(database)
+        daemons = await asyncio.gather(
+            *(stack.enter_async_context(side(bouncer.dsn, f"daemon {number}")) for number in range(5))
+        )
+        assert [daemon.session.term for daemon in daemons if daemon.session.term is not None] == [1]
+
+
+# --- some behind a pooler, some not ----------------------------------------------------------------------
+
+
+async def _is_alone(leader: Side, standby: Side, seconds: float) -> None:
+    """Nobody else comes to schedule meanwhile."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        assert leader.session.term is not None
+        assert standby.session.term is None
+        standby.session.suspect()
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.usefixtures("short_terms")
+async def test_a_daemon_behind_a_pooler_respects_the_lock_of_one_that_is_not(
+    pod_database: PodDatabase, tmp_path: Path
+) -> None:
+    async with (
+        pgbouncer(pod_database, tmp_path, "transaction") as bouncer,
+        side(pod_database.dsn, "direct") as direct,
+        side(bouncer.dsn, "pooled") as pooled,
+    ):
+        await _is_alone(direct, pooled, 1.5)
+        direct.proxy.cut()
+        assert await pooled.until(leads=True) < 5
+        assert (direct.session.term, pooled.session.term) == (None, 2)
+        direct.proxy.heal()
+        await direct.until(up=True)
+        await _is_alone(pooled, direct, leadership.LEASE + 1)
+
+
+@pytest.mark.usefixtures("short_terms")
+async def test_a_daemon_that_is_not_behind_a_pooler_respects_the_lease_of_one_that_is(
+    pod_database: PodDatabase, tmp_path: Path
+) -> None:
+    async with (
+        pgbouncer(pod_database, tmp_path, "transaction") as bouncer,
+        side(bouncer.dsn, "pooled") as pooled,
+        side(pod_database.dsn, "direct") as direct,
+    ):
+        await _is_alone(pooled, direct, leadership.LEASE + 1)
+        async with pod_database.connection() as looking:
+            # It waits without the lock: whoever has that keeps every lease away.
+            assert await looking.fetch("SELECT FROM pg_locks WHERE locktype = 'advisory'") == []
+        pooled.proxy.stall()
+        assert await direct.until(leads=True) < 5
+        assert (direct.session.term, pooled.session.term) == (2, None)
+        pooled.proxy.heal()
+        await pooled.until(up=True)
+        await _is_alone(direct, pooled, 1.5)
+
+
+async def test_a_lease_that_ran_out_fences_its_holder_as_soon_as_another_term_begins(
+    pod_database: PodDatabase, tmp_path: Path
+) -> None:
+    async with (
+        pgbouncer(pod_database, tmp_path, "transaction") as bouncer,
+        _opened(bouncer.dsn) as database,
+        pod_database.connection() as direct,
+    ):
+        await migration.upgrade(database)
+        async with database.connection() as pooled:
+            assert await scheduling.take_lease(pooled, "old", seconds=0) == 1
+            assert await scheduling.take_lead(direct, "new") == 2
+            assert not await scheduling.renew_lease(pooled, 1, seconds=60)
+            assert await scheduling.take_lease(pooled, "old", seconds=60) is None
+            assert await submissions.open_submissions(pooled) == []

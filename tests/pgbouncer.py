@@ -1,0 +1,174 @@
+"""A PgBouncer of our own in front of a test's database."""
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import asyncpg
+from pydantic import SecretStr
+
+from tests.plugins.postgres import PodDatabase
+
+_UNPACKED = Path(__file__).parents[1] / ".venv" / "pgbouncer"
+"""Where ``make test`` puts it on a machine that has none."""
+
+_PATIENCE = 20.0
+_PORT_TRIES = 5
+
+_KEEPER = '"$@" & read -r _; kill $!; wait'
+"""Ends PgBouncer when whoever started it closes the pipe, or dies."""
+
+
+class PgBouncer:
+    """A running PgBouncer; ``log`` is what it has said.
+
+    Args:
+        database: what is behind it.
+        directory: for its configuration.
+        settings: of its section ``[pgbouncer]``, beside ``pool_mode`` and how to log in.
+    """
+
+    def __init__(
+        self, database: PodDatabase, directory: Path, mode: str, settings: dict[str, object]
+    ) -> None:
+        self._parts = urlsplit(database.dsn.get_secret_value())
+        self._directory = directory
+        self._settings = {"pool_mode": mode, **settings}
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._up = asyncio.Event()
+        self.log: list[str] = []
+        self.port = 0
+
+    @property
+    def dsn(self) -> SecretStr:
+        """The address of the database through it."""
+        login = self._parts.netloc.rpartition("@")[0]
+        return SecretStr(urlunsplit(self._parts._replace(netloc=f"{login}@127.0.0.1:{self.port}")))
+
+    async def start(self) -> None:
+        """Start it, on the port that it had before if it had one."""
+        for _ in range(1 if self.port else _PORT_TRIES):
+            port = self.port or _free_port()
+            await self._launch(port)
+            if self._up.is_set():
+                self.port = port
+                return
+            await self.stop()
+        raise AssertionError("PgBouncer did not start:\n" + "\n".join(self.log))
+
+    async def stop(self) -> None:
+        """End it at once, and with it every connection through it."""
+        process, self._process = self._process, None
+        if process is not None and self._reading is not None:
+            assert process.stdin is not None
+            process.stdin.close()
+            async with asyncio.timeout(_PATIENCE):
+                await process.wait()
+                await self._reading
+
+    async def _launch(self, port: int) -> None:
+        program, libraries = _installed()
+        self._up.clear()
+        self._process = await asyncio.create_subprocess_exec(
+            "sh",
+            "-c",
+            _KEEPER,
+            "sh",
+            str(program),
+            # It refuses to go on as root.
+            *(("-u", "nobody") if os.geteuid() == 0 else ()),
+            str(self._configuration(port)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env={"PATH": os.defpath, "LD_LIBRARY_PATH": libraries},
+        )
+        self._reading = asyncio.create_task(self._read(self._process))
+        up = asyncio.create_task(self._up.wait())
+        await asyncio.wait({up, self._reading}, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        async for raw in process.stderr:
+            line = raw.decode("utf-8", "replace").rstrip()
+            self.log.append(line)
+            if "process up" in line:
+                self._up.set()
+            elif "FATAL" in line:
+                # Then only its keeper is left.
+                return
+
+    def _configuration(self, port: int) -> Path:
+        users = self._directory / "users.txt"
+        users.touch(mode=0o600)
+        users.write_text(
+            f'"{self._parts.username}" "{unquote(self._parts.password or "")}"\n', encoding="utf-8"
+        )
+        settings = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": port,
+            "unix_socket_dir": "",
+            "auth_type": "scram-sha-256",
+            "auth_file": users,
+            **self._settings,
+        }
+        path = self._directory / "pgbouncer.ini"
+        path.write_text(
+            f"[databases]\n* = host={self._parts.hostname} port={self._parts.port}\n[pgbouncer]\n"
+            + "".join(f"{name} = {value}\n" for name, value in settings.items()),
+            encoding="utf-8",
+        )
+        return path
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+        """Another program that uses the same pooler."""
+        connection = await asyncpg.connect(
+            self.dsn.get_secret_value(),
+            statement_cache_size=0,
+            server_settings={"application_name": "another", "timezone": "Europe/Paris"},
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def pgbouncer(
+    database: PodDatabase, directory: Path, mode: str, **settings: object
+) -> AsyncIterator[PgBouncer]:
+    """A running PgBouncer in front of a database."""
+    bouncer = PgBouncer(database, directory, mode, settings)
+    await bouncer.start()
+    try:
+        yield bouncer
+    finally:
+        await bouncer.stop()
+
+
+def _installed() -> tuple[Path, str]:
+    """The program, and where its libraries are besides the usual places."""
+    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    if found is not None:
+        return Path(found), ""
+    program = _UNPACKED / "usr" / "sbin" / "pgbouncer"
+    assert program.exists(), (
+        "PgBouncer is not here. 'make test' unpacks Debian's; elsewhere, or without apt, install it "
+        "(on Debian as root: apt-get install pgbouncer)."
+    )
+    folders = [*_UNPACKED.glob("usr/lib/*-linux-*"), *_UNPACKED.glob("lib/*-linux-*")]
+    return program, ":".join(str(folder) for folder in folders)
+
+
+def _free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
