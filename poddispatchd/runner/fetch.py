@@ -102,7 +102,7 @@ class Transfer:
             raise DownloadError(f"{self._name} was answered with status {response.status}.")
         kind = content_type(response)
         if kind == "text/html" and not self._file.path.lower().endswith((".html", ".htm")):
-            raise DownloadError(f"In place of {self._name} came a web page: something else answers there.")
+            raise DownloadError(f"{self._name} came as a web page: something else answers there.")
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise DownloadError(f"{self._name} came compressed, which was not asked for.")
         await self._start_over()

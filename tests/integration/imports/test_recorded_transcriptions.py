@@ -2,20 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
-from poddispatchd.config.model import PodSettings
-from poddispatchd.database import Connection, Database
-from poddispatchd.domain.task import Task, TaskType
-from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.imports import transcription
-from poddispatchd.pod.imports.common import ImportOutcome, read_video
-from poddispatchd.pod.media_tree import MediaTree
-from tests.integration.imports import recorded
-from tests.integration.imports.recorded import Changes, Deviation
+from poddispatchd.domain.task import TaskType
+from tests.integration.imports.changes import Changes
+from tests.integration.imports.expected import Deviation
+from tests.integration.imports.judging import replay
+from tests.integration.imports.vectors import cases
 from tests.plugins.shared_world import SharedWorldFactory
 
 EXAMPLE = (
@@ -24,7 +18,18 @@ EXAMPLE = (
     "Bonjour à tous, voici l'exemple numéro 3\n\n00:00:07.591 --> 00:00:08.046\ndu laboratoire.\n"
 )
 
-NOT_RUN: Mapping[str, str] = {"tr-file-404": "about the download: a file is missing"}
+
+def _private(changes: Changes) -> None:
+    changes.written = {
+        path: fingerprint for path, fingerprint in changes.written.items() if not path.startswith("videos/")
+    }
+
+
+GENERAL = Deviation(
+    "the result stays out of the video's directory, where it would replace the encoding's files",
+    change=_private,
+    other_log=True,
+)
 
 
 def _row_of_its_own(changes: Changes) -> None:
@@ -45,6 +50,7 @@ def _subtitles(text: str) -> Callable[[Changes], None]:
 
 
 DEVIATIONS: Mapping[str, Deviation] = {
+    "tr-file-404": Deviation("a file is missing", fails=("does not know the address",), waits=True),
     "tr-two-files-nopodfile": Deviation(
         "always a row of its own", like="tr-two-vtt", change=_subtitles(EXAMPLE)
     ),
@@ -68,49 +74,8 @@ DEVIATIONS: Mapping[str, Deviation] = {
 }
 
 
-async def _staging(database: Database, tree: MediaTree, task: Task) -> Path:
-    video = await read_video(database, task)
-    return tree.staging_directory(video.video, video.id, task.pk)
-
-
-async def _prepare(
-    database: Database,
-    settings: PodSettings,
-    capabilities: Capabilities,
-    task: Task,
-    *,
-    staging: Path,
-    now: datetime,
-) -> transcription.TranscriptionPlan:
-    return await transcription.prepare(database, settings, capabilities, task, staging, now=now)
-
-
-async def _write_rows(connection: Connection, plan: recorded.PlannedImport) -> ImportOutcome:
-    assert isinstance(plan, transcription.TranscriptionPlan)
-    return await transcription.write_rows(connection, plan)
-
-
-IMPORTS = recorded.Imports(_staging, _prepare, _write_rows)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [name for name in recorded.cases(TaskType.TRANSCRIPTION) if name.partition("/")[0] not in NOT_RUN],
-)
+@pytest.mark.parametrize("name", cases(TaskType.TRANSCRIPTION))
 async def test_a_transcription_is_imported_as_pod_imports_it_or_better(
     shared_world: SharedWorldFactory, name: str
 ) -> None:
-    case = recorded.load(name)
-    deviation = DEVIATIONS.get(name) or DEVIATIONS.get(name.partition("/")[0])
-    world = await shared_world(recorded.text(case["variant"]))
-    now = datetime.now(UTC)
-    imported = await recorded.run_import(world, case, IMPORTS, now=now)
-    wanted = recorded.wanted_changes(case, deviation, now)
-    if isinstance(wanted, Changes):
-        # The result itself stays out of the video's directory, where it would replace the encoding's files.
-        wanted.written = {
-            path: fingerprint
-            for path, fingerprint in wanted.written.items()
-            if not path.startswith("videos/")
-        }
-    recorded.assert_as_wanted(imported, wanted, other_log=True)
+    await replay(shared_world, name, DEVIATIONS, general=GENERAL)

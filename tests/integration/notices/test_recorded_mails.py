@@ -2,20 +2,20 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import pytest
 
 from poddispatchd.config.model import Settings
-from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId, TaskPk, TaskType, VideoId
+from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId, TaskPk, TaskType
 from poddispatchd.journal import notices
 from poddispatchd.notices.message import Envelope
 from poddispatchd.pod import tasks
 from poddispatchd.services.notice_plan import deliveries
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.reports import Report, Told, apply_report, fail_task
-from tests.integration.imports import recorded, test_recorded_studios
+from tests.integration.imports import vectors
+from tests.integration.imports.replay import replaying
 from tests.integration.notices.bench import daemon_parts, recorded_notices, task_of
 from tests.plugins.shared_world import SharedWorld, SharedWorldFactory
 from tests.shared import SHARED
@@ -110,9 +110,8 @@ def imports() -> list[str]:
     return [
         name
         for kind in TaskType
-        for name in recorded.cases(kind)
-        if recorded.completed(recorded.steps(recorded.load(name))[0])
-        and name.partition("/")[0] not in NOT_TOLD
+        for name in vectors.cases(kind)
+        if vectors.completed(vectors.steps(vectors.load(name))[0]) and name.partition("/")[0] not in NOT_TOLD
     ]
 
 
@@ -133,23 +132,23 @@ WEBHOOK, RECONCILE = cases_of("webhook.json"), cases_of("reconcile.json")
 
 @pytest.mark.parametrize("name", imports())
 async def test_an_import_is_told_to_whom_pod_tells_it(shared_world: SharedWorldFactory, name: str) -> None:
-    case: Json = recorded.load(name)
-    world = await shared_world(case["variant"])
+    case: Json = vectors.load(name)
     if case["task_type"] == TaskType.STUDIO:
-        made = await recorded.run_import(world, case, test_recorded_studios.IMPORTS, now=datetime.now(UTC))
-        assert made.outcome is not None, made.error
-        video_id: int = made.outcome.video_id
+        async with replaying(shared_world, case) as replay:
+            await replay.callback(case["stimulus"][0])
+            await replay.settle()
+        world = replay.world
     else:
+        world = await shared_world(case["variant"])
         await world.apply(case)
-        async with world.database.connection() as connection:
-            video_id = (await recorded.read_task(connection)).video_id or 0
     async with daemon_parts(settings_of(world, case)) as parts:
-        task = await task_of(parts, TaskPk(recorded.TASK))
-        async with parts.database.transaction() as connection:
-            await notices.add_completed(connection, task, VideoId(video_id))
+        task = await task_of(parts, TaskPk(vectors.TASK))
+        if task.video_id is not None:
+            async with parts.database.transaction() as connection:
+                await notices.add_completed(connection, task, task.video_id)
         ours = await our_mails(parts)
 
-    theirs = [mail for mail in recorded_mails(recorded.steps(case)[0]) if "Error Encoding" not in mail[3]]
+    theirs = [mail for mail in recorded_mails(vectors.steps(case)[0]) if "Error Encoding" not in mail[3]]
     if name.partition("/")[0] in IN_PODS_LANGUAGE:
         theirs = [
             (*mail[:3], mail[3].replace("Encoding #2 completed", "Encodage du #2 est terminée"))

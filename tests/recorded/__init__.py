@@ -1,0 +1,1 @@
+"""Reading and serving what was recorded of a real Pod and its runner managers."""
