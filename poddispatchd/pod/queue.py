@@ -95,7 +95,7 @@ async def pending_tasks(
     capabilities: Capabilities,
     *,
     limit: int,
-    added_before: datetime | None = None,
+    grace: float = 0.0,
     types: Collection[TaskType] = tuple(TaskType),
     sites: Collection[SiteId] | None = None,
     with_siteless: bool = True,
@@ -108,12 +108,13 @@ async def pending_tasks(
         database: where Pod's tables are.
         capabilities: what this Pod knows.
         limit: rows at most.
-        added_before: leave younger ones to Pod's own immediate submission.
+        grace: seconds; younger ones are left to Pod's own immediate submission. The database's clock tells
+            how old they are: if this machine's is behind, nothing would ever be old enough.
         types: types for which a runner manager may have room; the others do not use up the limit.
         sites: only tasks of these sites; None: of any.
         with_siteless: with ``sites``, also tasks whose video or recorder is on no site.
         skip: tasks already in hand.
-        whatever_age: tasks that Pod is not submitting itself: ``added_before`` does not hold them back.
+        whatever_age: tasks that Pod is not submitting itself: ``grace`` does not hold them back.
 
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
@@ -121,7 +122,7 @@ async def pending_tasks(
     records = await database.fetch(
         statement("pending", capabilities.priority_user_table, by_site=sites is not None),
         limit,
-        added_before,
+        grace or None,
         [type_.value for type_ in types],
         list(skip),
         None if sites is None else list(sites),

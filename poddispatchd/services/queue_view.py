@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from poddispatchd.domain.routing import Lane, Offer, rooms, starving
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
@@ -140,7 +140,7 @@ class QueueView:
                 parts.database,
                 parts.capabilities,
                 limit=size,
-                added_before=parts.clock.now() - timedelta(seconds=grace) if grace else None,
+                grace=grace,
                 types=types,
                 sites=None if sites >= parts.sites.keys() else sites,
                 with_siteless=parts.current_site in sites,

@@ -31,8 +31,8 @@ SELECT id, row_number() OVER (ORDER BY class, date_added, id)::integer AS rank
   FROM ({queue}) AS queued
 
 -- name: pending
--- The next tasks to hand out: at most $1, added before $2 or among $7, of the types $3, not among $4, on one of
--- the sites $5 (NULL: any; $6: also those without a site).
+-- The next tasks to hand out: at most $1, added more than $2 seconds ago or among $7, of the types $3, not among $4,
+-- on one of the sites $5 (NULL: any; $6: also those without a site). One from the future tells nothing of its age.
 -- {kept}: NOT MATERIALIZED lets several processes read the table, MATERIALIZED keeps the test for sites out of it.
 -- first_of_source is the pending task of the same type and source that stands first, running_twin one that runs.
 WITH priority_users AS ({priority_users}),
@@ -45,7 +45,10 @@ WITH priority_users AS ({priority_users}),
      next AS (
          SELECT queued.*
            FROM queued
-          WHERE ($2::timestamptz IS NULL OR date_added < $2 OR id = ANY ($7::bigint[]))
+          WHERE ($2::float8 IS NULL
+                 OR date_added < now() - make_interval(secs => $2)
+                 OR date_added > now() + make_interval(secs => $2)
+                 OR id = ANY ($7::bigint[]))
             AND type = ANY ($3::text[])
             AND id <> ALL ($4::bigint[])
             AND ($5::bigint[] IS NULL

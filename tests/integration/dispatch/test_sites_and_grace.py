@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from poddispatchd.domain.task import TaskType
 from poddispatchd.journal import scheduling
 from poddispatchd.sandbox.pod.world import add_task, add_video, link
@@ -100,9 +102,27 @@ async def test_a_young_task_is_left_to_pod_for_a_while(pod_database: PodDatabase
         await daemon.settle()
         assert await pod.holders([old, young, made_by_us]) == ["first", None, "first"]
         assert made_by_us not in await scheduling.own_tasks(pod.connection)
-        daemon.clock.advance(31)
+        await pod.connection.execute(
+            "UPDATE runner_manager_task SET date_added = now() - interval '31 seconds' WHERE id = $1", young
+        )
         await daemon.settle()
         assert await pod.holders([young]) == ["first"]
+
+
+async def test_a_clock_that_is_wrong_makes_no_task_younger_or_older(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon on a machine ten minutes behind submitted nothing that was added in the last ten minutes."""
+    async with scene(pod_database, media_root, Spec("first", runners=9)) as pod:
+        old, young = await pod.encoding(title="old"), await pod.encoding(title="young")
+        await pod.connection.execute(
+            "UPDATE runner_manager_task SET date_added = now() - interval '1 minute' WHERE id = $1", old
+        )
+        daemon = await pod.daemon(dispatch={"grace": "30s"})
+        for wrong in (timedelta(minutes=-10), timedelta(minutes=10)):
+            monkeypatch.setattr(daemon.clock, "now", lambda wrong=wrong: datetime.now(UTC) + wrong)
+            await daemon.settle()
+            assert await pod.holders([old, young]) == ["first", None]
 
 
 async def test_many_young_tasks_do_not_hide_an_old_one(pod_database: PodDatabase, media_root: Path) -> None:

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, SiteId, TaskPk, TaskStatus, TaskType
@@ -70,19 +72,29 @@ async def test_without_a_table_of_priority_users_students_still_come_last(pod_da
 
 async def test_young_unwanted_and_skipped_tasks_do_not_use_up_the_limit(pod_database: PodDatabase) -> None:
     async with pod(pod_database) as (database, capabilities, connection):
-        in_hand = await task(connection, date_added=later(0))
-        await task(connection, "transcription", date_added=later(1))
-        wanted = await task(connection, date_added=later(2))
-        await task(connection, date_added=later(10))
+        now = datetime.now(UTC)
+        in_hand = await task(connection, date_added=now - timedelta(minutes=9))
+        await task(connection, "transcription", date_added=now - timedelta(minutes=8))
+        wanted = await task(connection, date_added=now - timedelta(minutes=7))
+        await task(connection, date_added=now)
         queue = await pending_tasks(
             database,
             capabilities,
             limit=1,
-            added_before=later(5),
+            grace=300.0,
             types=[TaskType.ENCODING, TaskType.STUDIO],
             skip=[in_hand],
         )
         assert [wanted] == [pending.task.pk for pending in queue]
+
+
+async def test_a_task_from_a_far_future_is_not_taken_for_a_young_one(pod_database: PodDatabase) -> None:
+    async with pod(pod_database) as (database, capabilities, connection):
+        now = datetime.now(UTC)
+        ahead = await task(connection, date_added=now + timedelta(minutes=10))
+        await task(connection, date_added=now + timedelta(seconds=1))
+        queue = await pending_tasks(database, capabilities, limit=10, grace=30.0)
+        assert [ahead] == [pending.task.pk for pending in queue]
 
 
 async def test_duplicates_of_one_source_point_at_the_first_of_them(pod_database: PodDatabase) -> None:
