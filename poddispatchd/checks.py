@@ -11,22 +11,25 @@ import aiohttp
 from poddispatchd.config.model import Settings
 from poddispatchd.config.units import format_size
 from poddispatchd.database import Database
+from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.payload import NOTIFY_PATH
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import SiteId
+from poddispatchd.domain.task import SiteId, TaskStatus
 from poddispatchd.errors import ConfigurationError, DatabaseError, RunnerManagerError, SchemaError
-from poddispatchd.journal import migration
+from poddispatchd.journal import migration, sightings
 from poddispatchd.notices.checks import check_hook, check_mail, check_push
-from poddispatchd.pod import grants
+from poddispatchd.pod import grants, tasks
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media_access import trouble_with
 from poddispatchd.poolers import Pooling
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runner.download import free_space
+from poddispatchd.services.state import stale_words
 
 _URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
+_MOST_STALE = 100
 
 
 class Severity(StrEnum):
@@ -92,6 +95,7 @@ async def _on_database(settings: Settings, database: Database) -> AsyncGenerator
     for finding in [
         *await _rights(database),
         *await _own_schema(database),
+        *await _running(settings, database),
         *_podfile(settings, capabilities),
     ]:
         yield finding
@@ -161,6 +165,22 @@ async def _own_schema(database: Database) -> list[Finding]:
     return [
         _note("own schema", f"Version {version} of {migration.LATEST}: the daemon upgrades it at its start.")
     ]
+
+
+async def _running(settings: Settings, database: Database) -> list[Finding]:
+    """The tasks that the daemon has found to run for too long, and that run on."""
+    try:
+        async with database.connection() as connection:
+            if await migration.current_version(connection) != migration.LATEST:
+                return []
+            told = await sightings.stale_tasks(connection, limit=_MOST_STALE)
+            found = [await tasks.get_task(connection, pk) for pk in told]
+    except DatabaseError:
+        return []  # what keeps us from looking is told already
+    stale = [task.pk for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING]
+    if not stale:
+        return [_fine("running tasks", "None has been running for too long.")]
+    return [_problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
 
 
 def _podfile(settings: Settings, capabilities: Capabilities) -> list[Finding]:

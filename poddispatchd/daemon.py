@@ -3,10 +3,9 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 
@@ -19,7 +18,7 @@ from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
 from poddispatchd.events import Event
 from poddispatchd.journal import callbacks
 from poddispatchd.logs import configure_logging, register_secrets
-from poddispatchd.services.loop import Pulse, run_job
+from poddispatchd.services.loop import Pulse, cancel_surely, run_job, unless
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.reception import Reception
 from poddispatchd.services.signals import Wake
@@ -39,16 +38,11 @@ _STOP_IMPORTS = 60.0
 
 _LONGEST_BEAT = 10.0
 
-_AGAIN = 0.5
-"""Seconds after which a task that was cancelled and goes on is cancelled again."""
-
 _SECOND_TRY = 1.0
 """Seconds after the database was lost in the middle of the start."""
 
 _NEEDS_RESTART = ("database", "pod", "runners", "webhook", "ops")
 """Sections that are built into connections and listeners."""
-
-_T = TypeVar("_T")
 
 
 class Daemon:
@@ -86,7 +80,7 @@ class Daemon:
             private = await stack.enter_async_context(listening(ops, settings.ops.listen, "ops.listen"))
             beat = asyncio.create_task(self._beat(), name="watchdog")
             stack.callback(beat.cancel)
-            prepared = await self._unless_stopped(self._prepare(stack))
+            prepared = await unless(self._stop, self._prepare(stack))
             if prepared is not None:
                 await self._serve(*prepared, webhook=str(public), ops=str(private))
             self._notifier.stopping()
@@ -122,7 +116,7 @@ class Daemon:
     async def _serve(self, parts: Parts, jobs: Jobs, **addresses: str) -> None:
         session = asyncio.create_task(parts.session.run(), name="database session")
         try:
-            await self._unless_stopped(parts.session.available())
+            await unless(self._stop, parts.session.available())
             if self._stop.is_set():
                 return
             self._parts, self._jobs = parts, jobs
@@ -145,17 +139,7 @@ class Daemon:
             await self._stop.wait()
             await self._shut_down(jobs, running)
         finally:
-            await _end(session)
-
-    async def _unless_stopped(self, work: Coroutine[None, None, _T]) -> _T | None:
-        """What some work gives; None when it was cut off because the daemon is asked to stop."""
-        task, stop = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
-        try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            await _end(task)
-            await _end(stop)
+            await cancel_surely(session)
 
     async def _job(self, parts: Parts, name: str, step: Callable[[], Awaitable[float]], wake: Wake) -> None:
         await run_job(name, step, wake=wake, session=parts.session, clock=parts.clock, pulse=self._pulse)
@@ -165,7 +149,7 @@ class Daemon:
         log.info(Event.DAEMON_STOPPING, submissions=jobs.dispatcher.in_hand, imports=jobs.importer.running)
         self._notifier.stopping()
         self._notifier.status("Stopping: finishing what is past its commit point")
-        await _end(*running)
+        await cancel_surely(*running)
         await jobs.dispatcher.stop(_STOP_SUBMISSIONS)
         await jobs.importer.stop(_STOP_IMPORTS)
 
@@ -236,18 +220,5 @@ class Daemon:
             glance=self._jobs.janitor.glance,
             submissions=self._jobs.dispatcher.in_hand,
             imports=self._jobs.importer.running,
+            stale=self._jobs.reconciler.stale,
         )
-
-
-async def _end(*tasks: asyncio.Task[_T]) -> None:
-    """Cancel tasks until they have ended.
-
-    Once is not enough: ``asyncio.wait_for`` of Python 3.11, which asyncpg's pool uses, forgets a cancellation
-    that arrives together with what it waits for, and the task goes on as if nothing had been said.
-    """
-    pending: set[asyncio.Task[_T]] = {task for task in tasks if not task.done()}
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=_AGAIN)
-    await asyncio.gather(*tasks, return_exceptions=True)

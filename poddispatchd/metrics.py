@@ -8,6 +8,7 @@ from prometheus_client.exposition import generate_latest
 
 from poddispatchd import __version__
 from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import TaskStatus, TaskType
 
 _SHORT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -34,6 +35,13 @@ class ImportOutcome(StrEnum):
     RESUBMITTED = "resubmitted"
     FAILED = "failed"
     DROPPED = "dropped"
+
+
+class LostOutcome(StrEnum):
+    """What became of a running task that nobody works on."""
+
+    REQUEUED = "requeued"
+    FAILED = "failed"
 
 
 class DeliveryOutcome(StrEnum):
@@ -142,6 +150,8 @@ class Metrics:
                 self.tasks.labels(kind, status)
             for outcome in ImportOutcome:
                 self.imports.labels(kind, outcome)
+        for reconciled in (*Decision, *LostOutcome):
+            self.reconciled.labels(reconciled)
         for delivered in DeliveryOutcome:
             self.mail.labels(delivered)
             self.push.labels(delivered)

@@ -10,6 +10,7 @@ from poddispatchd.config.model import Settings
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.events import Event
 from poddispatchd.journal import callbacks
+from poddispatchd.services.loop import cancel_surely, unless
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.reconciler import SECOND_LOOK
 
@@ -25,63 +26,78 @@ _PAUSE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
-    """What one pass found at its end; ``scheduled`` is False when a daemon holds the scheduler lock."""
+    """What one pass found at its end.
+
+    ``scheduled`` is False when a daemon holds the scheduler lock, ``stopped`` True when it was cut short.
+    """
 
     scheduled: bool
     pending: int = 0
     running: int = 0
+    stopped: bool = False
 
 
-async def run_once(settings: Settings, *, max_tasks: int | None = None) -> PassResult:
+async def run_once(
+    settings: Settings, *, max_tasks: int | None = None, stop: asyncio.Event | None = None
+) -> PassResult:
     """Reconcile, apply callbacks, import what is ready, submit what can be submitted, rank, purge.
 
     Args:
         settings: the configuration.
         max_tasks: submissions at most; None is no limit.
+        stop: once it is set the pass is cut short: what is past its commit point is finished, the rest is
+            handed back.
 
     Raises:
         ConfigurationError: something that only a person can change.
         DatabaseUnavailableError: the database does not answer.
     """
-    ground = lay_groundwork(settings)
+    ground, stop = lay_groundwork(settings), stop or asyncio.Event()
     async with assembled(ground) as parts:
         session = asyncio.create_task(parts.session.run(), name="database session")
         try:
-            await parts.session.available()
+            await unless(stop, parts.session.available())
             if parts.session.term is None:
-                return PassResult(scheduled=False)
-            return await _pass(parts, Jobs.of(parts, budget=max_tasks))
+                return PassResult(scheduled=False, stopped=stop.is_set())
+            return await _pass(parts, Jobs.of(parts, budget=max_tasks), stop)
         finally:
-            session.cancel()
-            await asyncio.gather(session, return_exceptions=True)
+            await cancel_surely(session)
 
 
-async def _pass(parts: Parts, jobs: Jobs) -> PassResult:
+async def _pass(parts: Parts, jobs: Jobs, stop: asyncio.Event) -> PassResult:
     await jobs.importer.release_dead()
     async with parts.database.connection() as connection:
         await callbacks.release_all(connection)
     try:
-        async with asyncio.timeout(_LONGEST_ROUND):
-            await _reconcile(parts, jobs)
-            await _apply_callbacks(jobs)
-            await _settle(parts, jobs)
-            await _import(parts, jobs)
-            await _settle(parts, jobs)
-    except TimeoutError:
-        log.warning(Event.DAEMON_STOPPING, submissions=jobs.dispatcher.in_hand, imports=jobs.importer.running)
+        if await unless(stop, _round(parts, jobs), within=_LONGEST_ROUND) is None:
+            log.warning(
+                Event.DAEMON_STOPPING, submissions=jobs.dispatcher.in_hand, imports=jobs.importer.running
+            )
     finally:
         # Whatever ends the pass: nothing stays leased, and what is past its commit point is finished.
         await jobs.dispatcher.stop(_STOP_SUBMISSIONS)
         await jobs.importer.stop(_STOP_IMPORTS)
-    await _tell(jobs)
-    await jobs.janitor.write_ranks()
-    await jobs.janitor.purge()
+    if not stop.is_set():
+        await _tell(jobs, stop)
+    if not stop.is_set():
+        await jobs.janitor.write_ranks()
+        await jobs.janitor.purge()
     glance = await jobs.janitor.look()
-    counts = (
+    pending, running = (
         sum(glance.count(kind, status) for kind in TaskType)
         for status in (TaskStatus.PENDING, TaskStatus.RUNNING)
     )
-    return PassResult(True, *counts)
+    return PassResult(scheduled=True, pending=pending, running=running, stopped=stop.is_set())
+
+
+async def _round(parts: Parts, jobs: Jobs) -> bool:
+    """What a pass is for; True, since it is not cut off."""
+    await _reconcile(parts, jobs)
+    await _apply_callbacks(jobs)
+    await _settle(parts, jobs)
+    await _import(parts, jobs)
+    await _settle(parts, jobs)
+    return True
 
 
 async def _reconcile(parts: Parts, jobs: Jobs) -> None:
@@ -99,14 +115,16 @@ async def _apply_callbacks(jobs: Jobs) -> None:
         pass
 
 
-async def _tell(jobs: Jobs) -> None:
+async def _tell(jobs: Jobs, stop: asyncio.Event) -> None:
     """Send the mail that is due, and run the command for what was imported; the rest waits."""
-    try:
-        async with asyncio.timeout(_LONGEST_TELLING):
-            await jobs.notifier.drain()
-            await jobs.hooks.drain()
-    except TimeoutError:
+    if await unless(stop, _drain(jobs), within=_LONGEST_TELLING) is None and not stop.is_set():
         log.warning(Event.NOTICE_RETRIED, reason="There is more to tell than one pass has time for.")
+
+
+async def _drain(jobs: Jobs) -> bool:
+    await jobs.notifier.drain()
+    await jobs.hooks.drain()
+    return True
 
 
 async def _settle(parts: Parts, jobs: Jobs) -> None:

@@ -1,11 +1,14 @@
 """``run`` and ``once``."""
 
+import asyncio
+import signal
 import sys
 from pathlib import Path
 
 import click
 
 from poddispatchd.cli.common import (
+    EXIT_FAILED,
     EXIT_USAGE,
     Context,
     asynchronous,
@@ -52,7 +55,13 @@ async def once(
     settings = context.settings(config_path)
     if sites:
         settings = _with_sites(settings, sites)
-    result = await run_once(settings, max_tasks=max_tasks)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    result = await run_once(settings, max_tasks=max_tasks, stop=stop)
+    if result.stopped:
+        click.echo("The pass was stopped; the next one goes on.", err=True)
+        sys.exit(EXIT_FAILED)
     if result.scheduled:
         click.echo(f"{result.pending} pending, {result.running} running.")
     else:

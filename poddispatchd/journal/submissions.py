@@ -165,12 +165,6 @@ async def attempts(connection: Connection, task_pk: TaskPk, since: datetime) -> 
     return Attempts(row["ever"], row["since"])
 
 
-async def ages(connection: Connection, tasks: Collection[TaskPk]) -> dict[TaskPk, float]:
-    """Seconds since submissions of these tasks were accepted; tasks that Pod submitted are absent."""
-    rows = await connection.fetch(_QUERIES["ages"], list(tasks))
-    return {TaskPk(row["task_pk"]): row["age"] for row in rows}
-
-
 async def of_task(connection: Connection, task_pk: TaskPk) -> list[Submission]:
     """The submissions of one task, oldest first."""
     return [_submission(row) for row in await connection.fetch(_QUERIES["of_task"], task_pk)]

@@ -15,6 +15,7 @@ from poddispatchd.journal.submissions import Submission
 from poddispatchd.metrics import SubmissionOutcome
 from poddispatchd.pod.queue import PendingTask
 from poddispatchd.services.acceptance import SubmissionResult
+from poddispatchd.services.loop import cancel_surely
 from poddispatchd.services.parts import MANAGERS_FRESH_FOR, Parts
 from poddispatchd.services.queue_view import QueueView, Waiting
 from poddispatchd.services.submission import Submitter
@@ -105,9 +106,7 @@ class Dispatcher:
         """Give the submissions in progress some time; the intents of the others stay open (I3)."""
         if self._in_hand:
             _, late = await asyncio.wait(self._in_hand.values(), timeout=seconds)
-            for work in late:
-                work.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await cancel_surely(*late)
 
     def _next_look(self) -> float:
         now = self._parts.clock.monotonic()

@@ -8,6 +8,7 @@ from typing import assert_never
 import structlog
 
 from poddispatchd.domain.import_fate import Fate, fate, longest_delay
+from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import wanted
 from poddispatchd.domain.script_output import merge_output
@@ -274,13 +275,15 @@ class ImportAttempt:
         report = Report(record.status)
         if record.status not in (RunnerStatus.RUNNING, RunnerStatus.PENDING):
             report = Report(record.status, record.error, record.script_output)
+        said = Decision.IGNORE
         async with parts.database.transaction() as connection:
             if not await imports.finish(connection, job, ImportState.DROPPED, reason):
                 return
             current = await tasks.get_task(connection, task.pk)
             if current is not None and self._is_wanted(current):
                 limit = parts.settings.reconcile.max_attempts
-                ring_for(await apply_report(connection, current, report, max_attempts=limit), parts.wakes)
+                said = await apply_report(connection, current, report, max_attempts=limit)
+        ring_for(said, parts.wakes)
         log.warning(Event.IMPORT_DROPPED, task=task.pk, reason=reason, status=record.status.value)
         parts.metrics.imports.labels(task.type, ImportOutcome.DROPPED).inc()
         await self._clean()
@@ -300,5 +303,5 @@ class ImportAttempt:
                 await fail_task(connection, task, f"Its result cannot be imported: {reason}")
         log.error(Event.IMPORT_FAILED, task=task.pk, reason=reason, outcome=outcome.value)
         parts.metrics.imports.labels(task.type, outcome).inc()
+        ring_for(Decision.FAIL if decision is Fate.FAIL else Decision.RETRY, parts.wakes)
         await self._clean()
-        parts.wakes.dispatcher.ring()

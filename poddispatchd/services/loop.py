@@ -1,6 +1,8 @@
 """How every job runs: work, wait to be woken, survive."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TypeVar
 
 import structlog
 
@@ -12,6 +14,11 @@ from poddispatchd.services.session import DatabaseSession
 from poddispatchd.services.signals import Wake
 
 log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
+
+_AGAIN = 2.0
+"""Seconds after which a task that was cancelled and goes on is cancelled again: tidying up is quicker."""
 
 STUCK_AFTER = 600.0
 """Seconds one step of a job may take before the watchdog is left to bite."""
@@ -69,3 +76,30 @@ async def run_job(
         finally:
             pulse.ends(name)
         await wake.wait(delay)
+
+
+async def unless(
+    stop: asyncio.Event, work: Coroutine[None, None, _T], *, within: float | None = None
+) -> _T | None:
+    """What some work gives; None when it was cut off, because all is to stop or after ``within`` seconds."""
+    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        await cancel_surely(task)
+        await cancel_surely(stopping)
+
+
+async def cancel_surely(*tasks: "asyncio.Task[_T]") -> None:
+    """Cancel tasks until they have ended, however they do.
+
+    Once is not enough: ``asyncio.wait_for`` of Python 3.11, which asyncpg's pool uses, forgets a cancellation
+    that arrives together with what it waits for, and the task goes on as if nothing had been said.
+    """
+    pending: set[asyncio.Task[_T]] = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_AGAIN)
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -237,10 +237,13 @@ class Notifier:
 
 
 async def _to_its_end(work: Coroutine[None, None, None]) -> None:
-    """Let a mail that is being handed over be handed over, whatever happens meanwhile: lest it come twice."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
+    """Let a mail be handed over to its end, however often we are cancelled meanwhile: lest it come twice."""
+    task, is_cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            is_cancelled = True
+    task.result()
+    if is_cancelled:
+        raise asyncio.CancelledError

@@ -52,6 +52,8 @@ class Reconciler:
         self._watches = Watches()
         self._term: int | None = None
         self._listings = Listings(parts)
+        self.stale: tuple[TaskPk, ...] = ()
+        """The tasks that ran for too long at the last look."""
 
     @property
     def in_doubt(self) -> bool:
@@ -65,9 +67,13 @@ class Reconciler:
         term = parts.session.term
         if term is None:
             self._term = None
-            self._show_stale([], parts.clock.monotonic())
+            await self._show_stale([], parts.clock.monotonic())
             return interval
-        unsettled = await self._look(is_first=term != self._term)
+        is_first = term != self._term
+        if is_first:
+            # What another daemon has found out since is in the journal.
+            self._watches = Watches()
+        unsettled = await self._look(is_first=is_first)
         by_manager: dict[RunnerManager, list[UnsettledTask]] = defaultdict(list)
         for item in self._watches.due(unsettled, parts.clock.monotonic()):
             if item.manager is None or not item.task.task_id:
@@ -80,7 +86,7 @@ class Reconciler:
         await self._settling.look_again()
         self._term = term
         now = parts.clock.monotonic()
-        self._show_stale(unsettled, now)
+        await self._show_stale(unsettled, now)
         turn = self._watches.next_turn()
         return interval if turn is None else min(interval, max(turn - now, 1.0))
 
@@ -96,22 +102,33 @@ class Reconciler:
                 if len(page) < _PAGE:
                     break
             importing = await self._settling.importing(connection) if found else ()
+            if is_first or self._watches.misses(found):
+                await self._settling.over(connection, but=[item.task.pk for item in found])
             strangers = self._watches.strangers(found)
-            ages = await self._settling.ages(connection, strangers) if strangers else {}
+            known = await self._settling.seen(connection, strangers) if strangers else {}
         now, settings = parts.clock.monotonic(), parts.settings.reconcile
-        self._watches.renew(found, ages, now=now, running_after=settings.running_after, ask_all=is_first)
+        self._watches.renew(found, known, now=now, running_after=settings.running_after, ask_all=is_first)
         self._watches.postpone(importing, now + settings.interval)
         return found
 
     # --- questions ---------------------------------------------------------------------------------------
 
     async def _ask(self, manager: RunnerManager, items: list[UnsettledTask]) -> None:
-        """Ask one manager about its tasks, one by one; one that does not answer is left alone for now."""
+        """Ask one manager about its tasks, and look for the runners that work on them."""
+        try:
+            if await self._ask_in_turn(manager, items):
+                await self._look_for_runners(manager, items)
+                await self._note_runners(items)
+        except DatabaseUnavailableError:
+            self._parts.session.suspect()
+
+    async def _ask_in_turn(self, manager: RunnerManager, items: list[UnsettledTask]) -> bool:
+        """Ask about each task; False when the manager did not answer, and is left alone for now."""
         parts, nonsense = self._parts, 0
         opening = parts.fleet.opening_of(manager.id)
         if opening > parts.clock.monotonic():
             self._watches.postpone((item.task.pk for item in items), opening)
-            return
+            return False
         for position, item in enumerate(items):
             if position:
                 await parts.clock.sleep(_PACE)
@@ -119,19 +136,18 @@ class Reconciler:
                 await self._ask_about(manager, item)
                 nonsense = 0
             except DatabaseUnavailableError:
-                parts.session.suspect()
-                return
+                raise
             except RunnerManagerError as error:
                 nonsense += 1
                 if isinstance(error, _OF_THE_MANAGER) or nonsense >= _NONSENSE:
                     parts.fleet.learn(manager.id, error)
                     until = parts.clock.monotonic() + parts.settings.reconcile.interval
                     self._watches.postpone((rest.task.pk for rest in items[position:]), until)
-                    return
+                    return False
                 log.warning(Event.RECONCILE_ASKED, task=item.task.pk, decision="unknown", reason=str(error))
             except Exception:  # one odd row must not keep the others from being asked about
                 log.exception(Event.SERVICE_CRASHED, job="reconciler", task=item.task.pk)
-        await self._look_for_runners(manager, items)
+        return True
 
     async def _ask_about(self, manager: RunnerManager, item: UnsettledTask) -> None:
         parts, watch = self._parts, self._watches[item.task.pk]
@@ -145,7 +161,7 @@ class Reconciler:
             return
         parts.fleet.learn(manager.id, None)
         watch.denials = 0
-        watch.runner = record.runner_id if record.status is RunnerStatus.RUNNING else None
+        watch.runs_on(record.runner_id if record.status is RunnerStatus.RUNNING else None)
         if record.status is not None:
             has_ended = record.status not in (RunnerStatus.RUNNING, RunnerStatus.PENDING)
             words = (record.error, record.script_output) if has_ended else ()
@@ -176,6 +192,14 @@ class Reconciler:
                     f"{manager.name!r} any more.",
                 )
 
+    async def _note_runners(self, items: list[UnsettledTask]) -> None:
+        """Tell of the runners that are missing since this look, or are back."""
+        for item in items:
+            watch = self._watches[item.task.pk]
+            if watch.missing != watch.noted and item.task.task_id is not None:
+                await self._settling.missing(item.task.pk, item.task.task_id, watch.missing)
+                watch.noted = watch.missing
+
     # --- tasks that nobody works on ----------------------------------------------------------------------
 
     async def _nowhere(self, item: UnsettledTask) -> None:
@@ -189,18 +213,21 @@ class Reconciler:
         if watch.denied():
             await self._settling.lost(item, reason)
 
-    def _show_stale(self, unsettled: list[UnsettledTask], now: float) -> None:
+    async def _show_stale(self, unsettled: list[UnsettledTask], now: float) -> None:
         """Count the tasks that run for too long, and tell of each once."""
         parts = self._parts
-        counts = dict.fromkeys(TaskType, 0)
-        for item, is_news in self._watches.stale(unsettled, now, after=parts.settings.reconcile.stale_after):
-            counts[item.task.type] += 1
-            if is_news:
-                log.error(
-                    Event.TASK_STALE,
-                    task=item.task.pk,
-                    runner_manager=None if item.manager is None else item.manager.name,
-                    task_id=item.task.task_id,
-                )
-        for kind, count in counts.items():
+        found = list(self._watches.stale(unsettled, now, after=parts.settings.reconcile.stale_after))
+        self.stale = tuple(item.task.pk for item, _ in found)
+        for kind in TaskType:
+            count = sum(item.task.type is kind for item, _ in found)
             parts.metrics.stale_tasks.labels(kind).set(count)
+        news = [item for item, is_news in found if is_news]
+        for item in news:
+            log.error(
+                Event.TASK_STALE,
+                task=item.task.pk,
+                runner_manager=None if item.manager is None else item.manager.name,
+                task_id=item.task.task_id,
+            )
+        if news:
+            await self._settling.stale([item.task.pk for item in news])

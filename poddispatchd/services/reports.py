@@ -158,15 +158,26 @@ async def fail_task(connection: Connection, task: Task, reason: str) -> bool:
 
 
 def ring_for(decision: Decision, wakes: Wakes) -> None:
-    """Wake the jobs that a decision concerns; after its transaction is committed."""
-    if decision is Decision.IMPORT:
-        wakes.importer.ring()
-    elif decision is Decision.RETRY:
-        wakes.dispatcher.ring()
-    elif decision in (Decision.FAIL, Decision.TIME_OUT):
-        wakes.notifier.ring()
-    if decision is not Decision.IGNORE:
-        wakes.janitor.ring()
+    """Wake the jobs that a decision concerns; after its transaction is committed.
+
+    However a run ended, its runner is free, and a twin of the task may be next: the dispatcher looks.
+    """
+    match decision:
+        case Decision.IGNORE:
+            return
+        case Decision.WAIT:
+            pass
+        case Decision.IMPORT:
+            wakes.importer.ring()
+            wakes.dispatcher.ring()
+        case Decision.RETRY:
+            wakes.dispatcher.ring()
+        case Decision.FAIL | Decision.TIME_OUT:
+            wakes.notifier.ring()
+            wakes.dispatcher.ring()
+        case _:
+            assert_never(decision)
+    wakes.janitor.ring()
 
 
 async def _import(connection: Connection, task: Task, report: Report) -> bool:

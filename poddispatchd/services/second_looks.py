@@ -67,7 +67,7 @@ class SecondLooks:
                 connection, item.task, report, max_attempts=parts.settings.reconcile.max_attempts
             )
         if decision is not Decision.IGNORE:
-            parts.metrics.reconciled.labels(decision.value).inc()
+            parts.metrics.reconciled.labels(decision).inc()
             log.info(
                 Event.RECONCILE_ASKED,
                 task=item.task.pk,

@@ -10,7 +10,9 @@ from poddispatchd.domain.lifecycle import Decision, may_submit_again
 from poddispatchd.domain.script_output import merge_output
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.events import Event
-from poddispatchd.journal import imports, submissions
+from poddispatchd.journal import imports, sightings, submissions
+from poddispatchd.journal.sightings import Sighting
+from poddispatchd.metrics import LostOutcome
 from poddispatchd.pod import tasks
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.services.parts import Parts
@@ -26,8 +28,19 @@ class Settling(Protocol):
     async def importing(self, connection: Connection) -> Collection[TaskPk]:
         """The tasks whose result is being imported: they have answered already."""
 
-    async def ages(self, connection: Connection, tasks: Collection[TaskPk]) -> Mapping[TaskPk, float]:
-        """Seconds since the submission of tasks, where known."""
+    async def seen(
+        self, connection: Connection, strangers: Mapping[TaskPk, str | None]
+    ) -> Mapping[TaskPk, Sighting]:
+        """Tasks that are new here, with their ids; what is known of them all the same."""
+
+    async def over(self, connection: Connection, but: Collection[TaskPk]) -> None:
+        """No task runs but these."""
+
+    async def missing(self, task: TaskPk, task_id: str, runner: str | None) -> None:
+        """The runner that works on a task is missing from now on, or not any more."""
+
+    async def stale(self, tasks: Collection[TaskPk]) -> None:
+        """It was told that these tasks run for too long."""
 
     async def told(self, item: UnsettledTask, report: Report) -> None:
         """A manager said how a task is."""
@@ -50,9 +63,25 @@ class Settlement:
         """The tasks whose result is being imported, or waits for it."""
         return await imports.open_tasks(connection)
 
-    async def ages(self, connection: Connection, tasks: Collection[TaskPk]) -> Mapping[TaskPk, float]:
-        """Seconds since submissions of ours were accepted."""
-        return await submissions.ages(connection, tasks)
+    async def seen(
+        self, connection: Connection, strangers: Mapping[TaskPk, str | None]
+    ) -> Mapping[TaskPk, Sighting]:
+        """What the journal knows of them, from now on at least since when they run."""
+        return await sightings.see(connection, strangers)
+
+    async def over(self, connection: Connection, but: Collection[TaskPk]) -> None:
+        """Forget the others."""
+        await sightings.forget_others(connection, but)
+
+    async def missing(self, task: TaskPk, task_id: str, runner: str | None) -> None:
+        """Write it down: the next pass, or another daemon, counts on from there."""
+        async with self._parts.database.connection() as connection:
+            await sightings.note_runner(connection, task, task_id, runner)
+
+    async def stale(self, tasks: Collection[TaskPk]) -> None:
+        """Write it down: it is told once."""
+        async with self._parts.database.connection() as connection:
+            await sightings.note_stale(connection, tasks)
 
     async def told(self, item: UnsettledTask, report: Report) -> None:
         """Do what the report means for the row as it is by now."""
@@ -61,7 +90,7 @@ class Settlement:
             decision = await apply_report(
                 connection, item.task, report, max_attempts=parts.settings.reconcile.max_attempts
             )
-        parts.metrics.reconciled.labels(decision.value).inc()
+        parts.metrics.reconciled.labels(decision).inc()
         if decision not in (Decision.WAIT, Decision.IGNORE):
             log.info(
                 Event.RECONCILE_ASKED,
@@ -87,13 +116,12 @@ class Settlement:
                 await requeue_task(
                     connection, task, reason, output=merge_output(task.script_output, words, None)
                 )
-                outcome = "requeued"
+                outcome, decision = LostOutcome.REQUEUED, Decision.RETRY
             else:
                 await fail_task(connection, task, reason)
-                outcome = "failed"
+                outcome, decision = LostOutcome.FAILED, Decision.FAIL
         parts.metrics.reconciled.labels(outcome).inc()
-        parts.wakes.dispatcher.ring()
-        parts.wakes.janitor.ring()
+        ring_for(decision, parts.wakes)
 
     async def look_again(self) -> None:
         """Look at failures that their manager may have mended."""

@@ -1,13 +1,18 @@
 """The state of a daemon at a glance: for the status page, the CLI and the health checks."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from poddispatchd import __version__
-from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.config.units import format_duration
+from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.pod.queue import Glance
 from poddispatchd.poolers import Pooling
 from poddispatchd.services.fleet import ManagerReport
 from poddispatchd.services.parts import Parts
+
+_SHOWN = 5
+"""Tasks named in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +55,35 @@ class DaemonState:
         return f"{head}; {' '.join(self.problems)}" if self.problems else head
 
 
-def state_of(parts: Parts, *, glance: Glance | None, submissions: int, imports: int) -> DaemonState:
-    """The state of a daemon now; ``glance`` is the last look at the queue, None before the first one."""
+def stale_words(stale: Collection[TaskPk], *, after: float) -> str:
+    """A sentence about tasks that run for longer than ``after`` seconds (``reconcile.stale_after``)."""
+    subject = "Tasks" if len(stale) > 1 else "Task"
+    verb = "have" if len(stale) > 1 else "has"
+    shown = ", ".join(str(pk) for pk in list(stale)[:_SHOWN])
+    more = f" and {len(stale) - _SHOWN} more" if len(stale) > _SHOWN else ""
+    return (
+        f"{subject} {shown}{more} {verb} been running for more than {format_duration(after)}: "
+        "see 'poddispatchd tasks show', and ask the runner manager."
+    )
+
+
+def state_of(
+    parts: Parts,
+    *,
+    glance: Glance | None,
+    submissions: int,
+    imports: int,
+    stale: Collection[TaskPk] = (),
+) -> DaemonState:
+    """The state of a daemon now.
+
+    Args:
+        parts: the daemon's.
+        glance: the last look at the queue, None before the first one.
+        submissions: those in progress.
+        imports: those in progress.
+        stale: the tasks that run for too long.
+    """
     managers = tuple(parts.fleet.reports())
     problems = []
     if not parts.session.is_up:
@@ -65,6 +97,8 @@ def state_of(parts: Parts, *, glance: Glance | None, submissions: int, imports: 
         for manager in managers
         if manager.error is not None and manager.is_active
     ]
+    if stale:
+        problems.append(stale_words(stale, after=parts.settings.reconcile.stale_after))
     return DaemonState(
         version=__version__,
         instance=parts.instance,

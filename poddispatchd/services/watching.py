@@ -3,11 +3,15 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.task import TaskPk, TaskStatus
+from poddispatchd.journal.sightings import Sighting
 from poddispatchd.pod.tasks import UnsettledTask
 
 _FORGOTTEN_AFTER = 2
 """How often in a row a task must be denied before it is taken for lost."""
+
+_NEVER_SEEN = Sighting(0.0)
 
 
 @dataclass(slots=True)
@@ -16,7 +20,8 @@ class Watch:
 
     ``since`` is when the task was submitted, or first seen where Pod submitted it itself. ``denials`` counts
     how often in a row nobody knew the task. ``runner`` is the runner that it runs on, ``gone_since`` is
-    since when that one is missing. ``odd_status`` is a word that nobody knows.
+    since when that one is missing, ``noted`` the runner that the journal calls missing. ``odd_status`` is a
+    word that nobody knows.
     """
 
     task_id: str | None
@@ -26,7 +31,30 @@ class Watch:
     is_stale: bool = False
     runner: str | None = None
     gone_since: float | None = None
+    noted: str | None = None
     odd_status: str | None = None
+
+    @classmethod
+    def of(cls, item: UnsettledTask, known: Sighting, *, now: float, running_after: float) -> "Watch":
+        """Begin to watch a task of which the journal knows this."""
+        since = now - max(known.age, 0.0)
+        # One that waits with an id is not submitted before it is known whether it runs.
+        patience = 0.0 if item.task.status == TaskStatus.PENDING else running_after
+        watch = cls(item.task.task_id, since, max(since + patience, now), is_stale=known.is_stale)
+        if known.missing_runner is not None:
+            watch.runner = watch.noted = known.missing_runner
+            watch.gone_since = now - max(known.missing_for, 0.0)
+        return watch
+
+    def runs_on(self, runner: str | None) -> None:
+        """Its manager names the runner that works on it, or none."""
+        if runner != self.runner:
+            self.runner, self.gone_since = runner, None
+
+    @property
+    def missing(self) -> str | None:
+        """The runner that works on it, if that one is missing."""
+        return None if self.gone_since is None else self.runner
 
     def denied(self) -> bool:
         """Nobody knows the task; whether that was said often enough."""
@@ -54,9 +82,13 @@ class Watches:
         """The watch of a task that ``renew`` has seen."""
         return self._by_task[task]
 
-    def strangers(self, unsettled: Iterable[UnsettledTask]) -> list[TaskPk]:
-        """The tasks that nothing is remembered of."""
-        return [item.task.pk for item in unsettled if not self._knows(item)]
+    def strangers(self, unsettled: Iterable[UnsettledTask]) -> dict[TaskPk, str | None]:
+        """The tasks that nothing is remembered of, with their ids."""
+        return {item.task.pk: item.task.task_id for item in unsettled if not self._knows(item)}
+
+    def misses(self, unsettled: Iterable[UnsettledTask]) -> bool:
+        """Whether a task that is remembered is not among these."""
+        return not self._by_task.keys() <= {item.task.pk for item in unsettled}
 
     def _knows(self, item: UnsettledTask) -> bool:
         watch = self._by_task.get(item.task.pk)
@@ -65,7 +97,7 @@ class Watches:
     def renew(
         self,
         unsettled: Iterable[UnsettledTask],
-        ages: Mapping[TaskPk, float],
+        known: Mapping[TaskPk, Sighting],
         *,
         now: float,
         running_after: float,
@@ -75,7 +107,7 @@ class Watches:
 
         Args:
             unsettled: every task to watch.
-            ages: seconds since the submission of new ones, where known.
+            known: what the journal knows of new ones.
             now: the moment.
             running_after: seconds until a task is asked about for the first time.
             ask_all: ask about every task now: callbacks may have been lost.
@@ -86,8 +118,7 @@ class Watches:
             if self._knows(item):
                 watch = self._by_task[pk]
             else:
-                since = now - max(ages.get(pk, 0.0), 0.0)
-                watch = Watch(item.task.task_id, since, max(since + running_after, now))
+                watch = Watch.of(item, known.get(pk, _NEVER_SEEN), now=now, running_after=running_after)
             if ask_all:
                 watch.ask_at = now
             fresh[pk] = watch
@@ -118,6 +149,6 @@ class Watches:
         """The tasks that run for too long, each with whether that is news."""
         for item in unsettled:
             watch = self._by_task[item.task.pk]
-            if item.task.status == TaskStatus.RUNNING and now - watch.since >= after:
+            if row_status(item.task.status) is TaskStatus.RUNNING and now - watch.since >= after:
                 yield item, not watch.is_stale
                 watch.is_stale = True

@@ -61,11 +61,6 @@ SELECT count(*) FILTER (WHERE state IN ('accepted', 'lost', 'orphaned')) AS ever
        count(*) FILTER (WHERE state IN ('accepted', 'lost') AND created_at >= $2) AS since
 FROM poddispatchd.submission WHERE task_pk = $1
 
--- name: ages
--- For how many seconds these tasks have been known to be accepted.
-SELECT task_pk, extract(epoch FROM now() - max(settled_at))::double precision AS age
-FROM poddispatchd.submission WHERE task_pk = ANY($1::bigint[]) AND state = 'accepted' GROUP BY task_pk
-
 -- name: of_task
 -- The submissions of one task, oldest first.
 SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at, settled_at, reason

@@ -3,6 +3,8 @@ from typing import cast
 
 import pytest
 
+from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.cli.conftest import Pod
 
 
@@ -91,6 +93,25 @@ async def test_a_database_that_does_not_answer_is_a_problem_and_the_rest_is_told
 
     assert problems["database"].startswith("The database cannot be reached: ")
     assert "does not exist" in problems["media tree"]
+
+
+async def test_a_task_that_runs_for_too_long_is_a_problem_while_it_runs(sound: Pod) -> None:
+    await sound.run("db", "init")
+    async with sound.database.connection() as connection:
+        running, ended = [
+            await add_task(connection, TaskType.ENCODING, status=status, task_id="x")
+            for status in (TaskStatus.RUNNING, TaskStatus.COMPLETED)
+        ]
+        await connection.execute(
+            "INSERT INTO poddispatchd.sighting (task_pk, task_id, is_stale)"
+            " VALUES ($1, 'x', true), ($2, 'x', true)",
+            *(running, ended),
+        )
+
+    problems = await _problems(sound)
+
+    assert problems.keys() == {"running tasks"}
+    assert problems["running tasks"].startswith(f"Task {running} has been running for more than 2h:")
 
 
 async def test_a_schema_of_a_newer_program_is_a_problem(sound: Pod) -> None:

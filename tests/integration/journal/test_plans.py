@@ -55,6 +55,9 @@ _HOT = (
     ("imports.sql", "drop_open", "7, ''"),
     ("imports.sql", "next_due", ""),
     ("imports.sql", "purge", "90, 1000"),
+    ("sightings.sql", "see", "'{7,8}', '{task-7,NULL}'"),
+    ("sightings.sql", "of_tasks", "'{7,8}'"),
+    ("sightings.sql", "note_runner", "7, 'task-7', 'runner'"),
 )
 
 _MOST_ROWS = 500

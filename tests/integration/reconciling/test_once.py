@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from poddispatchd.journal import callbacks, scheduling
 from poddispatchd.once import run_once
 from poddispatchd.sandbox.fake_runner_manager import Fault, FaultKind
 from poddispatchd.sandbox.pod.world import add_task
-from poddispatchd.services import reconciler
+from poddispatchd.services import loop, reconciler
+from poddispatchd.services.session import DatabaseSession
 from tests.integration.importing.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -106,6 +108,12 @@ async def test_a_pass_as_a_command_ends_by_itself(here: Bench, tmp_path: Path) -
 
 
 async def command(here: Bench, tmp_path: Path) -> tuple[int | None, str]:
+    process = await started(here, tmp_path)
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()
+
+
+async def started(here: Bench, tmp_path: Path) -> asyncio.subprocess.Process:
     config = tmp_path / "config.yaml"
     settings = {
         "database": {"dsn": here.pod.dsn.get_secret_value()},
@@ -115,14 +123,12 @@ async def command(here: Bench, tmp_path: Path) -> tuple[int | None, str]:
     }
     await asyncio.to_thread(config.write_text, yaml.safe_dump(settings))
     await asyncio.to_thread(config.chmod, 0o600)
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "poddispatchd", "once", "-c", str(config)),
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[3],
     )
-    output, _ = await process.communicate()
-    return process.returncode, output.decode()
 
 
 async def test_a_pass_does_nothing_while_a_daemon_schedules(here: Bench, tmp_path: Path) -> None:
@@ -166,6 +172,23 @@ async def test_what_is_to_be_tried_again_later_is_left_to_the_next_pass(here: Be
     assert await here.status(task) == TaskStatus.COMPLETED
 
 
+async def test_passes_find_a_task_whose_runner_died_and_give_it_to_another(here: Bench) -> None:
+    task = await here.running()
+    record = here.fake.tasks[RunnerTaskId(await here.of(task, "task_id"))]
+    await run_once(here.parts.settings)
+    here.fake.runners[:] = [runner for runner in here.fake.runners if runner.id != record.runner_id]
+    for _ in range(2):
+        await here.execute(
+            "UPDATE poddispatchd.sighting SET seen_at = seen_at - interval '6 min',"
+            " missing_since = missing_since - interval '6 min'"
+        )
+        await run_once(here.parts.settings)
+    assert await here.status(task) == TaskStatus.RUNNING
+    submitted = here.fake.tasks[RunnerTaskId(await here.of(task, "task_id"))]
+    assert submitted.task_id != record.task_id
+    assert submitted.runner_id != record.runner_id
+
+
 async def test_a_pass_that_is_interrupted_hands_its_imports_back(here: Bench) -> None:
     task = await here.running()
     await here.end(task)
@@ -177,6 +200,45 @@ async def test_a_pass_that_is_interrupted_hands_its_imports_back(here: Bench) ->
         await passing
     assert await here.imports_of(task) == [("open", 0, None)]
     assert await here.value("SELECT lease_owner FROM poddispatchd.import") is None
+
+
+async def test_a_pass_that_is_told_to_stop_hands_back_and_leaves_the_rest_to_the_next(
+    here: Bench, tmp_path: Path
+) -> None:
+    task = await here.running()
+    await here.end(task)
+    here.fake.faults.inject("file", Fault(kind=FaultKind.HANG), times=None)
+    process = await started(here, tmp_path)
+    await here.fake.wait_for(lambda: any("/file/" in request.path for request in here.fake.requests))
+    process.terminate()
+    output, said = await process.communicate()
+    assert (process.returncode, output) == (1, b"")
+    assert b"The pass was stopped" in said
+    assert await here.imports_of(task) == [("open", 0, None)]
+    assert await here.value("SELECT lease_owner FROM poddispatchd.import") is None
+    here.fake.faults.clear()
+    assert (await run_once(here.parts.settings)).running == 0
+    assert await here.status(task) == TaskStatus.COMPLETED
+
+
+async def test_a_pass_ends_though_its_session_loses_a_cancellation(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.11's ``wait_for`` forgets a cancellation now and then: the pass then waited for ever."""
+    monkeypatch.setattr(loop, "_AGAIN", 0.01)
+    run, lost = DatabaseSession.run, 0
+
+    async def stubborn(session: DatabaseSession) -> None:
+        nonlocal lost
+        with suppress(asyncio.CancelledError):
+            await run(session)
+        lost += 1
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(DatabaseSession, "run", stubborn)
+    async with asyncio.timeout(30):
+        assert (await run_once(here.parts.settings)).scheduled
+    assert lost == 1
 
 
 async def test_a_pass_that_takes_too_long_still_ranks_and_purges(

@@ -10,14 +10,15 @@ from structlog.types import EventDict
 
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
-from poddispatchd.errors import DatabaseError
-from poddispatchd.journal import callbacks
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
+from poddispatchd.journal import callbacks, sightings
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Fault, FaultKind, Mode, Outcome
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.services import reconciler, settlement
 from poddispatchd.services.inbox import Inbox
 from poddispatchd.services.reconciler import SECOND_LOOK, Reconciler
 from poddispatchd.services.reports import apply_report
+from poddispatchd.services.state import state_of
 from tests.integration.importing.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -177,6 +178,7 @@ async def test_a_forgotten_task_is_asked_about_twice_and_submitted_again_with_ot
     assert (await here.status(task), watcher.in_doubt) == ("running", True)
     await look(here, watcher, after=SECOND_LOOK)
     assert (await here.status(task), await here.of(task, "task_id")) == ("pending", None)
+    assert await here.parts.wakes.dispatcher.wait(0)
     assert "submitted again" in await here.words(task)
     # What Pod submitted counts as the first attempt, although the journal never saw it.
     assert await here.value("SELECT max(attempt) FROM poddispatchd.submission WHERE state = 'lost'") == 1
@@ -217,6 +219,7 @@ async def test_a_lost_task_fails_in_words_where_it_may_not_run_again(
         await look(here, watcher, after=SECOND_LOOK)
         assert await here.status(task) == "failed"
         assert "does not know task" in await here.words(task)
+        assert await here.parts.wakes.notifier.wait(0)  # it sleeps for ten minutes otherwise
         assert (await here.step_of(await here.of(task, "video_id")))[0] == -1
 
 
@@ -297,8 +300,7 @@ async def test_an_unreachable_manager_is_waited_for_and_its_tasks_are_reported_o
     await look(here, watcher)
     for _ in range(5):
         await look(here, watcher, after=STALE_AFTER / 4)
-    stale = [entry["task"] for entry in logged if entry["event"] == "task.stale"]
-    assert sorted(stale) == sorted(tasks)
+    assert sorted(entry["task"] for entry in logged if entry["event"] == "task.stale") == sorted(tasks)
     gauge = here.parts.metrics.stale_tasks.labels(TaskType.ENCODING)
     assert gauge._value.get() == 3
     assert {await here.status(task) for task in tasks} == {"running"}
@@ -330,13 +332,133 @@ async def test_age_counts_from_our_submission_over_restarts(here: Bench, logged:
     await here.execute(
         "INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, state,"
         " task_id, settled_at)"
-        " VALUES ($1, 'encoding', 1, 1, '', 'accepted', 'x', now() - interval '3 hours')",
-        ours,
+        " VALUES ($1, 'encoding', 1, 1, '', 'accepted', $2, now() - interval '3 hours')",
+        *(ours, await here.of(ours, "task_id")),
     )
     await here.execute("UPDATE runner_manager_task SET date_added = now() - interval '9 days'")
     await look(here, Reconciler(here.parts))
-    assert [entry["task"] for entry in logged if entry["event"] == "task.stale"] == [ours]
+    assert told_stale(logged) == [ours]
     assert await here.status(pods) == "running"
+
+
+def told_stale(logged: list[EventDict]) -> list[object]:
+    return [entry["task"] for entry in logged if entry["event"] == "task.stale"]
+
+
+async def hours_pass(here: Bench, hours: float) -> None:
+    """By the database's clock, for all that the journal knows of running tasks."""
+    await here.execute(
+        "UPDATE poddispatchd.sighting SET seen_at = seen_at - make_interval(secs => $1),"
+        " missing_since = missing_since - make_interval(secs => $1)",
+        hours * 3600,
+    )
+
+
+async def test_age_counts_from_first_sight_where_pod_submitted_over_restarts(
+    here: Bench, logged: list[EventDict]
+) -> None:
+    """It began again with each daemon, and with each pass from a CRON line: nothing ever became stale."""
+    task = await here.running()
+    for _ in range(3):
+        await look(here, Reconciler(here.parts))
+        assert told_stale(logged) == []
+        await hours_pass(here, 0.75)
+    await look(here, Reconciler(here.parts))
+    assert told_stale(logged) == [task]
+    await look(here, Reconciler(here.parts))
+    await here.execute(
+        "UPDATE runner_manager_task SET status = 'warning'"
+    )  # Pod's word: still to be fetched
+    watcher = Reconciler(here.parts)
+    await look(here, watcher)
+    assert told_stale(logged) == [task]  # once, whoever looks
+    assert watcher.stale == (task,)
+    assert here.parts.metrics.stale_tasks.labels(TaskType.ENCODING)._value.get() == 1
+    state = state_of(here.parts, glance=None, submissions=0, imports=0, stale=watcher.stale)
+    assert f"Task {task} has been running for more than 2h" in state.line()
+
+
+async def test_a_task_that_runs_under_another_id_is_a_new_one(here: Bench, logged: list[EventDict]) -> None:
+    task, other = await here.running(), await here.running()
+    await look(here, Reconciler(here.parts))
+    await hours_pass(here, 3)
+    await here.execute(
+        "UPDATE runner_manager_task SET task_id = $2 WHERE id = $1", task, await here.of(other, "task_id")
+    )
+    await look(here, Reconciler(here.parts))
+    assert told_stale(logged) == [other]
+
+
+async def test_what_is_known_of_a_task_is_forgotten_with_its_end(here: Bench) -> None:
+    task, other = await here.running(), await here.running()
+    watcher = Reconciler(here.parts)
+    await look(here, watcher)
+    await here.end(task)
+    await look(here, watcher, after=INTERVAL)
+    await here.import_due()
+    await look(here, watcher, after=INTERVAL)
+    assert await here.value("SELECT array_agg(task_pk) FROM poddispatchd.sighting") == [other]
+
+
+async def test_a_runner_that_is_gone_is_found_by_passes_that_remember_nothing(here: Bench) -> None:
+    """Each pass from a CRON line began to count again: a dead runner kept its tasks for ever."""
+    task = await here.running()
+    record = here.fake.tasks[RunnerTaskId(await here.of(task, "task_id"))]
+    await look(here, Reconciler(here.parts))
+    await hours_pass(here, 1)
+    here.fake.runners[:] = [runner for runner in here.fake.runners if runner.id != record.runner_id]
+    for _ in range(2):
+        await look(here, Reconciler(here.parts))
+        assert await here.status(task) == "running"
+    await hours_pass(here, RUNNING_AFTER / 3600)
+    await look(here, Reconciler(here.parts))
+    assert await here.status(task) == "pending"
+
+
+async def test_a_runner_that_was_missing_and_came_back_is_missed_anew(here: Bench) -> None:
+    task = await here.running()
+    await look(here, Reconciler(here.parts))
+    runners = list(here.fake.runners)
+    for _ in range(3):
+        here.fake.runners.clear()
+        await hours_pass(here, 1)
+        await look(here, Reconciler(here.parts))
+        here.fake.runners.extend(runners)
+        await look(here, Reconciler(here.parts))
+    assert await here.status(task) == "running"
+
+
+async def test_a_task_that_a_restarted_manager_gave_to_another_runner_is_not_missed(here: Bench) -> None:
+    task = await here.running()
+    record = here.fake.tasks[RunnerTaskId(await here.of(task, "task_id"))]
+    other = next(runner for runner in here.fake.runners if runner.id != record.runner_id)
+    await look(here, Reconciler(here.parts))
+    await hours_pass(here, 1)
+    here.fake.runners[:] = [runner for runner in here.fake.runners if runner.id != record.runner_id]
+    await look(here, Reconciler(here.parts))
+    record.runner_id = other.id
+    await hours_pass(here, 1)
+    await look(here, Reconciler(here.parts))
+    assert await here.status(task) == "running"
+
+
+async def test_a_database_that_is_lost_while_runners_are_looked_for_is_no_crash(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came as a group of errors, which nobody took for a lost database."""
+    task = await here.running()
+    await look(here, Reconciler(here.parts))
+    await hours_pass(here, 1)
+    here.fake.runners.clear()
+
+    async def lost(*_: object) -> None:
+        raise DatabaseUnavailableError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sightings, "note_runner", lost)
+        await look(here, Reconciler(here.parts))
+    assert await here.status(task) == "running"
+    assert await here.value("SELECT missing_runner FROM poddispatchd.sighting") is None
 
 
 # --- whose turn it is ------------------------------------------------------------------------------------
