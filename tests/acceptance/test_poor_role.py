@@ -10,6 +10,8 @@ async def test_the_printed_rights_are_all_that_the_daemon_needs(rig: Rig) -> Non
     role = f"{rig.database.name}_daemon"
     password = "password-of-the-daemon"
     await rig.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
+    # As it is by itself for a role called poddispatchd, whose own schema "$user" then is.
+    await rig.execute(f"ALTER ROLE {role} SET search_path = poddispatchd, public")
     try:
         await rig.execute((await rig.run("db", "grants", role)).out)
         split = urlsplit(rig.database.dsn.get_secret_value())

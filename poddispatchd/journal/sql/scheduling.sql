@@ -71,18 +71,18 @@ DELETE FROM poddispatchd.own_task WHERE added_at < now() - make_interval(days =>
 
 -- name: runner_managers
 -- Which runner managers are paused, and when each was last given a task.
-SELECT id, paused_at, last_given_at FROM poddispatchd.runner_manager
+SELECT id, paused_at, last_given_at FROM poddispatchd.manager_state
 
 -- name: given
 -- A runner manager was given a task.
-INSERT INTO poddispatchd.runner_manager (id, last_given_at) VALUES ($1, now())
+INSERT INTO poddispatchd.manager_state (id, last_given_at) VALUES ($1, now())
 ON CONFLICT (id) DO UPDATE SET last_given_at = excluded.last_given_at
 
 -- name: pause
 -- Give a runner manager no new tasks.
-INSERT INTO poddispatchd.runner_manager (id, paused_at) VALUES ($1, now())
-ON CONFLICT (id) DO UPDATE SET paused_at = coalesce(poddispatchd.runner_manager.paused_at, excluded.paused_at)
+INSERT INTO poddispatchd.manager_state (id, paused_at) VALUES ($1, now())
+ON CONFLICT (id) DO UPDATE SET paused_at = coalesce(poddispatchd.manager_state.paused_at, excluded.paused_at)
 
 -- name: resume
 -- Give a runner manager tasks again.
-UPDATE poddispatchd.runner_manager SET paused_at = NULL WHERE id = $1 AND paused_at IS NOT NULL
+UPDATE poddispatchd.manager_state SET paused_at = NULL WHERE id = $1 AND paused_at IS NOT NULL

@@ -137,3 +137,15 @@ async def test_a_role_that_may_not_use_the_schema_is_told_what_to_do(
 
 def test_steps_are_numbered_without_gaps() -> None:
     assert [step.version for step in MIGRATIONS] == list(range(1, LATEST + 1))
+
+
+async def test_no_table_of_ours_is_called_as_one_of_pods(pod_database: PodDatabase) -> None:
+    """A role called as our schema finds our tables before Pod's: ``"$user"`` begins its search_path."""
+    async with opened(pod_database) as database, pod_database.connection() as connection:
+        await migration.upgrade(database)
+        names = await connection.fetch(
+            "SELECT ours.relname FROM pg_class AS ours JOIN pg_class AS pods USING (relname)"
+            " WHERE ours.relnamespace = to_regnamespace('poddispatchd')"
+            " AND pods.relnamespace = to_regnamespace('public')"
+        )
+        assert [row["relname"] for row in names] == []
