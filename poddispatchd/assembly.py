@@ -1,7 +1,7 @@
 """Building the parts that the daemon and a single pass share, and finding out first whether they can work."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -9,15 +9,17 @@ import structlog
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
-from poddispatchd.database import Database
+from poddispatchd.database import Database, ReadOnlyDatabase
 from poddispatchd.domain.backoff import full_jitter
+from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, SchemaError
 from poddispatchd.events import Event
-from poddispatchd.journal import migration
+from poddispatchd.journal import callbacks, migration
 from poddispatchd.metrics import Metrics
 from poddispatchd.pod import grants
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media_access import trouble_with
+from poddispatchd.pod.queue import Glance
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.services.dispatcher import Dispatcher
 from poddispatchd.services.fleet import Fleet
@@ -30,10 +32,18 @@ from poddispatchd.services.parts import Parts
 from poddispatchd.services.prober import Prober
 from poddispatchd.services.reconciler import Reconciler
 from poddispatchd.services.session import DatabaseSession
-from poddispatchd.services.signals import Wakes
+from poddispatchd.services.shadow.session import ShadowSession
+from poddispatchd.services.signals import Wake, Wakes
 from poddispatchd.services.submission import Submitter
+from poddispatchd.services.work import Loop
 
 log = structlog.get_logger(__name__)
+
+_STOP_SUBMISSIONS = 5.0
+"""Seconds that submissions in progress get at a stop; later ones are settled at the next start."""
+
+_STOP_IMPORTS = 60.0
+"""Seconds that imports past their commit point get at a stop."""
 
 _DISK_PATIENCE = 5.0
 """Seconds that the media tree may take at the start."""
@@ -41,7 +51,10 @@ _DISK_PATIENCE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Groundwork:
-    """What exists before the database answers: enough to take callbacks, and to answer 503."""
+    """What exists before the database answers: enough to take callbacks, and to answer 503.
+
+    ``is_shadow``: nothing may be written, and no callback is taken.
+    """
 
     settings: Settings
     database: Database
@@ -51,16 +64,19 @@ class Groundwork:
     clock: Clock
     session: DatabaseSession
     instance: str
+    is_shadow: bool = False
 
 
-def lay_groundwork(settings: Settings, *, clock: Clock | None = None) -> Groundwork:
+def lay_groundwork(settings: Settings, *, clock: Clock | None = None, is_shadow: bool = False) -> Groundwork:
     """Build everything that needs no connection."""
     clock = clock or Clock()
     metrics, wakes, instance = Metrics(), Wakes(), instance_name()
-    database = Database(settings.database.dsn, pool_size=settings.database.pool_size)
-    session = DatabaseSession(database, instance=instance, wakes=wakes, clock=clock, metrics=metrics)
+    dsn, pool_size = settings.database.dsn, settings.database.pool_size
+    database = (ReadOnlyDatabase if is_shadow else Database)(dsn, pool_size=pool_size)
+    kind = ShadowSession if is_shadow else DatabaseSession
+    session = kind(database, instance=instance, wakes=wakes, clock=clock, metrics=metrics)
     fleet = Fleet(clock, metrics, came_back=wakes.dispatcher)
-    return Groundwork(settings, database, fleet, wakes, metrics, clock, session, instance)
+    return Groundwork(settings, database, fleet, wakes, metrics, clock, session, instance, is_shadow)
 
 
 @asynccontextmanager
@@ -76,41 +92,51 @@ async def assembled(groundwork: Groundwork) -> AsyncIterator[Parts]:
         if not database.is_open:
             await database.open()
         stack.push_async_callback(database.close)
-        capabilities = await _examined(settings, database)
-        await _own_schema(database)
+        capabilities = await _examined(settings, database, is_shadow=groundwork.is_shadow)
+        if not groundwork.is_shadow:
+            await _own_schema(database)
         http = open_session(settings.runners)
         stack.push_async_callback(http.close)
         parts = Parts(
             settings=settings,
             database=database,
             capabilities=capabilities,
-            client=RunnerClient(http, request_timeout=settings.runners.request_timeout),
+            client=RunnerClient(
+                http,
+                request_timeout=settings.runners.request_timeout,
+                only_asking=groundwork.is_shadow,
+            ),
             fleet=groundwork.fleet,
             session=groundwork.session,
             wakes=groundwork.wakes,
             metrics=groundwork.metrics,
             clock=groundwork.clock,
             instance=groundwork.instance,
+            is_shadow=groundwork.is_shadow,
         )
         await parts.refresh_sites()
         await parts.refresh_managers()
         yield parts
 
 
-async def _examined(settings: Settings, database: Database) -> Capabilities:
+async def _examined(settings: Settings, database: Database, *, is_shadow: bool) -> Capabilities:
     """What this Pod can do; nothing has been written before it is known that everything fits.
+
+    A shadow needs to read, no more; what it does not write it does not try to.
 
     Raises:
         ConfigurationError: with every problem found.
     """
     problems = []
-    if (words := await _media_trouble(settings)) is not None:
+    if not is_shadow and (words := await _media_trouble(settings)) is not None:
         problems.append(f"pod.media_root: {words}")
     try:
         capabilities = await introspect(database)
         missing = await grants.missing_rights(database)
     except SchemaError as error:
         raise ConfigurationError(str(error), *problems) from error
+    if is_shadow:
+        missing = [right for right in missing if right.privilege == "SELECT"]
     if missing:
         problems.append(grants.words_of(missing))
     if capabilities.podfile != settings.pod.use_podfile:
@@ -180,6 +206,7 @@ async def open_patiently(groundwork: Groundwork, tell: Callable[[str], None]) ->
 class Jobs:
     """The daemon's jobs."""
 
+    parts: Parts
     dispatcher: Dispatcher
     inbox: Inbox
     importer: Importer
@@ -193,6 +220,7 @@ class Jobs:
     def of(cls, parts: Parts, *, budget: int | None = None) -> "Jobs":
         """The jobs that work with these parts; ``budget`` limits how many tasks are submitted."""
         return cls(
+            parts=parts,
             dispatcher=Dispatcher(parts, Submitter(parts), budget=budget),
             inbox=Inbox(parts),
             importer=Importer(parts),
@@ -202,3 +230,58 @@ class Jobs:
             notifier=Notifier(parts),
             hooks=Hooks(parts),
         )
+
+    @property
+    def loops(self) -> Iterable[Loop]:
+        """The jobs, each with what wakes it."""
+        wakes = self.parts.wakes
+        return (
+            Loop("inbox", self.inbox.step, wakes.inbox),
+            Loop("reconciler", self.reconciler.step, wakes.reconciler),
+            Loop("importer", self.importer.step, wakes.importer),
+            Loop("dispatcher", self.dispatcher.step, wakes.dispatcher),
+            Loop("janitor", self.janitor.step, wakes.janitor),
+            Loop("notifier", self.notifier.step, wakes.notifier),
+            Loop("hooks", self.hooks.step, wakes.hooks),
+            Loop("prober", self.prober.step, Wake()),
+        )
+
+    @property
+    def submissions(self) -> int:
+        """Submissions in progress."""
+        return self.dispatcher.in_hand
+
+    @property
+    def imports(self) -> int:
+        """Imports in progress."""
+        return self.importer.running
+
+    @property
+    def glance(self) -> Glance | None:
+        """The last look at the queue; None before the first one."""
+        return self.janitor.glance
+
+    @property
+    def stale(self) -> Collection[TaskPk]:
+        """The tasks that run for too long."""
+        return self.reconciler.stale
+
+    @property
+    def shadow(self) -> None:
+        """This is none."""
+
+    @property
+    def blind(self) -> Collection[str]:
+        """Runners are not asked for: a manager that is full says so."""
+        return ()
+
+    async def begin(self) -> None:
+        """Give back what a crashed daemon held: nothing else is at work yet."""
+        await self.importer.release_dead()
+        async with self.parts.database.connection() as connection:
+            await callbacks.release_all(connection)
+
+    async def stop(self) -> None:
+        """Finish what is past its commit point, hand back the rest."""
+        await self.dispatcher.stop(_STOP_SUBMISSIONS)
+        await self.importer.stop(_STOP_IMPORTS)

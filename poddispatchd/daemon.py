@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,25 +16,19 @@ from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
 from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
 from poddispatchd.events import Event
-from poddispatchd.journal import callbacks
 from poddispatchd.logs import configure_logging, register_secrets
 from poddispatchd.services.loop import Pulse, cancel_surely, run_job, unless
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.reception import Reception
-from poddispatchd.services.signals import Wake
 from poddispatchd.services.state import DaemonState, state_of
+from poddispatchd.services.work import Loop, Work
+from poddispatchd.shadow import ShadowJobs
 from poddispatchd.systemd import Notifier
 from poddispatchd.web.listener import listening
 from poddispatchd.web.ops import ops_application
 from poddispatchd.web.webhook import webhook_application
 
 log = structlog.get_logger(__name__)
-
-_STOP_SUBMISSIONS = 5.0
-"""Seconds that submissions in progress get at a stop; later ones are settled at the next start."""
-
-_STOP_IMPORTS = 60.0
-"""Seconds that imports past their commit point get at a stop."""
 
 _LONGEST_BEAT = 10.0
 
@@ -46,10 +40,12 @@ _NEEDS_RESTART = ("database", "pod", "runners", "webhook", "ops")
 
 
 class Daemon:
-    """One poddispatchd process."""
+    """One poddispatchd process; as a shadow it takes no callbacks and changes nothing."""
 
-    def __init__(self, settings: Settings, *, config_path: Path | None = None) -> None:
-        self._groundwork: Groundwork = lay_groundwork(settings)
+    def __init__(
+        self, settings: Settings, *, config_path: Path | None = None, is_shadow: bool = False
+    ) -> None:
+        self._groundwork: Groundwork = lay_groundwork(settings, is_shadow=is_shadow)
         self._config_path = config_path
         self._notifier = Notifier()
         self._pulse = Pulse(self._groundwork.clock)
@@ -57,7 +53,7 @@ class Daemon:
         self._settings = settings
         self._waiting = "The daemon is starting."
         self._parts: Parts | None = None
-        self._jobs: Jobs | None = None
+        self._work: Work | None = None
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT.
@@ -66,44 +62,45 @@ class Daemon:
             ConfigurationError: something that only a person can change; nothing has been touched.
         """
         ground, settings = self._groundwork, self._groundwork.settings
-        log.info(Event.DAEMON_STARTED, version=__version__, instance=ground.instance)
+        mode = {"mode": "shadow"} if ground.is_shadow else {}
+        log.info(Event.DAEMON_STARTED, version=__version__, instance=ground.instance, **mode)
         ground.metrics.config_reload_success.set_to_current_time()
         self._handle_signals()
-        reception = Reception(ground.database, ground.fleet, ground.wakes, ground.clock)
-        webhook = webhook_application(reception, settings.webhook, metrics=ground.metrics, clock=ground.clock)
         ops = ops_application(ground.metrics, self._state, self._pulse.stuck, waiting=lambda: self._waiting)
         async with AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
-            public = await stack.enter_async_context(
-                listening(webhook, settings.webhook.listen, "webhook.listen")
-            )
+            addresses = {} if ground.is_shadow else {"webhook": await self._listen_for_callbacks(stack)}
             private = await stack.enter_async_context(listening(ops, settings.ops.listen, "ops.listen"))
+            addresses["ops"] = str(private)
             beat = asyncio.create_task(self._beat(), name="watchdog")
             stack.callback(beat.cancel)
             prepared = await unless(self._stop, self._prepare(stack))
             if prepared is not None:
-                await self._serve(*prepared, webhook=str(public), ops=str(private))
+                await self._serve(*prepared, addresses)
             self._notifier.stopping()
         log.info(Event.DAEMON_STOPPED)
 
-    async def _prepare(self, stack: AsyncExitStack) -> tuple[Parts, Jobs]:
-        """The parts and the jobs on a database that answers and fits, however long that takes.
+    async def _listen_for_callbacks(self, stack: AsyncExitStack) -> str:
+        """Open the webhook until the stack unwinds; where it listens."""
+        ground = self._groundwork
+        reception = Reception(ground.database, ground.fleet, ground.wakes, ground.clock)
+        settings = ground.settings.webhook
+        webhook = webhook_application(reception, settings, metrics=ground.metrics, clock=ground.clock)
+        return str(await stack.enter_async_context(listening(webhook, settings.listen, "webhook.listen")))
 
-        What a crashed daemon held is given back here: nothing else is at work yet.
-        """
+    async def _prepare(self, stack: AsyncExitStack) -> tuple[Parts, Work]:
+        """The parts and the jobs on a database that answers and fits, however long that takes."""
         ground = self._groundwork
         while True:
             await open_patiently(ground, self._wait_for)
             try:
                 async with AsyncExitStack() as attempt:
                     parts = await attempt.enter_async_context(assembled(ground))
-                    jobs = Jobs.of(parts)
-                    await jobs.importer.release_dead()
-                    async with parts.database.connection() as connection:
-                        await callbacks.release_all(connection)
+                    work: Work = ShadowJobs.of(parts) if ground.is_shadow else Jobs.of(parts)
+                    await work.begin()
                     stack.push_async_callback(attempt.pop_all().aclose)
                     parts.settings = self._settings
-                    return parts, jobs
+                    return parts, work
             except DatabaseUnavailableError as error:
                 log.warning(Event.DATABASE_DOWN, error=str(error))
                 self._wait_for(f"Waiting for the database: {error}")
@@ -113,45 +110,41 @@ class Daemon:
         self._waiting = words
         self._notifier.status(words)
 
-    async def _serve(self, parts: Parts, jobs: Jobs, **addresses: str) -> None:
+    async def _serve(self, parts: Parts, work: Work, addresses: Mapping[str, str]) -> None:
         session = asyncio.create_task(parts.session.run(), name="database session")
         try:
             await unless(self._stop, parts.session.available())
             if self._stop.is_set():
                 return
-            self._parts, self._jobs = parts, jobs
+            self._parts, self._work = parts, work
             running = [
-                asyncio.create_task(self._job(parts, name, step, wake), name=name)
-                for name, step, wake in (
-                    ("inbox", jobs.inbox.step, parts.wakes.inbox),
-                    ("reconciler", jobs.reconciler.step, parts.wakes.reconciler),
-                    ("importer", jobs.importer.step, parts.wakes.importer),
-                    ("dispatcher", jobs.dispatcher.step, parts.wakes.dispatcher),
-                    ("janitor", jobs.janitor.step, parts.wakes.janitor),
-                    ("notifier", jobs.notifier.step, parts.wakes.notifier),
-                    ("hooks", jobs.hooks.step, parts.wakes.hooks),
-                    ("prober", jobs.prober.step, Wake()),
-                )
+                asyncio.create_task(self._run_loop(parts, loop), name=loop.name) for loop in work.loops
             ]
             self._notifier.ready()
             self._show_state()
             log.info(Event.DAEMON_READY, **addresses)
             await self._stop.wait()
-            await self._shut_down(jobs, running)
+            await self._shut_down(work, running)
         finally:
             await cancel_surely(session)
 
-    async def _job(self, parts: Parts, name: str, step: Callable[[], Awaitable[float]], wake: Wake) -> None:
-        await run_job(name, step, wake=wake, session=parts.session, clock=parts.clock, pulse=self._pulse)
+    async def _run_loop(self, parts: Parts, loop: Loop) -> None:
+        await run_job(
+            loop.name,
+            loop.step,
+            wake=loop.wake,
+            session=parts.session,
+            clock=parts.clock,
+            pulse=self._pulse,
+        )
 
-    async def _shut_down(self, jobs: Jobs, running: list[asyncio.Task[None]]) -> None:
+    async def _shut_down(self, work: Work, running: list[asyncio.Task[None]]) -> None:
         """Take no new work, finish what is past its commit point, hand back the rest."""
-        log.info(Event.DAEMON_STOPPING, submissions=jobs.dispatcher.in_hand, imports=jobs.importer.running)
+        log.info(Event.DAEMON_STOPPING, submissions=work.submissions, imports=work.imports)
         self._notifier.stopping()
         self._notifier.status("Stopping: finishing what is past its commit point")
         await cancel_surely(*running)
-        await jobs.dispatcher.stop(_STOP_SUBMISSIONS)
-        await jobs.importer.stop(_STOP_IMPORTS)
+        await work.stop()
 
     # --- signals and signs of life -----------------------------------------------------------------------
 
@@ -213,12 +206,15 @@ class Daemon:
             self._notifier.status(state.line())
 
     def _state(self) -> DaemonState | None:
-        if self._parts is None or self._jobs is None:
+        work = self._work
+        if self._parts is None or work is None:
             return None
         return state_of(
             self._parts,
-            glance=self._jobs.janitor.glance,
-            submissions=self._jobs.dispatcher.in_hand,
-            imports=self._jobs.importer.running,
-            stale=self._jobs.reconciler.stale,
+            glance=work.glance,
+            submissions=work.submissions,
+            imports=work.imports,
+            stale=work.stale,
+            shadow=work.shadow,
+            blind=work.blind,
         )

@@ -2,9 +2,9 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -117,6 +117,8 @@ class Database:
 
     Invariant I1 is the callers': no connection is held across a network call.
     """
+
+    _session: ClassVar[Mapping[str, str]] = _OWN_SESSION
 
     def __init__(self, dsn: SecretStr, *, pool_size: int = 5) -> None:
         self._dsn = dsn
@@ -274,7 +276,7 @@ class Database:
         )
         try:
             _keep_alive(connection)
-            is_own = await poolers.settle(connection, _OWN_SESSION, within=_SETTLE_TIMEOUT)
+            is_own = await poolers.settle(connection, self._session, within=_SETTLE_TIMEOUT)
         except TimeoutError:
             connection.terminate()
             raise TimeoutError(_LET_IN_ONLY) from None
@@ -286,3 +288,27 @@ class Database:
             await connection.close()
             return await self._connect()
         return connection
+
+
+class ReadOnlyDatabase(Database):
+    """A database in which nothing can be changed: PostgreSQL refuses, whatever the role may do.
+
+    Every statement runs in a read-only transaction, which cannot become another one once it has read: behind
+    a pooler there is no session whose parameter would do.
+    """
+
+    _session: ClassVar[Mapping[str, str]] = {**_OWN_SESSION, "default_transaction_read_only": "on"}
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """One connection of the pool, in a read-only transaction."""
+        async with super().connection() as connection, connection.transaction(readonly=True):
+            yield connection
+
+    async def dedicated_connection(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """None is to be had.
+
+        Raises:
+            NotImplementedError: whoever only reads has nothing to hold.
+        """
+        raise NotImplementedError

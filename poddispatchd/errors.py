@@ -70,6 +70,10 @@ class PayloadRefusedError(RunnerManagerError):
     """The runner manager refuses this very task (400 or 422): sending it again changes nothing."""
 
 
+class OnlyAskingError(RunnerManagerError):
+    """This would change something on the runner manager, which is only asked (shadow mode)."""
+
+
 class UnusableAnswerError(RunnerManagerError):
     """The runner manager answered something that cannot be used.
 

@@ -132,3 +132,13 @@ class Event(StrEnum):
     """A URL or a token has to be corrected by a person in Pod's administration."""
     RECONCILE_ASKED = "reconcile.asked"
     """A runner manager was asked about a running task; the outcome says what it answered."""
+
+    # --- shadow mode ---
+    SHADOW_EXPECTED = "shadow.expected"
+    """What would be done with a task now; once for each."""
+    SHADOW_AGREED = "shadow.agreed"
+    """Pod did the same, or something that cannot be compared."""
+    SHADOW_DIFFERED = "shadow.differed"
+    """Pod did something else, or nothing; the words say what."""
+    SHADOW_SUMMED_UP = "shadow.summed_up"
+    """Totals since the start: every hour and at the end."""

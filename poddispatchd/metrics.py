@@ -9,6 +9,7 @@ from prometheus_client.exposition import generate_latest
 from poddispatchd import __version__
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.lifecycle import Decision
+from poddispatchd.domain.shadow import Agreement, Difference, Intention
 from poddispatchd.domain.task import TaskStatus, TaskType
 
 _SHORT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -133,6 +134,24 @@ class Metrics:
         self.stale_tasks = self._gauge(
             "stale_tasks", "Tasks that run for longer than reconcile.stale_after.", "type"
         )
+        self.shadow_decisions = self._counter(
+            "shadow_decisions_total", "Shadow mode: what would have been done with a task.", "decision"
+        )
+        self.shadow_agreements = self._counter(
+            "shadow_agreements_total", "Shadow mode: tasks with which Pod did the same.", "agreement"
+        )
+        self.shadow_differences = self._counter(
+            "shadow_differences_total", "Shadow mode: what Pod did otherwise, or did not do.", "difference"
+        )
+        self.shadow_wait = self._histogram(
+            "shadow_wait_seconds", "Shadow mode: time by which Pod submitted a task later.", _LONG
+        )
+        self.shadow_wrong_ranks = self._gauge(
+            "shadow_wrong_ranks", "Shadow mode: tasks whose rank is not their place in the queue."
+        )
+        self.shadow_purgeable = self._gauge(
+            "shadow_purgeable_tasks", "Shadow mode: completed tasks that would be deleted."
+        )
         self.config_reload_success = self._gauge(
             "config_reload_success_timestamp_seconds", "When the configuration was last loaded."
         )
@@ -157,6 +176,12 @@ class Metrics:
             self.push.labels(delivered)
         for ended in HookOutcome:
             self.import_hooks.labels(ended)
+        for intention in Intention:
+            self.shadow_decisions.labels(intention)
+        for agreement in Agreement:
+            self.shadow_agreements.labels(agreement)
+        for difference in Difference:
+            self.shadow_differences.labels(difference)
         for code in (200, 400, 401, 403, 404, 405, 413, 415, 503):
             self.webhook_requests.labels(str(code))
 

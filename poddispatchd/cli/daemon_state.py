@@ -33,6 +33,17 @@ class ManagerEntry(TypedDict):
     error: str | None
 
 
+class ShadowEntry(TypedDict):
+    """What a shadow has found out."""
+
+    decisions: dict[str, int]
+    agreements: dict[str, int]
+    differences: dict[str, int]
+    waits: int
+    waited: float
+    longest_wait: float
+
+
 class State(TypedDict):
     """All of it."""
 
@@ -45,6 +56,7 @@ class State(TypedDict):
     queue: list[QueueEntry]
     managers: list[ManagerEntry]
     problems: list[str]
+    shadow: ShadowEntry | None
 
 
 class DaemonAwayError(PoddispatchdError):
@@ -96,3 +108,10 @@ def state_in_words(manager: ManagerEntry) -> str:
 def full_in_words(manager: ManagerEntry) -> str | None:
     """For which tasks a runner manager has no room, and how long that is believed; None when it has."""
     return ", ".join(f"{kind} {seconds:.0f}s" for kind, seconds in manager["full_for"].items()) or None
+
+
+def role_in_words(state: State) -> str:
+    """What a daemon is to the queue."""
+    if state["shadow"] is not None:
+        return "is a shadow: it writes and sends nothing"
+    return "schedules" if state["leader"] else "stands by"

@@ -23,16 +23,26 @@ from poddispatchd.once import run_once
 
 
 @click.command(short_help="Run the daemon.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Shadow mode, beside Pod's CRON: decide, log what would be done and where Pod does otherwise; "
+    "write and send nothing.",
+)
 @config_option
 @pass_context
 @asynchronous
-async def run(context: Context, config_path: Path | None) -> None:
-    """Run the daemon until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
+async def run(context: Context, config_path: Path | None, *, dry_run: bool) -> None:
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP reloads the configuration.
+
+    With --dry-run it needs no more than to read Pod's tables. Runner managers are asked about running tasks
+    and for their runners, which changes nothing there; the webhook stays closed.
+    """
     import structlog  # noqa: PLC0415 - only here a problem belongs into the log as well
 
     settings = context.settings(config_path)
     try:
-        await Daemon(settings, config_path=context.config_path).run()
+        await Daemon(settings, config_path=context.config_path, is_shadow=dry_run).run()
     except ConfigurationError as error:
         for problem in error.problems or (str(error),):
             structlog.get_logger(__name__).error(Event.CONFIG_INVALID, problem=problem)

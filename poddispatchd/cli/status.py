@@ -16,7 +16,15 @@ from poddispatchd.cli.common import (
     print_json,
     print_table,
 )
-from poddispatchd.cli.daemon_state import State, ask_daemon, full_in_words, state_in_words
+from poddispatchd.cli.daemon_state import (
+    ShadowEntry,
+    State,
+    ask_daemon,
+    full_in_words,
+    role_in_words,
+    state_in_words,
+)
+from poddispatchd.domain.shadow import counted
 from poddispatchd.domain.task import TaskStatus
 from poddispatchd.poolers import Pooling
 
@@ -39,13 +47,14 @@ async def status(context: Context, config_path: Path | None, *, as_json: bool) -
 
 
 def _print(state: State) -> None:
-    role = "schedules" if state["leader"] else "stands by"
     click.echo(
-        f"poddispatchd {state['version']} ({state['instance']}) {role}; "
+        f"poddispatchd {state['version']} ({state['instance']}) {role_in_words(state)}; "
         f"{state['submissions_in_progress']} submissions, {state['imports_in_progress']} imports in progress."
     )
     if (pooling := Pooling(state["pooling"])) is not Pooling.NONE:
         click.echo(pooling.meaning)
+    if state["shadow"] is not None:
+        _print_shadow(state["shadow"])
     for problem in state["problems"]:
         click.echo(f"{click.style('PROBLEM', fg='red')} {problem}")
     names = [item.value for item in TaskStatus]
@@ -77,3 +86,11 @@ def _print(state: State) -> None:
         ],
         empty="There are no runner managers.",
     )
+
+
+def _print_shadow(shadow: ShadowEntry) -> None:
+    click.echo(f"Would be done: {counted(shadow['decisions'])}.")
+    click.echo(f"Pod agreed: {counted(shadow['agreements'])}; differed: {counted(shadow['differences'])}.")
+    if shadow["waits"]:
+        average, longest = shadow["waited"] / shadow["waits"], shadow["longest_wait"]
+        click.echo(f"Tasks waited {average:.0f} s longer for Pod on average, {longest:.0f} s at most.")

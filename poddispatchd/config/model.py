@@ -253,6 +253,16 @@ class PushSettings(Section):
     admin_email: MailAddress = Field(default="", description="VAPID_ADMIN_EMAIL of WEBPUSH_SETTINGS")
 
 
+class ShadowSettings(Section):
+    """Shadow mode (run --dry-run), beside Pod's own CRON."""
+
+    cron_interval: Duration = Field(
+        default=180.0,
+        gt=0,
+        description="How often Pod's process_tasks runs: what waits for longer is reported",
+    )
+
+
 class LogSettings(Section):
     """Logging."""
 
@@ -279,4 +289,5 @@ class Settings(Section):
     ops: OpsSettings = OpsSettings()
     mail: MailSettings = MailSettings()
     push: PushSettings = PushSettings()
+    shadow: ShadowSettings = ShadowSettings()
     log: LogSettings = LogSettings()

@@ -14,7 +14,7 @@ import aiohttp
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import Manifest, parse_manifest
 from poddispatchd.domain.task import RunnerTaskId
-from poddispatchd.errors import RunnerManagerMisconfiguredError
+from poddispatchd.errors import OnlyAskingError, RunnerManagerMisconfiguredError
 from poddispatchd.runner import answers
 from poddispatchd.runner.health import health_at, root_facts
 from poddispatchd.runner.records import Accepted, Health, RunnerInfo, RunnerTask, StopOutcome
@@ -37,15 +37,20 @@ class RunnerClient:
         RunnerManagerUnavailableError: no connection, no answer in time, or a 5xx.
         RunnerManagerBusyError: 429.
         UnusableAnswerError: something else answers there.
+        OnlyAskingError: see ``only_asking``.
 
     Args:
         session: from ``open_session``; the caller closes it.
         request_timeout: seconds to wait for an answer, once connected.
+        only_asking: refuse whatever would change something on a manager, before anything is sent.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, *, request_timeout: float) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, *, request_timeout: float, only_asking: bool = False
+    ) -> None:
         self._session = session
         self._request_timeout = request_timeout
+        self._only_asking = only_asking
 
     async def execute(self, manager: RunnerManager, body: bytes) -> Accepted:
         """Submit a task: ``POST /task/execute``, once, with exactly these bytes.
@@ -57,6 +62,7 @@ class RunnerClient:
             UnusableAnswerError: accepted without an id that Pod can store; ``orphan`` is to be stopped.
             RunnerManagerUnavailableError: surely not accepted, unless it is an AnswerLostError.
         """
+        self._check_may_change()
         answer = await self._ask(manager, "POST", route("task", "execute"), body=body)
         return answers.accepted(manager, answer)
 
@@ -82,6 +88,7 @@ class RunnerClient:
             ResultRefusedError: the list holds an unsafe name.
             ResultIncompleteError: the list is empty.
         """
+        self._check_may_change()
         answer = await self._ask(manager, "GET", route("task", "result", task_id))
         if not answer.is_success:
             raise result_refusal(manager, answer, "The list of result files")
@@ -95,6 +102,7 @@ class RunnerClient:
         Raises:
             AnswerLostError: the stop may have been carried out.
         """
+        self._check_may_change()
         answer = await self._ask(manager, "POST", route("task", "stop", task_id))
         return answers.stop_outcome(manager, answer)
 
@@ -145,6 +153,7 @@ class RunnerClient:
             headers: for a range.
             stall_timeout: seconds without a byte after which the connection is given up.
         """
+        self._check_may_change()
         patience = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT, sock_read=stall_timeout)
         address = route("task", "result", task_id, "file", *path.split("/"))
         async with exchange(
@@ -156,6 +165,10 @@ class RunnerClient:
             headers={"Accept": "*/*", **headers},
         ) as response:
             yield response
+
+    def _check_may_change(self) -> None:
+        if self._only_asking:
+            raise OnlyAskingError
 
     async def _ask(
         self,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from poddispatchd.domain.routing import Offer, assign, next_opening
+from poddispatchd.domain.routing import assign, next_opening
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.events import Event
@@ -146,10 +146,7 @@ class Dispatcher:
     def _place(self, waiting: list[Waiting]) -> None:
         now = self._parts.clock.monotonic()
         by_pk = {entry.item.task.pk: entry for entry in waiting}
-        offers = [
-            Offer(pk, entry.item.task.type, entry.site, frozenset(entry.sight.refusals))
-            for pk, entry in by_pk.items()
-        ]
+        offers = [entry.offer for entry in waiting]
         for assignment in assign(offers, self._parts.fleet.lanes(), now):
             entry = by_pk[assignment.task]
             kind = entry.item.task.type

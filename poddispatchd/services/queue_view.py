@@ -39,6 +39,12 @@ class Waiting:
     site: SiteId
     sight: Sight
 
+    @property
+    def offer(self) -> Offer:
+        """As routing sees it."""
+        task = self.item.task
+        return Offer(task.pk, task.type, self.site, frozenset(self.sight.refusals))
+
 
 class QueueView:
     """Looks at the head of the queue, as far as managers can take tasks right now.
@@ -79,11 +85,7 @@ class QueueView:
             waiting += self._submittable(page, now)
             if len(page) < size:
                 break
-            offers = [
-                Offer(entry.item.task.pk, entry.item.task.type, entry.site, frozenset(entry.sight.refusals))
-                for entry in waiting
-            ]
-            hungry = starving(offers, hungry, now)
+            hungry = starving([entry.offer for entry in waiting], hungry, now)
             size *= _GROWTH
         waiting.sort(key=lambda entry: entry.item.place)
         self._forget_some(found.keys())

@@ -208,9 +208,10 @@ class Reconciler:
         await self._denied(item, "It runs nowhere: the row has no runner manager or no task id.")
 
     async def _denied(self, item: UnsettledTask, reason: str) -> None:
-        watch = self._watches[item.task.pk]
-        watch.ask_at = self._parts.clock.monotonic() + SECOND_LOOK
+        parts, watch = self._parts, self._watches[item.task.pk]
+        watch.ask_at = parts.clock.monotonic() + SECOND_LOOK
         if watch.denied():
+            watch.ask_at = parts.clock.monotonic() + parts.settings.reconcile.interval
             await self._settling.lost(item, reason)
 
     async def _show_stale(self, unsettled: list[UnsettledTask], now: float) -> None:

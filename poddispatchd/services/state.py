@@ -10,6 +10,7 @@ from poddispatchd.pod.queue import Glance
 from poddispatchd.poolers import Pooling
 from poddispatchd.services.fleet import ManagerReport
 from poddispatchd.services.parts import Parts
+from poddispatchd.services.shadow.tally import ShadowState
 
 _SHOWN = 5
 """Tasks named in one sentence."""
@@ -43,6 +44,14 @@ class DaemonState:
     queue: tuple[QueueState, ...]
     managers: tuple[ManagerReport, ...]
     problems: tuple[str, ...]
+    shadow: ShadowState | None = None
+
+    @property
+    def role(self) -> str:
+        """What this daemon is to the queue, in a few words."""
+        if self.shadow is not None:
+            return "shadow: writes and sends nothing"
+        return "scheduling" if self.leader else "standing by"
 
     def line(self) -> str:
         """One line for ``systemctl status``."""
@@ -50,8 +59,9 @@ class DaemonState:
             sum(entry.counts[status] for entry in self.queue)
             for status in (TaskStatus.PENDING, TaskStatus.RUNNING)
         )
-        role = "scheduling" if self.leader else "standing by"
-        head = f"{pending} pending, {running} running, {self.imports_in_progress} importing; {role}"
+        head = f"{pending} pending, {running} running, {self.imports_in_progress} importing; {self.role}"
+        if self.shadow is not None:
+            head += f", Pod agreed {self.shadow.agreed} and differed {self.shadow.differed} times"
         return f"{head}; {' '.join(self.problems)}" if self.problems else head
 
 
@@ -74,6 +84,8 @@ def state_of(
     submissions: int,
     imports: int,
     stale: Collection[TaskPk] = (),
+    shadow: ShadowState | None = None,
+    blind: Collection[str] = (),
 ) -> DaemonState:
     """The state of a daemon now.
 
@@ -83,12 +95,14 @@ def state_of(
         submissions: those in progress.
         imports: those in progress.
         stale: the tasks that run for too long.
+        shadow: what a shadow has found out.
+        blind: the runner managers that do not tell a shadow which runners they have.
     """
     managers = tuple(parts.fleet.reports())
     problems = []
     if not parts.session.is_up:
         problems.append(parts.session.problem or "The database does not answer.")
-    elif not parts.session.listening and parts.session.pooling is not Pooling.TRANSACTION:
+    elif not (parts.session.listening or parts.session.pooling is Pooling.TRANSACTION or parts.is_shadow):
         problems.append("Notifications of the database do not arrive; the queue is polled.")
     if not any(manager.is_active and not manager.paused for manager in managers):
         problems.append("There is no active runner manager: add one in Pod's administration.")
@@ -99,11 +113,16 @@ def state_of(
     ]
     if stale:
         problems.append(stale_words(stale, after=parts.settings.reconcile.stale_after))
+    problems += [
+        f"Runner manager {name} does not tell which runners it has: nothing is expected of it."
+        for name in blind
+    ]
+    scheduling = None if parts.is_shadow else parts.session.term
     return DaemonState(
         version=__version__,
         instance=parts.instance,
-        leader=parts.session.term is not None,
-        term=parts.session.term,
+        leader=scheduling is not None,
+        term=scheduling,
         database_up=parts.session.is_up,
         pooling=parts.session.pooling,
         listening=parts.session.listening,
@@ -112,6 +131,7 @@ def state_of(
         queue=tuple(_queue_state(kind, glance) for kind in TaskType),
         managers=managers,
         problems=tuple(problems),
+        shadow=shadow,
     )
 
 

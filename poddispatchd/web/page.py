@@ -4,9 +4,11 @@ from datetime import datetime
 from html import escape
 
 from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.shadow import counted
 from poddispatchd.domain.task import TaskStatus
 from poddispatchd.poolers import Pooling
 from poddispatchd.services.fleet import ManagerReport
+from poddispatchd.services.shadow.tally import ShadowState
 from poddispatchd.services.state import DaemonState, QueueState
 
 _STYLE = """
@@ -66,7 +68,6 @@ def _starting(waiting: str) -> str:
 
 
 def _body(state: DaemonState) -> str:
-    role = "schedules" if state.leader else "stands by (another daemon schedules)"
     problems = "".join(f"<li>{escape(problem)}</li>" for problem in state.problems)
     verdict = (
         f'<section class="problems"><ul>{problems}</ul></section>'
@@ -74,8 +75,10 @@ def _body(state: DaemonState) -> str:
         else '<section class="well"><p class="good">All is well.</p></section>'
     )
     return (
-        f"<h1>poddispatchd <small>{escape(state.version)} · {escape(state.instance)} · {role}</small></h1>"
+        f"<h1>poddispatchd <small>{escape(state.version)} · {escape(state.instance)} · "
+        f"{escape(_role(state))}</small></h1>"
         + verdict
+        + ("" if state.shadow is None else _shadow(state.shadow))
         + _queue(state)
         + _managers(state.managers)
         + _pooling(state.pooling)
@@ -86,6 +89,28 @@ def _pooling(pooling: Pooling) -> str:
     if pooling is Pooling.NONE:
         return ""
     return f"<section><h2>Database</h2><p>{escape(pooling.meaning)}</p></section>"
+
+
+def _role(state: DaemonState) -> str:
+    if state.shadow is not None:
+        return "shadow: decides beside Pod, writes and sends nothing"
+    return "schedules" if state.leader else "stands by (another daemon schedules)"
+
+
+def _shadow(shadow: ShadowState) -> str:
+    rows = "".join(
+        f'<tr><th class="nowrap">{what}</th><td>{escape(counted(counts))}</td></tr>'
+        for what, counts in (
+            ("would be done", shadow.decisions),
+            ("Pod agreed", shadow.agreements),
+            ("Pod differed", shadow.differences),
+        )
+    )
+    return (
+        f"<section><h2>Compared with Pod</h2><table>{rows}</table>"
+        f'<p class="dim">{_number(shadow.waits, "task")} waited {shadow.average_wait:.0f} s longer for Pod '
+        f"on average, {shadow.longest_wait:.0f} s at most</p></section>"
+    )
 
 
 def _queue(state: DaemonState) -> str:

@@ -1,0 +1,55 @@
+"""The jobs of a daemon, as the daemon sees them."""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import NamedTuple, Protocol
+
+from poddispatchd.domain.task import TaskPk
+from poddispatchd.pod.queue import Glance
+from poddispatchd.services.shadow.tally import ShadowState
+from poddispatchd.services.signals import Wake
+
+
+class Loop(NamedTuple):
+    """One job: its name, one step of it, and what wakes it before its time."""
+
+    name: str
+    step: Callable[[], Awaitable[float]]
+    wake: Wake
+
+
+class Work(Protocol):
+    """What a daemon runs until it is stopped."""
+
+    @property
+    def loops(self) -> Iterable[Loop]:
+        """The jobs."""
+
+    @property
+    def submissions(self) -> int:
+        """Submissions in progress."""
+
+    @property
+    def imports(self) -> int:
+        """Imports in progress."""
+
+    @property
+    def glance(self) -> Glance | None:
+        """The last look at the queue; None before the first one."""
+
+    @property
+    def stale(self) -> Collection[TaskPk]:
+        """The tasks that run for too long."""
+
+    @property
+    def shadow(self) -> ShadowState | None:
+        """What a shadow has found out; None when this is none."""
+
+    @property
+    def blind(self) -> Collection[str]:
+        """The runner managers that do not tell a shadow which runners they have."""
+
+    async def begin(self) -> None:
+        """Before any job runs: give back what a crashed daemon held."""
+
+    async def stop(self) -> None:
+        """After no job runs any more: finish what must be finished, hand back the rest."""
