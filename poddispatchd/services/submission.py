@@ -5,6 +5,7 @@ from dataclasses import replace
 import structlog
 
 from poddispatchd.database import Connection
+from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskStatus
@@ -22,14 +23,15 @@ from poddispatchd.errors import (
 )
 from poddispatchd.events import Event
 from poddispatchd.journal import submissions
-from poddispatchd.journal.submissions import Submission, SubmissionState
+from poddispatchd.journal.submissions import Submission, SubmissionId, SubmissionState
 from poddispatchd.metrics import SubmissionOutcome
 from poddispatchd.pod import queue, tasks
+from poddispatchd.runner.records import Accepted
 from poddispatchd.services.acceptance import Acceptance, SubmissionResult
 from poddispatchd.services.disk import Disk
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.payloads import Payloads
-from poddispatchd.services.reports import fail_task
+from poddispatchd.services.reports import fail_task, ring_for
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +56,8 @@ class Submitter:
         self._parts = parts
         self._acceptance = Acceptance(parts)
         self._payloads = Payloads(parts, disk=disk)
+        self._answers: dict[SubmissionId, Accepted] = {}
+        """What managers answered, until it is stored: a database that is away must not let us post again."""
 
     async def submit(self, task: Task, site: Site, manager_id: ManagerId) -> SubmissionResult:
         """Submit a pending task.
@@ -110,6 +114,11 @@ class Submitter:
         term = parts.session.term
         if manager is None or term is None:
             return _NOT_SCHEDULING
+        if (accepted := self._answers.get(intent.id)) is not None:
+            async with parts.database.connection() as connection:
+                task = await tasks.get_task(connection, intent.task_pk)
+            if task is not None:
+                return await self._store(task, manager, intent, accepted)
         try:
             # Managers recognise a request in flight, but not one that still stands in the queue beside its
             # repetition, as after they were frozen: whoever answers has emptied that queue.
@@ -148,6 +157,7 @@ class Submitter:
         """A pending task can never be submitted: say why wherever Pod's people look."""
         async with self._parts.database.transaction() as connection:
             await fail_task(connection, task, reason)
+        ring_for(Decision.FAIL, self._parts.wakes)
 
     # --- the way to the manager -------------------------------------------------------------------------
 
@@ -171,10 +181,20 @@ class Submitter:
         except RunnerManagerError as error:
             result = await self._not_accepted(task, manager, intent, error)
         else:
+            parts.metrics.submission_duration.observe(parts.clock.monotonic() - begun)
             parts.fleet.learn(manager.id, None, kind=task.type)
-            result = await self._acceptance.store(task, manager, intent, accepted)
+            self._answers[intent.id] = accepted
+            return await self._store(task, manager, intent, accepted)
         parts.metrics.submission_duration.observe(parts.clock.monotonic() - begun)
         parts.metrics.submissions.labels(manager.name, task.type, result.outcome).inc()
+        return result
+
+    async def _store(
+        self, task: Task, manager: RunnerManager, intent: Submission, accepted: Accepted
+    ) -> SubmissionResult:
+        result = await self._acceptance.store(task, manager, intent, accepted)
+        self._answers.pop(intent.id, None)
+        self._parts.metrics.submissions.labels(manager.name, task.type, result.outcome).inc()
         return result
 
     async def _not_accepted(

@@ -244,10 +244,15 @@ async def until(condition: Callable[[], Awaitable[object]], seconds: float = 60)
             await asyncio.sleep(0.01)
 
 
+def schedule(parts: Parts, term: int | None) -> None:
+    """Let these parts be the scheduler's, in some term, or another daemon's: nothing holds the lock here."""
+    parts.session._leadership._term = term
+
+
 @asynccontextmanager
 async def daemon_parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
     async with assembled(lay_groundwork(settings, clock=clock)) as parts:
-        parts.session.term = 1
+        schedule(parts, 1)
         yield parts
 
 

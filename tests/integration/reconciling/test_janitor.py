@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
-from poddispatchd.pod.media_tree import task_lock, temporary_name
+from poddispatchd.pod.media_tree import task_lock
+from poddispatchd.pod.placing import temporary_name
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.services import janitor as janitor_module
 from poddispatchd.services import leftovers
 from poddispatchd.services.janitor import Janitor
-from tests.integration.importing.bench import Bench, bench
+from tests.integration.importing.bench import Bench, bench, schedule
 from tests.plugins.postgres import PodDatabase
 
 
@@ -199,9 +200,9 @@ async def test_the_free_space_is_measured_and_a_vanished_media_tree_is_survived(
 
 async def test_ranks_are_written_by_the_scheduler_alone(here: Bench) -> None:
     pending = [await old_task(here, TaskStatus.PENDING, days) for days in (1, 2)]
-    here.parts.session.term = None
+    schedule(here.parts, None)
     await Janitor(here.parts).step()
     assert [await here.of(task, "rank") for task in pending] == [None, None]
-    here.parts.session.term = 1
+    schedule(here.parts, 1)
     await Janitor(here.parts).step()
     assert sorted([await here.of(task, "rank") for task in pending]) == [1, 2]

@@ -19,7 +19,7 @@ from poddispatchd.services.inbox import Inbox
 from poddispatchd.services.reconciler import SECOND_LOOK, Reconciler
 from poddispatchd.services.reports import apply_report
 from poddispatchd.services.state import state_of
-from tests.integration.importing.bench import Bench, bench
+from tests.integration.importing.bench import Bench, bench, schedule
 from tests.plugins.postgres import PodDatabase
 
 INTERVAL = 60.0
@@ -477,14 +477,14 @@ async def test_the_first_look_of_a_term_asks_about_everything_and_later_ones_in_
     assert asked(here) == [ids[0]] * 2
     await look(here, watcher, after=RUNNING_AFTER)
     assert [path for path in asked(here) if path != "runners"] == [ids[0]] * 3 + [ids[1]]
-    here.parts.session.term = 2
+    schedule(here.parts, 2)
     await look(here, watcher, after=1)
     assert asked(here)[-2:] == ids
 
 
 async def test_only_the_scheduler_asks(here: Bench) -> None:
     await here.running()
-    here.parts.session.term = None
+    schedule(here.parts, None)
     assert await look(here, Reconciler(here.parts)) == INTERVAL
     assert asked(here) == []
 
