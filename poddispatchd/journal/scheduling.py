@@ -59,7 +59,7 @@ async def take_lead(connection: Connection, instance: str) -> int | None:
 
     The lock lives as long as the session, so ``connection`` must not be one of the pool.
     """
-    if not await connection.fetchval(_QUERIES["try_lock"]):
+    if not await connection.fetchval(_QUERIES["try_lock"], instance):
         return None
     term = await connection.fetchval(_QUERIES["new_term"], instance)
     if term is None:

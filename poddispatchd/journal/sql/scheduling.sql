@@ -1,6 +1,8 @@
 -- name: try_lock
--- Take the scheduler lock for this session, or not.
-SELECT pg_try_advisory_lock(hashtextextended('poddispatchd.scheduler', 0))
+-- Take the scheduler lock for this session, or not; during a lease it is left to whoever has that.
+SELECT CASE WHEN lease_expires_at > now() AND instance <> $1 THEN false
+            ELSE pg_try_advisory_lock(hashtextextended('poddispatchd.scheduler', 0)) END
+FROM poddispatchd.leader
 
 -- name: unlock
 -- Give the scheduler lock back.

@@ -26,6 +26,11 @@ from tests.plugins.postgres import PodDatabase
 
 _MODES = ("session", "transaction")
 
+_LOCKS = (
+    "SELECT FROM pg_locks WHERE locktype = 'advisory'"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
 
 @asynccontextmanager
 async def _opened(dsn: SecretStr, *, pool_size: int = 3) -> AsyncIterator[Database]:
@@ -197,7 +202,7 @@ async def test_nothing_of_ours_is_left_on_a_server_that_others_use_too(
                 assert await other.fetch("SELECT name, setting FROM pg_settings ORDER BY name") == before
                 assert await other.fetch("SELECT name FROM pg_prepared_statements") == []
                 assert await other.fetch("SELECT pg_listening_channels()") == []
-                assert await other.fetch("SELECT FROM pg_locks WHERE locktype = 'advisory'") == []
+                assert await other.fetch(_LOCKS) == []
 
 
 @pytest.mark.parametrize("mode", _MODES)
@@ -351,7 +356,7 @@ async def test_a_daemon_that_is_not_behind_a_pooler_respects_the_lease_of_one_th
         await _is_alone(pooled, direct, leadership.LEASE + 1)
         async with pod_database.connection() as looking:
             # It waits without the lock: whoever has that keeps every lease away.
-            assert await looking.fetch("SELECT FROM pg_locks WHERE locktype = 'advisory'") == []
+            assert await looking.fetch(_LOCKS) == []
         pooled.proxy.stall()
         assert await direct.until(leads=True) < 5
         assert (direct.session.term, pooled.session.term) == (2, None)
