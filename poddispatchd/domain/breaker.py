@@ -1,8 +1,7 @@
 """When a runner manager that fails is left alone, and for how long.
 
-A breaker is a value: ``admit`` says whether a request may go out now, ``after`` gives the breaker that
-follows from its outcome. A manager that is full, or limits our rate, answers: it is not broken
-(invariant I9).
+A breaker is a value: ``after`` gives the one that follows from the outcome of a request. A manager that is
+full, or limits our rate, answers: it is not broken (invariant I9).
 """
 
 from collections.abc import Callable
@@ -29,7 +28,7 @@ class BreakerState(StrEnum):
     """Lets none through until a time."""
 
     HALF_OPEN = "half_open"
-    """One request is on its way to find out; the others wait for its outcome."""
+    """Its health is fine; one task is to find out the rest."""
 
     MISCONFIGURED = "misconfigured"
     """As open, for long: only a person can mend it."""
@@ -65,9 +64,9 @@ class BreakerPolicy:
         threshold: consecutive failures that open it.
         base: the limit of the first random wait; it doubles each time the manager fails again.
         cap: the limit of the longest random wait.
-        floor: added to every wait, so that no draw of the lot means at once.
+        floor: added to every wait, so that no draw of the lot means at once; below the threshold it is the
+            whole wait, in which others get the tasks.
         misconfigured: the wait when a person must change something.
-        probe: a request that tries a broken manager is given up for lost after this long.
     """
 
     threshold: int = 1
@@ -75,7 +74,6 @@ class BreakerPolicy:
     cap: float = 300.0
     floor: float = 1.0
     misconfigured: float = 600.0
-    probe: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,40 +81,14 @@ class Breaker:
     """The breaker of one runner manager. ``until`` is a time of the same clock as ``now`` everywhere here.
 
     ``failures`` are those in a row; ``openings`` count how often it has opened since the last answer.
-    ``until`` is when an open breaker lets a request through, or when a half-open one forgets its probe.
+    ``until`` is when the manager is asked again: about its health while the breaker is open, to take a task
+    after a failure that did not open it.
     """
 
     state: BreakerState = BreakerState.CLOSED
     failures: int = 0
     openings: int = 0
     until: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """Whether a request may go out now, and the breaker from now on; ``wait`` is in seconds, 0 if it may."""
-
-    allowed: bool
-    breaker: Breaker
-    wait: float = 0.0
-
-
-def admit(breaker: Breaker, *, now: float, policy: BreakerPolicy) -> Admission:
-    """Decide whether a request may go out now.
-
-    The one that is let through a breaker whose time has come is its probe: whoever was admitted must report
-    with ``after``; a probe that never reports is forgotten after ``policy.probe``.
-    """
-    match breaker.state:
-        case BreakerState.CLOSED:
-            return Admission(allowed=True, breaker=breaker)
-        case BreakerState.OPEN | BreakerState.MISCONFIGURED | BreakerState.HALF_OPEN:
-            if now < breaker.until:
-                return Admission(allowed=False, breaker=breaker, wait=breaker.until - now)
-            probing = replace(breaker, state=BreakerState.HALF_OPEN, until=now + policy.probe)
-            return Admission(allowed=True, breaker=probing)
-        case _:
-            assert_never(breaker.state)
 
 
 def after(
@@ -146,7 +118,7 @@ def _failed(breaker: Breaker, *, now: float, random: Callable[[], float], policy
     if breaker.state in (BreakerState.OPEN, BreakerState.MISCONFIGURED) and now < breaker.until:
         return replace(breaker, failures=failures)
     if breaker.state is BreakerState.CLOSED and failures < policy.threshold:
-        return replace(breaker, failures=failures)
+        return replace(breaker, failures=failures, until=now + policy.floor)
     wait = policy.floor + full_jitter(breaker.openings, base=policy.base, cap=policy.cap, random=random)
     return Breaker(BreakerState.OPEN, failures, breaker.openings + 1, now + wait)
 

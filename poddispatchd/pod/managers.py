@@ -1,5 +1,7 @@
 """Pod's runner managers and sites, as its administration has them now."""
 
+from datetime import datetime
+
 import asyncpg
 from pydantic import SecretStr
 
@@ -32,6 +34,20 @@ async def runner_manager(database: Database, manager: ManagerId) -> RunnerManage
     """One runner manager, active or not; None when it has been deleted."""
     record = await database.fetchrow(_QUERIES["one"], manager)
     return None if record is None else manager_of(record)
+
+
+async def latest_tasks(database: Database, *, among: int) -> dict[ManagerId, datetime]:
+    """When the latest task of each runner manager was added, whoever submitted it; others are absent.
+
+    Mirrors what Pod's immediate submission knows of turns: the manager of the task added last. When a task
+    was given to its manager is in no column of Pod's.
+
+    Args:
+        database: where Pod's tables are.
+        among: how many tasks to look at, the newest: a manager without one of them is long overdue.
+    """
+    records = await database.fetch(_QUERIES["latest_tasks"], among)
+    return {ManagerId(record["runner_manager_id"]): record["added"] for record in records}
 
 
 async def sites(database: Database) -> dict[SiteId, Site]:

@@ -1,8 +1,8 @@
 """The runner managers as the daemon knows them: Pod's rows, and what their answers have taught."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from math import inf
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
 
 import structlog
 
@@ -18,6 +18,7 @@ from poddispatchd.events import Event
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.logs import register_secret
 from poddispatchd.metrics import Metrics
+from poddispatchd.services.known_manager import KnownManager, ManagerReport
 from poddispatchd.services.signals import Wake
 
 log = structlog.get_logger(__name__)
@@ -26,39 +27,6 @@ _RATE_LIMIT_WINDOW = 60.0
 """Seconds after a 429 in which a manager gets no submission: its limiter counts in windows of a minute."""
 
 POLICY = BreakerPolicy(threshold=2, base=2.0, cap=60.0, floor=1.0, misconfigured=60.0)
-
-
-@dataclass(slots=True)
-class _Knowledge:
-    manager: RunnerManager
-    memory: ManagerMemory
-    breaker: Breaker = field(default_factory=Breaker)
-    fullness: dict[TaskType, Fullness] = field(default_factory=dict)
-    limited_until: float = 0.0
-    busy_since: float | None = None
-    is_slow: bool = False
-    told: BreakerState = BreakerState.CLOSED
-    """The state that was logged last."""
-    refused_by_task: bool = False
-    """Only a task can show whether it is configured well by now: the health check never saw the problem."""
-    last_error: str | None = None
-    freed_at: float | None = None
-    last_given: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ManagerReport:
-    """One runner manager, for people. Times are seconds from now; None where they do not apply."""
-
-    id: ManagerId
-    name: str
-    priority: int
-    is_active: bool
-    paused: bool
-    state: BreakerState
-    retry_in: float | None
-    full_for: dict[TaskType, float]
-    error: str | None
 
 
 class Fleet:
@@ -71,18 +39,30 @@ class Fleet:
         self._clock = clock
         self._metrics = metrics
         self._came_back = came_back or Wake()
-        self._known: dict[ManagerId, _Knowledge] = {}
+        self._known: dict[ManagerId, KnownManager] = {}
 
-    def refresh(self, managers: Iterable[RunnerManager], memories: dict[ManagerId, ManagerMemory]) -> None:
-        """Take over Pod's rows; a manager whose URL or token was changed starts with a clean slate."""
-        fresh: dict[ManagerId, _Knowledge] = {}
+    def refresh(
+        self,
+        managers: Iterable[RunnerManager],
+        memories: Mapping[ManagerId, ManagerMemory],
+        latest_tasks: Mapping[ManagerId, datetime],
+    ) -> None:
+        """Take over Pod's rows; a manager whose URL or token was changed starts with a clean slate.
+
+        Args:
+            managers: all of them.
+            memories: what the journal holds of each.
+            latest_tasks: when the latest task of each was added: Pod submits tasks as well.
+        """
+        fresh: dict[ManagerId, KnownManager] = {}
         for manager in managers:
             memory = memories.get(manager.id, ManagerMemory())
             known = self._known.get(manager.id)
             if known is None or (known.manager.url, known.manager.token) != (manager.url, manager.token):
                 register_secret(manager.token)
-                known = _Knowledge(manager, memory)
+                known = KnownManager(manager, memory)
             known.manager, known.memory = manager, memory
+            known.latest_task = latest_tasks.get(manager.id)
             fresh[manager.id] = known
         names = {known.manager.name for known in fresh.values()}
         gone = {known.manager.name for known in self._known.values()} - names
@@ -103,38 +83,13 @@ class Fleet:
 
     def lanes(self) -> list[Lane]:
         """The active runner managers as routing sees them."""
-        return [self._lane(known) for known in self._known.values() if known.manager.is_active]
-
-    def _lane(self, known: _Knowledge) -> Lane:
-        memory = known.memory.last_given_at
-        remembered = 0.0 if memory is None else memory.timestamp()
-        return Lane(
-            manager=known.manager.id,
-            site=known.manager.site_id,
-            priority=known.manager.priority,
-            paused=known.memory.paused_at is not None,
-            closed_until=self._closed_until(known),
-            full_until={kind: fullness.until for kind, fullness in known.fullness.items()},
-            last_given=known.last_given if known.last_given is not None else remembered,
-            busy_since=known.busy_since,
-            is_slow=known.is_slow,
-        )
-
-    def _closed_until(self, known: _Knowledge) -> float:
-        """Until when no task goes there: a breaker is closed by the health check, not by a task's luck.
-
-        The exception is a problem that only a task can meet: then one is tried when its time has come.
-        """
-        breaker = known.breaker
-        if breaker.state is BreakerState.CLOSED:
-            return known.limited_until
-        if known.refused_by_task and breaker.state is BreakerState.HALF_OPEN:
-            return max(known.limited_until, breaker.until)
-        return inf
+        return [known.lane() for known in self._known.values() if known.manager.is_active]
 
     def begin(self, manager: ManagerId) -> None:
         """A submission to this manager begins: no other one goes there until ``end``."""
-        self._known[manager].busy_since = self._clock.monotonic()
+        known = self._known[manager]
+        known.busy_since = self._clock.monotonic()
+        known.begun_at = self._clock.now()
 
     def end(self, manager: ManagerId) -> None:
         """The submission in progress has ended, however it did."""
@@ -148,7 +103,7 @@ class Fleet:
         known = self._known.get(manager)
         if known is None or known.busy_since is not None:
             return False
-        return self._closed_until(known) <= self._clock.monotonic()
+        return known.shut_until <= self._clock.monotonic()
 
     def is_down(self, manager: ManagerId) -> bool:
         """Whether this manager's breaker keeps requests from it."""
@@ -158,7 +113,7 @@ class Fleet:
     def opening_of(self, manager: ManagerId) -> float:
         """When a question that is no task may go to this manager again, on the monotonic clock."""
         known = self._known.get(manager)
-        return 0.0 if known is None else max(known.limited_until, _probe_at(known.breaker))
+        return 0.0 if known is None else known.probe_at
 
     def accepted(self, manager: ManagerId, kind: TaskType) -> None:
         """This manager took a task."""
@@ -169,7 +124,8 @@ class Fleet:
         if known.freed_at is not None:
             self._metrics.slot_idle.observe(now - known.freed_at)
             known.freed_at = None
-        known.last_given = self._clock.now().timestamp()
+        # The turn was taken when it was asked, so that a slow answer does not change whose turn is next.
+        known.given_at = known.begun_at
         known.fullness[kind] = known.fullness.get(kind, Fullness()).accepted()
         self._show(known)
 
@@ -224,7 +180,7 @@ class Fleet:
         self._tell(known, error)
         self._show(known)
 
-    def _answers_again(self, known: _Knowledge, now: float) -> None:
+    def _answers_again(self, known: KnownManager, now: float) -> None:
         """Something else than a submission succeeded while the breaker is open: tasks may come back.
 
         How often it opened is not forgotten before a task is accepted: a manager that is healthy and drops
@@ -241,26 +197,9 @@ class Fleet:
         """Every runner manager, for people, in Pod's order."""
         now = self._clock.monotonic()
         ordered = sorted(self._known.values(), key=lambda known: (known.manager.priority, known.manager.id))
-        return [
-            ManagerReport(
-                id=known.manager.id,
-                name=known.manager.name,
-                priority=known.manager.priority,
-                is_active=known.manager.is_active,
-                paused=known.memory.paused_at is not None,
-                state=known.breaker.state,
-                retry_in=_positive(max(known.limited_until, _probe_at(known.breaker)) - now),
-                full_for={
-                    kind: fullness.until - now
-                    for kind, fullness in known.fullness.items()
-                    if fullness.until > now
-                },
-                error=known.last_error,
-            )
-            for known in ordered
-        ]
+        return [known.report(now) for known in ordered]
 
-    def _tell(self, known: _Knowledge, error: PoddispatchdError | None) -> None:
+    def _tell(self, known: KnownManager, error: PoddispatchdError | None) -> None:
         """Log each transition once; a probe that fails again is none."""
         before, after = known.told, known.breaker.state
         name = known.manager.name
@@ -281,7 +220,7 @@ class Fleet:
         else:
             log.warning(Event.RUNNER_MANAGER_DOWN, runner_manager=name, error=str(error))
 
-    def _show(self, known: _Knowledge) -> None:
+    def _show(self, known: KnownManager) -> None:
         name, metrics = known.manager.name, self._metrics
         metrics.runner_manager_up.labels(name).set(known.breaker.state is BreakerState.CLOSED)
         for state in BreakerState:
@@ -291,11 +230,3 @@ class Fleet:
             until = known.fullness.get(kind, Fullness()).until
             is_full = until > self._clock.monotonic()
             metrics.runner_manager_full_until.labels(name, kind).set(until + to_wall_clock if is_full else 0)
-
-
-def _probe_at(breaker: Breaker) -> float:
-    return 0.0 if breaker.state is BreakerState.CLOSED else breaker.until
-
-
-def _positive(seconds: float) -> float | None:
-    return seconds if seconds > 0 else None

@@ -24,6 +24,9 @@ MANAGERS_FRESH_FOR = 10.0
 """Seconds for which Pod's rows of runner managers are not read again."""
 
 
+_RECENT_TASKS = 500
+"""Tasks looked at for whose turn it is: several times as many as there are runner managers."""
+
 @dataclass(slots=True)
 class Parts:
     """The shared parts of a daemon. ``instance`` names this process among those of the same database.
@@ -106,6 +109,7 @@ class Parts:
                 memories = await scheduling.manager_memories(connection)
         if any(manager.site_id not in self.sites for manager in managers):
             # A site was added to Pod while the daemon runs.
+        latest_tasks = await pod_managers.latest_tasks(self.database, among=_RECENT_TASKS)
             self.sites = await pod_managers.sites(self.database)
         self._managers_read_at = now
-        self.fleet.refresh(managers, memories)
+        self.fleet.refresh(managers, memories, latest_tasks)

@@ -8,7 +8,7 @@ from poddispatchd.config.units import format_duration
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.pod.queue import Glance
 from poddispatchd.poolers import Pooling
-from poddispatchd.services.fleet import ManagerReport
+from poddispatchd.services.known_manager import ManagerReport
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.shadow.tally import ShadowState
 

@@ -7,7 +7,7 @@ from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.shadow import counted
 from poddispatchd.domain.task import TaskStatus
 from poddispatchd.poolers import Pooling
-from poddispatchd.services.fleet import ManagerReport
+from poddispatchd.services.known_manager import ManagerReport
 from poddispatchd.services.shadow.tally import ShadowState
 from poddispatchd.services.state import DaemonState, QueueState
 

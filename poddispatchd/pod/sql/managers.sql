@@ -22,6 +22,13 @@ SELECT manager.id, name, priority, url, token, site_id,
   FROM runner_manager AS manager
  WHERE manager.id = $1
 
+-- name: latest_tasks
+-- When the latest tasks of runner managers were added, whoever submitted them: of the $1 newest tasks only.
+SELECT runner_manager_id, max(date_added) AS added
+  FROM (SELECT runner_manager_id, date_added FROM runner_manager_task ORDER BY id DESC LIMIT $1) AS newest
+ WHERE runner_manager_id IS NOT NULL
+ GROUP BY runner_manager_id
+
 -- name: sites
 -- Every site.
 SELECT id, domain FROM django_site ORDER BY id

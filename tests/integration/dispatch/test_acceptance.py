@@ -4,10 +4,10 @@ import asyncio
 import json
 from pathlib import Path
 
-from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.domain.task import TaskType
 from poddispatchd.journal import scheduling
 from poddispatchd.journal.submissions import SubmissionState
-from poddispatchd.sandbox.pod.world import add_task, add_video
+from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.dispatch.scene import Spec, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -89,6 +89,23 @@ async def test_equal_priorities_take_turns_also_over_a_restart(
         assert all(memories[pk].last_given_at is not None for pk in pod.ids.values())
 
 
+async def test_what_pod_submits_itself_counts_as_a_turn(pod_database: PodDatabase, media_root: Path) -> None:
+    async with scene(pod_database, media_root, *(Spec(name) for name in ("one", "two"))) as pod:
+        of_pod = await pod.encodings(1)
+        await pod.start(of_pod[0], "one", "an-id-of-pod")
+        daemon = await pod.daemon()
+        first = await pod.encodings(1)
+        await daemon.settle()
+        assert await pod.holders(first) == ["two"]
+
+        of_pod += await pod.encodings(1)
+        await pod.start(of_pod[1], "one", "another-id-of-pod")
+        daemon.clock.advance(11)  # managers are read again
+        second = await pod.encodings(1)
+        await daemon.settle()
+        assert await pod.holders(second) == ["two"]
+
+
 async def test_the_better_priority_is_filled_first(pod_database: PodDatabase, media_root: Path) -> None:
     async with scene(pod_database, media_root, Spec("spare", 2, 5), Spec("best", 1, 2)) as pod:
         pks = await pod.encodings(4)
@@ -154,42 +171,6 @@ async def test_a_task_without_a_video_fails_in_words(pod_database: PodDatabase, 
         await daemon.settle()
         assert (await pod.row(pk))["status"] == "failed"
         assert "no video" in (await pod.row(pk))["script_output"]
-
-
-async def test_one_source_is_submitted_once_and_its_duplicates_follow(
-    pod_database: PodDatabase, media_root: Path
-) -> None:
-    async with scene(pod_database, media_root) as pod:
-        video = await add_video(pod.connection, pod.world)
-        first, second, third = [
-            await add_task(pod.connection, TaskType.ENCODING, video=video) for _ in range(3)
-        ]
-        daemon = await pod.daemon()
-        await daemon.settle()
-        assert [await pod.status(pk) for pk in (first, second, third)] == ["running", "pending", "pending"]
-
-        await pod.end(first, TaskStatus.COMPLETED)
-        [task_id] = pod.fakes["first"].tasks
-        await pod.fakes["first"].finish(task_id)
-        later = await add_task(pod.connection, TaskType.ENCODING, video=video)
-        await daemon.settle()
-        assert [await pod.status(pk) for pk in (second, third)] == ["completed", "completed"]
-        assert f"Task {first}" in (await pod.row(second))["script_output"]
-        # Added after the first one was submitted: a new wish, for the video may have been cut meanwhile.
-        assert await pod.status(later) == "running"
-        assert pod.posts("first") == 2
-
-
-async def test_duplicates_of_a_failure_fail_alike(pod_database: PodDatabase, media_root: Path) -> None:
-    async with scene(pod_database, media_root) as pod:
-        video = await add_video(pod.connection, pod.world)
-        first, second = [await add_task(pod.connection, TaskType.ENCODING, video=video) for _ in range(2)]
-        daemon = await pod.daemon()
-        await daemon.settle()
-        await pod.end(first, TaskStatus.TIMEOUT)
-        await daemon.settle()
-        assert await pod.status(second) == "timeout"
-        assert pod.posts("first") == 1
 
 
 async def test_the_budget_counts_accepted_tasks_of_each_type(

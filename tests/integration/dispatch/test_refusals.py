@@ -11,7 +11,7 @@ from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.task import TaskType
 from poddispatchd.events import Event
 from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
-from poddispatchd.services.fleet import ManagerReport
+from poddispatchd.services.known_manager import ManagerReport
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -202,11 +202,12 @@ async def test_an_outage_is_told_once_and_health_decides_when_tasks_come_back(
 ) -> None:
     async with scene(pod_database, media_root, Spec("down", 1), Spec("up", 2, 9)) as pod:
         await pod.fakes["down"].stop()
-        pks = await pod.encodings(4)
+        pks = []
         daemon = await pod.daemon()
         events = (Event.RUNNER_MANAGER_DOWN, Event.RUNNER_MANAGER_UP)
         with capture_logs() as logs:
             for _ in range(4):
+                pks += await pod.encodings(1)
                 await daemon.settle()
                 await daemon.probe()
                 daemon.clock.advance(70)
@@ -237,6 +238,9 @@ async def test_a_healthy_manager_that_fails_every_task_is_left_alone_longer_each
         await pod.encodings(1)
         _refuse(pod, "first", 500)
         daemon = await pod.daemon()
+        await daemon.settle()
+        assert pod.posts("first") == 1  # one failure may be chance: it is only left alone for a moment
+        daemon.clock.advance(1.1)
         waits = []
         for _ in range(5):
             await daemon.settle()
