@@ -170,9 +170,10 @@ async def of_task(connection: Connection, task_pk: TaskPk) -> list[Submission]:
     return [_submission(row) for row in await connection.fetch(_QUERIES["of_task"], task_pk)]
 
 
-async def submitted_since(connection: Connection, task_pk: TaskPk, moment: datetime) -> bool:
-    """Whether a runner manager took this task at a moment or later."""
-    return bool(await connection.fetchval(_QUERIES["submitted_since"], task_pk, moment))
+async def taken_since(connection: Connection, tasks: Collection[TaskPk], moment: datetime) -> list[TaskPk]:
+    """Those of these tasks that a runner manager took at a moment or later, the latest first."""
+    rows = await connection.fetch(_QUERIES["taken_since"], list(tasks), moment)
+    return [TaskPk(row["task_pk"]) for row in rows]
 
 
 async def without_result(connection: Connection, *, hours: int, limit: int) -> list[TaskPk]:

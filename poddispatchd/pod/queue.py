@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import asyncpg
 
-from poddispatchd.database import Connection, Database
+from poddispatchd.database import Database
 from poddispatchd.domain.task import SiteId, Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.tasks import task_of
@@ -130,19 +130,6 @@ async def pending_tasks(
         list(whatever_age),
     )
     return [_pending(record) for record in records]
-
-
-async def ended_twins(connection: Connection, task: Task) -> list[tuple[TaskPk, TaskStatus]]:
-    """The tasks of the same type and source that have ended, newest first, and how."""
-    is_studio = task.type is TaskType.STUDIO
-    records = await connection.fetch(
-        _QUERIES["ended_twins"],
-        task.pk,
-        task.type.value,
-        None if is_studio else task.video_id,
-        task.recording_id if is_studio else None,
-    )
-    return [(TaskPk(record["id"]), TaskStatus(record["status"])) for record in records]
 
 
 async def write_ranks(database: Database, capabilities: Capabilities) -> int:

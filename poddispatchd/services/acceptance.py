@@ -18,7 +18,7 @@ from poddispatchd.events import Event
 from poddispatchd.journal import scheduling, submissions
 from poddispatchd.journal.submissions import Submission, SubmissionState
 from poddispatchd.metrics import SubmissionOutcome
-from poddispatchd.pod import progress, sources, tasks
+from poddispatchd.pod import progress, sources, tasks, twins
 from poddispatchd.runner.records import Accepted
 from poddispatchd.services.parts import Parts
 
@@ -56,7 +56,9 @@ class Acceptance:
             others = await tasks.find_tasks(connection, [manager.id], accepted.task_id)
             if any(_is_another_run(other, task) for other in others):
                 return await self._known_already(connection, task, manager, intent)
-            won = await tasks.mark_running(connection, task, manager.id, accepted.task_id)
+            # Pod's web process may have stored a run of the same source under a row of its own meanwhile.
+            twin = await twins.other_run(connection, task, manager.id, accepted.task_id)
+            won = twin is None and await tasks.mark_running(connection, task, manager.id, accepted.task_id)
             if won:
                 await progress.show_accepted(
                     connection,
@@ -82,7 +84,8 @@ class Acceptance:
         if not is_ours:
             log.warning(Event.SUBMISSION_ORPHANED, **facts)
             await self.stop(manager, accepted.task_id)
-            return SubmissionResult(SubmissionOutcome.ORPHANED, "Someone else changed the row meanwhile.")
+            what = "changed the row" if twin is None else f"started task {twin} for the same source"
+            return SubmissionResult(SubmissionOutcome.ORPHANED, f"Someone else {what} meanwhile.")
         log.info(
             Event.TASK_SUBMITTED, **facts, type=task.type.value, source=task.source, attempt=intent.attempt
         )

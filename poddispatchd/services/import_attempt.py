@@ -27,7 +27,7 @@ from poddispatchd.journal import imports, notices, scheduling, submissions
 from poddispatchd.journal.imports import ImportJob, ImportState
 from poddispatchd.metrics import ImportOutcome
 from poddispatchd.pod import staging as staging_area
-from poddispatchd.pod import tasks
+from poddispatchd.pod import tasks, twins
 from poddispatchd.pod.imports.common import ImportOutcome as Imported
 from poddispatchd.pod.media_tree import MediaTree, existing_files, task_lock
 from poddispatchd.runner.download import DownloadLimits, download_result
@@ -171,6 +171,7 @@ class ImportAttempt:
         parts.wakes.janitor.ring()
         parts.wakes.notifier.ring()
         if done.chained_transcription is not None:
+            await twins.complete_sharers(connection, task)
             parts.wakes.dispatcher.ring()
 
     def _tell(self, task: Task, done: Imported, size: int) -> None:

@@ -12,7 +12,7 @@ from poddispatchd.domain.script_output import failure_words, merge_output
 from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus
 from poddispatchd.events import Event
 from poddispatchd.journal import imports, notices, scheduling, submissions
-from poddispatchd.pod import progress, tasks
+from poddispatchd.pod import progress, tasks, twins
 from poddispatchd.services.signals import Wakes
 
 log = structlog.get_logger(__name__)
@@ -184,6 +184,8 @@ async def _import(connection: Connection, task: Task, report: Report) -> bool:
     if task.runner_manager_id is None or task.task_id is None:
         return False
     await _write_output(connection, task, report)
+    if await twins.has_leader(connection, task):
+        return False
     if not await imports.open_import(connection, task.pk, task.runner_manager_id, task.task_id):
         return False
     # As Pod: a task that had ended in another way is running again while its result is fetched.

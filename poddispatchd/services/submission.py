@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import structlog
 
-from poddispatchd.database import Connection
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
@@ -25,8 +24,10 @@ from poddispatchd.events import Event
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission, SubmissionId, SubmissionState
 from poddispatchd.metrics import SubmissionOutcome
-from poddispatchd.pod import queue, tasks
+from poddispatchd.pod import tasks
+from poddispatchd.pod.twins import task_ahead
 from poddispatchd.runner.records import Accepted
+from poddispatchd.services import twins
 from poddispatchd.services.acceptance import Acceptance, SubmissionResult
 from poddispatchd.services.disk import Disk
 from poddispatchd.services.parts import Parts
@@ -78,11 +79,15 @@ class Submitter:
         except MediaMissingError as error:
             return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error), hold=_HOLD)
         async with parts.database.connection() as connection:
-            if await self._follows(connection, task):
+            if await twins.follow(connection, task):
                 return SubmissionResult(
                     SubmissionOutcome.REFUSED, "Its source was done meanwhile.", is_final=True
                 )
             # The page it stood on may be older than a look at a slow disk.
+            if (other := await task_ahead(connection, task)) is not None:
+                return SubmissionResult(
+                    SubmissionOutcome.UNAVAILABLE, f"Task {other} for the same source goes before it."
+                )
             row = await tasks.get_task(connection, task.pk)
             if row is None or (row.status, row.task_id) != (task.status, task.task_id):
                 return SubmissionResult(
@@ -156,22 +161,11 @@ class Submitter:
     async def fail(self, task: Task, reason: str) -> None:
         """A pending task can never be submitted: say why wherever Pod's people look."""
         async with self._parts.database.transaction() as connection:
-            await fail_task(connection, task, reason)
+            if await fail_task(connection, task, reason):
+                await twins.fail_alike(connection, self._parts, task, reason)
         ring_for(Decision.FAIL, self._parts.wakes)
 
     # --- the way to the manager -------------------------------------------------------------------------
-
-    async def _follows(self, connection: Connection, task: Task) -> bool:
-        """Close a task that waited when another one of its source was submitted, as that one ended.
-
-        Pod may store one wish twice; the source is submitted once. A task that was added after the other's
-        submission is a new wish: the source may have been cut meanwhile.
-        """
-        for pk, status in await queue.ended_twins(connection, task):
-            if await submissions.submitted_since(connection, pk, task.date_added):
-                words = f"Task {pk} did the same source meanwhile and ended as {status}."
-                return await tasks.finish(connection, task, status, words)
-        return False
 
     async def _post(self, task: Task, manager: RunnerManager, intent: Submission) -> SubmissionResult:
         parts = self._parts

@@ -73,11 +73,11 @@ DELETE FROM poddispatchd.submission WHERE id IN (
     WHERE state <> 'open' AND settled_at < now() - make_interval(days => $1) LIMIT $2
 )
 
--- name: submitted_since
--- Whether a runner manager took this task at a moment or later.
-SELECT EXISTS (
-    SELECT FROM poddispatchd.submission WHERE task_pk = $1 AND state IN ('accepted', 'lost') AND created_at >= $2
-)
+-- name: taken_since
+-- Which of these tasks a runner manager took at a moment or later, the latest first.
+SELECT task_pk FROM poddispatchd.submission
+WHERE task_pk = ANY($1::bigint[]) AND state IN ('accepted', 'lost') AND created_at >= $2
+ORDER BY id DESC
 
 -- name: without_result
 -- Tasks taken by a manager within so many hours of whose last run no result was ever asked for, the newest first.

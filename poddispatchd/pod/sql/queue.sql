@@ -81,7 +81,7 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
   JOIN runner_manager_task AS task ON task.id = next.id AND task.status = 'pending'
  CROSS JOIN LATERAL (
      SELECT (array_agg(id ORDER BY date_added, id) FILTER (WHERE status = 'pending'))[1] AS first_of_source,
-            min(id) FILTER (WHERE status = 'running') AS running_twin
+            min(id) FILTER (WHERE status <> 'pending') AS running_twin
        FROM (SELECT other.id, other.date_added, other.type, other.status
                FROM runner_manager_task AS other
               WHERE next.type = 'studio' AND other.recording_id = next.recording_id
@@ -90,7 +90,7 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
                FROM runner_manager_task AS other
               WHERE next.type <> 'studio' AND other.video_id = next.video_id
             ) AS same_source
-      WHERE same_source.type = next.type AND same_source.status IN ('pending', 'running')
+      WHERE same_source.type = next.type AND same_source.status IN ('pending', 'running', 'warning')
  ) AS twins
  ORDER BY next.class, next.date_added, next.id
 
@@ -131,12 +131,3 @@ SELECT task.id, task.rank AS held, ranked.rank AS place, count(*) OVER () AS tas
 SELECT type, status, count(*) AS tasks, min(date_added) AS oldest
   FROM runner_manager_task
  GROUP BY type, status
-
--- name: ended_twins
--- The other tasks of type $2 and of video $3 or recording $4 than task $1 that have ended, newest first.
-SELECT other.id, other.status
-  FROM runner_manager_task AS other
- WHERE (other.video_id = $3 OR other.recording_id = $4)
-   AND other.id <> $1 AND other.type = $2 AND other.status IN ('completed', 'failed', 'timeout')
- ORDER BY other.id DESC
- LIMIT 20

@@ -1,0 +1,58 @@
+-- The other tasks of type $2 and of video $3 or recording $4 than task $1. 'warning': see tasks.sql.
+
+-- name: ahead
+-- One that runs, or that waits and stands before a task added at $5.
+SELECT other.id
+  FROM runner_manager_task AS other
+ WHERE (other.video_id = $3 OR other.recording_id = $4)
+   AND other.id <> $1 AND other.type = $2
+   AND (other.status IN ('running', 'warning')
+        OR (other.status = 'pending' AND (other.date_added, other.id) < ($5, $1)))
+ LIMIT 1
+
+-- name: other_run
+-- One whose run is another one than that which manager $5 calls $6.
+SELECT other.id
+  FROM runner_manager_task AS other
+ WHERE (other.video_id = $3 OR other.recording_id = $4)
+   AND other.id <> $1 AND other.type = $2
+   AND other.status IN ('running', 'warning')
+   AND (other.runner_manager_id, other.task_id) IS DISTINCT FROM ($5, $6::text)
+ LIMIT 1
+
+-- name: ended
+-- Those that have ended: first those that ran, for the others only followed one of them; then the newest.
+SELECT other.id, other.status, other.date_added, coalesce(other.task_id, '') <> '' AS has_id
+  FROM runner_manager_task AS other
+ WHERE (other.video_id = $3 OR other.recording_id = $4)
+   AND other.id <> $1 AND other.type = $2
+   AND other.status IN ('completed', 'failed', 'timeout')
+ ORDER BY has_id DESC, other.id DESC
+ LIMIT 100
+
+-- name: leader
+-- An older one that shares the run of a task, which manager $5 calls $6.
+SELECT other.id
+  FROM runner_manager_task AS other
+ WHERE (other.video_id = $3 OR other.recording_id = $4)
+   AND other.id < $1 AND other.type = $2
+   AND other.runner_manager_id = $5 AND other.task_id = $6
+   AND other.status IN ('pending', 'running', 'warning')
+ LIMIT 1
+
+-- name: complete_sharers
+-- Those that share the run of a task, which manager $5 calls $6, are completed with it.
+UPDATE runner_manager_task AS other
+   SET status = 'completed', rank = NULL
+ WHERE (other.video_id = $3 OR other.recording_id = $4)
+   AND other.id <> $1 AND other.type = $2
+   AND other.runner_manager_id = $5 AND other.task_id = $6
+   AND other.status IN ('pending', 'running', 'warning')
+
+-- name: fail_waiting
+-- Those that wait, and were added before $5, fail as the task did: $6 says so.
+UPDATE runner_manager_task AS other
+   SET status = 'failed', rank = NULL, script_output = $6
+ WHERE (other.video_id = $3 OR other.recording_id = $4)
+   AND other.id <> $1 AND other.type = $2
+   AND other.status = 'pending' AND coalesce(other.task_id, '') = '' AND other.date_added < $5

@@ -1,0 +1,74 @@
+"""The other tasks of a task's type and source, as Pod's rows have them."""
+
+from datetime import datetime
+
+from poddispatchd.database import Connection
+from poddispatchd.domain.task import (
+    ManagerId,
+    RecordingId,
+    RunnerTaskId,
+    Task,
+    TaskPk,
+    TaskStatus,
+    TaskType,
+    VideoId,
+)
+from poddispatchd.domain.twins import EndedTwin
+from poddispatchd.sql import load_queries
+
+_QUERIES = load_queries("poddispatchd.pod", "twins.sql")
+
+
+async def task_ahead(connection: Connection, task: Task) -> TaskPk | None:
+    """A twin that runs or stands before this task; None when it is this one's turn."""
+    pk = await connection.fetchval(_QUERIES["ahead"], *_source_of(task), task.date_added)
+    return None if pk is None else TaskPk(pk)
+
+
+async def other_run(
+    connection: Connection, task: Task, manager: ManagerId, task_id: RunnerTaskId
+) -> TaskPk | None:
+    """A twin that runs, but not as what this manager calls ``task_id``."""
+    pk = await connection.fetchval(_QUERIES["other_run"], *_source_of(task), manager, task_id)
+    return None if pk is None else TaskPk(pk)
+
+
+async def ended_twins(connection: Connection, task: Task) -> list[EndedTwin]:
+    """The twins that are over."""
+    records = await connection.fetch(_QUERIES["ended"], *_source_of(task))
+    return [
+        EndedTwin(TaskPk(record["id"]), TaskStatus(record["status"]), record["date_added"], record["has_id"])
+        for record in records
+    ]
+
+
+async def has_leader(connection: Connection, task: Task) -> bool:
+    """Whether an older twin shares the run of this task: the result is imported once, for that one."""
+    found = await connection.fetchval(
+        _QUERIES["leader"], *_source_of(task), task.runner_manager_id, task.task_id
+    )
+    return found is not None
+
+
+async def complete_sharers(connection: Connection, task: Task) -> None:
+    """Complete the twins that share the run of a task whose result has been imported."""
+    await connection.execute(
+        _QUERIES["complete_sharers"], *_source_of(task), task.runner_manager_id, task.task_id
+    )
+
+
+async def fail_waiting(
+    connection: Connection, task: Task, script_output: str, *, added_before: datetime
+) -> None:
+    """Fail the twins that wait; younger ones are left to Pod's own immediate submission."""
+    await connection.execute(_QUERIES["fail_waiting"], *_source_of(task), added_before, script_output)
+
+
+def _source_of(task: Task) -> tuple[TaskPk, TaskType, VideoId | None, RecordingId | None]:
+    is_studio = task.type is TaskType.STUDIO
+    return (
+        task.pk,
+        task.type,
+        None if is_studio else task.video_id,
+        task.recording_id if is_studio else None,
+    )
