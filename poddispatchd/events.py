@@ -48,6 +48,10 @@ class Event(StrEnum):
     """The file system did not answer in time."""
     MEDIA_MISSING = "media.missing"
     """There is nothing under MEDIA_ROOT: nothing is submitted until it is mounted again."""
+    MEDIA_OBSTRUCTED = "media.obstructed"
+    """Results cannot be written under MEDIA_ROOT, and wait; logged once, not at every attempt."""
+    MEDIA_USABLE = "media.usable"
+    """Results can be written under MEDIA_ROOT again."""
     MEDIA_NOT_WRITABLE = "media.not_writable"
     """A file of the media tree could not be written or deleted."""
 
@@ -64,6 +68,8 @@ class Event(StrEnum):
     """A running task is pending again."""
     TASKS_PURGED = "tasks.purged"
     """Old completed rows were deleted."""
+    OPENCAST_PURGED = "opencast.purged"
+    """Old entries of opencast-files were deleted."""
     RANKS_WRITTEN = "ranks.written"
     """Ranks of pending rows changed."""
 

@@ -103,6 +103,9 @@ class Metrics:
             "reconciled_total", "Running tasks asked about, by what was decided.", "outcome"
         )
         self.purged = self._counter("purged_total", "Completed tasks deleted after their retention.")
+        self.opencast_entries_purged = self._counter(
+            "opencast_entries_purged_total", "Entries of opencast-files deleted after their retention."
+        )
         self.runner_manager_up = self._gauge(
             "runner_manager_up", "Whether the runner manager answers.", "runner_manager"
         )

@@ -35,6 +35,13 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[KeyPath, ...], st
         words = "" if ca_file is None else _unusable(ca_file)
         if words:
             yield ((section, "ca_file"),), f"{section}.ca_file: {ca_file} {words}"
+    kept = settings.retention
+    if 0 < kept.completed_days <= kept.opencast_files_days:
+        yield (
+            (("retention", "opencast_files_days"), ("retention", "completed_days")),
+            "retention.opencast_files_days: only a completed task shows that a recording is imported, and "
+            f"those are deleted after {kept.completed_days} days, choose fewer",
+        )
     yield from _mail(settings.mail)
     yield from _push(settings.push)
     if settings.imports.after and not settings.imports.after[0].startswith("/"):

@@ -71,6 +71,11 @@ class PodSettings(Section):
         pattern=r"^[^/.][^/]*$",
         description="Directory of videos inside media_root (VIDEOS_DIR)",
     )
+    opencast_files_dir: str = Field(
+        default="opencast-files",
+        pattern=r"^[^/.][^/]*$",
+        description="Directory of studio recordings inside media_root (OPENCAST_FILES_DIR)",
+    )
     file_permissions: FileMode = Field(
         default=0o644,
         description="Mode of the files written (FILE_UPLOAD_PERMISSIONS), in quotes; null: the umask",
@@ -167,13 +172,20 @@ class ImportsSettings(Section):
 
 
 class RetentionSettings(Section):
-    """Purging old rows."""
+    """Purging old rows and files."""
 
     completed_days: int = Field(
         default=0,
         ge=0,
         le=36500,
         description="Completed tasks are deleted after so many days (RM_TASKS_DELETED_AFTER_DAYS); 0: kept",
+    )
+    opencast_files_days: int = Field(
+        default=0,
+        ge=0,
+        le=36500,
+        description="Files of the studio are deleted after so many days, those of a recording once it is "
+        "imported (Pod does so after 7); 0: kept",
     )
 
 

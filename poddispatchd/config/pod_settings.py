@@ -191,6 +191,7 @@ _READERS: Mapping[str, list[_Reader]] = {
     "MEDIA_ROOT": _one("pod.media_root"),
     "MEDIA_URL": _one("pod.media_url", _directory_url),
     "VIDEOS_DIR": _one("pod.videos_dir"),
+    "OPENCAST_FILES_DIR": _one("pod.opencast_files_dir"),
     "FILE_UPLOAD_PERMISSIONS": _one("pod.file_permissions", _mode),
     "USE_PODFILE": _one("pod.use_podfile"),
     "USE_TRANSCRIPTION": _one("pod.use_transcription"),

@@ -7,11 +7,12 @@ import structlog
 
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.events import Event
-from poddispatchd.journal import housekeeping
+from poddispatchd.journal import housekeeping, imports
 from poddispatchd.pod import queue, tasks
 from poddispatchd.pod.queue import Glance
 from poddispatchd.runner.download import free_space
 from poddispatchd.services import leftovers
+from poddispatchd.services.opencast import purge_opencast_files
 from poddispatchd.services.parts import Parts
 
 log = structlog.get_logger(__name__)
@@ -68,9 +69,11 @@ class Janitor:
             log.debug(Event.RANKS_WRITTEN, rows=changed)
 
     async def purge(self) -> None:
-        """Delete completed tasks after their retention, old journal rows, and files that imports replaced."""
+        """Delete what has had its time: completed tasks, files of the studio, journal rows, leftovers."""
         parts = self._parts
         self._purged_at = parts.clock.monotonic()
+        # First: the completed tasks tell which recordings are imported.
+        await purge_opencast_files(parts)
         days = parts.settings.retention.completed_days
         if days > 0:
             await self._purge_completed(days)
@@ -96,15 +99,24 @@ class Janitor:
     async def measure(self) -> None:
         """Look at the free space; a file system that does not answer is not waited for, and not fatal."""
         parts = self._parts
+        root, keep_free = parts.settings.pod.media_root, parts.settings.imports.keep_free
         try:
             async with asyncio.timeout(_DISK_TIMEOUT):
-                free = await asyncio.to_thread(free_space, parts.settings.pod.media_root)
+                free = await asyncio.to_thread(free_space, root)
         except TimeoutError:
-            log.warning(Event.MEDIA_SLOW, path=str(parts.settings.pod.media_root), seconds=_DISK_TIMEOUT)
+            log.warning(Event.MEDIA_SLOW, path=str(root), seconds=_DISK_TIMEOUT)
         except OSError as error:
-            log.warning(Event.MEDIA_NOT_WRITABLE, path=str(parts.settings.pod.media_root), error=str(error))
+            parts.storage.obstructed(f"{root} cannot be looked at: {error.strerror or error}.")
         else:
             parts.metrics.media_free_bytes.set(free)
+            if free < keep_free:
+                parts.storage.obstructed(f"{free} bytes are free for {root}, less than imports.keep_free.")
+            else:
+                parts.storage.usable()
+        if parts.storage.waiting:
+            async with parts.database.connection() as connection:
+                elsewhere = parts.storage.waiting - await imports.open_tasks(connection)
+            parts.storage.usable(*elsewhere)
 
     def _show(self, glance: Glance) -> None:
         metrics = self._parts.metrics

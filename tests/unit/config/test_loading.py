@@ -373,6 +373,24 @@ def test_two_listeners_cannot_share_a_port(tmp_path: Path, webhook: str, ops: st
         load_settings(path, environ={})
 
 
+@pytest.mark.parametrize(
+    ("opencast", "completed", "clash"),
+    [(7, 0, False), (0, 7, False), (7, 60, False), (7, 7, True), (60, 7, True)],
+)
+def test_files_of_the_studio_go_while_a_task_shows_that_they_are_imported(
+    tmp_path: Path, opencast: int, completed: int, clash: bool
+) -> None:
+    path = write(
+        tmp_path, f"retention:\n  opencast_files_days: {opencast}\n  completed_days: {completed}\n"
+    )
+
+    if clash:
+        (problem,) = problems(path)
+        assert f"those are deleted after {completed} days" in problem
+    else:
+        load_settings(path, environ={})
+
+
 def test_no_clash_is_told_for_a_listener_that_is_wrong_anyway(tmp_path: Path) -> None:
     path = write(tmp_path, "webhook: {listen: x}\nops: {listen: '127.0.0.1:8765'}\n")
 
