@@ -24,8 +24,9 @@ from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.services.dispatcher import Dispatcher
 from poddispatchd.services.fleet import Fleet
 from poddispatchd.services.hooks import Hooks
-from poddispatchd.services.importer import Importer, instance_name
+from poddispatchd.services.importer import Importer
 from poddispatchd.services.inbox import Inbox
+from poddispatchd.services.instances import instance_name
 from poddispatchd.services.janitor import Janitor
 from poddispatchd.services.notifier import Notifier
 from poddispatchd.services.parts import Parts

@@ -4,6 +4,11 @@ The docstring of an error is its default message. A message is one clear sentenc
 it never holds a secret.
 """
 
+import errno
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a full file system, a quota and a limit to the size of files say."""
+
 
 class PoddispatchdError(Exception):
     """Something went wrong in poddispatchd."""
@@ -167,6 +172,12 @@ class MediaNotWritableError(DownloadError):
 
 class NoSpaceError(ResultError):
     """There is not enough free space under MEDIA_ROOT for this result."""
+
+
+def disk_error(error: OSError, what: str) -> NoSpaceError | MediaNotWritableError:
+    """The error that a failure of the media tree's file system means; ``what`` could not be done."""
+    words = f"{what}: {error.strerror or error}."
+    return NoSpaceError(words) if error.errno in _NO_SPACE else MediaNotWritableError(words)
 
 
 class ImportBusyError(PoddispatchdError):

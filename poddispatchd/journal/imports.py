@@ -1,6 +1,6 @@
 """Results to bring into Pod: one row a result, leased to one importer at a time (invariant I7)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -190,72 +190,3 @@ async def known_tasks(connection: Connection, tasks: Collection[TaskPk]) -> dict
     """Those of these tasks that ever had an import, and whether one of them is open."""
     rows = await connection.fetch(_QUERIES["known_tasks"], list(tasks))
     return {TaskPk(row["task_pk"]): row["is_open"] for row in rows}
-
-
-# --- files ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class BroughtFile:
-    """A file that an import put in place; ``is_new``: nothing that anybody needs was there before."""
-
-    path: str
-    is_new: bool
-
-
-async def reclaim_files(connection: Connection, job: ImportJob, brought: Collection[str]) -> set[str] | None:
-    """Files that this import is about to put in place are not to be deleted any more.
-
-    Part of the transaction that ends with ``record_files``.
-
-    Returns:
-        Those that were to be deleted; None when the lease is lost.
-    """
-    if await connection.fetchval(_QUERIES["hold_lease"], job.id, job.owner) is None:
-        return None
-    return {row["path"] for row in await connection.fetch(_QUERIES["reclaim_files"], list(brought))}
-
-
-async def record_files(connection: Connection, job: ImportJob, brought: Mapping[str, bool]) -> None:
-    """Remember what this import is about to put in place, and whether that is new there."""
-    await connection.execute(_QUERIES["record_files"], job.id, list(brought), list(brought.values()))
-
-
-async def replace_files(
-    connection: Connection, job: ImportJob, *, obsolete: Collection[str], brought: Collection[str]
-) -> None:
-    """The import is being committed: what it brought is Pod's, what it replaced is to be deleted."""
-    superseded = await connection.fetch(_QUERIES["superseded_files"], job.id, list(brought))
-    await connection.execute(_QUERIES["settle_files"], job.id, list(brought))
-    await connection.execute(_QUERIES["reclaim_files"], list(brought))
-    paths = {*obsolete, *(row["path"] for row in superseded)} - set(brought)
-    await add_obsolete_files(connection, job.task_pk, sorted(paths))
-
-
-async def closed_with_files(connection: Connection, limit: int) -> list[tuple[ImportId, TaskPk]]:
-    """Imports that ended without a commit after they had put files in place, with their tasks."""
-    rows = await connection.fetch(_QUERIES["closed_with_files"], limit)
-    return [(ImportId(row["id"]), TaskPk(row["task_pk"])) for row in rows]
-
-
-async def take_files(connection: Connection, import_id: ImportId) -> list[BroughtFile]:
-    """Forget what a closed import put in place, and tell it; nothing of an open one."""
-    rows = await connection.fetch(_QUERIES["take_files"], import_id)
-    return [BroughtFile(row["path"], row["is_new"]) for row in rows]
-
-
-async def add_obsolete_files(connection: Connection, task_pk: TaskPk, paths: Sequence[str]) -> None:
-    """These files, relative to MEDIA_ROOT, are to be deleted."""
-    await connection.execute(_QUERIES["add_obsolete_files"], list(paths), task_pk)
-
-
-async def take_obsolete_files(
-    connection: Connection, limit: int, *, task_pk: TaskPk | None = None
-) -> dict[str, TaskPk]:
-    """Take files to delete, with the tasks that left them.
-
-    The caller deletes them before its transaction ends: an import that is about to put one of them in place
-    again waits for that. What an open import is putting in place is left out.
-    """
-    rows = await connection.fetch(_QUERIES["take_obsolete_files"], limit, task_pk)
-    return {row["path"]: TaskPk(row["task_pk"]) for row in rows}

@@ -1,12 +1,9 @@
-"""Pod's media tree: where things lie, who may touch a task's files, and how files get into place."""
+"""Pod's media tree: where things lie, who may touch a task's files, and which files there are."""
 
 import asyncio
-import errno
 import fcntl
 import os
 import posixpath
-import shutil
-import stat
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,29 +11,12 @@ from pathlib import Path
 
 from poddispatchd.domain.naming import video_number
 from poddispatchd.domain.task import TaskPk, VideoId
-from poddispatchd.errors import (
-    ImportBusyError,
-    MediaNotWritableError,
-    NoSpaceError,
-    ResultError,
-    ResultIncompleteError,
-    ResultRefusedError,
-)
+from poddispatchd.errors import ImportBusyError, ResultRefusedError, disk_error
 
 DERIVED = ".poddispatchd"
 """Directory inside a staging directory for the files we make ourselves; never part of a result."""
 
 _DIRECTORY_MODE = 0o755
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A staged file and where it goes."""
-
-    staged: Path
-    target: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +113,7 @@ def list_files(directory: Path) -> dict[str, int]:
     try:
         _walk(directory, "", found)
     except OSError as error:
-        raise _translated(error, f"The files in {directory} cannot be listed") from error
+        raise disk_error(error, f"The files in {directory} cannot be listed") from error
     return found
 
 
@@ -150,119 +130,6 @@ def _walk(directory: Path, prefix: str, found: dict[str, int]) -> None:
                 found[name] = entry.stat(follow_symlinks=False).st_size
             else:
                 raise ResultRefusedError(f"{name} in the result is not a plain file.")
-
-
-def ensure_directory(directory: Path) -> None:
-    """Create a directory and its parents with the mode Pod gives them (0755 under the umask)."""
-    try:
-        if not directory.is_dir():
-            ensure_directory(directory.parent)
-            directory.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
-    except OSError as error:
-        raise _translated(error, f"The directory {directory} cannot be created") from error
-
-
-def write_staged(path: Path, content: bytes) -> None:
-    """Write a file of our own into the staging directory, replacing an earlier one.
-
-    Raises:
-        NoSpaceError: the disk is full.
-    """
-    ensure_directory(path.parent)
-    try:
-        path.unlink(missing_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise _translated(error, f"{path.name} cannot be written") from error
-
-
-def move_into_place(moves: Iterable[Move], mode: int | None) -> None:
-    """Put staged files where they belong, each by one atomic rename, durably.
-
-    A playlist comes after the segments it names, the master playlist last. The staged name is kept where
-    the file system has hard links, so that the whole step can be redone after a crash: what is in place
-    already is skipped.
-
-    Args:
-        moves: the pairs; a later pair with the same target replaces an earlier one.
-        mode: FILE_UPLOAD_PERMISSIONS; None leaves the mode that the umask gives.
-
-    Raises:
-        NoSpaceError: the disk is full.
-        ResultIncompleteError: a staged file has gone and its target is not there either.
-        ResultError: a file cannot be moved; the words say which and why.
-    """
-    ordered = sorted({move.target: move for move in moves}.values(), key=_order)
-    for move in ordered:
-        try:
-            _place(move, mode)
-        except OSError as error:
-            raise _translated(error, f"{move.target} cannot be put in place") from error
-    for directory in sorted({move.target.parent for move in ordered}):
-        _sync(directory)
-
-
-def _order(move: Move) -> tuple[int, str]:
-    name = move.target.name
-    rank = (
-        3 if name == "playlist.m3u8" else 2 if name.endswith(".m3u8") else 1 if name.endswith(".vtt") else 0
-    )
-    return rank, str(move.target)
-
-
-def temporary_name(path: str) -> str:
-    """What a file is called in its directory for the moment before its rename; a crash may leave it."""
-    directory, name = posixpath.split(path)
-    return posixpath.join(directory, f".{name[:200]}.poddispatchd")
-
-
-def _place(move: Move, mode: int | None) -> None:
-    try:
-        staged = move.staged.lstat()
-    except FileNotFoundError:
-        if move.target.is_file():
-            return
-        raise ResultIncompleteError(f"{move.staged.name} has vanished from the staging directory.") from None
-    if not stat.S_ISREG(staged.st_mode):
-        raise ResultRefusedError(f"{move.staged.name} in the result is not a plain file.")
-    if mode is not None and stat.S_IMODE(staged.st_mode) != mode:
-        move.staged.chmod(mode)
-    if move.target.exists() and move.target.samefile(move.staged):
-        return
-    ensure_directory(move.target.parent)
-    _sync(move.staged)
-    beside = Path(temporary_name(str(move.target)))
-    beside.unlink(missing_ok=True)
-    try:
-        os.link(move.staged, beside, follow_symlinks=False)
-    except OSError as error:
-        if error.errno == errno.EXDEV:
-            _copy(move.staged, beside)
-        elif error.errno in _NO_LINKS:
-            move.staged.replace(move.target)
-            return
-        else:
-            raise
-    beside.replace(move.target)
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-    shutil.copymode(source, target)
-    _sync(target)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _translated(error: OSError, what: str) -> ResultError:
-    words = f"{what}: {error.strerror or error}."
-    return NoSpaceError(words) if error.errno in _NO_SPACE else MediaNotWritableError(words)
 
 
 def same_content(first: Path, second: Path) -> bool:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.errors import MediaNotWritableError
-from poddispatchd.pod.media_tree import ensure_directory
+from poddispatchd.errors import disk_error
+from poddispatchd.pod.placing import ensure_directory
 
 _HIDDEN = re.compile(r"\.\d+\.poddispatchd-(\d{1,18})")
 _STUDIO = re.compile(r"(\d{1,18})")
@@ -38,7 +38,7 @@ def clear(directory: Path) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise MediaNotWritableError(f"{directory} cannot be emptied: {error.strerror or error}.") from error
+        raise disk_error(error, f"{directory} cannot be emptied") from error
 
 
 def staging_directories(media_root: Path, videos_dir: str) -> list[Staging]:

@@ -21,10 +21,11 @@ from poddispatchd.errors import (
     RunnerManagerError,
     RunnerManagerUnavailableError,
     RunnerUnreachableError,
+    disk_error,
 )
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.fetch import BrokenOffError, Transfer
-from poddispatchd.runner.filesink import FileSink, file_error, fsync_directories
+from poddispatchd.runner.filesink import FileSink, fsync_directories
 
 _PARTIAL_PREFIX = ".poddispatchd-partial-"
 
@@ -300,4 +301,4 @@ def _local_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise file_error(error, path) from error
+        raise disk_error(error, f"{path} cannot be written") from error

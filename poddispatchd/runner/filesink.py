@@ -10,23 +10,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from poddispatchd.errors import MediaNotWritableError, NoSpaceError, ResultError
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def file_error(error: OSError, path: Path) -> ResultError:
-    """The error that a failure of the local file system means."""
-    if error.errno in _NO_SPACE:
-        return NoSpaceError(f"There is no space left for {path}: {os.strerror(error.errno)}.")
-    return MediaNotWritableError(f"{path} cannot be written: {error.strerror or error}.")
+from poddispatchd.errors import disk_error
 
 
 class FileSink:
     """A new file that fills up under a name of its own, until ``finish`` gives it its place.
 
-    Every method raises NoSpaceError or DownloadError when the file system fails. ``close`` must be awaited
-    in any case; it is idempotent and waits for a write that is under way.
+    Every method raises NoSpaceError or MediaNotWritableError when the file system fails. ``close`` must be
+    awaited in any case; it is idempotent and waits for a write that is under way.
 
     Args:
         path: where to write; it must not exist.
@@ -60,7 +51,7 @@ class FileSink:
             # Shielded: a thread cannot be cancelled, and the descriptor must outlive it.
             await asyncio.shield(self._working)
         except OSError as error:
-            raise file_error(error, self._path) from error
+            raise disk_error(error, f"{self._path} cannot be written") from error
         self._working = None
 
     async def restart(self) -> None:
@@ -129,7 +120,8 @@ def fsync_directories(directories: set[Path]) -> None:
     """Bring the names in directories to stable storage; to be called in a thread.
 
     Raises:
-        ResultError: the file system failed.
+        NoSpaceError: the disk is full.
+        MediaNotWritableError: the file system failed otherwise.
     """
     for directory in sorted(directories):
         try:
@@ -139,4 +131,4 @@ def fsync_directories(directories: set[Path]) -> None:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise file_error(error, directory) from error
+            raise disk_error(error, f"{directory} cannot be written") from error

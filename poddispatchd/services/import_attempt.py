@@ -17,13 +17,15 @@ from poddispatchd.errors import (
     DatabaseError,
     DatabaseUnavailableError,
     ImportBusyError,
+    MediaNotWritableError,
+    NoSpaceError,
     PoddispatchdError,
     RaceLostError,
     ResultGoneError,
     RunnerManagerError,
 )
 from poddispatchd.events import Event
-from poddispatchd.journal import imports, notices, scheduling, submissions
+from poddispatchd.journal import files, imports, notices, scheduling, submissions
 from poddispatchd.journal.imports import ImportJob, ImportState
 from poddispatchd.metrics import ImportOutcome
 from poddispatchd.pod import staging as staging_area
@@ -37,6 +39,9 @@ from poddispatchd.services.parts import Parts
 from poddispatchd.services.reports import Report, apply_report, fail_task, requeue_task, ring_for
 
 log = structlog.get_logger(__name__)
+
+_PATIENCE_WITH_DELETIONS = 20
+"""Seconds for which an import waits until files that it brings again are deleted, before it is postponed."""
 
 _UNFORESEEN = "poddispatchd met an error nobody foresaw ({name}): its log tells more."
 
@@ -137,15 +142,24 @@ class ImportAttempt:
         return result.size
 
     async def _record(self, brought: list[str]) -> None:
-        """Commit what is about to be put in place: nothing of it stays if the import never ends well."""
+        """Commit what is about to be put in place: nothing of it stays if the import never ends well.
+
+        Raises:
+            RaceLostError: the lease is lost.
+            ImportBusyError: one of these files is still being deleted.
+        """
         parts = self._parts
         tree = MediaTree(parts.settings.pod.media_root)
+        there = await asyncio.to_thread(existing_files, tree, brought)
         async with parts.database.transaction() as connection:
-            reclaimed = await imports.reclaim_files(connection, self._job, brought)
-            if reclaimed is None:
+            if not await files.record_files(connection, self._job, brought, there=there):
                 raise RaceLostError("The lease of this import was lost.")
-            there = await asyncio.to_thread(existing_files, tree, brought) - reclaimed
-            await imports.record_files(connection, self._job, {path: path not in there for path in brought})
+        for _ in range(_PATIENCE_WITH_DELETIONS):
+            async with parts.database.connection() as connection:
+                if await files.reclaim_files(connection, brought):
+                    return
+            await parts.clock.sleep(1.0)
+        raise ImportBusyError("Files that this result brings again are being deleted just now.")
 
     async def _commit(self, task: Task, prepared: Prepared, size: int, begun: float) -> None:
         """Files into place, then the one transaction that is the commit point (invariant I6)."""
@@ -157,8 +171,9 @@ class ImportAttempt:
                 raise RaceLostError("The lease of this import was lost.")
             if not await tasks.finish(connection, task, TaskStatus.COMPLETED):
                 raise RaceLostError("Someone else changed the task's row meanwhile.")
+            await twins.complete_sharers(connection, task)
             done = await prepared.write_rows(connection)
-            await imports.replace_files(
+            await files.replace_files(
                 connection, job, obsolete=done.obsolete_files, brought=prepared.brought
             )
             if done.chained_transcription is not None:
@@ -171,7 +186,6 @@ class ImportAttempt:
         parts.wakes.janitor.ring()
         parts.wakes.notifier.ring()
         if done.chained_transcription is not None:
-            await twins.complete_sharers(connection, task)
             parts.wakes.dispatcher.ring()
 
     def _tell(self, task: Task, done: Imported, size: int) -> None:
@@ -188,6 +202,7 @@ class ImportAttempt:
 
     async def _clean(self) -> None:
         """Remove the staging directory and what is not needed any more; what remains is the janitor's."""
+        self._parts.storage.usable(self._job.task_pk)
         if self._staging is not None:
             await asyncio.to_thread(shutil.rmtree, self._staging, ignore_errors=True)
         try:
@@ -213,6 +228,10 @@ class ImportAttempt:
         parts, job = self._parts, self._job
         if isinstance(error, RunnerManagerError):
             parts.fleet.learn(job.runner_manager_id, error)
+        if isinstance(error, (NoSpaceError, MediaNotWritableError, OSError)):
+            parts.storage.obstructed(str(error), job.task_pk)
+        else:
+            parts.storage.usable(job.task_pk)
         async with parts.database.connection() as connection:
             task = await tasks.get_task(connection, job.task_pk)
             if task is not None:
@@ -245,9 +264,11 @@ class ImportAttempt:
         parts, job = self._parts, self._job
         limit = longest_delay(decision, attempts=job.attempts, obstructed_for=job.obstructed_for)
         delay = 1.0 + limit * parts.clock.random()
-        if decision is not Fate.BUSY and self._staging is not None:
+        if self._staging is not None:
             # Nothing of it is used again, and the space may be what is missing.
+            await leftovers.withdraw(parts, job)
             await asyncio.to_thread(shutil.rmtree, self._staging, ignore_errors=True)
+            await leftovers.delete_obsolete(parts, job.task_pk)
         async with parts.database.connection() as connection:
             await imports.retry(
                 connection,

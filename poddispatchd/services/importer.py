@@ -1,9 +1,6 @@
 """Finished tasks into Pod: leases, how many at once, and an orderly stop; the attempts are made elsewhere."""
 
 import asyncio
-import os
-import socket
-from pathlib import Path
 
 import structlog
 
@@ -11,37 +8,15 @@ from poddispatchd.errors import DatabaseError
 from poddispatchd.events import Event
 from poddispatchd.journal import imports
 from poddispatchd.journal.imports import LEASE_SECONDS, ImportId, ImportJob
+from poddispatchd.services import leftovers
 from poddispatchd.services.import_attempt import ImportAttempt
+from poddispatchd.services.instances import is_dead
 from poddispatchd.services.parts import Parts
 
 log = structlog.get_logger(__name__)
 
 _IDLE = 120.0
 _SOONEST = 0.1
-
-
-def instance_name() -> str:
-    """This process among those of the same database: host, process id and when the process began."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_began(os.getpid())}"
-
-
-def is_dead(owner: str) -> bool:
-    """Whether an instance of this host has ended; of other hosts nothing is known, and False is said."""
-    host, _, rest = owner.partition(":")
-    pid, _, began = rest.partition(":")
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    return _began(int(pid)) != began
-
-
-def _began(pid: int) -> str:
-    """When a process began, in the kernel's clock ticks; empty when there is none, or only its corpse."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
-    fields = stat.rpartition(")")[2].split()
-    return "" if fields[0] in ("Z", "X") else fields[19]
 
 
 class Importer:
@@ -80,6 +55,7 @@ class Importer:
             for owner in await imports.lease_owners(connection):
                 if is_dead(owner):
                     await imports.release_owner(connection, owner)
+        await leftovers.release_dead_claims(self._parts)
 
     async def stop(self, seconds: float) -> None:
         """Take no new import; let those past their commit point finish, hand the others back."""

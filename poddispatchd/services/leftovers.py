@@ -6,43 +6,61 @@ from pathlib import PurePosixPath
 
 import structlog
 
+from poddispatchd.database import Connection
 from poddispatchd.domain.task import TaskPk, TaskStatus
 from poddispatchd.errors import ImportBusyError
 from poddispatchd.events import Event
-from poddispatchd.journal import imports
-from poddispatchd.journal.imports import ImportId
+from poddispatchd.journal import files, imports
+from poddispatchd.journal.files import BroughtFile
+from poddispatchd.journal.imports import ImportId, ImportJob
 from poddispatchd.pod import tasks
-from poddispatchd.pod.media_tree import MediaTree, delete_files, task_lock, temporary_name
+from poddispatchd.pod.media_tree import MediaTree, delete_files, task_lock
 from poddispatchd.pod.named_files import named_files
+from poddispatchd.pod.placing import temporary_name
 from poddispatchd.pod.staging import Staging, staging_directories
+from poddispatchd.services.instances import is_dead
 from poddispatchd.services.parts import Parts
 
 log = structlog.get_logger(__name__)
 
 _BATCH = 100
-"""Files deleted in one transaction: few, since an import that brings one of them back waits for it."""
+"""Files claimed at once: few, since an import that brings one of them back waits for all of them."""
 
 _CLOSED = 1000
 
 
 async def delete_obsolete(parts: Parts, task: TaskPk | None = None) -> None:
-    """Delete files that nobody needs any more, of one task or of all.
+    """Delete files that nobody needs any more, of one task or of all; no transaction is open meanwhile (I1).
 
     A file that a row of Pod names after all is kept (invariant I5); one that cannot be deleted is tried
     again at another time.
     """
-    tree = MediaTree(parts.settings.pod.media_root)
     while True:
+        async with parts.database.connection() as connection:
+            claimed = await files.claim_obsolete_files(connection, parts.instance, _BATCH, task_pk=task)
+            if not claimed:
+                return
+            named = await named_files(connection, parts.capabilities, claimed)
+        problems = await _delete_claimed(parts, sorted(claimed - named))
         async with parts.database.transaction() as connection:
-            taken = await imports.take_obsolete_files(connection, _BATCH, task_pk=task)
-            named = await named_files(connection, parts.capabilities, taken) if taken else frozenset()
-            problems = await asyncio.to_thread(_delete, tree, [path for path in taken if path not in named])
-            for path in problems:
-                await imports.add_obsolete_files(connection, taken[path], [path])
+            await files.forget_obsolete_files(connection, parts.instance, claimed - problems.keys())
+            await files.release_claims(connection, parts.instance, problems)
         for problem in problems.values():
             log.warning(Event.MEDIA_NOT_WRITABLE, reason=problem)
-        if problems or len(taken) < _BATCH:
+        if problems:
             return
+
+
+async def _delete_claimed(parts: Parts, paths: list[str]) -> dict[str, str]:
+    """Delete files in a thread, and keep the claims on them for as long as a slow file system takes."""
+    tree = MediaTree(parts.settings.pod.media_root)
+    deleting = asyncio.ensure_future(asyncio.to_thread(_delete, tree, paths))
+    while not deleting.done():
+        await asyncio.wait([deleting], timeout=files.CLAIM_SECONDS / 4)
+        if not deleting.done():
+            async with parts.database.connection() as connection:
+                await files.renew_claims(connection, parts.instance, paths)
+    return deleting.result()
 
 
 def _delete(tree: MediaTree, paths: list[str]) -> dict[str, str]:
@@ -57,28 +75,46 @@ def _delete(tree: MediaTree, paths: list[str]) -> dict[str, str]:
     return problems
 
 
+async def release_dead_claims(parts: Parts) -> None:
+    """Take over the deletions of daemons of this host that ended without a word."""
+    async with parts.database.connection() as connection:
+        for owner in await files.claimants(connection):
+            if is_dead(owner):
+                await files.release_claimant(connection, owner)
+
+
+async def withdraw(parts: Parts, job: ImportJob) -> None:
+    """Have the files deleted that an import has put in place so far, though it is going to be tried again."""
+    async with parts.database.transaction() as connection:
+        await _discard(connection, job.task_pk, await files.take_files(connection, job.id, job.owner))
+
+
 async def discard_brought(parts: Parts, import_id: ImportId, task_pk: TaskPk) -> None:
     """Have the files deleted that a closed import put in place and did not commit.
 
-    Files that were there before, under the same names, stay: rows name them, and a viewer may watch them.
-    So do all of them when somebody else completed the task: its result has the same names. The caller holds
+    None of them goes when somebody else completed the task: its result has the same names. The caller holds
     the task's lock, so that nobody is putting files in place meanwhile.
     """
     async with parts.database.transaction() as connection:
-        brought = await imports.take_files(connection, import_id)
-        if not brought:
-            return
-        task = await tasks.get_task(connection, task_pk)
+        brought = await files.take_files(connection, import_id, parts.instance)
+        task = await tasks.get_task(connection, task_pk) if brought else None
         is_kept = task is not None and task.status == TaskStatus.COMPLETED
-        paths = {temporary_name(file.path) for file in brought}
-        paths.update(file.path for file in brought if file.is_new and not is_kept)
-        await imports.add_obsolete_files(connection, task_pk, sorted(paths))
+        await _discard(connection, task_pk, brought, keep=is_kept)
+
+
+async def _discard(
+    connection: Connection, task_pk: TaskPk, brought: list[BroughtFile], *, keep: bool = False
+) -> None:
+    """What was there before, under the same names, stays: rows name it, and a viewer may watch it."""
+    paths = {temporary_name(file.path) for file in brought}
+    paths.update(file.path for file in brought if file.is_new and not keep)
+    await files.add_obsolete_files(connection, task_pk, sorted(paths))
 
 
 async def sweep(parts: Parts) -> None:
     """Tidy up after crashes: files of closed imports, staging directories without an open import."""
     async with parts.database.connection() as connection:
-        closed = await imports.closed_with_files(connection, _CLOSED)
+        closed = await files.closed_with_files(connection, _CLOSED)
     for import_id, task_pk in closed:
         try:
             async with task_lock(parts.settings.pod.media_root, task_pk):

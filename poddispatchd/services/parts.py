@@ -19,13 +19,14 @@ from poddispatchd.runner.client import RunnerClient
 from poddispatchd.services.fleet import Fleet
 from poddispatchd.services.session import DatabaseSession
 from poddispatchd.services.signals import Wakes
+from poddispatchd.services.storage import Storage
 
 MANAGERS_FRESH_FOR = 10.0
 """Seconds for which Pod's rows of runner managers are not read again."""
 
-
 _RECENT_TASKS = 500
 """Tasks looked at for whose turn it is: several times as many as there are runner managers."""
+
 
 @dataclass(slots=True)
 class Parts:
@@ -46,6 +47,7 @@ class Parts:
     instance: str
     is_shadow: bool = False
     sites: dict[SiteId, Site] = field(default_factory=dict)
+    storage: Storage = field(default_factory=Storage)
     _managers_read_at: float = float("-inf")
 
     @property
@@ -107,9 +109,9 @@ class Parts:
         if not self.is_shadow:
             async with self.database.connection() as connection:
                 memories = await scheduling.manager_memories(connection)
+        latest_tasks = await pod_managers.latest_tasks(self.database, among=_RECENT_TASKS)
         if any(manager.site_id not in self.sites for manager in managers):
             # A site was added to Pod while the daemon runs.
-        latest_tasks = await pod_managers.latest_tasks(self.database, among=_RECENT_TASKS)
             self.sites = await pod_managers.sites(self.database)
         self._managers_read_at = now
         self.fleet.refresh(managers, memories, latest_tasks)

@@ -111,6 +111,8 @@ def state_of(
         for manager in managers
         if manager.error is not None and manager.is_active
     ]
+    if parts.storage.problem is not None:
+        problems.append(f"Results wait: {parts.storage.problem}")
     if stale:
         problems.append(stale_words(stale, after=parts.settings.reconcile.stale_after))
     problems += [

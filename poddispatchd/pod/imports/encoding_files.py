@@ -7,7 +7,8 @@ from pathlib import Path
 from poddispatchd.domain.encoding_plan import MASTER_PLAYLIST, EncodingContent, Rendition, plan_content
 from poddispatchd.domain.encoding_result import INFO_FILE, Findings, check_files, parse_info
 from poddispatchd.errors import ResultError
-from poddispatchd.pod.media_tree import DERIVED, MediaTree, Move, list_files, move_into_place, write_staged
+from poddispatchd.pod.media_tree import DERIVED, MediaTree, list_files
+from poddispatchd.pod.placing import Move, move_into_place, write_staged
 
 LOG_FILE = "encoding.log"
 

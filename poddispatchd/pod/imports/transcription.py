@@ -29,7 +29,8 @@ from poddispatchd.pod.imports.stored import (
     storage_tables,
     stored_files_directory,
 )
-from poddispatchd.pod.media_tree import DERIVED, MediaTree, Move, list_files, move_into_place, write_staged
+from poddispatchd.pod.media_tree import DERIVED, MediaTree, list_files
+from poddispatchd.pod.placing import Move, move_into_place, write_staged
 from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries("poddispatchd.pod", "imports_transcription.sql")

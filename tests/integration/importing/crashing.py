@@ -17,8 +17,8 @@ from typing import NoReturn
 
 from pydantic import SecretStr
 
-from poddispatchd.journal import imports
-from poddispatchd.pod import media_tree
+from poddispatchd.journal import files, imports
+from poddispatchd.pod import placing
 from poddispatchd.runner import filesink
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.services import import_attempt, leftovers
@@ -35,6 +35,14 @@ def die(*_: object, **__: object) -> NoReturn:
 def _then_die(function: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
     async def deadly(*arguments: object, **named: object) -> object:
         await function(*arguments, **named)
+        die()
+
+    return deadly
+
+
+def _then_die_at_once(function: Callable[..., object]) -> Callable[..., object]:
+    def deadly(*arguments: object) -> NoReturn:
+        function(*arguments)
         die()
 
     return deadly
@@ -69,12 +77,14 @@ MOMENTS: dict[str, Callable[[], None]] = {
     "after the download": lambda: _set(import_attempt, "prepare", die),
     "before the files are recorded": lambda: _set(ImportAttempt, "_record", die),
     "before the first rename": lambda: _set(ImportAttempt, "_record", _then_die(ImportAttempt._record)),
-    "amid the renames": lambda: _set(media_tree, "_place", _at_call(3, media_tree._place)),
-    "between link and rename": lambda: _set(os, "link", _link_then_die),
+    "amid the renames": lambda: _set(placing, "_swap", _at_call(3, placing._swap)),
+    "amid the links": lambda: _set(os, "link", _link_then_die),
     "after the renames": lambda: _set(imports, "finish", die),
-    "within the transaction": lambda: _set(imports, "replace_files", _then_die(imports.replace_files)),
+    "within the transaction": lambda: _set(files, "replace_files", _then_die(files.replace_files)),
     "after the commit": lambda: _set(ImportAttempt, "_tell", die),
-    "amid the clean-up": lambda: _set(leftovers, "delete_obsolete", die),
+    "before the clean-up": lambda: _set(leftovers, "delete_obsolete", die),
+    "amid the clean-up": lambda: _set(leftovers, "_delete", die),
+    "after the clean-up": lambda: _set(leftovers, "_delete", _then_die_at_once(leftovers._delete)),
 }
 """Names of moments, each with what makes the process die then."""
 

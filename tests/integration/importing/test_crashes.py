@@ -38,7 +38,7 @@ _KINDS = {
         "within the transaction",
         "after the commit",
     ),
-    TaskType.TRANSCRIPTION: ("between link and rename", "after the renames", "after the commit"),
+    TaskType.TRANSCRIPTION: ("amid the links", "after the renames", "after the commit"),
 }
 
 
@@ -142,7 +142,7 @@ async def test_a_kill_changes_nothing_of_the_end(
             assert await hit.value(f"SELECT count(*) FROM poddispatchd.{table}") == 0
 
 
-@pytest.mark.parametrize("moment", ["amid the renames", "between link and rename", "after the renames"])
+@pytest.mark.parametrize("moment", ["amid the renames", "amid the links", "after the renames"])
 @pytest.mark.parametrize("kind", list(TaskType))
 async def test_after_a_kill_an_import_that_never_succeeds_leaves_the_tree_as_it_was(
     ready: Bench, postgres: PostgresServer, tmp_path: Path, kind: TaskType, moment: str

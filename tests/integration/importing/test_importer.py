@@ -16,7 +16,8 @@ from poddispatchd.pod.media_tree import task_lock
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Fault, FaultKind, Mode
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.services import importer as importer_module
-from poddispatchd.services.importer import Importer, instance_name, is_dead
+from poddispatchd.services.importer import Importer
+from poddispatchd.services.instances import instance_name, is_dead
 from tests.integration.importing.bench import Bench, bench, idle, until
 from tests.plugins.postgres import PodDatabase
 
@@ -200,7 +201,7 @@ async def test_only_what_is_worked_on_keeps_its_lease(here: Bench, monkeypatch: 
 async def test_leases_of_a_killed_daemon_of_this_host_are_given_back_at_once(here: Bench) -> None:
     task = await here.ready()
     script = (
-        "import sys\nfrom poddispatchd.services.importer import instance_name\n"
+        "import sys\nfrom poddispatchd.services.instances import instance_name\n"
         "print(instance_name(), flush=True)\nsys.stdin.read()"
     )
     with subprocess.Popen(  # noqa: ASYNC220 - a process of its own is the point

@@ -14,7 +14,7 @@ from poddispatchd.errors import (
     ResultRefusedError,
     SchemaError,
 )
-from poddispatchd.pod import media_tree
+from poddispatchd.pod import placing
 from poddispatchd.pod.imports import encoding
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.pod.world import World, add_encodings
@@ -334,8 +334,7 @@ async def test_a_full_disk_leaves_the_old_encoding(
 
     async with importing(pod_database, world, TaskType.ENCODING, encoded(), video=video) as task:
         plan = await task.prepare_encoding()
-        monkeypatch.setattr(media_tree, "_sync", refuse)
+        monkeypatch.setattr(placing, "_sync", refuse)
         with pytest.raises(ResultError, match="No space left"):
             plan.apply_files()
-    after = tree_of(folder)
-    assert {name: after[name] for name in before} == before
+    assert tree_of(folder) == before

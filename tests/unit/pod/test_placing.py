@@ -1,0 +1,129 @@
+"""Files get into place all together, each atomically, and in an order in which viewers miss nothing."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.errors import NoSpaceError, ResultError, ResultIncompleteError
+from poddispatchd.pod.media_tree import list_files
+from poddispatchd.pod.placing import Move, move_into_place
+from tests.unit.pod.trees import staged
+
+
+def test_a_playlist_is_put_in_place_after_its_segments_and_the_master_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["playlist.m3u8", "360p.m3u8", "overview.vtt", "360p.ts", "overview.png"]
+    source = staged(tmp_path / "staging", **dict.fromkeys(names, "x"))
+    placed: list[str] = []
+    replace = Path.replace
+
+    def spy(path: Path, target: Path) -> Path:
+        placed.append(target.name)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", spy)
+    move_into_place([Move(source / name, tmp_path / "out" / name) for name in names], 0o644)
+    assert placed == ["360p.ts", "overview.png", "overview.vtt", "360p.m3u8", "playlist.m3u8"]
+
+
+def test_what_is_replaced_is_replaced_at_once_with_the_mode_asked_for(tmp_path: Path) -> None:
+    source = staged(tmp_path / "staging", a="new")
+    target = staged(tmp_path / "out", a="old") / "a"
+    with target.open() as viewer:
+        move_into_place([Move(source / "a", target)], 0o640)
+        assert viewer.read() == "old"
+    assert target.read_text() == "new"
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in target.parent.iterdir()] == ["a"]
+
+
+def test_new_directories_have_the_mode_that_pod_gives_them(tmp_path: Path) -> None:
+    source = staged(tmp_path / "staging", a="x")
+    mask = os.umask(0o027)
+    try:
+        move_into_place([Move(source / "a", tmp_path / "files/abc/a")], 0o644)
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "files").stat().st_mode & 0o777 == 0o750
+    assert (tmp_path / "files/abc").stat().st_mode & 0o777 == 0o750
+
+
+def test_putting_files_in_place_can_be_redone_at_any_moment(tmp_path: Path) -> None:
+    source = staged(tmp_path / "staging", a="1", b="2")
+    moves = [Move(source / name, tmp_path / "out" / name) for name in ("a", "b")]
+    move_into_place(moves[:1], 0o644)
+    move_into_place(moves, 0o644)
+    move_into_place(moves, 0o644)
+    (source / "a").unlink()
+    move_into_place(moves, 0o644)
+    assert list_files(tmp_path / "out") == {"a": 1, "b": 1}
+
+
+def test_a_staged_file_that_has_vanished_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ResultIncompleteError, match="vanished"):
+        move_into_place([Move(tmp_path / "a", tmp_path / "b")], 0o644)
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV])
+def test_file_systems_without_links_between_the_places_do_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", refuse)
+    source = staged(tmp_path / "staging", a="new")
+    target = staged(tmp_path / "out", a="old") / "a"
+    move_into_place([Move(source / "a", target)], 0o644)
+    assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(errno.ENOSPC, NoSpaceError), (errno.EDQUOT, NoSpaceError), (errno.EIO, ResultError)]
+)
+def test_what_the_disk_refuses_is_said_in_words_and_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: type[ResultError]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", refuse)
+    source = staged(tmp_path / "staging", a="new")
+    target = staged(tmp_path / "out", a="old") / "a"
+    with pytest.raises(error, match="cannot be put in place"):
+        move_into_place([Move(source / "a", target)], 0o644)
+    assert target.read_text() == "old"
+
+
+def test_a_directory_in_the_way_is_said_in_words(tmp_path: Path) -> None:
+    source = staged(tmp_path / "staging", a="new")
+    (tmp_path / "out" / "a").mkdir(parents=True)
+    with pytest.raises(ResultError, match="cannot be put in place"):
+        move_into_place([Move(source / "a", tmp_path / "out" / "a")], 0o644)
+
+
+@pytest.mark.parametrize("replaces", [True, False], ids=["over old files", "into a new directory"])
+def test_a_disk_that_fills_up_amid_the_files_leaves_the_tree_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaces: bool
+) -> None:
+    """Half of a new encoding under the names of the old one could not be watched."""
+    source = staged(tmp_path / "staging", a="new", b="new", c="new")
+    out = tmp_path / "files/abc"
+    if replaces:
+        staged(out, a="old", b="old", c="old")
+    link, calls = os.link, iter(range(9))
+
+    def full(*arguments: Path, **named: bool) -> None:
+        if next(calls) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        link(*arguments, **named)  # type: ignore[arg-type] # as it was called
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(NoSpaceError, match="c cannot be put in place: No space left"):
+        move_into_place([Move(source / name, out / name) for name in "abc"], 0o644)
+    assert (out.exists(), (tmp_path / "files").exists()) == (replaces, replaces)
+    if replaces:
+        assert {path.name: path.read_text() for path in out.iterdir()} == dict.fromkeys("abc", "old")
