@@ -44,6 +44,8 @@ class Submission:
     posts: int
     task_id: RunnerTaskId | None
     created_at: datetime
+    reason: str | None = None
+    """Why it was settled as it was, in words; known where the submissions of a task are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def _submission(row: asyncpg.Record) -> Submission:
         posts=row["posts"],
         task_id=None if row["task_id"] is None else RunnerTaskId(row["task_id"]),
         created_at=row["created_at"],
+        reason=row.get("reason"),
     )
 
 
@@ -156,6 +159,14 @@ async def open_submissions(connection: Connection) -> list[Submission]:
 async def unidentified(connection: Connection, managers: tuple[ManagerId, ...]) -> list[Submission]:
     """Submissions to these managers whose task id never became known, newest first."""
     return [_submission(row) for row in await connection.fetch(_QUERIES["unidentified"], list(managers))]
+
+
+async def with_id(
+    connection: Connection, managers: tuple[ManagerId, ...], task_id: RunnerTaskId
+) -> Submission | None:
+    """The newest submission that one of these managers gave this id."""
+    row = await connection.fetchrow(_QUERIES["with_id"], list(managers), task_id)
+    return None if row is None else _submission(row)
 
 
 async def attempts(connection: Connection, task_pk: TaskPk, since: datetime) -> Attempts:

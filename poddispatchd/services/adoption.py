@@ -39,6 +39,8 @@ class Found(StrEnum):
 
     TASK = "task"
     """The id of a task of ours: its row carries it now."""
+    FORMER_RUN = "former run"
+    """One of a task of ours that was given up since: cancelled, restarted or lost."""
     NOTHING = "nothing"
     LATER = "later"
     """It cannot be told yet."""
@@ -58,10 +60,14 @@ class Adoption:
         """Find the task that a callback speaks of, and give its row the id.
 
         Returns:
-            What was found; when it is nothing, why in words.
+            What was found; when no row gets the id, why in words.
         """
         parts = self._parts
         async with parts.database.connection() as connection:
+            former = await submissions.with_id(connection, recorded.managers, recorded.callback.task_id)
+            if former is not None:
+                words = former.reason or "the row has let go of it"
+                return Found.FORMER_RUN, f"a run of task {former.task_pk} that counts no more: {words}"
             unidentified = await submissions.unidentified(connection, recorded.managers)
         if not unidentified:
             return Found.NOTHING, "no submission of ours can be meant"

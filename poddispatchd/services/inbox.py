@@ -81,8 +81,8 @@ class Inbox:
         found, reason = await self._adoption.adopt(recorded)
         delay = min(_MOST_RETRY, _RETRY * recorded.attempts)
         match found:
-            case Found.NOTHING:
-                if await self._forget(recorded, reason):
+            case Found.FORMER_RUN | Found.NOTHING:
+                if await self._forget(recorded, reason, is_ours=found is Found.FORMER_RUN):
                     return
                 delay = 0.0
             case Found.TASK:
@@ -97,13 +97,15 @@ class Inbox:
         if delay == 0.0:
             parts.wakes.inbox.ring()
 
-    async def _forget(self, recorded: RecordedCallback, reason: str) -> bool:
-        """Close a callback that no task belongs to; False when one has got the id meanwhile."""
+    async def _forget(self, recorded: RecordedCallback, reason: str, *, is_ours: bool) -> bool:
+        """Close a callback whose id no row carries; False when one has got the id meanwhile."""
+        state = CallbackState.IGNORED if is_ours else CallbackState.ORPHANED
         async with self._parts.database.transaction() as connection:
             if await tasks.find_tasks(connection, recorded.managers, recorded.callback.task_id):
                 return False
-            await callbacks.settle(connection, recorded, CallbackState.ORPHANED, reason)
-        log.warning(Event.CALLBACK_IGNORED, task_id=recorded.callback.task_id, reason=reason)
+            await callbacks.settle(connection, recorded, state, reason)
+        tell = log.info if is_ours else log.warning
+        tell(Event.CALLBACK_IGNORED, task_id=recorded.callback.task_id, reason=reason)
         return True
 
 

@@ -19,6 +19,7 @@ PATIENCE = 8.0
 """Seconds until an answer, whatever the database does: managers wait 15 s and then do not call again."""
 
 _BODY_SECONDS = 30.0
+_NOT_A_CALLBACK = 405
 _RETRY_LATER = 503
 _RETRY_AFTER = "30"
 
@@ -70,9 +71,9 @@ class _Webhook:
         try:
             await self._take(request)
         except CallbackRefusedError as error:
-            log.warning(
-                Event.CALLBACK_REFUSED, remote=request.remote, status=error.status, reason=error.message
-            )
+            # Whoever asks whether anybody is here, as 'poddispatchd check' does, is no cause for alarm.
+            tell = log.info if error.status == _NOT_A_CALLBACK else log.warning
+            tell(Event.CALLBACK_REFUSED, remote=request.remote, status=error.status, reason=error.message)
             return web.json_response({error.key: error.message}, status=error.status)
         except DatabaseError as error:
             log.warning(Event.CALLBACK_REFUSED, remote=request.remote, status=_RETRY_LATER, reason=str(error))
@@ -84,7 +85,7 @@ class _Webhook:
 
     async def _take(self, request: web.Request) -> None:
         if request.method.upper() != "POST":
-            raise CallbackRefusedError(405, "Only POST requests are allowed.")
+            raise CallbackRefusedError(_NOT_A_CALLBACK, "Only POST requests are allowed.")
         if "application/json" not in request.headers.get("Content-Type", ""):
             raise CallbackRefusedError(415, "Only application/json content type is allowed.")
         token = _bearer(request)

@@ -55,6 +55,12 @@ FROM poddispatchd.submission
 WHERE runner_manager_id = ANY($1::bigint[]) AND state IN ('open', 'refused', 'lost') AND task_id IS NULL
 ORDER BY id DESC LIMIT 1000
 
+-- name: with_id
+-- The newest submission that one of these runner managers gave this id.
+SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at, reason
+FROM poddispatchd.submission WHERE runner_manager_id = ANY($1::bigint[]) AND task_id = $2
+ORDER BY id DESC LIMIT 1
+
 -- name: attempts
 -- How often a task was submitted ever (numbers the next attempt), and since a moment (limits them).
 SELECT count(*) FILTER (WHERE state IN ('accepted', 'lost', 'orphaned')) AS ever,

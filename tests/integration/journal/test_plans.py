@@ -35,6 +35,7 @@ _HOT = (
     ("submissions.sql", "settle", "7, 'accepted', 't', NULL"),
     ("submissions.sql", "open_ones", ""),
     ("submissions.sql", "unidentified", "'{1}'"),
+    ("submissions.sql", "with_id", "'{1}', 'task-7'"),
     ("submissions.sql", "attempts", "7, now()"),
     ("submissions.sql", "lose", "7, 1, 'task-7', ''"),
     ("submissions.sql", "add_lost", "7, 1, 'other', '', 'encoding'"),

@@ -5,6 +5,7 @@ import gzip
 import json
 
 import pytest
+from structlog.testing import capture_logs
 
 from poddispatchd.domain.script_output import LIMIT
 from tests.integration.pod import rows as pod_rows
@@ -247,17 +248,33 @@ async def test_a_completed_task_is_left_alone(pod: Pod, status: str) -> None:
     assert await open_imports(pod.connection) == set()
 
 
-async def test_the_id_of_a_submission_that_became_nobodys_is_taken_and_forgotten(pod: Pod) -> None:
+async def test_a_callback_about_a_run_that_was_given_up_changes_nothing_and_alarms_nobody(pod: Pod) -> None:
+    """A cancelled run is stopped on its runner, whose manager then calls: that is as it should be."""
     async with bench(pod.database) as webhook:
         assert await _call(webhook, status="failed") == _NOT_FOUND
         await pod.connection.execute(
             "INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body,"
-            " state, task_id) VALUES (1, 'encoding', $1, 1, '', 'orphaned', 't-1')",
+            " state, task_id, reason) VALUES (1, 'encoding', $1, 1, '', 'lost', 't-1', 'Cancelled by root.')",
             pod.manager,
         )
-        assert await _call(webhook, status="failed") == _OK
-        await webhook.settle()
-        assert await pod.callbacks() == [("t-1", "orphaned", "no submission of ours can be meant")]
+        with capture_logs() as logged:
+            assert await _call(webhook, status="failed") == _OK
+            await webhook.settle()
+        words = "a run of task 1 that counts no more: Cancelled by root."
+        assert await pod.callbacks() == [("t-1", "ignored", words)]
+        [ignored] = [entry for entry in logged if entry["event"] == "callback.ignored"]
+        assert (ignored["log_level"], ignored["reason"]) == ("info", words)
+
+
+async def test_asking_whether_anybody_is_there_alarms_nobody(pod: Pod) -> None:
+    async with bench(pod.database) as webhook:
+        with capture_logs() as logged:
+            assert (await webhook.raw("GET", PATH, [], None)).status == 405
+            assert (await webhook.call("a-stranger", task_id="t-1", status="failed")).status == 403
+    assert [entry["log_level"] for entry in logged if entry["event"] == "callback.refused"] == [
+        "info",
+        "warning",
+    ]
 
 
 async def test_texts_of_handled_callbacks_are_not_kept(pod: Pod) -> None:
