@@ -31,6 +31,9 @@ from poddispatchd.services.state import stale_words
 _URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
 _MOST_STALE = 100
 
+_GATEWAY_ERRORS = (502, 503, 504)
+"""What a web server answers when nobody listens behind it."""
+
 
 class Severity(StrEnum):
     """How serious a finding is."""
@@ -267,13 +270,7 @@ async def _manager(client: RunnerClient, manager: RunnerManager) -> Finding:
         health = await client.health(manager)
     except RunnerManagerError as error:
         return _problem(subject, str(error))
-    runners = "an unknown number of" if health.runners is None else str(health.runners)
-    words = f"It answers (version {health.version or 'unknown'}, {runners} runners)."
-    if health.runners == 0:
-        return _problem(subject, f"{words} No runner is registered there: start one.")
-    return (
-        _fine(subject, words) if health.healthy else _problem(subject, f"{words} It says it is not healthy.")
-    )
+    return (_fine if health.is_well else _problem)(subject, health.words)
 
 
 async def _webhook(settings: Settings, site: Site) -> Finding:
@@ -292,6 +289,12 @@ async def _webhook(settings: Settings, site: Site) -> Finding:
         )
     if status == 405:
         return _fine("webhook", f"{url} answers.")
+    if status in _GATEWAY_ERRORS:
+        return _note(
+            "webhook",
+            f"{url} answers {status}: the web server passes it on to where nobody answers. Start the daemon, "
+            f"or let it pass {NOTIFY_PATH} on to {settings.webhook.listen}.",
+        )
     return _note(
         "webhook",
         f"{url} answers {status} where a webhook answers 405: let the web server pass {NOTIFY_PATH} on to "

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -74,9 +75,20 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         await database.close()
 
 
+def shown(value: object) -> str:
+    """A value for people: a moment in the time zone of this machine, which is named; a dash for nothing."""
+    if isinstance(value, datetime):
+        return f"{value.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    return "-" if value is None else str(value)
+
+
 def print_json(data: object) -> None:
     """Print data for programs: one JSON document."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=_for_programs))
+
+
+def _for_programs(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
@@ -89,7 +101,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], *, empty:
         if empty:
             click.echo(empty)
         return
-    cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [[shown(cell) for cell in row] for row in rows]
     used = [n for n in range(len(head)) if n == 0 or any(row[n] != "-" for row in cells)]
     lines = [[head[n] for n in used], *([row[n] for n in used] for row in cells)]
     numeric = [all(_is_number(row[n]) for row in cells) for n in used]

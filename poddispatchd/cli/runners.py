@@ -91,9 +91,7 @@ def _row(
         "paused": memory.paused_at is not None,
         "state": state,
         "full_for": None if entry is None else full_in_words(entry),
-        "last_given_at": None
-        if memory.last_given_at is None
-        else f"{memory.last_given_at:%Y-%m-%d %H:%M:%S}",
+        "last_given_at": memory.last_given_at,
         "error": None if entry is None else entry["error"],
     }
 
@@ -135,11 +133,7 @@ async def _test(client: RunnerClient, manager: RunnerManager) -> tuple[bool, str
         health = await client.health(manager)
     except RunnerManagerError as error:
         return False, str(error)
-    runners = "an unknown number of" if health.runners is None else str(health.runners)
-    words = f"It answers (version {health.version or 'unknown'}, {runners} runners)."
-    if health.runners == 0:
-        return False, f"{words} No runner is registered there: start one."
-    return health.healthy, words if health.healthy else f"{words} It says it is not healthy."
+    return health.is_well, health.words
 
 
 @runners.command()

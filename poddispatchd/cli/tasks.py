@@ -2,7 +2,6 @@
 
 import dataclasses
 import sys
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -17,6 +16,7 @@ from poddispatchd.cli.common import (
     pass_context,
     print_json,
     print_table,
+    shown,
 )
 from poddispatchd.cli.task_actions import cancel, restart, watch
 from poddispatchd.database import Connection, Database
@@ -89,7 +89,7 @@ async def list_(
                 task.source,
                 names.get(task.runner_manager_id or 0),
                 task.task_id,
-                f"{task.date_added:%Y-%m-%d %H:%M:%S}",
+                task.date_added,
             )
             for task in found
         ],
@@ -110,7 +110,7 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
         names = await _manager_names(database)
         async with database.connection() as connection:
             task = await pod_tasks.get_task(connection, TaskPk(task_pk))
-            journal = await _journal(connection, TaskPk(task_pk))
+            journal = await _journal(connection, TaskPk(task_pk), names)
     if task is None:
         click.echo(f"There is no task {task_pk}.", err=True)
         sys.exit(EXIT_FAILED)
@@ -118,14 +118,14 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
         print_json({**_as_dict(task, names), "script_output": task.script_output, **journal})
         return
     for name, value in _as_dict(task, names).items():
-        click.echo(f"{name.replace('_', ' '):15} {'-' if value is None else value}")
+        click.echo(f"{name.replace('_', ' '):15} {shown(value)}")
     for kind, entries in journal.items():
         click.echo(f"\n{kind}:" if entries else f"\n{kind}: none")
         for entry in entries:
             click.echo(
                 "  "
                 + ", ".join(
-                    f"{key.replace('_', ' ')} {_shown(value)}"
+                    f"{key.replace('_', ' ')} {shown(value)}"
                     for key, value in entry.items()
                     if value is not None
                 )
@@ -133,11 +133,9 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
     click.echo(f"\noutput:\n{task.script_output}" if task.script_output else "\noutput: none")
 
 
-def _shown(value: object) -> str:
-    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)
-
-
-async def _journal(connection: Connection, task: TaskPk) -> dict[str, list[dict[str, object]]]:
+async def _journal(
+    connection: Connection, task: TaskPk, names: dict[int, str]
+) -> dict[str, list[dict[str, object]]]:
     """The submissions and imports of a task; none where poddispatchd's schema does not exist yet."""
     if await migration.current_version(connection) == 0:
         return {"submissions": [], "imports": []}
@@ -147,9 +145,11 @@ async def _journal(connection: Connection, task: TaskPk) -> dict[str, list[dict[
         "submissions": [
             {
                 "attempt": item.attempt,
+                "runner_manager": names.get(item.runner_manager_id),
                 "state": item.state.value,
                 "task_id": item.task_id,
                 "at": item.created_at,
+                "reason": item.reason,
             }
             for item in sent
         ],
@@ -170,5 +170,5 @@ def _as_dict(task: Task, names: dict[int, str]) -> dict[str, object]:
         "source": task.source,
         "runner_manager": names.get(task.runner_manager_id or 0),
         "task_id": task.task_id,
-        "date_added": task.date_added.isoformat(timespec="seconds"),
+        "date_added": task.date_added,
     }

@@ -67,6 +67,13 @@ class EncodingContent:
     log: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
 
+    @property
+    def words(self) -> str:
+        """What it brings, for people; what there is none of is left out."""
+        kinds = (("encoding", self.videos), ("audio file", self.audios), ("playlist", self.playlists))
+        counts = [f"{len(rows)} {kind}{'s' if len(rows) > 1 else ''}" for kind, rows in kinds if rows]
+        return ", ".join((*counts, f"{self.duration} s"))
+
 
 def plan_content(
     info: EncodingInfo,

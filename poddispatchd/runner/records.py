@@ -77,6 +77,21 @@ class Health:
     runners: int | None = None
     tasks: int | None = None
 
+    @property
+    def is_well(self) -> bool:
+        """Whether tasks can be given to it."""
+        return self.healthy and self.runners != 0
+
+    @property
+    def words(self) -> str:
+        """How it is, in words for people."""
+        count = "an unknown number of" if self.runners is None else str(self.runners)
+        noun = "runner" if self.runners == 1 else "runners"
+        words = f"It answers (version {self.version or 'unknown'}, {count} {noun})."
+        if self.runners == 0:
+            return f"{words} No runner is registered there: start one."
+        return words if self.healthy else f"{words} It says it is not healthy."
+
 
 @dataclass(frozen=True, slots=True)
 class RunnerInfo:

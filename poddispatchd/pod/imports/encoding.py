@@ -126,10 +126,7 @@ async def write_rows(connection: Connection, plan: EncodingPlan) -> ImportOutcom
     content = plan.rows.content
     return ImportOutcome(
         video_id=video.id,
-        summary=(
-            f"Video {video.id} has {len(content.videos)} encodings, {len(content.audios)} audio tracks and "
-            f"{len(content.playlists)} playlists, {content.duration} s."
-        ),
+        summary=f"Video {video.id} has {content.words}.",
         obsolete_files=written.obsolete_files,
         warnings=content.warnings,
         chained_transcription=written.chained_transcription,

@@ -205,10 +205,7 @@ async def write_rows(connection: Connection, plan: StudioPlan) -> ImportOutcome:
     written = await write_encoding(connection, plan.capabilities, plan.video, rows)
     return ImportOutcome(
         video_id=plan.video.id,
-        summary=(
-            f"Video {plan.video.id} was made from the recording, with {len(rows.content.videos)} encodings, "
-            f"{len(rows.content.audios)} audio tracks and {len(rows.content.playlists)} playlists."
-        ),
+        summary=f"Video {plan.video.id} was made from the recording; it has {rows.content.words}.",
         obsolete_files=written.obsolete_files,
         warnings=said,
         chained_transcription=written.chained_transcription,

@@ -2,9 +2,12 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from aiohttp import web
 
+from poddispatchd.config.units import Address
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.sandbox.pod.world import add_task
+from poddispatchd.web.listener import listening
 from tests.integration.cli.conftest import Pod
 
 
@@ -119,3 +122,22 @@ async def test_a_schema_of_a_newer_program_is_a_problem(sound: Pod) -> None:
     await sound.execute("INSERT INTO poddispatchd.schema_version (version) VALUES (9999)")
 
     assert "9999" in (await _problems(sound))["own schema"]
+
+
+async def test_a_web_server_with_nobody_behind_it_is_told_from_one_that_does_not_pass_the_webhook_on(
+    sound: Pod,
+) -> None:
+    async def told(status: int) -> str:
+        async def answer(_: web.Request) -> web.Response:
+            return web.Response(status=status)
+
+        site = web.Application()
+        site.router.add_get("/runner/notify_task_end/", answer)
+        async with listening(site, Address("127.0.0.1", 0), "test") as address:
+            sound.set("pod", https=False)
+            await sound.execute("UPDATE django_site SET domain = $1 WHERE id = 1", str(address))
+            found = cast("list[dict[str, str]]", (await sound.run("check", "--json")).json())
+        return next(item["words"] for item in found if item["subject"] == "webhook")
+
+    assert "passes it on to where nobody answers. Start the daemon" in await told(502)
+    assert "where a webhook answers 405" in await told(404)

@@ -41,7 +41,7 @@ async def test_a_test_tells_of_each_manager_and_fails_with_one(pod: Pod) -> None
     listed = await pod.run("runners", "test", "--json")
 
     assert both.status == 1
-    assert "ok      first: It answers (version 1.7.1, 1 runners)." in both.out
+    assert "ok      first: It answers (version 1.7.1, 1 runner)." in both.out
     assert "PROBLEM second: Runner manager 'second' cannot be reached" in both.out
     assert (good.status, len(good.out.splitlines())) == (0, 1)
     rows = cast("list[dict[str, object]]", listed.json())

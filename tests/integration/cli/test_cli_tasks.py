@@ -57,6 +57,18 @@ async def test_one_task_is_shown_whole(pod: Pod) -> None:
     assert (data["id"], data["submissions"], data["imports"]) == (task, [], [])
 
 
+async def test_a_submission_is_shown_with_its_manager_and_with_what_became_of_it(pod: Pod) -> None:
+    await _with_journal(pod)
+    task = await _running(pod)
+    await pod.run("tasks", "cancel", str(task))
+
+    shown = await pod.run("tasks", "show", str(task))
+
+    [line] = [line for line in shown.out.splitlines() if line.startswith("  attempt 1,")]
+    assert "runner manager first" in line
+    assert "reason Cancelled by " in line
+
+
 async def test_a_task_that_does_not_exist_is_status_1(pod: Pod) -> None:
     said = await pod.run("tasks", "show", "999")
 

@@ -96,6 +96,7 @@ def test_a_whole_result_becomes_its_rows() -> None:
     ]
     assert (content.duration, content.is_video, content.has_audio) == (8, True, True)
     assert (content.thumbnail, content.overview, content.warnings) == ("a_0.png", "overview.vtt", ())
+    assert content.words == "2 encodings, 1 audio file, 2 playlists, 8 s"
     assert content.master is not None
     assert "BANDWIDTH=750000,RESOLUTION=640x360\n360p_a.m3u8" in content.master
 
