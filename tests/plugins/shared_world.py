@@ -8,7 +8,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -54,20 +54,27 @@ async def shared_world(postgres: PostgresServer, tmp_path: Path) -> AsyncIterato
     async with AsyncExitStack() as copies:
 
         async def copy(variant: Variant | str) -> SharedWorld:
-            variant = Variant(variant)
-            template = await ensure_template(postgres, f"shared_{variant}", _restore(variant))
-            database = await copies.enter_async_context(cloned_database(postgres, template, variant))
-            media_root = tmp_path / f"media-{database.name}"
-            await asyncio.to_thread(_extract_media, variant, media_root)
-            async with database.connection() as connection:
-                await connection.execute(
-                    "UPDATE recorder_recording SET source_file = replace(source_file, $1, $2)",
-                    f"{RECORDED_MEDIA_ROOT}/",
-                    f"{media_root}/",
-                )
-            return SharedWorld(database, media_root)
+            return await copies.enter_async_context(copied_world(postgres, Variant(variant), tmp_path))
 
         yield copy
+
+
+@asynccontextmanager
+async def copied_world(
+    postgres: PostgresServer, variant: Variant, folder: Path
+) -> AsyncIterator[SharedWorld]:
+    """A fresh copy of the recorded world of a variant, its media tree somewhere in ``folder``."""
+    template = await ensure_template(postgres, f"shared_{variant}", _restore(variant))
+    async with cloned_database(postgres, template, variant) as database:
+        media_root = folder / f"media-{database.name}"
+        await asyncio.to_thread(_extract_media, variant, media_root)
+        async with database.connection() as connection:
+            await connection.execute(
+                "UPDATE recorder_recording SET source_file = replace(source_file, $1, $2)",
+                f"{RECORDED_MEDIA_ROOT}/",
+                f"{media_root}/",
+            )
+        yield SharedWorld(database, media_root)
 
 
 async def apply_case(

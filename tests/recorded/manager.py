@@ -88,10 +88,17 @@ async def recorded_manager(runner: Json) -> AsyncIterator[tuple[RecordedManager,
     manager = RecordedManager(runner)
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", manager.handle)
-    server = web.AppRunner(application, access_log=None)
+    async with served(manager) as base:
+        yield manager, base
+
+
+@asynccontextmanager
+async def served(manager: RecordedManager) -> AsyncIterator[str]:
+    """Let managers listen; their common address. Who waits for an answer at the end waits no longer."""
+    server = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await server.setup()
     try:
         await web.TCPSite(server, "127.0.0.1", 0).start()
-        yield manager, f"http://127.0.0.1:{server.addresses[0][1]}"
+        yield f"http://127.0.0.1:{server.addresses[0][1]}"
     finally:
         await server.cleanup()

@@ -83,6 +83,26 @@ class Daemon:
         await self.prober.settled()
 
 
+@asynccontextmanager
+async def running(
+    settings: Settings, *, budget: int | None = None, clock: HandClock | None = None
+) -> AsyncIterator[Daemon]:
+    """What of a daemon dispatches, with its session up."""
+    clock = clock or HandClock()
+    async with assembled(lay_groundwork(settings, clock=clock)) as parts:
+        session = asyncio.create_task(parts.session.run())
+        dispatcher = Dispatcher(parts, Submitter(parts), budget=budget)
+        prober = Prober(parts)
+        try:
+            await parts.session.available()
+            yield Daemon(parts, dispatcher, prober, clock, session)
+        finally:
+            await dispatcher.stop(0)
+            await prober.settled()
+            session.cancel()
+            await asyncio.gather(session, return_exceptions=True)
+
+
 @dataclass(slots=True)
 class Scene:
     """Everything around the dispatcher."""
@@ -98,8 +118,7 @@ class Scene:
 
     async def daemon(self, *, budget: int | None = None, **settings: object) -> Daemon:
         """One more daemon on this database; it waits until its session is up."""
-        daemon = await self._stack.enter_async_context(self._running(budget, settings))
-        await daemon.parts.session.available()
+        daemon = await self._stack.enter_async_context(running(self.settings(**settings), budget=budget))
         self._daemons.append(daemon)
         return daemon
 
@@ -124,22 +143,6 @@ class Scene:
                 "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", row["pid"]
             ):
                 await asyncio.sleep(0.01)
-
-    @asynccontextmanager
-    async def _running(self, budget: int | None, settings: dict[str, object]) -> AsyncIterator[Daemon]:
-        clock = HandClock()
-        ground = lay_groundwork(self.settings(**settings), clock=clock)
-        async with assembled(ground) as parts:
-            session = asyncio.create_task(parts.session.run())
-            dispatcher = Dispatcher(parts, Submitter(parts), budget=budget)
-            prober = Prober(parts)
-            try:
-                yield Daemon(parts, dispatcher, prober, clock, session)
-            finally:
-                await dispatcher.stop(0)
-                await prober.settled()
-                session.cancel()
-                await asyncio.gather(session, return_exceptions=True)
 
     def settings(self, **sections: object) -> Settings:
         base: dict[str, object] = {
