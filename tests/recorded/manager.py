@@ -18,6 +18,7 @@ class Request:
     method: str
     path: str
     headers: Mapping[str, str]
+    body: bytes = b""
 
 
 class RecordedManager:
@@ -40,7 +41,8 @@ class RecordedManager:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        self.requests.append(Request(request.method, request.raw_path, headers))
+        body = await request.read()
+        self.requests.append(Request(request.method, request.raw_path, headers, body))
         _, prefix, *rest = request.path.split("/", 4)
         known = mapping(self._runner.get(prefix) or {})
         match rest:
@@ -86,8 +88,6 @@ class RecordedManager:
 async def recorded_manager(runner: Json) -> AsyncIterator[tuple[RecordedManager, str]]:
     """Managers that answer as ``runner`` of a case says, and their common address."""
     manager = RecordedManager(runner)
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", manager.handle)
     async with served(manager) as base:
         yield manager, base
 
@@ -95,6 +95,8 @@ async def recorded_manager(runner: Json) -> AsyncIterator[tuple[RecordedManager,
 @asynccontextmanager
 async def served(manager: RecordedManager) -> AsyncIterator[str]:
     """Let managers listen; their common address. Who waits for an answer at the end waits no longer."""
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", manager.handle)
     server = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await server.setup()
     try:
