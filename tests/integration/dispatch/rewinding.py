@@ -11,6 +11,8 @@ _CHANGED = (
     "runner_manager_task",
     "video_video",
     "video_video_sites",
+    "authentication_owner",
+    "runner_manager_priority_user",
     "recorder_recording",
     "video_encode_transcript_encodingstep",
     "video_encode_transcript_encodinglog",
