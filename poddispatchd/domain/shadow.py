@@ -29,7 +29,7 @@ class Agreement(StrEnum):
 
     SAME = "same"
     LEFT_TO_POD = "left_to_pod"
-    """Pod submitted a task that was too young to be touched (``dispatch.grace``)."""
+    """Pod submitted a task that was not to be touched: too young (``dispatch.grace``), or with an id."""
     UNFORESEEN = "unforeseen"
     """Pod submitted a task whose turn it was, to a runner that was not known to be free."""
     WITHDRAWN = "withdrawn"
@@ -94,7 +94,8 @@ class Standing:
     """A pending task as it stood in the queue.
 
     ``site`` is None when no site of its is served. ``is_due``: old enough not to be left to Pod's own
-    immediate submission. ``is_first``: no other task of its type and source waits before it, or runs.
+    immediate submission, and without an id under which it may run already. ``is_first``: no other task of its
+    type and source waits before it, or runs.
     """
 
     task: TaskPk

@@ -34,8 +34,8 @@ _HEAD = 1000
 _MOST = 1000
 """Expectations held at once."""
 
-_ROUNDS = 50
-"""Rounds of assignments in one look; each gives every manager one task at most."""
+_PAGES = 20
+"""Pages of tasks that are decided about in one look."""
 
 _SOON = 1.0
 _REST = 20.0
@@ -97,7 +97,7 @@ class ShadowDispatcher:
                 site=choose(item.site_ids),
                 place=item.place,
                 date_added=item.task.date_added,
-                is_due=item.age >= grace,
+                is_due=item.age >= grace and not item.task.task_id,
                 is_first=item.is_first,
             )
             for item in head
@@ -112,22 +112,31 @@ class ShadowDispatcher:
     async def _decide(self, ranks: Mapping[TaskPk, int]) -> bool:
         """Decide about as many tasks as there are free runners for; whether that is all for now."""
         await self._rooms.look(ended=self._settlement.ended)
-        for _ in range(_ROUNDS):
-            if len(self._expected) >= _MOST:
-                return True
+        for _ in range(_PAGES):
             waiting = await self._view.look(skip=frozenset(self._expected), types=tuple(TaskType))
-            by_pk = {entry.item.task.pk: entry for entry in waiting}
-            offers = [entry.offer for entry in waiting]
+            try:
+                if not await self._place(waiting, ranks):
+                    return True
+            except MediaMissingError:
+                return True
+        return False
+
+    async def _place(self, waiting: list[Waiting], ranks: Mapping[TaskPk, int]) -> bool:
+        """Place tasks, one on each manager at a time, until nobody has room; whether any was.
+
+        Raises:
+            MediaMissingError: nothing would be submitted.
+        """
+        left = {entry.item.task.pk: entry for entry in waiting}
+        while len(self._expected) < _MOST:
+            offers = [entry.offer for entry in left.values()]
             placed = assign(offers, self._lanes(), self._parts.clock.monotonic())
             if not placed:
-                return True
+                break
             for assignment in placed:
-                entry = by_pk[assignment.task]
-                try:
-                    await self._expect(entry, assignment.manager, ranks.get(assignment.task))
-                except MediaMissingError:
-                    return True
-        return False
+                entry = left.pop(assignment.task)
+                await self._expect(entry, assignment.manager, ranks.get(assignment.task))
+        return len(left) < len(waiting)
 
     async def _expect(self, entry: Waiting, manager: ManagerId, rank: int | None) -> None:
         """Take over that a task would be submitted to this manager, or would fail.
@@ -201,12 +210,13 @@ class ShadowDispatcher:
         if manager is None:
             words = f"It waits; poddispatchd would have failed it {waited:.0f} s ago: {expected.reason}"
         else:
+            free = max(self._rooms.free(manager), 0)
             words = (
-                f"It waits; poddispatchd would have offered it to {self._name(manager)} {waited:.0f} s ago, "
-                f"where {max(self._rooms.free(manager), 0)} runners are taken to be free."
+                f"It waits; poddispatchd would have offered it {waited:.0f} s ago to {self._name(manager)}, "
+                f"where {free} {'runner is' if free == 1 else 'runners are'} taken to be free by now."
             )
         self._tally.differs(
-            Difference.LEFT_PENDING, words, task=expected.task.pk, **self._managers(expected, None)
+            Difference.LEFT_PENDING, words, task=expected.task.pk, runner_manager=self._name(manager)
         )
 
     def _tell_surprise(self, standing: Standing, row: Row | None) -> None:

@@ -65,8 +65,8 @@ class ShadowUpkeep:
             place = {task: place for task, (_, place) in wrong.first.items()}[pk]
             self._tally.differs(
                 Difference.WRONG_RANKS,
-                f"{wrong.count} tasks have a rank in Pod that is not their place in the queue: "
-                f"task {pk} has {rank} and stands at {place}.",
+                f"{wrong.count} tasks have a rank in Pod that is not their place in the queue: task {pk} has "
+                f"{_said('rank', rank)} and {_said('place', place)}.",
                 rows=wrong.count,
             )
         self._ranks_are_told = bool(stayed)
@@ -90,3 +90,7 @@ class ShadowUpkeep:
                 f"{kept} completed tasks are kept; poddispatchd would have deleted them after {days} days.",
                 rows=kept,
             )
+
+
+def _said(noun: str, number: int | None) -> str:
+    return f"no {noun}" if number is None else f"{noun} {number}"

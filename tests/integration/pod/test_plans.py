@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 
 from poddispatchd.database import Connection
 from poddispatchd.pod.queue import glance, pending_tasks, statement, write_ranks
@@ -79,6 +80,26 @@ async def test_a_task_is_read_and_changed_by_its_key_among_years_of_others(pod_d
             assert "Seq Scan" not in await _scans(connection, queries[name], *arguments), name
         assert "Seq Scan" not in await _scans(connection, queries["find"], [1], "task-7")
         assert "Seq Scan" not in await _scans(connection, queries["list"], None, ["encoding"], None, 50)
+
+
+async def test_a_shadow_finds_what_became_of_tasks_by_their_keys_and_counts_in_one_read(
+    pod_database: PodDatabase,
+) -> None:
+    queries = load_queries("poddispatchd.pod", "observed.sql")
+    async with pod(pod_database) as (_, capabilities, connection):
+        await _years_of_tasks(connection)
+        assert "Seq Scan" not in await _scans(connection, queries["rows"], list(range(1, 1001)))
+        ranks = statement("wrong_ranks", capabilities.priority_user_table)
+        for query, arguments in (
+            (queries["running"], ([7],)),
+            (queries["types_taken"], ()),
+            (queries["purgeable"], (datetime(2020, 1, 1, tzinfo=UTC),)),
+            (ranks, (100,)),
+        ):
+            started = time.monotonic()
+            await connection.fetch(query, *arguments)
+            # A bound on orders of magnitude only, as below.
+            assert time.monotonic() - started < 10
 
 
 async def test_the_queue_reads_the_whole_table_once_however_long_it_is(pod_database: PodDatabase) -> None:

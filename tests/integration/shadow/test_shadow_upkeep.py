@@ -33,7 +33,7 @@ async def test_ranks_that_stay_wrong_are_told_once_until_they_are_right(here: Sc
         await shadow.keep_up(after=CRON_INTERVAL)
         await shadow.keep_up(after=CRON_INTERVAL)
         assert shadow.differed() == [(None, "wrong_ranks")]
-        assert shadow.words().endswith(f"task {first} has 7 and stands at 1.")
+        assert shadow.words().endswith(f"task {first} has rank 7 and place 1.")
         await here.connection.execute("UPDATE runner_manager_task SET rank = 1 WHERE id = $1", first)
         await shadow.keep_up(after=CRON_INTERVAL)
         assert (len(shadow.differed()), gauge(shadow, "wrong_ranks")) == (1, 0.0)
