@@ -27,13 +27,26 @@ def main() -> int:
         help="seconds to come to an end after it (default: %(default)s)",
     )
     parser.add_argument("--pace", type=float, default=1.0, help="more: rarer faults (default: %(default)s)")
+    parser.add_argument(
+        "--drills",
+        type=int,
+        default=1,
+        help="how often recoveries are measured undisturbed, before all else (default: %(default)s)",
+    )
     parser.add_argument("--keep", type=Path, help="directory for logs and histories, kept")
     arguments = parser.parse_args()
     seed = SystemRandom().randrange(1 << 31) if arguments.seed is None else arguments.seed
     print(f"seed {seed}", flush=True)
     directory = arguments.keep or Path(tempfile.mkdtemp(prefix="poddispatchd-chaos-"))
     directory.mkdir(parents=True, exist_ok=True)
-    plan = Plan(arguments.tasks, seed, arguments.minutes, settle=arguments.settle, pace=arguments.pace)
+    plan = Plan(
+        arguments.tasks,
+        seed,
+        arguments.minutes,
+        settle=arguments.settle,
+        pace=arguments.pace,
+        drills=arguments.drills,
+    )
     result = asyncio.run(run(plan, directory, tell=True))
     print(text(result))
     if result.violations:

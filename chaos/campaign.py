@@ -2,23 +2,33 @@
 
 import asyncio
 import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 import asyncpg
 
-from chaos.faults import Saboteur
-from chaos.oracle import Oracle, Violation
-from chaos.recovery import Recovery, recoveries
-from chaos.setting import Stage, stage
+from chaos import effects, files
+from chaos.effects import Effect
+from chaos.evidence import gather
+from chaos.oracle import judge
+from chaos.recovery import QUIET_AFTER, Recovery, late, recoveries
+from chaos.sabotage import DRILLED, KINDS, Saboteur
+from chaos.stage import Stage, Tempo, stage
+from chaos.timeline import Kind
+from chaos.violation import Violation
 
-_CHUNK = 20
-_WAITING = 60
-"""Pending tasks that are kept in the queue while there are more to add."""
+_SHARE_OF_FEEDING = 0.8
+"""The share of the time of faults over which tasks are added: the last ones need some of it, too."""
 
-_SECOND_LOOK = 25.0
-"""Seconds until failed tasks are asked about again: ten times the daemons' interval, and some."""
+_TIDYING = 30.0
+"""Seconds that new daemons have to tidy up after the crashes of the old ones."""
+
+_UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+"""The database is down on purpose, or the disk is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +36,10 @@ class Plan:
     """What to do.
 
     ``minutes`` bounds the time in which faults are caused, ``settle`` the seconds after it in which
-    everything must have come to its end. ``pace`` stretches the pauses between faults.
+    everything must have come to its end. ``pace`` stretches the pauses between faults, ``brevity`` their
+    length; ``kinds`` are those that are caused, and their shares. Before all that, each of the faults whose
+    recovery has a name is caused ``drills`` times with nothing else beside it. ``second_look`` are the
+    seconds until failed tasks are asked about again: ten times the daemons' interval, and some.
     """
 
     tasks: int
@@ -34,46 +47,58 @@ class Plan:
     minutes: float
     settle: float = 420.0
     pace: float = 1.0
+    brevity: float = 1.0
+    drills: int = 0
+    kinds: Mapping[Kind, int] = field(default_factory=lambda: KINDS)
+    tempo: Tempo = field(default_factory=Tempo)
+    second_look: float = 25.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Result:
     """What came of it."""
 
     plan: Plan
     violations: list[Violation]
-    faults: dict[str, int]
-    ends: dict[str, int]
+    effects: list[Effect]
+    spoilt: Mapping[str, int]
+    ends: Mapping[str, int]
     recoveries: list[Recovery]
-    callbacks: dict[int, int]
+    callbacks: Mapping[int, int]
     seconds: float
     settled_in: float
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
 
 async def run(plan: Plan, directory: Path, *, tell: bool = False) -> Result:
     """Carry out a campaign in a directory, where all logs and histories stay."""
     begun = time.monotonic()
-    async with stage(directory, tasks=plan.tasks, seed=plan.seed) as scene:
+    async with stage(directory, tasks=plan.tasks, seed=plan.seed, tempo=plan.tempo) as scene:
         campaign = _Campaign(scene, plan, tell=tell)
         await campaign.break_things()
         settled_in = await campaign.settle()
         scene.timeline.save(directory / "timeline.json")
-        oracle = Oracle(scene)
-        violations = await oracle.judge()
+        evidence = await gather(scene)
+        violations = judge(evidence)
         violations += [
             Violation("sabotage", f"a fault could not be caused: {one!r}") for one in campaign.failures
         ]
+        recovered = recoveries(evidence, scene.relay.swallowed)
+        settings = f"poll and reconcile every {plan.tempo.interval}, after {plan.tempo.running_after}"
         return Result(
             plan=plan,
-            violations=violations,
-            faults={str(kind): count for kind, count in sorted(scene.timeline.counts().items())},
-            ends=oracle.ends,
-            recoveries=recoveries(scene, oracle.logs, oracle.completed_at),
+            violations=violations + late(recovered),
+            effects=effects.effects(evidence),
+            spoilt=effects.spoilt_answers(evidence),
+            ends=Counter(f"{row.type} {row.status}" for row in evidence.rows.values()),
+            recoveries=recovered,
             callbacks=dict(scene.relay.answers),
             seconds=time.monotonic() - begun,
             settled_in=settled_in,
-            notes=oracle.notes,
+            notes=[
+                *effects.notes(evidence),
+                f"daemons: {settings}",
+            ],
         )
 
 
@@ -82,37 +107,57 @@ class _Campaign:
         self._scene = scene
         self._plan = plan
         self._tell = tell
-        self._tasks_lot = Random(f"{plan.seed} tasks")
         self.failures: list[BaseException] = []
 
     async def break_things(self) -> None:
         """Feed the queue and cause faults until all is added and done, or the time is over."""
-        saboteur = Saboteur(self._scene, Random(f"{self._plan.seed} faults"), pace=self._plan.pace)
-        await self._feed(min(self._plan.tasks, 2 * _CHUNK))
+        plan = self._plan
+        saboteur = Saboteur(
+            self._scene,
+            Random(f"{plan.seed} faults"),
+            pace=plan.pace,
+            brevity=plan.brevity,
+            kinds=plan.kinds,
+        )
+        drilled = plan.tasks // 4 if plan.drills else 0
+        with self._fed(0, drilled, seconds=0.0):
+            for kind in DRILLED * plan.drills:
+                await saboteur.cause(kind)
+                await asyncio.sleep(QUIET_AFTER + 1)
         enough = asyncio.Event()
         breaking = asyncio.create_task(saboteur.run(enough))
-        deadline = time.monotonic() + 60 * self._plan.minutes
-        told = 0.0
-        while time.monotonic() < deadline:
-            await asyncio.sleep(1.0)
-            counts = await self._counts()
-            missing = self._plan.tasks - len(self._scene.tasks)
-            if missing and counts.get("pending", _WAITING) < _WAITING:
-                await self._feed(min(missing, _CHUNK))
-            if not missing and counts and not counts.keys() & {"pending", "running"}:
-                break
-            if self._tell and time.monotonic() - told > 10:
-                told = time.monotonic()
-                print(f"{deadline - told:5.0f} s left  {len(self._scene.tasks)} tasks  {counts}", flush=True)
+        with self._fed(drilled, plan.tasks, seconds=_SHARE_OF_FEEDING * 60 * plan.minutes):
+            await asyncio.sleep(60 * plan.minutes)
         enough.set()
         await breaking
         self.failures = saboteur.failures
+
+    @contextmanager
+    def _fed(self, begin: int, end: int, *, seconds: float) -> Iterator[None]:
+        """Tasks are added, evenly over so many seconds, while the block lasts."""
+        feeding = asyncio.create_task(self._keep_fed(begin, end, seconds))
+        try:
+            yield
+        finally:
+            feeding.cancel()
+
+    async def _keep_fed(self, begin: int, end: int, seconds: float) -> None:
+        started, told = time.monotonic(), 0.0
+        while True:
+            spent = time.monotonic() - started
+            share = min(1.0, spent / seconds) if seconds else 1.0
+            await self._feed(begin + round(share * (end - begin)))
+            if self._tell and time.monotonic() - told > 10:
+                told = time.monotonic()
+                tasks = len(self._scene.pod.tasks)
+                print(f"breaking things  {tasks} tasks  {await self._counts()}", flush=True)
+            await asyncio.sleep(1.0)
 
     async def settle(self) -> float:
         """No more faults; the seconds until everything is done, at most those of the plan."""
         scene = self._scene
         scene.relay.calm_down()
-        await self._feed(self._plan.tasks - len(scene.tasks))
+        await self._feed(self._plan.tasks)
         for manager in scene.managers:
             await manager.order(do="calm")
             for index in range(manager.runners):
@@ -122,32 +167,42 @@ class _Campaign:
             await asyncio.sleep(1.0)
             counts = await self._counts()
             is_over = counts and not counts.keys() & {"pending", "running"} and not await self._open_rows()
-            if is_over and ("failed" not in counts or time.monotonic() - begun > _SECOND_LOOK):
+            if is_over and ("failed" not in counts or time.monotonic() - begun > self._plan.second_look):
                 break
             if self._tell and time.monotonic() - told > 10:
                 told = time.monotonic()
                 print(f"settling for {told - begun:5.0f} s  {counts}  {await self._open_rows()}", flush=True)
         settled_in = time.monotonic() - begun
-        # What crashes left on the disk is tidied up by the first round of a new daemon.
-        for daemon in scene.daemons:
-            await daemon.terminate()
-        for daemon in scene.daemons:
-            await daemon.start()
-        await asyncio.sleep(8.0)
-        for daemon in scene.daemons:
-            await daemon.terminate()
+        await self._tidy_up()
         return settled_in
 
-    async def _feed(self, count: int) -> None:
-        for _ in range(5):
+    async def _tidy_up(self) -> None:
+        """New daemons: what crashes left on the disk is tidied up by their first round."""
+        daemons = self._scene.daemons
+        await asyncio.gather(*(daemon.terminate() for daemon in daemons))
+        await asyncio.gather(*(daemon.start() for daemon in daemons))
+        await asyncio.gather(*(daemon.ready() for daemon in daemons))
+        begun = time.monotonic()
+        await self._scene.relay.shut()
+        while time.monotonic() - begun < _TIDYING:
+            evidence = await gather(self._scene)
+            if not evidence.open_rows and not any(files.strangers(evidence)):
+                break
+            await asyncio.sleep(1.0)
+        await asyncio.gather(*(daemon.terminate() for daemon in daemons))
+
+    async def _feed(self, wanted: int) -> None:
+        """Add what is missing to so many tasks."""
+        while len(self._scene.pod.tasks) < wanted:
             try:
-                missing = min(count, self._plan.tasks - len(self._scene.tasks))
-                await self._scene.add_tasks(missing, self._tasks_lot)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
-                # The database is down on purpose, or the disk is full; whatever was added is known.
+                connection = await self._scene.connect()
+                try:
+                    await self._scene.pod.add_tasks(connection, wanted - len(self._scene.pod.tasks))
+                finally:
+                    connection.terminate()
+            except _UNREACHABLE:
+                # Whatever was added is known.
                 await asyncio.sleep(1.0)
-            else:
-                return
 
     async def _counts(self) -> dict[str, int]:
         rows = await self._fetch("SELECT status, count(*) AS n FROM runner_manager_task GROUP BY status")
@@ -164,11 +219,11 @@ class _Campaign:
     async def _fetch(self, query: str) -> list[asyncpg.Record]:
         try:
             connection = await self._scene.connect()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        except _UNREACHABLE:
             return []
         try:
             return await connection.fetch(query)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        except _UNREACHABLE:
             return []
         finally:
             connection.terminate()

@@ -12,7 +12,7 @@ _CHUNK = 1 << 20
 class SmallDisk:
     """A file system of its own for MEDIA_ROOT, or a plain directory where only root could mount one.
 
-    In the latter case a full disk is pretended to the daemons by ``imports.keep_free`` (see the campaign).
+    In the latter case the daemons are made to take the disk for full (see ``sabotage.storage``).
     """
 
     def __init__(self, directory: Path, size: int) -> None:
@@ -36,6 +36,17 @@ class SmallDisk:
                         size //= 2
                 except OSError:
                     size //= 2
+
+    def is_full(self) -> bool:
+        """Whether it takes not one byte more."""
+        probe = self.directory / f"{_BALLAST}-probe"
+        try:
+            probe.write_bytes(b"x")
+        except OSError:
+            return True
+        finally:
+            probe.unlink(missing_ok=True)
+        return False
 
     def empty(self) -> None:
         """Give the space back."""

@@ -1,87 +1,89 @@
 """What is in the media tree after a campaign: everything that rows name, whole, and nothing else."""
 
+import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
-import asyncpg
-
+from chaos.evidence import Evidence
 from chaos.history import Run
 from chaos.pod_rows import Row, VideoRows
-from chaos.setting import Stage
 from poddispatchd.domain.naming import video_number
 from poddispatchd.domain.task import RunnerTaskId, VideoId
+from poddispatchd.pod.imports.studio import BASE_FILE
 from poddispatchd.sandbox.fake_runner_manager import result_files
+from poddispatchd.sandbox.pod.media import STUDIO_DIRECTORY
 
-_OF_THE_RUN = ("info_video.json", "task_metadata.json", "encoding.log", "studio_base.mp4")
-"""Result files whose bytes depend on the moment, or that go elsewhere."""
+_OF_THE_RUN = ("info_video.json", "task_metadata.json", "encoding.log")
+"""Result files whose bytes depend on the moment."""
 
 _OURS = ("encoding.log", "playlist.m3u8")
 
-
-async def referenced(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, str]:
-    """Every path that some row names, with the table."""
-    rows = await connection.fetch(
-        "SELECT 'film' AS what, source_file AS path FROM video_encode_transcript_encodingvideo"
-        " UNION ALL SELECT 'sound', source_file FROM video_encode_transcript_encodingaudio"
-        " UNION ALL SELECT 'playlist', source_file FROM video_encode_transcript_playlistvideo"
-        " UNION ALL SELECT 'video', video FROM video_video"
-        " UNION ALL SELECT 'overview', overview FROM video_video WHERE overview <> ''"
-        " UNION ALL SELECT 'image', file FROM podfile_customimagemodel"
-        " UNION ALL SELECT 'file', file FROM podfile_customfilemodel"
-    )
-    return {row["path"]: row["what"] for row in rows}
+_NOT_LOOKED_AT = (".runner_task_locks", STUDIO_DIRECTORY)
+"""Pod's lock files, which are never removed, and what the studio left for its recordings."""
 
 
-def check(
-    stage: Stage,
-    rows: Mapping[int, Row],
-    videos: Mapping[int, VideoRows],
-    named: Mapping[str, str],
-    run_of: Callable[[Row], Run | None],
-) -> Iterator[tuple[str, int | None]]:
+def check(evidence: Evidence) -> Iterator[tuple[str, int | None]]:
     """What is wrong with files: in words, with the task where one is known."""
-    root = stage.media_root
-    yield from _missing(root, rows, videos, named)
-    by_title = {video.title: video for video in videos.values()}
-    allowed: set[str] = set(named)
-    for video in videos.values():
+    yield from _missing(evidence)
+    for row, made, run in _made(evidence):
+        for name, content in _files_of(run).items():
+            path = made.path if name == BASE_FILE else f"{_output(made)}/{name}"
+            target = evidence.media_root / path
+            if name not in _OF_THE_RUN and not (target.is_file() and target.read_bytes() == content):
+                yield f"{path} is not what the run of task {row.pk} made", row.pk
+    yield from strangers(evidence)
+
+
+def strangers(evidence: Evidence) -> Iterator[tuple[str, int | None]]:
+    """Files and staging directories that nothing needs."""
+    allowed: set[str] = set(evidence.named)
+    for video in evidence.videos.values():
         # Begun by Pod's rules at the submission of an encoding, whatever becomes of it.
         allowed.add(f"{_output(video)}/encoding.log")
-    for row in rows.values():
+    for _, made, run in _made(evidence):
+        allowed.update(f"{_output(made)}/{name}" for name in (*_files_of(run), *_OURS))
+    yield from _strangers(evidence.media_root, allowed)
+
+
+def _made(evidence: Evidence) -> Iterator[tuple[Row, VideoRows, Run]]:
+    """Every completed task that leaves a directory of files, with its video and its run."""
+    by_title = {video.title: video for video in evidence.videos.values()}
+    for row in evidence.rows.values():
         if row.type == "transcription" or row.status != "completed":
             continue
-        made = videos.get(row.video or 0)
-        if row.type == "studio":
-            made = by_title.get(stage.titles.get(row.pk, ""))
-        run = run_of(row)
-        if made is None or run is None:
-            continue
-        result = result_files(run.submission, task_id=RunnerTaskId(run.task_id), when=datetime.now())  # noqa: DTZ005 - not looked at
-        folder = _output(made)
-        allowed.update(f"{folder}/{name}" for name in (*result, *_OURS))
-        for name, content in result.items():
-            if name in _OF_THE_RUN:
-                continue
-            target = root / folder / name
-            if not target.is_file() or target.read_bytes() != content:
-                yield f"{folder}/{name} is not what the run of task {row.pk} made", row.pk
-    yield from _strangers(root, allowed)
+        made = by_title.get(row.title or "") if row.type == "studio" else evidence.videos.get(row.video or 0)
+        run = evidence.run_of(row)
+        if made is not None and run is not None:
+            yield row, made, run
 
 
-def _missing(
-    root: Path, rows: Mapping[int, Row], videos: Mapping[int, VideoRows], named: Mapping[str, str]
-) -> Iterator[tuple[str, int | None]]:
-    with_task = {row.video for row in rows.values()}
+def rows_of(run: Run) -> tuple[int, int, int]:
+    """How many films, sounds and playlists the result of a run is in Pod: with a playlist of playlists."""
+    info = json.loads(_files_of(run)["info_video.json"])
+    films = info["encode_video"]
+    playlists = sum(film["filename"].endswith(".m3u8") for film in films)
+    return len(films), len(info["encode_audio"]), playlists + 1
+
+
+def _files_of(run: Run) -> Mapping[str, bytes]:
+    return result_files(run.submission, task_id=RunnerTaskId(run.task_id), when=datetime.now())  # noqa: DTZ005 - not looked at
+
+
+def _missing(evidence: Evidence) -> Iterator[tuple[str, int | None]]:
+    with_task = {row.video for row in evidence.rows.values()}
     # The campaign itself may have been cut off between a video and its task.
-    unused = {video.path for video in videos.values() if video.id not in with_task and not video.encoded}
-    for path, what in sorted(named.items()):
+    unused = {
+        video.path for video in evidence.videos.values() if video.id not in with_task and not video.encoded
+    }
+    for path, what in sorted(evidence.named.items()):
+        target = evidence.media_root / path
         if path in unused:
             continue
-        if not (root / path).is_file():
+        if not target.is_file():
             yield f"{path} ({what}) is named by a row and does not exist", None
-        elif not (root / path).stat().st_size:
+        elif not target.stat().st_size:
             yield f"{path} ({what}) is empty", None
 
 
@@ -90,15 +92,14 @@ def _output(video: VideoRows) -> str:
 
 
 def _strangers(root: Path, allowed: Set[str]) -> Iterator[tuple[str, int | None]]:
-    for top in ("videos", "files", "tasks"):
-        for folder, folders, names in os.walk(root / top):
-            for name in folders:
-                if "poddispatchd" in name or (top == "tasks" and name):
-                    yield (
-                        f"{Path(folder, name).relative_to(root)} is a staging directory that nobody needs",
-                        None,
-                    )
-            for name in names:
-                path = str(Path(folder, name).relative_to(root))
-                if path not in allowed:
-                    yield f"{path} is an orphan", None
+    for folder, folders, names in os.walk(root):
+        place = Path(folder).relative_to(root)
+        if str(place) == ".":
+            folders[:] = [name for name in folders if name not in _NOT_LOOKED_AT]
+        for name in folders:
+            if "poddispatchd" in name or str(place) == "tasks":
+                yield f"{place / name} is a staging directory that nobody needs", None
+        for name in names:
+            path = str(place / name)
+            if path not in allowed:
+                yield f"{path} is an orphan", None

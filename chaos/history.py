@@ -32,6 +32,11 @@ class Run:
     changes: list[Change] = field(default_factory=list)
 
     @property
+    def source(self) -> tuple[str, str]:
+        """What it works on: type and address."""
+        return self.submission.task_type, self.submission.source_url
+
+    @property
     def final(self) -> str | None:
         """The status now; None when the manager does not know the task any more."""
         return self.changes[-1].status if self.changes else "running"
@@ -90,10 +95,16 @@ class History:
                         run.changes.append(Change(entry["at"], entry["status"], entry.get("error")))
         return found
 
-    def incidents(self, what: str) -> list[dict[str, object]]:
-        """Other lines of a kind: what happened to runners."""
+    def others(self) -> list[dict[str, object]]:
+        """The lines that are not about runs: what happened to runners, and which faults were met."""
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        parsed = [json.loads(line) for line in lines if f'"what": "{what}"' in line]
-        return [entry for entry in parsed if entry.get("what") == what]
+        found = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if entry.get("what") not in ("accepted", "status"):
+                found.append({**entry, "manager": self.manager})
+        return found

@@ -21,11 +21,36 @@ from poddispatchd.sandbox.fake_runner_manager import (
     FakeRunnerManager,
     Fault,
     FaultKind,
+    Faults,
     Runner,
     Submission,
     TaskRecord,
     result_files,
 )
+
+_SLOW_FOR_ALL = "slow"
+
+
+class NotedFaults(Faults):
+    """Writes down every fault that a request really met; ``slowness`` holds up all others as well."""
+
+    def __init__(self, history: History) -> None:
+        super().__init__()
+        self._history = history
+        self.slowness: float | None = None
+
+    def take(self, endpoint: Endpoint, path: str) -> Fault | None:
+        """The fault of this request."""
+        fault, name = super().take(endpoint, path), str(endpoint)
+        if fault is None and self.slowness is not None:
+            fault, name = Fault(kind=FaultKind.SLOW, seconds=self.slowness), _SLOW_FOR_ALL
+        if fault is not None:
+            status = fault.status if fault.kind is FaultKind.STATUS else None
+            self._history.write(
+                {"what": "met", "at": time.time(), "endpoint": name, "kind": fault.kind, "status": status}
+            )
+        return fault
+
 
 _CRASHES = {Fate.PARTIAL: Crash.EARLY, Fate.UNFINISHED: Crash.LATE}
 
@@ -39,6 +64,8 @@ class ManagerProcess:
         self._history = History(Path(settings["history"]), settings["name"])
         self._known: dict[str, tuple[str, str | None]] = {}
         self._drawn: dict[int, tuple[Fate, float]] = {}
+        self.faults = NotedFaults(self._history)
+        self.faults.script = self._script
         self.manager = FakeRunnerManager(
             token=settings["token"],
             port=settings["port"],
@@ -47,8 +74,8 @@ class ManagerProcess:
             task_seconds=10.0,
             connect_to=settings["connect_to"],
             mode=settings["mode"],
+            faults=self.faults,
         )
-        self.manager.faults.script = self._script
 
     def _script(self, submission: Submission) -> Behaviour:
         fate, seconds = draw(self._seed, submission.fingerprint)
@@ -152,13 +179,15 @@ class ManagerProcess:
                     status=order.get("status", 500),
                     seconds=order.get("seconds"),
                     length=order.get("length", 100),
+                    match=order.get("match", ""),
+                    body=order.get("body"),
                 )
-                self.manager.faults.inject(Endpoint(order["endpoint"]), fault, times=order.get("times", 1))
-            case "clear":
-                self.manager.faults.clear()
+                self.faults.inject(Endpoint(order["endpoint"]), fault, times=order.get("times", 1))
+            case "slow":
+                self.faults.slowness = order["seconds"]
             case "calm":
-                self._calm = True
-                self.manager.faults.clear()
+                self._calm, self.faults.slowness = True, None
+                self.faults.clear()
             case "kill_runner":
                 runner = self.manager.runners[order["index"]]
                 if runner.alive:

@@ -75,12 +75,12 @@ class Child:
         assert self.process is not None
         return self.process.pid
 
-    async def kill(self) -> None:
-        """End it as the kernel's OOM killer would."""
+    async def kill(self) -> bool:
+        """End it as the kernel's OOM killer would; whether it was that which ended it."""
         assert self.process is not None
         self._wanted_end = True
         self._signal(signal.SIGKILL)
-        await self.process.wait()
+        return await self.process.wait() == -signal.SIGKILL
 
     async def terminate(self, patience: float = _PATIENCE) -> int:
         """End it as systemd does; its exit status. One that does not end is a surprise."""
@@ -103,9 +103,14 @@ class Child:
         """Whether it works by now."""
         return True
 
-    def stop_clock(self) -> None:
-        """Freeze it."""
+    async def freeze(self) -> bool:
+        """Stop it in its tracks; whether it stands still."""
         self._signal(signal.SIGSTOP)
+        for _ in range(100):
+            if self._state() == "T":
+                return True
+            await asyncio.sleep(0.01)
+        return False
 
     def go_on(self) -> None:
         """Thaw it."""
@@ -115,6 +120,13 @@ class Child:
         """Have it read its configuration again."""
         self._signal(signal.SIGHUP)
 
+    def _state(self) -> str:
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return ""
+        return stat.rpartition(")")[2].split()[0]
+
     def _signal(self, number: signal.Signals) -> None:
         assert self.process is not None
         if self.process.returncode is None:
@@ -123,18 +135,43 @@ class Child:
 
 @dataclass(slots=True)
 class DaemonChild(Child):
-    """A daemon; ``skew`` is by how many seconds its wall clock is ahead."""
+    """A daemon.
 
+    Attributes:
+        clock: the file that says by how many seconds its wall clock is ahead.
+        config_busy: held by whoever changes its configuration and has it read.
+    """
+
+    clock: Path = Path()
     config: Path = Path()
     settings: dict[str, dict[str, object]] = field(default_factory=dict)
     webhook: str = ""
     ops: str = ""
+    config_busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def is_ready(self) -> bool:
         """Whether it works by now; before that SIGHUP would end it."""
+        return self.told("daemon.ready") > 0
+
+    def told(self, event: str) -> int:
+        """How often it has logged an event since it was started."""
         with self.log.open("rb") as log:
             log.seek(self.log_size)
-            return b'"daemon.ready"' in log.read()
+            return log.read().count(f'"event": "{event}"'.encode())
+
+    async def tells(self, event: str, than: int, within: float = 5.0) -> bool:
+        """Whether it logs an event more often than ``than`` times before so many seconds have passed."""
+        for _ in range(int(within / 0.05)):
+            if self.told(event) > than:
+                return True
+            await asyncio.sleep(0.05)
+        return False
+
+    def set_clock(self, seconds: float) -> None:
+        """Put its wall clock ahead (or behind, below zero), at once and without a restart."""
+        fresh = self.clock.with_suffix(".new")
+        fresh.write_text(f"{seconds}", encoding="ascii")
+        fresh.replace(self.clock)
 
     async def ready(self) -> None:
         """Wait until it works.
@@ -165,7 +202,7 @@ class ManagerChild(Child):
     """A fake runner manager that takes orders."""
 
     index: int = 0
-    url: str = ""
+    port: int = 0
     token: str = field(default="", repr=False)
     runners: int = 0
 
@@ -185,8 +222,6 @@ class ManagerChild(Child):
             return
 
 
-def daemon_command(config: Path, skew: float) -> list[str]:
-    """How a daemon is started whose wall clock is ahead."""
-    if not skew:
-        return [sys.executable, "-m", "poddispatchd", "run", "-c", str(config)]
-    return [sys.executable, "-m", "chaos.skewed_daemon", str(skew), "run", "-c", str(config)]
+def daemon_command(config: Path, clock: Path) -> list[str]:
+    """How a daemon is started whose wall clock is what a file says."""
+    return [sys.executable, "-m", "chaos.skewed_daemon", str(clock), "run", "-c", str(config)]

@@ -1,4 +1,4 @@
-"""A TCP proxy between a daemon and its database, which can be cut, stalled, half open or slow."""
+"""A TCP proxy before a database or a runner manager, which can be cut, stalled, half open or slow."""
 
 import asyncio
 import socket
@@ -45,6 +45,8 @@ class Proxy:
     Attributes:
         delay: seconds that every chunk is late.
         accepted: connections taken so far, those refused by a cut included: shows a busy loop.
+        hurt: connections that were reset or refused, and chunks that were late, held back or lost: shows
+            that a fault met somebody.
     """
 
     def __init__(self, port: int, *, host: str = "127.0.0.1") -> None:
@@ -58,6 +60,7 @@ class Proxy:
         self.port = 0
         self.delay = 0.0
         self.accepted = 0
+        self.hurt = 0
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._take, self._host, self.port)
@@ -81,6 +84,7 @@ class Proxy:
         """End every connection and refuse new ones until ``heal``."""
         self._is_cut = True
         for link in list(self._links):
+            self.hurt += 1
             link.reset()
 
     def stall(self) -> None:
@@ -124,6 +128,7 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         if self._is_cut:
+            self.hurt += 1
             abort(writer)
             return
         try:
@@ -155,6 +160,8 @@ class Proxy:
     async def _pump(self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
+                is_hurt = self.delay or not self._passing.is_set() or not link.flows.is_set()
+                self.hurt += bool(is_hurt)
                 if self.delay:
                     await asyncio.sleep(self.delay)
                 await self._passing.wait()

@@ -1,115 +1,166 @@
 """How long everything took to come back, read from the daemons' logs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from chaos.evidence import Evidence
 from chaos.logs import Line
-from chaos.setting import Stage
-from chaos.timeline import Incident, Kind
+from chaos.timeline import OF_A_DAEMON, OF_THE_DATABASE, Incident, Kind
+from chaos.violation import Violation
+
+_HORIZON = 30.0
+"""Seconds of a long fault in which nothing else may happen for its recovery to count."""
+
+_QUIET_BEFORE, QUIET_AFTER = 5.0, 10.0
+"""Seconds around a fault in which nothing else may happen for its recovery to count."""
+
+_LONGEST = 90.0
+"""Seconds after which what comes is not taken for the recovery any more."""
+
+_DISTURBING = (*OF_THE_DATABASE, *OF_A_DAEMON)
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """A kind of recovery and how many seconds each one took."""
+    """A kind of recovery and how many seconds each one took; ``limit`` is what none may exceed."""
 
     name: str
     seconds: tuple[float, ...]
+    limit: float | None = None
 
 
-_DISTURBING = (
-    Kind.DAEMON_KILL,
-    Kind.LEADER_KILL,
-    Kind.DAEMON_STOP,
-    Kind.DAEMON_PAUSE,
-    Kind.DATABASE_RESTART,
-    Kind.LINK_CUT,
-    Kind.LINK_STALL,
-    Kind.LINK_HALF_OPEN,
-    Kind.LINK_DELAY,
-)
-"""What makes another recovery longer: those are left out."""
+def recoveries(evidence: Evidence, swallowed: dict[str, float]) -> list[Recovery]:
+    """All that can be told; ``swallowed`` is when the callback of a manager's id was lost.
 
-_HORIZON = 30.0
-
-
-def recoveries(
-    stage: Stage, logs: Mapping[str, list[Line]], completed_at: Mapping[str, float]
-) -> list[Recovery]:
-    """All that can be told; ``completed_at`` is when the task of a manager's id was completed.
-
-    Of daemons and links only those that nothing else disturbed; of callbacks all.
+    Of daemons and links only those that nothing else disturbed count.
     """
-    timeline = stage.timeline
-
-    def alone(*kinds: Kind) -> list[Incident]:
-        return [one for one in timeline.of(*kinds) if not _is_disturbed(one, timeline.of(*_DISTURBING))]
-
-    half_open = alone(Kind.LINK_HALF_OPEN)
+    kills = _alone(evidence, Kind.DAEMON_KILL, Kind.LEADER_KILL)
+    lost = list(_lost_callbacks(evidence, swallowed))
     return [
-        Recovery("dead leader: another one schedules", _take_overs(logs, alone(Kind.LEADER_KILL))),
+        Recovery("lost callback: task completed", tuple(took for took, calm in lost if calm)),
+        Recovery("lost callback, other faults meanwhile", tuple(took for took, calm in lost if not calm)),
         Recovery(
-            "daemon kill: started again and ready",
-            _after(logs, alone(Kind.DAEMON_KILL, Kind.LEADER_KILL), "daemon.ready", since_end=True),
+            "daemon kill: ready after its start", _each(kills, _own(evidence, "daemon.ready"), from_end=True)
+        ),
+        Recovery(
+            "dead leader: another one schedules",
+            _each(_alone(evidence, Kind.LEADER_KILL), _anyones(evidence, "leader.acquired")),
+            limit=10.0,
+        ),
+        Recovery(
+            "leader cut off: somebody schedules",
+            _each(
+                _of_leaders(evidence, _alone(evidence, Kind.LINK_CUT, Kind.LINK_HALF_OPEN)),
+                _anyones(evidence, "leader.acquired"),
+            ),
+            limit=30.0,
         ),
         Recovery(
             "database restart: taken up again",
             tuple(
                 seconds
-                for name in logs
-                for seconds in _until(logs[name], alone(Kind.DATABASE_RESTART), "database.up")
+                for name in evidence.logs
+                for seconds in _each(
+                    _alone(evidence, Kind.DATABASE_RESTART),
+                    _lines(evidence, name, "database.up"),
+                    from_end=True,
+                )
             ),
         ),
-        Recovery("half-open link: found out", _after(logs, half_open, "database.down")),
-        Recovery("half-open link: works again", _after(logs, half_open, "database.up")),
-        Recovery("stalled link: found out", _after(logs, alone(Kind.LINK_STALL), "database.down")),
         Recovery(
-            "lost callback: task completed",
-            tuple(
-                completed_at[task] - at
-                for task, at in stage.relay.swallowed.items()
-                if completed_at.get(task, 0.0) > at
-            ),
+            "half-open link: found out",
+            _each(_alone(evidence, Kind.LINK_HALF_OPEN), _own(evidence, "database.down")),
+        ),
+        Recovery(
+            "half-open link: works again",
+            _each(_alone(evidence, Kind.LINK_HALF_OPEN), _own(evidence, "database.up")),
+        ),
+        Recovery(
+            "stalled link: found out",
+            _each(_alone(evidence, Kind.LINK_STALL), _own(evidence, "database.down")),
         ),
     ]
 
 
-def _is_disturbed(one: Incident, others: Iterable[Incident]) -> bool:
-    until = min(one.end, one.begin + _HORIZON) + 10.0
-    return any(other is not one and other.begin < until and other.end > one.begin - 5.0 for other in others)
+def late(found: Sequence[Recovery]) -> list[Violation]:
+    """Recoveries that took longer than they may."""
+    return [
+        Violation("late", f"{one.name}: {seconds:.1f} s, more than {one.limit:.0f} s")
+        for one in found
+        for seconds in one.seconds
+        if one.limit is not None and seconds > one.limit
+    ]
 
 
-def _until(lines: Iterable[Line], incidents: list[Incident], event: str) -> list[float]:
-    """Seconds from the end of incidents to the next line of an event, if it comes before the next one."""
+def _alone(evidence: Evidence, *kinds: Kind) -> list[Incident]:
+    """Incidents that nothing else disturbed."""
+    others = evidence.timeline.of(*_DISTURBING)
+    return [one for one in evidence.timeline.of(*kinds) if one.happened and not _is_disturbed(one, others)]
+
+
+def _is_disturbed(one: Incident, others: Sequence[Incident]) -> bool:
+    until = min(one.end, one.begin + _HORIZON) + QUIET_AFTER
+    return any(
+        other is not one and other.begin < until and other.end > one.begin - _QUIET_BEFORE for other in others
+    )
+
+
+_Told = Callable[[Incident], Sequence[Line]]
+
+
+def _own(evidence: Evidence, event: str) -> _Told:
+    """Lines of an event of the daemon that an incident hit."""
+    return lambda incident: [line for line in evidence.logs.get(incident.target, ()) if line.event == event]
+
+
+def _anyones(evidence: Evidence, event: str) -> _Told:
+    """Lines of an event of any daemon."""
+    lines = evidence.events(event)
+    return lambda _: lines
+
+
+def _lines(evidence: Evidence, daemon: str, event: str) -> _Told:
+    """Lines of an event of one daemon."""
+    lines = [line for line in evidence.logs[daemon] if line.event == event]
+    return lambda _: lines
+
+
+def _each(incidents: Sequence[Incident], told: _Told, *, from_end: bool = False) -> tuple[float, ...]:
+    """Seconds from each incident to the first line that answers it, if one does before the next incident."""
     found = []
-    listed = list(lines)
     for number, one in enumerate(incidents):
+        begin = one.end if from_end else one.begin
         limit = incidents[number + 1].begin if number + 1 < len(incidents) else float("inf")
-        at = next((line.at for line in listed if line.event == event and line.at >= one.end), None)
-        if at is not None and at < min(limit, one.end + 60):
-            found.append(at - one.end)
-    return found
-
-
-def _after(
-    logs: Mapping[str, list[Line]], incidents: list[Incident], event: str, *, since_end: bool = False
-) -> tuple[float, ...]:
-    """Seconds from incidents to the next line of an event of their target."""
-    found = []
-    for one in incidents:
-        begin = one.end if since_end else one.begin
-        at = next(
-            (line.at for line in logs.get(one.target, ()) if line.event == event and line.at >= begin), None
-        )
-        if at is not None and at - begin < 90:
+        at = next((line.at for line in told(one) if line.at >= begin), None)
+        if at is not None and at < min(limit, begin + _LONGEST):
             found.append(at - begin)
     return tuple(found)
 
 
-def _take_overs(logs: Mapping[str, list[Line]], kills: list[Incident]) -> tuple[float, ...]:
-    """Seconds from the kill of a leader until any daemon schedules."""
-    gained = sorted(line.at for lines in logs.values() for line in lines if line.event == "leader.acquired")
-    return tuple(
-        next(at for at in gained if at >= kill.begin) - kill.begin
-        for kill in kills
-        if any(at >= kill.begin for at in gained)
-    )
+def _of_leaders(evidence: Evidence, incidents: Sequence[Incident]) -> list[Incident]:
+    """Those that hit the daemon which scheduled at that moment."""
+    acquired = [
+        (line.at, name)
+        for name, lines in evidence.logs.items()
+        for line in lines
+        if line.event == "leader.acquired"
+    ]
+    found = []
+    for one in incidents:
+        before = [entry for entry in acquired if entry[0] < one.begin]
+        if before and max(before)[1] == one.target:
+            found.append(one)
+    return found
+
+
+def _lost_callbacks(evidence: Evidence, swallowed: dict[str, float]) -> Iterator[tuple[float, bool]]:
+    """Seconds from a lost callback to the end of its task, and whether nothing else was broken meanwhile."""
+    by_id = {row.task_id: row.pk for row in evidence.rows.values() if row.task_id is not None}
+    completed = {line.task: line.at for line in evidence.events("task.completed")}
+    for task_id, at in swallowed.items():
+        end = completed.get(by_id.get(task_id))
+        if end is not None and end > at:
+            broken = (
+                one for one in evidence.timeline.incidents if not one.kind.startswith(("callback", "Pod"))
+            )
+            yield end - at, not any(one.begin < end and one.end > at for one in broken)

@@ -4,7 +4,9 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -15,6 +17,20 @@ from aiohttp import web
 from chaos.timeline import Kind, Timeline
 
 _PASSED_ON = ("Authorization", "Content-Type")
+_HELD_FOR = 8.0
+"""Seconds for which a failure is held back so that the success that follows it arrives first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A callback; ``number`` is its place among all that came."""
+
+    number: int
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    task_id: str
+    status: str
 
 
 class Relay:
@@ -30,10 +46,13 @@ class Relay:
         self._timeline = timeline
         self._lot = lot
         self._turn = 0
-        self._calm = False
+        self._calm = self._is_shut = False
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
         self._later: set[asyncio.Task[None]] = set()
+        self._taken = 0
+        self._passed: dict[str, _Call] = {}
+        self._overtaken: dict[str, asyncio.Event] = {}
         self.answers: Counter[int] = Counter()
         self.swallowed: dict[str, float] = {}
         self.port = 0
@@ -54,9 +73,7 @@ class Relay:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for later in self._later:
-            later.cancel()
-        await asyncio.gather(*self._later, return_exceptions=True)
+        await self.shut()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._session is not None:
@@ -66,33 +83,58 @@ class Relay:
         """No more faults."""
         self._calm = True
 
+    async def shut(self) -> None:
+        """Pass nothing on any more: the managers may call for hours."""
+        self._is_shut = True
+        for later in self._later:
+            later.cancel()
+        await asyncio.gather(*self._later, return_exceptions=True)
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
-        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        call = await self._read(request)
+        if self._is_shut:
+            return web.Response(status=502)
         kind = None if self._calm else self._draw()
-        told = json.loads(body)
-        detail = f"{told.get('task_id')} {told.get('status')}"
         if kind is not None:
-            self._timeline.moment(kind, "relay", detail)
+            self._timeline.moment(kind, "relay", f"{call.task_id} {call.status}")
         match kind:
             case Kind.CALLBACK_SWALLOWED:
-                if told.get("status") == "completed":
-                    self.swallowed.setdefault(str(told.get("task_id")), time.time())
+                if call.status == "completed":
+                    self.swallowed.setdefault(call.task_id, time.time())
                 return web.json_response({"status": "OK"})
             case Kind.CALLBACK_DROPPED:
                 return _gone(request)
+            case Kind.CALLBACK_DELAYED if call.status == "failed":
+                self._spawn(self._held_back(call))
+                return web.json_response({"status": "OK"})
             case Kind.CALLBACK_DELAYED:
                 await asyncio.sleep(self._lot.uniform(0.3, 6.0))
             case Kind.CALLBACK_DUPLICATED:
-                again = asyncio.create_task(self._again(request.path_qs, headers, body))
-                self._later.add(again)
-                again.add_done_callback(self._later.discard)
+                self._spawn(self._again(call))
             case _:
                 pass
-        status, text = await self._pass_on(request.path_qs, headers, body)
+        status, text = await self._pass_on(call)
         if kind is Kind.CALLBACK_ANSWER_LOST:
             return _gone(request)
         return web.Response(status=status, text=text, content_type="application/json")
+
+    async def _read(self, request: web.Request) -> _Call:
+        body = await request.read()
+        told = json.loads(body)
+        self._taken += 1
+        return _Call(
+            number=self._taken,
+            path=request.path_qs,
+            headers={name: request.headers[name] for name in _PASSED_ON if name in request.headers},
+            body=body,
+            task_id=str(told.get("task_id")),
+            status=str(told.get("status")),
+        )
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        later = asyncio.create_task(work)
+        self._later.add(later)
+        later.add_done_callback(self._later.discard)
 
     def _draw(self) -> Kind | None:
         kinds: Mapping[Kind | None, int] = {
@@ -105,27 +147,48 @@ class Relay:
         }
         return self._lot.choices(list(kinds), list(kinds.values()))[0]
 
-    async def _again(self, path: str, headers: Mapping[str, str], body: bytes) -> None:
+    async def _again(self, call: _Call) -> None:
         for _ in range(self._lot.randint(1, 3)):
             await asyncio.sleep(self._lot.uniform(0.0, 10.0))
-            await self._pass_on(path, headers, body)
+            await self._pass_on(call)
 
-    async def _pass_on(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str]:
+    async def _held_back(self, call: _Call) -> None:
+        """Pass it on when a later one of the same task has arrived, or when none comes."""
+        overtaken = self._overtaken.setdefault(call.task_id, asyncio.Event())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_HELD_FOR):
+                await overtaken.wait()
+        await self._pass_on(call)
+
+    async def _pass_on(self, call: _Call) -> tuple[int, str]:
         """As nginx does: the next one when a connection is refused, and only then."""
         assert self._session is not None
         for _ in self._targets:
             self._turn += 1
             target = self._targets[self._turn % len(self._targets)]
             try:
-                async with self._session.post(f"{target}{path}", data=body, headers=headers) as answer:
+                async with self._session.post(
+                    f"{target}{call.path}", data=call.body, headers=call.headers
+                ) as answer:
                     text = await answer.text()
                     self.answers[answer.status] += 1
+                    self._arrived(call)
                     return answer.status, text
             except aiohttp.ClientConnectorError:
                 continue
             except (aiohttp.ClientError, OSError, TimeoutError):
                 return 504, "{}"
         return 502, "{}"
+
+    def _arrived(self, call: _Call) -> None:
+        latest = self._passed.get(call.task_id)
+        if latest is None or latest.number <= call.number:
+            self._passed[call.task_id] = call
+            if (waiting := self._overtaken.get(call.task_id)) is not None:
+                waiting.set()
+        elif latest.status != call.status:
+            detail = f"{call.task_id} {call.status} after {latest.status}"
+            self._timeline.moment(Kind.CALLBACK_OVERTAKEN, "relay", detail)
 
 
 def _gone(request: web.Request) -> web.StreamResponse:

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -19,11 +18,18 @@ class Kind(StrEnum):
     DAEMON_PAUSE = "daemon: SIGSTOP, SIGCONT"
     DAEMON_RELOAD = "daemon: SIGHUP"
     DAEMON_BAD_RELOAD = "daemon: SIGHUP on a bad file"
+    CLOCK_STEP = "daemon: its machine's clock jumps"
     MANAGER_KILL = "manager: kill -9"
     MANAGER_PAUSE = "manager: SIGSTOP, SIGCONT"
+    MANAGER_SLOW = "manager: every answer late"
+    MANAGER_LINK_CUT = "manager link: cut and refused"
+    MANAGER_LINK_STALL = "manager link: stalled"
+    MANAGER_LINK_HALF_OPEN = "manager link: half open"
     RUNNER_DEATH = "runner: dies, comes back later"
-    ANSWERS = "manager: answers lost, late, wrong"
-    DOWNLOADS = "manager: downloads cut, dropped, late"
+    RATE_LIMIT = "manager: 429"
+    SUBMISSION_ANSWERS = "manager: answers to submissions spoilt"
+    STATUS_ANSWERS = "manager: answers to questions spoilt"
+    DOWNLOADS = "manager: downloads spoilt"
     DATABASE_RESTART = "database: immediate restart"
     LINK_CUT = "database link: cut and refused"
     LINK_STALL = "database link: stalled"
@@ -34,18 +40,39 @@ class Kind(StrEnum):
     CALLBACK_DROPPED = "callback: dropped before Pod"
     CALLBACK_ANSWER_LOST = "callback: its answer dropped"
     CALLBACK_DUPLICATED = "callback: repeated later"
-    CALLBACK_DELAYED = "callback: late, overtaken"
+    CALLBACK_DELAYED = "callback: late"
+    CALLBACK_OVERTAKEN = "callback: overtaken by a later one"
+    POD_SUBMITS = "Pod: submits a row itself"
+    TWIN_ROWS = "Pod: two rows for one source"
+    TWIN_IDS = "Pod: two rows with one id"
+    POD_NOWHERE = "Pod: a running row without id"
+
+
+OF_THE_DATABASE = (
+    Kind.DATABASE_RESTART,
+    Kind.LINK_CUT,
+    Kind.LINK_STALL,
+    Kind.LINK_HALF_OPEN,
+    Kind.LINK_DELAY,
+)
+
+OF_A_DAEMON = (Kind.DAEMON_KILL, Kind.LEADER_KILL, Kind.DAEMON_STOP, Kind.DAEMON_PAUSE)
 
 
 @dataclass(slots=True)
 class Incident:
-    """One fault: who was hit, from when to when (seconds of the epoch); endless while it lasts."""
+    """One fault: who was hit, from when to when (seconds of the epoch); endless while it lasts.
+
+    ``happened`` is set by whoever caused it and saw that it really took effect: a process that was killed, a
+    disk that takes no byte more, a link on which bytes were held back.
+    """
 
     kind: Kind
     target: str
     begin: float
     end: float = float("inf")
     detail: str = ""
+    happened: bool = False
 
     def covers(self, moment: float, *, before: float = 0.5, after: float = 0.0) -> bool:
         """Whether a moment lies in it, give or take so many seconds."""
@@ -69,9 +96,9 @@ class Timeline:
             one.end = time.time()
 
     def moment(self, kind: Kind, target: str, detail: str = "") -> None:
-        """Record a fault without a length."""
+        """Record a fault without a length, which has happened."""
         now = time.time()
-        self.incidents.append(Incident(kind, target, now, now, detail))
+        self.incidents.append(Incident(kind, target, now, now, detail, happened=True))
 
     def of(self, *kinds: Kind) -> list[Incident]:
         """The incidents of some kinds, in the order they began."""
@@ -80,7 +107,3 @@ class Timeline:
     def save(self, path: Path) -> None:
         """Write it down for whoever reads the logs afterwards."""
         path.write_text(json.dumps([asdict(one) for one in self.incidents], indent=1), encoding="utf-8")
-
-    def counts(self) -> Counter[Kind]:
-        """How often each kind happened."""
-        return Counter(one.kind for one in self.incidents)

@@ -1,11 +1,12 @@
 """The stage: database, Pod, media tree, proxies, relay, managers and daemons of one campaign."""
 
+import asyncio
 import json
 import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit, urlunsplit
@@ -15,15 +16,15 @@ from pydantic import SecretStr
 
 from chaos.disk import SmallDisk
 from chaos.history import History
+from chaos.pod import Pod
 from chaos.postgres import DURABLE, RestartableServer
 from chaos.processes import DaemonChild, ManagerChild, daemon_command
 from chaos.proxy import Proxy
 from chaos.relay import Relay
 from chaos.timeline import Timeline
-from poddispatchd.domain.task import TaskType
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
-from poddispatchd.sandbox.pod.world import World, add_recording, add_task, add_video
+from poddispatchd.sandbox.pod.world import World
 from poddispatchd.sandbox.postgresql import PostgresServer
 
 _DOMAIN = "pod.example.org"
@@ -31,8 +32,11 @@ _TIME_SCALE = 0.1
 _PER_TASK = 300_000
 _HEADROOM = 96 * 2**20
 _KEEP_FREE = "4MiB"
-SKEW = 120.0
-"""Seconds by which the clock of the second daemon is ahead."""
+_GRACE = "1s"
+MAX_ATTEMPTS = 5
+"""Submissions of one task."""
+_SKEW = 120.0
+"""Seconds by which the clock of the second daemon is ahead at first."""
 
 _MANAGERS = (
     ("one", "proxy", [["encoding", "studio"]] * 4 + [["transcription"]] * 2),
@@ -41,59 +45,43 @@ _MANAGERS = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Tempo:
+    """How soon the daemons look again: settings of theirs."""
+
+    interval: str = "2s"
+    running_after: str = "6s"
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
-    """Everything a campaign plays with. ``titles`` are the recordings' titles by task."""
+    """Everything a campaign plays with. ``proxies`` stand before the database, one for each daemon."""
 
     directory: Path
     media_root: Path
     dsn: SecretStr
-    world: World
+    pod: Pod
     server: RestartableServer
     disk: SmallDisk
     relay: Relay
     proxies: list[Proxy]
+    manager_proxies: list[Proxy]
     daemons: list[DaemonChild]
     managers: list[ManagerChild]
     histories: list[History]
     timeline: Timeline
-    tasks: list[int] = field(default_factory=list)
-    titles: dict[int, str] = field(default_factory=dict)
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection of the campaign's own, round every proxy."""
         return await asyncpg.connect(self.dsn.get_secret_value(), timeout=5, command_timeout=30)
 
-    async def add_tasks(self, count: int, lot: Random) -> None:
-        """Add tasks of all three types, from users of all classes, as Pod does."""
-        connection = await self.connect()
-        try:
-            for _ in range(count):
-                number = len(self.tasks)
-                owner = lot.choice(("student", "employee", "faculty", "priority"))
-                match lot.randrange(6):
-                    case 0 | 1:
-                        video = await add_video(
-                            connection, self.world, title=f"Vidéo {number}", owner=owner, transcript="fr"
-                        )
-                        pk = await add_task(connection, TaskType.TRANSCRIPTION, video=video)
-                    case 2:
-                        title = f"Studio {number}"
-                        recording = await add_recording(connection, self.world, title=title)
-                        pk = await add_task(connection, TaskType.STUDIO, recording=recording)
-                        self.titles[pk] = title
-                    case _:
-                        video = await add_video(connection, self.world, title=f"Vidéo {number}", owner=owner)
-                        pk = await add_task(connection, TaskType.ENCODING, video=video)
-                self.tasks.append(pk)
-        finally:
-            await connection.close()
-
 
 @asynccontextmanager
-async def stage(directory: Path, *, tasks: int, seed: int) -> AsyncIterator[Stage]:
+async def stage(
+    directory: Path, *, tasks: int, seed: int, tempo: Tempo | None = None
+) -> AsyncIterator[Stage]:
     """Set everything up and start it; the daemons are ready soon afterwards."""
-    lot, timeline = Random(f"{seed} relay"), Timeline()
+    timeline = Timeline()
     async with AsyncExitStack() as stack:
         keeper = await stack.enter_async_context(PostgresServer(settings=DURABLE))
         server = RestartableServer(keeper)
@@ -102,9 +90,10 @@ async def stage(directory: Path, *, tasks: int, seed: int) -> AsyncIterator[Stag
         stack.callback(disk.close)
         ports = free_ports(4)
         webhooks = [f"http://127.0.0.1:{port}" for port in ports[:2]]
-        relay = await stack.enter_async_context(Relay(webhooks, timeline, lot))
+        relay = await stack.enter_async_context(Relay(webhooks, timeline, Random(f"{seed} relay")))
         managers, histories = await _managers(stack, directory, relay, seed)
-        dsn, world = await _seed(keeper, disk.directory, managers)
+        manager_proxies = [await stack.enter_async_context(Proxy(one.port)) for one in managers]
+        dsn, world = await _seed(keeper, disk.directory, managers, manager_proxies)
         proxies = [await stack.enter_async_context(Proxy(keeper.address.port)) for _ in range(2)]
         daemons = [
             _daemon(
@@ -112,6 +101,7 @@ async def stage(directory: Path, *, tasks: int, seed: int) -> AsyncIterator[Stag
                 index,
                 _through(dsn, proxy),
                 disk.directory,
+                tempo or Tempo(),
                 webhook_port=ports[index],
                 ops_port=ports[2 + index],
             )
@@ -121,11 +111,12 @@ async def stage(directory: Path, *, tasks: int, seed: int) -> AsyncIterator[Stag
             directory=directory,
             media_root=disk.directory,
             dsn=dsn,
-            world=world,
+            pod=await Pod.at(dsn, world, timeline, Random(f"{seed} tasks")),
             server=server,
             disk=disk,
             relay=relay,
             proxies=proxies,
+            manager_proxies=manager_proxies,
             daemons=daemons,
             managers=managers,
             histories=histories,
@@ -164,19 +155,20 @@ async def _managers(
             command=[sys.executable, "-m", "chaos.manager_process", str(path)],
             log=directory / f"manager-{name}.log",
             index=index,
-            url=f"http://127.0.0.1:{port}",
+            port=port,
             token=str(settings["token"]),
             runners=len(runners),
         )
-        await child.start()
-        stack.push_async_callback(child.kill)
         children.append(child)
         histories.append(History(history, name))
+    await asyncio.gather(*(child.start() for child in children))
+    for child in children:
+        stack.push_async_callback(child.kill)
     return children, histories
 
 
 async def _seed(
-    server: PostgresServer, media_root: Path, managers: list[ManagerChild]
+    server: PostgresServer, media_root: Path, managers: list[ManagerChild], proxies: list[Proxy]
 ) -> tuple[SecretStr, World]:
     administration = await asyncpg.connect(server.dsn().get_secret_value())
     try:
@@ -188,8 +180,13 @@ async def _seed(
     try:
         await create_schema(connection, Variant.PODFILE)
         specs = [
-            ManagerSpec(_MANAGERS[one.index][0], one.url, SecretStr(one.token), 1 if one.index < 2 else 2)
-            for one in managers
+            ManagerSpec(
+                _MANAGERS[one.index][0],
+                f"http://127.0.0.1:{proxy.port}",
+                SecretStr(one.token),
+                1 if one.index < 2 else 2,
+            )
+            for one, proxy in zip(managers, proxies, strict=True)
         ]
         world = await seed_world(connection, media_root, site_domain=_DOMAIN, managers=specs, videos=False)
     finally:
@@ -198,15 +195,23 @@ async def _seed(
 
 
 def _daemon(
-    directory: Path, index: int, dsn: str, media_root: Path, *, webhook_port: int, ops_port: int
+    directory: Path,
+    index: int,
+    dsn: str,
+    media_root: Path,
+    tempo: Tempo,
+    *,
+    webhook_port: int,
+    ops_port: int,
 ) -> DaemonChild:
     name = "AB"[index]
-    config = directory / f"daemon-{name}.yaml"
+    config, clock = directory / f"daemon-{name}.yaml", directory / f"daemon-{name}.clock"
     child = DaemonChild(
         name=f"daemon {name}",
-        command=daemon_command(config, SKEW * index),
+        command=daemon_command(config, clock),
         log=directory / f"daemon-{name}.log",
         config=config,
+        clock=clock,
         webhook=f"http://127.0.0.1:{webhook_port}",
         ops=f"http://127.0.0.1:{ops_port}",
         settings={
@@ -217,9 +222,13 @@ def _daemon(
                 "use_podfile": True,
                 "use_transcription": True,
             },
-            "dispatch": {"poll_interval": "2s", "grace": 0},
+            "dispatch": {"poll_interval": tempo.interval, "grace": _GRACE},
             "runners": {"request_timeout": "6s"},
-            "reconcile": {"interval": "2s", "running_after": "6s", "max_attempts": 5},
+            "reconcile": {
+                "interval": tempo.interval,
+                "running_after": tempo.running_after,
+                "max_attempts": MAX_ATTEMPTS,
+            },
             "imports": {"keep_free": _KEEP_FREE, "concurrency": 3},
             "webhook": {"listen": f"127.0.0.1:{webhook_port}"},
             "ops": {"listen": f"127.0.0.1:{ops_port}"},
@@ -227,6 +236,7 @@ def _daemon(
         },
     )
     child.write_config()
+    child.set_clock(_SKEW * index)
     return child
 
 

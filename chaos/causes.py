@@ -1,0 +1,63 @@
+"""Error lines of the daemons, and the faults that explain them."""
+
+from collections.abc import Iterator
+
+from chaos.evidence import Evidence
+from chaos.fates import Fate
+from chaos.logs import Line
+from chaos.stage import MAX_ATTEMPTS
+from chaos.timeline import OF_THE_DATABASE, Kind
+
+_AFTER = 80.0
+"""Seconds after a fault of the database in which a daemon may still meet its consequences."""
+
+_TRIED_FOR = 120.0
+"""Seconds in which the attempts to import a result follow each other, at most."""
+
+_SPOILT = (Fate.PARTIAL, Fate.UNFINISHED, Fate.FORGOTTEN)
+
+
+def uncaused(evidence: Evidence) -> Iterator[tuple[str, Line]]:
+    """Every error line that no fault explains, with its daemon; all that is no log line is one."""
+    for name, lines in evidence.logs.items():
+        for line in lines:
+            if line.level in ("error", "critical") and not _is_caused(evidence, name, line):
+                yield name, line
+
+
+def _is_caused(evidence: Evidence, daemon: str, line: Line) -> bool:
+    timeline = evidence.timeline
+    row = None if line.task is None else evidence.rows.get(line.task)
+    runs = [] if row is None else evidence.runs_of(row)
+    match line.event:
+        case "database.down":
+            return any(
+                one.covers(line.at, after=_AFTER)
+                for one in timeline.of(*OF_THE_DATABASE, Kind.DAEMON_PAUSE)
+                if one.target in ("database", daemon)
+            )
+        case "task.failed":
+            return any(run.had("failed", "timeout") for run in runs) or len(runs) >= MAX_ATTEMPTS
+        case "import.failed":
+            return any(run.fate in _SPOILT for run in runs) or _was_spoilt(evidence, line)
+        case "media.obstructed":
+            return any(one.covers(line.at, after=_AFTER) for one in timeline.of(Kind.DISK_FULL))
+        case "config.invalid":
+            return any(
+                one.target == daemon and one.covers(line.at, after=5.0)
+                for one in timeline.of(Kind.DAEMON_BAD_RELOAD)
+            )
+        case _:
+            return False
+
+
+def _was_spoilt(evidence: Evidence, line: Line) -> bool:
+    """Whether a download met a fault, or a manager was gone, in the time that an import tries again."""
+    met = (
+        float(str(entry["at"]))
+        for entry in evidence.noted
+        if entry["what"] == "met" and entry["endpoint"] in ("file", "result")
+    )
+    return any(at <= line.at <= at + _TRIED_FOR for at in met) or any(
+        one.covers(line.at, after=_TRIED_FOR) for one in evidence.timeline.of(Kind.MANAGER_KILL)
+    )

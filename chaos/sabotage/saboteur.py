@@ -1,0 +1,112 @@
+"""The seeded order in which faults are caused."""
+
+import asyncio
+from collections.abc import Mapping
+from random import Random
+
+from chaos.sabotage.daemons import DaemonFaults
+from chaos.sabotage.fault import Fault, Lot
+from chaos.sabotage.managers import ManagerFaults
+from chaos.sabotage.storage import StorageFaults
+from chaos.stage import Stage
+from chaos.timeline import Kind
+
+KINDS: Mapping[Kind, int] = {
+    Kind.DAEMON_KILL: 3,
+    Kind.LEADER_KILL: 3,
+    Kind.DAEMON_STOP: 2,
+    Kind.DAEMON_PAUSE: 2,
+    Kind.DAEMON_RELOAD: 1,
+    Kind.DAEMON_BAD_RELOAD: 1,
+    Kind.CLOCK_STEP: 2,
+    Kind.MANAGER_KILL: 3,
+    Kind.MANAGER_PAUSE: 2,
+    Kind.MANAGER_SLOW: 2,
+    Kind.MANAGER_LINK_CUT: 2,
+    Kind.MANAGER_LINK_STALL: 2,
+    Kind.MANAGER_LINK_HALF_OPEN: 2,
+    Kind.RUNNER_DEATH: 3,
+    Kind.RATE_LIMIT: 1,
+    Kind.SUBMISSION_ANSWERS: 5,
+    Kind.STATUS_ANSWERS: 3,
+    Kind.DOWNLOADS: 4,
+    Kind.DATABASE_RESTART: 2,
+    Kind.LINK_CUT: 2,
+    Kind.LINK_STALL: 2,
+    Kind.LINK_HALF_OPEN: 2,
+    Kind.LINK_DELAY: 1,
+    Kind.DISK_FULL: 2,
+}
+"""How often each kind is caused beside the others. Those of callbacks and rows happen all the time."""
+
+DRILLED = (
+    Kind.DAEMON_KILL,
+    Kind.LEADER_KILL,
+    Kind.DATABASE_RESTART,
+    Kind.LINK_CUT,
+    Kind.LINK_HALF_OPEN,
+)
+"""Faults whose recovery is measured with nothing else beside them."""
+
+
+class Saboteur:
+    """Causes faults; two of them never hit one target at once.
+
+    Args:
+        stage: what is broken.
+        lot: decides who is hit, for how long, and in which order.
+        pace: scales the pauses between faults: 1 is about one every three seconds.
+        brevity: scales the length of faults.
+        kinds: those that are caused, and how often each beside the others.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        lot: Random,
+        *,
+        pace: float = 1.0,
+        brevity: float = 1.0,
+        kinds: Mapping[Kind, int] = KINDS,
+    ) -> None:
+        self._shared = shared = Lot(lot, brevity)
+        faults: Mapping[Kind, Fault] = {
+            **DaemonFaults(stage, shared).faults(),
+            **ManagerFaults(stage, shared).faults(),
+            **StorageFaults(stage, shared).faults(),
+        }
+        self._all = faults
+        self._kinds = kinds
+        self._lot = lot
+        self._pace = pace
+        self._under_way: set[asyncio.Task[None]] = set()
+        self.failures: list[BaseException] = []
+
+    async def run(self, enough: asyncio.Event) -> None:
+        """Cause faults until ``enough`` is set, then wait until those under way are over.
+
+        Each kind has had its share before any has more than that.
+        """
+        bag: list[Kind] = []
+        while not enough.is_set():
+            if not bag:
+                bag = [kind for kind, share in self._kinds.items() for _ in range(share)]
+                self._lot.shuffle(bag)
+            work = asyncio.create_task(self.cause(bag.pop()))
+            self._under_way.add(work)
+            work.add_done_callback(self._under_way.discard)
+            try:
+                async with asyncio.timeout(self._lot.uniform(1.0, 5.0) * self._pace):
+                    await enough.wait()
+            except TimeoutError:
+                continue
+        self._shared.is_over = True
+        while self._under_way:
+            await asyncio.wait(set(self._under_way))
+
+    async def cause(self, kind: Kind) -> None:
+        """Cause one fault; comes back when it is over."""
+        try:
+            await self._all[kind]()
+        except Exception as error:  # noqa: BLE001 - told at the end: a broken saboteur proves nothing
+            self.failures.append(error)

@@ -1,0 +1,77 @@
+"""Faults of the database, of the links to it, and of the disk."""
+
+import asyncio
+from collections.abc import Mapping
+
+from chaos.sabotage.fault import Fault, Lot
+from chaos.sabotage.links import LinkFaults
+from chaos.stage import Stage
+from chaos.timeline import Incident, Kind
+
+_NEVER_FREE = "1000TiB"
+"""More than any disk has: with so much to be kept free, a daemon takes every disk for full."""
+
+
+class StorageFaults:
+    """Ends the database, breaks the links to it, and fills the disk."""
+
+    def __init__(self, stage: Stage, lot: Lot) -> None:
+        self._stage = stage
+        self._lot = lot
+        self._server_busy, self._disk_busy = asyncio.Lock(), asyncio.Lock()
+        names = [daemon.name for daemon in stage.daemons]
+        self._links = LinkFaults(stage.timeline, lot, stage.proxies, names)
+
+    def faults(self) -> Mapping[Kind, Fault]:
+        """Each of them by its kind."""
+        return {
+            Kind.DATABASE_RESTART: self.restart_database,
+            Kind.LINK_CUT: lambda: self._links.cut(Kind.LINK_CUT),
+            Kind.LINK_STALL: lambda: self._links.stall(Kind.LINK_STALL),
+            Kind.LINK_HALF_OPEN: lambda: self._links.half_open(Kind.LINK_HALF_OPEN),
+            Kind.LINK_DELAY: lambda: self._links.delay(Kind.LINK_DELAY),
+            Kind.DISK_FULL: self.fill_disk,
+        }
+
+    async def restart_database(self) -> None:
+        """End the server without a shutdown, and start it again."""
+        pause = self._lot.seconds(0.0, 6.0)
+        async with self._lot.turn(self._server_busy) as ours:
+            if not ours:
+                return
+            with self._stage.timeline.incident(Kind.DATABASE_RESTART, "database") as incident:
+                command, user = await self._stage.server.stop_immediately()
+                incident.happened = True
+                await asyncio.sleep(pause)
+                await self._stage.server.start(command, user)
+
+    async def fill_disk(self) -> None:
+        """No space is left; without a file system of our own, the daemons are told so by their settings."""
+        seconds = self._lot.seconds(2.0, 10.0)
+        async with self._lot.turn(self._disk_busy) as ours:
+            if not ours:
+                return
+            disk = self._stage.disk
+            way = "tmpfs" if disk.is_real else "keep_free"
+            with self._stage.timeline.incident(Kind.DISK_FULL, "disk", way) as incident:
+                if disk.is_real:
+                    await asyncio.to_thread(disk.fill)
+                    incident.happened = await asyncio.to_thread(disk.is_full)
+                    await asyncio.sleep(seconds)
+                    await asyncio.to_thread(disk.empty)
+                else:
+                    await self._pretend(incident, seconds)
+
+    async def _pretend(self, incident: Incident, seconds: float) -> None:
+        for changes in ({"keep_free": _NEVER_FREE}, {}):
+            told = []
+            for daemon in self._stage.daemons:
+                async with daemon.config_busy:
+                    daemon.write_config(imports=dict(changes))
+                    before = daemon.told("config.reloaded")
+                    if daemon.is_ready():
+                        daemon.hang_up()
+                        told.append(await daemon.tells("config.reloaded", before))
+            incident.happened = incident.happened or any(told)
+            if changes:
+                await asyncio.sleep(seconds)

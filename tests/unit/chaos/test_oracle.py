@@ -1,0 +1,220 @@
+"""The judge of the fault campaign fails where it must: one thing spoilt at a time, and its rule says so."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from chaos.evidence import Evidence
+from chaos.fates import Fate
+from chaos.history import Change
+from chaos.logs import read
+from chaos.oracle import judge
+from chaos.pod_rows import ImportRow, OpenRow, Row
+from chaos.timeline import Incident, Kind, Timeline
+from tests.unit.chaos.good_end import (
+    BEGIN,
+    ENCODING,
+    FAILED,
+    STUDIO,
+    TIMED_OUT,
+    TRANSCRIPTION,
+    TWIN,
+    good_end,
+    line,
+    run,
+)
+
+Spoil: TypeAlias = Callable[[Evidence], Evidence]
+
+
+def _rules(evidence: Evidence) -> set[tuple[str, int | None]]:
+    return {(found.rule, found.task) for found in judge(evidence)}
+
+
+def _row(pk: int, **changes: object) -> Spoil:
+    def spoil(evidence: Evidence) -> Evidence:
+        changed: Row = replace(evidence.rows[pk], **changes)  # type: ignore[arg-type]  # a column and its value
+        return replace(evidence, rows={**evidence.rows, pk: changed})
+
+    return spoil
+
+
+def _run(task_id: str, **changes: object) -> Spoil:
+    def spoil(evidence: Evidence) -> Evidence:
+        changed = replace(evidence.runs["one", task_id], **changes)  # type: ignore[arg-type]  # a field and its value
+        return replace(evidence, runs={**evidence.runs, ("one", task_id): changed})
+
+    return spoil
+
+
+def _video(pk: int, **changes: object) -> Spoil:
+    def spoil(evidence: Evidence) -> Evidence:
+        changed = replace(evidence.videos[pk], **changes)  # type: ignore[arg-type]  # a column and its value
+        return replace(evidence, videos={**evidence.videos, pk: changed})
+
+    return spoil
+
+
+def _logged(*lines: object) -> Spoil:
+    return lambda evidence: replace(
+        evidence,
+        logs={"daemon A": [*evidence.logs["daemon A"], *lines]},  # type: ignore[list-item]  # lines of the log
+    )
+
+
+def _file(path: str, content: bytes | None) -> Spoil:
+    def spoil(evidence: Evidence) -> Evidence:
+        target = evidence.media_root / path
+        if content is None:
+            target.unlink()
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        return evidence
+
+    return spoil
+
+
+def _second_video_of_the_recording(evidence: Evidence) -> Evidence:
+    return replace(evidence, videos={**evidence.videos, 9: replace(evidence.videos[3], id=9)})
+
+
+def _second_run_meanwhile(evidence: Evidence) -> Evidence:
+    other = replace(run("x", "encoding", "videos/o/lecture.mp4"), at=BEGIN + 1, manager="two")
+    return replace(evidence, runs={**evidence.runs, ("two", "x"): other})
+
+
+def test_an_end_without_fault_is_found_without_fault(tmp_path: Path) -> None:
+    assert not judge(good_end(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "rule", "task"),
+    [
+        pytest.param(lambda one: replace(one, tasks=[*one.tasks, 77]), "lost", 77, id="a row is gone"),
+        pytest.param(
+            lambda one: replace(one, videos={pk: video for pk, video in one.videos.items() if pk != 2}),
+            "lost",
+            TRANSCRIPTION,
+            id="a video is gone",
+        ),
+        pytest.param(_row(ENCODING, status="running"), "stuck", ENCODING, id="still running"),
+        pytest.param(_row(ENCODING, status="pending"), "stuck", ENCODING, id="still pending"),
+        pytest.param(_row(FAILED, rank=3), "stuck", FAILED, id="still in the queue"),
+        pytest.param(_row(ENCODING, task_id="none"), "untrue", ENCODING, id="completed by nobody's run"),
+        pytest.param(
+            _run("e", changes=[Change(BEGIN + 5, "failed")], fate=Fate.BAD_MEDIA),
+            "untrue",
+            ENCODING,
+            id="completed, the run failed",
+        ),
+        pytest.param(_run("e", fate=Fate.PARTIAL), "untrue", ENCODING, id="completed with a partial tree"),
+        pytest.param(
+            _run("f", changes=[Change(BEGIN + 5, "completed")], fate=Fate.FINE),
+            "untrue",
+            FAILED,
+            id="failed, the result is good",
+        ),
+        pytest.param(_run("f", fate=Fate.HOST_CRASHED), "untrue", FAILED, id="failed, attempts were left"),
+        pytest.param(_row(TWIN, status="failed"), "untrue", TWIN, id="failed, its twin is completed"),
+        pytest.param(
+            _run("o", changes=[Change(BEGIN + 5, "failed")]), "untrue", TIMED_OUT, id="no run timed out"
+        ),
+        pytest.param(_row(FAILED, output=" \n"), "wordless", FAILED, id="failed without a word"),
+        pytest.param(_video(1, images=2), "twice", ENCODING, id="two thumbnails"),
+        pytest.param(_video(1, sounds=[]), "twice", ENCODING, id="a row too few"),
+        pytest.param(_video(4, films=["x"]), "twice", FAILED, id="rows of a failure"),
+        pytest.param(_video(2, tracks=2), "twice", TRANSCRIPTION, id="two tracks"),
+        pytest.param(_video(2, files=2), "twice", TRANSCRIPTION, id="two files of subtitles"),
+        pytest.param(_second_video_of_the_recording, "twice", STUDIO, id="two videos of a recording"),
+        pytest.param(_row(STUDIO, title="Another"), "twice", STUDIO, id="no video of a recording"),
+        pytest.param(
+            lambda one: replace(one, imports=[*one.imports, ImportRow(TWIN, "one", "e")]),
+            "twice",
+            ENCODING,
+            id="a result committed twice",
+        ),
+        pytest.param(
+            _logged(line("task.completed", 1020.0, task=ENCODING)), "twice", ENCODING, id="completed twice"
+        ),
+        pytest.param(_second_run_meanwhile, "double", ENCODING, id="two runs at once"),
+        pytest.param(
+            _logged(line("service.crashed", 1020.0, level="error", task=ENCODING)),
+            "log",
+            ENCODING,
+            id="an error without a cause",
+        ),
+        pytest.param(
+            _logged(line("database.down", 1020.0, level="error")), "log", None, id="a database that was up"
+        ),
+        pytest.param(
+            lambda one: replace(one, surprises=["daemon A ended by itself"]), "process", None, id="a process"
+        ),
+        pytest.param(_file("videos/o/lecture.mp4", None), "files", None, id="a named file is gone"),
+        pytest.param(_file("files/o/talk.vtt", b""), "files", None, id="a named file is empty"),
+        pytest.param(_file("videos/o/0001/overview.png", b"x"), "files", ENCODING, id="other bytes"),
+        pytest.param(_file("videos/o/studio.mp4", b"x"), "files", STUDIO, id="another film of a recording"),
+        pytest.param(_file("videos/o/0001/360p_lecture.ts", None), "files", ENCODING, id="a file too few"),
+        pytest.param(_file("videos/o/0004/left.mp4", b"x"), "files", None, id="an orphan"),
+        pytest.param(_file("left.mp4", b"x"), "files", None, id="an orphan at the top"),
+        pytest.param(
+            _file("videos/o/.poddispatchd-1/left.mp4", b"x"), "files", None, id="a staging directory"
+        ),
+    ],
+)
+def test_what_must_not_be_is_reported(tmp_path: Path, spoil: Spoil, rule: str, task: int | None) -> None:
+    assert (rule, task) in _rules(spoil(good_end(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "table", ["submission", "callback", "import", "import_file", "obsolete_file", "notice", "delivery"]
+)
+def test_an_open_row_of_the_journal_is_reported(tmp_path: Path, table: str) -> None:
+    [found] = judge(replace(good_end(tmp_path), open_rows=[OpenRow(table, ENCODING, "why")]))
+    assert (found.rule, found.task) == ("journal", ENCODING)
+    assert table in found.words
+
+
+def test_what_is_no_log_line_is_reported(tmp_path: Path) -> None:
+    log = tmp_path / "daemon.log"
+    log.write_text('Traceback (most recent call last):\n{"cut short by a kill', encoding="utf-8")
+    evidence = replace(good_end(tmp_path / "media"), logs={"daemon A": read(log)})
+    [found] = [found for found in judge(evidence) if found.rule == "log"]
+    assert "Traceback" in found.words
+
+
+def test_an_error_with_its_cause_is_none(tmp_path: Path) -> None:
+    lines = [
+        line("database.down", 1020.0, level="error"),
+        line("config.invalid", 1021.0, level="error"),
+        line("task.failed", 1022.0, level="error", task=FAILED),
+        line("import.failed", 1023.0, level="error", task=ENCODING),
+        line("media.obstructed", 1024.0, level="error"),
+    ]
+    causes = [
+        Incident(Kind.LINK_CUT, "daemon A", 1015.0, 1019.0),
+        Incident(Kind.DAEMON_BAD_RELOAD, "daemon A", 1020.5, 1021.5),
+        Incident(Kind.DISK_FULL, "disk", 1020.0, 1025.0),
+    ]
+    met = {"what": "met", "endpoint": "file", "kind": "cut", "at": 1022.5, "manager": "one"}
+    evidence = _logged(*lines)(good_end(tmp_path))
+    assert not judge(replace(evidence, timeline=Timeline(causes), noted=[met]))
+    others = replace(evidence, timeline=Timeline([replace(one, target="daemon B") for one in causes[:2]]))
+    assert {"database.down", "config.invalid", "import.failed", "media.obstructed"} == {
+        found.words.split()[2] for found in judge(others)
+    }
+
+
+def test_a_run_after_the_death_of_the_first_ones_runner_is_no_double(tmp_path: Path) -> None:
+    evidence = _second_run_meanwhile(good_end(tmp_path))
+    dead = {"what": "runner died", "id": "e", "at": BEGIN + 0.5, "manager": "one"}
+    assert not judge(replace(evidence, noted=[dead]))
+
+
+def test_a_violation_tells_the_life_of_its_task(tmp_path: Path) -> None:
+    [found, *_] = judge(_row(ENCODING, status="running")(good_end(tmp_path)))
+    assert any("accepted e" in words for words in found.life)
+    assert any("task.completed" in words for words in found.life)
