@@ -131,10 +131,14 @@ async def remove_trigger(context: Context, config_path: Path | None, *, print_sq
 
 @db.command("advise-index", short_help="Measure the queue; print a useful index.")
 @config_option
+@click.option("--print-sql", is_flag=True, help="Print nothing but the SQL, and measure nothing.")
 @pass_context
 @asynchronous
-async def advise_index(context: Context, config_path: Path | None) -> None:
+async def advise_index(context: Context, config_path: Path | None, *, print_sql: bool) -> None:
     """Measure a look at the queue and print the index that makes it quicker; it is not created from here."""
+    if print_sql:
+        click.echo(trigger.INDEX_SQL)
+        return
     async with open_database(context.settings(config_path)) as database:
         capabilities = await introspect(database)
         facts = await trigger.facts(database)

@@ -42,7 +42,7 @@ async def install(database: Database) -> None:
     """Install the trigger.
 
     Raises:
-        DatabaseError: the role lacks the rights; the words say what to do.
+        DatabaseError: the role lacks the rights, or there is no schema yet; the words say what to do.
     """
     await _run(database, "install", "install-trigger")
 
@@ -82,10 +82,14 @@ async def _run(database: Database, name: str, command: str) -> None:
         async with database.transaction() as connection:
             await connection.execute(_statements(name))
     except DatabaseError as error:
+        if isinstance(error.__cause__, asyncpg.InvalidSchemaNameError):
+            raise DatabaseError(
+                f"There is no schema {_SCHEMA} yet: run 'poddispatchd db init' first."
+            ) from error
         if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
             raise
         owner = (await database.fetchrow(_QUERIES["owner"]) or ("its owner",))[0]
         raise DatabaseError(
-            f"Only {owner}, who owns Pod's task table, or a superuser may do this: "
+            f"Only {owner}, who owns Pod's task table, or a superuser may do this ({error.__cause__}): "
             f"poddispatchd db {command} --print-sql | sudo -u postgres psql <Pod's database>"
         ) from error

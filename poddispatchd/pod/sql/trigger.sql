@@ -2,7 +2,7 @@
 
 -- name: install
 -- Announce new pending tasks, and old ones that are pending again; one notification for each transaction.
-CREATE SCHEMA IF NOT EXISTS {schema};
+-- The schema is not made here: it must belong to the role that poddispatchd runs with, not to who runs this.
 CREATE OR REPLACE FUNCTION {schema}.announce_task() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog
     AS $$ BEGIN PERFORM pg_notify('poddispatchd_task', ''); RETURN NULL; END $$;
