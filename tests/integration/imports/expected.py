@@ -51,7 +51,7 @@ def wanted_changes(
     for deviation in deviations:
         if deviation.like is not None:
             source, step = load(f"{deviation.like}/podfile"), 0
-    changes = _recorded_changes(steps(source)[step], _dates(now))
+    changes = recorded_changes(steps(source)[step], dates(now))
     if source["variant"] != case["variant"]:
         _without_podfile(changes)
     for deviation in deviations:
@@ -60,7 +60,7 @@ def wanted_changes(
     return changes
 
 
-def _recorded_changes(expect: Mapping[str, Json], today_plus: Mapping[int, str]) -> Changes:
+def recorded_changes(expect: Mapping[str, Json], today_plus: Mapping[int, str]) -> Changes:
     """A recorded expectation in the same form, without what Pod does twice.
 
     The thumbnail: Pod imports it once for the video and once for the audio. We import it once.
@@ -132,7 +132,7 @@ def _expected_fingerprint(entry: Mapping[str, Json]) -> str:
     return f"{entry['mode']} {'*' if 'normalised_tail' in entry else digest}"
 
 
-def _dates(now: datetime) -> dict[int, str]:
+def dates(now: datetime) -> dict[int, str]:
     """The dates that recordings name by their distance from today."""
     return {days: (now + timedelta(days=days)).date().isoformat() for days in (0, 365, 730, 1095, 1460)}
 

@@ -14,7 +14,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "_AGAIN", 0.01)
 
 
-async def forgetful(lost: int) -> None:
+async def forgetful(lost: int) -> str:
     """Loses so many cancellations, as ``asyncio.wait_for`` of Python 3.11 does now and then."""
     while True:
         try:
