@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from poddispatchd.domain.task import TaskPk
@@ -17,11 +18,15 @@ _STUDIO = re.compile(r"(\d{1,18})")
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """A staging directory that is there. ``is_ours`` is False for one that Pod's own code may have made."""
+    """A staging directory that is there, last changed at some moment (Unix time).
+
+    ``is_ours`` is False for one that Pod's own code may have made.
+    """
 
     path: Path
     task: TaskPk
     is_ours: bool
+    changed_at: float
 
 
 def clear(directory: Path) -> None:
@@ -48,13 +53,13 @@ def staging_directories(media_root: Path, videos_dir: str) -> list[Staging]:
     """
     videos = media_root / videos_dir
     found = [
-        Staging(Path(entry.path), TaskPk(int(match[1])), is_ours=False)
+        Staging(Path(entry.path), TaskPk(int(match[1])), is_ours=False, changed_at=_changed_at(entry))
         for entry in _directories(media_root / "tasks")
         if (match := _STUDIO.fullmatch(entry.name))
     ]
     for directory in (videos, *(Path(entry.path) for entry in _directories(videos))):
         found.extend(
-            Staging(Path(entry.path), TaskPk(int(match[1])), is_ours=True)
+            Staging(Path(entry.path), TaskPk(int(match[1])), is_ours=True, changed_at=_changed_at(entry))
             for entry in _directories(directory)
             if (match := _HIDDEN.fullmatch(entry.name))
         )
@@ -67,3 +72,11 @@ def _directories(directory: Path) -> Iterator[os.DirEntry[str]]:
             yield from [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return
+
+
+def _changed_at(entry: os.DirEntry[str]) -> float:
+    """When a directory was last changed; one that is gone or hidden from us is taken for brand new."""
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime
+    except OSError:
+        return inf

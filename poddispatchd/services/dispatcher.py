@@ -72,6 +72,8 @@ class Dispatcher:
         parts = self._parts
         if parts.session.term is None:
             self._unsettled = True
+            # For the status page and the metrics, which name the managers.
+            await parts.refresh_managers(within=_QUIET_FRESH_FOR)
             return parts.settings.dispatch.poll_interval
         is_quiet = self._is_quiet()
         await parts.refresh_managers(within=_QUIET_FRESH_FOR if is_quiet else MANAGERS_FRESH_FOR)

@@ -113,10 +113,9 @@ class ImportAttempt:
 
     async def _manager(self) -> RunnerManager:
         parts = self._parts
+        # Its address or token may be new: nobody else looks while nothing is to be submitted, or elsewhere.
+        await parts.refresh_managers()
         manager = parts.fleet.get(self._job.runner_manager_id)
-        if manager is None:
-            await parts.refresh_managers(within=0.0)
-            manager = parts.fleet.get(self._job.runner_manager_id)
         if manager is None:
             raise ResultGoneError("Its runner manager has been deleted from Pod.")
         return manager

@@ -28,6 +28,11 @@ _BATCH = 100
 
 _CLOSED = 1000
 
+_PODS_OWN = 86400.0
+"""Seconds for which a directory that Pod's own code may have made is left alone, whatever its task."""
+
+_OVER = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.TIMEOUT)
+
 
 async def delete_obsolete(parts: Parts, task: TaskPk | None = None) -> None:
     """Delete files that nobody needs any more, of one task or of all; no transaction is open meanwhile (I1).
@@ -142,7 +147,23 @@ async def _sweep_staging(parts: Parts) -> None:
 
 
 async def _stale(parts: Parts, found: list[Staging]) -> list[Staging]:
-    """Those that no import needs. What Pod's own code may have made is ours only if the journal knows it."""
+    """Those that no import needs: neither one that the journal knows, nor one of Pod's own code."""
     async with parts.database.connection() as connection:
         known = await imports.known_tasks(connection, {staging.task for staging in found})
-    return [staging for staging in found if not known.get(staging.task, not staging.is_ours)]
+        return [
+            staging
+            for staging in found
+            if not (
+                known[staging.task]
+                if staging.task in known
+                else not staging.is_ours and await _may_be_pods(connection, parts, staging)
+            )
+        ]
+
+
+async def _may_be_pods(connection: Connection, parts: Parts, staging: Staging) -> bool:
+    """Whether Pod's own code may still need it: it is young, or its task is not over."""
+    if parts.clock.now().timestamp() - staging.changed_at < _PODS_OWN:
+        return True
+    task = await tasks.get_task(connection, staging.task)
+    return task is not None and task.status not in _OVER

@@ -1,5 +1,6 @@
 """What is purged, deleted, swept and counted."""
 
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -176,6 +177,23 @@ async def test_staging_directories_without_an_open_import_are_swept(here: Bench)
         *(False, False, True, False),
         *(True, True),  # one that only Pod's own code can have made, and one that is none
     ]
+
+
+async def test_what_pods_own_import_left_is_swept_after_a_day_when_its_task_is_over(here: Bench) -> None:
+    """Nobody ever deleted it: the journal does not know such a task, and Pod forgets."""
+    over = [await old_task(here, status, 1) for status in (TaskStatus.COMPLETED, TaskStatus.FAILED)]
+    going_on = [await old_task(here, status, 1) for status in (TaskStatus.PENDING, TaskStatus.RUNNING)]
+    left = {pk: put(here, f"tasks/{pk}/file.ts") for pk in (*over, *going_on, 9999)}
+    young = put(here, "tasks/9998/file.ts")
+    yesterday = here.clock.now().timestamp() - 86400 - 1
+    for file in left.values():
+        os.utime(file.parent, (yesterday, yesterday))
+    async with task_lock(here.world.media_root, TaskPk(9999)):
+        await Janitor(here.parts).purge()
+    assert [pk for pk, file in left.items() if file.exists()] == [*going_on, 9999]
+    await Janitor(here.parts).purge()
+    assert [pk for pk, file in left.items() if file.exists()] == going_on
+    assert young.exists()
 
 
 async def test_a_staging_directory_whose_task_is_locked_is_left_alone(here: Bench) -> None:

@@ -42,7 +42,7 @@ async def test_nothing_is_repeated_to_a_manager_that_does_not_answer(
 async def test_an_answer_that_could_not_be_stored_is_stored_later_and_not_asked_for_again(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database was away at that moment: the task had ended when it was back, and was done a second time."""
+    """The database was away just then: the task had ended when it was back, and was done a second time."""
     async with scene(pod_database, media_root) as pod:
         [pk] = await pod.encodings(1)
         daemon = await pod.daemon()
