@@ -150,7 +150,7 @@ class Submitter:
 
         Should the first one have taken it all the same, its callback finds the row taken and is ignored.
         """
-        return (self._parts.clock.now() - intent.created_at).total_seconds() > _GIVE_UP_AFTER
+        return intent.age > _GIVE_UP_AFTER
 
     async def give_up(self, intent: Submission, reason: str) -> None:
         """Close an open intent whose answer can never be had."""

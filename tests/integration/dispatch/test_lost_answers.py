@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -107,7 +108,7 @@ async def test_while_an_answer_is_lost_the_others_are_served_and_nothing_spins(
 
 
 async def test_a_manager_that_stays_down_does_not_keep_its_lost_task_for_ever(
-    pod_database: PodDatabase, media_root: Path
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
         [pk] = await pod.encodings(1)
@@ -118,7 +119,16 @@ async def test_a_manager_that_stays_down_does_not_keep_its_lost_task_for_ever(
         await pod.fakes["first"].stop()
         await daemon.settle()
         assert await pod.status(pk) == "pending"
-        daemon.clock.advance(700)
+        # However wrong this machine's clock is.
+        monkeypatch.setattr(daemon.clock, "now", lambda: datetime.now(UTC) + timedelta(days=1))
+        daemon.clock.advance(120)
+        await daemon.probe()
+        await daemon.settle()
+        assert await pod.holders([pk]) == [None]
+        await pod.connection.execute(
+            "UPDATE poddispatchd.submission SET created_at = created_at - interval '601 s'"
+        )
+        daemon.clock.advance(120)
         await daemon.probe()
         await daemon.settle()
         assert await pod.holders([pk]) == ["other"]
