@@ -54,15 +54,16 @@ async def reclaim_files(connection: Connection, brought: Collection[str]) -> boo
     return not await connection.fetchval(_QUERIES["is_any_obsolete"], list(brought))
 
 
-async def replace_files(
-    connection: Connection, job: ImportJob, *, obsolete: Collection[str], brought: Collection[str]
-) -> None:
-    """The import is being committed: what it brought is Pod's, what it replaced is to be deleted."""
+async def settle_files(connection: Connection, job: ImportJob, brought: Collection[str]) -> list[BroughtFile]:
+    """The import is being committed: what it brought is Pod's.
+
+    Returns:
+        What earlier attempts put in place, or were about to, and this one did not.
+    """
     superseded = await connection.fetch(_QUERIES["superseded_files"], job.id, list(brought))
     await connection.execute(_QUERIES["settle_files"], job.id, list(brought))
     await connection.execute(_QUERIES["reclaim_files"], list(brought))
-    paths = {*obsolete, *(row["path"] for row in superseded)} - set(brought)
-    await add_obsolete_files(connection, job.task_pk, sorted(paths))
+    return [BroughtFile(row["path"], row["is_new"]) for row in superseded]
 
 
 async def closed_with_files(connection: Connection, limit: int) -> list[tuple[ImportId, TaskPk]]:

@@ -172,9 +172,7 @@ class ImportAttempt:
                 raise RaceLostError("Someone else changed the task's row meanwhile.")
             await twins.complete_sharers(connection, task)
             done = await prepared.write_rows(connection)
-            await files.replace_files(
-                connection, job, obsolete=done.obsolete_files, brought=prepared.brought
-            )
+            await leftovers.settle(connection, job, obsolete=done.obsolete_files, brought=prepared.brought)
             if done.chained_transcription is not None:
                 await scheduling.add_own_tasks(connection, [done.chained_transcription])
             await notices.add_completed(connection, task, done.video_id)

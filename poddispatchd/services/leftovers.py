@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections.abc import Collection
 from pathlib import PurePosixPath
 
 import structlog
@@ -86,6 +87,15 @@ async def release_dead_claims(parts: Parts) -> None:
         for owner in await files.claimants(connection):
             if is_dead(owner):
                 await files.release_claimant(connection, owner)
+
+
+async def settle(
+    connection: Connection, job: ImportJob, *, obsolete: Collection[str], brought: Collection[str]
+) -> None:
+    """An import is being committed: have deleted what it replaced, and what only earlier attempts brought."""
+    superseded = await files.settle_files(connection, job, brought)
+    await files.add_obsolete_files(connection, job.task_pk, sorted({*obsolete} - {*brought}))
+    await _discard(connection, job.task_pk, superseded)
 
 
 async def withdraw(parts: Parts, job: ImportJob) -> None:

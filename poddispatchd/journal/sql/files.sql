@@ -22,7 +22,7 @@ SELECT EXISTS (SELECT FROM poddispatchd.obsolete_file WHERE path = ANY($1::text[
 
 -- name: superseded_files
 -- What earlier attempts of an import put in place and the committed one did not.
-SELECT path FROM poddispatchd.import_file WHERE import_id = $1 AND is_new AND path <> ALL($2::text[])
+SELECT path, is_new FROM poddispatchd.import_file WHERE import_id = $1 AND path <> ALL($2::text[])
 
 -- name: settle_files
 -- The files of an import are Pod's: other imports that bring them again replace something.

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from pydantic import SecretStr
 
-from poddispatchd.journal import files, imports
+from poddispatchd.journal import imports
 from poddispatchd.pod import placing
 from poddispatchd.runner import filesink
 from poddispatchd.sandbox.pod.schema import Variant
@@ -80,7 +80,7 @@ MOMENTS: dict[str, Callable[[], None]] = {
     "amid the renames": lambda: _set(placing, "_swap", _at_call(3, placing._swap)),
     "amid the links": lambda: _set(os, "link", _link_then_die),
     "after the renames": lambda: _set(imports, "finish", die),
-    "within the transaction": lambda: _set(files, "replace_files", _then_die(files.replace_files)),
+    "within the transaction": lambda: _set(leftovers, "settle", _then_die(leftovers.settle)),
     "after the commit": lambda: _set(ImportAttempt, "_tell", die),
     "before the clean-up": lambda: _set(leftovers, "delete_obsolete", die),
     "amid the clean-up": lambda: _set(leftovers, "_delete", die),

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from shutil import copytree
 
@@ -40,6 +41,13 @@ _KINDS = {
     ),
     TaskType.TRANSCRIPTION: ("amid the links", "after the renames", "after the commit"),
 }
+
+
+class LateClock(StillClock):
+    """Of a daemon that starts some time after the one that died: what is named after the moment differs."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=90)
 
 
 async def run_until(there: Bench, moment: str) -> tuple[int | None, str]:
@@ -84,7 +92,7 @@ async def copy(of: Bench, postgres: PostgresServer, root: Path) -> AsyncIterator
     await until(is_unused)
     async with cloned_database(postgres, of.pod.name, of.pod.variant) as database:
         settings = settings_of(database.dsn, root, database.variant, of.changes)
-        async with daemon_parts(settings, StillClock()) as parts:
+        async with daemon_parts(settings, LateClock()) as parts:
             yield replace(of, pod=database, parts=parts, world=replace(of.world, media_root=root))
 
 
