@@ -40,12 +40,14 @@ def mask_dsn(dsn: str) -> str:
 
 def _mask_rest(rest: str) -> str:
     netloc, separator, tail = _split_netloc(rest)
-    if "@" in tail.partition("?")[0] or ("@" in tail and "@" not in netloc and ":" in netloc):
-        # A password with an unescaped / ? or #: everything up to the last @ may belong to it.
+    credentials, at, hosts = netloc.rpartition("@")
+    if "@" in tail.partition("?")[0] or ("@" in tail and ":" in (credentials if at else netloc)):
+        # A password with an unescaped / ? or #: everything up to the last @ may belong to it, and what comes
+        # after that one to a second password in the query.
         before, _, after = rest.rpartition("@")
         user = re.split(r"[:/?#]", before, maxsplit=1)[0]
-        return f"{user}:{MASK}@{_mask_tail(after)}"
-    credentials, at, hosts = netloc.rpartition("@")
+        shown = MASK if "password" in unquote_plus(before).lower() else _mask_tail(after)
+        return f"{user}:{MASK}@{shown}"
     if at and ":" in credentials:
         credentials = f"{credentials.partition(':')[0]}:{MASK}"
     # Without an @, what stands after the colon is a port; anything else is a password missing its host.
