@@ -8,31 +8,47 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from poddispatchd.domain.task import Task, TaskPk, TaskStatus
+from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a runner manager calls ``task_id``."""
+
+    runner_manager_id: ManagerId
+    task_id: RunnerTaskId
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A submission of ours that a manager took; of some no id ever became known."""
+
+    pk: TaskPk
+    run: Run | None
 
 
 @dataclass(frozen=True, slots=True)
 class EndedTwin:
-    """A twin that is over. ``has_id``: it carries the id of a run, its own or one that it shared."""
+    """A twin that is over; those that share a ``run`` are one, of the latest ``date_added`` among them."""
 
     pk: TaskPk
     status: TaskStatus
     date_added: datetime
-    has_id: bool
+    run: Run | None
 
 
-def followed(task: Task, ended: Iterable[EndedTwin], taken: Sequence[TaskPk]) -> EndedTwin | None:
+def followed(task: Task, ended: Sequence[EndedTwin], taken: Iterable[Taken]) -> EndedTwin | None:
     """The twin whose end is that of a waiting task as well; None when the task must run itself.
 
     Args:
         task: the one that waits.
         ended: its twins that are over.
-        taken: those that a runner manager took from us after the task was added, the latest first.
+        taken: which of them a runner manager took from us after the task was added, the latest first.
     """
-    by_pk = {twin.pk: twin for twin in ended}
-    for pk in taken:
-        if pk in by_pk:
-            return by_pk[pk]
+    for submission in taken:
+        for twin in ended:
+            if twin.pk == submission.pk or (twin.run is not None and twin.run == submission.run):
+                return twin
     # Nothing tells when Pod submitted one by itself; certainly not before it was added.
-    later = [twin for twin in by_pk.values() if twin.has_id and twin.date_added >= task.date_added]
+    later = [twin for twin in ended if twin.run is not None and twin.date_added >= task.date_added]
     return max(later, key=lambda twin: (twin.date_added, twin.pk), default=None)

@@ -10,6 +10,7 @@ import asyncpg
 
 from poddispatchd.database import Connection
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, TaskPk, TaskType
+from poddispatchd.domain.twins import Run, Taken
 from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries(__package__, "submissions.sql")
@@ -184,10 +185,18 @@ async def of_task(connection: Connection, task_pk: TaskPk) -> list[Submission]:
     return [_submission(row) for row in await connection.fetch(_QUERIES["of_task"], task_pk)]
 
 
-async def taken_since(connection: Connection, tasks: Collection[TaskPk], moment: datetime) -> list[TaskPk]:
-    """Those of these tasks that a runner manager took at a moment or later, the latest first."""
-    rows = await connection.fetch(_QUERIES["taken_since"], list(tasks), moment)
-    return [TaskPk(row["task_pk"]) for row in rows]
+async def taken_since(
+    connection: Connection, tasks: Collection[TaskPk], runs: Collection[Run], moment: datetime
+) -> list[Taken]:
+    """What runner managers took at a moment or later of these tasks, or as these runs; the latest first."""
+    rows = await connection.fetch(_QUERIES["taken_since"], list(tasks), moment, [run.task_id for run in runs])
+    return [
+        Taken(
+            TaskPk(row["task_pk"]),
+            None if row["task_id"] is None else Run(row["runner_manager_id"], row["task_id"]),
+        )
+        for row in rows
+    ]
 
 
 async def without_result(connection: Connection, *, hours: int, limit: int) -> list[TaskPk]:

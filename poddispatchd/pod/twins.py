@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+import asyncpg
+
 from poddispatchd.database import Connection
 from poddispatchd.domain.task import (
     ManagerId,
@@ -13,7 +15,7 @@ from poddispatchd.domain.task import (
     TaskType,
     VideoId,
 )
-from poddispatchd.domain.twins import EndedTwin
+from poddispatchd.domain.twins import EndedTwin, Run
 from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries("poddispatchd.pod", "twins.sql")
@@ -34,12 +36,34 @@ async def other_run(
 
 
 async def ended_twins(connection: Connection, task: Task) -> list[EndedTwin]:
-    """The twins that are over."""
+    """The twins that are over: one for each run, however many shared it."""
     records = await connection.fetch(_QUERIES["ended"], *_source_of(task))
     return [
-        EndedTwin(TaskPk(record["id"]), TaskStatus(record["status"]), record["date_added"], record["has_id"])
+        EndedTwin(
+            TaskPk(record["id"]),
+            TaskStatus(record["status"]),
+            record["date_added"],
+            _run_of(record),
+        )
         for record in records
     ]
+
+
+async def follow(connection: Connection, task: Task, twin: EndedTwin, script_output: str) -> bool:
+    """End a waiting task as its twin, and have it share the run: a manager may mend a failure by itself.
+
+    Returns:
+        Whether it still waited.
+    """
+    changed = await connection.execute(
+        _QUERIES["follow"],
+        task.pk,
+        twin.status,
+        None if twin.run is None else twin.run.runner_manager_id,
+        None if twin.run is None else twin.run.task_id,
+        script_output,
+    )
+    return changed == "UPDATE 1"
 
 
 async def has_leader(connection: Connection, task: Task) -> bool:
@@ -62,6 +86,11 @@ async def fail_waiting(
 ) -> None:
     """Fail the twins that wait; younger ones are left to Pod's own immediate submission."""
     await connection.execute(_QUERIES["fail_waiting"], *_source_of(task), added_before, script_output)
+
+
+def _run_of(record: asyncpg.Record) -> Run | None:
+    manager, task_id = record["runner_manager_id"], record["task_id"]
+    return None if manager is None or task_id is None else Run(manager, task_id)
 
 
 def _source_of(task: Task) -> tuple[TaskPk, TaskType, VideoId | None, RecordingId | None]:

@@ -110,8 +110,12 @@ class Inbox:
 
 
 def _concerned(known: list[Task]) -> list[Task]:
-    """Every unfinished row of an id, for two rows with one id are both served; else the newest one."""
+    """Every unfinished row of an id, for two rows with one id are both served; else the oldest not completed.
+
+    That one is also who is asked about again: the others of its run are completed with it.
+    """
     unfinished = [
         task for task in known if row_status(task.status) in (TaskStatus.PENDING, TaskStatus.RUNNING)
     ]
-    return unfinished or known[:1]
+    mendable = [task for task in known if task.status != TaskStatus.COMPLETED]
+    return unfinished or mendable[-1:] or known[:1]

@@ -6,19 +6,20 @@ from poddispatchd.database import Connection
 from poddispatchd.domain.task import Task
 from poddispatchd.domain.twins import followed
 from poddispatchd.journal import submissions
-from poddispatchd.pod import tasks, twins
+from poddispatchd.pod import twins
 from poddispatchd.services.parts import Parts
 
 
 async def follow(connection: Connection, task: Task) -> bool:
     """End a task that waited while its source was worked on, as that run ended; whether there was one."""
     ended = await twins.ended_twins(connection, task)
-    taken = await submissions.taken_since(connection, [twin.pk for twin in ended], task.date_added)
+    runs = [twin.run for twin in ended if twin.run is not None]
+    taken = await submissions.taken_since(connection, [twin.pk for twin in ended], runs, task.date_added)
     twin = followed(task, ended, taken)
     if twin is None:
         return False
     words = f"Task {twin.pk} did the same source meanwhile and ended as {twin.status}."
-    return await tasks.finish(connection, task, twin.status, words)
+    return await twins.follow(connection, task, twin, words)
 
 
 async def fail_alike(connection: Connection, parts: Parts, task: Task, reason: str) -> None:

@@ -81,9 +81,10 @@ DELETE FROM poddispatchd.submission WHERE id IN (
 )
 
 -- name: taken_since
--- Which of these tasks a runner manager took at a moment or later, the latest first.
-SELECT task_pk FROM poddispatchd.submission
-WHERE task_pk = ANY($1::bigint[]) AND state IN ('accepted', 'lost') AND created_at >= $2
+-- What runner managers took at a moment or later of these tasks, or as one of these ids; the latest first.
+SELECT task_pk, runner_manager_id, task_id FROM poddispatchd.submission
+WHERE (task_pk = ANY($1::bigint[]) OR task_id = ANY($3::text[]))
+  AND state IN ('accepted', 'lost') AND created_at >= $2
 ORDER BY id DESC
 
 -- name: without_result

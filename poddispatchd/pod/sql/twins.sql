@@ -21,14 +21,23 @@ SELECT other.id
  LIMIT 1
 
 -- name: ended
--- Those that have ended: first those that ran, for the others only followed one of them; then the newest.
-SELECT other.id, other.status, other.date_added, coalesce(other.task_id, '') <> '' AS has_id
+-- The runs of those that have ended, the newest first, then those that ended without one.
+SELECT min(other.id) AS id, other.status, max(other.date_added) AS date_added,
+       other.runner_manager_id, nullif(other.task_id, '') AS task_id
   FROM runner_manager_task AS other
  WHERE (other.video_id = $3 OR other.recording_id = $4)
    AND other.id <> $1 AND other.type = $2
    AND other.status IN ('completed', 'failed', 'timeout')
- ORDER BY has_id DESC, other.id DESC
+ GROUP BY other.status, other.runner_manager_id, nullif(other.task_id, ''),
+          CASE WHEN coalesce(other.task_id, '') = '' THEN other.id END
+ ORDER BY nullif(other.task_id, '') IS NULL, min(other.id) DESC
  LIMIT 100
+
+-- name: follow
+-- This waiting task ends as $2, as the run did that manager $3 calls $4; $5 says so.
+UPDATE runner_manager_task
+   SET status = $2, rank = NULL, runner_manager_id = $3, task_id = $4, script_output = $5
+ WHERE id = $1 AND status = 'pending' AND coalesce(task_id, '') = ''
 
 -- name: leader
 -- An older one that shares the run of a task, which manager $5 calls $6.
@@ -41,13 +50,13 @@ SELECT other.id
  LIMIT 1
 
 -- name: complete_sharers
--- Those that share the run of a task, which manager $5 calls $6, are completed with it.
+-- Those that share the run of a task, which manager $5 calls $6, are completed with it, however they had ended.
 UPDATE runner_manager_task AS other
    SET status = 'completed', rank = NULL
  WHERE (other.video_id = $3 OR other.recording_id = $4)
    AND other.id <> $1 AND other.type = $2
    AND other.runner_manager_id = $5 AND other.task_id = $6
-   AND other.status IN ('pending', 'running', 'warning')
+   AND other.status IN ('pending', 'running', 'warning', 'failed', 'timeout')
 
 -- name: fail_waiting
 -- Those that wait, and were added before $5, fail as the task did: $6 says so.

@@ -241,7 +241,7 @@ BETTER: Mapping[str, Better] = {
     "ev-two-pending": _better(
         "the source runs once, and its other task ends as that one did",
         ("rm1:31", "9001 running rm1-1, 9002 pending #1"),
-        ("", "9001 completed rm1-1, 9002 completed"),
+        ("", "9001 completed rm1-1, 9002 completed rm1-1"),
         then=("complete",),
     ),
     "ev-existing-pending-refused": _better(

@@ -65,16 +65,19 @@ async def test_one_source_is_submitted_once_and_its_duplicates_follow(
         assert pod.posts("first") == 2
 
 
-async def test_a_hundred_duplicates_follow_too(pod_database: PodDatabase, media_root: Path) -> None:
+@pytest.mark.parametrize("end", [TaskStatus.COMPLETED, TaskStatus.FAILED])
+async def test_a_hundred_duplicates_follow_too(
+    pod_database: PodDatabase, media_root: Path, end: TaskStatus
+) -> None:
     # The run that counts was once looked for among the newest twins only, and those were closed duplicates.
     async with scene(pod_database, media_root) as pod:
         video = await _video(pod)
         first, *others = [await _add(pod, video) for _ in range(130)]
         daemon = await pod.daemon()
         await daemon.settle()
-        await pod.end(first)
+        await pod.end(first, end)
         await daemon.settle()
-        assert await pod.statuses() == {"completed": len(others) + 1}
+        assert await pod.statuses() == {end: len(others) + 1}
         assert pod.posts("first") == 1
 
 
@@ -88,6 +91,25 @@ async def test_duplicates_of_a_failure_fail_alike(pod_database: PodDatabase, med
         await daemon.settle()
         assert await pod.status(second) == "timeout"
         assert pod.posts("first") == 1
+
+
+async def test_a_duplicate_of_a_failure_shares_its_run_should_a_runner_mend_it(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """The fault campaign found one failed whose result was there: its twin had failed, then completed."""
+    async with scene(pod_database, media_root) as pod:
+        video = await _video(pod)
+        first, second = [await _add(pod, video) for _ in range(2)]
+        daemon = await pod.daemon()
+        await daemon.settle()
+        await pod.end(first, TaskStatus.FAILED)
+        await daemon.settle()
+        failed, follower = await pod.row(first), await pod.row(second)
+        assert (follower["status"], follower["task_id"]) == ("failed", failed["task_id"])
+        assert follower["runner_manager_id"] == failed["runner_manager_id"]
+
+        await twins.complete_sharers(pod.connection, task_of(failed))
+        assert await pod.status(second) == "completed"
 
 
 async def test_duplicates_of_a_task_that_everybody_refuses_fail_unasked(

@@ -57,6 +57,27 @@ async def test_a_failure_that_was_mended_in_silence_is_found_and_imported(here: 
     assert await here.status(task) == "completed"
 
 
+async def test_a_mended_failure_is_mended_for_every_row_that_shares_its_run(here: Bench) -> None:
+    watcher = Reconciler(here.parts)
+    task = await _failed(here, watcher)
+    await here.execute(
+        "INSERT INTO runner_manager_task"
+        " (type, status, task_id, date_added, video_id, runner_manager_id, script_output)"
+        " SELECT type, status, task_id, date_added, video_id, runner_manager_id, 'It failed alike.'"
+        " FROM runner_manager_task WHERE id = $1",
+        task,
+    )
+    await _mended(here, task)
+    here.clock.ahead += _RARELY
+    await watcher.step()
+    await here.import_due()
+    async with here.pod.connection() as connection:
+        statuses = await connection.fetch("SELECT DISTINCT status FROM runner_manager_task")
+        done = await connection.fetch("SELECT task_pk FROM poddispatchd.import WHERE state = 'done'")
+    assert [row["status"] for row in statuses] == ["completed"]
+    assert [row["task_pk"] for row in done] == [task]
+
+
 async def test_a_failure_that_stays_one_is_left_as_it_is_and_asked_about_rarely(here: Bench) -> None:
     watcher = Reconciler(here.parts)
     task = await _failed(here, watcher)

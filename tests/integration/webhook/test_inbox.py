@@ -164,6 +164,18 @@ async def test_odd_rows_of_pod_are_brought_to_their_end(pod: Pod, status: str) -
         assert (await pod.row(task))["status"] == "running"
 
 
+async def test_of_several_failures_with_one_id_the_first_is_mended_for_all(pod: Pod) -> None:
+    """Whoever asks about failures asks about that one too: the result is imported once."""
+    first, second = await pod.running("t-1"), await pod.running("t-1")
+    async with bench(pod.database) as daemon:
+        await daemon.call(TOKEN, task_id="t-1", status="failed", error_message="Bad medium")
+        await daemon.settle()
+        assert [(await pod.row(pk))["status"] for pk in (first, second)] == ["failed", "failed"]
+        await daemon.call(TOKEN, task_id="t-1", status="completed")
+        await daemon.settle()
+        assert {pk for pk, _, _ in await open_imports(pod.connection)} == {first}
+
+
 async def test_a_row_that_carries_another_id_by_now_is_left_alone(pod: Pod) -> None:
     task = await pod.running()
     async with bench(pod.database):
