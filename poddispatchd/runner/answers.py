@@ -1,11 +1,12 @@
 """What a runner manager's answers hold: from a 2xx answer to a typed record."""
 
+import codecs
 import json
 from collections.abc import Mapping
 
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
-from poddispatchd.errors import RunnerTaskUnknownError, UnusableAnswerError
+from poddispatchd.errors import AnswerLostError, RunnerTaskUnknownError, UnusableAnswerError
 from poddispatchd.runner.records import Accepted, RunnerInfo, RunnerTask, StopOutcome
 from poddispatchd.runner.refusals import (
     detail_of,
@@ -50,6 +51,10 @@ def accepted(manager: RunnerManager, answer: Answer) -> Accepted:
     """
     if not answer.is_success:
         raise submission_refusal(manager, answer)
+    if _is_cut_short(answer.body):
+        raise AnswerLostError(
+            f"Runner manager {manager.name!r} cut its answer short: it may have taken the task."
+        )
     data = json_object(manager, answer)
     task_id, orphan = _usable_id(data.get("task_id"))
     if task_id is None:
@@ -59,6 +64,12 @@ def accepted(manager: RunnerManager, answer: Answer) -> Accepted:
         )
     status = data.get("status")
     return Accepted(RunnerTaskId(task_id), status if isinstance(status, str) and status else "running")
+
+
+def _is_cut_short(body: bytes) -> bool:
+    """Whether a JSON object begins and does not end, as when a proxy gives up in the middle of an answer."""
+    text = body.removeprefix(codecs.BOM_UTF8).strip()
+    return text.startswith(b"{") and not text.endswith(b"}")
 
 
 def task_record(manager: RunnerManager, answer: Answer, task_id: RunnerTaskId) -> RunnerTask:

@@ -110,7 +110,7 @@ class FaultKind(StrEnum):
     SHORT = "short"
     """A well-formed answer that holds only the first ``length`` bytes."""
     HTML = "html"
-    """200 with a page, as a proxy in front of the manager might answer."""
+    """Nothing is done; 200 with a page, as a proxy in front of the manager might answer."""
     CORRUPT = "corrupt"
     """The right length, but other bytes."""
 

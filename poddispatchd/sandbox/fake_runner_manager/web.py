@@ -57,6 +57,8 @@ class Api:
             if fault.kind is FaultKind.HANG:
                 await wait_out(fault, store.clock)
             return drop(request)
+        if fault is not None and fault.kind is FaultKind.HTML:
+            return await send(request, Answer(200), fault, store.clock)
         return await send(request, await self._answer(request, match, body, fault), fault, store.clock)
 
     async def _answer(self, request: web.Request, match: Match, body: bytes, fault: Fault | None) -> Answer:

@@ -47,13 +47,13 @@ async def _assert_one_run(pod: Scene, pk: TaskPk, name: str = "first") -> None:
     assert open_ones == []
 
 
-@pytest.mark.parametrize("kind", [FaultKind.DROP_ANSWER, FaultKind.DROP])
+@pytest.mark.parametrize("kind", [FaultKind.DROP_ANSWER, FaultKind.DROP, FaultKind.CUT, FaultKind.SHORT])
 async def test_a_lost_answer_is_asked_for_with_the_same_bytes(
     pod_database: PodDatabase, media_root: Path, kind: FaultKind
 ) -> None:
     async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
         [pk] = await pod.encodings(1)
-        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=kind))
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=kind, length=20))
         daemon = await pod.daemon()
         await _settle_again(daemon)
         await _assert_one_run(pod, pk)

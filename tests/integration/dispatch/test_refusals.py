@@ -263,6 +263,7 @@ async def test_a_page_instead_of_an_answer_is_no_acceptance(
         daemon = await pod.daemon()
         await daemon.settle()
         assert await pod.holders([pk]) == ["real"]
+        assert not pod.fakes["page"].tasks
 
 
 async def test_an_id_that_another_task_has_is_never_stored_twice(

@@ -87,6 +87,14 @@ def test_a_2xx_that_is_no_acceptance_is_unusable(given: Answer) -> None:
     assert type(refused(given)) is UnusableAnswerError
 
 
+@pytest.mark.parametrize(
+    "body", [b"{", b'{"task_id": "', b'\xef\xbb\xbf{"task_id": "rm1-h", "sta', b'{"task_id": "a}b']
+)
+def test_an_answer_cut_short_may_have_been_an_acceptance(body: bytes) -> None:
+    """The same bytes posted again give the id; posted to another manager, they were run twice."""
+    assert type(refused(Answer(200, "application/json", body))) is AnswerLostError
+
+
 def test_a_manager_without_a_free_runner_is_full() -> None:
     error = refused(answer(503, {"detail": "No runners available"}))
 
