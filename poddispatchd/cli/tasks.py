@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -20,8 +21,12 @@ from poddispatchd.cli.common import (
 )
 from poddispatchd.cli.task_actions import cancel, restart, watch
 from poddispatchd.database import Connection, Database
+from poddispatchd.domain.lifecycle import row_status
+from poddispatchd.domain.stages import stage_of
 from poddispatchd.domain.task import Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.journal import imports, migration, submissions
+from poddispatchd.journal.imports import ImportState
+from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import tasks as pod_tasks
 
@@ -114,10 +119,11 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
     if task is None:
         click.echo(f"There is no task {task_pk}.", err=True)
         sys.exit(EXIT_FAILED)
+    told = {**_as_dict(task, names), "stage": _stage(task, journal)}
     if as_json:
-        print_json({**_as_dict(task, names), "script_output": task.script_output, **journal})
+        print_json({**told, "script_output": task.script_output, **journal})
         return
-    for name, value in _as_dict(task, names).items():
+    for name, value in told.items():
         click.echo(f"{name.replace('_', ' '):15} {shown(value)}")
     for kind, entries in journal.items():
         click.echo(f"\n{kind}:" if entries else f"\n{kind}: none")
@@ -155,6 +161,18 @@ async def _journal(
         ],
         "imports": [dataclasses.asdict(item) for item in brought],
     }
+
+
+def _stage(task: Task, journal: Mapping[str, list[dict[str, object]]]) -> str | None:
+    """Where the task is, more closely than its status says; None for a status that nobody knows."""
+    status = row_status(task.status)
+    if status is None:
+        return None
+    return stage_of(
+        status,
+        is_intended=any(entry["state"] == SubmissionState.OPEN for entry in journal["submissions"]),
+        has_result=any(entry["state"] == ImportState.OPEN for entry in journal["imports"]),
+    ).value
 
 
 async def _manager_names(database: Database) -> dict[int, str]:

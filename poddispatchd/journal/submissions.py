@@ -129,6 +129,14 @@ async def settle(
     return status == "UPDATE 1"
 
 
+async def abandon(connection: Connection, task_pk: TaskPk, reason: str) -> None:
+    """Whatever an open intent of this task led to is not wanted any more: a person restarts or ends it.
+
+    A run that a manager made of it belongs to nobody, and its callback is ignored.
+    """
+    await connection.execute(_QUERIES["abandon"], task_pk, reason)
+
+
 async def adopt(connection: Connection, submission: Submission, task_id: RunnerTaskId, reason: str) -> bool:
     """Give an unidentified submission the task id that a callback revealed; False when it has one."""
     return await connection.execute(_QUERIES["adopt"], submission.id, task_id, reason) == "UPDATE 1"

@@ -58,7 +58,11 @@ class Acceptance:
                 return await self._known_already(connection, task, manager, intent)
             # Pod's web process may have stored a run of the same source under a row of its own meanwhile.
             twin = await twins.other_run(connection, task, manager.id, accepted.task_id)
-            won = twin is None and await tasks.mark_running(connection, task, manager.id, accepted.task_id)
+            won = (
+                twin is None
+                and await self._is_still_wanted(connection, task)
+                and await tasks.mark_running(connection, task, manager.id, accepted.task_id)
+            )
             if won:
                 await progress.show_accepted(
                     connection,
@@ -114,6 +118,11 @@ class Acceptance:
             await submissions.discard(connection, intent, str(error))
             self._parts.fleet.learn(manager.id, error, kind=task.type)
         return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error))
+
+    async def _is_still_wanted(self, connection: Connection, task: Task) -> bool:
+        """Whether nobody has restarted it meanwhile: what was posted may say other things than a new wish."""
+        row = await tasks.lock_task(connection, task.pk)
+        return row is not None and row.date_added == task.date_added
 
     async def _carries(
         self, connection: Connection, task: Task, manager: RunnerManager, task_id: RunnerTaskId

@@ -49,6 +49,7 @@ async def restart_tasks(
         if await migration.current_version(connection):
             for pk in restarted.tasks:
                 await imports.drop_open(connection, pk, f"The task was restarted by {by}.")
+                await submissions.abandon(connection, pk, f"Restarted by {by}.")
             for task in under_way:
                 await _lose(connection, task, f"Restarted by {by}.")
             await scheduling.add_own_tasks(connection, restarted.tasks)
@@ -98,6 +99,7 @@ async def _cancel(connection: Connection, task: Task, words: str) -> None:
     with_journal = await migration.current_version(connection) > 0
     if with_journal:
         await imports.drop_open(connection, task.pk, words)
+        await submissions.abandon(connection, task.pk, words)
         await scheduling.forget_own_task(connection, task.pk)
         if _runs_somewhere(task):
             await _lose(connection, task, words)

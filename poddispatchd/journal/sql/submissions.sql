@@ -25,6 +25,11 @@ DELETE FROM poddispatchd.submission WHERE id = $1 AND state = 'open' AND posts =
 UPDATE poddispatchd.submission SET state = $2, task_id = $3, reason = $4, settled_at = now()
 WHERE id = $1 AND state = 'open'
 
+-- name: abandon
+-- Whatever an open intent of this task led to is not wanted any more; the next one differs in its bytes.
+UPDATE poddispatchd.submission SET state = 'orphaned', reason = $2, settled_at = now()
+WHERE task_pk = $1 AND state = 'open'
+
 -- name: adopt
 -- A submission whose answer was lost is the one a callback speaks of.
 UPDATE poddispatchd.submission SET state = 'accepted', task_id = $2, reason = $3, settled_at = now()

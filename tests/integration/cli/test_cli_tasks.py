@@ -55,6 +55,26 @@ async def test_one_task_is_shown_whole(pod: Pod) -> None:
     assert "submissions: none" in shown.out
     data = cast("dict[str, object]", as_json.json())
     assert (data["id"], data["submissions"], data["imports"]) == (task, [], [])
+    assert data["stage"] == "waiting"
+
+
+async def test_the_stage_of_a_task_is_shown(pod: Pod) -> None:
+    await _with_journal(pod)
+    waiting, running = await _pending(pod), await _running(pod)
+    await pod.execute(
+        "INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body)"
+        f" VALUES ({waiting}, 'encoding', 1, 1, '')"
+    )
+    await pod.execute(
+        f"INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id) VALUES ({running}, 1, 'x')"
+    )
+
+    stages = [
+        cast("dict[str, object]", (await pod.run("tasks", "show", str(task), "--json")).json())["stage"]
+        for task in (waiting, running)
+    ]
+
+    assert stages == ["submitting", "importing"]
 
 
 async def test_a_submission_is_shown_with_its_manager_and_with_what_became_of_it(pod: Pod) -> None:

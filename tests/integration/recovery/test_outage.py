@@ -1,6 +1,7 @@
 """Callbacks while PostgreSQL is away: refused so that the manager calls again, and taken when it does."""
 
 import asyncio
+from typing import Any
 
 from chaos.postgres import DURABLE, RestartableServer
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
@@ -12,7 +13,7 @@ from tests.plugins.postgres import PodDatabase
 
 
 async def test_a_callback_of_an_outage_is_refused_and_taken_when_it_is_repeated() -> None:
-    said = {"task_id": "t-1", "status": "failed", "error_message": "Bad medium"}
+    said: dict[str, Any] = {"task_id": "t-1", "status": "failed", "error_message": "Bad medium"}
     async with PostgresServer(settings=DURABLE) as server:
         restartable = RestartableServer(server)
         database = PodDatabase("postgres", server.dsn(), Variant.NOPODFILE)

@@ -6,72 +6,70 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from poddispatchd.domain.lifecycle import Decision, decide, is_curable, row_status
+from poddispatchd.domain.lifecycle import Decision, decide, is_curable, may_submit_again
+from poddispatchd.domain.stages import Stage, Step, after
 from poddispatchd.domain.task import RunnerStatus, TaskStatus
 
 _MAX_ATTEMPTS = 3
-_ENDED = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.TIMEOUT)
+_ENDED = (Stage.COMPLETED, Stage.FAILED, Stage.TIMEOUT)
 _ERRORS = ("Source file is no video.", "Task process is no longer running", "Runner is busy", "")
+_OWN = [step for step in Step if step not in (Step.ACCEPTED, Step.RESTARTED)]
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """Pod's row and what the journal knows of it: an id, an open import, the submissions since a restart."""
+class _Task:
+    """One task: its stage, the id its row carries, its submissions since a restart, and its last words."""
 
-    status: str = TaskStatus.PENDING
+    stage: Stage = Stage.WAITING
     task_id: int | None = None
     words: tuple[str, str] | None = None
-    importing: bool = False
     attempts: int = 0
+
+    @property
+    def may_submit_again(self) -> bool:
+        return may_submit_again(self.attempts, max_attempts=_MAX_ATTEMPTS)
 
 
 class LifecycleMachine(RuleBasedStateMachine):
-    """One task, its submissions, and everybody who talks about it."""
+    """One task, its submissions, and everybody who talks about it.
+
+    The model is small: what a person wished is done once, no more often than allowed, and stays done.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.row = _Row()
+        self.task = _Task()
         self.ids = 0
-        self.completed = False
+        self.imports = 0
 
-    # --- what poddispatchd does --------------------------------------------------------------------------
+    # --- what happens to it ------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.row.status == TaskStatus.PENDING)
+    @precondition(lambda self: after(self.task.stage, Step.ACCEPTED) is not None)
     @rule()
-    def submit(self) -> None:
+    def a_manager_takes_it(self) -> None:
         self.ids += 1
-        self.row = replace(
-            self.row, status=TaskStatus.RUNNING, task_id=self.ids, attempts=self.row.attempts + 1, words=None
-        )
+        self._step(Step.ACCEPTED)
+        self.task = replace(self.task, task_id=self.ids, attempts=self.task.attempts + 1, words=None)
 
-    @precondition(lambda self: self.row.importing)
-    @rule()
-    def the_import_succeeds(self) -> None:
-        assert self.row.status == TaskStatus.RUNNING
-        self.row = replace(self.row, status=TaskStatus.COMPLETED, importing=False)
-        self.completed = True
-
-    @precondition(lambda self: self.row.importing)
-    @rule()
-    def the_result_is_spoilt(self) -> None:
-        if self.row.attempts < _MAX_ATTEMPTS:
-            self._requeue()
-        else:
-            self.row = replace(self.row, status=TaskStatus.FAILED, importing=False, words=("ours", ""))
-
-    @precondition(lambda self: self.row.status == TaskStatus.RUNNING and not self.row.importing)
-    @rule()
-    def the_manager_forgets_it_twice(self) -> None:
-        self.the_result_is_spoilt()
-
-    @precondition(lambda self: self.row.status in _ENDED)
+    @precondition(lambda self: after(self.task.stage, Step.RESTARTED) is not None)
     @rule()
     def somebody_restarts_it(self) -> None:
-        self.row = _Row()
-        self.completed = False
+        stage = after(self.task.stage, Step.RESTARTED)
+        assert stage is not None
+        self.task = _Task(stage)
+        self.imports = 0
 
-    def _requeue(self) -> None:
-        self.row = replace(self.row, status=TaskStatus.PENDING, task_id=None, importing=False)
+    @rule(step=st.sampled_from(_OWN))
+    def something_happens(self, step: Step) -> None:
+        if after(self.task.stage, step, may_submit_again=self.task.may_submit_again) is not None:
+            self.imports += step is Step.IMPORTED
+            self._step(step)
+
+    def _step(self, step: Step) -> None:
+        stage = after(self.task.stage, step, may_submit_again=self.task.may_submit_again)
+        assert stage is not None
+        carries_none = stage.status is TaskStatus.PENDING or step is Step.CANCELLED
+        self.task = replace(self.task, stage=stage, task_id=None if carries_none else self.task.task_id)
 
     # --- what is reported ----------------------------------------------------------------------------------
 
@@ -85,83 +83,81 @@ class LifecycleMachine(RuleBasedStateMachine):
     def its_run_is_reported(
         self, report: RunnerStatus, error: str, by_callback: bool, ran: bool, times: int
     ) -> None:
-        task_id = self.row.task_id
+        task_id = self.task.task_id
         for turn in range(times):
-            before = self.row
+            before = self.task
             self._apply(task_id, report, error, by_callback=by_callback, ran=ran)
             if turn:
-                assert self.row == before, "a repeated report changed something (I8)"
+                assert self.task == before, "a repeated report changed something (I8)"
 
     @precondition(lambda self: self.ids > 1)
     @rule(report=st.sampled_from(RunnerStatus), error=st.sampled_from(_ERRORS), data=st.data())
     def an_earlier_run_is_reported(self, report: RunnerStatus, error: str, data: st.DataObject) -> None:
-        before = self.row
+        before = self.task
         earlier = data.draw(st.integers(1, self.ids - 1))
         if earlier != before.task_id:
             self._apply(earlier, report, error, by_callback=True, ran=True)
-            assert self.row == before
+            assert self.task == before
 
     def _apply(
         self, task_id: int | None, report: RunnerStatus, error: str, *, by_callback: bool, ran: bool
     ) -> None:
-        before = self.row
+        before = self.task
         if task_id is None or task_id != before.task_id:
             return  # compare-and-set: the row does not carry this id (I4)
         words = (report.value, error)
         decision = decide(
-            row_status(before.status),
+            before.stage.status,
             report,
             may_retry=report is RunnerStatus.FAILED
-            and before.attempts < _MAX_ATTEMPTS
+            and before.may_submit_again
             and is_curable(error, ran=ran),
-            is_repeated=before.status == report and before.words == words,
-            is_contradicted=by_callback and before.importing,
+            is_repeated=before.stage.status.value == report.value and before.words == words,
+            is_contradicted=by_callback and before.stage is Stage.IMPORTING,
         )
-        if before.status == TaskStatus.COMPLETED:
+        if before.stage is Stage.COMPLETED:
             assert decision is Decision.IGNORE
         match decision:
             case Decision.IMPORT:
-                self.row = replace(before, status=TaskStatus.RUNNING, importing=True)
+                self.task = replace(before, stage=Stage.IMPORTING)
             case Decision.RETRY:
-                assert before.attempts < _MAX_ATTEMPTS
-                assert before.status not in _ENDED
-                self._requeue()
+                assert before.may_submit_again
+                assert before.stage not in _ENDED
+                self.task = replace(before, stage=Stage.WAITING, task_id=None)
             case Decision.FAIL:
-                self.row = replace(before, status=TaskStatus.FAILED, words=words, importing=False)
+                self.task = replace(before, stage=Stage.FAILED, words=words)
             case Decision.TIME_OUT:
-                self.row = replace(before, status=TaskStatus.TIMEOUT, words=words, importing=False)
+                self.task = replace(before, stage=Stage.TIMEOUT, words=words)
             case Decision.WAIT:
-                assert before.status not in _ENDED
+                assert before.stage not in _ENDED
             case Decision.IGNORE:
                 pass
 
     # --- what always holds -------------------------------------------------------------------------------
 
     @invariant()
-    def completed_stays_completed(self) -> None:
-        assert self.completed == (self.row.status == TaskStatus.COMPLETED)
+    def it_is_done_once_and_stays_done(self) -> None:
+        assert self.imports == (self.task.stage is Stage.COMPLETED)
 
     @invariant()
     def attempts_are_bounded(self) -> None:
-        assert self.row.attempts <= _MAX_ATTEMPTS
+        assert self.task.attempts <= _MAX_ATTEMPTS
 
     @invariant()
-    def only_a_running_task_is_imported(self) -> None:
-        assert not self.row.importing or self.row.status == TaskStatus.RUNNING
-
-    @invariant()
-    def a_running_task_has_an_id(self) -> None:
-        assert (self.row.status == TaskStatus.RUNNING) <= (self.row.task_id is not None)
+    def a_running_task_has_an_id_and_one_that_waits_has_none(self) -> None:
+        if self.task.stage.status in (TaskStatus.RUNNING, TaskStatus.PENDING):
+            assert (self.task.stage.status is TaskStatus.RUNNING) == (self.task.task_id is not None)
 
     def teardown(self) -> None:
         """From wherever it is, an honest manager brings it to its end: nothing is stuck."""
-        if self.row.status == TaskStatus.PENDING:
-            self.row = replace(self.row, attempts=0)
-            self.submit()
-        if self.row.status == TaskStatus.RUNNING:
-            self._apply(self.row.task_id, RunnerStatus.COMPLETED, "", by_callback=False, ran=True)
-            self.the_import_succeeds()
-        assert self.row.status in _ENDED
+        if self.task.stage is Stage.WAITING:
+            self._step(Step.INTENDED)
+        if self.task.stage is Stage.SUBMITTING:
+            self.a_manager_takes_it()
+        if self.task.stage.status is TaskStatus.RUNNING:
+            self._apply(self.task.task_id, RunnerStatus.COMPLETED, "", by_callback=False, ran=True)
+            self._step(Step.IMPORTED)
+        assert self.task.stage in _ENDED
 
 
 TestLifecycle = LifecycleMachine.TestCase

@@ -1,0 +1,110 @@
+"""Tasks that a person restarts or cancels while it is not known whether a manager took them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.domain.callback import Callback
+from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
+from poddispatchd.journal import callbacks
+from poddispatchd.journal.submissions import SubmissionState
+from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
+from poddispatchd.services.administration import cancel_tasks, restart_tasks
+from poddispatchd.services.inbox import Inbox
+from tests.integration.dispatch.scene import Daemon, Scene, scene
+from tests.plugins.postgres import PodDatabase
+
+
+@pytest.fixture
+async def pod(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Scene]:
+    async with scene(pod_database, media_root) as made:
+        yield made
+
+
+async def _restart(daemon: Daemon, pk: TaskPk) -> None:
+    [treated] = await restart_tasks(daemon.parts.database, daemon.parts.client, [pk], by="somebody")
+    assert treated.done
+
+
+async def _lost(pod: Scene, daemon: Daemon) -> RunnerTaskId:
+    """Submit, and lose the answer; the id that nobody knows."""
+    pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER))
+    await daemon.dispatcher.step()
+    await daemon.dispatcher.drain()
+    [record] = pod.fakes["first"].tasks.values()
+    return record.task_id
+
+
+async def _called(pod: Scene, daemon: Daemon, task_id: RunnerTaskId) -> None:
+    """The manager calls about a run."""
+    async with daemon.parts.database.connection() as connection:
+        said = Callback(task_id, RunnerStatus.COMPLETED)
+        await callbacks.record(connection, (pod.ids["first"],), said)
+    await Inbox(daemon.parts).step()
+
+
+async def _submitted(daemon: Daemon) -> None:
+    daemon.clock.advance(120)
+    await daemon.probe()
+    await daemon.settle()
+
+
+async def test_a_restarted_task_runs_anew_and_not_as_it_was_posted_before(pod: Scene) -> None:
+    """Its old bytes went out again, and the manager gave back the run that nobody wanted any more."""
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    unknown = await _lost(pod, daemon)
+    await _restart(daemon, pk)
+    await _submitted(daemon)
+    first, second = await pod.journal(pk)
+    assert (first.state, second.state) == (SubmissionState.ORPHANED, SubmissionState.ACCEPTED)
+    assert first.body != second.body
+    assert (await pod.row(pk))["task_id"] == second.task_id != unknown
+    await _called(pod, daemon, unknown)
+    assert (await pod.row(pk))["task_id"] == second.task_id
+
+
+async def test_a_call_for_the_run_before_a_restart_is_not_taken_for_the_task(pod: Scene) -> None:
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    unknown = await _lost(pod, daemon)
+    await _restart(daemon, pk)
+    daemon.clock.advance(120)
+    await daemon.probe()
+    await _called(pod, daemon, unknown)
+    assert dict(await pod.row(pk))["status"] == "pending"
+
+
+async def test_a_cancelled_task_brings_nothing_in_whatever_its_manager_made_of_it(pod: Scene) -> None:
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    unknown = await _lost(pod, daemon)
+    await cancel_tasks(daemon.parts.database, daemon.parts.client, [pk], by="somebody")
+    await _submitted(daemon)
+    await _called(pod, daemon, unknown)
+    row = await pod.row(pk)
+    assert (row["status"], row["task_id"], pod.posts("first")) == ("failed", None, 1)
+    await _restart(daemon, pk)
+    await _submitted(daemon)
+    assert (await pod.row(pk))["task_id"] not in (None, unknown)
+
+
+async def test_a_restart_while_the_answer_is_on_its_way_makes_that_run_nobodys(pod: Scene) -> None:
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    fake = pod.fakes["first"]
+    fake.faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.SLOW, seconds=1.0))
+    await daemon.dispatcher.step()
+    await fake.wait_for(lambda: bool(fake.tasks))
+    await _restart(daemon, pk)
+    async with asyncio.timeout(20):
+        await daemon.dispatcher.drain()
+    [stopped] = fake.tasks.values()
+    assert (await pod.row(pk))["task_id"] is None
+    await _submitted(daemon)
+    assert (await pod.row(pk))["task_id"] not in (None, stopped.task_id)
+    assert [request.path for request in fake.requests if "stop" in request.path] == [
+        f"/task/stop/{stopped.task_id}"
+    ]
