@@ -68,6 +68,8 @@ async def task_lock(media_root: Path, task: TaskPk) -> AsyncIterator[None]:
 
     Raises:
         ImportBusyError: another process holds it.
+        NoSpaceError: its file cannot be made: the disk is full.
+        MediaNotWritableError: its file cannot be used.
     """
     acquiring = asyncio.ensure_future(asyncio.to_thread(_acquire, media_root / ".runner_task_locks", task))
     try:
@@ -88,17 +90,20 @@ def _close_unwanted(acquiring: "asyncio.Future[int]") -> None:
 
 
 def _acquire(directory: Path, task: TaskPk) -> int:
-    directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-    flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(directory / f"{task}.lock", flags, 0o644)
+    path = directory / f"{task}.lock"
+    try:
+        directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise disk_error(error, f"{path} cannot be opened") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         raise ImportBusyError(f"Another process is importing task {task}.") from None
-    except BaseException:
+    except OSError as error:
         os.close(descriptor)
-        raise
+        raise disk_error(error, f"{path} cannot be locked") from error
     return descriptor
 
 

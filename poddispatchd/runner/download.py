@@ -3,9 +3,9 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from poddispatchd.domain.backoff import full_jitter
@@ -14,15 +14,14 @@ from poddispatchd.domain.manifest import ResultFile
 from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.errors import (
     DownloadError,
-    NoSpaceError,
     PoddispatchdError,
-    ResultRefusedError,
     RunnerManagerBusyError,
     RunnerManagerError,
     RunnerManagerUnavailableError,
     RunnerUnreachableError,
     disk_error,
 )
+from poddispatchd.runner.allowance import Allowance
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.fetch import BrokenOffError, Transfer
 from poddispatchd.runner.filesink import FileSink, fsync_directories
@@ -35,9 +34,6 @@ _WORTH_ANOTHER_TRY = (
     RunnerManagerBusyError,
     RunnerUnreachableError,
 )
-
-_SPACE_CHECK_EVERY = 64 * 2**20
-"""Bytes received between two looks at the free space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +142,19 @@ async def download_result(
         free=free,
         into=into,
     )
-    with _local_errors(into):
-        partial = await asyncio.to_thread(_prepare, into)
     try:
-        done = await download.fetch_all(files, partial)
+        halves = await asyncio.to_thread(_prepare, into)
+    except OSError as error:
+        raise disk_error(error, f"{into} cannot be written") from error
+    try:
+        done = await download.fetch_all(files, halves)
         directories = {
             into,
             *(into / parent for file in files for parent in PurePosixPath(file.path).parents),
         }
         await asyncio.to_thread(fsync_directories, directories)
     finally:
-        await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, halves, ignore_errors=True)
     return DownloadedResult(into, done)
 
 
@@ -184,20 +182,19 @@ class _Download:
         self._mode = mode
         self._random = random
         self._sleep = sleep
-        self._received = received
-        self._free = free
         self._into = into
-        self._kept = 0
-        self._unchecked = 0
+        self._allowance = Allowance(
+            into, max_size=limits.max_size, keep_free=limits.keep_free, received=received, free=free
+        )
 
-    async def fetch_all(self, files: tuple[ResultFile, ...], partial: Path) -> tuple[DownloadedFile, ...]:
-        await self._check_space(0)
+    async def fetch_all(self, files: tuple[ResultFile, ...], halves: Path) -> tuple[DownloadedFile, ...]:
+        await self._allowance.check_space()
         waiting = iter(enumerate(files))
         done: dict[int, DownloadedFile] = {}
 
         async def work() -> None:
             for index, file in waiting:
-                done[index] = await self._fetch(file, partial / str(index))
+                done[index] = await self._fetch(file, halves / str(index))
 
         first: BaseException | None = None
         try:
@@ -220,9 +217,9 @@ class _Download:
             file,
             sink,
             stall_timeout=self._limits.stall_timeout,
-            expected=self._expect,
-            taken=self._take,
-            dropped=self._drop,
+            expected=partial(self._allowance.expect, file.path),
+            taken=partial(self._allowance.take, file.path),
+            dropped=self._allowance.drop,
         )
         try:
             await sink.open()
@@ -255,38 +252,6 @@ class _Download:
             full_jitter(attempt, base=limits.backoff_base, cap=limits.backoff_cap, random=self._random)
         )
 
-    async def _expect(self, size: int) -> None:
-        """Refuse at once what is known to be too much."""
-        self._check_size(size)
-        await self._check_space(size)
-
-    async def _take(self, size: int) -> None:
-        self._check_size(size)
-        self._kept += size
-        self._unchecked += size
-        self._received(size)
-        if self._unchecked >= _SPACE_CHECK_EVERY:
-            self._unchecked = 0
-            await self._check_space(0)
-
-    def _drop(self, size: int) -> None:
-        self._kept -= size
-
-    def _check_size(self, more: int) -> None:
-        if self._kept + more > self._limits.max_size:
-            raise ResultRefusedError(
-                f"The result is larger than {self._limits.max_size} bytes (imports.max_size)."
-            )
-
-    async def _check_space(self, more: int) -> None:
-        with _local_errors(self._into):
-            free = await asyncio.to_thread(self._free, self._into)
-        if free - more < self._limits.keep_free:
-            raise NoSpaceError(
-                f"{free} bytes are free for {self._into}: not enough for the result and the "
-                f"{self._limits.keep_free} to be left free (imports.keep_free)."
-            )
-
 
 def _prepare(into: Path) -> Path:
     """Make the directory, and in it a place for half-written files whose name nobody can guess."""
@@ -294,11 +259,3 @@ def _prepare(into: Path) -> Path:
     for leftover in into.glob(f"{_PARTIAL_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=_PARTIAL_PREFIX, dir=into))
-
-
-@contextmanager
-def _local_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise disk_error(error, f"{path} cannot be written") from error

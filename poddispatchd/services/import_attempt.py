@@ -21,6 +21,7 @@ from poddispatchd.errors import (
     NoSpaceError,
     PoddispatchdError,
     RaceLostError,
+    ResultError,
     ResultGoneError,
     RunnerManagerError,
 )
@@ -63,7 +64,7 @@ class ImportAttempt:
         try:
             async with task_lock(self._parts.settings.pod.media_root, self._job.task_pk):
                 await self._under_lock()
-        except (ImportBusyError, OSError) as error:
+        except (ImportBusyError, ResultError) as error:
             await self._failed(error)
 
     async def _under_lock(self) -> None:

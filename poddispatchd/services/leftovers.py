@@ -9,7 +9,7 @@ import structlog
 
 from poddispatchd.database import Connection
 from poddispatchd.domain.task import TaskPk, TaskStatus
-from poddispatchd.errors import ImportBusyError
+from poddispatchd.errors import ImportBusyError, ResultError
 from poddispatchd.events import Event
 from poddispatchd.journal import files, imports
 from poddispatchd.journal.files import BroughtFile
@@ -134,7 +134,7 @@ async def sweep(parts: Parts) -> None:
         try:
             async with task_lock(parts.settings.pod.media_root, task_pk):
                 await discard_brought(parts, import_id, task_pk)
-        except (ImportBusyError, OSError):
+        except (ImportBusyError, ResultError):
             continue
     await _sweep_staging(parts)
 
@@ -152,7 +152,7 @@ async def _sweep_staging(parts: Parts) -> None:
                     await asyncio.to_thread(shutil.rmtree, staging.path)
         except ImportBusyError:
             continue
-        except OSError as error:
+        except (ResultError, OSError) as error:
             log.warning(Event.MEDIA_NOT_WRITABLE, path=str(staging.path), error=str(error))
 
 

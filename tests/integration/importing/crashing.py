@@ -7,6 +7,7 @@ import asyncio
 import atexit
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -91,6 +92,7 @@ MOMENTS: dict[str, Callable[[], None]] = {
 
 _OURS = str(Path(__file__).parents[3] / "poddispatchd")
 _CALLS = "call "
+_LIMIT = "limit "
 
 
 def _die_at_call(number: int) -> None:
@@ -116,6 +118,9 @@ async def main(moment: str, dsn: str, media_root: str, variant: str) -> None:
     settings = settings_of(SecretStr(dsn), Path(media_root), Variant(variant), {})
     if moment in MOMENTS:
         MOMENTS[moment]()
+    if moment.startswith(_LIMIT):
+        size = int(moment.removeprefix(_LIMIT))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     async with daemon_parts(settings, StillClock()) as parts:
         importer = Importer(parts)
         if moment.startswith(_CALLS):

@@ -23,6 +23,7 @@ from poddispatchd.errors import (
     RunnerTaskUnknownError,
     RunnerUnreachableError,
 )
+from poddispatchd.runner import allowance
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download import DownloadedResult, DownloadLimits, download_result
 from tests.integration.runner.raw_server import Answer, RawServer, Request, drop, hang, head, raw, reply
@@ -45,6 +46,7 @@ class Downloader:
     )
     mode: int | None = None
     free: int = 2**50
+    shrinks: bool = False
     waits: list[float] = field(default_factory=list)
     received: int = 0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -68,7 +70,7 @@ class Downloader:
             random=lambda: 1.0,
             sleep=sleep,
             received=count,
-            free=lambda _: self.free,
+            free=lambda _: self.free - (self.received if self.shrinks else 0),
         )
 
     def breaks(self, start: bytes, body: bytes) -> Answer:
@@ -451,6 +453,46 @@ async def test_a_file_larger_than_the_space_left_is_not_begun(download: Download
             await download(server, "a.ts")
 
     assert download.received == 0
+
+
+async def test_a_file_that_announces_nothing_ends_when_the_space_to_be_left_free_is_met(
+    download: Downloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allowance, "_CHECK_EVERY", 1000)
+    download.limit(keep_free=1000)
+    download.free = 999 + len(CONTENT)
+    download.shrinks = True
+    async with RawServer([chunked(CONTENT, whole=True)]) as server:
+        with pytest.raises(NoSpaceError, match=r"imports\.keep_free"):
+            await download(server, "a.ts")
+
+    assert 0 < download.received <= len(CONTENT)
+    assert names(download.into) == []
+
+
+async def test_files_that_arrive_at_once_do_not_count_on_the_same_space(download: Downloader) -> None:
+    """Each of two files would have fitted; both of them filled the disk."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def first(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(head(200, content_type=BYTES, content_length=str(len(CONTENT))) + CONTENT[:1000])
+        begun.set()
+        await go_on.wait()
+
+    async def second(request: Request, writer: asyncio.StreamWriter) -> None:
+        await begun.wait()
+        while not download.received:
+            download.arrived.clear()
+            await download.arrived.wait()
+        await WHOLE(request, writer)
+
+    download.free = 3 * len(CONTENT) // 2
+    async with RawServer([by_name({"a.ts": first, "b.ts": second})]) as server:
+        async with asyncio.timeout(20):
+            with pytest.raises(NoSpaceError):
+                await download(server, "a.ts", "b.ts")
+
+    assert download.received == 1000
 
 
 async def test_a_disk_that_fills_up_meanwhile_ends_the_download(

@@ -1,0 +1,93 @@
+"""How much a download may still take: bytes of its result, and space on the disk."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from poddispatchd.errors import NoSpaceError, ResultRefusedError, disk_error
+
+_CHECK_EVERY = 64 * 2**20
+"""Bytes received between two looks at the free space."""
+
+
+class Allowance:
+    """Counts what the files of one download take, and refuses what would be too much.
+
+    Args:
+        into: the directory that is written to.
+        max_size: bytes of all files together (``imports.max_size``).
+        keep_free: bytes left free on the file system (``imports.keep_free``).
+        received: told the number of bytes, whenever some have arrived.
+        free: the free space of a directory, in bytes; called in a thread.
+    """
+
+    def __init__(
+        self,
+        into: Path,
+        *,
+        max_size: int,
+        keep_free: int,
+        received: Callable[[int], None],
+        free: Callable[[Path], int],
+    ) -> None:
+        self._into = into
+        self._max_size = max_size
+        self._keep_free = keep_free
+        self._received = received
+        self._free = free
+        self._kept = 0
+        self._unchecked = 0
+        self._to_come: dict[str, int] = {}
+        """Bytes announced and not yet received, by file: what arrives at once must fit together."""
+
+    async def expect(self, path: str, size: int) -> None:
+        """So many bytes of a file are announced.
+
+        Raises:
+            ResultRefusedError: the result is too large.
+            NoSpaceError: there is no room for them, and for what is announced of other files.
+        """
+        self._check_size(size)
+        self._to_come[path] = size
+        await self.check_space()
+
+    async def take(self, path: str, size: int) -> None:
+        """So many bytes of a file have come, announced or not.
+
+        Raises:
+            ResultRefusedError: the result is too large.
+            NoSpaceError: the disk has filled up meanwhile.
+        """
+        self._check_size(size)
+        self._to_come[path] = max(0, self._to_come.get(path, 0) - size)
+        self._kept += size
+        self._unchecked += size
+        self._received(size)
+        if self._unchecked >= _CHECK_EVERY:
+            self._unchecked = 0
+            await self.check_space()
+
+    def drop(self, size: int) -> None:
+        """So many bytes have been thrown away again."""
+        self._kept -= size
+
+    async def check_space(self) -> None:
+        """Look at the disk.
+
+        Raises:
+            NoSpaceError: less than ``keep_free`` would be left.
+            MediaNotWritableError: it cannot be looked at.
+        """
+        try:
+            free = await asyncio.to_thread(self._free, self._into)
+        except OSError as error:
+            raise disk_error(error, f"{self._into} cannot be looked at") from error
+        if free - sum(self._to_come.values()) < self._keep_free:
+            raise NoSpaceError(
+                f"{free} bytes are free for {self._into}: not enough for the result and the "
+                f"{self._keep_free} to be left free (imports.keep_free)."
+            )
+
+    def _check_size(self, more: int) -> None:
+        if self._kept + more > self._max_size:
+            raise ResultRefusedError(f"The result is larger than {self._max_size} bytes (imports.max_size).")
