@@ -143,8 +143,8 @@ class Daemon:
         log.info(Event.DAEMON_STOPPING, submissions=work.submissions, imports=work.imports)
         self._notifier.stopping()
         self._notifier.status("Stopping: finishing what is past its commit point")
-        await cancel_surely(*running)
-        await work.stop()
+        # Side by side: one after the other they may take longer than systemd waits.
+        await asyncio.gather(cancel_surely(*running), work.stop())
 
     # --- signals and signs of life -----------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import ClassVar, TypeAlias
 
@@ -108,6 +108,16 @@ def _keep_alive(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
             held.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
+async def _to_its_end(work: Coroutine[None, None, None]) -> None:
+    """Let a connection be given back, though we are cancelled; then nobody waits for what comes of it."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        raise
+
+
 async def _leave_as_it_is(_connection: object) -> None:
     """Return a connection to the pool without a round trip."""
 
@@ -188,13 +198,15 @@ class Database:
         """
         if self._pool is None:
             raise DatabaseUnavailableError
+        pool = self._pool
         with translated():
-            async with self._pool.acquire(timeout=_CONNECT_TIMEOUT) as connection:
-                self._in_use.add(connection)
-                try:
-                    yield connection
-                finally:
-                    self._in_use.discard(connection)
+            connection = await pool.acquire(timeout=_CONNECT_TIMEOUT)
+            self._in_use.add(connection)
+            try:
+                yield connection
+            finally:
+                self._in_use.discard(connection)
+                await _to_its_end(pool.release(connection))
 
     async def distrust(self, *, silent: bool) -> None:
         """The database was lost: make new connections rather than try the old ones, a minute each.

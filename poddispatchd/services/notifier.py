@@ -35,6 +35,8 @@ _BATCH = 10
 """Few: a step must end well before the watchdog wonders, even if each mail takes its full time."""
 _CLAIM = 900.0
 """Seconds after which what a killed instance was at is delivered by another."""
+_LAST_WORDS = 30.0
+"""Seconds that a mail under way gets at a stop."""
 _MAX_ATTEMPTS = 12
 _NOT_BEFORE = 15.0
 _FIRST_WAIT = 60.0
@@ -237,13 +239,19 @@ class Notifier:
 
 
 async def _to_its_end(work: Coroutine[None, None, None]) -> None:
-    """Let a mail be handed over to its end, however often we are cancelled meanwhile: lest it come twice."""
-    task, is_cancelled = asyncio.ensure_future(work), False
+    """Let a mail be handed over, however often we are cancelled meanwhile, lest it come twice.
+
+    A server that takes longer than ``_LAST_WORDS`` from then on is not waited for: a stop has its time.
+    """
+    task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+    ends_at: float | None = None
     while not task.done():
         try:
-            await asyncio.wait({task})
+            await asyncio.wait({task}, timeout=None if ends_at is None else max(0.0, ends_at - loop.time()))
+            if ends_at is not None and loop.time() >= ends_at:
+                task.cancel()
         except asyncio.CancelledError:
-            is_cancelled = True
+            ends_at = ends_at or loop.time() + _LAST_WORDS
     task.result()
-    if is_cancelled:
+    if ends_at is not None:
         raise asyncio.CancelledError

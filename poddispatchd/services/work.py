@@ -52,4 +52,4 @@ class Work(Protocol):
         """Before any job runs: give back what a crashed daemon held."""
 
     async def stop(self) -> None:
-        """After no job runs any more: finish what must be finished, hand back the rest."""
+        """The jobs are told to end: finish what must be finished, hand back the rest."""

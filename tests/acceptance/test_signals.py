@@ -1,7 +1,11 @@
+import asyncio
 import signal
+from collections.abc import Callable
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from chaos.proxy import Proxy
 from poddispatchd.domain.task import TaskType
 from poddispatchd.sandbox.fake_runner_manager.faults import Fault, FaultKind
 from tests.acceptance.notifications import Notifications
@@ -44,6 +48,28 @@ async def test_a_daemon_that_waits_for_its_database_can_be_stopped(rig: Rig) -> 
     daemon.signal(signal.SIGTERM)
 
     assert await daemon.ended() == 0
+
+
+@pytest.mark.parametrize("how", [Proxy.stall, Proxy.half_open, Proxy.cut], ids=lambda how: str(how.__name__))
+async def test_a_stop_takes_its_time_and_no_more_though_the_database_does_not_answer(
+    rig: Rig, how: Callable[[Proxy], None]
+) -> None:
+    """The unit gives it ninety seconds. What was cut off was told of with a traceback."""
+    address = urlsplit(rig.database.dsn.get_secret_value())
+    async with Proxy(int(address.port or 0)) as proxy:
+        login = address.netloc.rpartition("@")[0]
+        rig.use(urlunsplit(address._replace(netloc=f"{login}@127.0.0.1:{proxy.port}")))
+        await rig.add(TaskType.ENCODING, TaskType.STUDIO)
+        rig.manager.faults.inject("file", Fault(kind=FaultKind.HANG), times=None)
+        daemon = await rig.start()
+        await daemon.event("import.started")
+
+        how(proxy)
+        daemon.signal(signal.SIGTERM)
+
+        async with asyncio.timeout(60):
+            assert await daemon.child.wait() == 0
+    assert "Traceback" not in daemon.text
 
 
 async def test_systemd_is_told_what_happens(rig: Rig, notifications: Notifications) -> None:

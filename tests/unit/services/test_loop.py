@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from poddispatchd.services import loop
+from poddispatchd.services import loop, notifier
 from poddispatchd.services.loop import cancel_surely, unless
 from poddispatchd.services.notifier import _to_its_end
 
@@ -81,4 +81,14 @@ async def test_a_mail_that_is_being_handed_over_survives_being_cancelled_again_a
     answer.set()
     await asyncio.wait({sending})
     assert sent.is_set()
+    assert sending.cancelled()
+
+
+async def test_a_mail_that_hangs_does_not_hold_up_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifier, "_LAST_WORDS", 0.01)
+    sending = asyncio.create_task(_to_its_end(asyncio.sleep(3600)))
+    await asyncio.sleep(0)
+    sending.cancel()
+    async with asyncio.timeout(10):
+        await asyncio.wait({sending})
     assert sending.cancelled()
