@@ -167,6 +167,8 @@ class ImportAttempt:
         await self._record(sorted(prepared.brought))
         await asyncio.to_thread(prepared.apply_files)
         async with parts.database.transaction() as connection:
+            # The row before its import, in the order of whoever applies a report: else they block each other.
+            await tasks.lock_task(connection, task.pk)
             if not await imports.finish(connection, job, ImportState.DONE):
                 raise RaceLostError("The lease of this import was lost.")
             if not await tasks.finish(connection, task, TaskStatus.COMPLETED):
@@ -297,6 +299,7 @@ class ImportAttempt:
             report = Report(record.status, record.error, record.script_output)
         said = Decision.IGNORE
         async with parts.database.transaction() as connection:
+            await tasks.lock_task(connection, task.pk)
             if not await imports.finish(connection, job, ImportState.DROPPED, reason):
                 return
             current = await tasks.get_task(connection, task.pk)
@@ -313,6 +316,7 @@ class ImportAttempt:
         parts, job = self._parts, self._job
         outcome = ImportOutcome.FAILED if decision is Fate.FAIL else ImportOutcome.RESUBMITTED
         async with parts.database.transaction() as connection:
+            await tasks.lock_task(connection, task.pk)
             if not await imports.finish(connection, job, ImportState.FAILED, reason):
                 return
             if decision is Fate.RESUBMIT:

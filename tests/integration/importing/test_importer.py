@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.domain.task import TaskPk, TaskType
-from poddispatchd.journal.imports import LEASE_SECONDS
+from poddispatchd.database import Connection
+from poddispatchd.domain.lifecycle import Decision
+from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskType
+from poddispatchd.journal import imports
+from poddispatchd.journal.imports import LEASE_SECONDS, ImportJob, ImportState
+from poddispatchd.pod import tasks
 from poddispatchd.pod.imports.encoding_files import EncodingFiles
 from poddispatchd.pod.media_tree import task_lock
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Fault, FaultKind, Mode
+from poddispatchd.sandbox.fake_runner_manager import Behaviour, Crash, Fault, FaultKind, Mode
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.services import importer as importer_module
 from poddispatchd.services.importer import Importer
 from poddispatchd.services.instances import instance_name, is_dead
+from poddispatchd.services.reports import Report, apply_report
 from tests.integration.importing.bench import Bench, bench, idle, until
 from tests.plugins.postgres import PodDatabase
 
@@ -28,6 +33,11 @@ fcntl.flock(file, fcntl.LOCK_EX)
 print("held", flush=True)
 sys.stdin.read()
 """
+
+_SOMEBODY_WAITS = (
+    "SELECT EXISTS (SELECT FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event_type = 'Lock')"
+)
 
 
 @pytest.fixture
@@ -139,6 +149,33 @@ async def test_two_daemons_import_a_result_once(here: Bench) -> None:
     manifests = [request for request in here.fake.requests if request.path.startswith("/task/result/")]
     lists = [request.path for request in manifests if "/file/" not in request.path]
     assert len(lists) == len(set(lists)) == 2
+
+
+@pytest.mark.parametrize(("spoilt", "end"), [(None, "completed"), (Crash.EARLY, "pending")])
+async def test_a_report_that_comes_while_an_import_is_settled_waits_for_it(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, spoilt: Crash | None, end: str
+) -> None:
+    """One held the import and wanted the row, the other held the row and wanted the import: a deadlock."""
+    pk = await here.ready(behaviour=Behaviour(crash=spoilt))
+    reports: list[asyncio.Task[Decision]] = []
+
+    async def report() -> Decision:
+        async with here.parts.database.transaction() as connection:
+            task = await tasks.get_task(connection, pk)
+            assert task is not None
+            return await apply_report(connection, task, Report(RunnerStatus.COMPLETED), max_attempts=5)
+
+    async def finish(connection: Connection, job: ImportJob, state: ImportState, error: str = "") -> bool:
+        settled = await real_finish(connection, job, state, error or None)
+        reports.append(asyncio.create_task(report()))
+        await until(lambda: here.value(_SOMEBODY_WAITS))
+        return settled
+
+    real_finish = imports.finish
+    monkeypatch.setattr(imports, "finish", finish)
+    await here.import_due()
+    assert await asyncio.gather(*reports) == [Decision.IGNORE]
+    assert await here.status(pk) == end
 
 
 async def test_the_lease_is_kept_during_a_long_download_although_nobody_takes_a_step(
