@@ -380,9 +380,7 @@ def test_two_listeners_cannot_share_a_port(tmp_path: Path, webhook: str, ops: st
 def test_files_of_the_studio_go_while_a_task_shows_that_they_are_imported(
     tmp_path: Path, opencast: int, completed: int, clash: bool
 ) -> None:
-    path = write(
-        tmp_path, f"retention:\n  opencast_files_days: {opencast}\n  completed_days: {completed}\n"
-    )
+    path = write(tmp_path, f"retention:\n  opencast_files_days: {opencast}\n  completed_days: {completed}\n")
 
     if clash:
         (problem,) = problems(path)
