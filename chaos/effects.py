@@ -13,6 +13,9 @@ _WRONG = 5.0
 _SAME = 3.0
 """Seconds between the time that an import writes down and its commit, at most."""
 
+_NO_SPACE = ("No space left", "keep_free")
+"""How a daemon's lines tell that the disk is full."""
+
 _BY_ENDPOINT: Mapping[str, Kind] = {
     "execute": Kind.SUBMISSION_ANSWERS,
     "file": Kind.DOWNLOADS,
@@ -65,13 +68,14 @@ def notes(evidence: Evidence) -> list[str]:
     full = evidence.timeline.of(Kind.DISK_FULL)
     no_space = [
         line
-        for line in evidence.events("import.retried")
-        if "space" in str(line.facts.get("reason")) and any(one.covers(line.at, after=5.0) for one in full)
+        for line in evidence.events("media.obstructed", "media.not_writable", "import.retried")
+        if any(word in line.text for word in _NO_SPACE)
+        and any(one.covers(line.at, after=5.0) for one in full)
     ]
     unknown = [line for line in evidence.events("callback.ignored") if line.task is None]
     return [
         f"imports committed under a wrong clock: {len(skewed)}",
-        f"imports that found no space on the disk: {len(no_space)}",
+        f"times that a daemon found no space on the disk: {len(no_space)}",
         f"callbacks of runs that no row knows: {len(unknown)}",
     ]
 

@@ -23,9 +23,9 @@ _LONG = (
 @pytest.mark.timeout(240)
 async def test_whatever_breaks_every_task_comes_to_its_true_end(tmp_path: Path) -> None:
     plan = Plan(
-        tasks=36,
-        seed=20,
-        minutes=0.17,
+        tasks=30,
+        seed=25,
+        minutes=0.15,
         settle=150,
         pace=0.15,
         brevity=0.2,
@@ -35,6 +35,6 @@ async def test_whatever_breaks_every_task_comes_to_its_true_end(tmp_path: Path) 
     )
     result = await run(plan, tmp_path)
     assert not result.violations, text(result)
-    assert sum(result.ends.values()) >= 36
-    assert sum(count for end, count in result.ends.items() if end.endswith(" completed")) > 18
-    assert sum(effect.happened > 0 for effect in result.effects) >= 20, text(result)
+    assert sum(result.ends.values()) >= 30
+    assert sum(count for end, count in result.ends.items() if end.endswith(" completed")) > 15
+    assert sum(effect.happened > 0 for effect in result.effects) >= 14, text(result)

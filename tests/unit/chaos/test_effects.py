@@ -68,9 +68,11 @@ def test_a_wrong_clock_counts_when_an_import_is_dated_by_it() -> None:
     assert "imports committed under a wrong clock: 1" in notes(evidence)
 
 
-def test_a_full_disk_is_counted_by_the_imports_that_met_it() -> None:
+def test_a_full_disk_is_counted_by_the_lines_of_those_that_met_it() -> None:
     full = Timeline([Incident(Kind.DISK_FULL, "disk", 100.0, 110.0, happened=True)])
     met = line("import.retried", 105.0, reason="There is no space left for x.mp4: No space left on device.")
-    logs = {"daemon A": [met, replace(met, at=500.0), line("import.retried", 106.0, reason="cut short")]}
+    told = line("media.obstructed", 104.0, reason="0 bytes are free, less than imports.keep_free.")
+    cut = line("import.retried", 106.0, reason="cut short")
+    logs = {"daemon A": [told, met, replace(met, at=500.0)], "daemon B": [cut]}
     evidence = Evidence(media_root=Path(), timeline=full, logs=logs)
-    assert "imports that found no space on the disk: 1" in notes(evidence)
+    assert "times that a daemon found no space on the disk: 2" in notes(evidence)
