@@ -24,6 +24,9 @@ from chaos.violation import Violation
 _SHARE_OF_FEEDING = 0.8
 """The share of the time of faults over which tasks are added: the last ones need some of it, too."""
 
+_DRILL = 90.0
+"""Seconds over which the tasks of one round of drills are added: about as long as it takes."""
+
 _TIDYING = 30.0
 """Seconds that new daemons have to tidy up after the crashes of the old ones."""
 
@@ -120,7 +123,7 @@ class _Campaign:
             kinds=plan.kinds,
         )
         drilled = plan.tasks // 4 if plan.drills else 0
-        with self._fed(0, drilled, seconds=0.0):
+        with self._fed(0, drilled, seconds=_DRILL * plan.drills):
             for kind in DRILLED * plan.drills:
                 await saboteur.cause(kind)
                 await asyncio.sleep(QUIET_AFTER + 1)
