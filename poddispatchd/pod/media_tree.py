@@ -17,6 +17,7 @@ DERIVED = ".poddispatchd"
 """Directory inside a staging directory for the files we make ourselves; never part of a result."""
 
 _DIRECTORY_MODE = 0o755
+_LARGEST_TEXT = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,23 @@ def _walk(directory: Path, prefix: str, found: dict[str, int]) -> None:
                 found[name] = entry.stat(follow_symlinks=False).st_size
             else:
                 raise ResultRefusedError(f"{name} in the result is not a plain file.")
+
+
+def read_text(path: Path) -> bytes:
+    """A file that is small if it is what its name says: playlists, subtitles, JSON.
+
+    Raises:
+        ResultRefusedError: it is larger than any of these.
+        MediaNotWritableError: the disk does not give it.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_TEXT + 1)
+    except OSError as error:
+        raise disk_error(error, f"{path} cannot be read") from error
+    if len(content) > _LARGEST_TEXT:
+        raise ResultRefusedError(f"{path.name} is larger than {_LARGEST_TEXT // 2**20} MiB.")
+    return content
 
 
 def same_content(first: Path, second: Path) -> bool:

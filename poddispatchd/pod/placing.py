@@ -44,8 +44,13 @@ def ensure_directory(directory: Path) -> list[Path]:
     return [*made, directory]
 
 
-def write_staged(path: Path, content: bytes) -> None:
+def write_staged(path: Path, content: bytes, *, behind: Path | None = None) -> None:
     """Write a file of our own into the staging directory, replacing an earlier one.
+
+    Args:
+        path: where.
+        content: what is written, unless the other file ends with it.
+        behind: a file that the new one begins with a copy of, however large.
 
     Raises:
         NoSpaceError: the disk is full.
@@ -54,7 +59,14 @@ def write_staged(path: Path, content: bytes) -> None:
     ensure_directory(path.parent)
     try:
         path.unlink(missing_ok=True)
-        path.write_bytes(content)
+        if behind is None:
+            path.write_bytes(content)
+            return
+        shutil.copyfile(behind, path)
+        with path.open("r+b") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - len(content)))
+            if file.read() != content:
+                file.write(content)
     except OSError as error:
         raise disk_error(error, f"{path.name} cannot be written") from error
 

@@ -32,10 +32,11 @@ from poddispatchd.metrics import ImportOutcome
 from poddispatchd.pod import staging as staging_area
 from poddispatchd.pod import tasks, twins
 from poddispatchd.pod.imports.common import ImportOutcome as Imported
+from poddispatchd.pod.imports.common import ImportPlan
 from poddispatchd.pod.media_tree import MediaTree, existing_files, task_lock
 from poddispatchd.runner.download import DownloadLimits, download_result
 from poddispatchd.services import leftovers
-from poddispatchd.services.importing import Prepared, prepare, staging_directory
+from poddispatchd.services.importing import prepare, staging_directory
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.reports import Report, apply_report, fail_task, requeue_task, ring_for
 
@@ -100,8 +101,8 @@ class ImportAttempt:
         self._staging = await staging_directory(parts, task)
         await asyncio.to_thread(staging_area.clear, self._staging)
         size = await self._download(task, manager, self._staging)
-        prepared = await prepare(parts, task, job, self._staging)
-        commit = asyncio.ensure_future(self._commit(task, prepared, size, begun))
+        plan = await prepare(parts, task, job, self._staging)
+        commit = asyncio.ensure_future(self._commit(task, plan, size, begun))
         try:
             await asyncio.shield(commit)
         except asyncio.CancelledError:
@@ -161,11 +162,11 @@ class ImportAttempt:
             await parts.clock.sleep(1.0)
         raise ImportBusyError("Files that this result brings again are being deleted just now.")
 
-    async def _commit(self, task: Task, prepared: Prepared, size: int, begun: float) -> None:
+    async def _commit(self, task: Task, plan: ImportPlan, size: int, begun: float) -> None:
         """Files into place, then the one transaction that is the commit point (invariant I6)."""
         parts, job = self._parts, self._job
-        await self._record(sorted(prepared.brought))
-        await asyncio.to_thread(prepared.apply_files)
+        await self._record(sorted(plan.brought))
+        await asyncio.to_thread(plan.apply_files)
         async with parts.database.transaction() as connection:
             # The row before its import, in the order of whoever applies a report: else they block each other.
             await tasks.lock_task(connection, task.pk)
@@ -174,8 +175,8 @@ class ImportAttempt:
             if not await tasks.finish(connection, task, TaskStatus.COMPLETED):
                 raise RaceLostError("Someone else changed the task's row meanwhile.")
             await twins.complete_sharers(connection, task)
-            done = await prepared.write_rows(connection)
-            await leftovers.settle(connection, job, obsolete=done.obsolete_files, brought=prepared.brought)
+            done = await plan.write_rows(connection)
+            await leftovers.settle(connection, job, obsolete=done.obsolete_files, brought=plan.brought)
             if done.chained_transcription is not None:
                 await scheduling.add_own_tasks(connection, [done.chained_transcription])
             await notices.add_completed(connection, task, done.video_id)

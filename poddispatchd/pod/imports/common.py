@@ -1,17 +1,84 @@
-"""What the imports of all three task types share: facts of a video, outcomes, log and step."""
+"""What the imports of all three task types share: a staged result, its plan, facts of a video, log, step."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+from zoneinfo import ZoneInfo
 
 import asyncpg
 
+from poddispatchd.config.model import PodSettings
 from poddispatchd.database import Connection, Database
+from poddispatchd.domain.naming import ctime
 from poddispatchd.domain.task import Task, TaskPk, VideoId
 from poddispatchd.errors import RaceLostError, ResultRefusedError
+from poddispatchd.pod.capabilities import Capabilities
+from poddispatchd.pod.media_tree import MediaTree
 from poddispatchd.sql import load_queries
 
 QUERIES = load_queries("poddispatchd.pod", "imports_common.sql")
 
 _DESCRIPTION_LENGTH = 255
+
+
+@dataclass(frozen=True, slots=True)
+class StagedResult:
+    """A result that has been downloaded, and the Pod that it is for.
+
+    Args:
+        database: Pod's database.
+        settings: how this Pod is set up.
+        capabilities: what this Pod's database is like.
+        task: whose result it is.
+        directory: where it was downloaded to.
+        now: the moment of the import, with a time zone; redoing with the same one gives the same names.
+    """
+
+    database: Database
+    settings: PodSettings
+    capabilities: Capabilities
+    task: Task
+    directory: Path
+    now: datetime
+
+    @property
+    def tree(self) -> MediaTree:
+        """Pod's media tree."""
+        return MediaTree(self.settings.media_root)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Pod's time zone."""
+        return ZoneInfo(self.settings.time_zone)
+
+    @property
+    def ended_at(self) -> str:
+        """The moment as Pod writes it in logs."""
+        return ctime(self.now, self.zone)
+
+
+class ImportPlan(Protocol):
+    """A checked result, ready to be put in place: files first, then rows."""
+
+    @property
+    def brought(self) -> Collection[str]:
+        """The files that it puts in place, relative to MEDIA_ROOT."""
+
+    def apply_files(self) -> None:
+        """Put every file into place (blocking); it can be redone after a crash.
+
+        Raises:
+            ResultError: a file cannot be put in place; nothing watchable was destroyed.
+        """
+
+    async def write_rows(self, connection: Connection) -> "ImportOutcome":
+        """Write every row, inside the transaction in which the caller completes the task.
+
+        Raises:
+            RaceLostError: what the plan was made for has changed since.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,10 @@ from pathlib import Path
 
 from poddispatchd.domain.encoding_plan import MASTER_PLAYLIST, EncodingContent, Rendition, plan_content
 from poddispatchd.domain.encoding_result import INFO_FILE, Findings, check_files, parse_info
-from poddispatchd.errors import ResultError
-from poddispatchd.pod.media_tree import DERIVED, MediaTree, list_files
+from poddispatchd.pod.media_tree import DERIVED, MediaTree, list_files, read_text
 from poddispatchd.pod.placing import Move, move_into_place, write_staged
 
 LOG_FILE = "encoding.log"
-
-_LARGEST_TEXT = 16 * 2**20
-"""Bytes: playlists and info_video.json are small; what is larger is none of them."""
 
 _PATH_LENGTH = 255
 
@@ -54,13 +50,13 @@ def read_staged(
             findings.incomplete.append(f"{name} ({meaning}) is {'empty' if name in listing else 'missing'}.")
     info = None
     if INFO_FILE in listing:
-        info = parse_info(_read(staging / INFO_FILE), findings)
+        info = parse_info(read_text(staging / INFO_FILE), findings)
     else:
         findings.incomplete.append(f"{INFO_FILE} is missing.")
     content = None
     if info is not None:
         playlists = {
-            name: _read(staging / name).decode("utf-8", "replace")
+            name: read_text(staging / name).decode("utf-8", "replace")
             for name in listing
             if name.endswith(".m3u8")
         }
@@ -74,14 +70,6 @@ def read_staged(
     findings.raise_any()
     assert content is not None  # noqa: S101 - without info there are findings; tells mypy
     return StagedEncoding(content, tuple(listing))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_LARGEST_TEXT)
-    except OSError as error:
-        raise ResultError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +103,12 @@ class EncodingFiles:
             names.add(MASTER_PLAYLIST)
         return {name: f"{self.output_directory}/{name}" for name in names}
 
+    @property
+    def brought(self) -> frozenset[str]:
+        """Paths relative to MEDIA_ROOT of all files, wherever they go."""
+        stored = () if self.thumbnail is None else (self.thumbnail,)
+        return frozenset((*self.targets().values(), *self.elsewhere.values(), *stored))
+
     def apply(self) -> None:
         """Write our own files into the staging directory, then rename everything into place (blocking).
 
@@ -135,25 +129,19 @@ class EncodingFiles:
             copy = self.staging / DERIVED / "thumbnail"
             source = self.staging / content.thumbnail
             if source.exists():
-                write_staged(copy, source.read_bytes())
+                write_staged(copy, b"", behind=source)
             moves.append(Move(copy, self.tree.path(self.thumbnail)))
         move_into_place(moves, self.mode)
 
     def _derive(self) -> dict[str, Path]:
         """The files that we make ourselves, by name."""
         derived = {LOG_FILE: self.staging / DERIVED / LOG_FILE}
-        write_staged(derived[LOG_FILE], self._log())
+        # The runner's log, or else the one in place, with the end added once.
+        logs = (self.staging / LOG_FILE, self.tree.path(f"{self.output_directory}/{LOG_FILE}"))
+        end = f"\n\nEnd : {self.ended_at}".encode()
+        write_staged(derived[LOG_FILE], end, behind=next((log for log in logs if log.is_file()), None))
         master = self.staged.content.master
         if master is not None:
             derived[MASTER_PLAYLIST] = self.staging / DERIVED / MASTER_PLAYLIST
             write_staged(derived[MASTER_PLAYLIST], master.encode())
         return derived
-
-    def _log(self) -> bytes:
-        """The runner's log, or else the one in place, with the end added once."""
-        end = f"\n\nEnd : {self.ended_at}".encode()
-        for path in (self.staging / LOG_FILE, self.tree.path(f"{self.output_directory}/{LOG_FILE}")):
-            if path.is_file():
-                text = path.read_bytes()
-                return text if text.endswith(end) else text + end
-        return end

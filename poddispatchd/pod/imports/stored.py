@@ -6,7 +6,7 @@ import posixpath
 from datetime import datetime
 from pathlib import Path
 
-from poddispatchd.database import Connection, Database
+from poddispatchd.database import Connection
 from poddispatchd.domain.naming import (
     collision_suffix,
     fit_file_field,
@@ -14,11 +14,10 @@ from poddispatchd.domain.naming import (
     video_number,
     with_suffix,
 )
-from poddispatchd.domain.task import Task
 from poddispatchd.errors import ResultRefusedError
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.imports.common import QUERIES, VideoFacts
-from poddispatchd.pod.media_tree import MediaTree, same_content
+from poddispatchd.pod.imports.common import QUERIES, StagedResult, VideoFacts
+from poddispatchd.pod.media_tree import same_content
 from poddispatchd.sql import render
 
 _HASHKEY_LENGTH = 64
@@ -30,33 +29,24 @@ def storage_tables(capabilities: Capabilities, table: str) -> tuple[str, ...]:
     return (table, *folders)
 
 
-async def stored_files_directory(
-    database: Database, capabilities: Capabilities, owner_id: int, video_file: str
-) -> str:
-    """Where Pod stores custom files of a user: ``files/<hashkey>`` with podfile, else ``files``.
+async def stored_files_directory(result: StagedResult, video: VideoFacts) -> str:
+    """Where Pod stores custom files of a video's owner: ``files/<hashkey>`` with podfile, else ``files``.
 
     For a user without an Owner row, the directory of the video file tells the hash key of the time.
     """
-    if not capabilities.podfile:
+    if not result.capabilities.podfile:
         return "files"
-    record = await database.fetchrow(QUERIES["owner_hashkey"], owner_id)
+    record = await result.database.fetchrow(QUERIES["owner_hashkey"], video.owner_id)
     hashkey = record["hashkey"] if record is not None else None
     if not hashkey:
-        hashkey = posixpath.basename(posixpath.dirname(video_file))
+        hashkey = posixpath.basename(posixpath.dirname(video.video))
         if len(hashkey) != _HASHKEY_LENGTH:
             return "files"
     return f"files/{hashkey}"
 
 
 async def choose_stored_name(
-    database: Database,
-    tree: MediaTree,
-    task: Task,
-    *,
-    table: str,
-    directory: str,
-    name: str,
-    staged: Path,
+    result: StagedResult, *, table: str, directory: str, name: str, staged: Path
 ) -> str:
     """A free path for a custom file, the same whenever this import is redone.
 
@@ -64,10 +54,8 @@ async def choose_stored_name(
     bytes, and no row names it.
 
     Args:
-        database: where rows tell which names are taken.
-        tree: Pod's media tree.
-        task: whose import it is.
-        table: the table of custom files or images.
+        result: the import.
+        table: the table of custom files or images: its rows tell which names are taken.
         directory: where Pod stores such files, relative to MEDIA_ROOT.
         name: the name of the file in the result.
         staged: the file to be stored.
@@ -79,14 +67,14 @@ async def choose_stored_name(
     try:
         path = fit_file_field(directory, clean)
         suffixed = fit_file_field(
-            directory, with_suffix(clean, collision_suffix(task.pk, task.task_id, clean))
+            directory, with_suffix(clean, collision_suffix(result.task.pk, result.task.task_id, clean))
         )
     except ValueError as error:
         raise ResultRefusedError(f"{name!r} cannot be stored: {error}.") from None
-    target = tree.path(path)
+    target = result.tree.path(path)
     if not await asyncio.to_thread(os.path.lexists, target):
         return path
-    named = await database.fetchrow(render(QUERIES["file_is_named"], table=table), path)
+    named = await result.database.fetchrow(render(QUERIES["file_is_named"], table=table), path)
     if named is not None and not named[0] and await asyncio.to_thread(same_content, staged, target):
         return path
     return suffixed

@@ -1,31 +1,21 @@
 """Bringing the result of a studio task into Pod: exactly one new video, whatever crashes."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from poddispatchd.config.model import PodSettings
-from poddispatchd.database import Connection, Database
-from poddispatchd.domain.naming import ctime, studio_file_name, video_slug
+from poddispatchd.database import Connection
+from poddispatchd.domain.naming import studio_file_name, video_slug
 from poddispatchd.domain.retention import date_of_deletion
-from poddispatchd.domain.task import SiteId, Task, VideoId
+from poddispatchd.domain.task import SiteId, VideoId
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.imports.common import ImportOutcome, VideoFacts
-from poddispatchd.pod.imports.encoding_files import EncodingFiles, read_staged
-from poddispatchd.pod.imports.encoding_rows import (
-    EncodingRows,
-    encoding_tables,
-    read_renditions,
-    write_encoding,
-)
-from poddispatchd.pod.imports.stored import choose_stored_name, stored_files_directory
+from poddispatchd.pod.imports.common import ImportOutcome, StagedResult, VideoFacts
+from poddispatchd.pod.imports.encoded import Encoded, prepare_encoded
+from poddispatchd.pod.imports.encoding_rows import encoding_tables, write_encoding
 from poddispatchd.pod.imports.studio_rows import Recording, insert_video, read_recording, reserve_video_id
-from poddispatchd.pod.media_tree import MediaTree
 
-__all__ = ["BASE_FILE", "StudioPlan", "prepare", "reserve_video_id", "write_rows"]
+__all__ = ["BASE_FILE", "StudioPlan", "prepare", "reserve_video_id"]
 
 BASE_FILE = "studio_base.mp4"
 """The file of the result that becomes the video's own file."""
@@ -33,109 +23,77 @@ BASE_FILE = "studio_base.mp4"
 
 @dataclass(frozen=True, slots=True)
 class StudioPlan:
-    """A checked studio result, ready to be put in place: files first, then rows."""
+    """A checked studio result: a video that is going to be made."""
 
     capabilities: Capabilities
     recording: Recording
     video: VideoFacts
     values: Mapping[str, object]
     site: SiteId
-    files: EncodingFiles
-    rows: EncodingRows
+    encoded: Encoded
+
+    @property
+    def brought(self) -> frozenset[str]:
+        """The files that it puts in place, relative to MEDIA_ROOT."""
+        return self.encoded.files.brought
 
     def apply_files(self) -> None:
-        """Put every file into place (blocking); it can be redone after a crash.
+        """Put every file into place (blocking)."""
+        self.encoded.files.apply()
+
+    async def write_rows(self, connection: Connection) -> ImportOutcome:
+        """Make the video with all its rows.
 
         Raises:
-            ResultError: a file cannot be put in place.
+            RaceLostError: the video exists already.
         """
-        self.files.apply()
+        warnings = await insert_video(
+            connection, self.capabilities, self.recording, self.video.id, self.values, site=self.site
+        )
+        content = self.encoded.rows.content
+        said = (*self.recording.warnings, *warnings, *content.warnings)
+        rows = replace(self.encoded.rows, content=replace(content, warnings=said))
+        written = await write_encoding(connection, self.capabilities, self.video, rows)
+        return ImportOutcome(
+            video_id=self.video.id,
+            summary=f"Video {self.video.id} was made from the recording; it has {content.words}.",
+            obsolete_files=written.obsolete_files,
+            warnings=said,
+            chained_transcription=written.chained_transcription,
+        )
 
 
-async def prepare(
-    database: Database,
-    settings: PodSettings,
-    capabilities: Capabilities,
-    task: Task,
-    staging: Path,
-    *,
-    video_id: VideoId,
-    created_at: datetime,
-    now: datetime,
-) -> StudioPlan:
+async def prepare(result: StagedResult, *, video_id: VideoId, created_at: datetime) -> StudioPlan:
     """Check a staged result of a studio task and plan its import; nothing visible is touched.
 
     Args:
-        database: Pod's database.
-        settings: how this Pod is set up.
-        capabilities: what this Pod's database is like.
-        task: the studio task.
-        staging: where the result was downloaded to.
+        result: what was downloaded.
         video_id: what ``reserve_video_id`` gave to this task, the same at every attempt.
         created_at: the moment it was reserved, the same at every attempt: the file is named after it.
-        now: the moment of the import, with a time zone.
 
     Raises:
         SchemaError: this Pod is newer than we know.
         ResultIncompleteError: something is missing or cut short; every finding is told.
         ResultRefusedError: the result must not be imported; every finding is told.
     """
+    settings, capabilities = result.settings, result.capabilities
     capabilities.check_insert("video_video", "video_video_sites", *encoding_tables(capabilities))
-    recording = await read_recording(database, task)
-    zone = ZoneInfo(settings.time_zone)
-    video = _video(settings, recording, video_id, created_at.astimezone(zone))
-    tree = MediaTree(settings.media_root)
-    output_directory = tree.output_directory(video.video, video_id)
-    await asyncio.to_thread(tree.path, output_directory)
-    renditions = await read_renditions(database)
-    staged = await asyncio.to_thread(
-        read_staged,
-        staging,
-        output_directory,
-        renditions,
-        settings.encoding_choices,
-        also_required={BASE_FILE: "the video made from the recording"},
-    )
-    thumbnail = None
-    if staged.content.thumbnail is not None:
-        thumbnail = await choose_stored_name(
-            database,
-            tree,
-            task,
-            table=capabilities.image_table,
-            directory=await stored_files_directory(database, capabilities, video.owner_id, video.video),
-            name=staged.content.thumbnail,
-            staged=staging / staged.content.thumbnail,
-        )
-    ended_at = ctime(now, zone)
-    files = EncodingFiles(
-        tree=tree,
-        staging=staging,
-        output_directory=output_directory,
-        staged=staged,
-        thumbnail=thumbnail,
-        ended_at=ended_at,
-        mode=settings.file_permissions,
+    recording = await read_recording(result.database, result.task)
+    moment = created_at.astimezone(result.zone)
+    video = _video(settings, recording, video_id, moment)
+    encoded = await prepare_encoded(
+        result,
+        video,
         elsewhere={BASE_FILE: video.video},
-    )
-    rows = EncodingRows(
-        content=staged.content,
-        output_directory=output_directory,
-        log_directory=str(settings.media_root / output_directory),
-        thumbnail=thumbnail,
-        new_files=frozenset(files.targets().values()),
-        ended_at=ended_at,
-        use_transcription=settings.use_transcription,
-        now=now,
+        also_required={BASE_FILE: "the video made from the recording"},
     )
     return StudioPlan(
         capabilities=capabilities,
         recording=recording,
         video=video,
-        values=_values(settings, capabilities, recording, video, created_at.astimezone(zone)),
+        values=_values(settings, capabilities, recording, video, moment),
         site=SiteId(settings.site_id),
-        files=files,
-        rows=rows,
+        encoded=encoded,
     )
 
 
@@ -189,24 +147,3 @@ def _values(
     if language in capabilities.title_languages:
         values[f"title_{language}"] = recording.title
     return values
-
-
-async def write_rows(connection: Connection, plan: StudioPlan) -> ImportOutcome:
-    """Make the video with all its rows, inside the transaction in which the caller completes the task.
-
-    Raises:
-        RaceLostError: the video exists already.
-    """
-    warnings = await insert_video(
-        connection, plan.capabilities, plan.recording, plan.video.id, plan.values, site=plan.site
-    )
-    said = (*plan.recording.warnings, *warnings, *plan.rows.content.warnings)
-    rows = replace(plan.rows, content=replace(plan.rows.content, warnings=said))
-    written = await write_encoding(connection, plan.capabilities, plan.video, rows)
-    return ImportOutcome(
-        video_id=plan.video.id,
-        summary=f"Video {plan.video.id} was made from the recording; it has {rows.content.words}.",
-        obsolete_files=written.obsolete_files,
-        warnings=said,
-        chained_transcription=written.chained_transcription,
-    )

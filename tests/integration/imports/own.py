@@ -14,7 +14,7 @@ from poddispatchd.database import Database
 from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.imports import encoding, studio, transcription
-from poddispatchd.pod.imports.common import ImportOutcome
+from poddispatchd.pod.imports.common import ImportOutcome, ImportPlan, StagedResult
 from poddispatchd.pod.media_tree import MediaTree, delete_files
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.pod.world import Recording, Video, World, add_task
@@ -80,52 +80,28 @@ class Importing:
     task: Task
     staging: Path
 
-    async def prepare_encoding(self, now: datetime = NOW) -> encoding.EncodingPlan:
-        return await encoding.prepare(
-            self.database, self.settings, self.capabilities, self.task, self.staging, now=now
-        )
-
-    async def prepare_transcription(self, now: datetime = NOW) -> transcription.TranscriptionPlan:
-        return await transcription.prepare(
-            self.database, self.settings, self.capabilities, self.task, self.staging, now=now
-        )
+    def staged(self, now: datetime = NOW) -> StagedResult:
+        """The result as it was downloaded."""
+        return StagedResult(self.database, self.settings, self.capabilities, self.task, self.staging, now)
 
     async def encoding(self) -> ImportOutcome:
         """The whole import of an encoding, clean-up included."""
-        plan = await self.prepare_encoding()
-        await asyncio.to_thread(plan.apply_files)
-        async with self.database.transaction() as connection:
-            outcome = await encoding.write_rows(connection, plan)
-        return await self._cleaned(outcome)
+        return await self._imported(await encoding.prepare(self.staged()))
 
     async def transcription(self) -> ImportOutcome:
         """The whole import of a transcription, clean-up included."""
-        plan = await self.prepare_transcription()
-        await asyncio.to_thread(plan.apply_files)
-        async with self.database.transaction() as connection:
-            outcome = await transcription.write_rows(connection, plan)
-        return await self._cleaned(outcome)
+        return await self._imported(await transcription.prepare(self.staged()))
 
     async def studio(self) -> ImportOutcome:
         """The whole import of a studio task, clean-up included."""
         async with self.database.connection() as connection:
             video_id = await studio.reserve_video_id(connection)
-        plan = await studio.prepare(
-            self.database,
-            self.settings,
-            self.capabilities,
-            self.task,
-            self.staging,
-            video_id=video_id,
-            created_at=NOW,
-            now=NOW,
-        )
+        return await self._imported(await studio.prepare(self.staged(), video_id=video_id, created_at=NOW))
+
+    async def _imported(self, plan: ImportPlan) -> ImportOutcome:
         await asyncio.to_thread(plan.apply_files)
         async with self.database.transaction() as connection:
-            outcome = await studio.write_rows(connection, plan)
-        return await self._cleaned(outcome)
-
-    async def _cleaned(self, outcome: ImportOutcome) -> ImportOutcome:
+            outcome = await plan.write_rows(connection)
         await asyncio.to_thread(shutil.rmtree, self.staging)
         assert not await asyncio.to_thread(
             delete_files, MediaTree(self.world.media_root), outcome.obsolete_files

@@ -112,10 +112,10 @@ async def test_an_import_that_died_after_its_files_is_redone_without_a_trace(
 ) -> None:
     video = world.videos["plain"]
     async with importing(pod_database, world, TaskType.ENCODING, encoded(), video=video) as task:
-        plan = await task.prepare_encoding()
+        plan = await encoding.prepare(task.staged())
         await asyncio.to_thread(plan.apply_files)
         first = set(tree_of(world.media_root))
-        again = await task.prepare_encoding(NOW + timedelta(minutes=5))
+        again = await encoding.prepare(task.staged(NOW + timedelta(minutes=5)))
         await asyncio.to_thread(again.apply_files)
         assert set(tree_of(world.media_root)) == first
         await task.encoding()
@@ -141,7 +141,7 @@ async def test_an_import_that_died_among_its_files_is_redone(
         return replace(path, target)
 
     async with importing(pod_database, world, TaskType.ENCODING, encoded(), video=video) as task:
-        plan = await task.prepare_encoding()
+        plan = await encoding.prepare(task.staged())
         with monkeypatch.context() as patched:
             patched.setattr(Path, "replace", dies)
             with pytest.raises(KeyboardInterrupt):
@@ -162,7 +162,7 @@ async def test_a_thumbnail_whose_name_is_taken_gets_the_same_other_name_every_ti
     async with importing(
         pod_database, world, TaskType.ENCODING, encoded(thumbnail=b"another"), video=video
     ) as task:
-        names = {(await task.prepare_encoding()).rows.thumbnail for _ in range(2)}
+        names = {(await encoding.prepare(task.staged())).encoded.rows.thumbnail for _ in range(2)}
         await task.encoding()
     (name,) = names
     assert name is not None
@@ -255,13 +255,13 @@ async def test_a_video_that_changed_meanwhile_is_left_alone(
 ) -> None:
     video = world.videos["plain"]
     async with importing(pod_database, world, TaskType.ENCODING, encoded(), video=video) as task:
-        plan = await task.prepare_encoding()
+        plan = await encoding.prepare(task.staged())
         async with pod_database.connection() as connection:
             await connection.execute("SET session_replication_role = replica")
             await connection.execute(change)
         with pytest.raises(RaceLostError):
             async with task.database.transaction() as transaction:
-                await encoding.write_rows(transaction, plan)
+                await plan.write_rows(transaction)
 
 
 async def test_a_task_whose_video_is_gone_is_refused(pod_database: PodDatabase, world: World) -> None:
@@ -333,7 +333,7 @@ async def test_a_full_disk_leaves_the_old_encoding(
         raise OSError(28, "No space left on device")
 
     async with importing(pod_database, world, TaskType.ENCODING, encoded(), video=video) as task:
-        plan = await task.prepare_encoding()
+        plan = await encoding.prepare(task.staged())
         monkeypatch.setattr(placing, "_sync", refuse)
         with pytest.raises(ResultError, match="No space left"):
             plan.apply_files()

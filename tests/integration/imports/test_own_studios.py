@@ -89,24 +89,16 @@ async def test_an_import_that_died_anywhere_makes_one_video_in_the_end(
             video_id = await studio.reserve_video_id(connection)
         trees = []
         for minutes in (0, 5):
-            plan = await studio.prepare(
-                task.database,
-                task.settings,
-                task.capabilities,
-                task.task,
-                task.staging,
-                video_id=video_id,
-                created_at=NOW,
-                now=NOW + timedelta(minutes=minutes),
-            )
+            staged = task.staged(NOW + timedelta(minutes=minutes))
+            plan = await studio.prepare(staged, video_id=video_id, created_at=NOW)
             await asyncio.to_thread(plan.apply_files)
             trees.append(set(tree_of(world.media_root)))
         assert trees[0] == trees[1]
         async with task.database.transaction() as connection:
-            await studio.write_rows(connection, plan)
+            await plan.write_rows(connection)
         with pytest.raises(RaceLostError):
             async with task.database.transaction() as connection:
-                await studio.write_rows(connection, plan)
+                await plan.write_rows(connection)
     assert await column(pod_database, "SELECT id FROM video_video WHERE video LIKE '%studio_base%'") == [
         video_id
     ]

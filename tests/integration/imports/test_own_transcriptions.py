@@ -102,7 +102,7 @@ async def test_the_language_is_the_one_asked_for_or_of_the_first_track_or_of_the
     if track is not None:
         await add_track(pod_database, video.id, "subtitles", track)
     async with importing(pod_database, world, TaskType.TRANSCRIPTION, RESULT, video=video) as task:
-        plan = await task.prepare_transcription()
+        plan = await transcription.prepare(task.staged())
     assert plan.language == language
 
 
@@ -143,7 +143,7 @@ async def test_long_captions_are_cut_for_reading_unless_whisper_made_them(
             transcription_type=kind,
             captions_strict_accessibility=strict,
         ) as task:
-            captions[kind, strict] = (await task.prepare_transcription()).captions
+            captions[kind, strict] = (await transcription.prepare(task.staged())).captions
     assert captions == {("WHISPER", False): 1, ("VOSK", False): 3, ("VOSK", True): 3}
 
 
@@ -152,12 +152,12 @@ async def test_an_import_that_died_after_its_file_is_redone_without_a_trace(
 ) -> None:
     video = world.videos["encoded"]
     async with importing(pod_database, world, TaskType.TRANSCRIPTION, RESULT, video=video) as task:
-        plan = await task.prepare_transcription()
+        plan = await transcription.prepare(task.staged())
         await asyncio.to_thread(plan.apply_files)
         files = set(tree_of(world.media_root))
-        again = await task.prepare_transcription()
+        again = await transcription.prepare(task.staged())
         await asyncio.to_thread(again.apply_files)
         assert set(tree_of(world.media_root)) == files
         async with task.database.transaction() as connection:
-            await transcription.write_rows(connection, again)
+            await again.write_rows(connection)
     assert await value(pod_database, "SELECT count(*) FROM completion_track") == 1

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.domain.task import TaskPk, VideoId
-from poddispatchd.errors import ImportBusyError, ResultRefusedError
-from poddispatchd.pod.media_tree import MediaTree, delete_files, list_files, task_lock
+from poddispatchd.errors import ImportBusyError, MediaNotWritableError, ResultRefusedError
+from poddispatchd.pod.media_tree import MediaTree, delete_files, list_files, read_text, task_lock
 from tests.unit.pod.trees import staged
 
 TASK = TaskPk(7)
@@ -83,3 +83,18 @@ def test_deleting_passes_over_what_is_gone_and_tells_what_it_cannot_do(tmp_path:
     problems = delete_files(MediaTree(tmp_path), ["videos/a", "videos/gone", "../outside", "videos/dir"])
     assert not (tmp_path / "videos/a").exists()
     assert list(problems) == ["../outside", "videos/dir"]
+
+
+def test_a_text_that_is_far_too_large_to_be_one_is_refused_without_being_read(tmp_path: Path) -> None:
+    path = tmp_path / "source.vtt"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ResultRefusedError, match=r"source\.vtt is larger than 16 MiB"):
+        read_text(path)
+    path.write_bytes(b"WEBVTT")
+    assert read_text(path) == b"WEBVTT"
+
+
+def test_a_text_that_the_disk_does_not_give_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MediaNotWritableError, match="cannot be read"):
+        read_text(tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from poddispatchd.errors import NoSpaceError, ResultError, ResultIncompleteError
 from poddispatchd.pod.media_tree import list_files
-from poddispatchd.pod.placing import Move, move_into_place
+from poddispatchd.pod.placing import Move, move_into_place, write_staged
 from tests.unit.pod.trees import staged
 
 
@@ -103,6 +103,14 @@ def test_a_directory_in_the_way_is_said_in_words(tmp_path: Path) -> None:
     (tmp_path / "out" / "a").mkdir(parents=True)
     with pytest.raises(ResultError, match="cannot be put in place"):
         move_into_place([Move(source / "a", tmp_path / "out" / "a")], 0o644)
+
+
+@pytest.mark.parametrize("log", ["", "x", "a long log of the runner"])
+def test_an_end_is_written_behind_a_log_once(tmp_path: Path, log: str) -> None:
+    (tmp_path / "log").write_text(log)
+    write_staged(tmp_path / "first", b"the end", behind=tmp_path / "log")
+    write_staged(tmp_path / "second", b"the end", behind=tmp_path / "first")
+    assert (tmp_path / "first").read_text() == (tmp_path / "second").read_text() == f"{log}the end"
 
 
 @pytest.mark.parametrize("replaces", [True, False], ids=["over old files", "into a new directory"])

@@ -1,0 +1,80 @@
+"""An encoding as part of a result: what the results of encodings and of studio tasks both hold."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from poddispatchd.pod.imports.common import StagedResult, VideoFacts
+from poddispatchd.pod.imports.encoding_files import EncodingFiles, read_staged
+from poddispatchd.pod.imports.encoding_rows import EncodingRows, read_renditions
+from poddispatchd.pod.imports.stored import choose_stored_name, stored_files_directory
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A checked encoding: its files, with the place of each, and its rows."""
+
+    files: EncodingFiles
+    rows: EncodingRows
+
+
+async def prepare_encoded(
+    result: StagedResult,
+    video: VideoFacts,
+    *,
+    elsewhere: Mapping[str, str] | None = None,
+    also_required: Mapping[str, str] | None = None,
+) -> Encoded:
+    """Check the encoding in a staged result and plan its import; nothing visible is touched.
+
+    Args:
+        result: what was downloaded.
+        video: whose encoding it is; it need not exist yet.
+        elsewhere: files that do not go to the video's output directory, with their paths.
+        also_required: further files that must be there, with their meaning in words.
+
+    Raises:
+        ResultIncompleteError: something is missing or cut short; every finding is told.
+        ResultRefusedError: the result must not be imported; every finding is told.
+    """
+    settings, tree = result.settings, result.tree
+    output_directory = tree.output_directory(video.video, video.id)
+    await asyncio.to_thread(tree.path, output_directory)
+    staged = await asyncio.to_thread(
+        read_staged,
+        result.directory,
+        output_directory,
+        await read_renditions(result.database),
+        settings.encoding_choices,
+        also_required=also_required,
+    )
+    thumbnail = None
+    if staged.content.thumbnail is not None:
+        thumbnail = await choose_stored_name(
+            result,
+            table=result.capabilities.image_table,
+            directory=await stored_files_directory(result, video),
+            name=staged.content.thumbnail,
+            staged=result.directory / staged.content.thumbnail,
+        )
+    files = EncodingFiles(
+        tree=tree,
+        staging=result.directory,
+        output_directory=output_directory,
+        staged=staged,
+        thumbnail=thumbnail,
+        ended_at=result.ended_at,
+        mode=settings.file_permissions,
+        elsewhere=elsewhere or {},
+    )
+    rows = EncodingRows(
+        content=staged.content,
+        output_directory=output_directory,
+        log_directory=str(settings.media_root / output_directory),
+        thumbnail=thumbnail,
+        new_files=frozenset(files.targets().values()),
+        ended_at=result.ended_at,
+        use_transcription=settings.use_transcription,
+        now=result.now,
+    )
+    return Encoded(files, rows)
