@@ -137,6 +137,7 @@ _WAITING = {
         " JOIN poddispatchd.import ON import.id = import_id"
     ),
     "obsolete_file": "SELECT task_pk, path AS words FROM poddispatchd.obsolete_file",
+    "sighting": "SELECT task_pk, coalesce(task_id, '') AS words FROM poddispatchd.sighting",
     "notice": "SELECT task_pk, event AS words FROM poddispatchd.notice",
     "delivery": "SELECT task_pk, channel AS words FROM poddispatchd.delivery WHERE state = 'open'",
 }

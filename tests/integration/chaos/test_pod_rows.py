@@ -27,6 +27,7 @@ _WAITING = {
         " INSERT INTO poddispatchd.import_file SELECT id, 'videos/x.mp4', true FROM closed"
     ),
     "obsolete_file": "INSERT INTO poddispatchd.obsolete_file (path, task_pk) VALUES ('videos/x.mp4', 1)",
+    "sighting": "INSERT INTO poddispatchd.sighting (task_pk, task_id) VALUES (1, 'x')",
     "notice": (
         "INSERT INTO poddispatchd.notice (event, task_pk, task_type) VALUES ('completed', 1, 'encoding')"
     ),

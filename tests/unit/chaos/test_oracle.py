@@ -170,7 +170,8 @@ def test_what_must_not_be_is_reported(tmp_path: Path, spoil: Spoil, rule: str, t
 
 
 @pytest.mark.parametrize(
-    "table", ["submission", "callback", "import", "import_file", "obsolete_file", "notice", "delivery"]
+    "table",
+    ["submission", "callback", "import", "import_file", "obsolete_file", "sighting", "notice", "delivery"],
 )
 def test_an_open_row_of_the_journal_is_reported(tmp_path: Path, table: str) -> None:
     [found] = judge(replace(good_end(tmp_path), open_rows=[OpenRow(table, ENCODING, "why")]))
