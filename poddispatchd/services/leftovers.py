@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 import structlog
@@ -71,14 +72,18 @@ async def _delete_claimed(parts: Parts, paths: list[str]) -> dict[str, str]:
 
 def _delete(tree: MediaTree, paths: list[str]) -> dict[str, str]:
     problems = delete_files(tree, paths)
-    for directory in {PurePosixPath(path).parent for path in paths}:
-        if directory.name.isdigit():
-            # The directory of a video that was never made, say; anything in it keeps it.
-            try:
-                (tree.root / directory).rmdir()
-            except OSError:
-                continue
+    directories = {directory for path in paths for directory in _of_a_video(PurePosixPath(path))}
+    for directory in sorted(directories, key=lambda each: len(each.parts), reverse=True):
+        # Of a video that was never made, say; anything in it keeps it.
+        with suppress(OSError):
+            (tree.root / directory).rmdir()
     return problems
+
+
+def _of_a_video(path: PurePosixPath) -> list[PurePosixPath]:
+    """The directory of a video that a path goes through, and those below it on its way."""
+    directory = next((parent for parent in path.parents if parent.name.isdigit()), None)
+    return [] if directory is None else [each for each in path.parents if each.is_relative_to(directory)]
 
 
 async def release_dead_claims(parts: Parts) -> None:

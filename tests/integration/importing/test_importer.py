@@ -2,6 +2,8 @@
 
 import asyncio
 import fcntl
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -116,6 +118,28 @@ async def test_a_studio_task_becomes_exactly_one_video(here: Bench) -> None:
     source = await here.value("SELECT video FROM video_video ORDER BY id DESC LIMIT 1")
     assert source in here.files()
     assert here.staged() == []
+
+
+@pytest.mark.parametrize("kind", list(TaskType))
+@pytest.mark.parametrize(("setting", "mode"), [("0640", 0o640), (None, 0o604)])
+async def test_every_file_has_the_mode_that_pod_gives_to_uploads(
+    pod_database: PodDatabase, media_root: Path, kind: TaskType, setting: str | None, mode: int
+) -> None:
+    changes = {"pod": {"file_permissions": setting}}
+    async with bench(pod_database, media_root, changes=changes) as here:
+        video = None if kind is TaskType.STUDIO else await here.video(transcript="fr")
+        task = await here.ready(kind, video=video)
+        before = here.files().keys()
+        umask = os.umask(0o062)
+        try:
+            await here.import_due()
+        finally:
+            os.umask(umask)
+        assert await here.status(task) == "completed"
+        new = [media_root / name for name in here.files().keys() - before]
+    assert new
+    assert {stat.S_IMODE(path.stat().st_mode) for path in new} == {mode}
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in new} == {(os.geteuid(), os.getegid())}
 
 
 async def test_a_task_that_pod_imports_itself_is_postponed_without_counting(here: Bench) -> None:

@@ -196,3 +196,13 @@ async def test_files_that_cannot_be_deleted_never_hide_the_others(
         await leftovers.delete_obsolete(here.parts)
     assert "videos/x/file" not in here.files()
     assert await obsolete(here) == 2
+
+
+async def test_directories_of_a_video_that_hold_nothing_any_more_go_and_no_others(here: Bench) -> None:
+    gone = ("videos/x/0001/sub/dir/a.ts", "videos/x/0001/sub/b.ts", "videos/x/0002/a.ts", "files/y/a.png")
+    await put_obsolete(here, *gone)
+    (here.world.media_root / "videos/x/0002/kept.ts").write_bytes(b"")
+    await leftovers.delete_obsolete(here.parts)
+    root = here.world.media_root
+    there = [(root / path).exists() for path in ("videos/x", "videos/x/0001", "videos/x/0002", "files/y")]
+    assert there == [True, False, True, True]

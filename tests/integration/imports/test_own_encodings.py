@@ -236,6 +236,40 @@ async def test_a_video_is_not_transcribed_without_need(
     )
 
 
+@both_variants
+async def test_files_of_a_video_that_changed_hands_stay_beside_it_and_its_thumbnail_goes_to_the_new_owner(
+    pod_database: PodDatabase, world: World
+) -> None:
+    """Pod looks for the files in the directory of the new owner, where they are not, and imports nothing."""
+    video, new_owner = world.videos["plain"], world.people["faculty"]
+    assert video.owner.id != new_owner.id
+    async with pod_database.connection() as connection:
+        await connection.execute("UPDATE video_video SET owner_id = $2 WHERE id = $1", video.id, new_owner.id)
+        hashkey = await connection.fetchval(
+            "SELECT hashkey FROM authentication_owner WHERE user_id = $1", new_owner.id
+        )
+    assert hashkey not in video.path
+    async with importing(pod_database, world, TaskType.ENCODING, encoded(), video=video) as task:
+        await task.encoding()
+    named = await column(
+        pod_database,
+        "SELECT source_file FROM video_encode_transcript_encodingvideo WHERE video_id = $1 ORDER BY 1",
+        video.id,
+    )
+    assert named == [f"{video.output_directory}/360p_a.mp4", f"{video.output_directory}/360p_a.ts"]
+    async with pod_database.connection() as connection:
+        image = await connection.fetchrow(
+            f"SELECT image.* FROM {pod_database.variant.custom_image} AS image"
+            " JOIN video_video AS video ON video.thumbnail_id = image.id WHERE video.id = $1",
+            video.id,
+        )
+    assert image is not None
+    assert (world.media_root / image["file"]).read_bytes() == b"png"
+    if pod_database.variant is Variant.PODFILE:
+        assert image["file"] == f"files/{hashkey}/a_0.png"
+        assert image["created_by_id"] == new_owner.id
+
+
 async def test_an_owner_without_an_owner_row_is_no_obstacle(pod_database: PodDatabase, world: World) -> None:
     video = world.videos["ownerless"]
     async with importing(pod_database, world, TaskType.ENCODING, encoded(), video=video) as task:
