@@ -41,6 +41,8 @@ _OWN_SESSION = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "20000",
     "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION,
+    # Reading a long table looks dear enough to be compiled, every time, which takes longer than reading it.
+    "jit": "off",
 }
 """Server parameters of a session that nobody else ever has."""
 

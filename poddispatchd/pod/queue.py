@@ -59,10 +59,15 @@ class PendingTask:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """Tasks counted by type and status, and since when the oldest pending one of each type waits."""
+    """Tasks counted by type and status, and since when the oldest pending one of each type waits.
+
+    ``ranks`` is a number that stays as long as all ranks do; None when a task that waits has no rank, or one
+    that does not wait has one.
+    """
 
     counts: Mapping[tuple[str, str], int]
     oldest_pending: Mapping[str, datetime]
+    ranks: int | None = None
 
     def count(self, type_: TaskType, status: TaskStatus) -> int:
         """How many tasks of a type have a status."""
@@ -84,10 +89,11 @@ def statement(name: str, priority_user_table: str | None, *, by_site: bool = Fal
         priority_users = _QUERIES["no_priority_users"]
     else:
         priority_users = render(_QUERIES["priority_users"], priority_user_table=priority_user_table)
-    # These places take queries of the same file; render() is for identifiers.
-    filled = _QUERIES[name].replace("{ranked}", _QUERIES["ranked"]).replace("{queue}", _QUERIES["queue"])
-    filled = filled.replace("{priority_users}", priority_users)
-    return filled.replace("{kept}", "MATERIALIZED" if by_site else "NOT MATERIALIZED")
+    # These places take texts of the same file; render() is for identifiers.
+    filled = _QUERIES[name].replace("{on_sites}", _QUERIES["on_some_sites" if by_site else "on_any_site"])
+    for part in ("ranked", "queue", "owned_tasks", "class"):
+        filled = filled.replace(f"{{{part}}}", _QUERIES[part])
+    return filled.replace("{priority_users}", priority_users)
 
 
 async def pending_tasks(
@@ -125,9 +131,8 @@ async def pending_tasks(
         grace or None,
         [type_.value for type_ in types],
         list(skip),
-        None if sites is None else list(sites),
-        with_siteless,
         list(whatever_age),
+        *(() if sites is None else (list(sites), with_siteless)),
     )
     return [_pending(record) for record in records]
 
@@ -162,11 +167,15 @@ async def glance(database: Database) -> Glance:
     """
     counts: dict[tuple[str, str], int] = {}
     oldest: dict[str, datetime] = {}
+    ranks, is_ranked = 0, True
     for record in await database.fetch(_QUERIES["glance"]):
         counts[record["type"], record["status"]] = record["tasks"]
-        if record["status"] == TaskStatus.PENDING:
+        waits = record["status"] == TaskStatus.PENDING
+        if waits:
             oldest[record["type"]] = record["oldest"]
-    return Glance(counts, oldest)
+        is_ranked = is_ranked and record["ranked"] == (record["tasks"] if waits else 0)
+        ranks += int(record["ranks"] or 0)
+    return Glance(counts, oldest, ranks if is_ranked else None)
 
 
 def _pending(record: asyncpg.Record) -> PendingTask:

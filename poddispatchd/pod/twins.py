@@ -1,7 +1,5 @@
 """The other tasks of a task's type and source, as Pod's rows have them."""
 
-from datetime import datetime
-
 import asyncpg
 
 from poddispatchd.database import Connection
@@ -81,11 +79,9 @@ async def complete_sharers(connection: Connection, task: Task) -> None:
     )
 
 
-async def fail_waiting(
-    connection: Connection, task: Task, script_output: str, *, added_before: datetime
-) -> None:
-    """Fail the twins that wait; younger ones are left to Pod's own immediate submission."""
-    await connection.execute(_QUERIES["fail_waiting"], *_source_of(task), added_before, script_output)
+async def fail_waiting(connection: Connection, task: Task, script_output: str, *, grace: float) -> None:
+    """Fail the twins that wait; those younger than ``grace`` seconds are left to Pod's own submission."""
+    await connection.execute(_QUERIES["fail_waiting"], *_source_of(task), grace, script_output)
 
 
 def _run_of(record: asyncpg.Record) -> Run | None:

@@ -22,6 +22,10 @@ _NOT_TOO_OFTEN = 1.0
 _REST = 20.0
 """How many times as long as a round took the next one waits: its share of the database stays below 5 %."""
 
+_COMPARE_EVERY = 300.0
+"""Seconds after which ranks that nobody touched are compared with the order again: whose tasks come first is
+said in other tables, and in them that changes rarely."""
+
 _PURGE_EVERY = 3600.0
 _BATCH = 1000
 _DISK_TIMEOUT = 20.0
@@ -35,6 +39,8 @@ class Janitor:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._purged_at = float("-inf")
+        self._right_ranks: int | None = None
+        self._compared_at = float("-inf")
         self.glance: Glance | None = None
 
     async def step(self) -> float:
@@ -45,7 +51,7 @@ class Janitor:
         await self.measure()
         if parts.session.term is not None:
             if any(glance.count(kind, TaskStatus.PENDING) for kind in TaskType) or self._is_first():
-                await self.write_ranks()
+                await self._keep_ranks(glance)
             if parts.clock.monotonic() - self._purged_at >= _PURGE_EVERY:
                 await self.purge()
         # Each submission moves every rank behind it: a long queue must not be renumbered all the time.
@@ -62,11 +68,25 @@ class Janitor:
     def _is_first(self) -> bool:
         return self._purged_at == float("-inf")
 
-    async def write_ranks(self) -> None:
-        """Give every pending task its place in the queue."""
+    async def _keep_ranks(self, glance: Glance) -> None:
+        """Write the ranks, unless they are those that were found to be right lately."""
+        parts, now = self._parts, self._parts.clock.monotonic()
+        if glance.ranks is not None and glance.ranks == self._right_ranks:
+            if now - self._compared_at < _COMPARE_EVERY:
+                return
+            self._compared_at = now
+            # Several processes of the server compare; only one can write.
+            if not (await queue.wrong_ranks(parts.database, parts.capabilities, limit=1)).count:
+                return
+        changed = await self.write_ranks()
+        self._right_ranks, self._compared_at = None if changed else glance.ranks, now
+
+    async def write_ranks(self) -> int:
+        """Give every pending task its place in the queue; how many ranks changed."""
         changed = await queue.write_ranks(self._parts.database, self._parts.capabilities)
         if changed:
             log.debug(Event.RANKS_WRITTEN, rows=changed)
+        return changed
 
     async def purge(self) -> None:
         """Delete what has had its time: completed tasks, files of the studio, journal rows, leftovers."""

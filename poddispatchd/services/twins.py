@@ -1,7 +1,5 @@
 """What becomes of tasks whose source is, or was, worked on for another task (``domain/twins.py``)."""
 
-from datetime import timedelta
-
 from poddispatchd.database import Connection
 from poddispatchd.domain.task import Task
 from poddispatchd.domain.twins import followed
@@ -27,6 +25,5 @@ async def fail_alike(connection: Connection, parts: Parts, task: Task, reason: s
 
     Nobody is told of them: what can be told was told of the first.
     """
-    before = parts.clock.now() - timedelta(seconds=parts.settings.dispatch.grace)
     words = f"Task {task.pk} for the same source failed: {reason}"
-    await twins.fail_waiting(connection, task, words, added_before=before)
+    await twins.fail_waiting(connection, task, words, grace=parts.settings.dispatch.grace)

@@ -1,5 +1,5 @@
--- The queue of pending tasks. Its order is defined in `queue` and nowhere else.
--- {queue} and {ranked} stand for those queries, {priority_users} for one of the two below: one that fits this Pod.
+-- The queue of pending tasks. Its order is (class, date_added, id), and `class` is defined here and nowhere else.
+-- Names in braces stand for the texts below, {priority_users} for the one of two that fits this Pod.
 
 -- name: priority_users
 -- Who comes first, on Pods that know priority users.
@@ -9,31 +9,56 @@ SELECT user_id FROM {priority_user_table}
 -- Nobody comes first on older Pods.
 SELECT NULL::integer AS user_id WHERE false
 
--- name: queue
--- Pending tasks, which stand by (class, date_added, id).
--- Class 0: the video's owner is a priority user; 2: a student and nothing else; 1: everyone else, unknown owners
--- and every studio task, whoever recorded it.
--- It reads no other column of the task: an index that holds these answers it alone (`advise-index`).
-SELECT task.id, task.type, task.date_added, task.video_id, task.recording_id,
-       CASE WHEN task.type = 'studio' THEN 1
-            WHEN video.owner_id IN (SELECT user_id FROM priority_users) THEN 0
-            WHEN owner.affiliation = 'student' THEN 2
-            ELSE 1
-       END AS class
-  FROM runner_manager_task AS task
+-- name: class
+-- 0: the video's owner is a priority user; 2: a student and nothing else; 1: everyone else, unknown owners and every
+-- studio task, whoever recorded it.
+CASE WHEN task.type = 'studio' THEN 1
+     WHEN video.owner_id IN (SELECT user_id FROM priority_users) THEN 0
+     WHEN owner.affiliation = 'student' THEN 2
+     ELSE 1
+END
+
+-- name: owned_tasks
+-- Tasks with what their class depends on.
+runner_manager_task AS task
   LEFT JOIN video_video AS video ON video.id = task.video_id
   LEFT JOIN authentication_owner AS owner ON owner.user_id = video.owner_id
+
+-- name: queue
+-- Pending tasks, which stand by (class, date_added, id).
+-- It reads no other column of the task: an index that holds these answers it alone (`advise-index`).
+SELECT task.id, task.type, task.date_added, task.video_id, task.recording_id, {class} AS class
+  FROM {owned_tasks}
  WHERE task.status = 'pending'
 
 -- name: ranked
--- The place of every pending task: 1..n.
-SELECT id, row_number() OVER (ORDER BY class, date_added, id)::integer AS rank
-  FROM ({queue}) AS queued
+-- Every task that waits or has a rank, the rank held and its place: 1..n in the order of the queue, none if it does
+-- not wait. The table is read once, however many tasks there are.
+SELECT id, held, CASE WHEN waits THEN place END AS place
+  FROM (SELECT task.id, task.rank AS held, task.status = 'pending' AS waits,
+               row_number() OVER (PARTITION BY task.status = 'pending'
+                                      ORDER BY {class}, task.date_added, task.id)::integer AS place
+          FROM {owned_tasks}
+         WHERE task.status = 'pending' OR task.rank IS NOT NULL
+       ) AS numbered
+
+-- name: on_any_site
+-- Tasks of the queue, whatever their sites.
+SELECT queued.* FROM queued WHERE true
+
+-- name: on_some_sites
+-- Tasks of the queue on one of the sites $6, and if $7 also those on none.
+SELECT queued.*
+  FROM queued
+  LEFT JOIN (SELECT video_id, bool_or(site_id = ANY ($6::bigint[])) AS is_wanted
+               FROM video_video_sites GROUP BY video_id) AS film ON film.video_id = queued.video_id
+  LEFT JOIN (SELECT recording_id, bool_or(site_id = ANY ($6::bigint[])) AS is_wanted
+               FROM room_sites GROUP BY recording_id) AS room ON room.recording_id = queued.recording_id
+ WHERE coalesce(CASE WHEN type = 'studio' THEN room.is_wanted ELSE film.is_wanted END, $7)
 
 -- name: pending
--- The next tasks to hand out: at most $1, added more than $2 seconds ago or among $7, of the types $3, not among $4,
--- on one of the sites $5 (NULL: any; $6: also those without a site). One from the future tells nothing of its age.
--- {kept}: NOT MATERIALIZED lets several processes read the table, MATERIALIZED keeps the test for sites out of it.
+-- The next tasks to hand out: at most $1, added more than $2 seconds ago or among $5, of the types $3, not among $4.
+-- One from the future tells nothing of its age. The sites are tested as one of the two above says.
 -- first_of_source is the pending task of the same type and source that stands first, running_twin one that runs.
 WITH priority_users AS ({priority_users}),
      room_sites AS NOT MATERIALIZED (
@@ -41,29 +66,15 @@ WITH priority_users AS ({priority_users}),
            FROM recorder_recording AS recording
            JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
      ),
-     queued AS {kept} ({queue}),
+     queued AS ({queue}),
      next AS (
-         SELECT queued.*
-           FROM queued
-          WHERE ($2::float8 IS NULL
+         {on_sites}
+            AND ($2::float8 IS NULL
                  OR date_added < now() - make_interval(secs => $2)
                  OR date_added > now() + make_interval(secs => $2)
-                 OR id = ANY ($7::bigint[]))
+                 OR id = ANY ($5::bigint[]))
             AND type = ANY ($3::text[])
             AND id <> ALL ($4::bigint[])
-            AND ($5::bigint[] IS NULL
-                 OR CASE type
-                    WHEN 'studio' THEN
-                        recording_id IN (SELECT site.recording_id FROM room_sites AS site
-                                          WHERE site.site_id = ANY ($5))
-                        OR ($6 AND NOT EXISTS (SELECT FROM room_sites AS site
-                                                WHERE site.recording_id = queued.recording_id))
-                    ELSE
-                        video_id IN (SELECT site.video_id FROM video_video_sites AS site
-                                      WHERE site.site_id = ANY ($5))
-                        OR ($6 AND NOT EXISTS (SELECT FROM video_video_sites AS site
-                                                WHERE site.video_id = queued.video_id))
-                    END)
           ORDER BY class, date_added, id
           LIMIT $1
      )
@@ -98,36 +109,33 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
 -- Number the pending tasks 1..n and clear every other rank, touching only rows that change.
 -- A row that someone is changing right now is left to the next time; one that was changed meanwhile is checked.
 WITH priority_users AS ({priority_users}),
-     ranked AS ({ranked}),
+     wrong AS MATERIALIZED (SELECT id, place FROM ({ranked}) AS ranked WHERE held IS DISTINCT FROM place),
      changed AS (
-         SELECT task.id, ranked.rank
-           FROM runner_manager_task AS task
-           LEFT JOIN ranked ON ranked.id = task.id
-          WHERE (task.status = 'pending' OR task.rank IS NOT NULL)
-            AND task.rank IS DISTINCT FROM ranked.rank
+         SELECT task.id, wrong.place
+           FROM wrong
+           JOIN runner_manager_task AS task ON task.id = wrong.id
           ORDER BY task.id
             FOR UPDATE OF task SKIP LOCKED
      )
 UPDATE runner_manager_task AS task
-   SET rank = changed.rank
+   SET rank = changed.place
   FROM changed
  WHERE task.id = changed.id
-   AND (task.status = 'pending') = (changed.rank IS NOT NULL)
+   AND (task.status = 'pending') = (changed.place IS NOT NULL)
 
 -- name: wrong_ranks
 -- The first $1 tasks whose rank is not their place in the queue, and how many there are.
-WITH priority_users AS ({priority_users}),
-     ranked AS ({ranked})
-SELECT task.id, task.rank AS held, ranked.rank AS place, count(*) OVER () AS tasks
-  FROM runner_manager_task AS task
-  LEFT JOIN ranked ON ranked.id = task.id
- WHERE (task.status = 'pending' OR task.rank IS NOT NULL)
-   AND task.rank IS DISTINCT FROM ranked.rank
- ORDER BY ranked.rank, task.id
+WITH priority_users AS ({priority_users})
+SELECT id, held, place, count(*) OVER () AS tasks
+  FROM ({ranked}) AS ranked
+ WHERE held IS DISTINCT FROM place
+ ORDER BY place, id
  LIMIT $1
 
 -- name: glance
--- How many tasks there are of each type and status, and since when the oldest of them waits.
-SELECT type, status, count(*) AS tasks, min(date_added) AS oldest
+-- How many tasks there are of each type and status, since when the oldest of them waits, how many have a rank, and a
+-- number that changes with their ranks.
+SELECT type, status, count(*) AS tasks, min(date_added) AS oldest, count(rank) AS ranked,
+       sum(hashint8extended(id, rank)) FILTER (WHERE rank IS NOT NULL) AS ranks
   FROM runner_manager_task
  GROUP BY type, status

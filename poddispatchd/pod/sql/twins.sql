@@ -59,9 +59,12 @@ UPDATE runner_manager_task AS other
    AND other.status IN ('pending', 'running', 'warning', 'failed', 'timeout')
 
 -- name: fail_waiting
--- Those that wait, and were added before $5, fail as the task did: $6 says so.
+-- Those that wait, and were added more than $5 seconds ago, fail as the task did: $6 says so. For the age see `pending`.
 UPDATE runner_manager_task AS other
    SET status = 'failed', rank = NULL, script_output = $6
  WHERE (other.video_id = $3 OR other.recording_id = $4)
    AND other.id <> $1 AND other.type = $2
-   AND other.status = 'pending' AND coalesce(other.task_id, '') = '' AND other.date_added < $5
+   AND other.status = 'pending' AND coalesce(other.task_id, '') = ''
+   AND ($5::float8 = 0
+        OR other.date_added < now() - make_interval(secs => $5)
+        OR other.date_added > now() + make_interval(secs => $5))

@@ -105,11 +105,14 @@ async def test_a_shadow_finds_what_became_of_tasks_by_their_keys_and_counts_in_o
 async def test_the_queue_reads_the_whole_table_once_however_long_it_is(pod_database: PodDatabase) -> None:
     async with pod(pod_database) as (database, capabilities, connection):
         await _years_of_tasks(connection)
-        for name, arguments in {
-            "pending": (20, None, ["encoding", "studio"], [], None, True, []),
-            "glance": (),
-        }.items():
-            query = statement(name, capabilities.priority_user_table)
+        page: tuple[object, ...] = (20, None, ["encoding", "studio"], [], [])
+        for name, by_site, arguments in (
+            ("pending", False, page),
+            ("pending", True, (*page, [1], True)),
+            ("wrong_ranks", False, (1,)),
+            ("glance", False, ()),
+        ):
+            query = statement(name, capabilities.priority_user_table, by_site=by_site)
             async with connection.transaction():
                 text = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *arguments)
             scans = [

@@ -182,6 +182,22 @@ async def test_ranks_are_written_where_they_change_and_cleared_elsewhere(pod_dat
         assert await write_ranks(database, capabilities) == 0
 
 
+async def test_a_glance_tells_whether_any_rank_was_touched(pod_database: PodDatabase) -> None:
+    async with pod(pod_database) as (database, capabilities, connection):
+        first, second = await task(connection), await task(connection)
+        assert (await glance(database)).ranks is None
+        await write_ranks(database, capabilities)
+        numbered = (await glance(database)).ranks
+        assert numbered is not None
+        assert (await glance(database)).ranks == numbered
+        await connection.execute("UPDATE runner_manager_task SET rank = 3 - rank")
+        assert (await glance(database)).ranks not in (None, numbered)
+        await connection.execute("UPDATE runner_manager_task SET status = 'running' WHERE id = $1", second)
+        assert (await glance(database)).ranks is None
+        await connection.execute("DELETE FROM runner_manager_task WHERE id <> $1", first)
+        assert (await glance(database)).ranks not in (None, numbered)
+
+
 async def test_a_row_that_someone_is_changing_neither_blocks_ranks_nor_gets_one(
     pod_database: PodDatabase,
 ) -> None:
