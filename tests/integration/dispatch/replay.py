@@ -224,6 +224,10 @@ class Replay:
     async def wait(self, seconds: float) -> Step:
         """Let time pass; managers that are down are probed, and then the queue is looked at."""
         self.daemon.clock.advance(seconds)
+        # The journal goes by the database's clock.
+        await self.connection.execute(
+            "UPDATE poddispatchd.submission SET created_at = created_at - make_interval(secs => $1)", seconds
+        )
         await self.daemon.probe()
         return await self.settle()
 
