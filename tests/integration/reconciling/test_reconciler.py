@@ -366,9 +366,7 @@ async def test_age_counts_from_first_sight_where_pod_submitted_over_restarts(
     await look(here, Reconciler(here.parts))
     assert told_stale(logged) == [task]
     await look(here, Reconciler(here.parts))
-    await here.execute(
-        "UPDATE runner_manager_task SET status = 'warning'"
-    )  # Pod's word: still to be fetched
+    await here.execute("UPDATE runner_manager_task SET status = 'warning'")  # Pod's word: still to be fetched
     watcher = Reconciler(here.parts)
     await look(here, watcher)
     assert told_stale(logged) == [task]  # once, whoever looks
