@@ -1,4 +1,4 @@
-"""PostgreSQL stops as in a crash, stays away, and comes back: nothing is lost, and everybody is told the truth."""
+"""PostgreSQL stops as in a crash, stays away, and comes back: nothing is lost, and nobody is told a lie."""
 
 import asyncio
 from collections.abc import AsyncIterator
