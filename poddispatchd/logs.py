@@ -30,6 +30,9 @@ _BARE = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f-\xa0\u2028\u2029]+")
 _NOISY = ("aiohttp.access", "asyncio")
 """Loggers with a line for every request or selector: shown when asked for debug."""
 
+_ECHO = "unexpected connection_lost() call"
+"""What asyncpg leaves unread when a connection ends while it is being made: our own event tells that."""
+
 _REPEATED = "asyncpg.pool"
 """A logger that tells with tracebacks, again and again, what our own event says once: no database."""
 
@@ -83,6 +86,7 @@ def configure_logging(
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.NOTSET if level <= logging.DEBUG else logging.WARNING)
     logging.getLogger(_REPEATED).setLevel(logging.ERROR)
+    logging.getLogger("asyncio").addFilter(_is_no_echo)
     logging.captureWarnings(True)
     structlog.configure(
         processors=[
@@ -96,6 +100,11 @@ def configure_logging(
         cache_logger_on_first_use=True,
     )
     return chosen
+
+
+def _is_no_echo(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, ConnectionError) and str(error) == _ECHO)
 
 
 def choose_format(wanted: str, *, environ: Mapping[str, str], stream: TextIO) -> LogFormat:

@@ -37,6 +37,7 @@ def _undone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root.setLevel(level)
     for name, old in levels.items():
         logging.getLogger(name).setLevel(old)
+    logging.getLogger("asyncio").removeFilter(logs._is_no_echo)
     logging.captureWarnings(False)
     structlog.reset_defaults()
 
@@ -234,6 +235,18 @@ def test_errors_of_the_event_loop_come_out_with_their_traceback_on_one_line() ->
 
     (line,) = lines()
     assert line.startswith("<3>Task failed logger=asyncio exception=")
+
+
+async def test_a_connection_that_ends_while_it_is_being_made_is_told_by_our_own_event_alone() -> None:
+    """asyncpg leaves its exception unread, and the event loop told it as an error in the fault campaign."""
+    lines = configured("json")
+    loop = asyncio.get_running_loop()
+    for words in ("unexpected connection_lost() call", "something else"):
+        loop.call_exception_handler(
+            {"message": "Future exception was never retrieved", "exception": ConnectionError(words)}
+        )
+    [line] = lines()
+    assert "something else" in json.loads(line)["exception"]
 
 
 def test_warnings_are_logged() -> None:
