@@ -97,7 +97,16 @@ async def copy(of: Bench, postgres: PostgresServer, root: Path) -> AsyncIterator
 
 
 async def restart(there: Bench) -> None:
-    """A new daemon starts: it imports what is due, and its janitor tidies up."""
+    """A new daemon starts: it imports what is due, and its janitor tidies up.
+
+    The number of a video that was rolled back is lost, with Pod as well. Here it is given out again, so that
+    ends can be compared.
+    """
+    async with there.pod.connection() as connection:
+        await connection.execute(
+            "SELECT setval(pg_get_serial_sequence('video_video', 'id'), coalesce(max(id), 0) + 1, false)"
+            " FROM video_video"
+        )
     importer = Importer(there.parts)
     await importer.release_dead()
     await there.import_due(importer)
