@@ -55,6 +55,7 @@ class ImportAttempt:
         self._parts = parts
         self._job = job
         self._staging: Path | None = None
+        self._holds_lock = False
 
     async def make(self) -> None:
         """Import the result, or settle what follows from not having been able to.
@@ -64,6 +65,7 @@ class ImportAttempt:
         """
         try:
             async with task_lock(self._parts.settings.pod.media_root, self._job.task_pk):
+                self._holds_lock = True
                 await self._under_lock()
         except (ImportBusyError, ResultError) as error:
             await self._failed(error)
@@ -204,6 +206,9 @@ class ImportAttempt:
     async def _clean(self) -> None:
         """Remove the staging directory and what is not needed any more; what remains is the janitor's."""
         self._parts.storage.usable(self._job.task_pk)
+        if not self._holds_lock:
+            # Whoever holds it may be putting files of the same names in place.
+            return
         if self._staging is not None:
             await asyncio.to_thread(shutil.rmtree, self._staging, ignore_errors=True)
         try:

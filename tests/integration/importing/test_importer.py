@@ -24,6 +24,7 @@ from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.services import importer as importer_module
 from poddispatchd.services.importer import Importer
 from poddispatchd.services.instances import instance_name, is_dead
+from poddispatchd.services.janitor import Janitor
 from poddispatchd.services.reports import Report, apply_report
 from tests.integration.importing.bench import Bench, bench, idle, until
 from tests.plugins.postgres import PodDatabase
@@ -160,6 +161,23 @@ async def test_a_task_that_pod_imports_itself_is_postponed_without_counting(here
         holder.kill()
     await here.import_again()
     assert await here.status(task) == "completed"
+
+
+async def test_files_are_left_alone_while_somebody_else_holds_the_lock_of_their_task(here: Bench) -> None:
+    """An earlier attempt brought a file; whoever holds the lock now may be bringing it again."""
+    task = await here.ready()
+    brought = here.world.media_root / "videos/brought.ts"
+    brought.write_bytes(b"x")
+    await here.execute(
+        "INSERT INTO poddispatchd.import_file (import_id, path, is_new)"
+        " SELECT id, 'videos/brought.ts', true FROM poddispatchd.import"
+    )
+    await here.execute("UPDATE runner_manager_task SET status = 'pending', task_id = NULL")
+    async with task_lock(here.world.media_root, task):
+        await here.import_due()
+        assert ((await here.imports_of(task))[0][0], brought.exists()) == ("dropped", True)
+    await Janitor(here.parts).purge()
+    assert not brought.exists()
 
 
 async def test_two_daemons_import_a_result_once(here: Bench) -> None:
