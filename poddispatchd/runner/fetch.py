@@ -14,7 +14,7 @@ from poddispatchd.runner.filesink import FileSink
 from poddispatchd.runner.refusals import result_refusal
 from poddispatchd.runner.transport import Answer, content_type
 
-_CHUNK = 512 * 2**10
+_CHUNK = 2**20
 """Bytes from which what has come is handed to the file: large enough that a thread per chunk costs little."""
 
 _LARGEST_REFUSAL = 64 * 2**10
@@ -123,19 +123,21 @@ class Transfer:
         return int(match[3])
 
     async def _receive(self, response: aiohttp.ClientResponse) -> None:
-        buffer = bytearray()
+        pieces: list[bytes] = []
+        size = 0
         try:
             async for piece in response.content.iter_any():
                 await self._taken(len(piece))
-                buffer += piece
-                if len(buffer) >= _CHUNK:
-                    chunk, buffer = bytes(buffer), bytearray()
+                pieces.append(piece)
+                size += len(piece)
+                if size >= _CHUNK:
+                    chunk, pieces, size = pieces, [], 0
                     await self._sink.write(chunk)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # What has come is good, TCP and the framing vouch for it: the next try may go on from it.
-            await self._sink.write(bytes(buffer))
+            await self._sink.write(pieces)
             raise BrokenOffError(f"{self._name} broke off after {self._sink.size} bytes.") from error
-        await self._sink.write(bytes(buffer))
+        await self._sink.write(pieces)
 
     async def _verified(self, whole: int | None) -> str:
         digest = await self._sink.digest()

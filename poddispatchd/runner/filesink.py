@@ -7,7 +7,7 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from poddispatchd.errors import disk_error
@@ -37,11 +37,11 @@ class FileSink:
         """Create the file, readable by nobody else until it is finished when it has a mode of its own."""
         await self._run(self._open)
 
-    async def write(self, chunk: bytes) -> None:
-        """Append a chunk: waits for the one before, then returns while this one is being written."""
+    async def write(self, pieces: Sequence[bytes]) -> None:
+        """Append a chunk in pieces: waits for the one before, then returns while this one is being written."""
         await self.flush()
-        self.size += len(chunk)
-        self._start(lambda: self._write(chunk))
+        self.size += sum(map(len, pieces))
+        self._start(lambda: self._write(pieces))
 
     async def flush(self) -> None:
         """Wait until everything taken so far is written and hashed."""
@@ -96,12 +96,13 @@ class FileSink:
             raise OSError(errno.EBADF, "the file is not open")
         return self._descriptor
 
-    def _write(self, chunk: bytes) -> None:
+    def _write(self, pieces: Sequence[bytes]) -> None:
         descriptor = self._opened()
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        self._sha256.update(chunk)
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            self._sha256.update(piece)
 
     def _truncate(self) -> None:
         self._sha256 = hashlib.sha256()
