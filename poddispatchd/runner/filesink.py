@@ -38,7 +38,7 @@ class FileSink:
         await self._run(self._open)
 
     async def write(self, pieces: Sequence[bytes]) -> None:
-        """Append a chunk in pieces: waits for the one before, then returns while this one is being written."""
+        """Append pieces: waits for those before, then returns while these are being written."""
         await self.flush()
         self.size += sum(map(len, pieces))
         self._start(lambda: self._write(pieces))
