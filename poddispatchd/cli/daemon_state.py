@@ -30,6 +30,7 @@ class ManagerEntry(TypedDict):
     state: str
     retry_in: float | None
     full_for: dict[str, float]
+    paced_for: float | None
     error: str | None
 
 
@@ -102,7 +103,9 @@ def state_in_words(manager: ManagerEntry) -> str:
         return "inactive"
     if manager["paused"]:
         return "paused"
-    return "up" if manager["state"] == "closed" else manager["state"].replace("_", " ")
+    if manager["state"] != "closed":
+        return manager["state"].replace("_", " ")
+    return "up" if manager.get("paced_for") is None else "up, paced"
 
 
 def full_in_words(manager: ManagerEntry) -> str | None:

@@ -11,6 +11,7 @@ from poddispatchd.domain import breaker as breakers
 from poddispatchd.domain.breaker import Breaker, BreakerPolicy, BreakerState, Outcome
 from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.pace import Pace
 from poddispatchd.domain.routing import PATIENCE, Lane
 from poddispatchd.domain.task import ManagerId, TaskType
 from poddispatchd.errors import PoddispatchdError, RunnerManagerBusyError, RunnerManagerFullError
@@ -32,14 +33,20 @@ POLICY = BreakerPolicy(threshold=2, base=2.0, cap=60.0, floor=1.0, misconfigured
 class Fleet:
     """What is known of every runner manager, kept in memory; Pod's rows are read again with ``refresh``.
 
-    ``came_back`` is rung when a manager that was down can be asked for tasks again.
+    ``came_back`` is rung when a manager that was down can be asked for tasks again. ``per_minute``: how many
+    tasks one may be asked to take within a minute (``runners.submissions_per_minute``); 0: any number.
     """
 
-    def __init__(self, clock: Clock, metrics: Metrics, *, came_back: Wake | None = None) -> None:
+    def __init__(
+        self, clock: Clock, metrics: Metrics, *, came_back: Wake | None = None, per_minute: int = 0
+    ) -> None:
         self._clock = clock
         self._metrics = metrics
         self._came_back = came_back or Wake()
+        self._per_minute = per_minute
         self._known: dict[ManagerId, KnownManager] = {}
+        self._paces: dict[str, Pace] = {}
+        """By address: a manager that serves several sites counts the tasks of all of them together."""
 
     def refresh(
         self,
@@ -60,12 +67,14 @@ class Fleet:
             known = self._known.get(manager.id)
             if known is None or (known.manager.url, known.manager.token) != (manager.url, manager.token):
                 register_secret(manager.token)
-                known = KnownManager(manager, memory)
+                pace = self._paces.setdefault(_address(manager), Pace(self._per_minute))
+                known = KnownManager(manager, memory, pace)
             known.manager, known.memory = manager, memory
             known.latest_task = latest_tasks.get(manager.id)
             fresh[manager.id] = known
         names = {known.manager.name for known in fresh.values()}
         gone = {known.manager.name for known in self._known.values()} - names
+        self._paces = {_address(known.manager): known.pace for known in fresh.values()}
         self._known = fresh
         self._metrics.add_managers(names)
         self._metrics.forget_managers(gone)
@@ -83,13 +92,19 @@ class Fleet:
 
     def lanes(self) -> list[Lane]:
         """The active runner managers as routing sees them."""
-        return [known.lane() for known in self._known.values() if known.manager.is_active]
+        now = self._clock.monotonic()
+        return [known.lane(now) for known in self._known.values() if known.manager.is_active]
 
     def begin(self, manager: ManagerId) -> None:
         """A submission to this manager begins: no other one goes there until ``end``."""
         known = self._known[manager]
         known.busy_since = self._clock.monotonic()
         known.begun_at = self._clock.now()
+
+    def posts(self, manager: ManagerId) -> None:
+        """This manager is being asked to take a task, right now."""
+        if (known := self._known.get(manager)) is not None:
+            known.pace.posted(self._clock.monotonic())
 
     def end(self, manager: ManagerId) -> None:
         """The submission in progress has ended, however it did."""
@@ -99,11 +114,11 @@ class Fleet:
             known.busy_since = None
 
     def is_free(self, manager: ManagerId) -> bool:
-        """Whether a request that is no new task may go to this manager now."""
-        known = self._known.get(manager)
+        """Whether a task that this manager may have may be posted to it again now."""
+        known, now = self._known.get(manager), self._clock.monotonic()
         if known is None or known.busy_since is not None:
             return False
-        return known.shut_until <= self._clock.monotonic()
+        return max(known.shut_until, known.pace.opening(now)) <= now
 
     def is_down(self, manager: ManagerId) -> bool:
         """Whether this manager's breaker keeps requests from it."""
@@ -230,3 +245,7 @@ class Fleet:
             until = known.fullness.get(kind, Fullness()).until
             is_full = until > self._clock.monotonic()
             metrics.runner_manager_full_until.labels(name, kind).set(until + to_wall_clock if is_full else 0)
+
+
+def _address(manager: RunnerManager) -> str:
+    return manager.url.strip().rstrip("/")

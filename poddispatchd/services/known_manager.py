@@ -7,6 +7,7 @@ from math import inf
 from poddispatchd.domain.breaker import Breaker, BreakerState
 from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.pace import Pace
 from poddispatchd.domain.routing import Lane
 from poddispatchd.domain.task import ManagerId, TaskType
 from poddispatchd.journal.scheduling import ManagerMemory
@@ -14,7 +15,10 @@ from poddispatchd.journal.scheduling import ManagerMemory
 
 @dataclass(frozen=True, slots=True)
 class ManagerReport:
-    """One runner manager, for people. Times are seconds from now; None where they do not apply."""
+    """One runner manager, for people. Times are seconds from now; None where they do not apply.
+
+    ``paced_for``: it has been asked to take so many tasks that the next one waits.
+    """
 
     id: ManagerId
     name: str
@@ -24,6 +28,7 @@ class ManagerReport:
     state: BreakerState
     retry_in: float | None
     full_for: dict[TaskType, float]
+    paced_for: float | None
     error: str | None
 
 
@@ -31,14 +36,15 @@ class ManagerReport:
 class KnownManager:
     """Pod's row of a runner manager, and what its answers have taught; kept up to date by the fleet.
 
-    Times are of the monotonic clock, moments of the wall clock. ``told`` is the state that was logged last.
-    ``refused_by_task``: only a task can show whether it is configured well by now, for the health check never
+    Times are of the monotonic clock, moments of the wall clock. ``pace`` is shared by all rows of
+    one address. ``told`` is the state that was logged last. ``refused_by_task``: only a task can show whether it is configured well by now, for the health check never
     saw the problem. ``begun_at`` is when the last submission began, ``given_at`` when the last one began that
     was accepted; ``latest_task`` is when the latest of its tasks was added, whoever submitted it.
     """
 
     manager: RunnerManager
     memory: ManagerMemory
+    pace: Pace
     breaker: Breaker = field(default_factory=Breaker)
     fullness: dict[TaskType, Fullness] = field(default_factory=dict)
     limited_until: float = 0.0
@@ -76,14 +82,14 @@ class KnownManager:
         is_closed = self.breaker.state is BreakerState.CLOSED
         return max(self.limited_until, 0.0 if is_closed else self.breaker.until)
 
-    def lane(self) -> Lane:
+    def lane(self, now: float) -> Lane:
         """This manager as routing sees it: after a failure others get the tasks for a moment."""
         return Lane(
             manager=self.manager.id,
             site=self.manager.site_id,
             priority=self.manager.priority,
             paused=self.memory.paused_at is not None,
-            closed_until=max(self.shut_until, self.breaker.until),
+            closed_until=max(self.shut_until, self.breaker.until, self.pace.opening(now)),
             full_until={kind: fullness.until for kind, fullness in self.fullness.items()},
             last_given=self.last_turn,
             busy_since=self.busy_since,
@@ -92,7 +98,7 @@ class KnownManager:
 
     def report(self, now: float) -> ManagerReport:
         """This manager as people see it."""
-        wait = self.probe_at - now
+        wait, pause = self.probe_at - now, self.pace.opening(now) - now
         return ManagerReport(
             id=self.manager.id,
             name=self.manager.name,
@@ -104,5 +110,6 @@ class KnownManager:
             full_for={
                 kind: fullness.until - now for kind, fullness in self.fullness.items() if fullness.until > now
             },
+            paced_for=pause if pause > 0 else None,
             error=self.last_error,
         )

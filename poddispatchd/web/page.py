@@ -172,4 +172,6 @@ def _state(manager: ManagerReport) -> str:
 def _remark(manager: ManagerReport) -> str:
     remarks = [] if manager.error is None else [escape(manager.error)]
     remarks += [f"full for {kind.value}: {seconds:.0f} s" for kind, seconds in manager.full_for.items()]
+    if manager.paced_for is not None:
+        remarks.append(f"paced: the next task in {manager.paced_for:.0f} s")
     return "<br>".join(remarks)
