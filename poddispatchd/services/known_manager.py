@@ -36,10 +36,11 @@ class ManagerReport:
 class KnownManager:
     """Pod's row of a runner manager, and what its answers have taught; kept up to date by the fleet.
 
-    Times are of the monotonic clock, moments of the wall clock. ``pace`` is shared by all rows of
-    one address. ``told`` is the state that was logged last. ``refused_by_task``: only a task can show whether it is configured well by now, for the health check never
-    saw the problem. ``begun_at`` is when the last submission began, ``given_at`` when the last one began that
-    was accepted; ``latest_task`` is when the latest of its tasks was added, whoever submitted it.
+    Times are of the monotonic clock, moments of the wall clock. ``pace`` is shared by all rows of one
+    address. ``told`` is the state that was logged last. ``refused_by_task``: only a task can show whether it
+    is configured well by now, for the health check never saw the problem. ``begun_at`` is when the last
+    submission began, ``given_at`` when the last one began that was accepted; ``latest_task`` is when
+    the latest of its tasks was added, whoever submitted it.
     """
 
     manager: RunnerManager
