@@ -42,8 +42,13 @@ async def long_queue() -> list[Figure]:
             async def look_at_a_site() -> object:
                 return await queue.pending_tasks(pool, capabilities, limit=20, sites=[SiteId(1)])
 
-            async def count() -> object:
+            past = await queue.glance(pool)
+
+            async def count_all() -> object:
                 return await queue.glance(pool)
+
+            async def count() -> object:
+                return await queue.glance(pool, past=past)
 
             async def compare() -> object:
                 return await queue.wrong_ranks(pool, capabilities, limit=1)
@@ -56,10 +61,10 @@ async def long_queue() -> list[Figure]:
                 return [
                     Figure(f"one look at the queue, {which}", look_, "ms", 300),
                     Figure(f"one for some sites only, {which}", await _median(look_at_a_site), "ms", 300),
-                    Figure(f"tasks counted, and their ranks seen to be untouched, {which}", count_, "ms"),
+                    Figure(f"open tasks counted, ranks seen to be untouched, {which}", count_, "ms"),
                     Figure(f"a whole pass: one look, ranks untouched, {which}", look_ + count_, "ms", 300),
-                    Figure(f"every rank compared with the order, {which}", compare_, "ms"),
-                    Figure(f"a whole pass that compares every rank, {which}", look_ + compare_, "ms", 300),
+                    Figure(f"every task counted, {which}", await _median(count_all), "ms", 300),
+                    Figure(f"every rank compared with the order, {which}", compare_, "ms", 300),
                     Figure(f"ranks written though nothing changed, {which}", await _median(number), "ms"),
                 ]
 

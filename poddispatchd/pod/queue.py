@@ -20,6 +20,9 @@ from poddispatchd.sql import load_queries, render
 
 _QUERIES = load_queries("poddispatchd.pod", "queue.sql")
 
+_OPEN = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, "warning"})
+"""The statuses that `open_or_ranked` reads."""
+
 
 class PriorityClass(IntEnum):
     """Whose task it is; lower is served first."""
@@ -83,7 +86,9 @@ class WrongRanks:
 
 
 @lru_cache(maxsize=32)
-def statement(name: str, priority_user_table: str | None, *, by_site: bool = False) -> str:
+def statement(
+    name: str, priority_user_table: str | None, *, by_site: bool = False, with_past: bool = True
+) -> str:
     """A statement of ``queue.sql`` for a Pod with or without a table of priority users."""
     if priority_user_table is None:
         priority_users = _QUERIES["no_priority_users"]
@@ -91,6 +96,7 @@ def statement(name: str, priority_user_table: str | None, *, by_site: bool = Fal
         priority_users = render(_QUERIES["priority_users"], priority_user_table=priority_user_table)
     # These places take texts of the same file; render() is for identifiers.
     filled = _QUERIES[name].replace("{on_sites}", _QUERIES["on_some_sites" if by_site else "on_any_site"])
+    filled = filled.replace("{which}", _QUERIES["of_any_status" if with_past else "open_or_ranked"])
     for part in ("ranked", "queue", "owned_tasks", "class"):
         filled = filled.replace(f"{{{part}}}", _QUERIES[part])
     return filled.replace("{priority_users}", priority_users)
@@ -107,6 +113,7 @@ async def pending_tasks(
     with_siteless: bool = True,
     skip: Collection[TaskPk] = (),
     whatever_age: Collection[TaskPk] = (),
+    held: Mapping[TaskPk, datetime] | None = None,
 ) -> list[PendingTask]:
     """The next tasks to hand out, in Pod's order.
 
@@ -121,6 +128,7 @@ async def pending_tasks(
         with_siteless: with ``sites``, also tasks whose video or recorder is on no site.
         skip: tasks already in hand.
         whatever_age: tasks that Pod is not submitting itself: ``grace`` does not hold them back.
+        held: tasks that are left where they are, unless their ``date_added`` is another one by now.
 
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
@@ -132,6 +140,8 @@ async def pending_tasks(
         [type_.value for type_ in types],
         list(skip),
         list(whatever_age),
+        list(held or {}),
+        list((held or {}).values()),
         *(() if sites is None else (list(sites), with_siteless)),
     )
     return [_pending(record) for record in records]
@@ -159,17 +169,23 @@ async def wrong_ranks(database: Database, capabilities: Capabilities, *, limit: 
     )
 
 
-async def glance(database: Database) -> Glance:
+async def glance(database: Database, *, past: Glance | None = None) -> Glance:
     """Count the tasks, in one query.
+
+    Args:
+        database: where Pod's tables are.
+        past: an earlier glance whose counts of finished tasks will do; else they are counted too, which costs
+            more than all the rest when they are many.
 
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    counts: dict[tuple[str, str], int] = {}
+    counts = {} if past is None else {key: count for key, count in past.counts.items() if key[1] not in _OPEN}
     oldest: dict[str, datetime] = {}
     ranks, is_ranked = 0, True
-    for record in await database.fetch(_QUERIES["glance"]):
-        counts[record["type"], record["status"]] = record["tasks"]
+    for record in await database.fetch(statement("glance", None, with_past=past is None)):
+        if past is None or record["status"] in _OPEN:
+            counts[record["type"], record["status"]] = record["tasks"]
         waits = record["status"] == TaskStatus.PENDING
         if waits:
             oldest[record["type"]] = record["oldest"]

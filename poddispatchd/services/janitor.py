@@ -22,6 +22,9 @@ _NOT_TOO_OFTEN = 1.0
 _REST = 20.0
 """How many times as long as a round took the next one waits: its share of the database stays below 5 %."""
 
+_COUNT_REST = 100.0
+"""How many times as long as counting every finished task took their counts are good for."""
+
 _COMPARE_EVERY = 300.0
 """Seconds after which ranks that nobody touched are compared with the order again: whose tasks come first is
 said in other tables, and in them that changes rarely."""
@@ -41,6 +44,7 @@ class Janitor:
         self._purged_at = float("-inf")
         self._right_ranks: int | None = None
         self._compared_at = float("-inf")
+        self._count_again_at = float("-inf")
         self.glance: Glance | None = None
 
     async def step(self) -> float:
@@ -60,8 +64,15 @@ class Janitor:
         return _IDLE
 
     async def look(self) -> Glance:
-        """Count the tasks."""
-        self.glance = await queue.glance(self._parts.database)
+        """Count the tasks; those that are finished, if counting them was quick or is long ago."""
+        clock, database = self._parts.clock, self._parts.database
+        begun = clock.monotonic()
+        if begun < self._count_again_at:
+            self.glance = await queue.glance(database, past=self.glance)
+        else:
+            self.glance = await queue.glance(database)
+            counted = clock.monotonic()
+            self._count_again_at = counted + _COUNT_REST * (counted - begun)
         self._show(self.glance)
         return self.glance
 

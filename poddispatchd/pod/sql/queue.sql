@@ -47,18 +47,19 @@ SELECT id, held, CASE WHEN waits THEN place END AS place
 SELECT queued.* FROM queued WHERE true
 
 -- name: on_some_sites
--- Tasks of the queue on one of the sites $6, and if $7 also those on none.
+-- Tasks of the queue on one of the sites $8, and if $9 also those on none.
 SELECT queued.*
   FROM queued
-  LEFT JOIN (SELECT video_id, bool_or(site_id = ANY ($6::bigint[])) AS is_wanted
+  LEFT JOIN (SELECT video_id, bool_or(site_id = ANY ($8::bigint[])) AS is_wanted
                FROM video_video_sites GROUP BY video_id) AS film ON film.video_id = queued.video_id
-  LEFT JOIN (SELECT recording_id, bool_or(site_id = ANY ($6::bigint[])) AS is_wanted
+  LEFT JOIN (SELECT recording_id, bool_or(site_id = ANY ($8::bigint[])) AS is_wanted
                FROM room_sites GROUP BY recording_id) AS room ON room.recording_id = queued.recording_id
- WHERE coalesce(CASE WHEN type = 'studio' THEN room.is_wanted ELSE film.is_wanted END, $7)
+ WHERE coalesce(CASE WHEN type = 'studio' THEN room.is_wanted ELSE film.is_wanted END, $9)
 
 -- name: pending
 -- The next tasks to hand out: at most $1, added more than $2 seconds ago or among $5, of the types $3, not among $4.
--- One from the future tells nothing of its age. The sites are tested as one of the two above says.
+-- One from the future tells nothing of its age. Those of $6 are left out as long as they were added at $7.
+-- The sites are tested as one of the two above says.
 -- first_of_source is the pending task of the same type and source that stands first, running_twin one that runs.
 WITH priority_users AS ({priority_users}),
      room_sites AS NOT MATERIALIZED (
@@ -75,6 +76,7 @@ WITH priority_users AS ({priority_users}),
                  OR id = ANY ($5::bigint[]))
             AND type = ANY ($3::text[])
             AND id <> ALL ($4::bigint[])
+            AND (id, date_added) NOT IN (SELECT * FROM unnest($6::bigint[], $7::timestamptz[]))
           ORDER BY class, date_added, id
           LIMIT $1
      )
@@ -132,10 +134,19 @@ SELECT id, held, place, count(*) OVER () AS tasks
  ORDER BY place, id
  LIMIT $1
 
+-- name: of_any_status
+-- Every task.
+true
+
+-- name: open_or_ranked
+-- Tasks that are not finished ('warning': see tasks.sql), or have a rank though they are: few beside a long past.
+status IN ('pending', 'running', 'warning') OR rank IS NOT NULL
+
 -- name: glance
--- How many tasks there are of each type and status, since when the oldest of them waits, how many have a rank, and a
--- number that changes with their ranks.
+-- How many of these tasks there are of each type and status, since when the oldest of them waits, how many have a rank,
+-- and a number that changes with their ranks.
 SELECT type, status, count(*) AS tasks, min(date_added) AS oldest, count(rank) AS ranked,
        sum(hashint8extended(id, rank)) FILTER (WHERE rank IS NOT NULL) AS ranks
   FROM runner_manager_task
+ WHERE {which}
  GROUP BY type, status

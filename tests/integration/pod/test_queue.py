@@ -109,6 +109,20 @@ async def test_duplicates_of_one_source_point_at_the_first_of_them(pod_database:
         ]
 
 
+async def test_one_that_is_held_is_left_out_until_it_is_restarted(pod_database: PodDatabase) -> None:
+    async with pod(pod_database) as (database, capabilities, connection):
+        held, other = [await task(connection, video_id=await video(connection)) for _ in range(2)]
+        added = await connection.fetchval("SELECT date_added FROM runner_manager_task WHERE id = $1", held)
+        holding = {TaskPk(held): added}
+        before = await pending_tasks(database, capabilities, limit=10, held=holding)
+        await connection.execute(
+            "UPDATE runner_manager_task SET date_added = date_added + interval '1 s' WHERE id = $1", held
+        )
+        after = await pending_tasks(database, capabilities, limit=10, held=holding)
+    assert [pending.task.pk for pending in before] == [other]
+    assert [pending.task.pk for pending in after] == [other, held]
+
+
 async def test_a_duplicate_is_known_even_when_the_first_is_not_on_the_page(pod_database: PodDatabase) -> None:
     async with pod(pod_database) as (database, capabilities, connection):
         film = await video(connection)
@@ -268,3 +282,23 @@ async def test_a_pod_whose_ids_are_plain_integers_is_served_too(pod_database: Po
             assert (await tasks.restart(connection, [first])).tasks == (first,)
         assert await tasks.list_tasks(connection, before=TaskPk(first + 1))
         assert await tasks.purge_completed(connection, added_before=later(0)) == 0
+
+
+async def test_a_glance_that_leaves_out_the_past_sees_every_change_of_what_is_open(
+    pod_database: PodDatabase,
+) -> None:
+    async with pod(pod_database) as (database, capabilities, connection):
+        await task(connection, status="completed")
+        first, ranked = await task(connection), await task(connection, "studio")
+        await write_ranks(database, capabilities)
+        before = await glance(database)
+        assert await glance(database, past=before) == before
+        await connection.execute("UPDATE runner_manager_task SET status = 'completed' WHERE id = $1", ranked)
+        seen = await glance(database, past=before)
+        assert seen.ranks is None
+        assert seen.count(TaskType.STUDIO, TaskStatus.PENDING) == 0
+        await connection.execute("UPDATE runner_manager_task SET status = 'running' WHERE id = $1", first)
+        seen = await glance(database, past=before)
+        assert (seen.count(TaskType.ENCODING, TaskStatus.RUNNING), seen.oldest_pending) == (1, {})
+        assert seen.count(TaskType.ENCODING, TaskStatus.COMPLETED) == 1
+        assert (await glance(database)).count(TaskType.STUDIO, TaskStatus.COMPLETED) == 1

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.database import Database
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.pod.media_tree import task_lock
 from poddispatchd.pod.placing import temporary_name
+from poddispatchd.pod.queue import Glance, glance
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.services import janitor as janitor_module
 from poddispatchd.services import leftovers
@@ -224,3 +226,25 @@ async def test_ranks_are_written_by_the_scheduler_alone(here: Bench) -> None:
     schedule(here.parts, 1)
     await Janitor(here.parts).step()
     assert sorted([await here.of(task, "rank") for task in pending]) == [1, 2]
+
+
+async def test_finished_tasks_are_counted_again_only_after_a_hundred_times_what_counting_them_took(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[bool] = []
+
+    async def slowly(database: Database, *, past: Glance | None = None) -> Glance:
+        counted.append(past is None)
+        here.clock.ahead += 1.0 if past is None else 0.0
+        return await glance(database, past=past)
+
+    monkeypatch.setattr("poddispatchd.services.janitor.queue.glance", slowly)
+    janitor = Janitor(here.parts)
+    done = await old_task(here, TaskStatus.COMPLETED, 1)
+    await janitor.look()
+    await here.execute("UPDATE runner_manager_task SET status = 'failed' WHERE id = $1", done)
+    here.clock.ahead += 99.0
+    assert (await janitor.look()).count(TaskType.ENCODING, TaskStatus.COMPLETED) == 1
+    here.clock.ahead += 1.0
+    assert (await janitor.look()).count(TaskType.ENCODING, TaskStatus.FAILED) == 1
+    assert counted == [True, False, True]
