@@ -3,10 +3,12 @@
 import json
 import math
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from poddispatchd.domain.hls import playlist_findings
+from poddispatchd.domain.manifest import unsafe
+from poddispatchd.domain.script_output import storable
 from poddispatchd.errors import ResultIncompleteError, ResultRefusedError
 
 INFO_FILE = "info_video.json"
@@ -16,6 +18,9 @@ MP4 = "video/mp4"
 MP3 = "audio/mp3"
 
 _LARGEST_DURATION = 2**31 - 1
+_MOST_ENTRIES = 1000
+_LONGEST_RENDITION = 50
+_LONGEST_WORDS = 200
 
 
 @dataclass(slots=True)
@@ -74,12 +79,8 @@ class EncodingInfo:
 
 
 def is_safe_name(name: object) -> bool:
-    """Whether a name in a result stays inside the result's directory."""
-    if not isinstance(name, str) or not name or name.startswith("/"):
-        return False
-    if any(character in name for character in "\0\n\r\\"):
-        return False
-    return not any(part in ("", ".", "..") for part in name.split("/"))
+    """Whether a name that a result holds could be one of its files."""
+    return isinstance(name, str) and unsafe(name) is None
 
 
 def parse_info(data: bytes, findings: Findings) -> EncodingInfo | None:
@@ -117,7 +118,7 @@ def _check_outcome(info: Mapping[str, object], findings: Findings) -> None:
         return
     if outcome is not None:
         error = info.get("error")
-        reason = f": {error[:200]}" if isinstance(error, str) and error else ""
+        reason = f": {storable(error[:_LONGEST_WORDS])}" if isinstance(error, str) and error else ""
         findings.refused.append(f"{INFO_FILE} says that the encoding failed{reason}.")
     elif "codec" in info:
         findings.incomplete.append(f"{INFO_FILE} does not say that the encoding ended (encode_result).")
@@ -153,11 +154,16 @@ def _flag(info: Mapping[str, object], key: str, findings: Findings) -> bool:
     return bool(value)
 
 
-def _objects(value: object) -> Sequence[object]:
+def _objects(info: Mapping[str, object], key: str, findings: Findings) -> Sequence[object]:
     """An entry that may be one object or a list of them."""
+    value = info.get(key)
     if isinstance(value, dict):
         return [value]
-    return value if isinstance(value, list) else []
+    entries = value if isinstance(value, list) else []
+    if len(entries) > _MOST_ENTRIES:
+        findings.refused.append(f"{key} of {INFO_FILE} has {len(entries)} entries.")
+        return []
+    return entries
 
 
 def _name(entry: object, key: str, where: str, findings: Findings) -> str | None:
@@ -174,19 +180,19 @@ def _name(entry: object, key: str, where: str, findings: Findings) -> str | None
 
 def _encoded_files(info: Mapping[str, object], key: str, findings: Findings) -> tuple[EncodedFile, ...]:
     files = []
-    for entry in _objects(info.get(key)):
+    for entry in _objects(info, key, findings):
         name = _name(entry, "filename", key, findings)
         if name is not None and isinstance(entry, dict):
-            encoding_format, rendition = entry.get("encoding_format"), entry.get("rendition")
-            files.append(
-                EncodedFile(str(encoding_format), name, rendition if isinstance(rendition, str) else "")
-            )
+            rendition = entry.get("rendition")
+            # People are told of it, in a text that must be short and that a database can store.
+            known = storable(rendition[:_LONGEST_RENDITION]) if isinstance(rendition, str) else ""
+            files.append(EncodedFile(str(entry.get("encoding_format")), name, known))
     return tuple(files)
 
 
 def _thumbnail(info: Mapping[str, object], findings: Findings) -> str | None:
     """The first thumbnail, which is the one Pod takes."""
-    entries = [entry for entry in _objects(info.get("encode_thumbnail")) if entry]
+    entries = [entry for entry in _objects(info, "encode_thumbnail", findings) if entry]
     names = [_name(entry, "filename", "encode_thumbnail", findings) for entry in entries]
     return names[0] if names else None
 
@@ -223,14 +229,14 @@ def required_files(info: EncodingInfo) -> dict[str, str]:
 
 
 def check_files(
-    info: EncodingInfo, listing: Mapping[str, int], playlists: Mapping[str, str], findings: Findings
+    info: EncodingInfo, listing: Mapping[str, int], playlist_text: Callable[[str], str], findings: Findings
 ) -> None:
     """The completeness test: every promised file is there, not empty, and its playlist is whole.
 
     Args:
         info: what the result promises.
         listing: sizes of the files that arrived, by name.
-        playlists: texts of the ``.m3u8`` files among them, by name.
+        playlist_text: reads a ``.m3u8`` file among them; one after the other, since they may be large.
         findings: where everything wrong goes.
     """
     for name, meaning in required_files(info).items():
@@ -240,7 +246,6 @@ def check_files(
             findings.incomplete.append(f"{name} ({meaning}) is empty.")
     for video in info.videos if info.has_video else ():
         playlist = video.with_extension(".m3u8")
-        if video.encoding_format == MPEG_TS and listing.get(playlist) and playlist in playlists:
-            size = listing.get(video.with_extension(".ts"), 0)
-            if size:
-                findings.incomplete.extend(playlist_findings(playlist, playlists[playlist], size))
+        size = listing.get(video.with_extension(".ts"), 0)
+        if video.encoding_format == MPEG_TS and listing.get(playlist) and size:
+            findings.incomplete.extend(playlist_findings(playlist, playlist_text(playlist), size))

@@ -55,12 +55,7 @@ def read_staged(
         findings.incomplete.append(f"{INFO_FILE} is missing.")
     content = None
     if info is not None:
-        playlists = {
-            name: read_text(staging / name).decode("utf-8", "replace")
-            for name in listing
-            if name.endswith(".m3u8")
-        }
-        check_files(info, listing, playlists, findings)
+        check_files(info, listing, lambda name: _read_playlist(staging / name), findings)
         content = plan_content(info, listing, renditions, encoding_choices, findings)
     findings.refused.extend(
         f"The path of {name[:60]}… in Pod would be longer than {_PATH_LENGTH} characters."
@@ -70,6 +65,10 @@ def read_staged(
     findings.raise_any()
     assert content is not None  # noqa: S101 - without info there are findings; tells mypy
     return StagedEncoding(content, tuple(listing))
+
+
+def _read_playlist(path: Path) -> str:
+    return read_text(path).decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def imported(document: object, files: Listing | None = None, playlist: str = PLA
         findings.raise_any()
     assert parsed is not None
     files = listing() if files is None else files
-    check_files(parsed, files, {"360p_a.m3u8": playlist}, findings)
+    check_files(parsed, files, lambda _: playlist, findings)
     content = plan_content(parsed, files, RENDITIONS, CHOICES, findings)
     findings.raise_any()
     return content
@@ -192,10 +192,34 @@ def test_harmless_names_are_safe(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "/a", "..", "a/..", "./a", "a//b", "a/", "a\\b", "a\0b", "a\nb", None, 3, ["a"]]
+    "name",
+    [
+        "",
+        "/a",
+        "..",
+        "a/..",
+        "./a",
+        "a//b",
+        "a/",
+        "a\\b",
+        "a\0b",
+        "a\nb",
+        "\ud800",
+        "a" * 256,
+        None,
+        3,
+        ["a"],
+    ],
 )
 def test_names_that_leave_the_directory_or_break_a_log_are_not_safe(name: object) -> None:
     assert not is_safe_name(name)
+
+
+def test_a_document_that_lists_more_than_a_result_ever_holds_is_refused_in_one_sentence() -> None:
+    with pytest.raises(ResultRefusedError) as refused:
+        imported(info(encode_video=[1] * 1001))
+    assert "encode_video of info_video.json has 1001 entries." in str(refused.value)
+    assert len(str(refused.value)) < 300
 
 
 @pytest.mark.parametrize("key", ["has_stream_video", "has_stream_audio", "has_stream_thumbnail"])
