@@ -122,7 +122,8 @@ async def bench(
                 "database": {"dsn": server.dsn("pod").get_secret_value(), "pool_size": 10},
                 "pod": {"https": False, "media_root": str(folder / "media"), "use_podfile": True},
                 "dispatch": {"grace": 0},
-                "runners": {"request_timeout": f"{patience}s"},
+                # The fake managers have no rate limit.
+                "runners": {"request_timeout": f"{patience}s", "submissions_per_minute": 0},
                 "webhook": {"listen": "127.0.0.1:0"},
             }
         )

@@ -223,11 +223,13 @@ def _daemon(
                 "use_transcription": True,
             },
             "dispatch": {"poll_interval": tempo.interval, "grace": _GRACE},
-            "runners": {"request_timeout": "6s"},
+            # Minutes of a campaign stand for hours, and its managers have no rate limit.
+            "runners": {"request_timeout": "6s", "submissions_per_minute": 0},
             "reconcile": {
                 "interval": tempo.interval,
                 "running_after": tempo.running_after,
                 "max_attempts": MAX_ATTEMPTS,
+                "retry_wait": "2s",
             },
             "imports": {"keep_free": _KEEP_FREE, "concurrency": 3},
             "webhook": {"listen": f"127.0.0.1:{webhook_port}"},

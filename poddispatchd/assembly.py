@@ -76,7 +76,12 @@ def lay_groundwork(settings: Settings, *, clock: Clock | None = None, is_shadow:
     database = (ReadOnlyDatabase if is_shadow else Database)(dsn, pool_size=pool_size)
     kind = ShadowSession if is_shadow else DatabaseSession
     session = kind(database, instance=instance, wakes=wakes, clock=clock, metrics=metrics)
-    fleet = Fleet(clock, metrics, came_back=wakes.dispatcher)
+    fleet = Fleet(
+        clock,
+        metrics,
+        came_back=wakes.dispatcher,
+        per_minute=settings.runners.submissions_per_minute,
+    )
     return Groundwork(settings, database, fleet, wakes, metrics, clock, session, instance, is_shadow)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -24,7 +25,7 @@ from poddispatchd.database import Connection, Database
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.stages import stage_of
 from poddispatchd.domain.task import Task, TaskPk, TaskStatus, TaskType
-from poddispatchd.journal import imports, migration, submissions
+from poddispatchd.journal import imports, migration, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.pod import managers as pod_managers
@@ -116,10 +117,11 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
         async with database.connection() as connection:
             task = await pod_tasks.get_task(connection, TaskPk(task_pk))
             journal = await _journal(connection, TaskPk(task_pk), names)
+            waits_until = None if task is None else await _waits_until(connection, task)
     if task is None:
         click.echo(f"There is no task {task_pk}.", err=True)
         sys.exit(EXIT_FAILED)
-    told = {**_as_dict(task, names), "stage": _stage(task, journal)}
+    told = {**_as_dict(task, names), "stage": _stage(task, journal), "waits_until": waits_until}
     if as_json:
         print_json({**told, "script_output": task.script_output, **journal})
         return
@@ -161,6 +163,14 @@ async def _journal(
         ],
         "imports": [dataclasses.asdict(item) for item in brought],
     }
+
+
+async def _waits_until(connection: Connection, task: Task) -> datetime | None:
+    """Until when a task that was put back into the queue is not submitted; None for any other one."""
+    if task.status != TaskStatus.PENDING or await migration.current_version(connection) == 0:
+        return None
+    wait = await scheduling.wait_of(connection, task.pk, task.date_added)
+    return None if wait is None else wait.until
 
 
 def _stage(task: Task, journal: Mapping[str, list[dict[str, object]]]) -> str | None:

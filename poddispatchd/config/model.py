@@ -127,6 +127,12 @@ class RunnersSettings(Section):
         gt=0,
         description="Longest wait for an answer: a manager asks its runners one by one, 5s each",
     )
+    submissions_per_minute: int = Field(
+        default=100,
+        ge=0,
+        le=6000,
+        description="Tasks offered to one manager at most: some refuse more than 120; 0: any number",
+    )
     ca_file: AbsolutePath | None = Field(
         default=None, description="Certificates of the authorities trusted besides the system's (PEM)"
     )
@@ -146,6 +152,12 @@ class ReconcileSettings(Section):
         default="requeue", description="What becomes of a task its manager has forgotten: requeue or fail"
     )
     max_attempts: int = Field(default=3, ge=1, description="Submissions of one task before it fails for good")
+    retry_wait: Duration = Field(
+        default=20.0,
+        ge=0,
+        le=600,
+        description="Longest wait before a task is submitted again; doubles each time, up to 10m",
+    )
 
 
 class ImportsSettings(Section):

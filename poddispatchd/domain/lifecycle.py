@@ -4,9 +4,12 @@ A report is what a callback says or what ``GET /task/status/<id>`` answers; both
 same way. Pod's five statuses are the states; sub-states live in the journal.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
+from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.domain.task import RunnerStatus, TaskStatus
 
 
@@ -47,6 +50,32 @@ def is_curable(error: str | None, *, ran: bool) -> bool:
     """
     text = (error or "").strip().casefold()
     return any(part in text for part in _CURABLE) if text else not ran
+
+
+LONGEST_WAIT = 600.0
+"""Seconds that a task waits at most before it is submitted again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often a task is submitted, and how long it waits in between.
+
+    ``max_attempts`` are submissions of one task (``reconcile.max_attempts``), ``first_wait`` is the limit of
+    the wait after the first of them, in seconds (``reconcile.retry_wait``), ``random`` gives numbers of
+    [0, 1).
+    """
+
+    max_attempts: int
+    first_wait: float
+    random: Callable[[], float]
+
+    def wait(self, submissions: int) -> float:
+        """Seconds for which a task is left in the queue after so many submissions.
+
+        What spoilt its last run may pass with time: a runner restarts, a disk is emptied.
+        """
+        doublings = max(submissions, 1) - 1
+        return full_jitter(doublings, base=self.first_wait, cap=LONGEST_WAIT, random=self.random)
 
 
 def may_submit_again(submissions: int, *, max_attempts: int) -> bool:

@@ -23,7 +23,7 @@ together. Pod's five statuses are the states. The journal keeps the stages insid
 
 _MEANINGS: Mapping[Decision, str] = {
     Decision.IMPORT: "Its result is fetched, checked and put in place; then it is completed.",
-    Decision.RETRY: "It goes back into the queue: a new submission can cure the failure, and some are left.",
+    Decision.RETRY: "It waits in the queue to be submitted again, which can cure it; some attempts are left.",
     Decision.FAIL: "It is failed, in the runner's words.",
     Decision.TIME_OUT: "It is timed out: its script ran too long.",
     Decision.WAIT: "Its runner is at it: it is asked about again.",

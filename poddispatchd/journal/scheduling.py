@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import asyncpg
+
 from poddispatchd.database import Connection
 from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.sql import load_queries
@@ -34,6 +36,18 @@ class SessionIdentity:
 
     pid: int
     began: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A task is not submitted before ``until``, which is in so many ``seconds``.
+
+    It counts while the task's row has this ``date_added``.
+    """
+
+    until: datetime
+    seconds: float
+    date_added: datetime
 
 
 async def own_session(connection: Connection) -> SessionIdentity | None:
@@ -110,9 +124,27 @@ async def add_own_tasks(connection: Connection, tasks: Sequence[TaskPk]) -> None
     await connection.execute(_QUERIES["add_own_tasks"], list(tasks))
 
 
-async def own_tasks(connection: Connection) -> frozenset[TaskPk]:
-    """Tasks that need no grace."""
-    return frozenset(TaskPk(row["task_pk"]) for row in await connection.fetch(_QUERIES["own_tasks"]))
+async def put_back(connection: Connection, task: TaskPk, date_added: datetime, *, wait: float) -> None:
+    """The task was put back into the queue: it needs no grace, but waits for so many seconds.
+
+    Args:
+        connection: in the transaction that puts it back.
+        task: the task.
+        date_added: of its row. A restart gives the row another one, and ends the wait.
+        wait: seconds, by the database's clock.
+    """
+    await connection.execute(_QUERIES["put_back"], task, date_added, wait)
+
+
+async def own_tasks(connection: Connection) -> dict[TaskPk, Wait | None]:
+    """Tasks that need no grace, with the wait of those that are not to be submitted yet."""
+    return {TaskPk(row["task_pk"]): _wait(row) for row in await connection.fetch(_QUERIES["own_tasks"])}
+
+
+async def wait_of(connection: Connection, task: TaskPk, date_added: datetime) -> Wait | None:
+    """The wait of a task whose row has this ``date_added``; None when it may be submitted."""
+    row = await connection.fetchrow(_QUERIES["wait_of"], task, date_added)
+    return None if row is None else _wait(row)
 
 
 async def forget_own_task(connection: Connection, task: TaskPk) -> None:
@@ -139,3 +171,9 @@ async def pause(connection: Connection, manager: ManagerId) -> None:
 async def resume(connection: Connection, manager: ManagerId) -> bool:
     """Give a runner manager tasks again; False when it was not paused."""
     return await connection.execute(_QUERIES["resume"], manager) == "UPDATE 1"
+
+
+def _wait(row: asyncpg.Record) -> Wait | None:
+    if row["not_before"] is None or row["seconds"] <= 0:
+        return None
+    return Wait(row["not_before"], row["seconds"], row["date_added"])

@@ -310,8 +310,7 @@ class ImportAttempt:
                 return
             current = await tasks.get_task(connection, task.pk)
             if current is not None and self._is_wanted(current):
-                limit = parts.settings.reconcile.max_attempts
-                said = await apply_report(connection, current, report, max_attempts=limit)
+                said = await apply_report(connection, current, report, retries=parts.retries)
         ring_for(said, parts.wakes)
         log.warning(Event.IMPORT_DROPPED, task=task.pk, reason=reason, status=record.status.value)
         parts.metrics.imports.labels(task.type, ImportOutcome.DROPPED).inc()
@@ -328,7 +327,7 @@ class ImportAttempt:
             if decision is Fate.RESUBMIT:
                 words = f"Its result cannot be imported, so that it is submitted again: {reason}"
                 output = merge_output(task.script_output, words, None)
-                await requeue_task(connection, task, reason, output=output)
+                await requeue_task(connection, task, reason, retries=parts.retries, output=output)
             else:
                 await fail_task(connection, task, f"Its result cannot be imported: {reason}")
         log.error(Event.IMPORT_FAILED, task=task.pk, reason=reason, outcome=outcome.value)

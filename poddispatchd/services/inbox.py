@@ -48,7 +48,6 @@ class Inbox:
         """Apply one callback to the tasks that carry its id; False when none does."""
         parts, callback = self._parts, recorded.callback
         report = Report(callback.status, callback.error_message, callback.script_output, Told.BY_CALLBACK)
-        limit = parts.settings.reconcile.max_attempts
         async with parts.database.transaction() as connection:
             turn = await callbacks.lock(connection, recorded)
             if turn is Turn.LATER:
@@ -59,7 +58,8 @@ class Inbox:
             if not known:
                 return False
             decisions = [
-                await apply_report(connection, task, report, max_attempts=limit) for task in _concerned(known)
+                await apply_report(connection, task, report, retries=parts.retries)
+                for task in _concerned(known)
             ]
             changed = any(decision is not Decision.IGNORE for decision in decisions)
             state = CallbackState.APPLIED if changed else CallbackState.IGNORED

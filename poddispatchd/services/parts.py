@@ -1,17 +1,18 @@
 """What the jobs share: built once by the composition root, handed to each of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database import Database
+from poddispatchd.domain.lifecycle import Retries
 from poddispatchd.domain.routing import site_of
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
 from poddispatchd.errors import ConfigurationError
 from poddispatchd.journal import scheduling
-from poddispatchd.journal.scheduling import ManagerMemory
+from poddispatchd.journal.scheduling import ManagerMemory, Wait
 from poddispatchd.metrics import Metrics
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities
@@ -72,10 +73,16 @@ class Parts:
         with_managers = frozenset(lane.site for lane in self.fleet.lanes())
         return lambda sites: site_of(sites, current=current, served=served, with_managers=with_managers)
 
-    async def own_tasks(self) -> frozenset[TaskPk]:
-        """Pending tasks that Pod is not submitting itself: they need no grace."""
+    @property
+    def retries(self) -> Retries:
+        """How often a task is submitted, and how long it waits in between."""
+        settings = self.settings.reconcile
+        return Retries(settings.max_attempts, settings.retry_wait, self.clock.random)
+
+    async def own_tasks(self) -> Mapping[TaskPk, Wait | None]:
+        """Pending tasks that Pod is not submitting itself: they need no grace, but some are to wait."""
         if self.is_shadow:
-            return frozenset()
+            return {}
         async with self.database.connection() as connection:
             return await scheduling.own_tasks(connection)
 

@@ -1,12 +1,13 @@
 """What the dispatcher sees of the queue: the tasks that may be submitted now, and what is known of them."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from poddispatchd.domain.routing import Lane, Offer, rooms, starving
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
+from poddispatchd.journal.scheduling import Wait
 from poddispatchd.pod import queue
 from poddispatchd.pod.queue import PendingTask
 from poddispatchd.services.parts import Parts
@@ -56,7 +57,7 @@ class QueueView:
         self._parts = parts
         self._lanes = lanes or parts.fleet.lanes
         self._sights: dict[TaskPk, Sight] = {}
-        self._own_tasks: frozenset[TaskPk] = frozenset()
+        self._own_tasks: Mapping[TaskPk, Wait | None] = {}
         self._own_tasks_read_at = float("-inf")
 
     async def look(
@@ -64,7 +65,8 @@ class QueueView:
     ) -> list[Waiting]:
         """The tasks that may be submitted now, in the order of the queue; none when nobody could take one.
 
-        Which tasks need no grace is read again unless that was done within ``own_tasks_within`` seconds.
+        Which tasks need no grace, and which ones wait, is read again unless that was done within
+        ``own_tasks_within`` seconds.
 
         The first page holds the next tasks of any kind for which there is room. It may be full of tasks that
         cannot be placed (duplicates, tasks that some managers refuse): then another one is read with what the
@@ -72,7 +74,7 @@ class QueueView:
         """
         parts = self._parts
         now = parts.clock.monotonic()
-        if parts.settings.dispatch.grace and now - self._own_tasks_read_at >= own_tasks_within:
+        if now - self._own_tasks_read_at >= own_tasks_within:
             self._own_tasks = await parts.own_tasks()
             self._own_tasks_read_at = now
         hungry = self._lanes()
@@ -80,7 +82,7 @@ class QueueView:
         found: dict[TaskPk, PendingTask] = {}
         waiting: list[Waiting] = []
         while room := self._room(hungry, types, now):
-            page = await self._page(room, size, skip | found.keys())
+            page = await self._page(room, size, skip | found.keys(), now)
             found |= {item.task.pk: item for item in page}
             waiting += self._submittable(page, now)
             if len(page) < size:
@@ -110,12 +112,22 @@ class QueueView:
 
     def next_release(self, now: float) -> float | None:
         """When the next task that is left alone may be tried again; None when there is none."""
-        held = (sight.held_until for sight in self._sights.values())
+        held = [sight.held_until for sight in self._sights.values()]
+        held += [moment for _, _, moment in self._waits()]
         return min((moment for moment in held if moment > now), default=None)
 
     def forget(self, pk: TaskPk) -> None:
         """The task does not wait any more."""
         self._sights.pop(pk, None)
+
+    def _waits(self) -> list[tuple[TaskPk, datetime, float]]:
+        """The tasks that were put back into the queue to wait there: which, added when, and until when."""
+        read_at = self._own_tasks_read_at
+        return [
+            (pk, wait.date_added, read_at + wait.seconds)
+            for pk, wait in self._own_tasks.items()
+            if wait is not None
+        ]
 
     def _room(
         self, lanes: Iterable[Lane], types: Collection[TaskType], now: float
@@ -125,9 +137,11 @@ class QueueView:
         return {kind: sites for kind, sites in room.items() if sites}
 
     async def _page(
-        self, room: dict[TaskType, frozenset[SiteId]], size: int, skip: Collection[TaskPk]
+        self, room: dict[TaskType, frozenset[SiteId]], size: int, skip: Collection[TaskPk], now: float
     ) -> list[PendingTask]:
         """The next tasks for which there is room; Pod's own new ones are left to Pod for a while.
+
+        Those that were put back are left alone until they have waited.
 
         Types with room on the same sites are asked for at once: nearly always all of them.
         """
@@ -136,6 +150,7 @@ class QueueView:
         kinds: dict[frozenset[SiteId], list[TaskType]] = defaultdict(list)
         for kind, sites in room.items():
             kinds[sites].append(kind)
+        held = {pk: date_added for pk, date_added, moment in self._waits() if moment > now}
         found: list[PendingTask] = []
         for sites, types in kinds.items():
             found += await queue.pending_tasks(
@@ -148,6 +163,7 @@ class QueueView:
                 with_siteless=parts.current_site in sites,
                 skip=tuple(skip),
                 whatever_age=tuple(self._own_tasks) if grace else (),
+                held=held,
             )
         return sorted(found, key=lambda item: item.place)[:size]
 

@@ -7,7 +7,7 @@ from typing import assert_never
 import structlog
 
 from poddispatchd.database import Connection
-from poddispatchd.domain.lifecycle import Decision, decide, is_curable, may_submit_again, row_status
+from poddispatchd.domain.lifecycle import Decision, Retries, decide, is_curable, may_submit_again, row_status
 from poddispatchd.domain.script_output import failure_words, merge_output
 from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus
 from poddispatchd.events import Event
@@ -56,14 +56,14 @@ class Report:
         return merge_output(old, error, self.output)
 
 
-async def apply_report(connection: Connection, task: Task, report: Report, *, max_attempts: int) -> Decision:
+async def apply_report(connection: Connection, task: Task, report: Report, *, retries: Retries) -> Decision:
     """Decide what a report means for a row as it is now, and do it; part of the caller's transaction.
 
     Args:
         connection: in a transaction; the row is locked until its end.
         task: the row as it was read; it carries a manager and an id.
         report: what the manager says of this id.
-        max_attempts: submissions of one task (``reconcile.max_attempts``).
+        retries: how often the task is submitted.
 
     Returns:
         What was done; IGNORE also when the row does not carry this id any more (invariant I4), and when the
@@ -75,13 +75,14 @@ async def apply_report(connection: Connection, task: Task, report: Report, *, ma
         task.task_id,
     ):
         return Decision.IGNORE
-    decision = await _decided(connection, current, report, max_attempts=max_attempts)
+    decision = await _decided(connection, current, report, max_attempts=retries.max_attempts)
     match decision:
         case Decision.IMPORT:
             return decision if await _import(connection, current, report) else Decision.IGNORE
         case Decision.RETRY:
             words = failure_words(report.error, report.output, report.status)
-            await requeue_task(connection, current, words, output=report.merged(current.script_output))
+            output = report.merged(current.script_output)
+            await requeue_task(connection, current, words, retries=retries, output=output)
         case Decision.FAIL:
             await _end(connection, current, TaskStatus.FAILED, report)
         case Decision.TIME_OUT:
@@ -116,12 +117,15 @@ async def _decided(connection: Connection, task: Task, report: Report, *, max_at
     )
 
 
-async def requeue_task(connection: Connection, task: Task, reason: str, *, output: str | None = None) -> bool:
-    """Put a task whose run is lost back into the queue, without grace; its next run differs in its bytes.
+async def requeue_task(
+    connection: Connection, task: Task, reason: str, *, retries: Retries, output: str | None = None
+) -> bool:
+    """Put a task whose run is lost back into the queue, to wait there; its next run differs in its bytes.
 
     Returns:
         Whether the row was still as it was read.
     """
+    submitted = await submissions.attempts(connection, task.pk, task.date_added)
     if output is not None and not await tasks.write_output(connection, task, output):
         return False
     if not await tasks.requeue(connection, task):
@@ -136,8 +140,16 @@ async def requeue_task(connection: Connection, task: Task, reason: str, *, outpu
             reason=reason,
         )
     await imports.drop_open(connection, task.pk, "The task is submitted again.")
-    await scheduling.add_own_tasks(connection, [task.pk])
-    log.warning(Event.TASK_REQUEUED, task=task.pk, type=task.type.value, source=task.source, reason=reason)
+    wait = retries.wait(submitted.since)
+    await scheduling.put_back(connection, task.pk, task.date_added, wait=wait)
+    log.warning(
+        Event.TASK_REQUEUED,
+        task=task.pk,
+        type=task.type.value,
+        source=task.source,
+        in_seconds=round(wait, 1),
+        reason=reason,
+    )
     return True
 
 

@@ -63,9 +63,7 @@ class SecondLooks:
         if not report.is_success:
             return
         async with parts.database.transaction() as connection:
-            decision = await apply_report(
-                connection, item.task, report, max_attempts=parts.settings.reconcile.max_attempts
-            )
+            decision = await apply_report(connection, item.task, report, retries=parts.retries)
         if decision is not Decision.IGNORE:
             parts.metrics.reconciled.labels(decision).inc()
             log.info(

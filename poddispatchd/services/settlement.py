@@ -87,9 +87,7 @@ class Settlement:
         """Do what the report means for the row as it is by now."""
         parts = self._parts
         async with parts.database.transaction() as connection:
-            decision = await apply_report(
-                connection, item.task, report, max_attempts=parts.settings.reconcile.max_attempts
-            )
+            decision = await apply_report(connection, item.task, report, retries=parts.retries)
         parts.metrics.reconciled.labels(decision).inc()
         if decision not in (Decision.WAIT, Decision.IGNORE):
             log.info(
@@ -113,9 +111,8 @@ class Settlement:
             may_requeue = may_submit_again(submitted.since, max_attempts=settings.max_attempts)
             if settings.lost == "requeue" and may_requeue:
                 words = f"It was lost, so that it is submitted again: {reason}"
-                await requeue_task(
-                    connection, task, reason, output=merge_output(task.script_output, words, None)
-                )
+                output = merge_output(task.script_output, words, None)
+                await requeue_task(connection, task, reason, retries=parts.retries, output=output)
                 outcome, decision = LostOutcome.REQUEUED, Decision.RETRY
             else:
                 await fail_task(connection, task, reason)

@@ -21,7 +21,7 @@ from poddispatchd.errors import (
     UnusableAnswerError,
 )
 from poddispatchd.events import Event
-from poddispatchd.journal import submissions
+from poddispatchd.journal import scheduling, submissions
 from poddispatchd.journal.submissions import Submission, SubmissionId, SubmissionState
 from poddispatchd.metrics import SubmissionOutcome
 from poddispatchd.pod import tasks
@@ -92,6 +92,13 @@ class Submitter:
             if row is None or (row.status, row.task_id) != (task.status, task.task_id):
                 return SubmissionResult(
                     SubmissionOutcome.UNAVAILABLE, "It was changed meanwhile.", is_final=True
+                )
+            # It may have been put back by another daemon since this one read which tasks wait.
+            if (wait := await scheduling.wait_of(connection, task.pk, task.date_added)) is not None:
+                return SubmissionResult(
+                    SubmissionOutcome.UNAVAILABLE,
+                    "It is to wait before it is submitted again.",
+                    hold=wait.seconds,
                 )
             attempts = await submissions.attempts(connection, task.pk, task.date_added)
             payload = payload.with_attempt(attempts.ever + 1)
@@ -170,6 +177,7 @@ class Submitter:
     async def _post(self, task: Task, manager: RunnerManager, intent: Submission) -> SubmissionResult:
         parts = self._parts
         begun = parts.clock.monotonic()
+        parts.fleet.posts(manager.id)
         try:
             accepted = await parts.client.execute(manager, intent.body)
         except RunnerManagerError as error:

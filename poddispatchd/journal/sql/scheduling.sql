@@ -59,9 +59,22 @@ SELECT term, instance, since FROM poddispatchd.leader
 -- Tasks that Pod's web process is not submitting by itself.
 INSERT INTO poddispatchd.own_task (task_pk) SELECT unnest($1::bigint[]) ON CONFLICT DO NOTHING
 
+-- name: put_back
+-- A task was put back into the queue, to wait there for so many seconds.
+INSERT INTO poddispatchd.own_task (task_pk, date_added, not_before)
+VALUES ($1, $2, now() + make_interval(secs => $3))
+ON CONFLICT (task_pk) DO UPDATE
+SET added_at = now(), date_added = excluded.date_added, not_before = excluded.not_before
+
 -- name: own_tasks
--- Tasks that need no grace.
-SELECT task_pk FROM poddispatchd.own_task
+-- Tasks that need no grace, and for how many seconds more they wait.
+SELECT task_pk, date_added, not_before, extract(epoch FROM not_before - now())::double precision AS seconds
+FROM poddispatchd.own_task
+
+-- name: wait_of
+-- Until when a task waits that has had this date_added since it was put back.
+SELECT date_added, not_before, extract(epoch FROM not_before - now())::double precision AS seconds
+FROM poddispatchd.own_task WHERE task_pk = $1 AND date_added = $2 AND not_before > now()
 
 -- name: forget_own_task
 -- The task was submitted.

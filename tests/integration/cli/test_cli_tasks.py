@@ -1,3 +1,4 @@
+from datetime import datetime
 from typing import cast
 
 import aiohttp
@@ -75,6 +76,25 @@ async def test_the_stage_of_a_task_is_shown(pod: Pod) -> None:
     ]
 
     assert stages == ["submitting", "importing"]
+
+
+async def test_until_when_a_task_waits_is_shown_while_it_does(pod: Pod) -> None:
+    await _with_journal(pod)
+    waiting, ready = await _pending(pod), await _pending(pod)
+    for task, hours in ((waiting, 1), (ready, -1)):
+        await pod.execute(
+            "INSERT INTO poddispatchd.own_task (task_pk, date_added, not_before)"
+            f" SELECT id, date_added, now() + interval '{hours} hours'"
+            f" FROM runner_manager_task WHERE id = {task}"
+        )
+
+    told = [
+        cast("dict[str, object]", (await pod.run("tasks", "show", str(task), "--json")).json())["waits_until"]
+        for task in (waiting, ready)
+    ]
+
+    [until] = await pod.fetch(f"SELECT not_before FROM poddispatchd.own_task WHERE task_pk = {waiting}")
+    assert told == [cast("datetime", until["not_before"]).isoformat(), None]
 
 
 async def test_a_submission_is_shown_with_its_manager_and_with_what_became_of_it(pod: Pod) -> None:

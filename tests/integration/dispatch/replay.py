@@ -23,6 +23,7 @@ from poddispatchd.web.listener import listening
 from poddispatchd.web.webhook import webhook_application
 from tests.integration.dispatch.rewinding import RewindingWorld
 from tests.integration.dispatch.scene import Daemon, HandClock, running
+from tests.integration.journal.aging import age_journal
 from tests.plugins.shared_world import SharedWorld
 from tests.recorded.manager import RecordedManager, served
 from tests.recorded.values import Json, mapping
@@ -224,10 +225,7 @@ class Replay:
     async def wait(self, seconds: float) -> Step:
         """Let time pass; managers that are down are probed, and then the queue is looked at."""
         self.daemon.clock.advance(seconds)
-        # The journal goes by the database's clock.
-        await self.connection.execute(
-            "UPDATE poddispatchd.submission SET created_at = created_at - make_interval(secs => $1)", seconds
-        )
+        await age_journal(self.connection, seconds)
         await self.daemon.probe()
         return await self.settle()
 

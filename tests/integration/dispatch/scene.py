@@ -18,6 +18,7 @@ from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.pod.tasks import task_of
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
+from poddispatchd.sandbox.fake_runner_manager.clock import Clock as FakeClock
 from poddispatchd.sandbox.pod.seed import ManagerSpec, add_manager, seed_world
 from poddispatchd.sandbox.pod.world import World, add_recording, add_task, add_video
 from poddispatchd.services.dispatcher import Dispatcher
@@ -50,7 +51,7 @@ class HandClock(Clock):
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A fake runner manager and its row in Pod."""
+    """A fake runner manager and its row in Pod; ``fake_clock`` is the manager's own time."""
 
     name: str
     priority: int = 1
@@ -58,6 +59,8 @@ class Spec:
     types: frozenset[str] = frozenset(TaskType)
     is_active: bool = True
     site: str = "here"
+    rate_limit: int | None = None
+    fake_clock: FakeClock | None = None
 
 
 @dataclass(slots=True)
@@ -229,7 +232,12 @@ async def scene(pod_database: PodDatabase, media_root: Path, *specs: Spec) -> As
         for spec in specs or (Spec("first"),):
             runners = [Runner(types=spec.types) for _ in range(spec.runners)]
             fake = await stack.enter_async_context(
-                FakeRunnerManager(token=f"token-of-{spec.name}", runners=runners)
+                FakeRunnerManager(
+                    token=f"token-of-{spec.name}",
+                    runners=runners,
+                    rate_limit=spec.rate_limit,
+                    clock=spec.fake_clock,
+                )
             )
             row = await add_manager(
                 connection,

@@ -245,11 +245,13 @@ BETTER: Mapping[str, Better] = {
         then=("complete",),
     ),
     "ev-existing-pending-refused": _better(
-        "a task that waits with an id may run already: its manager is asked, and then the id goes",
+        "a task that waits with an id may run already: its manager is asked, then the id goes, and the task"
+        " waits for a while",
         ("", "9001 pending rm3:old-id #1"),
         ("rm3:status old-id rm3:status old-id", "9001 pending #1"),
+        ("", "9001 pending #1"),
         ("rm1:31 / rm2:31 / rm3:31", "9001 pending #1"),
-        then=("reconcile", 0.0),
+        then=("reconcile", 0.0, 20.0),
     ),
     "ev-missing-file": _better(
         "what cannot be done fails, in words, instead of being tried", ("", "29 failed")

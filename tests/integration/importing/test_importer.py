@@ -205,7 +205,8 @@ async def test_a_report_that_comes_while_an_import_is_settled_waits_for_it(
         async with here.parts.database.transaction() as connection:
             task = await tasks.get_task(connection, pk)
             assert task is not None
-            return await apply_report(connection, task, Report(RunnerStatus.COMPLETED), max_attempts=5)
+            report = Report(RunnerStatus.COMPLETED)
+            return await apply_report(connection, task, report, retries=here.parts.retries)
 
     async def finish(connection: Connection, job: ImportJob, state: ImportState, error: str = "") -> bool:
         settled = await real_finish(connection, job, state, error or None)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -334,7 +335,29 @@ async def test_own_tasks_are_remembered_until_they_are_submitted(pod_database: P
         await scheduling.add_own_tasks(one, [TaskPk(1), TaskPk(2)])
         await scheduling.add_own_tasks(one, [TaskPk(2)])
         await scheduling.forget_own_task(one, TaskPk(1))
-        assert await scheduling.own_tasks(one) == {2}
+        assert await scheduling.own_tasks(one) == {2: None}
+
+
+async def test_a_task_that_was_put_back_waits_by_the_databases_clock(pod_database: PodDatabase) -> None:
+    task, added = TaskPk(7), datetime(2026, 3, 1, 8, tzinfo=UTC)
+    async with _sessions(pod_database) as (one, _):
+        await scheduling.add_own_tasks(one, [task])
+        await scheduling.put_back(one, task, added, wait=60)
+        wait = await scheduling.wait_of(one, task, added)
+        assert wait is not None
+        assert 50 < wait.seconds <= 60
+        assert wait.date_added == added
+        assert [found.until for found in (await scheduling.own_tasks(one)).values() if found] == [wait.until]
+        await scheduling.put_back(one, task, added, wait=0)
+        assert await scheduling.wait_of(one, task, added) is None
+        assert await scheduling.own_tasks(one) == {task: None}
+
+
+async def test_a_task_that_was_restarted_since_does_not_wait(pod_database: PodDatabase) -> None:
+    task, added = TaskPk(7), datetime(2026, 3, 1, 8, tzinfo=UTC)
+    async with _sessions(pod_database) as (one, _):
+        await scheduling.put_back(one, task, added, wait=60)
+        assert await scheduling.wait_of(one, task, added + timedelta(microseconds=1)) is None
 
 
 async def test_what_is_settled_is_forgotten_after_its_time_and_what_is_open_never(

@@ -56,6 +56,8 @@ _HOT = (
     ("imports.sql", "drop_open", "7, ''"),
     ("imports.sql", "next_due", ""),
     ("imports.sql", "purge", "90, 1000"),
+    ("scheduling.sql", "put_back", "7, now(), 20"),
+    ("scheduling.sql", "wait_of", "7, now()"),
     ("sightings.sql", "see", "'{7,8}', '{task-7,NULL}'"),
     ("sightings.sql", "of_tasks", "'{7,8}'"),
     ("sightings.sql", "note_runner", "7, 'task-7', 'runner'"),

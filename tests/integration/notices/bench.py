@@ -10,12 +10,14 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
+from random import random
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from poddispatchd.assembly import assembled, lay_groundwork
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
+from poddispatchd.domain.lifecycle import Retries
 from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.journal import notices
 from poddispatchd.journal.notices import Notice
@@ -24,6 +26,9 @@ from poddispatchd.services.parts import Parts
 from tests.plugins.postgres import PodDatabase
 
 USER, PASSWORD = "pod", "correct horse"
+
+ONCE = Retries(max_attempts=1, first_wait=0.0, random=random)
+"""No task is submitted again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from poddispatchd.services.notifier import Notifier
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.reports import Report, Told, apply_report, fail_task
 from tests.integration.notices.bench import (
+    ONCE,
     Postbox,
     counted,
     daemon_parts,
@@ -135,7 +136,7 @@ async def test_a_reported_end_is_told_to_the_admins_once_however_often_it_is_rep
         for _ in range(2):
             async with parts.database.transaction() as connection:
                 current = await task_of(parts, task.pk)
-                await apply_report(connection, current, report, max_attempts=1)
+                await apply_report(connection, current, report, retries=ONCE)
         await Notifier(parts).step()
 
         (mail,) = box.received

@@ -16,7 +16,7 @@ from poddispatchd.services.parts import Parts
 from poddispatchd.services.reports import Report, Told, apply_report, fail_task
 from tests.integration.imports import vectors
 from tests.integration.imports.replay import replaying
-from tests.integration.notices.bench import daemon_parts, recorded_notices, task_of
+from tests.integration.notices.bench import ONCE, daemon_parts, recorded_notices, task_of
 from tests.plugins.shared_world import SharedWorld, SharedWorldFactory
 from tests.shared import SHARED
 
@@ -183,7 +183,7 @@ async def _report(parts: Parts, body: Json) -> None:
             connection, tuple(ManagerId(row["id"]) for row in managers), RunnerTaskId(body["task_id"])
         )
         for task in known:
-            await apply_report(connection, task, report, max_attempts=1)
+            await apply_report(connection, task, report, retries=ONCE)
 
 
 @pytest.mark.parametrize("name", RECONCILE)

@@ -109,6 +109,8 @@ def _settings_of(world: SharedWorld, case: Mapping[str, Json], box: Postbox) -> 
             "dispatch": DispatchSettings.model_validate({"grace": "0s"}),
             "imports": ImportsSettings.model_validate({"keep_free": "1B", "concurrency": 1}),
             "mail": settings.mail.model_copy(update={"host": "127.0.0.1", "port": box.port}),
+            # As Pod: what is lost is submitted again by the same pass.
+            "reconcile": settings.reconcile.model_copy(update={"retry_wait": 0.0}),
             "retention": RetentionSettings(completed_days=_days(recorded.get("RM_TASKS_DELETED_AFTER_DAYS"))),
             "runners": RunnersSettings.model_validate({"request_timeout": "2s"}),
         }

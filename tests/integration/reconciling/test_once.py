@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from poddispatchd import once
+from poddispatchd.clock import Clock
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskStatus, TaskType
 from poddispatchd.journal import callbacks, scheduling
@@ -19,9 +20,14 @@ from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.services import loop, reconciler
 from poddispatchd.services.session import DatabaseSession
 from tests.integration.importing.bench import Bench, bench
+from tests.integration.journal.aging import age_journal
 from tests.plugins.postgres import PodDatabase
 
-CHANGES: dict[str, dict[str, object]] = {"retention": {"completed_days": 60}, "dispatch": {"grace": "30s"}}
+CHANGES: dict[str, dict[str, object]] = {
+    "retention": {"completed_days": 60},
+    "dispatch": {"grace": "30s"},
+    "reconcile": {"retry_wait": "0s"},
+}
 
 
 @pytest.fixture
@@ -100,6 +106,23 @@ async def test_a_pass_does_everything_that_a_cron_run_would(here: Bench) -> None
     assert here.staged() == []
 
 
+async def test_what_is_to_wait_before_it_is_submitted_again_is_left_to_a_later_pass(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clock, "random", lambda _: 0.999)
+    patient = here.parts.settings.reconcile.model_copy(update={"retry_wait": 600.0})
+    settings = here.parts.settings.model_copy(update={"reconcile": patient})
+    forgotten = await here.running()
+    here.fake.forget(await here.of(forgotten, "task_id"))
+
+    first, second = await run_once(settings), await run_once(settings)
+    async with here.pod.connection() as connection:
+        await age_journal(connection, 600)
+    third = await run_once(settings)
+
+    assert [(made.pending, made.running) for made in (first, second, third)] == [(1, 0), (1, 0), (0, 1)]
+
+
 async def test_a_pass_as_a_command_ends_by_itself(here: Bench, tmp_path: Path) -> None:
     tasks = await everything(here)
     status, output = await command(here, tmp_path)
@@ -120,6 +143,7 @@ async def started(here: Bench, tmp_path: Path) -> asyncio.subprocess.Process:
         "pod": {"https": False, "media_root": str(here.world.media_root), "use_podfile": True},
         "imports": {"keep_free": "1B"},
         "retention": {"completed_days": 60},
+        "reconcile": {"retry_wait": "0s"},
     }
     await asyncio.to_thread(config.write_text, yaml.safe_dump(settings))
     await asyncio.to_thread(config.chmod, 0o600)

@@ -23,6 +23,7 @@ from poddispatchd.services.prober import Prober
 from poddispatchd.services.reconciler import SECOND_LOOK, Reconciler
 from poddispatchd.services.submission import Submitter
 from tests.integration.importing.bench import Bench, bench
+from tests.integration.journal.aging import age_journal
 from tests.plugins.postgres import PodDatabase
 
 _STEPS = 25
@@ -98,6 +99,8 @@ class Walk:
 
     async def look_at_the_queue(self) -> None:
         self.here.clock.ahead += _LATER
+        async with self.here.pod.connection() as connection:
+            await age_journal(connection, _LATER)
         prober = Prober(self.here.parts)
         await prober.step()
         await prober.settled()

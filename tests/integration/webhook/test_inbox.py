@@ -1,10 +1,11 @@
 """The inbox survives crashes, and several daemons empty it side by side."""
 
 import asyncio
+from random import random
 
 import pytest
 
-from poddispatchd.domain.lifecycle import Decision
+from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import RunnerStatus
 from poddispatchd.journal import callbacks
 from poddispatchd.pod import tasks
@@ -111,7 +112,7 @@ async def _report(pod: Pod, pk: int, report: Report, max_attempts: int = 3) -> D
     async with pod.connection.transaction():
         task = await tasks.get_task(pod.connection, pk)  # type: ignore[arg-type] # a test's number
         assert task is not None
-        return await apply_report(pod.connection, task, report, max_attempts=max_attempts)
+        return await apply_report(pod.connection, task, report, retries=Retries(max_attempts, 0.0, random))
 
 
 @pytest.mark.parametrize("callback_first", [True, False])
@@ -184,7 +185,8 @@ async def test_a_row_that_carries_another_id_by_now_is_left_alone(pod: Pod) -> N
         await pod.connection.execute("UPDATE runner_manager_task SET task_id = 't-2'")
         async with pod.connection.transaction():
             report = Report(RunnerStatus.FAILED, "boom", None)
-            assert await apply_report(pod.connection, read, report, max_attempts=3) is Decision.IGNORE
+            retries = Retries(3, 0.0, random)
+            assert await apply_report(pod.connection, read, report, retries=retries) is Decision.IGNORE
         assert (await pod.row(task))["status"] == "running"
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.lifecycle import Decision, decide, is_curable, row_status
+from poddispatchd.domain.lifecycle import Decision, Retries, decide, is_curable, row_status
 from poddispatchd.domain.task import RunnerStatus, TaskStatus
 
 _P, _R, _C, _F, _T = (
@@ -115,3 +115,13 @@ def test_a_result_that_nobody_fetched_is_not_over() -> None:
 def test_any_text_in_the_column_is_understood_or_left_alone(text: str) -> None:
     status = row_status(text)
     assert status is None or text in (*TaskStatus, "warning")
+
+
+@given(st.integers(0, 1000), st.floats(0, 600), st.floats(0, 1, exclude_max=True))
+def test_no_task_waits_for_more_than_ten_minutes(submissions: int, first: float, chance: float) -> None:
+    assert 0 <= Retries(3, first, lambda: chance).wait(submissions) <= 600
+
+
+def test_the_longest_wait_doubles_with_each_submission() -> None:
+    almost = Retries(3, 20.0, lambda: 1.0)
+    assert [almost.wait(submissions) for submissions in (0, 1, 2, 3, 9)] == [20.0, 20.0, 40.0, 80.0, 600.0]

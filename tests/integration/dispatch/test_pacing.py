@@ -1,0 +1,84 @@
+"""Submissions to a manager stay below its rate limit, so that it never has to refuse any."""
+
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.task import ManagerId, SiteId
+from poddispatchd.metrics import Metrics
+from poddispatchd.sandbox.fake_runner_manager import ManualClock
+from poddispatchd.services.fleet import Fleet
+from tests.integration.dispatch.scene import HandClock, Spec, running, scene
+from tests.plugins.postgres import PodDatabase
+
+_PACED = {"request_timeout": "5s", "submissions_per_minute": 10}
+
+
+class _SameTime(ManualClock):
+    """A manager whose minutes are those of the daemon; its tasks never end."""
+
+    def __init__(self, clock: HandClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def time(self) -> float:
+        return self._clock.monotonic()
+
+
+async def test_a_manager_with_a_rate_limit_never_has_to_refuse_a_task(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    clock = HandClock()
+    spec = Spec("one", runners=30, rate_limit=12, fake_clock=_SameTime(clock))
+    async with (
+        scene(pod_database, media_root, spec) as pod,
+        running(pod.settings(runners=_PACED), clock=clock) as daemon,
+    ):
+        await pod.encodings(25)
+        await daemon.settle()
+        assert pod.posts("one") == 8  # at once
+        [report] = daemon.parts.fleet.reports()
+        assert report.paced_for is not None
+
+        passed = 0.0
+        while (await pod.statuses()).get("pending"):
+            seconds = await daemon.dispatcher.step()
+            clock.advance(seconds)
+            passed += seconds
+            await daemon.settle()
+        assert pod.posts("one") == 25  # one refused because of the rate would have been posted twice
+        assert passed < 150
+
+
+async def test_a_manager_that_may_be_asked_less_often_than_it_likes_shares_its_tasks(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(
+        pod_database, media_root, Spec("one", priority=1, runners=30), Spec("two", priority=2, runners=30)
+    ) as pod:
+        await pod.encodings(12)
+        daemon = await pod.daemon(runners=_PACED)
+        await daemon.settle()
+        assert (pod.posts("one"), pod.posts("two")) == (8, 4)
+
+
+def _row(number: int, url: str) -> RunnerManager:
+    return RunnerManager(ManagerId(number), f"rm{number}", 1, url, SecretStr("t"), SiteId(number))
+
+
+def test_rows_of_one_address_are_counted_together() -> None:
+    clock = HandClock()
+    fleet = Fleet(clock, Metrics(), per_minute=10)
+    rows = [_row(1, "http://rm.example.org/manager"), _row(2, "http://rm.example.org/manager/")]
+    fleet.refresh([*rows, _row(3, "http://other.example.org/manager")], {}, {})
+    for _ in range(8):
+        fleet.posts(ManagerId(1))
+    now = clock.monotonic()
+    assert [lane.closed_until <= now for lane in fleet.lanes()] == [False, False, True]
+    assert [fleet.is_free(ManagerId(number)) for number in (1, 2, 3)] == [False, False, True]
+
+    fleet.refresh([_row(2, "http://rm.example.org/manager")], {}, {})
+    assert not fleet.is_free(ManagerId(2))
+    clock.advance(60)
+    assert fleet.is_free(ManagerId(2))
