@@ -8,6 +8,8 @@ import asyncpg
 from poddispatchd.journal import migration
 from poddispatchd.pod import trigger
 from poddispatchd.pod.queue import write_ranks
+from poddispatchd.sandbox.pod.world import add_video
+from poddispatchd.services.loop import Pulse, cancel_surely, run_job
 from poddispatchd.services.session import CHANNEL
 from tests.integration.dispatch.scene import scene
 from tests.integration.pod.rows import opened, pod, task
@@ -133,3 +135,64 @@ async def test_an_announced_task_is_submitted_without_waiting_for_the_poll(
             assert await wake.wait(None)
         await daemon.settle()
         assert await world.status(pk) == "running"
+
+
+async def test_ten_thousand_tasks_added_one_by_one_while_the_queue_is_looked_at_cost_a_few_looks(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root) as world:
+        daemon = await world.daemon()
+        parts = daemon.parts
+        await trigger.install(parts.database)
+        one = (await add_video(world.connection, world.world)).id
+        await world.connection.execute(
+            f"""INSERT INTO video_video
+                SELECT (jsonb_populate_record(one, jsonb_build_object('id', one.id + n, 'slug', n::text))).*
+                  FROM video_video AS one, generate_series(1, 10000) AS n WHERE one.id = {one}"""
+        )
+        looks, is_looking, go_on, is_done = 0, asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def look() -> float:
+            nonlocal looks
+            looks += 1
+            is_looking.set()
+            await go_on.wait()
+            if not is_done.is_set():
+                await daemon.settle()
+                if (await world.statuses()).get("running"):
+                    is_done.set()
+            return 600.0
+
+        wake = parts.wakes.dispatcher
+        job = asyncio.create_task(
+            run_job(
+                "dispatcher",
+                look,
+                wake=wake,
+                session=parts.session,
+                clock=parts.clock,
+                pulse=Pulse(parts.clock),
+            )
+        )
+        try:
+            async with asyncio.timeout(60):
+                await is_looking.wait()
+                rings = wake.rings
+                await world.connection.execute(
+                    f"""DO $$ BEGIN FOR n IN 1..10000 LOOP
+                        INSERT INTO runner_manager_task (type, status, date_added, video_id)
+                        VALUES ('encoding', 'pending', now() - interval '1 hour', {one} + n);
+                        COMMIT;
+                    END LOOP; END $$"""
+                )
+                while wake.rings < rings + 10_000:
+                    await world.connection.execute("SELECT 1")
+                go_on.set()
+                await is_done.wait()
+                seen = 0
+                while seen < looks:
+                    seen = looks
+                    await asyncio.sleep(0.05)
+        finally:
+            await cancel_surely(job)
+        assert looks < 10
