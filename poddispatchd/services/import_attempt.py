@@ -11,7 +11,7 @@ from poddispatchd.domain.import_fate import Fate, fate, longest_delay
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import wanted
-from poddispatchd.domain.script_output import merge_output
+from poddispatchd.domain.script_output import merge_output, storable
 from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus
 from poddispatchd.errors import (
     DatabaseError,
@@ -253,7 +253,7 @@ class ImportAttempt:
             obstructed_for=job.obstructed_for,
             lost=parts.settings.reconcile.lost,
         )
-        await self._meet(task, decision, str(error) or type(error).__name__)
+        await self._meet(task, decision, storable(str(error)) or type(error).__name__)
 
     async def _meet(self, task: Task, decision: Fate, reason: str) -> None:
         match decision:

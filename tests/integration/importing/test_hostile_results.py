@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.errors import ResultRefusedError
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Mode
 from tests.integration.importing.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
@@ -64,3 +65,17 @@ async def test_words_that_no_database_stores_end_a_task_in_words(
     assert reason is not None
     assert len(reason) < 500
     assert f"Its result cannot be imported: {reason}" in await here.words(task)
+
+
+async def test_an_error_that_quotes_what_no_database_stores_ends_in_words_too(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def quote(*_: object) -> None:
+        raise ResultRefusedError("Line 3 says \0 and \ud800.")
+
+    monkeypatch.setattr("poddispatchd.services.import_attempt.prepare", quote)
+    task = await here.ready()
+    await here.import_due()
+
+    [(state, attempts, reason)] = await here.imports_of(task)
+    assert (state, attempts, reason) == ("failed", 1, "Line 3 says  and \N{REPLACEMENT CHARACTER}.")
