@@ -120,7 +120,7 @@ def completion_body(
 
 def failure_body(language: str, failure: Failure, title_site: str) -> Body:
     """Which task failed and why, for the people who run Pod."""
-    words = "".join(char for char in failure.words if char == "\n" or char.isprintable()).strip()
+    words = "".join(char if char == "\n" or char.isprintable() else " " for char in failure.words).strip()
     if len(words) > _LONGEST_WORDS:
         words = words[:_LONGEST_WORDS] + " […]"
     known = one_line(failure.runner_task or "-")

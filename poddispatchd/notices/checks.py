@@ -11,7 +11,9 @@ from poddispatchd.notices.webpush import check_keys
 
 
 async def check_mail(settings: MailSettings) -> str:
-    """Connect to the mail server, log in, and ask for a sign of life; what was found, in words.
+    """Connect to the mail server, log in, and rehearse a mail of each sender; what was found, in words.
+
+    No mail is sent. Owners are not known here: the people who are stand for them.
 
     Raises:
         ConfigurationError: mail cannot be sent, or would reach nobody who should know.
@@ -20,7 +22,9 @@ async def check_mail(settings: MailSettings) -> str:
         return "It is disabled (mail.enabled): nobody is told of what is imported or fails."
     try:
         async with mail_server(settings) as server:
-            await server.noop()
+            people = tuple(dict.fromkeys((*settings.admins, *settings.managers)))
+            for sender in dict.fromkeys((settings.server_email or settings.from_email, settings.from_email)):
+                await server.rehearse(sender, people)
     except DeliveryError as error:
         raise ConfigurationError(str(error)) from error
     login = f", logged in as {settings.username}" if settings.username else ""
@@ -51,7 +55,12 @@ def check_hook(settings: ImportsSettings) -> str:
     if not settings.after:
         return "There is none (imports.after)."
     program = Path(settings.after[0])
-    if not program.is_file():
+    try:
+        is_file = program.is_file()
+    except OSError as error:
+        words = f"imports.after: {program} cannot be reached by this user: {error.strerror}."
+        raise ConfigurationError(words) from error
+    if not is_file:
         raise ConfigurationError(f"imports.after: {program} does not exist.")
     if not os.access(program, os.X_OK):
         raise ConfigurationError(f"imports.after: {program} cannot be executed by this user.")

@@ -1,13 +1,20 @@
 """Sending mail."""
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 import aiosmtplib
-from aiosmtplib.errors import SMTPException, SMTPRecipientsRefused, SMTPResponseException
+from aiosmtplib.errors import (
+    SMTPException,
+    SMTPRecipientRefused,
+    SMTPRecipientsRefused,
+    SMTPResponseException,
+    SMTPSenderRefused,
+)
 
 from poddispatchd.config.model import MailSettings
 from poddispatchd.domain.mailbox import address_of
@@ -15,6 +22,11 @@ from poddispatchd.errors import DeliveryError, DeliveryRefusedError
 from poddispatchd.notices.message import Envelope
 
 _LONGEST_WORDS = 300
+_LONGEST_SEND = 120.0
+"""Seconds for one mail: each of its recipients may cost the time of an answer."""
+_LONGEST_GOODBYE = 5.0
+_ABOUT_US = (530, 534, 535, 538)
+"""Answers that want a login, or an encrypted connection: the configuration is wrong, not the mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +49,32 @@ class MailServer:
         """Whether another mail can be tried on this connection."""
         return self._client.is_connected
 
-    async def noop(self) -> None:
-        """Ask for a sign of life.
+    async def rehearse(self, sender: str, recipients: Sequence[str]) -> None:
+        """Find out whether it would take a mail, as far as it says so before it gets one; none is sent.
+
+        Whom it wants to be asked about again later (4xx: greylisting) it may well take.
 
         Raises:
-            DeliveryError: there is none.
+            DeliveryError: it never would; the words name each address with its answer.
         """
+        refused: dict[str, tuple[int, str]] = {}
         try:
-            await self._client.noop()
+            await self._client.mail(address_of(sender))
+            for recipient in recipients:
+                try:
+                    await self._client.rcpt(recipient)
+                except SMTPRecipientRefused as error:
+                    if error.code >= 500:
+                        refused[recipient] = (error.code, error.message)
+            await self._client.rset()
+        except SMTPSenderRefused as error:
+            refused[error.sender] = (error.code, error.message)
+            with suppress(SMTPException, OSError):
+                await self._client.rset()
         except (SMTPException, OSError) as error:
             raise DeliveryError(_words(error)) from error
+        if refused:
+            raise DeliveryError(_sorted_out(refused).words)
 
     async def send(self, envelope: Envelope, date: datetime) -> Sent:
         """Send a mail to those who have not got it.
@@ -57,9 +85,10 @@ class MailServer:
         """
         message = envelope.message(date).as_bytes()
         try:
-            refused, _ = await self._client.sendmail(
-                address_of(envelope.mail.sender), list(envelope.left), message
-            )
+            async with asyncio.timeout(_LONGEST_SEND):
+                refused, _ = await self._client.sendmail(
+                    address_of(envelope.mail.sender), list(envelope.left), message
+                )
         except SMTPRecipientsRefused as error:
             answers = {each.recipient: (each.code, each.message) for each in error.recipients}
             sent = _sorted_out(answers)
@@ -69,9 +98,13 @@ class MailServer:
                 raise DeliveryError(sent.words) from error
             return sent
         except SMTPResponseException as error:
-            kind = DeliveryRefusedError if error.code >= 500 else DeliveryError
+            if error.code in _ABOUT_US:
+                self._client.close()
+            kind = DeliveryRefusedError if _is_final(error.code) else DeliveryError
             raise kind(_words(error)) from error
         except (SMTPException, OSError) as error:
+            # Nobody knows how far it came.
+            self._client.close()
             raise DeliveryError(_words(error)) from error
         return _sorted_out({who: (answer.code, answer.message) for who, answer in refused.items()})
 
@@ -104,7 +137,7 @@ async def mail_server(settings: MailSettings) -> AsyncIterator[MailServer]:
         yield MailServer(client)
     finally:
         with suppress(SMTPException, OSError):
-            await client.quit()
+            await client.quit(timeout=_LONGEST_GOODBYE)
         client.close()
 
 
@@ -115,10 +148,14 @@ def _tls(settings: MailSettings) -> ssl.SSLContext:
     return context
 
 
+def _is_final(code: int) -> bool:
+    return code >= 500 and code not in _ABOUT_US
+
+
 def _sorted_out(answers: Mapping[str, tuple[int, str]]) -> Sent:
     return Sent(
-        left=tuple(who for who, (code, _) in answers.items() if code < 500),
-        refused=tuple(who for who, (code, _) in answers.items() if code >= 500),
+        left=tuple(who for who, (code, _) in answers.items() if not _is_final(code)),
+        refused=tuple(who for who, (code, _) in answers.items() if _is_final(code)),
         words="; ".join(f"{who}: {code} {' '.join(words.split())}" for who, (code, words) in answers.items())[
             :_LONGEST_WORDS
         ],

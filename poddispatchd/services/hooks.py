@@ -1,7 +1,8 @@
 """The command after each import (``imports.after``), one at a time, in the order of the imports.
 
 It has a queue of its own, so that one that hangs holds up neither imports nor mail. It is run once for each
-import; again only when the daemon was stopped or killed while it ran.
+import; again only when the daemon was stopped or killed while it ran, or lost the database before its end was
+written. Each daemon runs one at a time.
 """
 
 import asyncio

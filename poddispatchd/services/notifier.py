@@ -6,7 +6,7 @@ under the same message id, and never again once a server has said that it took i
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from contextlib import suppress
 
 import aiohttp
@@ -32,7 +32,9 @@ _IDLE = 600.0
 _SOON = 0.1
 _EVENTS = 50
 _BATCH = 10
-"""Few: a step must end well before the watchdog wonders, even if each mail takes its full time."""
+_LONGEST_BATCH = 120.0
+"""Seconds after which no mail is begun: a step must end well before the watchdog wonders, and before what it
+has claimed is another daemon's."""
 _CLAIM = 900.0
 """Seconds after which what a killed instance was at is delivered by another."""
 _LAST_WORDS = 30.0
@@ -42,6 +44,9 @@ _NOT_BEFORE = 15.0
 _FIRST_WAIT = 60.0
 _LONGEST_WAIT = 4 * 3600.0
 """With these, what cannot be delivered is given up after about eight hours."""
+_STOPPED = "Stopped."
+_UNFORESEEN = "poddispatchd met an error nobody foresaw: its log tells more."
+"""Tried again, it would be met again."""
 
 
 class Notifier:
@@ -96,15 +101,17 @@ class Notifier:
         try:
             async with mail_server(settings) as server:
                 self._mail_works(server=settings.host)
-                while waiting:
+                enough = self._parts.clock.monotonic() + _LONGEST_BATCH
+                while waiting and self._parts.clock.monotonic() < enough:
                     first = waiting.pop(0)
                     try:
                         await _to_its_end(self._send(server, first))
                     except DeliveryError:
                         waiting.insert(0, first)
                         raise
+            await self._hand_back(waiting, "The mail server is slow: there was no time for it.")
         except asyncio.CancelledError:
-            await self._hand_back(waiting)
+            await self._hand_back(waiting, _STOPPED)
             raise
         except DeliveryError as error:
             self._mail_is_broken(str(error), server=settings.host)
@@ -118,8 +125,8 @@ class Notifier:
         Raises:
             DeliveryError: the connection is of no more use.
         """
-        envelope = Envelope.from_content(delivery.content)
         try:
+            envelope = Envelope.from_content(delivery.content)
             sent = await server.send(envelope, delivery.created_at)
         except DeliveryRefusedError as error:
             await self._settle(delivery, DeliveryState.FAILED, str(error))
@@ -128,6 +135,10 @@ class Notifier:
             if not server.is_connected:
                 raise
             await self._retry(delivery, str(error))
+            return
+        except Exception:  # a bug met by one mail must not stop the others
+            log.exception(Event.SERVICE_CRASHED, job="notifier", task=delivery.task_pk)
+            await self._settle(delivery, DeliveryState.FAILED, _UNFORESEEN)
             return
         if sent.refused:
             log.warning(Event.NOTICE_FAILED, channel="mail", task=delivery.task_pk, reason=sent.words)
@@ -153,7 +164,12 @@ class Notifier:
         due = await self._claim(Channel.PUSH, enabled=self._parts.settings.push.enabled)
         if due:
             async with open_push_session() as http:
-                await asyncio.gather(*(self._post(http, delivery) for delivery in due))
+                ends = await asyncio.gather(
+                    *(self._post(http, delivery) for delivery in due), return_exceptions=True
+                )
+            for end in ends:
+                if end is not None:
+                    raise end
         return len(due)
 
     async def _post(self, http: aiohttp.ClientSession, delivery: Delivery) -> None:
@@ -169,6 +185,14 @@ class Notifier:
             await self._settle(delivery, DeliveryState.FAILED, str(error))
         except DeliveryError as error:
             await self._retry(delivery, str(error))
+        except asyncio.CancelledError:
+            await self._hand_back((delivery,), _STOPPED)
+            raise
+        except DatabaseError:
+            raise
+        except Exception:  # a bug met by one push must not stop the others
+            log.exception(Event.SERVICE_CRASHED, job="notifier", task=delivery.task_pk)
+            await self._settle(delivery, DeliveryState.FAILED, _UNFORESEEN)
         else:
             await self._settle(delivery, DeliveryState.DONE)
 
@@ -211,12 +235,14 @@ class Notifier:
                 await notices.settle(connection, delivery, state, error)
             self._known.pop(known, None)
 
-    async def _hand_back(self, untouched: list[Delivery]) -> None:
-        """The daemon stops: what was not tried is due for anybody."""
+    async def _hand_back(self, untouched: Collection[Delivery], why: str) -> None:
+        """What was not tried is due for anybody."""
+        if not untouched:
+            return
         with suppress(DatabaseError):
             async with self._parts.database.connection() as connection:
                 for delivery in untouched:
-                    await notices.retry(connection, delivery, seconds=0, error="Stopped.", counts=False)
+                    await notices.retry(connection, delivery, seconds=0, error=why, counts=False)
 
     async def _retry(
         self, delivery: Delivery, error: str, *, left: Mapping[str, object] | None = None

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
+from email.message import EmailMessage
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,6 +20,7 @@ from poddispatchd.services.reports import Report, Told, apply_report, fail_task
 from tests.integration.notices.bench import (
     ONCE,
     Postbox,
+    Received,
     counted,
     daemon_parts,
     mail_settings,
@@ -351,3 +353,49 @@ async def test_settled_deliveries_are_forgotten_after_their_time(
         async with parts.database.connection() as connection:
             await housekeeping.purge(connection, days=90, batch=100)
         assert await queue_of(parts) == []
+
+
+async def test_a_mail_that_nobody_can_handle_holds_up_no_other(
+    parts_with: MakeParts, box: Postbox, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = MailServer.send
+
+    async def trip(self: MailServer, *arguments: object) -> object:
+        if not box.received:
+            box.received.append(Received("", (), EmailMessage()))
+            raise RuntimeError("a bug")
+        return await send(self, *arguments)  # type: ignore[arg-type]  # passed on as they come
+
+    async with parts_with(mail=mail_settings(box)) as parts:
+        for _ in range(2):
+            await record_failure(parts, task)
+        monkeypatch.setattr(MailServer, "send", trip)
+        await Notifier(parts).step()
+        assert sorted(await queue_of(parts)) == [("mail", "done", 1), ("mail", "failed", 1)]
+    assert len(box.received) == 2
+
+
+async def test_a_slow_server_is_left_the_rest_of_a_batch_for_the_next_step(
+    parts_with: MakeParts, box: Postbox, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch must end before its claim does: else another daemon sends the same mails."""
+    now, send = 0.0, MailServer.send
+
+    async def slowly(self: MailServer, *arguments: object) -> object:
+        nonlocal now
+        now += 119.0
+        return await send(self, *arguments)  # type: ignore[arg-type]  # passed on as they come
+
+    async with parts_with(mail=mail_settings(box)) as parts:
+        for _ in range(3):
+            await record_failure(parts, task)
+        monkeypatch.setattr(MailServer, "send", slowly)
+        monkeypatch.setattr(parts.clock, "monotonic", lambda: now)
+        await Notifier(parts).step()
+        assert sorted(await queue_of(parts)) == [
+            ("mail", "done", 1),
+            ("mail", "done", 1),
+            ("mail", "open", 0),
+        ]
+        await Notifier(parts).step()
+    assert len(box.received) == 3

@@ -94,6 +94,16 @@ async def test_a_mail_nobody_takes_is_refused_or_tried_again() -> None:
     assert box.connections == 1
 
 
+async def test_a_server_that_wants_a_login_refuses_the_settings_and_not_the_mail() -> None:
+    """Such mails were once given up at once, all of them."""
+    async with postbox() as box, mail_server(settings(box)) as server:
+        box.data_answers = ["530 Authentication required"]
+        with pytest.raises(DeliveryError, match="530") as wanted:
+            await server.send(Envelope.of(replace(MAIL, bcc=())), NOON)
+        assert not isinstance(wanted.value, DeliveryRefusedError)
+        assert not server.is_connected
+
+
 async def test_a_server_that_hangs_up_is_worth_another_try() -> None:
     async with postbox() as box, mail_server(settings(box)) as server:
         box.hang_up_after = True
@@ -135,6 +145,17 @@ async def test_the_check_logs_in_and_says_what_it_found() -> None:
         with pytest.raises(ConfigurationError, match="cannot be used: 535") as refused:
             await check_mail(bad)
     assert "battery" not in str(refused.value)
+
+
+async def test_the_check_finds_out_whom_the_server_takes_mail_for_and_sends_none() -> None:
+    async with postbox() as box:
+        good = settings(box)
+        box.answers = {good.admins[0]: "554 Relay access denied"}
+        with pytest.raises(ConfigurationError, match=f"{good.admins[0]}: 554 Relay access denied"):
+            await check_mail(good)
+        box.answers = {good.admins[0]: "450 Greylisted"}
+        await check_mail(good)
+    assert box.received == []
 
 
 async def test_the_check_names_a_server_that_is_not_there() -> None:
