@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,6 +24,7 @@ from chaos.timeline import Timeline
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World
+from poddispatchd.sandbox.ports import free_ports
 from poddispatchd.sandbox.postgresql import PostgresServer
 
 _DOMAIN = "pod.example.org"
@@ -246,15 +246,3 @@ def _through(dsn: SecretStr, proxy: Proxy) -> str:
     parts = urlsplit(dsn.get_secret_value())
     login = parts.netloc.rpartition("@")[0]
     return urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{proxy.port}"))
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

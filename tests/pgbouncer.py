@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import asyncpg
 from pydantic import SecretStr
 
+from poddispatchd.sandbox.ports import free_ports
 from tests.plugins.postgres import PodDatabase
 
 _UNPACKED = Path(__file__).parents[1] / ".venv" / "pgbouncer"
@@ -54,7 +54,7 @@ class PgBouncer:
     async def start(self) -> None:
         """Start it, on the port that it had before if it had one."""
         for _ in range(1 if self.port else _PORT_TRIES):
-            port = self.port or _free_port()
+            port = self.port or free_ports(1)[0]
             await self._launch(port)
             if self._up.is_set():
                 self.port = port
@@ -166,9 +166,3 @@ def _installed() -> tuple[Path, str]:
     )
     folders = [*_UNPACKED.glob("usr/lib/*-linux-*"), *_UNPACKED.glob("lib/*-linux-*")]
     return program, ":".join(str(folder) for folder in folders)
-
-
-def _free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])

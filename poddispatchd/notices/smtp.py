@@ -68,7 +68,8 @@ class MailServer:
                         refused[recipient] = (error.code, error.message)
             await self._client.rset()
         except SMTPSenderRefused as error:
-            refused[error.sender] = (error.code, error.message)
+            if error.code >= 500:
+                refused[error.sender] = (error.code, error.message)
             with suppress(SMTPException, OSError):
                 await self._client.rset()
         except (SMTPException, OSError) as error:

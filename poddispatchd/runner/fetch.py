@@ -17,6 +17,9 @@ from poddispatchd.runner.transport import Answer, content_type
 _CHUNK = 2**20
 """Bytes from which what has come is handed to the file: large enough that a thread per chunk costs little."""
 
+_MOST_PIECES = 1024
+"""However small they are: each costs memory of its own."""
+
 _LARGEST_REFUSAL = 64 * 2**10
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _PROXIED_NAME = re.compile(r"[A-Za-z0-9._ -]+")
@@ -130,7 +133,7 @@ class Transfer:
                 await self._taken(len(piece))
                 pieces.append(piece)
                 size += len(piece)
-                if size >= _CHUNK:
+                if size >= _CHUNK or len(pieces) >= _MOST_PIECES:
                     chunk, pieces, size = pieces, [], 0
                     await self._sink.write(chunk)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -20,6 +19,7 @@ from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World, add_recording, add_task, add_video
+from poddispatchd.sandbox.ports import free_ports
 from poddispatchd.sandbox.postgresql import PostgresServer
 
 _DOMAIN = "pod.example.org"
@@ -159,7 +159,7 @@ async def running_demo(*, tasks: int = 12, seconds: float = 2.0) -> AsyncIterato
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="poddispatchd-demo-")))
         server = stack.enter_context(PostgresServer())
-        webhook_port, ops_port = _free_ports(2)
+        webhook_port, ops_port = free_ports(2)
         callbacks = {f"{_DOMAIN}:80": f"127.0.0.1:{webhook_port}"}
         managers = [
             await stack.enter_async_context(
@@ -256,18 +256,6 @@ def _config(dsn: SecretStr, media_root: Path, *, webhook_port: int, ops_port: in
         },
         sort_keys=False,
     )
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def all_done(tasks: list[TaskLine]) -> bool:

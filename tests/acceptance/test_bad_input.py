@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from poddispatchd.domain.task import TaskType
+from poddispatchd.sandbox.ports import free_ports
 from tests.acceptance.gate import Gate
 from tests.acceptance.notifications import Notifications
 from tests.acceptance.rig import Rig
@@ -209,7 +210,7 @@ async def test_a_database_that_is_down_at_the_start_is_waited_for(
 ) -> None:
     rig.use(gate.dsn)
     # The listeners have no fixed port, and their addresses are only told when all is ready.
-    port = _free_port()
+    port = free_ports(1)[0]
     rig.set("webhook", listen=f"127.0.0.1:{port}")
     daemon = await rig.start(ready=False, env={"NOTIFY_SOCKET": notifications.address})
 
@@ -235,9 +236,3 @@ async def _call(port: int) -> int:
         ) as answer,
     ):
         return answer.status
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

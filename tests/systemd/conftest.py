@@ -1,7 +1,6 @@
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World
+from poddispatchd.sandbox.ports import free_ports
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.systemd.machine import REPOSITORY, UNIT, Machine, base_tree, booted, install, missing_tools
 
@@ -89,7 +89,7 @@ async def host(installed: Path, postgres: PostgresServer, tmp_path: Path) -> Asy
         (etc / "database.dsn").chmod(0o600)
         with booted(installed, {media: "/srv/media", etc: "/etc/poddispatchd"}) as machine:
             host = Host(machine, etc, manager, world, postgres.dsn(name), {})
-            webhook, ops = _free_ports()
+            webhook, ops = free_ports(2)
             manager.connect_to["pod.example.org:80"] = f"127.0.0.1:{webhook}"  # type: ignore[index]  # a dict
             host.configure("webhook", listen=f"127.0.0.1:{webhook}")
             host.configure("ops", listen=f"127.0.0.1:{ops}")
@@ -100,10 +100,3 @@ async def host(installed: Path, postgres: PostgresServer, tmp_path: Path) -> Asy
             await asyncio.to_thread(machine.run, "systemctl", "stop", UNIT)
     await administration.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
     await administration.close()
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
