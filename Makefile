@@ -23,10 +23,10 @@ ROOMY_MEMORY = $(shell df --output=avail,target --block-size=G /dev/shm 2>/dev/n
 test: $(STAMP) pgbouncer
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
-# For the tests behind a pooler, unless it is installed. Without it they fail, and say what to install.
+# For tests and campaigns behind a pooler, unless it is installed. Without it they fail, and say what to install.
 pgbouncer: $(STAMP)
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer > /dev/null || test -x $(VENV)/pgbouncer/usr/sbin/pgbouncer \
-		|| sh tests/fetch_pgbouncer.sh $(VENV)/pgbouncer \
+		|| sh chaos/fetch_pgbouncer.sh $(VENV)/pgbouncer \
 		|| echo "PgBouncer cannot be had: as root, apt-get install pgbouncer" >&2
 
 # As root; a container of Debian with the unit in it: apt-get install debootstrap systemd-container.
@@ -46,7 +46,7 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
-chaos: $(STAMP)
+chaos: $(STAMP) $(if $(findstring --pooler,$(CHAOS_OPTIONS)),pgbouncer)
 	$(BIN)/python -m chaos $(or $(CHAOS_OPTIONS),--tasks 400 --minutes 5)
 
 clean:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from random import SystemRandom
 
+from chaos import pgbouncer
 from chaos.campaign import Plan, run
 from chaos.report import text
 
@@ -33,8 +34,18 @@ def main() -> int:
         default=1,
         help="how often recoveries are measured undisturbed, before all else (default: %(default)s)",
     )
+    parser.add_argument(
+        "--pooler",
+        choices=("session", "transaction"),
+        help="what a PgBouncer between daemons and database pools (default: there is none)",
+    )
     parser.add_argument("--keep", type=Path, help="directory for logs and histories, kept")
     arguments = parser.parse_args()
+    if arguments.pooler is not None:
+        try:
+            pgbouncer.installed()
+        except pgbouncer.PgBouncerMissingError as error:
+            parser.error(str(error))
     seed = SystemRandom().randrange(1 << 31) if arguments.seed is None else arguments.seed
     print(f"seed {seed}", flush=True)
     directory = arguments.keep or Path(tempfile.mkdtemp(prefix="poddispatchd-chaos-"))
@@ -46,6 +57,7 @@ def main() -> int:
         settle=arguments.settle,
         pace=arguments.pace,
         drills=arguments.drills,
+        pooler=arguments.pooler,
     )
     result = asyncio.run(run(plan, directory, tell=True))
     print(text(result))

@@ -16,7 +16,7 @@ from chaos.effects import Effect
 from chaos.evidence import gather
 from chaos.oracle import judge
 from chaos.recovery import QUIET_AFTER, Recovery, late, recoveries
-from chaos.sabotage import DRILLED, KINDS, Saboteur
+from chaos.sabotage import KINDS, Saboteur
 from chaos.stage import Stage, Tempo, stage
 from chaos.timeline import Kind
 from chaos.violation import Violation
@@ -41,7 +41,8 @@ class Plan:
     ``minutes`` bounds the time in which faults are caused, ``settle`` the seconds after it in which
     everything must have come to its end. ``pace`` stretches the pauses between faults, ``brevity`` their
     length; ``kinds`` are those that are caused, and their shares. Before all that, each of the faults whose
-    recovery has a name is caused ``drills`` times with nothing else beside it. ``second_look`` are the
+    recovery has a name is caused ``drills`` times with nothing else beside it. ``pooler`` is what a PgBouncer
+    before the database pools (``session`` or ``transaction``); None: there is none. ``second_look`` are the
     seconds until failed tasks are asked about again: ten times the daemons' interval, and some.
     """
 
@@ -52,6 +53,7 @@ class Plan:
     pace: float = 1.0
     brevity: float = 1.0
     drills: int = 0
+    pooler: str | None = None
     kinds: Mapping[Kind, int] = field(default_factory=lambda: KINDS)
     tempo: Tempo = field(default_factory=Tempo)
     second_look: float = 25.0
@@ -76,7 +78,9 @@ class Result:
 async def run(plan: Plan, directory: Path, *, tell: bool = False) -> Result:
     """Carry out a campaign in a directory, where all logs and histories stay."""
     begun = time.monotonic()
-    async with stage(directory, tasks=plan.tasks, seed=plan.seed, tempo=plan.tempo) as scene:
+    async with stage(
+        directory, tasks=plan.tasks, seed=plan.seed, tempo=plan.tempo, pooler=plan.pooler
+    ) as scene:
         campaign = _Campaign(scene, plan, tell=tell)
         await campaign.break_things()
         settled_in = await campaign.settle()
@@ -124,7 +128,7 @@ class _Campaign:
         )
         drilled = plan.tasks // 4 if plan.drills else 0
         with self._fed(0, drilled, seconds=_DRILL * plan.drills):
-            for kind in DRILLED * plan.drills:
+            for kind in saboteur.drilled * plan.drills:
                 await saboteur.cause(kind)
                 await asyncio.sleep(QUIET_AFTER + 1)
         enough = asyncio.Event()

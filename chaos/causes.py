@@ -34,7 +34,7 @@ def _is_caused(evidence: Evidence, daemon: str, line: Line) -> bool:
             return any(
                 one.covers(line.at, after=_AFTER)
                 for one in timeline.of(*OF_THE_DATABASE, Kind.DAEMON_PAUSE)
-                if one.target in ("database", daemon)
+                if one.target in ("database", "pooler", daemon)
             )
         case "task.failed":
             return any(run.had("failed", "timeout") for run in runs) or len(runs) >= MAX_ATTEMPTS

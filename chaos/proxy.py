@@ -6,6 +6,9 @@ import struct
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import SecretStr
 
 _CHUNK = 65536
 
@@ -27,6 +30,13 @@ class _Link:
         """End both sides at once, with RST rather than FIN."""
         for _, writer in (self.near, self.far):
             abort(writer)
+
+
+def through(dsn: SecretStr, port: int) -> SecretStr:
+    """The address of a database behind a proxy, or a pooler, that listens on this port of this machine."""
+    parts = urlsplit(dsn.get_secret_value())
+    login = parts.netloc.rpartition("@")[0]
+    return SecretStr(urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{port}")))
 
 
 def abort(writer: asyncio.StreamWriter) -> None:

@@ -55,17 +55,11 @@ def recoveries(evidence: Evidence, swallowed: dict[str, float]) -> list[Recovery
             ),
             limit=30.0,
         ),
-        Recovery(
-            "database restart: taken up again",
-            tuple(
-                seconds
-                for name in evidence.logs
-                for seconds in _each(
-                    _alone(evidence, Kind.DATABASE_RESTART),
-                    _lines(evidence, name, "database.up"),
-                    from_end=True,
-                )
-            ),
+        Recovery("database restart: taken up again", _taken_up(evidence, Kind.DATABASE_RESTART)),
+        *(
+            [Recovery("pooler kill: taken up again", _taken_up(evidence, Kind.POOLER_KILL))]
+            if evidence.timeline.of(Kind.POOLER_KILL)
+            else []
         ),
         Recovery(
             "half-open link: found out",
@@ -117,6 +111,15 @@ def _anyones(evidence: Evidence, event: str) -> _Told:
     """Lines of an event of any daemon."""
     lines = evidence.events(event)
     return lambda _: lines
+
+
+def _taken_up(evidence: Evidence, kind: Kind) -> tuple[float, ...]:
+    """Seconds from the end of each fault that hit all daemons until each of them has the database again."""
+    return tuple(
+        seconds
+        for name in evidence.logs
+        for seconds in _each(_alone(evidence, kind), _lines(evidence, name, "database.up"), from_end=True)
+    )
 
 
 def _lines(evidence: Evidence, daemon: str, event: str) -> _Told:

@@ -5,6 +5,7 @@ from statistics import median
 
 from chaos.campaign import Result
 from chaos.recovery import Recovery
+from chaos.timeline import OF_THE_POOLER
 
 
 def text(result: Result) -> str:
@@ -14,14 +15,19 @@ def text(result: Result) -> str:
 
 def _lines(result: Result) -> Iterator[str]:
     plan = result.plan
-    yield f"seed {plan.seed}: {sum(result.ends.values())} tasks in {result.seconds:.0f} s"
+    behind = "" if plan.pooler is None else f", behind a pooler in {plan.pooler} mode"
+    yield f"seed {plan.seed}: {sum(result.ends.values())} tasks in {result.seconds:.0f} s{behind}"
     yield f"everything was settled {result.settled_in:.0f} s after the last fault"
     yield ""
     yield f"{'faults':<44} caused  happened"
     for effect in result.effects:
         if effect.caused or effect.happened:
             yield f"  {effect.kind:<42} {effect.caused:6} {effect.happened:9}"
-    never = [str(effect.kind) for effect in result.effects if not effect.happened]
+    never = [
+        str(effect.kind)
+        for effect in result.effects
+        if not effect.happened and (plan.pooler is not None or effect.kind not in OF_THE_POOLER)
+    ]
     yield f"faults that never happened: {'; '.join(never) or 'none'}"
     yield ""
     yield "answers of managers that were spoilt"

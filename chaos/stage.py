@@ -8,17 +8,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 from pydantic import SecretStr
 
 from chaos.disk import SmallDisk
 from chaos.history import History
+from chaos.pgbouncer import PgBouncer, pgbouncer
 from chaos.pod import Pod
 from chaos.postgres import DURABLE, RestartableServer
 from chaos.processes import DaemonChild, ManagerChild, daemon_command
-from chaos.proxy import Proxy
+from chaos.proxy import Proxy, through
 from chaos.relay import Relay
 from chaos.timeline import Timeline
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
@@ -38,6 +38,10 @@ MAX_ATTEMPTS = 5
 _SKEW = 120.0
 """Seconds by which the clock of the second daemon is ahead at first."""
 
+_POOL_SIZES = {"session": 30, "transaction": 8}
+"""Servers of a pooler, by its mode. The daemons have six connections each, and those of a half-open link keep
+their servers: sessions find enough of them even then, transactions have to share."""
+
 _MANAGERS = (
     ("one", "proxy", [["encoding", "studio"]] * 4 + [["transcription"]] * 2),
     ("two", "shared", [["encoding", "studio", "transcription"]] * 5),
@@ -55,13 +59,17 @@ class Tempo:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Everything a campaign plays with. ``proxies`` stand before the database, one for each daemon."""
+    """Everything a campaign plays with.
+
+    ``proxies`` stand before the database, one for each daemon; where there is a ``pooler``, it is in between.
+    """
 
     directory: Path
     media_root: Path
     dsn: SecretStr
     pod: Pod
     server: RestartableServer
+    pooler: PgBouncer | None
     disk: SmallDisk
     relay: Relay
     proxies: list[Proxy]
@@ -72,15 +80,19 @@ class Stage:
     timeline: Timeline
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        """A connection of the campaign's own, round every proxy."""
+        """A connection of the campaign's own, round the pooler and every proxy."""
         return await asyncpg.connect(self.dsn.get_secret_value(), timeout=5, command_timeout=30)
 
 
 @asynccontextmanager
 async def stage(
-    directory: Path, *, tasks: int, seed: int, tempo: Tempo | None = None
+    directory: Path, *, tasks: int, seed: int, tempo: Tempo | None = None, pooler: str | None = None
 ) -> AsyncIterator[Stage]:
-    """Set everything up and start it; the daemons are ready soon afterwards."""
+    """Set everything up and start it; the daemons are ready by then.
+
+    Raises:
+        PgBouncerMissingError: there is to be a pooler, and PgBouncer is not installed.
+    """
     timeline = Timeline()
     async with AsyncExitStack() as stack:
         keeper = await stack.enter_async_context(PostgresServer(settings=DURABLE))
@@ -94,12 +106,14 @@ async def stage(
         managers, histories = await _managers(stack, directory, relay, seed)
         manager_proxies = [await stack.enter_async_context(Proxy(one.port)) for one in managers]
         dsn, world = await _seed(keeper, disk.directory, managers, manager_proxies)
-        proxies = [await stack.enter_async_context(Proxy(keeper.address.port)) for _ in range(2)]
+        bouncer = None if pooler is None else await _pooler(stack, directory, dsn, pooler)
+        port = keeper.address.port if bouncer is None else bouncer.port
+        proxies = [await stack.enter_async_context(Proxy(port)) for _ in range(2)]
         daemons = [
             _daemon(
                 directory,
                 index,
-                _through(dsn, proxy),
+                through(dsn, proxy.port),
                 disk.directory,
                 tempo or Tempo(),
                 webhook_port=ports[index],
@@ -113,6 +127,7 @@ async def stage(
             dsn=dsn,
             pod=await Pod.at(dsn, world, timeline, Random(f"{seed} tasks")),
             server=server,
+            pooler=bouncer,
             disk=disk,
             relay=relay,
             proxies=proxies,
@@ -128,6 +143,14 @@ async def stage(
         for daemon in daemons:
             await daemon.ready()
         yield made
+
+
+async def _pooler(stack: AsyncExitStack, directory: Path, dsn: SecretStr, mode: str) -> PgBouncer:
+    own = directory / "pgbouncer"
+    own.mkdir(exist_ok=True)
+    # A database that comes back is found within a second rather than fifteen.
+    settings = {"default_pool_size": _POOL_SIZES[mode], "server_login_retry": 1}
+    return await stack.enter_async_context(pgbouncer(dsn, own, mode, **settings))
 
 
 async def _managers(
@@ -197,7 +220,7 @@ async def _seed(
 def _daemon(
     directory: Path,
     index: int,
-    dsn: str,
+    dsn: SecretStr,
     media_root: Path,
     tempo: Tempo,
     *,
@@ -215,7 +238,7 @@ def _daemon(
         webhook=f"http://127.0.0.1:{webhook_port}",
         ops=f"http://127.0.0.1:{ops_port}",
         settings={
-            "database": {"dsn": dsn},
+            "database": {"dsn": dsn.get_secret_value()},
             "pod": {
                 "https": False,
                 "media_root": str(media_root),
@@ -240,9 +263,3 @@ def _daemon(
     child.write_config()
     child.set_clock(_SKEW * index)
     return child
-
-
-def _through(dsn: SecretStr, proxy: Proxy) -> str:
-    parts = urlsplit(dsn.get_secret_value())
-    login = parts.netloc.rpartition("@")[0]
-    return urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{proxy.port}"))

@@ -31,6 +31,8 @@ class Kind(StrEnum):
     STATUS_ANSWERS = "manager: answers to questions spoilt"
     DOWNLOADS = "manager: downloads spoilt"
     DATABASE_RESTART = "database: immediate restart"
+    POOLER_KILL = "pooler: kill -9"
+    POOLER_CROWDED = "pooler: every server taken"
     LINK_CUT = "database link: cut and refused"
     LINK_STALL = "database link: stalled"
     LINK_HALF_OPEN = "database link: half open"
@@ -48,8 +50,11 @@ class Kind(StrEnum):
     POD_NOWHERE = "Pod: a running row without id"
 
 
+OF_THE_POOLER = (Kind.POOLER_KILL, Kind.POOLER_CROWDED)
+
 OF_THE_DATABASE = (
     Kind.DATABASE_RESTART,
+    *OF_THE_POOLER,
     Kind.LINK_CUT,
     Kind.LINK_STALL,
     Kind.LINK_HALF_OPEN,

@@ -7,6 +7,7 @@ from random import Random
 from chaos.sabotage.daemons import DaemonFaults
 from chaos.sabotage.fault import Fault, Lot
 from chaos.sabotage.managers import ManagerFaults
+from chaos.sabotage.pooler import PoolerFaults
 from chaos.sabotage.storage import StorageFaults
 from chaos.stage import Stage
 from chaos.timeline import Kind
@@ -39,14 +40,17 @@ KINDS: Mapping[Kind, int] = {
 }
 """How often each kind is caused beside the others. Those of callbacks and rows happen all the time."""
 
-DRILLED = (
+_OF_THE_POOLER: Mapping[Kind, int] = {Kind.POOLER_KILL: 2, Kind.POOLER_CROWDED: 2}
+"""Those that are caused as well where there is a pooler."""
+
+_DRILLED = (
     Kind.DAEMON_KILL,
     Kind.LEADER_KILL,
     Kind.DATABASE_RESTART,
     Kind.LINK_CUT,
     Kind.LINK_HALF_OPEN,
+    Kind.POOLER_KILL,
 )
-"""Faults whose recovery is measured with nothing else beside them."""
 
 
 class Saboteur:
@@ -57,7 +61,10 @@ class Saboteur:
         lot: decides who is hit, for how long, and in which order.
         pace: scales the pauses between faults: 1 is about one every three seconds.
         brevity: scales the length of faults.
-        kinds: those that are caused, and how often each beside the others.
+        kinds: those that are caused, and how often each beside the others; with a pooler, its own as well.
+
+    Attributes:
+        drilled: those whose recovery is measured with nothing else beside them.
     """
 
     def __init__(
@@ -70,11 +77,15 @@ class Saboteur:
         kinds: Mapping[Kind, int] = KINDS,
     ) -> None:
         self._shared = shared = Lot(lot, brevity)
-        faults: Mapping[Kind, Fault] = {
+        faults: dict[Kind, Fault] = {
             **DaemonFaults(stage, shared).faults(),
             **ManagerFaults(stage, shared).faults(),
             **StorageFaults(stage, shared).faults(),
         }
+        if stage.pooler is not None:
+            faults |= PoolerFaults(stage.pooler, stage.timeline, shared).faults()
+            kinds = {**kinds, **_OF_THE_POOLER}
+        self.drilled = tuple(kind for kind in _DRILLED if kind in faults)
         self._all = faults
         self._kinds = kinds
         self._lot = lot

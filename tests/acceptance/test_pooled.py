@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from chaos.pgbouncer import pgbouncer
 from poddispatchd.domain.task import TaskType
 from tests.acceptance.process import PATIENCE
 from tests.acceptance.rig import Rig
-from tests.pgbouncer import pgbouncer
 
 _ALL = (TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO)
 
@@ -25,7 +25,7 @@ async def _all_completed(rig: Rig) -> None:
 async def test_tasks_of_every_type_are_completed_through_a_pooler(
     rig: Rig, tmp_path: Path, mode: str
 ) -> None:
-    async with pgbouncer(rig.database, tmp_path, mode, default_pool_size=10) as bouncer:
+    async with pgbouncer(rig.database.dsn, tmp_path, mode, default_pool_size=10) as bouncer:
         rig.use(bouncer.dsn)
         await rig.add(*_ALL, *_ALL)
         daemon = await rig.start()
@@ -46,7 +46,7 @@ async def test_tasks_of_every_type_are_completed_through_a_pooler(
 
 
 async def test_once_makes_its_pass_through_a_pooler_of_transactions(rig: Rig, tmp_path: Path) -> None:
-    async with pgbouncer(rig.database, tmp_path, "transaction") as bouncer:
+    async with pgbouncer(rig.database.dsn, tmp_path, "transaction") as bouncer:
         rig.use(bouncer.dsn)
         await rig.add(TaskType.ENCODING, TaskType.STUDIO)
         outcome = await rig.run("once")
@@ -60,7 +60,7 @@ async def test_once_makes_its_pass_through_a_pooler_of_transactions(rig: Rig, tm
 async def test_another_daemon_goes_on_when_the_scheduler_is_killed(
     rig: Rig, tmp_path: Path, mode: str
 ) -> None:
-    async with pgbouncer(rig.database, tmp_path, mode, default_pool_size=14) as bouncer:
+    async with pgbouncer(rig.database.dsn, tmp_path, mode, default_pool_size=14) as bouncer:
         rig.use(bouncer.dsn)
         leader = await rig.start()
         await leader.event("leader.acquired")
@@ -82,7 +82,7 @@ async def test_another_daemon_goes_on_when_the_scheduler_is_killed(
 async def test_a_daemon_with_a_pooler_and_one_without_never_schedule_together(
     rig: Rig, tmp_path: Path
 ) -> None:
-    async with pgbouncer(rig.database, tmp_path, "transaction") as bouncer:
+    async with pgbouncer(rig.database.dsn, tmp_path, "transaction") as bouncer:
         direct = await rig.start()
         await direct.event("leader.acquired")
         rig.use(bouncer.dsn)

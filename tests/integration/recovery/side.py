@@ -4,11 +4,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from chaos.proxy import Proxy
+from chaos.proxy import Proxy, through
 from poddispatchd.clock import Clock
 from poddispatchd.database import Database
 from poddispatchd.journal import migration
@@ -39,11 +39,8 @@ class Side:
 @asynccontextmanager
 async def side(dsn: SecretStr, name: str) -> AsyncIterator[Side]:
     """A daemon's pool and session at this address, until the end of a block."""
-    parts = urlsplit(dsn.get_secret_value())
-    async with Proxy(int(parts.port or 0)) as proxy:
-        login = parts.netloc.rpartition("@")[0]
-        through = urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{proxy.port}"))
-        database, wakes = Database(SecretStr(through), pool_size=3), Wakes()
+    async with Proxy(int(urlsplit(dsn.get_secret_value()).port or 0)) as proxy:
+        database, wakes = Database(through(dsn, proxy.port), pool_size=3), Wakes()
         await database.open()
         await migration.upgrade(database)
         session = DatabaseSession(database, instance=name, wakes=wakes, clock=Clock(), metrics=Metrics())

@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from chaos.pgbouncer import pgbouncer
 from poddispatchd import poolers
 from poddispatchd.database import Database
 from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
@@ -21,7 +22,6 @@ from poddispatchd.poolers import Pooling
 from poddispatchd.services import leadership
 from poddispatchd.services.session import CHANNEL
 from tests.integration.recovery.side import Side, side
-from tests.pgbouncer import pgbouncer
 from tests.plugins.postgres import PodDatabase
 
 _MODES = ("session", "transaction")
@@ -66,7 +66,7 @@ def short_terms(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_the_mode_of_a_pooler_is_found_out(
     pod_database: PodDatabase, tmp_path: Path, mode: str
 ) -> None:
-    async with pgbouncer(pod_database, tmp_path, mode) as bouncer:
+    async with pgbouncer(pod_database.dsn, tmp_path, mode) as bouncer:
         assert await _pooling(bouncer.dsn) == mode
 
 
@@ -76,7 +76,7 @@ async def test_the_mode_of_a_pooler_is_found_out(
 async def test_transactions_are_found_to_be_pooled_whatever_the_pool(
     pod_database: PodDatabase, tmp_path: Path, settings: dict[str, object]
 ) -> None:
-    async with pgbouncer(pod_database, tmp_path, "transaction", **settings) as bouncer:
+    async with pgbouncer(pod_database.dsn, tmp_path, "transaction", **settings) as bouncer:
         assert await _pooling(bouncer.dsn) is Pooling.TRANSACTION
 
 
@@ -109,7 +109,7 @@ async def test_a_pooler_is_not_trusted_with_sessions_because_of_a_coincidence(
     """The servers that were seen look like those of session mode: only the missing notification tells."""
     monkeypatch.setattr(poolers, "_ECHO_TIMEOUT", 0.5)
     async with (
-        pgbouncer(pod_database, tmp_path, "transaction") as bouncer,
+        pgbouncer(pod_database.dsn, tmp_path, "transaction") as bouncer,
         bouncer.client() as one,
         bouncer.client() as other,
         bouncer.client() as rival,
@@ -122,7 +122,7 @@ async def test_a_pooler_is_not_trusted_with_sessions_because_of_a_coincidence(
 
 
 async def test_statement_mode_is_refused_in_words(pod_database: PodDatabase, tmp_path: Path) -> None:
-    async with pgbouncer(pod_database, tmp_path, "statement") as bouncer:
+    async with pgbouncer(pod_database.dsn, tmp_path, "statement") as bouncer:
         with pytest.raises(ConfigurationError, match="statement mode") as caught:
             await Database(bouncer.dsn).open()
         assert "pool_mode" in str(caught.value)
@@ -133,7 +133,7 @@ async def test_a_pooler_without_a_server_for_us_is_told_in_words(
 ) -> None:
     monkeypatch.setattr("poddispatchd.database._SETTLE_TIMEOUT", 0.3)
     async with (
-        pgbouncer(pod_database, tmp_path, "session", default_pool_size=1) as bouncer,
+        pgbouncer(pod_database.dsn, tmp_path, "session", default_pool_size=1) as bouncer,
         _opened(bouncer.dsn) as database,
     ):
         with pytest.raises(DatabaseUnavailableError, match="pooler in session mode needs a server for each"):
@@ -145,7 +145,7 @@ async def test_a_pooler_that_takes_the_place_of_postgresql_is_noticed(
 ) -> None:
     """The same address leads elsewhere from one moment to the next."""
     async with (
-        pgbouncer(pod_database, tmp_path, "transaction") as bouncer,
+        pgbouncer(pod_database.dsn, tmp_path, "transaction") as bouncer,
         side(pod_database.dsn, "only") as daemon,
     ):
         assert (daemon.session.pooling, daemon.session.term) == (Pooling.NONE, 1)
@@ -170,7 +170,7 @@ async def test_more_clients_than_servers_are_served(
 ) -> None:
     servers = 2 if mode == "transaction" else 6
     async with (
-        pgbouncer(pod_database, tmp_path, mode, default_pool_size=servers) as bouncer,
+        pgbouncer(pod_database.dsn, tmp_path, mode, default_pool_size=servers) as bouncer,
         _opened(bouncer.dsn, pool_size=5) as database,
     ):
 
@@ -188,7 +188,7 @@ async def test_more_clients_than_servers_are_served(
 async def test_nothing_of_ours_is_left_on_a_server_that_others_use_too(
     pod_database: PodDatabase, tmp_path: Path
 ) -> None:
-    async with pgbouncer(pod_database, tmp_path, "transaction", default_pool_size=1) as bouncer:
+    async with pgbouncer(pod_database.dsn, tmp_path, "transaction", default_pool_size=1) as bouncer:
         async with bouncer.client() as other:
             before = await other.fetch("SELECT name, setting FROM pg_settings ORDER BY name")
             server = await other.fetchval("SELECT pg_backend_pid()")
@@ -209,7 +209,7 @@ async def test_nothing_of_ours_is_left_on_a_server_that_others_use_too(
 async def test_notifications_wake_the_dispatcher_where_sessions_are_kept(
     pod_database: PodDatabase, tmp_path: Path, mode: str
 ) -> None:
-    async with pgbouncer(pod_database, tmp_path, mode) as bouncer, side(bouncer.dsn, "only") as daemon:
+    async with pgbouncer(pod_database.dsn, tmp_path, mode) as bouncer, side(bouncer.dsn, "only") as daemon:
         is_kept = mode == "session"
         assert (daemon.session.pooling, daemon.session.listening) == (mode, is_kept)
         wake = daemon.wakes.dispatcher
@@ -223,7 +223,7 @@ async def test_notifications_wake_the_dispatcher_where_sessions_are_kept(
 async def test_a_pooler_that_is_restarted_is_found_again(
     pod_database: PodDatabase, tmp_path: Path, mode: str
 ) -> None:
-    async with pgbouncer(pod_database, tmp_path, mode) as bouncer, side(bouncer.dsn, "only") as daemon:
+    async with pgbouncer(pod_database.dsn, tmp_path, mode) as bouncer, side(bouncer.dsn, "only") as daemon:
         await daemon.until(leads=True)
         await bouncer.stop()
         await daemon.until(up=False, leads=False)
@@ -242,7 +242,7 @@ async def test_another_daemon_takes_over_from_a_leader_that_is_gone(
     pod_database: PodDatabase, tmp_path: Path, mode: str, loss: str, within: float
 ) -> None:
     async with AsyncExitStack() as stack:
-        bouncer = await stack.enter_async_context(pgbouncer(pod_database, tmp_path, mode))
+        bouncer = await stack.enter_async_context(pgbouncer(pod_database.dsn, tmp_path, mode))
         leader = await stack.enter_async_context(side(bouncer.dsn, "leader"))
         standby = await stack.enter_async_context(side(bouncer.dsn, "standby"))
         assert (leader.session.term, standby.session.term) == (1, None)
@@ -259,7 +259,7 @@ async def test_another_daemon_takes_over_from_a_leader_that_is_gone(
 async def test_a_leader_that_stops_leaves_its_office_open(
     pod_database: PodDatabase, tmp_path: Path, mode: str
 ) -> None:
-    async with pgbouncer(pod_database, tmp_path, mode) as bouncer, pod_database.connection() as direct:
+    async with pgbouncer(pod_database.dsn, tmp_path, mode) as bouncer, pod_database.connection() as direct:
         async with side(bouncer.dsn, "first") as first:
             assert first.session.term == 1
             assert await scheduling.lease_left(direct) is not None
@@ -272,7 +272,7 @@ async def test_a_leader_that_reconnects_schedules_again_at_once(
     pod_database: PodDatabase, tmp_path: Path
 ) -> None:
     async with (
-        pgbouncer(pod_database, tmp_path, "transaction") as bouncer,
+        pgbouncer(pod_database.dsn, tmp_path, "transaction") as bouncer,
         side(bouncer.dsn, "only") as daemon,
     ):
         daemon.proxy.cut()
@@ -285,7 +285,10 @@ async def test_a_leader_that_reconnects_schedules_again_at_once(
 async def test_a_leader_learns_at_its_next_renewal_that_it_is_none(
     pod_database: PodDatabase, tmp_path: Path
 ) -> None:
-    async with pgbouncer(pod_database, tmp_path, "transaction") as bouncer, side(bouncer.dsn, "old") as old:
+    async with (
+        pgbouncer(pod_database.dsn, tmp_path, "transaction") as bouncer,
+        side(bouncer.dsn, "old") as old,
+    ):
         assert old.session.term == 1
         async with pod_database.connection() as direct:
             await direct.execute(
@@ -303,7 +306,7 @@ async def test_of_many_daemons_behind_a_pooler_one_schedules(
 ) -> None:
     async with AsyncExitStack() as stack:
         bouncer = await stack.enter_async_context(
-            pgbouncer(pod_database, tmp_path, "transaction", default_pool_size=4)
+            pgbouncer(pod_database.dsn, tmp_path, "transaction", default_pool_size=4)
         )
         async with _opened(bouncer.dsn) as database:
             await migration.upgrade(database)
@@ -331,7 +334,7 @@ async def test_a_daemon_behind_a_pooler_respects_the_lock_of_one_that_is_not(
     pod_database: PodDatabase, tmp_path: Path
 ) -> None:
     async with (
-        pgbouncer(pod_database, tmp_path, "transaction") as bouncer,
+        pgbouncer(pod_database.dsn, tmp_path, "transaction") as bouncer,
         side(pod_database.dsn, "direct") as direct,
         side(bouncer.dsn, "pooled") as pooled,
     ):
@@ -349,7 +352,7 @@ async def test_a_daemon_that_is_not_behind_a_pooler_respects_the_lease_of_one_th
     pod_database: PodDatabase, tmp_path: Path
 ) -> None:
     async with (
-        pgbouncer(pod_database, tmp_path, "transaction") as bouncer,
+        pgbouncer(pod_database.dsn, tmp_path, "transaction") as bouncer,
         side(bouncer.dsn, "pooled") as pooled,
         side(pod_database.dsn, "direct") as direct,
     ):
@@ -369,7 +372,7 @@ async def test_a_lease_that_ran_out_fences_its_holder_as_soon_as_another_term_be
     pod_database: PodDatabase, tmp_path: Path
 ) -> None:
     async with (
-        pgbouncer(pod_database, tmp_path, "transaction") as bouncer,
+        pgbouncer(pod_database.dsn, tmp_path, "transaction") as bouncer,
         _opened(bouncer.dsn) as database,
         pod_database.connection() as direct,
     ):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from chaos import __main__ as command
+from chaos import pgbouncer
 from chaos.campaign import Plan, Result
 from chaos.violation import Violation
 
@@ -60,3 +61,26 @@ def test_without_a_seed_a_random_one_is_told(
     first, second = (plan.seed for plan, _ in asked)
     assert first != second
     assert f"seed {first}" in capsys.readouterr().out.splitlines()
+
+
+def test_without_asking_there_is_no_pooler(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = _campaign(monkeypatch)
+    monkeypatch.setattr(pgbouncer, "installed", lambda: (Path("/usr/sbin/pgbouncer"), ""))
+    for arguments in ([], ["--pooler", "session"], ["--pooler", "transaction"]):
+        assert _call(monkeypatch, *arguments) == 0
+    assert [plan.pooler for plan, _ in asked] == [None, "session", "transaction"]
+
+
+def test_where_pgbouncer_is_missing_it_is_told_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    asked = _campaign(monkeypatch)
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr(pgbouncer, "_UNPACKED", tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        _call(monkeypatch, "--pooler", "session")
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert "make pgbouncer" in told
+    assert "apt-get install pgbouncer" in told
+    assert not asked

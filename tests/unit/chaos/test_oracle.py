@@ -209,6 +209,13 @@ def test_an_error_with_its_cause_is_none(tmp_path: Path) -> None:
     }
 
 
+def test_a_fault_of_the_pooler_explains_a_lost_database(tmp_path: Path) -> None:
+    lost = _logged(line("database.down", 1020.0, level="error"))(good_end(tmp_path))
+    cause = Timeline([Incident(Kind.POOLER_CROWDED, "pooler", 1015.0, 1019.0)])
+    assert _rules(lost) == {("log", None)}
+    assert not judge(replace(lost, timeline=cause))
+
+
 def test_a_run_after_the_death_of_the_first_ones_runner_is_no_double(tmp_path: Path) -> None:
     evidence = _second_run_meanwhile(good_end(tmp_path))
     dead = {"what": "runner died", "id": "e", "at": BEGIN + 0.5, "manager": "one"}

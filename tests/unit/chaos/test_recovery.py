@@ -50,6 +50,14 @@ def test_a_restarted_database_is_taken_up_by_each_daemon() -> None:
     assert found == {"database restart: taken up again": (1.0, 3.0)}
 
 
+def test_a_killed_pooler_is_taken_up_by_each_daemon() -> None:
+    found = _found(
+        [Incident(Kind.POOLER_KILL, "pooler", 100.0, 103.0)],
+        {"daemon A": [line("database.up", 103.5)], "daemon B": [line("database.up", 104.0)]},
+    )
+    assert found == {"pooler kill: taken up again": (0.5, 1.0)}
+
+
 def test_a_half_open_link_is_found_out_and_left_and_the_leader_replaced() -> None:
     found = _found(
         [Incident(Kind.LINK_HALF_OPEN, "daemon A", 100.0, 125.0)],

@@ -8,11 +8,16 @@ from chaos.timeline import Kind
 from chaos.violation import Violation
 
 
-def _result(*violations: Violation) -> Result:
+def _result(*violations: Violation, pooler: str | None = None) -> Result:
     return Result(
-        plan=Plan(tasks=2, seed=7, minutes=1.0),
+        plan=Plan(tasks=2, seed=7, minutes=1.0, pooler=pooler),
         violations=list(violations),
-        effects=[Effect(Kind.DAEMON_KILL, 3, 2), Effect(Kind.DISK_FULL, 1, 0), Effect(Kind.RATE_LIMIT, 0, 0)],
+        effects=[
+            Effect(Kind.DAEMON_KILL, 3, 2),
+            Effect(Kind.DISK_FULL, 1, 0),
+            Effect(Kind.RATE_LIMIT, 0, 0),
+            Effect(Kind.POOLER_KILL, 0, 0),
+        ],
         spoilt={"file cut": 4},
         ends={"encoding completed": 2},
         recoveries=[Recovery("dead leader", (4.0, 8.0, 5.0), 10.0), Recovery("half-open link", ())],
@@ -32,7 +37,13 @@ def test_faults_are_told_by_what_was_caused_and_what_happened() -> None:
     report = text(_result())
     assert _columns(report, "daemon: kill -9") == ["3", "2"]
     assert _columns(report, "disk: full") == ["1", "0"]
-    assert "faults that never happened: disk: full; manager: 429" in report
+    assert "faults that never happened: disk: full; manager: 429" in report.splitlines()
+
+
+def test_the_faults_of_a_pooler_are_missed_only_where_there_is_one() -> None:
+    report = text(_result(pooler="session")).splitlines()
+    assert report[0] == "seed 7: 2 tasks in 90 s, behind a pooler in session mode"
+    assert "faults that never happened: disk: full; manager: 429; pooler: kill -9" in report
 
 
 def test_recoveries_are_told_by_median_and_worst_and_a_missing_one_is_not_hidden() -> None:
