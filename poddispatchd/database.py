@@ -1,7 +1,6 @@
 """The pool of connections to Pod's PostgreSQL, and the translation of its errors into ours."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import ClassVar, TypeAlias
@@ -11,6 +10,7 @@ from asyncpg.pool import PoolConnectionProxy
 from pydantic import SecretStr
 
 from poddispatchd import poolers
+from poddispatchd.connections import DatabaseConnection, keep_alive
 from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError
 from poddispatchd.poolers import Pooling
 
@@ -23,8 +23,8 @@ _CONNECT_TIMEOUT = 10.0
 _SETTLE_TIMEOUT = 5.0
 
 _LET_IN_ONLY = (
-    "it lets us in and answers nothing; a pooler in session mode needs a server for each of our connections: "
-    "database.pool_size and one more"
+    "it lets us in and answers nothing, as a pooler does that has no server free; "
+    "a pooler in session mode needs a server for each of our connections: database.pool_size and one more"
 )
 
 _STARTUP = {"application_name": "poddispatchd", "timezone": "UTC"}
@@ -50,9 +50,6 @@ _END_IF_IDLE = f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_IN_TRANS
 
 _STATEMENTS_KEPT = 100
 """Prepared statements of a connection."""
-
-_KEEPALIVE = {"TCP_KEEPIDLE": 8, "TCP_KEEPINTVL": 4, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
-"""The same for our end, where asyncpg sets none; names of the socket module, which not every system has."""
 
 _UNAVAILABLE = (
     OSError,
@@ -95,19 +92,6 @@ def translated() -> Iterator[None]:
 
 def _words(error: BaseException) -> str:
     return str(error).strip().rstrip(".") or type(error).__name__
-
-
-def _keep_alive(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Have the kernel find out that the server has vanished from the network."""
-    transport = getattr(connection, "_transport", None)  # asyncpg tells it nowhere else
-    held = None if transport is None else transport.get_extra_info("socket")
-    if held is None or held.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE.items():
-        option = getattr(socket, name, None)
-        if option is not None:
-            held.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _to_its_end(work: Coroutine[None, None, None]) -> None:
@@ -285,11 +269,12 @@ class Database:
             self._dsn.get_secret_value(),
             timeout=_CONNECT_TIMEOUT,
             command_timeout=_COMMAND_TIMEOUT,
+            connection_class=DatabaseConnection,
             server_settings=_STARTUP,
             statement_cache_size=0 if was_pooled else _STATEMENTS_KEPT,
         )
         try:
-            _keep_alive(connection)
+            keep_alive(connection)
             is_own = await poolers.settle(connection, self._session, within=_SETTLE_TIMEOUT)
         except TimeoutError:
             connection.terminate()

@@ -1,6 +1,7 @@
 """Links to the database that break, each in its own way: found out, left, and never hammered."""
 
 import asyncio
+import gc
 import socket
 import time
 
@@ -86,6 +87,31 @@ async def test_a_half_open_pool_is_left_too(pod_database: PodDatabase) -> None:
         async with daemon.database.connection() as first, daemon.database.connection() as second:
             assert {await first.fetchval("SELECT 1"), await second.fetchval("SELECT 1")} == {1}
         assert time.monotonic() - begun < 15
+
+
+@pytest.mark.usefixtures("probes_often")
+async def test_connections_that_nobody_answers_are_closed_without_a_word(
+    pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pool leaves those it does not trust to tasks of its own: each failed a minute later, in the log."""
+    monkeypatch.setattr("poddispatchd.database._COMMAND_TIMEOUT", 1.0)
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+    async with side(pod_database.dsn, "only") as daemon:
+        for is_broken in (False, True):
+            if is_broken:
+                daemon.proxy.half_open()
+                await daemon.until(up=False)
+                await daemon.until(up=True)
+            async with daemon.database.connection() as first, daemon.database.connection() as second:
+                assert {await first.fetchval("SELECT 1"), await second.fetchval("SELECT 1")} == {1}
+        closing = [one for one in asyncio.all_tasks() if "Connection.close" in repr(one)]
+        assert closing
+        await asyncio.wait(closing, timeout=10)
+        assert all(one.done() for one in closing)
+    del closing
+    gc.collect()
+    assert "Task exception was never retrieved" not in told
 
 
 @pytest.mark.usefixtures("probes_often")
