@@ -114,12 +114,20 @@ def _anyones(evidence: Evidence, event: str) -> _Told:
 
 
 def _taken_up(evidence: Evidence, kind: Kind) -> tuple[float, ...]:
-    """Seconds from the end of each fault that hit all daemons until each of them has the database again."""
-    return tuple(
-        seconds
-        for name in evidence.logs
-        for seconds in _each(_alone(evidence, kind), _lines(evidence, name, "database.up"), from_end=True)
-    )
+    """Seconds from the end of each fault that hit all daemons until each that lost the database has it again.
+
+    Behind a pooler that goes on waiting for the database a short fault is not even noticed.
+    """
+    found: list[float] = []
+    for name, lines in evidence.logs.items():
+        losses = [line for line in lines if line.event == "database.down"]
+        noticed = [
+            one
+            for one in _alone(evidence, kind)
+            if any(one.covers(line.at, after=QUIET_AFTER) for line in losses)
+        ]
+        found += _each(noticed, _lines(evidence, name, "database.up"), from_end=True)
+    return tuple(found)
 
 
 def _lines(evidence: Evidence, daemon: str, event: str) -> _Told:

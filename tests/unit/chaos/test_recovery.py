@@ -45,15 +45,30 @@ def test_a_dead_leader_is_followed_by_another_one() -> None:
 def test_a_restarted_database_is_taken_up_by_each_daemon() -> None:
     found = _found(
         [Incident(Kind.DATABASE_RESTART, "database", 100.0, 103.0)],
-        {"daemon A": [line("database.up", 104.0)], "daemon B": [line("database.up", 106.0)]},
+        {
+            "daemon A": [line("database.down", 100.1), line("database.up", 104.0)],
+            "daemon B": [line("database.down", 104.5), line("database.up", 106.0)],
+        },
     )
     assert found == {"database restart: taken up again": (1.0, 3.0)}
+
+
+def test_a_restart_that_a_pooler_hides_is_not_taken_for_one_that_took_long() -> None:
+    """The daemon lost the database later, by something else."""
+    found = _found(
+        [Incident(Kind.DATABASE_RESTART, "database", 100.0, 100.3)],
+        {"daemon A": [line("database.down", 111.0), line("database.up", 123.0)]},
+    )
+    assert not found
 
 
 def test_a_killed_pooler_is_taken_up_by_each_daemon() -> None:
     found = _found(
         [Incident(Kind.POOLER_KILL, "pooler", 100.0, 103.0)],
-        {"daemon A": [line("database.up", 103.5)], "daemon B": [line("database.up", 104.0)]},
+        {
+            "daemon A": [line("database.down", 100.1), line("database.up", 103.5)],
+            "daemon B": [line("database.down", 100.2), line("database.up", 104.0)],
+        },
     )
     assert found == {"pooler kill: taken up again": (0.5, 1.0)}
 
