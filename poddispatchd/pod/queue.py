@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from functools import lru_cache
+from typing import TypeAlias
 
 import asyncpg
 
 from poddispatchd.database import Database
-from poddispatchd.domain.task import SiteId, Task, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import RecordingId, SiteId, Task, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.tasks import task_of
 from poddispatchd.sql import load_queries, render
@@ -22,6 +23,10 @@ _QUERIES = load_queries("poddispatchd.pod", "queue.sql")
 
 _OPEN = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, "warning"})
 """The statuses that `open_or_ranked` reads."""
+
+
+Source: TypeAlias = tuple[TaskType, VideoId | RecordingId]
+"""What tasks of one type work on: several of one source wait for each other."""
 
 
 class PriorityClass(IntEnum):
@@ -53,6 +58,13 @@ class PendingTask:
     def place(self) -> tuple[int, datetime, TaskPk]:
         """Where it stands; less is earlier."""
         return self.priority, self.task.date_added, self.task.pk
+
+    @property
+    def source(self) -> Source | None:
+        """What it works on; None when its video or recording is gone."""
+        task = self.task
+        pk = task.recording_id if task.type is TaskType.STUDIO else task.video_id
+        return None if pk is None else (task.type, pk)
 
     @property
     def is_first(self) -> bool:
@@ -114,6 +126,7 @@ async def pending_tasks(
     skip: Collection[TaskPk] = (),
     whatever_age: Collection[TaskPk] = (),
     held: Mapping[TaskPk, datetime] | None = None,
+    but_sources: Collection[Source] = (),
 ) -> list[PendingTask]:
     """The next tasks to hand out, in Pod's order.
 
@@ -129,6 +142,7 @@ async def pending_tasks(
         skip: tasks already in hand.
         whatever_age: tasks that Pod is not submitting itself: ``grace`` does not hold them back.
         held: tasks that are left where they are, unless their ``date_added`` is another one by now.
+        but_sources: no task of these, however many wait for them.
 
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
@@ -142,6 +156,8 @@ async def pending_tasks(
         list(whatever_age),
         list(held or {}),
         list((held or {}).values()),
+        [type_.value for type_, _ in but_sources],
+        [pk for _, pk in but_sources],
         *(() if sites is None else (list(sites), with_siteless)),
     )
     return [_pending(record) for record in records]

@@ -70,7 +70,9 @@ class QueueView:
 
         The first page holds the next tasks of any kind for which there is room. It may be full of tasks that
         cannot be placed (duplicates, tasks that some managers refuse): then another one is read with what the
-        managers that are left without work could take, until they have some or nothing is left.
+        managers that are left without work could take, until they have some or nothing is left. The first
+        task of a source stands before all others of it, so that a page tells of a source whatever it can:
+        no further one holds any task of it.
         """
         parts = self._parts
         now = parts.clock.monotonic()
@@ -82,7 +84,7 @@ class QueueView:
         found: dict[TaskPk, PendingTask] = {}
         waiting: list[Waiting] = []
         while room := self._room(hungry, types, now):
-            page = await self._page(room, size, skip | found.keys(), now)
+            page = await self._page(room, size, found.values(), skip, now)
             found |= {item.task.pk: item for item in page}
             waiting += self._submittable(page, now)
             if len(page) < size:
@@ -137,7 +139,12 @@ class QueueView:
         return {kind: sites for kind, sites in room.items() if sites}
 
     async def _page(
-        self, room: dict[TaskType, frozenset[SiteId]], size: int, skip: Collection[TaskPk], now: float
+        self,
+        room: dict[TaskType, frozenset[SiteId]],
+        size: int,
+        seen: Collection[PendingTask],
+        skip: frozenset[TaskPk],
+        now: float,
     ) -> list[PendingTask]:
         """The next tasks for which there is room; Pod's own new ones are left to Pod for a while.
 
@@ -151,6 +158,7 @@ class QueueView:
         for kind, sites in room.items():
             kinds[sites].append(kind)
         held = {pk: date_added for pk, date_added, moment in self._waits() if moment > now}
+        sourceless = {item.task.pk for item in seen if item.source is None}
         found: list[PendingTask] = []
         for sites, types in kinds.items():
             found += await queue.pending_tasks(
@@ -161,9 +169,10 @@ class QueueView:
                 types=types,
                 sites=None if sites >= parts.sites.keys() else sites,
                 with_siteless=parts.current_site in sites,
-                skip=tuple(skip),
+                skip=skip | sourceless,
                 whatever_age=tuple(self._own_tasks) if grace else (),
                 held=held,
+                but_sources={item.source for item in seen if item.source is not None},
             )
         return sorted(found, key=lambda item: item.place)[:size]
 

@@ -25,9 +25,10 @@ runner_manager_task AS task
   LEFT JOIN authentication_owner AS owner ON owner.user_id = video.owner_id
 
 -- name: queue
--- Pending tasks, which stand by (class, date_added, id).
+-- Pending tasks, which stand by (class, date_added, id). One without a video or recording has no source.
 -- It reads no other column of the task: an index that holds these answers it alone (`advise-index`).
-SELECT task.id, task.type, task.date_added, task.video_id, task.recording_id, {class} AS class
+SELECT task.id, task.type, task.date_added, task.video_id, task.recording_id, {class} AS class,
+       CASE WHEN task.type = 'studio' THEN task.recording_id ELSE task.video_id END AS source
   FROM {owned_tasks}
  WHERE task.status = 'pending'
 
@@ -47,20 +48,21 @@ SELECT id, held, CASE WHEN waits THEN place END AS place
 SELECT queued.* FROM queued WHERE true
 
 -- name: on_some_sites
--- Tasks of the queue on one of the sites $8, and if $9 also those on none.
+-- Tasks of the queue on one of the sites $10, and if $11 also those on none.
 SELECT queued.*
   FROM queued
-  LEFT JOIN (SELECT video_id, bool_or(site_id = ANY ($8::bigint[])) AS is_wanted
+  LEFT JOIN (SELECT video_id, bool_or(site_id = ANY ($10::bigint[])) AS is_wanted
                FROM video_video_sites GROUP BY video_id) AS film ON film.video_id = queued.video_id
-  LEFT JOIN (SELECT recording_id, bool_or(site_id = ANY ($8::bigint[])) AS is_wanted
+  LEFT JOIN (SELECT recording_id, bool_or(site_id = ANY ($10::bigint[])) AS is_wanted
                FROM room_sites GROUP BY recording_id) AS room ON room.recording_id = queued.recording_id
- WHERE coalesce(CASE WHEN type = 'studio' THEN room.is_wanted ELSE film.is_wanted END, $9)
+ WHERE coalesce(CASE WHEN type = 'studio' THEN room.is_wanted ELSE film.is_wanted END, $11)
 
 -- name: pending
 -- The next tasks to hand out: at most $1, added more than $2 seconds ago or among $5, of the types $3, not among $4.
--- One from the future tells nothing of its age. Those of $6 are left out as long as they were added at $7.
--- The sites are tested as one of the two above says.
--- first_of_source is the pending task of the same type and source that stands first, running_twin one that runs.
+-- One from the future tells nothing of its age. Those of $6 are left out as long as they were added at $7, and all of
+-- a type of $8 and the source in the same place of $9. The sites are tested as one of the two above says.
+-- first_of_source is the pending task of the same type and source that stands first, running_twin one that runs; they
+-- are looked for once for each source, however many tasks wait for it.
 WITH priority_users AS ({priority_users}),
      room_sites AS NOT MATERIALIZED (
          SELECT recording.id AS recording_id, site.site_id
@@ -77,35 +79,42 @@ WITH priority_users AS ({priority_users}),
             AND type = ANY ($3::text[])
             AND id <> ALL ($4::bigint[])
             AND (id, date_added) NOT IN (SELECT * FROM unnest($6::bigint[], $7::timestamptz[]))
+            AND (source IS NULL OR (type, source) NOT IN (SELECT * FROM unnest($8::text[], $9::bigint[])))
           ORDER BY class, date_added, id
           LIMIT $1
+     ),
+     by_source AS MATERIALIZED (
+         SELECT wanted.ids, wanted.classes, twins.first_of_source, twins.running_twin
+           FROM (SELECT type, source, array_agg(id) AS ids, array_agg(class) AS classes
+                   FROM next GROUP BY type, source) AS wanted
+          CROSS JOIN LATERAL (
+              SELECT (array_agg(id ORDER BY date_added, id) FILTER (WHERE status = 'pending'))[1] AS first_of_source,
+                     min(id) FILTER (WHERE status <> 'pending') AS running_twin
+                FROM (SELECT other.id, other.date_added, other.type, other.status
+                        FROM runner_manager_task AS other
+                       WHERE wanted.type = 'studio' AND other.recording_id = wanted.source
+                       UNION ALL
+                      SELECT other.id, other.date_added, other.type, other.status
+                        FROM runner_manager_task AS other
+                       WHERE wanted.type <> 'studio' AND other.video_id = wanted.source
+                     ) AS same_source
+               WHERE same_source.type = wanted.type AND same_source.status IN ('pending', 'running', 'warning')
+          ) AS twins
      )
 SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank, NULL AS script_output,
-       task.video_id, task.recording_id, task.runner_manager_id, next.class, twins.running_twin,
-       nullif(twins.first_of_source, next.id) AS duplicate_of,
+       task.video_id, task.recording_id, task.runner_manager_id, next.class, by_source.running_twin,
+       nullif(by_source.first_of_source, next.id) AS duplicate_of,
        extract(epoch FROM now() - task.date_added)::float8 AS age,
        CASE task.type
        WHEN 'studio' THEN ARRAY(SELECT site.site_id FROM room_sites AS site
-                                 WHERE site.recording_id = next.recording_id ORDER BY site.site_id)
+                                 WHERE site.recording_id = task.recording_id ORDER BY site.site_id)
        ELSE ARRAY(SELECT site.site_id FROM video_video_sites AS site
-                   WHERE site.video_id = next.video_id ORDER BY site.site_id)
+                   WHERE site.video_id = task.video_id ORDER BY site.site_id)
        END AS site_ids
-  FROM next
+  FROM by_source
+ CROSS JOIN LATERAL unnest(by_source.ids, by_source.classes) AS next (id, class)
   JOIN runner_manager_task AS task ON task.id = next.id AND task.status = 'pending'
- CROSS JOIN LATERAL (
-     SELECT (array_agg(id ORDER BY date_added, id) FILTER (WHERE status = 'pending'))[1] AS first_of_source,
-            min(id) FILTER (WHERE status <> 'pending') AS running_twin
-       FROM (SELECT other.id, other.date_added, other.type, other.status
-               FROM runner_manager_task AS other
-              WHERE next.type = 'studio' AND other.recording_id = next.recording_id
-              UNION ALL
-             SELECT other.id, other.date_added, other.type, other.status
-               FROM runner_manager_task AS other
-              WHERE next.type <> 'studio' AND other.video_id = next.video_id
-            ) AS same_source
-      WHERE same_source.type = next.type AND same_source.status IN ('pending', 'running', 'warning')
- ) AS twins
- ORDER BY next.class, next.date_added, next.id
+ ORDER BY next.class, task.date_added, task.id
 
 -- name: write_ranks
 -- Number the pending tasks 1..n and clear every other rank, touching only rows that change.

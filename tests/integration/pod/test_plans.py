@@ -18,6 +18,7 @@ from tests.plugins.postgres import PodDatabase, cloned_database, ensure_template
 
 _FINISHED = 1_000_000
 _PENDING = 100_000
+_DUPLICATES = 2_000
 
 _PRIORITY_USERS = "runner_manager_priority_user"
 _SOON = datetime(2020, 1, 1, tzinfo=UTC)
@@ -54,7 +55,7 @@ _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
 }
 """Statements that find their rows by a key, however long the table is."""
 
-_PAGE: tuple[object, ...] = (20, 30.0, ["encoding", "studio"], [], [], [7], [_SOON])
+_PAGE: tuple[object, ...] = (20, 30.0, ["encoding", "studio"], [], [], [7], [_SOON], ["encoding"], [7])
 
 _ONE_READING: Mapping[str, Mapping[str, tuple[object, ...]]] = {
     "queue.sql": {
@@ -145,6 +146,19 @@ async def _scans(connection: Connection, query: str, *arguments: object) -> list
     ]
 
 
+def _read(plan: Mapping[str, object]) -> float:
+    """How many rows of ``runner_manager_task`` a statement has read, those thrown away included."""
+    read = 0.0
+    for node in _nodes(plan):
+        if node.get("Relation Name") == "runner_manager_task":
+            rows, removed, loops = (
+                float(str(node.get(key, 0)))
+                for key in ("Actual Rows", "Rows Removed by Filter", "Actual Loops")
+            )
+            read += (rows + removed) * loops
+    return read
+
+
 def _text(file: str, name: str) -> str:
     if file == "queue.sql":
         return statement(name, _PRIORITY_USERS)
@@ -170,6 +184,29 @@ async def test_what_needs_the_whole_table_reads_it_once(old_pod: PodDatabase) ->
                 assert scans.count("Seq Scan") <= allowed, (file, name, scans)
         by_site = statement("pending", _PRIORITY_USERS, by_site=True)
         assert (await _scans(connection, by_site, *_PAGE, [1], True)).count("Seq Scan") == 1
+
+
+@pytest.mark.parametrize("limit", [20, _DUPLICATES])
+async def test_a_look_reads_the_tasks_of_one_video_a_few_times_however_many_wait_for_it(
+    pod_database: PodDatabase, limit: int
+) -> None:
+    # Each was compared with all the others where PostgreSQL knew nothing of the table yet.
+    async with pod_database.connection() as connection:
+        await connection.execute(
+            """
+            INSERT INTO runner_manager_task (type, status, date_added, video_id)
+            SELECT 'encoding', 'pending', now() - n * interval '1 minute', $1
+              FROM generate_series(1, $2::int) AS n
+            """,
+            await video(connection),
+            _DUPLICATES,
+        )
+        look = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement('pending', _PRIORITY_USERS)}"
+        for statistics in ("none", "ANALYZE"):
+            if statistics != "none":
+                await connection.execute(statistics)
+            text = await connection.fetchval(look, limit, None, ["encoding"], [], [], [], [], [], [])
+            assert _read(json.loads(text)[0]["Plan"]) <= 3 * _DUPLICATES, (statistics, text)
 
 
 @pytest.mark.parametrize("file", sorted({*_BY_KEY, *_ONE_READING, *_ELSEWHERE}))
