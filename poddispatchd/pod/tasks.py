@@ -18,6 +18,9 @@ from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries("poddispatchd.pod", "tasks.sql")
 
+_NEWEST = 1000
+"""Tasks that are looked at one by one: what Pod submitted lately is among them."""
+
 
 @dataclass(frozen=True, slots=True)
 class UnsettledTask:
@@ -64,6 +67,17 @@ async def find_tasks(
     There is normally one; ids of two managers can be equal, and nothing keeps Pod from storing one twice.
     """
     records = await connection.fetch(_QUERIES["find"], list(managers), task_id)
+    return [task_of(record) for record in records]
+
+
+async def find_tasks_near(
+    connection: Connection, managers: Collection[ManagerId], task_id: RunnerTaskId, near: Collection[TaskPk]
+) -> list[Task]:
+    """The same among these tasks, the newest ones, and those that share a source with one of them.
+
+    It costs little however many tasks there are, where ``find_tasks`` searches all of a manager's.
+    """
+    records = await connection.fetch(_QUERIES["find_near"], list(managers), task_id, list(near), _NEWEST)
     return [task_of(record) for record in records]
 
 

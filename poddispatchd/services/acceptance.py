@@ -21,6 +21,7 @@ from poddispatchd.metrics import SubmissionOutcome
 from poddispatchd.pod import progress, sources, tasks, twins
 from poddispatchd.runner.records import Accepted
 from poddispatchd.services.parts import Parts
+from poddispatchd.services.task_ids import known_tasks_called
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +54,8 @@ class Acceptance:
         now = parts.clock.now().astimezone(ZoneInfo(parts.settings.pod.time_zone))
         directory = await self._output_directory(task)
         async with parts.database.transaction() as connection:
-            others = await tasks.find_tasks(connection, [manager.id], accepted.task_id)
+            # Nothing is searched for an id that is new, as nearly all are.
+            others = await known_tasks_called(connection, [manager.id], accepted.task_id, like=[task.pk])
             if any(_is_another_run(other, task) for other in others):
                 return await self._known_already(connection, task, manager, intent)
             # Pod's web process may have stored a run of the same source under a row of its own meanwhile.

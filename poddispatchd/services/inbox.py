@@ -10,10 +10,10 @@ from poddispatchd.domain.task import Task, TaskStatus
 from poddispatchd.events import Event
 from poddispatchd.journal import callbacks
 from poddispatchd.journal.callbacks import CallbackState, RecordedCallback, Turn
-from poddispatchd.pod import tasks
 from poddispatchd.services.adoption import Adoption, Found
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.reports import Report, Told, apply_report, ring_for
+from poddispatchd.services.task_ids import tasks_called
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ class Inbox:
                 await callbacks.postpone(connection, recorded, _SOON)
             if turn is not Turn.NOW:
                 return True
-            known = await tasks.find_tasks(connection, recorded.managers, callback.task_id)
+            known = await tasks_called(connection, recorded.managers, callback.task_id)
             if not known:
                 return False
             decisions = [
@@ -101,7 +101,7 @@ class Inbox:
         """Close a callback whose id no row carries; False when one has got the id meanwhile."""
         state = CallbackState.IGNORED if is_ours else CallbackState.ORPHANED
         async with self._parts.database.transaction() as connection:
-            if await tasks.find_tasks(connection, recorded.managers, recorded.callback.task_id):
+            if await tasks_called(connection, recorded.managers, recorded.callback.task_id):
                 return False
             await callbacks.settle(connection, recorded, state, reason)
         tell = log.info if is_ours else log.warning

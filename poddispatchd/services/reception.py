@@ -16,6 +16,7 @@ from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import tasks
 from poddispatchd.services.fleet import Fleet
 from poddispatchd.services.signals import Wakes
+from poddispatchd.services.task_ids import known_tasks_called
 from poddispatchd.services.tokens import managers_of_token
 
 log = structlog.get_logger(__name__)
@@ -89,6 +90,8 @@ class Reception:
             CallbackRefusedError: it is unknown, or not theirs.
         """
         if await callbacks.is_expected(connection, signers, task_id):
+            return
+        if await known_tasks_called(connection, signers, task_id):
             return
         owners = await tasks.managers_of_task_id(connection, task_id)
         if not owners:

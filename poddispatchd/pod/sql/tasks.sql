@@ -15,6 +15,35 @@ SELECT id, type, status, task_id, date_added, rank, script_output, video_id, rec
    AND type IN ('encoding', 'studio', 'transcription')
  ORDER BY status IN ('completed', 'failed', 'timeout'), id DESC
 
+-- name: find_near
+-- The same among the tasks $3, the $4 newest ones, and those with the same video or recording as one of these that has
+-- the id, or is among $3: without an index on ids the whole table would be searched.
+WITH hints AS MATERIALIZED (
+    SELECT id, video_id, recording_id
+      FROM runner_manager_task
+     WHERE id = ANY ($3::bigint[])
+     UNION ALL
+    SELECT id, video_id, recording_id
+      FROM (SELECT id, video_id, recording_id, runner_manager_id, task_id
+              FROM runner_manager_task ORDER BY id DESC LIMIT $4) AS newest
+     WHERE runner_manager_id = ANY ($1::bigint[]) AND task_id = $2
+), near AS MATERIALIZED (
+    SELECT id FROM hints
+     UNION
+    SELECT twin.id FROM (SELECT DISTINCT video_id FROM hints) AS wanted
+      JOIN runner_manager_task AS twin ON twin.video_id = wanted.video_id AND twin.task_id = $2
+     UNION
+    SELECT twin.id FROM (SELECT DISTINCT recording_id FROM hints) AS wanted
+      JOIN runner_manager_task AS twin ON twin.recording_id = wanted.recording_id AND twin.task_id = $2
+)
+SELECT task.id, type, status, task_id, date_added, rank, script_output, video_id, recording_id, runner_manager_id
+  FROM near
+  JOIN runner_manager_task AS task ON task.id = near.id
+ WHERE runner_manager_id = ANY ($1::bigint[])
+   AND task_id = $2
+   AND type IN ('encoding', 'studio', 'transcription')
+ ORDER BY status IN ('completed', 'failed', 'timeout'), task.id DESC
+
 -- name: lock
 -- One task with its output, and nobody else changes it until the end of the transaction.
 SELECT id, type, status, task_id, date_added, rank, script_output, video_id, recording_id, runner_manager_id

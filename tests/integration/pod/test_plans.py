@@ -30,6 +30,7 @@ _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
     "tasks.sql": {
         "get": (7,),
         "find": ([1], "task-7"),
+        "find_near": ([1], "task-7", [7, 8], 1000),
         "lock": (7,),
         "run_on": (7, "running", "t"),
         "mark_running": (7, "pending", None, 1, "t"),
@@ -43,6 +44,7 @@ _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
     },
     "twins.sql": {
         "ahead": (*_TWIN, _SOON),
+        "waiting": _TWIN,
         "other_run": _RUN,
         "ended": _TWIN,
         "follow": (7, "failed", 1, "task-7", "out"),
@@ -172,6 +174,20 @@ async def test_tasks_are_found_by_their_keys_among_years_of_others(old_pod: PodD
                 scans = await _scans(connection, _text(file, name), *arguments)
                 assert scans, (file, name)
                 assert "Seq Scan" not in scans, (file, name)
+
+
+async def test_a_task_is_found_by_its_id_without_reading_all_of_its_managers(old_pod: PodDatabase) -> None:
+    async with old_pod.connection() as connection:
+        row = await connection.fetchrow("SELECT * FROM runner_manager_task WHERE task_id = 'task-7'")
+        assert row is not None
+        read = {}
+        for name, more in (("find", ()), ("find_near", ([row["id"]], 100))):
+            explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {_text('tasks.sql', name)}"
+            text = await connection.fetchval(explain, [row["runner_manager_id"]], "task-7", *more)
+            read[name] = _read(json.loads(text)[0]["Plan"])
+        of_source = (_FINISHED + _PENDING) / 500
+        assert read["find"] >= _FINISHED / 100
+        assert read["find_near"] <= 2 * of_source
 
 
 async def test_what_needs_the_whole_table_reads_it_once(old_pod: PodDatabase) -> None:
