@@ -104,6 +104,10 @@ class ResultNotReadyError(RunnerManagerError):
     """The task has no result yet (425), or never will (400)."""
 
 
+OF_THE_MANAGER = (RunnerManagerUnavailableError, RunnerManagerMisconfiguredError, RunnerManagerBusyError)
+"""Trouble that questions about other tasks would meet as well."""
+
+
 # --- callbacks ----------------------------------------------------------------------------------------
 
 

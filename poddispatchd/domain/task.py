@@ -49,6 +49,14 @@ class RunnerStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """What a runner manager calls ``task_id``."""
+
+    runner_manager_id: ManagerId
+    task_id: RunnerTaskId
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A row of Pod's ``runner_manager_task``."""
 
@@ -62,6 +70,13 @@ class Task:
     date_added: datetime
     rank: int | None = None
     script_output: str | None = None
+
+    @property
+    def run(self) -> Run | None:
+        """The run that the row names; None while it is nobody's."""
+        if self.runner_manager_id is None or not self.task_id:
+            return None
+        return Run(self.runner_manager_id, self.task_id)
 
     @property
     def source(self) -> str:

@@ -8,15 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a runner manager calls ``task_id``."""
-
-    runner_manager_id: ManagerId
-    task_id: RunnerTaskId
+from poddispatchd.domain.task import Run, Task, TaskPk, TaskStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +35,7 @@ def followed(task: Task, ended: Sequence[EndedTwin], taken: Iterable[Taken]) -> 
     Args:
         task: the one that waits.
         ended: its twins that are over.
-        taken: which of them a runner manager took from us after the task was added, the latest first.
+        taken: what a runner manager took from us while the task waited, the latest first.
     """
     for submission in taken:
         for twin in ended:

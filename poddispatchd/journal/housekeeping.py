@@ -7,12 +7,16 @@ _PURGES = tuple(
     load_queries(__package__, file)["purge"]
     for file in ("submissions.sql", "callbacks.sql", "imports.sql", "notices.sql")
 )
+_FAILURES = load_queries(__package__, "failures.sql")["purge"]
+_FAILURE_DAYS = 2
+"""Days after which nobody asks about a failure any more, and one to spare."""
+
 _OWN_TASKS = load_queries(__package__, "scheduling.sql")["purge_own_tasks"]
 
 
 async def purge(connection: Connection, *, days: int, batch: int) -> None:
     """Delete journal rows settled more than ``days`` ago, ``batch`` rows at a time; open ones stay."""
-    for statement in _PURGES:
-        while await connection.execute(statement, days, batch) == f"DELETE {batch}":
+    for statement, kept in (*((statement, days) for statement in _PURGES), (_FAILURES, _FAILURE_DAYS)):
+        while await connection.execute(statement, kept, batch) == f"DELETE {batch}":
             pass
     await connection.execute(_OWN_TASKS, days)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NewType
 
 from poddispatchd.database import Connection
-from poddispatchd.domain.task import ManagerId, RunnerTaskId, TaskPk, VideoId
+from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, TaskPk, VideoId
 from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries(__package__, "imports.sql")
@@ -82,16 +82,16 @@ async def of_task(connection: Connection, task_pk: TaskPk) -> list[ImportRecord]
     ]
 
 
-async def open_import(
-    connection: Connection, task_pk: TaskPk, manager: ManagerId, task_id: RunnerTaskId
-) -> bool:
+async def open_import(connection: Connection, task_pk: TaskPk, run: Run) -> bool:
     """Ask for a result to be imported; False when that is asked for, or done, already."""
-    return await connection.fetchval(_QUERIES["open"], task_pk, manager, task_id) is not None
+    return (
+        await connection.fetchval(_QUERIES["open"], task_pk, run.runner_manager_id, run.task_id) is not None
+    )
 
 
-async def is_open(connection: Connection, task_pk: TaskPk, manager: ManagerId, task_id: RunnerTaskId) -> bool:
+async def is_open(connection: Connection, task_pk: TaskPk, run: Run) -> bool:
     """Whether a result is about to be imported."""
-    return bool(await connection.fetchval(_QUERIES["is_open"], task_pk, manager, task_id))
+    return bool(await connection.fetchval(_QUERIES["is_open"], task_pk, run.runner_manager_id, run.task_id))
 
 
 async def claim_due(connection: Connection, owner: str, limit: int) -> list[ImportJob]:

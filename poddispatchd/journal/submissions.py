@@ -1,16 +1,17 @@
 """Intents to submit a task, committed before the POST and settled by its answer (invariant I3)."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NewType
 
 import asyncpg
 
 from poddispatchd.database import Connection
-from poddispatchd.domain.task import ManagerId, RunnerTaskId, TaskPk, TaskType
-from poddispatchd.domain.twins import Run, Taken
+from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, Task, TaskPk, TaskType
+from poddispatchd.domain.twins import Taken
 from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries(__package__, "submissions.sql")
@@ -49,6 +50,8 @@ class Submission:
     """Why it was settled as it was, in words; known where the submissions of a task are listed."""
     age: float = 0.0
     """Seconds since it was committed, by the database's clock; known where open ones are listed."""
+    date_added: datetime | None = None
+    """That of the task's row then; known where unidentified ones are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +76,42 @@ def _submission(row: asyncpg.Record) -> Submission:
         created_at=row["created_at"],
         reason=row.get("reason"),
         age=row.get("age", 0.0),
+        date_added=row.get("date_added"),
     )
 
 
 async def open_submission(
     connection: Connection,
-    *,
-    task_pk: TaskPk,
-    task_type: TaskType,
+    task: Task,
     runner_manager_id: ManagerId,
+    *,
     attempt: int,
     body: bytes,
     term: int,
+    waiting: Mapping[TaskPk, datetime] = MappingProxyType({}),
 ) -> Submission | None:
-    """Commit an intent; None when the task has an open one already or ``term`` is over."""
+    """Commit an intent; None when the task has an open one already or ``term`` is over.
+
+    It is for the tasks ``waiting`` as well, those of the same source, each with its ``date_added``.
+    """
     row = await connection.fetchrow(
-        _QUERIES["open"], task_pk, task_type.value, runner_manager_id, attempt, body, term
+        _QUERIES["open"],
+        task.pk,
+        task.type.value,
+        runner_manager_id,
+        attempt,
+        body,
+        term,
+        task.date_added,
+        list(waiting),
+        list(waiting.values()),
     )
     if row is None:
         return None
     return Submission(
         id=SubmissionId(row["id"]),
-        task_pk=task_pk,
-        task_type=task_type,
+        task_pk=task.pk,
+        task_type=task.type,
         runner_manager_id=runner_manager_id,
         attempt=attempt,
         body=body,
@@ -103,6 +119,7 @@ async def open_submission(
         posts=1,
         task_id=None,
         created_at=row["created_at"],
+        date_added=task.date_added,
     )
 
 
@@ -142,25 +159,15 @@ async def adopt(connection: Connection, submission: Submission, task_id: RunnerT
     return await connection.execute(_QUERIES["adopt"], submission.id, task_id, reason) == "UPDATE 1"
 
 
-async def lose(
-    connection: Connection,
-    *,
-    task_pk: TaskPk,
-    task_type: TaskType,
-    runner_manager_id: ManagerId,
-    task_id: RunnerTaskId,
-    reason: str,
-) -> None:
-    """Record that an accepted submission is lost: the next one must differ in its bytes.
+async def lose(connection: Connection, task: Task, run: Run, reason: str) -> None:
+    """Record that the accepted submission of a task is lost: the next one must differ in its bytes.
 
     One that Pod made is not known here yet. It is recorded as the first attempt, for its bytes were those
     that ours would have had.
     """
-    status = await connection.execute(_QUERIES["lose"], task_pk, runner_manager_id, task_id, reason)
-    if status == "UPDATE 0":
-        await connection.execute(
-            _QUERIES["add_lost"], task_pk, runner_manager_id, task_id, reason, task_type.value
-        )
+    values = (task.pk, run.runner_manager_id, run.task_id, reason)
+    if await connection.execute(_QUERIES["lose"], *values) == "UPDATE 0":
+        await connection.execute(_QUERIES["add_lost"], *values, task.type.value, task.date_added)
 
 
 async def open_submissions(connection: Connection) -> list[Submission]:
@@ -181,9 +188,9 @@ async def with_id(
     return None if row is None else _submission(row)
 
 
-async def attempts(connection: Connection, task_pk: TaskPk, since: datetime) -> Attempts:
+async def attempts(connection: Connection, task: Task) -> Attempts:
     """How often a task was submitted."""
-    row = await connection.fetchrow(_QUERIES["attempts"], task_pk, since)
+    row = await connection.fetchrow(_QUERIES["attempts"], task.pk, task.date_added)
     assert row is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
     return Attempts(row["ever"], row["since"])
 
@@ -193,11 +200,9 @@ async def of_task(connection: Connection, task_pk: TaskPk) -> list[Submission]:
     return [_submission(row) for row in await connection.fetch(_QUERIES["of_task"], task_pk)]
 
 
-async def taken_since(
-    connection: Connection, tasks: Collection[TaskPk], runs: Collection[Run], moment: datetime
-) -> list[Taken]:
-    """What runner managers took at a moment or later of these tasks, or as these runs; the latest first."""
-    rows = await connection.fetch(_QUERIES["taken_since"], list(tasks), moment, [run.task_id for run in runs])
+async def taken_for(connection: Connection, task: Task) -> list[Taken]:
+    """What managers took of other tasks while this one waited for the same source; the latest first."""
+    rows = await connection.fetch(_QUERIES["taken_for"], task.pk, task.date_added)
     return [
         Taken(
             TaskPk(row["task_pk"]),
@@ -205,9 +210,3 @@ async def taken_since(
         )
         for row in rows
     ]
-
-
-async def without_result(connection: Connection, *, hours: int, limit: int) -> list[TaskPk]:
-    """Tasks taken lately whose run gave no result that anybody asked for, the newest first."""
-    rows = await connection.fetch(_QUERIES["without_result"], hours, limit)
-    return [TaskPk(row["task_pk"]) for row in rows]

@@ -103,6 +103,9 @@ async def run_hook(command: Sequence[str], *, seconds: float, environ: Mapping[s
     finally:
         if transport.get_returncode() is None:
             _kill_group(transport.get_pid())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LINGER):
+                    await output.exited.wait()
         transport.close()
     status = transport.get_returncode()
     return HookRun(-1 if status is None else status, output.text(), timed_out)

@@ -1,11 +1,14 @@
 """The other tasks of a task's type and source, as Pod's rows have them."""
 
+from datetime import datetime
+
 import asyncpg
 
 from poddispatchd.database import Connection
 from poddispatchd.domain.task import (
     ManagerId,
     RecordingId,
+    Run,
     RunnerTaskId,
     Task,
     TaskPk,
@@ -13,7 +16,7 @@ from poddispatchd.domain.task import (
     TaskType,
     VideoId,
 )
-from poddispatchd.domain.twins import EndedTwin, Run
+from poddispatchd.domain.twins import EndedTwin
 from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries("poddispatchd.pod", "twins.sql")
@@ -23,6 +26,12 @@ async def task_ahead(connection: Connection, task: Task) -> TaskPk | None:
     """A twin that runs or stands before this task; None when it is this one's turn."""
     pk = await connection.fetchval(_QUERIES["ahead"], *_source_of(task), task.date_added)
     return None if pk is None else TaskPk(pk)
+
+
+async def waiting_twins(connection: Connection, task: Task) -> dict[TaskPk, datetime]:
+    """The twins that wait, each with its ``date_added``."""
+    records = await connection.fetch(_QUERIES["waiting"], *_source_of(task))
+    return {TaskPk(record["id"]): record["date_added"] for record in records}
 
 
 async def other_run(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from poddispatchd.database import Connection, Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.script_output import merge_output
-from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus
+from poddispatchd.domain.task import ManagerId, Run, Task, TaskPk, TaskStatus
 from poddispatchd.errors import RunnerManagerError
 from poddispatchd.journal import imports, migration, scheduling, submissions
 from poddispatchd.pod import managers as pod_managers
@@ -44,7 +44,9 @@ async def restart_tasks(
         before = {pk: await tasks.lock_task(connection, pk) for pk in dict.fromkeys(wanted)}
         restarted = await tasks.restart(connection, list(before))
         under_way = [
-            task for pk in restarted.tasks if (task := before[pk]) is not None and _runs_somewhere(task)
+            task
+            for pk in restarted.tasks
+            if (task := before[pk]) is not None and _run_under_way(task) is not None
         ]
         if await migration.current_version(connection):
             for pk in restarted.tasks:
@@ -86,7 +88,7 @@ async def cancel_tasks(
             await _cancel(connection, task, f"Cancelled by {by}.")
             await _announce(connection)
         treated.append(Treated(pk, True, "It is cancelled."))
-        if _runs_somewhere(task):
+        if _run_under_way(task) is not None:
             under_way.append(task)
     stops = await _stop_all(database, client, under_way)
     return [
@@ -101,8 +103,7 @@ async def _cancel(connection: Connection, task: Task, words: str) -> None:
         await imports.drop_open(connection, task.pk, words)
         await submissions.abandon(connection, task.pk, words)
         await scheduling.forget_own_task(connection, task.pk)
-        if _runs_somewhere(task):
-            await _lose(connection, task, words)
+        await _lose(connection, task, words)
     output = merge_output(task.script_output, words, None)
     # Back into the queue and out of it at once: only that takes manager and id off the row.
     await tasks.requeue(connection, task)
@@ -114,22 +115,12 @@ async def _cancel(connection: Connection, task: Task, words: str) -> None:
 
 async def _lose(connection: Connection, task: Task, reason: str) -> None:
     """The next run must differ from this one in its bytes, or the manager hands this one back."""
-    assert task.runner_manager_id is not None  # noqa: S101 - see _runs_somewhere
-    assert task.task_id is not None  # noqa: S101
-    await submissions.lose(
-        connection,
-        task_pk=task.pk,
-        task_type=task.type,
-        runner_manager_id=task.runner_manager_id,
-        task_id=task.task_id,
-        reason=reason,
-    )
+    if (run := _run_under_way(task)) is not None:
+        await submissions.lose(connection, task, run, reason)
 
 
-def _runs_somewhere(task: Task) -> bool:
-    return (
-        task.status == TaskStatus.RUNNING and task.runner_manager_id is not None and task.task_id is not None
-    )
+def _run_under_way(task: Task) -> Run | None:
+    return task.run if task.status in _WAITING else None
 
 
 async def _announce(connection: Connection) -> None:
@@ -146,15 +137,18 @@ async def _stop_all(
     managers: dict[ManagerId, RunnerManager] = {
         manager.id: manager for manager in await pod_managers.runner_managers(database)
     }
-    return {task.pk: await _stop(client, managers, task) for task in under_way}
+    return {
+        task.pk: await _stop(client, managers.get(run.runner_manager_id), run)
+        for task in under_way
+        if (run := task.run) is not None
+    }
 
 
-async def _stop(client: RunnerClient, managers: Mapping[ManagerId, RunnerManager], task: Task) -> str:
-    manager = None if task.runner_manager_id is None else managers.get(task.runner_manager_id)
+async def _stop(client: RunnerClient, manager: RunnerManager | None, run: Run) -> str:
     if manager is None:
         return "Its runner manager is gone from Pod: it was not asked to stop."
     try:
-        outcome = await client.stop(manager, RunnerTaskId(task.task_id or ""))
+        outcome = await client.stop(manager, run.task_id)
     except RunnerManagerError as error:
         return f"It may still run: {error}"
     match outcome:

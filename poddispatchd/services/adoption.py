@@ -89,6 +89,8 @@ class Adoption:
             task = await tasks.lock_task(connection, match.task_pk)
             if task is None or task.status != TaskStatus.PENDING:
                 return Found.NOTHING, f"task {match.task_pk} is not pending any more"
+            if match.date_added not in (None, task.date_added):
+                return Found.NOTHING, f"task {match.task_pk} was restarted meanwhile"
             if not await submissions.adopt(
                 connection, match, recorded.callback.task_id, "found by its callback"
             ):

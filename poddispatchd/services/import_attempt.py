@@ -241,7 +241,7 @@ class ImportAttempt:
         async with parts.database.connection() as connection:
             task = await tasks.get_task(connection, job.task_pk)
             if task is not None:
-                submitted = await submissions.attempts(connection, task.pk, task.date_added)
+                submitted = await submissions.attempts(connection, task)
         if task is None or not self._is_wanted(task):
             await self._drop("The row was completed, restarted or deleted by someone else.")
             return

@@ -8,11 +8,9 @@ import structlog
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskType
 from poddispatchd.errors import (
+    OF_THE_MANAGER,
     DatabaseUnavailableError,
-    RunnerManagerBusyError,
     RunnerManagerError,
-    RunnerManagerMisconfiguredError,
-    RunnerManagerUnavailableError,
     RunnerTaskUnknownError,
 )
 from poddispatchd.events import Event
@@ -35,9 +33,6 @@ _PACE = 0.02
 
 _NONSENSE = 3
 """Unusable answers in a row after which a manager is left alone for now."""
-
-_OF_THE_MANAGER = (RunnerManagerUnavailableError, RunnerManagerMisconfiguredError, RunnerManagerBusyError)
-"""Trouble that questions about other tasks would meet as well."""
 
 
 class Reconciler:
@@ -83,7 +78,7 @@ class Reconciler:
         async with asyncio.TaskGroup() as group:
             for manager, items in by_manager.items():
                 group.create_task(self._ask(manager, items))
-        await self._settling.look_again()
+        await self._settling.look_again([item.task.pk for items in by_manager.values() for item in items])
         self._term = term
         now = parts.clock.monotonic()
         await self._show_stale(unsettled, now)
@@ -139,7 +134,7 @@ class Reconciler:
                 raise
             except RunnerManagerError as error:
                 nonsense += 1
-                if isinstance(error, _OF_THE_MANAGER) or nonsense >= _NONSENSE:
+                if isinstance(error, OF_THE_MANAGER) or nonsense >= _NONSENSE:
                     parts.fleet.learn(manager.id, error)
                     until = parts.clock.monotonic() + parts.settings.reconcile.interval
                     self._watches.postpone((rest.task.pk for rest in items[position:]), until)

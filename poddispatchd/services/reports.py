@@ -11,7 +11,7 @@ from poddispatchd.domain.lifecycle import Decision, Retries, decide, is_curable,
 from poddispatchd.domain.script_output import failure_words, merge_output
 from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus
 from poddispatchd.events import Event
-from poddispatchd.journal import imports, notices, scheduling, submissions
+from poddispatchd.journal import failures, imports, notices, scheduling, submissions
 from poddispatchd.pod import progress, tasks, twins
 from poddispatchd.services.signals import Wakes
 
@@ -99,15 +99,14 @@ async def apply_report(connection: Connection, task: Task, report: Report, *, re
 async def _decided(connection: Connection, task: Task, report: Report, *, max_attempts: int) -> Decision:
     may_retry = is_contradicted = False
     if report.status is RunnerStatus.FAILED:
-        submitted = await submissions.attempts(connection, task.pk, task.date_added)
+        submitted = await submissions.attempts(connection, task)
         may_retry = report.is_curable and may_submit_again(submitted.since, max_attempts=max_attempts)
     if (
         report.told is Told.BY_CALLBACK
         and report.status in (RunnerStatus.FAILED, RunnerStatus.TIMEOUT)
-        and task.runner_manager_id is not None
-        and task.task_id is not None
+        and task.run is not None
     ):
-        is_contradicted = await imports.is_open(connection, task.pk, task.runner_manager_id, task.task_id)
+        is_contradicted = await imports.is_open(connection, task.pk, task.run)
     return decide(
         row_status(task.status),
         report.status,
@@ -125,20 +124,13 @@ async def requeue_task(
     Returns:
         Whether the row was still as it was read.
     """
-    submitted = await submissions.attempts(connection, task.pk, task.date_added)
+    submitted = await submissions.attempts(connection, task)
     if output is not None and not await tasks.write_output(connection, task, output):
         return False
     if not await tasks.requeue(connection, task):
         return False
-    if task.runner_manager_id is not None and task.task_id is not None:
-        await submissions.lose(
-            connection,
-            task_pk=task.pk,
-            task_type=task.type,
-            runner_manager_id=task.runner_manager_id,
-            task_id=task.task_id,
-            reason=reason,
-        )
+    if task.run is not None:
+        await submissions.lose(connection, task, task.run, reason)
     await imports.drop_open(connection, task.pk, "The task is submitted again.")
     wait = retries.wait(submitted.since)
     await scheduling.put_back(connection, task.pk, task.date_added, wait=wait)
@@ -193,13 +185,14 @@ def ring_for(decision: Decision, wakes: Wakes) -> None:
 
 
 async def _import(connection: Connection, task: Task, report: Report) -> bool:
-    if task.runner_manager_id is None or task.task_id is None:
+    if task.run is None:
         return False
     await _write_output(connection, task, report)
     if await twins.has_leader(connection, task):
         return False
-    if not await imports.open_import(connection, task.pk, task.runner_manager_id, task.task_id):
+    if not await imports.open_import(connection, task.pk, task.run):
         return False
+    await failures.forget_failure(connection, task.pk)
     # As Pod: a task that had ended in another way is running again while its result is fetched.
     if task.status != TaskStatus.RUNNING:
         await tasks.run_on(connection, task)
@@ -224,6 +217,8 @@ async def _write_output(connection: Connection, task: Task, report: Report) -> N
 async def _end(connection: Connection, task: Task, status: TaskStatus, report: Report) -> None:
     await tasks.finish(connection, task, status, report.merged(task.script_output))
     await imports.drop_open(connection, task.pk, f"The task ended as {status}.")
+    if task.run is not None:
+        await failures.note_failure(connection, task.pk, task.run)
     words = failure_words(report.error, report.output, report.status)
     await progress.show_failed(connection, task, words)
     await notices.add_failed(connection, task, words, is_reported=True)

@@ -3,12 +3,16 @@
 It calls when it is done; should that call be lost, nobody would ever hear of it: Pod's row has ended.
 """
 
+from collections.abc import Collection
+
 import structlog
 
 from poddispatchd.domain.lifecycle import Decision
-from poddispatchd.errors import RunnerManagerError
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.task import ManagerId, RunnerTaskId, TaskPk
+from poddispatchd.errors import OF_THE_MANAGER, RunnerManagerError
 from poddispatchd.events import Event
-from poddispatchd.journal import submissions
+from poddispatchd.journal import failures
 from poddispatchd.pod import tasks
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.services.parts import Parts
@@ -20,10 +24,10 @@ _RARELY = 10
 """How many times rarer than a running task one that has failed is asked about."""
 
 _FOR_HOURS = 24
-"""Hours after its submission for which a failed task is asked about."""
+"""Hours after its failure for which a task is asked about."""
 
 _MOST = 200
-"""Tasks asked about in one go: the ones submitted last."""
+"""Tasks asked about in one go: those that were not for the longest time."""
 
 _PACE = 0.02
 
@@ -35,28 +39,34 @@ class SecondLooks:
         self._parts = parts
         self._looked_at = float("-inf")
 
-    async def look(self) -> None:
-        """Ask about all of them, unless that was done lately."""
+    async def look(self, *, but: Collection[TaskPk] = ()) -> None:
+        """Ask about all of them but some, unless that was done lately."""
         parts, now = self._parts, self._parts.clock.monotonic()
         if now - self._looked_at < _RARELY * parts.settings.reconcile.interval:
             return
         self._looked_at = now
         async with parts.database.connection() as connection:
-            lately = await submissions.without_result(connection, hours=_FOR_HOURS, limit=_MOST)
-            failed = await tasks.failed_tasks(connection, lately) if lately else []
+            lately = await failures.failures_to_ask_about(connection, hours=_FOR_HOURS, limit=_MOST, but=but)
+            failed = await tasks.failed_tasks(connection, list(lately)) if lately else []
+        silent: set[ManagerId] = set()
         for item in failed:
-            await self._ask(item)
+            # One that was restarted meanwhile, or whose run is another one, is somebody else's matter.
+            if item.manager is None or item.task.run != lately[item.task.pk]:
+                continue
+            if item.manager.id in silent or parts.fleet.opening_of(item.manager.id) > now:
+                continue
+            try:
+                await self._ask(item, item.manager, lately[item.task.pk].task_id)
+            except OF_THE_MANAGER:
+                silent.add(item.manager.id)
+            except RunnerManagerError:
+                # Whoever asks about a running task finds out what is wrong; nobody waits for this one.
+                pass
             await parts.clock.sleep(_PACE)
 
-    async def _ask(self, item: UnsettledTask) -> None:
-        parts, manager, task_id = self._parts, item.manager, item.task.task_id
-        if manager is None or not task_id or parts.fleet.opening_of(manager.id) > parts.clock.monotonic():
-            return
-        try:
-            record = await parts.client.status(manager, task_id)
-        except RunnerManagerError:
-            # Whoever asks about a running task finds out what is wrong.
-            return
+    async def _ask(self, item: UnsettledTask, manager: RunnerManager, task_id: RunnerTaskId) -> None:
+        parts = self._parts
+        record = await parts.client.status(manager, task_id)
         if record.status is None:
             return
         report = Report(record.status, record.error, record.script_output)

@@ -10,7 +10,7 @@ from poddispatchd.domain.lifecycle import Decision, may_submit_again
 from poddispatchd.domain.script_output import merge_output
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.events import Event
-from poddispatchd.journal import imports, sightings, submissions
+from poddispatchd.journal import failures, imports, sightings, submissions
 from poddispatchd.journal.sightings import Sighting
 from poddispatchd.metrics import LostOutcome
 from poddispatchd.pod import tasks
@@ -48,8 +48,8 @@ class Settling(Protocol):
     async def lost(self, item: UnsettledTask, reason: str) -> None:
         """Nobody works on a task."""
 
-    async def look_again(self) -> None:
-        """All that were due have been asked about."""
+    async def look_again(self, asked: Collection[TaskPk], /) -> None:
+        """All that were due have been asked about: these tasks."""
 
 
 class Settlement:
@@ -107,7 +107,7 @@ class Settlement:
             task = await tasks.lock_task(connection, item.task.pk)
             if task is None or (task.status, task.task_id) != (item.task.status, item.task.task_id):
                 return
-            submitted = await submissions.attempts(connection, task.pk, task.date_added)
+            submitted = await submissions.attempts(connection, task)
             may_requeue = may_submit_again(submitted.since, max_attempts=settings.max_attempts)
             if settings.lost == "requeue" and may_requeue:
                 words = f"It was lost, so that it is submitted again: {reason}"
@@ -116,10 +116,13 @@ class Settlement:
                 outcome, decision = LostOutcome.REQUEUED, Decision.RETRY
             else:
                 await fail_task(connection, task, reason)
+                if task.run is not None:
+                    # Its runner may come back, and with it the result.
+                    await failures.note_failure(connection, task.pk, task.run)
                 outcome, decision = LostOutcome.FAILED, Decision.FAIL
         parts.metrics.reconciled.labels(outcome).inc()
         ring_for(decision, parts.wakes)
 
-    async def look_again(self) -> None:
-        """Look at failures that their manager may have mended."""
-        await self._second_looks.look()
+    async def look_again(self, asked: Collection[TaskPk], /) -> None:
+        """Look at failures that their manager may have mended, other than those of this moment."""
+        await self._second_looks.look(but=asked)

@@ -25,7 +25,7 @@ from poddispatchd.journal import scheduling, submissions
 from poddispatchd.journal.submissions import Submission, SubmissionId, SubmissionState
 from poddispatchd.metrics import SubmissionOutcome
 from poddispatchd.pod import tasks
-from poddispatchd.pod.twins import task_ahead
+from poddispatchd.pod.twins import task_ahead, waiting_twins
 from poddispatchd.runner.records import Accepted
 from poddispatchd.services import twins
 from poddispatchd.services.acceptance import Acceptance, SubmissionResult
@@ -100,16 +100,16 @@ class Submitter:
                     "It is to wait before it is submitted again.",
                     hold=wait.seconds,
                 )
-            attempts = await submissions.attempts(connection, task.pk, task.date_added)
+            attempts = await submissions.attempts(connection, task)
             payload = payload.with_attempt(attempts.ever + 1)
             intent = await submissions.open_submission(
                 connection,
-                task_pk=task.pk,
-                task_type=task.type,
-                runner_manager_id=manager.id,
+                task,
+                manager.id,
                 attempt=attempts.ever + 1,
                 body=payload.to_bytes(),
                 term=term,
+                waiting=await waiting_twins(connection, task),
             )
         if intent is None:
             return SubmissionResult(

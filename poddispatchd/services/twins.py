@@ -11,9 +11,9 @@ from poddispatchd.services.parts import Parts
 async def follow(connection: Connection, task: Task) -> bool:
     """End a task that waited while its source was worked on, as that run ended; whether there was one."""
     ended = await twins.ended_twins(connection, task)
-    runs = [twin.run for twin in ended if twin.run is not None]
-    taken = await submissions.taken_since(connection, [twin.pk for twin in ended], runs, task.date_added)
-    twin = followed(task, ended, taken)
+    if not ended:
+        return False
+    twin = followed(task, ended, await submissions.taken_for(connection, task))
     if twin is None:
         return False
     words = f"Task {twin.pk} did the same source meanwhile and ended as {twin.status}."

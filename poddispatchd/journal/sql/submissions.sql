@@ -1,11 +1,19 @@
 -- name: open
 -- Commit the intent to post this body, unless the task has an open one or the scheduler's term is over.
 -- FOR SHARE: a new term begins after this statement or before it, never within it.
-INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body)
-SELECT $1, $2, $3, $4, $5
-WHERE EXISTS (SELECT FROM poddispatchd.leader WHERE term = $6 FOR SHARE)
-ON CONFLICT (task_pk) WHERE state = 'open' DO NOTHING
-RETURNING id, created_at
+-- It is for the tasks $8 as well, which wait for the same source since $9.
+WITH intent AS (
+    INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, date_added)
+    SELECT $1, $2, $3, $4, $5, $7
+    WHERE EXISTS (SELECT FROM poddispatchd.leader WHERE term = $6 FOR SHARE)
+    ON CONFLICT (task_pk) WHERE state = 'open' DO NOTHING
+    RETURNING id, created_at
+), wishes AS (
+    INSERT INTO poddispatchd.wish (submission_id, task_pk, date_added)
+    SELECT intent.id, waiting.task_pk, waiting.date_added
+      FROM intent, unnest($8::bigint[], $9::timestamptz[]) AS waiting (task_pk, date_added)
+)
+SELECT id, created_at FROM intent
 
 -- name: repost
 -- Count one more post of an open intent, unless the scheduler's term is over.
@@ -43,8 +51,8 @@ WHERE task_pk = $1 AND runner_manager_id = $2 AND task_id = $3 AND state = 'acce
 -- name: add_lost
 -- A submission that Pod made itself is lost: the next one must differ from it as well.
 INSERT INTO poddispatchd.submission
-    (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, reason, settled_at)
-SELECT $1, $5, $2, 1 + count(*) FILTER (WHERE state IN ('accepted', 'lost', 'orphaned')), '', 'lost', $3, $4, now()
+    (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, reason, settled_at, date_added)
+SELECT $1, $5, $2, 1 + count(*) FILTER (WHERE state IN ('accepted', 'lost', 'orphaned')), '', 'lost', $3, $4, now(), $6
 FROM poddispatchd.submission WHERE task_pk = $1
 HAVING NOT coalesce(bool_or(runner_manager_id = $2 AND task_id = $3), false)
 
@@ -56,7 +64,7 @@ FROM poddispatchd.submission WHERE state = 'open' ORDER BY id
 
 -- name: unidentified
 -- Submissions to these runner managers whose task id never became known, newest first.
-SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at
+SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at, date_added
 FROM poddispatchd.submission
 WHERE runner_manager_id = ANY($1::bigint[]) AND state IN ('open', 'refused', 'lost') AND task_id IS NULL
 ORDER BY id DESC LIMIT 1000
@@ -68,9 +76,9 @@ FROM poddispatchd.submission WHERE runner_manager_id = ANY($1::bigint[]) AND tas
 ORDER BY id DESC LIMIT 1
 
 -- name: attempts
--- How often a task was submitted ever (numbers the next attempt), and since a moment (limits them).
+-- How often a task was submitted ever (numbers the next attempt), and since it was last added (limits them).
 SELECT count(*) FILTER (WHERE state IN ('accepted', 'lost', 'orphaned')) AS ever,
-       count(*) FILTER (WHERE state IN ('accepted', 'lost') AND created_at >= $2) AS since
+       count(*) FILTER (WHERE state IN ('accepted', 'lost') AND date_added = $2) AS since
 FROM poddispatchd.submission WHERE task_pk = $1
 
 -- name: of_task
@@ -85,19 +93,9 @@ DELETE FROM poddispatchd.submission WHERE id IN (
     WHERE state <> 'open' AND settled_at < now() - make_interval(days => $1) LIMIT $2
 )
 
--- name: taken_since
--- What runner managers took at a moment or later of these tasks, or as one of these ids; the latest first.
-SELECT task_pk, runner_manager_id, task_id FROM poddispatchd.submission
-WHERE (task_pk = ANY($1::bigint[]) OR task_id = ANY($3::text[]))
-  AND state IN ('accepted', 'lost') AND created_at >= $2
-ORDER BY id DESC
-
--- name: without_result
--- Tasks taken by a manager within so many hours of whose last run no result was ever asked for, the newest first.
-SELECT task_pk FROM poddispatchd.submission AS taken
-WHERE state = 'accepted' AND settled_at > now() - make_interval(hours => $1)
-  AND NOT EXISTS (
-      SELECT FROM poddispatchd.import AS result
-      WHERE result.task_pk = taken.task_pk AND result.task_id = taken.task_id AND result.state <> 'dropped'
-  )
-ORDER BY settled_at DESC LIMIT $2
+-- name: taken_for
+-- What runner managers took while this task waited for the same source, added when it was; the latest first.
+SELECT submission.task_pk, runner_manager_id, task_id
+FROM poddispatchd.wish JOIN poddispatchd.submission ON submission.id = wish.submission_id
+WHERE wish.task_pk = $1 AND wish.date_added = $2 AND state IN ('accepted', 'lost')
+ORDER BY submission.id DESC

@@ -10,6 +10,14 @@ SELECT other.id
         OR (other.status = 'pending' AND (other.date_added, other.id) < ($5, $1)))
  LIMIT 1
 
+-- name: waiting
+-- Those that wait.
+SELECT other.id, other.date_added
+  FROM runner_manager_task AS other
+ WHERE (other.video_id = $3 OR other.recording_id = $4)
+   AND other.id <> $1 AND other.type = $2
+   AND other.status = 'pending' AND coalesce(other.task_id, '') = ''
+
 -- name: other_run
 -- One whose run is another one than that which manager $5 calls $6.
 SELECT other.id

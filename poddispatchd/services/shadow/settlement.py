@@ -87,7 +87,7 @@ class ShadowSettlement:
         again = self._parts.settings.reconcile.lost == "requeue" and self._may_submit_again()
         self._expect(item, Intention.REQUEUE if again else Intention.FAIL, reason)
 
-    async def look_again(self) -> None:
+    async def look_again(self, _asked: Collection[TaskPk], /) -> None:
         """Compare with what became of the rows."""
         rows = await observed.rows(self._parts.database, self._watched.keys())
         for pk, watched in list(self._watched.items()):

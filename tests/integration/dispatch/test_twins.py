@@ -65,6 +65,23 @@ async def test_one_source_is_submitted_once_and_its_duplicates_follow(
         assert pod.posts("first") == 2
 
 
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(hours=-1)])
+async def test_duplicates_are_told_from_new_wishes_whatever_pods_clock_says(
+    pod_database: PodDatabase, media_root: Path, ahead: timedelta
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        video = await _video(pod)
+        first, second = [await _add(pod, video, age=-ahead) for _ in range(2)]
+        daemon = await pod.daemon()
+        await daemon.settle()
+        later = await _add(pod, video, age=-ahead)
+        await pod.end(first)
+        [task_id] = pod.fakes["first"].tasks
+        await pod.fakes["first"].finish(task_id)
+        await daemon.settle()
+        assert await _statuses(pod, second, later) == ["completed", "running"]
+
+
 @pytest.mark.parametrize("end", [TaskStatus.COMPLETED, TaskStatus.FAILED])
 async def test_a_hundred_duplicates_follow_too(
     pod_database: PodDatabase, media_root: Path, end: TaskStatus

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from poddispatchd.assembly import assembled, lay_groundwork
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
-from poddispatchd.domain.task import RunnerTaskId, TaskPk, TaskStatus, TaskType, VideoId
+from poddispatchd.domain.task import Run, RunnerTaskId, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.journal import imports
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, FakeRunnerManager, Mode, Runner
 from poddispatchd.sandbox.pod.schema import Variant
@@ -160,9 +160,8 @@ class Bench:
 
     async def open_import(self, task: TaskPk) -> None:
         async with self.parts.database.connection() as connection:
-            assert await imports.open_import(
-                connection, task, self.world.managers[0].id, RunnerTaskId(str(await self.of(task, "task_id")))
-            )
+            run = Run(self.world.managers[0].id, RunnerTaskId(str(await self.of(task, "task_id"))))
+            assert await imports.open_import(connection, task, run)
 
     # --- what is there -----------------------------------------------------------------------------------
 

@@ -173,8 +173,9 @@ async def test_after_a_kill_an_import_that_never_succeeds_leaves_the_tree_as_it_
         hit.fake.forget(str(await hit.of(task, "task_id")))
         await hit.execute(
             "INSERT INTO poddispatchd.submission"
-            " (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, settled_at)"
-            " SELECT $1, 'encoding', 1, n, '', 'lost', 'x' || n, now() FROM generate_series(1, 3) AS n",
+            " (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, settled_at, date_added)"
+            " SELECT id, 'encoding', 1, n, '', 'lost', 'x' || n, now(), date_added"
+            " FROM runner_manager_task, generate_series(1, 3) AS n WHERE id = $1",
             task,
         )
         await restart(hit)

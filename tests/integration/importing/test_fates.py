@@ -11,6 +11,7 @@ from poddispatchd.database import Database
 from poddispatchd.domain.task import TaskPk, TaskType, VideoId
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import submissions
+from poddispatchd.pod import tasks
 from poddispatchd.runner.download import DownloadLimits
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Crash, Fault, FaultKind, Mode, Outcome
 from poddispatchd.services import import_attempt
@@ -133,7 +134,9 @@ async def lost_before(here: Bench, task: TaskPk, *, times: int) -> None:
         for number in range(times):
             await connection.execute(
                 "INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body,"
-                " state, task_id, settled_at) VALUES ($1, 'encoding', $2, $3, '', 'lost', $4, now())",
+                " state, task_id, settled_at, date_added)"
+                " SELECT id, 'encoding', $2, $3, '', 'lost', $4, now(), date_added"
+                " FROM runner_manager_task WHERE id = $1",
                 *(task, here.world.managers[0].id, number + 1, f"lost-{number}"),
             )
 
@@ -183,7 +186,9 @@ async def test_a_result_that_is_gone_is_asked_for_twice_and_then_made_again(here
     assert (await here.imports_of(task))[0][:2] == ("failed", 2)
     assert await here.status(task) == "pending"
     async with here.parts.database.connection() as connection:
-        assert (await submissions.attempts(connection, task, await here.of(task, "date_added"))).ever == 1
+        row = await tasks.get_task(connection, task)
+        assert row is not None
+        assert (await submissions.attempts(connection, row)).ever == 1
 
 
 async def test_a_task_that_the_manager_forgot_fails_where_that_is_wanted(

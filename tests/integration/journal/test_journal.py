@@ -10,7 +10,18 @@ import pytest
 
 from poddispatchd.database import Connection
 from poddispatchd.domain.callback import Callback
-from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId, TaskPk, TaskType
+from poddispatchd.domain.task import (
+    ManagerId,
+    Run,
+    RunnerStatus,
+    RunnerTaskId,
+    Task,
+    TaskPk,
+    TaskStatus,
+    TaskType,
+    VideoId,
+)
+from poddispatchd.domain.twins import Taken
 from poddispatchd.journal import callbacks, housekeeping, imports, migration, scheduling, submissions
 from poddispatchd.journal.callbacks import CallbackState, Turn
 from poddispatchd.journal.imports import ImportState
@@ -21,8 +32,28 @@ from tests.plugins.postgres import PodDatabase
 _MANAGER = ManagerId(1)
 
 
+_NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
+
+
 def _id(text: str) -> RunnerTaskId:
     return RunnerTaskId(text)
+
+
+def _run(text: str) -> Run:
+    return Run(_MANAGER, _id(text))
+
+
+def _task(pk: int, *, date_added: datetime = _NOON) -> Task:
+    return Task(
+        pk=TaskPk(pk),
+        type=TaskType.ENCODING,
+        status=TaskStatus.PENDING,
+        task_id=None,
+        runner_manager_id=None,
+        video_id=VideoId(7),
+        recording_id=None,
+        date_added=date_added,
+    )
 
 
 @asynccontextmanager
@@ -50,13 +81,7 @@ async def _open(
     connection: Connection, task: int = 1, *, term: int = 0, attempt: int = 1, manager: int = 1
 ) -> Submission | None:
     return await submissions.open_submission(
-        connection,
-        task_pk=TaskPk(task),
-        task_type=TaskType.ENCODING,
-        runner_manager_id=ManagerId(manager),
-        attempt=attempt,
-        body=b"{}",
-        term=term,
+        connection, _task(task), ManagerId(manager), attempt=attempt, body=b"{}", term=term
     )
 
 
@@ -127,29 +152,51 @@ async def test_a_refused_first_post_leaves_no_trace_and_a_second_one_does(pod_da
         assert [found.id for found in await submissions.unidentified(one, (_MANAGER,))] == [kept.id]
 
 
-async def test_attempts_are_counted_ever_and_since_the_task_was_queued(pod_database: PodDatabase) -> None:
+@pytest.mark.parametrize("restarted", [timedelta(days=1), timedelta(days=-1)])
+async def test_attempts_are_counted_ever_and_since_the_task_was_added_whatever_pods_clock_says(
+    pod_database: PodDatabase, restarted: timedelta
+) -> None:
     async with _sessions(pod_database) as (one, _):
         for state in (SubmissionState.ACCEPTED, SubmissionState.ORPHANED, SubmissionState.REFUSED):
             await submissions.settle(one, await _opened(one), state, task_id=_id(state))
-        await one.execute("UPDATE poddispatchd.submission SET created_at = created_at - interval '1 day'")
-        noon = await one.fetchval("SELECT now() - interval '1 hour'")
-        await submissions.settle(one, await _opened(one), SubmissionState.ACCEPTED, task_id=_id("b"))
-        counted = await submissions.attempts(one, TaskPk(1), noon)
+        again = _task(1, date_added=_NOON + restarted)
+        assert (await submissions.attempts(one, again)).since == 0
+        intent = await submissions.open_submission(one, again, _MANAGER, attempt=3, body=b"{}", term=0)
+        assert intent is not None
+        await submissions.settle(one, intent, SubmissionState.ACCEPTED, task_id=_id("b"))
+        counted = await submissions.attempts(one, again)
         assert (counted.ever, counted.since) == (3, 1)
+
+
+async def test_a_submission_is_for_those_that_waited_then_and_have_not_been_restarted(
+    pod_database: PodDatabase,
+) -> None:
+    async with _sessions(pod_database) as (one, _):
+        waiting = {TaskPk(2): _NOON, TaskPk(3): _NOON}
+        for task_id in ("first", "second"):
+            intent = await submissions.open_submission(
+                one, _task(1), _MANAGER, attempt=1, body=b"{}", term=0, waiting=waiting
+            )
+            assert intent is not None
+            assert await submissions.taken_for(one, _task(2)) == (
+                [] if task_id == "first" else [Taken(TaskPk(1), _run("first"))]
+            )
+            await submissions.settle(one, intent, SubmissionState.ACCEPTED, task_id=_id(task_id))
+        both = [Taken(TaskPk(1), _run("second")), Taken(TaskPk(1), _run("first"))]
+        assert await submissions.taken_for(one, _task(3)) == both
+        assert await submissions.taken_for(one, _task(1)) == []
+        assert await submissions.taken_for(one, _task(3, date_added=_NOON - timedelta(days=1))) == []
+        await one.execute("UPDATE poddispatchd.submission SET settled_at = now() - interval '91 days'")
+        await housekeeping.purge(one, days=90, batch=1)
+        assert await one.fetchval("SELECT count(*) FROM poddispatchd.wish") == 0
 
 
 async def test_a_lost_submission_is_counted_whoever_made_it(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, _):
         await submissions.settle(one, await _opened(one), SubmissionState.ACCEPTED, task_id=_id("ours"))
         for task, task_id in ((1, "ours"), (1, "ours"), (2, "pods"), (2, "pods")):
-            await submissions.lose(
-                one,
-                task_pk=TaskPk(task),
-                task_type=TaskType.STUDIO,
-                runner_manager_id=_MANAGER,
-                task_id=_id(task_id),
-                reason="forgotten",
-            )
+            await submissions.lose(one, _task(task), _run(task_id), "forgotten")
+            assert (await submissions.attempts(one, _task(task))).since == 1
         for task in (1, 2):
             [lost] = await submissions.of_task(one, TaskPk(task))
             assert (lost.state, lost.attempt) == (SubmissionState.LOST, 1)
@@ -239,16 +286,16 @@ async def test_the_next_callback_is_due_when_its_claim_ends(pod_database: PodDat
 
 
 async def _import(connection: Connection, task: int = 1) -> bool:
-    return await imports.open_import(connection, TaskPk(task), _MANAGER, _id(f"t-{task}"))
+    return await imports.open_import(connection, TaskPk(task), _run(f"t-{task}"))
 
 
 async def test_a_result_is_asked_for_once_and_again_after_a_failure(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, two):
         assert sorted(await asyncio.gather(_import(one), _import(two))) == [False, True]
-        assert await imports.is_open(one, TaskPk(1), _MANAGER, _id("t-1"))
+        assert await imports.is_open(one, TaskPk(1), _run("t-1"))
         [job] = await imports.claim_due(one, "a", 5)
         assert await imports.finish(one, job, ImportState.FAILED, "broken")
-        assert not await imports.is_open(one, TaskPk(1), _MANAGER, _id("t-1"))
+        assert not await imports.is_open(one, TaskPk(1), _run("t-1"))
         assert await _import(one)
         [job] = await imports.claim_due(one, "a", 5)
         assert job.attempts == 1

@@ -22,6 +22,11 @@ _FILL = f"""
       FROM generate_series(1, {_SETTLED}) AS n;
     INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)
     SELECT n, n % 3, 'task-' || n, 'done', now() FROM generate_series(1, {_SETTLED}) AS n;
+    INSERT INTO poddispatchd.wish (task_pk, submission_id, date_added)
+    SELECT task_pk + 1, id, now() FROM poddispatchd.submission;
+    INSERT INTO poddispatchd.failure (task_pk, runner_manager_id, task_id, failed_at, asked_at)
+    SELECT n, n % 3, 'failed-' || n, now() - interval '25 hours' * least(n / 20, 1), now()
+      FROM generate_series(1, {_SETTLED}) AS n;
     INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body)
     SELECT {_SETTLED} + n, 'encoding', n % 3, 1, 'x' FROM generate_series(1, 20) AS n;
     INSERT INTO poddispatchd.callback (runner_manager_ids, task_id, status, digest)
@@ -31,14 +36,15 @@ _FILL = f"""
 """
 
 _HOT = (
-    ("submissions.sql", "open", "7, 'encoding', 1, 1, 'x', 0"),
+    ("submissions.sql", "open", "7, 'encoding', 1, 1, 'x', 0, now(), '{8,9}', '{2026-03-14,2026-03-14}'"),
     ("submissions.sql", "settle", "7, 'accepted', 't', NULL"),
     ("submissions.sql", "open_ones", ""),
     ("submissions.sql", "unidentified", "'{1}'"),
     ("submissions.sql", "with_id", "'{1}', 'task-7'"),
     ("submissions.sql", "attempts", "7, now()"),
     ("submissions.sql", "lose", "7, 1, 'task-7', ''"),
-    ("submissions.sql", "add_lost", "7, 1, 'other', '', 'encoding'"),
+    ("submissions.sql", "add_lost", "7, 1, 'other', '', 'encoding', now()"),
+    ("submissions.sql", "taken_for", "7, now()"),
     ("submissions.sql", "purge", "90, 1000"),
     ("callbacks.sql", "record", "'{1}', 't', 'failed', NULL, NULL, 'x'"),
     ("callbacks.sql", "expected", "'{1}', 'task-7'"),
@@ -56,6 +62,9 @@ _HOT = (
     ("imports.sql", "drop_open", "7, ''"),
     ("imports.sql", "next_due", ""),
     ("imports.sql", "purge", "90, 1000"),
+    ("failures.sql", "note", "7, 1, 'task-7'"),
+    ("failures.sql", "forget", "7"),
+    ("failures.sql", "purge", "90, 1000"),
     ("scheduling.sql", "put_back", "7, now(), 20"),
     ("scheduling.sql", "wait_of", "7, now()"),
     ("sightings.sql", "see", "'{7,8}', '{task-7,NULL}'"),

@@ -64,10 +64,9 @@ class Walk:
 
     async def may_submit_again(self) -> bool:
         async with self.here.pod.connection() as connection:
-            added = await connection.fetchval(
-                "SELECT date_added FROM runner_manager_task WHERE id = $1", self.task
-            )
-            attempts = await submissions.attempts(connection, self.task, added)
+            task = await get_task(connection, self.task)
+            assert task is not None
+            attempts = await submissions.attempts(connection, task)
         limit = self.here.parts.settings.reconcile.max_attempts
         return may_submit_again(attempts.since, max_attempts=limit)
 

@@ -39,13 +39,7 @@ async def _intent(pod: Pod, task: TaskPk, body: dict[str, Any]) -> Submission:
     row = await tasks.get_task(pod.connection, task)
     assert row is not None
     intent = await submissions.open_submission(
-        pod.connection,
-        task_pk=task,
-        task_type=row.type,
-        runner_manager_id=pod.manager,
-        attempt=1,
-        body=json.dumps(body).encode(),
-        term=term,
+        pod.connection, row, pod.manager, attempt=1, body=json.dumps(body).encode(), term=term
     )
     assert intent is not None
     return intent
@@ -85,6 +79,23 @@ async def test_a_submission_whose_answer_was_lost_long_ago_is_found(pod: Pod, re
         assert await _completed(webhook) == 200
         await webhook.settle()
         assert (await pod.row(task))["task_id"] == "t-new"
+
+
+async def test_a_run_that_was_lost_before_the_task_was_restarted_is_not_that_of_the_new_wish(
+    pod: Pod, records: Records
+) -> None:
+    task = await rows.task(pod.connection)
+    async with bench(pod.database) as webhook:
+        intent = await _intent(pod, task, _body())
+        await submissions.settle(pod.connection, intent, SubmissionState.LOST, reason="no answer")
+        await pod.connection.execute(
+            "UPDATE runner_manager_task SET date_added = date_added + interval '1 hour' WHERE id = $1", task
+        )
+        records.known["t-new"] = _record(_body())
+        assert await _completed(webhook) == 200
+        await webhook.settle()
+        row = await pod.row(task)
+        assert (row["status"], row["task_id"]) == ("pending", None)
 
 
 async def test_of_several_submissions_the_one_with_the_same_content_is_meant(

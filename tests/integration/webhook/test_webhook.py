@@ -200,7 +200,8 @@ async def test_a_failure_that_another_try_may_cure_goes_back_into_the_queue(pod:
         )
         await pod.connection.execute(
             "INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body,"
-            " state, task_id) VALUES ($1, 'encoding', $2, 2, '', 'accepted', 't-2')",
+            " state, task_id, date_added) SELECT id, 'encoding', $2, 2, '', 'accepted', 't-2', date_added"
+            " FROM runner_manager_task WHERE id = $1",
             task,
             pod.manager,
         )

@@ -1,0 +1,25 @@
+-- name: note
+-- The run of a task has ended badly.
+INSERT INTO poddispatchd.failure (task_pk, runner_manager_id, task_id) VALUES ($1, $2, $3)
+ON CONFLICT (task_pk) DO UPDATE
+   SET runner_manager_id = excluded.runner_manager_id, task_id = excluded.task_id, failed_at = now(), asked_at = NULL
+
+-- name: ask
+-- The failures of so many hours that were not asked about for the longest time, but for those of $3.
+UPDATE poddispatchd.failure SET asked_at = now()
+ WHERE task_pk IN (
+    SELECT task_pk FROM poddispatchd.failure
+     WHERE failed_at > now() - make_interval(hours => $1) AND task_pk <> ALL ($3::bigint[])
+     ORDER BY asked_at NULLS FIRST, failed_at DESC LIMIT $2
+ )
+RETURNING task_pk, runner_manager_id, task_id
+
+-- name: forget
+-- There is a result after all, and it is fetched: should that fail, it is not tried again by itself.
+DELETE FROM poddispatchd.failure WHERE task_pk = $1
+
+-- name: purge
+-- Forget failures older than so many days, a batch at a time.
+DELETE FROM poddispatchd.failure WHERE task_pk IN (
+    SELECT task_pk FROM poddispatchd.failure WHERE failed_at < now() - make_interval(days => $1) LIMIT $2
+)
