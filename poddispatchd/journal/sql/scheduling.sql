@@ -23,20 +23,28 @@ WHERE session.pid = $1 AND session.backend_start = $2
 
 -- name: new_term
 -- Begin a term under the lock: writes of every earlier one match nothing from now on. None begins during a lease.
+-- FOR UPDATE waits for statements of the last term; renewing a lease does not.
+WITH free AS MATERIALIZED (
+    SELECT FROM poddispatchd.leader
+    WHERE lease_expires_at IS NULL OR lease_expires_at <= now() OR instance = $1 FOR UPDATE
+)
 UPDATE poddispatchd.leader SET term = term + 1, instance = $1, since = now(), lease_expires_at = NULL
-WHERE lease_expires_at IS NULL OR lease_expires_at <= now() OR instance = $1
+FROM free
 RETURNING term
 
 -- name: new_leased_term
 -- Begin a term of so many seconds, unless another lease runs or a session has the lock. The lock is tried for this
--- statement only: two that begin a term at once, with a lease or without, exclude each other.
+-- statement only: two that begin a term at once, with a lease or without, exclude each other. FOR UPDATE: as above.
 WITH lock AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtextextended('poddispatchd.scheduler', 0)) AS is_free
+), free AS MATERIALIZED (
+    SELECT FROM poddispatchd.leader, lock
+    WHERE lock.is_free AND (lease_expires_at IS NULL OR lease_expires_at <= now() OR instance = $1)
+    FOR UPDATE OF leader
 )
 UPDATE poddispatchd.leader
 SET term = term + 1, instance = $1, since = now(), lease_expires_at = now() + make_interval(secs => $2)
-FROM lock
-WHERE lock.is_free AND (lease_expires_at IS NULL OR lease_expires_at <= now() OR instance = $1)
+FROM free
 RETURNING term
 
 -- name: renew_lease

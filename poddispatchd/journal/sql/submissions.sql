@@ -1,11 +1,11 @@
 -- name: open
 -- Commit the intent to post this body, unless the task has an open one or the scheduler's term is over.
--- FOR SHARE: a new term begins after this statement or before it, never within it.
+-- FOR KEY SHARE: a new term begins after this statement or before it, never within it; a lease is renewed meanwhile.
 -- It is for the tasks $8 as well, which wait for the same source since $9.
 WITH intent AS (
     INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, date_added)
     SELECT $1, $2, $3, $4, $5, $7
-    WHERE EXISTS (SELECT FROM poddispatchd.leader WHERE term = $6 FOR SHARE)
+    WHERE EXISTS (SELECT FROM poddispatchd.leader WHERE term = $6 FOR KEY SHARE)
     ON CONFLICT (task_pk) WHERE state = 'open' DO NOTHING
     RETURNING id, created_at
 ), wishes AS (
@@ -18,7 +18,7 @@ SELECT id, created_at FROM intent
 -- name: repost
 -- Count one more post of an open intent, unless the scheduler's term is over.
 UPDATE poddispatchd.submission SET posts = posts + 1
-WHERE id = $1 AND state = 'open' AND EXISTS (SELECT FROM poddispatchd.leader WHERE term = $2 FOR SHARE)
+WHERE id = $1 AND state = 'open' AND EXISTS (SELECT FROM poddispatchd.leader WHERE term = $2 FOR KEY SHARE)
 
 -- name: discard
 -- Forget an intent that was posted once and surely not carried out; one posted before is kept as refused.

@@ -74,6 +74,15 @@ async def _until(look: Callable[[], Awaitable[object]]) -> object:
     raise AssertionError("it never came")
 
 
+async def _until_one_waits(pod_database: PodDatabase) -> None:
+    waits = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    async with pod_database.connection() as connection:
+        await _until(lambda: connection.fetchval(waits))
+
+
 # --- submissions -----------------------------------------------------------------------------------------
 
 
@@ -120,14 +129,48 @@ async def test_a_term_does_not_begin_in_the_middle_of_an_intent(pod_database: Po
         await transaction.start()
         await _opened(one)
         beginning = asyncio.create_task(scheduling.take_lead(two, "new"))
-        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        async with pod_database.connection() as third:
-            await _until(lambda: third.fetchval(waits))
+        await _until_one_waits(pod_database)
         assert not beginning.done()
         await transaction.commit()
         # Whoever begins a term finds every intent of the one before.
         assert await beginning == 1
         assert len(await submissions.open_submissions(two)) == 1
+
+
+async def test_a_lease_is_renewed_in_the_middle_of_an_intent_and_no_term_begins(
+    pod_database: PodDatabase,
+) -> None:
+    """An intent may wait for what a stalled daemon has locked: the scheduler lost its lease by that."""
+    async with _sessions(pod_database) as (one, two):
+        assert await scheduling.take_lease(one, "old", seconds=60) == 1
+        transaction = one.transaction()
+        await transaction.start()
+        await _opened(one, term=1)
+        async with asyncio.timeout(5):
+            assert await scheduling.renew_lease(two, 1, seconds=0)
+        beginning = asyncio.create_task(scheduling.take_lease(two, "new", seconds=60))
+        await _until_one_waits(pod_database)
+        assert not beginning.done()
+        await transaction.commit()
+        assert await beginning == 2
+        assert len(await submissions.open_submissions(two)) == 1
+
+
+@pytest.mark.parametrize("leased", [True, False])
+@pytest.mark.parametrize(("renewed_for", "term"), [(60, None), (0, 2)])
+async def test_whoever_waits_for_a_renewal_goes_by_what_it_says(
+    pod_database: PodDatabase, renewed_for: int, term: int | None, leased: bool
+) -> None:
+    async with _sessions(pod_database) as (one, two):
+        assert await scheduling.take_lease(one, "old", seconds=0) == 1
+        async with one.transaction():
+            await scheduling.renew_lease(one, 1, seconds=renewed_for)
+            beginning = asyncio.create_task(
+                scheduling.take_lease(two, "new", seconds=60) if leased else scheduling.take_lead(two, "new")
+            )
+            await _until_one_waits(pod_database)
+        assert await beginning == term
+        assert (await scheduling.leader(one)).term == (term or 1)
 
 
 async def test_only_one_session_leads_and_its_end_is_the_end_of_it(pod_database: PodDatabase) -> None:

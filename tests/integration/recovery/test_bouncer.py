@@ -196,7 +196,7 @@ async def test_nothing_of_ours_is_left_on_a_server_that_others_use_too(
             await daemon.database.fetch("SELECT $1::text", "x")
             async with daemon.database.transaction() as connection:
                 await connection.fetchval("SELECT 1")
-                assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "1min"
+                assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "20s"
             async with bouncer.client() as other:
                 assert await other.fetchval("SELECT pg_backend_pid()") == server
                 assert await other.fetch("SELECT name, setting FROM pg_settings ORDER BY name") == before
