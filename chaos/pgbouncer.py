@@ -116,8 +116,8 @@ class PgBouncer:
                 line = raw.decode("utf-8", "replace").rstrip()
                 if "process up" in line:
                     self._up.set()
-                elif "FATAL" in line:
-                    # Then only its keeper is left.
+                elif "FATAL" in line and not self._up.is_set():
+                    # Only its keeper is left. Later the word comes from PostgreSQL.
                     return
 
     def _configuration(self, port: int) -> Path:

@@ -31,7 +31,7 @@ _STARTUP = {"application_name": "poddispatchd", "timezone": "UTC"}
 """Server parameters that poolers keep for each client; they refuse clients that begin with others."""
 
 _IDLE_IN_TRANSACTION = "20000"
-"""Milliseconds. Nothing is waited for between two of our statements; whoever is frozen or gone holds locks."""
+"""Milliseconds. Nothing is waited for between two of our statements; who is frozen or gone holds locks."""
 
 _OWN_SESSION = {
     # The server notices within 20 s, instead of two hours, that this machine has vanished from the network:
