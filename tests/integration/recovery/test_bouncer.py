@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -15,9 +16,11 @@ from structlog.testing import capture_logs
 from chaos.pgbouncer import pgbouncer
 from poddispatchd import poolers
 from poddispatchd.database import Database
+from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
 from poddispatchd.events import Event
 from poddispatchd.journal import migration, scheduling, submissions
+from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.poolers import Pooling
 from poddispatchd.services import leadership
 from poddispatchd.services.session import CHANNEL
@@ -314,6 +317,55 @@ async def test_of_many_daemons_behind_a_pooler_one_schedules(
             *(stack.enter_async_context(side(bouncer.dsn, f"daemon {number}")) for number in range(5))
         )
         assert [daemon.session.term for daemon in daemons if daemon.session.term is not None] == [1]
+
+
+@pytest.mark.usefixtures("short_terms")
+async def test_a_scheduler_stays_one_while_it_waits_for_what_a_stalled_one_has_locked(
+    pod_database: PodDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old one stalls as it stores an answer, the new one posts the same intent again."""
+    monkeypatch.setattr("poddispatchd.services.session._PROBE_TIMEOUT", 1.0)
+    monkeypatch.setattr(
+        "poddispatchd.database._END_IF_IDLE", "SET LOCAL idle_in_transaction_session_timeout = '6s'"
+    )
+    task = Task(
+        TaskPk(1), TaskType.ENCODING, TaskStatus.PENDING, None, None, VideoId(1), None, datetime.now(UTC)
+    )
+    async with (
+        pgbouncer(pod_database.dsn, tmp_path, "transaction") as bouncer,
+        side(bouncer.dsn, "old") as old,
+        side(bouncer.dsn, "new") as new,
+    ):
+        assert (old.session.term, new.session.term) == (1, None)
+        async with old.database.connection() as connection:
+            intent = await submissions.open_submission(
+                connection, task, ManagerId(1), attempt=1, body=b"{}", term=1
+            )
+        assert intent is not None
+        stored = asyncio.Event()
+
+        async def store() -> None:
+            async with old.database.transaction() as connection:
+                await submissions.settle(connection, intent, SubmissionState.ACCEPTED)
+                old.proxy.stall()
+                stored.set()
+                await asyncio.Event().wait()
+
+        async def post_again() -> bool:
+            async with new.database.connection() as connection:
+                return await submissions.repost(connection, intent, term=2)
+
+        storing = asyncio.create_task(store())
+        await stored.wait()
+        await new.until(leads=True)
+        posting = asyncio.create_task(post_again())
+        await _is_alone(new, old, leadership.LEASE + 1)
+        assert not posting.done()
+        # Whoever stalls in a transaction loses it.
+        assert await posting
+        assert new.session.term == 2
+        storing.cancel()
+        await asyncio.gather(storing, return_exceptions=True)
 
 
 # --- some behind a pooler, some not ----------------------------------------------------------------------
