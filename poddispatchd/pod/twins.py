@@ -1,5 +1,6 @@
 """The other tasks of a task's type and source, as Pod's rows have them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import asyncpg
@@ -60,17 +61,34 @@ async def follow(connection: Connection, task: Task, twin: EndedTwin, script_out
     """End a waiting task as its twin, and have it share the run: a manager may mend a failure by itself.
 
     Returns:
-        Whether it still waited.
+        Whether it still waited, and was not restarted.
+    """
+    return await follow_together(connection, {task.pk: task.date_added}, twin, script_output, grace=0) == 1
+
+
+async def follow_together(
+    connection: Connection,
+    waiting: Mapping[TaskPk, datetime],
+    twin: EndedTwin,
+    script_output: str,
+    *,
+    grace: float,
+) -> int:
+    """End waiting tasks, each with its ``date_added``, as their twin; return how many still waited.
+
+    Those younger than ``grace`` seconds are left to Pod's own submission.
     """
     changed = await connection.execute(
         _QUERIES["follow"],
-        task.pk,
+        list(waiting),
+        list(waiting.values()),
         twin.status,
         None if twin.run is None else twin.run.runner_manager_id,
         None if twin.run is None else twin.run.task_id,
         script_output,
+        grace,
     )
-    return changed == "UPDATE 1"
+    return int(changed.rpartition(" ")[2])
 
 
 async def has_leader(connection: Connection, task: Task) -> bool:

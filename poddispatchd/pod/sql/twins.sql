@@ -42,10 +42,16 @@ SELECT min(other.id) AS id, other.status, max(other.date_added) AS date_added,
  LIMIT 100
 
 -- name: follow
--- This waiting task ends as $2, as the run did that manager $3 calls $4; $5 says so.
-UPDATE runner_manager_task
-   SET status = $2, rank = NULL, runner_manager_id = $3, task_id = $4, script_output = $5
- WHERE id = $1 AND status = 'pending' AND coalesce(task_id, '') = ''
+-- Waiting tasks, each as it was added and if that was more than $7 seconds ago, end as $3, as the run did that manager
+-- $4 calls $5; $6 says so. For the age see `pending`.
+UPDATE runner_manager_task AS task
+   SET status = $3, rank = NULL, runner_manager_id = $4, task_id = $5, script_output = $6
+  FROM unnest($1::bigint[], $2::timestamptz[]) AS waiting (id, date_added)
+ WHERE task.id = waiting.id AND task.date_added = waiting.date_added
+   AND task.status = 'pending' AND coalesce(task.task_id, '') = ''
+   AND ($7::float8 = 0
+        OR task.date_added < now() - make_interval(secs => $7)
+        OR task.date_added > now() + make_interval(secs => $7))
 
 -- name: leader
 -- An older one that shares the run of a task, which manager $5 calls $6.

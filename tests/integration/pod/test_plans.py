@@ -47,7 +47,7 @@ _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "waiting": _TWIN,
         "other_run": _RUN,
         "ended": _TWIN,
-        "follow": (7, "failed", 1, "task-7", "out"),
+        "follow": ([7], [_SOON], "failed", 1, "task-7", "out", 30.0),
         "leader": _RUN,
         "complete_sharers": _RUN,
         "fail_waiting": (*_TWIN, 30.0, "out"),
