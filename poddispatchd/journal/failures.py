@@ -19,15 +19,20 @@ async def forget_failure(connection: Connection, task: TaskPk) -> None:
     await connection.execute(_QUERIES["forget"], task)
 
 
-async def failures_to_ask_about(
+async def recent_failures(
     connection: Connection, *, hours: int, limit: int, but: Collection[TaskPk]
 ) -> dict[TaskPk, Run]:
-    """The failures of the last ``hours``, but for some, which count as asked about from now on.
+    """The failures of the last ``hours``, but for some: of each manager at most ``limit``.
 
     Those come first that were not asked about for the longest time.
     """
-    rows = await connection.fetch(_QUERIES["ask"], hours, limit, list(but))
+    rows = await connection.fetch(_QUERIES["lately"], hours, limit, list(but))
     return {
         TaskPk(row["task_pk"]): Run(ManagerId(row["runner_manager_id"]), RunnerTaskId(row["task_id"]))
         for row in rows
     }
+
+
+async def note_asked(connection: Connection, tasks: Collection[TaskPk]) -> None:
+    """Their managers were asked about these failures."""
+    await connection.execute(_QUERIES["asked"], list(tasks))

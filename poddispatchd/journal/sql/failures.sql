@@ -4,15 +4,18 @@ INSERT INTO poddispatchd.failure (task_pk, runner_manager_id, task_id) VALUES ($
 ON CONFLICT (task_pk) DO UPDATE
    SET runner_manager_id = excluded.runner_manager_id, task_id = excluded.task_id, failed_at = now(), asked_at = NULL
 
--- name: ask
--- The failures of so many hours that were not asked about for the longest time, but for those of $3.
-UPDATE poddispatchd.failure SET asked_at = now()
- WHERE task_pk IN (
-    SELECT task_pk FROM poddispatchd.failure
-     WHERE failed_at > now() - make_interval(hours => $1) AND task_pk <> ALL ($3::bigint[])
-     ORDER BY asked_at NULLS FIRST, failed_at DESC LIMIT $2
- )
-RETURNING task_pk, runner_manager_id, task_id
+-- name: lately
+-- The failures of so many hours, but for $3: of each manager so many, first those not asked about for the longest time.
+SELECT task_pk, runner_manager_id, task_id
+  FROM (SELECT *, row_number() OVER (PARTITION BY runner_manager_id ORDER BY asked_at NULLS FIRST, failed_at DESC) AS turn
+          FROM poddispatchd.failure
+         WHERE failed_at > now() - make_interval(hours => $1) AND task_pk <> ALL ($3::bigint[])) AS lately
+ WHERE turn <= $2
+ ORDER BY turn
+
+-- name: asked
+-- The managers of these were asked about them.
+UPDATE poddispatchd.failure SET asked_at = now() WHERE task_pk = ANY ($1::bigint[])
 
 -- name: forget
 -- There is a result after all, and it is fetched: should that fail, it is not tried again by itself.

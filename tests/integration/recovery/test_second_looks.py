@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.domain.lifecycle import Decision
+from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
 from poddispatchd.pod import tasks
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.records import RunnerTask
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Endpoint, Fault, FaultKind, Mode, Outcome
 from poddispatchd.services import second_looks
 from poddispatchd.services.reconciler import Reconciler
@@ -150,6 +153,27 @@ async def test_a_manager_that_is_silent_is_asked_about_one_failure_and_the_other
         await watcher.step()
         assert len(here.fake.requests) == asked
     assert [await here.status(task) for task in failed] == ["failed"] * 3
+
+
+async def test_a_manager_that_is_slow_is_asked_a_few_at_a_time_until_each_had_its_turn(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = [await _failed(here, Reconciler(here.parts)) for _ in range(5)]
+    await here.execute("UPDATE poddispatchd.failure SET asked_at = NULL")
+    watcher, status = Reconciler(here.parts), RunnerClient.status
+    asked: list[str] = []
+
+    async def slow(client: RunnerClient, manager: RunnerManager, task_id: RunnerTaskId) -> RunnerTask:
+        asked.append(task_id)
+        here.clock.ahead += 20
+        return await status(client, manager, task_id)
+
+    monkeypatch.setattr(RunnerClient, "status", slow)
+    for looks in (2, 4, 6):
+        here.clock.ahead += _RARELY
+        await watcher.step()
+        assert len(asked) == looks
+    assert set(asked) == {str(await here.of(task, "task_id")) for task in failed}
 
 
 async def test_a_result_that_was_given_up_is_not_asked_for_again(here: Bench) -> None:
