@@ -38,6 +38,10 @@ class PgBouncerMissingError(Exception):
 class PgBouncer:
     """A running PgBouncer.
 
+    Attributes:
+        died: set while it has ended by itself.
+        busy: held by whoever does something to it.
+
     Args:
         dsn: the address of the database behind it.
         directory: for its configuration and its log.
@@ -52,6 +56,8 @@ class PgBouncer:
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._up = asyncio.Event()
+        self.died = asyncio.Event()
+        self.busy = asyncio.Lock()
         self.port = 0
 
     @property
@@ -89,6 +95,7 @@ class PgBouncer:
     async def _launch(self, port: int) -> None:
         program, libraries = installed()
         self._up.clear()
+        self.died.clear()
         self._process = await asyncio.create_subprocess_exec(
             "sh",
             "-c",
@@ -116,8 +123,10 @@ class PgBouncer:
                 line = raw.decode("utf-8", "replace").rstrip()
                 if "process up" in line:
                     self._up.set()
-                elif "FATAL" in line and not self._up.is_set():
-                    # Only its keeper is left. Later the word comes from PostgreSQL.
+                elif "] FATAL " in line:
+                    # Only its keeper is left. Without the bracket it is a word of PostgreSQL's.
+                    if self._up.is_set():
+                        self.died.set()
                     return
 
     def _configuration(self, port: int) -> Path:

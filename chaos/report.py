@@ -5,7 +5,7 @@ from statistics import median
 
 from chaos.campaign import Result
 from chaos.recovery import Recovery
-from chaos.timeline import OF_THE_POOLER
+from chaos.timeline import OF_THE_POOLER, UNWANTED
 
 
 def text(result: Result) -> str:
@@ -23,10 +23,9 @@ def _lines(result: Result) -> Iterator[str]:
     for effect in result.effects:
         if effect.caused or effect.happened:
             yield f"  {effect.kind:<42} {effect.caused:6} {effect.happened:9}"
+    impossible = OF_THE_POOLER if plan.pooler is None else UNWANTED
     never = [
-        str(effect.kind)
-        for effect in result.effects
-        if not effect.happened and (plan.pooler is not None or effect.kind not in OF_THE_POOLER)
+        str(effect.kind) for effect in result.effects if not effect.happened and effect.kind not in impossible
     ]
     yield f"faults that never happened: {'; '.join(never) or 'none'}"
     yield ""

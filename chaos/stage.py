@@ -20,7 +20,7 @@ from chaos.postgres import DURABLE, RestartableServer
 from chaos.processes import DaemonChild, ManagerChild, daemon_command
 from chaos.proxy import Proxy, through
 from chaos.relay import Relay
-from chaos.timeline import Timeline
+from chaos.timeline import Kind, Timeline
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World
@@ -41,6 +41,8 @@ _SKEW = 120.0
 _POOL_SIZES = {"session": 30, "transaction": 8}
 """Servers of a pooler, by its mode. The daemons have six connections each, and those of a half-open link keep
 their servers: sessions find enough of them even then, transactions have to share."""
+
+_RESTART_AFTER = 1.0
 
 _MANAGERS = (
     ("one", "proxy", [["encoding", "studio"]] * 4 + [["transcription"]] * 2),
@@ -106,7 +108,7 @@ async def stage(
         managers, histories = await _managers(stack, directory, relay, seed)
         manager_proxies = [await stack.enter_async_context(Proxy(one.port)) for one in managers]
         dsn, world = await _seed(keeper, disk.directory, managers, manager_proxies)
-        bouncer = None if pooler is None else await _pooler(stack, directory, dsn, pooler)
+        bouncer = None if pooler is None else await _pooler(stack, directory, dsn, pooler, timeline)
         port = keeper.address.port if bouncer is None else bouncer.port
         proxies = [await stack.enter_async_context(Proxy(port)) for _ in range(2)]
         daemons = [
@@ -145,12 +147,31 @@ async def stage(
         yield made
 
 
-async def _pooler(stack: AsyncExitStack, directory: Path, dsn: SecretStr, mode: str) -> PgBouncer:
+async def _pooler(
+    stack: AsyncExitStack, directory: Path, dsn: SecretStr, mode: str, timeline: Timeline
+) -> PgBouncer:
     own = directory / "pgbouncer"
     own.mkdir(exist_ok=True)
     # A database that comes back is found within a second rather than fifteen.
     settings = {"default_pool_size": _POOL_SIZES[mode], "server_login_retry": 1}
-    return await stack.enter_async_context(pgbouncer(dsn, own, mode, **settings))
+    bouncer = await stack.enter_async_context(pgbouncer(dsn, own, mode, **settings))
+    keeping = asyncio.create_task(keep_alive(bouncer, timeline))
+    stack.callback(keeping.cancel)
+    return bouncer
+
+
+async def keep_alive(bouncer: PgBouncer, timeline: Timeline) -> None:
+    """Start a PgBouncer again whenever it ends by itself, as systemd does: that is no daemon's fault."""
+    while True:
+        await bouncer.died.wait()
+        with timeline.incident(Kind.POOLER_END, "pooler") as incident:
+            incident.happened = True
+            await asyncio.sleep(_RESTART_AFTER)
+            async with bouncer.busy:
+                # It may have been a saboteur's turn.
+                if bouncer.died.is_set():
+                    await bouncer.stop()
+                    await bouncer.start()
 
 
 async def _managers(

@@ -33,6 +33,7 @@ class Kind(StrEnum):
     DATABASE_RESTART = "database: immediate restart"
     POOLER_KILL = "pooler: kill -9"
     POOLER_CROWDED = "pooler: every server taken"
+    POOLER_END = "pooler: ended by itself"
     LINK_CUT = "database link: cut and refused"
     LINK_STALL = "database link: stalled"
     LINK_HALF_OPEN = "database link: half open"
@@ -50,7 +51,10 @@ class Kind(StrEnum):
     POD_NOWHERE = "Pod: a running row without id"
 
 
-OF_THE_POOLER = (Kind.POOLER_KILL, Kind.POOLER_CROWDED)
+UNWANTED = (Kind.POOLER_END,)
+"""What the campaign does not cause, and has to reckon with."""
+
+OF_THE_POOLER = (Kind.POOLER_KILL, Kind.POOLER_CROWDED, *UNWANTED)
 
 OF_THE_DATABASE = (
     Kind.DATABASE_RESTART,

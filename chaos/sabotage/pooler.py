@@ -23,7 +23,6 @@ class PoolerFaults:
         self._pooler = pooler
         self._timeline = timeline
         self._lot = lot
-        self._busy = asyncio.Lock()
 
     def faults(self) -> Mapping[Kind, Fault]:
         """Each of them by its kind."""
@@ -32,7 +31,7 @@ class PoolerFaults:
     async def kill(self) -> None:
         """Kill it, with every connection through it, and start it again."""
         pause = self._lot.seconds(0.5, 8.0)
-        async with self._lot.turn(self._busy) as ours:
+        async with self._lot.turn(self._pooler.busy) as ours:
             if not ours:
                 return
             with self._timeline.incident(Kind.POOLER_KILL, "pooler") as incident:
@@ -44,7 +43,7 @@ class PoolerFaults:
     async def crowd(self) -> None:
         """Another program takes every server that is free, and keeps it in a transaction."""
         seconds = self._lot.seconds(2.0, 15.0)
-        async with self._lot.turn(self._busy) as ours:
+        async with self._lot.turn(self._pooler.busy) as ours:
             if not ours:
                 return
             with self._timeline.incident(Kind.POOLER_CROWDED, "pooler") as incident:

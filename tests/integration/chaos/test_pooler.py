@@ -1,16 +1,18 @@
 """The campaign's daemons behind a real PgBouncer, and what is broken there."""
 
 import asyncio
+import time
 from pathlib import Path
 from random import Random
 
 import asyncpg
 import pytest
 
-from chaos.pgbouncer import pgbouncer
+from chaos import pgbouncer as module
+from chaos.pgbouncer import installed, pgbouncer
 from chaos.sabotage.fault import Lot
 from chaos.sabotage.pooler import PoolerFaults
-from chaos.stage import Tempo, stage
+from chaos.stage import Tempo, keep_alive, stage
 from chaos.timeline import Kind, Timeline
 from tests.plugins.postgres import PodDatabase
 
@@ -86,3 +88,32 @@ async def test_a_crowd_that_finds_no_database_has_not_happened(
         await faults.crowd()
     [incident] = timeline.of(Kind.POOLER_CROWDED)
     assert not incident.happened
+
+
+async def test_a_pooler_that_ends_by_itself_is_started_again_and_told_of(
+    pod_database: PodDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text(
+        "#!/bin/sh\n"
+        "echo '[1] LOG S: login failed: FATAL: the database system is starting up' >&2\n"
+        "echo '[1] LOG process up: PgBouncer' >&2\n"
+        "echo '[1] FATAL bad client state: 0' >&2\n"
+    )
+    broken.chmod(0o755)
+    timeline = Timeline()
+    whole = installed()
+    monkeypatch.setattr(module, "installed", lambda: (broken, ""))
+    async with pgbouncer(pod_database.dsn, tmp_path, "session") as bouncer:
+        await bouncer.died.wait()
+        monkeypatch.setattr(module, "installed", lambda: whole)
+        keeping = asyncio.create_task(keep_alive(bouncer, timeline))
+        async with asyncio.timeout(20):
+            while not [one for one in timeline.of(Kind.POOLER_END) if one.end < time.time()]:  # noqa: ASYNC110 - a flag
+                await asyncio.sleep(0.01)
+        keeping.cancel()
+        assert not bouncer.died.is_set()
+        async with bouncer.client() as client:
+            assert await client.fetchval("SELECT 1") == 1
+    [incident] = timeline.of(Kind.POOLER_END)
+    assert incident.happened

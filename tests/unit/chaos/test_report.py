@@ -17,6 +17,7 @@ def _result(*violations: Violation, pooler: str | None = None) -> Result:
             Effect(Kind.DISK_FULL, 1, 0),
             Effect(Kind.RATE_LIMIT, 0, 0),
             Effect(Kind.POOLER_KILL, 0, 0),
+            Effect(Kind.POOLER_END, 0, 0),
         ],
         spoilt={"file cut": 4},
         ends={"encoding completed": 2},
