@@ -11,7 +11,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database import Database, ReadOnlyDatabase
 from poddispatchd.domain.backoff import full_jitter
-from poddispatchd.domain.task import TaskPk
+from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, SchemaError
 from poddispatchd.events import Event
 from poddispatchd.journal import callbacks, migration
@@ -271,6 +271,11 @@ class Jobs:
     def stale(self) -> Collection[TaskPk]:
         """The tasks that run for too long."""
         return self.reconciler.stale
+
+    @property
+    def standstill(self) -> Collection[TaskType]:
+        """The types of which tasks wait for too long while none runs."""
+        return self.janitor.standstill
 
     @property
     def shadow(self) -> None:

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 import aiohttp
 
+from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.config.units import format_size
 from poddispatchd.database import Database
@@ -19,13 +21,14 @@ from poddispatchd.domain.task import SiteId, TaskStatus
 from poddispatchd.errors import ConfigurationError, DatabaseError, RunnerManagerError, SchemaError
 from poddispatchd.journal import migration, sightings
 from poddispatchd.notices.checks import check_hook, check_mail, check_push
-from poddispatchd.pod import grants, tasks
+from poddispatchd.pod import grants, queue, tasks
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media_access import trouble_with
 from poddispatchd.poolers import Pooling
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runner.download import free_space
+from poddispatchd.services.standstill import standstill_words, still
 from poddispatchd.services.state import stale_words
 
 _URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -99,6 +102,7 @@ async def _on_database(settings: Settings, database: Database) -> AsyncGenerator
         *await _rights(database),
         *await _own_schema(database),
         *await _running(settings, database),
+        *await _waiting(settings, database),
         *_podfile(settings, capabilities),
     ]:
         yield finding
@@ -184,6 +188,20 @@ async def _running(settings: Settings, database: Database) -> list[Finding]:
     if not stale:
         return [_fine("running tasks", "None has been running for too long.")]
     return [_problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
+
+
+async def _waiting(settings: Settings, database: Database) -> list[Finding]:
+    """Types of which tasks wait for too long while none runs; by Pod's clock, which is nearly ours."""
+    try:
+        glance = await queue.glance(database)
+    except DatabaseError:
+        return []  # what keeps us from looking is told already
+    after = settings.reconcile.stale_after
+    latest = Clock().now() - timedelta(seconds=after)
+    stalled = [kind for kind in still(glance) if glance.oldest_pending[kind] < latest]
+    if not stalled:
+        return [_fine("pending tasks", "No type has been waiting for too long while none of it runs.")]
+    return [_problem("pending tasks", standstill_words(sorted(stalled), after=after))]
 
 
 def _podfile(settings: Settings, capabilities: Capabilities) -> list[Finding]:

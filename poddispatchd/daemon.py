@@ -215,6 +215,7 @@ class Daemon:
             submissions=work.submissions,
             imports=work.imports,
             stale=work.stale,
+            standstill=work.standstill,
             shadow=work.shadow,
             blind=work.blind,
         )

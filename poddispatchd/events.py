@@ -70,6 +70,8 @@ class Event(StrEnum):
     """Old completed rows were deleted."""
     OPENCAST_PURGED = "opencast.purged"
     """Old entries of opencast-files were deleted."""
+    QUEUE_STALLED = "queue.stalled"
+    """Tasks of a type wait for longer than reconcile.stale_after while none of them runs; logged once."""
     RANKS_WRITTEN = "ranks.written"
     """Ranks of pending rows changed."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from poddispatchd.domain.task import TaskPk
+from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.pod.queue import Glance
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.prober import Prober
@@ -76,6 +76,11 @@ class ShadowJobs:
     def stale(self) -> Collection[TaskPk]:
         """The tasks that run for too long."""
         return self.reconciler.stale
+
+    @property
+    def standstill(self) -> Collection[TaskType]:
+        """None: the queue is Pod's to move."""
+        return ()
 
     @property
     def shadow(self) -> ShadowState:

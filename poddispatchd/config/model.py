@@ -146,7 +146,9 @@ class ReconcileSettings(Section):
         default=300.0, ge=0, description="A task is not asked about before it is this old"
     )
     stale_after: Duration = Field(
-        default=7200.0, gt=0, description="A task running for longer is reported as stale"
+        default=7200.0,
+        gt=0,
+        description="A task running for longer, or a type waiting for longer while none runs, is reported",
     )
     lost: Literal["requeue", "fail"] = Field(
         default="requeue", description="What becomes of a task its manager has forgotten: requeue or fail"

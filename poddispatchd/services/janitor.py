@@ -14,6 +14,7 @@ from poddispatchd.runner.download import free_space
 from poddispatchd.services import leftovers
 from poddispatchd.services.opencast import purge_opencast_files
 from poddispatchd.services.parts import Parts
+from poddispatchd.services.standstill import Standstill, standstill_words
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,10 @@ class Janitor:
         self._right_ranks: int | None = None
         self._compared_at = float("-inf")
         self._count_again_at = float("-inf")
+        self._standstill = Standstill()
         self.glance: Glance | None = None
+        self.standstill: tuple[TaskType, ...] = ()
+        """The types of which tasks waited for too long at the last look while none ran."""
 
     async def step(self) -> float:
         """One round; seconds until the next one."""
@@ -74,6 +78,7 @@ class Janitor:
             counted = clock.monotonic()
             self._count_again_at = counted + _COUNT_REST * (counted - begun)
         self._show(self.glance)
+        self._tell_of_standstill(self.glance)
         return self.glance
 
     def _is_first(self) -> bool:
@@ -148,6 +153,16 @@ class Janitor:
             async with parts.database.connection() as connection:
                 elsewhere = parts.storage.waiting - await imports.open_tasks(connection)
             parts.storage.usable(*elsewhere)
+
+    def _tell_of_standstill(self, glance: Glance) -> None:
+        """Tell once of a type of which tasks wait for too long while none runs."""
+        parts, before = self._parts, self.standstill
+        now, after = parts.clock.monotonic(), parts.settings.reconcile.stale_after
+        self._standstill.see(glance, now)
+        self.standstill = self._standstill.lasting(now, after=after)
+        news = [kind for kind in self.standstill if kind not in before]
+        if news and parts.session.term is not None:
+            log.error(Event.QUEUE_STALLED, reason=standstill_words(news, after=after))
 
     def _show(self, glance: Glance) -> None:
         metrics = self._parts.metrics

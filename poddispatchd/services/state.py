@@ -11,6 +11,7 @@ from poddispatchd.poolers import Pooling
 from poddispatchd.services.known_manager import ManagerReport
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.shadow.tally import ShadowState
+from poddispatchd.services.standstill import standstill_words
 
 _SHOWN = 5
 """Tasks named in one sentence."""
@@ -84,6 +85,7 @@ def state_of(
     submissions: int,
     imports: int,
     stale: Collection[TaskPk] = (),
+    standstill: Collection[TaskType] = (),
     shadow: ShadowState | None = None,
     blind: Collection[str] = (),
 ) -> DaemonState:
@@ -95,6 +97,7 @@ def state_of(
         submissions: those in progress.
         imports: those in progress.
         stale: the tasks that run for too long.
+        standstill: the types of which tasks wait for too long while none runs.
         shadow: what a shadow has found out.
         blind: the runner managers that do not tell a shadow which runners they have.
     """
@@ -115,6 +118,8 @@ def state_of(
         problems.append(f"Results wait: {parts.storage.problem}")
     if stale:
         problems.append(stale_words(stale, after=parts.settings.reconcile.stale_after))
+    if standstill:
+        problems.append(standstill_words(standstill, after=parts.settings.reconcile.stale_after))
     problems += [
         f"Runner manager {name} does not tell which runners it has: nothing is expected of it."
         for name in blind

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import NamedTuple, Protocol
 
-from poddispatchd.domain.task import TaskPk
+from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.pod.queue import Glance
 from poddispatchd.services.shadow.tally import ShadowState
 from poddispatchd.services.signals import Wake
@@ -39,6 +39,10 @@ class Work(Protocol):
     @property
     def stale(self) -> Collection[TaskPk]:
         """The tasks that run for too long."""
+
+    @property
+    def standstill(self) -> Collection[TaskType]:
+        """The types of which tasks wait for too long while none runs."""
 
     @property
     def shadow(self) -> ShadowState | None:

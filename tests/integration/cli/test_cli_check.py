@@ -1,3 +1,4 @@
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -115,6 +116,22 @@ async def test_a_task_that_runs_for_too_long_is_a_problem_while_it_runs(sound: P
 
     assert problems.keys() == {"running tasks"}
     assert problems["running tasks"].startswith(f"Task {running} has been running for more than 2h:")
+
+
+async def test_a_type_that_waits_for_long_while_none_of_it_runs_is_a_problem(sound: Pod) -> None:
+    long_ago = datetime.now(UTC) - timedelta(hours=3)
+    async with sound.database.connection() as connection:
+        for kind in (TaskType.ENCODING, TaskType.TRANSCRIPTION):
+            await add_task(connection, kind, date_added=long_ago)
+        await add_task(connection, TaskType.ENCODING, status=TaskStatus.RUNNING, task_id="x")
+        await add_task(connection, TaskType.STUDIO)
+
+    problems = await _problems(sound)
+
+    assert problems.keys() == {"pending tasks"}
+    assert problems["pending tasks"].startswith(
+        "Tasks of type transcription have been waiting for more than 2h while none runs: "
+    )
 
 
 async def test_a_schema_of_a_newer_program_is_a_problem(sound: Pod) -> None:

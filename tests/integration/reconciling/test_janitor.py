@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.services import janitor as janitor_module
 from poddispatchd.services import leftovers
 from poddispatchd.services.janitor import Janitor
+from poddispatchd.services.state import state_of
 from tests.integration.importing.bench import Bench, bench, schedule
 from tests.plugins.postgres import PodDatabase
 
@@ -248,3 +250,35 @@ async def test_finished_tasks_are_counted_again_only_after_a_hundred_times_what_
     here.clock.ahead += 1.0
     assert (await janitor.look()).count(TaskType.ENCODING, TaskStatus.FAILED) == 1
     assert counted == [True, False, True]
+
+
+async def test_a_type_that_waits_while_none_of_it_runs_is_told_of_once_until_one_runs(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(janitor_module, "log", SimpleNamespace(error=lambda event, **_: told.append(event)))
+    janitor, hour = Janitor(here.parts), 3600.0
+    await old_task(here, TaskStatus.PENDING, 9)
+
+    async def after(hours: float) -> tuple[TaskType, ...]:
+        here.clock.ahead += hours * hour
+        await janitor.look()
+        return janitor.standstill
+
+    # However long ago it was added: it may have run meanwhile.
+    assert await after(0) == ()
+    assert await after(1.9) == ()
+    assert await after(0.2) == (TaskType.ENCODING,)
+    assert await after(1) == (TaskType.ENCODING,)
+    state = state_of(
+        here.parts, glance=janitor.glance, submissions=0, imports=0, standstill=janitor.standstill
+    )
+    assert any("encoding have been waiting for more than 2h" in problem for problem in state.problems)
+    assert told == ["queue.stalled"]
+
+    await here.execute("UPDATE runner_manager_task SET status = 'running'")
+    assert await after(0.1) == ()
+    await here.execute("UPDATE runner_manager_task SET status = 'pending'")
+    assert await after(0.1) == ()
+    assert await after(2.1) == (TaskType.ENCODING,)
+    assert told == ["queue.stalled"] * 2
