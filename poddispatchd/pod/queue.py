@@ -109,7 +109,7 @@ def statement(
     # These places take texts of the same file; render() is for identifiers.
     filled = _QUERIES[name].replace("{on_sites}", _QUERIES["on_some_sites" if by_site else "on_any_site"])
     filled = filled.replace("{which}", _QUERIES["of_any_status" if with_past else "open_or_ranked"])
-    for part in ("ranked", "queue", "owned_tasks", "class"):
+    for part in ("ranked", "queue", "owned_tasks", "class", "source"):
         filled = filled.replace(f"{{{part}}}", _QUERIES[part])
     return filled.replace("{priority_users}", priority_users)
 

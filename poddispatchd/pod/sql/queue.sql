@@ -25,12 +25,15 @@ runner_manager_task AS task
   LEFT JOIN authentication_owner AS owner ON owner.user_id = video.owner_id
 
 -- name: queue
--- Pending tasks, which stand by (class, date_added, id). One without a video or recording has no source.
+-- Pending tasks, which stand by (class, date_added, id).
 -- It reads no other column of the task: an index that holds these answers it alone (`advise-index`).
-SELECT task.id, task.type, task.date_added, task.video_id, task.recording_id, {class} AS class,
-       CASE WHEN task.type = 'studio' THEN task.recording_id ELSE task.video_id END AS source
+SELECT task.id, task.type, task.date_added, task.video_id, task.recording_id, {class} AS class
   FROM {owned_tasks}
  WHERE task.status = 'pending'
+
+-- name: source
+-- What a task of the queue works on; nothing when that is gone.
+CASE WHEN queued.type = 'studio' THEN queued.recording_id ELSE queued.video_id END
 
 -- name: ranked
 -- Every task that waits or has a rank, the rank held and its place: 1..n in the order of the queue, none if it does
@@ -79,14 +82,16 @@ WITH priority_users AS ({priority_users}),
             AND type = ANY ($3::text[])
             AND id <> ALL ($4::bigint[])
             AND (id, date_added) NOT IN (SELECT * FROM unnest($6::bigint[], $7::timestamptz[]))
-            AND (source IS NULL OR (type, source) NOT IN (SELECT * FROM unnest($8::text[], $9::bigint[])))
+            AND (cardinality($9::bigint[]) = 0
+                 OR {source} IS NULL
+                 OR (type, {source}) NOT IN (SELECT * FROM unnest($8::text[], $9::bigint[])))
           ORDER BY class, date_added, id
           LIMIT $1
      ),
      by_source AS MATERIALIZED (
          SELECT wanted.ids, wanted.classes, twins.first_of_source, twins.running_twin
-           FROM (SELECT type, source, array_agg(id) AS ids, array_agg(class) AS classes
-                   FROM next GROUP BY type, source) AS wanted
+           FROM (SELECT type, {source} AS source, array_agg(id) AS ids, array_agg(class) AS classes
+                   FROM next AS queued GROUP BY 1, 2) AS wanted
           CROSS JOIN LATERAL (
               SELECT (array_agg(id ORDER BY date_added, id) FILTER (WHERE status = 'pending'))[1] AS first_of_source,
                      min(id) FILTER (WHERE status <> 'pending') AS running_twin

@@ -77,7 +77,7 @@ _ELSEWHERE: Mapping[str, frozenset[str]] = {
     "queue.sql": frozenset(
         {
             *("priority_users", "no_priority_users", "class", "owned_tasks"),
-            *("queue", "ranked", "on_any_site", "on_some_sites", "of_any_status", "open_or_ranked"),
+            *("queue", "ranked", "source", "on_any_site", "on_some_sites", "of_any_status", "open_or_ranked"),
         }
     ),
     "trigger.sql": frozenset({"install", "remove", "installed", "owner", "index"}),
