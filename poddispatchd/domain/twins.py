@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from poddispatchd.domain.task import Run, Task, TaskPk, TaskStatus
+from poddispatchd.domain.task import Run, TaskPk, TaskStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,11 @@ class EndedTwin:
     run: Run | None
 
 
-def followed(task: Task, ended: Sequence[EndedTwin], taken: Iterable[Taken]) -> EndedTwin | None:
+def followed(date_added: datetime, ended: Sequence[EndedTwin], taken: Iterable[Taken]) -> EndedTwin | None:
     """The twin whose end is that of a waiting task as well; None when the task must run itself.
 
     Args:
-        task: the one that waits.
+        date_added: when the one that waits was added.
         ended: its twins that are over.
         taken: what a runner manager took from us while the task waited, the latest first.
     """
@@ -42,5 +42,5 @@ def followed(task: Task, ended: Sequence[EndedTwin], taken: Iterable[Taken]) -> 
             if twin.pk == submission.pk or (twin.run is not None and twin.run == submission.run):
                 return twin
     # Nothing tells when Pod submitted one by itself; certainly not before it was added.
-    later = [twin for twin in ended if twin.run is not None and twin.date_added >= task.date_added]
+    later = [twin for twin in ended if twin.run is not None and twin.date_added >= date_added]
     return max(later, key=lambda twin: (twin.date_added, twin.pk), default=None)

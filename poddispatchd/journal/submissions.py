@@ -200,13 +200,16 @@ async def of_task(connection: Connection, task_pk: TaskPk) -> list[Submission]:
     return [_submission(row) for row in await connection.fetch(_QUERIES["of_task"], task_pk)]
 
 
-async def taken_for(connection: Connection, task: Task) -> list[Taken]:
-    """What managers took of other tasks while this one waited for the same source; the latest first."""
-    rows = await connection.fetch(_QUERIES["taken_for"], task.pk, task.date_added)
-    return [
-        Taken(
-            TaskPk(row["task_pk"]),
-            None if row["task_id"] is None else Run(row["runner_manager_id"], row["task_id"]),
-        )
-        for row in rows
-    ]
+async def taken_for(connection: Connection, waiting: Mapping[TaskPk, datetime]) -> dict[TaskPk, list[Taken]]:
+    """What managers took of other tasks while each of these waited for the same source; the latest first.
+
+    Args:
+        connection: any.
+        waiting: tasks, each with its ``date_added``: a restarted one is another wish.
+    """
+    rows = await connection.fetch(_QUERIES["taken_for"], list(waiting), list(waiting.values()))
+    taken: dict[TaskPk, list[Taken]] = {pk: [] for pk in waiting}
+    for row in rows:
+        run = None if row["task_id"] is None else Run(row["runner_manager_id"], row["task_id"])
+        taken[row["waiting"]].append(Taken(TaskPk(row["task_pk"]), run))
+    return taken

@@ -57,16 +57,7 @@ async def ended_twins(connection: Connection, task: Task) -> list[EndedTwin]:
     ]
 
 
-async def follow(connection: Connection, task: Task, twin: EndedTwin, script_output: str) -> bool:
-    """End a waiting task as its twin, and have it share the run: a manager may mend a failure by itself.
-
-    Returns:
-        Whether it still waited, and was not restarted.
-    """
-    return await follow_together(connection, {task.pk: task.date_added}, twin, script_output, grace=0) == 1
-
-
-async def follow_together(
+async def follow(
     connection: Connection,
     waiting: Mapping[TaskPk, datetime],
     twin: EndedTwin,

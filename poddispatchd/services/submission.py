@@ -30,7 +30,6 @@ from poddispatchd.runner.records import Accepted
 from poddispatchd.services import twins
 from poddispatchd.services.acceptance import Acceptance, SubmissionResult
 from poddispatchd.services.disk import Disk
-from poddispatchd.services.followers import end_followers
 from poddispatchd.services.parts import Parts
 from poddispatchd.services.payloads import Payloads
 from poddispatchd.services.reports import fail_task, ring_for
@@ -80,8 +79,7 @@ class Submitter:
         except MediaMissingError as error:
             return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error), hold=_HOLD)
         async with parts.database.connection() as connection:
-            if await twins.follow(connection, task):
-                await end_followers(connection, parts, task)
+            if await twins.follow(connection, parts, task):
                 return SubmissionResult(
                     SubmissionOutcome.REFUSED, "Its source was done meanwhile.", is_final=True
                 )

@@ -1,23 +1,51 @@
 """What becomes of tasks whose source is, or was, worked on for another task (``domain/twins.py``)."""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+
 from poddispatchd.database import Connection
-from poddispatchd.domain.task import Task
-from poddispatchd.domain.twins import followed
+from poddispatchd.domain.task import Task, TaskPk
+from poddispatchd.domain.twins import EndedTwin, followed
 from poddispatchd.journal import submissions
 from poddispatchd.pod import twins
 from poddispatchd.services.parts import Parts
 
+_TOGETHER = 1000
+"""Tasks that are ended in one statement."""
 
-async def follow(connection: Connection, task: Task) -> bool:
-    """End a task that waited while its source was worked on, as that run ended; whether there was one."""
+
+async def follow(connection: Connection, parts: Parts, task: Task) -> bool:
+    """End a task that waited while its source was worked on, as that run ended; whether there was one.
+
+    Those that waited with it end too: one by one, thousands of them would hold up all others. What was asked
+    for since is left in the queue, as is what Pod may be submitting itself.
+    """
     ended = await twins.ended_twins(connection, task)
-    if not ended:
+    if not ended or not await _follow(connection, {task.pk: task.date_added}, ended, grace=0):
         return False
-    twin = followed(task, ended, await submissions.taken_for(connection, task))
-    if twin is None:
-        return False
-    words = f"Task {twin.pk} did the same source meanwhile and ended as {twin.status}."
-    return await twins.follow(connection, task, twin, words)
+    others = iter((await twins.waiting_twins(connection, task)).items())
+    while some := dict(islice(others, _TOGETHER)):
+        await _follow(connection, some, ended, grace=parts.settings.dispatch.grace)
+    return True
+
+
+async def _follow(
+    connection: Connection, waiting: Mapping[TaskPk, datetime], ended: Sequence[EndedTwin], *, grace: float
+) -> int:
+    """End waiting tasks, each as the run that was for it; how many there were."""
+    taken = await submissions.taken_for(connection, waiting)
+    followers: dict[EndedTwin, dict[TaskPk, datetime]] = defaultdict(dict)
+    for pk, date_added in waiting.items():
+        twin = followed(date_added, ended, taken[pk])
+        if twin is not None:
+            followers[twin][pk] = date_added
+    count = 0
+    for twin, of_it in followers.items():
+        words = f"Task {twin.pk} did the same source meanwhile and ended as {twin.status}."
+        count += await twins.follow(connection, of_it, twin, words, grace=grace)
+    return count
 
 
 async def fail_alike(connection: Connection, parts: Parts, task: Task, reason: str) -> None:

@@ -94,8 +94,10 @@ DELETE FROM poddispatchd.submission WHERE id IN (
 )
 
 -- name: taken_for
--- What runner managers took while this task waited for the same source, added when it was; the latest first.
-SELECT submission.task_pk, runner_manager_id, task_id
-FROM poddispatchd.wish JOIN poddispatchd.submission ON submission.id = wish.submission_id
-WHERE wish.task_pk = $1 AND wish.date_added = $2 AND state IN ('accepted', 'lost')
+-- What runner managers took while tasks waited for the same source, each as it was added; the latest first.
+SELECT waiting.task_pk AS waiting, submission.task_pk, runner_manager_id, task_id
+FROM unnest($1::bigint[], $2::timestamptz[]) AS waiting (task_pk, date_added)
+JOIN poddispatchd.wish USING (task_pk, date_added)
+JOIN poddispatchd.submission ON submission.id = wish.submission_id
+WHERE state IN ('accepted', 'lost')
 ORDER BY submission.id DESC

@@ -221,14 +221,13 @@ async def test_a_submission_is_for_those_that_waited_then_and_have_not_been_rest
                 one, _task(1), _MANAGER, attempt=1, body=b"{}", term=0, waiting=waiting
             )
             assert intent is not None
-            assert await submissions.taken_for(one, _task(2)) == (
-                [] if task_id == "first" else [Taken(TaskPk(1), _run("first"))]
-            )
+            so_far = [] if task_id == "first" else [Taken(TaskPk(1), _run("first"))]
+            assert await submissions.taken_for(one, {TaskPk(2): _NOON}) == {2: so_far}
             await submissions.settle(one, intent, SubmissionState.ACCEPTED, task_id=_id(task_id))
         both = [Taken(TaskPk(1), _run("second")), Taken(TaskPk(1), _run("first"))]
-        assert await submissions.taken_for(one, _task(3)) == both
-        assert await submissions.taken_for(one, _task(1)) == []
-        assert await submissions.taken_for(one, _task(3, date_added=_NOON - timedelta(days=1))) == []
+        restarted = _NOON - timedelta(days=1)
+        wanted = {TaskPk(1): _NOON, TaskPk(2): restarted, TaskPk(3): _NOON}
+        assert await submissions.taken_for(one, wanted) == {1: [], 2: [], 3: both}
         await one.execute("UPDATE poddispatchd.submission SET settled_at = now() - interval '91 days'")
         await housekeeping.purge(one, days=90, batch=1)
         assert await one.fetchval("SELECT count(*) FROM poddispatchd.wish") == 0

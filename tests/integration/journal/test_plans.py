@@ -44,7 +44,7 @@ _HOT = (
     ("submissions.sql", "attempts", "7, now()"),
     ("submissions.sql", "lose", "7, 1, 'task-7', ''"),
     ("submissions.sql", "add_lost", "7, 1, 'other', '', 'encoding', now()"),
-    ("submissions.sql", "taken_for", "7, now()"),
+    ("submissions.sql", "taken_for", "'{7,8}', '{2026-03-14,2026-03-14}'"),
     ("submissions.sql", "purge", "90, 1000"),
     ("callbacks.sql", "record", "'{1}', 't', 'failed', NULL, NULL, 'x'"),
     ("callbacks.sql", "expected", "'{1}', 'task-7'"),
