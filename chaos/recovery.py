@@ -50,7 +50,7 @@ def recoveries(evidence: Evidence, swallowed: dict[str, float]) -> list[Recovery
         Recovery(
             "leader cut off: somebody schedules",
             _each(
-                _of_leaders(evidence, _alone(evidence, Kind.LINK_CUT, Kind.LINK_HALF_OPEN)),
+                _of_leaders(evidence, _alone(evidence, Kind.LEADER_CUT, Kind.LINK_CUT, Kind.LINK_HALF_OPEN)),
                 _anyones(evidence, "leader.acquired"),
             ),
             limit=30.0,
@@ -68,10 +68,6 @@ def recoveries(evidence: Evidence, swallowed: dict[str, float]) -> list[Recovery
         Recovery(
             "half-open link: works again",
             _each(_alone(evidence, Kind.LINK_HALF_OPEN), _own(evidence, "database.up")),
-        ),
-        Recovery(
-            "stalled link: found out",
-            _each(_alone(evidence, Kind.LINK_STALL), _own(evidence, "database.down")),
         ),
     ]
 

@@ -85,6 +85,21 @@ class Stage:
         """A connection of the campaign's own, round the pooler and every proxy."""
         return await asyncpg.connect(self.dsn.get_secret_value(), timeout=5, command_timeout=30)
 
+    async def leader(self) -> DaemonChild | None:
+        """The daemon that schedules, as the database knows it."""
+        try:
+            connection = await self.connect()
+        except Exception:  # noqa: BLE001 - the database is down, on purpose
+            return None
+        try:
+            instance = await connection.fetchval("SELECT instance FROM poddispatchd.leader")
+        except Exception:  # noqa: BLE001 - nobody has made the table yet, or the database goes down
+            return None
+        finally:
+            connection.terminate()
+        pid = str(instance).split(":")[1] if instance else ""
+        return next((one for one in self.daemons if pid == str(one.pid)), None)
+
 
 @asynccontextmanager
 async def stage(

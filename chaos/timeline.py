@@ -34,6 +34,7 @@ class Kind(StrEnum):
     POOLER_KILL = "pooler: kill -9"
     POOLER_CROWDED = "pooler: every server taken"
     POOLER_END = "pooler: ended by itself"
+    LEADER_CUT = "leader's database link: cut and refused"
     LINK_CUT = "database link: cut and refused"
     LINK_STALL = "database link: stalled"
     LINK_HALF_OPEN = "database link: half open"
@@ -59,6 +60,7 @@ OF_THE_POOLER = (Kind.POOLER_KILL, Kind.POOLER_CROWDED, *UNWANTED)
 OF_THE_DATABASE = (
     Kind.DATABASE_RESTART,
     *OF_THE_POOLER,
+    Kind.LEADER_CUT,
     Kind.LINK_CUT,
     Kind.LINK_STALL,
     Kind.LINK_HALF_OPEN,

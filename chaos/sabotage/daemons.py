@@ -40,34 +40,19 @@ class DaemonFaults:
 
     async def kill_leader(self) -> None:
         """Kill the scheduler."""
-        leader = await self.leader()
+        leader = await self._stage.leader()
         if leader is not None:
             await self._kill(leader, Kind.LEADER_KILL)
 
     async def _kill(self, daemon: DaemonChild, kind: Kind) -> None:
         pause = self._lot.seconds(0.5, 12.0)
         async with self._lot.turn(daemon.busy) as ours:
-            if not ours or (kind is Kind.LEADER_KILL and await self.leader() is not daemon):
+            if not ours or (kind is Kind.LEADER_KILL and await self._stage.leader() is not daemon):
                 return
             with self._stage.timeline.incident(kind, daemon.name, f"pid {daemon.pid}") as incident:
                 incident.happened = await daemon.kill()
                 await asyncio.sleep(pause)
             await daemon.start()
-
-    async def leader(self) -> DaemonChild | None:
-        """The daemon that schedules, as the database knows it."""
-        try:
-            connection = await self._stage.connect()
-        except Exception:  # noqa: BLE001 - the database is down, on purpose
-            return None
-        try:
-            instance = await connection.fetchval("SELECT instance FROM poddispatchd.leader")
-        except Exception:  # noqa: BLE001 - nobody has made the table yet, or the database goes down
-            return None
-        finally:
-            connection.terminate()
-        pid = str(instance).split(":")[1] if instance else ""
-        return next((one for one in self._stage.daemons if pid == str(one.pid)), None)
 
     async def stop(self) -> None:
         """Stop a daemon politely."""

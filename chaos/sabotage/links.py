@@ -24,9 +24,9 @@ class LinkFaults:
         self._lot = lot
         self._links = list(zip(proxies, names, [asyncio.Lock() for _ in proxies], strict=True))
 
-    async def cut(self, kind: Kind) -> None:
-        """Reset all connections of a link and refuse new ones for a while."""
-        async with self._some_link(kind) as proxy:
+    async def cut(self, kind: Kind, *, of: str | None = None) -> None:
+        """Reset all connections of a link, or of the one of somebody, and refuse new ones for a while."""
+        async with self._some_link(kind, of) as proxy:
             if proxy is not None:
                 proxy.cut()
                 await asyncio.sleep(self._lot.seconds(0.5, 12.0))
@@ -59,9 +59,9 @@ class LinkFaults:
                 await asyncio.sleep(self._lot.seconds(5.0, 15.0))
 
     @asynccontextmanager
-    async def _some_link(self, kind: Kind) -> AsyncIterator[Proxy | None]:
+    async def _some_link(self, kind: Kind, of: str | None = None) -> AsyncIterator[Proxy | None]:
         """A link for the length of a fault, None when all is over; it is whole again afterwards."""
-        proxy, name, busy = self._lot.one_of(self._links)
+        proxy, name, busy = self._lot.one_of([link for link in self._links if of in (None, link[1])])
         async with self._lot.turn(busy) as ours:
             if not ours:
                 yield None

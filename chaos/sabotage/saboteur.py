@@ -32,7 +32,8 @@ KINDS: Mapping[Kind, int] = {
     Kind.STATUS_ANSWERS: 3,
     Kind.DOWNLOADS: 4,
     Kind.DATABASE_RESTART: 2,
-    Kind.LINK_CUT: 2,
+    Kind.LEADER_CUT: 1,
+    Kind.LINK_CUT: 1,
     Kind.LINK_STALL: 2,
     Kind.LINK_HALF_OPEN: 2,
     Kind.LINK_DELAY: 1,
@@ -47,7 +48,7 @@ _DRILLED = (
     Kind.DAEMON_KILL,
     Kind.LEADER_KILL,
     Kind.DATABASE_RESTART,
-    Kind.LINK_CUT,
+    Kind.LEADER_CUT,
     Kind.LINK_HALF_OPEN,
     Kind.POOLER_KILL,
 )

@@ -26,6 +26,7 @@ class StorageFaults:
         """Each of them by its kind."""
         return {
             Kind.DATABASE_RESTART: self.restart_database,
+            Kind.LEADER_CUT: self.cut_leader_off,
             Kind.LINK_CUT: lambda: self._links.cut(Kind.LINK_CUT),
             Kind.LINK_STALL: lambda: self._links.stall(Kind.LINK_STALL),
             Kind.LINK_HALF_OPEN: lambda: self._links.half_open(Kind.LINK_HALF_OPEN),
@@ -44,6 +45,12 @@ class StorageFaults:
                 incident.happened = True
                 await asyncio.sleep(pause)
                 await self._stage.server.start(command, user)
+
+    async def cut_leader_off(self) -> None:
+        """Cut the link of the daemon that schedules."""
+        leader = await self._stage.leader()
+        if leader is not None:
+            await self._links.cut(Kind.LEADER_CUT, of=leader.name)
 
     async def fill_disk(self) -> None:
         """No space is left; without a file system of our own, the daemons are told so by their settings."""

@@ -19,7 +19,10 @@ from tests.plugins.postgres import PodDatabase
 _SERVERS = 3
 
 _DONE = "SELECT count(*) FROM runner_manager_task WHERE status = 'completed'"
-_TAKEN = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'"
+_TAKEN = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE state = 'idle in transaction' AND datname = current_database()"
+)
 
 
 async def test_a_campaign_behind_a_pooler_does_its_tasks(tmp_path: Path) -> None:
