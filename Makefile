@@ -47,7 +47,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 chaos: $(STAMP) $(if $(findstring --pooler,$(CHAOS_OPTIONS)),pgbouncer)
-	$(BIN)/python -m chaos $(or $(CHAOS_OPTIONS),--tasks 400 --minutes 5)
+	$(BIN)/python -m chaos $(CHAOS_OPTIONS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

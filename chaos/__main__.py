@@ -16,10 +16,10 @@ from chaos.report import text
 def main() -> int:
     """Run a campaign and print what came of it."""
     parser = argparse.ArgumentParser(prog="python -m chaos", description="Break everything, lose nothing.")
-    parser.add_argument("--tasks", type=int, default=400, help="how many tasks (default: %(default)s)")
+    parser.add_argument("--tasks", type=int, default=2000, help="how many tasks (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="what decides about the faults (default: a random one)")
     parser.add_argument(
-        "--minutes", type=float, default=5.0, help="at most so long are faults caused (default: %(default)s)"
+        "--minutes", type=float, default=9.0, help="at most so long are faults caused (default: %(default)s)"
     )
     parser.add_argument(
         "--settle",
