@@ -219,6 +219,27 @@ async def test_a_source_that_runs_under_pods_own_submission_is_not_submitted_aga
         assert pod.posts("first") == 1
 
 
+async def test_tasks_that_hang_since_before_the_first_start_run_again_unless_their_source_was_done_since(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """Their managers have forgotten them long ago."""
+    async with scene(pod_database, media_root) as pod:
+        done_since, other = await _video(pod), await _video(pod)
+        hanging = [await _add(pod, video, age=timedelta(days=90)) for video in (done_since, other)]
+        later = await _add(pod, done_since, age=timedelta(days=80))
+        for pk in (*hanging, later):
+            await pod.start(pk, "first", f"forgotten-{pk}")
+        await pod.end(later)
+        daemon = await pod.daemon(dispatch={"grace": 0}, reconcile={"retry_wait": 0})
+        reconciler = Reconciler(daemon.parts)
+        for _ in range(2):
+            await reconciler.step()
+            daemon.clock.advance(SECOND_LOOK)
+        await daemon.settle()
+        assert await _statuses(pod, *hanging) == ["completed", "running"]
+        assert pod.posts("first") == 1
+
+
 async def test_a_run_that_pod_stored_under_a_new_row_meanwhile_is_the_only_one(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
