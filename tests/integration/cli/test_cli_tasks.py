@@ -2,6 +2,7 @@ from datetime import datetime
 from typing import cast
 
 import aiohttp
+import pytest
 
 from poddispatchd.domain.task import RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.journal import migration
@@ -177,9 +178,14 @@ async def test_a_restarted_task_waits_again_and_its_run_is_stopped(pod: Pod) -> 
     ]
 
 
-async def test_a_cancelled_task_fails_in_words_and_its_late_result_is_not_wanted(pod: Pod) -> None:
+@pytest.mark.parametrize("status", [TaskStatus.RUNNING, TaskStatus.PENDING])
+async def test_a_cancelled_task_fails_in_words_and_its_late_result_is_not_wanted(
+    pod: Pod, status: TaskStatus
+) -> None:
+    """One that its manager has queued is pending in Pod, and has an id."""
     await _with_journal(pod)
     task = await _running(pod)
+    await pod.execute("UPDATE runner_manager_task SET status = $2 WHERE id = $1", task, status.value)
 
     said = await pod.run("tasks", "cancel", str(task))
 
