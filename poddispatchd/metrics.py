@@ -10,7 +10,7 @@ from poddispatchd import __version__
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.shadow import Agreement, Difference, Intention
-from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, TaskStatus, TaskType
 
 _SHORT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _LONG = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400)
@@ -195,7 +195,7 @@ class Metrics:
             self.runner_manager_running.labels(name)
             for state in BreakerState:
                 self.runner_manager_breaker.labels(name, state)
-            for kind in TaskType:
+            for kind in SUBMITTABLE:
                 self.runner_manager_full_until.labels(name, kind)
                 for outcome in SubmissionOutcome:
                     self.submissions.labels(name, kind, outcome)
@@ -207,7 +207,7 @@ class Metrics:
             self.runner_manager_running.remove(name)
             for state in BreakerState:
                 self.runner_manager_breaker.remove(name, state)
-            for kind in TaskType:
+            for kind in SUBMITTABLE:
                 self.runner_manager_full_until.remove(name, kind)
 
     def exposition(self) -> bytes:

@@ -134,7 +134,7 @@ _OPEN = (TaskStatus.PENDING, TaskStatus.RUNNING)
 
 
 def _line(task: Task, manager: str | None) -> str:
-    facts = [f"task {task.pk:<6} {task.type.value:13} {task.status:9} {task.source}"]
+    facts = [f"task {task.pk:<6} {task.type_name:13} {task.status:9} {task.source}"]
     if task.rank is not None:
         facts.append(f"rank {task.rank}")
     if manager is not None:

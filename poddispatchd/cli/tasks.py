@@ -89,7 +89,7 @@ async def list_(
         [
             (
                 task.pk,
-                task.type.value,
+                task.type_name,
                 task.status,
                 task.rank,
                 task.source,
@@ -192,7 +192,7 @@ async def _manager_names(database: Database) -> dict[int, str]:
 def _as_dict(task: Task, names: dict[int, str]) -> dict[str, object]:
     return {
         "id": task.pk,
-        "type": task.type.value,
+        "type": task.type_name,
         "status": task.status,
         "rank": task.rank,
         "source": task.source,

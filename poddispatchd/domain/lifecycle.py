@@ -95,6 +95,7 @@ def decide(
     may_retry: bool = False,
     is_repeated: bool = False,
     is_contradicted: bool = False,
+    is_importable: bool = True,
 ) -> Decision:
     """What a report about the task that this row carries means.
 
@@ -110,16 +111,21 @@ def decide(
         is_contradicted: a failure that a success contradicts whose result is about to be imported. Callbacks
             are repeated by their manager and may overtake each other; the import and the reconciler find out
             which was the last.
+        is_importable: something can be made of a result of such a task.
     """
     match row:
         case None | TaskStatus.COMPLETED:
             return Decision.IGNORE
         case TaskStatus.RUNNING | TaskStatus.PENDING:
-            return _decide_open(report, may_retry=may_retry, is_contradicted=is_contradicted)
+            decision = _decide_open(report, may_retry=may_retry, is_contradicted=is_contradicted)
+            is_over = False
         case TaskStatus.FAILED | TaskStatus.TIMEOUT:
-            return _decide_ended(report, is_repeated=is_repeated)
+            decision, is_over = _decide_ended(report, is_repeated=is_repeated), True
         case _:
             assert_never(row)
+    if decision is Decision.IMPORT and not is_importable:
+        return Decision.IGNORE if is_over else Decision.FAIL
+    return decision
 
 
 def _decide_open(report: RunnerStatus, *, may_retry: bool, is_contradicted: bool) -> Decision:

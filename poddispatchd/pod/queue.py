@@ -4,6 +4,7 @@ Mirrors Pod's order (priority users, everyone else, students; then the date, the
 for the ranks it shows but not always for the order in which it submits.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,16 @@ from typing import TypeAlias
 import asyncpg
 
 from poddispatchd.database import Database
-from poddispatchd.domain.task import RecordingId, SiteId, Task, TaskPk, TaskStatus, TaskType, VideoId
+from poddispatchd.domain.task import (
+    SUBMITTABLE,
+    RecordingId,
+    SiteId,
+    Task,
+    TaskPk,
+    TaskStatus,
+    TaskType,
+    VideoId,
+)
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.tasks import task_of
 from poddispatchd.sql import load_queries, render
@@ -120,7 +130,7 @@ async def pending_tasks(
     *,
     limit: int,
     grace: float = 0.0,
-    types: Collection[TaskType] = tuple(TaskType),
+    types: Collection[TaskType] = SUBMITTABLE,
     sites: Collection[SiteId] | None = None,
     with_siteless: bool = True,
     skip: Collection[TaskPk] = (),
@@ -199,15 +209,17 @@ async def glance(database: Database, *, past: Glance | None = None) -> Glance:
     counts = {} if past is None else {key: count for key, count in past.counts.items() if key[1] not in _OPEN}
     oldest: dict[str, datetime] = {}
     ranks, is_ranked = 0, True
+    found = Counter[tuple[str, str]]()
     for record in await database.fetch(statement("glance", None, with_past=past is None)):
+        kind = TaskType.of(record["type"])
         if past is None or record["status"] in _OPEN:
-            counts[record["type"], record["status"]] = record["tasks"]
+            found[kind, record["status"]] += record["tasks"]
         waits = record["status"] == TaskStatus.PENDING
         if waits:
-            oldest[record["type"]] = record["oldest"]
+            oldest[kind] = min(record["oldest"], oldest.get(kind, record["oldest"]))
         is_ranked = is_ranked and record["ranked"] == (record["tasks"] if waits else 0)
         ranks += int(record["ranks"] or 0)
-    return Glance(counts, oldest, ranks if is_ranked else None)
+    return Glance({**counts, **found}, oldest, ranks if is_ranked else None)
 
 
 def _pending(record: asyncpg.Record) -> PendingTask:

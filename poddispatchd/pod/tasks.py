@@ -12,7 +12,7 @@ import asyncpg
 
 from poddispatchd.database import Connection
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod.managers import manager_of
 from poddispatchd.sql import load_queries
 
@@ -42,7 +42,7 @@ class Restarted:
 
 
 async def get_task(connection: Connection, task: TaskPk) -> Task | None:
-    """A task by its primary key; None when there is none, or of a type that is not known here."""
+    """A task by its primary key; None when there is none."""
     record = await connection.fetchrow(_QUERIES["get"], task)
     return None if record is None else task_of(record)
 
@@ -162,6 +162,8 @@ async def list_tasks(
         [type_.value for type_ in types],
         before,
         limit,
+        TaskType.OTHER in types,
+        [type_.value for type_ in SUBMITTABLE],
     )
     return [task_of(record) for record in records]
 
@@ -178,7 +180,9 @@ async def restart(connection: Connection, tasks: Collection[TaskPk]) -> Restarte
     refused: dict[TaskPk, str] = {pk: "There is no such task." for pk in tasks if pk not in found}
     for pk, record in sorted(found.items(), reverse=True):
         source = record["recording_id"] if record["type"] == TaskType.STUDIO else record["video_id"]
-        if source is None:
+        if TaskType.of(record["type"]) is TaskType.OTHER:
+            refused[pk] = f"Its type {record['type']!r} is none that poddispatchd can submit."
+        elif source is None:
             refused[pk] = "It has no video or recording to work on any more."
         elif record["other_id"] is not None:
             refused[pk] = f"Task {record['other_id']} for the same source waits or runs already."
@@ -197,9 +201,10 @@ async def purge_completed(connection: Connection, *, added_before: datetime, lim
 
 def task_of(record: asyncpg.Record) -> Task:
     """The task that a row holds."""
+    kind = TaskType.of(record["type"])
     return Task(
         pk=TaskPk(record["id"]),
-        type=TaskType(record["type"]),
+        type=kind,
         status=record["status"],
         task_id=record["task_id"],
         runner_manager_id=record["runner_manager_id"],
@@ -208,6 +213,7 @@ def task_of(record: asyncpg.Record) -> Task:
         date_added=record["date_added"],
         rank=record["rank"],
         script_output=record["script_output"],
+        raw_type=record["type"] if kind is TaskType.OTHER else None,
     )
 
 

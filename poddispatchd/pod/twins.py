@@ -107,11 +107,11 @@ def _run_of(record: asyncpg.Record) -> Run | None:
     return None if manager is None or task_id is None else Run(manager, task_id)
 
 
-def _source_of(task: Task) -> tuple[TaskPk, TaskType, VideoId | None, RecordingId | None]:
+def _source_of(task: Task) -> tuple[TaskPk, str, VideoId | None, RecordingId | None]:
     is_studio = task.type is TaskType.STUDIO
     return (
         task.pk,
-        task.type,
+        task.type_name,
         None if is_studio else task.video_id,
         task.recording_id if is_studio else None,
     )

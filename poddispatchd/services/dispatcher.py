@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from poddispatchd.domain.routing import assign, next_opening
-from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskPk
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.events import Event
 from poddispatchd.journal import submissions
@@ -55,7 +55,7 @@ class Dispatcher:
         self._unsettled = True
         self._was_busy = True
         self._rings = -1
-        self._left = None if budget is None else dict.fromkeys(TaskType, budget)
+        self._left = None if budget is None else dict.fromkeys(SUBMITTABLE, budget)
 
     @property
     def in_hand(self) -> int:
@@ -81,7 +81,7 @@ class Dispatcher:
             await self._settle_open()
         waiting = await self._view.look(
             skip=frozenset(self._in_hand) | self._open,
-            types=[kind for kind in TaskType if self._left is None or self._left[kind] > 0],
+            types=[kind for kind in SUBMITTABLE if self._left is None or self._left[kind] > 0],
             own_tasks_within=_QUIET_FRESH_FOR if is_quiet else 0.0,
         )
         if waiting:

@@ -90,7 +90,7 @@ class ImportAttempt:
         if task is None or not self._desk.is_wanted(task):
             raise RaceLostError("The row was completed, restarted or deleted by someone else.")
         manager = await self._desk.manager()
-        log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type.value, attempt=job.attempts)
+        log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type_name, attempt=job.attempts)
         self._desk.staging = await staging_directory(parts, task)
         await asyncio.to_thread(staging_area.clear, self._desk.staging)
         size = await self._download(task, manager, self._desk.staging)
@@ -173,7 +173,7 @@ class ImportAttempt:
         log.info(
             Event.TASK_COMPLETED,
             task=task.pk,
-            type=task.type.value,
+            type=task.type_name,
             video=done.video_id,
             bytes=size,
             result=done.summary,

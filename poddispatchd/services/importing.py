@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import assert_never
 
-from poddispatchd.domain.task import Task, TaskType
-from poddispatchd.errors import RaceLostError
+from poddispatchd.domain.task import Task, TaskType, no_import_words
+from poddispatchd.errors import RaceLostError, ResultRefusedError
 from poddispatchd.journal import imports
 from poddispatchd.journal.imports import ImportJob
 from poddispatchd.pod.imports import encoding, studio, transcription
@@ -38,7 +38,7 @@ async def prepare(parts: Parts, task: Task, job: ImportJob, staging: Path) -> Im
     result = StagedResult(
         parts.database, parts.settings.pod, parts.capabilities, task, staging, parts.clock.now()
     )
-    match task.type:
+    match task.result_type:
         case TaskType.ENCODING:
             return await encoding.prepare(result)
         case TaskType.TRANSCRIPTION:
@@ -50,5 +50,7 @@ async def prepare(parts: Parts, task: Task, job: ImportJob, staging: Path) -> Im
             if video_id is None:
                 raise RaceLostError("The lease of this import was lost.")
             return await studio.prepare(result, video_id=video_id, created_at=job.created_at)
+        case TaskType.OTHER | None:
+            raise ResultRefusedError(no_import_words(task))
         case _:
-            assert_never(task.type)
+            assert_never(task.result_type)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from poddispatchd import __version__
 from poddispatchd.config.units import format_duration
-from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod.queue import Glance
 from poddispatchd.poolers import Pooling
 from poddispatchd.services.known_manager import ManagerReport
@@ -135,7 +135,11 @@ def state_of(
         listening=parts.session.listening,
         submissions_in_progress=submissions,
         imports_in_progress=imports,
-        queue=tuple(_queue_state(kind, glance) for kind in TaskType),
+        queue=tuple(
+            state
+            for kind in TaskType
+            if (state := _queue_state(kind, glance)) and (kind in SUBMITTABLE or any(state.counts.values()))
+        ),
         managers=managers,
         problems=tuple(problems),
         shadow=shadow,

@@ -17,7 +17,7 @@ from poddispatchd.domain.shadow import (
     compare_surprise,
     overtaken,
 )
-from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, Task, TaskPk
 from poddispatchd.errors import MediaMissingError, UnsubmittableError
 from poddispatchd.pod import observed, queue
 from poddispatchd.pod.queue import PendingTask
@@ -113,7 +113,7 @@ class ShadowDispatcher:
         """Decide about as many tasks as there are free runners for; whether that is all for now."""
         await self._rooms.look(ended=self._settlement.ended)
         for _ in range(_PAGES):
-            waiting = await self._view.look(skip=frozenset(self._expected), types=tuple(TaskType))
+            waiting = await self._view.look(skip=frozenset(self._expected), types=SUBMITTABLE)
             try:
                 if not await self._place(waiting, ranks):
                     return True

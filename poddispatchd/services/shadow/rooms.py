@@ -7,7 +7,7 @@ from math import inf
 
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.routing import Lane
-from poddispatchd.domain.task import ManagerId, TaskPk, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk, TaskType
 from poddispatchd.pod import observed
 from poddispatchd.services.listings import Listings
 from poddispatchd.services.parts import Parts
@@ -64,7 +64,7 @@ class Rooms:
         for lane in self._parts.fleet.lanes():
             taken = self._taken.get(lane.manager)
             is_full = self.free(lane.manager) <= expected.get(lane.manager, 0)
-            closed = [kind for kind in TaskType if is_full or (taken is not None and kind not in taken)]
+            closed = [kind for kind in SUBMITTABLE if is_full or (taken is not None and kind not in taken)]
             lanes.append(replace(lane, full_until=dict.fromkeys(closed, inf)))
         return lanes
 

@@ -13,7 +13,7 @@ import pytest
 
 from poddispatchd.database import Connection
 from poddispatchd.domain.lifecycle import Decision
-from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, RunnerStatus, TaskPk, TaskType
 from poddispatchd.journal import imports
 from poddispatchd.journal.imports import LEASE_SECONDS, ImportJob, ImportState
 from poddispatchd.pod import tasks
@@ -121,7 +121,7 @@ async def test_a_studio_task_becomes_exactly_one_video(here: Bench) -> None:
     assert here.staged() == []
 
 
-@pytest.mark.parametrize("kind", list(TaskType))
+@pytest.mark.parametrize("kind", SUBMITTABLE)
 @pytest.mark.parametrize(("setting", "mode"), [("0640", 0o640), (None, 0o604)])
 async def test_every_file_has_the_mode_that_pod_gives_to_uploads(
     pod_database: PodDatabase, media_root: Path, kind: TaskType, setting: str | None, mode: int

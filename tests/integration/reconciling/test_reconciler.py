@@ -9,7 +9,7 @@ import pytest
 from structlog.types import EventDict
 
 from poddispatchd.domain.callback import Callback
-from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import callbacks, sightings
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Fault, FaultKind, Mode, Outcome
@@ -65,7 +65,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
 # --- every answer ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", list(TaskType))
+@pytest.mark.parametrize("kind", SUBMITTABLE)
 async def test_a_result_whose_callback_was_lost_is_imported(here: Bench, kind: TaskType) -> None:
     task = await here.running(kind)
     await here.end(task)
@@ -106,7 +106,7 @@ async def test_a_result_that_the_manager_calls_a_warning_is_imported(here: Bench
     ],
     ids=["failed", "timeout", "curable"],
 )
-@pytest.mark.parametrize("kind", list(TaskType))
+@pytest.mark.parametrize("kind", SUBMITTABLE)
 async def test_a_failure_that_nobody_told_is_found_with_its_words(
     here: Bench, kind: TaskType, behaviour: Behaviour, status: str, words: str
 ) -> None:
