@@ -9,7 +9,7 @@ from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import RunnerStatus, TaskPk
 from poddispatchd.pod import tasks
 from poddispatchd.sandbox.fake_runner_manager import Mode
-from poddispatchd.services.reports import Report, Told, apply_report
+from poddispatchd.tasks.transitions import Report, Told, apply_report
 from tests.integration.importing.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 

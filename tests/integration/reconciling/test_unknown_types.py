@@ -8,9 +8,9 @@ import pytest
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod import queue, tasks
+from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Mode, Outcome
-from poddispatchd.services.reconciler import Reconciler
-from poddispatchd.services.reports import Report, Told, apply_report
+from poddispatchd.tasks.transitions import Report, Told, apply_report
 from tests.integration.importing.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -85,10 +85,10 @@ async def test_listings_and_counts_see_it(here: Bench) -> None:
         everything = [item.pk for item in await tasks.list_tasks(connection)]
         others = [item.pk for item in await tasks.list_tasks(connection, types=[TaskType.OTHER])]
         encodings = [item.pk for item in await tasks.list_tasks(connection, types=[TaskType.ENCODING])]
-    glance = await queue.glance(here.parts.database)
+    queue_stats = await queue.queue_stats(here.parts.database)
     assert found is not None
     assert (everything, others, encodings) == ([second, known, task], [second, task], [known])
-    assert glance.count(TaskType.OTHER, TaskStatus.RUNNING) == 2
+    assert queue_stats.count(TaskType.OTHER, TaskStatus.RUNNING) == 2
 
 
 async def test_one_that_waits_is_never_submitted_and_a_restart_says_why_not(here: Bench) -> None:
