@@ -111,7 +111,6 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
             client=RunnerClient(
                 http,
                 request_timeout=settings.runners.request_timeout,
-                only_asking=resources.is_shadow,
             ),
             registry=resources.registry,
             session=resources.session,

@@ -137,9 +137,8 @@ def state_of(
         imports_in_progress=imports,
         queue=tuple(
             state
-            for kind in TaskType
-            if (state := _queue_state(kind, queue_stats))
-            and (kind in SUBMITTABLE or any(state.counts.values()))
+            for state in (_queue_state(kind, queue_stats) for kind in TaskType)
+            if state.type in SUBMITTABLE or any(state.counts.values())
         ),
         managers=managers,
         problems=tuple(problems),
