@@ -31,10 +31,7 @@ _RECENT_TASKS = 500
 
 @dataclass(slots=True)
 class Parts:
-    """The shared parts of a daemon. ``instance`` names this process among those of the same database.
-
-    ``is_shadow``: nothing is written and there need not be a journal.
-    """
+    """The shared parts of a daemon. ``instance`` names this process among those of the same database."""
 
     settings: Settings
     database: Database
@@ -46,7 +43,6 @@ class Parts:
     metrics: Metrics
     clock: Clock
     instance: str
-    is_shadow: bool = False
     sites: dict[SiteId, Site] = field(default_factory=dict)
     storage: Storage = field(default_factory=Storage)
     _managers_read_at: float = float("-inf")
@@ -81,10 +77,13 @@ class Parts:
 
     async def own_tasks(self) -> Mapping[TaskPk, Wait | None]:
         """Pending tasks that Pod is not submitting itself: they need no grace, but some are to wait."""
-        if self.is_shadow:
-            return {}
         async with self.database.connection() as connection:
             return await scheduling.own_tasks(connection)
+
+    async def manager_memories(self) -> Mapping[ManagerId, ManagerMemory]:
+        """What the journal holds of each runner manager."""
+        async with self.database.connection() as connection:
+            return await scheduling.manager_memories(connection)
 
     async def refresh_sites(self) -> None:
         """Read Pod's sites.
@@ -112,10 +111,7 @@ class Parts:
         if now - self._managers_read_at < within:
             return
         managers = await pod_managers.runner_managers(self.database)
-        memories: dict[ManagerId, ManagerMemory] = {}
-        if not self.is_shadow:
-            async with self.database.connection() as connection:
-                memories = await scheduling.manager_memories(connection)
+        memories = await self.manager_memories()
         latest_tasks = await pod_managers.latest_tasks(self.database, among=_RECENT_TASKS)
         if any(manager.site_id not in self.sites for manager in managers):
             # A site was added to Pod while the daemon runs.

@@ -19,12 +19,12 @@ from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.payload import NOTIFY_PATH
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import SiteId, TaskStatus
+from poddispatchd.domain.task import SiteId, StaleTasks, TaskStatus
 from poddispatchd.errors import ConfigurationError, DatabaseError, RunnerManagerError, SchemaError
 from poddispatchd.journal import observations
 from poddispatchd.maintenance.stalled_queue import stalled_words, still
 from poddispatchd.notify.checks import check_hook, check_mail, check_push
-from poddispatchd.pod import grants, queue, tasks
+from poddispatchd.pod import duplicates, grants, queue, tasks
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media_access import trouble_with
@@ -183,10 +183,12 @@ async def _running(settings: Settings, database: Database) -> list[Finding]:
                 return []
             told = await observations.stale_tasks(connection, limit=_MOST_STALE)
             found = [await tasks.get_task(connection, pk) for pk in told]
+            waiting = await duplicates.waiting_behind(connection, told, limit=_MOST_STALE)
     except DatabaseError:
         return []  # what keeps us from looking is told already
-    stale = [task.pk for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING]
-    if not stale:
+    running = (task for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING)
+    stale = StaleTasks(tuple(task.pk for task in running), tuple(waiting))
+    if not stale.tasks:
         return [_fine("running tasks", "None has been running for too long.")]
     return [_problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
 

@@ -16,7 +16,7 @@ from poddispatchd.database.pool import Database, ReadOnlyDatabase
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.backoff import full_jitter
-from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.domain.task import StaleTasks, TaskType
 from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, SchemaError
 from poddispatchd.imports.importer import Importer
 from poddispatchd.maintenance.job import Maintenance
@@ -37,6 +37,8 @@ from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.instances import instance_name
 from poddispatchd.runtime.jobs import Loop
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups
+from poddispatchd.shadow.client import AskingClient
+from poddispatchd.shadow.parts import ShadowParts
 from poddispatchd.shadow.session import ShadowSession
 
 log = structlog.get_logger(__name__)
@@ -104,11 +106,11 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
             await _own_schema(database)
         http = open_session(settings.runners)
         stack.push_async_callback(http.close)
-        parts = Parts(
+        parts = (ShadowParts if resources.is_shadow else Parts)(
             settings=settings,
             database=database,
             capabilities=capabilities,
-            client=RunnerClient(
+            client=(AskingClient if resources.is_shadow else RunnerClient)(
                 http,
                 request_timeout=settings.runners.request_timeout,
             ),
@@ -118,7 +120,6 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
             metrics=resources.metrics,
             clock=resources.clock,
             instance=resources.instance,
-            is_shadow=resources.is_shadow,
         )
         await parts.refresh_sites()
         await parts.refresh_managers()
@@ -268,7 +269,7 @@ class Jobs:
         return self.maintenance.queue_stats
 
     @property
-    def stale(self) -> Collection[TaskPk]:
+    def stale(self) -> StaleTasks:
         """The tasks that run for too long."""
         return self.reconciler.stale
 
@@ -296,3 +297,4 @@ class Jobs:
         """Finish what is past its commit point, hand back the rest."""
         await self.dispatcher.stop(_STOP_SUBMISSIONS)
         await self.importer.stop(_STOP_IMPORTS)
+        await self.reconciler.stop()

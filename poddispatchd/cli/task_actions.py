@@ -38,18 +38,25 @@ ids_argument = click.argument("ids", metavar="ID...", nargs=-1, required=True, t
 
 @click.command(short_help="Let tasks begin again.")
 @ids_argument
+@click.option(
+    "--end-others",
+    is_flag=True,
+    help="End other tasks of the same source that wait or run first; without it the task stays as it is.",
+)
 @config_option
 @json_option
 @pass_context
 @asynchronous
-async def restart(context: Context, config_path: Path | None, ids: tuple[int, ...], *, as_json: bool) -> None:
+async def restart(
+    context: Context, config_path: Path | None, ids: tuple[int, ...], *, end_others: bool, as_json: bool
+) -> None:
     """Let tasks begin again, last in the queue, as Pod's administration does.
 
     A run that is under way is stopped. Exit status 1 when a task could not be restarted.
     """
 
     async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
-        return await restart_tasks(database, client, tasks, by=_person())
+        return await restart_tasks(database, client, tasks, by=_person(), end_others=end_others)
 
     await _treat(context, config_path, ids, act, as_json=as_json)
 

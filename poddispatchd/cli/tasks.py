@@ -29,8 +29,10 @@ from poddispatchd.domain.task import Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.journal import imports, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import SubmissionState
+from poddispatchd.pod import duplicates
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import tasks as pod_tasks
+from poddispatchd.pod.duplicates import Blocker
 
 
 @click.group()
@@ -82,11 +84,12 @@ async def list_(
                 types=tuple(TaskType(kind) for kind in types) or tuple(TaskType),
                 limit=limit,
             )
+            blockers = await duplicates.blockers(connection, [task.pk for task in found])
     if as_json:
-        print_json([_as_dict(task, names) for task in found])
+        print_json([_as_dict(task, names, blockers.get(task.pk)) for task in found])
         return
     print_table(
-        ("id", "type", "status", "rank", "source", "runner manager", "task id", "added"),
+        ("id", "type", "status", "rank", "source", "runner manager", "task id", "added", "waits for task"),
         [
             (
                 task.pk,
@@ -97,6 +100,7 @@ async def list_(
                 names.get(task.runner_manager_id or 0),
                 task.task_id,
                 task.date_added,
+                None if (blocker := blockers.get(task.pk)) is None else blocker.task,
             )
             for task in found
         ],
@@ -119,10 +123,16 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
             task = await pod_tasks.get_task(connection, TaskPk(task_pk))
             journal = await _journal(connection, TaskPk(task_pk), names)
             waits_until = None if task is None else await _waits_until(connection, task)
+            blocker = (await duplicates.blockers(connection, [TaskPk(task_pk)])).get(TaskPk(task_pk))
     if task is None:
         click.echo(f"There is no task {task_pk}.", err=True)
         sys.exit(EXIT_FAILED)
-    told = {**_as_dict(task, names), "stage": _stage(task, journal), "waits_until": waits_until}
+    told = {
+        **_as_dict(task, names, blocker),
+        "stage": _stage(task, journal),
+        "waits_until": waits_until,
+        "waits_because": _waits_because(task, blocker),
+    }
     if as_json:
         print_json({**told, "script_output": task.script_output, **journal})
         return
@@ -190,7 +200,16 @@ async def _manager_names(database: Database) -> dict[int, str]:
     return {manager.id: manager.name for manager in await pod_managers.runner_managers(database)}
 
 
-def _as_dict(task: Task, names: dict[int, str]) -> dict[str, object]:
+def _waits_because(task: Task, blocker: Blocker | None) -> str | None:
+    """What a task that is pending waits for, besides a free runner, in words."""
+    if task.status != TaskStatus.PENDING:
+        return None
+    if task.type is TaskType.OTHER:
+        return f"Nothing submits tasks of type {task.type_name!r}."
+    return None if blocker is None else f"It waits for {blocker.words}."
+
+
+def _as_dict(task: Task, names: dict[int, str], blocker: Blocker | None) -> dict[str, object]:
     return {
         "id": task.pk,
         "type": task.type_name,
@@ -200,4 +219,5 @@ def _as_dict(task: Task, names: dict[int, str]) -> dict[str, object]:
         "runner_manager": names.get(task.runner_manager_id or 0),
         "task_id": task.task_id,
         "date_added": task.date_added,
+        "waits_for": None if blocker is None else blocker.task,
     }

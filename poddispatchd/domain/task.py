@@ -118,6 +118,14 @@ class Task:
         return "nothing"
 
 
+@dataclass(frozen=True, slots=True)
+class StaleTasks:
+    """Tasks that run for longer than ``reconcile.stale_after``, and those that wait for their sources."""
+
+    tasks: tuple[TaskPk, ...] = ()
+    waiting: tuple[TaskPk, ...] = ()
+
+
 def no_import_words(task: Task) -> str:
     """Why a result of this task cannot be brought into Pod, in words."""
     return f"Its type {task.type_name!r} is not known, and it has no video: nothing can be made of a result."

@@ -5,7 +5,7 @@ means that someone else was faster, which is a normal outcome. Callers own the t
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import asyncpg
@@ -35,10 +35,14 @@ class UnsettledTask:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """What became of a wish to restart tasks: those that were, and why the others were not, in words."""
+    """Which tasks were restarted, and why the others were not, in words.
+
+    ``blocked_by`` are tasks of the same source that wait or run, for those that were refused because of one.
+    """
 
     tasks: tuple[TaskPk, ...]
     refused: Mapping[TaskPk, str]
+    blocked_by: Mapping[TaskPk, TaskPk] = field(default_factory=dict)
 
 
 async def get_task(connection: Connection, task: TaskPk) -> Task | None:
@@ -177,6 +181,7 @@ async def restart(connection: Connection, tasks: Collection[TaskPk]) -> Restarte
     """
     found = {record["id"]: record for record in await connection.fetch(_QUERIES["restartable"], list(tasks))}
     chosen: dict[tuple[str, int], TaskPk] = {}
+    blocked_by: dict[TaskPk, TaskPk] = {}
     refused: dict[TaskPk, str] = {pk: "There is no such task." for pk in tasks if pk not in found}
     for pk, record in sorted(found.items(), reverse=True):
         source = record["recording_id"] if record["type"] == TaskType.STUDIO else record["video_id"]
@@ -185,13 +190,14 @@ async def restart(connection: Connection, tasks: Collection[TaskPk]) -> Restarte
         elif source is None:
             refused[pk] = "It has no video or recording to work on any more."
         elif record["other_id"] is not None:
+            blocked_by[pk] = TaskPk(record["other_id"])
             refused[pk] = f"Task {record['other_id']} for the same source waits or runs already."
         elif (other := chosen.setdefault((record["type"], source), pk)) != pk:
             refused[pk] = f"Task {other} for the same source is restarted."
     restarted = sorted(chosen.values())
     if restarted:
         await connection.execute(_QUERIES["restart"], restarted)
-    return Restarted(tuple(restarted), refused)
+    return Restarted(tuple(restarted), refused, blocked_by)
 
 
 async def purge_completed(connection: Connection, *, added_before: datetime, limit: int = 1000) -> int:

@@ -16,13 +16,12 @@ from poddispatchd.observability.metrics import LostOutcome
 from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
 from poddispatchd.pod.tasks import UnsettledTask
-from poddispatchd.reconcile.failure_recheck import FailureRecheck
 from poddispatchd.tasks.transitions import Report, apply_report, fail_task, requeue_task, ring_for
 
 log = structlog.get_logger(__name__)
 
 
-class Settling(Protocol):
+class Outcomes(Protocol):
     """What the reconciler needs to know besides Pod's rows, and to whom it tells what it finds out."""
 
     async def importing(self, connection: Connection) -> Collection[TaskPk]:
@@ -48,16 +47,12 @@ class Settling(Protocol):
     async def lost(self, item: UnsettledTask, reason: str) -> None:
         """Nobody works on a task."""
 
-    async def look_again(self, asked: Collection[TaskPk], /) -> None:
-        """All that were due have been asked about: these tasks."""
 
-
-class Settlement:
+class AppliedOutcomes:
     """Carries it out."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._failure_recheck = FailureRecheck(parts)
 
     async def importing(self, connection: Connection) -> Collection[TaskPk]:
         """The tasks whose result is being imported, or waits for it."""
@@ -122,7 +117,3 @@ class Settlement:
                 outcome, decision = LostOutcome.FAILED, Decision.FAIL
         parts.metrics.reconciled.labels(outcome).inc()
         ring_for(decision, parts.wakeups)
-
-    async def look_again(self, asked: Collection[TaskPk], /) -> None:
-        """Look at failures that their manager may have mended, other than those of this moment."""
-        await self._failure_recheck.look(but=asked)

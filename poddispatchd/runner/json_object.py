@@ -8,7 +8,6 @@ is still worth having, whatever the order of its members.
 import json
 import re
 from collections.abc import Iterator
-from json.decoder import scanstring
 
 MOST_VALUES = 100_000
 """Values inside one member, a list of result files for example."""
@@ -17,6 +16,7 @@ DEEPEST = 64
 """Lists and objects inside each other."""
 
 _MOST_MEMBERS = 1000
+_DECODER = json.JSONDecoder(strict=False)
 _SPACE = re.compile(r"[ \t\n\r]*")
 _SCALAR = re.compile(r"-?[0-9][0-9.eE+-]{0,1000}|true|false|null|NaN|-?Infinity")
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
@@ -92,11 +92,12 @@ def _text(text: str, position: int) -> tuple[str, int]:
     if text[position] != '"':
         raise ValueError("not a text")
     try:
-        return scanstring(text, position + 1, False)
+        value, end = _DECODER.raw_decode(text, position)
     except json.JSONDecodeError as error:
         if _TOKEN.match(text, position) is None:
             raise EndOfTextError from None
         raise ValueError(str(error)) from None
+    return str(value), end
 
 
 def _value(text: str, begin: int) -> tuple[object, int]:
@@ -137,7 +138,7 @@ def _cut_text(text: str, begin: int) -> str | None:
     if (escape := _CUT_ESCAPE.search(raw, max(len(raw) - 20, 0))) is not None:
         raw = raw[: escape.start(1)]
     try:
-        return str(scanstring(raw + '"', 0, False)[0])
+        return str(_DECODER.decode(f'"{raw}"'))
     except json.JSONDecodeError:
         return ""
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import NamedTuple, Protocol
 
 from poddispatchd.domain.shadow import ShadowState
-from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.domain.task import StaleTasks, TaskType
 from poddispatchd.pod.queue import QueueStats
 from poddispatchd.runtime.wakeups import Wakeup
 
@@ -37,7 +37,7 @@ class Work(Protocol):
         """The last look at the queue; None before the first one."""
 
     @property
-    def stale(self) -> Collection[TaskPk]:
+    def stale(self) -> StaleTasks:
         """The tasks that run for too long."""
 
     @property

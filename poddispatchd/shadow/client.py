@@ -41,13 +41,20 @@ class AskingClient(RunnerClient):
     @asynccontextmanager
     async def result_file(
         self,
-        manager: RunnerManager,  # noqa: ARG002
-        task_id: RunnerTaskId,  # noqa: ARG002
-        path: str,  # noqa: ARG002
+        manager: RunnerManager,
+        task_id: RunnerTaskId,
+        path: str,
         *,
-        headers: Mapping[str, str],  # noqa: ARG002
-        stall_timeout: float,  # noqa: ARG002
+        headers: Mapping[str, str],
+        stall_timeout: float,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Refused."""
-        raise OnlyAskingError
-        yield  # pragma: no cover - it makes this a generator
+        _refuse()
+        async with super().result_file(
+            manager, task_id, path, headers=headers, stall_timeout=stall_timeout
+        ) as response:
+            yield response
+
+
+def _refuse() -> None:
+    raise OnlyAskingError

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from poddispatchd.domain.shadow import ShadowState
-from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.domain.task import StaleTasks, TaskType
 from poddispatchd.managers.prober import Prober
 from poddispatchd.parts import Parts
 from poddispatchd.pod.queue import QueueStats
@@ -14,7 +14,7 @@ from poddispatchd.runtime.wakeups import Wakeup
 from poddispatchd.shadow.capacity import Capacity
 from poddispatchd.shadow.dispatch import ShadowDispatcher
 from poddispatchd.shadow.maintenance import ShadowUpkeep
-from poddispatchd.shadow.outcomes import ShadowSettlement
+from poddispatchd.shadow.outcomes import ShadowOutcomes
 from poddispatchd.shadow.stats import ShadowStats
 
 
@@ -25,7 +25,7 @@ class ShadowJobs:
     parts: Parts
     stats: ShadowStats
     capacity: Capacity
-    settlement: ShadowSettlement
+    outcomes: ShadowOutcomes
     dispatcher: ShadowDispatcher
     reconciler: Reconciler
     upkeep: ShadowUpkeep
@@ -35,14 +35,14 @@ class ShadowJobs:
     def of(cls, parts: Parts) -> "ShadowJobs":
         """The jobs that work with these parts."""
         stats, capacity = ShadowStats(parts.metrics), Capacity(parts)
-        settlement = ShadowSettlement(parts, stats)
+        outcomes = ShadowOutcomes(parts, stats)
         return cls(
             parts=parts,
             stats=stats,
             capacity=capacity,
-            settlement=settlement,
-            dispatcher=ShadowDispatcher(parts, stats, settlement, capacity),
-            reconciler=Reconciler(parts, settlement),
+            outcomes=outcomes,
+            dispatcher=ShadowDispatcher(parts, stats, outcomes, capacity),
+            reconciler=Reconciler(parts, outcomes),
             upkeep=ShadowUpkeep(parts, stats),
             prober=Prober(parts),
         )
@@ -52,7 +52,7 @@ class ShadowJobs:
         """The jobs, each with what wakes it."""
         wakeups = self.parts.wakeups
         return (
-            Loop("reconciler", self.reconciler.step, wakeups.reconciler),
+            Loop("reconciler", self.reconcile, wakeups.reconciler),
             Loop("dispatcher", self.dispatcher.step, wakeups.dispatcher),
             Loop("maintenance", self.upkeep.step, wakeups.maintenance),
             Loop("prober", self.prober.step, Wakeup()),
@@ -74,7 +74,7 @@ class ShadowJobs:
         return self.upkeep.queue_stats
 
     @property
-    def stale(self) -> Collection[TaskPk]:
+    def stale(self) -> StaleTasks:
         """The tasks that run for too long."""
         return self.reconciler.stale
 
@@ -93,10 +93,17 @@ class ShadowJobs:
         """The runner managers of which nothing can be expected."""
         return self.capacity.blind()
 
+    async def reconcile(self) -> float:
+        """Ask about running tasks, and compare with what became of their rows."""
+        delay = await self.reconciler.step()
+        await self.outcomes.compare()
+        return delay
+
     async def begin(self) -> None:
         """There is nothing to give back."""
 
     async def stop(self) -> None:
         """Give questions up, and tell the totals."""
         await self.capacity.stop()
+        await self.reconciler.stop()
         self.stats.sum_up()

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.lifecycle import decide, may_submit_again, row_status
-from poddispatchd.domain.script_output import failure_words
 from poddispatchd.domain.shadow import (
     Agreement,
     Difference,
@@ -40,7 +39,7 @@ class _Watched:
     is_told: bool = False
 
 
-class ShadowSettlement:
+class ShadowOutcomes:
     """Tells what would be done, once for each task and intention, and compares; it does nothing."""
 
     def __init__(self, parts: Parts, stats: ShadowStats) -> None:
@@ -79,7 +78,7 @@ class ShadowSettlement:
         if intention is None:
             self._watched.pop(item.task.pk, None)
         else:
-            words = "" if report.is_success else failure_words(report.error, report.output, report.status)
+            words = "" if report.is_success else report.words
             self._expect(item, intention, words or f"Its manager says: {report.status.value}.")
 
     async def lost(self, item: UnsettledTask, reason: str) -> None:
@@ -87,7 +86,7 @@ class ShadowSettlement:
         again = self._parts.settings.reconcile.lost == "requeue" and self._may_submit_again()
         self._expect(item, Intention.REQUEUE if again else Intention.FAIL, reason)
 
-    async def look_again(self, _asked: Collection[TaskPk], /) -> None:
+    async def compare(self) -> None:
         """Compare with what became of the rows."""
         rows = await observed.rows(self._parts.database, self._watched.keys())
         for pk, watched in list(self._watched.items()):

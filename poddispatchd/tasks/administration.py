@@ -7,16 +7,18 @@ from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.script_output import merge_output
-from poddispatchd.domain.task import ManagerId, Run, Task, TaskPk, TaskStatus
+from poddispatchd.domain.task import ManagerId, Run, RunnerStatus, Task, TaskPk, TaskStatus
 from poddispatchd.errors import RunnerManagerError
 from poddispatchd.journal import imports, scheduling, submissions
+from poddispatchd.pod import duplicates, progress, tasks
 from poddispatchd.pod import managers as pod_managers
-from poddispatchd.pod import progress, tasks
+from poddispatchd.pod.tasks import Restarted
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import StopOutcome
 from poddispatchd.runtime.database_session import CHANNEL
 
-_WAITING = (TaskStatus.PENDING, TaskStatus.RUNNING)
+_UNFINISHED = (TaskStatus.PENDING, TaskStatus.RUNNING, RunnerStatus.WARNING)
+"""``warning``: see ``domain.lifecycle.row_status``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Treated:
 
 
 async def restart_tasks(
-    database: Database, client: RunnerClient, wanted: Sequence[TaskPk], *, by: str
+    database: Database, client: RunnerClient, wanted: Sequence[TaskPk], *, by: str, end_others: bool = False
 ) -> list[Treated]:
     """Begin tasks again, as Pod's administration does, and stop the runs that are under way.
 
@@ -40,10 +42,21 @@ async def restart_tasks(
         client: for the stops.
         wanted: the tasks.
         by: who wants it, for the journal.
+        end_others: end other tasks of the same source that wait or run first; else nothing is restarted
+            beside them: one job for each source.
     """
+    ended: list[Task] = []
     async with database.transaction() as connection:
-        before = {pk: await tasks.lock_task(connection, pk) for pk in dict.fromkeys(wanted)}
+        others = await duplicates.unfinished_duplicates(connection, wanted) if end_others else []
+        # Rows are locked in the order of their ids, as everywhere.
+        locked = {pk: await tasks.lock_task(connection, pk) for pk in sorted({*wanted, *others})}
+        before = {pk: locked[pk] for pk in dict.fromkeys(wanted)}
+        for pk in others:
+            if (other := locked[pk]) is not None and other.status in _UNFINISHED:
+                await _cancel(connection, other, f"Ended by {by}, who restarted another task of its source.")
+                ended.append(other)
         restarted = await tasks.restart(connection, list(before))
+        refused = await _with_what_is_in_the_way(connection, restarted)
         under_way = [
             task
             for pk in restarted.tasks
@@ -57,15 +70,29 @@ async def restart_tasks(
                 await _lose(connection, task, f"Restarted by {by}.")
             await scheduling.add_own_tasks(connection, restarted.tasks)
         await _announce(connection)
-    stops = await _stop_all(database, client, under_way)
+    stops = await _stop_all(database, client, [*under_way, *(task for task in ended if _run_under_way(task))])
     granted = [
         Treated(pk, True, " ".join(filter(None, ("It waits again, last in the queue.", stops.get(pk)))))
         for pk in restarted.tasks
     ]
+    granted += [
+        Treated(task.pk, True, " ".join(filter(None, ("It is ended.", stops.get(task.pk))))) for task in ended
+    ]
     return sorted(
-        [*granted, *(Treated(pk, False, words) for pk, words in restarted.refused.items())],
+        [*granted, *(Treated(pk, False, words) for pk, words in refused.items())],
         key=lambda treated: treated.task,
     )
+
+
+async def _with_what_is_in_the_way(connection: Connection, restarted: Restarted) -> Mapping[TaskPk, str]:
+    """Why tasks were not restarted; where another one is in the way: how that one is, and what to do."""
+    words = dict(restarted.refused)
+    for pk, blocker in (await duplicates.described(connection, restarted.blocked_by)).items():
+        words[pk] = (
+            f"There is {blocker.words}: end that one ('poddispatchd tasks cancel {blocker.task}'), "
+            "or restart this one with --end-others."
+        )
+    return words
 
 
 async def cancel_tasks(
@@ -83,7 +110,7 @@ async def cancel_tasks(
             if task is None:
                 treated.append(Treated(pk, False, "There is no such task."))
                 continue
-            if task.status not in _WAITING:
+            if task.status not in _UNFINISHED:
                 treated.append(Treated(pk, False, f"It has ended already: {task.status}."))
                 continue
             await _cancel(connection, task, f"Cancelled by {by}.")
@@ -103,6 +130,7 @@ async def _cancel(connection: Connection, task: Task, words: str) -> None:
     if with_journal:
         await imports.drop_open(connection, task.pk, words)
         await submissions.abandon(connection, task.pk, words)
+        await submissions.forget_waiting(connection, task.pk)
         await scheduling.forget_own_task(connection, task.pk)
         await _lose(connection, task, words)
     output = merge_output(task.script_output, words, None)
@@ -121,7 +149,7 @@ async def _lose(connection: Connection, task: Task, reason: str) -> None:
 
 
 def _run_under_way(task: Task) -> Run | None:
-    return task.run if task.status in _WAITING else None
+    return task.run if task.status in _UNFINISHED else None
 
 
 async def _announce(connection: Connection) -> None:

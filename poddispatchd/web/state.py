@@ -1,13 +1,13 @@
 """The state of a daemon at a glance: for the status page, the CLI and the health checks."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from poddispatchd import __version__
 from poddispatchd.config.units import format_duration
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.shadow import ShadowState
-from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, StaleTasks, TaskPk, TaskStatus, TaskType
 from poddispatchd.maintenance.stalled_queue import stalled_words
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.parts import Parts
@@ -66,16 +66,25 @@ class DaemonState:
         return f"{head}; {' '.join(self.problems)}" if self.problems else head
 
 
-def stale_words(stale: Collection[TaskPk], *, after: float) -> str:
+def stale_words(stale: StaleTasks, *, after: float) -> str:
     """A sentence about tasks that run for longer than ``after`` seconds (``reconcile.stale_after``)."""
-    subject = "Tasks" if len(stale) > 1 else "Task"
-    verb = "have" if len(stale) > 1 else "has"
-    shown = ", ".join(str(pk) for pk in list(stale)[:_SHOWN])
-    more = f" and {len(stale) - _SHOWN} more" if len(stale) > _SHOWN else ""
-    return (
-        f"{subject} {shown}{more} {verb} been running for more than {format_duration(after)}: "
+    verb = "have" if len(stale.tasks) > 1 else "has"
+    words = (
+        f"{_listed(stale.tasks)} {verb} been running for more than {format_duration(after)}: "
         "see 'poddispatchd tasks show', and ask the runner manager."
     )
+    if not stale.waiting:
+        return words
+    verb = "wait" if len(stale.waiting) > 1 else "waits"
+    return (
+        f"{words} {_listed(stale.waiting)} for the same source {verb} until then: "
+        "'poddispatchd tasks cancel' ends either."
+    )
+
+
+def _listed(tasks: Sequence[TaskPk]) -> str:
+    more = f" and {len(tasks) - _SHOWN} more" if len(tasks) > _SHOWN else ""
+    return f"Task{'s' if len(tasks) > 1 else ''} {', '.join(str(pk) for pk in tasks[:_SHOWN])}{more}"
 
 
 def state_of(
@@ -84,7 +93,7 @@ def state_of(
     queue_stats: QueueStats | None,
     submissions: int,
     imports: int,
-    stale: Collection[TaskPk] = (),
+    stale: StaleTasks = StaleTasks(),  # noqa: B008 - it is frozen
     stalled_types: Collection[TaskType] = (),
     shadow: ShadowState | None = None,
     blind: Collection[str] = (),
@@ -105,7 +114,7 @@ def state_of(
     problems = []
     if not parts.session.is_up:
         problems.append(parts.session.problem or "The database does not answer.")
-    elif not (parts.session.listening or parts.session.pooling is Pooling.TRANSACTION or parts.is_shadow):
+    elif not (parts.session.listening or parts.session.pooling is Pooling.TRANSACTION or shadow is not None):
         problems.append("Notifications of the database do not arrive; the queue is polled.")
     if not any(manager.is_active and not manager.paused for manager in managers):
         problems.append("There is no active runner manager: add one in Pod's administration.")
@@ -116,7 +125,7 @@ def state_of(
     ]
     if parts.storage.problem is not None:
         problems.append(f"Results wait: {parts.storage.problem}")
-    if stale:
+    if stale.tasks:
         problems.append(stale_words(stale, after=parts.settings.reconcile.stale_after))
     if stalled_types:
         problems.append(stalled_words(stalled_types, after=parts.settings.reconcile.stale_after))
@@ -124,7 +133,7 @@ def state_of(
         f"Runner manager {name} does not tell which runners it has: nothing is expected of it."
         for name in blind
     ]
-    scheduling = None if parts.is_shadow else parts.session.term
+    scheduling = None if shadow is not None else parts.session.term
     return DaemonState(
         version=__version__,
         instance=parts.instance,

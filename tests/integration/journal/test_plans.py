@@ -38,6 +38,7 @@ _FILL = f"""
 _HOT = (
     ("submissions.sql", "open", "7, 'encoding', 1, 1, 'x', 0, now(), '{8,9}', '{2026-03-14,2026-03-14}'"),
     ("submissions.sql", "settle", "7, 'accepted', 't', NULL"),
+    ("submissions.sql", "forget_waiting", "7"),
     ("submissions.sql", "open_ones", ""),
     ("submissions.sql", "unidentified", "'{1}'"),
     ("submissions.sql", "with_id", "'{1}', 'task-7'"),
@@ -85,7 +86,8 @@ async def test_hot_queries_look_only_at_what_is_open(pod_database: PodDatabase) 
         await connection.execute(_FILL)
         await connection.execute("ANALYZE")
         for file, name, arguments in _HOT:
-            query = load_queries("poddispatchd.journal", file)[name]
+            room = "callbacks" if file == "inbox.sql" else "journal"
+            query = load_queries(f"poddispatchd.{room}", file)[name]
             # Prepared statements get a generic plan in the end: it must be as good.
             for mode in ("force_generic_plan", "force_custom_plan"):
                 async with connection.transaction():

@@ -1,0 +1,21 @@
+"""The parts of a shadow: there need not be a journal, and where there is one it is a daemon's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from poddispatchd.domain.task import ManagerId, TaskPk
+from poddispatchd.journal.scheduling import ManagerMemory, Wait
+from poddispatchd.parts import Parts
+
+
+@dataclass(slots=True)
+class ShadowParts(Parts):
+    """Knows what Pod's rows say, and nothing else."""
+
+    async def own_tasks(self) -> Mapping[TaskPk, Wait | None]:
+        """None: whatever waits may be Pod's to submit at this moment."""
+        return {}
+
+    async def manager_memories(self) -> Mapping[ManagerId, ManagerMemory]:
+        """None: Pod pauses no manager."""
+        return {}
