@@ -16,6 +16,7 @@ import click
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.display import escaped, escaped_json
 from poddispatchd.observability.logs import configure_logging, register_secrets
 
 EXIT_FAILED = 1
@@ -79,12 +80,12 @@ def shown(value: object) -> str:
     """A value for people: a moment in the time zone of this machine, which is named; a dash for nothing."""
     if isinstance(value, datetime):
         return f"{value.astimezone():%Y-%m-%d %H:%M:%S %Z}"
-    return "-" if value is None else str(value)
+    return "-" if value is None else escaped(str(value))
 
 
 def print_json(data: object) -> None:
     """Print data for programs: one JSON document."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=_for_programs))
+    click.echo(escaped_json(json.dumps(data, indent=2, ensure_ascii=False, default=_for_programs)))
 
 
 def _for_programs(value: object) -> str:
@@ -101,7 +102,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], *, empty:
         if empty:
             click.echo(empty)
         return
-    cells = [[shown(cell) for cell in row] for row in rows]
+    cells = [[shown(cell).replace("\n", " ") for cell in row] for row in rows]
     used = [n for n in range(len(head)) if n == 0 or any(row[n] != "-" for row in cells)]
     lines = [[head[n] for n in used], *([row[n] for n in used] for row in cells)]
     numeric = [all(_is_number(row[n]) for row in cells) for n in used]

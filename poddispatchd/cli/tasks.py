@@ -23,6 +23,7 @@ from poddispatchd.cli.common import (
 from poddispatchd.cli.task_actions import cancel, restart, watch
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
+from poddispatchd.domain.display import escaped
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.stages import stage_of
 from poddispatchd.domain.task import Task, TaskPk, TaskStatus, TaskType
@@ -149,7 +150,7 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
                     if value is not None
                 )
             )
-    click.echo(f"\noutput:\n{task.script_output}" if task.script_output else "\noutput: none")
+    click.echo(f"\noutput:\n{escaped(task.script_output)}" if task.script_output else "\noutput: none")
 
 
 async def _journal(

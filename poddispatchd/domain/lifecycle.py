@@ -30,28 +30,6 @@ class Decision(StrEnum):
     """The report changes nothing: a repetition, or late (invariant I8)."""
 
 
-_CURABLE = (
-    "runner is busy",  # the manager had no reservations yet (1.3.1 and older)
-    "runner returned status 5",
-    "task process is no longer running",  # the runner's host crashed
-    "error contacting runner",
-)
-"""Parts of the error text of failures that are not the medium's fault."""
-
-
-def is_curable(error: str | None, *, ran: bool) -> bool:
-    """Whether a failure may be gone with a new submission.
-
-    Args:
-        error: the error text of the runner manager.
-        ran: whether a script has run, as far as can be told: there is output of it, or the runner itself
-            reported its end. An order that never reached its runner is ``failed`` with an empty error text,
-            without output, and without a callback.
-    """
-    text = (error or "").strip().casefold()
-    return any(part in text for part in _CURABLE) if text else not ran
-
-
 LONGEST_WAIT = 600.0
 """Seconds that a task waits at most before it is submitted again."""
 

@@ -7,7 +7,8 @@ from typing import assert_never
 import structlog
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.domain.lifecycle import Decision, Retries, decide, is_curable, may_submit_again, row_status
+from poddispatchd.domain.failures import advice, is_curable
+from poddispatchd.domain.lifecycle import Decision, Retries, decide, may_submit_again, row_status
 from poddispatchd.domain.script_output import (
     failure_identity,
     failure_words,
@@ -49,8 +50,10 @@ class Report:
 
     @property
     def words(self) -> str:
-        """What a person reads about a failure."""
-        return failure_words(self.reason, self.output, self.status)
+        """What a person reads about a failure, with what can be done about it."""
+        words = failure_words(self.reason, self.output, self.status)
+        known = advice(self.reason)
+        return words if known is None else f"{words.rstrip()}\n{known}"
 
     @property
     def identity(self) -> str:
@@ -248,7 +251,10 @@ async def _write_output(connection: Connection, task: Task, report: Report) -> N
 
 
 async def _end(connection: Connection, task: Task, status: TaskStatus, report: Report) -> None:
-    await tasks.finish(connection, task, status, report.merged(task.script_output))
+    output = report.merged(task.script_output)
+    if (known := advice(report.reason)) is not None:
+        output = _with_words(output, known)
+    await tasks.finish(connection, task, status, output)
     await imports.drop_open(connection, task.pk, f"The task ended as {status}.")
     if task.run is not None:
         await failures.note_failure(connection, task.pk, task.run, report.identity)

@@ -335,3 +335,25 @@ async def test_watching_tells_what_waits_and_ends_when_nothing_does(pod: Pod) ->
     quiet = await pod.run("tasks", "watch", "--until-done")
 
     assert (quiet.status, quiet.out) == (0, "")
+
+
+async def test_nothing_in_an_output_acts_on_the_terminal(pod: Pod) -> None:
+    """A runner's output set the title of the window, and could have typed for the person who looked at it."""
+    await _with_journal(pod)
+    task = await _running(pod)
+    hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\r\nlast line"
+    await pod.execute("UPDATE runner_manager_task SET script_output = $1::text, task_id = $1::text", hostile)
+    await pod.execute("UPDATE runner_manager SET name = $1", "first\x1b[2J")
+
+    said = [
+        await pod.run("tasks", "show", str(task)),
+        await pod.run("tasks", "show", str(task), "--json"),
+        await pod.run("tasks", "list"),
+        await pod.run("tasks", "cancel", str(task)),
+        await pod.run("runners", "list"),
+    ]
+
+    for answer in said:
+        assert not set("\x1b\x07\x9b\u202e\r") & set(answer.out + answer.err)
+    assert r"\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil" in said[0].out
+    assert cast("dict[str, object]", said[1].json())["script_output"] == hostile
