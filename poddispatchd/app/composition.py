@@ -35,7 +35,7 @@ from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.instances import instance_name
-from poddispatchd.runtime.jobs import Loop
+from poddispatchd.runtime.jobs import Loop, Work
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups
 from poddispatchd.shadow.client import AskingClient
 from poddispatchd.shadow.parts import ShadowParts
@@ -210,7 +210,7 @@ async def open_patiently(resources: Resources, tell: Callable[[str], None]) -> N
 
 
 @dataclass(frozen=True, slots=True)
-class Jobs:
+class Jobs(Work):
     """The daemon's jobs."""
 
     parts: Parts
@@ -277,15 +277,6 @@ class Jobs:
     def stalled_types(self) -> Collection[TaskType]:
         """The types of which tasks wait for too long while none runs."""
         return self.maintenance.stalled_types
-
-    @property
-    def shadow(self) -> None:
-        """This is none."""
-
-    @property
-    def blind(self) -> Collection[str]:
-        """Runners are not asked for: a manager that is full says so."""
-        return ()
 
     async def begin(self) -> None:
         """Give back what a crashed daemon held: nothing else is at work yet."""

@@ -92,6 +92,11 @@ class Task:
         return self.type.value if self.raw_type is None else self.raw_type
 
     @property
+    def is_submittable(self) -> bool:
+        """Whether it can be submitted at all: one that cannot must never wait to be."""
+        return self.type in SUBMITTABLE
+
+    @property
     def result_type(self) -> TaskType | None:
         """As what a result is imported; None when nothing can be made of one.
 

@@ -95,7 +95,7 @@ class Observations:
         """What is remembered of a task that ``renew`` has seen."""
         return self._by_task[task]
 
-    def strangers(self, unsettled: Iterable[UnsettledTask]) -> dict[TaskPk, str | None]:
+    def unobserved(self, unsettled: Iterable[UnsettledTask]) -> dict[TaskPk, str | None]:
         """The tasks that nothing is remembered of, with their ids."""
         return {item.task.pk: item.task.task_id for item in unsettled if not self._knows(item)}
 

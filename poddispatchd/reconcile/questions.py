@@ -32,7 +32,7 @@ PACE = 0.02
 LONGEST = 30.0
 """Seconds after which a manager is asked nothing more in one go: the rest has its turn at the next look."""
 
-NONSENSE = 3
+MOST_UNUSABLE = 3
 """Unusable answers in a row after which a manager is left alone for now."""
 
 
@@ -113,7 +113,7 @@ class Questions:
         Raises:
             DatabaseUnavailableError: the database is gone.
         """
-        begun, nonsense = self._clock.monotonic(), 0
+        begun, unusable = self._clock.monotonic(), 0
         for position, item in enumerate(items):
             if position:
                 await self._clock.sleep(PACE)
@@ -124,13 +124,13 @@ class Questions:
                 return Round(items[:position], items[position:], until=now)
             try:
                 await ask(item)
-                nonsense = 0
+                unusable = 0
             except DatabaseUnavailableError:
                 raise
             except RunnerManagerError as error:
-                nonsense += 1
+                unusable += 1
                 is_of_the_manager = isinstance(error, OF_THE_MANAGER)
-                if is_of_the_manager or nonsense >= NONSENSE:
+                if is_of_the_manager or unusable >= MOST_UNUSABLE:
                     if teaches:
                         self._registry.learn(manager.id, error)
                     return Round(items[: position + 1], items[position:])

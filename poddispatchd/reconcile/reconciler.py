@@ -116,9 +116,9 @@ class Reconciler:
                     break
             importing = await self._outcomes.importing(connection) if found else ()
             if is_first or self._observations.misses(found):
-                await self._outcomes.over(connection, but=[item.task.pk for item in found])
-            strangers = self._observations.strangers(found)
-            known = await self._outcomes.seen(connection, strangers) if strangers else {}
+                await self._outcomes.forget_except(connection, running=[item.task.pk for item in found])
+            unobserved = self._observations.unobserved(found)
+            known = await self._outcomes.observe(connection, unobserved) if unobserved else {}
         now, settings = parts.clock.monotonic(), parts.settings.reconcile
         self._observations.renew(
             found, known, now=now, running_after=settings.running_after, ask_all=is_first
@@ -170,7 +170,7 @@ class Reconciler:
         if record.status is not None:
             has_ended = record.status not in (RunnerStatus.RUNNING, RunnerStatus.PENDING)
             words = (record.error, record.script_output) if has_ended else ()
-            await self._outcomes.told(item, Report(record.status, *words))
+            await self._outcomes.reported(item, Report(record.status, *words))
         elif seen.odd_status != record.raw_status:
             seen.odd_status = record.raw_status
             log.warning(
@@ -206,7 +206,7 @@ class Reconciler:
             if seen is None:
                 continue
             if seen.missing != seen.noted and item.task.task_id is not None:
-                await self._outcomes.missing(item.task.pk, item.task.task_id, seen.missing)
+                await self._outcomes.runner_missing(item.task.pk, item.task.task_id, seen.missing)
                 seen.noted = seen.missing
 
     # --- tasks that nobody works on ----------------------------------------------------------------------

@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from poddispatchd.domain.shadow import ShadowState
-from poddispatchd.domain.task import StaleTasks, TaskType
+from poddispatchd.domain.task import StaleTasks
 from poddispatchd.managers.prober import Prober
 from poddispatchd.parts import Parts
 from poddispatchd.pod.queue import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
-from poddispatchd.runtime.jobs import Loop
+from poddispatchd.runtime.jobs import Loop, Work
 from poddispatchd.runtime.wakeups import Wakeup
 from poddispatchd.shadow.capacity import Capacity
 from poddispatchd.shadow.dispatch import ShadowDispatcher
@@ -19,7 +19,7 @@ from poddispatchd.shadow.stats import ShadowStats
 
 
 @dataclass(frozen=True, slots=True)
-class ShadowJobs:
+class ShadowJobs(Work):
     """The jobs; no callback reaches them, so that running tasks are found by asking."""
 
     parts: Parts
@@ -59,16 +59,6 @@ class ShadowJobs:
         )
 
     @property
-    def submissions(self) -> int:
-        """None ever."""
-        return 0
-
-    @property
-    def imports(self) -> int:
-        """None ever."""
-        return 0
-
-    @property
     def queue_stats(self) -> QueueStats | None:
         """The last look at the queue; None before the first one."""
         return self.upkeep.queue_stats
@@ -77,11 +67,6 @@ class ShadowJobs:
     def stale(self) -> StaleTasks:
         """The tasks that run for too long."""
         return self.reconciler.stale
-
-    @property
-    def stalled_types(self) -> Collection[TaskType]:
-        """None: the queue is Pod's to move."""
-        return ()
 
     @property
     def shadow(self) -> ShadowState:
@@ -98,9 +83,6 @@ class ShadowJobs:
         delay = await self.reconciler.step()
         await self.outcomes.compare()
         return delay
-
-    async def begin(self) -> None:
-        """There is nothing to give back."""
 
     async def stop(self) -> None:
         """Give questions up, and tell the totals."""

@@ -56,22 +56,22 @@ class ShadowOutcomes:
         """Nobody sees what Pod is importing."""
         return ()
 
-    async def seen(
-        self, _connection: Connection, _strangers: Mapping[TaskPk, str | None]
+    async def observe(
+        self, _connection: Connection, _unobserved: Mapping[TaskPk, str | None]
     ) -> Mapping[TaskPk, TaskObservation]:
         """Pod's rows do not say since when a task runs."""
         return {}
 
-    async def over(self, _connection: Connection, but: Collection[TaskPk]) -> None:
+    async def forget_except(self, _connection: Connection, running: Collection[TaskPk]) -> None:
         """Nothing is kept of the others."""
 
-    async def missing(self, task: TaskPk, task_id: str, runner: str | None) -> None:
+    async def runner_missing(self, task: TaskPk, task_id: str, runner: str | None) -> None:
         """Nothing is kept of it."""
 
     async def stale(self, tasks: Collection[TaskPk]) -> None:
         """Nothing is kept of it."""
 
-    async def told(self, item: UnsettledTask, report: Report) -> None:
+    async def reported(self, item: UnsettledTask, report: Report) -> None:
         """A manager said how a task is."""
         may_retry = report.is_curable and self._may_submit_again()
         intention = intention_of(decide(row_status(item.task.status), report.status, may_retry=may_retry))

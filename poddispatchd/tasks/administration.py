@@ -23,7 +23,7 @@ _UNFINISHED = (TaskStatus.PENDING, TaskStatus.RUNNING, RunnerStatus.WARNING)
 
 @dataclass(frozen=True, slots=True)
 class Treated:
-    """What became of one task: whether the wish was granted, and what a person should know, in words."""
+    """What became of one task: whether it was done, and what a person should know, in words."""
 
     task: TaskPk
     done: bool
@@ -35,7 +35,7 @@ async def restart_tasks(
 ) -> list[Treated]:
     """Begin tasks again, as Pod's administration does, and stop the runs that are under way.
 
-    Pod leaves such runs alone: the old result then arrives for the new wish.
+    Pod leaves such runs alone: the old result then arrives for the new request.
 
     Args:
         database: Pod's.

@@ -125,7 +125,11 @@ async def _decided(connection: Connection, task: Task, report: Report, *, max_at
     may_retry = is_contradicted = False
     if report.status is RunnerStatus.FAILED:
         submitted = await submissions.attempts(connection, task)
-        may_retry = report.is_curable and may_submit_again(submitted.since, max_attempts=max_attempts)
+        may_retry = (
+            task.is_submittable
+            and report.is_curable
+            and may_submit_again(submitted.since, max_attempts=max_attempts)
+        )
     if (
         report.told is Told.BY_CALLBACK
         and report.status in (RunnerStatus.FAILED, RunnerStatus.TIMEOUT)
@@ -157,9 +161,13 @@ async def requeue_task(
 ) -> bool:
     """Put a task whose run is lost back into the queue, to wait there; its next run differs in its bytes.
 
+    One of a type that nobody can submit would wait for ever: it fails.
+
     Returns:
         Whether the row was still as it was read.
     """
+    if not task.is_submittable:
+        return await fail_task(connection, task, reason)
     submitted = await submissions.attempts(connection, task)
     if output is not None and not await tasks.write_output(connection, task, output):
         return False

@@ -8,7 +8,7 @@ import pytest
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod import queue, tasks
-from poddispatchd.reconcile.reconciler import Reconciler
+from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Mode, Outcome
 from poddispatchd.tasks.transitions import Report, Told, apply_report
 from tests.integration.importing.bench import Bench, bench
@@ -98,3 +98,35 @@ async def test_one_that_waits_is_never_submitted_and_a_restart_says_why_not(here
     async with here.parts.database.transaction() as connection:
         restarted = await tasks.restart(connection, [task])
     assert restarted.refused == {task: "Its type 'chapters' is none that poddispatchd can submit."}
+
+
+@pytest.mark.parametrize("error", ["Runner is busy", ""])
+async def test_a_failure_that_a_new_submission_would_cure_ends_it_all_the_same(
+    here: Bench, error: str
+) -> None:
+    """Nobody can submit it again: it would wait for ever."""
+    task = await _unknown(here)
+    async with here.parts.database.transaction() as connection:
+        row = await tasks.get_task(connection, task)
+        assert row is not None
+        report = Report(RunnerStatus.FAILED, error)
+        decision = await apply_report(connection, row, report, retries=here.parts.retries)
+    assert (decision, await here.status(task)) == (Decision.FAIL, "failed")
+
+
+async def test_one_that_its_manager_has_forgotten_fails(here: Bench) -> None:
+    task = await _unknown(here)
+    here.fake.forget(await here.of(task, "task_id"))
+    watcher = Reconciler(here.parts)
+    await watcher.step()
+    here.clock.ahead += ASK_AGAIN_AFTER
+    await watcher.step()
+    assert await here.status(task) == "failed"
+
+
+async def test_one_whose_result_is_not_whole_fails(here: Bench) -> None:
+    task = await _unknown(here)
+    await here.end(task, Behaviour(manifest=["encoding.log"]))
+    await Reconciler(here.parts).step()
+    await here.import_due()
+    assert await here.status(task) == "failed"
