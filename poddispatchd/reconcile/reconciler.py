@@ -85,7 +85,8 @@ class Reconciler:
         for manager in dict.fromkeys((*by_manager, *failed)):
             if not self._questions.is_busy(manager.id):
                 self._questions.begin(
-                    manager, self._converse(manager, by_manager.get(manager, []), failed.get(manager, []))
+                    manager,
+                    self._converse(term, manager, by_manager.get(manager, []), failed.get(manager, [])),
                 )
         # Whoever takes longer goes on by itself: nobody else's tasks wait for a manager that is slow.
         await self._questions.wait(_PATIENCE)
@@ -129,9 +130,11 @@ class Reconciler:
     # --- questions ---------------------------------------------------------------------------------------
 
     async def _converse(
-        self, manager: RunnerManager, items: list[UnsettledTask], failed: list[UnsettledTask]
+        self, term: int, manager: RunnerManager, items: list[UnsettledTask], failed: list[UnsettledTask]
     ) -> None:
         """Ask one manager about its tasks, look for the runners that work on them, then about its failures.
+
+        Nothing more is asked once the scheduler's term is over: another daemon asks.
 
         Raises:
             DatabaseUnavailableError: what it says cannot be stored.
@@ -140,12 +143,15 @@ class Reconciler:
         self._observations.postpone((item.task.pk for item in items), regular)
 
         async def ask(item: UnsettledTask) -> None:
-            await self._ask_about(manager, item)
+            if self._parts.session.term == term:
+                await self._ask_about(manager, item)
 
         done = await self._questions.in_turn(manager, items, ask)
         if done.rest:
             if done.until is not None:
                 self._observations.ask_at((item.task.pk for item in done.rest), done.until)
+            return
+        if self._parts.session.term != term:
             return
         if items:
             await self._look_for_runners(manager, items)

@@ -14,7 +14,7 @@ from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.sandbox.fake_runner_manager import Mode
-from tests.integration.importing.bench import Bench, bench
+from tests.integration.importing.bench import Bench, bench, schedule
 from tests.plugins.postgres import PodDatabase
 
 INTERVAL = 60.0
@@ -143,3 +143,21 @@ async def test_a_task_that_ended_while_its_manager_kept_us_waiting_is_left_as_it
     slow.go.set()
     await watcher.settled()
     assert (await here.status(held), await here.imports_of(held)) == ("pending", [])
+
+
+async def test_nothing_more_is_asked_once_another_daemon_schedules(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, next_one = await here.running(), await here.running()
+    slow = Slow(await _on_another_manager(here, held, "slow"))
+    await here.execute(
+        "UPDATE runner_manager_task SET runner_manager_id = $2 WHERE id = $1", next_one, slow.manager
+    )
+    monkeypatch.setattr(RunnerClient, "status", slow.in_place_of_status())
+    monkeypatch.setattr("poddispatchd.reconcile.reconciler._PATIENCE", 0.05)
+    watcher = Reconciler(here.parts)
+    await watcher.step()
+    schedule(here.parts, None)
+    slow.go.set()
+    await watcher.settled()
+    assert slow.asked == ["slow"]
