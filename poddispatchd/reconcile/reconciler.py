@@ -51,7 +51,7 @@ class Reconciler:
         self._questions = Questions(parts.registry, parts.clock, parts.session.suspect)
         self._observations = Observations()
         self._term: int | None = None
-        self._online_runners = OnlineRunners(parts)
+        self._online_runners = OnlineRunners(parts.client, parts.registry, parts.clock)
         self.stale = StaleTasks()
         """The tasks that ran for too long at the last look, and who waits for them."""
 

@@ -25,7 +25,7 @@ class Capacity:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._online_runners = OnlineRunners(parts)
+        self._online_runners = OnlineRunners(parts.client, parts.registry, parts.clock)
         self._asking: dict[ManagerId, asyncio.Task[None]] = {}
         self._online: dict[ManagerId, int | None] = {}
         self._asked_at: dict[ManagerId, float] = {}
