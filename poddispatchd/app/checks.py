@@ -30,6 +30,7 @@ from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media_access import trouble_with
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runner.download import free_space
+from poddispatchd.tasks.restored import done_before, restored_words
 from poddispatchd.web.state import stale_words
 
 _URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -104,6 +105,7 @@ async def _on_database(settings: Settings, database: Database) -> AsyncGenerator
         *await _own_schema(database),
         *await _running(settings, database),
         *await _waiting(settings, database),
+        *await _restored(settings, database),
         *_podfile(settings, capabilities),
     ]:
         yield finding
@@ -191,6 +193,18 @@ async def _running(settings: Settings, database: Database) -> list[Finding]:
     if not stale.tasks:
         return [_fine("running tasks", "None has been running for too long.")]
     return [_problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
+
+
+async def _restored(settings: Settings, database: Database) -> list[Finding]:
+    """Tasks that were done before the database was put back from a backup."""
+    try:
+        async with database.connection() as connection:
+            if await migration.current_version(connection) != migration.LATEST:
+                return []
+        done = await done_before(database, settings.pod.media_root)
+    except DatabaseError:
+        return []  # what keeps us from looking is told already
+    return [_problem("restored database", restored_words(done))] if done else []
 
 
 async def _waiting(settings: Settings, database: Database) -> list[Finding]:

@@ -40,6 +40,7 @@ from poddispatchd.runtime.wakeups import Wakeup, Wakeups
 from poddispatchd.shadow.client import AskingClient
 from poddispatchd.shadow.parts import ShadowParts
 from poddispatchd.shadow.session import ShadowSession
+from poddispatchd.tasks.restored import done_before, restored_words
 
 log = structlog.get_logger(__name__)
 
@@ -283,6 +284,8 @@ class Jobs(Work):
         await self.importer.release_dead()
         async with self.parts.database.connection() as connection:
             await inbox.release_all(connection)
+        if done := await done_before(self.parts.database, self.parts.settings.pod.media_root):
+            log.warning(Event.DATABASE_RESTORED, reason=restored_words(done))
 
     async def stop(self) -> None:
         """Finish what is past its commit point, hand back the rest."""

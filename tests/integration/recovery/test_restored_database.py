@@ -12,6 +12,7 @@ from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.sandbox.fake_runner_manager import Mode
 from poddispatchd.sandbox.pod.world import Video, add_task
 from poddispatchd.sandbox.postgresql import PostgresServer
+from poddispatchd.tasks.restored import done_before
 from tests.integration.importing.bench import Bench, bench, daemon_parts, settings_of
 from tests.plugins.postgres import PodDatabase, cloned_database
 
@@ -69,6 +70,7 @@ async def test_nothing_that_the_manager_can_still_tell_of_is_run_twice_and_nothi
                 "running",
             ]
             runs, flying = set(here.fake.tasks), await here.of(in_flight, "task_id")
+            assert await done_before(here.parts.database, here.world.media_root) == []
             watchable = {name: content for name, content in here.files().items() if name.endswith(".mp4")}
             async with _restored(here, backup) as after:
                 assert [await after.status(task) for task in (running, done_since, in_flight)] == [
@@ -76,6 +78,8 @@ async def test_nothing_that_the_manager_can_still_tell_of_is_run_twice_and_nothi
                     "pending",
                     "pending",
                 ]
+                # What must be run again is said.
+                assert await done_before(after.parts.database, after.world.media_root) == [done_since]
                 await Reconciler(after.parts).step()
                 await after.import_due()
                 await _submit(after)
@@ -95,3 +99,19 @@ async def test_nothing_that_the_manager_can_still_tell_of_is_run_twice_and_nothi
                 encodings = "SELECT count(DISTINCT video_id) FROM video_encode_transcript_encodingvideo"
                 assert await after.value(encodings) == 3
                 assert watchable.keys() <= after.files().keys()
+
+
+async def test_a_task_that_was_restarted_or_whose_result_was_spoilt_says_nothing_of_a_backup(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with bench(pod_database, media_root, mode=Mode.SHARED) as here:
+        restarted, spoilt = await here.ready(), await here.ready()
+        await here.import_due()
+        await here.execute(
+            "UPDATE runner_manager_task SET status = 'pending', date_added = now() + interval '1 second'"
+            " WHERE id = $1",
+            restarted,
+        )
+        await here.execute("DELETE FROM poddispatchd.import WHERE task_pk = $1", restarted)
+        await here.execute("UPDATE runner_manager_task SET status = 'pending' WHERE id = $1", spoilt)
+        assert await done_before(here.parts.database, here.world.media_root) == []
