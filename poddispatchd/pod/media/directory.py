@@ -332,7 +332,9 @@ class File:
             if error.errno not in CHMOD_REFUSED:
                 raise
             self._quirks.tolerate(
-                "chmod", "Files keep the mode that the file system gives them: set pod.file_permissions to null.", error
+                "chmod",
+                "Files keep the mode that the file system gives them: set pod.file_permissions to null.",
+                error,
             )
 
     def sync(self) -> None:

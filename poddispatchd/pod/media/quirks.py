@@ -5,7 +5,7 @@ from threading import Lock
 
 import structlog
 
-from poddispatchd.events import Event
+from poddispatchd.observability.events import Event
 
 log = structlog.get_logger(__name__)
 

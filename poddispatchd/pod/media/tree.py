@@ -4,7 +4,6 @@ import errno
 import posixpath
 import secrets
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -237,9 +236,7 @@ class MediaTree:
 
     # --- work --------------------------------------------------------------------------------------------
 
-    async def look(
-        self, kind: Look, function: Callable[P, T], *arguments: P.args, **named: P.kwargs
-    ) -> T:
+    async def look(self, kind: Look, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """What a function says that only looks, within ``limits.look`` seconds.
 
         Raises:
@@ -287,7 +284,9 @@ class MediaTree:
                     current = self._root.first(current, part) if first else current.subdirectory(part)
                 except FileNotFoundError:
                     if make is None:
-                        raise FileNotFoundError(errno.ENOENT, f"{current.path}/{part} does not exist") from None
+                        raise FileNotFoundError(
+                            errno.ENOENT, f"{current.path}/{part} does not exist"
+                        ) from None
                     current.make_directory(part, make)
                     current = current.subdirectory(part)
             first = False
