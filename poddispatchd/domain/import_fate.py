@@ -12,6 +12,7 @@ from poddispatchd.errors import (
     ResultIncompleteError,
     ResultNotReadyError,
     ResultRefusedError,
+    ResultUnfetchableError,
     RunnerManagerError,
     RunnerTaskUnknownError,
     SchemaError,
@@ -67,7 +68,7 @@ def fate(
             return Fate.BUSY
         case ResultNotReadyError():
             return Fate.ASK
-        case ResultRefusedError():
+        case ResultRefusedError() | ResultUnfetchableError():
             return Fate.FAIL
         case ResultIncompleteError():
             return again
