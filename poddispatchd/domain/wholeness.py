@@ -1,6 +1,7 @@
 """Whether a file is whole, told by its own form: for a body whose end nothing else vouches for.
 
-Media files say how long they are or how they end. Texts do not: only a second copy can show that one is whole.
+Media files say how long they are or how they end. Most texts do not: only a second copy shows that one is
+whole.
 Nothing here opens a file; the content is read through a function.
 """
 
@@ -108,8 +109,11 @@ def _riff(size: int, read: Read) -> Wholeness:
         length = int.from_bytes(head[4:], "little")
         if length in (0, _RIFF_STREAMED):
             return Wholeness.OPEN
-        at += 8 + length + length % 2
-    return Wholeness.WHOLE if at <= size + 1 else Wholeness.CUT
+        at += 8 + length
+        if at >= size:
+            break
+        at += length % 2
+    return Wholeness.WHOLE if at <= size else Wholeness.CUT
 
 
 # --- films and sound ------------------------------------------------------------------------------------
@@ -204,7 +208,7 @@ _SAMPLE_RATES = (44100, 48000, 32000)
 
 
 def _mp3(size: int, read: Read) -> Wholeness:
-    """Frames up to the very end, or as many bytes as an encoder's first frame says."""
+    """As many bytes as an encoder's first frame says; without one, frames up to the very end."""
     at = 0
     head = read(0, 10)
     if head[:3] == b"ID3" and len(head) == 10 and head[3] in (2, 3, 4):
@@ -225,7 +229,7 @@ def _frames(at: int, size: int, read: Read) -> Wholeness:
     block, start = b"", at
     for _ in range(10 * _MOST_PARTS):
         if at >= size:
-            return Wholeness.WHOLE if at == size else Wholeness.CUT
+            return Wholeness.OPEN if at == size else Wholeness.CUT
         if at + 4 > start + len(block):
             block, start = read(at, 2**20), at
         length = _frame_length(block[at - start : at - start + 4])

@@ -32,7 +32,7 @@ _PROXIED_NAME = re.compile(r"[A-Za-z0-9._ -]+")
 _SAID_BY_A_PROXYING_MANAGER = "Error fetching result from runner"
 
 _CLOSE_ENDED_PROXIES = ("nginx", "openresty", "tengine")
-"""Proxies whose default is HTTP/1.0 towards the manager: they end their chunks well wherever it breaks off."""
+"""Proxies that speak HTTP/1.0 to the manager by default: they end chunks well wherever it breaks off."""
 
 
 class BrokenOffError(DownloadError):
@@ -239,8 +239,8 @@ class Transfer:
                 assert_never(found)
         await self._start_over()
         raise BrokenOffError(
-            f"{self._name} {problem}: its answer had no length, so nothing says where it ends (before a manager "
-            "behind nginx, set proxy_http_version 1.1)."
+            f"{self._name} {problem}: its answer had no length, so that nothing says where it ends (where "
+            "nginx stands before the manager, set proxy_http_version 1.1 there)."
         )
 
     async def _start_over(self) -> None:
