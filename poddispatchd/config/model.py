@@ -175,6 +175,19 @@ class ImportsSettings(Section):
     keep_free: Size = Field(
         default=2**30, ge=0, description="Space that an import leaves free under media_root"
     )
+    first_byte_timeout: Duration = Field(
+        default=300.0,
+        gt=0,
+        le=3600,
+        description="Longest wait for the first byte of a file: a manager without shared storage reads all "
+        "of it from its runner before",
+    )
+    min_rate: Size = Field(
+        default=64 * 2**10,
+        ge=0,
+        description="Bytes a second that must come from then on, over a minute, or the file is fetched "
+        "again; 0: any",
+    )
     after: tuple[str, ...] = Field(
         default=(),
         description="A command run after each import, one at a time: a program (absolute path) and its "

@@ -12,6 +12,7 @@ from poddispatchd.errors import (
     ResultIncompleteError,
     ResultNotReadyError,
     ResultRefusedError,
+    ResultUnfetchableError,
     RunnerManagerError,
     RunnerTaskUnknownError,
     SchemaError,
@@ -67,7 +68,7 @@ def next_action(
             return NextAction.BUSY
         case ResultNotReadyError():
             return NextAction.ASK
-        case ResultRefusedError():
+        case ResultRefusedError() | ResultUnfetchableError():
             return NextAction.FAIL
         case ResultIncompleteError():
             return again

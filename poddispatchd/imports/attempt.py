@@ -113,7 +113,10 @@ class ImportAttempt:
             wanted(manifest, task.type),
             staging,
             limits=DownloadLimits(
-                max_size=parts.settings.imports.max_size, keep_free=parts.settings.imports.keep_free
+                max_size=parts.settings.imports.max_size,
+                keep_free=parts.settings.imports.keep_free,
+                first_byte_timeout=parts.settings.imports.first_byte_timeout,
+                min_rate=parts.settings.imports.min_rate,
             ),
             mode=parts.settings.pod.file_permissions,
             random=parts.clock.random,
