@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from poddispatchd.domain.encoding_plan import MASTER_PLAYLIST, EncodingContent, Rendition, plan_content
 from poddispatchd.domain.encoding_result import INFO_FILE, Findings, check_files, parse_info
-from poddispatchd.pod.media_tree import DERIVED, MediaTree, list_files, read_text
-from poddispatchd.pod.placing import Move, move_into_place, write_staged
+from poddispatchd.pod.media.files import DERIVED, list_files, read_text
+from poddispatchd.pod.media.placing import Move, move_into_place, write_staged
+from poddispatchd.pod.media.tree import MediaPath, MediaTree
 
 LOG_FILE = "encoding.log"
 
@@ -23,7 +23,7 @@ class StagedEncoding:
 
 
 def read_staged(
-    staging: Path,
+    staging: MediaPath,
     output_directory: str,
     renditions: Mapping[str, Rendition],
     encoding_choices: Sequence[str],
@@ -67,7 +67,7 @@ def read_staged(
     return StagedEncoding(content, tuple(listing))
 
 
-def _read_playlist(path: Path) -> str:
+def _read_playlist(path: MediaPath) -> str:
     return read_text(path).decode("utf-8", "replace")
 
 
@@ -87,7 +87,7 @@ class EncodingFiles:
     """
 
     tree: MediaTree
-    staging: Path
+    staging: MediaPath
     output_directory: str
     staged: StagedEncoding
     thumbnail: str | None
@@ -127,12 +127,12 @@ class EncodingFiles:
             # A copy of its own: Pod deletes or rewrites a custom image without the video's files.
             copy = self.staging / DERIVED / "thumbnail"
             source = self.staging / content.thumbnail
-            if source.exists():
+            if source.is_file():
                 write_staged(copy, b"", behind=source)
-            moves.append(Move(copy, self.tree.path(self.thumbnail)))
+            moves.append(Move(copy, self.tree.path(self.thumbnail), is_new=True))
         move_into_place(moves, self.mode)
 
-    def _derive(self) -> dict[str, Path]:
+    def _derive(self) -> dict[str, MediaPath]:
         """The files that we make ourselves, by name."""
         derived = {LOG_FILE: self.staging / DERIVED / LOG_FILE}
         # The runner's log, or else the one in place, with the end added once.

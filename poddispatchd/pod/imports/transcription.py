@@ -1,8 +1,6 @@
 """Bringing the result of a transcription into Pod."""
 
-import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Connection, Database
@@ -27,8 +25,9 @@ from poddispatchd.pod.imports.stored import (
     storage_tables,
     stored_files_directory,
 )
-from poddispatchd.pod.media_tree import DERIVED, list_files, read_text
-from poddispatchd.pod.placing import Move, move_into_place, write_staged
+from poddispatchd.pod.media.files import DERIVED, list_files, read_text
+from poddispatchd.pod.media.placing import Move, move_into_place, write_staged
+from poddispatchd.pod.media.tree import MediaPath
 
 _QUERIES = load_queries("poddispatchd.pod", "imports_transcription.sql")
 
@@ -46,28 +45,33 @@ class TranscriptionPlan:
         language: their language, of two letters.
         captions: how many there are.
         staged: the file as Pod stores it.
-        stored: where it is stored, relative to MEDIA_ROOT.
+        path: where it is stored, relative to MEDIA_ROOT.
     """
 
     result: StagedResult
     video: VideoFacts
     language: str
     captions: int
-    staged: Path
-    stored: str
+    staged: MediaPath
+    path: str
 
     @property
     def brought(self) -> tuple[str]:
         """The one file that it puts in place, relative to MEDIA_ROOT."""
-        return (self.stored,)
+        return (self.path,)
+
+    @property
+    def stored(self) -> tuple[str]:
+        """Its name was chosen because nothing was there."""
+        return (self.path,)
 
     def apply_files(self) -> None:
         """Put the subtitles into place (blocking).
 
         The rest of the result stays behind: its ``info_video.json`` must not replace the encoding's.
         """
-        target = self.result.tree.path(self.stored)
-        move_into_place([Move(self.staged, target)], self.result.settings.file_permissions)
+        target = self.result.tree.path(self.path)
+        move_into_place([Move(self.staged, target, is_new=True)], self.result.settings.file_permissions)
 
     async def write_rows(self, connection: Connection) -> ImportedResult:
         """Write every row.
@@ -83,7 +87,7 @@ class TranscriptionPlan:
             capabilities,
             video,
             table=capabilities.file_table,
-            path=self.stored,
+            path=self.path,
             now=self.result.now,
         )
         track = await connection.fetchval(_QUERIES["track_to_update"], video.id, self.language)
@@ -94,7 +98,7 @@ class TranscriptionPlan:
         await connection.execute(_QUERIES["finish_video"], video.id)
         await write_step(connection, video.id, 0, "done")
         existing = await read_log(connection, video.id)
-        message = f"Subtitles in {self.language!r} with {self.captions} captions: {self.stored}"
+        message = f"Subtitles in {self.language!r} with {self.captions} captions: {self.path}"
         parts = [*([existing] if existing else []), message, f"End : {self.result.ended_at}"]
         await write_log(connection, video.id, "\n\n".join(parts))
         return ImportedResult(
@@ -120,7 +124,7 @@ async def prepare(result: StagedResult) -> TranscriptionPlan:
     )
     video = await read_video(result.database, result.task)
     language = await _language(result.database, video)
-    staged, captions = await asyncio.to_thread(_normalise, result.directory, result.settings)
+    staged, captions = await result.tree.run(_normalise, result.directory, result.settings)
     stored = await choose_stored_name(
         result,
         table=capabilities.file_table,
@@ -138,7 +142,7 @@ async def _language(database: Database, video: VideoFacts) -> str:
     return str(record["lang"]) if record is not None and record["lang"] else video.main_lang
 
 
-def _normalise(staging: Path, settings: PodSettings) -> tuple[Path, int]:
+def _normalise(staging: MediaPath, settings: PodSettings) -> tuple[MediaPath, int]:
     """Write the subtitles of the result as Pod stores them (blocking), beside the result.
 
     Returns:

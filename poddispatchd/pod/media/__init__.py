@@ -1,4 +1,4 @@
-"""Pod's media tree (invariant I14): the one place that creates, opens, renames, lists and deletes under MEDIA_ROOT.
+"""Pod's media tree (invariant I14): the one place that opens, makes, renames and deletes under MEDIA_ROOT.
 
 Everything is done by directory descriptors from an opened root, no link is followed below its first level,
 only regular files are opened, and all of it runs in threads of its own, each call with a limit.

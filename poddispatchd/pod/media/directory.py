@@ -126,7 +126,7 @@ class Directory:
         os.rmdir(_plain(name), dir_fd=self._descriptor)
 
     def remove_tree(self, name: str) -> None:
-        """Remove a directory with all that is in it, or a file; no link is followed, nothing missing is told."""
+        """Remove a directory with all in it, or a file; no link is followed, nothing missing is told."""
         status = self.status(name)
         if status is None:
             return
@@ -151,6 +151,11 @@ class Directory:
         """The names of the symbolic links in the directory."""
         with os.scandir(self._descriptor) as entries:
             return sorted(entry.name for entry in entries if entry.is_symlink())
+
+    @property
+    def descriptor(self) -> int:
+        """Its number, for calls that take two directories."""
+        return self._descriptor
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -204,13 +209,13 @@ class Directory:
             _plain(name),
             _plain(new),
             src_dir_fd=self._descriptor,
-            dst_dir_fd=into._descriptor,
+            dst_dir_fd=into.descriptor,
             follow_symlinks=False,
         )
 
     def rename(self, name: str, into: "Directory", new: str) -> None:
         """Give a file another name in the place of whatever has it, at once."""
-        os.rename(_plain(name), _plain(new), src_dir_fd=self._descriptor, dst_dir_fd=into._descriptor)
+        os.rename(_plain(name), _plain(new), src_dir_fd=self._descriptor, dst_dir_fd=into.descriptor)
 
     # --- files -------------------------------------------------------------------------------------------
 
@@ -266,8 +271,8 @@ class Directory:
         what = f"not a {wanted}"
         if status is not None and status.is_link:
             what = (
-                "a symbolic link: links are followed on the first level of MEDIA_ROOT only, and only those that "
-                "were there at the start"
+                "a symbolic link: links are followed on the first level of MEDIA_ROOT only, and only "
+                "those that were there at the start"
             )
         return NotPlainError(errno.ELOOP, f"{self.path}/{name} is {what}")
 
@@ -348,7 +353,7 @@ def close_lock(descriptor: int) -> None:
 
 
 def real_path(path: Path) -> Path:
-    """Where a path leads once all links in it are followed: for MEDIA_ROOT and its first level, at the start."""
+    """Where a path leads, links in it followed: for MEDIA_ROOT and its first level, at the start."""
     return Path(os.path.realpath(path))
 
 

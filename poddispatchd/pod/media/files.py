@@ -111,11 +111,13 @@ def existing_files(tree: MediaTree, paths: Iterable[str]) -> set[str]:
     Raises:
         ResultError: that cannot be found out.
     """
-    found = set()
+    found: set[str] = set()
     for directory, names in _by_directory(paths).items():
         try:
             with tree.walk(directory) as opened:
-                found.update(posixpath.join(directory, name) for name in names if opened.status(name) is not None)
+                found.update(
+                    posixpath.join(directory, name) for name in names if opened.status(name) is not None
+                )
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -176,6 +178,16 @@ def delete_tree(path: MediaPath) -> None:
         pass
     except OSError as error:
         raise disk_error(error, f"{path} cannot be deleted") from error
+
+
+def free_space(tree: MediaTree) -> int:
+    """Bytes that an ordinary user may still write under MEDIA_ROOT.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    with tree.top.opened() as root:
+        return root.free_space()
 
 
 def _by_directory(paths: Iterable[str]) -> dict[str, list[str]]:

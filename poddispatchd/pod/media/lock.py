@@ -16,15 +16,15 @@ _LOCKS = ".runner_task_locks"
 async def task_lock(tree: MediaTree, task: TaskPk) -> AsyncIterator[MediaTree]:
     """Hold Pod's own lock of a task, and give a tree for the work under it.
 
-    The lock is held for as long as any of that work goes on, even when nobody waits for it any more. The file is
-    never unlinked: a process that waits on an unlinked lock file would hold nothing.
+    The lock is held for as long as any of that work goes on, even when nobody waits for it any more. The file
+    is never unlinked: a process that waits on an unlinked lock file would hold nothing.
 
     Raises:
         ImportBusyError: another process holds it, or a thread of ours that hangs.
         NoSpaceError: its file cannot be made: the disk is full.
         MediaNotWritableError: its file cannot be used; also when the file system does not answer.
     """
-    held = tree.for_task(task)
+    held = MediaTree.sharing(tree, task)
     acquiring = asyncio.ensure_future(held.run(_acquire, held, task))
     try:
         descriptor = await asyncio.shield(acquiring)
@@ -72,5 +72,3 @@ def _acquire(tree: MediaTree, task: TaskPk) -> int:
         raise ImportBusyError(f"Another process is importing task {task}.") from None
     except OSError as error:
         raise disk_error(error, f"{place / name} cannot be locked") from error
-
-

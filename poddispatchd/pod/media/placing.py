@@ -90,8 +90,10 @@ def write_staged(path: MediaPath, content: bytes, *, behind: MediaPath | None = 
         raise disk_error(error, f"{path.name} cannot be written") from error
 
 
-def replace_file(path: MediaPath, content: bytes, mode: int | None) -> None:
+def replace_file(path: MediaPath, content: bytes) -> None:
     """Write a small file in the place of whatever has its name, at once; its directory is made if need be.
+
+    Its mode is left to the umask, as Pod leaves it.
 
     Raises:
         OSError: it cannot be written.
@@ -99,9 +101,8 @@ def replace_file(path: MediaPath, content: bytes, mode: int | None) -> None:
     with path.parent.made() as directory:
         name = f".{own_name(path.tree.task)}"
         try:
-            with directory.create_file(name, mode) as file:
+            with directory.create_file(name, None) as file:
                 file.write(content)
-                file.set_mode(mode)
             directory.rename(name, directory, path.name)
         except BaseException:
             with suppress(OSError):
@@ -134,12 +135,14 @@ def move_into_place(moves: Iterable[Move], mode: int | None) -> None:
         try:
             ready = [each for move in ordered if (each := beside.put(move)) is not None]
             for each in ready:
-                beside.reserve(each)
+                if each.move.is_new:
+                    each.appear()
         except BaseException:
             beside.undo()
             raise
         for each in ready:
-            each.swap()
+            if not each.move.is_new:
+                each.swap()
         beside.sync()
 
 
@@ -152,13 +155,31 @@ def _order(move: Move) -> tuple[int, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
+class Ready:
     """What is to be renamed to a target: under a name of its own beside it, or the staged file itself."""
 
     source: Directory
     name: str
     target: Directory
     move: Move
+
+    def appear(self) -> None:
+        """Give it its place, which nobody else may have taken since it was chosen."""
+        name = self.move.target.name
+        try:
+            if self.source is self.target:
+                self.source.link(self.name, self.target, name)
+                self.source.unlink(self.name)
+            else:
+                # Without hard links: the name is taken first.
+                self.target.create_file(name, PRIVATE_FILE_MODE).close()
+                self.source.rename(self.name, self.target, name)
+        except FileExistsError:
+            raise ImportBusyError(
+                f"{self.move.target} has been put there by somebody else meanwhile."
+            ) from None
+        except OSError as error:
+            raise _not_placed(self.move, error) from error
 
     def swap(self) -> None:
         """Give it its place."""
@@ -179,27 +200,12 @@ class _Beside:
         self._files: list[tuple[Directory, str]] = []
         self._made: list[MediaPath] = []
 
-    def put(self, move: Move) -> _Ready | None:
+    def put(self, move: Move) -> Ready | None:
         """What is to be renamed to the target; None when that is in place already."""
         try:
             return self._put(move)
         except OSError as error:
             raise _not_placed(move, error) from error
-
-    def reserve(self, ready: _Ready) -> None:
-        """Take the name of a file that is to be new, which somebody else may have taken since it was chosen."""
-        if not ready.move.is_new:
-            return
-        name = ready.move.target.name
-        try:
-            ready.target.create_file(name, PRIVATE_FILE_MODE).close()
-        except FileExistsError:
-            raise ImportBusyError(
-                f"{ready.move.target} has been put there by somebody else meanwhile."
-            ) from None
-        except OSError as error:
-            raise _not_placed(ready.move, error) from error
-        self._files.append((ready.target, name))
 
     def undo(self) -> None:
         """Remove what has been put there; what cannot be is deleted later."""
@@ -218,7 +224,7 @@ class _Beside:
             except OSError as error:
                 raise disk_error(error, f"{path} cannot be written") from error
 
-    def _put(self, move: Move) -> _Ready | None:
+    def _put(self, move: Move) -> Ready | None:
         staged, target = move.staged, move.target
         source = self._directory(staged.parent)
         status = None if source is None else source.status(staged.name)
@@ -247,8 +253,8 @@ class _Beside:
             elif error.errno in LINK_UNSAFE:
                 raise
             else:
-                return _Ready(source, staged.name, there, move)
-        return _Ready(there, name, there, move)
+                return Ready(source, staged.name, there, move)
+        return Ready(there, name, there, move)
 
     def _make_durable(self, source: Directory, name: str) -> None:
         with source.open_file(name) as file:

@@ -10,7 +10,7 @@ from poddispatchd.observability.events import Event
 log = structlog.get_logger(__name__)
 
 SYNC_REFUSED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
-"""What CIFS and FUSE say to the fsync of a directory; the names are then as durable as the server makes them."""
+"""What CIFS and FUSE say to the fsync of a directory; names are as durable as the server makes them."""
 
 CHMOD_REFUSED = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What CIFS, FUSE and a foreign owner say to a change of mode."""
@@ -22,8 +22,8 @@ LINK_UNSAFE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOENT,
 """What a refused link says when a rename would fare no better; after any other error it takes its place."""
 
 NO_LOCKS = (
-    "the file system has no working locks. On NFSv3 start rpc.statd (lockd) here and on the server, or mount it "
-    "with NFSv4; on FUSE switch on locks; on CIFS mount it without 'nobrl'"
+    "the file system has no working locks. On NFSv3 start rpc.statd (lockd) here and on the server, or mount "
+    "it with NFSv4; on FUSE switch on locks; on CIFS mount it without 'nobrl'"
 )
 
 

@@ -1,8 +1,8 @@
-"""Where a download is written: a staging directory by its descriptors, for ``runner.storage.ResultStorage``."""
+"""Where a download is written: a staging directory by its descriptors, as ``runner.storage`` wants it."""
 
 import secrets
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from threading import Lock
 from typing import TypeVar
@@ -93,34 +93,39 @@ class PartialFile:
 
     def write(self, pieces: Iterable[bytes]) -> None:
         """Append."""
-        with self._busy:
+        with self._work():
             for piece in pieces:
                 self._file.write(piece)
-        self._close_if_wanted()
 
     def restart(self) -> None:
         """Forget what has been written."""
-        with self._busy:
+        with self._work():
             self._file.restart()
-        self._close_if_wanted()
 
     def read(self, size: int, *, at: int) -> bytes:
         """A part of what has been written; fewer bytes only at its end."""
-        with self._busy:
+        with self._work():
             return self._file.read(size, at=at)
 
     def finish(self, path: str) -> None:
         """Bring the file to stable storage with its mode, and give it its name in the result."""
-        with self._busy:
+        with self._work():
             self._file.set_mode(self._mode)
             self._file.sync()
             self._storage.place(self._name, path)
-        self._close_if_wanted()
 
     def close(self) -> None:
         """Close the file, or have that done by whoever is at it."""
         self._closing = True
         self._close_if_wanted()
+
+    @contextmanager
+    def _work(self) -> Iterator[None]:
+        try:
+            with self._busy:
+                yield
+        finally:
+            self._close_if_wanted()
 
     def _close_if_wanted(self) -> None:
         if self._closing and self._busy.acquire(blocking=False):

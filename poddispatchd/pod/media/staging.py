@@ -1,4 +1,4 @@
-"""Staging directories on the disk: made under names that nobody can guess, found again when a crash left them."""
+"""Staging directories: made under names that nobody can guess, found again when a crash left them."""
 
 import re
 from collections.abc import Iterator
@@ -74,7 +74,9 @@ def _in(place: MediaPath, *, is_tasks: bool = False) -> Iterator[Staging]:
             if match := _OURS.fullmatch(name):
                 yield Staging(place / name, TaskPk(int(match[1])), is_ours=True, changed_at=status.changed_at)
             elif is_tasks and (match := _STUDIO.fullmatch(name)):
-                yield Staging(place / name, TaskPk(int(match[1])), is_ours=False, changed_at=status.changed_at)
+                yield Staging(
+                    place / name, TaskPk(int(match[1])), is_ours=False, changed_at=status.changed_at
+                )
 
 
 def _entries(place: MediaPath) -> list[tuple[str, Status]]:

@@ -1,7 +1,7 @@
 """Threads for the media tree alone: a file system that hangs holds up nothing but the work on it.
 
-The event loop's own pool is not used: names of hosts are resolved there. The threads are daemons, and few: what
-hangs in one of them keeps neither the loop nor the end of the process waiting.
+The event loop's own pool is not used: names of hosts are resolved there. The threads are daemons, and few:
+what hangs in one of them keeps neither the loop nor the end of the process waiting.
 """
 
 import asyncio
@@ -45,7 +45,6 @@ class _Pool:
         self._most = most
         self._jobs: deque[Callable[[], None]] = deque()
         self._threads = 0
-        self._idle = 0
         self._lock = Lock()
         self._waiting: deque[Lock] = deque()
 
@@ -117,8 +116,8 @@ class Lane:
 
     def _ended(self, answer: "asyncio.Future[T]") -> None:
         _seen(answer)
-        self._going.discard(answer)  # type: ignore[arg-type] # whatever it ended with
-        self._hanging.discard(answer)  # type: ignore[arg-type] # whatever it ended with
+        self._going.discard(answer)
+        self._hanging.discard(answer)
         if not self._going:
             waiting, self._when_idle = self._when_idle, []
             for then in waiting:
@@ -139,7 +138,8 @@ class MediaThreads:
         A look that is given up or cancelled goes on in its thread, and no other of its kind begins meanwhile.
 
         Raises:
-            MediaSlowError: it took longer than ``limit`` seconds, its turn included, or an earlier one still does.
+            MediaSlowError: it took longer than ``limit`` seconds, its turn included, or an earlier one still
+                does.
         """
         loop = asyncio.get_running_loop()
         turn = self._turns.setdefault(kind, _Turn())

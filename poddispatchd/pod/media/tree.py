@@ -4,6 +4,7 @@ import errno
 import posixpath
 import secrets
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -185,17 +186,17 @@ class MediaTree:
         self.lane = Lane()
         self.task: TaskPk | None = None
 
+    @staticmethod
+    def sharing(other: "MediaTree", task: TaskPk | None = None) -> "MediaTree":
+        """The same tree for some other work: what of it hangs is known apart from all other."""
+        tree = copy(other)
+        tree.lane, tree.task = Lane(), task
+        return tree
+
     @property
     def root(self) -> Path:
         """MEDIA_ROOT as it is configured: for words."""
         return self._root.path
-
-    def for_task(self, task: TaskPk) -> "MediaTree":
-        """The same tree for the work on one task's result: what of it hangs is known apart from all other."""
-        tree = object.__new__(MediaTree)
-        tree._root, tree._threads, tree.limits = self._root, self._threads, self.limits
-        tree.lane, tree.task = Lane(), task
-        return tree
 
     # --- names -------------------------------------------------------------------------------------------
 
@@ -267,7 +268,7 @@ class MediaTree:
     # --- blocking ----------------------------------------------------------------------------------------
 
     def walk(self, relative: str, *, make: int | None = None) -> Directory:
-        """The directory at a place, opened part by part from the root; no link below its first level is followed.
+        """The directory at a place, opened part by part; no link below the first level is followed.
 
         Args:
             relative: the place; empty for the root.
@@ -291,6 +292,10 @@ class MediaTree:
                     current = current.subdirectory(part)
             first = False
         return current
+
+    def tolerated(self) -> frozenset[str]:
+        """What the file system has refused so far and imports do without."""
+        return self._root.quirks.told
 
     def first_level_links(self) -> dict[str, Path]:
         """Where the links on the first level of MEDIA_ROOT lead."""
