@@ -79,7 +79,7 @@ def write_staged(path: MediaPath, content: bytes, *, behind: MediaPath | None = 
     try:
         with path.parent.made(PRIVATE_DIRECTORY_MODE) as directory:
             directory.unlink(path.name, missing_ok=True)
-            with directory.create_file(path.name, PRIVATE_FILE_MODE) as file:
+            with directory.create_file(path.name, None) as file:
                 if behind is not None:
                     with open_file(behind) as other:
                         _copy(other, file)

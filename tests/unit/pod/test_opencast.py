@@ -12,11 +12,15 @@ from poddispatchd.pod.media.tree import MediaTree
 
 
 def old_entries(directory: Path, before: float) -> list[str]:
-    return opencast.old_entries(MediaTree(directory.parent).path(directory.name), before)
+    return opencast.old_entries(
+        MediaTree(directory.parent.parent).path(f"{directory.parent.name}/{directory.name}"), before
+    )
 
 
 def remove_entries(directory: Path, names: list[str], before: float) -> Removal:
-    return opencast.remove_entries(MediaTree(directory.parent).path(directory.name), names, before)
+    return opencast.remove_entries(
+        MediaTree(directory.parent.parent).path(f"{directory.parent.name}/{directory.name}"), names, before
+    )
 
 
 NOW = 1_700_000_000.0
