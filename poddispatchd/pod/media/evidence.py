@@ -28,6 +28,10 @@ FRESH_FOR = 10.0
 """Seconds for which the finding that the tree is the right one is good enough to delete something by."""
 
 
+_WRONG_FOR = 1.0
+"""Seconds for which the other finding is not made again: a long queue asks for each of its tasks."""
+
+
 class MediaEvidence:
     """Looks for what the database knows, and remembers what was found.
 
@@ -44,6 +48,7 @@ class MediaEvidence:
         self._clock = clock
         self._videos_dir = videos_dir
         self._right_at = float("-inf")
+        self._wrong_at = float("-inf")
         self._doubtful: set[str] = set()
         self.problem: str | None = None
         """What was wrong at the last look, in words; None when the tree was the right one."""
@@ -58,7 +63,8 @@ class MediaEvidence:
         Raises:
             DatabaseError: what should be there cannot be found out.
         """
-        if source is None and self._clock.monotonic() - self._right_at < within:
+        now = self._clock.monotonic()
+        if (source is None and now - self._right_at < within) or now - self._wrong_at < _WRONG_FOR:
             return self.problem
         known = [row["video"] for row in await self._database.fetch(_KNOWN_FILES, _SAMPLE)]
         places = self._doubtful if source is None else {*self._doubtful, source.partition("/")[0]}
@@ -73,7 +79,9 @@ class MediaEvidence:
         self._doubtful = doubtful
         self._tell(words)
         if words is None:
-            self._right_at = self._clock.monotonic()
+            self._right_at, self._wrong_at = self._clock.monotonic(), float("-inf")
+        else:
+            self._right_at, self._wrong_at = float("-inf"), self._clock.monotonic()
         return words
 
     def _tell(self, words: str | None) -> None:
@@ -82,8 +90,6 @@ class MediaEvidence:
         if words is None and self.problem is not None:
             log.info(Event.MEDIA_FOUND)
         self.problem = words
-        if words is not None:
-            self._right_at = float("-inf")
 
 
 def examine(
