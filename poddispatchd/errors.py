@@ -196,6 +196,19 @@ class ImportBusyError(PoddispatchdError):
     """Another process is importing this task."""
 
 
+class NameTakenError(ImportBusyError):
+    """A name that was free has been taken by somebody else meanwhile.
+
+    Args:
+        message: what is wrong.
+        paths: the names, relative to MEDIA_ROOT: what is there is not ours.
+    """
+
+    def __init__(self, message: str, *paths: str) -> None:
+        super().__init__(message)
+        self.paths = paths
+
+
 class RaceLostError(PoddispatchdError):
     """The row was changed by someone else meanwhile: a normal outcome (invariant I4)."""
 

@@ -1,7 +1,7 @@
 """What the jobs share: built once by the composition root, handed to each of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
@@ -51,14 +51,15 @@ class Parts:
     is_shadow: bool = False
     sites: dict[SiteId, Site] = field(default_factory=dict)
     storage: Storage = field(default_factory=Storage)
+    shared_media: InitVar[MediaTree | None] = None
     media: MediaTree = field(init=False)
     evidence: MediaEvidence = field(init=False)
     _managers_read_at: float = float("-inf")
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, shared_media: MediaTree | None) -> None:
         """Everything about the media tree follows from the settings: they need a restart to change."""
         pod = self.settings.pod
-        self.media = MediaTree(pod.media_root)
+        self.media = shared_media or MediaTree(pod.media_root)
         self.evidence = MediaEvidence(self.media, self.database, self.clock, pod.videos_dir)
 
     @property

@@ -70,6 +70,7 @@ class Resources:
     clock: Clock
     session: DatabaseSession
     instance: str
+    media: MediaTree
     is_shadow: bool = False
 
 
@@ -87,7 +88,10 @@ def create_resources(settings: Settings, *, clock: Clock | None = None, is_shado
         came_back=wakeups.dispatcher,
         per_minute=settings.runners.submissions_per_minute,
     )
-    return Resources(settings, database, registry, wakeups, metrics, clock, session, instance, is_shadow)
+    media = MediaTree(settings.pod.media_root)
+    return Resources(
+        settings, database, registry, wakeups, metrics, clock, session, instance, media, is_shadow
+    )
 
 
 @asynccontextmanager
@@ -103,7 +107,7 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
         if not database.is_open:
             await database.open()
         stack.push_async_callback(database.close)
-        capabilities = await _examined(settings, database, is_shadow=resources.is_shadow)
+        capabilities = await _examined(settings, database, resources.media, is_shadow=resources.is_shadow)
         if not resources.is_shadow:
             await _own_schema(database)
         http = open_session(settings.runners)
@@ -124,6 +128,7 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
             clock=resources.clock,
             instance=resources.instance,
             is_shadow=resources.is_shadow,
+            shared_media=resources.media,
         )
         await parts.refresh_sites()
         await parts.refresh_managers()
@@ -133,7 +138,9 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
         yield parts
 
 
-async def _examined(settings: Settings, database: Database, *, is_shadow: bool) -> Capabilities:
+async def _examined(
+    settings: Settings, database: Database, media: MediaTree, *, is_shadow: bool
+) -> Capabilities:
     """What this Pod can do; nothing has been written before it is known that everything fits.
 
     A shadow needs to read, no more; what it does not write it does not try to.
@@ -142,7 +149,7 @@ async def _examined(settings: Settings, database: Database, *, is_shadow: bool) 
         ConfigurationError: with every problem found.
     """
     problems = []
-    if not is_shadow and (words := await _media_trouble(settings)) is not None:
+    if not is_shadow and (words := await _media_trouble(media)) is not None:
         problems.append(f"pod.media_root: {words}")
     try:
         capabilities = await introspect(database)
@@ -164,9 +171,8 @@ async def _examined(settings: Settings, database: Database, *, is_shadow: bool) 
     return capabilities
 
 
-async def _media_trouble(settings: Settings) -> str | None:
+async def _media_trouble(tree: MediaTree) -> str | None:
     """What is wrong with the media tree; a file system that does not answer is waited for later."""
-    tree = MediaTree(settings.pod.media_root)
     try:
         return await tree.look(Look.ACCESS, trouble_with, tree.top)
     except MediaSlowError:

@@ -10,6 +10,7 @@ from poddispatchd.domain.task import Task, TaskStatus
 from poddispatchd.errors import (
     DatabaseUnavailableError,
     ImportBusyError,
+    NameTakenError,
     PoddispatchdError,
     RaceLostError,
     ResultError,
@@ -148,8 +149,9 @@ class ImportAttempt:
         async with parts.database.transaction() as connection:
             if not await files.record_files(connection, job, brought, there=there, stored=stored):
                 raise RaceLostError("The lease of this import was lost.")
-        if (await tree.run(existing_files, tree, stored)) - {*earlier}:
-            raise ImportBusyError("Somebody else has chosen the name of one of these files meanwhile.")
+        taken = await tree.run(existing_files, tree, stored) - {*earlier}
+        if taken:
+            raise NameTakenError("Somebody else has taken the name of one of these files meanwhile.", *taken)
         for _ in range(_PATIENCE_WITH_DELETIONS):
             async with parts.database.connection() as connection:
                 if await files.reclaim_files(connection, brought):
@@ -160,9 +162,14 @@ class ImportAttempt:
     async def _commit(self, tree: MediaTree, task: Task, plan: ImportPlan, size: int, begun: float) -> None:
         """Files into place, then the one transaction that is the commit point (invariant I6)."""
         parts, job = self._parts, self._job
-        await self._record(tree, sorted(plan.brought), sorted(plan.stored))
-        # Files may have to be copied to another file system.
-        await tree.run_within(tree.limits.file + size / _SLOWEST_COPY, plan.apply_files)
+        try:
+            await self._record(tree, sorted(plan.brought), sorted(plan.stored))
+            # Files may have to be copied to another file system.
+            await tree.run_within(tree.limits.file + size / _SLOWEST_COPY, plan.apply_files)
+        except NameTakenError as error:
+            async with parts.database.connection() as connection:
+                await files.forget_recorded(connection, job, error.paths)
+            raise
         async with parts.database.transaction() as connection:
             # The row before its import, in the order of whoever applies a report: else they block each other.
             await tasks.lock_task(connection, task.pk)

@@ -33,6 +33,11 @@ async def recorded_files(connection: Connection, job: ImportJob) -> list[str]:
     return [row["path"] for row in await connection.fetch(_QUERIES["recorded_files"], job.id)]
 
 
+async def forget_recorded(connection: Connection, job: ImportJob, paths: Collection[str]) -> None:
+    """What is at these paths is not this import's after all: it must not be deleted with what is."""
+    await connection.execute(_QUERIES["forget_recorded"], job.id, list(paths))
+
+
 async def chosen_names(connection: Connection, job: ImportJob) -> frozenset[str]:
     """The paths that other open imports are putting in place: no new name may be one of them."""
     return frozenset(row["path"] for row in await connection.fetch(_QUERIES["chosen_names"], job.id))

@@ -6,6 +6,10 @@ SELECT id FROM poddispatchd.import WHERE id = $1 AND state = 'open' AND lease_ow
 -- What an import has recorded so far.
 SELECT path FROM poddispatchd.import_file WHERE import_id = $1
 
+-- name: forget_recorded
+-- These files are somebody else's.
+DELETE FROM poddispatchd.import_file WHERE import_id = $1 AND path = ANY($2::text[])
+
 -- name: chosen_names
 -- What other open imports have recorded.
 SELECT path FROM poddispatchd.import_file AS file
