@@ -6,7 +6,7 @@ from pathlib import Path
 import structlog
 
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.manifest import wanted
+from poddispatchd.domain.manifest import Manifest, left_out, wanted
 from poddispatchd.domain.task import Task, TaskStatus
 from poddispatchd.errors import (
     DatabaseUnavailableError,
@@ -94,8 +94,10 @@ class ImportAttempt:
         log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type.value, attempt=job.attempts)
         self._desk.staging = await staging_directory(parts, task)
         await asyncio.to_thread(staging_area.clear, self._desk.staging)
-        size = await self._download(task, manager, self._desk.staging)
-        plan = await prepare(parts, task, job, self._desk.staging)
+        manifest = await parts.client.manifest(manager, job.task_id)
+        size = await self._download(task, manager, manifest, self._desk.staging)
+        reasons = left_out(manifest, task.type)
+        plan = await prepare(parts, task, job, self._desk.staging, reasons)
         commit = asyncio.ensure_future(self._commit(task, plan, size, begun))
         try:
             await asyncio.shield(commit)
@@ -103,9 +105,8 @@ class ImportAttempt:
             # From here on nothing waits for the network: a stop lets it finish, under the lock.
             await commit
 
-    async def _download(self, task: Task, manager: RunnerManager, staging: Path) -> int:
+    async def _download(self, task: Task, manager: RunnerManager, manifest: Manifest, staging: Path) -> int:
         parts = self._parts
-        manifest = await parts.client.manifest(manager, self._job.task_id)
         result = await download_result(
             parts.client,
             manager,

@@ -93,9 +93,8 @@ class Downloader:
         return self.breaks(start, CONTENT[:at])
 
     def limit(self, **values: int | float) -> None:
-        self.limits = DownloadLimits(
-            **{"max_size": 2**40, "keep_free": 0, "first_byte_timeout": 5.0, **values}
-        )  # type: ignore[arg-type] # sizes are int, times float
+        limits = {"max_size": 2**40, "keep_free": 0, "first_byte_timeout": 5.0, **values}
+        self.limits = DownloadLimits(**limits)  # type: ignore[arg-type] # sizes are int, times float
 
 
 @pytest.fixture
