@@ -103,7 +103,8 @@ class EncodingContent:
     """What an encoding brings into Pod. File names are relative to the output directory.
 
     ``master`` is the text of the master playlist, None without HLS renditions. ``log`` holds what was
-    attached, as pairs of a label and a file name, in the order of Pod's log.
+    attached, as pairs of a label and a file name, in the order of Pod's log. ``alerts`` are the warnings that
+    ADMINS must know.
     """
 
     duration: int
@@ -117,6 +118,7 @@ class EncodingContent:
     thumbnail: str | None
     log: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
+    alerts: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
@@ -168,6 +170,7 @@ def plan_content(
         thumbnail=thumbnail,
         log=tuple(log),
         warnings=tuple(dict.fromkeys(findings.warnings)),
+        alerts=tuple(findings.alerts),
     )
 
 

@@ -30,12 +30,13 @@ class Findings:
     """Everything wrong with a result, collected so that a person learns all of it at once.
 
     ``incomplete``: a new attempt may bring what is missing. ``refused``: it would bring the same.
-    ``warnings``: the result is imported all the same.
+    ``warnings``: the result is imported all the same. ``alerts``: those of them that ADMINS must know.
     """
 
     incomplete: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    alerts: list[str] = field(default_factory=list)
 
     def raise_any(self) -> None:
         """Stop here if anything forbids the import.
@@ -230,10 +231,12 @@ def reconciled(info: EncodingInfo, listing: Mapping[str, int], findings: Finding
         if found and not is_set:
             if _unsaid(flag) in findings.warnings:
                 findings.warnings.remove(_unsaid(flag))
-            findings.warnings.append(
+            contradiction = (
                 f"{INFO_FILE} contradicts itself: {flag} is not true, but {named} are named and there "
                 f"({', '.join(file.filename for file in found[:_MOST_NAMED])}). They were imported."
             )
+            findings.warnings.append(contradiction)
+            findings.alerts.append(contradiction)
     return replace(
         info,
         videos=videos,

@@ -164,7 +164,7 @@ class ImportAttempt:
             await cleanup.settle(connection, job, obsolete=done.obsolete_files, brought=plan.brought)
             if done.chained_transcription is not None:
                 await scheduling.add_own_tasks(connection, [done.chained_transcription])
-            await notices.add_completed(connection, task, done.video_id)
+            await notices.add_completed(connection, task, done.video_id, alerts=done.alerts)
         self._tell(task, done, size)
         parts.metrics.imports.labels(task.type, ImportOutcome.COMPLETED).inc()
         parts.metrics.import_duration.labels(task.type).observe(parts.clock.monotonic() - begun)

@@ -117,6 +117,7 @@ class ImportedResult:
         video_id: the video that has changed or been created.
         obsolete_files: files of replaced encodings, relative to MEDIA_ROOT, to be deleted after the commit.
         warnings: what a person should know although the import succeeded, each a sentence.
+        alerts: those of them that ADMINS must know.
         chained_transcription: the transcription task created here.
         summary: the whole in one sentence.
     """
@@ -125,6 +126,7 @@ class ImportedResult:
     summary: str
     obsolete_files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    alerts: tuple[str, ...] = ()
     chained_transcription: TaskPk | None = None
 
 

@@ -46,6 +46,7 @@ class TranscriptionPlan:
         language: their language, of two letters.
         captions: how many there are.
         warnings: what of the result is not among them, each a sentence.
+        alerts: those of them that ADMINS must know.
         staged: the file as Pod stores it.
         stored: where it is stored, relative to MEDIA_ROOT.
     """
@@ -55,6 +56,7 @@ class TranscriptionPlan:
     language: str
     captions: int
     warnings: tuple[str, ...]
+    alerts: tuple[str, ...]
     staged: Path
     stored: str
 
@@ -104,6 +106,7 @@ class TranscriptionPlan:
             video_id=video.id,
             summary=f"Video {video.id} has subtitles in {self.language!r} with {self.captions} captions.",
             warnings=self.warnings,
+            alerts=self.alerts,
         )
 
 
@@ -138,6 +141,7 @@ async def prepare(result: StagedResult) -> TranscriptionPlan:
         language=language,
         captions=len(subtitles.cues),
         warnings=(*left_out_words(result.left_out), *subtitles.warnings),
+        alerts=subtitles.warnings,
         staged=staged,
         stored=stored,
     )
