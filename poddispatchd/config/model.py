@@ -55,7 +55,9 @@ class PodSettings(Section):
     """How this Pod is set up; the names of its own settings are in capitals."""
 
     version: str = Field(
-        default="4.3.0", description="Version sent to runner managers as app_version (VERSION)"
+        default="4.3.0",
+        description="Pod's version (VERSION), sent to runner managers as app_version; from 4.4 on, the "
+        "middle one of a video's thumbnails is taken, before it the first",
     )
     site_id: int = Field(default=1, ge=1, description="The current site (SITE_ID)")
     https: bool = Field(default=True, description="Pod's addresses start with https:// (SECURE_SSL_REDIRECT)")

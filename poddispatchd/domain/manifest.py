@@ -15,7 +15,7 @@ from poddispatchd.errors import ResultIncompleteError, ResultRefusedError, Unusa
 MOST_FILES = 10_000
 """A long video has some dozens of files; far more than this is not a result but a mistake or an attack."""
 
-_MOST_NAMED = 5
+_MOST_NAMED = 10
 _LONGEST_NAME = 255
 _LONGEST_PATH = 1024
 _SHA256_DIGITS = 64
@@ -106,7 +106,7 @@ def left_out_words(reasons: Mapping[str, str]) -> list[str]:
         f"{_shown(name)} was left out: it {reason}." for name, reason in list(reasons.items())[:_MOST_NAMED]
     ]
     more = len(reasons) - _MOST_NAMED
-    return [*words, f"{more} more files were left out."] if more > 0 else words
+    return [*words, f"Files left out besides these: {more}."] if more > 0 else words
 
 
 def unsafe(path: str) -> str | None:

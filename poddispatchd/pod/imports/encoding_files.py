@@ -151,8 +151,10 @@ class EncodingFiles:
     def _derive(self) -> dict[str, Path]:
         """The files that we make ourselves, by name."""
         derived = {LOG_FILE: self.staging / DERIVED / LOG_FILE}
-        # The runner's log, or else the one in place, with the end added once.
-        logs = (self.staging / LOG_FILE, self.tree.path(f"{self.output_directory}/{LOG_FILE}"))
+        # The runner's log if it may come in, or else the one in place, with the end added once.
+        logs = [self.tree.path(f"{self.output_directory}/{LOG_FILE}")]
+        if LOG_FILE in self.staged.names:
+            logs.insert(0, self.staging / LOG_FILE)
         end = f"\n\nEnd : {self.ended_at}".encode()
         write_staged(derived[LOG_FILE], end, behind=next((log for log in logs if log.is_file()), None))
         master = self.staged.content.master

@@ -35,13 +35,15 @@ async def test_files_that_no_result_needs_are_left_out_and_named_in_the_log(here
         ".htaccess": b"AddHandler application/x-httpd-php .txt",
         "picture.svg": b"<svg onload='alert(1)'/>",
         "notes.txt": b"\xef\xbb\xbf \n<script>alert(1)</script>",
+        "encoding.log": HTML,
         "honest.txt": b"100 % <b>fine</b>",
     }
     assert (await imported(here, odd)).startswith("completed")
 
     names = {name.rpartition("/")[2] for name in here.files()}
-    assert not names & (odd.keys() - {"honest.txt"})
-    assert "honest.txt" in names
+    assert not names & (odd.keys() - {"honest.txt", "encoding.log"})
+    assert {"honest.txt", "encoding.log"} <= names
+    assert not [name for name, content in here.files().items() if b"alert(" in content]
     log = await here.value("SELECT log FROM video_encode_transcript_encodinglog ORDER BY id DESC LIMIT 1")
     for said in ("'evil.html' was left out", "'.htaccess' was left out: it begins with a dot", "'notes.txt'"):
         assert said in log
