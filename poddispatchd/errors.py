@@ -178,6 +178,10 @@ class MediaNotWritableError(DownloadError):
     """A file of a result cannot be written under MEDIA_ROOT: nothing is wrong with the result."""
 
 
+class MediaSlowError(MediaNotWritableError):
+    """The file system of MEDIA_ROOT does not answer."""
+
+
 class NoSpaceError(ResultError):
     """There is not enough free space under MEDIA_ROOT for this result."""
 

@@ -17,6 +17,8 @@ from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities
+from poddispatchd.pod.media.evidence import MediaEvidence
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.storage import Storage
@@ -49,7 +51,15 @@ class Parts:
     is_shadow: bool = False
     sites: dict[SiteId, Site] = field(default_factory=dict)
     storage: Storage = field(default_factory=Storage)
+    media: MediaTree = field(init=False)
+    evidence: MediaEvidence = field(init=False)
     _managers_read_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        """Everything about the media tree follows from the settings: they need a restart to change."""
+        pod = self.settings.pod
+        self.media = MediaTree(pod.media_root)
+        self.evidence = MediaEvidence(self.media, self.database, self.clock, pod.videos_dir)
 
     @property
     def current_site(self) -> SiteId:

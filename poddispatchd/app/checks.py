@@ -3,15 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 
 import aiohttp
 
+from poddispatchd.app.findings import Finding, fine, note, problem
+from poddispatchd.app.media_checks import known_files_findings, media_findings
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
-from poddispatchd.config.units import format_size
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.database.poolers import Pooling
@@ -27,9 +26,8 @@ from poddispatchd.notify.checks import check_hook, check_mail, check_push
 from poddispatchd.pod import grants, queue, tasks
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
-from poddispatchd.pod.media_access import trouble_with
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient, open_session
-from poddispatchd.runner.download import free_space
 from poddispatchd.web.state import stale_words
 
 _URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -39,39 +37,11 @@ _GATEWAY_ERRORS = (502, 503, 504)
 """What a web server answers when nobody listens behind it."""
 
 
-class Severity(StrEnum):
-    """How serious a finding is."""
-
-    FINE = "fine"
-    NOTE = "note"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at: the subject, and what was found in words."""
-
-    severity: Severity
-    subject: str
-    words: str
-
-
-def _fine(subject: str, words: str) -> Finding:
-    return Finding(Severity.FINE, subject, words)
-
-
-def _note(subject: str, words: str) -> Finding:
-    return Finding(Severity.NOTE, subject, words)
-
-
-def _problem(subject: str, words: str) -> Finding:
-    return Finding(Severity.PROBLEM, subject, words)
-
-
 async def run_checks(settings: Settings) -> AsyncGenerator[Finding, None]:
     """Look at the media tree, mail, the database, the runner managers and the webhook's address."""
-    yield _fine("configuration", "It is valid.")
-    for finding in await asyncio.to_thread(_media_tree, settings):
+    yield fine("configuration", "It is valid.")
+    tree = MediaTree(settings.pod.media_root)
+    for finding in await media_findings(settings, tree):
         yield finding
     for finding in await _telling(settings):
         yield finding
@@ -79,39 +49,42 @@ async def run_checks(settings: Settings) -> AsyncGenerator[Finding, None]:
     try:
         await database.open()
     except (ConfigurationError, DatabaseError) as error:
-        yield _problem("database", str(error))
+        yield problem("database", str(error))
         return
     try:
-        async with aclosing(_on_database(settings, database)) as findings:
+        async with aclosing(_on_database(settings, database, tree)) as findings:
             async for finding in findings:
                 yield finding
     finally:
         await database.close()
 
 
-async def _on_database(settings: Settings, database: Database) -> AsyncGenerator[Finding, None]:
+async def _on_database(
+    settings: Settings, database: Database, tree: MediaTree
+) -> AsyncGenerator[Finding, None]:
     yield await _server(database)
     yield await _pooler(database)
     try:
         capabilities = await introspect(database)
     except SchemaError as error:
-        yield _problem("Pod's tables", str(error))
+        yield problem("Pod's tables", str(error))
         return
     for line in capabilities.describe():
-        yield _fine("Pod's tables", line)
+        yield fine("Pod's tables", line)
     for finding in [
         *await _rights(database),
         *await _own_schema(database),
         *await _running(settings, database),
         *await _waiting(settings, database),
         *_podfile(settings, capabilities),
+        *await known_files_findings(settings, database, tree),
     ]:
         yield finding
     try:
         sites = await pod_managers.sites(database)
         managers = await pod_managers.runner_managers(database)
     except DatabaseError as error:
-        yield _problem("database", str(error))
+        yield problem("database", str(error))
         return
     for finding in _sites(settings, sites):
         yield finding
@@ -127,7 +100,7 @@ async def _server(database: Database) -> Finding:
         "SELECT current_database(), current_user, current_setting('server_version')"
     )
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
-    return _fine("database", f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]}).")
+    return fine("database", f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]}).")
 
 
 async def _pooler(database: Database) -> Finding:
@@ -138,16 +111,16 @@ async def _pooler(database: Database) -> Finding:
         finally:
             connection.terminate()
     except DatabaseError as error:
-        return _problem("pooler", str(error))
-    return (_note if pooling is Pooling.TRANSACTION else _fine)("pooler", pooling.meaning)
+        return problem("pooler", str(error))
+    return (note if pooling is Pooling.TRANSACTION else fine)("pooler", pooling.meaning)
 
 
 async def _rights(database: Database) -> list[Finding]:
     missing = await grants.missing_rights(database)
     if not missing:
-        return [_fine("rights", "The role has every right it needs on Pod's tables.")]
+        return [fine("rights", "The role has every right it needs on Pod's tables.")]
     words = grants.words_of(missing)
-    return [_problem("rights", words)]
+    return [problem("rights", words)]
 
 
 async def _own_schema(database: Database) -> list[Finding]:
@@ -158,20 +131,20 @@ async def _own_schema(database: Database) -> list[Finding]:
                 "SELECT has_database_privilege(current_database(), 'CREATE')"
             )
     except SchemaError as error:
-        return [_problem("own schema", str(error))]
+        return [problem("own schema", str(error))]
     except DatabaseError as error:
-        return [_problem("own schema", f"{error} Run 'poddispatchd db init' with this very role.")]
+        return [problem("own schema", f"{error} Run 'poddispatchd db init' with this very role.")]
     if version == migration.LATEST:
-        return [_fine("own schema", f"Version {version}, up to date.")]
+        return [fine("own schema", f"Version {version}, up to date.")]
     if version == 0 and not may_create:
         return [
-            _problem(
+            problem(
                 "own schema",
                 "It does not exist, and this role may not create it: see 'poddispatchd db init'.",
             )
         ]
     return [
-        _note("own schema", f"Version {version} of {migration.LATEST}: the daemon upgrades it at its start.")
+        note("own schema", f"Version {version} of {migration.LATEST}: the daemon upgrades it at its start.")
     ]
 
 
@@ -187,8 +160,8 @@ async def _running(settings: Settings, database: Database) -> list[Finding]:
         return []  # what keeps us from looking is told already
     stale = [task.pk for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING]
     if not stale:
-        return [_fine("running tasks", "None has been running for too long.")]
-    return [_problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
+        return [fine("running tasks", "None has been running for too long.")]
+    return [problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
 
 
 async def _waiting(settings: Settings, database: Database) -> list[Finding]:
@@ -201,17 +174,15 @@ async def _waiting(settings: Settings, database: Database) -> list[Finding]:
     latest = Clock().now() - timedelta(seconds=after)
     stalled = [kind for kind in still(queue_stats) if queue_stats.oldest_pending[kind] < latest]
     if not stalled:
-        return [_fine("pending tasks", "No type has been waiting for too long while none of it runs.")]
-    return [_problem("pending tasks", stalled_words(sorted(stalled), after=after))]
+        return [fine("pending tasks", "No type has been waiting for too long while none of it runs.")]
+    return [problem("pending tasks", stalled_words(sorted(stalled), after=after))]
 
 
 def _podfile(settings: Settings, capabilities: Capabilities) -> list[Finding]:
     if settings.pod.use_podfile == capabilities.podfile:
         return []
     wanted = str(capabilities.podfile).lower()
-    return [
-        _problem("pod.use_podfile", f"The tables of this Pod were made for {wanted}: set it to {wanted}.")
-    ]
+    return [problem("pod.use_podfile", f"The tables of this Pod were made for {wanted}: set it to {wanted}.")]
 
 
 def _sites(settings: Settings, sites: dict[SiteId, Site]) -> list[Finding]:
@@ -219,34 +190,15 @@ def _sites(settings: Settings, sites: dict[SiteId, Site]) -> list[Finding]:
     findings = []
     if settings.pod.site_id not in sites:
         findings.append(
-            _problem("pod.site_id", f"{settings.pod.site_id} is no site of this Pod; it has {known}.")
+            problem("pod.site_id", f"{settings.pod.site_id} is no site of this Pod; it has {known}.")
         )
     domains = {site.domain for site in sites.values()}
     findings += [
-        _problem("dispatch.sites", f"{domain!r} is no site of this Pod; it has {known}.")
+        problem("dispatch.sites", f"{domain!r} is no site of this Pod; it has {known}.")
         for domain in settings.dispatch.sites
         if domain not in domains
     ]
-    return findings or [_fine("sites", f"Pod has {known}.")]
-
-
-def _media_tree(settings: Settings) -> list[Finding]:
-    root = settings.pod.media_root
-    videos = root / settings.pod.videos_dir
-    findings = [
-        _problem("media tree", words)
-        for directory in (root, videos)
-        if (words := trouble_with(directory)) is not None
-    ]
-    if findings:
-        return findings
-    free = free_space(root)
-    words = f"{root} can be written; {_rounded(free)} are free."
-    if free < settings.imports.keep_free:
-        return [
-            _problem("media tree", f"{words} imports.keep_free is {format_size(settings.imports.keep_free)}.")
-        ]
-    return [_fine("media tree", words)]
+    return findings or [fine("sites", f"Pod has {known}.")]
 
 
 async def _telling(settings: Settings) -> list[Finding]:
@@ -262,20 +214,15 @@ async def _telling(settings: Settings) -> list[Finding]:
         try:
             words = await look
         except ConfigurationError as error:
-            findings.append(_problem(subject, str(error)))
+            findings.append(problem(subject, str(error)))
         else:
-            findings.append(_fine(subject, words) if is_enabled else _note(subject, words))
+            findings.append(fine(subject, words) if is_enabled else note(subject, words))
     return findings
-
-
-def _rounded(size: int) -> str:
-    unit = 30 if size >= 10 << 30 else 20
-    return format_size(size >> unit << unit)
 
 
 async def _managers(settings: Settings, managers: list[RunnerManager]) -> list[Finding]:
     if not any(manager.is_active for manager in managers):
-        return [_problem("runner managers", "There is no active one: add one in Pod's administration.")]
+        return [problem("runner managers", "There is no active one: add one in Pod's administration.")]
     async with open_session(settings.runners) as session:
         client = RunnerClient(session, request_timeout=min(settings.runners.request_timeout, 15.0))
         return list(await asyncio.gather(*(_manager(client, manager) for manager in managers)))
@@ -284,12 +231,12 @@ async def _managers(settings: Settings, managers: list[RunnerManager]) -> list[F
 async def _manager(client: RunnerClient, manager: RunnerManager) -> Finding:
     subject = f"runner manager {manager.name}"
     if not manager.is_active:
-        return _note(subject, "It is inactive in Pod's administration.")
+        return note(subject, "It is inactive in Pod's administration.")
     try:
         health = await client.health(manager)
     except RunnerManagerError as error:
-        return _problem(subject, str(error))
-    return (_fine if health.is_well else _problem)(subject, health.words)
+        return problem(subject, str(error))
+    return (fine if health.is_well else problem)(subject, health.words)
 
 
 async def _webhook(settings: Settings, site: Site) -> Finding:
@@ -302,19 +249,19 @@ async def _webhook(settings: Settings, site: Site) -> Finding:
         ):
             status = answer.status
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        return _note(
+        return note(
             "webhook",
             f"{url} cannot be reached from here ({_reason(error)}): the runner managers must reach it.",
         )
     if status == 405:
-        return _fine("webhook", f"{url} answers.")
+        return fine("webhook", f"{url} answers.")
     if status in _GATEWAY_ERRORS:
-        return _note(
+        return note(
             "webhook",
             f"{url} answers {status}: the web server passes it on to where nobody answers. Start the daemon, "
             f"or let it pass {NOTIFY_PATH} on to {settings.webhook.listen}.",
         )
-    return _note(
+    return note(
         "webhook",
         f"{url} answers {status} where a webhook answers 405: let the web server pass {NOTIFY_PATH} on to "
         f"{settings.webhook.listen}.",

@@ -1,8 +1,7 @@
 """Building the parts that the daemon and a single pass share, and finding out first whether they can work."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -17,7 +16,13 @@ from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.domain.task import TaskPk, TaskType
-from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, SchemaError
+from poddispatchd.errors import (
+    ConfigurationError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    MediaSlowError,
+    SchemaError,
+)
 from poddispatchd.imports.importer import Importer
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.managers.prober import Prober
@@ -29,7 +34,9 @@ from poddispatchd.observability.metrics import Metrics
 from poddispatchd.parts import Parts
 from poddispatchd.pod import grants
 from poddispatchd.pod.capabilities import Capabilities, introspect
-from poddispatchd.pod.media_access import trouble_with
+from poddispatchd.pod.media.access import trouble_with
+from poddispatchd.pod.media.threads import Look
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.queue import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient, open_session
@@ -46,9 +53,6 @@ _STOP_SUBMISSIONS = 5.0
 
 _STOP_IMPORTS = 60.0
 """Seconds that imports past their commit point get at a stop."""
-
-_DISK_PATIENCE = 5.0
-"""Seconds that the media tree may take at the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,9 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
         )
         await parts.refresh_sites()
         await parts.refresh_managers()
+        with suppress(OSError, MediaSlowError):
+            # From now on the links on the first level lead where they lead now.
+            await parts.media.look(Look.ACCESS, parts.media.first_level_links)
         yield parts
 
 
@@ -159,12 +166,11 @@ async def _examined(settings: Settings, database: Database, *, is_shadow: bool) 
 
 async def _media_trouble(settings: Settings) -> str | None:
     """What is wrong with the media tree; a file system that does not answer is waited for later."""
-    root = settings.pod.media_root
+    tree = MediaTree(settings.pod.media_root)
     try:
-        async with asyncio.timeout(_DISK_PATIENCE):
-            return await asyncio.to_thread(trouble_with, root)
-    except TimeoutError:
-        log.warning(Event.MEDIA_SLOW, path=str(root), seconds=_DISK_PATIENCE)
+        return await tree.look(Look.ACCESS, trouble_with, tree.top)
+    except MediaSlowError:
+        log.warning(Event.MEDIA_SLOW, path=str(tree.root), seconds=tree.limits.look)
         return None
 
 

@@ -1,7 +1,6 @@
 """One attempt to import a result: lock, download, verify, swap, one transaction, clean up (I5, I6, I7)."""
 
 import asyncio
-from pathlib import Path
 
 import structlog
 
@@ -18,22 +17,28 @@ from poddispatchd.errors import (
 from poddispatchd.imports import cleanup, files
 from poddispatchd.imports.attempt_state import ImportDesk
 from poddispatchd.imports.failure_handling import FailureHandling
-from poddispatchd.imports.preparation import prepare, staging_directory
+from poddispatchd.imports.preparation import check_tree, prepare, staging_directory
 from poddispatchd.journal import imports, notices, scheduling
 from poddispatchd.journal.imports import ImportJob, ImportState
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import ImportOutcome
 from poddispatchd.parts import Parts
 from poddispatchd.pod import duplicates, tasks
-from poddispatchd.pod import staging as staging_area
 from poddispatchd.pod.imports.common import ImportedResult, ImportPlan
-from poddispatchd.pod.media_tree import MediaTree, existing_files, task_lock
+from poddispatchd.pod.media import staging as staging_area
+from poddispatchd.pod.media.files import delete_temporaries, existing_files
+from poddispatchd.pod.media.lock import task_lock
+from poddispatchd.pod.media.results import StagingStorage
+from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.runner.download import DownloadLimits, download_result
 
 log = structlog.get_logger(__name__)
 
 _PATIENCE_WITH_DELETIONS = 20
 """Seconds for which an import waits until files that it brings again are deleted, before it is postponed."""
+
+_SLOWEST_COPY = 5 * 2**20
+"""Bytes a second that a file system takes at least."""
 
 _UNFORESEEN = "poddispatchd met an error nobody foresaw ({name}): its log tells more."
 
@@ -54,15 +59,15 @@ class ImportAttempt:
             DatabaseError: the attempt came to nothing; the lease is still held.
         """
         try:
-            async with task_lock(self._parts.settings.pod.media_root, self._job.task_pk):
-                self._desk.holds_lock = True
-                await self._under_lock()
+            async with task_lock(self._parts.media, self._job.task_pk) as tree:
+                self._desk.tree = tree
+                await self._under_lock(tree)
         except (ImportBusyError, ResultError) as error:
             await self._failure_handling.failed(error)
 
-    async def _under_lock(self) -> None:
+    async def _under_lock(self, tree: MediaTree) -> None:
         try:
-            await self._import()
+            await self._import(tree)
         except RaceLostError as error:
             await self._failure_handling.drop(str(error))
         except DatabaseUnavailableError:
@@ -77,7 +82,7 @@ class ImportAttempt:
 
     # --- the way to the commit ---------------------------------------------------------------------------
 
-    async def _import(self) -> None:
+    async def _import(self, tree: MediaTree) -> None:
         """Everything up to the commit and its clean-up.
 
         Raises:
@@ -92,27 +97,30 @@ class ImportAttempt:
             raise RaceLostError("The row was completed, restarted or deleted by someone else.")
         manager = await self._desk.manager()
         log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type.value, attempt=job.attempts)
-        self._desk.staging = await staging_directory(parts, task)
-        await asyncio.to_thread(staging_area.clear, self._desk.staging)
+        await check_tree(parts, tree, task)
+        self._desk.staging = await staging_directory(parts, tree, task)
+        await tree.run(staging_area.begin, self._desk.staging, task.pk)
         manifest = await parts.client.manifest(manager, job.task_id)
         size = await self._download(task, manager, manifest, self._desk.staging)
         reasons = left_out(manifest, task.type)
         plan = await prepare(parts, task, job, self._desk.staging, reasons)
-        commit = asyncio.ensure_future(self._commit(task, plan, size, begun))
+        commit = asyncio.ensure_future(self._commit(tree, task, plan, size, begun))
         try:
             await asyncio.shield(commit)
         except asyncio.CancelledError:
             # From here on nothing waits for the network: a stop lets it finish, under the lock.
             await commit
 
-    async def _download(self, task: Task, manager: RunnerManager, manifest: Manifest, staging: Path) -> int:
+    async def _download(
+        self, task: Task, manager: RunnerManager, manifest: Manifest, staging: MediaPath
+    ) -> int:
         parts = self._parts
         result = await download_result(
             parts.client,
             manager,
             self._job.task_id,
             wanted(manifest, task.type),
-            staging,
+            StagingStorage(staging),
             limits=DownloadLimits(
                 max_size=parts.settings.imports.max_size,
                 keep_free=parts.settings.imports.keep_free,
@@ -127,19 +135,24 @@ class ImportAttempt:
         parts.registry.learn(manager.id, None)
         return result.size
 
-    async def _record(self, brought: list[str]) -> None:
+    async def _record(self, tree: MediaTree, brought: list[str], stored: list[str]) -> None:
         """Commit what is about to be put in place: nothing of it stays if the import never ends well.
 
         Raises:
             RaceLostError: the lease is lost.
-            ImportBusyError: one of these files is still being deleted.
+            ImportBusyError: one of these files is still being deleted, or another import has chosen its name.
         """
-        parts = self._parts
-        tree = MediaTree(parts.settings.pod.media_root)
-        there = await asyncio.to_thread(existing_files, tree, brought)
+        parts, job = self._parts, self._job
+        async with parts.database.connection() as connection:
+            earlier = await files.recorded_files(connection, job)
+        # What a crash of an earlier attempt left half-way: this one holds the task's lock.
+        await tree.run(delete_temporaries, tree, {*earlier, *brought}, job.task_pk)
+        there = await tree.run(existing_files, tree, brought)
         async with parts.database.transaction() as connection:
-            if not await files.record_files(connection, self._job, brought, there=there):
+            if not await files.record_files(connection, job, brought, there=there, stored=stored):
                 raise RaceLostError("The lease of this import was lost.")
+        if (await tree.run(existing_files, tree, stored)) - {*earlier}:
+            raise ImportBusyError("Somebody else has chosen the name of one of these files meanwhile.")
         for _ in range(_PATIENCE_WITH_DELETIONS):
             async with parts.database.connection() as connection:
                 if await files.reclaim_files(connection, brought):
@@ -147,11 +160,12 @@ class ImportAttempt:
             await parts.clock.sleep(1.0)
         raise ImportBusyError("Files that this result brings again are being deleted just now.")
 
-    async def _commit(self, task: Task, plan: ImportPlan, size: int, begun: float) -> None:
+    async def _commit(self, tree: MediaTree, task: Task, plan: ImportPlan, size: int, begun: float) -> None:
         """Files into place, then the one transaction that is the commit point (invariant I6)."""
         parts, job = self._parts, self._job
-        await self._record(sorted(plan.brought))
-        await asyncio.to_thread(plan.apply_files)
+        await self._record(tree, sorted(plan.brought), sorted(plan.stored))
+        # Files may have to be copied to another file system.
+        await tree.run_within(tree.limits.file + size / _SLOWEST_COPY, plan.apply_files)
         async with parts.database.transaction() as connection:
             # The row before its import, in the order of whoever applies a report: else they block each other.
             await tasks.lock_task(connection, task.pk)

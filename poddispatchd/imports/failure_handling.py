@@ -1,7 +1,5 @@
 """What follows from an attempt that failed: another one, a new run of the task, or an end in words."""
 
-import asyncio
-import shutil
 from typing import assert_never
 
 import structlog
@@ -82,10 +80,10 @@ class FailureHandling:
         parts, job = self._parts, self._job
         limit = longest_delay(decision, attempts=job.attempts, obstructed_for=job.obstructed_for)
         delay = 1.0 + limit * parts.clock.random()
-        if self._desk.staging is not None:
+        if self._desk.staging is not None and not self._desk.hangs:
             # Nothing of it is used again, and the space may be what is missing.
-            await cleanup.withdraw(parts, job)
-            await asyncio.to_thread(shutil.rmtree, self._desk.staging, ignore_errors=True)
+            await cleanup.withdraw(parts, job, self._desk.staging.tree)
+            await self._desk.delete_staging()
             await cleanup.delete_obsolete(parts, job.task_pk)
         async with parts.database.connection() as connection:
             await imports.retry(

@@ -114,6 +114,8 @@ def state_of(
         for manager in managers
         if manager.error is not None and manager.is_active
     ]
+    if parts.evidence.problem is not None:
+        problems.append(parts.evidence.problem)
     if parts.storage.problem is not None:
         problems.append(f"Results wait: {parts.storage.problem}")
     if stale:

@@ -10,7 +10,7 @@ import pytest
 from poddispatchd.imports import attempt, cleanup
 from poddispatchd.imports import files as files_module
 from poddispatchd.imports.importer import Importer
-from poddispatchd.pod.media_tree import MediaTree
+from poddispatchd.pod.media.tree import MediaTree
 from tests.integration.importing.bench import Bench, bench, idle, until
 from tests.plugins.postgres import PodDatabase
 
