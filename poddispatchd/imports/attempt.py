@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.manifest import wanted
+from poddispatchd.domain.manifest import Manifest, left_out, wanted
 from poddispatchd.domain.task import Task, TaskStatus
 from poddispatchd.errors import (
     DatabaseUnavailableError,
@@ -101,8 +101,10 @@ class ImportAttempt:
         await check_tree(parts, tree, task)
         self._desk.staging = await staging_directory(parts, tree, task)
         await tree.run(staging_area.begin, self._desk.staging, task.pk)
-        size = await self._download(task, manager, self._desk.staging)
-        plan = await prepare(parts, task, job, self._desk.staging)
+        manifest = await parts.client.manifest(manager, job.task_id)
+        size = await self._download(task, manager, manifest, self._desk.staging)
+        reasons = left_out(manifest, task.type)
+        plan = await prepare(parts, task, job, self._desk.staging, reasons)
         commit = asyncio.ensure_future(self._commit(tree, task, plan, size, begun))
         try:
             await asyncio.shield(commit)
@@ -110,9 +112,10 @@ class ImportAttempt:
             # From here on nothing waits for the network: a stop lets it finish, under the lock.
             await commit
 
-    async def _download(self, task: Task, manager: RunnerManager, staging: MediaPath) -> int:
+    async def _download(
+        self, task: Task, manager: RunnerManager, manifest: Manifest, staging: MediaPath
+    ) -> int:
         parts = self._parts
-        manifest = await parts.client.manifest(manager, self._job.task_id)
         result = await download_result(
             parts.client,
             manager,
@@ -182,7 +185,7 @@ class ImportAttempt:
             await cleanup.settle(connection, job, obsolete=done.obsolete_files, brought=plan.brought)
             if done.chained_transcription is not None:
                 await scheduling.add_own_tasks(connection, [done.chained_transcription])
-            await notices.add_completed(connection, task, done.video_id)
+            await notices.add_completed(connection, task, done.video_id, alerts=done.alerts)
         self._tell(task, done, size)
         parts.metrics.imports.labels(task.type, ImportOutcome.COMPLETED).inc()
         parts.metrics.import_duration.labels(task.type).observe(parts.clock.monotonic() - begun)

@@ -1,6 +1,7 @@
 """The three kinds of import behind one face: where to stage, what to check, which rows to write."""
 
 import posixpath
+from collections.abc import Mapping
 from typing import assert_never
 
 from poddispatchd.domain import media
@@ -49,8 +50,17 @@ async def check_tree(parts: Parts, tree: MediaTree, task: Task) -> None:
         raise MediaNotWritableError(words)
 
 
-async def prepare(parts: Parts, task: Task, job: ImportJob, staging: MediaPath) -> ImportPlan:
+async def prepare(
+    parts: Parts, task: Task, job: ImportJob, staging: MediaPath, left_out: Mapping[str, str]
+) -> ImportPlan:
     """Check a staged result and plan its import; nothing visible is touched.
+
+    Args:
+        parts: what the daemon is made of.
+        task: whose result it is.
+        job: the import.
+        staging: where the result was downloaded to.
+        left_out: its files that were not downloaded, with the reason.
 
     Raises:
         ResultIncompleteError: something is missing or cut short.
@@ -67,6 +77,7 @@ async def prepare(parts: Parts, task: Task, job: ImportJob, staging: MediaPath) 
         task,
         staging,
         parts.clock.now(),
+        left_out,
         ours=frozenset(ours),
         taken=taken,
     )

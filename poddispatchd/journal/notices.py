@@ -5,7 +5,7 @@ or the failure. What it means for whom is found out afterwards, outside that tra
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -50,7 +50,11 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An event. ``is_reported``: a runner manager reported the failure; otherwise we found it."""
+    """An event.
+
+    ``is_reported``: a runner manager reported the failure; otherwise we found it. ``words``: why it failed,
+    or what ADMINS must know of a result that was imported.
+    """
 
     id: NoticeId
     event: NoticeEvent
@@ -75,9 +79,18 @@ class Delivery:
     created_at: datetime
 
 
-async def add_completed(connection: Connection, task: Task, video_id: VideoId) -> None:
-    """Record that a task's result is in Pod; in the transaction that commits it."""
-    await _add(connection, NoticeEvent.COMPLETED, task, video_id)
+async def add_completed(
+    connection: Connection, task: Task, video_id: VideoId, *, alerts: Sequence[str] = ()
+) -> None:
+    """Record that a task's result is in Pod; in the transaction that commits it.
+
+    Args:
+        connection: with the transaction.
+        task: whose result it is.
+        video_id: the video that has it.
+        alerts: what ADMINS must know of it although it was imported, each a sentence.
+    """
+    await _add(connection, NoticeEvent.COMPLETED, task, video_id, words="\n".join(alerts))
 
 
 async def add_failed(connection: Connection, task: Task, words: str, *, is_reported: bool = False) -> None:

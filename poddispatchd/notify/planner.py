@@ -14,6 +14,7 @@ from poddispatchd.domain.notices import (
     completion_mails,
     completion_push,
     failure_mails,
+    warning_mails,
 )
 from poddispatchd.domain.site import Site
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
@@ -48,7 +49,7 @@ def mail_rules(settings: Settings) -> MailRules:
 
 
 def failure_of(notice: Notice) -> Failure:
-    """What a mail about a failure tells.
+    """What a mail about a failure, or about an odd result, tells.
 
     As Pod, its subject names the runner's task when the manager reported the failure, and otherwise the video
     or the recording.
@@ -91,6 +92,7 @@ async def deliveries(parts: Parts, notice: Notice) -> list[Planned]:
     try:
         if notice.event is NoticeEvent.FAILED:
             return _about_failure(parts.settings, notice)
+        found += _about_warnings(parts.settings, notice)
         return found + await _about_completion(parts, notice)
     except DatabaseUnavailableError:
         raise
@@ -105,6 +107,13 @@ def _about_failure(settings: Settings, notice: Notice) -> list[Planned]:
     if not settings.mail.enabled:
         return []
     mails = failure_mails(mail_rules(settings), failure_of(notice))
+    return [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]
+
+
+def _about_warnings(settings: Settings, notice: Notice) -> list[Planned]:
+    if not (settings.mail.enabled and notice.words):
+        return []
+    mails = warning_mails(mail_rules(settings), failure_of(notice))
     return [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]
 
 

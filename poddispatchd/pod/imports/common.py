@@ -1,7 +1,7 @@
 """What the imports of all three task types share: a staged result, its plan, facts of a video, log, step."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -33,6 +33,7 @@ class StagedResult:
         task: whose result it is.
         directory: where it was downloaded to.
         now: the moment of the import, with a time zone; redoing with the same one gives the same names.
+        left_out: files of the result that were not downloaded, since Pod must not serve them: the reasons.
         ours: what earlier attempts at this import may have put in place; None when nobody knows.
         taken: paths that are not free though nothing need be there: other imports are putting files there.
     """
@@ -43,6 +44,7 @@ class StagedResult:
     task: Task
     directory: MediaPath
     now: datetime
+    left_out: Mapping[str, str] = field(default_factory=dict)
     ours: frozenset[str] | None = None
     taken: frozenset[str] = frozenset()
 
@@ -122,6 +124,7 @@ class ImportedResult:
         video_id: the video that has changed or been created.
         obsolete_files: files of replaced encodings, relative to MEDIA_ROOT, to be deleted after the commit.
         warnings: what a person should know although the import succeeded, each a sentence.
+        alerts: those of them that ADMINS must know.
         chained_transcription: the transcription task created here.
         summary: the whole in one sentence.
     """
@@ -130,6 +133,7 @@ class ImportedResult:
     summary: str
     obsolete_files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    alerts: tuple[str, ...] = ()
     chained_transcription: TaskPk | None = None
 
 
