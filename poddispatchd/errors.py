@@ -33,15 +33,52 @@ class ConfigurationError(PoddispatchdError):
 
 
 class DatabaseError(PoddispatchdError):
-    """The database refused a statement."""
+    """The database refused a statement.
+
+    Args:
+        message: words that hold no value of any row.
+        sqlstate: PostgreSQL's code of the condition; None when PostgreSQL did not say it.
+    """
+
+    def __init__(self, message: str | None = None, *, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
 
 
 class DatabaseUnavailableError(DatabaseError):
     """The database cannot be reached."""
 
 
+class DatabaseStateError(DatabaseUnavailableError):
+    """The database server answers but cannot serve us now: read-only, full, out of memory, shutting down."""
+
+
+class RowLockedError(DatabaseError):
+    """Another session holds a row or a table: it can be tried again, and whatever does not need it goes on.
+
+    Args:
+        message: the words.
+        sqlstate: PostgreSQL's code of the condition.
+        task: the primary key of the task whose row was to be taken, where that is known.
+    """
+
+    def __init__(
+        self, message: str | None = None, *, sqlstate: str | None = None, task: int | None = None
+    ) -> None:
+        super().__init__(message or "Another database session holds the row.", sqlstate=sqlstate)
+        self.task = task
+
+
+class ValuesRefusedError(DatabaseError):
+    """The database does not take these values: the same values will be refused again."""
+
+
 class SchemaError(DatabaseError):
     """The database is not one that poddispatchd knows how to use."""
+
+
+class SchemaChangedError(SchemaError):
+    """The tables are not as they were at the start: they were changed, or rights on them, since."""
 
 
 # --- runner managers ----------------------------------------------------------------------------------
