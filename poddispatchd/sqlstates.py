@@ -46,7 +46,18 @@ _STATE_CLASSES = ("53", "57", "58")
 _LOCKED = ("55P03", "40P01", "40001")
 """Lock not available (also by lock_timeout), deadlock detected, serialization failure."""
 
-_CHANGED = ("42703", "42P01", "42883", "42704", "42804", "42P10", "3F000", "0A000", "23502", INSUFFICIENT_PRIVILEGE)
+_CHANGED = (
+    "42703",
+    "42P01",
+    "42883",
+    "42704",
+    "42804",
+    "42P10",
+    "3F000",
+    "0A000",
+    "23502",
+    INSUFFICIENT_PRIVILEGE,
+)
 """Column, table, function or type unknown, of another type, or without its unique index; a cached plan that is
 invalid; a column that wants a value; a right that is gone."""
 

@@ -1,0 +1,324 @@
+"""The pool of connections to Pod's PostgreSQL, and the translation of its errors into ours."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+from pydantic import SecretStr
+
+from poddispatchd.database import poolers
+from poddispatchd.database.connections import Connection, DatabaseConnection, GuardedConnection, keep_alive
+from poddispatchd.database.poolers import Pooling
+from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, RowLockedError
+from poddispatchd.sqlstates import DRIVER_ERRORS, NoAnswerError, first_line, translate, translate_connecting
+
+__all__ = ["Connection", "Database", "ReadOnlyDatabase"]
+
+_COMMAND_TIMEOUT = 60.0
+"""Seconds: a statement that takes longer is cancelled; every one of ours is bounded and indexed or paged."""
+
+_CONNECT_TIMEOUT = 10.0
+_SETTLE_TIMEOUT = 5.0
+
+_LET_IN_ONLY = (
+    "it lets us in and answers nothing, as a pooler does that has no server free; "
+    "a pooler in session mode needs a server for each of our connections: database.pool_size and one more"
+)
+
+_STARTUP = {"application_name": "poddispatchd", "timezone": "UTC"}
+"""Server parameters that poolers keep for each client; they refuse clients that begin with others."""
+
+_IDLE_IN_TRANSACTION = "20000"
+"""Milliseconds. Nothing is waited for between two of our statements; who is frozen or gone holds locks."""
+
+_LOCK_TIMEOUT = "1000"
+"""Milliseconds that a statement waits for a row of somebody else's: our own hold them for a few (invariant I12)."""
+
+_OWN_SESSION = {
+    # The server notices within 20 s, instead of two hours, that this machine has vanished from the network:
+    # only then does it give the scheduler lock to another one.
+    "tcp_keepalives_idle": "8",
+    "tcp_keepalives_interval": "4",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+    "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION,
+    "lock_timeout": _LOCK_TIMEOUT,
+    # Reading a long table looks dear enough to be compiled, every time, which takes longer than reading it.
+    "jit": "off",
+}
+"""Server parameters of a session that nobody else ever has."""
+
+_LIMITS = (
+    f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_IN_TRANSACTION}; "
+    f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}"
+)
+"""The same for one transaction: a pooler goes on holding the server, and its locks, for a client that vanished."""
+
+_STATEMENTS_KEPT = 100
+"""Prepared statements of a connection."""
+
+_MISCONFIGURED = (
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.exceptions.ClientConfigurationError,
+    ValueError,
+)
+
+
+async def _to_its_end(work: Coroutine[None, None, None]) -> None:
+    """Let a connection be given back, though we are cancelled; then nobody waits for what comes of it."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        raise
+
+
+async def _leave_as_it_is(_connection: object) -> None:
+    """Return a connection to the pool without a round trip."""
+
+
+class Database:
+    """A pool of connections; every error it lets out is one of ours.
+
+    Invariant I1 is the callers': no connection is held across a network call.
+    """
+
+    _session: ClassVar[Mapping[str, str]] = _OWN_SESSION
+
+    def __init__(self, dsn: SecretStr, *, pool_size: int = 5) -> None:
+        self._dsn = dsn
+        self._pool_size = pool_size
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._is_pooled = False
+        self._in_use: set[PoolConnectionProxy[asyncpg.Record]] = set()
+        self.on_locked: Callable[[int], None] | None = None
+        """Is told the primary key of a task whose row could not be had."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a pool; its connections may be lost all the same."""
+        return self._pool is not None
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            ConfigurationError: the DSN, the password or the database's name is wrong.
+            DatabaseUnavailableError: no server answers; worth another try.
+        """
+        try:
+            self._pool = await asyncpg.create_pool(
+                self._dsn.get_secret_value(),
+                min_size=1,
+                max_size=self._pool_size,
+                max_inactive_connection_lifetime=300,
+                connect=self._connect,
+                # Our statements leave nothing in a session: the usual reset would double the queries.
+                reset=_leave_as_it_is,
+            )
+        except PermissionError as error:
+            if ".postgresql" not in str(error.filename):
+                raise translate_connecting(error) from None
+            raise ConfigurationError(
+                f"database.dsn: the client's certificate {error.filename} cannot be read by this user: "
+                "set HOME to a directory that it can read, or none."
+            ) from None
+        except _MISCONFIGURED as error:
+            if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
+                raise ConfigurationError(f"database.dsn: {first_line(error)}.") from None
+            raise ConfigurationError(
+                "database.dsn: it is not a PostgreSQL address (postgresql://user@host/name)."
+            ) from None
+        except DRIVER_ERRORS as error:
+            raise translate_connecting(error) from None
+        if self._is_pooled:
+            await self._try_transaction()
+
+    async def close(self) -> None:
+        """Close every connection, at once if they do not end by themselves."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(5):
+                await pool.close()
+        except DRIVER_ERRORS:
+            pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[GuardedConnection]:
+        """One connection of the pool, for a statement or a few.
+
+        What the block raises by itself is let out as it is: only the driver's errors become ours.
+
+        Raises:
+            DatabaseUnavailableError: the connection is lost or cannot be had.
+            DatabaseError: a statement was refused.
+        """
+        if self._pool is None:
+            raise DatabaseUnavailableError
+        pool = self._pool
+        try:
+            raw = await pool.acquire(timeout=_CONNECT_TIMEOUT)
+        except DRIVER_ERRORS as error:
+            raise translate_connecting(error) from None
+        self._in_use.add(raw)
+        try:
+            yield GuardedConnection(raw)
+        except RowLockedError as error:
+            if error.task is not None and self.on_locked is not None:
+                self.on_locked(error.task)
+            raise
+        finally:
+            self._in_use.discard(raw)
+            await self._give_back(pool, raw)
+
+    async def _give_back(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", raw: PoolConnectionProxy[asyncpg.Record]
+    ) -> None:
+        try:
+            await _to_its_end(pool.release(raw))
+        except DRIVER_ERRORS:
+            # Nothing is lost with it: whatever was done on it has been committed, or never will be.
+            raw.terminate()
+
+    async def expire(self, *, silent: bool) -> None:
+        """The database was lost: make new connections rather than try the old ones, a minute each.
+
+        Args:
+            silent: it went without a word. What waits for an answer would wait for long, and is ended.
+        """
+        if self._pool is None:
+            return
+        try:
+            await self._pool.expire_connections()
+        except DRIVER_ERRORS as error:
+            raise translate(error, is_closed=True) from None
+        if silent:
+            for connection in tuple(self._in_use):
+                connection.terminate()
+
+    @asynccontextmanager
+    async def transaction(self, *, impatient: bool = True) -> AsyncIterator[GuardedConnection]:
+        """One transaction: committed at the end, rolled back by any exception.
+
+        Args:
+            impatient: give up a statement that waits for a lock for longer than a second.
+
+        Raises:
+            RowLockedError: a row or a table is held by another session.
+            DatabaseUnavailableError: the connection is lost or cannot be had.
+            DatabaseError: a statement was refused.
+        """
+        async with self.connection() as connection, connection.transaction():
+            if self._is_pooled:
+                await connection.execute(_LIMITS)
+            if not impatient:
+                await connection.execute("SET LOCAL lock_timeout = 0")
+            yield connection
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """All rows of one statement."""
+        async with self.connection() as connection:
+            return await connection.fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
+        """The first row of one statement."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(query, *arguments)
+
+    async def execute(self, query: str, *arguments: object) -> int:
+        """Carry out one statement and return how many rows it touched."""
+        async with self.connection() as connection:
+            status = await connection.execute(query, *arguments)
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    async def dedicated_connection(self) -> GuardedConnection:
+        """A connection of its own outside the pool, for LISTEN and the lease; the caller closes it."""
+        try:
+            return GuardedConnection(await self._connect())
+        except ValueError:
+            raise ConfigurationError("database.dsn: it is not a PostgreSQL address.") from None
+        except DRIVER_ERRORS as error:
+            raise translate_connecting(error) from None
+
+    async def pooling_of(self, connection: GuardedConnection) -> Pooling:
+        """What a dedicated connection leads to."""
+        if not self._is_pooled:
+            return Pooling.NONE
+        async with self.connection() as other:
+            keeps = await poolers.keeps_sessions(connection, other)
+        return Pooling.SESSION if keeps else Pooling.TRANSACTION
+
+    async def _try_transaction(self) -> None:
+        try:
+            async with self.transaction():
+                return
+        except DatabaseError as error:
+            await self.close()
+            if "statement pooling" in str(error):
+                raise ConfigurationError(
+                    "database.dsn: the pooler there is in statement mode, without transactions: let it pool "
+                    "sessions or transactions for this database (PgBouncer's pool_mode)."
+                ) from None
+            raise
+
+    async def _connect(self, *_: object, **__: object) -> "asyncpg.Connection[asyncpg.Record]":
+        """A new connection, for the pool or not.
+
+        Prepared statements are not kept behind a pooler: the next transaction may not find them.
+        """
+        was_pooled = self._is_pooled
+        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+            self._dsn.get_secret_value(),
+            timeout=_CONNECT_TIMEOUT,
+            command_timeout=_COMMAND_TIMEOUT,
+            connection_class=DatabaseConnection,
+            server_settings=_STARTUP,
+            statement_cache_size=0 if was_pooled else _STATEMENTS_KEPT,
+        )
+        try:
+            keep_alive(connection)
+            is_own = await poolers.settle(connection, self._session, within=_SETTLE_TIMEOUT)
+        except TimeoutError:
+            connection.terminate()
+            raise NoAnswerError(_LET_IN_ONLY) from None
+        except BaseException:
+            connection.terminate()
+            raise
+        self._is_pooled = not is_own
+        if self._is_pooled and not was_pooled:
+            await connection.close()
+            return await self._connect()
+        return connection
+
+
+class ReadOnlyDatabase(Database):
+    """A database in which nothing can be changed: PostgreSQL refuses, whatever the role may do.
+
+    Every statement runs in a read-only transaction, which cannot become another one once it has read: behind
+    a pooler there is no session whose parameter would do.
+    """
+
+    _session: ClassVar[Mapping[str, str]] = {**_OWN_SESSION, "default_transaction_read_only": "on"}
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[GuardedConnection]:
+        """One connection of the pool, in a read-only transaction."""
+        async with super().connection() as connection, connection.transaction(readonly=True):
+            yield connection
+
+    async def dedicated_connection(self) -> GuardedConnection:
+        """None is to be had.
+
+        Raises:
+            NotImplementedError: whoever only reads has nothing to hold.
+        """
+        raise NotImplementedError
