@@ -77,6 +77,10 @@ class SchemaError(DatabaseError):
     """The database is not one that poddispatchd knows how to use."""
 
 
+class SchemaNewerError(SchemaError):
+    """The schema poddispatchd was upgraded by a newer release: this one writes nothing more and stops."""
+
+
 class SchemaChangedError(SchemaError):
     """The tables are not as they were at the start: they were changed, or rights on them, since."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from poddispatchd.sqlstates import DRIVER_ERRORS, translate
+from poddispatchd.database.sqlstates import DRIVER_ERRORS, translate
 
 if TYPE_CHECKING:
     _Connection = asyncpg.Connection[asyncpg.Record]

@@ -12,8 +12,14 @@ from pydantic import SecretStr
 from poddispatchd.database import poolers
 from poddispatchd.database.connections import Connection, DatabaseConnection, GuardedConnection, keep_alive
 from poddispatchd.database.poolers import Pooling
+from poddispatchd.database.sqlstates import (
+    DRIVER_ERRORS,
+    NoAnswerError,
+    first_line,
+    translate,
+    translate_connecting,
+)
 from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, RowLockedError
-from poddispatchd.sqlstates import DRIVER_ERRORS, NoAnswerError, first_line, translate, translate_connecting
 
 __all__ = ["Connection", "Database", "ReadOnlyDatabase"]
 
@@ -56,6 +62,9 @@ _LIMITS = (
     f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}"
 )
 """The same for one transaction: a pooler goes on holding the server, and its locks, for a client that vanished."""
+
+_PROTOCOL_VIOLATION = "08P01"
+"""What PgBouncer says to a transaction while it pools statements."""
 
 _STATEMENTS_KEPT = 100
 """Prepared statements of a connection."""
@@ -180,7 +189,7 @@ class Database:
             await self._give_back(pool, raw)
 
     async def _give_back(
-        self, pool: "asyncpg.Pool[asyncpg.Record]", raw: PoolConnectionProxy[asyncpg.Record]
+        self, pool: "asyncpg.Pool[asyncpg.Record]", raw: "PoolConnectionProxy[asyncpg.Record]"
     ) -> None:
         try:
             await _to_its_end(pool.release(raw))
@@ -263,7 +272,7 @@ class Database:
                 return
         except DatabaseError as error:
             await self.close()
-            if "statement pooling" in str(error):
+            if error.sqlstate == _PROTOCOL_VIOLATION:
                 raise ConfigurationError(
                     "database.dsn: the pooler there is in statement mode, without transactions: let it pool "
                     "sessions or transactions for this database (PgBouncer's pool_mode)."

@@ -21,6 +21,10 @@ class Event(StrEnum):
     """New settings are in effect."""
     SERVICE_CRASHED = "service.crashed"
     """A part of the daemon ended by an error nobody foresaw: a bug."""
+    SERVICE_RECOVERED = "service.recovered"
+    """A part of the daemon that failed works again; ``times`` says how often it had failed in a row."""
+    SERVICE_ENDED = "service.ended"
+    """A task of the daemon ended although nobody stopped it: it is started again, or the daemon ends."""
     SERVICE_STUCK = "service.stuck"
     """A job makes no progress: systemd's watchdog is not fed."""
     SCHEMA_UPGRADED = "schema.upgraded"
@@ -29,6 +33,8 @@ class Event(StrEnum):
     """This instance now schedules."""
     LEADER_LOST = "leader.lost"
     """Another instance schedules, or the database is gone."""
+    LEADER_BLOCKED = "leader.blocked"
+    """The row of the lease is held by another database session: nobody can go on scheduling; logged once."""
     PYTHON_WARNED = "python.warned"
     """A warning of Python or a library."""
 
@@ -42,6 +48,13 @@ class Event(StrEnum):
     """The database is reached through a pooler, of another mode, or no longer; the words say what follows."""
     LISTENER_CHANGED = "listener.changed"
     """Notifications of the database arrive again, or stopped arriving: polling goes on either way."""
+
+    SCHEMA_CHANGED = "schema.changed"
+    """Pod's tables, or the rights on them, were changed under the daemon: the catalogue is read again."""
+    ROW_LOCKED = "row.locked"
+    """Another database session holds a task's row or what belongs to it; the task waits, all others go on."""
+    ROW_FREED = "row.freed"
+    """A task's row can be had again."""
 
     # --- the media tree ---
     MEDIA_SLOW = "media.slow"
