@@ -29,6 +29,10 @@ class ConfigurationError(PoddispatchdError):
         self.problems = problems
 
 
+class TaskEndedError(PoddispatchdError):
+    """A part of the daemon ended although it was to run on: the daemon ends, and systemd starts it anew."""
+
+
 # --- PostgreSQL ---------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ from poddispatchd.notify.checks import check_hook, check_mail, check_push
 from poddispatchd.pod import grants, queue, tasks
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
+from poddispatchd.pod.locks import held_tasks
 from poddispatchd.pod.media_access import trouble_with
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runner.download import free_space
@@ -34,6 +35,7 @@ from poddispatchd.web.state import stale_words
 
 _URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
 _MOST_STALE = 100
+_SHOWN = 5
 
 _GATEWAY_ERRORS = (502, 503, 504)
 """What a web server answers when nobody listens behind it."""
@@ -99,6 +101,9 @@ async def _on_database(settings: Settings, database: Database) -> AsyncGenerator
         return
     for line in capabilities.describe():
         yield _fine("Pod's tables", line)
+    for line in capabilities.problems():
+        yield _problem("Pod's tables", line)
+    yield await _held_rows(database)
     for finding in [
         *await _rights(database),
         *await _own_schema(database),
@@ -140,6 +145,23 @@ async def _pooler(database: Database) -> Finding:
     except DatabaseError as error:
         return _problem("pooler", str(error))
     return (_note if pooling is Pooling.TRANSACTION else _fine)("pooler", pooling.meaning)
+
+
+async def _held_rows(database: Database) -> Finding:
+    """Tasks that wait because a session left a transaction open."""
+    try:
+        held, holder = await held_tasks(database)
+    except DatabaseError as error:
+        return _problem("held rows", str(error))
+    if not holder:
+        return _fine("held rows", "No database session holds Pod's tasks for long.")
+    if not held:
+        return _note("held rows", f"A transaction on Pod's task table is open for long: {holder}.")
+    shown = ", ".join(str(pk) for pk in held[:_SHOWN]) + (" and more" if len(held) > _SHOWN else "")
+    return _problem(
+        "held rows",
+        f"Task {shown} waits: a transaction that is left open holds its row, by {holder}. End it there.",
+    )
 
 
 async def _rights(database: Database) -> list[Finding]:

@@ -34,8 +34,10 @@ from poddispatchd.pod.queue import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.instances import instance_name
 from poddispatchd.runtime.jobs import Loop
+from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups
 from poddispatchd.shadow.session import ShadowSession
 
@@ -66,6 +68,8 @@ class Resources:
     clock: Clock
     session: DatabaseSession
     instance: str
+    incidents: Incidents
+    locked_rows: LockedRows
     is_shadow: bool = False
 
 
@@ -83,7 +87,21 @@ def create_resources(settings: Settings, *, clock: Clock | None = None, is_shado
         came_back=wakeups.dispatcher,
         per_minute=settings.runners.submissions_per_minute,
     )
-    return Resources(settings, database, registry, wakeups, metrics, clock, session, instance, is_shadow)
+    locked_rows = LockedRows(database, wakeups, clock)
+    database.on_locked = locked_rows.met
+    return Resources(
+        settings=settings,
+        database=database,
+        registry=registry,
+        wakeups=wakeups,
+        metrics=metrics,
+        clock=clock,
+        session=session,
+        instance=instance,
+        incidents=Incidents(clock),
+        locked_rows=locked_rows,
+        is_shadow=is_shadow,
+    )
 
 
 @asynccontextmanager
@@ -119,6 +137,8 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
             metrics=resources.metrics,
             clock=resources.clock,
             instance=resources.instance,
+            incidents=resources.incidents,
+            locked_rows=resources.locked_rows,
             is_shadow=resources.is_shadow,
         )
         await parts.refresh_sites()
@@ -251,6 +271,7 @@ class Jobs:
             Loop("notifier", self.notifier.step, wakeups.notifier),
             Loop("hooks", self.hooks.step, wakeups.hooks),
             Loop("prober", self.prober.step, Wakeup()),
+            Loop("locked rows", self.parts.locked_rows.step, self.parts.locked_rows.wake),
         )
 
     @property
@@ -296,4 +317,6 @@ class Jobs:
     async def stop(self) -> None:
         """Finish what is past its commit point, hand back the rest."""
         await self.dispatcher.stop(_STOP_SUBMISSIONS)
+        # Imports may take a minute more: another daemon schedules meanwhile.
+        await self.parts.session.resign()
         await self.importer.stop(_STOP_IMPORTS)

@@ -10,6 +10,7 @@ from poddispatchd.callbacks.adoption import Adoption, Found
 from poddispatchd.callbacks.inbox import CallbackState, RecordedCallback, Turn
 from poddispatchd.domain.lifecycle import Decision, row_status
 from poddispatchd.domain.task import Task, TaskStatus
+from poddispatchd.errors import RowLockedError
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
 from poddispatchd.tasks.task_ids import tasks_called
@@ -22,6 +23,8 @@ _IDLE = 120.0
 _SOON = 0.1
 _RETRY = 2.0
 _MOST_RETRY = 60.0
+_HELD = 2.0
+"""Seconds after which a callback is tried again whose task's row another session holds."""
 
 
 class CallbackWorker:
@@ -35,7 +38,7 @@ class CallbackWorker:
         """Handle what is due; seconds until the next look."""
         async with self._parts.database.connection() as connection:
             due = await inbox.claim_due(connection, _BATCH)
-        unknown = [callback for callback in due if not await self._apply(callback)]
+        unknown = [callback for callback in due if not await self._apply_unless_held(callback)]
         # These ask their managers, side by side: one that is silent holds nobody up but itself.
         await asyncio.gather(*(self._adopt(callback) for callback in unknown))
         if len(due) == _BATCH:
@@ -43,6 +46,15 @@ class CallbackWorker:
         async with self._parts.database.connection() as connection:
             seconds = await inbox.next_due(connection)
         return _IDLE if seconds is None else min(_IDLE, max(seconds, _SOON))
+
+    async def _apply_unless_held(self, recorded: RecordedCallback) -> bool:
+        """Apply one callback, or put it off while another session holds a row of its task."""
+        try:
+            return await self._apply(recorded)
+        except RowLockedError:
+            async with self._parts.database.connection() as connection:
+                await inbox.postpone(connection, recorded, _HELD)
+            return True
 
     async def _apply(self, recorded: RecordedCallback) -> bool:
         """Apply one callback to the tasks that carry its id; False when none does."""
@@ -57,6 +69,9 @@ class CallbackWorker:
             known = await tasks_called(connection, recorded.managers, callback.task_id)
             if not known:
                 return False
+            if any(task.pk in parts.locked_rows.tasks for task in known):
+                await inbox.postpone(connection, recorded, _HELD)
+                return True
             decisions = [
                 await apply_report(connection, task, report, retries=parts.retries)
                 for task in _concerned(known)
@@ -78,7 +93,10 @@ class CallbackWorker:
     async def _adopt(self, recorded: RecordedCallback) -> None:
         """Find the submission that a callback with an unknown id speaks of."""
         parts = self._parts
-        found, reason = await self._adoption.adopt(recorded)
+        try:
+            found, reason = await self._adoption.adopt(recorded)
+        except RowLockedError:
+            found, reason = Found.LATER, ""
         delay = min(_MOST_RETRY, _RETRY * recorded.attempts)
         match found:
             case Found.FORMER_RUN | Found.NOTHING:

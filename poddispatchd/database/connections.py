@@ -87,7 +87,7 @@ class GuardedConnection:
             raise self._translated(error) from None
 
     def transaction(self, *, readonly: bool = False) -> "GuardedTransaction":
-        """A transaction, or a savepoint within one; committed at the end of a block, rolled back by an error."""
+        """A transaction, or a savepoint within one; committed at a block's end, rolled back by an error."""
         return GuardedTransaction(self, self._raw.transaction(readonly=readonly))
 
     async def add_listener(self, channel: str, callback: Callable[..., None]) -> None:

@@ -41,7 +41,7 @@ _IDLE_IN_TRANSACTION = "20000"
 """Milliseconds. Nothing is waited for between two of our statements; who is frozen or gone holds locks."""
 
 _LOCK_TIMEOUT = "1000"
-"""Milliseconds that a statement waits for a row of somebody else's: our own hold them for a few (invariant I12)."""
+"""Milliseconds that a statement waits for a row of somebody else's; our own hold them briefly (I12)."""
 
 _OWN_SESSION = {
     # The server notices within 20 s, instead of two hours, that this machine has vanished from the network:
@@ -61,7 +61,7 @@ _LIMITS = (
     f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_IN_TRANSACTION}; "
     f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}"
 )
-"""The same for one transaction: a pooler goes on holding the server, and its locks, for a client that vanished."""
+"""The same for one transaction: a pooler goes on holding a server, with its locks, for a vanished client."""
 
 _PROTOCOL_VIOLATION = "08P01"
 """What PgBouncer says to a transaction while it pools statements."""

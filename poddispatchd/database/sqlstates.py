@@ -1,9 +1,9 @@
 """What an error of the database driver means, in our error tree and in words without values (invariant I15).
 
-PostgreSQL's own texts are never shown: the DETAIL of a constraint error holds the whole row, a trigger can raise
-any text, and a message quotes the value that it cannot read. Words are made of the name of the condition
-(SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html) and of the names of tables, columns and
-constraints.
+PostgreSQL's own texts are never shown: the DETAIL of a constraint error holds the whole row, a trigger can
+raise any text, and a message quotes the value that it cannot read. Words are made of the name of the
+condition (SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html) and of the names of
+tables, columns and constraints.
 """
 
 import re
@@ -58,8 +58,8 @@ _CHANGED = (
     "23502",
     INSUFFICIENT_PRIVILEGE,
 )
-"""Column, table, function or type unknown, of another type, or without its unique index; a cached plan that is
-invalid; a column that wants a value; a right that is gone."""
+"""Column, table, function or type unknown, or of another type, or without its unique index; a cached
+plan that is invalid; a column that wants a value; a right that is gone."""
 
 _STATE_WORDS: Mapping[str, str] = {
     READ_ONLY: "it is read-only, as a standby server is: wait for the switch-over, or correct database.dsn",
@@ -132,6 +132,10 @@ def printable(text: str) -> str:
 
 
 def _of_the_server(error: asyncpg.PostgresError) -> DatabaseError:
+    if isinstance(error, asyncpg.ConnectionDoesNotExistError) and isinstance(
+        error.__cause__, asyncpg.PostgresError
+    ):
+        error = error.__cause__  # why the server ended the session
     state = error.sqlstate or ""
     if state.startswith("08") or state in _LOST:
         words = f"The database cannot be reached: {_condition(error)}."

@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from poddispatchd.errors import (
+    DatabaseError,
     DownloadError,
     ImportBusyError,
     MediaNotWritableError,
@@ -14,7 +15,7 @@ from poddispatchd.errors import (
     ResultRefusedError,
     RunnerManagerError,
     RunnerTaskUnknownError,
-    SchemaError,
+    ValuesRefusedError,
 )
 
 PATIENCE = 86400.0
@@ -76,7 +77,12 @@ def next_action(
             if attempts < min(2, max_attempts):
                 return NextAction.RETRY
             return again if lost == "requeue" else NextAction.FAIL
-        case NoSpaceError() | MediaNotWritableError() | SchemaError() | OSError():
+        case ValuesRefusedError():
+            return NextAction.FAIL if is_last else NextAction.RETRY
+        case DatabaseError():
+            # Evidence about the database, not about the result: it waits for as long as that lasts (I16).
+            return NextAction.WAIT
+        case NoSpaceError() | MediaNotWritableError() | OSError():
             return NextAction.FAIL if obstructed_for >= PATIENCE else NextAction.WAIT
         case RunnerManagerError():
             return again if obstructed_for >= PATIENCE else NextAction.WAIT

@@ -14,6 +14,7 @@ from poddispatchd.errors import (
     PoddispatchdError,
     RaceLostError,
     ResultError,
+    RowLockedError,
 )
 from poddispatchd.imports import cleanup, files
 from poddispatchd.imports.attempt_state import ImportDesk
@@ -34,6 +35,9 @@ log = structlog.get_logger(__name__)
 
 _PATIENCE_WITH_DELETIONS = 20
 """Seconds for which an import waits until files that it brings again are deleted, before it is postponed."""
+
+_PATIENCE_WITH_LOCKS = 10
+"""How often the last transaction is tried while another session holds the task's row: about 20 seconds."""
 
 _UNFORESEEN = "poddispatchd met an error nobody foresaw ({name}): its log tells more."
 
@@ -87,7 +91,8 @@ class ImportAttempt:
         parts, job = self._parts, self._job
         begun = parts.clock.monotonic()
         async with parts.database.connection() as connection:
-            task = await tasks.get_task(connection, job.task_pk)
+            # What somebody holds is about to be changed: nothing is fetched for it now.
+            task = await tasks.get_free_task(connection, job.task_pk)
         if task is None or not self._desk.is_wanted(task):
             raise RaceLostError("The row was completed, restarted or deleted by someone else.")
         manager = await self._desk.manager()
@@ -145,9 +150,37 @@ class ImportAttempt:
 
     async def _commit(self, task: Task, plan: ImportPlan, size: int, begun: float) -> None:
         """Files into place, then the one transaction that is the commit point (invariant I6)."""
-        parts, job = self._parts, self._job
+        parts = self._parts
         await self._record(sorted(plan.brought))
         await asyncio.to_thread(plan.apply_files)
+        for _ in range(_PATIENCE_WITH_LOCKS):
+            try:
+                done = await self._write_rows(task, plan)
+                break
+            except RowLockedError as error:
+                # The result is in place: fetching it again would cost more than waiting a little.
+                if error.task != task.pk:
+                    raise
+                await parts.clock.sleep(1.0)
+        else:
+            done = await self._write_rows(task, plan)
+        self._tell(task, done, size)
+        parts.metrics.imports.labels(task.type, ImportOutcome.COMPLETED).inc()
+        parts.metrics.import_duration.labels(task.type).observe(parts.clock.monotonic() - begun)
+        await self._desk.clean()
+        parts.wakeups.maintenance.ring()
+        parts.wakeups.notifier.ring()
+        if done.chained_transcription is not None:
+            parts.wakeups.dispatcher.ring()
+
+    async def _write_rows(self, task: Task, plan: ImportPlan) -> ImportedResult:
+        """Write all rows, complete the task and close the import, or change nothing.
+
+        Raises:
+            RaceLostError: the result is not wanted any more.
+            RowLockedError: another session holds a row.
+        """
+        parts, job = self._parts, self._job
         async with parts.database.transaction() as connection:
             # The row before its import, in the order of whoever applies a report: else they block each other.
             await tasks.lock_task(connection, task.pk)
@@ -161,14 +194,7 @@ class ImportAttempt:
             if done.chained_transcription is not None:
                 await scheduling.add_own_tasks(connection, [done.chained_transcription])
             await notices.add_completed(connection, task, done.video_id)
-        self._tell(task, done, size)
-        parts.metrics.imports.labels(task.type, ImportOutcome.COMPLETED).inc()
-        parts.metrics.import_duration.labels(task.type).observe(parts.clock.monotonic() - begun)
-        await self._desk.clean()
-        parts.wakeups.maintenance.ring()
-        parts.wakeups.notifier.ring()
-        if done.chained_transcription is not None:
-            parts.wakeups.dispatcher.ring()
+        return done
 
     def _tell(self, task: Task, done: ImportedResult, size: int) -> None:
         log.info(

@@ -10,7 +10,13 @@ from poddispatchd.domain.import_failures import NextAction, longest_delay, next_
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.script_output import merge_output, storable
 from poddispatchd.domain.task import RunnerStatus, Task
-from poddispatchd.errors import MediaNotWritableError, NoSpaceError, PoddispatchdError, RunnerManagerError
+from poddispatchd.errors import (
+    MediaNotWritableError,
+    NoSpaceError,
+    PoddispatchdError,
+    RunnerManagerError,
+    SchemaError,
+)
 from poddispatchd.imports import cleanup
 from poddispatchd.imports.attempt_state import ImportDesk
 from poddispatchd.journal import imports, submissions
@@ -44,6 +50,8 @@ class FailureHandling:
     async def failed(self, error: Exception) -> None:
         """Find out what follows from an error, and do it."""
         parts, job = self._parts, self._job
+        if isinstance(error, SchemaError):
+            await parts.refresh_capabilities()
         if isinstance(error, RunnerManagerError):
             parts.registry.learn(job.runner_manager_id, error)
         if isinstance(error, (NoSpaceError, MediaNotWritableError, OSError)):

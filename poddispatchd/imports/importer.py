@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from poddispatchd.errors import DatabaseError
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.imports import cleanup
 from poddispatchd.imports.attempt import ImportAttempt
 from poddispatchd.journal import imports
@@ -14,6 +14,9 @@ from poddispatchd.parts import Parts
 from poddispatchd.runtime.instances import is_dead
 
 log = structlog.get_logger(__name__)
+
+_IMPORT = "import"
+_RENEWAL = "renewal of import leases"
 
 _IDLE = 120.0
 _SOONEST = 0.1
@@ -28,6 +31,8 @@ class Importer:
         self._abandoned: set[ImportId] = set()
         self._renewing: asyncio.Task[None] | None = None
         self._stopping = False
+        self._rest_until = float("-inf")
+        """Until when nothing is begun: the database does not take what an import writes."""
 
     @property
     def running(self) -> int:
@@ -38,6 +43,9 @@ class Importer:
         """Lease what is due and begin it; seconds until the next look."""
         parts = self._parts
         await self._hand_back()
+        rest = self._rest_until - parts.clock.monotonic()
+        if rest > 0:
+            return rest
         room = parts.settings.imports.concurrency - len(self._running)
         if room <= 0 or self._stopping:
             return _IDLE  # the end of an import rings
@@ -79,27 +87,38 @@ class Importer:
         work = asyncio.create_task(self._work(job), name=f"import of task {job.task_pk}")
         self._running[job.id] = work
         work.add_done_callback(lambda _: self._ended(job))
-        if self._renewing is None:
+        self._keep_renewing()
+
+    def _keep_renewing(self) -> None:
+        """Renew leases as long as there are imports; a renewal that ends by itself is begun again."""
+        if self._running and (self._renewing is None or self._renewing.done()):
             self._renewing = asyncio.create_task(self._renew(), name="leases of imports")
+            self._renewing.add_done_callback(lambda _: self._keep_renewing())
 
     def _ended(self, job: ImportJob) -> None:
         self._running.pop(job.id, None)
         if not self._running and self._renewing is not None:
             self._renewing.cancel()
-            self._renewing = None
         self._parts.wakeups.importer.ring()
 
     async def _work(self, job: ImportJob) -> None:
         try:
             await ImportAttempt(self._parts, job).make()
+            self._parts.incidents.over(_IMPORT, task=job.task_pk)
         except DatabaseError as error:
             # The attempt was not the result's fault. Without the database it can only be given back later.
             log.warning(Event.IMPORT_RETRIED, task=job.task_pk, reason=str(error))
-            self._abandoned.add(job.id)
             self._parts.session.suspect()
-        except Exception:  # a bug in one import must not stop the others
-            log.exception(Event.SERVICE_CRASHED, job="import", task=job.task_pk)
-            self._abandoned.add(job.id)
+            self._abandon(job, None if type(error) is DatabaseUnavailableError else error)
+        except Exception as error:  # noqa: BLE001 - a bug in one import must not stop the others
+            self._abandon(job, error)
+
+    def _abandon(self, job: ImportJob, error: Exception | None) -> None:
+        """Give a lease back at the next look; after an error that would come again at once, only later."""
+        self._abandoned.add(job.id)
+        if error is not None:
+            delay = self._parts.incidents.met(_IMPORT, error, task=job.task_pk)
+            self._rest_until = self._parts.clock.monotonic() + delay
 
     async def _hand_back(self) -> None:
         """Give back what a lost database ended: nobody is at it, and nobody renews it."""
@@ -119,5 +138,8 @@ class Importer:
             try:
                 async with self._parts.database.connection() as connection:
                     await imports.renew(connection, self._parts.instance, self._running.keys())
-            except DatabaseError:
+                self._parts.incidents.over(_RENEWAL)
+            except DatabaseUnavailableError:
                 self._parts.session.suspect()
+            except Exception as error:  # noqa: BLE001 - without renewals another daemon would begin the same import
+                self._parts.incidents.met(_RENEWAL, error)

@@ -34,8 +34,9 @@ class ManagerMemory:
 class LeaseLook:
     """What a daemon that stands by found.
 
-    ``term`` is the one that it has begun, None while another one schedules. ``seconds_left`` is for how long that
-    one's lease runs unless it is renewed, None when there was none. ``schema_version`` is the one of our schema.
+    ``term`` is the one that it has begun, None while another one schedules. ``seconds_left`` is for how long
+    that one's lease runs unless it is renewed, None when there was none. ``schema_version`` is the one of our
+    schema.
     """
 
     term: int | None

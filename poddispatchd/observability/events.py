@@ -21,6 +21,8 @@ class Event(StrEnum):
     """New settings are in effect."""
     SERVICE_CRASHED = "service.crashed"
     """A part of the daemon ended by an error nobody foresaw: a bug."""
+    SERVICE_FAILED = "service.failed"
+    """A part of the daemon fails for a reason outside of it, or goes on failing; the words say why."""
     SERVICE_RECOVERED = "service.recovered"
     """A part of the daemon that failed works again; ``times`` says how often it had failed in a row."""
     SERVICE_ENDED = "service.ended"

@@ -1,4 +1,4 @@
-"""Who schedules: one daemon of a database, by a lease with a term; how the lease is kept, and how it is lost."""
+"""Who schedules: one daemon of a database, by a lease with a term; how it is kept, and how it is lost."""
 
 import structlog
 
@@ -26,9 +26,9 @@ _AFTER_A_LEASE = 0.1
 class Leadership:
     """This daemon's term as the scheduler, if it has one.
 
-    A row of the journal is leased, by the database's clock: the same with PostgreSQL itself and behind poolers,
-    which keep no session. Its end needs no server that finds out that a machine has vanished. Writes that name a
-    term match nothing once another one has begun.
+    A row of the journal is leased, by the database's clock: the same with PostgreSQL itself and behind
+    poolers, which keep no session. Its end needs no server that finds out that a machine has vanished. Writes
+    that name a term match nothing once another one has begun.
     """
 
     def __init__(self, *, instance: str, clock: Clock) -> None:
@@ -41,7 +41,7 @@ class Leadership:
 
     @property
     def term(self) -> int | None:
-        """Our term; None while another one schedules, and as soon as our lease has run out by our own clock."""
+        """Our term; None while another one schedules, and once our lease has run out by our own clock."""
         return self._term if self._clock.monotonic() < self._ends_at else None
 
     def next_look(self) -> float:

@@ -1,8 +1,10 @@
 """Opening a listener, and saying in words why it cannot be opened."""
 
+import asyncio
 import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -12,9 +14,29 @@ from poddispatchd.errors import ConfigurationError
 _SHUTDOWN_SECONDS = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listener that serves; ``address`` is the one in effect."""
+
+    address: Address
+    _site: web.TCPSite
+
+    def is_serving(self) -> bool:
+        """Whether it still takes connections."""
+        server = self._site._server  # noqa: SLF001 - aiohttp tells it nowhere else
+        return isinstance(server, asyncio.Server) and server.is_serving()
+
+
 @asynccontextmanager
 async def listening(application: web.Application, address: Address, key: str) -> AsyncIterator[Address]:
-    """Serve an application until the end of the block; gives the address in effect.
+    """The same as ``serving``; gives the address in effect."""
+    async with serving(application, address, key) as listener:
+        yield listener.address
+
+
+@asynccontextmanager
+async def serving(application: web.Application, address: Address, key: str) -> AsyncIterator[Listener]:
+    """Serve an application until the end of the block.
 
     Args:
         application: what is served.
@@ -33,7 +55,7 @@ async def listening(application: web.Application, address: Address, key: str) ->
         except OSError as error:
             raise ConfigurationError(f"{key}: cannot listen on {address}: {_words(error)}.") from error
         port = runner.addresses[0][1] if runner.addresses else address.port
-        yield Address(address.host, port)
+        yield Listener(Address(address.host, port), site)
     finally:
         await runner.cleanup()
 

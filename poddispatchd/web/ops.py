@@ -38,7 +38,7 @@ def ops_application(
 
     async def get_ready(_: web.Request) -> web.Response:
         current = state()
-        ready = current is not None and current.database_up
+        ready = current is not None and current.database_up and current.database_writable
         problems = [waiting()] if current is None else list(current.problems)
         return web.json_response({"ready": ready, "problems": problems}, status=200 if ready else 503)
 

@@ -30,7 +30,8 @@ class QueueState:
 class DaemonState:
     """Everything a sysadmin wants to know first; ``problems`` are sentences, none when all is well.
 
-    To poll because of a pooler is no problem: it was chosen with the pooler.
+    ``database_writable`` is False while the database refuses what the daemon has to write. To poll because of
+    a pooler is no problem: it was chosen with the pooler.
     """
 
     version: str
@@ -38,6 +39,7 @@ class DaemonState:
     leader: bool
     term: int | None
     database_up: bool
+    database_writable: bool
     pooling: Pooling
     listening: bool
     submissions_in_progress: int
@@ -102,11 +104,16 @@ def state_of(
         blind: the runner managers that do not tell a shadow which runners they have.
     """
     managers = tuple(parts.registry.reports())
-    problems = []
+    problems: list[str] = []
     if not parts.session.is_up:
         problems.append(parts.session.problem or "The database does not answer.")
     elif not (parts.session.listening or parts.session.pooling is Pooling.TRANSACTION or parts.is_shadow):
         problems.append("Notifications of the database do not arrive; the queue is polled.")
+    problems += [
+        *filter(None, (parts.session.lease_problem, parts.schema_problem)),
+        *(incident.words for incident in parts.incidents.active),
+        *parts.locked_rows.problems,
+    ]
     if not any(manager.is_active and not manager.paused for manager in managers):
         problems.append("There is no active runner manager: add one in Pod's administration.")
     problems += [
@@ -131,6 +138,7 @@ def state_of(
         leader=scheduling is not None,
         term=scheduling,
         database_up=parts.session.is_up,
+        database_writable=parts.incidents.can_write,
         pooling=parts.session.pooling,
         listening=parts.session.listening,
         submissions_in_progress=submissions,

@@ -149,16 +149,16 @@ async def test_a_surprise_in_the_session_does_not_end_it(
 ) -> None:
     async with scene(pod_database, media_root) as pod:
         daemon = await pod.daemon()
-        take_lead = scheduling.take_lead
+        take_lease = scheduling.take_lease
         calls = []
 
-        async def surprising(*arguments: object) -> int | None:
+        async def surprising(*arguments: object, **options: object) -> object:
             calls.append(1)
             if len(calls) == 1:
                 raise RuntimeError("nobody foresaw this")
-            return await take_lead(*arguments)  # type: ignore[arg-type]  # passed on
+            return await take_lease(*arguments, **options)  # type: ignore[arg-type]  # passed on
 
-        monkeypatch.setattr(scheduling, "take_lead", surprising)
+        monkeypatch.setattr(scheduling, "take_lease", surprising)
         with capture_logs() as logs:
             await pod.cut_off()
             await _until_down(daemon.parts.session)
@@ -183,6 +183,9 @@ async def test_a_submission_that_fails_in_an_unforeseen_way_neither_spins_nor_bl
 
         monkeypatch.setattr(RunnerClient, "execute", surprising)
         with capture_logs():
+            await daemon.settle()
+            assert await pod.status(first) == "pending"
+            daemon.clock.advance(2)
             await daemon.settle()
         # The intent of the first one is open: its bytes were posted again, and both run.
         assert [await pod.status(pk) for pk in (first, second)] == ["running", "running"]

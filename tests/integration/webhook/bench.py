@@ -29,6 +29,8 @@ from poddispatchd.pod import queue
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.incidents import Incidents
+from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.web.listener import listening
 from poddispatchd.web.webhook import PATIENCE, webhook_application
@@ -136,7 +138,10 @@ async def bench(
             metrics=metrics,
             clock=clock,
             instance=instance,
+            incidents=Incidents(clock),
+            locked_rows=LockedRows(database, wakeups, clock),
         )
+        database.on_locked = parts.locked_rows.met
         await parts.refresh_managers()
         reception = CallbackReceiver(database, registry, wakeups, clock)
         application = webhook_application(
