@@ -14,9 +14,9 @@ from datetime import datetime
 
 import asyncpg
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.backoff import Backoff
-from poddispatchd.sql import load_queries
 
 _TEMPLATE = load_queries(__package__, "lease_queue.sql")
 _PLACE = re.compile(r"\{(\w+)\}")

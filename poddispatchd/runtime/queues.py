@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.backoff import Backoff
 from poddispatchd.runtime.lease_queue import LeaseQueue, QueueFigures, QueueTable, SetAsideItem
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from poddispatchd.database import Connection
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.backoff import Backoff
-from poddispatchd.journal import migration
 from poddispatchd.runtime import queues
 from poddispatchd.runtime.lease_queue import LONGEST_WORDS, LeaseQueue
 from poddispatchd.runtime.queues import CALLBACKS, DELIVERIES, FILES, IMPORTS, NOTICES, QUEUES
