@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.backoff import Backoff
+from poddispatchd.runtime.instances import is_dead
 from poddispatchd.runtime.lease_queue import LeaseQueue, QueueFigures, QueueTable, SetAsideItem
 
 CALLBACKS = LeaseQueue(
@@ -124,6 +125,12 @@ QUEUES: Mapping[str, LeaseQueue] = {
 """By the name that people know them by."""
 
 _WITH_WORDS = 20
+
+
+async def release_dead(connection: Connection) -> None:
+    """Give back what daemons of this host held that ended without a word; others' leases run out."""
+    for queue in QUEUES.values():
+        await queue.release_dead(connection, is_dead)
 
 
 async def figures(connection: Connection) -> dict[str, QueueFigures]:
