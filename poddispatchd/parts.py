@@ -49,6 +49,8 @@ class Parts:
     is_shadow: bool = False
     sites: dict[SiteId, Site] = field(default_factory=dict)
     storage: Storage = field(default_factory=Storage)
+    set_aside: dict[str, int] = field(default_factory=dict)
+    """How many items of each queue are set aside, at the last look of the maintenance."""
     _managers_read_at: float = float("-inf")
 
     @property

@@ -57,10 +57,7 @@ class FailedAttempt:
     @property
     def words(self) -> str:
         """Why, for people."""
-        is_ours = isinstance(self.error, PoddispatchdError | OSError)
-        words = (
-            words_of(self.error) if isinstance(self.error, DatabaseError) or not is_ours else str(self.error)
-        )
+        words = str(self.error) if isinstance(self.error, OSError) else words_of(self.error)
         return storable(words) or type(self.error).__name__
 
 

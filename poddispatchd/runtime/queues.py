@@ -124,6 +124,11 @@ QUEUES: Mapping[str, LeaseQueue] = {
 }
 """By the name that people know them by."""
 
+_SET_ASIDE_COUNTS = " UNION ALL ".join(
+    f"SELECT '{name}' AS queue, count(*) FROM poddispatchd.{queue.table.name} WHERE state = 'set_aside'"  # noqa: S608 - constants
+    for name, queue in QUEUES.items()
+)
+
 _WITH_WORDS = 20
 
 
@@ -136,6 +141,12 @@ async def release_dead(connection: Connection) -> None:
 async def figures(connection: Connection) -> dict[str, QueueFigures]:
     """How every queue stands."""
     return {name: await queue.figures(connection) for name, queue in QUEUES.items()}
+
+
+async def set_aside_counts(connection: Connection) -> dict[str, int]:
+    """How many items of each queue are set aside: one statement, however many queues there are."""
+    rows = await connection.fetch(_SET_ASIDE_COUNTS)
+    return {row["queue"]: row["count"] for row in rows}
 
 
 async def set_aside(connection: Connection, *, limit: int = _WITH_WORDS) -> dict[str, list[SetAsideItem]]:
