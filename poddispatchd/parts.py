@@ -64,6 +64,8 @@ class Parts:
     storage: Storage = field(default_factory=Storage)
     schema_problem: str | None = None
     """What is wrong with Pod's tables since they were changed under the daemon, in words."""
+    set_aside: dict[str, int] = field(default_factory=dict)
+    """How many items of each queue are set aside, at the last look of the maintenance."""
     _managers_read_at: float = float("-inf")
     _catalogue_read_at: float = float("-inf")
 

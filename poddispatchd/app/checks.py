@@ -31,11 +31,13 @@ from poddispatchd.pod.locks import held_tasks
 from poddispatchd.pod.media_access import trouble_with
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runner.download import free_space
+from poddispatchd.runtime import queues
 from poddispatchd.web.state import stale_words
 
 _URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
 _MOST_STALE = 100
 _SHOWN = 5
+_SHOWN_OF_A_QUEUE = 3
 
 _GATEWAY_ERRORS = (502, 503, 504)
 """What a web server answers when nobody listens behind it."""
@@ -107,6 +109,7 @@ async def _on_database(settings: Settings, database: Database) -> AsyncGenerator
     for finding in [
         *await _rights(database),
         *await _own_schema(database),
+        *await _set_aside(database),
         *await _running(settings, database),
         *await _waiting(settings, database),
         *_podfile(settings, capabilities),
@@ -195,6 +198,25 @@ async def _own_schema(database: Database) -> list[Finding]:
     return [
         _note("own schema", f"Version {version} of {migration.LATEST}: the daemon upgrades it at its start.")
     ]
+
+
+async def _set_aside(database: Database) -> list[Finding]:
+    """Items of our queues that were given up, with the words of the latest ones."""
+    try:
+        async with database.connection() as connection:
+            if await migration.current_version(connection) != migration.LATEST:
+                return []
+            counts = await queues.set_aside_counts(connection)
+            items = await queues.set_aside(connection, limit=_SHOWN_OF_A_QUEUE)
+    except DatabaseError:
+        return []  # told by the findings about the schema
+    found = [
+        _note("queues", f"{name} {item.key} (task {item.task}), after {item.attempts} attempts: {item.words}")
+        for name, several in items.items()
+        for item in several
+    ]
+    words = queues.set_aside_words(counts)
+    return found if words is None else [_problem("queues", words), *found]
 
 
 async def _running(settings: Settings, database: Database) -> list[Finding]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from poddispatchd.callbacks import inbox
+from poddispatchd.app.features import callback_worker, hooks, notifier
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
@@ -33,6 +33,7 @@ from poddispatchd.pod.media_access import trouble_with
 from poddispatchd.pod.queue import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runtime import queues
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.instances import instance_name
@@ -55,7 +56,7 @@ _DISK_PATIENCE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What exists before the database answers: enough to take inbox, and to answer 503.
+    """What exists before the database answers: enough to take callbacks, and to answer 503.
 
     ``is_shadow``: nothing may be written, and no callback is taken.
     """
@@ -249,13 +250,13 @@ class Jobs:
         return cls(
             parts=parts,
             dispatcher=Dispatcher(parts, Submitter(parts), budget=budget),
-            inbox=CallbackWorker(parts),
+            inbox=callback_worker(parts),
             importer=Importer(parts),
             reconciler=Reconciler(parts),
             maintenance=Maintenance(parts),
             prober=Prober(parts),
-            notifier=Notifier(parts),
-            hooks=Hooks(parts),
+            notifier=notifier(parts),
+            hooks=hooks(parts),
         )
 
     @property
@@ -269,6 +270,8 @@ class Jobs:
             Loop("dispatcher", self.dispatcher.step, wakeups.dispatcher),
             Loop("maintenance", self.maintenance.step, wakeups.maintenance),
             Loop("notifier", self.notifier.step, wakeups.notifier),
+            Loop("mail", self.notifier.mail.step, wakeups.mail),
+            Loop("push", self.notifier.push.step, wakeups.push),
             Loop("hooks", self.hooks.step, wakeups.hooks),
             Loop("prober", self.prober.step, Wakeup()),
             Loop("locked rows", self.parts.locked_rows.step, self.parts.locked_rows.wake),
@@ -310,9 +313,8 @@ class Jobs:
 
     async def begin(self) -> None:
         """Give back what a crashed daemon held: nothing else is at work yet."""
-        await self.importer.release_dead()
         async with self.parts.database.connection() as connection:
-            await inbox.release_all(connection)
+            await queues.release_dead(connection)
 
     async def stop(self) -> None:
         """Finish what is past its commit point, hand back the rest."""
@@ -320,3 +322,4 @@ class Jobs:
         # Imports may take a minute more: another daemon schedules meanwhile.
         await self.parts.session.resign()
         await self.importer.stop(_STOP_IMPORTS)
+        await self.inbox.stop()

@@ -144,6 +144,14 @@ class Event(StrEnum):
     HOOK_FAILED = "hook.failed"
     """The command after an import failed or was killed after its time; the import stands."""
 
+    # --- queues of the journal ---
+    QUEUE_ITEM_FAILED = "queue.item_failed"
+    """An attempt at one item of a queue ended in an error; it is tried again after a growing delay."""
+    QUEUE_ITEM_POSTPONED = "queue.item_postponed"
+    """An item waits for something that is no fault of its own; it is tried again, uncounted."""
+    QUEUE_ITEM_SET_ASIDE = "queue.item_set_aside"
+    """An item failed too often: it stays out of the way until a person has it tried again."""
+
     # --- runner managers ---
     RUNNER_MANAGER_UP = "runner_manager.up"
     """A runner manager answers again."""

@@ -134,6 +134,11 @@ class Metrics:
         self.database_up = self._gauge("database_up", "Whether the database answers.")
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop was at the last look.")
         self.media_free_bytes = self._gauge("media_free_bytes", "Free space under MEDIA_ROOT.")
+        self.set_aside = self._gauge(
+            "set_aside",
+            "Items of a queue of the journal that failed too often and wait for a person.",
+            "queue",
+        )
         self.stale_tasks = self._gauge(
             "stale_tasks", "Tasks that run for longer than reconcile.stale_after.", "type"
         )

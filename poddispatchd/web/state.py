@@ -12,6 +12,7 @@ from poddispatchd.maintenance.stalled_queue import stalled_words
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.parts import Parts
 from poddispatchd.pod.queue import QueueStats
+from poddispatchd.runtime.queues import set_aside_words
 
 _SHOWN = 5
 """Tasks named in one sentence."""
@@ -123,6 +124,8 @@ def state_of(
     ]
     if parts.storage.problem is not None:
         problems.append(f"Results wait: {parts.storage.problem}")
+    if (words := set_aside_words(parts.set_aside)) is not None:
+        problems.append(words)
     if stale:
         problems.append(stale_words(stale, after=parts.settings.reconcile.stale_after))
     if stalled_types:

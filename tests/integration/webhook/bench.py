@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from poddispatchd.app import features
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.clock import Clock
@@ -150,7 +151,7 @@ async def bench(
         address = await stack.enter_async_context(
             listening(application, settings.webhook.listen, "webhook.listen")
         )
-        yield Bench(parts, reception, CallbackWorker(parts), address)
+        yield Bench(parts, reception, features.callback_worker(parts), address)
 
 
 async def rows(connection: Connection, table: str) -> dict[int, dict[str, object]]:
