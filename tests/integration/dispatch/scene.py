@@ -148,12 +148,8 @@ class Scene:
         assert daemon.parts.session.term is not None
         return daemon
 
-    async def cut_off(self) -> None:
-        """End every session of the daemons, and the lease: whoever asks first schedules."""
-        await self.connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+    async def expire_lease(self) -> None:
+        """The scheduler's lease runs out: whoever asks first schedules."""
         await self.connection.execute("UPDATE poddispatchd.leader SET lease_expires_at = NULL")
 
     def settings(self, **sections: object) -> Settings:
