@@ -248,5 +248,9 @@ class DeliveryRefusedError(DeliveryError):
     """What is to be delivered is refused for good: another try would end the same."""
 
 
+class ServiceUnreachableError(DeliveryError):
+    """Whoever is to deliver does not answer: other deliveries by it would meet the same."""
+
+
 class RecipientGoneError(DeliveryRefusedError):
     """Nobody is there any more who could be told."""

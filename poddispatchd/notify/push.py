@@ -10,7 +10,12 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import PushSettings
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.notices import PushMessage
-from poddispatchd.errors import DeliveryError, DeliveryRefusedError, RecipientGoneError
+from poddispatchd.errors import (
+    DeliveryError,
+    DeliveryRefusedError,
+    RecipientGoneError,
+    ServiceUnreachableError,
+)
 from poddispatchd.notify.deliveries import Deliveries
 from poddispatchd.notify.queue import Delivery, DeliveryState
 from poddispatchd.notify.webpush import Target, open_push_session, send_push
@@ -106,9 +111,7 @@ class PushSender:
     async def _send(self, http: aiohttp.ClientSession, target: Target, message: PushMessage) -> None:
         try:
             await send_push(http, self._settings(), target, message, now=self._clock.now())
-        except (RecipientGoneError, DeliveryRefusedError):
-            raise
-        except DeliveryError:
+        except ServiceUnreachableError:
             self._shut_until[target.service] = self._clock.monotonic() + _SHUT
             raise
 

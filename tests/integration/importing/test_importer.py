@@ -253,7 +253,7 @@ async def test_a_lease_that_ran_out_is_taken_over_and_its_old_holder_commits_not
     await idle(late)
     assert (await here.status(task), here.staged()) == ("running", [])
     assert await here.value("SELECT lease_owner FROM poddispatchd.import") == "elsewhere:1:1"
-    await here.execute("UPDATE poddispatchd.import SET lease_expires_at = now() - interval '1 second'")
+    await here.execute("UPDATE poddispatchd.import SET lease_expires_at = now(), next_attempt_at = now()")
     await here.import_due()
     assert await here.status(task) == "completed"
 

@@ -210,7 +210,7 @@ async def test_a_push_is_tried_again_and_then_not_any_more(scene: Scene) -> None
     await scene.subscribe(Browser())
     scene.service.status = 503
 
-    assert await scene.complete(times=14) == [("push", "failed", 12)]
+    assert await scene.complete(times=14) == [("push", "set_aside", 12)]
 
     assert len(scene.service.got) == 12
 
