@@ -215,6 +215,10 @@ class ResultGoneError(DownloadError):
     """The runner manager knows the task but cannot give this part of its result (404)."""
 
 
+class ResultUnfetchableError(ResultGoneError):
+    """The runner manager will never give this file, of this run or of another."""
+
+
 class MediaNotWritableError(DownloadError):
     """A file of a result cannot be written under MEDIA_ROOT: nothing is wrong with the result."""
 

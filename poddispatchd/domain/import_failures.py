@@ -14,6 +14,7 @@ from poddispatchd.errors import (
     ResultIncompleteError,
     ResultNotReadyError,
     ResultRefusedError,
+    ResultUnfetchableError,
     RunnerManagerError,
     RunnerTaskUnknownError,
     ValuesRefusedError,
@@ -71,7 +72,7 @@ def next_action(error: Exception, now: Circumstances) -> NextAction:
             return NextAction.BUSY
         case ResultNotReadyError():
             return NextAction.ASK
-        case ResultRefusedError():
+        case ResultRefusedError() | ResultUnfetchableError():
             return NextAction.FAIL
         case ResultIncompleteError():
             return again

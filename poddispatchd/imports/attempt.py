@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.manifest import wanted
+from poddispatchd.domain.manifest import Manifest, left_out, wanted
 from poddispatchd.domain.task import ManagerId, Task, TaskStatus
 from poddispatchd.errors import (
     DatabaseUnavailableError,
@@ -130,8 +130,9 @@ class ImportAttempt:
         try:
             async with asyncio.timeout(LONGEST_ATTEMPT):
                 await asyncio.to_thread(staging_area.clear, staging)
-                size = await self._download(job, task, manager, staging)
-                plan = await prepare(self._parts, task, job, staging)
+                manifest = await self._parts.client.manifest(manager, job.task_id)
+                size = await self._download(job, task, manager, manifest, staging)
+                plan = await prepare(self._parts, task, job, staging, left_out(manifest, task.type))
         except TimeoutError:
             raise DownloadError(f"It took longer than {LONGEST_ATTEMPT / 3600:g} hours.") from None
         commit = asyncio.ensure_future(self._commit(job, task, plan, size))
@@ -144,9 +145,10 @@ class ImportAttempt:
         await self._failures.clean(job, staging)
         self._wake(done)
 
-    async def _download(self, job: ImportJob, task: Task, manager: RunnerManager, staging: Path) -> int:
+    async def _download(
+        self, job: ImportJob, task: Task, manager: RunnerManager, manifest: Manifest, staging: Path
+    ) -> int:
         parts = self._parts
-        manifest = await parts.client.manifest(manager, job.task_id)
         result = await download_result(
             parts.client,
             manager,
@@ -154,7 +156,10 @@ class ImportAttempt:
             wanted(manifest, task.type),
             staging,
             limits=DownloadLimits(
-                max_size=parts.settings.imports.max_size, keep_free=parts.settings.imports.keep_free
+                max_size=parts.settings.imports.max_size,
+                keep_free=parts.settings.imports.keep_free,
+                first_byte_timeout=parts.settings.imports.first_byte_timeout,
+                min_rate=parts.settings.imports.min_rate,
             ),
             mode=parts.settings.pod.file_permissions,
             random=parts.clock.random,
@@ -222,8 +227,7 @@ class ImportAttempt:
             await cleanup.settle(connection, job, obsolete=done.obsolete_files, brought=plan.brought)
             if done.chained_transcription is not None:
                 await scheduling.add_own_tasks(connection, [done.chained_transcription])
-            await notices.add_completed(connection, task, done.video_id)
-
+            await notices.add_completed(connection, task, done.video_id, alerts=done.alerts)
         return done
 
     def _tell(self, task: Task, done: ImportedResult, size: int) -> None:

@@ -1,6 +1,7 @@
 """The three kinds of import behind one face: where to stage, what to check, which rows to write."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import assert_never
 
@@ -27,8 +28,17 @@ async def staging_directory(parts: Parts, task: Task) -> Path:
     return await asyncio.to_thread(tree.staging_directory, video.video, video.id, task.pk)
 
 
-async def prepare(parts: Parts, task: Task, job: ImportJob, staging: Path) -> ImportPlan:
+async def prepare(
+    parts: Parts, task: Task, job: ImportJob, staging: Path, left_out: Mapping[str, str]
+) -> ImportPlan:
     """Check a staged result and plan its import; nothing visible is touched.
+
+    Args:
+        parts: what the daemon is made of.
+        task: whose result it is.
+        job: the import.
+        staging: where the result was downloaded to.
+        left_out: its files that were not downloaded, with the reason.
 
     Raises:
         ResultIncompleteError: something is missing or cut short.
@@ -36,7 +46,7 @@ async def prepare(parts: Parts, task: Task, job: ImportJob, staging: Path) -> Im
         RaceLostError: the lease is lost.
     """
     result = StagedResult(
-        parts.database, parts.settings.pod, parts.capabilities, task, staging, parts.clock.now()
+        parts.database, parts.settings.pod, parts.capabilities, task, staging, parts.clock.now(), left_out
     )
     match task.type:
         case TaskType.ENCODING:
