@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from poddispatchd.clock import Clock
+from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.database import Database, ReadOnlyDatabase
 from poddispatchd.domain.backoff import full_jitter
@@ -17,6 +18,7 @@ from poddispatchd.events import Event
 from poddispatchd.journal import callbacks, migration
 from poddispatchd.metrics import Metrics
 from poddispatchd.pod import grants
+from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media_access import trouble_with
 from poddispatchd.pod.queue import Glance
@@ -145,12 +147,10 @@ async def _examined(settings: Settings, database: Database, *, is_shadow: bool) 
         missing = [right for right in missing if right.privilege == "SELECT"]
     if missing:
         problems.append(grants.words_of(missing))
-    if capabilities.podfile != settings.pod.use_podfile:
-        wanted = str(capabilities.podfile).lower()
-        problems.append(
-            "pod.use_podfile: the tables of this Pod were made with "
-            f"USE_PODFILE = {capabilities.podfile}: set it to {wanted}."
-        )
+    else:
+        sites = await pod_managers.sites(database)
+        unfit = unfit_for_pod(settings, sites.values(), podfile=capabilities.podfile)
+        problems += [f"{key}: {words}" for key, words in unfit]
     if problems:
         raise ConfigurationError(*problems)
     return capabilities

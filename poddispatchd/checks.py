@@ -10,6 +10,7 @@ from enum import StrEnum
 import aiohttp
 
 from poddispatchd.clock import Clock
+from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.config.units import format_size
 from poddispatchd.database import Database
@@ -103,7 +104,6 @@ async def _on_database(settings: Settings, database: Database) -> AsyncGenerator
         *await _own_schema(database),
         *await _running(settings, database),
         *await _waiting(settings, database),
-        *_podfile(settings, capabilities),
     ]:
         yield finding
     try:
@@ -112,7 +112,7 @@ async def _on_database(settings: Settings, database: Database) -> AsyncGenerator
     except DatabaseError as error:
         yield _problem("database", str(error))
         return
-    for finding in _sites(settings, sites):
+    for finding in _fit(settings, sites, capabilities):
         yield finding
     for finding in await _managers(settings, managers):
         yield finding
@@ -204,28 +204,13 @@ async def _waiting(settings: Settings, database: Database) -> list[Finding]:
     return [_problem("pending tasks", standstill_words(sorted(stalled), after=after))]
 
 
-def _podfile(settings: Settings, capabilities: Capabilities) -> list[Finding]:
-    if settings.pod.use_podfile == capabilities.podfile:
-        return []
-    wanted = str(capabilities.podfile).lower()
-    return [
-        _problem("pod.use_podfile", f"The tables of this Pod were made for {wanted}: set it to {wanted}.")
+def _fit(settings: Settings, sites: dict[SiteId, Site], capabilities: Capabilities) -> list[Finding]:
+    """Whether the configuration fits this Pod, by the rule of the start and of a reload."""
+    findings = [
+        _problem(key, words)
+        for key, words in unfit_for_pod(settings, sites.values(), podfile=capabilities.podfile)
     ]
-
-
-def _sites(settings: Settings, sites: dict[SiteId, Site]) -> list[Finding]:
     known = ", ".join(f"{site.id} ({site.domain})" for site in sites.values()) or "none"
-    findings = []
-    if settings.pod.site_id not in sites:
-        findings.append(
-            _problem("pod.site_id", f"{settings.pod.site_id} is no site of this Pod; it has {known}.")
-        )
-    domains = {site.domain for site in sites.values()}
-    findings += [
-        _problem("dispatch.sites", f"{domain!r} is no site of this Pod; it has {known}.")
-        for domain in settings.dispatch.sites
-        if domain not in domains
-    ]
     return findings or [_fine("sites", f"Pod has {known}.")]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from poddispatchd import __version__
+from poddispatchd.app.reload import ConfigurationReload
 from poddispatchd.assembly import Groundwork, Jobs, assembled, lay_groundwork, open_patiently
 from poddispatchd.config.keys import changed_keys
 from poddispatchd.config.loading import load_settings
@@ -46,10 +47,13 @@ class Daemon:
         self, settings: Settings, *, config_path: Path | None = None, is_shadow: bool = False
     ) -> None:
         self._groundwork: Groundwork = lay_groundwork(settings, is_shadow=is_shadow)
-        self._config_path = config_path
         self._notifier = Notifier()
         self._pulse = Pulse(self._groundwork.clock)
         self._stop = asyncio.Event()
+        self._hung_up = asyncio.Event()
+        self._reload = ConfigurationReload(
+            lambda: load_settings(config_path, environ=os.environ), self._groundwork.metrics
+        )
         self._settings = settings
         self._waiting = "The daemon is starting."
         self._parts: Parts | None = None
@@ -64,7 +68,7 @@ class Daemon:
         ground, settings = self._groundwork, self._groundwork.settings
         mode = {"mode": "shadow"} if ground.is_shadow else {}
         log.info(Event.DAEMON_STARTED, version=__version__, instance=ground.instance, **mode)
-        ground.metrics.config_reload_success.set_to_current_time()
+        ground.metrics.config_reloaded_at.set_to_current_time()
         self._handle_signals()
         ops = ops_application(ground.metrics, self._state, self._pulse.stuck, waiting=lambda: self._waiting)
         async with AsyncExitStack() as stack:
@@ -74,6 +78,8 @@ class Daemon:
             addresses["ops"] = str(private)
             beat = asyncio.create_task(self._beat(), name="watchdog")
             stack.callback(beat.cancel)
+            reloads = asyncio.create_task(self._reload_when_asked(), name="reload")
+            stack.callback(reloads.cancel)
             prepared = await unless(self._stop, self._prepare(stack))
             if prepared is not None:
                 await self._serve(*prepared, addresses)
@@ -98,8 +104,8 @@ class Daemon:
                     parts = await attempt.enter_async_context(assembled(ground))
                     work: Work = ShadowJobs.of(parts) if ground.is_shadow else Jobs.of(parts)
                     await work.begin()
+                    await self._take_over_early_reload(parts)
                     stack.push_async_callback(attempt.pop_all().aclose)
-                    parts.settings = self._settings
                     return parts, work
             except DatabaseUnavailableError as error:
                 log.warning(Event.DATABASE_DOWN, error=str(error))
@@ -107,8 +113,8 @@ class Daemon:
             await ground.clock.sleep(_SECOND_TRY)
 
     def _wait_for(self, words: str) -> None:
-        self._waiting = words
-        self._notifier.status(words)
+        self._waiting = " ".join((words, *self._reload.words()))
+        self._notifier.status(self._waiting)
 
     async def _serve(self, parts: Parts, work: Work, addresses: Mapping[str, str]) -> None:
         session = asyncio.create_task(parts.session.run(), name="database session")
@@ -152,21 +158,40 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)
 
-    def _reload(self) -> None:
-        """Take over what can change while running; a bad file leaves everything as it is."""
-        if self._parts is not None:
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._hung_up.wait()
+            self._hung_up.clear()
+            try:
+                await self._reload_once()
+            except Exception:  # a bug in a reload must not make the daemon deaf to the next one
+                log.exception(Event.SERVICE_CRASHED, job="reload")
+
+    async def _reload_once(self) -> None:
+        """Take over what can change while running; a bad file leaves everything as it is, and is shown."""
+        parts = self._parts
+        if parts is not None:
             self._notifier.reloading()
-        try:
-            fresh = load_settings(self._config_path, environ=os.environ)
-        except ConfigurationError as error:
-            for problem in error.problems:
-                log.error(Event.CONFIG_INVALID, problem=problem)  # noqa: TRY400 - words say it all
-        else:
+        fresh = await self._reload.read(self._settings, None if parts is None else parts.verify)
+        if fresh is not None:
             self._take_over(fresh)
-        if self._parts is not None:
+        if parts is not None:
             self._notifier.ready()
+        self._show_state()
+
+    async def _take_over_early_reload(self, parts: Parts) -> None:
+        """Hold settings that were reloaded before the database answered to the rules of the start."""
+        if self._settings is self._groundwork.settings:
+            return
+        try:
+            await parts.verify(self._settings)
+        except ConfigurationError as error:
+            self._reload.refuse(*error.problems)
+            self._settings = self._groundwork.settings
+        else:
+            parts.settings = self._settings
 
     def _take_over(self, fresh: Settings) -> None:
         register_secrets(fresh)
@@ -178,7 +203,6 @@ class Daemon:
             self._parts.settings = self._settings
             self._parts.wakes.ring_all()
         configure_logging(fresh.log, environ=os.environ)
-        self._groundwork.metrics.config_reload_success.set_to_current_time()
         log.info(
             Event.CONFIG_RELOADED,
             changed=", ".join(key for key in changed if key not in waits) or None,
@@ -218,4 +242,5 @@ class Daemon:
             standstill=work.standstill,
             shadow=work.shadow,
             blind=work.blind,
+            told=self._reload.words(),
         )

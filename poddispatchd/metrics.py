@@ -156,6 +156,10 @@ class Metrics:
             "shadow_purgeable_tasks", "Shadow mode: completed tasks that would be deleted."
         )
         self.config_reload_success = self._gauge(
+            "config_reload_success", "Whether the last reload was taken over (1) or refused (0)."
+        )
+        self.config_reload_success.set(1)
+        self.config_reloaded_at = self._gauge(
             "config_reload_success_timestamp_seconds", "When the configuration was last loaded."
         )
         Info("poddispatchd_build", "Version of poddispatchd.", registry=self.registry).info(

@@ -88,6 +88,7 @@ def state_of(
     standstill: Collection[TaskType] = (),
     shadow: ShadowState | None = None,
     blind: Collection[str] = (),
+    told: Collection[str] = (),
 ) -> DaemonState:
     """The state of a daemon now.
 
@@ -100,9 +101,10 @@ def state_of(
         standstill: the types of which tasks wait for too long while none runs.
         shadow: what a shadow has found out.
         blind: the runner managers that do not tell a shadow which runners they have.
+        told: what else is wrong, as sentences.
     """
     managers = tuple(parts.fleet.reports())
-    problems = []
+    problems = list(told)
     if not parts.session.is_up:
         problems.append(parts.session.problem or "The database does not answer.")
     elif not (parts.session.listening or parts.session.pooling is Pooling.TRANSACTION or parts.is_shadow):
