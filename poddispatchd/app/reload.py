@@ -8,8 +8,8 @@ import structlog
 from poddispatchd.config.keys import changed_keys
 from poddispatchd.config.model import Settings
 from poddispatchd.errors import ConfigurationError, DatabaseError
-from poddispatchd.events import Event
-from poddispatchd.metrics import Metrics
+from poddispatchd.observability.events import Event
+from poddispatchd.observability.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
