@@ -83,7 +83,7 @@ class PodSettings(Section):
     use_podfile: bool = Field(default=False, description="USE_PODFILE; checked against the database at start")
     use_transcription: bool = Field(default=False, description="USE_TRANSCRIPTION")
     transcription_type: str | None = Field(
-        default="WHISPER", description="TRANSCRIPTION_TYPE, sent as model_type; null: not sent"
+        default=None, description="TRANSCRIPTION_TYPE, sent as model_type; null: not set, not sent"
     )
     transcription_normalize: bool = Field(default=False, description="TRANSCRIPTION_NORMALIZE")
     captions_strict_accessibility: bool = Field(default=False, description="CAPTIONS_STRICT_ACCESSIBILITY")
