@@ -124,6 +124,9 @@ class Metrics:
             "runner_manager",
             "type",
         )
+        self.runner_manager_paused = self._gauge(
+            "runner_manager_paused", "Whether a person has paused the runner manager.", "runner_manager"
+        )
         self.mail = self._counter("mail_total", "Mail by what became of an attempt to send it.", "outcome")
         self.push = self._counter("push_total", "Web pushes by what became of an attempt.", "outcome")
         self.import_hooks = self._counter(
@@ -197,6 +200,7 @@ class Metrics:
         for name in names:
             self.runner_manager_up.labels(name)
             self.runner_manager_running.labels(name)
+            self.runner_manager_paused.labels(name)
             for state in BreakerState:
                 self.runner_manager_breaker.labels(name, state)
             for kind in TaskType:
@@ -209,6 +213,7 @@ class Metrics:
         for name in names:
             self.runner_manager_up.remove(name)
             self.runner_manager_running.remove(name)
+            self.runner_manager_paused.remove(name)
             for state in BreakerState:
                 self.runner_manager_breaker.remove(name, state)
             for kind in TaskType:
