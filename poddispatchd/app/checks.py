@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 
 import aiohttp
 
-from poddispatchd.clock import Clock
+from poddispatchd.app.queue_checks import pending_findings
 from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.config.units import format_size
@@ -20,12 +19,12 @@ from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.payload import NOTIFY_PATH
 from poddispatchd.domain.site import Site
+from poddispatchd.domain.situation import Severity as Waiting
 from poddispatchd.domain.task import SiteId, TaskStatus
 from poddispatchd.errors import ConfigurationError, DatabaseError, RunnerManagerError, SchemaError
 from poddispatchd.journal import observations
-from poddispatchd.maintenance.stalled_queue import stalled_words, still
 from poddispatchd.notify.checks import check_hook, check_mail, check_push
-from poddispatchd.pod import grants, queue, tasks
+from poddispatchd.pod import grants, tasks
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media_access import trouble_with
@@ -192,17 +191,14 @@ async def _running(settings: Settings, database: Database) -> list[Finding]:
 
 
 async def _waiting(settings: Settings, database: Database) -> list[Finding]:
-    """Types of which tasks wait for too long while none runs; by Pod's clock, which is nearly ours."""
+    """Why tasks wait, as far as rows tell."""
     try:
-        queue_stats = await queue.queue_stats(database)
+        found = await pending_findings(settings, database)
     except DatabaseError:
         return []  # what keeps us from looking is told already
-    after = settings.reconcile.stale_after
-    latest = Clock().now() - timedelta(seconds=after)
-    stalled = [kind for kind in still(queue_stats) if queue_stats.oldest_pending[kind] < latest]
-    if not stalled:
-        return [_fine("pending tasks", "No type has been waiting for too long while none of it runs.")]
-    return [_problem("pending tasks", stalled_words(sorted(stalled), after=after))]
+    made = {Waiting.NORMAL: _fine, Waiting.NOTICE: _note, Waiting.PROBLEM: _problem}
+    findings = [made[finding.severity]("pending tasks", finding.sentence) for finding in found]
+    return findings or [_fine("pending tasks", "Nothing is known that keeps them.")]
 
 
 def _fit(settings: Settings, sites: dict[SiteId, Site], capabilities: Capabilities) -> list[Finding]:

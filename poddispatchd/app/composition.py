@@ -268,6 +268,10 @@ class Jobs:
         """The last look at the queue; None before the first one."""
         return self.maintenance.queue_stats
 
+    async def look(self) -> QueueStats:
+        """Count the tasks now."""
+        return await self.maintenance.look()
+
     @property
     def stale(self) -> Collection[TaskPk]:
         """The tasks that run for too long."""

@@ -24,6 +24,7 @@ from poddispatchd.runtime.jobs import Loop, Work
 from poddispatchd.runtime.supervision import Pulse, cancel_surely, run_job, unless
 from poddispatchd.runtime.systemd import ServiceNotifier
 from poddispatchd.shadow.jobs import ShadowJobs
+from poddispatchd.web.figures import Figures
 from poddispatchd.web.listener import listening
 from poddispatchd.web.ops import ops_application
 from poddispatchd.web.state import DaemonState, state_of
@@ -58,6 +59,7 @@ class Daemon:
         self._waiting = "The daemon is starting."
         self._parts: Parts | None = None
         self._work: Work | None = None
+        self._figures: Figures | None = None
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT.
@@ -70,7 +72,13 @@ class Daemon:
         log.info(Event.DAEMON_STARTED, version=__version__, instance=ground.instance, **mode)
         ground.metrics.config_reloaded_at.set_to_current_time()
         self._handle_signals()
-        ops = ops_application(ground.metrics, self._state, self._pulse.stuck, waiting=lambda: self._waiting)
+        ops = ops_application(
+            ground.metrics,
+            self._state,
+            self._pulse.stuck,
+            waiting=lambda: self._waiting,
+            refresh=self._refresh,
+        )
         async with AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
             addresses = {} if ground.is_shadow else {"webhook": await self._listen_for_callbacks(stack)}
@@ -122,6 +130,7 @@ class Daemon:
             await unless(self._stop, parts.session.available())
             if self._stop.is_set():
                 return
+            self._figures = Figures(parts, work.look)
             self._parts, self._work = parts, work
             running = [
                 asyncio.create_task(self._run_loop(parts, loop), name=loop.name) for loop in work.loops
@@ -229,6 +238,10 @@ class Daemon:
         if state is not None and not self._stop.is_set():
             self._notifier.status(state.line())
 
+    async def _refresh(self, with_tasks: bool) -> None:
+        if self._figures is not None:
+            await self._figures.refresh(with_tasks=with_tasks)
+
     def _state(self) -> DaemonState | None:
         work = self._work
         if self._parts is None or work is None:
@@ -243,4 +256,5 @@ class Daemon:
             shadow=work.shadow,
             blind=work.blind,
             told=self._reload.words(),
+            figures=self._figures,
         )

@@ -98,6 +98,13 @@ def manager_findings(situation: Situation) -> list[Finding]:
     return found
 
 
+def nobody_takes_tasks(situation: Situation) -> Finding | None:
+    """Why no runner manager of the served sites can be given any task, full ones apart; None if one can."""
+    found = [_why_managers(kind, frozenset(situation.served), situation) for kind in TaskType]
+    first = found[0]
+    return first if first.severity is Severity.PROBLEM else None
+
+
 # --- a type of task -------------------------------------------------------------------------------------
 
 
@@ -110,6 +117,13 @@ def why_type(backlog: Backlog, situation: Situation) -> Finding | None:
     if (elsewhere := _not_scheduled_here(situation)) is not None:
         return elsewhere
     sites = backlog.sites if backlog.sites is not None else frozenset(situation.served)
+    if not sites:
+        return Finding(
+            Reason.SITE_NOT_SERVED,
+            Severity.NOTICE,
+            "They belong to no site that is served here (dispatch.sites).",
+            "Add the site to dispatch.sites, or let a daemon that serves it run.",
+        )
     found = [_why_managers(backlog.type, {site}, situation) for site in sorted(sites)]
     if len({finding.reason for finding in found}) <= 1:
         finding = _why_managers(backlog.type, sites, situation)
@@ -138,7 +152,7 @@ def _weighed(finding: Finding, backlog: Backlog, situation: Situation) -> Findin
     if finding.severity is Severity.PROBLEM or backlog.oldest is None:
         return finding
     waited = situation.now - backlog.oldest
-    severity = finding.severity
+    severity: Severity = finding.severity
     words, remedy = finding.words, finding.remedy
     if waited.total_seconds() > situation.stalled_after and not backlog.running:
         severity = Severity.PROBLEM
@@ -313,8 +327,8 @@ def _why_this_task(task: WaitingTask, situation: Situation) -> Finding | None:
                 f"It is new: until {situation.clock(end)} Pod itself may submit it (dispatch.grace).",
             )
     if task.refused_by:
-        names = {manager.name for manager in situation.managers if manager.site == task.site}
-        if names and names <= task.refused_by:
+        of_site = {manager.name for manager in situation.managers if manager.site == task.site}
+        if of_site and of_site <= task.refused_by:
             return Finding(
                 Reason.MANAGERS_REFUSE,
                 Severity.PROBLEM,

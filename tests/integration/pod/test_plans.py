@@ -67,6 +67,7 @@ _ONE_READING: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "wrong_ranks": (1,),
         "queue_stats": (),
         "open_on_sites": (),
+        "pending_sites": (),
     },
     "tasks.sql": {"unsettled": (0, None, 200), "purge": (_SOON, 1000), "owners": ("task-7",)},
     "observed.sql": {"running": ([7],), "types_taken": (), "purgeable": (_SOON,)},
