@@ -144,9 +144,17 @@ class Daemon:
             await cancel_surely(session)
 
     async def _run_loop(self, parts: Parts, loop: Loop) -> None:
+        progress = parts.metrics.job_progress.labels(loop.name)
+        progress.set_to_current_time()
+
+        async def step() -> float:
+            delay = await loop.step()
+            progress.set_to_current_time()
+            return delay
+
         await run_job(
             loop.name,
-            loop.step,
+            step,
             wake=loop.wake,
             session=parts.session,
             clock=parts.clock,

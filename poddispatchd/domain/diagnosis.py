@@ -262,9 +262,10 @@ def _names(managers: Iterable[ManagerView]) -> str:
 
 def why_task(task: WaitingTask, situation: Situation) -> Finding:
     """Why one pending task is not submitted right now, or that it is next."""
-    for finding in general_findings(situation):
-        return finding
-    own = _why_this_task(task, situation)
+    general, own = general_findings(situation), _why_this_task(task, situation)
+    is_own_problem = own is not None and own.severity is Severity.PROBLEM
+    if general and (general[0].reason is Reason.DATABASE_AWAY or not is_own_problem):
+        return general[0]
     if own is not None:
         return own
     if (elsewhere := _not_scheduled_here(situation)) is not None:

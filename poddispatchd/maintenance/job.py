@@ -11,6 +11,7 @@ from poddispatchd.domain.task import SiteId, TaskStatus, TaskType
 from poddispatchd.imports import cleanup
 from poddispatchd.journal import imports
 from poddispatchd.maintenance import housekeeping
+from poddispatchd.maintenance.ended import EndedTasks
 from poddispatchd.maintenance.opencast import purge_opencast_files
 from poddispatchd.maintenance.stalled_queue import StalledQueue, stalled_words
 from poddispatchd.observability.events import Event
@@ -25,6 +26,9 @@ _IDLE = 120.0
 _NOT_TOO_OFTEN = 1.0
 _REST = 20.0
 """How many times as long as a round took the next one waits: its share of the database stays below 5 %."""
+
+_QUICK_COUNT = 0.25
+"""Seconds that counting every finished task may take each time that somebody looks."""
 
 _COUNT_REST = 100.0
 """How many times as long as counting every finished task took their counts are good for."""
@@ -54,6 +58,8 @@ class Maintenance:
         self._count_again_at = float("-inf")
         self._sites: dict[str, frozenset[tuple[SiteId, ...]]] | None = None
         self._sites_again_at = float("-inf")
+        self._ended = EndedTasks(parts)
+        self._turn = asyncio.Lock()
         self._stalled_queue = StalledQueue()
         self.queue_stats: QueueStats | None = None
         self.stalled_types: tuple[TaskType, ...] = ()
@@ -77,6 +83,10 @@ class Maintenance:
 
     async def look(self) -> QueueStats:
         """Count the tasks; those that are finished, if counting them was quick or is long ago."""
+        async with self._turn:
+            return await self._look()
+
+    async def _look(self) -> QueueStats:
         clock, database = self._parts.clock, self._parts.database
         begun, as_of = clock.monotonic(), clock.now()
         if begun < self._count_again_at:
@@ -84,11 +94,13 @@ class Maintenance:
         else:
             stats = await queue.queue_stats(database)
             counted = clock.monotonic()
-            self._count_again_at = counted + _COUNT_REST * (counted - begun)
+            if counted - begun > _QUICK_COUNT:
+                self._count_again_at = counted + _COUNT_REST * (counted - begun)
         if len(self._parts.sites) > 1 and begun >= self._sites_again_at:
             self._sites = await queue.pending_sites(database)
             self._sites_again_at = clock.monotonic() + _SITES_FRESH_FOR
         self.queue_stats = replace(stats, as_of=as_of, sites=self._sites)
+        await self._ended.look(self.queue_stats)
         self._show(self.queue_stats)
         self._tell_of_standstill(self.queue_stats)
         return self.queue_stats

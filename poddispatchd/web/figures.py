@@ -8,7 +8,8 @@ from datetime import datetime
 from poddispatchd.database import migration
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseError
-from poddispatchd.journal import ends, scheduling
+from poddispatchd.journal import backlog, ends, scheduling
+from poddispatchd.journal.backlog import QueueBacklog
 from poddispatchd.journal.ends import EndedTask, HourOfTasks
 from poddispatchd.journal.scheduling import Scheduler, Wait
 from poddispatchd.parts import Parts
@@ -61,6 +62,7 @@ class Figures:
         self._next_count = float("-inf")
         self._next_overview = float("-inf")
         self.scheduler: Scheduler | None = None
+        self.backlogs: Mapping[str, QueueBacklog] = {}
         self.overview: Overview | None = None
 
     async def refresh(self, *, with_tasks: bool = False) -> None:
@@ -69,6 +71,7 @@ class Figures:
         Args:
             with_tasks: read the tasks that a page lists as well.
         """
+        self._parts.metrics.media_usable.set(self._parts.storage.problem is None)
         if not self._parts.session.is_up:
             return
         try:
@@ -90,7 +93,19 @@ class Figures:
                 self.scheduler = await scheduling.scheduler(connection)
         else:
             self.scheduler = None
+        if not self._parts.is_shadow:
+            await self._measure_backlogs()
         self._next_count = self._rest_after(begun)
+
+    async def _measure_backlogs(self) -> None:
+        metrics = self._parts.metrics
+        async with self._parts.database.connection() as connection:
+            self.backlogs = await backlog.backlogs(connection)
+        for name, queue in self.backlogs.items():
+            metrics.backlog.labels(name).set(queue.waiting)
+            oldest = 0.0 if queue.oldest is None else queue.oldest.timestamp()
+            metrics.backlog_oldest.labels(name).set(oldest)
+            metrics.set_aside.labels(name).set(queue.set_aside)
 
     async def _list(self) -> None:
         clock = self._parts.clock
