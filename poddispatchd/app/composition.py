@@ -10,6 +10,7 @@ import structlog
 from poddispatchd.app.features import callback_worker, hooks, notifier
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.clock import Clock
+from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database, ReadOnlyDatabase
@@ -28,6 +29,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.parts import Parts
 from poddispatchd.pod import grants
+from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media_access import trouble_with
 from poddispatchd.pod.queue import QueueStats
@@ -167,12 +169,10 @@ async def _examined(settings: Settings, database: Database, *, is_shadow: bool) 
         missing = [right for right in missing if right.privilege == "SELECT"]
     if missing:
         problems.append(grants.words_of(missing))
-    if capabilities.podfile != settings.pod.use_podfile:
-        wanted = str(capabilities.podfile).lower()
-        problems.append(
-            "pod.use_podfile: the tables of this Pod were made with "
-            f"USE_PODFILE = {capabilities.podfile}: set it to {wanted}."
-        )
+    else:
+        sites = await pod_managers.sites(database)
+        unfit = unfit_for_pod(settings, sites.values(), podfile=capabilities.podfile)
+        problems += [f"{key}: {words}" for key, words in unfit]
     if problems:
         raise ConfigurationError(*problems)
     return capabilities
@@ -291,6 +291,10 @@ class Jobs:
     def queue_stats(self) -> QueueStats | None:
         """The last look at the queue; None before the first one."""
         return self.maintenance.queue_stats
+
+    async def look(self) -> QueueStats:
+        """Count the tasks now."""
+        return await self.maintenance.look()
 
     @property
     def stale(self) -> Collection[TaskPk]:

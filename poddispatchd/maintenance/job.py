@@ -1,14 +1,17 @@
 """Ranks, purge, what imports left behind, and the figures of the queue."""
 
 import asyncio
+from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
 
-from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.domain.task import SiteId, TaskStatus, TaskType
 from poddispatchd.imports import cleanup
 from poddispatchd.journal import imports
 from poddispatchd.maintenance import housekeeping
+from poddispatchd.maintenance.ended import EndedTasks
 from poddispatchd.maintenance.opencast import purge_opencast_files
 from poddispatchd.maintenance.stalled_queue import StalledQueue, stalled_words
 from poddispatchd.observability.events import Event
@@ -25,8 +28,14 @@ _NOT_TOO_OFTEN = 1.0
 _REST = 20.0
 """How many times as long as a round took the next one waits: its share of the database stays below 5 %."""
 
+_QUICK_COUNT = 0.25
+"""Seconds that counting every finished task may take each time that somebody looks."""
+
 _COUNT_REST = 100.0
 """How many times as long as counting every finished task took their counts are good for."""
+
+_SITES_FRESH_FOR = 60.0
+"""Seconds for which it is not asked again which sites the pending tasks belong to."""
 
 _COMPARE_EVERY = 300.0
 """Seconds after which ranks that nobody touched are compared with the order again: whose tasks come first is
@@ -50,6 +59,10 @@ class Maintenance:
         self._compared_at = float("-inf")
         self._count_again_at = float("-inf")
         self._set_aside_at = float("-inf")
+        self._sites: dict[str, frozenset[tuple[SiteId, ...]]] | None = None
+        self._sites_again_at = float("-inf")
+        self._ended = EndedTasks(parts)
+        self._turn = asyncio.Lock()
         self._stalled_queue = StalledQueue()
         self.queue_stats: QueueStats | None = None
         self.stalled_types: tuple[TaskType, ...] = ()
@@ -74,14 +87,24 @@ class Maintenance:
 
     async def look(self) -> QueueStats:
         """Count the tasks; those that are finished, if counting them was quick or is long ago."""
+        async with self._turn:
+            return await self._look()
+
+    async def _look(self) -> QueueStats:
         clock, database = self._parts.clock, self._parts.database
-        begun = clock.monotonic()
+        begun, as_of = clock.monotonic(), clock.now()
         if begun < self._count_again_at:
-            self.queue_stats = await queue.queue_stats(database, past=self.queue_stats)
+            stats = await queue.queue_stats(database, past=self.queue_stats)
         else:
-            self.queue_stats = await queue.queue_stats(database)
+            stats = await queue.queue_stats(database)
             counted = clock.monotonic()
-            self._count_again_at = counted + _COUNT_REST * (counted - begun)
+            if counted - begun > _QUICK_COUNT:
+                self._count_again_at = counted + _COUNT_REST * (counted - begun)
+        if len(self._parts.sites) > 1 and begun >= self._sites_again_at:
+            self._sites = await queue.pending_sites(database)
+            self._sites_again_at = clock.monotonic() + _SITES_FRESH_FOR
+        self.queue_stats = replace(stats, as_of=as_of, sites=self._sites)
+        await self._ended.look(self.queue_stats)
         self._show(self.queue_stats)
         self._tell_of_standstill(self.queue_stats)
         return self.queue_stats
@@ -187,3 +210,8 @@ class Maintenance:
                 metrics.tasks.labels(kind, status).set(queue_stats.count(kind, status))
             oldest = queue_stats.oldest_pending.get(kind)
             metrics.queue_oldest_pending.labels(kind).set(0 if oldest is None else oldest.timestamp())
+        running: Counter[str] = Counter()
+        for manager in self._parts.registry.all():
+            running[manager.name] += queue_stats.running_on.get(manager.id, 0)
+        for name, tasks_there in running.items():
+            metrics.runner_manager_running.labels(name).set(tasks_there)

@@ -77,6 +77,8 @@ class Event(StrEnum):
     """A task ended as failed; the words say why."""
     TASK_COMPLETED = "task.completed"
     """The result of a task is in Pod."""
+    TASK_ENDED = "task.ended"
+    """A task is over, whoever ended it and however: one line for each."""
     TASK_STALE = "task.stale"
     """A task runs for longer than reconcile.stale_after; logged once for each."""
     TASK_REQUEUED = "task.requeued"

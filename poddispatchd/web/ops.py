@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 from aiohttp import web
 
@@ -19,6 +20,7 @@ def ops_application(
     alive: Callable[[], list[str]],
     *,
     waiting: Callable[[], str],
+    refresh: Callable[[bool], Awaitable[None]] | None = None,
 ) -> web.Application:
     """The routes of ``ops.listen``.
 
@@ -27,9 +29,16 @@ def ops_application(
         state: the daemon's state; None while it is starting.
         alive: the jobs that are stuck, none in a live daemon.
         waiting: what a daemon that is starting waits for, in words.
+        refresh: has the figures counted anew before they are shown; with True also the tasks of the page.
     """
 
+    async def fresh(*, with_tasks: bool) -> DaemonState | None:
+        if refresh is not None:
+            await refresh(with_tasks)
+        return state()
+
     async def get_metrics(_: web.Request) -> web.Response:
+        await fresh(with_tasks=False)
         return web.Response(body=metrics.exposition(), headers={"Content-Type": _METRICS_TYPE})
 
     async def get_live(_: web.Request) -> web.Response:
@@ -38,19 +47,22 @@ def ops_application(
 
     async def get_ready(_: web.Request) -> web.Response:
         current = state()
-        ready = current is not None and current.database_up and current.database_writable
-        problems = [waiting()] if current is None else list(current.problems)
-        return web.json_response({"ready": ready, "problems": problems}, status=200 if ready else 503)
+        reasons = [waiting()] if current is None else list(current.not_ready)
+        problems = reasons if current is None else list(current.problems)
+        return web.json_response(
+            {"ready": not reasons, "reason": " ".join(reasons) or None, "problems": problems},
+            status=503 if reasons else 200,
+        )
 
     async def get_api_status(_: web.Request) -> web.Response:
-        current = state()
+        current = await fresh(with_tasks=True)
         if current is None:
             return web.json_response({"error": waiting()}, status=503)
-        return web.json_response(dataclasses.asdict(current), dumps=lambda data: json.dumps(data, indent=1))
+        return web.json_response({**dataclasses.asdict(current), "ready": current.ready}, dumps=_as_json)
 
     async def get_status(_: web.Request) -> web.Response:
         return web.Response(
-            text=status_page(state(), waiting()),
+            text=status_page(await fresh(with_tasks=True), waiting()),
             content_type="text/html",
             headers={
                 "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
@@ -69,3 +81,11 @@ def ops_application(
     application.router.add_get("/api/status", get_api_status)
     application.router.add_get("/status", get_status)
     return application
+
+
+def _as_json(data: object) -> str:
+    return json.dumps(data, indent=1, default=_plain)
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
