@@ -25,7 +25,7 @@ _DEEPEST = 950
 
 _BOM = b"\xef\xbb\xbf"
 _INSIDE = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
-_WHOLE_ESCAPES = re.compile(rb'[^\\]*+(?:\\(?:u.{4}|[^u])[^\\]*+)*+', re.DOTALL)
+_WHOLE_ESCAPES = re.compile(rb"[^\\]*+(?:\\(?:u.{4}|[^u])[^\\]*+)*+", re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
 
 Steps = Generator[None, None, object]
