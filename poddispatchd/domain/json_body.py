@@ -17,6 +17,8 @@ SLICE = 2**16
 _MOST_OUTSIDE = 2**16
 """Bytes outside strings: brackets, commas, numbers. A callback has five fields."""
 
+_MOST_STRINGS = 2000
+
 _MOST_SKELETON = 2**18
 """Bytes of everything but long strings."""
 
@@ -24,8 +26,8 @@ _DEEPEST = 950
 """Brackets inside each other: a little less than Python's parser takes."""
 
 _BOM = b"\xef\xbb\xbf"
-_INSIDE = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
-_WHOLE_ESCAPES = re.compile(rb"[^\\]*+(?:\\(?:u.{4}|[^u])[^\\]*+)*+", re.DOTALL)
+_INSIDE = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
+_WHOLE_ESCAPES = re.compile(rb"[^\\]*(?:\\(?:u.{4}|[^u])[^\\]*)*", re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
 
 Steps = Generator[None, None, object]
@@ -51,7 +53,7 @@ def read_json(body: bytes) -> Steps:
 def _read_long(body: bytes) -> Steps:
     skeleton: list[bytes] = []
     texts: dict[str, str] = {}
-    depth = outside = size = position = 0
+    depth = outside = size = strings = position = 0
     while position < len(body):
         quote = body.find(b'"', position, position + _MOST_OUTSIDE + 1)
         end = quote if quote >= 0 else len(body)
@@ -72,7 +74,8 @@ def _read_long(body: bytes) -> Steps:
             string = body[quote : closing + 1]
         skeleton += (between, string)
         size += len(between) + len(string)
-        if size > _MOST_SKELETON:
+        strings += 1
+        if size > _MOST_SKELETON or strings > _MOST_STRINGS:
             raise ValueError("too many strings")
         position = closing + 1
     value = json.loads(b"".join(skeleton))
