@@ -24,9 +24,9 @@ from poddispatchd.runtime.supervision import Pulse, cancel_surely, run_job, unle
 from poddispatchd.runtime.systemd import ServiceNotifier
 from poddispatchd.shadow.jobs import ShadowJobs
 from poddispatchd.web.listener import listening
-from poddispatchd.web.ops import ops_application
+from poddispatchd.web.ops import OPS_HEADERS, OPS_LIMITS, ops_application
 from poddispatchd.web.state import DaemonState, state_of
-from poddispatchd.web.webhook import webhook_application
+from poddispatchd.web.webhook import webhook_application, webhook_limits
 
 log = structlog.get_logger(__name__)
 
@@ -66,11 +66,26 @@ class Daemon:
         log.info(Event.DAEMON_STARTED, version=__version__, instance=ground.instance, **mode)
         ground.metrics.config_reload_success.set_to_current_time()
         self._handle_signals()
-        ops = ops_application(ground.metrics, self._state, self._pulse.stuck, waiting=lambda: self._waiting)
+        ops = ops_application(
+            ground.metrics,
+            self._state,
+            self._pulse.stuck,
+            waiting=lambda: self._waiting,
+            allowed_hosts=(settings.ops.listen.host, *settings.ops.allowed_hosts),
+        )
         async with AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
             addresses = {} if ground.is_shadow else {"webhook": await self._listen_for_callbacks(stack)}
-            private = await stack.enter_async_context(listening(ops, settings.ops.listen, "ops.listen"))
+            private = await stack.enter_async_context(
+                listening(
+                    ops,
+                    settings.ops.listen,
+                    "ops.listen",
+                    limits=OPS_LIMITS,
+                    headers=OPS_HEADERS,
+                    metrics=ground.metrics,
+                )
+            )
             addresses["ops"] = str(private)
             beat = asyncio.create_task(self._beat(), name="watchdog")
             stack.callback(beat.cancel)
@@ -86,7 +101,15 @@ class Daemon:
         reception = CallbackReceiver(ground.database, ground.registry, ground.wakeups, ground.clock)
         settings = ground.settings.webhook
         webhook = webhook_application(reception, settings, metrics=ground.metrics, clock=ground.clock)
-        return str(await stack.enter_async_context(listening(webhook, settings.listen, "webhook.listen")))
+        opened = listening(
+            webhook,
+            settings.listen,
+            "webhook.listen",
+            limits=webhook_limits(settings),
+            trusted=settings.trusted_proxies,
+            metrics=ground.metrics,
+        )
+        return str(await stack.enter_async_context(opened))
 
     async def _prepare(self, stack: AsyncExitStack) -> tuple[Parts, Work]:
         """The parts and the jobs on a database that answers and fits, however long that takes."""

@@ -1,8 +1,8 @@
 """Reading JSON that somebody else wrote: with bounds, and a slice at a time.
 
-Python's parser holds the interpreter until it is done, and makes an object of every ``[]``: eight megabytes of
-them take half a gigabyte. So what is outside strings is bounded first, and long strings are decoded in slices of
-which only as much is kept as anybody stores.
+Python's parser holds the interpreter until it is done, and makes an object of every ``[]``: eight megabytes
+of them take half a gigabyte. So what is outside strings is bounded first, and long strings are decoded in
+slices, of which only as much is kept as anybody stores.
 """
 
 import json
@@ -13,6 +13,11 @@ from poddispatchd.domain.script_output import BoundedText, storable
 
 SLICE = 2**16
 """Bytes that are looked at in one step: a few milliseconds at most."""
+
+_AT_ONCE = 2**20
+"""Bytes that are read in one step when there are few values in them: some milliseconds."""
+
+_FEW = 20_000
 
 _MOST_OUTSIDE = 2**16
 """Bytes outside strings: brackets, commas, numbers. A callback has five fields."""
@@ -35,12 +40,12 @@ Steps = Generator[None, None, object]
 
 
 def read_json(body: bytes) -> Steps:
-    """The value that a JSON text stands for, as ``json.loads`` reads it; long strings are cut in their middle.
+    """The value that a JSON text stands for, as ``json.loads`` reads it; the middle of long strings is cut.
 
     Raises:
         ValueError: it is no JSON, or more of it than a callback can need.
     """
-    if len(body) <= SLICE and body.count(b"[") + body.count(b"{") < _DEEPEST:
+    if len(body) <= _AT_ONCE and _is_plain(body):
         return json.loads(body)
     encoding = json.detect_encoding(body)
     if encoding not in ("utf-8", "utf-8-sig"):
@@ -48,6 +53,11 @@ def read_json(body: bytes) -> Steps:
             raise ValueError("a long text in another encoding than UTF-8")
         body = body.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
     return (yield from _read_long(body.removeprefix(_BOM)))
+
+
+def _is_plain(body: bytes) -> bool:
+    """Whether so few values can be in it that Python's parser is done soon, whatever is inside strings."""
+    return body.count(b"[") + body.count(b"{") < _DEEPEST and body.count(b",") < _FEW
 
 
 def _read_long(body: bytes) -> Steps:

@@ -59,7 +59,7 @@ def bounded(text: str, limit: int = LIMIT) -> str:
 
 
 class BoundedText:
-    """A text that arrives in pieces and of which ``bounded`` keeps a part: no more than twice that is held."""
+    """A text that arrives in pieces, and of which only what ``bounded`` keeps is wanted."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit

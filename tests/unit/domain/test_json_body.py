@@ -34,15 +34,12 @@ def _read(body: bytes) -> tuple[object, int]:
         '{"a": "' + "\\\\ud83d\\\\ude00" * 20_000 + '"}',
         '{"a": "x' + "\\\\ud83d\\\\ude00" * 20_000 + '"}',
         '{"a": "' + "\\\\\\\\" * 70_001 + '", "a": "last"}',
-        json.dumps({"task_id": "t", "script_output": "0123456789abcdef" * 9000, "list": ["x" * 100_000]}),
+        json.dumps({"task_id": "t", "script_output": "0123456789abcdef" * 60_000}),
     ],
 )
 def test_a_text_of_any_length_is_read_as_python_reads_it(text: str) -> None:
-    expected = json.loads(text)
     value, _ = _read(text.encode())
-    if "list" in expected:
-        del expected["list"], value["list"]  # type: ignore[attr-defined]
-    assert value == expected
+    assert value == json.loads(text)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -84,9 +81,9 @@ def test_a_text_in_pieces_is_bounded_like_a_whole_one(size: int) -> None:
         b'{"a": "' + b"\\u12" * 2**17 + b'"}',
         b'{"a": "' + b"\n" * 2**17 + b'"}',
         b'{"a": "' + b"\xff" * 2**17 + b'"}',
-        b" " * 2**17 + b"{}",
-        b"1" * 2**17,
-        json.dumps("x" * 2**16).encode("utf-16"),
+        b" " * 2**21 + b"{}",
+        b"1" * 2**21,
+        json.dumps("x" * 2**20).encode("utf-16"),
         b"",
     ],
     ids=lambda body: f"{body[:8]!r} {len(body)}",
