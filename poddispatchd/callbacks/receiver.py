@@ -60,6 +60,10 @@ class CallbackReceiver:
         """How often the tokens were read."""
         return self._tokens.reads
 
+    def has_seen(self, token: bytes) -> bool:
+        """Whether this token was somebody's when the tokens were read last, however long ago."""
+        return self._tokens.has_seen(token)
+
     async def signers(self, token: bytes) -> tuple[ManagerId, ...]:
         """Whose token this is; asked before anything of a body is read (invariant I13).
 

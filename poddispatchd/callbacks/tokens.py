@@ -63,6 +63,8 @@ class TokenBook:
         """
         now = self._clock.monotonic()
         if now - self._read_at < FRESH_FOR and (signers := self._match(token)):
+            if now - self._read_at > FRESH_FOR / 2 and self._reading is None:
+                self._begin_reading()  # in good time, so that nobody has to wait for it
             return signers
         digest = hashlib.blake2b(token, key=self._key, digest_size=16).digest()
         if self._refused.get(digest, float("-inf")) > now:
@@ -73,6 +75,10 @@ class TokenBook:
                 return signers
             self._remember(digest, now + REFUSED_FOR)
         raise CallbackRefusedError(403, "Invalid Bearer token.")
+
+    def has_seen(self, token: bytes) -> bool:
+        """Whether this token was somebody's when the tokens were read last."""
+        return bool(self._match(token))
 
     def _match(self, token: bytes) -> tuple[ManagerId, ...]:
         token = token.strip()
@@ -100,9 +106,13 @@ class TokenBook:
         if self._reading is None:
             if 0 <= now - self._failed_at < FRESH_FOR_STRANGERS:
                 raise DatabaseUnavailableError
-            self._reading = asyncio.create_task(self._read(), name="tokens of runner managers")
-            self._reading.add_done_callback(self._has_read)
-        await asyncio.shield(self._reading)
+            self._begin_reading()
+        if self._reading is not None:
+            await asyncio.shield(self._reading)
+
+    def _begin_reading(self) -> None:
+        self._reading = asyncio.create_task(self._read(), name="tokens of runner managers")
+        self._reading.add_done_callback(self._has_read)
 
     async def _read(self) -> None:
         # Before, not after: what was changed while we read may not be seen.

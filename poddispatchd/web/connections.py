@@ -117,7 +117,7 @@ class ConnectionTable:
 
     def speaks_for(self, peer: Peer, address: str) -> bool:
         """A request came on behalf of an address; whether that has not too many connections already."""
-        if peer.is_known or (not peer.is_exempt and address == peer.address):
+        if peer.is_known or address == peer.address:
             return True
         self._uncount(peer)
         is_full = self._is_full(address)
