@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: demo test pgbouncer test-systemd lint format bench chaos kills clean
+.PHONY: demo test pgbouncer nginx test-systemd lint format bench chaos kills clean fuzz
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "poddispatchd needs Python 3.11 or newer: make PYTHON=/path/to/python3"; exit 2; }
@@ -20,14 +20,20 @@ demo: $(STAMP)
 # The tests' database and media files wait for no disk where memory has room for them.
 ROOMY_MEMORY = $(shell df --output=avail,target --block-size=G /dev/shm 2>/dev/null | awk '$$1 + 0 >= 4 {print $$2}')
 
-test: $(STAMP) pgbouncer
+test: $(STAMP) pgbouncer nginx
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 # For tests and campaigns behind a pooler, unless it is installed. Without it they fail, and say what to install.
 pgbouncer: $(STAMP)
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer > /dev/null || test -x $(VENV)/pgbouncer/usr/sbin/pgbouncer \
-		|| sh chaos/fetch_pgbouncer.sh $(VENV)/pgbouncer \
+		|| sh chaos/fetch_package.sh pgbouncer $(VENV)/pgbouncer \
 		|| echo "PgBouncer cannot be had: as root, apt-get install pgbouncer" >&2
+
+# For the tests of contrib/nginx, likewise.
+nginx: $(STAMP)
+	@PATH="$$PATH:/usr/sbin" command -v nginx > /dev/null || test -x $(VENV)/nginx/usr/sbin/nginx \
+		|| sh chaos/fetch_package.sh nginx $(VENV)/nginx \
+		|| echo "nginx cannot be had: as root, apt-get install nginx" >&2
 
 # As root; a container of Debian with the unit in it: apt-get install debootstrap systemd-container.
 test-systemd: $(STAMP)
@@ -45,6 +51,10 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# Hostile requests and answers, seeded: make fuzz SEED=7 FUZZ_OPTIONS='--requests 1000000'
+fuzz: $(STAMP)
+	$(BIN)/python -m fuzz --seed $(SEED) $(FUZZ_OPTIONS)
 
 chaos: $(STAMP) $(if $(findstring --pooler,$(CHAOS_OPTIONS)),pgbouncer)
 	$(BIN)/python -m chaos $(CHAOS_OPTIONS)

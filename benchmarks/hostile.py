@@ -1,7 +1,8 @@
 """Real callbacks beside thousands of hostile connections: ``python -m benchmarks.hostile [CONNECTIONS]``.
 
-The webhook runs in a process of its own, with a real database behind it. Each kind of attack is made by another
-process while callbacks are made one after the other, each over a new connection as runner managers do, and timed.
+The webhook runs in a process of its own, with a real database behind it. Each kind of attack is made by
+another process while callbacks are made one after the other, each over a new connection as runner managers do,
+and timed.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ from poddispatchd.web.webhook import webhook_application, webhook_limits
 from tests.integration.pod import rows
 
 PATH = "/runner/notify_task_end/"
-TOKEN = "token-of-the-benchmark"  # noqa: S105 - of a throw-away database
+TOKEN = "token-of-the-benchmark"
 _SECONDS = 10.0
 
 
@@ -50,9 +51,9 @@ ATTACKS: dict[str, tuple[bytes, ...]] = {
     "half a head": (b"POST / HTTP/1.1\r\nHost: x\r\nX-A: ",),
     "byte by byte": (b"G",),
     "idle after 404": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",),
-    "wrong token": (_request(body=b"{}", token="wrong"),),  # noqa: S106
-    "wrong token, 64 KiB": (_request(body=b"[" + b"[]," * 21_000 + b"[]]", token="wrong"),),  # noqa: S106
-    "wrong token, gzip bomb": (_request("Content-Encoding: gzip", body=_BOMB, token="wrong"),),  # noqa: S106
+    "wrong token": (_request(body=b"{}", token="wrong"),),
+    "wrong token, 64 KiB": (_request(body=b"[" + b"[]," * 21_000 + b"[]]", token="wrong"),),
+    "wrong token, gzip bomb": (_request("Content-Encoding: gzip", body=_BOMB, token="wrong"),),
     "garbage": (b"\x16\x03\x01" + b"\xff" * 200,),
     "bad framing": (_request("Transfer-Encoding: chunked, x") + b"zz\r\n",),
 }

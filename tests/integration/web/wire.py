@@ -7,14 +7,17 @@ from contextlib import asynccontextmanager
 from poddispatchd.config.units import Address
 
 
-async def connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection."""
-    return await asyncio.open_connection(address.host, address.port)
+async def connect(
+    address: Address, source: str | None = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection, from this address of ours."""
+    local = None if source is None else (source, 0)
+    return await asyncio.open_connection(address.host, address.port, local_addr=local)
 
 
-async def said(address: Address, data: bytes) -> bytes:
+async def said(address: Address, data: bytes, source: str | None = None) -> bytes:
     """All that is answered to these bytes, until the other side closes."""
-    reader, writer = await connect(address)
+    reader, writer = await connect(address, source)
     try:
         writer.write(data)
         async with asyncio.timeout(20):
