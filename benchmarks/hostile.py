@@ -1,7 +1,7 @@
 """Real callbacks beside thousands of hostile connections: ``python -m benchmarks.hostile [CONNECTIONS]``.
 
 The webhook runs in a process of its own, with a real database behind it. Each kind of attack is made by
-another process while callbacks are made one after the other, each over a new connection as runner managers do,
+another process while callbacks are made one after the other, each over a new connection as managers do,
 and timed.
 """
 
