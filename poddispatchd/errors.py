@@ -163,13 +163,17 @@ class CallbackRefusedError(PoddispatchdError):
         status: of the HTTP answer.
         message: the words of the answer.
         key: what they are called in the answer's JSON.
+        retry_after: seconds after which another try makes sense; None: the same will be refused again.
     """
 
-    def __init__(self, status: int, message: str, *, key: str = "error") -> None:
+    def __init__(
+        self, status: int, message: str, *, key: str = "error", retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.key = key
+        self.retry_after = retry_after
 
 
 # --- tasks and their results --------------------------------------------------------------------------

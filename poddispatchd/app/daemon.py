@@ -26,10 +26,10 @@ from poddispatchd.runtime.supervisor import Supervisor
 from poddispatchd.runtime.systemd import ServiceNotifier
 from poddispatchd.shadow.jobs import ShadowJobs
 from poddispatchd.web.figures import Figures
-from poddispatchd.web.listener import Listener, serving
-from poddispatchd.web.ops import ops_application
+from poddispatchd.web.listener import Serving, serving
+from poddispatchd.web.ops import OPS_HEADERS, OPS_LIMITS, ops_application
 from poddispatchd.web.state import DaemonState, state_of
-from poddispatchd.web.webhook import webhook_application
+from poddispatchd.web.webhook import webhook_application, webhook_limits
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +61,7 @@ class Daemon:
         self._settings = settings
         self._waiting = "The daemon is starting."
         self._supervisor = Supervisor(self._resources.clock)
-        self._listeners: dict[str, Listener] = {}
+        self._listeners: dict[str, Serving] = {}
         self._parts: Parts | None = None
         self._work: Work | None = None
         self._figures: Figures | None = None
@@ -85,13 +85,21 @@ class Daemon:
             self._pulse.stuck,
             waiting=lambda: self._waiting,
             refresh=self._refresh,
+            allowed_hosts=(settings.ops.listen.host, *settings.ops.allowed_hosts),
         )
         async with AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
             if not ground.is_shadow:
                 self._listeners["webhook"] = await self._listen_for_callbacks(stack)
             self._listeners["ops"] = await stack.enter_async_context(
-                serving(ops, settings.ops.listen, "ops.listen")
+                serving(
+                    ops,
+                    settings.ops.listen,
+                    "ops.listen",
+                    limits=OPS_LIMITS,
+                    headers=OPS_HEADERS,
+                    metrics=ground.metrics,
+                )
             )
             self._supervisor.start("watchdog", self._beat)
             self._supervisor.start("reload", self._reload_when_asked)
@@ -123,13 +131,21 @@ class Daemon:
         if prepared is not None:
             await self._serve(*prepared)
 
-    async def _listen_for_callbacks(self, stack: AsyncExitStack) -> Listener:
+    async def _listen_for_callbacks(self, stack: AsyncExitStack) -> Serving:
         """Open the webhook until the stack unwinds."""
         ground = self._resources
         reception = CallbackReceiver(ground.database, ground.registry, ground.wakeups, ground.clock)
         settings = ground.settings.webhook
         webhook = webhook_application(reception, settings, metrics=ground.metrics, clock=ground.clock)
-        return await stack.enter_async_context(serving(webhook, settings.listen, "webhook.listen"))
+        opened = serving(
+            webhook,
+            settings.listen,
+            "webhook.listen",
+            limits=webhook_limits(settings),
+            trusted=settings.trusted_proxies,
+            metrics=ground.metrics,
+        )
+        return await stack.enter_async_context(opened)
 
     async def _prepare(self, stack: AsyncExitStack) -> tuple[Parts, Work]:
         """The parts and the jobs on a database that answers and fits, however long that takes."""

@@ -114,6 +114,17 @@ class Event(StrEnum):
     CALLBACK_REFUSED = "callback.refused"
     """A callback answered with an error; the status and the words say why."""
 
+    CALLBACKS_LIMITED = "callbacks.limited"
+    """A runner manager calls more often, or with more, than is recorded: it is told to wait; logged once."""
+
+    # --- the listeners ---
+    REQUESTS_REFUSED = "requests.refused"
+    """Requests that are none: the first at once, then a line a minute with how many more there were."""
+    CONNECTIONS_LIMITED = "connections.limited"
+    """A listener has as many connections as it may; those that wait for longest make room. Logged once."""
+    CONNECTIONS_NORMAL = "connections.normal"
+    """A listener has room again."""
+
     # --- imports ---
     IMPORT_STARTED = "import.started"
     """The result of a task is being downloaded."""

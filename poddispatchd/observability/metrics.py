@@ -105,6 +105,19 @@ class Metrics:
         self.webhook_duration = self._histogram(
             "webhook_duration_seconds", "Time the webhook took to answer.", _SHORT
         )
+        self.webhook_limited = self._counter(
+            "webhook_limited_total",
+            "Callbacks with a valid token that were told to come again later, by the limit that they met.",
+            "limit",
+        )
+        self.http_connections = self._gauge("http_connections", "Open connections of a listener.", "listener")
+        self.http_connections_dropped = self._counter(
+            "http_connections_dropped_total",
+            "Connections that a listener ended or did not take: late, to make room (crowded), because none "
+            "could make room (full), or for want of file descriptors (exhausted).",
+            "listener",
+            "reason",
+        )
         self.imports = self._counter("imports_total", "Attempts to import a result.", "type", "outcome")
         self.import_duration = self._histogram(
             "import_duration_seconds", "Time of a completed import.", _LONG, "type"
@@ -229,7 +242,16 @@ class Metrics:
             self.shadow_agreements.labels(agreement)
         for difference in Difference:
             self.shadow_differences.labels(difference)
-        for code in (200, 400, 401, 403, 404, 405, 413, 415, 503):
+        self._initialise_listeners()
+
+    def _initialise_listeners(self) -> None:
+        for limit in ("quota", "body_memory"):
+            self.webhook_limited.labels(limit)
+        for listener in ("webhook", "ops"):
+            self.http_connections.labels(listener)
+            for reason in ("late", "crowded", "full", "exhausted"):
+                self.http_connections_dropped.labels(listener, reason)
+        for code in (200, 400, 401, 403, 404, 405, 408, 413, 415, 417, 429, 503):
             self.webhook_requests.labels(str(code))
 
     def _initialise_types(self) -> None:
