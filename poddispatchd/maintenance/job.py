@@ -190,8 +190,6 @@ class Maintenance:
         self._set_aside_at = now
         async with parts.database.connection() as connection:
             parts.set_aside = await queues.set_aside_counts(connection)
-        for name, count in parts.set_aside.items():
-            parts.metrics.set_aside.labels(name).set(count)
 
     def _tell_of_standstill(self, queue_stats: QueueStats) -> None:
         """Tell once of a type of which tasks wait for too long while none runs."""

@@ -184,9 +184,6 @@ class Metrics:
             "When the oldest item of the queue came, as a Unix time; 0 when it is empty.",
             "queue",
         )
-        self.set_aside = self._gauge(
-            "set_aside", "What gave up after too many attempts and waits for a person, by queue.", "queue"
-        )
         self.job_progress = self._gauge(
             "job_last_progress_timestamp_seconds", "When a job last ended a step, as a Unix time.", "job"
         )
@@ -232,7 +229,7 @@ class Metrics:
             self.push.labels(delivered)
         for hook in HookOutcome:
             self.import_hooks.labels(hook)
-        for queue in ("callbacks", "imports", "mail", "push", "hook"):
+        for queue in ("callbacks", "imports", "notices", "deliveries", "files"):
             self.backlog.labels(queue)
             self.backlog_oldest.labels(queue)
             self.set_aside.labels(queue)
