@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: demo test pgbouncer test-systemd lint format bench chaos kills clean
+.PHONY: demo test pgbouncer axe test-systemd lint format bench chaos kills clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "poddispatchd needs Python 3.11 or newer: make PYTHON=/path/to/python3"; exit 2; }
@@ -28,6 +28,10 @@ pgbouncer: $(STAMP)
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer > /dev/null || test -x $(VENV)/pgbouncer/usr/sbin/pgbouncer \
 		|| sh chaos/fetch_pgbouncer.sh $(VENV)/pgbouncer \
 		|| echo "PgBouncer cannot be had: as root, apt-get install pgbouncer" >&2
+
+# For the test of the status page in Debian's chromium.
+axe: $(STAMP)
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/axe axe-core@4.14.1
 
 # As root; a container of Debian with the unit in it: apt-get install debootstrap systemd-container.
 test-systemd: $(STAMP)

@@ -8,7 +8,8 @@ from datetime import datetime
 from aiohttp import web
 
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.web.page import status_page
+from poddispatchd.web.figures import Overview
+from poddispatchd.web.page import page_policy, status_page
 from poddispatchd.web.state import DaemonState
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -20,7 +21,7 @@ def ops_application(
     alive: Callable[[], list[str]],
     *,
     waiting: Callable[[], str],
-    refresh: Callable[[bool], Awaitable[None]] | None = None,
+    refresh: Callable[[bool], Awaitable[Overview | None]] | None = None,
 ) -> web.Application:
     """The routes of ``ops.listen``.
 
@@ -29,7 +30,7 @@ def ops_application(
         state: the daemon's state; None while it is starting.
         alive: the jobs that are stuck, none in a live daemon.
         waiting: what a daemon that is starting waits for, in words.
-        refresh: has the figures counted anew before they are shown; with True also the tasks of the page.
+        refresh: has the figures counted anew before they are shown; with True gives the tasks of the page.
     """
 
     async def fresh(*, with_tasks: bool) -> DaemonState | None:
@@ -61,11 +62,12 @@ def ops_application(
         return web.json_response({**dataclasses.asdict(current), "ready": current.ready}, dumps=_as_json)
 
     async def get_status(_: web.Request) -> web.Response:
+        overview = None if refresh is None else await refresh(True)
         return web.Response(
-            text=status_page(await fresh(with_tasks=True), waiting()),
+            text=status_page(state(), waiting(), overview),
             content_type="text/html",
             headers={
-                "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+                "Content-Security-Policy": page_policy(),
                 "Cache-Control": "no-store",
             },
         )
