@@ -27,13 +27,17 @@ from poddispatchd.notify.checks import check_hook, check_mail, check_push
 from poddispatchd.pod import grants, tasks
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
+from poddispatchd.pod.locks import held_tasks
 from poddispatchd.pod.media_access import trouble_with
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runner.download import free_space
+from poddispatchd.runtime import queues
 from poddispatchd.web.state import stale_words
 
 _URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
 _MOST_STALE = 100
+_SHOWN = 5
+_SHOWN_OF_A_QUEUE = 3
 
 _GATEWAY_ERRORS = (502, 503, 504)
 """What a web server answers when nobody listens behind it."""
@@ -99,9 +103,13 @@ async def _on_database(settings: Settings, database: Database) -> AsyncGenerator
         return
     for line in capabilities.describe():
         yield _fine("Pod's tables", line)
+    for line in capabilities.problems():
+        yield _problem("Pod's tables", line)
+    yield await _held_rows(database)
     for finding in [
         *await _rights(database),
         *await _own_schema(database),
+        *await _set_aside(database),
         *await _running(settings, database),
         *await _waiting(settings, database),
     ]:
@@ -141,6 +149,23 @@ async def _pooler(database: Database) -> Finding:
     return (_note if pooling is Pooling.TRANSACTION else _fine)("pooler", pooling.meaning)
 
 
+async def _held_rows(database: Database) -> Finding:
+    """Tasks that wait because a session left a transaction open."""
+    try:
+        held, holder = await held_tasks(database)
+    except DatabaseError as error:
+        return _problem("held rows", str(error))
+    if not holder:
+        return _fine("held rows", "No database session holds Pod's tasks for long.")
+    if not held:
+        return _note("held rows", f"A transaction on Pod's task table is open for long: {holder}.")
+    shown = ", ".join(str(pk) for pk in held[:_SHOWN]) + (" and more" if len(held) > _SHOWN else "")
+    return _problem(
+        "held rows",
+        f"Task {shown} waits: a transaction that is left open holds its row, by {holder}. End it there.",
+    )
+
+
 async def _rights(database: Database) -> list[Finding]:
     missing = await grants.missing_rights(database)
     if not missing:
@@ -172,6 +197,25 @@ async def _own_schema(database: Database) -> list[Finding]:
     return [
         _note("own schema", f"Version {version} of {migration.LATEST}: the daemon upgrades it at its start.")
     ]
+
+
+async def _set_aside(database: Database) -> list[Finding]:
+    """Items of our queues that were given up, with the words of the latest ones."""
+    try:
+        async with database.connection() as connection:
+            if await migration.current_version(connection) != migration.LATEST:
+                return []
+            counts = await queues.set_aside_counts(connection)
+            items = await queues.set_aside(connection, limit=_SHOWN_OF_A_QUEUE)
+    except DatabaseError:
+        return []  # told by the findings about the schema
+    found = [
+        _note("queues", f"{name} {item.key} (task {item.task}), after {item.attempts} attempts: {item.words}")
+        for name, several in items.items()
+        for item in several
+    ]
+    words = queues.set_aside_words(counts)
+    return found if words is None else [_problem("queues", words), *found]
 
 
 async def _running(settings: Settings, database: Database) -> list[Finding]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from poddispatchd.callbacks import inbox
+from poddispatchd.app.features import callback_worker, hooks, notifier
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.clock import Clock
 from poddispatchd.config.consistency import unfit_for_pod
@@ -35,9 +35,12 @@ from poddispatchd.pod.media_access import trouble_with
 from poddispatchd.pod.queue import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runtime import queues
 from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.instances import instance_name
 from poddispatchd.runtime.jobs import Loop
+from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups
 from poddispatchd.shadow.session import ShadowSession
 
@@ -55,7 +58,7 @@ _DISK_PATIENCE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What exists before the database answers: enough to take inbox, and to answer 503.
+    """What exists before the database answers: enough to take callbacks, and to answer 503.
 
     ``is_shadow``: nothing may be written, and no callback is taken.
     """
@@ -68,6 +71,8 @@ class Resources:
     clock: Clock
     session: DatabaseSession
     instance: str
+    incidents: Incidents
+    locked_rows: LockedRows
     is_shadow: bool = False
 
 
@@ -85,7 +90,21 @@ def create_resources(settings: Settings, *, clock: Clock | None = None, is_shado
         came_back=wakeups.dispatcher,
         per_minute=settings.runners.submissions_per_minute,
     )
-    return Resources(settings, database, registry, wakeups, metrics, clock, session, instance, is_shadow)
+    locked_rows = LockedRows(database, wakeups, clock)
+    database.on_locked = locked_rows.met
+    return Resources(
+        settings=settings,
+        database=database,
+        registry=registry,
+        wakeups=wakeups,
+        metrics=metrics,
+        clock=clock,
+        session=session,
+        instance=instance,
+        incidents=Incidents(clock),
+        locked_rows=locked_rows,
+        is_shadow=is_shadow,
+    )
 
 
 @asynccontextmanager
@@ -121,6 +140,8 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
             metrics=resources.metrics,
             clock=resources.clock,
             instance=resources.instance,
+            incidents=resources.incidents,
+            locked_rows=resources.locked_rows,
             is_shadow=resources.is_shadow,
         )
         await parts.refresh_sites()
@@ -229,13 +250,13 @@ class Jobs:
         return cls(
             parts=parts,
             dispatcher=Dispatcher(parts, Submitter(parts), budget=budget),
-            inbox=CallbackWorker(parts),
+            inbox=callback_worker(parts),
             importer=Importer(parts),
             reconciler=Reconciler(parts),
             maintenance=Maintenance(parts),
             prober=Prober(parts),
-            notifier=Notifier(parts),
-            hooks=Hooks(parts),
+            notifier=notifier(parts),
+            hooks=hooks(parts),
         )
 
     @property
@@ -249,8 +270,11 @@ class Jobs:
             Loop("dispatcher", self.dispatcher.step, wakeups.dispatcher),
             Loop("maintenance", self.maintenance.step, wakeups.maintenance),
             Loop("notifier", self.notifier.step, wakeups.notifier),
+            Loop("mail", self.notifier.mail.step, wakeups.mail),
+            Loop("push", self.notifier.push.step, wakeups.push),
             Loop("hooks", self.hooks.step, wakeups.hooks),
             Loop("prober", self.prober.step, Wakeup()),
+            Loop("locked rows", self.parts.locked_rows.step, self.parts.locked_rows.wake),
         )
 
     @property
@@ -293,11 +317,13 @@ class Jobs:
 
     async def begin(self) -> None:
         """Give back what a crashed daemon held: nothing else is at work yet."""
-        await self.importer.release_dead()
         async with self.parts.database.connection() as connection:
-            await inbox.release_all(connection)
+            await queues.release_dead(connection)
 
     async def stop(self) -> None:
         """Finish what is past its commit point, hand back the rest."""
         await self.dispatcher.stop(_STOP_SUBMISSIONS)
+        # Imports may take a minute more: another daemon schedules meanwhile.
+        await self.parts.session.resign()
         await self.importer.stop(_STOP_IMPORTS)
+        await self.inbox.stop()

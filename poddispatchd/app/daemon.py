@@ -3,8 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -16,23 +16,26 @@ from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.config.keys import changed_keys
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
-from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
+from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError, TaskEndedError
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import configure_logging, register_secrets
 from poddispatchd.parts import Parts
 from poddispatchd.runtime.jobs import Loop, Work
-from poddispatchd.runtime.supervision import Pulse, cancel_surely, run_job, unless
+from poddispatchd.runtime.supervision import Pulse, Surroundings, cancel_surely, run_job, unless
+from poddispatchd.runtime.supervisor import Supervisor
 from poddispatchd.runtime.systemd import ServiceNotifier
 from poddispatchd.shadow.jobs import ShadowJobs
 from poddispatchd.web.figures import Figures, Overview
-from poddispatchd.web.listener import listening
-from poddispatchd.web.ops import ops_application
+from poddispatchd.web.listener import Serving, serving
+from poddispatchd.web.ops import OPS_HEADERS, OPS_LIMITS, ops_application
 from poddispatchd.web.state import DaemonState, state_of
-from poddispatchd.web.webhook import webhook_application
+from poddispatchd.web.webhook import webhook_application, webhook_limits
 
 log = structlog.get_logger(__name__)
 
 _LONGEST_BEAT = 10.0
+
+_SESSION = "database session"
 
 _SECOND_TRY = 1.0
 """Seconds after the database was lost in the middle of the start."""
@@ -57,6 +60,8 @@ class Daemon:
         )
         self._settings = settings
         self._waiting = "The daemon is starting."
+        self._supervisor = Supervisor(self._resources.clock)
+        self._listeners: dict[str, Serving] = {}
         self._parts: Parts | None = None
         self._work: Work | None = None
         self._figures: Figures | None = None
@@ -66,6 +71,8 @@ class Daemon:
 
         Raises:
             ConfigurationError: something that only a person can change; nothing has been touched.
+            SchemaNewerError: a newer release has upgraded our schema: everything is handed back.
+            TaskEndedError: a part of the daemon cannot be kept running: systemd starts it anew.
         """
         ground, settings = self._resources, self._resources.settings
         mode = {"mode": "shadow"} if ground.is_shadow else {}
@@ -78,29 +85,67 @@ class Daemon:
             self._pulse.stuck,
             waiting=lambda: self._waiting,
             refresh=self._refresh,
+            allowed_hosts=(settings.ops.listen.host, *settings.ops.allowed_hosts),
         )
         async with AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
-            addresses = {} if ground.is_shadow else {"webhook": await self._listen_for_callbacks(stack)}
-            private = await stack.enter_async_context(listening(ops, settings.ops.listen, "ops.listen"))
-            addresses["ops"] = str(private)
-            beat = asyncio.create_task(self._beat(), name="watchdog")
-            stack.callback(beat.cancel)
-            reloads = asyncio.create_task(self._reload_when_asked(), name="reload")
-            stack.callback(reloads.cancel)
-            prepared = await unless(self._stop, self._prepare(stack))
-            if prepared is not None:
-                await self._serve(*prepared, addresses)
+            if not ground.is_shadow:
+                self._listeners["webhook"] = await self._listen_for_callbacks(stack)
+            self._listeners["ops"] = await stack.enter_async_context(
+                serving(
+                    ops,
+                    settings.ops.listen,
+                    "ops.listen",
+                    limits=OPS_LIMITS,
+                    headers=OPS_HEADERS,
+                    metrics=ground.metrics,
+                )
+            )
+            self._supervisor.start("watchdog", self._beat)
+            self._supervisor.start("reload", self._reload_when_asked)
+            stack.push_async_callback(self._supervisor.stop)
+            await self._work_until_stopped(stack)
             self._notifier.stopping()
         log.info(Event.DAEMON_STOPPED)
 
-    async def _listen_for_callbacks(self, stack: AsyncExitStack) -> str:
-        """Open the webhook until the stack unwinds; where it listens."""
+    async def _work_until_stopped(self, stack: AsyncExitStack) -> None:
+        """Work until a signal, or until a part of the daemon says that it cannot go on."""
+        work = asyncio.create_task(self._prepare_and_serve(stack), name="daemon")
+        watching = asyncio.create_task(self._supervisor.watch(), name="supervisor")
+        try:
+            await asyncio.wait({work, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                if (error := watching.exception()) is not None:
+                    log.error(Event.SERVICE_ENDED, reason=str(error))
+                # Everything is handed back in order all the same.
+                self._stop.set()
+            await work
+            if watching.done():
+                watching.result()
+        finally:
+            await cancel_surely(work)
+            await cancel_surely(watching)
+
+    async def _prepare_and_serve(self, stack: AsyncExitStack) -> None:
+        prepared = await unless(self._stop, self._prepare(stack))
+        if prepared is not None:
+            await self._serve(*prepared)
+
+    async def _listen_for_callbacks(self, stack: AsyncExitStack) -> Serving:
+        """Open the webhook until the stack unwinds."""
         ground = self._resources
         reception = CallbackReceiver(ground.database, ground.registry, ground.wakeups, ground.clock)
         settings = ground.settings.webhook
         webhook = webhook_application(reception, settings, metrics=ground.metrics, clock=ground.clock)
-        return str(await stack.enter_async_context(listening(webhook, settings.listen, "webhook.listen")))
+        opened = serving(
+            webhook,
+            settings.listen,
+            "webhook.listen",
+            limits=webhook_limits(settings),
+            trusted=settings.trusted_proxies,
+            metrics=ground.metrics,
+        )
+        return await stack.enter_async_context(opened)
 
     async def _prepare(self, stack: AsyncExitStack) -> tuple[Parts, Work]:
         """The parts and the jobs on a database that answers and fits, however long that takes."""
@@ -124,26 +169,32 @@ class Daemon:
         self._waiting = " ".join((words, *self._reload.words()))
         self._notifier.status(self._waiting)
 
-    async def _serve(self, parts: Parts, work: Work, addresses: Mapping[str, str]) -> None:
-        session = asyncio.create_task(parts.session.run(), name="database session")
+    async def _serve(self, parts: Parts, work: Work) -> None:
+        self._supervisor.start(_SESSION, parts.session.run)
         try:
             await unless(self._stop, parts.session.available())
             if self._stop.is_set():
                 return
             self._figures = Figures(parts, work.look)
             self._parts, self._work = parts, work
-            running = [
-                asyncio.create_task(self._run_loop(parts, loop), name=loop.name) for loop in work.loops
-            ]
+            around = Surroundings(
+                parts.session, parts.clock, self._pulse, parts.incidents, parts.refresh_capabilities
+            )
+            for loop in work.loops:
+                self._supervisor.start(loop.name, partial(run_job, self._counted(parts, loop), around))
             self._notifier.ready()
             self._show_state()
-            log.info(Event.DAEMON_READY, **addresses)
+            log.info(
+                Event.DAEMON_READY,
+                **{name: str(listener.address) for name, listener in self._listeners.items()},
+            )
             await self._stop.wait()
-            await self._shut_down(work, running)
+            await self._shut_down(work)
         finally:
-            await cancel_surely(session)
+            await self._supervisor.stop(_SESSION)
 
-    async def _run_loop(self, parts: Parts, loop: Loop) -> None:
+    def _counted(self, parts: Parts, loop: Loop) -> Loop:
+        """A job that shows when it last made progress."""
         progress = parts.metrics.job_progress.labels(loop.name)
         progress.set_to_current_time()
 
@@ -152,22 +203,15 @@ class Daemon:
             progress.set_to_current_time()
             return delay
 
-        await run_job(
-            loop.name,
-            step,
-            wake=loop.wake,
-            session=parts.session,
-            clock=parts.clock,
-            pulse=self._pulse,
-        )
+        return loop._replace(step=step)
 
-    async def _shut_down(self, work: Work, running: list[asyncio.Task[None]]) -> None:
+    async def _shut_down(self, work: Work) -> None:
         """Take no new work, finish what is past its commit point, hand back the rest."""
         log.info(Event.DAEMON_STOPPING, submissions=work.submissions, imports=work.imports)
         self._notifier.stopping()
         self._notifier.status("Stopping: finishing what is past its commit point")
         # Side by side: one after the other they may take longer than systemd waits.
-        await asyncio.gather(cancel_surely(*running), work.stop())
+        await asyncio.gather(self._supervisor.stop(*(loop.name for loop in work.loops)), work.stop())
 
     # --- signals and signs of life -----------------------------------------------------------------------
 
@@ -234,6 +278,9 @@ class Daemon:
             expected = ground.clock.monotonic() + interval
             await ground.clock.sleep(interval)
             ground.metrics.loop_lag.set(max(0.0, ground.clock.monotonic() - expected))
+            for name, listener in self._listeners.items():
+                if not listener.is_serving():
+                    raise TaskEndedError(f"The listener {name!r} takes no connections any more.")
             stuck = self._pulse.stuck()
             if stuck:
                 log.error(Event.SERVICE_STUCK, jobs=", ".join(stuck))

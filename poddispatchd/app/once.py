@@ -7,7 +7,6 @@ import structlog
 
 from poddispatchd.app.composition import Jobs, assembled, create_resources
 from poddispatchd.app.pass_summary import SiteSummary, end_of_pass
-from poddispatchd.callbacks import inbox
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.observability.events import Event
@@ -44,7 +43,7 @@ class PassResult:
 async def run_once(
     settings: Settings, *, max_tasks: int | None = None, stop: asyncio.Event | None = None
 ) -> PassResult:
-    """Reconcile, apply inbox, import what is ready, submit what can be submitted, rank, purge.
+    """Reconcile, apply callbacks, import what is ready, submit what can be submitted, rank, purge.
 
     Args:
         settings: the configuration.
@@ -70,9 +69,7 @@ async def run_once(
 
 async def _pass(parts: Parts, jobs: Jobs, stop: asyncio.Event) -> PassResult:
     before = await queue.open_tasks_on_sites(parts.database)
-    await jobs.importer.release_dead()
-    async with parts.database.connection() as connection:
-        await inbox.release_all(connection)
+    await jobs.begin()
     try:
         if await unless(stop, _round(parts, jobs), within=_LONGEST_ROUND) is None:
             log.warning(
@@ -122,8 +119,8 @@ async def _reconcile(parts: Parts, jobs: Jobs) -> None:
 
 
 async def _apply_callbacks(jobs: Jobs) -> None:
-    while await jobs.inbox.step() == 0.0:
-        pass
+    """Apply what has come, and what is found out about callbacks of runs whose answer was lost."""
+    await jobs.inbox.drain()
 
 
 async def _tell(jobs: Jobs, stop: asyncio.Event) -> None:

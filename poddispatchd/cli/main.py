@@ -22,6 +22,7 @@ _COMMANDS = {
     "status": ("status", "Tell how the running daemon is, and why tasks wait."),
     "tasks": ("tasks", "Pod's tasks: list, show, restart, cancel and watch them."),
     "runners": ("runners", "Pod's runner managers: list, test, pause and resume them."),
+    "queues": ("queues", "What waits in the journal's queues, and what was set aside."),
     "config": ("config", "Show the configuration, or make one from Pod's settings."),
     "db": ("db", "poddispatchd's own schema, and the rights of its role."),
     "demo": ("demo", "Try it all: PostgreSQL, fake runner managers, the daemon."),

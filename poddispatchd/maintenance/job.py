@@ -19,6 +19,7 @@ from poddispatchd.parts import Parts
 from poddispatchd.pod import queue, tasks
 from poddispatchd.pod.queue import QueueStats
 from poddispatchd.runner.download import free_space
+from poddispatchd.runtime import queues
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,7 @@ _COMPARE_EVERY = 300.0
 said in other tables, and in them that changes rarely."""
 
 _PURGE_EVERY = 3600.0
+_SET_ASIDE_EVERY = 10.0
 _BATCH = 1000
 _DISK_TIMEOUT = 20.0
 _JOURNAL_DAYS = 90
@@ -56,6 +58,7 @@ class Maintenance:
         self._right_ranks: int | None = None
         self._compared_at = float("-inf")
         self._count_again_at = float("-inf")
+        self._set_aside_at = float("-inf")
         self._sites: dict[str, frozenset[tuple[SiteId, ...]]] | None = None
         self._sites_again_at = float("-inf")
         self._ended = EndedTasks(parts)
@@ -71,6 +74,7 @@ class Maintenance:
         begun = parts.clock.monotonic()
         queue_stats = await self.look()
         await self.measure()
+        await self.count_set_aside()
         if parts.session.term is not None:
             if any(queue_stats.count(kind, TaskStatus.PENDING) for kind in TaskType) or self._is_first():
                 await self._keep_ranks(queue_stats)
@@ -177,6 +181,15 @@ class Maintenance:
             async with parts.database.connection() as connection:
                 elsewhere = parts.storage.waiting - await imports.open_tasks(connection)
             parts.storage.usable(*elsewhere)
+
+    async def count_set_aside(self) -> None:
+        """Look at what was set aside in the queues of the journal; not too often."""
+        parts, now = self._parts, self._parts.clock.monotonic()
+        if now - self._set_aside_at < _SET_ASIDE_EVERY:
+            return
+        self._set_aside_at = now
+        async with parts.database.connection() as connection:
+            parts.set_aside = await queues.set_aside_counts(connection)
 
     def _tell_of_standstill(self, queue_stats: QueueStats) -> None:
         """Tell once of a type of which tasks wait for too long while none runs."""

@@ -79,7 +79,7 @@ class Metrics:
     Task ids never become labels. Runner managers come and go: ``forget_managers`` drops those that are gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # noqa: PLR0915 - one statement for each metric
         self.registry = CollectorRegistry()
         self.tasks = self._gauge("tasks", "Tasks by type and status.", "type", "status")
         self.queue_oldest_pending = self._gauge(
@@ -104,6 +104,19 @@ class Metrics:
         )
         self.webhook_duration = self._histogram(
             "webhook_duration_seconds", "Time the webhook took to answer.", _SHORT
+        )
+        self.webhook_limited = self._counter(
+            "webhook_limited_total",
+            "Callbacks with a valid token that were told to come again later, by the limit that they met.",
+            "limit",
+        )
+        self.http_connections = self._gauge("http_connections", "Open connections of a listener.", "listener")
+        self.http_connections_dropped = self._counter(
+            "http_connections_dropped_total",
+            "Connections that a listener ended or did not take: late, to make room (crowded), because none "
+            "could make room (full), or for want of file descriptors (exhausted).",
+            "listener",
+            "reason",
         )
         self.imports = self._counter("imports_total", "Attempts to import a result.", "type", "outcome")
         self.import_duration = self._histogram(
@@ -148,6 +161,11 @@ class Metrics:
         self.database_up = self._gauge("database_up", "Whether the database answers.")
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop was at the last look.")
         self.media_free_bytes = self._gauge("media_free_bytes", "Free space under MEDIA_ROOT.")
+        self.set_aside = self._gauge(
+            "set_aside",
+            "Items of a queue of the journal that failed too often and wait for a person.",
+            "queue",
+        )
         self.stale_tasks = self._gauge(
             "stale_tasks", "Tasks that run for longer than reconcile.stale_after.", "type"
         )
@@ -165,9 +183,6 @@ class Metrics:
             "backlog_oldest_timestamp_seconds",
             "When the oldest item of the queue came, as a Unix time; 0 when it is empty.",
             "queue",
-        )
-        self.set_aside = self._gauge(
-            "set_aside", "What gave up after too many attempts and waits for a person, by queue.", "queue"
         )
         self.job_progress = self._gauge(
             "job_last_progress_timestamp_seconds", "When a job last ended a step, as a Unix time.", "job"
@@ -214,7 +229,7 @@ class Metrics:
             self.push.labels(delivered)
         for hook in HookOutcome:
             self.import_hooks.labels(hook)
-        for queue in ("callbacks", "imports", "mail", "push", "hook"):
+        for queue in ("callbacks", "imports", "notices", "deliveries", "files"):
             self.backlog.labels(queue)
             self.backlog_oldest.labels(queue)
             self.set_aside.labels(queue)
@@ -224,7 +239,16 @@ class Metrics:
             self.shadow_agreements.labels(agreement)
         for difference in Difference:
             self.shadow_differences.labels(difference)
-        for code in (200, 400, 401, 403, 404, 405, 413, 415, 503):
+        self._initialise_listeners()
+
+    def _initialise_listeners(self) -> None:
+        for limit in ("quota", "body_memory"):
+            self.webhook_limited.labels(limit)
+        for listener in ("webhook", "ops"):
+            self.http_connections.labels(listener)
+            for reason in ("late", "crowded", "full", "exhausted"):
+                self.http_connections_dropped.labels(listener, reason)
+        for code in (200, 400, 401, 403, 404, 405, 408, 413, 415, 417, 429, 503):
             self.webhook_requests.labels(str(code))
 
     def _initialise_types(self) -> None:

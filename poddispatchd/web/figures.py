@@ -8,14 +8,14 @@ from datetime import datetime
 from poddispatchd.database import migration
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseError
-from poddispatchd.journal import backlog, ends, scheduling
-from poddispatchd.journal.backlog import QueueBacklog
+from poddispatchd.journal import ends, scheduling
 from poddispatchd.journal.ends import EndedTask, HourOfTasks
 from poddispatchd.journal.scheduling import Scheduler, Wait
 from poddispatchd.parts import Parts
 from poddispatchd.pod import overview
 from poddispatchd.pod.overview import PendingRow, TaskFilter, TaskRow
 from poddispatchd.pod.queue import QueueStats
+from poddispatchd.runtime import queues
 
 FRESH_FOR = 1.0
 """Seconds for which counts are not made again, however many look."""
@@ -62,7 +62,6 @@ class Figures:
         self._next_count = float("-inf")
         self._next_overview = float("-inf")
         self.scheduler: Scheduler | None = None
-        self.backlogs: Mapping[str, QueueBacklog] = {}
         self.overview: Overview | None = None
 
     async def refresh(self, *, with_tasks: bool = False) -> None:
@@ -100,9 +99,9 @@ class Figures:
     async def _measure_backlogs(self) -> None:
         metrics = self._parts.metrics
         async with self._parts.database.connection() as connection:
-            self.backlogs = await backlog.backlogs(connection)
-        for name, queue in self.backlogs.items():
-            metrics.backlog.labels(name).set(queue.waiting)
+            found = await queues.figures(connection)
+        for name, queue in found.items():
+            metrics.backlog.labels(name).set(queue.open)
             oldest = 0.0 if queue.oldest is None else queue.oldest.timestamp()
             metrics.backlog_oldest.labels(name).set(oldest)
             metrics.set_aside.labels(name).set(queue.set_aside)

@@ -2,17 +2,32 @@
 
 import dataclasses
 import json
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
+from ipaddress import ip_address
 
 from aiohttp import web
 
 from poddispatchd.observability.metrics import Metrics
+from poddispatchd.web.connections import Limits
 from poddispatchd.web.figures import Overview
 from poddispatchd.web.page import page_policy, status_page
 from poddispatchd.web.state import DaemonState
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+OPS_LIMITS = Limits(most=64, most_of_one=None)
+"""Of the private listener: who reaches it is trusted, but its descriptors are none of others'."""
+
+OPS_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Of every answer: what stands here is for no other page."""
 
 
 def ops_application(
@@ -22,6 +37,7 @@ def ops_application(
     *,
     waiting: Callable[[], str],
     refresh: Callable[[bool], Awaitable[Overview | None]] | None = None,
+    allowed_hosts: Collection[str] = (),
 ) -> web.Application:
     """The routes of ``ops.listen``.
 
@@ -31,6 +47,7 @@ def ops_application(
         alive: the jobs that are stuck, none in a live daemon.
         waiting: what a daemon that is starting waits for, in words.
         refresh: has the figures counted anew before they are shown; with True gives the tasks of the page.
+        allowed_hosts: names under which it may be asked for, besides addresses and names of this machine.
     """
 
     async def fresh(*, with_tasks: bool) -> DaemonState | None:
@@ -68,14 +85,27 @@ def ops_application(
             content_type="text/html",
             headers={
                 "Content-Security-Policy": page_policy(),
-                "Cache-Control": "no-store",
             },
         )
 
     async def get_root(_: web.Request) -> web.Response:
         raise web.HTTPFound("/status")
 
-    application = web.Application()
+    names = {"localhost", socket.gethostname().lower(), *(name.lower() for name in allowed_hosts)}
+
+    @web.middleware
+    async def check_host(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        host = request.headers.get("Host")
+        if host is not None and not _is_ours(host, names):
+            return web.Response(
+                status=421,
+                text="This name is not served here; if it should be, add it to ops.allowed_hosts.\n",
+            )
+        return await handler(request)
+
+    application = web.Application(middlewares=[check_host])
     application.router.add_get("/", get_root)
     application.router.add_get("/metrics", get_metrics)
     application.router.add_get("/health/live", get_live)
@@ -91,3 +121,23 @@ def _as_json(data: object) -> str:
 
 def _plain(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _is_ours(host: str, names: Collection[str]) -> bool:
+    """Whether a ``Host`` names this listener: an address does, and of names only those that are known.
+
+    A page that somebody's browser shows can have its own name lead to our address (DNS rebinding), and would
+    read what stands here; it cannot take an address for a name.
+    """
+    name = host.strip().lower()
+    if name.startswith("["):
+        name = name[1:].partition("]")[0]
+    elif name.count(":") == 1:
+        name = name.partition(":")[0]
+    if name.rstrip(".") in names:
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -15,6 +15,7 @@ from poddispatchd.maintenance.stalled_queue import stalled_words
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.parts import Parts
 from poddispatchd.pod.queue import QueueStats
+from poddispatchd.runtime.queues import set_aside_words
 from poddispatchd.tasks.waiting import SiteChooser, chosen_sites, site_chooser, waiting_task
 from poddispatchd.web.figures import Figures
 
@@ -50,7 +51,8 @@ class DaemonState:
     """Everything a sysadmin wants to know first.
 
     ``problems`` are sentences on what a person must do something about, ``notices`` on what is worth
-    knowing; none of either when all is well. ``not_ready`` says why the daemon cannot do its work at all.
+    knowing; none of either when all is well. ``not_ready`` says why the daemon cannot do its work at all;
+    ``database_writable`` is False while the database refuses what the daemon has to write.
     ``as_of`` is when the tasks were counted, ``scheduler`` the instance that schedules if it is another one,
     ``running_on`` the running tasks of each runner manager, ``waiting`` why the first tasks of the queue
     wait. To poll because of a pooler is no problem: it was chosen with the pooler.
@@ -61,6 +63,7 @@ class DaemonState:
     leader: bool
     term: int | None
     database_up: bool
+    database_writable: bool
     pooling: Pooling
     listening: bool
     submissions_in_progress: int
@@ -152,12 +155,22 @@ def state_of(
         problems.append(situation.database_problem)
     elif not (parts.session.listening or parts.session.pooling is Pooling.TRANSACTION or parts.is_shadow):
         problems.append("Notifications of the database do not arrive; the queue is polled.")
+    failing = [incident.words for incident in parts.incidents.active]
+    if not parts.incidents.can_write:
+        not_ready += failing
+    problems += [
+        *filter(None, (parts.session.lease_problem, parts.schema_problem)),
+        *failing,
+        *parts.locked_rows.problems,
+    ]
     nobody = nobody_takes_tasks(situation)
     found = manager_findings(situation) if nobody is None else [nobody]
     problems += [finding.sentence for finding in found if finding.severity is Severity.PROBLEM]
     notices = [finding.sentence for finding in found if finding.severity is Severity.NOTICE]
     if parts.storage.problem is not None:
         problems.append(f"Results wait: {parts.storage.problem}")
+    if (words := set_aside_words(parts.set_aside)) is not None:
+        problems.append(words)
     if stale:
         problems.append(stale_words(stale, after=parts.settings.reconcile.stale_after))
     if stalled_types:
@@ -175,6 +188,7 @@ def state_of(
         leader=scheduling is not None,
         term=scheduling,
         database_up=parts.session.is_up,
+        database_writable=parts.incidents.can_write,
         pooling=parts.session.pooling,
         listening=parts.session.listening,
         submissions_in_progress=submissions,

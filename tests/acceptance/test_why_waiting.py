@@ -143,7 +143,7 @@ async def test_metrics_are_true_when_they_are_read(rig: Rig) -> None:
         'poddispatchd_runner_manager_running_tasks{runner_manager="encoders"} 1.0',
         'poddispatchd_tasks{status="running",type="encoding"} 1.0',
         'poddispatchd_backlog{queue="imports"} 1.0',
-        'poddispatchd_backlog{queue="mail"} 0.0',
+        'poddispatchd_backlog{queue="deliveries"} 0.0',
         'poddispatchd_set_aside{queue="callbacks"} 0.0',
         'poddispatchd_runner_manager_paused{runner_manager="encoders"} 0.0',
         "poddispatchd_media_usable 1.0",

@@ -31,6 +31,7 @@ _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "get": (7,),
         "find": ([1], "task-7"),
         "find_near": ([1], "task-7", [7, 8], 1000),
+        "get_free": (7,),
         "lock": (7,),
         "run_on": (7, "running", "t"),
         "mark_running": (7, "pending", None, 1, "t"),

@@ -16,10 +16,10 @@ from poddispatchd.callbacks import inbox
 from poddispatchd.clock import Clock
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskStatus, TaskType
-from poddispatchd.journal import scheduling
 from poddispatchd.reconcile import reconciler
 from poddispatchd.runtime import supervision
 from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.leadership import Leadership
 from poddispatchd.sandbox.fake_runner_manager import Fault, FaultKind
 from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.importing.bench import Bench, bench
@@ -203,7 +203,7 @@ async def test_a_pass_does_nothing_while_a_daemon_schedules(here: Bench, tmp_pat
     before = await statuses(here, tasks)
     leading = await here.parts.database.dedicated_connection()
     try:
-        assert await scheduling.take_lead(leading, "a daemon") is not None
+        assert await Leadership(instance="a daemon", clock=here.parts.clock).attend(leading, hears=True)
         result = await run_once(here.parts.settings)
         assert not result.scheduled
         status, output, _ = await command(here, tmp_path)
@@ -211,6 +211,7 @@ async def test_a_pass_does_nothing_while_a_daemon_schedules(here: Bench, tmp_pat
         assert "Another poddispatchd schedules" in output
         assert await statuses(here, tasks) == before
     finally:
+        await leading.execute("UPDATE poddispatchd.leader SET lease_expires_at = NULL")
         await leading.close()
     assert (await run_once(here.parts.settings)).scheduled
 
