@@ -78,6 +78,7 @@ class DaemonState:
     scheduler: str | None = None
     running_on: dict[ManagerId, int] = field(default_factory=dict)
     waiting: tuple[WaitingState, ...] = ()
+    time_zone: str = "UTC"
 
     @property
     def ready(self) -> bool:
@@ -204,6 +205,7 @@ def state_of(
         scheduler=situation.scheduler,
         running_on={} if queue_stats is None else dict(queue_stats.running_on),
         waiting=_waiting(parts, situation, figures),
+        time_zone=parts.settings.pod.time_zone,
     )
 
 
