@@ -107,17 +107,17 @@ async def running(
         metrics=made.metrics,
     )
     async with assembled(replace(made, session=session)) as parts:
-        session = asyncio.create_task(parts.session.run())
+        holding = asyncio.create_task(parts.session.run())
         dispatcher = Dispatcher(parts, Submitter(parts), budget=budget)
         prober = Prober(parts)
         try:
             await parts.session.available()
-            yield Daemon(parts, dispatcher, prober, clock, session)
+            yield Daemon(parts, dispatcher, prober, clock, holding)
         finally:
             await dispatcher.stop(0)
             await prober.settled()
-            session.cancel()
-            await asyncio.gather(session, return_exceptions=True)
+            holding.cancel()
+            await asyncio.gather(holding, return_exceptions=True)
 
 
 @dataclass(slots=True)
