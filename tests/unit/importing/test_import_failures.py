@@ -11,6 +11,10 @@ from poddispatchd.domain.import_failures import (
 )
 from poddispatchd.errors import (
     DatabaseError,
+<<<<<<< HEAD
+=======
+    DatabaseStateError,
+>>>>>>> runtime
     DownloadError,
     ImportBusyError,
     MediaNotWritableError,
@@ -21,12 +25,17 @@ from poddispatchd.errors import (
     ResultIncompleteError,
     ResultNotReadyError,
     ResultRefusedError,
+<<<<<<< HEAD
     ResultUnfetchableError,
+=======
+    RowLockedError,
+>>>>>>> runtime
     RunnerManagerBusyError,
     RunnerManagerMisconfiguredError,
     RunnerManagerUnavailableError,
     RunnerTaskUnknownError,
     RunnerUnreachableError,
+    SchemaChangedError,
     SchemaError,
     UnusableAnswerError,
     ValuesRefusedError,
@@ -105,7 +114,7 @@ def test_a_manager_in_trouble_is_waited_for_and_at_last_given_up(error: Exceptio
 
 @pytest.mark.parametrize(
     "error",
-    [NoSpaceError(), MediaNotWritableError(), SchemaError(), OSError(30, "Read-only file system")],
+    [NoSpaceError(), MediaNotWritableError(), OSError(30, "Read-only file system")],
     ids=lambda error: type(error).__name__,
 )
 def test_an_obstacle_on_this_machine_never_makes_a_runner_work_again(error: Exception) -> None:
@@ -118,6 +127,22 @@ def test_a_refused_statement_is_waited_out_unless_the_result_can_be_to_blame() -
     assert decided(DatabaseError("x"), attempts=99) is NextAction.WAIT
     assert decided(ValuesRefusedError("x")) is NextAction.RETRY
     assert decided(ValuesRefusedError("x"), attempts=5) is NextAction.FAIL
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SchemaChangedError(), RowLockedError(), DatabaseStateError(), DatabaseError(), SchemaError()],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_database_refuses_is_waited_for_however_long(error: Exception) -> None:
+    """Finished results were counted out while Pod's tables were newer than we knew (invariant I16)."""
+    assert decided(error, attempts=99) is NextAction.WAIT
+    assert decided(error, attempts=99, obstructed_for=100 * PATIENCE) is NextAction.WAIT
+
+
+def test_values_that_the_database_does_not_take_are_tried_as_often_as_a_result_may_be() -> None:
+    assert decided(ValuesRefusedError(), attempts=1) is NextAction.RETRY
+    assert decided(ValuesRefusedError(), attempts=99) is NextAction.FAIL
 
 
 def test_a_result_that_is_gone_fails_where_lost_tasks_are_to_fail() -> None:
