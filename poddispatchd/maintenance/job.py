@@ -50,6 +50,8 @@ class Maintenance:
         self._compared_at = float("-inf")
         self._count_again_at = float("-inf")
         self._set_aside_at = float("-inf")
+        for name in queues.QUEUES:
+            parts.metrics.set_aside.labels(name)
         self._stalled_queue = StalledQueue()
         self.queue_stats: QueueStats | None = None
         self.stalled_types: tuple[TaskType, ...] = ()
