@@ -10,6 +10,10 @@ person mends it.
 """
 
 
+_HELD = ("55P03", "40P01", "40001")
+"""A lock that could not be had in time, a deadlock, a serialization failure."""
+
+
 def is_to_blame(error: Exception) -> bool:
     """Whether an item can be what an error is about.
 
@@ -38,6 +42,14 @@ def words_of(error: Exception) -> str:
     return f"poddispatchd met an error nobody foresaw ({type(error).__name__}): its log tells more."
 
 
+def is_held(error: Exception) -> bool:
+    """Whether another session holds a row that an item needs: it lets go soon, mostly."""
+    return isinstance(error, DatabaseError) and _sqlstate(error) in _HELD
+
+
 def _sqlstate(error: DatabaseError) -> str:
-    state = getattr(error.__cause__, "sqlstate", None)
-    return state if isinstance(state, str) else ""
+    for source in (error, error.__cause__):
+        state = getattr(source, "sqlstate", None)
+        if isinstance(state, str):
+            return state
+    return ""

@@ -10,14 +10,18 @@ from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, PoddispatchdError
 from poddispatchd.observability.events import Event
-from poddispatchd.runtime.item_errors import is_to_blame, words_of
+from poddispatchd.runtime.item_errors import is_held, is_to_blame, words_of
 from poddispatchd.runtime.lease_queue import UNLIMITED, Lease, Leased, LeaseQueue
 
 log = structlog.get_logger(__name__)
 
+_HELD = 2.0
+"""Seconds that an item waits while another session holds a row that it needs."""
+
 _WAIT = 10.0
-_LONGEST_WAIT = 300.0
-"""Seconds that an item waits, at random, when the database refuses what is no fault of the item's."""
+_LONGEST_WAIT = 60.0
+"""Seconds that an item waits when the database refuses what is no fault of the item's: the first, and at random
+as many as the second besides."""
 
 
 class LeaseHolder:
@@ -120,7 +124,7 @@ class LeaseHolder:
         is_late = isinstance(error, TimeoutError)
         words = f"It took longer than {within:g} s." if is_late else words_of(error)
         if not is_to_blame(error):
-            seconds = _WAIT + self._clock.random() * min(_LONGEST_WAIT, _WAIT * 2 ** min(lease.attempts, 10))
+            seconds = _HELD if is_held(error) else _WAIT + self._clock.random() * _LONGEST_WAIT
             async with self._database.connection() as connection:
                 await self.queue.postpone(connection, lease, seconds, words=words)
             log.warning(
