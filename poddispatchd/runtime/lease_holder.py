@@ -20,8 +20,8 @@ _HELD = 2.0
 
 _WAIT = 10.0
 _LONGEST_WAIT = 60.0
-"""Seconds that an item waits when the database refuses what is no fault of the item's: the first, and at random
-as many as the second besides."""
+"""Seconds that an item waits when the database refuses what is no fault of the item's: the first number, and
+at random up to the second besides."""
 
 
 class LeaseHolder:
