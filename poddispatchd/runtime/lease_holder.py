@@ -1,8 +1,10 @@
 """A worker's side of a lease queue: what it holds, how long, and what becomes of an item that fails."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -93,6 +95,34 @@ class LeaseHolder:
         async with self._database.connection() as connection:
             await self.queue.release_owner(connection, self._owner)
 
+    async def each(
+        self,
+        items: Iterable[Leased],
+        work: Callable[[Leased], Awaitable[None]],
+        *,
+        within: float,
+        task: str,
+    ) -> None:
+        """Do the work of items one after the other (see ``attempt``).
+
+        Args:
+            items: claimed ones.
+            work: for one of them.
+            within: seconds that one may take.
+            task: the column that names the task in the log.
+
+        Raises:
+            DatabaseUnavailableError: the database is lost; what was not tried is given back later.
+        """
+        waiting = deque(items)
+        try:
+            while waiting:
+                item = waiting.popleft()
+                await self.attempt(item.lease, partial(work, item), within=within, task=item.row[task])
+        finally:
+            for item in waiting:
+                self.abandon(item.lease)
+
     async def attempt(
         self, lease: Lease, work: Callable[[], Awaitable[None]], *, within: float, task: object
     ) -> None:
@@ -158,6 +188,10 @@ class LeaseHolder:
         """Real seconds: a lease runs out by the database's clock."""
         while True:
             await asyncio.sleep(self.queue.table.lease_seconds / 4)
-            with suppress(DatabaseError):
+            try:
                 async with self._database.connection() as connection:
                     await self.queue.renew(connection, self._owner, list(self._held))
+            except DatabaseError:
+                continue  # whoever works meets it as well, and tells
+            except Exception:  # without renewals another daemon would begin the same
+                log.exception(Event.SERVICE_CRASHED, job=f"leases of {self.queue.table.name}")
