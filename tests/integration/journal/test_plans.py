@@ -44,6 +44,8 @@ _FILL = f"""
     INSERT INTO poddispatchd.obsolete_file (path, task_pk) SELECT n::text, n FROM generate_series(1, 20) AS n;
 """
 
+_ROOMS = {"inbox.sql": "poddispatchd.callbacks", "files.sql": "poddispatchd.imports"}
+
 _HOT = (
     ("submissions.sql", "open", "7, 'encoding', 1, 1, 'x', 0, now(), '{8,9}', '{2026-03-14,2026-03-14}'"),
     ("submissions.sql", "settle", "7, 'accepted', 't', NULL"),
@@ -99,7 +101,7 @@ _OF_A_QUEUE = {
 def _queries() -> Iterator[tuple[str, str, str]]:
     """Every hot query: what it is called, its text, its arguments."""
     for file, name, arguments in _HOT:
-        package = "poddispatchd.callbacks" if file == "inbox.sql" else "poddispatchd.journal"
+        package = _ROOMS.get(file, "poddispatchd.journal")
         yield f"{file}: {name}", load_queries(package, file)[name], arguments
     for queue in QUEUES.values():
         statements = queue.table.statements()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.callbacks.worker import CallbackWorker
+from poddispatchd.app import features
 from poddispatchd.database import migration
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.imports.importer import Importer
@@ -61,7 +61,7 @@ async def test_what_waits_goes_on_waiting_and_the_rest_is_submitted(pod: Scene, 
 
 
 async def test_a_callback_in_the_inbox_is_applied(pod: Scene, daemon: Daemon) -> None:
-    await CallbackWorker(daemon.parts).step()
+    await features.callback_worker(daemon.parts).step()
     assert await pod.status(TaskPk(3)) == "timeout"
 
 
@@ -74,7 +74,7 @@ async def test_the_result_of_an_importer_that_died_is_taken_up(pod: Scene, daemo
 
 
 async def test_the_end_of_a_run_still_ends_those_that_wait_for_its_source(pod: Scene, daemon: Daemon) -> None:
-    assert set(await failures.recent_failures(pod.connection, hours=10**6, limit=9)) == {TaskPk(7)}
+    assert set(await failures.recent_failures(pod.connection, hours=10**6, limit=9, but=())) == {TaskPk(7)}
     await pod.connection.execute("UPDATE runner_manager_task SET status = 'completed' WHERE id = 2")
     await daemon.settle()
     assert await pod.status(TaskPk(9)) == "completed"

@@ -11,10 +11,7 @@ from poddispatchd.domain.import_failures import (
 )
 from poddispatchd.errors import (
     DatabaseError,
-<<<<<<< HEAD
-=======
     DatabaseStateError,
->>>>>>> runtime
     DownloadError,
     ImportBusyError,
     MediaNotWritableError,
@@ -25,11 +22,8 @@ from poddispatchd.errors import (
     ResultIncompleteError,
     ResultNotReadyError,
     ResultRefusedError,
-<<<<<<< HEAD
     ResultUnfetchableError,
-=======
     RowLockedError,
->>>>>>> runtime
     RunnerManagerBusyError,
     RunnerManagerMisconfiguredError,
     RunnerManagerUnavailableError,
