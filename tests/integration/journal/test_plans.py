@@ -35,6 +35,8 @@ _FILL = f"""
     SELECT {_SETTLED} + n, n % 3, 'open-' || n FROM generate_series(1, 20) AS n;
 """
 
+_ROOMS = {"inbox.sql": "poddispatchd.callbacks", "files.sql": "poddispatchd.imports"}
+
 _HOT = (
     ("submissions.sql", "open", "7, 'encoding', 1, 1, 'x', 0, now(), '{8,9}', '{2026-03-14,2026-03-14}'"),
     ("submissions.sql", "settle", "7, 'accepted', 't', NULL"),
@@ -46,7 +48,11 @@ _HOT = (
     ("submissions.sql", "add_lost", "7, 1, 'other', '', 'encoding', now()"),
     ("submissions.sql", "taken_for", "'{7,8}', '{2026-03-14,2026-03-14}'"),
     ("submissions.sql", "purge", "90, 1000"),
-    ("inbox.sql", "record", "'{1}', 't', 'failed', NULL, NULL, 'x'"),
+    (
+        "inbox.sql",
+        "record_all",
+        "'{\"{1}\",\"{1}\"}', '{task-7,none}', '{failed,failed}', '{NULL,NULL}', '{NULL,NULL}', '{x,y}', '{f,f}', 9",
+    ),
     ("inbox.sql", "expected", "'{1}', 'task-7'"),
     ("inbox.sql", "expected", "'{1}', 'unknown'"),
     ("inbox.sql", "claim_due", "20"),
@@ -84,7 +90,7 @@ async def test_hot_queries_look_only_at_what_is_open(pod_database: PodDatabase) 
         await connection.execute(_FILL)
         await connection.execute("ANALYZE")
         for file, name, arguments in _HOT:
-            query = load_queries("poddispatchd.journal", file)[name]
+            query = load_queries(_ROOMS.get(file, "poddispatchd.journal"), file)[name]
             # Prepared statements get a generic plan in the end: it must be as good.
             for mode in ("force_generic_plan", "force_custom_plan"):
                 async with connection.transaction():
