@@ -13,6 +13,7 @@ from poddispatchd.errors import (
     ResultIncompleteError,
     ResultNotReadyError,
     ResultRefusedError,
+    RowLockedError,
     RunnerManagerError,
     RunnerTaskUnknownError,
     ValuesRefusedError,
@@ -64,7 +65,7 @@ def next_action(
     is_last = attempts >= max_attempts
     again = NextAction.RESUBMIT if may_resubmit else NextAction.FAIL
     match error:
-        case ImportBusyError():
+        case ImportBusyError() | RowLockedError():
             return NextAction.BUSY
         case ResultNotReadyError():
             return NextAction.ASK

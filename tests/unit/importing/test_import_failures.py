@@ -99,13 +99,17 @@ def test_an_obstacle_on_this_machine_never_makes_a_runner_work_again(error: Exce
 
 @pytest.mark.parametrize(
     "error",
-    [SchemaChangedError(), RowLockedError(), DatabaseStateError(), DatabaseError(), SchemaError()],
+    [SchemaChangedError(), DatabaseStateError(), DatabaseError(), SchemaError()],
     ids=lambda error: type(error).__name__,
 )
 def test_what_the_database_refuses_is_waited_for_however_long(error: Exception) -> None:
     """Finished results were counted out while Pod's tables were newer than we knew (invariant I16)."""
     assert decided(error, attempts=99) is NextAction.WAIT
     assert decided(error, attempts=99, obstructed_for=100 * PATIENCE) is NextAction.WAIT
+
+
+def test_a_row_that_another_session_holds_is_tried_again_soon_and_uncounted() -> None:
+    assert decided(RowLockedError(), attempts=99) is NextAction.BUSY
 
 
 def test_values_that_the_database_does_not_take_are_tried_as_often_as_a_result_may_be() -> None:

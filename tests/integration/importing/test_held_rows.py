@@ -1,0 +1,85 @@
+"""Another session holds the row of a finished task: its result waits, uncounted, and is fetched once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.imports.importer import Importer
+from tests.integration.importing.bench import Bench, bench, idle, until
+from tests.plugins.postgres import PodDatabase
+
+_HOLD = "SELECT FROM runner_manager_task WHERE id = $1 FOR UPDATE"
+
+
+@pytest.fixture
+async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Bench]:
+    async with bench(pod_database, media_root) as made:
+        yield made
+
+
+def _fetched(here: Bench) -> int:
+    return sum(
+        request.path.endswith("/task/result/") or "manifest" in request.path or "/task/result" in request.path
+        for request in here.fake.requests
+    )
+
+
+async def test_nothing_is_fetched_for_a_row_that_is_held(here: Bench) -> None:
+    held, other = await here.ready(), await here.ready()
+    async with here.pod.connection() as session, session.transaction():
+        await session.execute(_HOLD, held)
+        await here.import_due()
+        assert [await here.status(task) for task in (held, other)] == ["running", "completed"]
+        [(state, attempts, reason)] = await here.imports_of(held)
+        assert (state, attempts) == ("open", 0)
+        assert "holds a row" in str(reason)
+        assert here.parts.locked_rows.tasks == {held}
+    await here.import_again()
+    assert await here.status(held) == "completed"
+
+
+async def test_a_row_that_is_held_at_the_end_is_waited_for_without_fetching_the_result_again(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = await here.ready()
+    importer = Importer(here.parts)
+    tried = asyncio.Event()
+    met = here.parts.locked_rows.met
+
+    def noticed(pk: int) -> None:
+        met(pk)
+        tried.set()
+
+    monkeypatch.setattr(here.parts.database, "on_locked", noticed)
+    async with here.pod.connection() as session:
+        transaction = session.transaction()
+
+        async def hold(*_: object) -> None:
+            await transaction.start()
+            await session.execute(_HOLD, task)
+
+        attempt = "poddispatchd.imports.attempt.ImportAttempt._record"
+        from poddispatchd.imports.attempt import ImportAttempt  # noqa: PLC0415 - patched here only
+
+        record = ImportAttempt._record
+
+        async def recorded(self: ImportAttempt, brought: list[str]) -> None:
+            await record(self, brought)
+            await hold()
+
+        monkeypatch.setattr(attempt, recorded)
+        await importer.step()
+        async with asyncio.timeout(30):
+            await tried.wait()
+        fetched = _fetched(here)
+        await transaction.rollback()
+        await idle(importer)
+
+    async def completed() -> bool:
+        return await here.status(task) == "completed"
+
+    await until(completed)
+    assert _fetched(here) == fetched > 0
+    assert [state for state, *_ in await here.imports_of(task)] == ["done"]
