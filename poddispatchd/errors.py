@@ -163,13 +163,17 @@ class CallbackRefusedError(PoddispatchdError):
         status: of the HTTP answer.
         message: the words of the answer.
         key: what they are called in the answer's JSON.
+        retry_after: seconds after which another try makes sense; None: the same will be refused again.
     """
 
-    def __init__(self, status: int, message: str, *, key: str = "error") -> None:
+    def __init__(
+        self, status: int, message: str, *, key: str = "error", retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.key = key
+        self.retry_after = retry_after
 
 
 # --- tasks and their results --------------------------------------------------------------------------
@@ -215,6 +219,10 @@ class ResultGoneError(DownloadError):
     """The runner manager knows the task but cannot give this part of its result (404)."""
 
 
+class ResultUnfetchableError(ResultGoneError):
+    """The runner manager will never give this file, of this run or of another."""
+
+
 class MediaNotWritableError(DownloadError):
     """A file of a result cannot be written under MEDIA_ROOT: nothing is wrong with the result."""
 
@@ -246,6 +254,10 @@ class DeliveryError(PoddispatchdError):
 
 class DeliveryRefusedError(DeliveryError):
     """What is to be delivered is refused for good: another try would end the same."""
+
+
+class ServiceUnreachableError(DeliveryError):
+    """Whoever is to deliver does not answer: other deliveries by it would meet the same."""
 
 
 class RecipientGoneError(DeliveryRefusedError):

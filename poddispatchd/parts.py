@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from poddispatchd.clock import Clock
+from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.lifecycle import Retries
@@ -64,6 +65,8 @@ class Parts:
     storage: Storage = field(default_factory=Storage)
     schema_problem: str | None = None
     """What is wrong with Pod's tables since they were changed under the daemon, in words."""
+    set_aside: dict[str, int] = field(default_factory=dict)
+    """How many items of each queue are set aside, at the last look of the maintenance."""
     _managers_read_at: float = float("-inf")
     _catalogue_read_at: float = float("-inf")
 
@@ -127,21 +130,25 @@ class Parts:
         """Read Pod's sites.
 
         Raises:
-            ConfigurationError: ``pod.site_id`` or a domain of ``dispatch.sites`` is none of them.
+            ConfigurationError: the settings do not fit them.
         """
-        self.sites = await pod_managers.sites(self.database)
-        known = ", ".join(f"{site.id} ({site.domain})" for site in self.sites.values()) or "none"
+        await self.verify(self.settings)
+
+    async def verify(self, settings: Settings) -> None:
+        """Read Pod's sites, and see whether settings fit this Pod: at the start and before a reload.
+
+        Raises:
+            ConfigurationError: with every setting that does not fit.
+            DatabaseUnavailableError: the database cannot be reached.
+        """
+        sites = await pod_managers.sites(self.database)
         problems = [
-            f"dispatch.sites: {domain!r} is no site of this Pod; its sites are {known}."
-            for domain in self.settings.dispatch.sites
-            if domain not in {site.domain for site in self.sites.values()}
+            f"{key}: {words}"
+            for key, words in unfit_for_pod(settings, sites.values(), podfile=self.capabilities.podfile)
         ]
-        if self.current_site not in self.sites:
-            problems.append(
-                f"pod.site_id: {self.current_site} is no site of this Pod; its sites are {known}."
-            )
         if problems:
             raise ConfigurationError(*problems)
+        self.sites = sites
 
     async def refresh_managers(self, *, within: float = MANAGERS_FRESH_FOR) -> None:
         """Read Pod's runner managers again, unless that was done within so many seconds."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from poddispatchd.callbacks import inbox
+from poddispatchd.app.features import callback_worker, hooks, notifier
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.clock import Clock
+from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database, ReadOnlyDatabase
@@ -28,11 +29,13 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.parts import Parts
 from poddispatchd.pod import grants
+from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media_access import trouble_with
 from poddispatchd.pod.queue import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runtime import queues
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.instances import instance_name
@@ -55,7 +58,7 @@ _DISK_PATIENCE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What exists before the database answers: enough to take inbox, and to answer 503.
+    """What exists before the database answers: enough to take callbacks, and to answer 503.
 
     ``is_shadow``: nothing may be written, and no callback is taken.
     """
@@ -166,12 +169,10 @@ async def _examined(settings: Settings, database: Database, *, is_shadow: bool) 
         missing = [right for right in missing if right.privilege == "SELECT"]
     if missing:
         problems.append(grants.words_of(missing))
-    if capabilities.podfile != settings.pod.use_podfile:
-        wanted = str(capabilities.podfile).lower()
-        problems.append(
-            "pod.use_podfile: the tables of this Pod were made with "
-            f"USE_PODFILE = {capabilities.podfile}: set it to {wanted}."
-        )
+    else:
+        sites = await pod_managers.sites(database)
+        unfit = unfit_for_pod(settings, sites.values(), podfile=capabilities.podfile)
+        problems += [f"{key}: {words}" for key, words in unfit]
     if problems:
         raise ConfigurationError(*problems)
     return capabilities
@@ -249,13 +250,13 @@ class Jobs:
         return cls(
             parts=parts,
             dispatcher=Dispatcher(parts, Submitter(parts), budget=budget),
-            inbox=CallbackWorker(parts),
+            inbox=callback_worker(parts),
             importer=Importer(parts),
             reconciler=Reconciler(parts),
             maintenance=Maintenance(parts),
             prober=Prober(parts),
-            notifier=Notifier(parts),
-            hooks=Hooks(parts),
+            notifier=notifier(parts),
+            hooks=hooks(parts),
         )
 
     @property
@@ -269,6 +270,8 @@ class Jobs:
             Loop("dispatcher", self.dispatcher.step, wakeups.dispatcher),
             Loop("maintenance", self.maintenance.step, wakeups.maintenance),
             Loop("notifier", self.notifier.step, wakeups.notifier),
+            Loop("mail", self.notifier.mail.step, wakeups.mail),
+            Loop("push", self.notifier.push.step, wakeups.push),
             Loop("hooks", self.hooks.step, wakeups.hooks),
             Loop("prober", self.prober.step, Wakeup()),
             Loop("locked rows", self.parts.locked_rows.step, self.parts.locked_rows.wake),
@@ -288,6 +291,10 @@ class Jobs:
     def queue_stats(self) -> QueueStats | None:
         """The last look at the queue; None before the first one."""
         return self.maintenance.queue_stats
+
+    async def look(self) -> QueueStats:
+        """Count the tasks now."""
+        return await self.maintenance.look()
 
     @property
     def stale(self) -> Collection[TaskPk]:
@@ -310,9 +317,8 @@ class Jobs:
 
     async def begin(self) -> None:
         """Give back what a crashed daemon held: nothing else is at work yet."""
-        await self.importer.release_dead()
         async with self.parts.database.connection() as connection:
-            await inbox.release_all(connection)
+            await queues.release_dead(connection)
 
     async def stop(self) -> None:
         """Finish what is past its commit point, hand back the rest."""
@@ -320,3 +326,4 @@ class Jobs:
         # Imports may take a minute more: another daemon schedules meanwhile.
         await self.parts.session.resign()
         await self.importer.stop(_STOP_IMPORTS)
+        await self.inbox.stop()

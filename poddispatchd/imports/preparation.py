@@ -1,13 +1,14 @@
 """The three kinds of import behind one face: where to stage, what to check, which rows to write."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import assert_never
 
 from poddispatchd.domain.task import Task, TaskType
 from poddispatchd.errors import RaceLostError
-from poddispatchd.journal import imports
-from poddispatchd.journal.imports import ImportJob
+from poddispatchd.imports import queue
+from poddispatchd.imports.queue import ImportJob
 from poddispatchd.parts import Parts
 from poddispatchd.pod.imports import encoding, studio, transcription
 from poddispatchd.pod.imports.common import ImportPlan, StagedResult, read_video
@@ -27,8 +28,17 @@ async def staging_directory(parts: Parts, task: Task) -> Path:
     return await asyncio.to_thread(tree.staging_directory, video.video, video.id, task.pk)
 
 
-async def prepare(parts: Parts, task: Task, job: ImportJob, staging: Path) -> ImportPlan:
+async def prepare(
+    parts: Parts, task: Task, job: ImportJob, staging: Path, left_out: Mapping[str, str]
+) -> ImportPlan:
     """Check a staged result and plan its import; nothing visible is touched.
+
+    Args:
+        parts: what the daemon is made of.
+        task: whose result it is.
+        job: the import.
+        staging: where the result was downloaded to.
+        left_out: its files that were not downloaded, with the reason.
 
     Raises:
         ResultIncompleteError: something is missing or cut short.
@@ -36,7 +46,7 @@ async def prepare(parts: Parts, task: Task, job: ImportJob, staging: Path) -> Im
         RaceLostError: the lease is lost.
     """
     result = StagedResult(
-        parts.database, parts.settings.pod, parts.capabilities, task, staging, parts.clock.now()
+        parts.database, parts.settings.pod, parts.capabilities, task, staging, parts.clock.now(), left_out
     )
     match task.type:
         case TaskType.ENCODING:
@@ -46,7 +56,7 @@ async def prepare(parts: Parts, task: Task, job: ImportJob, staging: Path) -> Im
         case TaskType.STUDIO:
             async with parts.database.transaction() as connection:
                 reserved = await studio.reserve_video_id(connection)
-                video_id = await imports.reserve_video(connection, job, reserved)
+                video_id = await queue.reserve_video(connection, job, reserved)
             if video_id is None:
                 raise RaceLostError("The lease of this import was lost.")
             return await studio.prepare(result, video_id=video_id, created_at=job.created_at)

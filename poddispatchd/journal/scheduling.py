@@ -23,6 +23,15 @@ class Leader:
 
 
 @dataclass(frozen=True, slots=True)
+class Scheduler:
+    """Who schedules (``is_held``) or was the last one to; ``instance`` is None before the first one."""
+
+    instance: str | None
+    since: datetime | None
+    is_held: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ManagerMemory:
     """What is remembered of a runner manager."""
 
@@ -98,6 +107,13 @@ async def leader(connection: Connection) -> Leader:
     row = await connection.fetchrow(_QUERIES["leader"])
     assert row is not None  # noqa: S101 - the first migration inserts the row
     return Leader(row["term"], row["instance"], row["since"])
+
+
+async def scheduler(connection: Connection) -> Scheduler:
+    """Who schedules now, seen from any connection."""
+    row = await connection.fetchrow(_QUERIES["scheduler"])
+    assert row is not None  # noqa: S101 - the first migration inserts the row
+    return Scheduler(row["instance"], row["since"], row["is_held"])
 
 
 async def add_own_tasks(connection: Connection, tasks: Sequence[TaskPk]) -> None:

@@ -77,6 +77,8 @@ class Event(StrEnum):
     """A task ended as failed; the words say why."""
     TASK_COMPLETED = "task.completed"
     """The result of a task is in Pod."""
+    TASK_ENDED = "task.ended"
+    """A task is over, whoever ended it and however: one line for each."""
     TASK_STALE = "task.stale"
     """A task runs for longer than reconcile.stale_after; logged once for each."""
     TASK_REQUEUED = "task.requeued"
@@ -112,6 +114,17 @@ class Event(StrEnum):
     CALLBACK_REFUSED = "callback.refused"
     """A callback answered with an error; the status and the words say why."""
 
+    CALLBACKS_LIMITED = "callbacks.limited"
+    """A runner manager calls more often, or with more, than is recorded: it is told to wait; logged once."""
+
+    # --- the listeners ---
+    REQUESTS_REFUSED = "requests.refused"
+    """Requests that are none: the first at once, then a line a minute with how many more there were."""
+    CONNECTIONS_LIMITED = "connections.limited"
+    """A listener has as many connections as it may; those that wait for longest make room. Logged once."""
+    CONNECTIONS_NORMAL = "connections.normal"
+    """A listener has room again."""
+
     # --- imports ---
     IMPORT_STARTED = "import.started"
     """The result of a task is being downloaded."""
@@ -143,6 +156,14 @@ class Event(StrEnum):
     """The command after an import (imports.after) succeeded."""
     HOOK_FAILED = "hook.failed"
     """The command after an import failed or was killed after its time; the import stands."""
+
+    # --- queues of the journal ---
+    QUEUE_ITEM_FAILED = "queue.item_failed"
+    """An attempt at one item of a queue ended in an error; it is tried again after a growing delay."""
+    QUEUE_ITEM_POSTPONED = "queue.item_postponed"
+    """An item waits for something that is no fault of its own; it is tried again, uncounted."""
+    QUEUE_ITEM_SET_ASIDE = "queue.item_set_aside"
+    """An item failed too often: it stays out of the way until a person has it tried again."""
 
     # --- runner managers ---
     RUNNER_MANAGER_UP = "runner_manager.up"

@@ -155,6 +155,19 @@ def read_text(path: Path) -> bytes:
     return content
 
 
+def read_head(path: Path, size: int) -> bytes:
+    """The first bytes of a file.
+
+    Raises:
+        MediaNotWritableError: the disk does not give it.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise disk_error(error, f"{path} cannot be read") from error
+
+
 def same_content(first: Path, second: Path) -> bool:
     """Whether two files hold the same bytes; false when either cannot be read."""
     try:

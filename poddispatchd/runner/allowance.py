@@ -33,9 +33,11 @@ class Allowance:
         self._into = into
         self._max_size = max_size
         self._keep_free = keep_free
-        self._received = received
+        self._count = received
         self._free = free
         self._kept = 0
+        self.received = 0
+        """Bytes that have come, thrown away again or not."""
         self._unchecked = 0
         self._to_come: dict[str, int] = {}
         """Bytes announced and not yet received, by file: what arrives at once must fit together."""
@@ -62,7 +64,8 @@ class Allowance:
         self._to_come[path] = max(0, self._to_come.get(path, 0) - size)
         self._kept += size
         self._unchecked += size
-        self._received(size)
+        self.received += size
+        self._count(size)
         if self._unchecked >= _CHECK_EVERY:
             self._unchecked = 0
             await self.check_space()

@@ -12,6 +12,7 @@ from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import ResultFile
 from poddispatchd.domain.task import RunnerTaskId
+from poddispatchd.domain.transfer_rate import longest_transfer
 from poddispatchd.errors import (
     DownloadError,
     PoddispatchdError,
@@ -23,7 +24,7 @@ from poddispatchd.errors import (
 )
 from poddispatchd.runner.allowance import Allowance
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.fetch import BrokenOffError, Transfer
+from poddispatchd.runner.fetch import BrokenOffError, TooSlowError, Transfer
 from poddispatchd.runner.filesink import FileSink, fsync_directories
 
 _PARTIAL_PREFIX = ".poddispatchd-partial-"
@@ -34,6 +35,9 @@ _WORTH_ANOTHER_TRY = (
     RunnerManagerBusyError,
     RunnerUnreachableError,
 )
+
+_SLOW_ATTEMPTS = 2
+"""A manager that is too slow so often gives its place to others; the import is tried again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,11 @@ class DownloadLimits:
         attempts: tries of one file.
         backoff_base: limit of the first random wait between tries, in seconds; it doubles (as Pod's).
         backoff_cap: limit of the longest one, in seconds.
-        stall_timeout: seconds without a byte after which a try is given up. The first byte of a large file
-            takes as long as the manager needs to read it from its runner.
+        first_byte_timeout: seconds that the first byte of a file may take (``imports.first_byte_timeout``): a
+            manager that proxies reads all of it from its runner before.
+        min_rate: bytes a second that must come from then on (``imports.min_rate``); 0: any.
+        rate_window: seconds over which they are counted.
+        allowance: seconds that a whole result may take besides its bytes at ``min_rate``.
     """
 
     max_size: int
@@ -57,7 +64,10 @@ class DownloadLimits:
     attempts: int = 5
     backoff_base: float = 0.5
     backoff_cap: float = 8.0
-    stall_timeout: float = 300.0
+    first_byte_timeout: float = 300.0
+    min_rate: int = 64 * 2**10
+    rate_window: float = 60.0
+    allowance: float = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +193,8 @@ class _Download:
         self._random = random
         self._sleep = sleep
         self._into = into
+        self._time = asyncio.get_running_loop().time
+        self._begun = self._time()
         self._allowance = Allowance(
             into, max_size=limits.max_size, keep_free=limits.keep_free, received=received, free=free
         )
@@ -216,35 +228,51 @@ class _Download:
             self._task_id,
             file,
             sink,
-            stall_timeout=self._limits.stall_timeout,
+            first_byte_timeout=self._limits.first_byte_timeout,
+            min_rate=self._limits.min_rate,
+            rate_window=self._limits.rate_window,
             expected=partial(self._allowance.expect, file.path),
             taken=partial(self._allowance.take, file.path),
             dropped=self._allowance.drop,
         )
         try:
             await sink.open()
-            for attempt in range(self._limits.attempts):
-                if attempt:
-                    await self._wait(attempt - 1)
-                try:
-                    digest = await transfer.attempt()
-                    break
-                except _WORTH_ANOTHER_TRY as error:
-                    last: PoddispatchdError = error
-            else:
-                raise self._given_up(file, last) from last.__cause__
+            digest = await self._attempted(file, transfer)
             await sink.finish(self._into / file.path)
             return DownloadedFile(file.path, sink.size, digest)
         finally:
             await sink.close()
 
-    def _given_up(self, file: ResultFile, last: PoddispatchdError) -> PoddispatchdError:
-        """A file that keeps breaking off counts against the result; a manager that is away does not."""
+    async def _attempted(self, file: ResultFile, transfer: Transfer) -> str:
+        slow = 0
+        for attempt in range(self._limits.attempts):
+            if attempt:
+                await self._wait(attempt - 1)
+            self._check_time()
+            try:
+                return await transfer.attempt()
+            except _WORTH_ANOTHER_TRY as error:
+                last: PoddispatchdError = error
+            slow += _is_slow(last)
+            if slow >= _SLOW_ATTEMPTS:
+                break
         if isinstance(last, RunnerManagerError):
-            return last
-        return DownloadError(
-            f"The file {file.path!r} did not arrive in {self._limits.attempts} attempts: {last}"
+            # A file that keeps breaking off counts against the result; a manager that is away does not.
+            raise last
+        raise DownloadError(
+            f"The file {file.path!r} did not arrive in {attempt + 1} attempts: {last}"
+        ) from last.__cause__
+
+    def _check_time(self) -> None:
+        limits = self._limits
+        longest = longest_transfer(
+            self._allowance.received, minimum=limits.min_rate, allowance=limits.allowance
         )
+        if self._time() - self._begun > longest:
+            raise DownloadError(
+                f"The result takes too long: {self._allowance.received} bytes have come in "
+                f"{self._time() - self._begun:.0f} s."
+            )
 
     async def _wait(self, attempt: int) -> None:
         limits = self._limits
@@ -259,3 +287,9 @@ def _prepare(into: Path) -> Path:
     for leftover in into.glob(f"{_PARTIAL_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=_PARTIAL_PREFIX, dir=into))
+
+
+def _is_slow(error: PoddispatchdError) -> bool:
+    """Whether an attempt ended because too little came, or no first byte in time."""
+    is_late = isinstance(error, RunnerManagerUnavailableError) and isinstance(error.__cause__, TimeoutError)
+    return is_late or isinstance(error, TooSlowError)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from poddispatchd.domain.wholeness import Wholeness, wholeness
 from poddispatchd.errors import disk_error
 
 
@@ -64,6 +65,19 @@ class FileSink:
         await self.flush()
         return self._sha256.hexdigest()
 
+    async def wholeness(self, name: str) -> Wholeness:
+        """What the form of everything taken so far says about its end; ``name`` is the file's own."""
+        await self.flush()
+        judging = asyncio.ensure_future(asyncio.to_thread(self._wholeness, name))
+        try:
+            # Shielded: a thread cannot be cancelled, and the descriptor must outlive it.
+            return await asyncio.shield(judging)
+        except asyncio.CancelledError:
+            await asyncio.wait([judging])
+            raise
+        except OSError as error:
+            raise disk_error(error, f"{self._path} cannot be read") from error
+
     async def finish(self, target: Path) -> None:
         """Bring the file to stable storage and give it its name, replacing what stands there."""
         await self._run(lambda: self._finish(target))
@@ -88,7 +102,7 @@ class FileSink:
         self._working = asyncio.ensure_future(asyncio.to_thread(work))
 
     def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self._path, flags, 0o666 if self._mode is None else 0o600)
 
     def _opened(self) -> int:
@@ -103,6 +117,10 @@ class FileSink:
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
             self._sha256.update(piece)
+
+    def _wholeness(self, name: str) -> Wholeness:
+        descriptor = self._opened()
+        return wholeness(name, self.size, lambda offset, size: os.pread(descriptor, size, offset))
 
     def _truncate(self) -> None:
         self._sha256 = hashlib.sha256()

@@ -28,6 +28,9 @@ log = structlog.get_logger(__name__)
 CHANNEL = "poddispatchd_task"
 """Where the optional trigger announces a change of the queue."""
 
+QUEUES_CHANGED = "queues"
+"""What a person's change of the journal's queues is announced as there."""
+
 _PROBE_EVERY = 25.0
 _PROBE_TIMEOUT = 5.0
 _FAREWELL = 2.0
@@ -214,6 +217,8 @@ class DatabaseSession:
         if text.startswith(_TO_LEADERS):
             self._attention.ring()
             return
+        if text == QUEUES_CHANGED:
+            self._wakes.ring_all()
         self._wakes.dispatcher.ring()
 
     def _lost(self, error: DatabaseError) -> None:

@@ -43,6 +43,17 @@ SELECT extract(epoch FROM lease_expires_at - now())::float8 FROM poddispatchd.le
 -- The current term and its holder.
 SELECT term, instance, since FROM poddispatchd.leader
 
+-- name: scheduler
+-- The current term and its holder, and whether it is held: by a lease that runs, or by a session with the lock.
+SELECT term, instance, since,
+       coalesce(lease_expires_at > now(), false) OR EXISTS (
+           SELECT FROM pg_locks
+            WHERE locktype = 'advisory' AND granted AND objsubid = 1
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND (classid::bigint << 32 | objid::bigint) = hashtextextended('poddispatchd.scheduler', 0)
+       ) AS is_held
+  FROM poddispatchd.leader
+
 -- name: add_own_tasks
 -- Tasks that Pod's web process is not submitting by itself.
 INSERT INTO poddispatchd.own_task (task_pk) SELECT unnest($1::bigint[]) ON CONFLICT DO NOTHING

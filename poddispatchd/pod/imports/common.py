@@ -1,7 +1,7 @@
 """What the imports of all three task types share: a staged result, its plan, facts of a video, log, step."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +34,7 @@ class StagedResult:
         task: whose result it is.
         directory: where it was downloaded to.
         now: the moment of the import, with a time zone; redoing with the same one gives the same names.
+        left_out: files of the result that were not downloaded, since Pod must not serve them: the reasons.
     """
 
     database: Database
@@ -42,6 +43,7 @@ class StagedResult:
     task: Task
     directory: Path
     now: datetime
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tree(self) -> MediaTree:
@@ -115,6 +117,7 @@ class ImportedResult:
         video_id: the video that has changed or been created.
         obsolete_files: files of replaced encodings, relative to MEDIA_ROOT, to be deleted after the commit.
         warnings: what a person should know although the import succeeded, each a sentence.
+        alerts: those of them that ADMINS must know.
         chained_transcription: the transcription task created here.
         summary: the whole in one sentence.
     """
@@ -123,6 +126,7 @@ class ImportedResult:
     summary: str
     obsolete_files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    alerts: tuple[str, ...] = ()
     chained_transcription: TaskPk | None = None
 
 

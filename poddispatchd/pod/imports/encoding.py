@@ -40,6 +40,7 @@ class EncodingPlan:
             summary=f"Video {video.id} has {content.words}.",
             obsolete_files=written.obsolete_files,
             warnings=content.warnings,
+            alerts=content.alerts,
             chained_transcription=written.chained_transcription,
         )
 

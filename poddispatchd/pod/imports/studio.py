@@ -59,6 +59,7 @@ class StudioPlan:
             summary=f"Video {self.video.id} was made from the recording; it has {content.words}.",
             obsolete_files=written.obsolete_files,
             warnings=said,
+            alerts=content.alerts,
             chained_transcription=written.chained_transcription,
         )
 

@@ -4,12 +4,12 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.manifest import left_out_words
 from poddispatchd.domain.naming import subtitle_file_name
-from poddispatchd.domain.subtitles import READING_WIDTH, STRICT_WIDTH, read_subtitles, reflow
-from poddispatchd.errors import ResultIncompleteError
+from poddispatchd.domain.subtitles import READING_WIDTH, STRICT_WIDTH, Subtitles, read_subtitles, reflow
+from poddispatchd.errors import ResultIncompleteError, ResultRefusedError
 from poddispatchd.pod.imports.common import (
     ImportedResult,
     StagedResult,
@@ -33,7 +33,7 @@ from poddispatchd.pod.placing import Move, move_into_place, write_staged
 _QUERIES = load_queries("poddispatchd.pod", "imports_transcription.sql")
 
 _WHISPER = "WHISPER"
-"""The one transcription type whose captions are already cut for reading."""
+"""The one transcription type whose captions are already cut for reading; Pod's own default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class TranscriptionPlan:
         video: whose subtitles they are.
         language: their language, of two letters.
         captions: how many there are.
+        warnings: what of the result is not among them, each a sentence.
+        alerts: those of them that ADMINS must know.
         staged: the file as Pod stores it.
         stored: where it is stored, relative to MEDIA_ROOT.
     """
@@ -53,6 +55,8 @@ class TranscriptionPlan:
     video: VideoFacts
     language: str
     captions: int
+    warnings: tuple[str, ...]
+    alerts: tuple[str, ...]
     staged: Path
     stored: str
 
@@ -95,11 +99,14 @@ class TranscriptionPlan:
         await write_step(connection, video.id, 0, "done")
         existing = await read_log(connection, video.id)
         message = f"Subtitles in {self.language!r} with {self.captions} captions: {self.stored}"
-        parts = [*([existing] if existing else []), message, f"End : {self.result.ended_at}"]
+        head = [existing] if existing else []
+        parts = [*head, *self.warnings, message, f"End : {self.result.ended_at}"]
         await write_log(connection, video.id, "\n\n".join(parts))
         return ImportedResult(
             video_id=video.id,
             summary=f"Video {video.id} has subtitles in {self.language!r} with {self.captions} captions.",
+            warnings=self.warnings,
+            alerts=self.alerts,
         )
 
 
@@ -120,7 +127,7 @@ async def prepare(result: StagedResult) -> TranscriptionPlan:
     )
     video = await read_video(result.database, result.task)
     language = await _language(result.database, video)
-    staged, captions = await asyncio.to_thread(_normalise, result.directory, result.settings)
+    staged, subtitles = await asyncio.to_thread(_normalise, result)
     stored = await choose_stored_name(
         result,
         table=capabilities.file_table,
@@ -128,7 +135,16 @@ async def prepare(result: StagedResult) -> TranscriptionPlan:
         name=subtitle_file_name(language, result.now.astimezone(result.zone)),
         staged=staged,
     )
-    return TranscriptionPlan(result, video, language, captions, staged, stored)
+    return TranscriptionPlan(
+        result=result,
+        video=video,
+        language=language,
+        captions=len(subtitles.cues),
+        warnings=(*left_out_words(result.left_out), *subtitles.warnings),
+        alerts=subtitles.warnings,
+        staged=staged,
+        stored=stored,
+    )
 
 
 async def _language(database: Database, video: VideoFacts) -> str:
@@ -138,19 +154,23 @@ async def _language(database: Database, video: VideoFacts) -> str:
     return str(record["lang"]) if record is not None and record["lang"] else video.main_lang
 
 
-def _normalise(staging: Path, settings: PodSettings) -> tuple[Path, int]:
+def _normalise(result: StagedResult) -> tuple[Path, Subtitles]:
     """Write the subtitles of the result as Pod stores them (blocking), beside the result.
 
     Returns:
-        The file, and how many captions it has.
+        The file, and what is in it.
     """
+    staging, settings = result.directory, result.settings
     names = [name for name in list_files(staging) if name.lower().endswith(".vtt")]
     if not names:
-        raise ResultIncompleteError("The result holds no subtitles (.vtt).")
+        words = "The result holds no subtitles (.vtt)."
+        if result.left_out:
+            raise ResultRefusedError(words, *left_out_words(result.left_out))
+        raise ResultIncompleteError(words)
     subtitles = read_subtitles(names[-1], read_text(staging / names[-1]))
-    if settings.transcription_type != _WHISPER:
+    if settings.transcription_type not in (None, _WHISPER):
         width = STRICT_WIDTH if settings.captions_strict_accessibility else READING_WIDTH
         subtitles = reflow(subtitles, width)
     staged = staging / DERIVED / "subtitles.vtt"
     write_staged(staged, str(subtitles).encode())
-    return staged, len(subtitles.cues)
+    return staged, subtitles

@@ -18,6 +18,7 @@ from poddispatchd.domain.task import Run, RunnerTaskId, TaskPk, TaskStatus, Task
 from poddispatchd.imports.importer import Importer
 from poddispatchd.journal import imports
 from poddispatchd.parts import Parts
+from poddispatchd.runtime import queues
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, FakeRunnerManager, Mode, Runner
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
@@ -78,6 +79,12 @@ def settings_of(
     for section, values in changes.items():
         sections.setdefault(section, {}).update(values)
     return Settings.model_validate(sections)
+
+
+async def release_dead(here: "Bench") -> None:
+    """What every daemon does first."""
+    async with here.parts.database.connection() as connection:
+        await queues.release_dead(connection)
 
 
 @dataclass(slots=True)

@@ -18,10 +18,9 @@ from typing import NoReturn
 
 from pydantic import SecretStr
 
-from poddispatchd.imports import attempt, cleanup
+from poddispatchd.imports import attempt, cleanup, queue
 from poddispatchd.imports.attempt import ImportAttempt
 from poddispatchd.imports.importer import Importer
-from poddispatchd.journal import imports
 from poddispatchd.pod import placing
 from poddispatchd.runner import filesink
 from poddispatchd.sandbox.pod.schema import Variant
@@ -80,7 +79,7 @@ MOMENTS: dict[str, Callable[[], None]] = {
     "before the first rename": lambda: _set(ImportAttempt, "_record", _then_die(ImportAttempt._record)),
     "amid the renames": lambda: _set(placing, "_swap", _at_call(3, placing._swap)),
     "amid the links": lambda: _set(os, "link", _link_then_die),
-    "after the renames": lambda: _set(imports, "finish", die),
+    "after the renames": lambda: _set(queue, "finish", die),
     "within the transaction": lambda: _set(cleanup, "settle", _then_die(cleanup.settle)),
     "after the commit": lambda: _set(ImportAttempt, "_tell", die),
     "before the clean-up": lambda: _set(cleanup, "delete_obsolete", die),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,12 +35,7 @@ async def here(pod_database: PodDatabase, media_root: Path, mode: Mode) -> Async
 @pytest.fixture
 def lone(monkeypatch: pytest.MonkeyPatch) -> None:
     """One attempt at each file, so that a fault is not outlived by the download's own patience."""
-    limits = DownloadLimits
-    monkeypatch.setattr(
-        attempt,
-        "DownloadLimits",
-        lambda *, max_size, keep_free: limits(max_size=max_size, keep_free=keep_free, attempts=1),
-    )
+    monkeypatch.setattr(attempt, "DownloadLimits", partial(DownloadLimits, attempts=1))
 
 
 async def video_of(here: Bench, task: TaskPk) -> VideoId:
@@ -302,7 +298,9 @@ async def test_a_full_disk_is_waited_for(pod_database: PodDatabase, media_root: 
         assert await here.status(task) == "completed"
 
 
-async def test_a_directory_that_cannot_be_written_is_waited_for_and_at_last_told(here: Bench) -> None:
+async def test_a_directory_that_cannot_be_written_is_waited_for_however_long_it_takes(
+    here: Bench,
+) -> None:
     video = await here.video()
     task = await here.ready(video=video)
     # A file where the output directory should be: nobody may write there, not even root.
@@ -314,8 +312,13 @@ async def test_a_directory_that_cannot_be_written_is_waited_for_and_at_last_told
     assert video.output_directory in str(reason)
     await here.execute("UPDATE poddispatchd.import SET obstructed_since = now() - interval '25 hours'")
     await here.import_again()
-    await assert_failed_in_words(here, task, "cannot be")
+    assert await here.status(task) == "running"
+    assert "cannot be" in str(here.parts.storage.problem)
     assert here.files() == before
+    # Nothing is lost by that: the result comes in as soon as somebody has seen to it.
+    (here.world.media_root / video.output_directory).unlink()
+    await here.import_again()
+    assert await here.status(task) == "completed"
 
 
 # --- rows that change meanwhile --------------------------------------------------------------------------
@@ -439,3 +442,16 @@ async def test_a_bug_in_an_import_ends_in_words_as_well(here: Bench, monkeypatch
     for _ in range(5):
         await here.import_again()
     await assert_failed_in_words(here, task, "nobody foresaw (ZeroDivisionError)")
+
+
+@pytest.mark.parametrize("mode", [Mode.PROXY])
+async def test_a_name_that_the_manager_never_gives_ends_the_task_at_once(here: Bench) -> None:
+    """It was once encoded three times over: each run gives its files the same names."""
+    task = await here.ready(behaviour=Behaviour(files={"360p_video_(2).ts": b"x"}))
+    await here.import_due()
+
+    [(state, attempts, _)] = await here.imports_of(task)
+    assert (state, attempts) == ("failed", 1)
+    await assert_failed_in_words(here, task, "'360p_video_(2).ts'")
+    for said in ("RUNNERS_STORAGE_ENABLED", "rename the source file"):
+        assert said in await here.words(task)

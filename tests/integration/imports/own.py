@@ -23,6 +23,9 @@ from tests.plugins.postgres import PodDatabase
 NOW = datetime(2026, 7, 5, 22, 30, 15, 123456, tzinfo=UTC)
 """The moment of every import here: already the sixth in Paris."""
 
+PNG = b"\x89PNG\r\n\x1a\n"
+"""What a picture begins with."""
+
 SUBTITLES = b"WEBVTT\n\n00:00.000 --> 00:02.000\nBonjour\n"
 
 
@@ -37,7 +40,7 @@ def settings(world: World, **changes: object) -> PodSettings:
     )
 
 
-def encoded(base: str = "a", *, audio: bool = True, thumbnail: bytes = b"png") -> dict[str, bytes]:
+def encoded(base: str = "a", *, audio: bool = True, thumbnail: bytes = PNG) -> dict[str, bytes]:
     """A whole result of an encoding with one rendition."""
     stream = b"t" * 100
     info: dict[str, object] = {
@@ -59,7 +62,7 @@ def encoded(base: str = "a", *, audio: bool = True, thumbnail: bytes = b"png") -
         f"360p_{base}.m3u8": f"#EXTM3U\n#EXT-X-BYTERANGE:100@0\n360p_{base}.ts\n#EXT-X-ENDLIST\n".encode(),
         f"360p_{base}.mp4": f"mp4 of {base}".encode(),
         f"{base}_0.png": thumbnail,
-        "overview.png": b"png",
+        "overview.png": PNG,
         "overview.vtt": b"WEBVTT\n",
         "encoding.log": b"log of the runner\n",
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.callbacks.worker import CallbackWorker
+from poddispatchd.app import features
 from poddispatchd.database import migration
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.imports.importer import Importer
@@ -60,7 +60,7 @@ async def test_what_waits_goes_on_waiting_and_the_rest_is_submitted(pod: Scene, 
 
 
 async def test_a_callback_in_the_inbox_is_applied(pod: Scene, daemon: Daemon) -> None:
-    await CallbackWorker(daemon.parts).step()
+    await features.callback_worker(daemon.parts).step()
     assert await pod.status(TaskPk(3)) == "timeout"
 
 

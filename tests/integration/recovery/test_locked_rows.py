@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from poddispatchd.app import features
 from poddispatchd.app.checks import Severity, run_checks
 from poddispatchd.callbacks import inbox
-from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
 from poddispatchd.observability.events import Event
@@ -82,7 +82,7 @@ async def test_callbacks_of_other_tasks_are_applied_while_a_running_row_is_held(
     tasks = await pod.encodings(3)
     await daemon.settle()
     ids = [(await pod.row(pk))["task_id"] for pk in tasks]
-    worker = CallbackWorker(daemon.parts)
+    worker = features.callback_worker(daemon.parts)
     async with _held(pod, _TASKS, tasks[0]):
         for task_id in ids:
             await _callback(pod, daemon, task_id, RunnerStatus.TIMEOUT)

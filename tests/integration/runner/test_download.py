@@ -42,7 +42,7 @@ class Downloader:
     client: RunnerClient
     into: Path
     limits: DownloadLimits = field(
-        default_factory=lambda: DownloadLimits(max_size=2**40, keep_free=0, stall_timeout=5.0)
+        default_factory=lambda: DownloadLimits(max_size=2**40, keep_free=0, first_byte_timeout=5.0)
     )
     mode: int | None = None
     free: int = 2**50
@@ -93,7 +93,8 @@ class Downloader:
         return self.breaks(start, CONTENT[:at])
 
     def limit(self, **values: int | float) -> None:
-        self.limits = DownloadLimits(**{"max_size": 2**40, "keep_free": 0, "stall_timeout": 5.0, **values})  # type: ignore[arg-type] # sizes are int, times float
+        limits = {"max_size": 2**40, "keep_free": 0, "first_byte_timeout": 5.0, **values}
+        self.limits = DownloadLimits(**limits)  # type: ignore[arg-type] # sizes are int, times float
 
 
 @pytest.fixture
@@ -241,7 +242,7 @@ async def test_a_manager_that_stays_away_is_told_as_such(
 
 
 async def test_a_transfer_that_stalls_is_given_up_and_tried_again(download: Downloader) -> None:
-    download.limit(stall_timeout=0.1)
+    download.limit(first_byte_timeout=0.1)
 
     async def stalls(request: Request, writer: asyncio.StreamWriter) -> None:
         writer.write(head(200, content_type=BYTES, content_length=str(len(CONTENT))) + CONTENT[:1000])

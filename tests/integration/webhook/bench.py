@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from poddispatchd.app import features
+from poddispatchd.callbacks.patience import PATIENCE
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.clock import Clock
@@ -33,7 +35,7 @@ from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.web.listener import listening
-from poddispatchd.web.webhook import PATIENCE, webhook_application
+from poddispatchd.web.webhook import webhook_application, webhook_limits
 from tests.plugins.postgres import PodDatabase
 
 PATH = "/runner/notify_task_end/"
@@ -143,14 +145,21 @@ async def bench(
         )
         database.on_locked = parts.locked_rows.met
         await parts.refresh_managers()
-        reception = CallbackReceiver(database, registry, wakeups, clock)
+        reception = CallbackReceiver(database, registry, wakeups, clock, patience=patience)
         application = webhook_application(
             reception, settings.webhook, metrics=metrics, clock=clock, patience=patience
         )
         address = await stack.enter_async_context(
-            listening(application, settings.webhook.listen, "webhook.listen")
+            listening(
+                application,
+                settings.webhook.listen,
+                "webhook.listen",
+                limits=webhook_limits(settings.webhook),
+                trusted=settings.webhook.trusted_proxies,
+                metrics=metrics,
+            )
         )
-        yield Bench(parts, reception, CallbackWorker(parts), address)
+        yield Bench(parts, reception, features.callback_worker(parts), address)
 
 
 async def rows(connection: Connection, table: str) -> dict[int, dict[str, object]]:

@@ -2,7 +2,13 @@
 
 import pytest
 
-from poddispatchd.domain.import_failures import PATIENCE, NextAction, longest_delay, next_action
+from poddispatchd.domain.import_failures import (
+    PATIENCE,
+    Circumstances,
+    NextAction,
+    longest_delay,
+    next_action,
+)
 from poddispatchd.errors import (
     DatabaseError,
     DatabaseStateError,
@@ -16,6 +22,7 @@ from poddispatchd.errors import (
     ResultIncompleteError,
     ResultNotReadyError,
     ResultRefusedError,
+    ResultUnfetchableError,
     RowLockedError,
     RunnerManagerBusyError,
     RunnerManagerMisconfiguredError,
@@ -29,6 +36,16 @@ from poddispatchd.errors import (
 )
 
 
+def now(
+    *,
+    attempts: int = 1,
+    may_resubmit: bool = True,
+    obstructed_for: float = 0.0,
+    lost: str = "requeue",
+) -> Circumstances:
+    return Circumstances(attempts, 5, may_resubmit, obstructed_for, lost)
+
+
 def decided(
     error: Exception,
     *,
@@ -39,11 +56,12 @@ def decided(
 ) -> NextAction:
     return next_action(
         error,
-        attempts=attempts,
-        max_attempts=5,
-        may_resubmit=may_resubmit,
-        obstructed_for=obstructed_for,
-        lost=lost,
+        now(
+            attempts=attempts,
+            may_resubmit=may_resubmit,
+            obstructed_for=obstructed_for,
+            lost=lost,
+        ),
     )
 
 
@@ -53,6 +71,7 @@ def decided(
         (ImportBusyError(), NextAction.BUSY, NextAction.BUSY, NextAction.BUSY),
         (ResultNotReadyError(), NextAction.ASK, NextAction.ASK, NextAction.ASK),
         (ResultRefusedError("x"), NextAction.FAIL, NextAction.FAIL, NextAction.FAIL),
+        (ResultUnfetchableError(), NextAction.FAIL, NextAction.FAIL, NextAction.FAIL),
         (ResultIncompleteError("x"), NextAction.RESUBMIT, NextAction.RESUBMIT, NextAction.FAIL),
         (DownloadError(), NextAction.RETRY, NextAction.RESUBMIT, NextAction.FAIL),
         (ResultGoneError(), NextAction.RETRY, NextAction.RESUBMIT, NextAction.FAIL),
@@ -94,7 +113,14 @@ def test_a_manager_in_trouble_is_waited_for_and_at_last_given_up(error: Exceptio
 )
 def test_an_obstacle_on_this_machine_never_makes_a_runner_work_again(error: Exception) -> None:
     assert decided(error, attempts=99) is NextAction.WAIT
-    assert decided(error, obstructed_for=PATIENCE) is NextAction.FAIL
+    # Nor does a task fail for good over it: that is mended, and the result is as good afterwards (I16).
+    assert decided(error, obstructed_for=100 * PATIENCE) is NextAction.WAIT
+
+
+def test_a_refused_statement_is_waited_out_unless_the_result_can_be_to_blame() -> None:
+    assert decided(DatabaseError("x"), attempts=99) is NextAction.WAIT
+    assert decided(ValuesRefusedError("x")) is NextAction.RETRY
+    assert decided(ValuesRefusedError("x"), attempts=5) is NextAction.FAIL
 
 
 @pytest.mark.parametrize(
@@ -112,17 +138,12 @@ def test_a_row_that_another_session_holds_is_tried_again_soon_and_uncounted() ->
     assert decided(RowLockedError(), attempts=99) is NextAction.BUSY
 
 
-def test_values_that_the_database_does_not_take_are_tried_as_often_as_a_result_may_be() -> None:
-    assert decided(ValuesRefusedError(), attempts=1) is NextAction.RETRY
-    assert decided(ValuesRefusedError(), attempts=99) is NextAction.FAIL
-
-
 def test_a_result_that_is_gone_fails_where_lost_tasks_are_to_fail() -> None:
     assert decided(ResultGoneError(), attempts=2, lost="fail") is NextAction.FAIL
 
 
 def test_waits_grow_with_the_attempts_and_with_the_age_of_an_obstacle() -> None:
-    retries = [longest_delay(NextAction.RETRY, attempts=number, obstructed_for=0) for number in range(1, 9)]
+    retries = [longest_delay(NextAction.RETRY, now(attempts=number)) for number in range(1, 9)]
     assert retries == [20, 40, 80, 160, 320, 640, 900, 900]
-    waits = [longest_delay(NextAction.WAIT, attempts=1, obstructed_for=age) for age in (0, 60, 600, 6000)]
+    waits = [longest_delay(NextAction.WAIT, now(obstructed_for=age)) for age in (0, 60, 600, 6000)]
     assert waits == [10, 60, 600, 900]
