@@ -8,7 +8,7 @@ import pytest
 
 from poddispatchd.imports.attempt import ImportAttempt
 from poddispatchd.imports.importer import Importer
-from poddispatchd.journal.imports import ImportJob
+from poddispatchd.imports.queue import ImportJob
 from tests.integration.importing.bench import Bench, bench, idle
 from tests.plugins.postgres import PodDatabase
 
