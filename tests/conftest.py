@@ -1,10 +1,15 @@
 """What every test can ask for; the fixtures themselves lie in ``tests/plugins``."""
 
 import pytest
+from hypothesis import settings
 
 from tests.shared import SHARED
 
 pytest_plugins = ["tests.plugins.postgres", "tests.plugins.shared_world", "tests.plugins.world"]
+
+# How long an example takes is the machine's matter: nothing in the suite is judged by its time.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import timedelta
 
 import aiohttp
 
-from poddispatchd.app.findings import Finding, fine, note, problem
+from poddispatchd.app.findings import Finding, Severity, fine, note, problem
 from poddispatchd.app.media_checks import known_files_findings, media_findings
-from poddispatchd.clock import Clock
+from poddispatchd.app.queue_checks import pending_findings
+from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
@@ -18,20 +18,26 @@ from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.payload import NOTIFY_PATH
 from poddispatchd.domain.site import Site
+from poddispatchd.domain.situation import Severity as Waiting
 from poddispatchd.domain.task import SiteId, TaskStatus
 from poddispatchd.errors import ConfigurationError, DatabaseError, RunnerManagerError, SchemaError
 from poddispatchd.journal import observations
-from poddispatchd.maintenance.stalled_queue import stalled_words, still
 from poddispatchd.notify.checks import check_hook, check_mail, check_push
-from poddispatchd.pod import grants, queue, tasks
+from poddispatchd.pod import grants, tasks
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
+from poddispatchd.pod.locks import held_tasks
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runtime import queues
 from poddispatchd.web.state import stale_words
+
+__all__ = ["Finding", "Severity", "run_checks"]
 
 _URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
 _MOST_STALE = 100
+_SHOWN = 5
+_SHOWN_OF_A_QUEUE = 3
 
 _GATEWAY_ERRORS = (502, 503, 504)
 """What a web server answers when nobody listens behind it."""
@@ -71,12 +77,15 @@ async def _on_database(
         return
     for line in capabilities.describe():
         yield fine("Pod's tables", line)
+    for line in capabilities.problems():
+        yield problem("Pod's tables", line)
+    yield await _held_rows(database)
     for finding in [
         *await _rights(database),
         *await _own_schema(database),
+        *await _set_aside(database),
         *await _running(settings, database),
         *await _waiting(settings, database),
-        *_podfile(settings, capabilities),
         *await known_files_findings(settings, database, tree),
     ]:
         yield finding
@@ -86,7 +95,7 @@ async def _on_database(
     except DatabaseError as error:
         yield problem("database", str(error))
         return
-    for finding in _sites(settings, sites):
+    for finding in _fit(settings, sites, capabilities):
         yield finding
     for finding in await _managers(settings, managers):
         yield finding
@@ -113,6 +122,23 @@ async def _pooler(database: Database) -> Finding:
     except DatabaseError as error:
         return problem("pooler", str(error))
     return (note if pooling is Pooling.TRANSACTION else fine)("pooler", pooling.meaning)
+
+
+async def _held_rows(database: Database) -> Finding:
+    """Tasks that wait because a session left a transaction open."""
+    try:
+        held, holder = await held_tasks(database)
+    except DatabaseError as error:
+        return problem("held rows", str(error))
+    if not holder:
+        return fine("held rows", "No database session holds Pod's tasks for long.")
+    if not held:
+        return note("held rows", f"A transaction on Pod's task table is open for long: {holder}.")
+    shown = ", ".join(str(pk) for pk in held[:_SHOWN]) + (" and more" if len(held) > _SHOWN else "")
+    return problem(
+        "held rows",
+        f"Task {shown} waits: a transaction that is left open holds its row, by {holder}. End it there.",
+    )
 
 
 async def _rights(database: Database) -> list[Finding]:
@@ -148,6 +174,25 @@ async def _own_schema(database: Database) -> list[Finding]:
     ]
 
 
+async def _set_aside(database: Database) -> list[Finding]:
+    """Items of our queues that were given up, with the words of the latest ones."""
+    try:
+        async with database.connection() as connection:
+            if await migration.current_version(connection) != migration.LATEST:
+                return []
+            counts = await queues.set_aside_counts(connection)
+            items = await queues.set_aside(connection, limit=_SHOWN_OF_A_QUEUE)
+    except DatabaseError:
+        return []  # told by the findings about the schema
+    found = [
+        note("queues", f"{name} {item.key} (task {item.task}), after {item.attempts} attempts: {item.words}")
+        for name, several in items.items()
+        for item in several
+    ]
+    words = queues.set_aside_words(counts)
+    return found if words is None else [problem("queues", words), *found]
+
+
 async def _running(settings: Settings, database: Database) -> list[Finding]:
     """The tasks that the daemon has found to run for too long, and that run on."""
     try:
@@ -165,39 +210,23 @@ async def _running(settings: Settings, database: Database) -> list[Finding]:
 
 
 async def _waiting(settings: Settings, database: Database) -> list[Finding]:
-    """Types of which tasks wait for too long while none runs; by Pod's clock, which is nearly ours."""
+    """Why tasks wait, as far as rows tell."""
     try:
-        queue_stats = await queue.queue_stats(database)
+        found = await pending_findings(settings, database)
     except DatabaseError:
         return []  # what keeps us from looking is told already
-    after = settings.reconcile.stale_after
-    latest = Clock().now() - timedelta(seconds=after)
-    stalled = [kind for kind in still(queue_stats) if queue_stats.oldest_pending[kind] < latest]
-    if not stalled:
-        return [fine("pending tasks", "No type has been waiting for too long while none of it runs.")]
-    return [problem("pending tasks", stalled_words(sorted(stalled), after=after))]
+    made = {Waiting.NORMAL: fine, Waiting.NOTICE: note, Waiting.PROBLEM: problem}
+    findings = [made[finding.severity]("pending tasks", finding.sentence) for finding in found]
+    return findings or [fine("pending tasks", "Nothing is known that keeps them.")]
 
 
-def _podfile(settings: Settings, capabilities: Capabilities) -> list[Finding]:
-    if settings.pod.use_podfile == capabilities.podfile:
-        return []
-    wanted = str(capabilities.podfile).lower()
-    return [problem("pod.use_podfile", f"The tables of this Pod were made for {wanted}: set it to {wanted}.")]
-
-
-def _sites(settings: Settings, sites: dict[SiteId, Site]) -> list[Finding]:
-    known = ", ".join(f"{site.id} ({site.domain})" for site in sites.values()) or "none"
-    findings = []
-    if settings.pod.site_id not in sites:
-        findings.append(
-            problem("pod.site_id", f"{settings.pod.site_id} is no site of this Pod; it has {known}.")
-        )
-    domains = {site.domain for site in sites.values()}
-    findings += [
-        problem("dispatch.sites", f"{domain!r} is no site of this Pod; it has {known}.")
-        for domain in settings.dispatch.sites
-        if domain not in domains
+def _fit(settings: Settings, sites: dict[SiteId, Site], capabilities: Capabilities) -> list[Finding]:
+    """Whether the configuration fits this Pod, by the rule of the start and of a reload."""
+    findings = [
+        problem(key, words)
+        for key, words in unfit_for_pod(settings, sites.values(), podfile=capabilities.podfile)
     ]
+    known = ", ".join(f"{site.id} ({site.domain})" for site in sites.values()) or "none"
     return findings or [fine("sites", f"Pod has {known}.")]
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from poddispatchd.callbacks import inbox
+from poddispatchd.app.features import callback_worker, hooks, notifier
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.clock import Clock
+from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database, ReadOnlyDatabase
@@ -33,6 +34,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.parts import Parts
 from poddispatchd.pod import grants
+from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media.access import trouble_with
 from poddispatchd.pod.media.threads import Look
@@ -40,9 +42,12 @@ from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.queue import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runtime import queues
 from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.instances import instance_name
 from poddispatchd.runtime.jobs import Loop
+from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups
 from poddispatchd.shadow.session import ShadowSession
 
@@ -57,7 +62,7 @@ _STOP_IMPORTS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What exists before the database answers: enough to take inbox, and to answer 503.
+    """What exists before the database answers: enough to take callbacks, and to answer 503.
 
     ``is_shadow``: nothing may be written, and no callback is taken.
     """
@@ -70,6 +75,9 @@ class Resources:
     clock: Clock
     session: DatabaseSession
     instance: str
+    media: MediaTree
+    incidents: Incidents
+    locked_rows: LockedRows
     is_shadow: bool = False
 
 
@@ -87,7 +95,22 @@ def create_resources(settings: Settings, *, clock: Clock | None = None, is_shado
         came_back=wakeups.dispatcher,
         per_minute=settings.runners.submissions_per_minute,
     )
-    return Resources(settings, database, registry, wakeups, metrics, clock, session, instance, is_shadow)
+    locked_rows = LockedRows(database, wakeups, clock)
+    database.on_locked = locked_rows.met
+    return Resources(
+        settings=settings,
+        database=database,
+        registry=registry,
+        wakeups=wakeups,
+        metrics=metrics,
+        clock=clock,
+        session=session,
+        instance=instance,
+        media=MediaTree(settings.pod.media_root),
+        incidents=Incidents(clock),
+        locked_rows=locked_rows,
+        is_shadow=is_shadow,
+    )
 
 
 @asynccontextmanager
@@ -103,7 +126,7 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
         if not database.is_open:
             await database.open()
         stack.push_async_callback(database.close)
-        capabilities = await _examined(settings, database, is_shadow=resources.is_shadow)
+        capabilities = await _examined(settings, database, resources.media, is_shadow=resources.is_shadow)
         if not resources.is_shadow:
             await _own_schema(database)
         http = open_session(settings.runners)
@@ -123,7 +146,10 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
             metrics=resources.metrics,
             clock=resources.clock,
             instance=resources.instance,
+            incidents=resources.incidents,
+            locked_rows=resources.locked_rows,
             is_shadow=resources.is_shadow,
+            shared_media=resources.media,
         )
         await parts.refresh_sites()
         await parts.refresh_managers()
@@ -133,7 +159,9 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
         yield parts
 
 
-async def _examined(settings: Settings, database: Database, *, is_shadow: bool) -> Capabilities:
+async def _examined(
+    settings: Settings, database: Database, media: MediaTree, *, is_shadow: bool
+) -> Capabilities:
     """What this Pod can do; nothing has been written before it is known that everything fits.
 
     A shadow needs to read, no more; what it does not write it does not try to.
@@ -142,7 +170,7 @@ async def _examined(settings: Settings, database: Database, *, is_shadow: bool) 
         ConfigurationError: with every problem found.
     """
     problems = []
-    if not is_shadow and (words := await _media_trouble(settings)) is not None:
+    if not is_shadow and (words := await _media_trouble(media)) is not None:
         problems.append(f"pod.media_root: {words}")
     try:
         capabilities = await introspect(database)
@@ -153,20 +181,17 @@ async def _examined(settings: Settings, database: Database, *, is_shadow: bool) 
         missing = [right for right in missing if right.privilege == "SELECT"]
     if missing:
         problems.append(grants.words_of(missing))
-    if capabilities.podfile != settings.pod.use_podfile:
-        wanted = str(capabilities.podfile).lower()
-        problems.append(
-            "pod.use_podfile: the tables of this Pod were made with "
-            f"USE_PODFILE = {capabilities.podfile}: set it to {wanted}."
-        )
+    else:
+        sites = await pod_managers.sites(database)
+        unfit = unfit_for_pod(settings, sites.values(), podfile=capabilities.podfile)
+        problems += [f"{key}: {words}" for key, words in unfit]
     if problems:
         raise ConfigurationError(*problems)
     return capabilities
 
 
-async def _media_trouble(settings: Settings) -> str | None:
+async def _media_trouble(tree: MediaTree) -> str | None:
     """What is wrong with the media tree; a file system that does not answer is waited for later."""
-    tree = MediaTree(settings.pod.media_root)
     try:
         return await tree.look(Look.ACCESS, trouble_with, tree.top)
     except MediaSlowError:
@@ -235,13 +260,13 @@ class Jobs:
         return cls(
             parts=parts,
             dispatcher=Dispatcher(parts, Submitter(parts), budget=budget),
-            inbox=CallbackWorker(parts),
+            inbox=callback_worker(parts),
             importer=Importer(parts),
             reconciler=Reconciler(parts),
             maintenance=Maintenance(parts),
             prober=Prober(parts),
-            notifier=Notifier(parts),
-            hooks=Hooks(parts),
+            notifier=notifier(parts),
+            hooks=hooks(parts),
         )
 
     @property
@@ -255,8 +280,11 @@ class Jobs:
             Loop("dispatcher", self.dispatcher.step, wakeups.dispatcher),
             Loop("maintenance", self.maintenance.step, wakeups.maintenance),
             Loop("notifier", self.notifier.step, wakeups.notifier),
+            Loop("mail", self.notifier.mail.step, wakeups.mail),
+            Loop("push", self.notifier.push.step, wakeups.push),
             Loop("hooks", self.hooks.step, wakeups.hooks),
             Loop("prober", self.prober.step, Wakeup()),
+            Loop("locked rows", self.parts.locked_rows.step, self.parts.locked_rows.wake),
         )
 
     @property
@@ -273,6 +301,10 @@ class Jobs:
     def queue_stats(self) -> QueueStats | None:
         """The last look at the queue; None before the first one."""
         return self.maintenance.queue_stats
+
+    async def look(self) -> QueueStats:
+        """Count the tasks now."""
+        return await self.maintenance.look()
 
     @property
     def stale(self) -> Collection[TaskPk]:
@@ -295,11 +327,13 @@ class Jobs:
 
     async def begin(self) -> None:
         """Give back what a crashed daemon held: nothing else is at work yet."""
-        await self.importer.release_dead()
         async with self.parts.database.connection() as connection:
-            await inbox.release_all(connection)
+            await queues.release_dead(connection)
 
     async def stop(self) -> None:
         """Finish what is past its commit point, hand back the rest."""
         await self.dispatcher.stop(_STOP_SUBMISSIONS)
+        # Imports may take a minute more: another daemon schedules meanwhile.
+        await self.parts.session.resign()
         await self.importer.stop(_STOP_IMPORTS)
+        await self.inbox.stop()

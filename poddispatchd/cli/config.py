@@ -60,7 +60,7 @@ def import_(settings_file: Path, output: Path | None) -> None:
             notes.append(f"Left out: {', '.join(imported.secrets)} (the secret part): --output writes them.")
     else:
         _write(output, _yaml(imported.tree))
-    for note in notes:
+    for note in (*imported.remarks, *notes):
         click.echo(note, err=True)
     if imported.notes:
         sys.exit(EXIT_FAILED)

@@ -21,6 +21,7 @@ _COMMANDS = {
     "status": "status",
     "tasks": "tasks",
     "runners": "runners",
+    "queues": "queues",
     "config": "config",
     "db": "db",
     "demo": "demo",

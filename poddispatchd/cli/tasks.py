@@ -20,6 +20,7 @@ from poddispatchd.cli.common import (
     print_table,
     shown,
 )
+from poddispatchd.cli.situation import why_it_waits
 from poddispatchd.cli.task_actions import cancel, restart, watch
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
@@ -119,15 +120,21 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
             task = await pod_tasks.get_task(connection, TaskPk(task_pk))
             journal = await _journal(connection, TaskPk(task_pk), names)
             waits_until = None if task is None else await _waits_until(connection, task)
+        why = None
+        if task is not None and task.status == TaskStatus.PENDING:
+            why = await why_it_waits(settings, database, task)
     if task is None:
         click.echo(f"There is no task {task_pk}.", err=True)
         sys.exit(EXIT_FAILED)
     told = {**_as_dict(task, names), "stage": _stage(task, journal), "waits_until": waits_until}
     if as_json:
-        print_json({**told, "script_output": task.script_output, **journal})
+        reason = None if why is None else dataclasses.asdict(why)
+        print_json({**told, "why": reason, "script_output": task.script_output, **journal})
         return
     for name, value in told.items():
         click.echo(f"{name.replace('_', ' '):15} {shown(value)}")
+    if why is not None:
+        click.echo(f"{'why it waits':15} {why.sentence}")
     for kind, entries in journal.items():
         click.echo(f"\n{kind}:" if entries else f"\n{kind}: none")
         for entry in entries:

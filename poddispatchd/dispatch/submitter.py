@@ -88,7 +88,8 @@ class Submitter:
                 return SubmissionResult(
                     SubmissionOutcome.UNAVAILABLE, f"Task {other} for the same source goes before it."
                 )
-            row = await tasks.get_task(connection, task.pk)
+            # Held by somebody, it is about to be changed: then nothing is posted.
+            row = await tasks.get_free_task(connection, task.pk)
             if row is None or (row.status, row.task_id) != (task.status, task.task_id):
                 return SubmissionResult(
                     SubmissionOutcome.UNAVAILABLE, "It was changed meanwhile.", is_final=True

@@ -1,6 +1,5 @@
 """What imports leave on the disk: replaced files, files of imports that were never committed, staging."""
 
-import asyncio
 from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
@@ -9,11 +8,12 @@ import structlog
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.task import TaskPk, TaskStatus
-from poddispatchd.errors import ImportBusyError, MediaSlowError, ResultError
+from poddispatchd.errors import DatabaseUnavailableError, ImportBusyError, MediaSlowError, ResultError
 from poddispatchd.imports import files
 from poddispatchd.imports.files import BroughtFile
+from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import imports
-from poddispatchd.journal.imports import ImportId, ImportJob
+from poddispatchd.journal.imports import ImportId
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
@@ -28,7 +28,10 @@ from poddispatchd.pod.media.staging import Staging, staging_directories
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.referenced_files import referenced_files
-from poddispatchd.runtime.instances import is_dead
+from poddispatchd.runtime.item_errors import words_of
+from poddispatchd.runtime.lease_holder import LeaseHolder
+from poddispatchd.runtime.lease_queue import Lease
+from poddispatchd.runtime.queues import FILES
 
 log = structlog.get_logger(__name__)
 
@@ -51,49 +54,60 @@ async def delete_obsolete(parts: Parts, task: TaskPk | None = None) -> None:
     """
     if await parts.evidence.check() is not None:
         return
-    while True:
-        async with parts.database.connection() as connection:
-            claimed = await files.claim_obsolete_files(connection, parts.instance, _BATCH, task_pk=task)
-            if not claimed:
-                return
-            named = await referenced_files(connection, parts.capabilities, claimed)
-        problems = await _delete_claimed(parts, sorted(claimed - named))
-        async with parts.database.transaction() as connection:
-            await files.forget_obsolete_files(connection, parts.instance, claimed - problems.keys())
-            await files.release_claims(connection, parts.instance, problems)
-        for problem in problems.values():
-            log.warning(Event.MEDIA_NOT_WRITABLE, reason=problem)
-        if problems:
-            return
+    leases = LeaseHolder(FILES, parts.database, parts.instance, parts.clock)
+    only = None if task is None else [str(task)]
+    while items := await leases.claim(_BATCH, only=only):
+        of_path = {str(item.lease.key): item.lease for item in items}
+        try:
+            problems = await _delete_unless_needed(parts, sorted(of_path))
+            for path, problem in problems.items():
+                await _not_deleted(parts, of_path[path], path, problem)
+        finally:
+            for lease in of_path.values():
+                leases.let_go(lease)
 
 
-async def _delete_claimed(parts: Parts, paths: list[str]) -> dict[str, str]:
-    """Delete files in a thread, and keep the claims on them for as long as a slow file system takes."""
-    tree = MediaTree.sharing(parts.media)
-    deleting = asyncio.ensure_future(tree.run_within(tree.limits.file, lambda: _delete(tree, paths)))
-    while not deleting.done():
-        await asyncio.wait([deleting], timeout=files.CLAIM_SECONDS / 4)
-        if not deleting.done():
-            async with parts.database.connection() as connection:
-                await files.renew_claims(connection, parts.instance, paths)
+async def _delete_unless_needed(parts: Parts, paths: list[str]) -> dict[str, str]:
+    """Delete files and forget them; which could not be deleted, and why.
+
+    Should something else go wrong with many, they are tried one by one: one of them must not keep the others
+    (invariant I12).
+    """
     try:
-        return deleting.result()
+        async with parts.database.connection() as connection:
+            named = await referenced_files(connection, parts.capabilities, paths)
+        needless = [path for path in paths if path not in named]
+        tree = MediaTree.sharing(parts.media)
+        problems = await tree.run_within(tree.limits.file, partial(_delete, tree, needless))
+        async with parts.database.connection() as connection:
+            await files.forget_obsolete_files(connection, parts.instance, {*paths} - problems.keys())
+    except DatabaseUnavailableError:
+        raise
     except MediaSlowError as error:
         return dict.fromkeys(paths, str(error))
+    except Exception as error:  # noqa: BLE001 - its words are kept with the file
+        if len(paths) == 1:
+            return {paths[0]: words_of(error)}
+        problems = {}
+        for path in paths:
+            problems |= await _delete_unless_needed(parts, [path])
+    return problems
+
+
+async def _not_deleted(parts: Parts, lease: Lease, path: str, problem: str) -> None:
+    """Another time, after all others; after many attempts a person has to look."""
+    async with parts.database.connection() as connection:
+        seconds = await FILES.fail(connection, lease, problem, random=parts.clock.random)
+    if seconds is None:
+        log.error(Event.QUEUE_ITEM_SET_ASIDE, queue=FILES.table.name, item=path, reason=problem)
+    else:
+        log.warning(Event.MEDIA_NOT_WRITABLE, reason=problem)
 
 
 def _delete(tree: MediaTree, paths: list[str]) -> dict[str, str]:
     problems = delete_files(tree, paths)
     delete_empty_directories(tree, paths)
     return problems
-
-
-async def release_dead_claims(parts: Parts) -> None:
-    """Take over the deletions of daemons of this host that ended without a word."""
-    async with parts.database.connection() as connection:
-        for owner in await files.claimants(connection):
-            if is_dead(owner):
-                await files.release_claimant(connection, owner)
 
 
 async def settle(

@@ -11,13 +11,11 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import ImportBusyError
-from poddispatchd.journal.imports import ImportId, ImportJob
+from poddispatchd.imports.queue import ImportJob
+from poddispatchd.journal.imports import ImportId
+from poddispatchd.runtime.queues import IMPORTS
 
 _QUERIES = load_queries(__package__, "files.sql")
-
-CLAIM_SECONDS = 120.0
-"""How long a claim lives without being renewed: what a crash on another machine delays an import by that
-brings the very file back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +29,11 @@ class BroughtFile:
 async def recorded_files(connection: Connection, job: ImportJob) -> list[str]:
     """What earlier attempts of an import put in place, or were about to."""
     return [row["path"] for row in await connection.fetch(_QUERIES["recorded_files"], job.id)]
+
+
+async def forget_recorded(connection: Connection, job: ImportJob, paths: Collection[str]) -> None:
+    """What is at these paths is not this import's after all: it must not be deleted with what is."""
+    await connection.execute(_QUERIES["forget_recorded"], job.id, list(paths))
 
 
 async def chosen_names(connection: Connection, job: ImportJob) -> frozenset[str]:
@@ -64,7 +67,7 @@ async def record_files(
     Raises:
         ImportBusyError: another open import has chosen one of the names meanwhile.
     """
-    if await connection.fetchval(_QUERIES["hold_lease"], job.id, job.owner) is None:
+    if not await IMPORTS.holds(connection, job.lease):
         return False
     if stored:
         await connection.execute(_QUERIES["one_choice_at_a_time"])
@@ -116,38 +119,6 @@ async def add_obsolete_files(connection: Connection, task_pk: TaskPk, paths: Seq
     await connection.execute(_QUERIES["add_obsolete_files"], list(paths), task_pk)
 
 
-async def claim_obsolete_files(
-    connection: Connection, owner: str, limit: int, *, task_pk: TaskPk | None = None
-) -> frozenset[str]:
-    """Claim files in order to delete them, of one task or of all.
-
-    What an open import is putting in place is left out. The claim lasts for ``CLAIM_SECONDS``, and so does
-    whoever wants to put one of these files in place again; then each is to be renewed, forgotten or released.
-    """
-    rows = await connection.fetch(_QUERIES["claim_obsolete_files"], owner, CLAIM_SECONDS, limit, task_pk)
-    return frozenset(row["path"] for row in rows)
-
-
-async def renew_claims(connection: Connection, owner: str, paths: Iterable[str]) -> None:
-    """These files are still being deleted."""
-    await connection.execute(_QUERIES["renew_claims"], owner, CLAIM_SECONDS, list(paths))
-
-
 async def forget_obsolete_files(connection: Connection, owner: str, paths: Iterable[str]) -> None:
     """These claimed files are gone, or needed after all."""
     await connection.execute(_QUERIES["forget_obsolete_files"], owner, list(paths))
-
-
-async def release_claims(connection: Connection, owner: str, paths: Iterable[str]) -> None:
-    """These claimed files could not be deleted: another time, after all others."""
-    await connection.execute(_QUERIES["release_claims"], owner, list(paths))
-
-
-async def claimants(connection: Connection) -> list[str]:
-    """The instances that are deleting files."""
-    return [row["claimed_by"] for row in await connection.fetch(_QUERIES["claimants"])]
-
-
-async def release_claimant(connection: Connection, owner: str) -> None:
-    """An instance that was deleting files is gone."""
-    await connection.execute(_QUERIES["release_claimant"], owner)

@@ -7,9 +7,8 @@ from typing import assert_never
 from poddispatchd.domain import media
 from poddispatchd.domain.task import Task, TaskType
 from poddispatchd.errors import MediaNotWritableError, RaceLostError, ResultRefusedError, UnsubmittableError
-from poddispatchd.imports import files
-from poddispatchd.journal import imports
-from poddispatchd.journal.imports import ImportJob
+from poddispatchd.imports import files, queue
+from poddispatchd.imports.queue import ImportJob
 from poddispatchd.parts import Parts
 from poddispatchd.pod import sources
 from poddispatchd.pod.imports import encoding, studio, transcription
@@ -89,7 +88,7 @@ async def prepare(
         case TaskType.STUDIO:
             async with parts.database.transaction() as connection:
                 reserved = await studio.reserve_video_id(connection)
-                video_id = await imports.reserve_video(connection, job, reserved)
+                video_id = await queue.reserve_video(connection, job, reserved)
             if video_id is None:
                 raise RaceLostError("The lease of this import was lost.")
             return await studio.prepare(result, video_id=video_id, created_at=job.created_at)

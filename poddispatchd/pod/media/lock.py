@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from threading import Lock
 
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import ImportBusyError, disk_error
@@ -25,26 +26,28 @@ async def task_lock(tree: MediaTree, task: TaskPk) -> AsyncIterator[MediaTree]:
         MediaNotWritableError: its file cannot be used; also when the file system does not answer.
     """
     held = MediaTree.sharing(tree, task)
-    acquiring = asyncio.ensure_future(held.run(_acquire, held, task))
+    lock = _Lock(held, task)
     try:
-        descriptor = await asyncio.shield(acquiring)
-    except asyncio.CancelledError:
-        # The thread goes on: what it acquires must not stay held by a process that goes on, too.
-        acquiring.add_done_callback(lambda _: _release_unwanted(held, acquiring))
+        await held.run(lock.acquire)
+    except BaseException:
+        # The thread may go on: what it acquires must not stay held by a process that goes on, too.
+        held.later(lock.release)
         raise
     try:
         yield held
     finally:
-        await _release(held, descriptor)
+        await _release(held, lock)
 
 
-async def _release(held: MediaTree, descriptor: int) -> None:
-    released = asyncio.get_running_loop().create_future()
+async def _release(held: MediaTree, lock: "_Lock") -> None:
+    """Give the lock back as soon as no work goes on under it; waited for unless something hangs."""
+    loop = asyncio.get_running_loop()
+    released = loop.create_future()
 
     def release() -> None:
-        close_lock(descriptor)
-        with suppress(RuntimeError):
-            released.get_loop().call_soon_threadsafe(_set, released)
+        lock.release()
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_set, released)
 
     held.later(release)
     if not held.lane.hangs:
@@ -56,10 +59,32 @@ def _set(released: "asyncio.Future[None]") -> None:
         released.set_result(None)
 
 
-def _release_unwanted(held: MediaTree, acquiring: "asyncio.Future[int]") -> None:
-    if not acquiring.cancelled() and acquiring.exception() is None:
-        descriptor = acquiring.result()
-        held.later(lambda: close_lock(descriptor))
+class _Lock:
+    """The lock of a task; both methods block."""
+
+    def __init__(self, tree: MediaTree, task: TaskPk) -> None:
+        self._tree = tree
+        self._task = task
+        self._descriptor: int | None = None
+        self._is_over = False
+        self._guard = Lock()
+
+    def acquire(self) -> None:
+        """Take it, unless it has been given back already: then nobody waits for it any more."""
+        descriptor = _acquire(self._tree, self._task)
+        with self._guard:
+            if not self._is_over:
+                self._descriptor = descriptor
+                return
+        close_lock(descriptor)
+
+    def release(self) -> None:
+        """Give it back, and do not take it any more."""
+        with self._guard:
+            self._is_over = True
+            descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            close_lock(descriptor)
 
 
 def _acquire(tree: MediaTree, task: TaskPk) -> int:

@@ -6,8 +6,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from poddispatchd.errors import (
-    ImportBusyError,
     MediaNotWritableError,
+    NameTakenError,
     ResultIncompleteError,
     ResultRefusedError,
     disk_error,
@@ -124,7 +124,7 @@ def move_into_place(moves: Iterable[Move], mode: int | None) -> None:
 
     Raises:
         NoSpaceError: the disk is full.
-        ImportBusyError: somebody else has put another file where one was to be new.
+        NameTakenError: somebody else has put another file where one was to be new.
         ResultIncompleteError: a staged file has gone and its target is not there either.
         ResultRefusedError: a staged file is none.
         MediaNotWritableError: a file cannot be moved; the words say which and why.
@@ -175,9 +175,8 @@ class Ready:
                 self.target.create_file(name, PRIVATE_FILE_MODE).close()
                 self.source.rename(self.name, self.target, name)
         except FileExistsError:
-            raise ImportBusyError(
-                f"{self.move.target} has been put there by somebody else meanwhile."
-            ) from None
+            words = f"{self.move.target} has been put there by somebody else meanwhile."
+            raise NameTakenError(words, self.move.target.relative) from None
         except OSError as error:
             raise _not_placed(self.move, error) from error
 

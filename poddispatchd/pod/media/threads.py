@@ -25,6 +25,10 @@ _MOST_WORK = 32
 """Threads for imports and deletions: two of each import, and some."""
 
 
+_REST = 30.0
+"""Seconds after which a thread that has nothing to do ends."""
+
+
 class Look(StrEnum):
     """What is looked at; one look of each kind at a time, and so at most one that hangs."""
 
@@ -65,10 +69,19 @@ class _Pool:
                     rest = Lock()
                     rest.acquire()
                     self._waiting.append(rest)
-            if job is None:
-                rest.acquire()
-            else:
+            if job is not None:
                 job()
+            elif not rest.acquire(timeout=_REST) and self._is_dispensable(rest):
+                return
+
+    def _is_dispensable(self, rest: Lock) -> bool:
+        """Whether a thread that has rested may end: nobody has called it meanwhile."""
+        with self._lock:
+            if rest not in self._waiting:
+                return False
+            self._waiting.remove(rest)
+            self._threads -= 1
+            return True
 
 
 @dataclass(slots=True)

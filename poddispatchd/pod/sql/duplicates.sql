@@ -63,6 +63,17 @@ SELECT other.id
    AND other.status IN ('pending', 'running', 'warning')
  LIMIT 1
 
+-- name: lock_sharers
+-- Lock a task and those that share its run, which manager $5 calls $6, by primary key: the order of every transaction
+-- that locks several rows, or two of them would wait for each other.
+SELECT other.id
+  FROM runner_manager_task AS other
+ WHERE other.id = $1
+    OR ((other.video_id = $3 OR other.recording_id = $4) AND other.type = $2
+        AND other.runner_manager_id = $5 AND other.task_id = $6)
+ ORDER BY other.id
+   FOR UPDATE
+
 -- name: complete_sharers
 -- Those that share the run of a task, which manager $5 calls $6, are completed with it, however they had ended.
 UPDATE runner_manager_task AS other

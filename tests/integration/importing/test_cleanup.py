@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from poddispatchd.imports import attempt, cleanup
 from poddispatchd.imports import files as files_module
 from poddispatchd.imports.importer import Importer
 from poddispatchd.pod.media.tree import MediaTree
-from tests.integration.importing.bench import Bench, bench, idle, until
+from poddispatchd.runtime.queues import FILES
+from tests.integration.importing.bench import Bench, bench, idle, release_dead, until
 from tests.plugins.postgres import PodDatabase
 
 DEAD = "UPDATE poddispatchd.obsolete_file SET claimed_by = $1, claimed_until = now() + interval '1 hour'"
@@ -137,7 +139,7 @@ async def test_an_import_that_waits_too_long_for_a_deletion_is_postponed_without
 async def test_a_deletion_keeps_its_claims_however_long_it_takes(
     here: Bench, slow: SlowDeletion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files_module, "CLAIM_SECONDS", 0.4)
+    monkeypatch.setattr(FILES, "table", replace(FILES.table, lease_seconds=0.4))
     await put_obsolete(here, "videos/x/a.mp4")
     deleting = asyncio.create_task(cleanup.delete_obsolete(here.parts))
     await slow.begun.wait()
@@ -166,7 +168,7 @@ async def test_what_a_dead_daemon_of_this_host_was_deleting_is_deleted_by_the_ne
     await here.execute(DEAD, f"{host}:1:0")
     await cleanup.delete_obsolete(here.parts)
     assert await obsolete(here) == 1
-    await Importer(here.parts).release_dead()
+    await release_dead(here)
     await cleanup.delete_obsolete(here.parts)
     assert (await obsolete(here), "videos/x/a.mp4" in here.files()) == (0, False)
 
@@ -176,7 +178,7 @@ async def test_what_a_daemon_of_another_host_was_deleting_is_left_to_it_until_it
 ) -> None:
     await put_obsolete(here, "videos/x/a.mp4")
     await here.execute(DEAD, "elsewhere:1:1")
-    await Importer(here.parts).release_dead()
+    await release_dead(here)
     await cleanup.delete_obsolete(here.parts)
     assert await obsolete(here) == 1
     await here.execute("UPDATE poddispatchd.obsolete_file SET claimed_until = now() - interval '1 second'")

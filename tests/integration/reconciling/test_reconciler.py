@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from structlog.types import EventDict
 
+from poddispatchd.app import features
 from poddispatchd.callbacks import inbox
-from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
@@ -546,7 +546,7 @@ async def called(here: Bench, task: TaskPk, status: RunnerStatus, output: str | 
     said = Callback(RunnerTaskId(await here.of(task, "task_id")), status, None, output)
     async with here.parts.database.connection() as connection:
         await inbox.record(connection, (here.world.managers[0].id,), said)
-    await CallbackWorker(here.parts).step()
+    await features.callback_worker(here.parts).step()
 
 
 async def test_a_callback_and_a_look_at_once_make_one_import(here: Bench) -> None:

@@ -2,8 +2,15 @@
 
 import pytest
 
-from poddispatchd.domain.import_failures import PATIENCE, NextAction, longest_delay, next_action
+from poddispatchd.domain.import_failures import (
+    PATIENCE,
+    Circumstances,
+    NextAction,
+    longest_delay,
+    next_action,
+)
 from poddispatchd.errors import (
+    DatabaseError,
     DownloadError,
     ImportBusyError,
     MediaNotWritableError,
@@ -22,7 +29,18 @@ from poddispatchd.errors import (
     RunnerUnreachableError,
     SchemaError,
     UnusableAnswerError,
+    ValuesRefusedError,
 )
+
+
+def now(
+    *,
+    attempts: int = 1,
+    may_resubmit: bool = True,
+    obstructed_for: float = 0.0,
+    lost: str = "requeue",
+) -> Circumstances:
+    return Circumstances(attempts, 5, may_resubmit, obstructed_for, lost)
 
 
 def decided(
@@ -35,11 +53,12 @@ def decided(
 ) -> NextAction:
     return next_action(
         error,
-        attempts=attempts,
-        max_attempts=5,
-        may_resubmit=may_resubmit,
-        obstructed_for=obstructed_for,
-        lost=lost,
+        now(
+            attempts=attempts,
+            may_resubmit=may_resubmit,
+            obstructed_for=obstructed_for,
+            lost=lost,
+        ),
     )
 
 
@@ -91,7 +110,14 @@ def test_a_manager_in_trouble_is_waited_for_and_at_last_given_up(error: Exceptio
 )
 def test_an_obstacle_on_this_machine_never_makes_a_runner_work_again(error: Exception) -> None:
     assert decided(error, attempts=99) is NextAction.WAIT
-    assert decided(error, obstructed_for=PATIENCE) is NextAction.FAIL
+    # Nor does a task fail for good over it: that is mended, and the result is as good afterwards (I16).
+    assert decided(error, obstructed_for=100 * PATIENCE) is NextAction.WAIT
+
+
+def test_a_refused_statement_is_waited_out_unless_the_result_can_be_to_blame() -> None:
+    assert decided(DatabaseError("x"), attempts=99) is NextAction.WAIT
+    assert decided(ValuesRefusedError("x")) is NextAction.RETRY
+    assert decided(ValuesRefusedError("x"), attempts=5) is NextAction.FAIL
 
 
 def test_a_result_that_is_gone_fails_where_lost_tasks_are_to_fail() -> None:
@@ -99,7 +125,7 @@ def test_a_result_that_is_gone_fails_where_lost_tasks_are_to_fail() -> None:
 
 
 def test_waits_grow_with_the_attempts_and_with_the_age_of_an_obstacle() -> None:
-    retries = [longest_delay(NextAction.RETRY, attempts=number, obstructed_for=0) for number in range(1, 9)]
+    retries = [longest_delay(NextAction.RETRY, now(attempts=number)) for number in range(1, 9)]
     assert retries == [20, 40, 80, 160, 320, 640, 900, 900]
-    waits = [longest_delay(NextAction.WAIT, attempts=1, obstructed_for=age) for age in (0, 60, 600, 6000)]
+    waits = [longest_delay(NextAction.WAIT, now(obstructed_for=age)) for age in (0, 60, 600, 6000)]
     assert waits == [10, 60, 600, 900]
