@@ -34,6 +34,7 @@ def callback_worker(parts: Parts) -> CallbackWorker:
         wakeups=parts.wakeups,
         retries=lambda: parts.retries,
         adoption=adoption,
+        locked=lambda: parts.locked_rows.tasks,
     )
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import structlog
 
 from poddispatchd.app.composition import Jobs, assembled, create_resources
+from poddispatchd.app.pass_summary import SiteSummary, end_of_pass
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
+from poddispatchd.pod import queue
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
 from poddispatchd.runtime.supervision import cancel_surely, unless
 
@@ -27,13 +29,15 @@ _PAUSE = 0.05
 class PassResult:
     """What one pass found at its end.
 
-    ``scheduled`` is False when a daemon holds the scheduler lock, ``stopped`` True when it was cut short.
+    ``scheduled`` is False when a daemon holds the scheduler lock, ``stopped`` True when it was cut short;
+    ``sites`` say what was done for each.
     """
 
     scheduled: bool
     pending: int = 0
     running: int = 0
     stopped: bool = False
+    sites: tuple[SiteSummary, ...] = ()
 
 
 async def run_once(
@@ -64,6 +68,7 @@ async def run_once(
 
 
 async def _pass(parts: Parts, jobs: Jobs, stop: asyncio.Event) -> PassResult:
+    before = await queue.open_tasks_on_sites(parts.database)
     await jobs.begin()
     try:
         if await unless(stop, _round(parts, jobs), within=_LONGEST_ROUND) is None:
@@ -85,7 +90,13 @@ async def _pass(parts: Parts, jobs: Jobs, stop: asyncio.Event) -> PassResult:
         sum(queue_stats.count(kind, status) for kind in TaskType)
         for status in (TaskStatus.PENDING, TaskStatus.RUNNING)
     )
-    return PassResult(scheduled=True, pending=pending, running=running, stopped=stop.is_set())
+    return PassResult(
+        scheduled=True,
+        pending=pending,
+        running=running,
+        stopped=stop.is_set(),
+        sites=await end_of_pass(parts, before),
+    )
 
 
 async def _round(parts: Parts, jobs: Jobs) -> bool:

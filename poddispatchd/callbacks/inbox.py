@@ -1,6 +1,7 @@
 """The inbox: callbacks committed before they are answered (invariant I3), handled afterwards."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +13,9 @@ from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId
 from poddispatchd.runtime.lease_queue import Lease, Leased
 
 _QUERIES = load_queries(__package__, "inbox.sql")
+
+_NEWEST = 1000
+"""Tasks of Pod's among which an id is looked for at once: those that it submitted itself a moment ago."""
 
 
 class CallbackState(StrEnum):
@@ -65,17 +69,39 @@ class RecordedCallback:
         )
 
 
-async def record(connection: Connection, managers: tuple[ManagerId, ...], callback: Callback) -> None:
-    """Commit a callback; one that repeats a callback not handled yet is recorded once."""
-    await connection.execute(
-        _QUERIES["record"],
-        list(managers),
-        callback.task_id,
-        callback.status.value,
-        callback.error_message,
-        callback.script_output,
-        _digest(managers, callback),
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A callback to record; ``is_known``: a task of these managers has this id, it need not be looked for."""
+
+    managers: tuple[ManagerId, ...]
+    callback: Callback
+    is_known: bool = False
+
+
+async def record_all(connection: Connection, entries: Sequence[Entry]) -> list[bool]:
+    """Commit callbacks by one statement, in this order; for each, whether it is in the inbox now.
+
+    It is not when it concerns no task that can be told without a search through all of Pod's. One that
+    repeats a callback not handled yet is recorded once.
+    """
+    callbacks = [entry.callback for entry in entries]
+    rows = await connection.fetch(
+        _QUERIES["record_all"],
+        ["{" + ",".join(map(str, entry.managers)) + "}" for entry in entries],
+        [callback.task_id for callback in callbacks],
+        [callback.status.value for callback in callbacks],
+        [callback.error_message for callback in callbacks],
+        [callback.script_output for callback in callbacks],
+        [_digest(entry.managers, entry.callback) for entry in entries],
+        [entry.is_known for entry in entries],
+        _NEWEST,
     )
+    return [row["is_expected"] for row in rows]
+
+
+async def record(connection: Connection, managers: tuple[ManagerId, ...], callback: Callback) -> None:
+    """Commit a callback about a known task; one that repeats another, not handled yet, is recorded once."""
+    await record_all(connection, [Entry(managers, callback, is_known=True)])
 
 
 async def is_expected(connection: Connection, managers: tuple[ManagerId, ...], task_id: RunnerTaskId) -> bool:

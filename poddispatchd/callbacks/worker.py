@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import assert_never
 
@@ -14,8 +14,8 @@ from poddispatchd.callbacks.inbox import CallbackState, RecordedCallback, Turn
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.lifecycle import Decision, Retries, row_status
-from poddispatchd.domain.task import ManagerId, Task, TaskStatus
-from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
+from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, RowLockedError
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
@@ -31,6 +31,8 @@ _IDLE = 120.0
 _SOON = 0.1
 _RETRY = 2.0
 _LONGEST_RETRY = 60.0
+_HELD = 2.0
+"""Seconds after which a callback is tried again whose task's row another session holds."""
 
 _LONGEST_ITEM = 60.0
 """Seconds that one callback may take: a few statements, or one question to its manager."""
@@ -63,12 +65,14 @@ class CallbackWorker:
         wakeups: Wakeups,
         retries: Callable[[], Retries],
         adoption: Adoption,
+        locked: Callable[[], Collection[TaskPk]],
     ) -> None:
         self._database = database
         self._clock = clock
         self._wakeups = wakeups
         self._retries = retries
         self._adoption = adoption
+        self._locked = locked
         self._leases = LeaseHolder(CALLBACKS, database, owner, clock)
         self._asking: dict[asyncio.Task[None], tuple[ManagerId, ...]] = {}
         self._turns: dict[tuple[ManagerId, ...], asyncio.Semaphore] = {}
@@ -79,7 +83,7 @@ class CallbackWorker:
         unknown: list[RecordedCallback] = []
         await self._leases.each(
             sorted(due, key=lambda item: int(str(item.lease.key))),
-            lambda leased: self._apply(leased, unknown),
+            lambda leased: self._apply_unless_held(leased, unknown),
             within=_LONGEST_ITEM,
             task="task_id",
         )
@@ -118,6 +122,14 @@ class CallbackWorker:
 
     # --- callbacks of known runs -------------------------------------------------------------------------
 
+    async def _apply_unless_held(self, leased: Leased, unknown: list[RecordedCallback]) -> None:
+        """Apply one callback, or put it off while another session holds a row of its task."""
+        try:
+            await self._apply(leased, unknown)
+        except RowLockedError:
+            async with self._database.connection() as connection:
+                await CALLBACKS.postpone(connection, leased.lease, _HELD)
+
     async def _apply(self, leased: Leased, unknown: list[RecordedCallback]) -> None:
         """Apply one callback to the tasks that carry its id; it is unknown when none does."""
         recorded = RecordedCallback.of(leased)
@@ -132,6 +144,9 @@ class CallbackWorker:
             known = await tasks_called(connection, recorded.managers, callback.task_id)
             if not known:
                 unknown.append(recorded)
+                return
+            if any(task.pk in self._locked() for task in known):
+                await CALLBACKS.postpone(connection, leased.lease, _HELD)
                 return
             decisions = [
                 await apply_report(connection, task, report, retries=self._retries())
@@ -192,7 +207,10 @@ class CallbackWorker:
 
     async def _adopt(self, recorded: RecordedCallback) -> None:
         """Find the submission that a callback with an unknown id speaks of."""
-        found, reason = await self._adoption.adopt(recorded)
+        try:
+            found, reason = await self._adoption.adopt(recorded)
+        except RowLockedError:
+            found, reason = Found.LATER, ""
         delay = 0.0
         match found:
             case Found.FORMER_RUN | Found.NOTHING:

@@ -24,6 +24,7 @@ from poddispatchd.cli.daemon_state import (
     full_in_words,
     state_in_words,
 )
+from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
@@ -38,7 +39,7 @@ from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runtime.database_session import CHANNEL
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def runners() -> None:
     """Pod's runner managers: list, test, pause and resume them."""
 

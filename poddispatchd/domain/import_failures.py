@@ -14,9 +14,10 @@ from poddispatchd.errors import (
     ResultIncompleteError,
     ResultNotReadyError,
     ResultRefusedError,
+    ResultUnfetchableError,
     RunnerManagerError,
     RunnerTaskUnknownError,
-    SchemaError,
+    ValuesRefusedError,
 )
 
 PATIENCE = 86400.0
@@ -53,7 +54,6 @@ class Circumstances:
         may_resubmit: whether the task may be submitted once more.
         obstructed_for: seconds for which something outside the result has kept it from being imported.
         lost: ``reconcile.lost``.
-        is_about_database: a refused statement says something of the database, not of the result.
     """
 
     attempts: int
@@ -61,7 +61,6 @@ class Circumstances:
     may_resubmit: bool
     obstructed_for: float
     lost: str
-    is_about_database: bool = False
 
 
 def next_action(error: Exception, now: Circumstances) -> NextAction:
@@ -73,7 +72,7 @@ def next_action(error: Exception, now: Circumstances) -> NextAction:
             return NextAction.BUSY
         case ResultNotReadyError():
             return NextAction.ASK
-        case ResultRefusedError():
+        case ResultRefusedError() | ResultUnfetchableError():
             return NextAction.FAIL
         case ResultIncompleteError():
             return again
@@ -82,10 +81,10 @@ def next_action(error: Exception, now: Circumstances) -> NextAction:
             if now.attempts < min(2, now.max_attempts):
                 return NextAction.RETRY
             return again if now.lost == "requeue" else NextAction.FAIL
-        case NoSpaceError() | MediaNotWritableError() | SchemaError() | OSError():
-            # A person mends that, however long it takes; the result is as good afterwards (invariant I16).
-            return NextAction.WAIT
-        case DatabaseError() if now.is_about_database:
+        case ValuesRefusedError():
+            return NextAction.FAIL if is_last else NextAction.RETRY
+        case DatabaseError() | NoSpaceError() | MediaNotWritableError() | OSError():
+            # Evidence about our surroundings, not about the result: it waits for as long as that lasts (I16).
             return NextAction.WAIT
         case RunnerManagerError():
             return again if now.obstructed_for >= PATIENCE else NextAction.WAIT

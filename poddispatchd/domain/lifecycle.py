@@ -35,6 +35,7 @@ _CURABLE = (
     "runner returned status 5",
     "task process is no longer running",  # the runner's host crashed
     "error contacting runner",
+    "encoding incomplete:",  # runners after 1.7.1: files are missing at the end, as after a crash
 )
 """Parts of the error text of failures that are not the medium's fault."""
 

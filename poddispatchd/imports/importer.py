@@ -7,7 +7,7 @@ from functools import partial
 
 import structlog
 
-from poddispatchd.errors import DatabaseError
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.imports.attempt import LONGEST_ATTEMPT, ImportAttempt
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.observability.events import Event
@@ -17,6 +17,8 @@ from poddispatchd.runtime.lease_queue import Leased
 from poddispatchd.runtime.queues import IMPORTS
 
 log = structlog.get_logger(__name__)
+
+_IMPORT = "import"
 
 _IDLE = 120.0
 _SOONEST = 0.1
@@ -51,6 +53,8 @@ class Importer:
         self._leases = LeaseHolder(IMPORTS, parts.database, parts.instance, parts.clock)
         self._running: dict[object, _Running] = {}
         self._stopping = False
+        self._rest_until = float("-inf")
+        """Until when nothing is begun: the database does not take what an import writes."""
 
     @property
     def running(self) -> int:
@@ -61,6 +65,9 @@ class Importer:
         """Lease what is due and begin it; seconds until the next look."""
         if self._stopping:
             return _IDLE
+        rest = self._rest_until - self._parts.clock.monotonic()
+        if rest > 0:
+            return rest
         slots = self._parts.settings.imports.concurrency
         free = slots - len(self._running)
         if free > 0:
@@ -121,8 +128,13 @@ class Importer:
             await self._leases.attempt(
                 job.lease, lambda: self._attempt.make(job), within=_LONGEST_ITEM, task=job.task_pk
             )
+            self._parts.incidents.over(_IMPORT, task=job.task_pk)
         except DatabaseError as error:
             # The attempt was not the result's fault: the lease is given back when the database answers.
             log.warning(Event.IMPORT_RETRIED, task=job.task_pk, reason=str(error))
             self._leases.abandon(job.lease)
             self._parts.session.suspect()
+            if type(error) is not DatabaseUnavailableError:
+                # It would come again at once: the database does not take what an import writes.
+                delay = self._parts.incidents.met(_IMPORT, error, task=job.task_pk)
+                self._rest_until = self._parts.clock.monotonic() + delay

@@ -4,6 +4,7 @@ An event never decides about its task (invariant I6): it is one row, committed o
 or the failure. What it means for whom is found out afterwards, outside that transaction (``notify``).
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from poddispatchd.database.pool import Connection
@@ -22,9 +23,18 @@ class NoticeEvent(StrEnum):
     FAILED = "failed"
 
 
-async def add_completed(connection: Connection, task: Task, video_id: VideoId) -> None:
-    """Record that a task's result is in Pod; in the transaction that commits it."""
-    await _add(connection, NoticeEvent.COMPLETED, task, video_id)
+async def add_completed(
+    connection: Connection, task: Task, video_id: VideoId, *, alerts: Sequence[str] = ()
+) -> None:
+    """Record that a task's result is in Pod; in the transaction that commits it.
+
+    Args:
+        connection: with the transaction.
+        task: whose result it is.
+        video_id: the video that has it.
+        alerts: what ADMINS must know of it although it was imported, each a sentence.
+    """
+    await _add(connection, NoticeEvent.COMPLETED, task, video_id, words="\n".join(alerts))
 
 
 async def add_failed(connection: Connection, task: Task, words: str, *, is_reported: bool = False) -> None:

@@ -15,6 +15,7 @@ from poddispatchd.domain.notices import (
     completion_mails,
     completion_push,
     failure_mails,
+    warning_mails,
 )
 from poddispatchd.domain.site import Site
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
@@ -50,7 +51,7 @@ def mail_rules(settings: Settings) -> MailRules:
 
 
 def failure_of(notice: Notice) -> Failure:
-    """What a mail about a failure tells.
+    """What a mail about a failure, or about an odd result, tells.
 
     As Pod, its subject names the runner's task when the manager reported the failure, and otherwise the video
     or the recording.
@@ -97,6 +98,7 @@ class Planner:
         found: list[Planned] = []
         if settings.imports.after:
             found.append((Channel.HOOK, {"type": notice.task_type.value, "video": notice.video_id}))
+        found += _about_warnings(settings, notice)
         return found + await self._about_completion(settings, notice)
 
     async def _about_completion(self, settings: Settings, notice: Notice) -> list[Planned]:
@@ -140,4 +142,11 @@ def _about_failure(settings: Settings, notice: Notice) -> list[Planned]:
     if not settings.mail.enabled:
         return []
     mails = failure_mails(mail_rules(settings), failure_of(notice))
+    return [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]
+
+
+def _about_warnings(settings: Settings, notice: Notice) -> list[Planned]:
+    if not (settings.mail.enabled and notice.words):
+        return []
+    mails = warning_mails(mail_rules(settings), failure_of(notice))
     return [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]

@@ -21,6 +21,12 @@ class Event(StrEnum):
     """New settings are in effect."""
     SERVICE_CRASHED = "service.crashed"
     """A part of the daemon ended by an error nobody foresaw: a bug."""
+    SERVICE_FAILED = "service.failed"
+    """A part of the daemon fails for a reason outside of it, or goes on failing; the words say why."""
+    SERVICE_RECOVERED = "service.recovered"
+    """A part of the daemon that failed works again; ``times`` says how often it had failed in a row."""
+    SERVICE_ENDED = "service.ended"
+    """A task of the daemon ended although nobody stopped it: it is started again, or the daemon ends."""
     SERVICE_STUCK = "service.stuck"
     """A job makes no progress: systemd's watchdog is not fed."""
     SCHEMA_UPGRADED = "schema.upgraded"
@@ -29,6 +35,8 @@ class Event(StrEnum):
     """This instance now schedules."""
     LEADER_LOST = "leader.lost"
     """Another instance schedules, or the database is gone."""
+    LEADER_BLOCKED = "leader.blocked"
+    """The row of the lease is held by another database session: nobody can go on scheduling; logged once."""
     PYTHON_WARNED = "python.warned"
     """A warning of Python or a library."""
 
@@ -43,11 +51,22 @@ class Event(StrEnum):
     LISTENER_CHANGED = "listener.changed"
     """Notifications of the database arrive again, or stopped arriving: polling goes on either way."""
 
+    SCHEMA_CHANGED = "schema.changed"
+    """Pod's tables, or the rights on them, were changed under the daemon: the catalogue is read again."""
+    ROW_LOCKED = "row.locked"
+    """Another database session holds a task's row or what belongs to it; the task waits, all others go on."""
+    ROW_FREED = "row.freed"
+    """A task's row can be had again."""
+
     # --- the media tree ---
     MEDIA_SLOW = "media.slow"
     """The file system did not answer in time."""
     MEDIA_MISSING = "media.missing"
-    """There is nothing under MEDIA_ROOT: nothing is submitted until it is mounted again."""
+    """What the database knows is not under MEDIA_ROOT: until it is, nothing fails and nothing is deleted."""
+    MEDIA_FOUND = "media.found"
+    """What the database knows is under MEDIA_ROOT again."""
+    MEDIA_QUIRK = "media.quirk"
+    """The file system refuses what imports can do without; logged once."""
     MEDIA_OBSTRUCTED = "media.obstructed"
     """Results cannot be written under MEDIA_ROOT, and wait; logged once, not at every attempt."""
     MEDIA_USABLE = "media.usable"
@@ -62,6 +81,8 @@ class Event(StrEnum):
     """A task ended as failed; the words say why."""
     TASK_COMPLETED = "task.completed"
     """The result of a task is in Pod."""
+    TASK_ENDED = "task.ended"
+    """A task is over, whoever ended it and however: one line for each."""
     TASK_STALE = "task.stale"
     """A task runs for longer than reconcile.stale_after; logged once for each."""
     TASK_REQUEUED = "task.requeued"
@@ -96,6 +117,17 @@ class Event(StrEnum):
     """A callback that changes nothing: applied before, or of a task that nobody knows."""
     CALLBACK_REFUSED = "callback.refused"
     """A callback answered with an error; the status and the words say why."""
+
+    CALLBACKS_LIMITED = "callbacks.limited"
+    """A runner manager calls more often, or with more, than is recorded: it is told to wait; logged once."""
+
+    # --- the listeners ---
+    REQUESTS_REFUSED = "requests.refused"
+    """Requests that are none: the first at once, then a line a minute with how many more there were."""
+    CONNECTIONS_LIMITED = "connections.limited"
+    """A listener has as many connections as it may; those that wait for longest make room. Logged once."""
+    CONNECTIONS_NORMAL = "connections.normal"
+    """A listener has room again."""
 
     # --- imports ---
     IMPORT_STARTED = "import.started"

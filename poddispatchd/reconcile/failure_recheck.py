@@ -12,7 +12,12 @@ import structlog
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.errors import OF_THE_MANAGER, DatabaseUnavailableError, RunnerManagerError
+from poddispatchd.errors import (
+    OF_THE_MANAGER,
+    DatabaseUnavailableError,
+    RowLockedError,
+    RunnerManagerError,
+)
 from poddispatchd.journal import failures
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
@@ -85,8 +90,10 @@ class FailureRecheck:
                 except RunnerManagerError:
                     # Whoever asks about a running task finds out what is wrong; nobody waits for this one.
                     pass
-                except Exception:  # one odd row must not keep the others from being asked about
-                    log.exception(Event.SERVICE_CRASHED, job="reconciler", task=item.task.pk)
+                except RowLockedError:
+                    pass
+                except Exception as error:  # noqa: BLE001 - one odd row must not keep the others from being asked about
+                    parts.incidents.met("question about a failed task", error, task=item.task.pk)
                 await parts.clock.sleep(_PACE)
             if asked:
                 async with parts.database.connection() as connection:

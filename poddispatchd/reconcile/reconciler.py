@@ -31,6 +31,9 @@ _PAGE = 200
 _PACE = 0.02
 """Seconds between two questions to one manager."""
 
+_QUESTION = "question about a running task"
+"""What failures that nobody foresaw are counted under."""
+
 _NONSENSE = 3
 """Unusable answers in a row after which a manager is left alone for now."""
 
@@ -132,6 +135,7 @@ class Reconciler:
             try:
                 await self._ask_about(manager, item)
                 nonsense = 0
+                parts.incidents.over(_QUESTION, task=item.task.pk)
             except DatabaseUnavailableError:
                 raise
             except RunnerManagerError as error:
@@ -142,8 +146,8 @@ class Reconciler:
                     self._observations.postpone((rest.task.pk for rest in items[position:]), until)
                     return False
                 log.warning(Event.RECONCILE_ASKED, task=item.task.pk, decision="unknown", reason=str(error))
-            except Exception:  # one odd row must not keep the others from being asked about
-                log.exception(Event.SERVICE_CRASHED, job="reconciler", task=item.task.pk)
+            except Exception as error:  # noqa: BLE001 - one odd row must not keep the others from being asked about
+                parts.incidents.met(_QUESTION, error, task=item.task.pk)
         return True
 
     async def _ask_about(self, manager: RunnerManager, item: UnsettledTask) -> None:

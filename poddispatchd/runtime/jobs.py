@@ -36,6 +36,9 @@ class Work(Protocol):
     def queue_stats(self) -> QueueStats | None:
         """The last look at the queue; None before the first one."""
 
+    async def look(self) -> QueueStats:
+        """Count the tasks now."""
+
     @property
     def stale(self) -> Collection[TaskPk]:
         """The tasks that run for too long."""

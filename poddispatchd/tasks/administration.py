@@ -8,13 +8,17 @@ from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.script_output import merge_output
 from poddispatchd.domain.task import ManagerId, Run, Task, TaskPk, TaskStatus
-from poddispatchd.errors import RunnerManagerError
+from poddispatchd.errors import RowLockedError, RunnerManagerError
 from poddispatchd.journal import imports, scheduling, submissions
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import progress, tasks
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import StopOutcome
 from poddispatchd.runtime.database_session import CHANNEL
+
+_HELD = (
+    "Another database session holds its row: nothing is changed. Try again; 'poddispatchd check' tells who."
+)
 
 _WAITING = (TaskStatus.PENDING, TaskStatus.RUNNING)
 
@@ -41,8 +45,33 @@ async def restart_tasks(
         wanted: the tasks.
         by: who wants it, for the journal.
     """
+    held: dict[TaskPk, str] = {}
+    while True:
+        try:
+            restarted, under_way = await _restart(database, [pk for pk in wanted if pk not in held], by=by)
+            break
+        except RowLockedError as error:
+            if error.task is None:
+                raise
+            held[TaskPk(error.task)] = _HELD
+    stops = await _stop_all(database, client, under_way)
+    granted = [
+        Treated(pk, True, " ".join(filter(None, ("It waits again, last in the queue.", stops.get(pk)))))
+        for pk in restarted.tasks
+    ]
+    refused = held | dict(restarted.refused)
+    return sorted(
+        [*granted, *(Treated(pk, False, words) for pk, words in refused.items())],
+        key=lambda treated: treated.task,
+    )
+
+
+async def _restart(
+    database: Database, wanted: Sequence[TaskPk], *, by: str
+) -> tuple[tasks.Restarted, list[Task]]:
+    """Restart them in one transaction, in the order of their ids; and whose runs go on until stopped."""
     async with database.transaction() as connection:
-        before = {pk: await tasks.lock_task(connection, pk) for pk in dict.fromkeys(wanted)}
+        before = {pk: await tasks.lock_task(connection, pk) for pk in sorted(set(wanted))}
         restarted = await tasks.restart(connection, list(before))
         under_way = [
             task
@@ -57,15 +86,7 @@ async def restart_tasks(
                 await _lose(connection, task, f"Restarted by {by}.")
             await scheduling.add_own_tasks(connection, restarted.tasks)
         await _announce(connection)
-    stops = await _stop_all(database, client, under_way)
-    granted = [
-        Treated(pk, True, " ".join(filter(None, ("It waits again, last in the queue.", stops.get(pk)))))
-        for pk in restarted.tasks
-    ]
-    return sorted(
-        [*granted, *(Treated(pk, False, words) for pk, words in restarted.refused.items())],
-        key=lambda treated: treated.task,
-    )
+    return restarted, under_way
 
 
 async def cancel_tasks(
@@ -78,16 +99,13 @@ async def cancel_tasks(
     treated: list[Treated] = []
     under_way: list[Task] = []
     for pk in dict.fromkeys(wanted):
-        async with database.transaction() as connection:
-            task = await tasks.lock_task(connection, pk)
-            if task is None:
-                treated.append(Treated(pk, False, "There is no such task."))
-                continue
-            if task.status not in _WAITING:
-                treated.append(Treated(pk, False, f"It has ended already: {task.status}."))
-                continue
-            await _cancel(connection, task, f"Cancelled by {by}.")
-            await _announce(connection)
+        try:
+            task = await _cancel_one(database, pk, treated, by=by)
+        except RowLockedError:
+            treated.append(Treated(pk, False, _HELD))
+            continue
+        if task is None:
+            continue
         treated.append(Treated(pk, True, "It is cancelled."))
         if _run_under_way(task) is not None:
             under_way.append(task)
@@ -96,6 +114,21 @@ async def cancel_tasks(
         replace(item, words=f"{item.words} {stops[item.task]}") if item.task in stops else item
         for item in treated
     ]
+
+
+async def _cancel_one(database: Database, pk: TaskPk, treated: list[Treated], *, by: str) -> Task | None:
+    """Cancel one task; None when there is nothing to cancel, and why is told in ``treated``."""
+    async with database.transaction() as connection:
+        task = await tasks.lock_task(connection, pk)
+        if task is None:
+            treated.append(Treated(pk, False, "There is no such task."))
+            return None
+        if task.status not in _WAITING:
+            treated.append(Treated(pk, False, f"It has ended already: {task.status}."))
+            return None
+        await _cancel(connection, task, f"Cancelled by {by}.")
+        await _announce(connection)
+        return task
 
 
 async def _cancel(connection: Connection, task: Task, words: str) -> None:

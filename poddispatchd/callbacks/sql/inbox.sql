@@ -1,8 +1,44 @@
--- name: record
--- Commit a callback to the inbox; the same one, not handled yet, is recorded once.
-INSERT INTO poddispatchd.callback (runner_manager_ids, task_id, status, error_message, script_output, digest)
-VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (task_id, digest) WHERE state = 'open' DO NOTHING
+-- name: record_all
+-- Commit many callbacks to the inbox, in their order; of each, whether it was expected (those that are not are left
+-- out): said to be known ($7), the id of a submission of ours or one that never became known, of a run that was seen,
+-- or of one of the $8 newest tasks. What repeats a callback that is not handled yet is recorded once.
+WITH incoming AS MATERIALIZED (
+    SELECT ordinal, managers::bigint[] AS managers, task_id, status, error_message, script_output, digest, is_known
+      FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::boolean[])
+      WITH ORDINALITY AS given(managers, task_id, status, error_message, script_output, digest, is_known, ordinal)
+), newest AS MATERIALIZED (
+    SELECT runner_manager_id, task_id
+      FROM (SELECT runner_manager_id, task_id FROM runner_manager_task ORDER BY id DESC LIMIT $8) AS latest
+     WHERE task_id = ANY ($2::text[])
+), judged AS MATERIALIZED (
+    SELECT incoming.*, CASE
+        WHEN is_known THEN true
+        WHEN EXISTS (
+            SELECT FROM poddispatchd.submission
+            WHERE submission.task_id = incoming.task_id AND runner_manager_id = ANY (incoming.managers)
+        ) THEN true
+        WHEN EXISTS (
+            SELECT FROM poddispatchd.submission
+            WHERE submission.task_id IS NULL AND runner_manager_id = ANY (incoming.managers)
+        ) THEN true
+        WHEN EXISTS (
+            SELECT FROM newest
+            WHERE newest.task_id = incoming.task_id AND newest.runner_manager_id = ANY (incoming.managers)
+        ) THEN true
+        ELSE EXISTS (
+            SELECT FROM poddispatchd.sighting JOIN runner_manager_task AS task ON task.id = sighting.task_pk
+            WHERE sighting.task_id = incoming.task_id AND task.task_id = incoming.task_id
+              AND task.runner_manager_id = ANY (incoming.managers)
+        )
+    END AS is_expected
+    FROM incoming
+), recorded AS (
+    INSERT INTO poddispatchd.callback (runner_manager_ids, task_id, status, error_message, script_output, digest)
+    SELECT managers, task_id, status, error_message, script_output, digest
+      FROM judged WHERE is_expected ORDER BY ordinal
+    ON CONFLICT (task_id, digest) WHERE state = 'open' DO NOTHING
+)
+SELECT is_expected FROM judged ORDER BY ordinal
 
 -- name: expected
 -- Whether a callback of these runner managers can concern a submission of ours: by its task id, or because the id

@@ -1,3 +1,21 @@
+-- name: recorded_files
+-- What an import has recorded so far.
+SELECT path FROM poddispatchd.import_file WHERE import_id = $1
+
+-- name: forget_recorded
+-- These files are somebody else's.
+DELETE FROM poddispatchd.import_file WHERE import_id = $1 AND path = ANY($2::text[])
+
+-- name: chosen_names
+-- What other open imports have recorded.
+SELECT path FROM poddispatchd.import_file AS file
+JOIN poddispatchd.import ON import.id = file.import_id
+WHERE import.state = 'open' AND import.id <> $1
+
+-- name: one_choice_at_a_time
+-- Until the end of the transaction nobody else records names that were free.
+SELECT pg_advisory_xact_lock(hashtext('poddispatchd.import_file'))
+
 -- name: record_files
 -- What an import is about to put in place, and which of these are there ($3); what an earlier attempt found stays.
 INSERT INTO poddispatchd.import_file (import_id, path, is_new)

@@ -36,7 +36,7 @@ async def test_a_schema_of_a_newer_program_is_left_alone(pod: Pod) -> None:
     said = await pod.run("db", "upgrade")
 
     assert said.status == 1
-    assert "install the newer poddispatchd again" in said.err
+    assert "install the newer poddispatchd on this machine" in said.err
 
 
 async def test_grants_quote_whatever_the_role_is_called(pod: Pod) -> None:

@@ -11,7 +11,7 @@ import pytest
 from poddispatchd.imports import attempt, cleanup
 from poddispatchd.imports import files as files_module
 from poddispatchd.imports.importer import Importer
-from poddispatchd.pod.media_tree import MediaTree
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime.queues import FILES
 from tests.integration.importing.bench import Bench, bench, idle, release_dead, until
 from tests.plugins.postgres import PodDatabase

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 import asyncpg
 import pytest
@@ -62,8 +63,11 @@ def _task(pk: int, *, date_added: datetime = _NOON) -> Task:
     )
 
 
+_Session: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
 @asynccontextmanager
-async def _sessions(pod_database: PodDatabase) -> AsyncIterator[tuple[Connection, Connection]]:
+async def _sessions(pod_database: PodDatabase) -> AsyncIterator[tuple[_Session, _Session]]:
     """Two sessions on a database with our schema."""
     async with opened(pod_database) as database:
         await migration.upgrade(database)
@@ -116,6 +120,11 @@ async def _opened(connection: Connection, task: int = 1, **values: int) -> Submi
     return submission
 
 
+async def _take(connection: Connection, instance: str, *, seconds: float = 60) -> int | None:
+    look = await scheduling.take_lease(connection, instance, seconds=seconds, newest_schema=migration.LATEST)
+    return look.term
+
+
 async def test_a_task_has_one_open_submission(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, two):
         both = await asyncio.gather(_open(one), _open(two))
@@ -127,11 +136,11 @@ async def test_a_task_has_one_open_submission(pod_database: PodDatabase) -> None
 
 async def test_a_scheduler_of_the_past_opens_and_reposts_nothing(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, two):
-        old = await scheduling.take_lead(one, "old")
+        old = await _take(one, "old")
         assert old is not None
         intent = await _opened(one, 1, term=old)
-        await scheduling.give_up_lead(one)
-        new = await scheduling.take_lead(two, "new")
+        await scheduling.end_lease(one, old)
+        new = await _take(two, "new")
         assert new == old + 1
         assert await _open(one, 2, term=old) is None
         assert not await submissions.repost(one, intent, term=old)
@@ -144,7 +153,7 @@ async def test_a_term_does_not_begin_in_the_middle_of_an_intent(pod_database: Po
         transaction = one.transaction()
         await transaction.start()
         await _opened(one)
-        beginning = asyncio.create_task(scheduling.take_lead(two, "new"))
+        beginning = asyncio.create_task(_take(two, "new"))
         await _until_one_waits(pod_database)
         assert not beginning.done()
         await transaction.commit()
@@ -158,13 +167,13 @@ async def test_a_lease_is_renewed_in_the_middle_of_an_intent_and_no_term_begins(
 ) -> None:
     """An intent may wait for what a stalled daemon has locked: the scheduler lost its lease by that."""
     async with _sessions(pod_database) as (one, two):
-        assert await scheduling.take_lease(one, "old", seconds=60) == 1
+        assert await _take(one, "old") == 1
         transaction = one.transaction()
         await transaction.start()
         await _opened(one, term=1)
         async with asyncio.timeout(5):
             assert await scheduling.renew_lease(two, 1, seconds=0)
-        beginning = asyncio.create_task(scheduling.take_lease(two, "new", seconds=60))
+        beginning = asyncio.create_task(_take(two, "new"))
         await _until_one_waits(pod_database)
         assert not beginning.done()
         await transaction.commit()
@@ -172,30 +181,18 @@ async def test_a_lease_is_renewed_in_the_middle_of_an_intent_and_no_term_begins(
         assert len(await submissions.open_submissions(two)) == 1
 
 
-@pytest.mark.parametrize("leased", [True, False])
 @pytest.mark.parametrize(("renewed_for", "term"), [(60, None), (0, 2)])
 async def test_whoever_waits_for_a_renewal_goes_by_what_it_says(
-    pod_database: PodDatabase, renewed_for: int, term: int | None, leased: bool
+    pod_database: PodDatabase, renewed_for: int, term: int | None
 ) -> None:
     async with _sessions(pod_database) as (one, two):
-        assert await scheduling.take_lease(one, "old", seconds=0) == 1
+        assert await _take(one, "old", seconds=0) == 1
         async with one.transaction():
             await scheduling.renew_lease(one, 1, seconds=renewed_for)
-            beginning = asyncio.create_task(
-                scheduling.take_lease(two, "new", seconds=60) if leased else scheduling.take_lead(two, "new")
-            )
+            beginning = asyncio.create_task(_take(two, "new"))
             await _until_one_waits(pod_database)
         assert await beginning == term
         assert (await scheduling.leader(one)).term == (term or 1)
-
-
-async def test_only_one_session_leads_and_its_end_is_the_end_of_it(pod_database: PodDatabase) -> None:
-    async with _sessions(pod_database) as (one, two):
-        assert await scheduling.take_lead(one, "a") == 1
-        assert await scheduling.take_lead(two, "b") is None
-        await one.close()
-        # The server takes a moment to notice.
-        assert await _until(lambda: scheduling.take_lead(two, "b")) == 2
 
 
 async def test_a_refused_first_post_leaves_no_trace_and_a_second_one_does(pod_database: PodDatabase) -> None:

@@ -46,6 +46,8 @@ _FILL = f"""
 
 _ROOMS = {"inbox.sql": "poddispatchd.callbacks", "files.sql": "poddispatchd.imports"}
 
+_TWO = """'{"{1}","{1}"}', '{task-7,none}', '{failed,failed}'"""
+
 _HOT = (
     ("submissions.sql", "open", "7, 'encoding', 1, 1, 'x', 0, now(), '{8,9}', '{2026-03-14,2026-03-14}'"),
     ("submissions.sql", "settle", "7, 'accepted', 't', NULL"),
@@ -57,7 +59,7 @@ _HOT = (
     ("submissions.sql", "add_lost", "7, 1, 'other', '', 'encoding', now()"),
     ("submissions.sql", "taken_for", "'{7,8}', '{2026-03-14,2026-03-14}'"),
     ("submissions.sql", "purge", "90, 1000"),
-    ("inbox.sql", "record", "'{1}', 't', 'failed', NULL, NULL, 'x'"),
+    ("inbox.sql", "record_all", f"{_TWO}, '{{NULL,NULL}}', '{{NULL,NULL}}', '{{x,y}}', '{{f,f}}', 9"),
     ("inbox.sql", "expected", "'{1}', 'task-7'"),
     ("inbox.sql", "expected", "'{1}', 'unknown'"),
     ("inbox.sql", "lock", "100007, 'a'"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -16,10 +17,10 @@ from poddispatchd.callbacks import inbox
 from poddispatchd.clock import Clock
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
-from poddispatchd.journal import scheduling
 from poddispatchd.reconcile import reconciler
 from poddispatchd.runtime import supervision
 from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.leadership import Leadership
 from poddispatchd.sandbox.fake_runner_manager import Fault, FaultKind
 from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.importing.bench import Bench, bench
@@ -128,18 +129,58 @@ async def test_what_is_to_wait_before_it_is_submitted_again_is_left_to_a_later_p
 
 async def test_a_pass_as_a_command_ends_by_itself(here: Bench, tmp_path: Path) -> None:
     tasks = await everything(here)
-    status, output = await command(here, tmp_path)
-    assert (status, output) == (0, "0 pending, 3 running.\n")
+    status, output, said = await command(here, tmp_path)
+    assert status == 0
+    assert said == ""
+    counts = "2 submitted, 2 completed, 0 failed, 0 pending, 3 running"
+    nothing = "0 submitted, 0 completed, 0 failed, 0 pending, 0 running"
+    assert re.fullmatch(
+        rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z+\-0-9]+ pod\.example\.org: {counts}; "
+        rf"other\.example\.org: {nothing}\n",
+        output,
+    ), output
     assert await statuses(here, tasks) == EXPECTED
 
 
-async def command(here: Bench, tmp_path: Path) -> tuple[int | None, str]:
-    process = await started(here, tmp_path)
-    output, _ = await process.communicate()
-    return process.returncode, output.decode()
+async def test_a_pass_prints_nothing_with_verbosity_0_and_its_events_with_verbose(
+    here: Bench, tmp_path: Path
+) -> None:
+    await everything(here)
+
+    quiet = await command(here, tmp_path, "--verbosity", "0")
+    loud = await command(here, tmp_path, "--verbose")
+
+    assert quiet == (0, "", "")
+    assert loud[1].count("\n") == 1
+    assert '"event": "leader.acquired"' in loud[2]
 
 
-async def started(here: Bench, tmp_path: Path) -> asyncio.subprocess.Process:
+async def test_a_task_that_fails_in_a_pass_is_counted_for_its_site(here: Bench, tmp_path: Path) -> None:
+    task, elsewhere = await waiting(here), await waiting(here)
+    await here.execute(
+        "UPDATE video_video SET video = 'videos/gone.mp4' WHERE id ="
+        " (SELECT video_id FROM runner_manager_task WHERE id = $1)",
+        task,
+    )
+    await here.execute(
+        "UPDATE video_video_sites SET site_id = 2 WHERE video_id ="
+        " (SELECT video_id FROM runner_manager_task WHERE id = $1)",
+        elsewhere,
+    )
+
+    _, output, _ = await command(here, tmp_path)
+
+    assert "pod.example.org: 0 submitted, 0 completed, 1 failed, 0 pending, 0 running; " in output
+    assert "other.example.org: 0 submitted, 0 completed, 0 failed, 1 pending, 0 running" in output
+
+
+async def command(here: Bench, tmp_path: Path, *options: str) -> tuple[int | None, str, str]:
+    process = await started(here, tmp_path, *options)
+    output, said = await process.communicate()
+    return process.returncode, output.decode(), said.decode()
+
+
+async def started(here: Bench, tmp_path: Path, *options: str) -> asyncio.subprocess.Process:
     config = tmp_path / "config.yaml"
     settings = {
         "database": {"dsn": here.pod.dsn.get_secret_value()},
@@ -151,7 +192,7 @@ async def started(here: Bench, tmp_path: Path) -> asyncio.subprocess.Process:
     await asyncio.to_thread(config.write_text, yaml.safe_dump(settings))
     await asyncio.to_thread(config.chmod, 0o600)
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "poddispatchd", "once", "-c", str(config)),
+        *(sys.executable, "-m", "poddispatchd", "once", "-c", str(config), *options),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[3],
@@ -163,14 +204,16 @@ async def test_a_pass_does_nothing_while_a_daemon_schedules(here: Bench, tmp_pat
     before = await statuses(here, tasks)
     leading = await here.parts.database.dedicated_connection()
     try:
-        assert await scheduling.take_lead(leading, "a daemon") is not None
+        assert await Leadership(instance="a daemon", clock=here.parts.clock).attend(leading, hears=True)
+        await leading.execute("UPDATE poddispatchd.leader SET lease_expires_at = now() + interval '1 hour'")
         result = await run_once(here.parts.settings)
         assert not result.scheduled
-        status, output = await command(here, tmp_path)
+        status, output, _ = await command(here, tmp_path)
         assert status == 0
-        assert "schedules already" in output
+        assert "Another poddispatchd schedules" in output
         assert await statuses(here, tasks) == before
     finally:
+        await leading.execute("UPDATE poddispatchd.leader SET lease_expires_at = NULL")
         await leading.close()
     assert (await run_once(here.parts.settings)).scheduled
 

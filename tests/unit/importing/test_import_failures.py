@@ -11,6 +11,7 @@ from poddispatchd.domain.import_failures import (
 )
 from poddispatchd.errors import (
     DatabaseError,
+    DatabaseStateError,
     DownloadError,
     ImportBusyError,
     MediaNotWritableError,
@@ -21,13 +22,17 @@ from poddispatchd.errors import (
     ResultIncompleteError,
     ResultNotReadyError,
     ResultRefusedError,
+    ResultUnfetchableError,
+    RowLockedError,
     RunnerManagerBusyError,
     RunnerManagerMisconfiguredError,
     RunnerManagerUnavailableError,
     RunnerTaskUnknownError,
     RunnerUnreachableError,
+    SchemaChangedError,
     SchemaError,
     UnusableAnswerError,
+    ValuesRefusedError,
 )
 
 
@@ -37,9 +42,8 @@ def now(
     may_resubmit: bool = True,
     obstructed_for: float = 0.0,
     lost: str = "requeue",
-    is_about_database: bool = False,
 ) -> Circumstances:
-    return Circumstances(attempts, 5, may_resubmit, obstructed_for, lost, is_about_database)
+    return Circumstances(attempts, 5, may_resubmit, obstructed_for, lost)
 
 
 def decided(
@@ -49,7 +53,6 @@ def decided(
     may_resubmit: bool = True,
     obstructed_for: float = 0.0,
     lost: str = "requeue",
-    is_about_database: bool = False,
 ) -> NextAction:
     return next_action(
         error,
@@ -58,7 +61,6 @@ def decided(
             may_resubmit=may_resubmit,
             obstructed_for=obstructed_for,
             lost=lost,
-            is_about_database=is_about_database,
         ),
     )
 
@@ -69,6 +71,7 @@ def decided(
         (ImportBusyError(), NextAction.BUSY, NextAction.BUSY, NextAction.BUSY),
         (ResultNotReadyError(), NextAction.ASK, NextAction.ASK, NextAction.ASK),
         (ResultRefusedError("x"), NextAction.FAIL, NextAction.FAIL, NextAction.FAIL),
+        (ResultUnfetchableError(), NextAction.FAIL, NextAction.FAIL, NextAction.FAIL),
         (ResultIncompleteError("x"), NextAction.RESUBMIT, NextAction.RESUBMIT, NextAction.FAIL),
         (DownloadError(), NextAction.RETRY, NextAction.RESUBMIT, NextAction.FAIL),
         (ResultGoneError(), NextAction.RETRY, NextAction.RESUBMIT, NextAction.FAIL),
@@ -105,7 +108,7 @@ def test_a_manager_in_trouble_is_waited_for_and_at_last_given_up(error: Exceptio
 
 @pytest.mark.parametrize(
     "error",
-    [NoSpaceError(), MediaNotWritableError(), SchemaError(), OSError(30, "Read-only file system")],
+    [NoSpaceError(), MediaNotWritableError(), OSError(30, "Read-only file system")],
     ids=lambda error: type(error).__name__,
 )
 def test_an_obstacle_on_this_machine_never_makes_a_runner_work_again(error: Exception) -> None:
@@ -115,9 +118,25 @@ def test_an_obstacle_on_this_machine_never_makes_a_runner_work_again(error: Exce
 
 
 def test_a_refused_statement_is_waited_out_unless_the_result_can_be_to_blame() -> None:
-    assert decided(DatabaseError("x"), attempts=99, is_about_database=True) is NextAction.WAIT
-    assert decided(DatabaseError("x")) is NextAction.RETRY
-    assert decided(DatabaseError("x"), attempts=5) is NextAction.FAIL
+    assert decided(DatabaseError("x"), attempts=99) is NextAction.WAIT
+    assert decided(ValuesRefusedError("x")) is NextAction.RETRY
+    assert decided(ValuesRefusedError("x"), attempts=5) is NextAction.FAIL
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SchemaChangedError(), RowLockedError(), DatabaseStateError(), DatabaseError(), SchemaError()],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_database_refuses_is_waited_for_however_long(error: Exception) -> None:
+    """Finished results were counted out while Pod's tables were newer than we knew (invariant I16)."""
+    assert decided(error, attempts=99) is NextAction.WAIT
+    assert decided(error, attempts=99, obstructed_for=100 * PATIENCE) is NextAction.WAIT
+
+
+def test_values_that_the_database_does_not_take_are_tried_as_often_as_a_result_may_be() -> None:
+    assert decided(ValuesRefusedError(), attempts=1) is NextAction.RETRY
+    assert decided(ValuesRefusedError(), attempts=99) is NextAction.FAIL
 
 
 def test_a_result_that_is_gone_fails_where_lost_tasks_are_to_fail() -> None:
