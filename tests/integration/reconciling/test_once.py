@@ -279,7 +279,9 @@ async def test_a_pass_that_is_told_to_stop_hands_back_and_leaves_the_rest_to_the
     await here.end(task)
     here.fake.faults.inject("file", Fault(kind=FaultKind.HANG), times=None)
     process = await started(here, tmp_path)
-    await here.fake.wait_for(lambda: any("/file/" in request.path for request in here.fake.requests))
+    await here.fake.wait_for(
+        lambda: any("/file/" in request.path for request in here.fake.requests), timeout=60
+    )
     process.terminate()
     output, said = await process.communicate()
     assert (process.returncode, output) == (1, b"")
