@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help demo test unit coverage pgbouncer test-systemd lint format bench chaos kills clean
+.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd lint format bench chaos kills fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand --tabs=16
@@ -23,20 +23,30 @@ demo: $(STAMP) ## the whole system on an embedded PostgreSQL with fake runner ma
 # The tests' database and media files wait for no disk where memory has room for them.
 ROOMY_MEMORY = $(shell df --output=avail,target --block-size=G /dev/shm 2>/dev/null | awk '$$1 + 0 >= 4 {print $$2}')
 
-test: $(STAMP) pgbouncer ## every test
+test: $(STAMP) pgbouncer nginx ## every test
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 unit: $(STAMP) ## the tests that need no server
 	$(BIN)/pytest -n auto -q tests/unit $(PYTEST_OPTIONS)
 
-coverage: $(STAMP) pgbouncer ## branch coverage of the package under all tests
+coverage: $(STAMP) pgbouncer nginx ## branch coverage of the package under all tests
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered $(PYTEST_OPTIONS)
 
 # For tests and campaigns behind a pooler, unless it is installed. Without it they fail, and say what to install.
 pgbouncer: $(STAMP)
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer > /dev/null || test -x $(VENV)/pgbouncer/usr/sbin/pgbouncer \
-		|| sh chaos/fetch_pgbouncer.sh $(VENV)/pgbouncer \
+		|| sh chaos/fetch_package.sh pgbouncer $(VENV)/pgbouncer \
 		|| echo "PgBouncer cannot be had: as root, apt-get install pgbouncer" >&2
+
+# For the test of the status page in Debian's chromium.
+axe: $(STAMP)
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/axe axe-core@4.14.1
+
+# For the tests of contrib/nginx, likewise.
+nginx: $(STAMP)
+	@PATH="$$PATH:/usr/sbin" command -v nginx > /dev/null || test -x $(VENV)/nginx/usr/sbin/nginx \
+		|| sh chaos/fetch_package.sh nginx $(VENV)/nginx \
+		|| echo "nginx cannot be had: as root, apt-get install nginx" >&2
 
 # As root; a container of Debian with the unit in it: apt-get install debootstrap systemd-container.
 test-systemd: $(STAMP) ## the unit under a real systemd, as root
@@ -65,3 +75,7 @@ clean: ## remove .venv and the caches
 SEED ?= 1
 kills: $(STAMP) ## two hundred imports killed at random moments (SEED)
 	PODDISPATCHD_TEST_KILLS="200 seed $(SEED)" $(BIN)/pytest -n auto tests/integration/importing/test_random_kills.py
+
+# Hostile requests and answers, seeded: make fuzz SEED=7 FUZZ_OPTIONS='--requests 1000000'
+fuzz: $(STAMP) ## hostile requests and answers (SEED, FUZZ_OPTIONS)
+	$(BIN)/python -m fuzz --seed $(SEED) $(FUZZ_OPTIONS)

@@ -1,19 +1,21 @@
 """The inbox: callbacks committed before they are answered (invariant I3), handled afterwards."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId
+from poddispatchd.runtime.lease_queue import Lease, Leased
 
 _QUERIES = load_queries(__package__, "inbox.sql")
 
-CallbackId = NewType("CallbackId", int)
+_NEWEST = 1000
+"""Tasks of Pod's among which an id is looked for at once: those that it submitted itself a moment ago."""
 
 
 class CallbackState(StrEnum):
@@ -32,33 +34,74 @@ class Turn(StrEnum):
 
     NOW = "now"
     LATER = "later"
-    """An earlier one about the same task is open: another instance is at it."""
+    """An earlier one about the same task is due, or another instance is at it."""
     OVER = "over"
-    """Another instance has applied it."""
+    """Another instance has applied it, or is at it now."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedCallback:
-    """A callback in the inbox; ``managers`` are all those whose token signed it."""
+    """A callback in the inbox, leased; ``managers`` are all those whose token signed it."""
 
-    id: CallbackId
+    lease: Lease
     managers: tuple[ManagerId, ...]
     callback: Callback
-    attempts: int
     received_at: datetime
+
+    @classmethod
+    def of(cls, leased: Leased) -> "RecordedCallback":
+        """What a row of the queue holds.
+
+        Raises:
+            ValueError: a status that no manager has.
+        """
+        row = leased.row
+        return cls(
+            lease=leased.lease,
+            managers=tuple(ManagerId(manager) for manager in row["runner_manager_ids"]),
+            callback=Callback(
+                task_id=RunnerTaskId(row["task_id"]),
+                status=RunnerStatus(row["status"]),
+                error_message=row["error_message"],
+                script_output=row["script_output"],
+            ),
+            received_at=row["received_at"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A callback to record; ``is_known``: a task of these managers has this id, it need not be looked for."""
+
+    managers: tuple[ManagerId, ...]
+    callback: Callback
+    is_known: bool = False
+
+
+async def record_all(connection: Connection, entries: Sequence[Entry]) -> list[bool]:
+    """Commit callbacks by one statement, in this order; for each, whether it is in the inbox now.
+
+    It is not when it concerns no task that can be told without a search through all of Pod's. One that
+    repeats a callback not handled yet is recorded once.
+    """
+    callbacks = [entry.callback for entry in entries]
+    rows = await connection.fetch(
+        _QUERIES["record_all"],
+        ["{" + ",".join(map(str, entry.managers)) + "}" for entry in entries],
+        [callback.task_id for callback in callbacks],
+        [callback.status.value for callback in callbacks],
+        [callback.error_message for callback in callbacks],
+        [callback.script_output for callback in callbacks],
+        [_digest(entry.managers, entry.callback) for entry in entries],
+        [entry.is_known for entry in entries],
+        _NEWEST,
+    )
+    return [row["is_expected"] for row in rows]
 
 
 async def record(connection: Connection, managers: tuple[ManagerId, ...], callback: Callback) -> None:
-    """Commit a callback; one that repeats a callback not handled yet is recorded once."""
-    await connection.execute(
-        _QUERIES["record"],
-        list(managers),
-        callback.task_id,
-        callback.status.value,
-        callback.error_message,
-        callback.script_output,
-        _digest(managers, callback),
-    )
+    """Commit a callback about a known task; one that repeats another, not handled yet, is recorded once."""
+    await record_all(connection, [Entry(managers, callback, is_known=True)])
 
 
 async def is_expected(connection: Connection, managers: tuple[ManagerId, ...], task_id: RunnerTaskId) -> bool:
@@ -69,55 +112,20 @@ async def is_expected(connection: Connection, managers: tuple[ManagerId, ...], t
     return bool(await connection.fetchval(_QUERIES["expected"], list(managers), task_id))
 
 
-async def claim_due(connection: Connection, limit: int) -> list[RecordedCallback]:
-    """Take the next callbacks to handle, in the order they came."""
-    rows = await connection.fetch(_QUERIES["claim_due"], limit)
-    return [
-        RecordedCallback(
-            id=CallbackId(row["id"]),
-            managers=tuple(ManagerId(manager) for manager in row["runner_manager_ids"]),
-            callback=Callback(
-                task_id=RunnerTaskId(row["task_id"]),
-                status=RunnerStatus(row["status"]),
-                error_message=row["error_message"],
-                script_output=row["script_output"],
-            ),
-            attempts=row["attempts"],
-            received_at=row["received_at"],
-        )
-        for row in sorted(rows, key=lambda row: int(row["id"]))
-    ]
-
-
 async def lock(connection: Connection, callback: RecordedCallback) -> Turn:
     """Keep others from applying a callback until the end of the transaction."""
-    is_next = await connection.fetchval(_QUERIES["lock"], callback.id)
+    is_next = await connection.fetchval(_QUERIES["lock"], callback.lease.key, callback.lease.owner)
     if is_next is None:
         return Turn.OVER
     return Turn.NOW if is_next else Turn.LATER
-
-
-async def next_due(connection: Connection) -> float | None:
-    """Seconds until the next open callback is due, 0 or less when it is; None when there is none."""
-    seconds: float | None = await connection.fetchval(_QUERIES["next_due"])
-    return seconds
-
-
-async def postpone(connection: Connection, callback: RecordedCallback, seconds: float) -> None:
-    """Look at a callback again later."""
-    await connection.execute(_QUERIES["postpone"], callback.id, seconds)
-
-
-async def release_all(connection: Connection) -> None:
-    """Make every open callback due at once: for a start, lest those of a killed instance wait."""
-    await connection.execute(_QUERIES["release_all"])
 
 
 async def settle(
     connection: Connection, callback: RecordedCallback, state: CallbackState, outcome: str
 ) -> bool:
     """Close a callback; False when it is closed already."""
-    return await connection.execute(_QUERIES["settle"], callback.id, state.value, outcome) == "UPDATE 1"
+    status = await connection.execute(_QUERIES["settle"], callback.lease.key, state.value, outcome)
+    return status == "UPDATE 1"
 
 
 def _digest(managers: tuple[ManagerId, ...], callback: Callback) -> bytes:

@@ -1,102 +1,173 @@
 """Taking in a callback: who signed it, whom it concerns, and its way into the inbox."""
 
+import asyncio
 from collections.abc import Sequence
 
 import structlog
 
 from poddispatchd.callbacks import inbox
-from poddispatchd.callbacks.tokens import managers_of_token
+from poddispatchd.callbacks.inbox import Entry
+from poddispatchd.callbacks.patience import PATIENCE, within
+from poddispatchd.callbacks.quota import Quota
+from poddispatchd.callbacks.recorder import Recorder
+from poddispatchd.callbacks.tokens import TokenBook
 from poddispatchd.clock import Clock
-from poddispatchd.database.pool import Connection, Database
-from poddispatchd.domain.callback import Notice
-from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.database.pool import Database
+from poddispatchd.domain.callback import Callback, Notice
 from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId
 from poddispatchd.errors import CallbackRefusedError
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
-from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import tasks
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.task_ids import known_tasks_called
 
 log = structlog.get_logger(__name__)
 
-_FRESH_FOR = 5.0
-"""Seconds for which the managers read last are good enough to tell whose a token is."""
-
-_FRESH_FOR_STRANGERS = 1.0
-"""Seconds for which they are good enough to turn an unknown token away: its manager may be new."""
-
 _FINAL = (RunnerStatus.COMPLETED, RunnerStatus.WARNING, RunnerStatus.FAILED, RunnerStatus.TIMEOUT)
+
+_MOST_SEARCHES = 50
+"""Searches that may wait for their turn: one is made at a time, for each looks through all of Pod's tasks."""
 
 
 class CallbackReceiver:
     """Commits callbacks to the inbox; whoever is answered 2xx can forget the matter (invariant I3)."""
 
-    def __init__(self, database: Database, registry: ManagerRegistry, wakeups: Wakeups, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        registry: ManagerRegistry,
+        wakeups: Wakeups,
+        clock: Clock,
+        *,
+        patience: float = PATIENCE,
+    ) -> None:
         self._database = database
-        self._fleet = registry
-        self._wakes = wakeups
+        self._registry = registry
+        self._wakeups = wakeups
         self._clock = clock
-        self._managers: Sequence[RunnerManager] = ()
-        self._read_at = float("-inf")
+        self._patience = patience
+        self._tokens = TokenBook(database, clock, patience=patience)
+        self._recorder = Recorder(database, patience=patience)
+        self._quota = Quota()
+        self._limited: set[tuple[ManagerId, ...]] = set()
+        self._parsing = asyncio.Lock()
+        self._searching = asyncio.Lock()
+        self._searches = 0
 
-    async def take(self, token: bytes, body: bytes) -> None:
-        """Check a callback and commit it.
+    @property
+    def token_reads(self) -> int:
+        """How often the tokens were read."""
+        return self._tokens.reads
 
-        The order of the checks is Pod's, with one exception: a token of nobody is refused before any look at
-        the task, lest strangers find out which ids exist.
-
-        Raises:
-            CallbackRefusedError: with the answer to give.
-            DatabaseUnavailableError: it cannot be recorded now; the manager must call again.
-        """
-        notice = Notice.read(body)
-        signers = await self.signers(token)
-        async with self._database.connection() as connection:
-            if notice.task_id is not None:
-                await self._check_task(connection, signers, notice.task_id)
-            callback = notice.callback()
-            await inbox.record(connection, signers, callback)
-        log.info(Event.CALLBACK_RECEIVED, task_id=callback.task_id, status=callback.status.value)
-        self._wakes.inbox.ring()
-        if callback.status in _FINAL:
-            for manager in signers:
-                self._fleet.freed(manager)
-            self._wakes.dispatcher.ring()
+    def has_seen(self, token: bytes) -> bool:
+        """Whether this token was somebody's when the tokens were read last, however long ago."""
+        return self._tokens.has_seen(token)
 
     async def signers(self, token: bytes) -> tuple[ManagerId, ...]:
-        """Whose token this is.
+        """Whose token this is; asked before anything of a body is read (invariant I13).
 
         Raises:
             CallbackRefusedError: 403: it is nobody's.
             DatabaseUnavailableError: it cannot be told now.
         """
-        for fresh_for in (_FRESH_FOR, _FRESH_FOR_STRANGERS):
-            now = self._clock.monotonic()
-            if now - self._read_at >= fresh_for:
-                self._managers = await pod_managers.runner_managers(self._database)
-                self._read_at = now
-            if signers := managers_of_token(token, self._managers):
-                return signers
-        raise CallbackRefusedError(403, "Invalid Bearer token.")
+        return await self._tokens.signers(token)
 
-    async def _check_task(
-        self, connection: Connection, signers: tuple[ManagerId, ...], task_id: RunnerTaskId
-    ) -> None:
+    async def take(self, signers: tuple[ManagerId, ...], body: bytes) -> None:
+        """Check a callback of these managers and commit it; the order of the checks is Pod's.
+
+        Raises:
+            CallbackRefusedError: with the answer to give.
+            DatabaseUnavailableError: it cannot be recorded now; the manager must call again.
+        """
+        notice = await self._read(body)
+        try:
+            callback = notice.callback()
+        except CallbackRefusedError:
+            # Pod looks for the task before it looks at the rest.
+            if notice.task_id is not None:
+                await self._find_task(signers, notice.task_id)
+            raise
+        await self._record(signers, callback)
+        log.info(Event.CALLBACK_RECEIVED, task_id=callback.task_id, status=callback.status.value)
+        self._wakeups.inbox.ring()
+        if callback.status in _FINAL:
+            for manager in signers:
+                self._registry.freed(manager)
+            self._wakeups.dispatcher.ring()
+
+    async def _read(self, body: bytes) -> Notice:
+        """Read a body; long ones a step at a time, and one after the other: others want to be served, too."""
+        steps = Notice.steps(body)
+        async with self._parsing:
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as finished:
+                    notice: Notice = finished.value
+                    return notice
+                await asyncio.sleep(0)
+
+    async def _record(self, signers: tuple[ManagerId, ...], callback: Callback) -> None:
+        self._spend(signers, callback)
+        if await self._recorder.record(Entry(signers, callback)):
+            return
+        await self._find_task(signers, callback.task_id)
+        await self._recorder.record(Entry(signers, callback, is_known=True))
+
+    def _spend(self, signers: tuple[ManagerId, ...], callback: Callback) -> None:
+        """Take a callback from its managers' quota.
+
+        Raises:
+            CallbackRefusedError: 429: there is nothing left.
+        """
+        seconds = self._quota.record(signers, callback, self._clock.monotonic())
+        if seconds:
+            self._tell_limit(signers)
+            raise CallbackRefusedError(
+                429, "More callbacks than one runner manager may make; call again later.", retry_after=seconds
+            )
+        self._limited.discard(signers)
+
+    def _tell_limit(self, signers: tuple[ManagerId, ...]) -> None:
+        if signers not in self._limited:
+            self._limited.add(signers)
+            managers = [manager.name for manager in map(self._registry.get, signers) if manager is not None]
+            log.warning(Event.CALLBACKS_LIMITED, managers=managers)
+
+    async def _find_task(self, signers: tuple[ManagerId, ...], task_id: RunnerTaskId) -> None:
         """See to it that a task of the signers can be meant.
 
         Raises:
-            CallbackRefusedError: it is unknown, or not theirs.
+            CallbackRefusedError: it is unknown, or not theirs; or 429: too many unknown ones were asked for.
+            DatabaseUnavailableError: it cannot be told now.
         """
-        if await inbox.is_expected(connection, signers, task_id):
-            return
-        if await known_tasks_called(connection, signers, task_id):
-            return
-        owners = await tasks.managers_of_task_id(connection, task_id)
+        seconds = self._quota.search(signers, self._clock.monotonic())
+        if seconds or self._searches >= _MOST_SEARCHES:
+            raise CallbackRefusedError(
+                429, "Too many callbacks about unknown tasks; call again later.", retry_after=seconds or 5.0
+            )
+        self._searches += 1
+        try:
+            async with self._searching:
+                owners = await within(self._patience, self._owners(signers, task_id))
+        finally:
+            self._searches -= 1
         if not owners:
             raise CallbackRefusedError(404, "Task not found.")
-        if owners == {None}:
+        if None in owners and len(owners) == 1:
             raise CallbackRefusedError(500, "Runner manager token is not configured.")
-        if owners.isdisjoint(signers):
+        if not set(signers) & set(owners):
             raise CallbackRefusedError(403, "Invalid Bearer token.")
+        self._quota.found(signers)
+
+    async def _owners(
+        self, signers: tuple[ManagerId, ...], task_id: RunnerTaskId
+    ) -> Sequence[ManagerId | None]:
+        """The managers under which some task can have this id; the signers, if one of theirs can."""
+        async with self._database.connection() as connection:
+            if await inbox.is_expected(connection, signers, task_id):
+                return signers
+            if await known_tasks_called(connection, signers, task_id):
+                return signers
+            return tuple(await tasks.managers_of_task_id(connection, task_id))

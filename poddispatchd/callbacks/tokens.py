@@ -1,23 +1,138 @@
-"""Whose token signed a callback."""
+"""Whose token signed a callback: told from memory, whatever strangers send (invariant I13)."""
 
+import asyncio
+import hashlib
 import hmac
+import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+from poddispatchd.callbacks.patience import PATIENCE, within
+from poddispatchd.clock import Clock
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId
+from poddispatchd.errors import CallbackRefusedError, DatabaseUnavailableError
+from poddispatchd.pod import managers as pod_managers
+
+FRESH_FOR = 5.0
+"""Seconds for which the managers read last are good enough to tell whose a token is."""
+
+FRESH_FOR_STRANGERS = 1.0
+"""Seconds for which they are good enough to turn an unknown token away: its manager may be new."""
+
+REFUSED_FOR = 10.0
+"""Seconds for which a token that was looked for and not found is refused without another look."""
+
+_MOST_REFUSED = 4096
+"""Refused tokens that are remembered; of more, the oldest are forgotten."""
 
 
-def managers_of_token(token: bytes, managers: Iterable[RunnerManager]) -> tuple[ManagerId, ...]:
-    """Every runner manager that has this token, active or not; one manager may serve several sites.
+@dataclass(frozen=True, slots=True)
+class _Known:
+    manager: ManagerId
+    forms: tuple[bytes, ...]
+    """The token as the bytes that may arrive: in UTF-8, or in Latin-1 as Python's HTTP clients send it."""
 
-    Every token is compared in constant time and as bytes, white space around both left out; an empty token is
-    nobody's.
+
+class TokenBook:
+    """The tokens of all runner managers, as they were read last.
+
+    However many requests come, one statement at a time reads them, at most one a second; a token that nobody
+    has is remembered and costs none for a while.
     """
-    token = token.strip()
-    if not token:
-        return ()
-    return tuple(
-        manager.id
-        for manager in managers
-        if hmac.compare_digest(manager.token.get_secret_value().strip().encode(), token)
-    )
+
+    def __init__(self, database: Database, clock: Clock, *, patience: float = PATIENCE) -> None:
+        self._database = database
+        self._clock = clock
+        self._patience = patience
+        self._known: tuple[_Known, ...] = ()
+        self._read_at = float("-inf")
+        self._failed_at = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
+        self._refused: dict[bytes, float] = {}
+        self._key = secrets.token_bytes(32)
+        self.reads = 0
+
+    async def signers(self, token: bytes) -> tuple[ManagerId, ...]:
+        """The runner managers that have this token.
+
+        Raises:
+            CallbackRefusedError: 403: it is nobody's.
+            DatabaseUnavailableError: it cannot be told now.
+        """
+        now = self._clock.monotonic()
+        if now - self._read_at < FRESH_FOR and (signers := self._match(token)):
+            if now - self._read_at > FRESH_FOR / 2 and self._reading is None:
+                self._begin_reading()  # in good time, so that nobody has to wait for it
+            return signers
+        digest = hashlib.blake2b(token, key=self._key, digest_size=16).digest()
+        if self._refused.get(digest, float("-inf")) > now:
+            raise CallbackRefusedError(403, "Invalid Bearer token.")
+        if now - self._read_at >= FRESH_FOR_STRANGERS:
+            await self._read_again(now)
+            if signers := self._match(token):
+                return signers
+            self._remember(digest, now + REFUSED_FOR)
+        raise CallbackRefusedError(403, "Invalid Bearer token.")
+
+    def has_seen(self, token: bytes) -> bool:
+        """Whether this token was somebody's when the tokens were read last."""
+        return bool(self._match(token))
+
+    def _match(self, token: bytes) -> tuple[ManagerId, ...]:
+        token = token.strip()
+        if not token:
+            return ()
+        # Every token is compared, each in constant time.
+        return tuple(
+            known.manager
+            for known in self._known
+            if sum(hmac.compare_digest(form, token) for form in known.forms)
+        )
+
+    def _remember(self, digest: bytes, until: float) -> None:
+        self._refused.pop(digest, None)
+        while len(self._refused) >= _MOST_REFUSED:
+            del self._refused[next(iter(self._refused))]
+        self._refused[digest] = until
+
+    async def _read_again(self, now: float) -> None:
+        """Read the managers; whoever comes meanwhile waits for the same answer.
+
+        Raises:
+            DatabaseUnavailableError: they cannot be read, or could not a moment ago.
+        """
+        if self._reading is None:
+            if 0 <= now - self._failed_at < FRESH_FOR_STRANGERS:
+                raise DatabaseUnavailableError
+            self._begin_reading()
+        if self._reading is not None:
+            await asyncio.shield(self._reading)
+
+    def _begin_reading(self) -> None:
+        self._reading = asyncio.create_task(self._read(), name="tokens of runner managers")
+        self._reading.add_done_callback(self._has_read)
+
+    async def _read(self) -> None:
+        # Before, not after: what was changed while we read may not be seen.
+        begun = self._clock.monotonic()
+        self.reads += 1
+        managers = await within(self._patience, pod_managers.runner_managers(self._database))
+        self._known, self._read_at = tuple(_known(managers)), begun
+
+    def _has_read(self, task: "asyncio.Task[None]") -> None:
+        self._reading = None
+        if not task.cancelled() and task.exception() is not None:
+            self._failed_at = self._clock.monotonic()
+
+
+def _known(managers: Iterable[RunnerManager]) -> Iterable[_Known]:
+    """The managers that can be recognised, active or not; an empty token is nobody's."""
+    for manager in managers:
+        token = manager.token.get_secret_value().strip()
+        forms = {token.encode("utf-8", "surrogateescape")}
+        if token and all(ord(character) < 256 for character in token):
+            forms.add(token.encode("latin-1"))
+        if token:
+            yield _Known(manager.id, tuple(forms))

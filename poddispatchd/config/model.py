@@ -4,13 +4,14 @@ The description of a field is what ``config.yaml.example`` prints above it. Defa
 on one Debian machine; where a setting mirrors one of Pod's, the description names it.
 """
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-from poddispatchd.config.units import Address, Duration, FileMode, ListenAddress, Size
+from poddispatchd.config.units import Address, Duration, FileMode, ListenAddress, Network, Size
 from poddispatchd.domain.mail_addresses import bare_address, mailbox
 
 
@@ -55,7 +56,9 @@ class PodSettings(Section):
     """How this Pod is set up; the names of its own settings are in capitals."""
 
     version: str = Field(
-        default="4.3.0", description="Version sent to runner managers as app_version (VERSION)"
+        default="4.3.0",
+        description="Pod's version (VERSION), sent to runner managers as app_version; from 4.4 on, the "
+        "middle one of a video's thumbnails is taken, before it the first",
     )
     site_id: int = Field(default=1, ge=1, description="The current site (SITE_ID)")
     https: bool = Field(default=True, description="Pod's addresses start with https:// (SECURE_SSL_REDIRECT)")
@@ -83,7 +86,7 @@ class PodSettings(Section):
     use_podfile: bool = Field(default=False, description="USE_PODFILE; checked against the database at start")
     use_transcription: bool = Field(default=False, description="USE_TRANSCRIPTION")
     transcription_type: str | None = Field(
-        default="WHISPER", description="TRANSCRIPTION_TYPE, sent as model_type; null: not sent"
+        default=None, description="TRANSCRIPTION_TYPE, sent as model_type; null: not set, not sent"
     )
     transcription_normalize: bool = Field(default=False, description="TRANSCRIPTION_NORMALIZE")
     captions_strict_accessibility: bool = Field(default=False, description="CAPTIONS_STRICT_ACCESSIBILITY")
@@ -165,7 +168,12 @@ class ReconcileSettings(Section):
 class ImportsSettings(Section):
     """Bringing results into Pod."""
 
-    concurrency: int = Field(default=2, ge=1, le=32, description="Results imported at once")
+    concurrency: int = Field(
+        default=2,
+        ge=1,
+        le=32,
+        description="Results imported at once; slow ones do not keep the slots from other runner managers",
+    )
     max_attempts: int = Field(
         default=5, ge=1, description="Attempts to import one result before it fails for good"
     )
@@ -174,6 +182,19 @@ class ImportsSettings(Section):
     )
     keep_free: Size = Field(
         default=2**30, ge=0, description="Space that an import leaves free under media_root"
+    )
+    first_byte_timeout: Duration = Field(
+        default=300.0,
+        gt=0,
+        le=3600,
+        description="Longest wait for the first byte of a file: a manager without shared storage reads all "
+        "of it from its runner before",
+    )
+    min_rate: Size = Field(
+        default=64 * 2**10,
+        ge=0,
+        description="Bytes a second that must come from then on, over a minute, or the file is fetched "
+        "again; 0: any",
     )
     after: tuple[str, ...] = Field(
         default=(),
@@ -211,6 +232,35 @@ class WebhookSettings(Section):
     )
     path: str = Field(default="/runner/notify_task_end/", pattern=r"^/.*$", description="Path of the webhook")
     max_body: Size = Field(default=8 * 2**20, ge=2**16, description="Largest callback accepted")
+    trusted_proxies: tuple[Network, ...] = Field(
+        default=(ip_network("127.0.0.1"), ip_network("::1")),
+        description="Addresses or networks of the web servers in front: no other X-Forwarded-For is believed",
+    )
+    max_connections: int = Field(
+        default=2000,
+        ge=16,
+        le=100_000,
+        description="Connections open at once; fewer where LimitNOFILE leaves no room for them. Of too many, "
+        "those make room that have waited longest without a valid token",
+    )
+    max_connections_per_address: int = Field(
+        default=100,
+        ge=4,
+        le=100_000,
+        description="Of these, from one address without a valid token; trusted proxies are not counted",
+    )
+    header_timeout: Duration = Field(
+        default=10.0, gt=0, le=300, description="How long the head of a request may take to arrive"
+    )
+    body_timeout: Duration = Field(
+        default=30.0,
+        gt=0,
+        le=300,
+        description="How long its body may take: it is read with a valid token only",
+    )
+    idle_timeout: Duration = Field(
+        default=75.0, gt=0, le=3600, description="How long a connection is kept for the next callback"
+    )
 
 
 class OpsSettings(Section):
@@ -218,6 +268,11 @@ class OpsSettings(Section):
 
     listen: ListenAddress = Field(
         default=Address("127.0.0.1", 9765), description="Where to listen: host:port"
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Names under which it may be asked for, besides addresses, localhost and this machine's "
+        "name: a page in somebody's browser must not reach it by a name of its own",
     )
 
 

@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, NoReturn
 
 from pydantic import BeforeValidator, PlainSerializer
 
@@ -98,6 +99,36 @@ class Address:
             raise ValueError("write host:port, as 127.0.0.1:8765")
         return cls(match[1], int(match[2]))
 
+
+def parse_network(value: object) -> IPv4Network | IPv6Network:
+    """An address or a network from ``127.0.0.1``, ``10.0.0.0/8`` or ``2001:db8::/32``.
+
+    Raises:
+        ValueError: the text is none.
+    """
+    if isinstance(value, (IPv4Network, IPv6Network)):
+        return value
+    try:
+        return ip_network(value) if isinstance(value, str) else _no_network()
+    except ValueError:
+        return _no_network()
+
+
+def _no_network() -> NoReturn:
+    raise ValueError("write an address or a network, as 127.0.0.1 or 10.0.0.0/8")
+
+
+def format_network(network: IPv4Network | IPv6Network) -> str:
+    """The shortest way to write a network: one address stands alone."""
+    return str(network.network_address) if network.num_addresses == 1 else str(network)
+
+
+Network = Annotated[
+    IPv4Network | IPv6Network,
+    BeforeValidator(parse_network),
+    PlainSerializer(format_network, return_type=str),
+]
+"""An address, or all of a network."""
 
 Duration = Annotated[
     float, BeforeValidator(parse_duration), PlainSerializer(format_duration, return_type=str)

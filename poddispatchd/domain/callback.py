@@ -1,9 +1,9 @@
 """What a runner manager says when a task has ended."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 
+from poddispatchd.domain.json_body import read_json
 from poddispatchd.domain.script_output import bounded, storable
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
 from poddispatchd.errors import CallbackRefusedError
@@ -39,7 +39,27 @@ class Notice:
         Raises:
             CallbackRefusedError: 400: it is no JSON object, or names no task.
         """
-        data = _json_object(body)
+        steps = cls.steps(body)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as finished:
+                notice: Notice = finished.value
+                return notice
+
+    @classmethod
+    def steps(cls, body: bytes) -> "Generator[None, None, Notice]":
+        """The same in steps of a few milliseconds, between which a caller can do something else.
+
+        Raises:
+            CallbackRefusedError: 400: it is no JSON object, or names no task.
+        """
+        try:
+            data = yield from read_json(body)
+        except (ValueError, RecursionError):
+            raise CallbackRefusedError(400, "Invalid request.") from None
+        if not isinstance(data, dict):
+            raise CallbackRefusedError(400, "Invalid request.")
         task_id = data.get("task_id")
         if not isinstance(task_id, str) or not task_id:
             raise CallbackRefusedError(400, "No task id in the request.")
@@ -70,16 +90,6 @@ class Notice:
             error_message=_text(self._data.get("error_message")),
             script_output=_text(self._data.get("script_output")),
         )
-
-
-def _json_object(body: bytes) -> dict[str, object]:
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        raise CallbackRefusedError(400, "Invalid request.") from None
-    if not isinstance(data, dict):
-        raise CallbackRefusedError(400, "Invalid request.")
-    return data
 
 
 def _text(value: object) -> str | None:

@@ -1,8 +1,12 @@
 """From a result of an encoding to the rows and files that Pod's pages expect."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import assert_never
 
+from poddispatchd.domain.content import IMAGE_ENDINGS
 from poddispatchd.domain.encoding_result import (
     MP3,
     MP4,
@@ -17,6 +21,7 @@ from poddispatchd.domain.hls import Variant, master_playlist, parse_bitrate
 MASTER_PLAYLIST = "playlist.m3u8"
 HLS_PLAYLIST = "application/x-mpegURL"
 
+_MIDDLE_THUMBNAIL_SINCE = (4, 4)
 _FALLBACK_NAME = "360p"
 
 
@@ -47,12 +52,59 @@ class MediaRow:
         return self.name, self.encoding_format, self.rendition_id
 
 
+class ThumbnailChoice(StrEnum):
+    """Which of the thumbnails that a runner makes becomes the video's."""
+
+    FIRST = "first"
+    """The first that is named, as Pod did before 4.4."""
+    MIDDLE = "middle"
+    """The middle one by the numbers in their names, taken at half of the video, as Pod does since."""
+
+    @classmethod
+    def by_version(cls, pod_version: str) -> "ThumbnailChoice":
+        """What a Pod of this version does; one that cannot be read is taken for an old one."""
+        numbers = [int(number) for number in re.findall(r"\d{1,9}", pod_version)[:2]]
+        return cls.MIDDLE if numbers >= list(_MIDDLE_THUMBNAIL_SINCE) else cls.FIRST
+
+    def of(self, names: Sequence[str]) -> str:
+        """The one of these names (at least one) that is taken; of two the later."""
+        match self:
+            case ThumbnailChoice.FIRST:
+                return names[0]
+            case ThumbnailChoice.MIDDLE:
+                return sorted(names, key=_number_in)[len(names) // 2]
+            case _:
+                assert_never(self)
+
+
+def _number_in(name: str) -> int:
+    """The number at the end of a name's stem, as in ``source_2.png``; 0 without one."""
+    match = re.search(r"(\d{1,9})\.[^.]*$", name)
+    return 0 if match is None else int(match[1])
+
+
+@dataclass(frozen=True, slots=True)
+class PodChoices:
+    """What a Pod makes of a result.
+
+    Args:
+        renditions: Pod's renditions by resolution.
+        encoding_choices: ENCODING_CHOICES, the names Pod gives to encodings.
+        thumbnail: which thumbnail becomes the video's.
+    """
+
+    renditions: Mapping[str, Rendition]
+    encoding_choices: Sequence[str]
+    thumbnail: ThumbnailChoice = ThumbnailChoice.FIRST
+
+
 @dataclass(frozen=True, slots=True)
 class EncodingContent:
     """What an encoding brings into Pod. File names are relative to the output directory.
 
     ``master`` is the text of the master playlist, None without HLS renditions. ``log`` holds what was
-    attached, as pairs of a label and a file name, in the order of Pod's log.
+    attached, as pairs of a label and a file name, in the order of Pod's log. ``alerts`` are the warnings that
+    ADMINS must know.
     """
 
     duration: int
@@ -66,6 +118,7 @@ class EncodingContent:
     thumbnail: str | None
     log: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
+    alerts: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
@@ -78,8 +131,7 @@ class EncodingContent:
 def plan_content(
     info: EncodingInfo,
     listing: Mapping[str, int],
-    renditions: Mapping[str, Rendition],
-    encoding_choices: Sequence[str],
+    choices: PodChoices,
     findings: Findings,
 ) -> EncodingContent:
     """Decide every row and file; what forbids the import goes to ``findings``, which the caller raises.
@@ -87,23 +139,25 @@ def plan_content(
     Args:
         info: what the result promises; its files have been checked.
         listing: sizes of the files that arrived, by name.
-        renditions: Pod's renditions by resolution.
-        encoding_choices: ENCODING_CHOICES, the names Pod gives to encodings.
+        choices: what this Pod makes of it.
         findings: where everything wrong goes.
     """
-    plan = _VideoPlan(renditions, encoding_choices, findings)
+    plan = _VideoPlan(choices.renditions, choices.encoding_choices, findings)
     if info.has_video:
         plan.add_all(info.videos)
     log = plan.log
     overview = _plan_overview(info, listing, findings)
     if overview is not None:
         log.append(("existing overview:", overview))
-    thumbnail = _plan_thumbnail(info, listing, findings)
+    thumbnail = _plan_thumbnail(info, listing, choices.thumbnail, findings)
     if thumbnail is not None and info.has_video:
         log.append(("thumbnailfilename :", thumbnail))
     audios = _plan_audios(info, findings, log)
     if thumbnail is not None and not info.has_video:
         log.append(("thumbnailfilename :", thumbnail))
+    if not plan.videos and not audios:
+        # Else the import would take away what can be watched today, and bring nothing.
+        findings.incomplete.append("The result brings nothing that can be watched or listened to.")
     return EncodingContent(
         duration=info.duration,
         is_video=info.has_video,
@@ -116,6 +170,7 @@ def plan_content(
         thumbnail=thumbnail,
         log=tuple(log),
         warnings=tuple(dict.fromkeys(findings.warnings)),
+        alerts=tuple(findings.alerts),
     )
 
 
@@ -215,20 +270,24 @@ def _plan_overview(info: EncodingInfo, listing: Mapping[str, int], findings: Fin
     return None
 
 
-def _plan_thumbnail(info: EncodingInfo, listing: Mapping[str, int], findings: Findings) -> str | None:
+def _plan_thumbnail(
+    info: EncodingInfo, listing: Mapping[str, int], choice: ThumbnailChoice, findings: Findings
+) -> str | None:
     if not info.has_thumbnail:
         return None
-    if info.thumbnail is None:
+    if not info.thumbnails:
         if info.has_video:
             findings.warnings.append("The result names no thumbnail.")
         return None
-    if not listing.get(info.thumbnail):
-        state = "empty" if info.thumbnail in listing else "missing"
-        findings.warnings.append(
-            f"The thumbnail {info.thumbnail} is {state}: the video has no new thumbnail."
-        )
-        return None
-    return info.thumbnail
+    chosen = choice.of(info.thumbnails)
+    ending = chosen.rpartition(".")[2].lower()
+    if listing.get(chosen) and ending in IMAGE_ENDINGS:
+        return chosen
+    state = "missing"
+    if chosen in listing:
+        state = "no picture" if listing[chosen] else "empty"
+    findings.warnings.append(f"The thumbnail {chosen} is {state}: the video has no new thumbnail.")
+    return None
 
 
 def _last_of_each(rows: Iterable[MediaRow]) -> tuple[MediaRow, ...]:
@@ -239,7 +298,28 @@ def _last_of_each(rows: Iterable[MediaRow]) -> tuple[MediaRow, ...]:
     return tuple(by_key.values())
 
 
-def log_text(existing: str | None, content: EncodingContent, output_directory: str, ended_at: str) -> str:
+@dataclass(frozen=True, slots=True)
+class LogStyle:
+    """How this Pod words the end of an encoding in its log."""
+
+    names_thumbnail: bool
+    """Since 4.4 it tells the id of the image that became the thumbnail, and writes ``End:``."""
+
+    @classmethod
+    def by_version(cls, pod_version: str) -> "LogStyle":
+        """What a Pod of this version does."""
+        return cls(ThumbnailChoice.by_version(pod_version) is ThumbnailChoice.MIDDLE)
+
+
+def log_text(
+    existing: str | None,
+    content: EncodingContent,
+    output_directory: str,
+    ended_at: str,
+    *,
+    style: LogStyle,
+    thumbnail_id: int | None,
+) -> str:
     """The text of a video's EncodingLog after an import.
 
     Args:
@@ -247,11 +327,16 @@ def log_text(existing: str | None, content: EncodingContent, output_directory: s
         content: what was imported.
         output_directory: absolute path of the video's files, as Pod writes it.
         ended_at: the end, in the form of ``ctime``.
+        style: of this Pod.
+        thumbnail_id: of the image that became the thumbnail; None without a new one.
     """
     messages = [] if existing is None else [existing]
     if content.overview is not None:
         messages.append(f"attach existing overview: {output_directory}/{content.overview}")
     messages.extend(content.warnings)
-    messages.append("".join(f"\n- {label}\n{output_directory}/{name}" for label, name in content.log))
-    messages.append(f"End : {ended_at}")
+    attached = "".join(f"\n- {label}\n{output_directory}/{name}" for label, name in content.log)
+    if style.names_thumbnail and thumbnail_id is not None:
+        attached += f"\n- persisted_thumbnail_id:\n{thumbnail_id}"
+    messages.append(attached)
+    messages.append(f"End: {ended_at}" if style.names_thumbnail else f"End : {ended_at}")
     return "\n\n".join(messages)

@@ -84,6 +84,34 @@ def bounded(text: str, limit: int = LIMIT) -> str:
     return encoded[:head].decode(errors="ignore") + _MARK + _end_of(encoded, tail)
 
 
+class BoundedText:
+    """A text that arrives in pieces, and of which only what ``bounded`` keeps is wanted."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._size = 0
+        self._head = bytearray()
+        self._tail = bytearray()
+
+    def add(self, piece: str) -> None:
+        """The next piece; it holds no lone surrogate (see ``storable``)."""
+        encoded = piece.encode()
+        self._size += len(encoded)
+        room = self._limit - len(self._head)
+        self._head += encoded[:room]
+        self._tail += encoded[room:] if room < len(encoded) else b""
+        if len(self._tail) > 2 * self._limit:
+            del self._tail[: -self._limit]
+
+    def text(self) -> str:
+        """What ``bounded`` makes of all pieces together."""
+        if self._size <= self._limit:
+            return self._head.decode()
+        head, tail = _halves(self._limit)
+        encoded = bytes(self._head[head:] + self._tail)
+        return self._head[:head].decode(errors="ignore") + _MARK + _end_of(encoded, tail)
+
+
 def _halves(limit: int) -> tuple[int, int]:
     room = max(limit - len(_MARK.encode()), 0)
     return room // 2, room - room // 2

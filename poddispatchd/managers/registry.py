@@ -142,6 +142,7 @@ class ManagerRegistry:
         # The turn was taken when it was asked, so that a slow answer does not change whose turn is next.
         known.given_at = known.begun_at
         known.fullness[kind] = known.fullness.get(kind, Fullness()).accepted()
+        known.full_since.pop(kind, None)
         self._show(known)
 
     def freed(self, manager: ManagerId) -> None:
@@ -162,6 +163,7 @@ class ManagerRegistry:
         now = self._clock.monotonic()
         before = known.fullness.get(kind, Fullness())
         known.fullness[kind] = before.refused(now, self._clock.random)
+        known.full_since.setdefault(kind, self._clock.now())
         if before.refusals == 0:
             log.info(Event.RUNNER_MANAGER_FULL, runner_manager=known.manager.name, type=kind)
         self._show(known)
@@ -238,6 +240,7 @@ class ManagerRegistry:
     def _show(self, known: ManagerState) -> None:
         name, metrics = known.manager.name, self._metrics
         metrics.runner_manager_up.labels(name).set(known.breaker.state is BreakerState.CLOSED)
+        metrics.runner_manager_paused.labels(name).set(known.memory.paused_at is not None)
         for state in BreakerState:
             metrics.runner_manager_breaker.labels(name, state).set(known.breaker.state is state)
         to_wall_clock = self._clock.now().timestamp() - self._clock.monotonic()

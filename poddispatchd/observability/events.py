@@ -21,6 +21,12 @@ class Event(StrEnum):
     """New settings are in effect."""
     SERVICE_CRASHED = "service.crashed"
     """A part of the daemon ended by an error nobody foresaw: a bug."""
+    SERVICE_FAILED = "service.failed"
+    """A part of the daemon fails for a reason outside of it, or goes on failing; the words say why."""
+    SERVICE_RECOVERED = "service.recovered"
+    """A part of the daemon that failed works again; ``times`` says how often it had failed in a row."""
+    SERVICE_ENDED = "service.ended"
+    """A task of the daemon ended although nobody stopped it: it is started again, or the daemon ends."""
     SERVICE_STUCK = "service.stuck"
     """A job makes no progress: systemd's watchdog is not fed."""
     SCHEMA_UPGRADED = "schema.upgraded"
@@ -29,6 +35,8 @@ class Event(StrEnum):
     """This instance now schedules."""
     LEADER_LOST = "leader.lost"
     """Another instance schedules, or the database is gone."""
+    LEADER_BLOCKED = "leader.blocked"
+    """The row of the lease is held by another database session: nobody can go on scheduling; logged once."""
     PYTHON_WARNED = "python.warned"
     """A warning of Python or a library."""
 
@@ -45,11 +53,22 @@ class Event(StrEnum):
     LISTENER_CHANGED = "listener.changed"
     """Notifications of the database arrive again, or stopped arriving: polling goes on either way."""
 
+    SCHEMA_CHANGED = "schema.changed"
+    """Pod's tables, or the rights on them, were changed under the daemon: the catalogue is read again."""
+    ROW_LOCKED = "row.locked"
+    """Another database session holds a task's row or what belongs to it; the task waits, all others go on."""
+    ROW_FREED = "row.freed"
+    """A task's row can be had again."""
+
     # --- the media tree ---
     MEDIA_SLOW = "media.slow"
     """The file system did not answer in time."""
     MEDIA_MISSING = "media.missing"
-    """There is nothing under MEDIA_ROOT: nothing is submitted until it is mounted again."""
+    """What the database knows is not under MEDIA_ROOT: until it is, nothing fails and nothing is deleted."""
+    MEDIA_FOUND = "media.found"
+    """What the database knows is under MEDIA_ROOT again."""
+    MEDIA_QUIRK = "media.quirk"
+    """The file system refuses what imports can do without; logged once."""
     MEDIA_OBSTRUCTED = "media.obstructed"
     """Results cannot be written under MEDIA_ROOT, and wait; logged once, not at every attempt."""
     MEDIA_USABLE = "media.usable"
@@ -64,6 +83,10 @@ class Event(StrEnum):
     """A task ended as failed; the words say why."""
     TASK_COMPLETED = "task.completed"
     """The result of a task is in Pod."""
+    TASK_ENDED = "task.ended"
+    """A task is over, whoever ended it and however: one line for each."""
+    PERSON_ACTED = "person.acted"
+    """Somebody restarted or cancelled a task, paused or resumed a runner manager: who, and from where."""
     TASK_STALE = "task.stale"
     """A task runs for longer than reconcile.stale_after; logged once for each."""
     TASK_REQUEUED = "task.requeued"
@@ -99,6 +122,17 @@ class Event(StrEnum):
     CALLBACK_REFUSED = "callback.refused"
     """A callback answered with an error; the status and the words say why."""
 
+    CALLBACKS_LIMITED = "callbacks.limited"
+    """A runner manager calls more often, or with more, than is recorded: it is told to wait; logged once."""
+
+    # --- the listeners ---
+    REQUESTS_REFUSED = "requests.refused"
+    """Requests that are none: the first at once, then a line a minute with how many more there were."""
+    CONNECTIONS_LIMITED = "connections.limited"
+    """A listener has as many connections as it may; those that wait for longest make room. Logged once."""
+    CONNECTIONS_NORMAL = "connections.normal"
+    """A listener has room again."""
+
     # --- imports ---
     IMPORT_STARTED = "import.started"
     """The result of a task is being downloaded."""
@@ -130,6 +164,14 @@ class Event(StrEnum):
     """The command after an import (imports.after) succeeded."""
     HOOK_FAILED = "hook.failed"
     """The command after an import failed or was killed after its time; the import stands."""
+
+    # --- queues of the journal ---
+    QUEUE_ITEM_FAILED = "queue.item_failed"
+    """An attempt at one item of a queue ended in an error; it is tried again after a growing delay."""
+    QUEUE_ITEM_POSTPONED = "queue.item_postponed"
+    """An item waits for something that is no fault of its own; it is tried again, uncounted."""
+    QUEUE_ITEM_SET_ASIDE = "queue.item_set_aside"
+    """An item failed too often: it stays out of the way until a person has it tried again."""
 
     # --- runner managers ---
     RUNNER_MANAGER_UP = "runner_manager.up"

@@ -105,6 +105,17 @@ def configure_logging(
     return chosen
 
 
+def log_only_tracebacks() -> None:
+    """Write nothing but bugs from now on: for a command that says in one line of its own what it did."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Handler):
+            handler.addFilter(_has_traceback)
+
+
+def _has_traceback(record: logging.LogRecord) -> bool:
+    return bool(record.exc_info or (isinstance(record.msg, dict) and record.msg.get("exc_info")))
+
+
 def _is_no_echo(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     return not (isinstance(error, ConnectionError) and str(error) == _ECHO)

@@ -157,6 +157,13 @@ async def has_leader(connection: Connection, task: Task) -> bool:
     return found is not None
 
 
+async def lock_sharers(connection: Connection, task: Task) -> None:
+    """Lock a task and those that share its run, by primary key, until the end of the caller's transaction."""
+    await connection.execute(
+        _QUERIES["lock_sharers"], *_source_of(task), task.runner_manager_id, task.task_id
+    )
+
+
 async def complete_sharers(connection: Connection, task: Task) -> None:
     """Complete the duplicates that share the run of a task whose result has been imported."""
     await connection.execute(

@@ -4,7 +4,8 @@ A function that changes a row takes the task as it was read and returns whether 
 means that someone else was faster, which is a normal outcome. Callers own the transaction.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,6 +15,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
+from poddispatchd.errors import RowLockedError
 from poddispatchd.pod.managers import manager_of
 
 _QUERIES = load_queries("poddispatchd.pod", "tasks.sql")
@@ -52,9 +54,35 @@ async def get_task(connection: Connection, task: TaskPk) -> Task | None:
 
 
 async def lock_task(connection: Connection, task: TaskPk) -> Task | None:
-    """A task as it is now, which nobody else changes until the end of the caller's transaction."""
-    record = await connection.fetchrow(_QUERIES["lock"], task)
+    """A task as it is now, which nobody else changes until the end of the caller's transaction.
+
+    Raises:
+        RowLockedError: another session holds the row; the error names the task.
+    """
+    with _taking(task):
+        record = await connection.fetchrow(_QUERIES["lock"], task)
     return None if record is None else task_of(record)
+
+
+async def get_free_task(connection: Connection, task: TaskPk) -> Task | None:
+    """A task by its primary key, as ``get_task``; it was not held by anybody at this moment.
+
+    Raises:
+        RowLockedError: another session holds the row; the error names the task.
+    """
+    with _taking(task):
+        record = await connection.fetchrow(_QUERIES["get_free"], task)
+    return None if record is None else task_of(record)
+
+
+@contextmanager
+def _taking(task: TaskPk) -> Iterator[None]:
+    """Have the error of a row that cannot be had name its task."""
+    try:
+        yield
+    except RowLockedError as error:
+        error.task = task
+        raise
 
 
 async def managers_of_task_id(connection: Connection, task_id: RunnerTaskId) -> frozenset[ManagerId | None]:
@@ -224,7 +252,8 @@ def task_of(record: asyncpg.Record) -> Task:
 
 
 async def _change(connection: Connection, query: str, task: Task, *values: object) -> bool:
-    status = await connection.execute(_QUERIES[query], task.pk, task.status, task.task_id, *values)
+    with _taking(task.pk):
+        status = await connection.execute(_QUERIES[query], task.pk, task.status, task.task_id, *values)
     return _count(status) == 1
 
 

@@ -5,12 +5,16 @@ It calls when it is done; should that call be lost, nobody would ever hear of it
 
 from collections import defaultdict
 from collections.abc import Collection
+from contextlib import suppress
 
 import structlog
 
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import TaskPk
+from poddispatchd.errors import (
+    RowLockedError,
+)
 from poddispatchd.journal import failures
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
@@ -64,10 +68,11 @@ class FailureRecheck:
         """
 
         async def ask(item: UnsettledTask) -> None:
-            await self._ask(manager, item)
+            with suppress(RowLockedError):
+                await self._ask(manager, item)
 
         # Whoever asks about a running task finds out what is wrong with a manager; nobody waits for these.
-        done = await questions.in_turn(manager, items, ask, teaches=False)
+        done = await questions.in_turn(manager, items, ask, "question about a failed task", teaches=False)
         if done.asked:
             async with self._parts.database.connection() as connection:
                 await failures.note_asked(connection, [item.task.pk for item in done.asked])

@@ -9,6 +9,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.domain.lifecycle import Decision, may_submit_again
 from poddispatchd.domain.script_output import merge_output
 from poddispatchd.domain.task import TaskPk
+from poddispatchd.errors import RowLockedError
 from poddispatchd.journal import failures, imports, observations, submissions
 from poddispatchd.journal.observations import TaskObservation
 from poddispatchd.observability.events import Event
@@ -81,8 +82,13 @@ class AppliedOutcomes:
     async def reported(self, item: UnsettledTask, report: Report) -> None:
         """Do what the report means for the row as it is by now."""
         parts = self._parts
-        async with parts.database.transaction() as connection:
-            decision = await apply_report(connection, item.task, report, retries=parts.retries)
+        try:
+            async with parts.database.transaction() as connection:
+                decision = await apply_report(connection, item.task, report, retries=parts.retries)
+        except RowLockedError:
+            # Its manager is asked again; meanwhile the row may be free.
+            parts.locked_rows.met(item.task.pk)
+            return
         parts.metrics.reconciled.labels(decision).inc()
         if decision not in (Decision.WAIT, Decision.IGNORE):
             log.info(
@@ -97,6 +103,12 @@ class AppliedOutcomes:
 
     async def lost(self, item: UnsettledTask, reason: str) -> None:
         """Put the task back into the queue, or bring it to its end (``reconcile.lost``)."""
+        try:
+            await self._lost(item, reason)
+        except RowLockedError:
+            self._parts.locked_rows.met(item.task.pk)
+
+    async def _lost(self, item: UnsettledTask, reason: str) -> None:
         parts, settings = self._parts, self._parts.settings.reconcile
         async with parts.database.transaction() as connection:
             task = await tasks.lock_task(connection, item.task.pk)

@@ -22,6 +22,7 @@ from poddispatchd.errors import (
 )
 from poddispatchd.observability.events import Event
 from poddispatchd.pod.tasks import UnsettledTask
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.supervision import cancel_surely
 
 log = structlog.get_logger(__name__)
@@ -75,8 +76,11 @@ class Questions:
     ``suspect`` is called when the database was lost on the way.
     """
 
-    def __init__(self, registry: Registry, clock: Clock, suspect: Callable[[], None]) -> None:
+    def __init__(
+        self, registry: Registry, clock: Clock, incidents: Incidents, suspect: Callable[[], None]
+    ) -> None:
         self._registry = registry
+        self._incidents = incidents
         self._clock = clock
         self._suspect = suspect
         self._conversations: dict[ManagerId, asyncio.Task[None]] = {}
@@ -100,7 +104,13 @@ class Questions:
         await cancel_surely(*self._conversations.values())
 
     async def in_turn(
-        self, manager: RunnerManager, items: Sequence[UnsettledTask], ask: Ask, *, teaches: bool = True
+        self,
+        manager: RunnerManager,
+        items: Sequence[UnsettledTask],
+        ask: Ask,
+        kind: str,
+        *,
+        teaches: bool = True,
     ) -> Round:
         """Ask one manager about tasks, one after the other.
 
@@ -108,6 +118,7 @@ class Questions:
             manager: whom to ask.
             items: the tasks.
             ask: about one.
+            kind: what failures that nobody foresaw are counted under.
             teaches: a manager that does not answer is left alone by everybody.
 
         Raises:
@@ -125,6 +136,7 @@ class Questions:
             try:
                 await ask(item)
                 unusable = 0
+                self._incidents.over(kind, task=item.task.pk)
             except DatabaseUnavailableError:
                 raise
             except RunnerManagerError as error:
@@ -138,8 +150,8 @@ class Questions:
                     log.warning(
                         Event.RECONCILE_ASKED, task=item.task.pk, decision="unknown", reason=str(error)
                     )
-            except Exception:  # one odd row must not keep the others from being asked about
-                log.exception(Event.SERVICE_CRASHED, job="reconciler", task=item.task.pk)
+            except Exception as error:  # noqa: BLE001 - one odd row must not keep the others from being asked about
+                self._incidents.met(kind, error, task=item.task.pk)
         return Round(items)
 
     async def _guarded(self, manager: RunnerManager, conversation: Awaitable[None]) -> None:

@@ -28,6 +28,9 @@ _PAGE = 200
 _PATIENCE = 2.0
 """Seconds that a look waits for managers; whoever is slower is waited for by nobody."""
 
+_QUESTION = "question about a running task"
+"""What failures that nobody foresaw are counted under."""
+
 _SHOWN = 100
 """Tasks that wait for others, as far as they are told."""
 
@@ -48,7 +51,7 @@ class Reconciler:
         self._parts = parts
         self._outcomes: Outcomes = outcomes or AppliedOutcomes(parts)
         self._recheck = FailureRecheck(parts) if outcomes is None and recheck is None else recheck
-        self._questions = Questions(parts.registry, parts.clock, parts.session.suspect)
+        self._questions = Questions(parts.registry, parts.clock, parts.incidents, parts.session.suspect)
         self._observations = Observations()
         self._term: int | None = None
         self._online_runners = OnlineRunners(parts.client, parts.registry, parts.clock)
@@ -146,7 +149,7 @@ class Reconciler:
             if self._parts.session.term == term:
                 await self._ask_about(manager, item)
 
-        done = await self._questions.in_turn(manager, items, ask)
+        done = await self._questions.in_turn(manager, items, ask, _QUESTION)
         if done.rest:
             if done.until is not None:
                 self._observations.ask_at((item.task.pk for item in done.rest), done.until)

@@ -73,7 +73,8 @@ def accepted(manager: RunnerManager, answer: Answer) -> Accepted:
             f"Runner manager {manager.name!r} took the task but gave {problem}.", orphan=orphan
         )
     status = data.get("status")
-    return Accepted(RunnerTaskId(task_id), status if isinstance(status, str) and status else "running")
+    word = _clean(status)[:_LONGEST_TASK_ID] if isinstance(status, str) else ""
+    return Accepted(RunnerTaskId(task_id), word or "running")
 
 
 def _is_cut_short(body: bytes) -> bool:

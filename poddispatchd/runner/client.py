@@ -196,7 +196,7 @@ class RunnerClient(RunnerReader):
         path: str,
         *,
         headers: Mapping[str, str],
-        stall_timeout: float,
+        first_byte_timeout: float,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to ``GET /task/result/<id>/file/<path>``, of any status, its body still to be read.
 
@@ -208,9 +208,9 @@ class RunnerClient(RunnerReader):
             task_id: of the result.
             path: as in the manifest; each of its parts is escaped.
             headers: for a range.
-            stall_timeout: seconds without a byte after which the connection is given up.
+            first_byte_timeout: seconds without a byte after which the connection is given up.
         """
-        patience = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT, sock_read=stall_timeout)
+        patience = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT, sock_read=first_byte_timeout)
         address = route("task", "result", task_id, "file", *path.split("/"))
         async with exchange(
             self._session,

@@ -33,6 +33,10 @@ class Work(ABC):
     def queue_stats(self) -> QueueStats | None:
         """The last look at the queue; None before the first one."""
 
+    @abstractmethod
+    async def look(self) -> QueueStats:
+        """Count the tasks now."""
+
     @property
     @abstractmethod
     def stale(self) -> StaleTasks:

@@ -46,12 +46,12 @@ class AskingClient(RunnerClient):
         path: str,
         *,
         headers: Mapping[str, str],
-        stall_timeout: float,
+        first_byte_timeout: float,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Refused."""
         _refuse()
         async with super().result_file(
-            manager, task_id, path, headers=headers, stall_timeout=stall_timeout
+            manager, task_id, path, headers=headers, first_byte_timeout=first_byte_timeout
         ) as response:
             yield response
 

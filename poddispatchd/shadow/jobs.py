@@ -63,6 +63,10 @@ class ShadowJobs(Work):
         """The last look at the queue; None before the first one."""
         return self.upkeep.queue_stats
 
+    async def look(self) -> QueueStats:
+        """Count the tasks now."""
+        return await self.upkeep.look()
+
     @property
     def stale(self) -> StaleTasks:
         """The tasks that run for too long."""

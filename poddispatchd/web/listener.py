@@ -1,41 +1,217 @@
 """Opening a listener, and saying in words why it cannot be opened."""
 
+import asyncio
 import errno
-from collections.abc import AsyncIterator
+import resource
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
+import structlog
 from aiohttp import web
 
 from poddispatchd.config.units import Address
 from poddispatchd.errors import ConfigurationError
+from poddispatchd.observability.events import Event
+from poddispatchd.observability.metrics import Metrics
+from poddispatchd.web import acceptor
+from poddispatchd.web.connections import ConnectionTable, Limits, State
+from poddispatchd.web.forwarded import Networks, is_trusted
+from poddispatchd.web.protocol import Gate, Site, peer_of
+from poddispatchd.web.refusals import RefusalLog
+
+log = structlog.get_logger(__name__)
 
 _SHUTDOWN_SECONDS = 2.0
+_LOOK = 1.0
+"""Seconds between two looks for connections that we have waited for too long."""
+
+KEPT_BACK = 256
+"""File descriptors that no listener takes: for the database, runner managers, files and mail."""
+
+_ROOM_AGAIN = 0.9
+"""Of a full listener is told once, and again only after so much of it was in use at most."""
+
+Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Listener:
+    """The connections of one listener, and who may make another one."""
+
+    def __init__(
+        self, site: Site, limits: Limits, *, trusted: Networks = (), metrics: Metrics | None = None
+    ) -> None:
+        self._site = site
+        self._limits = limits
+        self._trusted = trusted
+        self._metrics = metrics
+        self._is_full = False
+        self._name = site.refusals.listener
+
+    def takes(self, address: str) -> asyncio.Protocol | None:
+        """What serves a new connection of an address; None when there is no room for it."""
+        table = self._site.table
+        is_exempt = is_trusted(address, self._trusted)
+        dropped = table.dropped
+        has_room = table.make_room(address, is_exempt=is_exempt)
+        if not has_room or table.dropped > dropped:
+            self._count("crowded" if has_room else "full")
+            self._tell_full()
+        return Gate(self._site, address, is_exempt=is_exempt) if has_room else None
+
+    def exhausted(self, *, is_now: bool) -> None:
+        """The system has no descriptor left, in spite of what is kept back, or has some again."""
+        if is_now:
+            self._count("exhausted")
+            self._site.table.drop_one()
+            self._tell_full()
+
+    async def look(self) -> None:
+        """Drop whoever lets us wait for too long, for ever."""
+        table = self._site.table
+        before = 0
+        while True:
+            await asyncio.sleep(_LOOK)
+            made_room, before = table.dropped - before, table.dropped
+            late = table.drop_late(self._site.loop.time())
+            self._count("late", late)
+            self._site.refusals.flush()
+            if self._metrics is not None:
+                self._metrics.http_connections.labels(self._name).set(len(table))
+            if self._is_full and not made_room and len(table) <= _ROOM_AGAIN * self._limits.most:
+                self._is_full = False
+                log.info(Event.CONNECTIONS_NORMAL, listener=self._name, connections=len(table))
+
+    def _tell_full(self) -> None:
+        if not self._is_full:
+            self._is_full = True
+            log.warning(
+                Event.CONNECTIONS_LIMITED,
+                listener=self._name,
+                connections=len(self._site.table),
+                most=self._limits.most,
+            )
+
+    def _count(self, reason: str, number: int = 1) -> None:
+        if self._metrics is not None and number:
+            self._metrics.http_connections_dropped.labels(self._name, reason).inc(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A listener that serves; ``address`` is the one in effect."""
+
+    address: Address
+    acceptor: acceptor.Acceptor
+    looking: "asyncio.Task[None]"
+
+    def is_serving(self) -> bool:
+        """Whether it still takes connections, and drops late ones."""
+        return self.acceptor.is_open and not self.looking.done()
 
 
 @asynccontextmanager
-async def listening(application: web.Application, address: Address, key: str) -> AsyncIterator[Address]:
-    """Serve an application until the end of the block; gives the address in effect.
+async def listening(
+    served: web.Application | Handler,
+    address: Address,
+    key: str,
+    *,
+    limits: Limits | None = None,
+    trusted: Networks = (),
+    headers: Mapping[str, str] | None = None,
+    metrics: Metrics | None = None,
+) -> AsyncIterator[Address]:
+    """The same as ``serving``; gives the address in effect."""
+    opened = serving(served, address, key, limits=limits, trusted=trusted, headers=headers, metrics=metrics)
+    async with opened as listener:
+        yield listener.address
+
+
+@asynccontextmanager
+async def serving(
+    served: web.Application | Handler,
+    address: Address,
+    key: str,
+    *,
+    limits: Limits | None = None,
+    trusted: Networks = (),
+    headers: Mapping[str, str] | None = None,
+    metrics: Metrics | None = None,
+) -> AsyncIterator[Serving]:
+    """Serve an application, or one handler, until the end of the block.
 
     Args:
-        application: what is served.
+        served: what is served.
         address: where; port 0 lets the kernel choose.
         key: of the setting, for the error's words.
+        limits: to connections; fewer are taken where the process may not open so many files.
+        trusted: web servers of ours: their connections are not counted as one address'.
+        headers: of every answer.
+        metrics: where connections are counted.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+    limits = _within_descriptors(limits or Limits())
+    runner: web.BaseRunner = (
+        web.AppRunner(served, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        if isinstance(served, web.Application)
+        else web.ServerRunner(web.Server(served), shutdown_timeout=_SHUTDOWN_SECONDS)
+    )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, address.host, address.port)
+        server = runner.server
+        assert server is not None  # noqa: S101 - it is set up
+        table = ConnectionTable(limits)
+        server.request_handler = _guarded(server.request_handler, table)
+        refusals = RefusalLog(key.partition(".")[0], asyncio.get_running_loop().time)
+        site = Site(server, table, refusals, dict(headers or {}))
+        listener = Listener(site, limits, trusted=trusted, metrics=metrics)
         try:
-            await site.start()
+            sockets = await acceptor.bind(address.host, address.port)
         except OSError as error:
             raise ConfigurationError(f"{key}: cannot listen on {address}: {_words(error)}.") from error
-        port = runner.addresses[0][1] if runner.addresses else address.port
-        yield Address(address.host, port)
+        port = sockets[0].getsockname()[1]
+        accepting = acceptor.Acceptor(sockets, listener)
+        accepting.start()
+        looking = asyncio.create_task(listener.look(), name=f"connections of {refusals.listener}")
+        try:
+            yield Serving(Address(address.host, port), accepting, looking)
+        finally:
+            accepting.close()
+            looking.cancel()
+            for peer in table:
+                if peer.state is not State.BUSY:
+                    peer.drop()
     finally:
         await runner.cleanup()
+
+
+def _guarded(handler: Handler, table: ConnectionTable) -> Handler:
+    """The same, while which a peer waits for us and not we for it."""
+
+    async def guarded(request: web.BaseRequest) -> web.StreamResponse:
+        if (peer := peer_of(request)) is not None:
+            table.works(peer)
+        expectation = request.headers.get("Expect")
+        if expectation is not None and (expectation.lower() != "100-continue" or request.version < (1, 1)):
+            return web.json_response({"error": "Unknown expectation."}, status=417)
+        return await handler(request)
+
+    return guarded
+
+
+def _within_descriptors(limits: Limits) -> Limits:
+    """As many connections as there are file descriptors for, some kept back."""
+    try:
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    except OSError:
+        allowed = 1024
+    if allowed == resource.RLIM_INFINITY:
+        return limits
+    return replace(limits, most=max(16, min(limits.most, allowed - min(KEPT_BACK, allowed // 2))))
 
 
 def _words(error: OSError) -> str:
@@ -45,4 +221,6 @@ def _words(error: OSError) -> str:
         return "ports below 1024 need a privilege; choose a higher one"
     if error.errno == errno.EADDRNOTAVAIL:
         return "this machine has no such address"
+    if isinstance(error, socket.gaierror):
+        return "there is no such host"
     return (error.strerror or str(error)).rstrip(".")

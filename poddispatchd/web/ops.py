@@ -2,15 +2,32 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+import socket
+from collections.abc import Awaitable, Callable, Collection
+from datetime import datetime
+from ipaddress import ip_address
 
 from aiohttp import web
 
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.web.page import status_page
+from poddispatchd.web.connections import Limits
+from poddispatchd.web.figures import Overview
+from poddispatchd.web.page import page_policy, status_page
 from poddispatchd.web.state import DaemonState
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+OPS_LIMITS = Limits(most=64, most_of_one=None)
+"""Of the private listener: who reaches it is trusted, but its descriptors are none of others'."""
+
+OPS_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Of every answer: what stands here is for no other page."""
 
 
 def ops_application(
@@ -19,6 +36,8 @@ def ops_application(
     alive: Callable[[], list[str]],
     *,
     waiting: Callable[[], str],
+    refresh: Callable[[bool], Awaitable[Overview | None]] | None = None,
+    allowed_hosts: Collection[str] = (),
 ) -> web.Application:
     """The routes of ``ops.listen``.
 
@@ -27,9 +46,17 @@ def ops_application(
         state: the daemon's state; None while it is starting.
         alive: the jobs that are stuck, none in a live daemon.
         waiting: what a daemon that is starting waits for, in words.
+        refresh: has the figures counted anew before they are shown; with True gives the tasks of the page.
+        allowed_hosts: names under which it may be asked for, besides addresses and names of this machine.
     """
 
+    async def fresh(*, with_tasks: bool) -> DaemonState | None:
+        if refresh is not None:
+            await refresh(with_tasks)
+        return state()
+
     async def get_metrics(_: web.Request) -> web.Response:
+        await fresh(with_tasks=False)
         return web.Response(body=metrics.exposition(), headers={"Content-Type": _METRICS_TYPE})
 
     async def get_live(_: web.Request) -> web.Response:
@@ -38,30 +65,47 @@ def ops_application(
 
     async def get_ready(_: web.Request) -> web.Response:
         current = state()
-        ready = current is not None and current.database_up
-        problems = [waiting()] if current is None else list(current.problems)
-        return web.json_response({"ready": ready, "problems": problems}, status=200 if ready else 503)
+        reasons = [waiting()] if current is None else list(current.not_ready)
+        problems = reasons if current is None else list(current.problems)
+        return web.json_response(
+            {"ready": not reasons, "reason": " ".join(reasons) or None, "problems": problems},
+            status=503 if reasons else 200,
+        )
 
     async def get_api_status(_: web.Request) -> web.Response:
-        current = state()
+        current = await fresh(with_tasks=True)
         if current is None:
             return web.json_response({"error": waiting()}, status=503)
-        return web.json_response(dataclasses.asdict(current), dumps=lambda data: json.dumps(data, indent=1))
+        return web.json_response({**dataclasses.asdict(current), "ready": current.ready}, dumps=_as_json)
 
     async def get_status(_: web.Request) -> web.Response:
+        overview = None if refresh is None else await refresh(True)
         return web.Response(
-            text=status_page(state(), waiting()),
+            text=status_page(state(), waiting(), overview),
             content_type="text/html",
             headers={
-                "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-                "Cache-Control": "no-store",
+                "Content-Security-Policy": page_policy(),
             },
         )
 
     async def get_root(_: web.Request) -> web.Response:
         raise web.HTTPFound("/status")
 
-    application = web.Application()
+    names = {"localhost", socket.gethostname().lower(), *(name.lower() for name in allowed_hosts)}
+
+    @web.middleware
+    async def check_host(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        host = request.headers.get("Host")
+        if host is not None and not _is_ours(host, names):
+            return web.Response(
+                status=421,
+                text="This name is not served here; if it should be, add it to ops.allowed_hosts.\n",
+            )
+        return await handler(request)
+
+    application = web.Application(middlewares=[check_host])
     application.router.add_get("/", get_root)
     application.router.add_get("/metrics", get_metrics)
     application.router.add_get("/health/live", get_live)
@@ -69,3 +113,31 @@ def ops_application(
     application.router.add_get("/api/status", get_api_status)
     application.router.add_get("/status", get_status)
     return application
+
+
+def _as_json(data: object) -> str:
+    return json.dumps(data, indent=1, default=_plain)
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _is_ours(host: str, names: Collection[str]) -> bool:
+    """Whether a ``Host`` names this listener: an address does, and of names only those that are known.
+
+    A page that somebody's browser shows can have its own name lead to our address (DNS rebinding), and would
+    read what stands here; it cannot take an address for a name.
+    """
+    name = host.strip().lower()
+    if name.startswith("["):
+        name = name[1:].partition("]")[0]
+    elif name.count(":") == 1:
+        name = name.partition(":")[0]
+    if name.rstrip(".") in names:
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,142 +1,194 @@
 """``POST /runner/notify_task_end/``: what runner managers call when a task has ended."""
 
 import asyncio
-from collections.abc import Coroutine
+import math
+from collections.abc import Sequence
 
 import structlog
 from aiohttp import web
 
+from poddispatchd.callbacks.patience import PATIENCE
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import WebhookSettings
+from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import CallbackRefusedError, DatabaseError, DatabaseUnavailableError
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
+from poddispatchd.web.bodies import BodyMemory, read_body
+from poddispatchd.web.connections import Limits
+from poddispatchd.web.forwarded import client_address
+from poddispatchd.web.listener import Handler
+from poddispatchd.web.protocol import recognise, speaks_for
+from poddispatchd.web.refusals import RefusalLog
 
 log = structlog.get_logger(__name__)
 
-PATIENCE = 8.0
-"""Seconds until an answer, whatever the database does: managers wait 15 s and then do not call again."""
-
-_BODY_SECONDS = 30.0
 _NOT_A_CALLBACK = 405
 _RETRY_LATER = 503
-_RETRY_AFTER = "30"
-
-_STRANGERS_BODY = 64 * 2**10
-"""Bytes of a body that are read to find out what is wrong with it, before it is known whose the token is."""
+_RETRY_AFTER = 30.0
+_LIMITED = 429
+_LIMITS = {_LIMITED: "quota", _RETRY_LATER: "body_memory"}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def webhook_application(
-    reception: CallbackReceiver,
+    receiver: CallbackReceiver,
     settings: WebhookSettings,
     *,
     metrics: Metrics,
     clock: Clock,
     patience: float = PATIENCE,
-) -> web.Application:
-    """The public listener: one route and nothing else.
+) -> Handler:
+    """The public listener: one path and nothing else.
 
-    Checks and answers are those of Pod's view ``notify_task_end``, in its order; a callback that cannot be
-    recorded is answered 503, so that the manager calls again (invariant I11).
+    Checks and answers are those of Pod's view ``notify_task_end``, in its order, but that the token is judged
+    before anything is known of the body (invariant I13); a callback that cannot be recorded is answered 503,
+    so that the manager calls again (invariant I11).
 
     Args:
-        reception: what takes the callbacks in.
+        receiver: what takes the callbacks in.
         settings: path and limits.
         metrics: where answers are counted.
         clock: what they are timed with.
         patience: seconds the database has to record a callback.
     """
-    webhook = _Webhook(reception, patience)
+    webhook = _Webhook(receiver, settings, metrics, clock, patience)
 
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: web.BaseRequest) -> web.Response:
+        if request.path != settings.path:
+            return web.json_response({"error": "Not found."}, status=404)
         begun = clock.monotonic()
         answer = await webhook.answer(request)
         metrics.webhook_requests.labels(str(answer.status)).inc()
         metrics.webhook_duration.observe(clock.monotonic() - begun)
         return answer
 
-    application = web.Application(client_max_size=settings.max_body)
-    application.router.add_route("*", settings.path, handle)
-    return application
+    return handle
+
+
+def webhook_limits(settings: WebhookSettings) -> Limits:
+    """What the public listener takes on."""
+    return Limits(
+        most=settings.max_connections,
+        most_of_one=settings.max_connections_per_address,
+        head_seconds=settings.header_timeout,
+        idle_seconds=settings.idle_timeout,
+    )
 
 
 class _Webhook:
-    def __init__(self, reception: CallbackReceiver, patience: float) -> None:
-        self._reception = reception
+    def __init__(
+        self,
+        receiver: CallbackReceiver,
+        settings: WebhookSettings,
+        metrics: Metrics,
+        clock: Clock,
+        patience: float,
+    ) -> None:
+        self._receiver = receiver
+        self._settings = settings
+        self._metrics = metrics
         self._patience = patience
-        self._abandoned: set[asyncio.Task[object]] = set()
+        self._memory = BodyMemory()
+        self._refusals = RefusalLog("webhook", clock.monotonic)
 
-    async def answer(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        """What a request is answered, whatever it is."""
+        remote = client_address(
+            request.remote or "",
+            request.headers.getall("X-Forwarded-For", ()),
+            self._settings.trusted_proxies,
+        )
         try:
-            await self._take(request)
+            await self._take(request, remote)
         except CallbackRefusedError as error:
             # Whoever asks whether anybody is here, as 'poddispatchd check' does, is no cause for alarm.
-            tell = log.info if error.status == _NOT_A_CALLBACK else log.warning
-            tell(Event.CALLBACK_REFUSED, remote=request.remote, status=error.status, reason=error.message)
-            return web.json_response({error.key: error.message}, status=error.status)
-        except DatabaseError as error:
-            log.warning(Event.CALLBACK_REFUSED, remote=request.remote, status=_RETRY_LATER, reason=str(error))
-            return _later()
-        except Exception:  # a manager must hear that it is to call again, whatever went wrong here
-            log.exception(Event.SERVICE_CRASHED, job="webhook")
-            return _later()
+            self._tell(remote, error.status, error.message, is_alarming=error.status != _NOT_A_CALLBACK)
+            return _refusal(error)
+        except TimeoutError:
+            self._tell(remote, _RETRY_LATER, "The database is too slow to record the callback.")
+            return _refusal(_later())
+        except DatabaseUnavailableError as error:
+            self._tell(remote, _RETRY_LATER, str(error))
+            return _refusal(_later())
+        except DatabaseError:
+            self._tell(remote, _RETRY_LATER, "The database refuses to record the callback.")
+            return _refusal(_later())
+        except ConnectionError:  # it has gone: nobody reads this
+            return _refusal(CallbackRefusedError(400, "Invalid request."))
+        except Exception as error:
+            self._refusals.tell(Event.SERVICE_CRASHED, job="webhook", error=type(error).__name__)
+            log.debug(Event.SERVICE_CRASHED, job="webhook", exc_info=True)
+            return _refusal(_later())
         return web.json_response({"status": "OK"})
 
-    async def _take(self, request: web.Request) -> None:
-        if request.method.upper() != "POST":
+    def _tell(self, remote: str, status: int, reason: str, *, is_alarming: bool = True) -> None:
+        self._refusals.flush()
+        self._refusals.tell(
+            Event.CALLBACK_REFUSED, remote=remote, status=status, reason=reason, is_alarming=is_alarming
+        )
+
+    async def _take(self, request: web.BaseRequest, remote: str) -> None:
+        """Judge the head, then whose it is, and only then the body.
+
+        Raises:
+            CallbackRefusedError: with the answer to give.
+            DatabaseError: it cannot be recorded now.
+            TimeoutError: the database is too slow.
+        """
+        if request.method != "POST":
             raise CallbackRefusedError(_NOT_A_CALLBACK, "Only POST requests are allowed.")
         if "application/json" not in request.headers.get("Content-Type", ""):
             raise CallbackRefusedError(415, "Only application/json content type is allowed.")
         token = _bearer(request)
-        if request.content_length is None or request.content_length > _STRANGERS_BODY:
-            # Strangers get no megabytes of memory.
-            await self._in_time(self._reception.signers(token))
-        body = await _body(request)
-        await self._in_time(self._reception.take(token, body))
+        # A manager that calls often is not turned away before it is known whether the token is still good.
+        if not speaks_for(request, remote) and not self._receiver.has_seen(token):
+            raise CallbackRefusedError(_LIMITED, "Too many requests from this address.", retry_after=5.0)
+        async with asyncio.timeout(self._patience):
+            signers = await self._receiver.signers(token)
+        recognise(request)
+        if "Content-Encoding" in request.headers:
+            raise CallbackRefusedError(415, "The body must not be encoded (Content-Encoding).")
+        await self._take_body(request, signers)
 
-    async def _in_time(self, work: Coroutine[object, object, object]) -> None:
-        """Wait for the database, but not for ever: not even for a statement to be cancelled."""
-        task = asyncio.ensure_future(work)
-        done, _ = await asyncio.wait({task}, timeout=self._patience)
-        if done:
-            task.result()
-            return
-        task.cancel()
-        self._abandoned.add(task)
-        task.add_done_callback(self._forget)
-        raise DatabaseUnavailableError("The database is too slow to record the callback.")
-
-    def _forget(self, task: "asyncio.Task[object]") -> None:
-        self._abandoned.discard(task)
-        if not task.cancelled():
-            task.exception()
-
-
-async def _body(request: web.Request) -> bytes:
-    """The whole body.
-
-    Raises:
-        CallbackRefusedError: it is too large, too slow, or did not arrive whole.
-    """
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise CallbackRefusedError(413, "The callback is larger than webhook.max_body.") from None
-    except TimeoutError:
-        raise CallbackRefusedError(408, "The callback did not arrive in time.") from None
-    except (web.HTTPException, web.RequestPayloadError, web.PayloadAccessError, OSError):
-        raise CallbackRefusedError(400, "Invalid request.") from None
+    async def _take_body(self, request: web.BaseRequest, signers: Sequence[ManagerId]) -> None:
+        most = self._settings.max_body
+        announced = _content_length(request)
+        if announced is not None and announced > most:
+            raise CallbackRefusedError(413, "The callback is larger than webhook.max_body.")
+        if request.headers.get("Expect") is not None:
+            await request.writer.write(_CONTINUE)
+            request.writer.output_size = 0  # the answer has not begun
+        whose = tuple(signers)
+        try:
+            async with self._memory.room(most if announced is None else announced, whose):
+                body = await read_body(request, most=most, seconds=self._settings.body_timeout)
+                async with asyncio.timeout(self._patience):
+                    await self._receiver.take(whose, body)
+        except CallbackRefusedError as error:
+            if error.status in _LIMITS:
+                self._metrics.webhook_limited.labels(_LIMITS[error.status]).inc()
+            raise
 
 
-def _later() -> web.Response:
-    return web.json_response(
-        {"error": "Try again later."}, status=_RETRY_LATER, headers={"Retry-After": _RETRY_AFTER}
-    )
+def _content_length(request: web.BaseRequest) -> int | None:
+    value = request.headers.get("Content-Length", "")
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 20 else None
 
 
-def _bearer(request: web.Request) -> bytes:
+def _later() -> CallbackRefusedError:
+    return CallbackRefusedError(_RETRY_LATER, "Try again later.", retry_after=_RETRY_AFTER)
+
+
+def _refusal(error: CallbackRefusedError) -> web.Response:
+    headers = {} if error.retry_after is None else {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+    if error.status == _NOT_A_CALLBACK:
+        headers["Allow"] = "POST"
+    return web.json_response({error.key: error.message}, status=error.status, headers=headers)
+
+
+def _bearer(request: web.BaseRequest) -> bytes:
     """The token of the ``Authorization`` header as the bytes that came.
 
     Raises:

@@ -1,8 +1,44 @@
--- name: record
--- Commit a callback to the inbox; the same one, not handled yet, is recorded once.
-INSERT INTO poddispatchd.callback (runner_manager_ids, task_id, status, error_message, script_output, digest)
-VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (task_id, digest) WHERE state = 'open' DO NOTHING
+-- name: record_all
+-- Commit many callbacks to the inbox, in their order; of each, whether it was expected (those that are not are left
+-- out): said to be known ($7), the id of a submission of ours or one that never became known, of a run that was seen,
+-- or of one of the $8 newest tasks. What repeats a callback that is not handled yet is recorded once.
+WITH incoming AS MATERIALIZED (
+    SELECT ordinal, managers::bigint[] AS managers, task_id, status, error_message, script_output, digest, is_known
+      FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::boolean[])
+      WITH ORDINALITY AS given(managers, task_id, status, error_message, script_output, digest, is_known, ordinal)
+), newest AS MATERIALIZED (
+    SELECT runner_manager_id, task_id
+      FROM (SELECT runner_manager_id, task_id FROM runner_manager_task ORDER BY id DESC LIMIT $8) AS latest
+     WHERE task_id = ANY ($2::text[])
+), judged AS MATERIALIZED (
+    SELECT incoming.*, CASE
+        WHEN is_known THEN true
+        WHEN EXISTS (
+            SELECT FROM poddispatchd.submission
+            WHERE submission.task_id = incoming.task_id AND runner_manager_id = ANY (incoming.managers)
+        ) THEN true
+        WHEN EXISTS (
+            SELECT FROM poddispatchd.submission
+            WHERE submission.task_id IS NULL AND runner_manager_id = ANY (incoming.managers)
+        ) THEN true
+        WHEN EXISTS (
+            SELECT FROM newest
+            WHERE newest.task_id = incoming.task_id AND newest.runner_manager_id = ANY (incoming.managers)
+        ) THEN true
+        ELSE EXISTS (
+            SELECT FROM poddispatchd.sighting JOIN runner_manager_task AS task ON task.id = sighting.task_pk
+            WHERE sighting.task_id = incoming.task_id AND task.task_id = incoming.task_id
+              AND task.runner_manager_id = ANY (incoming.managers)
+        )
+    END AS is_expected
+    FROM incoming
+), recorded AS (
+    INSERT INTO poddispatchd.callback (runner_manager_ids, task_id, status, error_message, script_output, digest)
+    SELECT managers, task_id, status, error_message, script_output, digest
+      FROM judged WHERE is_expected ORDER BY ordinal
+    ON CONFLICT (task_id, digest) WHERE state = 'open' DO NOTHING
+)
+SELECT is_expected FROM judged ORDER BY ordinal
 
 -- name: expected
 -- Whether a callback of these runner managers can concern a submission of ours: by its task id, or because the id
@@ -15,50 +51,20 @@ SELECT EXISTS (
     WHERE runner_manager_id = ANY($1::bigint[]) AND task_id IS NULL
 )
 
--- name: claim_due
--- Take the next callbacks to handle: skip those another instance is at, and put them back in a minute if it dies.
-UPDATE poddispatchd.callback SET attempts = attempts + 1, next_attempt_at = now() + interval '60 seconds'
-WHERE id IN (
-    SELECT id FROM poddispatchd.callback
-    WHERE state = 'open' AND next_attempt_at <= now()
-    ORDER BY id LIMIT $1
-    FOR UPDATE SKIP LOCKED
-)
-RETURNING id, runner_manager_ids, task_id, status, error_message, script_output, attempts, received_at
-
 -- name: lock
--- Lock a callback that is still open: nobody else applies it meanwhile. An earlier one about the same task that
--- another instance is at goes first.
+-- Lock a callback that is still open and ours: nobody else applies it meanwhile. An earlier one about the same task
+-- goes first while it is due or worked on; not one that waits to be tried again, or it would hold up all that follow.
 SELECT NOT EXISTS (
     SELECT FROM poddispatchd.callback AS earlier
     WHERE earlier.task_id = callback.task_id AND earlier.state = 'open' AND earlier.id < callback.id
       AND earlier.runner_manager_ids && callback.runner_manager_ids
+      AND (earlier.next_attempt_at <= now() OR earlier.lease_expires_at > now())
 ) AS is_next
-FROM poddispatchd.callback WHERE id = $1 AND state = 'open' FOR UPDATE
-
--- name: postpone
--- Look at a callback again after so many seconds.
-UPDATE poddispatchd.callback SET next_attempt_at = now() + make_interval(secs => $2)
-WHERE id = $1 AND state = 'open'
-
--- name: release_all
--- Make every open callback due. One that a living instance is at is applied once all the same: see lock.
-UPDATE poddispatchd.callback SET next_attempt_at = now() WHERE state = 'open'
+FROM poddispatchd.callback WHERE id = $1 AND state = 'open' AND lease_owner = $2 FOR UPDATE
 
 -- name: settle
 -- Close a callback; its texts are in Pod's row now.
 UPDATE poddispatchd.callback
-SET state = $2, outcome = $3, handled_at = now(), script_output = NULL, error_message = NULL
+SET state = $2, outcome = $3, handled_at = now(), script_output = NULL, error_message = NULL, lease_owner = NULL,
+    lease_expires_at = NULL
 WHERE id = $1 AND state = 'open'
-
--- name: next_due
--- The seconds until the next open callback is due (0 or less: now); NULL when there is none.
-SELECT extract(epoch FROM min(next_attempt_at) - now())::double precision FROM poddispatchd.callback
-WHERE state = 'open'
-
--- name: purge
--- Forget handled callbacks older than so many days, a batch at a time.
-DELETE FROM poddispatchd.callback WHERE id IN (
-    SELECT id FROM poddispatchd.callback
-    WHERE state <> 'open' AND handled_at < now() - make_interval(days => $1) LIMIT $2
-)

@@ -15,7 +15,6 @@ import asyncpg
 import pytest
 
 from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskType
-from poddispatchd.imports.importer import Importer
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.sandbox.pod.world import Video
 from poddispatchd.sandbox.postgresql import PostgresServer
@@ -23,6 +22,7 @@ from tests.integration.importing.bench import (
     Bench,
     StillClock,
     daemon_parts,
+    release_dead,
     settings_of,
     state_of,
     until,
@@ -107,9 +107,8 @@ async def restart(there: Bench) -> None:
             "SELECT setval(pg_get_serial_sequence('video_video', 'id'), coalesce(max(id), 0) + 1, false)"
             " FROM video_video"
         )
-    importer = Importer(there.parts)
-    await importer.release_dead()
-    await there.import_due(importer)
+    await release_dead(there)
+    await there.import_due()
     await Maintenance(there.parts).purge()
 
 

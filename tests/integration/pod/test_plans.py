@@ -31,6 +31,7 @@ _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "get": (7,),
         "find": ([1], "task-7"),
         "find_near": ([1], "task-7", [7, 8], 1000),
+        "get_free": (7,),
         "lock": (7,),
         "run_on": (7, "running", "t"),
         "mark_running": (7, "pending", None, 1, "t"),
@@ -57,6 +58,7 @@ _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "fail_waiting": (*_TWIN, 30.0, "out"),
     },
     "managers.sql": {"latest_tasks": (500,)},
+    "queue.sql": {"statuses": ([7, 8],)},
     "observed.sql": {"rows": (list(range(1, 1001)),)},
 }
 """Statements that find their rows by a key, however long the table is."""
@@ -69,6 +71,8 @@ _ONE_READING: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "write_ranks": (),
         "wrong_ranks": (1,),
         "queue_stats": (),
+        "open_on_sites": (),
+        "pending_sites": (),
     },
     "tasks.sql": {"unsettled": (0, None, 200), "purge": (_SOON, 1000), "owners": ("task-7",)},
     "observed.sql": {"running": ([7],), "types_taken": (), "purgeable": (_SOON,)},

@@ -8,14 +8,16 @@ from types import SimpleNamespace
 import pytest
 from structlog.types import EventDict
 
+from poddispatchd.app import features
 from poddispatchd.callbacks import inbox
-from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import SUBMITTABLE, RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import observations
+from poddispatchd.observability.events import Event
 from poddispatchd.reconcile import outcomes, questions, reconciler
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
+from poddispatchd.runtime import incidents
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Fault, FaultKind, Mode, Outcome
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.tasks.transitions import apply_report
@@ -61,6 +63,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
     )
     monkeypatch.setattr(reconciler, "log", log)
     monkeypatch.setattr(questions, "log", log)
+    monkeypatch.setattr(incidents, "log", log)
     return entries
 
 
@@ -536,7 +539,7 @@ async def test_one_odd_row_does_not_keep_the_others_from_being_reconciled(
     monkeypatch.setattr(outcomes, "apply_report", picky)
     await look(here, Reconciler(here.parts))
     assert (await here.imports_of(other))[0][0] == "open"
-    assert [entry["task"] for entry in logged if entry["level"] == "exception"] == [odd]
+    assert [entry["task"] for entry in logged if entry["event"] == Event.SERVICE_CRASHED] == [odd]
 
 
 # --- together with callbacks -----------------------------------------------------------------------------
@@ -547,7 +550,7 @@ async def called(here: Bench, task: TaskPk, status: RunnerStatus, output: str | 
     said = Callback(RunnerTaskId(await here.of(task, "task_id")), status, None, output)
     async with here.parts.database.connection() as connection:
         await inbox.record(connection, (here.world.managers[0].id,), said)
-    await CallbackWorker(here.parts).step()
+    await features.callback_worker(here.parts).step()
 
 
 async def test_a_callback_and_a_look_at_once_make_one_import(here: Bench) -> None:

@@ -56,7 +56,7 @@ async def test_nothing_that_changes_a_manager_is_sent() -> None:
         with pytest.raises(OnlyAskingError):  # asking for a result ends "warning" on the manager
             await client.manifest(manager, task_id)
         with pytest.raises(OnlyAskingError):
-            async with client.result_file(manager, task_id, "a.mp4", headers={}, stall_timeout=1.0):
+            async with client.result_file(manager, task_id, "a.mp4", headers={}, first_byte_timeout=1.0):
                 pass
         assert len(await client.runners(manager)) == 2
         assert [request.method for request in fake.requests] == ["GET"]

@@ -14,13 +14,17 @@ from tests.plugins.postgres import PodDatabase
 
 async def test_without_a_database_the_manager_is_told_to_call_again(pod: Pod) -> None:
     await pod.running()
-    async with bench(pod.database) as webhook:
+    clock = ShiftedClock()
+    async with bench(pod.database, clock=clock) as webhook:
+        assert (await webhook.call(TOKEN, b"[]")).status == 400
         await webhook.parts.database.close()
         answer = await webhook.call(TOKEN, task_id="t-1", status="completed")
         assert (answer.status, answer.json) == (503, {"error": "Try again later."})
         assert answer.headers["Retry-After"] == "30"
-        # What is wrong with a request is said all the same.
+        # What is wrong with a request is said all the same, while it is known whose it is.
         assert (await webhook.call(TOKEN, b"[]")).status == 400
+        clock.shift += 60
+        assert (await webhook.call(TOKEN, b"[]")).status == 503
 
 
 async def test_a_server_that_stopped_records_nothing_and_that_is_said() -> None:
@@ -40,12 +44,17 @@ async def test_a_server_that_stopped_records_nothing_and_that_is_said() -> None:
 @pytest.mark.parametrize("table", ["poddispatchd.callback", "runner_manager"])
 async def test_a_database_that_does_not_answer_is_not_waited_for(pod: Pod, table: str) -> None:
     await pod.running()
-    async with bench(pod.database, patience=0.3) as webhook, pod.database.connection() as blocker:
+    clock = ShiftedClock()
+    async with (
+        bench(pod.database, patience=0.3, clock=clock) as webhook,
+        pod.database.connection() as blocker,
+    ):
         async with blocker.transaction():
             await blocker.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
             async with asyncio.timeout(5):
                 answer = await webhook.call(TOKEN, task_id="t-1", status="completed")
             assert answer.status == 503
+        clock.shift += 1
         answer = await webhook.call(TOKEN, task_id="t-1", status="completed")
         assert answer.status == 200
         await webhook.settle()

@@ -1,8 +1,10 @@
 #!/bin/sh
-# Unpacks Debian's PgBouncer, with the libraries that are missing here, into a directory: nothing is installed, no
-# root is needed. Packages come from wherever this machine's apt gets its own; their signatures are checked as usual.
+# fetch_package.sh PACKAGE DIRECTORY: unpacks a program of Debian's, with the libraries that are missing here, into a
+# directory: nothing is installed, no root is needed. Packages come from wherever this machine's apt gets its own; their
+# signatures are checked as usual.
 set -eu
-target=$1
+package=$1
+target=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/debs/partial" "$work/lists/partial"
@@ -11,7 +13,7 @@ fetch() {
     apt-get -qq -y -o Debug::NoLocking=1 -o APT::Sandbox::User= -o Dir::Cache::archives="$work/debs" \
         -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= "$@"
 }
-wanted="install --download-only --reinstall --no-install-recommends pgbouncer"
+wanted="install --download-only --reinstall --no-install-recommends $package"
 
 # The package lists of a fresh machine are empty, and old ones name files that are gone.
 # shellcheck disable=SC2086 # several words
@@ -20,7 +22,7 @@ fetch $wanted 2> "$work/errors" ||
 
 rm -rf "$target"
 mkdir -p "$target"
-for package in "$work"/debs/*.deb; do
-    dpkg-deb --extract "$package" "$target"
+for archive in "$work"/debs/*.deb; do
+    dpkg-deb --extract "$archive" "$target"
 done
-test -x "$target/usr/sbin/pgbouncer"
+test -x "$target/usr/sbin/$package"

@@ -1,0 +1,189 @@
+"""Real callbacks beside thousands of hostile connections: ``python -m benchmarks.hostile [CONNECTIONS]``.
+
+The webhook runs in a process of its own, with a real database behind it. Each kind of attack is made by
+another process while callbacks are made one after the other, each over a new connection as managers do,
+and timed.
+"""
+
+import asyncio
+import gzip
+import json
+import multiprocessing
+import os
+import random
+import statistics
+import sys
+import time
+from contextlib import AsyncExitStack, suppress
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+
+from poddispatchd.callbacks.receiver import CallbackReceiver
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import WebhookSettings
+from poddispatchd.config.units import Address
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Database
+from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.observability.metrics import Metrics
+from poddispatchd.runtime.wakeups import Wakeups
+from poddispatchd.sandbox.pod.schema import Variant, create_schema
+from poddispatchd.sandbox.postgresql import PostgresServer
+from poddispatchd.web.listener import listening
+from poddispatchd.web.webhook import webhook_application, webhook_limits
+from tests.integration.pod import rows
+
+PATH = "/runner/notify_task_end/"
+TOKEN = "token-of-the-benchmark"
+_SECONDS = 10.0
+
+
+def _request(*headers: str, body: bytes = b"", token: str = TOKEN) -> bytes:
+    lines = [f"POST {PATH} HTTP/1.1", "Host: x", "Content-Type: application/json"]
+    lines += [f"Authorization: Bearer {token}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode("latin-1") + body
+
+
+_BOMB = gzip.compress(b"[" + b"[]," * (8 * 2**20 // 3) + b"[]]")
+ATTACKS: dict[str, tuple[bytes, ...]] = {
+    "nothing": (),
+    "silent": (b"",),
+    "half a head": (b"POST / HTTP/1.1\r\nHost: x\r\nX-A: ",),
+    "byte by byte": (b"G",),
+    "idle after 404": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",),
+    "wrong token": (_request(body=b"{}", token="wrong"),),
+    "wrong token, 64 KiB": (_request(body=b"[" + b"[]," * 21_000 + b"[]]", token="wrong"),),
+    "wrong token, gzip bomb": (_request("Content-Encoding: gzip", body=_BOMB, token="wrong"),),
+    "garbage": (b"\x16\x03\x01" + b"\xff" * 200,),
+    "bad framing": (_request("Transfer-Encoding: chunked, x") + b"zz\r\n",),
+}
+ATTACKS["all of them"] = tuple(data for kind in ATTACKS.values() for data in kind)
+
+
+async def _serve(pipe: Pipe, dsn: str) -> None:
+    clock, metrics, wakeups = Clock(), Metrics(), Wakeups()
+    from pydantic import SecretStr  # noqa: PLC0415 - of the child only
+
+    database = Database(SecretStr(dsn))
+    await database.open()
+    settings = WebhookSettings(listen=Address("127.0.0.1", 0))
+    receiver = CallbackReceiver(database, ManagerRegistry(clock, metrics), wakeups, clock)
+    handler = webhook_application(receiver, settings, metrics=metrics, clock=clock)
+    async with listening(
+        handler,
+        settings.listen,
+        "webhook.listen",
+        limits=webhook_limits(settings),
+        trusted=settings.trusted_proxies,
+        metrics=metrics,
+    ) as address:
+        pipe.send(address.port)
+        await asyncio.to_thread(pipe.recv)
+
+
+def _server(pipe: Pipe, dsn: str) -> None:
+    sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
+    sys.stdout = sys.stderr
+    asyncio.run(_serve(pipe, dsn))
+
+
+async def _attack(port: int, kinds: tuple[bytes, ...], connections: int) -> None:
+    generator = random.Random(1)
+
+    async def one() -> None:
+        while True:
+            with suppress(OSError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                try:
+                    data = generator.choice(kinds)
+                    writer.write(data)
+                    if data == b"G":
+                        while not reader.at_eof():
+                            await asyncio.sleep(1)
+                            writer.write(b"E")
+                            await writer.drain()
+                    await reader.read()
+                finally:
+                    writer.close()
+            await asyncio.sleep(generator.random())
+
+    await asyncio.gather(*(one() for _ in range(connections)))
+
+
+def _attacker(port: int, kinds: tuple[bytes, ...], connections: int) -> None:
+    os.nice(5)
+    asyncio.run(_attack(port, kinds, connections))
+
+
+async def _callbacks(port: int, seconds: float) -> tuple[list[float], int]:
+    """The times that callbacks took, and how many were not answered 200."""
+    times, failed, until, number = [], 0, time.perf_counter() + seconds, 0
+    while time.perf_counter() < until:
+        number += 1
+        body = json.dumps({"task_id": "t-1", "status": "running", "script_output": f"{number}"}).encode()
+        begun = time.perf_counter()
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(_request("Connection: close", body=body))
+            answer = await reader.read()
+            writer.close()
+            failed += not answer.startswith(b"HTTP/1.1 200 ")
+        except OSError:
+            failed += 1
+        times.append(time.perf_counter() - begun)
+        await asyncio.sleep(0.02)
+    return times, failed
+
+
+def _memory(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+async def _prepare(dsn: str) -> None:
+    from pydantic import SecretStr  # noqa: PLC0415
+
+    database = Database(SecretStr(dsn))
+    await database.open()
+    async with database.connection() as connection:
+        await create_schema(connection, Variant.NOPODFILE)
+        site = await rows.site(connection, "pod.example.org")
+        manager = await rows.manager(connection, site, token=TOKEN)
+        await rows.task(connection, status="running", task_id="t-1", runner_manager_id=manager)
+    await migration.upgrade(database)
+    await database.close()
+
+
+async def _main(connections: int) -> None:
+    context = multiprocessing.get_context("spawn")
+    print(f"{'attack':>24} {'p50':>8} {'p99':>8} {'max':>8} {'failed':>9} {'memory':>8}")
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(PostgresServer())
+        dsn = server.dsn().get_secret_value()
+        await _prepare(dsn)
+        for name, kinds in ATTACKS.items():
+            ours, theirs = context.Pipe()
+            daemon = context.Process(target=_server, args=(theirs, dsn))
+            daemon.start()
+            port = await asyncio.to_thread(ours.recv)
+            attacker = context.Process(target=_attacker, args=(port, kinds, connections))
+            if kinds:
+                attacker.start()
+                await asyncio.sleep(3)
+            times, failed = await _callbacks(port, _SECONDS)
+            memory = _memory(daemon.pid or 0)
+            if kinds:
+                attacker.terminate()
+                attacker.join()
+            ours.send(None)
+            daemon.join()
+            cuts = statistics.quantiles(times, n=100)
+            print(
+                f"{name:>24} {cuts[49] * 1000:6.1f}ms {cuts[98] * 1000:6.1f}ms {max(times) * 1000:6.1f}ms"
+                f" {failed:4}/{len(times):<4} {memory:5.0f}MiB",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(int(sys.argv[1]) if len(sys.argv) > 1 else 5000))

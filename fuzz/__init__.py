@@ -1,0 +1,1 @@
+"""Hostile requests at the listeners of a real daemon, hostile answers to our client: seeded, and judged."""

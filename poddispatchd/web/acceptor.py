@@ -1,0 +1,139 @@
+"""Accepting connections: a few in each turn of the event loop, and never in circles."""
+
+import asyncio
+import errno
+import socket
+import struct
+from collections.abc import Callable
+from typing import Protocol
+
+_BATCH = 32
+"""Connections that are taken in one turn; then everybody else has theirs."""
+
+_BACKLOG = 4096
+"""Connections that the kernel keeps for us; the system may allow fewer (net.core.somaxconn)."""
+
+_PAUSE = 0.2
+"""Seconds without a look after the system had no descriptor or memory for a connection."""
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_RESET = struct.pack("ii", 1, 0)
+
+
+class Taker(Protocol):
+    """Decides about connections."""
+
+    def takes(self, address: str) -> asyncio.Protocol | None:
+        """What serves a new connection; None: it is closed."""
+
+    def exhausted(self, *, is_now: bool) -> None:
+        """The system has no room for connections, or has some again."""
+
+
+async def bind(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen on all addresses of a host.
+
+    Raises:
+        OSError: one of them cannot be listened on, or the host is unknown.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            listener = socket.socket(family, kind, protocol)
+            sockets.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if port == 0 and len(sockets) > 1:
+                address = (address[0], sockets[0].getsockname()[1], *address[2:])  # noqa: PLW2901 - one port for all
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+            listener.setblocking(False)
+    except OSError:
+        close(sockets)
+        raise
+    return sockets
+
+
+def close(sockets: list[socket.socket]) -> None:
+    """Close sockets."""
+    for each in sockets:
+        each.close()
+
+
+class Acceptor:
+    """Takes connections from sockets that listen, until it is closed."""
+
+    def __init__(self, sockets: list[socket.socket], taker: Taker) -> None:
+        self._sockets = sockets
+        self._taker = taker
+        self._loop = asyncio.get_running_loop()
+        self._making: set[asyncio.Task[object]] = set()
+        self._pauses: dict[int, asyncio.TimerHandle] = {}
+        self._is_exhausted = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes connections, now or after a pause."""
+        return all(listener.fileno() >= 0 for listener in self._sockets)
+
+    def start(self) -> None:
+        """Begin."""
+        for listener in self._sockets:
+            self._loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def close(self) -> None:
+        """Take no more."""
+        for pause in self._pauses.values():
+            pause.cancel()
+        for listener in self._sockets:
+            if listener.fileno() >= 0:
+                self._loop.remove_reader(listener.fileno())
+        close(self._sockets)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(_BATCH):
+            try:
+                connection, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._pause(listener)
+                return  # of one connection that went away before it was taken
+            if self._is_exhausted:
+                self._is_exhausted = False
+                self._taker.exhausted(is_now=False)
+            connection.setblocking(False)
+            self._take(connection, str(address[0]))
+
+    def _take(self, connection: socket.socket, address: str) -> None:
+        protocol = self._taker.takes(address)
+        if protocol is None:
+            # With a reset: nothing of it lingers in the kernel.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            connection.close()
+            return
+        making = self._loop.create_task(self._make(connection, lambda: protocol))
+        self._making.add(making)
+        making.add_done_callback(self._making.discard)
+
+    async def _make(self, connection: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
+        try:
+            await self._loop.connect_accepted_socket(factory, connection)
+        except OSError:
+            connection.close()
+
+    def _pause(self, listener: socket.socket) -> None:
+        """Look away for a moment: what cannot be taken stays readable, and would be tried without end."""
+        self._loop.remove_reader(listener.fileno())
+        self._pauses[listener.fileno()] = self._loop.call_later(_PAUSE, self._resume, listener)
+        if not self._is_exhausted:
+            self._is_exhausted = True
+        self._taker.exhausted(is_now=True)
+
+    def _resume(self, listener: socket.socket) -> None:
+        del self._pauses[listener.fileno()]
+        self._loop.add_reader(listener.fileno(), self._accept, listener)

@@ -1,0 +1,174 @@
+"""Which connections a listener keeps, and which make room: decisions only, no socket is touched here."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from poddispatchd.web.forwarded import counted_as
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one listener takes on.
+
+    Attributes:
+        most: connections at once.
+        most_of_one: of these, of one address that has shown no valid token; None: any number.
+        head_seconds: until the head of the first request is there.
+        idle_seconds: between two requests of a peer that is known.
+    """
+
+    most: int = 2000
+    most_of_one: int | None = 100
+    head_seconds: float = 10.0
+    idle_seconds: float = 75.0
+
+
+class State(Enum):
+    """What a peer does."""
+
+    WAITING = auto()
+    """We wait for it: for the head of a request, or of the next one."""
+    BUSY = auto()
+    """It waits for us, or sends a body that we want."""
+
+
+@dataclass(slots=True, eq=False)
+class Peer:
+    """One connection; ``drop`` ends it at once. ``is_known``: it has shown a valid token."""
+
+    address: str
+    drop: Callable[[], None]
+    is_exempt: bool = False
+    """A web server of ours: it speaks for many."""
+    state: State = State.WAITING
+    is_known: bool = False
+    since: float = 0.0
+    counted: str | None = None
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Peers that we wait for, those who have let us wait longest first."""
+
+    peers: dict[Peer, None] = field(default_factory=dict)
+
+    def first(self) -> Peer | None:
+        return next(iter(self.peers), None)
+
+
+class ConnectionTable:
+    """All connections of a listener."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._peers: set[Peer] = set()
+        self._strangers = _Queue()
+        self._known = _Queue()
+        self._of_address: Counter[str] = Counter()
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(tuple(self._peers))
+
+    def make_room(self, address: str, *, is_exempt: bool) -> bool:
+        """Whether one more connection of this address is taken; others may be dropped for it."""
+        if not is_exempt and self._is_full(address) and not self._drop_of(counted_as(address)):
+            return False
+        return len(self._peers) < self._limits.most or self.drop_one()
+
+    def drop_one(self) -> bool:
+        """Drop whoever has let us wait longest, strangers first; whether there was anybody."""
+        victim = self._strangers.first() or self._known.first()
+        if victim is None:
+            return False
+        self._drop(victim)
+        return True
+
+    def add(self, peer: Peer, now: float) -> None:
+        """A new connection: its first request is waited for."""
+        self._peers.add(peer)
+        if not peer.is_exempt:
+            self._count(peer, peer.address)
+        self.waits(peer, now)
+
+    def remove(self, peer: Peer) -> None:
+        """A connection that has ended."""
+        self._peers.discard(peer)
+        self._forget(peer)
+        self._uncount(peer)
+
+    def waits(self, peer: Peer, now: float) -> None:
+        """We wait for this peer from now on."""
+        if peer not in self._peers:
+            return
+        self._forget(peer)
+        peer.state, peer.since = State.WAITING, now
+        (self._known if peer.is_known else self._strangers).peers[peer] = None
+
+    def works(self, peer: Peer) -> None:
+        """This peer waits for us from now on: it is not dropped for others."""
+        self._forget(peer)
+        peer.state = State.BUSY
+
+    def speaks_for(self, peer: Peer, address: str) -> bool:
+        """A request came on behalf of an address; whether that has not too many connections already."""
+        if peer.is_known or address == peer.address:
+            return True
+        self._uncount(peer)
+        is_full = self._is_full(address)
+        self._count(peer, address)
+        return not is_full
+
+    def knows(self, peer: Peer) -> None:
+        """This peer has shown a valid token."""
+        peer.is_known = True
+        self._uncount(peer)
+
+    def drop_late(self, now: float) -> int:
+        """Drop those for whom we have waited too long; how many there were."""
+        late = 0
+        for queue, seconds in (
+            (self._strangers, self._limits.head_seconds),
+            (self._known, self._limits.idle_seconds),
+        ):
+            while (peer := queue.first()) is not None and now - peer.since >= seconds:
+                self._drop(peer)
+                late += 1
+        return late
+
+    def _is_full(self, address: str) -> bool:
+        most = self._limits.most_of_one
+        return most is not None and self._of_address[counted_as(address)] >= most
+
+    def _drop_of(self, counted: str) -> bool:
+        """Drop the one of an address that has let us wait longest."""
+        for peer in self._strangers.peers:
+            if peer.counted == counted:
+                self._drop(peer)
+                return True
+        return False
+
+    def _drop(self, peer: Peer) -> None:
+        self.dropped += 1
+        self.remove(peer)
+        peer.drop()
+
+    def _forget(self, peer: Peer) -> None:
+        self._strangers.peers.pop(peer, None)
+        self._known.peers.pop(peer, None)
+
+    def _count(self, peer: Peer, address: str) -> None:
+        peer.counted = counted_as(address)
+        self._of_address[peer.counted] += 1
+
+    def _uncount(self, peer: Peer) -> None:
+        if peer.counted is not None:
+            self._of_address[peer.counted] -= 1
+            if self._of_address[peer.counted] <= 0:
+                del self._of_address[peer.counted]
+            peer.counted = None
