@@ -53,7 +53,7 @@ SELECT id, type, status, task_id, date_added, rank, script_output, video_id, rec
 -- One task with its output, unless somebody holds it: that is an error at once.
 SELECT id, type, status, task_id, date_added, rank, script_output, video_id, recording_id, runner_manager_id
   FROM runner_manager_task
- WHERE id = $1 AND type IN ('encoding', 'studio', 'transcription')
+ WHERE id = $1
    FOR NO KEY UPDATE NOWAIT
 
 -- name: owners

@@ -14,7 +14,7 @@ from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.sandbox.fake_runner_manager import Mode
-from tests.integration.importing.bench import Bench, bench, schedule
+from tests.integration.importing.bench import Bench, bench, schedule, until
 from tests.plugins.postgres import PodDatabase
 
 INTERVAL = 60.0
@@ -61,6 +61,16 @@ class Slow:
         return await self._status(client, manager, task_id)
 
 
+async def _until_quiet(here: Bench, watcher: Reconciler) -> None:
+    """The first manager, which answers at once, is asked nothing at this moment."""
+    first = here.world.managers[0].id
+
+    async def is_quiet() -> bool:
+        return not watcher._questions.is_busy(first)
+
+    await until(is_quiet)
+
+
 async def test_the_others_are_asked_again_while_one_manager_keeps_us_waiting(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,9 +82,11 @@ async def test_the_others_are_asked_again_while_one_manager_keeps_us_waiting(
     watcher = Reconciler(here.parts)
     try:
         await watcher.step()
+        await _until_quiet(here, watcher)
         await here.end(quick)
         here.clock.ahead += INTERVAL
         await watcher.step()
+        await _until_quiet(here, watcher)
         assert [state for state, *_ in await here.imports_of(quick)] == ["open"]
         # It is not asked a second time while it has not answered the first.
         assert slow.asked.count("slow") == 1
