@@ -87,7 +87,7 @@ async def _on_database(
         *await _set_aside(database),
         *await _running(settings, database),
         *await _waiting(settings, database),
-        *await _restored(settings, database),
+        *await _restored(database, tree),
         *await known_files_findings(settings, database, tree),
     ]:
         yield finding
@@ -213,13 +213,13 @@ async def _running(settings: Settings, database: Database) -> list[Finding]:
     return [problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
 
 
-async def _restored(settings: Settings, database: Database) -> list[Finding]:
+async def _restored(database: Database, tree: MediaTree) -> list[Finding]:
     """Tasks that were done before the database was put back from a backup."""
     try:
         async with database.connection() as connection:
             if await migration.current_version(connection) != migration.LATEST:
                 return []
-        done = await done_before(database, settings.pod.media_root)
+        done = await done_before(database, tree)
     except DatabaseError:
         return []  # what keeps us from looking is told already
     return [problem("restored database", restored_words(done))] if done else []

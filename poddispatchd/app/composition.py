@@ -321,7 +321,7 @@ class Jobs(Work):
         """Give back what a crashed daemon held: nothing else is at work yet."""
         async with self.parts.database.connection() as connection:
             await queues.release_dead(connection)
-        if done := await done_before(self.parts.database, self.parts.settings.pod.media_root):
+        if done := await done_before(self.parts.database, self.parts.media):
             log.warning(Event.DATABASE_RESTORED, reason=restored_words(done))
 
     async def stop(self) -> None:

@@ -3,24 +3,21 @@
 Pod's rows and the journal are both of that moment, so that neither can tell; the media tree can.
 """
 
-import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk, TaskStatus
+from poddispatchd.errors import MediaSlowError
 from poddispatchd.journal import imports
 from poddispatchd.pod import tasks
 from poddispatchd.pod.media.imported import first_imports
-
-_PATIENCE = 5.0
-"""Seconds that the media tree may take."""
+from poddispatchd.pod.media.tree import MediaTree
 
 _MOST = 1000
 _SHOWN = 10
 
 
-async def done_before(database: Database, media_root: Path) -> list[TaskPk]:
+async def done_before(database: Database, tree: MediaTree) -> list[TaskPk]:
     """The pending tasks whose result was imported after they were added, although the journal knows of none.
 
     They run again. None where the media tree does not tell.
@@ -36,9 +33,8 @@ async def done_before(database: Database, media_root: Path) -> list[TaskPk]:
     if not unknown:
         return []
     try:
-        async with asyncio.timeout(_PATIENCE):
-            imported = await asyncio.to_thread(first_imports, media_root, unknown)
-    except (OSError, TimeoutError):
+        imported = await first_imports(tree, unknown)
+    except (OSError, MediaSlowError):
         return []
     return sorted(pk for pk, moment in imported.items() if moment > waiting[pk])
 

@@ -39,6 +39,7 @@ class Look(StrEnum):
     ACCESS = "access"
     LEFTOVERS = "staging directories"
     OPENCAST = "studio files"
+    LOCKS = "lock files"
 
 
 class _Pool:

@@ -70,7 +70,7 @@ async def test_nothing_that_the_manager_can_still_tell_of_is_run_twice_and_nothi
                 "running",
             ]
             runs, flying = set(here.fake.tasks), await here.of(in_flight, "task_id")
-            assert await done_before(here.parts.database, here.world.media_root) == []
+            assert await done_before(here.parts.database, here.parts.media) == []
             watchable = {name: content for name, content in here.files().items() if name.endswith(".mp4")}
             async with _restored(here, backup) as after:
                 assert [await after.status(task) for task in (running, done_since, in_flight)] == [
@@ -79,7 +79,7 @@ async def test_nothing_that_the_manager_can_still_tell_of_is_run_twice_and_nothi
                     "pending",
                 ]
                 # What must be run again is said.
-                assert await done_before(after.parts.database, after.world.media_root) == [done_since]
+                assert await done_before(after.parts.database, after.parts.media) == [done_since]
                 await Reconciler(after.parts).step()
                 await after.import_due()
                 await _submit(after)
@@ -114,4 +114,4 @@ async def test_a_task_that_was_restarted_or_whose_result_was_spoilt_says_nothing
         )
         await here.execute("DELETE FROM poddispatchd.import WHERE task_pk = $1", restarted)
         await here.execute("UPDATE runner_manager_task SET status = 'pending' WHERE id = $1", spoilt)
-        assert await done_before(here.parts.database, here.world.media_root) == []
+        assert await done_before(here.parts.database, here.parts.media) == []
