@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.clock import Clock
-from poddispatchd.errors import DatabaseError, DatabaseStateError, RowLockedError
+from poddispatchd.errors import DatabaseError, DatabaseStateError, RowLockedError, ValuesRefusedError
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.incidents import Incidents
 
@@ -84,10 +84,11 @@ def test_what_the_server_s_state_refuses_is_told_in_words_and_nothing_can_be_wri
     assert (refused, incidents.can_write) == (False, True)
 
 
-def test_bugs_and_rows_that_others_hold_say_nothing_about_writing() -> None:
+def test_bugs_held_rows_and_odd_values_say_nothing_about_writing() -> None:
     incidents = Incidents(_Clock())
     incidents.met("inbox", _bug(""))
     incidents.met("hooks", RowLockedError())
+    incidents.met("callbacks", ValuesRefusedError())
     assert incidents.can_write
 
 
