@@ -44,7 +44,7 @@ def test_it_is_counted_in_a_line_now_and_then() -> None:
     incidents = Incidents(clock)
     with capture_logs() as logs:
         for _ in range(21):
-            incidents.met("inbox", _bug(""))
+            incidents.met("inbox", _bug("odd"))
             clock.time += 60
     assert [entry["event"] for entry in logs] == [Event.SERVICE_CRASHED, *[Event.SERVICE_FAILED] * 2]
     assert logs[-1]["times"] == 21
@@ -86,7 +86,7 @@ def test_what_the_server_s_state_refuses_is_told_in_words_and_nothing_can_be_wri
 
 def test_bugs_held_rows_and_odd_values_say_nothing_about_writing() -> None:
     incidents = Incidents(_Clock())
-    incidents.met("inbox", _bug(""))
+    incidents.met("inbox", _bug("odd"))
     incidents.met("hooks", RowLockedError())
     incidents.met("callbacks", ValuesRefusedError())
     assert incidents.can_write
