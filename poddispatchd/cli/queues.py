@@ -19,6 +19,7 @@ from poddispatchd.cli.common import (
     print_json,
     print_table,
 )
+from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
@@ -30,7 +31,7 @@ from poddispatchd.runtime.queues import QUEUES
 _SHOWN = 100
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def queues() -> None:
     """What waits in our own queues, and what was set aside: list it, try it again, dismiss it."""
 

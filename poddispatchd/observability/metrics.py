@@ -79,7 +79,7 @@ class Metrics:
     Task ids never become labels. Runner managers come and go: ``forget_managers`` drops those that are gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # noqa: PLR0915 - one statement for each metric
         self.registry = CollectorRegistry()
         self.tasks = self._gauge("tasks", "Tasks by type and status.", "type", "status")
         self.queue_oldest_pending = self._gauge(

@@ -78,6 +78,7 @@ class DaemonState:
     scheduler: str | None = None
     running_on: dict[ManagerId, int] = field(default_factory=dict)
     waiting: tuple[WaitingState, ...] = ()
+    time_zone: str = "UTC"
 
     @property
     def ready(self) -> bool:
@@ -162,6 +163,8 @@ def state_of(
         *failing,
         *parts.locked_rows.problems,
     ]
+    if parts.evidence.problem is not None:
+        problems.append(parts.evidence.problem)
     nobody = nobody_takes_tasks(situation)
     found = manager_findings(situation) if nobody is None else [nobody]
     problems += [finding.sentence for finding in found if finding.severity is Severity.PROBLEM]
@@ -202,6 +205,7 @@ def state_of(
         scheduler=situation.scheduler,
         running_on={} if queue_stats is None else dict(queue_stats.running_on),
         waiting=_waiting(parts, situation, figures),
+        time_zone=parts.settings.pod.time_zone,
     )
 
 

@@ -9,7 +9,7 @@ async def test_the_schema_is_made_once_and_its_version_told(pod: Pod) -> None:
     after = await pod.run("db", "status", "--json")
 
     assert (before.status, "run 'poddispatchd db init'" in before.out) == (1, True)
-    assert (made.status, len(made.out.splitlines())) == (0, migration.LATEST)
+    assert (made.status, len(made.out.splitlines())) == (0, len(migration.MIGRATIONS))
     assert "is up to date" in again.out
     assert after.json() == {
         "schema": "poddispatchd",

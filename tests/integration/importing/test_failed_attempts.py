@@ -16,7 +16,15 @@ from poddispatchd.imports.importer import Importer
 from poddispatchd.journal import submissions
 from poddispatchd.pod import tasks
 from poddispatchd.runner.download import DownloadLimits
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Crash, Fault, FaultKind, Mode, Outcome
+from poddispatchd.sandbox.fake_runner_manager import (
+    Behaviour,
+    Crash,
+    Endpoint,
+    Fault,
+    FaultKind,
+    Mode,
+    Outcome,
+)
 from tests.integration.importing.bench import Bench, bench, idle
 from tests.plugins.postgres import PodDatabase
 
@@ -442,6 +450,22 @@ async def test_a_bug_in_an_import_ends_in_words_as_well(here: Bench, monkeypatch
     for _ in range(5):
         await here.import_again()
     await assert_failed_in_words(here, task, "nobody foresaw (ZeroDivisionError)")
+
+
+@pytest.mark.parametrize("mode", [Mode.PROXY])
+@pytest.mark.parametrize("ending", [".mp4", ".mp3", ".png", ".vtt", ".json", ".ts"])
+async def test_no_half_of_a_file_that_nothing_ends_is_ever_imported(here: Bench, ending: str) -> None:
+    """A manager that died behind nginx once left half a video in the place of the whole old one."""
+    video = await here.video(encoded=True)
+    here.fake.faults.inject(Endpoint.FILE, Fault(kind=FaultKind.UNENDED, length=333, match=ending), times=2)
+    task = await here.ready(video=video)
+    await here.import_due()
+
+    assert await here.status(task) == "completed"
+    files = here.files()
+    sizes = {len(content) for name, content in files.items() if name.endswith(ending) and "/0001/" in name}
+    assert sizes
+    assert 333 not in sizes
 
 
 @pytest.mark.parametrize("mode", [Mode.PROXY])
