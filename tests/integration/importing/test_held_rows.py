@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from poddispatchd.imports.attempt import ImportAttempt
 from poddispatchd.imports.importer import Importer
-from poddispatchd.imports.queue import ImportJob
 from tests.integration.importing.bench import Bench, bench, idle
 from tests.plugins.postgres import PodDatabase
 
@@ -55,8 +55,8 @@ async def test_a_row_that_is_held_at_the_end_is_waited_for_without_fetching_the_
     async with here.pod.connection() as session:
         transaction = session.transaction()
 
-        async def recorded(self: ImportAttempt, job: ImportJob, brought: list[str]) -> None:
-            await record(self, job, brought)
+        async def recorded(self: ImportAttempt, *what: Any) -> None:
+            await record(self, *what)
             await transaction.start()
             await session.execute(_HOLD, task)
 
