@@ -5,9 +5,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
-import aiohttp
-
+from poddispatchd.app.go_live_checks import (
+    configuration_findings,
+    listener_findings,
+    user_findings,
+    webhook_finding,
+)
 from poddispatchd.app.queue_checks import pending_findings
 from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
@@ -15,9 +20,9 @@ from poddispatchd.config.units import format_size
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.database.poolers import Pooling
+from poddispatchd.domain import situation
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.payload import NOTIFY_PATH
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import Severity as Waiting
 from poddispatchd.domain.task import SiteId, TaskStatus
@@ -34,13 +39,9 @@ from poddispatchd.runner.download import free_space
 from poddispatchd.runtime import queues
 from poddispatchd.web.state import stale_words
 
-_URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
 _MOST_STALE = 100
 _SHOWN = 5
 _SHOWN_OF_A_QUEUE = 3
-
-_GATEWAY_ERRORS = (502, 503, 504)
-"""What a web server answers when nobody listens behind it."""
 
 
 class Severity(StrEnum):
@@ -72,9 +73,20 @@ def _problem(subject: str, words: str) -> Finding:
     return Finding(Severity.PROBLEM, subject, words)
 
 
-async def run_checks(settings: Settings) -> AsyncGenerator[Finding, None]:
-    """Look at the media tree, mail, the database, the runner managers and the webhook's address."""
-    yield _fine("configuration", "It is valid.")
+def _told(subject: str, finding: situation.Finding) -> Finding:
+    """A finding of ``domain.situation`` as one of a check."""
+    made = {Waiting.NORMAL: _fine, Waiting.NOTICE: _note, Waiting.PROBLEM: _problem}
+    return made[finding.severity](subject, finding.sentence)
+
+
+async def run_checks(settings: Settings, config_path: Path | None = None) -> AsyncGenerator[Finding, None]:
+    """Look at the file, the media tree, mail, the database, the runner managers and the webhook's address."""
+    for told in configuration_findings(settings, config_path):
+        yield _told("configuration", told)
+    for told in listener_findings(settings):
+        yield _told("ops.listen", told)
+    for told in user_findings(settings):
+        yield _told("user", told)
     for finding in await asyncio.to_thread(_media_tree, settings):
         yield finding
     for finding in await _telling(settings):
@@ -126,7 +138,7 @@ async def _on_database(settings: Settings, database: Database) -> AsyncGenerator
         yield finding
     site = sites.get(SiteId(settings.pod.site_id))
     if site is not None:
-        yield await _webhook(settings, site)
+        yield _told("webhook", await webhook_finding(settings, site))
 
 
 async def _server(database: Database) -> Finding:
@@ -240,8 +252,7 @@ async def _waiting(settings: Settings, database: Database) -> list[Finding]:
         found = await pending_findings(settings, database)
     except DatabaseError:
         return []  # what keeps us from looking is told already
-    made = {Waiting.NORMAL: _fine, Waiting.NOTICE: _note, Waiting.PROBLEM: _problem}
-    findings = [made[finding.severity]("pending tasks", finding.sentence) for finding in found]
+    findings = [_told("pending tasks", finding) for finding in found]
     return findings or [_fine("pending tasks", "Nothing is known that keeps them.")]
 
 
@@ -303,7 +314,11 @@ async def _managers(settings: Settings, managers: list[RunnerManager]) -> list[F
         return [_problem("runner managers", "There is no active one: add one in Pod's administration.")]
     async with open_session(settings.runners) as session:
         client = RunnerClient(session, request_timeout=min(settings.runners.request_timeout, 15.0))
-        return list(await asyncio.gather(*(_manager(client, manager) for manager in managers)))
+        found = list(await asyncio.gather(*(_manager(client, manager) for manager in managers)))
+    if sum(manager.is_active for manager in managers) < 2:
+        words = "Only one is active: while it is down nothing runs. Pod's manual advises two."
+        found.append(_note("runner managers", words))
+    return found
 
 
 async def _manager(client: RunnerClient, manager: RunnerManager) -> Finding:
@@ -315,46 +330,3 @@ async def _manager(client: RunnerClient, manager: RunnerManager) -> Finding:
     except RunnerManagerError as error:
         return _problem(subject, str(error))
     return (_fine if health.is_well else _problem)(subject, health.words)
-
-
-async def _webhook(settings: Settings, site: Site) -> Finding:
-    """Whether the address given to runner managers leads to a webhook, as far as this machine can tell."""
-    url = site.base_url(https=settings.pod.https) + NOTIFY_PATH
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=_URL_TIMEOUT, trust_env=False) as session,
-            session.get(url, allow_redirects=False) as answer,
-        ):
-            status = answer.status
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        return _note(
-            "webhook",
-            f"{url} cannot be reached from here ({_reason(error)}): the runner managers must reach it.",
-        )
-    if status == 405:
-        return _fine("webhook", f"{url} answers.")
-    if status in _GATEWAY_ERRORS:
-        return _note(
-            "webhook",
-            f"{url} answers {status}: the web server passes it on to where nobody answers. Start the daemon, "
-            f"or let it pass {NOTIFY_PATH} on to {settings.webhook.listen}.",
-        )
-    return _note(
-        "webhook",
-        f"{url} answers {status} where a webhook answers 405: let the web server pass {NOTIFY_PATH} on to "
-        f"{settings.webhook.listen}.",
-    )
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return "this machine does not know the name"
-        case aiohttp.ClientConnectorCertificateError():
-            return "its TLS certificate is not trusted here"
-        case aiohttp.ClientConnectorError():
-            return error.strerror or "no connection"
-        case TimeoutError():
-            return "no answer in time"
-        case _:
-            return "the connection failed"
