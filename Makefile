@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd lint format bench chaos kills clean fuzz
+.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd lint format bench chaos kills fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand --tabs=16
@@ -65,10 +65,6 @@ format: $(STAMP) ## repair what the formatter and the linter can
 bench: $(STAMP) ## the benchmarks
 	$(BIN)/python -m benchmarks
 
-# Hostile requests and answers, seeded: make fuzz SEED=7 FUZZ_OPTIONS='--requests 1000000'
-fuzz: $(STAMP) ## hostile requests and answers (SEED, FUZZ_OPTIONS)
-	$(BIN)/python -m fuzz --seed $(SEED) $(FUZZ_OPTIONS)
-
 chaos: $(STAMP) $(if $(findstring --pooler,$(CHAOS_OPTIONS)),pgbouncer) ## the fault campaign (CHAOS_OPTIONS, see docs/chaos.md)
 	$(BIN)/python -m chaos $(CHAOS_OPTIONS)
 
@@ -79,3 +75,7 @@ clean: ## remove .venv and the caches
 SEED ?= 1
 kills: $(STAMP) ## two hundred imports killed at random moments (SEED)
 	PODDISPATCHD_TEST_KILLS="200 seed $(SEED)" $(BIN)/pytest -n auto tests/integration/importing/test_random_kills.py
+
+# Hostile requests and answers, seeded: make fuzz SEED=7 FUZZ_OPTIONS='--requests 1000000'
+fuzz: $(STAMP) ## hostile requests and answers (SEED, FUZZ_OPTIONS)
+	$(BIN)/python -m fuzz --seed $(SEED) $(FUZZ_OPTIONS)

@@ -227,6 +227,10 @@ class MediaNotWritableError(DownloadError):
     """A file of a result cannot be written under MEDIA_ROOT: nothing is wrong with the result."""
 
 
+class MediaSlowError(MediaNotWritableError):
+    """The file system of MEDIA_ROOT does not answer."""
+
+
 class NoSpaceError(ResultError):
     """There is not enough free space under MEDIA_ROOT for this result."""
 
@@ -239,6 +243,19 @@ def disk_error(error: OSError, what: str) -> NoSpaceError | MediaNotWritableErro
 
 class ImportBusyError(PoddispatchdError):
     """Another process is importing this task."""
+
+
+class NameTakenError(ImportBusyError):
+    """A name that was free has been taken by somebody else meanwhile.
+
+    Args:
+        message: what is wrong.
+        paths: the names, relative to MEDIA_ROOT: what is there is not ours.
+    """
+
+    def __init__(self, message: str, *paths: str) -> None:
+        super().__init__(message)
+        self.paths = paths
 
 
 class RaceLostError(PoddispatchdError):

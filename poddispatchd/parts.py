@@ -1,7 +1,7 @@
 """What the jobs share: built once by the composition root, handed to each of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 import structlog
 
@@ -22,6 +22,8 @@ from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import grants
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
+from poddispatchd.pod.media.evidence import MediaEvidence
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
@@ -63,12 +65,21 @@ class Parts:
     is_shadow: bool = False
     sites: dict[SiteId, Site] = field(default_factory=dict)
     storage: Storage = field(default_factory=Storage)
+    shared_media: InitVar[MediaTree | None] = None
+    media: MediaTree = field(init=False)
+    evidence: MediaEvidence = field(init=False)
     schema_problem: str | None = None
     """What is wrong with Pod's tables since they were changed under the daemon, in words."""
     set_aside: dict[str, int] = field(default_factory=dict)
     """How many items of each queue are set aside, at the last look of the maintenance."""
     _managers_read_at: float = float("-inf")
     _catalogue_read_at: float = float("-inf")
+
+    def __post_init__(self, shared_media: MediaTree | None) -> None:
+        """Everything about the media tree follows from the settings: they need a restart to change."""
+        pod = self.settings.pod
+        self.media = shared_media or MediaTree(pod.media_root)
+        self.evidence = MediaEvidence(self.media, self.database, self.clock, pod.videos_dir)
 
     @property
     def current_site(self) -> SiteId:

@@ -3,20 +3,19 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
+from poddispatchd.app.findings import Finding, Severity, fine, note, problem
 from poddispatchd.app.go_live_checks import (
     configuration_findings,
     listener_findings,
     user_findings,
     webhook_finding,
 )
+from poddispatchd.app.media_checks import known_files_findings, media_findings
 from poddispatchd.app.queue_checks import pending_findings
 from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
-from poddispatchd.config.units import format_size
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.database.poolers import Pooling
@@ -33,49 +32,21 @@ from poddispatchd.pod import grants, tasks
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.locks import held_tasks
-from poddispatchd.pod.media_access import trouble_with
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient, open_session
-from poddispatchd.runner.download import free_space
 from poddispatchd.runtime import queues
 from poddispatchd.web.state import stale_words
+
+__all__ = ["Finding", "Severity", "run_checks"]
 
 _MOST_STALE = 100
 _SHOWN = 5
 _SHOWN_OF_A_QUEUE = 3
 
 
-class Severity(StrEnum):
-    """How serious a finding is."""
-
-    FINE = "fine"
-    NOTE = "note"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at: the subject, and what was found in words."""
-
-    severity: Severity
-    subject: str
-    words: str
-
-
-def _fine(subject: str, words: str) -> Finding:
-    return Finding(Severity.FINE, subject, words)
-
-
-def _note(subject: str, words: str) -> Finding:
-    return Finding(Severity.NOTE, subject, words)
-
-
-def _problem(subject: str, words: str) -> Finding:
-    return Finding(Severity.PROBLEM, subject, words)
-
-
 def _told(subject: str, finding: situation.Finding) -> Finding:
     """A finding of ``domain.situation`` as one of a check."""
-    made = {Waiting.NORMAL: _fine, Waiting.NOTICE: _note, Waiting.PROBLEM: _problem}
+    made = {Waiting.NORMAL: fine, Waiting.NOTICE: note, Waiting.PROBLEM: problem}
     return made[finding.severity](subject, finding.sentence)
 
 
@@ -87,7 +58,8 @@ async def run_checks(settings: Settings, config_path: Path | None = None) -> Asy
         yield _told("ops.listen", told)
     for told in user_findings(settings):
         yield _told("user", told)
-    for finding in await asyncio.to_thread(_media_tree, settings):
+    tree = MediaTree(settings.pod.media_root)
+    for finding in await media_findings(settings, tree):
         yield finding
     for finding in await _telling(settings):
         yield finding
@@ -95,28 +67,30 @@ async def run_checks(settings: Settings, config_path: Path | None = None) -> Asy
     try:
         await database.open()
     except (ConfigurationError, DatabaseError) as error:
-        yield _problem("database", str(error))
+        yield problem("database", str(error))
         return
     try:
-        async with aclosing(_on_database(settings, database)) as findings:
+        async with aclosing(_on_database(settings, database, tree)) as findings:
             async for finding in findings:
                 yield finding
     finally:
         await database.close()
 
 
-async def _on_database(settings: Settings, database: Database) -> AsyncGenerator[Finding, None]:
+async def _on_database(
+    settings: Settings, database: Database, tree: MediaTree
+) -> AsyncGenerator[Finding, None]:
     yield await _server(database)
     yield await _pooler(database)
     try:
         capabilities = await introspect(database)
     except SchemaError as error:
-        yield _problem("Pod's tables", str(error))
+        yield problem("Pod's tables", str(error))
         return
     for line in capabilities.describe():
-        yield _fine("Pod's tables", line)
+        yield fine("Pod's tables", line)
     for line in capabilities.problems():
-        yield _problem("Pod's tables", line)
+        yield problem("Pod's tables", line)
     yield await _held_rows(database)
     for finding in [
         *await _rights(database),
@@ -124,13 +98,14 @@ async def _on_database(settings: Settings, database: Database) -> AsyncGenerator
         *await _set_aside(database),
         *await _running(settings, database),
         *await _waiting(settings, database),
+        *await known_files_findings(settings, database, tree),
     ]:
         yield finding
     try:
         sites = await pod_managers.sites(database)
         managers = await pod_managers.runner_managers(database)
     except DatabaseError as error:
-        yield _problem("database", str(error))
+        yield problem("database", str(error))
         return
     for finding in _fit(settings, sites, capabilities):
         yield finding
@@ -146,7 +121,7 @@ async def _server(database: Database) -> Finding:
         "SELECT current_database(), current_user, current_setting('server_version')"
     )
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
-    return _fine("database", f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]}).")
+    return fine("database", f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]}).")
 
 
 async def _pooler(database: Database) -> Finding:
@@ -157,8 +132,8 @@ async def _pooler(database: Database) -> Finding:
         finally:
             connection.terminate()
     except DatabaseError as error:
-        return _problem("pooler", str(error))
-    return (_note if pooling is Pooling.TRANSACTION else _fine)("pooler", pooling.meaning)
+        return problem("pooler", str(error))
+    return (note if pooling is Pooling.TRANSACTION else fine)("pooler", pooling.meaning)
 
 
 async def _held_rows(database: Database) -> Finding:
@@ -166,13 +141,13 @@ async def _held_rows(database: Database) -> Finding:
     try:
         held, holder = await held_tasks(database)
     except DatabaseError as error:
-        return _problem("held rows", str(error))
+        return problem("held rows", str(error))
     if not holder:
-        return _fine("held rows", "No database session holds Pod's tasks for long.")
+        return fine("held rows", "No database session holds Pod's tasks for long.")
     if not held:
-        return _note("held rows", f"A transaction on Pod's task table is open for long: {holder}.")
+        return note("held rows", f"A transaction on Pod's task table is open for long: {holder}.")
     shown = ", ".join(str(pk) for pk in held[:_SHOWN]) + (" and more" if len(held) > _SHOWN else "")
-    return _problem(
+    return problem(
         "held rows",
         f"Task {shown} waits: a transaction that is left open holds its row, by {holder}. End it there.",
     )
@@ -181,9 +156,9 @@ async def _held_rows(database: Database) -> Finding:
 async def _rights(database: Database) -> list[Finding]:
     missing = await grants.missing_rights(database)
     if not missing:
-        return [_fine("rights", "The role has every right it needs on Pod's tables.")]
+        return [fine("rights", "The role has every right it needs on Pod's tables.")]
     words = grants.words_of(missing)
-    return [_problem("rights", words)]
+    return [problem("rights", words)]
 
 
 async def _own_schema(database: Database) -> list[Finding]:
@@ -194,20 +169,20 @@ async def _own_schema(database: Database) -> list[Finding]:
                 "SELECT has_database_privilege(current_database(), 'CREATE')"
             )
     except SchemaError as error:
-        return [_problem("own schema", str(error))]
+        return [problem("own schema", str(error))]
     except DatabaseError as error:
-        return [_problem("own schema", f"{error} Run 'poddispatchd db init' with this very role.")]
+        return [problem("own schema", f"{error} Run 'poddispatchd db init' with this very role.")]
     if version == migration.LATEST:
-        return [_fine("own schema", f"Version {version}, up to date.")]
+        return [fine("own schema", f"Version {version}, up to date.")]
     if version == 0 and not may_create:
         return [
-            _problem(
+            problem(
                 "own schema",
                 "It does not exist, and this role may not create it: see 'poddispatchd db init'.",
             )
         ]
     return [
-        _note("own schema", f"Version {version} of {migration.LATEST}: the daemon upgrades it at its start.")
+        note("own schema", f"Version {version} of {migration.LATEST}: the daemon upgrades it at its start.")
     ]
 
 
@@ -222,12 +197,12 @@ async def _set_aside(database: Database) -> list[Finding]:
     except DatabaseError:
         return []  # told by the findings about the schema
     found = [
-        _note("queues", f"{name} {item.key} (task {item.task}), after {item.attempts} attempts: {item.words}")
+        note("queues", f"{name} {item.key} (task {item.task}), after {item.attempts} attempts: {item.words}")
         for name, several in items.items()
         for item in several
     ]
     words = queues.set_aside_words(counts)
-    return found if words is None else [_problem("queues", words), *found]
+    return found if words is None else [problem("queues", words), *found]
 
 
 async def _running(settings: Settings, database: Database) -> list[Finding]:
@@ -242,8 +217,8 @@ async def _running(settings: Settings, database: Database) -> list[Finding]:
         return []  # what keeps us from looking is told already
     stale = [task.pk for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING]
     if not stale:
-        return [_fine("running tasks", "None has been running for too long.")]
-    return [_problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
+        return [fine("running tasks", "None has been running for too long.")]
+    return [problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
 
 
 async def _waiting(settings: Settings, database: Database) -> list[Finding]:
@@ -253,36 +228,17 @@ async def _waiting(settings: Settings, database: Database) -> list[Finding]:
     except DatabaseError:
         return []  # what keeps us from looking is told already
     findings = [_told("pending tasks", finding) for finding in found]
-    return findings or [_fine("pending tasks", "Nothing is known that keeps them.")]
+    return findings or [fine("pending tasks", "Nothing is known that keeps them.")]
 
 
 def _fit(settings: Settings, sites: dict[SiteId, Site], capabilities: Capabilities) -> list[Finding]:
     """Whether the configuration fits this Pod, by the rule of the start and of a reload."""
     findings = [
-        _problem(key, words)
+        problem(key, words)
         for key, words in unfit_for_pod(settings, sites.values(), podfile=capabilities.podfile)
     ]
     known = ", ".join(f"{site.id} ({site.domain})" for site in sites.values()) or "none"
-    return findings or [_fine("sites", f"Pod has {known}.")]
-
-
-def _media_tree(settings: Settings) -> list[Finding]:
-    root = settings.pod.media_root
-    videos = root / settings.pod.videos_dir
-    findings = [
-        _problem("media tree", words)
-        for directory in (root, videos)
-        if (words := trouble_with(directory)) is not None
-    ]
-    if findings:
-        return findings
-    free = free_space(root)
-    words = f"{root} can be written; {_rounded(free)} are free."
-    if free < settings.imports.keep_free:
-        return [
-            _problem("media tree", f"{words} imports.keep_free is {format_size(settings.imports.keep_free)}.")
-        ]
-    return [_fine("media tree", words)]
+    return findings or [fine("sites", f"Pod has {known}.")]
 
 
 async def _telling(settings: Settings) -> list[Finding]:
@@ -298,35 +254,30 @@ async def _telling(settings: Settings) -> list[Finding]:
         try:
             words = await look
         except ConfigurationError as error:
-            findings.append(_problem(subject, str(error)))
+            findings.append(problem(subject, str(error)))
         else:
-            findings.append(_fine(subject, words) if is_enabled else _note(subject, words))
+            findings.append(fine(subject, words) if is_enabled else note(subject, words))
     return findings
-
-
-def _rounded(size: int) -> str:
-    unit = 30 if size >= 10 << 30 else 20
-    return format_size(size >> unit << unit)
 
 
 async def _managers(settings: Settings, managers: list[RunnerManager]) -> list[Finding]:
     if not any(manager.is_active for manager in managers):
-        return [_problem("runner managers", "There is no active one: add one in Pod's administration.")]
+        return [problem("runner managers", "There is no active one: add one in Pod's administration.")]
     async with open_session(settings.runners) as session:
         client = RunnerClient(session, request_timeout=min(settings.runners.request_timeout, 15.0))
         found = list(await asyncio.gather(*(_manager(client, manager) for manager in managers)))
     if sum(manager.is_active for manager in managers) < 2:
         words = "Only one is active: while it is down nothing runs. Pod's manual advises two."
-        found.append(_note("runner managers", words))
+        found.append(note("runner managers", words))
     return found
 
 
 async def _manager(client: RunnerClient, manager: RunnerManager) -> Finding:
     subject = f"runner manager {manager.name}"
     if not manager.is_active:
-        return _note(subject, "It is inactive in Pod's administration.")
+        return note(subject, "It is inactive in Pod's administration.")
     try:
         health = await client.health(manager)
     except RunnerManagerError as error:
-        return _problem(subject, str(error))
-    return (_fine if health.is_well else _problem)(subject, health.words)
+        return problem(subject, str(error))
+    return (fine if health.is_well else problem)(subject, health.words)

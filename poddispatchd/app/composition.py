@@ -1,8 +1,7 @@
 """Building the parts that the daemon and a single pass share, and finding out first whether they can work."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -18,7 +17,13 @@ from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.domain.task import TaskPk, TaskType
-from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, SchemaError
+from poddispatchd.errors import (
+    ConfigurationError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    MediaSlowError,
+    SchemaError,
+)
 from poddispatchd.imports.importer import Importer
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.managers.prober import Prober
@@ -31,7 +36,9 @@ from poddispatchd.parts import Parts
 from poddispatchd.pod import grants
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
-from poddispatchd.pod.media_access import trouble_with
+from poddispatchd.pod.media.access import trouble_with
+from poddispatchd.pod.media.threads import Look
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.queue import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient, open_session
@@ -52,9 +59,6 @@ _STOP_SUBMISSIONS = 5.0
 _STOP_IMPORTS = 60.0
 """Seconds that imports past their commit point get at a stop."""
 
-_DISK_PATIENCE = 5.0
-"""Seconds that the media tree may take at the start."""
-
 
 @dataclass(frozen=True, slots=True)
 class Resources:
@@ -71,6 +75,7 @@ class Resources:
     clock: Clock
     session: DatabaseSession
     instance: str
+    media: MediaTree
     incidents: Incidents
     locked_rows: LockedRows
     is_shadow: bool = False
@@ -101,6 +106,7 @@ def create_resources(settings: Settings, *, clock: Clock | None = None, is_shado
         clock=clock,
         session=session,
         instance=instance,
+        media=MediaTree(settings.pod.media_root),
         incidents=Incidents(clock),
         locked_rows=locked_rows,
         is_shadow=is_shadow,
@@ -120,7 +126,7 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
         if not database.is_open:
             await database.open()
         stack.push_async_callback(database.close)
-        capabilities = await _examined(settings, database, is_shadow=resources.is_shadow)
+        capabilities = await _examined(settings, database, resources.media, is_shadow=resources.is_shadow)
         if not resources.is_shadow:
             await _own_schema(database)
         http = open_session(settings.runners)
@@ -143,13 +149,19 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
             incidents=resources.incidents,
             locked_rows=resources.locked_rows,
             is_shadow=resources.is_shadow,
+            shared_media=resources.media,
         )
         await parts.refresh_sites()
         await parts.refresh_managers()
+        with suppress(OSError, MediaSlowError):
+            # From now on the links on the first level lead where they lead now.
+            await parts.media.look(Look.ACCESS, parts.media.first_level_links)
         yield parts
 
 
-async def _examined(settings: Settings, database: Database, *, is_shadow: bool) -> Capabilities:
+async def _examined(
+    settings: Settings, database: Database, media: MediaTree, *, is_shadow: bool
+) -> Capabilities:
     """What this Pod can do; nothing has been written before it is known that everything fits.
 
     A shadow needs to read, no more; what it does not write it does not try to.
@@ -158,7 +170,7 @@ async def _examined(settings: Settings, database: Database, *, is_shadow: bool) 
         ConfigurationError: with every problem found.
     """
     problems = []
-    if not is_shadow and (words := await _media_trouble(settings)) is not None:
+    if not is_shadow and (words := await _media_trouble(media)) is not None:
         problems.append(f"pod.media_root: {words}")
     try:
         capabilities = await introspect(database)
@@ -178,14 +190,12 @@ async def _examined(settings: Settings, database: Database, *, is_shadow: bool) 
     return capabilities
 
 
-async def _media_trouble(settings: Settings) -> str | None:
+async def _media_trouble(tree: MediaTree) -> str | None:
     """What is wrong with the media tree; a file system that does not answer is waited for later."""
-    root = settings.pod.media_root
     try:
-        async with asyncio.timeout(_DISK_PATIENCE):
-            return await asyncio.to_thread(trouble_with, root)
-    except TimeoutError:
-        log.warning(Event.MEDIA_SLOW, path=str(root), seconds=_DISK_PATIENCE)
+        return await tree.look(Look.ACCESS, trouble_with, tree.top)
+    except MediaSlowError:
+        log.warning(Event.MEDIA_SLOW, path=str(tree.root), seconds=tree.limits.look)
         return None
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from poddispatchd.app.checks import Severity, run_checks
+from poddispatchd.app.checks import run_checks
+from poddispatchd.app.findings import Severity
 from poddispatchd.cli.common import (
     EXIT_FINDINGS,
     Context,

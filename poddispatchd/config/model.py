@@ -168,7 +168,12 @@ class ReconcileSettings(Section):
 class ImportsSettings(Section):
     """Bringing results into Pod."""
 
-    concurrency: int = Field(default=2, ge=1, le=32, description="Results imported at once")
+    concurrency: int = Field(
+        default=2,
+        ge=1,
+        le=32,
+        description="Results imported at once; slow ones do not keep the slots from other runner managers",
+    )
     max_attempts: int = Field(
         default=5, ge=1, description="Attempts to import one result before it fails for good"
     )

@@ -7,7 +7,7 @@ import structlog
 from poddispatchd.dispatch import duplicates
 from poddispatchd.dispatch.acceptance import Acceptance, SubmissionResult
 from poddispatchd.dispatch.payloads import Payloads
-from poddispatchd.dispatch.source_files import Disk
+from poddispatchd.dispatch.source_files import SourceFiles
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
@@ -53,7 +53,7 @@ _NOT_SCHEDULING = SubmissionResult(
 class Submitter:
     """Submits one task to one runner manager; which task and which manager is the dispatcher's choice."""
 
-    def __init__(self, parts: Parts, *, disk: Disk | None = None) -> None:
+    def __init__(self, parts: Parts, *, disk: SourceFiles | None = None) -> None:
         self._parts = parts
         self._acceptance = Acceptance(parts)
         self._payloads = Payloads(parts, disk=disk)

@@ -5,7 +5,6 @@ The steps are those of ``ImportAttempt``, in their order. Whatever ends them ear
 """
 
 import asyncio
-from pathlib import Path
 
 import structlog
 
@@ -16,6 +15,7 @@ from poddispatchd.errors import (
     DatabaseUnavailableError,
     DownloadError,
     ImportBusyError,
+    NameTakenError,
     PoddispatchdError,
     RaceLostError,
     ResultError,
@@ -24,7 +24,7 @@ from poddispatchd.errors import (
 )
 from poddispatchd.imports import cleanup, files, queue
 from poddispatchd.imports.failure_handling import FailedAttempt, FailureHandling, is_wanted
-from poddispatchd.imports.preparation import prepare, staging_directory
+from poddispatchd.imports.preparation import check_tree, prepare, staging_directory
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import notices, scheduling
 from poddispatchd.journal.imports import ImportState
@@ -32,9 +32,12 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import ImportOutcome
 from poddispatchd.parts import Parts
 from poddispatchd.pod import duplicates, tasks
-from poddispatchd.pod import staging as staging_area
 from poddispatchd.pod.imports.common import ImportedResult, ImportPlan
-from poddispatchd.pod.media_tree import MediaTree, existing_files, task_lock
+from poddispatchd.pod.media import staging as staging_area
+from poddispatchd.pod.media.files import delete_temporaries, existing_files
+from poddispatchd.pod.media.lock import task_lock
+from poddispatchd.pod.media.results import StagingStorage
+from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.runner.download import DownloadLimits, download_result
 
 log = structlog.get_logger(__name__)
@@ -49,6 +52,9 @@ LONGEST_ATTEMPT = 12 * 3600.0
 
 The download has limits of its own, by size; this is for whatever hangs all the same.
 """
+
+_SLOWEST_COPY = 5 * 2**20
+"""Bytes a second that a file system takes at least."""
 
 _UNFORESEEN = "poddispatchd met an error nobody foresaw ({name}): its log tells more."
 
@@ -67,29 +73,30 @@ class ImportAttempt:
             DatabaseError: not even that could be written; the lease is still held.
         """
         try:
-            async with task_lock(self._parts.settings.pod.media_root, job.task_pk):
-                await self._under_lock(job)
+            async with task_lock(self._parts.media, job.task_pk) as tree:
+                await self._under_lock(job, tree)
         except (ImportBusyError, ResultError) as error:
-            await self._failures.handle(FailedAttempt(job, error, holds_lock=False))
+            await self._failures.handle(FailedAttempt(job, error))
 
-    async def _under_lock(self, job: ImportJob) -> None:
-        staging: Path | None = None
+    async def _under_lock(self, job: ImportJob, tree: MediaTree) -> None:
+        staging: MediaPath | None = None
         try:
             task = await self._wanted_task(job)
             manager = await self._manager_of(job.runner_manager_id)
             log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type.value, attempt=job.attempts)
-            staging = await staging_directory(self._parts, task)
+            await check_tree(self._parts, tree, task)
+            staging = await staging_directory(self._parts, tree, task)
             await self._import(job, task, manager, staging)
         except RaceLostError as error:
-            await self._failures.drop(FailedAttempt(job, error, staging=staging), str(error))
+            await self._failures.drop(FailedAttempt(job, error, tree, staging), str(error))
         except DatabaseUnavailableError:
             raise
         except (PoddispatchdError, OSError) as error:
-            await self._failures.handle(FailedAttempt(job, error, staging=staging))
+            await self._failures.handle(FailedAttempt(job, error, tree, staging))
         except Exception as error:  # a bug met by one result must end in words like any other trouble
             log.exception(Event.SERVICE_CRASHED, job="import", task=job.task_pk)
             unforeseen = PoddispatchdError(_UNFORESEEN.format(name=type(error).__name__))
-            await self._failures.handle(FailedAttempt(job, unforeseen, staging=staging))
+            await self._failures.handle(FailedAttempt(job, unforeseen, tree, staging))
 
     # --- the steps ---------------------------------------------------------------------------------------
 
@@ -119,7 +126,7 @@ class ImportAttempt:
             raise ResultGoneError("Its runner manager has been deleted from Pod.")
         return manager
 
-    async def _import(self, job: ImportJob, task: Task, manager: RunnerManager, staging: Path) -> None:
+    async def _import(self, job: ImportJob, task: Task, manager: RunnerManager, staging: MediaPath) -> None:
         """Everything from the download to the clean-up after the commit.
 
         Raises:
@@ -129,24 +136,24 @@ class ImportAttempt:
         begun = self._parts.clock.monotonic()
         try:
             async with asyncio.timeout(LONGEST_ATTEMPT):
-                await asyncio.to_thread(staging_area.clear, staging)
+                await staging.tree.run(staging_area.begin, staging, task.pk)
                 manifest = await self._parts.client.manifest(manager, job.task_id)
                 size = await self._download(job, task, manager, manifest, staging)
                 plan = await prepare(self._parts, task, job, staging, left_out(manifest, task.type))
         except TimeoutError:
             raise DownloadError(f"It took longer than {LONGEST_ATTEMPT / 3600:g} hours.") from None
-        commit = asyncio.ensure_future(self._commit(job, task, plan, size))
+        commit = asyncio.ensure_future(self._commit(job, task, plan, size, staging.tree))
         try:
             done = await asyncio.shield(commit)
         except asyncio.CancelledError:
             # From here on nothing waits for the network: a stop lets it finish, under the lock.
             done = await commit
         self._parts.metrics.import_duration.labels(task.type).observe(self._parts.clock.monotonic() - begun)
-        await self._failures.clean(job, staging)
+        await self._failures.clean(job, staging.tree, staging)
         self._wake(done)
 
     async def _download(
-        self, job: ImportJob, task: Task, manager: RunnerManager, manifest: Manifest, staging: Path
+        self, job: ImportJob, task: Task, manager: RunnerManager, manifest: Manifest, staging: MediaPath
     ) -> int:
         parts = self._parts
         result = await download_result(
@@ -154,7 +161,7 @@ class ImportAttempt:
             manager,
             job.task_id,
             wanted(manifest, task.type),
-            staging,
+            StagingStorage(staging),
             limits=DownloadLimits(
                 max_size=parts.settings.imports.max_size,
                 keep_free=parts.settings.imports.keep_free,
@@ -169,19 +176,25 @@ class ImportAttempt:
         parts.registry.learn(manager.id, None)
         return result.size
 
-    async def _record(self, job: ImportJob, brought: list[str]) -> None:
+    async def _record(self, job: ImportJob, tree: MediaTree, plan: ImportPlan) -> None:
         """Commit what is about to be put in place: nothing of it stays if the import never ends well.
 
         Raises:
             RaceLostError: the lease is lost.
-            ImportBusyError: one of these files is still being deleted.
+            ImportBusyError: one of these files is still being deleted, or another import has chosen its name.
         """
-        parts = self._parts
-        tree = MediaTree(parts.settings.pod.media_root)
-        there = await asyncio.to_thread(existing_files, tree, brought)
+        parts, brought, stored = self._parts, sorted(plan.brought), sorted(plan.stored)
+        async with parts.database.connection() as connection:
+            earlier = await files.recorded_files(connection, job)
+        # What a crash of an earlier attempt left half-way: this one holds the task's lock.
+        await tree.run(delete_temporaries, tree, {*earlier, *brought}, job.task_pk)
+        there = await tree.run(existing_files, tree, brought)
         async with parts.database.transaction() as connection:
-            if not await files.record_files(connection, job, brought, there=there):
+            if not await files.record_files(connection, job, brought, there=there, stored=stored):
                 raise RaceLostError("The lease of this import was lost.")
+        taken = await tree.run(existing_files, tree, stored) - {*earlier}
+        if taken:
+            raise NameTakenError("Somebody else has taken the name of one of these files meanwhile.", *taken)
         for _ in range(_PATIENCE_WITH_DELETIONS):
             async with parts.database.connection() as connection:
                 if await files.reclaim_files(connection, brought):
@@ -189,11 +202,19 @@ class ImportAttempt:
             await parts.clock.sleep(1.0)
         raise ImportBusyError("Files that this result brings again are being deleted just now.")
 
-    async def _commit(self, job: ImportJob, task: Task, plan: ImportPlan, size: int) -> ImportedResult:
+    async def _commit(
+        self, job: ImportJob, task: Task, plan: ImportPlan, size: int, tree: MediaTree
+    ) -> ImportedResult:
         """Files into place, then the one transaction that is the commit point (invariant I6)."""
         parts = self._parts
-        await self._record(job, sorted(plan.brought))
-        await asyncio.to_thread(plan.apply_files)
+        try:
+            await self._record(job, tree, plan)
+            # Files may have to be copied to another file system.
+            await tree.run_within(tree.limits.file + size / _SLOWEST_COPY, plan.apply_files)
+        except NameTakenError as error:
+            async with parts.database.connection() as connection:
+                await files.forget_recorded(connection, job, error.paths)
+            raise
         for _ in range(_PATIENCE_WITH_LOCKS):
             try:
                 done = await self._write_rows(job, task, plan)

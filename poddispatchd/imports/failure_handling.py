@@ -3,10 +3,8 @@
 The decision is ``domain/import_failures.py``; here it is carried out.
 """
 
-import asyncio
-import shutil
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import assert_never
 
 import structlog
@@ -20,6 +18,7 @@ from poddispatchd.errors import (
     MediaNotWritableError,
     NoSpaceError,
     PoddispatchdError,
+    ResultError,
     ResultGoneError,
     RunnerManagerError,
     SchemaError,
@@ -32,6 +31,8 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import ImportOutcome
 from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
+from poddispatchd.pod.media.files import delete_tree
+from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.runtime.item_errors import words_of
 from poddispatchd.tasks.transitions import Report, apply_report, fail_task, requeue_task, ring_for
@@ -46,14 +47,15 @@ class FailedAttempt:
     Attributes:
         job: the import.
         error: what ended it.
+        tree: the media tree under Pod's lock on the task; None while somebody else holds it, who may be putting
+            files in place.
         staging: where the result was being downloaded to, if it came so far.
-        holds_lock: whether Pod's lock on the task is held: whoever holds it may be putting files in place.
     """
 
     job: ImportJob
     error: Exception
-    staging: Path | None = None
-    holds_lock: bool = True
+    tree: MediaTree | None = None
+    staging: MediaPath | None = None
 
     @property
     def words(self) -> str:
@@ -113,18 +115,20 @@ class FailureHandling:
             self._parts.metrics.imports.labels(task.type, ImportOutcome.DROPPED).inc()
         await self._leave(attempt)
 
-    async def clean(self, job: ImportJob, staging: Path | None) -> None:
+    async def clean(self, job: ImportJob, tree: MediaTree, staging: MediaPath | None) -> None:
         """Remove the staging directory and what is not needed any more; what remains is for the next purge.
 
         The caller holds the task's lock.
         """
         self._parts.storage.usable(job.task_pk)
-        if staging is not None:
-            await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
+        if tree.lane.hangs:
+            # The thread that hangs may still put files in place.
+            return
+        await _delete_staging(staging)
         try:
-            await cleanup.discard_brought(self._parts, job.id, job.task_pk)
+            await cleanup.discard_brought(self._parts, tree, job.id, job.task_pk)
             await cleanup.delete_obsolete(self._parts, job.task_pk)
-        except DatabaseError as error:
+        except (DatabaseError, ResultError) as error:
             log.warning(Event.MEDIA_NOT_WRITABLE, task=job.task_pk, reason=words_of(error))
 
     async def _apply(
@@ -145,10 +149,11 @@ class FailureHandling:
     ) -> None:
         parts, job = self._parts, attempt.job
         delay = 1.0 + longest_delay(action, now) * parts.clock.random()
-        if attempt.staging is not None:
+        tree = attempt.tree
+        if tree is not None and attempt.staging is not None and not tree.lane.hangs:
             # Nothing of it is used again, and the space may be what is missing.
-            await cleanup.withdraw(parts, job)
-            await asyncio.to_thread(shutil.rmtree, attempt.staging, ignore_errors=True)
+            await cleanup.withdraw(parts, job, tree)
+            await _delete_staging(attempt.staging)
             await cleanup.delete_obsolete(parts, job.task_pk)
         async with parts.database.transaction() as connection:
             await queue.retry(
@@ -160,7 +165,9 @@ class FailureHandling:
                 obstructed=action is NextAction.WAIT,
             )
         parts.metrics.imports.labels(task.type, ImportOutcome.RETRIED).inc()
-        log.warning(Event.IMPORT_RETRIED, task=task.pk, reason=attempt.words, in_seconds=round(delay, 1))
+        # That somebody else is at it is told elsewhere, once.
+        tell = log.debug if action is NextAction.BUSY else log.warning
+        tell(Event.IMPORT_RETRIED, task=task.pk, reason=attempt.words, in_seconds=round(delay, 1))
 
     async def _ask(self, attempt: FailedAttempt, task: Task, now: Circumstances) -> None:
         """The manager gives no result: take over what it says of the task now, as a callback would."""
@@ -171,7 +178,7 @@ class FailureHandling:
                 raise ResultGoneError("Its runner manager has been deleted from Pod.")
             record = await parts.client.status(manager, job.task_id)
         except PoddispatchdError as error:
-            await self.handle(FailedAttempt(job, error, attempt.staging, attempt.holds_lock))
+            await self.handle(FailedAttempt(job, error, attempt.tree, attempt.staging))
             return
         if record.status in (RunnerStatus.COMPLETED, RunnerStatus.WARNING, None):
             is_last = now.attempts >= now.max_attempts
@@ -218,7 +225,14 @@ class FailureHandling:
         await self._leave(attempt)
 
     async def _leave(self, attempt: FailedAttempt) -> None:
-        if attempt.holds_lock:
-            await self.clean(attempt.job, attempt.staging)
+        if attempt.tree is not None:
+            await self.clean(attempt.job, attempt.tree, attempt.staging)
         else:
             self._parts.storage.usable(attempt.job.task_pk)
+
+
+async def _delete_staging(staging: MediaPath | None) -> None:
+    """Remove a staging directory; what remains of it is swept up later."""
+    if staging is not None:
+        with suppress(ResultError):
+            await staging.tree.run(delete_tree, staging)

@@ -4,10 +4,12 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from poddispatchd.domain.task import SiteId, TaskStatus, TaskType
+from poddispatchd.errors import MediaSlowError
 from poddispatchd.imports import cleanup
 from poddispatchd.journal import imports
 from poddispatchd.maintenance import housekeeping
@@ -18,8 +20,9 @@ from poddispatchd.maintenance.stalled_queue import StalledQueue, stalled_words
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
 from poddispatchd.pod import queue, tasks
+from poddispatchd.pod.media.files import free_space
+from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.queue import QueueStats
-from poddispatchd.runner.download import free_space
 from poddispatchd.runtime import queues
 
 log = structlog.get_logger(__name__)
@@ -45,7 +48,6 @@ said in other tables, and in them that changes rarely."""
 _PURGE_EVERY = 3600.0
 _SET_ASIDE_EVERY = 10.0
 _BATCH = 1000
-_DISK_TIMEOUT = 20.0
 _JOURNAL_DAYS = 90
 """Days for which the journal keeps what is settled: as long as managers keep their records, and some."""
 
@@ -168,10 +170,12 @@ class Maintenance:
         parts = self._parts
         root, keep_free = parts.settings.pod.media_root, parts.settings.imports.keep_free
         try:
-            async with asyncio.timeout(_DISK_TIMEOUT):
-                free = await asyncio.to_thread(free_space, root)
-        except TimeoutError:
-            log.warning(Event.MEDIA_SLOW, path=str(root), seconds=_DISK_TIMEOUT)
+            free = await parts.media.look_within(
+                parts.media.limits.space, Look.SPACE, partial(free_space, parts.media)
+            )
+        except MediaSlowError as error:
+            log.warning(Event.MEDIA_SLOW, path=str(root), reason=str(error))
+            parts.storage.obstructed(str(error))
         except OSError as error:
             parts.storage.obstructed(f"{root} cannot be looked at: {error.strerror or error}.")
         else:
@@ -180,6 +184,7 @@ class Maintenance:
                 parts.storage.obstructed(f"{free} bytes are free for {root}, less than imports.keep_free.")
             else:
                 parts.storage.usable()
+        await parts.evidence.check()
         if parts.storage.waiting:
             async with parts.database.connection() as connection:
                 elsewhere = parts.storage.waiting - await imports.open_tasks(connection)

@@ -1,12 +1,10 @@
 """Fetching the files of a result: whole or not at all, in little memory, with resume where it is offered."""
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
 
 from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.domain.manager import RunnerManager
@@ -15,6 +13,7 @@ from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.domain.transfer_rate import longest_transfer
 from poddispatchd.errors import (
     DownloadError,
+    MediaSlowError,
     PoddispatchdError,
     RunnerManagerBusyError,
     RunnerManagerError,
@@ -25,9 +24,8 @@ from poddispatchd.errors import (
 from poddispatchd.runner.allowance import Allowance
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.fetch import BrokenOffError, TooSlowError, Transfer
-from poddispatchd.runner.filesink import FileSink, fsync_directories
-
-_PARTIAL_PREFIX = ".poddispatchd-partial-"
+from poddispatchd.runner.filesink import FileSink
+from poddispatchd.runner.storage import ResultStorage
 
 _WORTH_ANOTHER_TRY = (
     BrokenOffError,
@@ -81,9 +79,9 @@ class DownloadedFile:
 
 @dataclass(frozen=True, slots=True)
 class DownloadedResult:
-    """All files asked for, in the order asked, below ``directory``."""
+    """All files asked for, in the order asked, in ``storage``."""
 
-    directory: Path
+    storage: ResultStorage
     files: tuple[DownloadedFile, ...]
 
     @property
@@ -92,24 +90,18 @@ class DownloadedResult:
         return sum(file.size for file in self.files)
 
 
-def free_space(directory: Path) -> int:
-    """Bytes that an ordinary user may still write on the file system of a directory."""
-    return shutil.disk_usage(directory).free
-
-
 async def download_result(
     client: RunnerClient,
     manager: RunnerManager,
     task_id: RunnerTaskId,
     files: tuple[ResultFile, ...],
-    into: Path,
+    into: ResultStorage,
     *,
     limits: DownloadLimits,
     mode: int | None,
     random: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     received: Callable[[int], None] = lambda _: None,
-    free: Callable[[Path], int] = free_space,
 ) -> DownloadedResult:
     """Fetch files of a result into a directory; the first one that cannot be had ends it all.
 
@@ -121,13 +113,12 @@ async def download_result(
         manager: who holds the result.
         task_id: of the result.
         files: from ``wanted(manifest, …)``: their names have been found safe.
-        into: a directory for this result alone, made if it is missing; its parent exists.
+        into: a directory for this result alone.
         limits: of size, space, time and tries.
         mode: permission bits of the files (FILE_UPLOAD_PERMISSIONS); None leaves them to the umask.
         random: gives numbers of [0, 1).
         sleep: waits so many seconds.
         received: told the number of bytes, whenever some have arrived.
-        free: the free space of a directory, in bytes; called in a thread.
 
     Raises:
         DownloadError: a file did not arrive whole in so many attempts, or cannot be written.
@@ -149,22 +140,15 @@ async def download_result(
         random=random,
         sleep=sleep,
         received=received,
-        free=free,
         into=into,
     )
+    await _on_disk(into, into.prepare)
     try:
-        halves = await asyncio.to_thread(_prepare, into)
-    except OSError as error:
-        raise disk_error(error, f"{into} cannot be written") from error
-    try:
-        done = await download.fetch_all(files, halves)
-        directories = {
-            into,
-            *(into / parent for file in files for parent in PurePosixPath(file.path).parents),
-        }
-        await asyncio.to_thread(fsync_directories, directories)
+        done = await download.fetch_all(files)
+        await _on_disk(into, lambda: into.sync([file.path for file in files]))
     finally:
-        await asyncio.to_thread(shutil.rmtree, halves, ignore_errors=True)
+        with suppress(MediaSlowError, OSError):
+            await into.run(into.clean)
     return DownloadedResult(into, done)
 
 
@@ -182,8 +166,7 @@ class _Download:
         random: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         received: Callable[[int], None],
-        free: Callable[[Path], int],
-        into: Path,
+        into: ResultStorage,
     ) -> None:
         self._client = client
         self._manager = manager
@@ -196,17 +179,17 @@ class _Download:
         self._time = asyncio.get_running_loop().time
         self._begun = self._time()
         self._allowance = Allowance(
-            into, max_size=limits.max_size, keep_free=limits.keep_free, received=received, free=free
+            into, max_size=limits.max_size, keep_free=limits.keep_free, received=received
         )
 
-    async def fetch_all(self, files: tuple[ResultFile, ...], halves: Path) -> tuple[DownloadedFile, ...]:
+    async def fetch_all(self, files: tuple[ResultFile, ...]) -> tuple[DownloadedFile, ...]:
         await self._allowance.check_space()
         waiting = iter(enumerate(files))
         done: dict[int, DownloadedFile] = {}
 
         async def work() -> None:
             for index, file in waiting:
-                done[index] = await self._fetch(file, halves / str(index))
+                done[index] = await self._fetch(file, str(index))
 
         first: BaseException | None = None
         try:
@@ -220,8 +203,8 @@ class _Download:
             raise first
         return tuple(done[index] for index in range(len(files)))
 
-    async def _fetch(self, file: ResultFile, temporary: Path) -> DownloadedFile:
-        sink = FileSink(temporary, mode=self._mode)
+    async def _fetch(self, file: ResultFile, temporary: str) -> DownloadedFile:
+        sink = FileSink(self._into, temporary, mode=self._mode)
         transfer = Transfer(
             self._client,
             self._manager,
@@ -238,7 +221,7 @@ class _Download:
         try:
             await sink.open()
             digest = await self._attempted(file, transfer)
-            await sink.finish(self._into / file.path)
+            await sink.finish(file.path)
             return DownloadedFile(file.path, sink.size, digest)
         finally:
             await sink.close()
@@ -281,12 +264,11 @@ class _Download:
         )
 
 
-def _prepare(into: Path) -> Path:
-    """Make the directory, and in it a place for half-written files whose name nobody can guess."""
-    into.mkdir(exist_ok=True)
-    for leftover in into.glob(f"{_PARTIAL_PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=_PARTIAL_PREFIX, dir=into))
+async def _on_disk(into: ResultStorage, function: Callable[[], None]) -> None:
+    try:
+        await into.run(function, is_long=True)
+    except OSError as error:
+        raise disk_error(error, f"{into} cannot be written") from error
 
 
 def _is_slow(error: PoddispatchdError) -> bool:

@@ -233,9 +233,10 @@ def _url(manager: RunnerManager, path: str) -> URL:
         # The manager's own URL may hold what a person typed (spaces, a name with accents): yarl escapes it.
         # What follows is escaped already, and must reach the manager exactly so.
         return URL(f"{URL(base)}{path}", encoded=True)
-    except (ValueError, UnicodeError) as error:
+    except (ValueError, UnicodeError):
+        # The reason that the library gives quotes the URL, which may hold a password.
         raise RunnerManagerMisconfiguredError(
-            f"The URL of runner manager {manager.name!r} cannot be used: {error}."
+            f"The URL of runner manager {manager.name!r} cannot be used: correct it in Pod's administration."
         ) from None
 
 

@@ -250,8 +250,10 @@ class DatabaseSession:
         connection, self._connection = self._connection, None
         if connection is None or connection.is_closed():
             return
-        with suppress(DatabaseError, TimeoutError):
-            async with asyncio.timeout(_FAREWELL):
-                await self._leadership.release(connection)
-            await connection.close(timeout=_FAREWELL)
-        connection.terminate()
+        try:
+            with suppress(DatabaseError, TimeoutError):
+                async with asyncio.timeout(_FAREWELL):
+                    await self._leadership.release(connection)
+                await connection.close(timeout=_FAREWELL)
+        finally:
+            connection.terminate()

@@ -1,6 +1,6 @@
 """What an error says about the item that met it: who is to blame, and the words for people."""
 
-from poddispatchd.errors import DatabaseError, PoddispatchdError, ValuesRefusedError
+from poddispatchd.errors import DatabaseError, PoddispatchdError, RowLockedError, ValuesRefusedError
 
 
 def is_to_blame(error: Exception) -> bool:
@@ -20,3 +20,8 @@ def words_of(error: Exception) -> str:
     if isinstance(error, PoddispatchdError):
         return str(error)
     return f"poddispatchd met an error nobody foresaw ({type(error).__name__}): its log tells more."
+
+
+def is_held(error: Exception) -> bool:
+    """Whether another session holds a row that an item needs: it lets go soon, mostly."""
+    return isinstance(error, RowLockedError)

@@ -163,6 +163,8 @@ def state_of(
         *failing,
         *parts.locked_rows.problems,
     ]
+    if parts.evidence.problem is not None:
+        problems.append(parts.evidence.problem)
     nobody = nobody_takes_tasks(situation)
     found = manager_findings(situation) if nobody is None else [nobody]
     problems += [finding.sentence for finding in found if finding.severity is Severity.PROBLEM]

@@ -115,6 +115,8 @@ class _Webhook:
         except DatabaseError:
             self._tell(remote, _RETRY_LATER, "The database refuses to record the callback.")
             return _refusal(_later())
+        except ConnectionError:  # it has gone: nobody reads this
+            return _refusal(CallbackRefusedError(400, "Invalid request."))
         except Exception as error:
             self._refusals.tell(Event.SERVICE_CRASHED, job="webhook", error=type(error).__name__)
             log.debug(Event.SERVICE_CRASHED, job="webhook", exc_info=True)

@@ -1,3 +1,21 @@
+-- name: recorded_files
+-- What an import has recorded so far.
+SELECT path FROM poddispatchd.import_file WHERE import_id = $1
+
+-- name: forget_recorded
+-- These files are somebody else's.
+DELETE FROM poddispatchd.import_file WHERE import_id = $1 AND path = ANY($2::text[])
+
+-- name: chosen_names
+-- What other open imports have recorded.
+SELECT path FROM poddispatchd.import_file AS file
+JOIN poddispatchd.import ON import.id = file.import_id
+WHERE import.state = 'open' AND import.id <> $1
+
+-- name: one_choice_at_a_time
+-- Until the end of the transaction nobody else records names that were free.
+SELECT pg_advisory_xact_lock(hashtext('poddispatchd.import_file'))
+
 -- name: record_files
 -- What an import is about to put in place, and which of these are there ($3); what an earlier attempt found stays.
 INSERT INTO poddispatchd.import_file (import_id, path, is_new)
@@ -8,13 +26,16 @@ FROM unnest($2::text[]) AS brought (path)
 ON CONFLICT DO NOTHING
 
 -- name: reclaim_files
--- These files are not obsolete any more, but those that are being deleted.
-DELETE FROM poddispatchd.obsolete_file
-WHERE path = ANY($1::text[]) AND (claimed_until IS NULL OR claimed_until < now())
-
--- name: is_any_obsolete
--- Whether one of these files is still to be deleted.
-SELECT EXISTS (SELECT FROM poddispatchd.obsolete_file WHERE path = ANY($1::text[]))
+-- These files are not obsolete any more, but those that are being deleted; whether there is one.
+WITH reclaimed AS (
+    DELETE FROM poddispatchd.obsolete_file
+    WHERE path = ANY($1::text[]) AND (claimed_until IS NULL OR claimed_until < now())
+    RETURNING path
+)
+SELECT EXISTS (
+    SELECT FROM poddispatchd.obsolete_file
+    WHERE path = ANY($1::text[]) AND path NOT IN (SELECT path FROM reclaimed)
+)
 
 -- name: superseded_files
 -- What earlier attempts of an import put in place and the committed one did not.

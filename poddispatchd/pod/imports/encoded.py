@@ -1,6 +1,5 @@
 """An encoding as part of a result: what the results of encodings and of studio tasks both hold."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -40,8 +39,8 @@ async def prepare_encoded(
     """
     settings, tree = result.settings, result.tree
     output_directory = tree.output_directory(video.video, video.id)
-    await asyncio.to_thread(tree.path, output_directory)
-    staged = await asyncio.to_thread(
+    tree.path(output_directory)
+    staged = await tree.run(
         read_staged,
         result.directory,
         output_directory,

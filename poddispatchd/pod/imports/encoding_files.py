@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from poddispatchd.domain.encoding_plan import (
     MASTER_PLAYLIST,
@@ -20,8 +19,9 @@ from poddispatchd.domain.encoding_result import (
 )
 from poddispatchd.domain.manifest import left_out_words
 from poddispatchd.pod.imports.screening import screen
-from poddispatchd.pod.media_tree import DERIVED, MediaTree, read_text
-from poddispatchd.pod.placing import Move, move_into_place, write_staged
+from poddispatchd.pod.media.files import DERIVED, read_text
+from poddispatchd.pod.media.placing import Move, move_into_place, write_staged
+from poddispatchd.pod.media.tree import MediaPath, MediaTree
 
 LOG_FILE = "encoding.log"
 
@@ -37,7 +37,7 @@ class StagedEncoding:
 
 
 def read_staged(
-    staging: Path,
+    staging: MediaPath,
     output_directory: str,
     choices: PodChoices,
     *,
@@ -83,7 +83,7 @@ def read_staged(
     return StagedEncoding(content, tuple(listing))
 
 
-def _read_playlist(path: Path) -> str:
+def _read_playlist(path: MediaPath) -> str:
     return read_text(path).decode("utf-8", "replace")
 
 
@@ -103,7 +103,7 @@ class EncodingFiles:
     """
 
     tree: MediaTree
-    staging: Path
+    staging: MediaPath
     output_directory: str
     staged: StagedEncoding
     thumbnail: str | None
@@ -143,12 +143,12 @@ class EncodingFiles:
             # A copy of its own: Pod deletes or rewrites a custom image without the video's files.
             copy = self.staging / DERIVED / "thumbnail"
             source = self.staging / content.thumbnail
-            if source.exists():
+            if source.is_file():
                 write_staged(copy, b"", behind=source)
-            moves.append(Move(copy, self.tree.path(self.thumbnail)))
+            moves.append(Move(copy, self.tree.path(self.thumbnail), is_new=True))
         move_into_place(moves, self.mode)
 
-    def _derive(self) -> dict[str, Path]:
+    def _derive(self) -> dict[str, MediaPath]:
         """The files that we make ourselves, by name."""
         derived = {LOG_FILE: self.staging / DERIVED / LOG_FILE}
         # The runner's log if it may come in, or else the one in place, with the end added once.

@@ -1,7 +1,7 @@
 """What of a staged result may lie where Pod serves it: judged file by file, captions written anew."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from poddispatchd.domain.content import (
     HEAD,
@@ -16,8 +16,9 @@ from poddispatchd.domain.encoding_result import OVERVIEW_FILE
 from poddispatchd.domain.hls import address_findings
 from poddispatchd.domain.subtitles import Subtitles, read_captions
 from poddispatchd.errors import ResultRefusedError
-from poddispatchd.pod.media_tree import list_files, read_head, read_text
-from poddispatchd.pod.placing import write_staged
+from poddispatchd.pod.media.files import list_files, read_part, read_text
+from poddispatchd.pod.media.placing import write_staged
+from poddispatchd.pod.media.tree import MediaPath
 
 _PLACE_IN_PICTURE = "#xywh="
 """What an overview adds to the name of its picture: the part of it that belongs to a moment."""
@@ -38,7 +39,7 @@ class Screened:
     warnings: tuple[str, ...]
 
 
-def screen(staging: Path) -> Screened:
+def screen(staging: MediaPath) -> Screened:
     """Judge every file of a staged result (blocking).
 
     Raises:
@@ -57,9 +58,9 @@ def screen(staging: Path) -> Screened:
     return Screened(listing, left_out, tuple(warnings))
 
 
-def _content_problem(path: Path, warnings: list[str]) -> str | None:
-    head = read_head(path, HEAD)
-    ending = path.suffix[1:].lower()
+def _content_problem(path: MediaPath, warnings: list[str]) -> str | None:
+    head = read_part(path, HEAD)
+    ending = PurePosixPath(path.name).suffix[1:].lower()
     if (problem := active_content(head)) is not None:
         return problem
     if ending in IMAGE_ENDINGS:
@@ -74,7 +75,7 @@ def _content_problem(path: Path, warnings: list[str]) -> str | None:
     return None
 
 
-def _captions_problem(path: Path, warnings: list[str]) -> str | None:
+def _captions_problem(path: MediaPath, warnings: list[str]) -> str | None:
     """Captions are read and written anew, so that nothing but captions is in the file."""
     content = read_text(path)
     try:
@@ -91,7 +92,7 @@ def _captions_problem(path: Path, warnings: list[str]) -> str | None:
     return None
 
 
-def _overview_problem(path: Path, captions: Subtitles) -> str | None:
+def _overview_problem(path: MediaPath, captions: Subtitles) -> str | None:
     """The captions of an overview are addresses of pictures, which players fetch."""
     for cue in captions.cues:
         for line in cue.lines:
@@ -102,7 +103,7 @@ def _overview_problem(path: Path, captions: Subtitles) -> str | None:
     return None
 
 
-def _write_subrip(path: Path) -> str | None:
+def _write_subrip(path: MediaPath) -> str | None:
     content = read_text(path)
     try:
         text = content.decode("utf-8-sig")

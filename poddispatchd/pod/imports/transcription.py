@@ -1,8 +1,6 @@
 """Bringing the result of a transcription into Pod."""
 
-import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import load_queries
@@ -27,8 +25,9 @@ from poddispatchd.pod.imports.stored import (
     storage_tables,
     stored_files_directory,
 )
-from poddispatchd.pod.media_tree import DERIVED, list_files, read_text
-from poddispatchd.pod.placing import Move, move_into_place, write_staged
+from poddispatchd.pod.media.files import DERIVED, list_files, read_text
+from poddispatchd.pod.media.placing import Move, move_into_place, write_staged
+from poddispatchd.pod.media.tree import MediaPath
 
 _QUERIES = load_queries("poddispatchd.pod", "imports_transcription.sql")
 
@@ -48,7 +47,7 @@ class TranscriptionPlan:
         warnings: what of the result is not among them, each a sentence.
         alerts: those of them that ADMINS must know.
         staged: the file as Pod stores it.
-        stored: where it is stored, relative to MEDIA_ROOT.
+        path: where it is stored, relative to MEDIA_ROOT.
     """
 
     result: StagedResult
@@ -57,21 +56,26 @@ class TranscriptionPlan:
     captions: int
     warnings: tuple[str, ...]
     alerts: tuple[str, ...]
-    staged: Path
-    stored: str
+    staged: MediaPath
+    path: str
 
     @property
     def brought(self) -> tuple[str]:
         """The one file that it puts in place, relative to MEDIA_ROOT."""
-        return (self.stored,)
+        return (self.path,)
+
+    @property
+    def stored(self) -> tuple[str]:
+        """Its name was chosen because nothing was there."""
+        return (self.path,)
 
     def apply_files(self) -> None:
         """Put the subtitles into place (blocking).
 
         The rest of the result stays behind: its ``info_video.json`` must not replace the encoding's.
         """
-        target = self.result.tree.path(self.stored)
-        move_into_place([Move(self.staged, target)], self.result.settings.file_permissions)
+        target = self.result.tree.path(self.path)
+        move_into_place([Move(self.staged, target, is_new=True)], self.result.settings.file_permissions)
 
     async def write_rows(self, connection: Connection) -> ImportedResult:
         """Write every row.
@@ -87,7 +91,7 @@ class TranscriptionPlan:
             capabilities,
             video,
             table=capabilities.file_table,
-            path=self.stored,
+            path=self.path,
             now=self.result.now,
         )
         track = await connection.fetchval(_QUERIES["track_to_update"], video.id, self.language)
@@ -98,7 +102,7 @@ class TranscriptionPlan:
         await connection.execute(_QUERIES["finish_video"], video.id)
         await write_step(connection, video.id, 0, "done")
         existing = await read_log(connection, video.id)
-        message = f"Subtitles in {self.language!r} with {self.captions} captions: {self.stored}"
+        message = f"Subtitles in {self.language!r} with {self.captions} captions: {self.path}"
         head = [existing] if existing else []
         parts = [*head, *self.warnings, message, f"End : {self.result.ended_at}"]
         await write_log(connection, video.id, "\n\n".join(parts))
@@ -127,7 +131,7 @@ async def prepare(result: StagedResult) -> TranscriptionPlan:
     )
     video = await read_video(result.database, result.task)
     language = await _language(result.database, video)
-    staged, subtitles = await asyncio.to_thread(_normalise, result)
+    staged, subtitles = await result.tree.run(_normalise, result)
     stored = await choose_stored_name(
         result,
         table=capabilities.file_table,
@@ -143,7 +147,7 @@ async def prepare(result: StagedResult) -> TranscriptionPlan:
         warnings=(*left_out_words(result.left_out), *subtitles.warnings),
         alerts=subtitles.warnings,
         staged=staged,
-        stored=stored,
+        path=stored,
     )
 
 
@@ -154,7 +158,7 @@ async def _language(database: Database, video: VideoFacts) -> str:
     return str(record["lang"]) if record is not None and record["lang"] else video.main_lang
 
 
-def _normalise(result: StagedResult) -> tuple[Path, Subtitles]:
+def _normalise(result: StagedResult) -> tuple[MediaPath, Subtitles]:
     """Write the subtitles of the result as Pod stores them (blocking), beside the result.
 
     Returns:

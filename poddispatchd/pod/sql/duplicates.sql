@@ -44,14 +44,21 @@ SELECT min(other.id) AS id, other.status, max(other.date_added) AS date_added,
 -- name: follow
 -- Waiting tasks, each as it was added and if that was more than $7 seconds ago, end as $3, as the run did that manager
 -- $4 calls $5; $6 says so. For the age see `pending`.
+WITH locked AS MATERIALIZED (
+    SELECT task.id
+      FROM unnest($1::bigint[], $2::timestamptz[]) AS waiting (id, date_added)
+      JOIN runner_manager_task AS task ON task.id = waiting.id AND task.date_added = waiting.date_added
+     WHERE task.status = 'pending' AND coalesce(task.task_id, '') = ''
+       AND ($7::float8 = 0
+            OR task.date_added < now() - make_interval(secs => $7)
+            OR task.date_added > now() + make_interval(secs => $7))
+     ORDER BY task.id
+       FOR UPDATE OF task
+)
 UPDATE runner_manager_task AS task
    SET status = $3, rank = NULL, runner_manager_id = $4, task_id = $5, script_output = $6
-  FROM unnest($1::bigint[], $2::timestamptz[]) AS waiting (id, date_added)
- WHERE task.id = waiting.id AND task.date_added = waiting.date_added
-   AND task.status = 'pending' AND coalesce(task.task_id, '') = ''
-   AND ($7::float8 = 0
-        OR task.date_added < now() - make_interval(secs => $7)
-        OR task.date_added > now() + make_interval(secs => $7))
+  FROM locked
+ WHERE task.id = locked.id
 
 -- name: leader
 -- An older one that shares the run of a task, which manager $5 calls $6.
@@ -85,11 +92,19 @@ UPDATE runner_manager_task AS other
 
 -- name: fail_waiting
 -- Those that wait, and were added more than $5 seconds ago, fail as the task did: $6 says so. For the age see `pending`.
+WITH locked AS MATERIALIZED (
+    SELECT other.id
+      FROM runner_manager_task AS other
+     WHERE (other.video_id = $3 OR other.recording_id = $4)
+       AND other.id <> $1 AND other.type = $2
+       AND other.status = 'pending' AND coalesce(other.task_id, '') = ''
+       AND ($5::float8 = 0
+            OR other.date_added < now() - make_interval(secs => $5)
+            OR other.date_added > now() + make_interval(secs => $5))
+     ORDER BY other.id
+       FOR UPDATE
+)
 UPDATE runner_manager_task AS other
    SET status = 'failed', rank = NULL, script_output = $6
- WHERE (other.video_id = $3 OR other.recording_id = $4)
-   AND other.id <> $1 AND other.type = $2
-   AND other.status = 'pending' AND coalesce(other.task_id, '') = ''
-   AND ($5::float8 = 0
-        OR other.date_added < now() - make_interval(secs => $5)
-        OR other.date_added > now() + make_interval(secs => $5))
+  FROM locked
+ WHERE other.id = locked.id

@@ -26,7 +26,7 @@ from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
 from poddispatchd.sandbox.fake_runner_manager.clock import Clock as FakeClock
 from poddispatchd.sandbox.pod.seed import ManagerSpec, add_manager, seed_world
-from poddispatchd.sandbox.pod.world import World, add_recording, add_task, add_video
+from poddispatchd.sandbox.pod.world import Video, World, add_recording, add_task, add_video
 from tests.plugins.postgres import PodDatabase
 
 DOMAIN = "pod.example.org"
@@ -167,6 +167,10 @@ class Scene:
         """A pending encoding of a new video."""
         added = await add_video(self.connection, self.world, **video)  # type: ignore[arg-type]  # passed on
         return await add_task(self.connection, TaskType.ENCODING, video=added)
+
+    async def encoding_of(self, video: Video) -> TaskPk:
+        """A pending encoding of a video that is there."""
+        return await add_task(self.connection, TaskType.ENCODING, video=video)
 
     async def encodings(self, count: int) -> list[TaskPk]:
         return [await self.encoding(title=f"Lecture {number}") for number in range(count)]

@@ -22,7 +22,8 @@ from poddispatchd.journal.imports import ImportState
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.pod import tasks
 from poddispatchd.pod.imports.encoding_files import EncodingFiles
-from poddispatchd.pod.media_tree import task_lock
+from poddispatchd.pod.media.lock import task_lock
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime.instances import instance_name, is_dead
 from poddispatchd.runtime.queues import IMPORTS
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Crash, Fault, FaultKind, Mode
@@ -175,7 +176,7 @@ async def test_files_are_left_alone_while_somebody_else_holds_the_lock_of_their_
         " SELECT id, 'videos/brought.ts', true FROM poddispatchd.import"
     )
     await here.execute("UPDATE runner_manager_task SET status = 'pending', task_id = NULL")
-    async with task_lock(here.world.media_root, task):
+    async with task_lock(here.parts.media, task):
         await here.import_due()
         assert ((await here.imports_of(task))[0][0], brought.exists()) == ("dropped", True)
     await Maintenance(here.parts).purge()
@@ -365,7 +366,7 @@ async def test_a_lock_acquired_for_nobody_is_let_go(media_root: Path) -> None:
     """A stop while the lock was being acquired kept it for as long as the process lived."""
 
     async def hold() -> None:
-        async with task_lock(media_root, TaskPk(1)):
+        async with task_lock(MediaTree(media_root), TaskPk(1)):
             raise AssertionError("cancelled before")
 
     waiting = asyncio.create_task(hold())

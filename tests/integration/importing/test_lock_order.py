@@ -1,15 +1,18 @@
 """Rows that share a run are locked by primary key, by everybody: no two transactions wait for each other."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from poddispatchd import pod as pod_package
 from poddispatchd.app import features
 from poddispatchd.callbacks import inbox
 from poddispatchd.callbacks import worker as worker_module
 from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, Task, TaskPk
@@ -88,3 +91,32 @@ async def test_a_commit_locks_an_older_row_of_its_run_before_its_own(here: Bench
             await connection.execute("SELECT FROM runner_manager_task WHERE id = $1 FOR UPDATE NOWAIT", task)
         await importing
     assert [await here.status(pk) for pk in (older, task)] == ["completed", "completed"]
+
+
+def _statements() -> Iterator[tuple[str, str]]:
+    for file in sorted(Path(pod_package.__file__).parent.joinpath("sql").glob("*.sql")):
+        for name, query in load_queries("poddispatchd.pod", file.name).items():
+            yield f"{file.name}: {name}", query
+
+
+_ONE_ROW = re.compile(r"WHERE (?:\w+\.)?id = \$1\b")
+_IN_ORDER = re.compile(r"ORDER BY (?:\w+\.)?id\s+(?:LIMIT \$\d\s+)?FOR UPDATE")
+_LOCKED_BEFORE = ("duplicates.sql: complete_sharers", "tasks.sql: restart")
+"""Their rows are locked by the statement before them in the same transaction: lock_sharers, restartable."""
+
+
+def test_every_statement_that_changes_several_tasks_locks_them_by_primary_key() -> None:
+    changing = {
+        title: query
+        for title, query in _statements()
+        if re.search(
+            r"(UPDATE|DELETE FROM) runner_manager_task|FROM runner_manager_task.*FOR UPDATE", query, re.DOTALL
+        )
+    }
+    assert len(changing) > 8
+    unordered = [
+        title
+        for title, query in changing.items()
+        if not (_ONE_ROW.search(query) or _IN_ORDER.search(query) or title in _LOCKED_BEFORE)
+    ]
+    assert unordered == []

@@ -15,7 +15,8 @@ from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk, TaskStatus, Tas
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.imports import encoding, studio, transcription
 from poddispatchd.pod.imports.common import ImportedResult, ImportPlan, StagedResult
-from poddispatchd.pod.media_tree import MediaTree, delete_files
+from poddispatchd.pod.media.files import delete_files
+from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.pod.world import Recording, Video, World, add_task
 from tests.plugins.postgres import PodDatabase
@@ -81,7 +82,7 @@ class Importing:
     capabilities: Capabilities
     settings: PodSettings
     task: Task
-    staging: Path
+    staging: MediaPath
 
     def staged(self, now: datetime = NOW) -> StagedResult:
         """The result as it was downloaded."""
@@ -105,7 +106,7 @@ class Importing:
         await asyncio.to_thread(plan.apply_files)
         async with self.database.transaction() as connection:
             outcome = await plan.write_rows(connection)
-        await asyncio.to_thread(shutil.rmtree, self.staging)
+        await asyncio.to_thread(shutil.rmtree, str(self.staging))
         assert not await asyncio.to_thread(
             delete_files, MediaTree(self.world.media_root), outcome.obsolete_files
         )
@@ -134,7 +135,7 @@ async def importing(
         if video is None
         else tree.staging_directory(video.path, video.id, pk)
     )
-    await asyncio.to_thread(stage, staging, files)
+    await asyncio.to_thread(stage, Path(str(staging)), files)
     task = Task(
         pk=TaskPk(pk),
         type=task_type,

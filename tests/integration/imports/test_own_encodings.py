@@ -14,8 +14,8 @@ from poddispatchd.errors import (
     ResultRefusedError,
     SchemaError,
 )
-from poddispatchd.pod import placing
 from poddispatchd.pod.imports import encoding
+from poddispatchd.pod.media.directory import File
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.pod.world import World, add_encodings
 from tests.integration.imports.own import NOW, PNG, column, encoded, importing, stage, tree_of, value
@@ -100,7 +100,7 @@ async def test_a_result_that_is_not_whole_touches_nothing(pod_database: PodDatab
     async with importing(pod_database, world, TaskType.ENCODING, files, video=video) as task:
         with pytest.raises(ResultIncompleteError) as caught:
             await task.encoding()
-        staged = {f"{task.staging.relative_to(world.media_root)}/{name}" for name in files}
+        staged = {f"{task.staging.relative}/{name}" for name in files}
     assert len(caught.value.findings) == 2
     after = tree_of(world.media_root)
     assert {path: content for path, content in after.items() if path not in staged} == before
@@ -320,7 +320,7 @@ async def test_a_newer_pod_is_left_alone(pod_database: PodDatabase, world: World
         with pytest.raises(SchemaError, match="codec"):
             await task.encoding()
         assert set(tree_of(world.media_root)) - set(before) == {
-            f"{task.staging.relative_to(world.media_root)}/{name}" for name in encoded()
+            f"{task.staging.relative}/{name}" for name in encoded()
         }
 
 
@@ -368,7 +368,7 @@ async def test_a_full_disk_leaves_the_old_encoding(
 
     async with importing(pod_database, world, TaskType.ENCODING, encoded(), video=video) as task:
         plan = await encoding.prepare(task.staged())
-        monkeypatch.setattr(placing, "_sync", refuse)
+        monkeypatch.setattr(File, "sync", refuse)
         with pytest.raises(ResultError, match="No space left"):
             plan.apply_files()
     assert tree_of(folder) == before

@@ -14,8 +14,10 @@ from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import observations
+from poddispatchd.observability.events import Event
 from poddispatchd.reconcile import outcomes, reconciler
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
+from poddispatchd.runtime import incidents
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Fault, FaultKind, Mode, Outcome
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.tasks.transitions import apply_report
@@ -60,6 +62,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
         }
     )
     monkeypatch.setattr(reconciler, "log", log)
+    monkeypatch.setattr(incidents, "log", log)
     return entries
 
 
@@ -535,7 +538,7 @@ async def test_one_odd_row_does_not_keep_the_others_from_being_reconciled(
     monkeypatch.setattr(outcomes, "apply_report", picky)
     await look(here, Reconciler(here.parts))
     assert (await here.imports_of(other))[0][0] == "open"
-    assert [entry["task"] for entry in logged if entry["level"] == "exception"] == [odd]
+    assert [entry["task"] for entry in logged if entry["event"] == Event.SERVICE_CRASHED] == [odd]
 
 
 # --- together with callbacks -----------------------------------------------------------------------------

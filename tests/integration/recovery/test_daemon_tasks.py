@@ -1,4 +1,4 @@
-"""The daemon consists of tasks: each of them is killed, and it goes on or ends for good, but never goes deaf."""
+"""The daemon consists of tasks: each is killed, and it goes on or ends for good, but never goes deaf."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

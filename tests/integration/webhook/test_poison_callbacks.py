@@ -12,7 +12,7 @@ from poddispatchd.callbacks import worker as worker_module
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import Task
-from poddispatchd.errors import DatabaseError
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.runtime import queues
 from poddispatchd.runtime.queues import CALLBACKS
 from poddispatchd.tasks.transitions import Report, apply_report
@@ -123,6 +123,19 @@ async def test_what_the_database_refuses_for_its_own_reasons_counts_for_no_callb
         )
         assert "UndefinedColumnError" in words
         assert "secret" not in words
+
+
+async def test_a_database_lost_amid_a_batch_leaves_nothing_leased(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(pod.database) as webhook:
+        await _three_failures(pod, webhook)
+        with monkeypatch.context() as patch:
+            _poisoned(patch, DatabaseUnavailableError())
+            with pytest.raises(DatabaseUnavailableError):
+                await webhook.inbox.step()
+        await webhook.settle()
+        assert await _states(pod) == dict.fromkeys((_POISON, "t-1", "t-2"), ("applied", 1))
 
 
 async def test_a_later_callback_about_a_task_does_not_wait_for_one_that_is_tried_again(

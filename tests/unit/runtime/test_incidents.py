@@ -1,5 +1,6 @@
 """One line for each transition of what fails, and waits that grow."""
 
+import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.clock import Clock
@@ -20,10 +21,12 @@ class _Clock(Clock):
 
 
 def _bug(words: str) -> Exception:
-    try:
+    def raised() -> None:
         raise ValueError(words)
-    except ValueError as error:
-        return error
+
+    with pytest.raises(ValueError, match=words) as caught:
+        raised()
+    return caught.value
 
 
 def test_a_failure_that_goes_on_is_told_once_with_its_traceback_and_waits_longer_each_time() -> None:
@@ -76,9 +79,9 @@ def test_what_the_server_s_state_refuses_is_told_in_words_and_nothing_can_be_wri
     assert [(entry["event"], entry["reason"]) for entry in logs] == [
         (Event.SERVICE_FAILED, "Its disk is full.")
     ]
-    assert not incidents.can_write
+    refused = incidents.can_write
     incidents.over("inbox")
-    assert incidents.can_write
+    assert (refused, incidents.can_write) == (False, True)
 
 
 def test_bugs_and_rows_that_others_hold_say_nothing_about_writing() -> None:

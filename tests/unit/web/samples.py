@@ -59,6 +59,7 @@ CALM = DaemonState(
     leader=True,
     term=3,
     database_up=True,
+    database_writable=True,
     pooling=Pooling.NONE,
     listening=True,
     submissions_in_progress=0,
