@@ -59,12 +59,27 @@ async def run_once(
     async with assembled(ground) as parts:
         session = asyncio.create_task(parts.session.run(), name="database session")
         try:
-            await unless(stop, parts.session.available())
+            await unless(stop, _until_available(parts, session))
             if parts.session.term is None:
                 return PassResult(scheduled=False, stopped=stop.is_set())
             return await _pass(parts, Jobs.of(parts, budget=max_tasks), stop)
         finally:
             await cancel_surely(session)
+
+
+async def _until_available(parts: Parts, session: "asyncio.Task[None]") -> None:
+    """Wait until the database answers.
+
+    Raises:
+        SchemaNewerError: a newer release has upgraded our schema.
+    """
+    available = asyncio.create_task(parts.session.available())
+    try:
+        await asyncio.wait({available, session}, return_when=asyncio.FIRST_COMPLETED)
+        if session.done():
+            session.result()
+    finally:
+        await cancel_surely(available)
 
 
 async def _pass(parts: Parts, jobs: Jobs, stop: asyncio.Event) -> PassResult:

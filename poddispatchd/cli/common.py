@@ -82,6 +82,18 @@ async def open_database(settings: "Settings") -> AsyncIterator["Database"]:
         await database.close()
 
 
+def person() -> str:
+    """Who types this and where, for the words that Pod's people read and for the journal."""
+    import getpass  # noqa: PLC0415 - not for help
+    import socket  # noqa: PLC0415
+
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user} on {socket.gethostname()}"
+
+
 def shown(value: object) -> str:
     """A value for people: a moment in the time zone of this machine, which is named; a dash for nothing."""
     if isinstance(value, datetime):

@@ -1,9 +1,6 @@
 """``tasks restart``, ``tasks cancel`` and ``tasks watch``."""
 
 import asyncio
-import getpass
-import os
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -20,6 +17,7 @@ from poddispatchd.cli.common import (
     json_option,
     open_database,
     pass_context,
+    person,
     print_json,
     shown,
 )
@@ -85,7 +83,7 @@ async def restart(
         _ask(found, is_chosen=not by_id)
 
     async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
-        return await restart_tasks(database, client, tasks, by=_person())
+        return await restart_tasks(database, client, tasks, by=person())
 
     await _treat(context, config_path, wanted, act, as_json=as_json)
 
@@ -132,7 +130,7 @@ async def cancel(context: Context, config_path: Path | None, ids: tuple[int, ...
     """
 
     async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
-        return await cancel_tasks(database, client, tasks, by=_person())
+        return await cancel_tasks(database, client, tasks, by=person())
 
     await _treat(context, config_path, ids, act, as_json=as_json)
 
@@ -151,15 +149,6 @@ async def _treat(
             click.echo(f"Task {item.task}: {item.words}", err=not item.done)
     if not all(item.done for item in treated):
         sys.exit(EXIT_FAILED)
-
-
-def _person() -> str:
-    """Who types this, for the words that Pod's people read."""
-    try:
-        user = os.environ.get("SUDO_USER") or getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user} on {socket.gethostname()}"
 
 
 @click.command(short_help="Print a line whenever a task changes.")

@@ -28,7 +28,7 @@ from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.stages import stage_of
 from poddispatchd.domain.task import Task, TaskPk, TaskStatus
-from poddispatchd.journal import imports, scheduling, submissions
+from poddispatchd.journal import acts, imports, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.pod import managers as pod_managers
@@ -91,9 +91,9 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
 async def _journal(
     connection: Connection, task: TaskPk, names: dict[int, str]
 ) -> dict[str, list[dict[str, object]]]:
-    """The submissions and imports of a task; none where poddispatchd's schema does not exist yet."""
+    """The submissions and imports of a task, and what people did to it; none where our schema is not yet."""
     if await migration.current_version(connection) == 0:
-        return {"submissions": [], "imports": []}
+        return {"submissions": [], "imports": [], "acts": []}
     sent = await submissions.of_task(connection, task)
     brought = await imports.of_task(connection, task)
     return {
@@ -109,6 +109,10 @@ async def _journal(
             for item in sent
         ],
         "imports": [dataclasses.asdict(item) for item in brought],
+        "acts": [
+            {"act": item.act.value, "by": item.actor, "at": item.at, "status_before": item.status_before}
+            for item in await acts.of_task(connection, task)
+        ],
     }
 
 

@@ -83,6 +83,8 @@ class Event(StrEnum):
     """The result of a task is in Pod."""
     TASK_ENDED = "task.ended"
     """A task is over, whoever ended it and however: one line for each."""
+    PERSON_ACTED = "person.acted"
+    """Somebody restarted or cancelled a task, paused or resumed a runner manager: who, and from where."""
     TASK_STALE = "task.stale"
     """A task runs for longer than reconcile.stale_after; logged once for each."""
     TASK_REQUEUED = "task.requeued"

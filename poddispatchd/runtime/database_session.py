@@ -219,6 +219,9 @@ class DatabaseSession:
             return
         if text == QUEUES_CHANGED:
             self._wakes.ring_all()
+        if text == "administration":
+            # A person did something: it is told and counted at once.
+            self._wakes.maintenance.ring()
         self._wakes.dispatcher.ring()
 
     def _lost(self, error: DatabaseError) -> None:

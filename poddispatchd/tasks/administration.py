@@ -9,7 +9,8 @@ from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.script_output import merge_output
 from poddispatchd.domain.task import ManagerId, Run, Task, TaskPk, TaskStatus
 from poddispatchd.errors import RowLockedError, RunnerManagerError
-from poddispatchd.journal import imports, scheduling, submissions
+from poddispatchd.journal import acts, imports, scheduling, submissions
+from poddispatchd.journal.acts import Act
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import progress, tasks
 from poddispatchd.runner.client import RunnerClient
@@ -85,6 +86,11 @@ async def _restart(
             for task in under_way:
                 await _lose(connection, task, f"Restarted by {by}.")
             await scheduling.add_own_tasks(connection, restarted.tasks)
+        for pk in restarted.tasks:
+            task = before[pk]
+            await acts.record(
+                connection, Act.RESTART, by, task=pk, status_before=None if task is None else task.status
+            )
         await _announce(connection)
     return restarted, under_way
 
@@ -127,6 +133,7 @@ async def _cancel_one(database: Database, pk: TaskPk, treated: list[Treated], *,
             treated.append(Treated(pk, False, f"It has ended already: {task.status}."))
             return None
         await _cancel(connection, task, f"Cancelled by {by}.")
+        await acts.record(connection, Act.CANCEL, by, task=pk, status_before=task.status)
         await _announce(connection)
         return task
 

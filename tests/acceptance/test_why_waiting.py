@@ -187,3 +187,21 @@ async def test_a_daemon_that_lost_its_database_says_that_and_not_that_another_on
         if path == "/health/ready":
             assert (code, json.loads(text)["ready"]) == (503, False)
             assert json.loads(text)["reason"].startswith("The database ")
+
+
+async def test_acts_of_people_are_in_the_log_of_the_daemon_and_kept_with_the_task(rig: Rig) -> None:
+    daemon, tasks = await _started_with_a_full_manager(rig, 1)
+
+    await rig.run("tasks", "cancel", str(tasks[0]), env={"SUDO_USER": "anna"})
+    await daemon.event("person.acted", act="cancel")
+    await rig.run("tasks", "restart", str(tasks[0]), env={"SUDO_USER": "anna"})
+    await rig.run("runners", "pause", "encoders", env={"SUDO_USER": "bob"})
+    paused = await daemon.event("person.acted", act="pause")
+
+    assert (paused["runner_manager"], str(paused["by"]).startswith("bob on ")) == ("encoders", True)
+    restarted = await daemon.event("person.acted", act="restart")
+    assert (restarted["task"], restarted["status_before"]) == (tasks[0], "failed")
+    shown = (await rig.run("tasks", "show", str(tasks[0]))).out
+    assert "\nacts:\n  act cancel, by anna on " in shown
+    assert "  act restart, by anna on " in shown
+    assert "status before failed" in shown

@@ -17,6 +17,7 @@ from poddispatchd.journal import observations
 from poddispatchd.observability.events import Event
 from poddispatchd.reconcile import outcomes, reconciler
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
+from poddispatchd.runtime import incidents
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Fault, FaultKind, Mode, Outcome
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.tasks.transitions import apply_report
@@ -61,6 +62,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
         }
     )
     monkeypatch.setattr(reconciler, "log", log)
+    monkeypatch.setattr(incidents, "log", log)
     return entries
 
 

@@ -125,7 +125,7 @@ def test_a_refused_statement_is_waited_out_unless_the_result_can_be_to_blame() -
 
 @pytest.mark.parametrize(
     "error",
-    [SchemaChangedError(), RowLockedError(), DatabaseStateError(), DatabaseError(), SchemaError()],
+    [SchemaChangedError(), DatabaseStateError(), DatabaseError(), SchemaError()],
     ids=lambda error: type(error).__name__,
 )
 def test_what_the_database_refuses_is_waited_for_however_long(error: Exception) -> None:
@@ -134,9 +134,8 @@ def test_what_the_database_refuses_is_waited_for_however_long(error: Exception) 
     assert decided(error, attempts=99, obstructed_for=100 * PATIENCE) is NextAction.WAIT
 
 
-def test_values_that_the_database_does_not_take_are_tried_as_often_as_a_result_may_be() -> None:
-    assert decided(ValuesRefusedError(), attempts=1) is NextAction.RETRY
-    assert decided(ValuesRefusedError(), attempts=99) is NextAction.FAIL
+def test_a_row_that_another_session_holds_is_tried_again_soon_and_uncounted() -> None:
+    assert decided(RowLockedError(), attempts=99) is NextAction.BUSY
 
 
 def test_a_result_that_is_gone_fails_where_lost_tasks_are_to_fail() -> None:
