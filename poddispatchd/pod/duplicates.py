@@ -19,6 +19,7 @@ from poddispatchd.domain.task import (
     TaskType,
     VideoId,
 )
+from poddispatchd.errors import RowLockedError
 
 _QUERIES = load_queries("poddispatchd.pod", "duplicates.sql")
 
@@ -91,10 +92,18 @@ async def has_leader(connection: Connection, task: Task) -> bool:
 
 
 async def lock_sharers(connection: Connection, task: Task) -> None:
-    """Lock a task and those that share its run, by primary key, until the end of the caller's transaction."""
-    await connection.execute(
-        _QUERIES["lock_sharers"], *_source_of(task), task.runner_manager_id, task.task_id
-    )
+    """Lock a task and those that share its run, by primary key, until the end of the caller's transaction.
+
+    Raises:
+        RowLockedError: another session holds one of the rows; the error names the task.
+    """
+    try:
+        await connection.execute(
+            _QUERIES["lock_sharers"], *_source_of(task), task.runner_manager_id, task.task_id
+        )
+    except RowLockedError as error:
+        error.task = task.pk
+        raise
 
 
 async def complete_sharers(connection: Connection, task: Task) -> None:
