@@ -3,18 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from poddispatchd.imports.attempt import ImportAttempt
 from poddispatchd.imports.importer import Importer
-<<<<<<< HEAD
-=======
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.pod.imports.common import ImportPlan
 from poddispatchd.pod.media.tree import MediaTree
->>>>>>> queues
 from tests.integration.importing.bench import Bench, bench, idle
 from tests.plugins.postgres import PodDatabase
 
@@ -61,13 +57,8 @@ async def test_a_row_that_is_held_at_the_end_is_waited_for_without_fetching_the_
     async with here.pod.connection() as session:
         transaction = session.transaction()
 
-<<<<<<< HEAD
-        async def recorded(self: ImportAttempt, *what: Any) -> None:
-            await record(self, *what)
-=======
         async def recorded(self: ImportAttempt, job: ImportJob, tree: MediaTree, plan: ImportPlan) -> None:
             await record(self, job, tree, plan)
->>>>>>> queues
             await transaction.start()
             await session.execute(_HOLD, task)
 
