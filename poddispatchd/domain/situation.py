@@ -50,6 +50,7 @@ class Reason(StrEnum):
     MANAGERS_FULL = "managers_full"
     MANAGERS_REFUSE = "managers_refuse"
     NEXT = "next"
+    INSTALLATION = "installation"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from poddispatchd.domain.task import (
     TaskType,
     VideoId,
 )
+from poddispatchd.pod.locks import taking
 
 _QUERIES = load_queries("poddispatchd.pod", "duplicates.sql")
 
@@ -159,9 +160,10 @@ async def has_leader(connection: Connection, task: Task) -> bool:
 
 async def lock_sharers(connection: Connection, task: Task) -> None:
     """Lock a task and those that share its run, by primary key, until the end of the caller's transaction."""
-    await connection.execute(
-        _QUERIES["lock_sharers"], *_source_of(task), task.runner_manager_id, task.task_id
-    )
+    with taking(task.pk):
+        await connection.execute(
+            _QUERIES["lock_sharers"], *_source_of(task), task.runner_manager_id, task.task_id
+        )
 
 
 async def complete_sharers(connection: Connection, task: Task) -> None:

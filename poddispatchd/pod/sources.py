@@ -77,15 +77,6 @@ async def load_source(connection: Connection, capabilities: Capabilities, task: 
             assert_never(task.type)
 
 
-def source_path(media_root: Path, source: Source) -> Path:
-    """Where the file that a runner will fetch is on this machine; it may be missing there.
-
-    Raises:
-        UnsubmittableError: there is no such file, or it is outside ``media_root``.
-    """
-    return media_root / media.source_file(str(media_root), source)
-
-
 def output_directory(media_root: Path, video: Video) -> Path:
     """The directory of a video's encodings: beside its file, named by its id.
 

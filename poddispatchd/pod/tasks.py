@@ -4,8 +4,7 @@ A function that changes a row takes the task as it was read and returns whether 
 means that someone else was faster, which is a normal outcome. Callers own the transaction.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,7 +14,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
-from poddispatchd.errors import RowLockedError
+from poddispatchd.pod.locks import taking
 from poddispatchd.pod.managers import manager_of
 
 _QUERIES = load_queries("poddispatchd.pod", "tasks.sql")
@@ -59,7 +58,7 @@ async def lock_task(connection: Connection, task: TaskPk) -> Task | None:
     Raises:
         RowLockedError: another session holds the row; the error names the task.
     """
-    with _taking(task):
+    with taking(task):
         record = await connection.fetchrow(_QUERIES["lock"], task)
     return None if record is None else task_of(record)
 
@@ -70,19 +69,9 @@ async def get_free_task(connection: Connection, task: TaskPk) -> Task | None:
     Raises:
         RowLockedError: another session holds the row; the error names the task.
     """
-    with _taking(task):
+    with taking(task):
         record = await connection.fetchrow(_QUERIES["get_free"], task)
     return None if record is None else task_of(record)
-
-
-@contextmanager
-def _taking(task: TaskPk) -> Iterator[None]:
-    """Have the error of a row that cannot be had name its task."""
-    try:
-        yield
-    except RowLockedError as error:
-        error.task = task
-        raise
 
 
 async def managers_of_task_id(connection: Connection, task_id: RunnerTaskId) -> frozenset[ManagerId | None]:
@@ -252,7 +241,7 @@ def task_of(record: asyncpg.Record) -> Task:
 
 
 async def _change(connection: Connection, query: str, task: Task, *values: object) -> bool:
-    with _taking(task.pk):
+    with taking(task.pk):
         status = await connection.execute(_QUERIES[query], task.pk, task.status, task.task_id, *values)
     return _count(status) == 1
 
