@@ -24,17 +24,18 @@ from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import Severity as Waiting
-from poddispatchd.domain.task import SiteId, TaskStatus
+from poddispatchd.domain.task import SiteId, StaleTasks, TaskStatus
 from poddispatchd.errors import ConfigurationError, DatabaseError, RunnerManagerError, SchemaError
 from poddispatchd.journal import observations
 from poddispatchd.notify.checks import check_hook, check_mail, check_push
-from poddispatchd.pod import grants, tasks
+from poddispatchd.pod import duplicates, grants, tasks
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.locks import held_tasks
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runtime import queues
+from poddispatchd.tasks.restored import done_before, restored_words
 from poddispatchd.web.state import stale_words
 
 __all__ = ["Finding", "Severity", "run_checks"]
@@ -98,6 +99,7 @@ async def _on_database(
         *await _set_aside(database),
         *await _running(settings, database),
         *await _waiting(settings, database),
+        *await _restored(settings, database),
         *await known_files_findings(settings, database, tree),
     ]:
         yield finding
@@ -213,12 +215,26 @@ async def _running(settings: Settings, database: Database) -> list[Finding]:
                 return []
             told = await observations.stale_tasks(connection, limit=_MOST_STALE)
             found = [await tasks.get_task(connection, pk) for pk in told]
+            waiting = await duplicates.waiting_behind(connection, told, limit=_MOST_STALE)
     except DatabaseError:
         return []  # what keeps us from looking is told already
-    stale = [task.pk for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING]
-    if not stale:
+    running = (task for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING)
+    stale = StaleTasks(tuple(task.pk for task in running), tuple(waiting))
+    if not stale.tasks:
         return [fine("running tasks", "None has been running for too long.")]
     return [problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
+
+
+async def _restored(settings: Settings, database: Database) -> list[Finding]:
+    """Tasks that were done before the database was put back from a backup."""
+    try:
+        async with database.connection() as connection:
+            if await migration.current_version(connection) != migration.LATEST:
+                return []
+        done = await done_before(database, settings.pod.media_root)
+    except DatabaseError:
+        return []  # what keeps us from looking is told already
+    return [problem("restored database", restored_words(done))] if done else []
 
 
 async def _waiting(settings: Settings, database: Database) -> list[Finding]:

@@ -26,7 +26,8 @@ async def media_findings(settings: Settings, tree: MediaTree) -> list[Finding]:
 async def known_files_findings(settings: Settings, database: Database, tree: MediaTree) -> list[Finding]:
     """Whether files that the database knows are in the media tree."""
     try:
-        words = await MediaEvidence(tree, database, Clock(), settings.pod.videos_dir).check()
+        evidence = MediaEvidence(tree, database, Clock(), settings.pod.videos_dir, logs=False)
+        words = await evidence.check()
     except DatabaseError:
         return []  # what keeps us from looking is told already
     if words is not None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
+from poddispatchd.domain.display import escaped, escaped_json
+
 if TYPE_CHECKING:
     # What costs time to import is imported where it is used: help is to be quick.
     from poddispatchd.config.model import Settings
@@ -98,12 +100,12 @@ def shown(value: object) -> str:
     """A value for people: a moment in the time zone of this machine, which is named; a dash for nothing."""
     if isinstance(value, datetime):
         return f"{value.astimezone():%Y-%m-%d %H:%M:%S %Z}"
-    return "-" if value is None else str(value)
+    return "-" if value is None else escaped(str(value))
 
 
 def print_json(data: object) -> None:
     """Print data for programs: one JSON document."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=_for_programs))
+    click.echo(escaped_json(json.dumps(data, indent=2, ensure_ascii=False, default=_for_programs)))
 
 
 def _for_programs(value: object) -> str:
@@ -132,7 +134,7 @@ def print_table(
         if empty:
             click.echo(empty)
         return
-    cells = [[shown(cell) for cell in row] for row in rows]
+    cells = [[shown(cell).replace("\n", " ") for cell in row] for row in rows]
     used = [n for n in range(len(head)) if n == 0 or any(row[n] != "-" for row in cells)]
     lines = [[head[n] for n in used], *([row[n] for n in used] for row in cells)]
     numeric = [all(_is_number(row[n]) for row in cells) for n in used]

@@ -13,6 +13,7 @@ from poddispatchd import __version__
 from poddispatchd.cli import import_structlog
 from poddispatchd.cli.common import EXIT_FAILED, EXIT_USAGE, Context
 from poddispatchd.cli.groups import SuggestingGroup
+from poddispatchd.cli.terminal import safe_output
 from poddispatchd.errors import ConfigurationError, PoddispatchdError
 
 _COMMANDS = {
@@ -82,6 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: with the exit status, unless that is 0.
     """
+    with safe_output():
+        _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     try:
         cli(arguments, standalone_mode=False)
     except click.ClickException as error:

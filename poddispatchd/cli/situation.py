@@ -1,18 +1,21 @@
 """What surrounds the queue, put together for a command: from the running daemon, else from the database."""
 
 import asyncio
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from poddispatchd.cli.daemon_state import DaemonAwayError, ManagerEntry, State, ask_daemon
+from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
+from poddispatchd.dispatch.source_files import MISSING_WORDS, SourceFiles
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.diagnosis import why_task
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.media import source_file
 from poddispatchd.domain.situation import Finding, ManagerView, Scheduling, Situation
 from poddispatchd.domain.task import ManagerId, SiteId, Task, TaskPk, TaskType
 from poddispatchd.errors import SchemaError, UnsubmittableError
@@ -21,6 +24,8 @@ from poddispatchd.journal.scheduling import ManagerMemory, Scheduler, Wait
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import overview, sources
 from poddispatchd.pod.capabilities import introspect
+from poddispatchd.pod.media.evidence import MediaEvidence
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.tasks.waiting import site_chooser, waiting_task
 
 
@@ -144,22 +149,15 @@ async def _source_problem(settings: Settings, database: Database, task: Task) ->
         capabilities = await introspect(database)
         async with database.connection() as connection:
             source = await sources.load_source(connection, capabilities, task)
-        path = sources.source_path(settings.pod.media_root, source)
+        path = posixpath.normpath(source_file(str(settings.pod.media_root), source))
     except UnsubmittableError as error:
         return str(error)
     except SchemaError:
         return None
-    return await asyncio.to_thread(_missing, settings.pod.media_root, path)
-
-
-def _missing(root: Path, path: Path) -> str | None:
-    try:
-        if path.is_file():
-            return None if path.stat().st_size else f"Its source file {path} is empty."
-        if not any(root.iterdir()):
-            return f"There is nothing under {root}: the media tree is not mounted here."
-    except PermissionError:
-        return None  # another user may see more
-    except OSError as error:
-        return f"Its source file {path} cannot be looked at: {error.strerror}."
-    return f"Its source file {path} does not exist."
+    tree = MediaTree(settings.pod.media_root)
+    words = MISSING_WORDS.get(await SourceFiles(tree).look(path))
+    if words is None:
+        return None  # it is there, or another user may see more
+    evidence = MediaEvidence(tree, database, Clock(), settings.pod.videos_dir, logs=False)
+    wrong = await evidence.check(source=path)
+    return wrong or words.format(path=tree.root / path)

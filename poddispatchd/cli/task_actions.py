@@ -45,6 +45,11 @@ ids_argument = click.argument("ids", metavar="ID...", nargs=-1, required=True, t
 @click.command(short_help="Let tasks begin again.")
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(min=1))
 @filter_options
+@click.option(
+    "--end-others",
+    is_flag=True,
+    help="End other tasks of the same source that wait or run first; without it the task stays as it is.",
+)
 @click.option("--dry-run", is_flag=True, help="Say which tasks would begin again, and change nothing.")
 @click.option("--yes", is_flag=True, help="Ask no question.")
 @config_option
@@ -57,6 +62,7 @@ async def restart(
     ids: tuple[int, ...],
     *,
     chosen: Chosen,
+    end_others: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -83,7 +89,7 @@ async def restart(
         _ask(found, is_chosen=not by_id)
 
     async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
-        return await restart_tasks(database, client, tasks, by=person())
+        return await restart_tasks(database, client, tasks, by=person(), end_others=end_others)
 
     await _treat(context, config_path, wanted, act, as_json=as_json)
 
@@ -188,7 +194,7 @@ _OPEN = (TaskStatus.PENDING, TaskStatus.RUNNING)
 
 
 def _line(task: Task, manager: str | None) -> str:
-    facts = [f"task {task.pk:<6} {task.type.value:13} {task.status:9} {task.source}"]
+    facts = [f"task {task.pk:<6} {task.type_name:13} {task.status:9} {task.source}"]
     if task.rank is not None:
         facts.append(f"rank {task.rank}")
     if manager is not None:

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -20,9 +21,10 @@ from poddispatchd.cli.common import (
     shown,
 )
 from poddispatchd.cli.task_filter import Chosen, age, filter_options
-from poddispatchd.domain.task import ManagerId
+from poddispatchd.domain.task import ManagerId, TaskPk
+from poddispatchd.pod import duplicates, overview
 from poddispatchd.pod import managers as pod_managers
-from poddispatchd.pod import overview
+from poddispatchd.pod.duplicates import Blocker
 from poddispatchd.pod.overview import TaskRow
 
 _NARROWEST = 80
@@ -51,11 +53,13 @@ async def list_(
     async with open_database(settings) as database:
         names = {manager.id: manager.name for manager in await pod_managers.runner_managers(database)}
         found = await overview.task_rows(database, await chosen.filter(database), limit=limit)
+        async with database.connection() as connection:
+            blockers = await duplicates.blockers(connection, [row.pk for row in found])
     if as_json:
-        print_json([_as_dict(row, names) for row in found])
+        print_json([_as_dict(row, names, blockers.get(row.pk)) for row in found])
         return
     width = 10_000 if wide else _terminal_width()
-    _print(found, names, width)
+    _print(found, names, blockers, width)
     if len(found) == limit and sys.stderr.isatty():
         click.echo(f"Only the newest {limit}: --limit shows more.", err=True)
 
@@ -65,7 +69,9 @@ def _terminal_width() -> int:
     return max(_NARROWEST, shutil.get_terminal_size((_NARROWEST, 24)).columns)
 
 
-def _print(found: list[TaskRow], names: dict[ManagerId, str], width: int) -> None:
+def _print(
+    found: list[TaskRow], names: dict[ManagerId, str], blockers: Mapping[TaskPk, Blocker], width: int
+) -> None:
     rows = [
         (
             row.pk,
@@ -84,17 +90,22 @@ def _print(found: list[TaskRow], names: dict[ManagerId, str], width: int) -> Non
         rows,
         empty="There are no such tasks.",
         width=width,
-        remarks=[row.failure for row in found],
+        remarks=[_remark(row, blockers.get(row.pk)) for row in found],
     )
 
 
-def _as_dict(row: TaskRow, names: dict[ManagerId, str]) -> dict[str, object]:
+def _remark(row: TaskRow, blocker: Blocker | None) -> str | None:
+    return row.failure if blocker is None else f"It waits for {blocker.words}."
+
+
+def _as_dict(row: TaskRow, names: dict[ManagerId, str], blocker: Blocker | None) -> dict[str, object]:
     told = dataclasses.asdict(row)
     return {
         "id": told.pop("pk"),
         **told,
         "source": _source(row),
         "runner_manager": names.get(row.runner_manager_id or ManagerId(0)),
+        "waits_for": None if blocker is None else blocker.task,
     }
 
 

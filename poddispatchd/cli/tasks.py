@@ -25,14 +25,17 @@ from poddispatchd.cli.task_actions import cancel, restart, watch
 from poddispatchd.cli.task_list import list_
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
+from poddispatchd.domain.display import escaped
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.stages import stage_of
-from poddispatchd.domain.task import Task, TaskPk, TaskStatus
+from poddispatchd.domain.task import Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.journal import acts, imports, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import SubmissionState
+from poddispatchd.pod import duplicates
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import tasks as pod_tasks
+from poddispatchd.pod.duplicates import Blocker
 
 
 @click.group(cls=SuggestingGroup)
@@ -59,13 +62,19 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
             task = await pod_tasks.get_task(connection, TaskPk(task_pk))
             journal = await _journal(connection, TaskPk(task_pk), names)
             waits_until = None if task is None else await _waits_until(connection, task)
+            blocker = (await duplicates.blockers(connection, [TaskPk(task_pk)])).get(TaskPk(task_pk))
         why = None
         if task is not None and task.status == TaskStatus.PENDING:
             why = await why_it_waits(settings, database, task)
     if task is None:
         click.echo(f"There is no task {task_pk}.", err=True)
         sys.exit(EXIT_FAILED)
-    told = {**_as_dict(task, names), "stage": _stage(task, journal), "waits_until": waits_until}
+    told = {
+        **_as_dict(task, names, blocker),
+        "stage": _stage(task, journal),
+        "waits_until": waits_until,
+        "waits_because": _waits_because(task, blocker),
+    }
     if as_json:
         reason = None if why is None else dataclasses.asdict(why)
         print_json({**told, "why": reason, "script_output": task.script_output, **journal})
@@ -85,7 +94,7 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
                     if value is not None
                 )
             )
-    click.echo(f"\noutput:\n{task.script_output}" if task.script_output else "\noutput: none")
+    click.echo(f"\noutput:\n{escaped(task.script_output)}" if task.script_output else "\noutput: none")
 
 
 async def _journal(
@@ -140,14 +149,24 @@ async def _manager_names(database: Database) -> dict[int, str]:
     return {manager.id: manager.name for manager in await pod_managers.runner_managers(database)}
 
 
-def _as_dict(task: Task, names: dict[int, str]) -> dict[str, object]:
+def _waits_because(task: Task, blocker: Blocker | None) -> str | None:
+    """What a task that is pending waits for, besides a free runner, in words."""
+    if task.status != TaskStatus.PENDING:
+        return None
+    if task.type is TaskType.OTHER:
+        return f"Nothing submits tasks of type {task.type_name!r}."
+    return None if blocker is None else f"It waits for {blocker.words}."
+
+
+def _as_dict(task: Task, names: dict[int, str], blocker: Blocker | None) -> dict[str, object]:
     return {
         "id": task.pk,
-        "type": task.type.value,
+        "type": task.type_name,
         "status": task.status,
         "rank": task.rank,
         "source": task.source,
         "runner_manager": names.get(task.runner_manager_id or 0),
         "task_id": task.task_id,
         "date_added": task.date_added,
+        "waits_for": None if blocker is None else blocker.task,
     }

@@ -237,7 +237,7 @@ class WebhookSettings(Section):
         description="Addresses or networks of the web servers in front: no other X-Forwarded-For is believed",
     )
     max_connections: int = Field(
-        default=2000,
+        default=8000,
         ge=16,
         le=100_000,
         description="Connections open at once; fewer where LimitNOFILE leaves no room for them. Of too many, "

@@ -4,7 +4,7 @@ import posixpath
 
 import structlog
 
-from poddispatchd.dispatch.source_files import Presence, SourceFiles
+from poddispatchd.dispatch.source_files import MISSING_WORDS, Presence, SourceFiles
 from poddispatchd.domain import media
 from poddispatchd.domain.payload import Payload, build_payload
 from poddispatchd.domain.site import Site
@@ -15,13 +15,6 @@ from poddispatchd.parts import Parts
 from poddispatchd.pod import sources
 
 log = structlog.get_logger(__name__)
-
-_WORDS = {
-    Presence.MISSING: "The source file {path} does not exist.",
-    Presence.EMPTY: "The source file {path} is empty (0 bytes): upload it again.",
-    Presence.NOT_A_FILE: "The source {path} is not a regular file: upload it again.",
-}
-"""Why a task whose source is found like that can never be run."""
 
 
 class Payloads:
@@ -52,13 +45,13 @@ class Payloads:
         it may have been mounted just now.
         """
         media_root = self._parts.settings.pod.media_root
-        if (found := await self._disk.look(path)) in _WORDS:
+        if (found := await self._disk.look(path)) in MISSING_WORDS:
             words = await self._parts.evidence.check(source=path)
             if words is not None:
                 raise MediaMissingError(words)
             found = await self._disk.look(path)
-        if found in _WORDS:
-            raise UnsubmittableError(_WORDS[found].format(path=media_root / path))
+        if found in MISSING_WORDS:
+            raise UnsubmittableError(MISSING_WORDS[found].format(path=media_root / path))
         if found is Presence.UNKNOWN:
             # A file system that does not answer is no reason to fail the task.
             seconds = self._parts.media.limits.look

@@ -21,6 +21,14 @@ class Presence(Enum):
     followed."""
 
 
+MISSING_WORDS = {
+    Presence.MISSING: "The source file {path} does not exist.",
+    Presence.EMPTY: "The source file {path} is empty (0 bytes): upload it again.",
+    Presence.NOT_A_FILE: "The source {path} is not a regular file: upload it again.",
+}
+"""Why a task whose source is found like that can never be run, if the media tree is the right one."""
+
+
 class SourceFiles:
     """Asks for one file at a time, in a thread of its own kind: a hanging NFS holds up nothing else."""
 

@@ -47,8 +47,8 @@ class FailedAttempt:
     Attributes:
         job: the import.
         error: what ended it.
-        tree: the media tree under Pod's lock on the task; None while somebody else holds it, who may be putting
-            files in place.
+        tree: the media tree under Pod's lock on the task; None while somebody else holds it, who may be
+            putting files in place.
         staging: where the result was being downloaded to, if it came so far.
     """
 

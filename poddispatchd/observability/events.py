@@ -46,6 +46,8 @@ class Event(StrEnum):
     DATABASE_DOWN = "database.down"
     """The database does not answer; logged once, not at every attempt."""
 
+    DATABASE_RESTORED = "database.restored"
+    """It is older than the media tree: the words name the tasks that run again."""
     POOLER_CHANGED = "pooler.changed"
     """The database is reached through a pooler, of another mode, or no longer; the words say what follows."""
     LISTENER_CHANGED = "listener.changed"

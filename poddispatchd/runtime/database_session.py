@@ -184,8 +184,8 @@ class DatabaseSession:
 
     async def resign(self) -> None:
         """Give the term up for good: this daemon stops, and another one schedules at once."""
-        with suppress(DatabaseError):
-            async with self._database.connection() as connection:
+        with suppress(DatabaseError, TimeoutError):
+            async with asyncio.timeout(_FAREWELL), self._database.connection() as connection:
                 await self._leadership.resign(connection)
         self._show()
 

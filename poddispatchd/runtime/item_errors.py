@@ -6,10 +6,15 @@ from poddispatchd.errors import DatabaseError, PoddispatchdError, RowLockedError
 def is_to_blame(error: Exception) -> bool:
     """Whether an item can be what an error is about.
 
-    Errors of our own code are; those of the database only if it refuses the item's values. A lock, a missing
-    column, a right or a full disk passes, or a person mends it (invariant I16).
+    Errors of our own code are, and what the database refuses for the item's values or for no reason that is
+    known, as a site's trigger does. A lock, a missing column, a right or a full disk passes, or a person
+    mends it (invariant I16).
     """
-    return not isinstance(error, DatabaseError) or isinstance(error, ValuesRefusedError)
+    return (
+        not isinstance(error, DatabaseError)
+        or isinstance(error, ValuesRefusedError)
+        or type(error) is DatabaseError
+    )
 
 
 def words_of(error: Exception) -> str:

@@ -40,9 +40,13 @@ class MediaEvidence:
         database: Pod's.
         clock: of the daemon.
         videos_dir: VIDEOS_DIR.
+        logs: whether a change is logged: a command says what it finds itself.
     """
 
-    def __init__(self, tree: MediaTree, database: Database, clock: Clock, videos_dir: str) -> None:
+    def __init__(
+        self, tree: MediaTree, database: Database, clock: Clock, videos_dir: str, *, logs: bool = True
+    ) -> None:
+        self._logs = logs
         self._tree = tree
         self._database = database
         self._clock = clock
@@ -85,9 +89,9 @@ class MediaEvidence:
         return words
 
     def _tell(self, words: str | None) -> None:
-        if words is not None and self.problem is None:
+        if self._logs and words is not None and self.problem is None:
             log.error(Event.MEDIA_MISSING, reason=words)
-        if words is None and self.problem is not None:
+        if self._logs and words is None and self.problem is not None:
             log.info(Event.MEDIA_FOUND)
         self.problem = words
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from threading import Lock, Thread
 from typing import TypeVar
 
@@ -41,18 +42,22 @@ class Look(StrEnum):
     OPENCAST = "studio files"
 
 
+Job = Callable[[], Callable[[], object]]
+"""What a thread does; it gives what is to be called when the thread is free for the next one."""
+
+
 class _Pool:
     """At most so many daemon threads; what they have no room for waits, and is done in its order."""
 
     def __init__(self, name: str, most: int) -> None:
         self._name = name
         self._most = most
-        self._jobs: deque[Callable[[], None]] = deque()
+        self._jobs: deque[Job] = deque()
         self._threads = 0
         self._lock = Lock()
         self._waiting: deque[Lock] = deque()
 
-    def submit(self, job: Callable[[], None]) -> None:
+    def submit(self, job: Job) -> None:
         with self._lock:
             self._jobs.append(job)
             if self._waiting:
@@ -62,6 +67,7 @@ class _Pool:
                 Thread(target=self._serve, name=self._name, daemon=True).start()
 
     def _serve(self) -> None:
+        tell: Callable[[], object] = _nothing
         while True:
             with self._lock:
                 job = self._jobs.popleft() if self._jobs else None
@@ -69,8 +75,11 @@ class _Pool:
                     rest = Lock()
                     rest.acquire()
                     self._waiting.append(rest)
+            # Only now: whoever is told may have the next job, and is not to need another thread for it.
+            tell()
+            tell = _nothing
             if job is not None:
-                job()
+                tell = job()
             elif not rest.acquire(timeout=_REST) and self._is_dispensable(rest):
                 return
 
@@ -194,11 +203,16 @@ class MediaThreads:
     def later(self, function: Callable[[], object]) -> None:
         """Have something done in a thread, whose end and whose errors nobody waits for."""
 
-        def job() -> None:
+        def job() -> Callable[[], object]:
             with suppress(OSError):
                 function()
+            return _nothing
 
         self._work.submit(job)
+
+
+def _nothing() -> None:
+    """Nobody is to be told."""
 
 
 def _start(pool: _Pool, function: Callable[[], T]) -> "asyncio.Future[T]":
@@ -206,13 +220,12 @@ def _start(pool: _Pool, function: Callable[[], T]) -> "asyncio.Future[T]":
     answer: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()
 
-    def job() -> None:
+    def job() -> Callable[[], object]:
         try:
             result = context.run(function)
         except BaseException as error:  # noqa: BLE001 - told to whoever waits
-            _tell(loop, _fail, answer, error)
-        else:
-            _tell(loop, _succeed, answer, result)
+            return partial(_tell, loop, _fail, answer, error)
+        return partial(_tell, loop, _succeed, answer, result)
 
     pool.submit(job)
     return answer

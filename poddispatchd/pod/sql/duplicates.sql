@@ -108,3 +108,65 @@ UPDATE runner_manager_task AS other
    SET status = 'failed', rank = NULL, script_output = $6
   FROM locked
  WHERE other.id = locked.id
+
+-- name: blockers
+-- What each of the tasks $1 that waits waits for: one that runs, else the one that stands first, with its manager.
+-- 'warning': see tasks.sql.
+SELECT task.id, ahead.id AS blocker, ahead.status, ahead.task_id, ahead.date_added, manager.name AS runner_manager
+  FROM runner_manager_task AS task
+ CROSS JOIN LATERAL (
+     SELECT other.*
+       FROM (SELECT id, type, status, task_id, date_added, runner_manager_id
+               FROM runner_manager_task AS studio
+              WHERE task.type = 'studio' AND studio.recording_id = task.recording_id
+              UNION ALL
+             SELECT id, type, status, task_id, date_added, runner_manager_id
+               FROM runner_manager_task AS film
+              WHERE task.type <> 'studio' AND film.video_id = task.video_id) AS other
+      WHERE other.id <> task.id AND other.type = task.type
+        AND (other.status IN ('running', 'warning')
+             OR (other.status = 'pending' AND (other.date_added, other.id) < (task.date_added, task.id)))
+      ORDER BY other.status = 'pending', other.date_added, other.id
+      LIMIT 1
+ ) AS ahead
+  LEFT JOIN runner_manager AS manager ON manager.id = ahead.runner_manager_id
+ WHERE task.id = ANY ($1::bigint[]) AND task.status = 'pending'
+
+-- name: unfinished
+-- The others of the sources of the tasks $1 that wait or run.
+SELECT DISTINCT other.id
+  FROM runner_manager_task AS task
+ CROSS JOIN LATERAL (
+     SELECT id, type, status
+       FROM runner_manager_task AS studio
+      WHERE task.type = 'studio' AND studio.recording_id = task.recording_id
+      UNION ALL
+     SELECT id, type, status
+       FROM runner_manager_task AS film
+      WHERE task.type <> 'studio' AND film.video_id = task.video_id) AS other
+ WHERE task.id = ANY ($1::bigint[])
+   AND other.id <> ALL ($1::bigint[]) AND other.type = task.type
+   AND other.status IN ('pending', 'running', 'warning')
+
+-- name: waiting_behind
+-- The tasks that wait for the sources of the tasks $1, which run; at most $2.
+SELECT DISTINCT other.id
+  FROM runner_manager_task AS task
+ CROSS JOIN LATERAL (
+     SELECT id, type, status
+       FROM runner_manager_task AS studio
+      WHERE task.type = 'studio' AND studio.recording_id = task.recording_id
+      UNION ALL
+     SELECT id, type, status
+       FROM runner_manager_task AS film
+      WHERE task.type <> 'studio' AND film.video_id = task.video_id) AS other
+ WHERE task.id = ANY ($1::bigint[]) AND other.type = task.type AND other.status = 'pending'
+   AND task.status IN ('running', 'warning')
+ ORDER BY other.id LIMIT $2
+
+-- name: described
+-- How the tasks $1 are, and on which manager.
+SELECT task.id, task.status, task.task_id, task.date_added, manager.name AS runner_manager
+  FROM runner_manager_task AS task
+  LEFT JOIN runner_manager AS manager ON manager.id = task.runner_manager_id
+ WHERE task.id = ANY ($1::bigint[])

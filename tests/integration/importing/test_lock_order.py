@@ -16,6 +16,7 @@ from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, Task, TaskPk
+from poddispatchd.pod import duplicates
 from poddispatchd.tasks.transitions import Report, apply_report
 from tests.integration.importing.bench import Bench, bench, until
 from tests.plugins.postgres import PodDatabase
@@ -51,24 +52,35 @@ async def test_a_callback_and_a_commit_about_the_same_rows_wait_for_each_other_i
     first = await here.ready()
     second = await _sharer(here, first)
     order: list[TaskPk] = []
+    begun = asyncio.Event()
+    worker = features.callback_worker(here.parts)
+    applying: list[asyncio.Task[float]] = []
 
     async def apply(connection: Connection, task: Task, report: Report, *, retries: Retries) -> Decision:
         decision = await apply_report(connection, task, report, retries=retries)
         order.append(task.pk)
         if len(order) == 1:
-            importing.append(asyncio.create_task(here.import_due()))
+            begun.set()
             await until(lambda: here.value(_SOMEBODY_WAITS))
         return decision
 
-    importing: list[asyncio.Task[object]] = []
+    async def lock_sharers(connection: Connection, task: Task) -> None:
+        """The import is about to commit: only now the callback takes its first row."""
+        if not applying:
+            applying.append(asyncio.create_task(worker.step()))
+            await begun.wait()
+        await lock(connection, task)
+
+    lock = duplicates.lock_sharers
+    monkeypatch.setattr(duplicates, "lock_sharers", lock_sharers)
     monkeypatch.setattr(worker_module, "apply_report", apply)
     async with here.parts.database.connection() as connection:
         task_id = RunnerTaskId(str(await here.of(first, "task_id")))
         callback = Callback(task_id, RunnerStatus.RUNNING, None, "a line\n")
         await inbox.record(connection, (here.world.managers[0].id,), callback)
     async with asyncio.timeout(60):
-        await features.callback_worker(here.parts).step()
-        await asyncio.gather(*importing)
+        await here.import_due()
+        await asyncio.gather(*applying)
     assert order == [first, second]
     assert [await here.status(pk) for pk in (first, second)] == ["completed", "completed"]
     assert await here.imports_of(first) == [("done", 1, None)]

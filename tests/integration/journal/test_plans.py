@@ -51,6 +51,7 @@ _TWO = """'{"{1}","{1}"}', '{task-7,none}', '{failed,failed}'"""
 _HOT = (
     ("submissions.sql", "open", "7, 'encoding', 1, 1, 'x', 0, now(), '{8,9}', '{2026-03-14,2026-03-14}'"),
     ("submissions.sql", "settle", "7, 'accepted', 't', NULL"),
+    ("submissions.sql", "forget_waiting", "7"),
     ("submissions.sql", "open_ones", ""),
     ("submissions.sql", "unidentified", "'{1}'"),
     ("submissions.sql", "with_id", "'{1}', 'task-7'"),
@@ -67,7 +68,8 @@ _HOT = (
     ("imports.sql", "open", "7, 1, 'task-7'"),
     ("imports.sql", "is_open", "7, 1, 'task-7'"),
     ("imports.sql", "drop_open", "7, ''"),
-    ("failures.sql", "note", "7, 1, 'task-7'"),
+    ("failures.sql", "note", "7, 1, 'task-7', '\\x00'"),
+    ("failures.sql", "known", "7, 1, 'task-7', '\\x00'"),
     ("failures.sql", "forget", "7"),
     ("failures.sql", "asked", "'{7,8}'"),
     ("failures.sql", "purge", "90, 1000"),

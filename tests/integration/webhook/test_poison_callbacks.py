@@ -10,9 +10,10 @@ import pytest
 
 from poddispatchd.callbacks import worker as worker_module
 from poddispatchd.database.pool import Connection
+from poddispatchd.database.sqlstates import translate
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import Task
-from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
+from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.runtime import queues
 from poddispatchd.runtime.queues import CALLBACKS
 from poddispatchd.tasks.transitions import Report, apply_report
@@ -109,9 +110,8 @@ async def test_a_row_that_nobody_can_read_holds_up_no_other(pod: Pod) -> None:
 async def test_what_the_database_refuses_for_its_own_reasons_counts_for_no_callback(
     pod: Pod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = DatabaseError("The database refused a statement: column does not exist")
-    refused.__cause__ = asyncpg.UndefinedColumnError("DETAIL: Failing row contains (secret)")
-    _poisoned(monkeypatch, refused)
+    cause = asyncpg.UndefinedColumnError("DETAIL: Failing row contains (secret)")
+    _poisoned(monkeypatch, translate(cause))
     async with bench(pod.database) as webhook:
         await _three_failures(pod, webhook)
         for _ in range(3):
@@ -121,7 +121,7 @@ async def test_what_the_database_refuses_for_its_own_reasons_counts_for_no_callb
         words = await pod.connection.fetchval(
             "SELECT last_error FROM poddispatchd.callback WHERE state = 'open'"
         )
-        assert "UndefinedColumnError" in words
+        assert "42703" in words
         assert "secret" not in words
 
 
