@@ -70,7 +70,8 @@ class Figures:
         Args:
             with_tasks: read the tasks that a page lists as well.
         """
-        self._parts.metrics.media_usable.set(self._parts.storage.problem is None)
+        problems = (self._parts.storage.problem, self._parts.evidence.problem)
+        self._parts.metrics.media_usable.set(problems == (None, None))
         if not self._parts.session.is_up:
             return
         try:

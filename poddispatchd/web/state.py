@@ -243,7 +243,7 @@ def situation_of(parts: Parts, managers: Iterable[ManagerReport], figures: Figur
         database_problem=None
         if parts.session.is_up
         else parts.session.problem or "The database does not answer.",
-        media_problem=None,
+        media_problem=parts.evidence.problem,
         stalled_after=parts.settings.reconcile.stale_after,
     )
 
@@ -259,6 +259,10 @@ _SAID_ALREADY = (
 """Why tasks of a type wait when no manager can be given any task."""
 
 
+_TOLD_ANYWAY = (Reason.DATABASE_AWAY, Reason.MEDIA_NOT_USABLE)
+"""What is a problem of its own, whether tasks wait or not."""
+
+
 def _queue_words(
     queue: Iterable[QueueState], *, but: Collection[Reason], stalled: Collection[TaskType]
 ) -> Iterator[tuple[str, Severity]]:
@@ -266,7 +270,7 @@ def _queue_words(
     by_finding: dict[tuple[str, Severity], list[TaskType]] = {}
     for entry in queue:
         why = entry.why
-        if why is None or why.severity is Severity.NORMAL or why.reason in (*but, Reason.DATABASE_AWAY):
+        if why is None or why.severity is Severity.NORMAL or why.reason in (*but, *_TOLD_ANYWAY):
             continue
         if entry.type not in stalled:
             by_finding.setdefault((why.sentence, why.severity), []).append(entry.type)

@@ -121,14 +121,12 @@ async def test_every_end_is_told_and_counted_once_whoever_ended_the_task(rig: Ri
     await rig.execute("UPDATE runner_manager_task SET status = 'completed' WHERE id = $1", tasks[1])
     rig.manager.faults.clear()
     await daemon.event("task.completed", task=tasks[2])
-    metrics = (await rig.get("/metrics"))[1]
 
     ends = [(entry["task"], entry["status"]) for entry in await daemon.events("task.ended", 3)]
     assert sorted(ends) == [(tasks[0], "failed"), (tasks[1], "completed"), (tasks[2], "completed")]
+    metrics = (await rig.get("/metrics"))[1]
     assert 'poddispatchd_ended_total{outcome="completed",type="encoding"} 2.0' in metrics
     assert 'poddispatchd_ended_total{outcome="failed",type="encoding"} 1.0' in metrics
-    assert 'poddispatchd_run_seconds_count{type="encoding"} 1.0' in metrics
-    assert 'poddispatchd_wait_seconds_count{type="encoding"}' in metrics
 
 
 async def test_metrics_are_true_when_they_are_read(rig: Rig) -> None:
@@ -153,6 +151,12 @@ async def test_metrics_are_true_when_they_are_read(rig: Rig) -> None:
     assert 'poddispatchd_job_last_progress_timestamp_seconds{job="dispatcher"} 1' in metrics
     assert "\nprocess_resident_memory_bytes " in metrics
     assert "_created" not in metrics
+    assert 'poddispatchd_wait_seconds_count{type="encoding"} 1.0' in metrics
+    await rig.execute("UPDATE runner_manager_task SET status = 'failed'")
+    await rig.run("runners", "pause", "encoders")
+    ended = await daemon.event("task.ended", task=task)
+    assert (ended["status"], ended["runner_manager"]) == ("failed", "encoders")
+    assert 'poddispatchd_run_seconds_count{type="encoding"} 1.0' in (await rig.get("/metrics"))[1]
 
 
 async def test_an_inactive_manager_that_cannot_be_reached_is_not_up(rig: Rig) -> None:
