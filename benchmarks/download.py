@@ -60,7 +60,7 @@ async def _ours(port: int, into: Path) -> None:
             manager,
             _TASK,
             (ResultFile(_NAME),),
-            StagingStorage(MediaTree(into).path("result")),
+            StagingStorage(MediaTree(into.parent).path(into.name)),
             limits=DownloadLimits(max_size=2**40, keep_free=0),
             mode=0o644,
             random=lambda: 0.0,
