@@ -55,7 +55,7 @@ async def test_a_row_that_is_held_at_the_end_is_waited_for_without_fetching_the_
     async with here.pod.connection() as session:
         transaction = session.transaction()
 
-        async def recorded(self: ImportAttempt, *what: Any) -> None:
+        async def recorded(self: ImportAttempt, *what: Any) -> None:  # noqa: ANN401 - passed on
             await record(self, *what)
             await transaction.start()
             await session.execute(_HOLD, task)
