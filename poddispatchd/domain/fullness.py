@@ -22,9 +22,9 @@ class Fullness:
     """What is known of free runners of one (manager, task type).
 
     ``until``: not asked before. ``refusals``: 503 since a task was accepted or one of ours ended there.
-    ``quick``: how many of them were answered by a quick retry. ``signs``: callbacks that announced a free runner
-    and have not been followed by an accepted task. ``freed_at``: the last of them. Times are seconds of one
-    clock.
+    ``quick``: how many of them were answered by a quick retry. ``signs``: callbacks that announced a free
+    runner and have not been followed by an accepted task. ``freed_at``: the last of them. Times are seconds
+    of one clock.
     """
 
     until: float = 0.0
@@ -36,9 +36,9 @@ class Fullness:
     def refused(self, now: float, random: Callable[[], float]) -> "Fullness":
         """After a 503: shortly again if a callback has just announced a free runner, else a growing back-off.
 
-        The back-off grows only with its own steps: quick retries say nothing about how long the manager will be
-        full, for another client may have taken the very runner that became free. The delay is jittered by a
-        quarter, so that several task types and daemons do not ask in step.
+        The back-off grows only with its own steps: quick retries say nothing about how long the manager will
+        be full, for another client may have taken the very runner that became free. The delay is jittered by
+        a quarter, so that several task types and daemons do not ask in step.
         """
         quick = _QUICK_FIRST * _QUICK_GROWTH ** min(self.quick, _MOST_STEPS)
         if self.signs and now + quick <= self.freed_at + _SIGNAL_LIVES:
