@@ -10,22 +10,22 @@ from pathlib import Path
 import asyncpg
 from pydantic import SecretStr
 
-from poddispatchd.assembly import assembled, lay_groundwork
+from poddispatchd.app.composition import assembled, create_resources
+from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.config.model import Settings
+from poddispatchd.dispatch.dispatcher import Dispatcher
+from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.task import TaskType
+from poddispatchd.managers.prober import Prober
+from poddispatchd.parts import Parts
 from poddispatchd.pod import trigger
+from poddispatchd.runtime.supervision import Pulse, run_job
+from poddispatchd.runtime.wakeups import Wakeup
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import Video, World, add_task, add_video
 from poddispatchd.sandbox.postgresql import PostgresServer
-from poddispatchd.services.dispatcher import Dispatcher
-from poddispatchd.services.loop import Pulse, run_job
-from poddispatchd.services.parts import Parts
-from poddispatchd.services.prober import Prober
-from poddispatchd.services.reception import Reception
-from poddispatchd.services.signals import Wake
-from poddispatchd.services.submission import Submitter
 from poddispatchd.web.listener import listening
 from poddispatchd.web.webhook import webhook_application
 
@@ -70,7 +70,7 @@ class Bench:
     async def start(self) -> None:
         """Run the dispatcher, the prober and the webhook until the benchmark ends."""
         parts = self.parts
-        reception = Reception(parts.database, parts.fleet, parts.wakes, parts.clock)
+        reception = CallbackReceiver(parts.database, parts.registry, parts.wakeups, parts.clock)
         application = webhook_application(
             reception, parts.settings.webhook, metrics=parts.metrics, clock=parts.clock
         )
@@ -80,8 +80,8 @@ class Bench:
         _CALLBACKS[f"{DOMAIN}:80"] = str(address)
         dispatcher = Dispatcher(parts, Submitter(parts))
         for name, step, wake in (
-            ("dispatcher", dispatcher.step, parts.wakes.dispatcher),
-            ("prober", Prober(parts).step, Wake()),
+            ("dispatcher", dispatcher.step, parts.wakeups.dispatcher),
+            ("prober", Prober(parts).step, Wakeup()),
         ):
             job = asyncio.create_task(
                 run_job(
@@ -127,7 +127,7 @@ async def bench(
                 "webhook": {"listen": "127.0.0.1:0"},
             }
         )
-        parts = await stack.enter_async_context(assembled(lay_groundwork(settings)))
+        parts = await stack.enter_async_context(assembled(create_resources(settings)))
         if with_trigger:
             await trigger.install(parts.database)
         session = asyncio.create_task(parts.session.run())

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from benchmarks.pod import database
 from benchmarks.report import Figure
-from poddispatchd.database import Database
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import SiteId
 from poddispatchd.pod import queue, trigger
 from poddispatchd.pod.capabilities import introspect
@@ -42,13 +42,13 @@ async def long_queue() -> list[Figure]:
             async def look_at_a_site() -> object:
                 return await queue.pending_tasks(pool, capabilities, limit=20, sites=[SiteId(1)])
 
-            past = await queue.glance(pool)
+            past = await queue.queue_stats(pool)
 
             async def count_all() -> object:
-                return await queue.glance(pool)
+                return await queue.queue_stats(pool)
 
             async def count() -> object:
-                return await queue.glance(pool, past=past)
+                return await queue.queue_stats(pool, past=past)
 
             async def compare() -> object:
                 return await queue.wrong_ranks(pool, capabilities, limit=1)

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from chaos.timeline import Kind, Timeline
 from poddispatchd.config.model import PodSettings
-from poddispatchd.database import Database
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.payload import build_payload
 from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk, TaskStatus, TaskType

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from poddispatchd.checks import Severity, run_checks
+from poddispatchd.app.checks import Severity, run_checks
 from poddispatchd.cli.common import (
     EXIT_FINDINGS,
     Context,

@@ -15,8 +15,8 @@ import click
 
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
-from poddispatchd.database import Database
-from poddispatchd.logs import configure_logging, register_secrets
+from poddispatchd.database.pool import Database
+from poddispatchd.observability.logs import configure_logging, register_secrets
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -7,14 +7,7 @@ from pathlib import Path, PurePosixPath
 import click
 import yaml
 
-from poddispatchd.cli.common import (
-    EXIT_FAILED,
-    Context,
-    config_option,
-    json_option,
-    pass_context,
-    print_json,
-)
+from poddispatchd.cli.common import EXIT_FAILED, Context, config_option, json_option, pass_context, print_json
 from poddispatchd.config.pod_settings import import_pod_settings
 from poddispatchd.config.showing import settings_as_dict, settings_as_yaml
 from poddispatchd.errors import ConfigurationError

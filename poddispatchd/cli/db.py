@@ -16,7 +16,7 @@ from poddispatchd.cli.common import (
     pass_context,
     print_json,
 )
-from poddispatchd.journal import migration
+from poddispatchd.database import migration
 from poddispatchd.pod import queue, trigger
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.pod.grants import grants_script

@@ -12,7 +12,7 @@ import click
 from poddispatchd import __version__
 from poddispatchd.cli.common import EXIT_FAILED, EXIT_USAGE, Context
 from poddispatchd.errors import ConfigurationError, PoddispatchdError
-from poddispatchd.logs import choose_format
+from poddispatchd.observability.logs import choose_format
 
 _COMMANDS = {
     "run": "run",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from poddispatchd.app.daemon import Daemon
+from poddispatchd.app.once import run_once
 from poddispatchd.cli.common import (
     EXIT_FAILED,
     EXIT_USAGE,
@@ -16,10 +18,8 @@ from poddispatchd.cli.common import (
     pass_context,
 )
 from poddispatchd.config.model import Settings
-from poddispatchd.daemon import Daemon
 from poddispatchd.errors import ConfigurationError
-from poddispatchd.events import Event
-from poddispatchd.once import run_once
+from poddispatchd.observability.events import Event
 
 
 @click.command(short_help="Run the daemon.")

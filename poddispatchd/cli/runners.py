@@ -25,16 +25,17 @@ from poddispatchd.cli.daemon_state import (
     state_in_words,
 )
 from poddispatchd.config.model import Settings
-from poddispatchd.database import Database
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import PoddispatchdError, RunnerManagerError
-from poddispatchd.journal import migration, scheduling
+from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import ManagerMemory
-from poddispatchd.logs import register_secret
+from poddispatchd.observability.logs import register_secret
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.runner.client import RunnerClient, open_session
-from poddispatchd.services.session import CHANNEL
+from poddispatchd.runtime.database_session import CHANNEL
 
 
 @click.group()

@@ -24,9 +24,9 @@ from poddispatchd.cli.daemon_state import (
     role_in_words,
     state_in_words,
 )
+from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.shadow import counted
 from poddispatchd.domain.task import TaskStatus
-from poddispatchd.poolers import Pooling
 
 
 @click.command()

@@ -21,12 +21,12 @@ from poddispatchd.cli.common import (
     pass_context,
     print_json,
 )
-from poddispatchd.database import Database
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import tasks as pod_tasks
 from poddispatchd.runner.client import RunnerClient, open_session
-from poddispatchd.services.administration import Treated, cancel_tasks, restart_tasks
+from poddispatchd.tasks.administration import Treated, cancel_tasks, restart_tasks
 
 _Action: TypeAlias = Callable[[Database, RunnerClient, Sequence[TaskPk]], Awaitable[list[Treated]]]
 

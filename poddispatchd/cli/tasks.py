@@ -21,11 +21,12 @@ from poddispatchd.cli.common import (
     shown,
 )
 from poddispatchd.cli.task_actions import cancel, restart, watch
-from poddispatchd.database import Connection, Database
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.stages import stage_of
 from poddispatchd.domain.task import Task, TaskPk, TaskStatus, TaskType
-from poddispatchd.journal import imports, migration, scheduling, submissions
+from poddispatchd.journal import imports, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.pod import managers as pod_managers

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from poddispatchd.config.units import Address, Duration, FileMode, ListenAddress, Size
-from poddispatchd.domain.mailbox import bare_address, mailbox
+from poddispatchd.domain.mail_addresses import bare_address, mailbox
 
 
 def _time_zone(name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from poddispatchd.domain import notice_texts
-from poddispatchd.domain.mailbox import is_address
+from poddispatchd.domain.mail_addresses import is_address
 from poddispatchd.domain.notice_texts import Body, Failure, NotedVideo, Owner, Uploaded, one_line
 from poddispatchd.domain.task import TaskType
 

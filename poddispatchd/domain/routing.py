@@ -129,7 +129,7 @@ def assign(offers: Iterable[Offer], lanes: Sequence[Lane], now: float) -> list[A
     return assignments
 
 
-def rooms(lanes: Iterable[Lane], now: float) -> dict[TaskType, frozenset[SiteId]]:
+def capacity(lanes: Iterable[Lane], now: float) -> dict[TaskType, frozenset[SiteId]]:
     """The sites on which some manager can be asked at once to take a task of a type; no type without one."""
     found: dict[TaskType, set[SiteId]] = {}
     for lane in lanes:
@@ -139,7 +139,7 @@ def rooms(lanes: Iterable[Lane], now: float) -> dict[TaskType, frozenset[SiteId]
     return {kind: frozenset(sites) for kind, sites in found.items()}
 
 
-def starving(offers: Iterable[Offer], lanes: Iterable[Lane], now: float) -> list[Lane]:
+def unserved(offers: Iterable[Offer], lanes: Iterable[Lane], now: float) -> list[Lane]:
     """The managers that can be asked at once but could take none of these tasks.
 
     Without this question a page of tasks that wait for something else would hide those behind it.

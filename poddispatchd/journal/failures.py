@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, TaskPk
-from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries(__package__, "failures.sql")
 

@@ -6,9 +6,9 @@ from datetime import datetime
 
 import asyncpg
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import ManagerId, TaskPk
-from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries(__package__, "scheduling.sql")
 

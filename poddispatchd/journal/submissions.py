@@ -9,10 +9,10 @@ from typing import NewType
 
 import asyncpg
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.duplicates import Taken
 from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, Task, TaskPk, TaskType
-from poddispatchd.domain.twins import Taken
-from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries(__package__, "submissions.sql")
 

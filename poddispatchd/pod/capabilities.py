@@ -7,10 +7,10 @@ lack columns and tables; newer ones may ask for values that are not known here.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from poddispatchd.database import Database
+from poddispatchd.database.pool import Database
+from poddispatchd.database.queries import load_queries
 from poddispatchd.errors import SchemaError
 from poddispatchd.pod import schema
-from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries("poddispatchd.pod", "introspection.sql")
 

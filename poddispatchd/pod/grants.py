@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from poddispatchd.database import Database
+from poddispatchd.database.pool import Database
+from poddispatchd.database.queries import load_queries
 from poddispatchd.pod import schema
-from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries("poddispatchd.pod", "grants.sql")
 

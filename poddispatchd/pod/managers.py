@@ -5,11 +5,11 @@ from datetime import datetime
 import asyncpg
 from pydantic import SecretStr
 
-from poddispatchd.database import Database
+from poddispatchd.database.pool import Database
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, SiteId
-from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries("poddispatchd.pod", "managers.sql")
 

@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from poddispatchd.database import Database
+from poddispatchd.database.pool import Database
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.shadow import Row
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskType
-from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries("poddispatchd.pod", "observed.sql")
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from poddispatchd.database import Connection
-from poddispatchd.sql import load_queries
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
 
 _QUERIES = load_queries("poddispatchd.pod", "opencast.sql")
 

@@ -133,7 +133,7 @@ class _Beside:
             raise disk_error(error, f"{move.target} cannot be put in place") from error
 
     def undo(self) -> None:
-        """Remove what has been put there; what cannot be is the janitor's."""
+        """Remove what has been put there; what cannot be is the maintenance's."""
         for path in self._files:
             with suppress(OSError):
                 path.unlink(missing_ok=True)

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import assert_never
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.script_output import storable
 from poddispatchd.domain.task import RecordingId, Task, TaskType, VideoId
-from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries("poddispatchd.pod", "progress.sql")
 

@@ -13,11 +13,11 @@ from typing import TypeAlias
 
 import asyncpg
 
-from poddispatchd.database import Database
+from poddispatchd.database.pool import Database
+from poddispatchd.database.queries import load_queries, render
 from poddispatchd.domain.task import RecordingId, SiteId, Task, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.tasks import task_of
-from poddispatchd.sql import load_queries, render
 
 _QUERIES = load_queries("poddispatchd.pod", "queue.sql")
 
@@ -43,7 +43,7 @@ class PendingTask:
 
     ``task.script_output`` is not loaded. ``site_ids`` are the sites of its video or recorder. ``age`` is in
     seconds, by the database's clock. ``is_duplicate_of`` is the pending task of the same type and source that
-    stands first: the source is submitted once, for that one. ``running_twin`` is a task of the same type and
+    stands first: the source is submitted once, for that one. ``running_duplicate`` is a task of the same type and
     source that runs already.
     """
 
@@ -52,7 +52,7 @@ class PendingTask:
     site_ids: tuple[SiteId, ...]
     age: float
     is_duplicate_of: TaskPk | None = None
-    running_twin: TaskPk | None = None
+    running_duplicate: TaskPk | None = None
 
     @property
     def place(self) -> tuple[int, datetime, TaskPk]:
@@ -69,11 +69,11 @@ class PendingTask:
     @property
     def is_first(self) -> bool:
         """Whether no other task of its type and source waits before it, or runs."""
-        return self.is_duplicate_of is None and self.running_twin is None
+        return self.is_duplicate_of is None and self.running_duplicate is None
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class QueueStats:
     """Tasks counted by type and status, and since when the oldest pending one of each type waits.
 
     ``ranks`` is a number that stays as long as all ranks do; None when a task that waits has no rank, or one
@@ -124,9 +124,9 @@ async def pending_tasks(
     sites: Collection[SiteId] | None = None,
     with_siteless: bool = True,
     skip: Collection[TaskPk] = (),
-    whatever_age: Collection[TaskPk] = (),
+    ignore_grace: Collection[TaskPk] = (),
     held: Mapping[TaskPk, datetime] | None = None,
-    but_sources: Collection[Source] = (),
+    exclude_sources: Collection[Source] = (),
 ) -> list[PendingTask]:
     """The next tasks to hand out, in Pod's order.
 
@@ -140,9 +140,9 @@ async def pending_tasks(
         sites: only tasks of these sites; None: of any.
         with_siteless: with ``sites``, also tasks whose video or recorder is on no site.
         skip: tasks already in hand.
-        whatever_age: tasks that Pod is not submitting itself: ``grace`` does not hold them back.
+        ignore_grace: tasks that Pod is not submitting itself: ``grace`` does not hold them back.
         held: tasks that are left where they are, unless their ``date_added`` is another one by now.
-        but_sources: no task of these, however many wait for them.
+        exclude_sources: no task of these, however many wait for them.
 
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
@@ -153,11 +153,11 @@ async def pending_tasks(
         grace or None,
         [type_.value for type_ in types],
         list(skip),
-        list(whatever_age),
+        list(ignore_grace),
         list(held or {}),
         list((held or {}).values()),
-        [type_.value for type_, _ in but_sources],
-        [pk for _, pk in but_sources],
+        [type_.value for type_, _ in exclude_sources],
+        [pk for _, pk in exclude_sources],
         *(() if sites is None else (list(sites), with_siteless)),
     )
     return [_pending(record) for record in records]
@@ -185,12 +185,12 @@ async def wrong_ranks(database: Database, capabilities: Capabilities, *, limit: 
     )
 
 
-async def glance(database: Database, *, past: Glance | None = None) -> Glance:
+async def queue_stats(database: Database, *, past: QueueStats | None = None) -> QueueStats:
     """Count the tasks, in one query.
 
     Args:
         database: where Pod's tables are.
-        past: an earlier glance whose counts of finished tasks will do; else they are counted too, which costs
+        past: an earlier queue_stats whose counts of finished tasks will do; else they are counted too, which costs
             more than all the rest when they are many.
 
     Raises:
@@ -199,7 +199,7 @@ async def glance(database: Database, *, past: Glance | None = None) -> Glance:
     counts = {} if past is None else {key: count for key, count in past.counts.items() if key[1] not in _OPEN}
     oldest: dict[str, datetime] = {}
     ranks, is_ranked = 0, True
-    for record in await database.fetch(statement("glance", None, with_past=past is None)):
+    for record in await database.fetch(statement("queue_stats", None, with_past=past is None)):
         if past is None or record["status"] in _OPEN:
             counts[record["type"], record["status"]] = record["tasks"]
         waits = record["status"] == TaskStatus.PENDING
@@ -207,7 +207,7 @@ async def glance(database: Database, *, past: Glance | None = None) -> Glance:
             oldest[record["type"]] = record["oldest"]
         is_ranked = is_ranked and record["ranked"] == (record["tasks"] if waits else 0)
         ranks += int(record["ranks"] or 0)
-    return Glance(counts, oldest, ranks if is_ranked else None)
+    return QueueStats(counts, oldest, ranks if is_ranked else None)
 
 
 def _pending(record: asyncpg.Record) -> PendingTask:
@@ -217,5 +217,5 @@ def _pending(record: asyncpg.Record) -> PendingTask:
         site_ids=tuple(record["site_ids"]),
         age=record["age"],
         is_duplicate_of=record["duplicate_of"],
-        running_twin=record["running_twin"],
+        running_duplicate=record["running_duplicate"],
     )

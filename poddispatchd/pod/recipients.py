@@ -6,10 +6,10 @@ All of it is Pod's and only read: a subscription that a push service has given u
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
-from poddispatchd.database import Database
+from poddispatchd.database.pool import Database
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.notices import NotedVideo, Owner
 from poddispatchd.domain.task import VideoId
-from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries("poddispatchd.pod", "recipients.sql")
 

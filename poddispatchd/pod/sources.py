@@ -7,7 +7,8 @@ from typing import assert_never
 import asyncpg
 
 from poddispatchd.config.model import PodSettings
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries, render
 from poddispatchd.domain import media
 from poddispatchd.domain.payload import PayloadSettings
 from poddispatchd.domain.source import (
@@ -25,7 +26,6 @@ from poddispatchd.domain.source import (
 from poddispatchd.domain.task import RecordingId, Task, TaskType, VideoId
 from poddispatchd.errors import UnsubmittableError
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.sql import load_queries, render
 
 _QUERIES = load_queries("poddispatchd.pod", "sources.sql")
 _TITLE = "title_"

@@ -10,11 +10,11 @@ from datetime import datetime
 
 import asyncpg
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod.managers import manager_of
-from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries("poddispatchd.pod", "tasks.sql")
 

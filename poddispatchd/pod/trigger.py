@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from poddispatchd.database import Database
+from poddispatchd.database.pool import Database
+from poddispatchd.database.queries import load_queries, render
 from poddispatchd.errors import DatabaseError
-from poddispatchd.sql import load_queries, render
 
 _QUERIES = load_queries("poddispatchd.pod", "trigger.sql")
 _SCHEMA = "poddispatchd"

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from poddispatchd.metrics import Metrics
-from poddispatchd.services.state import DaemonState
+from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web.page import status_page
+from poddispatchd.web.state import DaemonState
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -3,13 +3,13 @@
 from datetime import datetime
 from html import escape
 
+from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.shadow import counted
 from poddispatchd.domain.task import TaskStatus
-from poddispatchd.poolers import Pooling
-from poddispatchd.services.known_manager import ManagerReport
-from poddispatchd.services.shadow.tally import ShadowState
-from poddispatchd.services.state import DaemonState, QueueState
+from poddispatchd.managers.state import ManagerReport
+from poddispatchd.shadow.stats import ShadowState
+from poddispatchd.web.state import DaemonState, QueueState
 
 _STYLE = """
 :root { color-scheme: light dark;

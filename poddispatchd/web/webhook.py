@@ -6,12 +6,12 @@ from collections.abc import Coroutine
 import structlog
 from aiohttp import web
 
+from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import WebhookSettings
 from poddispatchd.errors import CallbackRefusedError, DatabaseError, DatabaseUnavailableError
-from poddispatchd.events import Event
-from poddispatchd.metrics import Metrics
-from poddispatchd.services.reception import Reception
+from poddispatchd.observability.events import Event
+from poddispatchd.observability.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ _STRANGERS_BODY = 64 * 2**10
 
 
 def webhook_application(
-    reception: Reception,
+    reception: CallbackReceiver,
     settings: WebhookSettings,
     *,
     metrics: Metrics,
@@ -62,7 +62,7 @@ def webhook_application(
 
 
 class _Webhook:
-    def __init__(self, reception: Reception, patience: float) -> None:
+    def __init__(self, reception: CallbackReceiver, patience: float) -> None:
         self._reception = reception
         self._patience = patience
         self._abandoned: set[asyncio.Task[object]] = set()

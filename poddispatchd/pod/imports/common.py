@@ -10,13 +10,13 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from poddispatchd.config.model import PodSettings
-from poddispatchd.database import Connection, Database
+from poddispatchd.database.pool import Connection, Database
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.naming import ctime
 from poddispatchd.domain.task import Task, TaskPk, VideoId
 from poddispatchd.errors import RaceLostError, ResultRefusedError
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.media_tree import MediaTree
-from poddispatchd.sql import load_queries
 
 QUERIES = load_queries("poddispatchd.pod", "imports_common.sql")
 
@@ -73,7 +73,7 @@ class ImportPlan(Protocol):
             ResultError: a file cannot be put in place; nothing watchable was destroyed.
         """
 
-    async def write_rows(self, connection: Connection) -> "ImportOutcome":
+    async def write_rows(self, connection: Connection) -> "ImportedResult":
         """Write every row, inside the transaction in which the caller completes the task.
 
         Raises:
@@ -108,7 +108,7 @@ class VideoFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class ImportOutcome:
+class ImportedResult:
     """What an import did, for the caller's log, mail and clean-up.
 
     Args:

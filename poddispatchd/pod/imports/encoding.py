@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.imports.common import ImportOutcome, StagedResult, VideoFacts, lock_video, read_video
+from poddispatchd.pod.imports.common import ImportedResult, StagedResult, VideoFacts, lock_video, read_video
 from poddispatchd.pod.imports.encoded import Encoded, prepare_encoded
 from poddispatchd.pod.imports.encoding_rows import encoding_tables, write_encoding
 
@@ -26,7 +26,7 @@ class EncodingPlan:
         """Put every file into place (blocking)."""
         self.encoded.files.apply()
 
-    async def write_rows(self, connection: Connection) -> ImportOutcome:
+    async def write_rows(self, connection: Connection) -> ImportedResult:
         """Write every row.
 
         Raises:
@@ -35,7 +35,7 @@ class EncodingPlan:
         video = await lock_video(connection, self.video)
         written = await write_encoding(connection, self.capabilities, video, self.encoded.rows)
         content = self.encoded.rows.content
-        return ImportOutcome(
+        return ImportedResult(
             video_id=video.id,
             summary=f"Video {video.id} has {content.words}.",
             obsolete_files=written.obsolete_files,

@@ -5,19 +5,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from poddispatchd.database import Connection, Database
+from poddispatchd.database.pool import Connection, Database
+from poddispatchd.database.queries import load_queries, render
 from poddispatchd.domain.encoding_plan import EncodingContent, MediaRow, Rendition, log_text
 from poddispatchd.domain.naming import video_number
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.imports.common import (
-    VideoFacts,
-    read_log,
-    write_log,
-    write_step,
-)
+from poddispatchd.pod.imports.common import VideoFacts, read_log, write_log, write_step
 from poddispatchd.pod.imports.stored import insert_stored_file, keep_folder, storage_tables
-from poddispatchd.sql import load_queries, render
 
 _QUERIES = load_queries("poddispatchd.pod", "imports_encoding.sql")
 

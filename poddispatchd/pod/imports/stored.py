@@ -6,7 +6,8 @@ import posixpath
 from datetime import datetime
 from pathlib import Path
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import render
 from poddispatchd.domain.naming import (
     collision_suffix,
     fit_file_field,
@@ -18,7 +19,6 @@ from poddispatchd.errors import ResultRefusedError
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import QUERIES, StagedResult, VideoFacts
 from poddispatchd.pod.media_tree import same_content
-from poddispatchd.sql import render
 
 _HASHKEY_LENGTH = 64
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from poddispatchd.config.model import PodSettings
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.naming import studio_file_name, video_slug
 from poddispatchd.domain.retention import date_of_deletion
 from poddispatchd.domain.task import SiteId, VideoId
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.imports.common import ImportOutcome, StagedResult, VideoFacts
+from poddispatchd.pod.imports.common import ImportedResult, StagedResult, VideoFacts
 from poddispatchd.pod.imports.encoded import Encoded, prepare_encoded
 from poddispatchd.pod.imports.encoding_rows import encoding_tables, write_encoding
 from poddispatchd.pod.imports.studio_rows import Recording, insert_video, read_recording, reserve_video_id
@@ -41,7 +41,7 @@ class StudioPlan:
         """Put every file into place (blocking)."""
         self.encoded.files.apply()
 
-    async def write_rows(self, connection: Connection) -> ImportOutcome:
+    async def write_rows(self, connection: Connection) -> ImportedResult:
         """Make the video with all its rows.
 
         Raises:
@@ -54,7 +54,7 @@ class StudioPlan:
         said = (*self.recording.warnings, *warnings, *content.warnings)
         rows = replace(self.encoded.rows, content=replace(content, warnings=said))
         written = await write_encoding(connection, self.capabilities, self.video, rows)
-        return ImportOutcome(
+        return ImportedResult(
             video_id=self.video.id,
             summary=f"Video {self.video.id} was made from the recording; it has {content.words}.",
             obsolete_files=written.obsolete_files,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from poddispatchd.database import Connection, Database
+from poddispatchd.database.pool import Connection, Database
+from poddispatchd.database.queries import load_queries, render
 from poddispatchd.domain.task import SiteId, Task, VideoId
 from poddispatchd.errors import RaceLostError, ResultRefusedError, SchemaError
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import write_log
-from poddispatchd.sql import load_queries, render
 
 _QUERIES = load_queries("poddispatchd.pod", "imports_studio.sql")
 

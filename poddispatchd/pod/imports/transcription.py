@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poddispatchd.config.model import PodSettings
-from poddispatchd.database import Connection, Database
+from poddispatchd.database.pool import Connection, Database
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.naming import subtitle_file_name
 from poddispatchd.domain.subtitles import READING_WIDTH, STRICT_WIDTH, read_subtitles, reflow
 from poddispatchd.errors import ResultIncompleteError
 from poddispatchd.pod.imports.common import (
-    ImportOutcome,
+    ImportedResult,
     StagedResult,
     VideoFacts,
     lock_video,
@@ -28,7 +29,6 @@ from poddispatchd.pod.imports.stored import (
 )
 from poddispatchd.pod.media_tree import DERIVED, list_files, read_text
 from poddispatchd.pod.placing import Move, move_into_place, write_staged
-from poddispatchd.sql import load_queries
 
 _QUERIES = load_queries("poddispatchd.pod", "imports_transcription.sql")
 
@@ -69,7 +69,7 @@ class TranscriptionPlan:
         target = self.result.tree.path(self.stored)
         move_into_place([Move(self.staged, target)], self.result.settings.file_permissions)
 
-    async def write_rows(self, connection: Connection) -> ImportOutcome:
+    async def write_rows(self, connection: Connection) -> ImportedResult:
         """Write every row.
 
         Raises:
@@ -97,7 +97,7 @@ class TranscriptionPlan:
         message = f"Subtitles in {self.language!r} with {self.captions} captions: {self.stored}"
         parts = [*([existing] if existing else []), message, f"End : {self.result.ended_at}"]
         await write_log(connection, video.id, "\n\n".join(parts))
-        return ImportOutcome(
+        return ImportedResult(
             video_id=video.id,
             summary=f"Video {video.id} has subtitles in {self.language!r} with {self.captions} captions.",
         )

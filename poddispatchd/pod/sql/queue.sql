@@ -64,7 +64,7 @@ SELECT queued.*
 -- The next tasks to hand out: at most $1, added more than $2 seconds ago or among $5, of the types $3, not among $4.
 -- One from the future tells nothing of its age. Those of $6 are left out as long as they were added at $7, and all of
 -- a type of $8 and the source in the same place of $9. The sites are tested as one of the two above says.
--- first_of_source is the pending task of the same type and source that stands first, running_twin one that runs; they
+-- first_of_source is the pending task of the same type and source that stands first, running_duplicate one that runs; they
 -- are looked for once for each source, however many tasks wait for it.
 WITH priority_users AS ({priority_users}),
      room_sites AS NOT MATERIALIZED (
@@ -89,12 +89,12 @@ WITH priority_users AS ({priority_users}),
           LIMIT $1
      ),
      by_source AS MATERIALIZED (
-         SELECT wanted.ids, wanted.classes, twins.first_of_source, twins.running_twin
+         SELECT wanted.ids, wanted.classes, duplicates.first_of_source, duplicates.running_duplicate
            FROM (SELECT type, {source} AS source, array_agg(id) AS ids, array_agg(class) AS classes
                    FROM next AS queued GROUP BY 1, 2) AS wanted
           CROSS JOIN LATERAL (
               SELECT (array_agg(id ORDER BY date_added, id) FILTER (WHERE status = 'pending'))[1] AS first_of_source,
-                     min(id) FILTER (WHERE status <> 'pending') AS running_twin
+                     min(id) FILTER (WHERE status <> 'pending') AS running_duplicate
                 FROM (SELECT other.id, other.date_added, other.type, other.status
                         FROM runner_manager_task AS other
                        WHERE wanted.type = 'studio' AND other.recording_id = wanted.source
@@ -104,10 +104,10 @@ WITH priority_users AS ({priority_users}),
                        WHERE wanted.type <> 'studio' AND other.video_id = wanted.source
                      ) AS same_source
                WHERE same_source.type = wanted.type AND same_source.status IN ('pending', 'running', 'warning')
-          ) AS twins
+          ) AS duplicates
      )
 SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank, NULL AS script_output,
-       task.video_id, task.recording_id, task.runner_manager_id, next.class, by_source.running_twin,
+       task.video_id, task.recording_id, task.runner_manager_id, next.class, by_source.running_duplicate,
        nullif(by_source.first_of_source, next.id) AS duplicate_of,
        extract(epoch FROM now() - task.date_added)::float8 AS age,
        CASE task.type
@@ -156,7 +156,7 @@ true
 -- Tasks that are not finished ('warning': see tasks.sql), or have a rank though they are: few beside a long past.
 status IN ('pending', 'running', 'warning') OR rank IS NOT NULL
 
--- name: glance
+-- name: queue_stats
 -- How many of these tasks there are of each type and status, since when the oldest of them waits, how many have a rank,
 -- and a number that changes with their ranks.
 SELECT type, status, count(*) AS tasks, min(date_added) AS oldest, count(rank) AS ranked,

@@ -30,11 +30,11 @@ WITH hints AS MATERIALIZED (
 ), near AS MATERIALIZED (
     SELECT id FROM hints
      UNION
-    SELECT twin.id FROM (SELECT DISTINCT video_id FROM hints) AS wanted
-      JOIN runner_manager_task AS twin ON twin.video_id = wanted.video_id AND twin.task_id = $2
+    SELECT duplicate.id FROM (SELECT DISTINCT video_id FROM hints) AS wanted
+      JOIN runner_manager_task AS duplicate ON duplicate.video_id = wanted.video_id AND duplicate.task_id = $2
      UNION
-    SELECT twin.id FROM (SELECT DISTINCT recording_id FROM hints) AS wanted
-      JOIN runner_manager_task AS twin ON twin.recording_id = wanted.recording_id AND twin.task_id = $2
+    SELECT duplicate.id FROM (SELECT DISTINCT recording_id FROM hints) AS wanted
+      JOIN runner_manager_task AS duplicate ON duplicate.recording_id = wanted.recording_id AND duplicate.task_id = $2
 )
 SELECT task.id, type, status, task_id, date_added, rank, script_output, video_id, recording_id, runner_manager_id
   FROM near

@@ -78,13 +78,13 @@ class ManualClock:
         await waker
 
     def due(self) -> float | None:
-        """When the next sleeper wakes, None when nobody sleeps."""
+        """When the next sleeper wakeups, None when nobody sleeps."""
         self._sleepers = [sleeper for sleeper in self._sleepers if not sleeper[2].done()]
         heapq.heapify(self._sleepers)
         return self._sleepers[0][0] if self._sleepers else None
 
     async def next_due(self) -> float:
-        """When the next sleeper wakes; waits until there is one."""
+        """When the next sleeper wakeups; waits until there is one."""
         while (due := self.due()) is None:
             self._arrival.clear()
             await self._arrival.wait()

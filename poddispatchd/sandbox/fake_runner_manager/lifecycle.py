@@ -7,12 +7,7 @@ from collections.abc import Coroutine, Mapping
 import aiohttp
 
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
-from poddispatchd.sandbox.fake_runner_manager.callbacks import (
-    ConnectTo,
-    callback_body,
-    deliver,
-    retry_delays,
-)
+from poddispatchd.sandbox.fake_runner_manager.callbacks import ConnectTo, callback_body, deliver, retry_delays
 from poddispatchd.sandbox.fake_runner_manager.faults import Behaviour, Dispatch, Outcome
 from poddispatchd.sandbox.fake_runner_manager.payload import start_problem
 from poddispatchd.sandbox.fake_runner_manager.records import Runner, Submission, TaskRecord

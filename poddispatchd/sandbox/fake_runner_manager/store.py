@@ -38,7 +38,7 @@ class Store:
             runner.id = runner.id or f"sandbox-runner.test-{8082 + number}"
 
     def changed(self) -> None:
-        """Wake everyone who waits for something to become true."""
+        """Wakeup everyone who waits for something to become true."""
         event, self._changed = self._changed, asyncio.Event()
         event.set()
 
@@ -77,7 +77,7 @@ class Store:
         self._in_flight[record.task_id] = record
         self.changed()
 
-    def twin(self, submission: Submission) -> TaskRecord | None:
+    def duplicate(self, submission: Submission) -> TaskRecord | None:
         """The task in flight that an identical submission is answered with."""
         fingerprint = submission.fingerprint
         return next(

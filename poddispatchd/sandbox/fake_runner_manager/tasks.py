@@ -39,13 +39,13 @@ class TaskRoutes:
     # --- POST /task/execute ---------------------------------------------------------------------------
 
     async def execute(self, content_type: str, body: bytes, token: str) -> Answer:
-        """The checks in the manager's order: body, twin in flight, notify_url, quota, runners."""
+        """The checks in the manager's order: body, duplicate in flight, notify_url, quota, runners."""
         submission = read_submission(content_type, body)
         if isinstance(submission, Refusal):
             return refusal(submission.status, submission.detail)
-        twin = self._store.twin(submission) if self._settings.deduplicate else None
-        if twin is not None:
-            return _accepted(twin)
+        duplicate = self._store.duplicate(submission) if self._settings.deduplicate else None
+        if duplicate is not None:
+            return _accepted(duplicate)
         problem = await self._notify_problem(submission.notify_url)
         if problem is not None:
             return refusal(400, problem)

@@ -3,8 +3,8 @@
 from enum import StrEnum
 from typing import assert_never
 
-from poddispatchd.database import Connection
-from poddispatchd.sql import load_queries, render
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries, render
 
 
 class Variant(StrEnum):

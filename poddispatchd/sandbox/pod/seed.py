@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.naming import slugify
 from poddispatchd.domain.site import Site

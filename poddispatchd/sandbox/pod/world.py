@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, time
 from pathlib import Path, PurePosixPath
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries, render
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.naming import slugified_file_name, video_number, video_slug
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, RecordingId, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.sandbox.pod.media import put_file, put_studio_package
 from poddispatchd.sandbox.pod.schema import Variant
-from poddispatchd.sql import load_queries, render
 
 QUERIES = load_queries("poddispatchd.sandbox.pod", "world.sql")
 """The statements that add rows."""

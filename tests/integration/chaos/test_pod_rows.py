@@ -6,8 +6,8 @@ import pytest
 
 from chaos import pod_rows
 from chaos.pod_rows import ImportRow
-from poddispatchd.database import Connection
-from poddispatchd.journal import migration
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Connection
 from tests.integration.pod.rows import insert, manager, opened, recording, site, task, user, video
 from tests.plugins.postgres import PodDatabase
 
@@ -109,12 +109,12 @@ async def test_what_belongs_to_a_video_is_counted(connection: Connection) -> Non
 
 async def test_rows_of_one_source_ask_for_the_same(connection: Connection) -> None:
     film, talk = await video(connection), await recording(connection, title="A talk")
-    twins = [await task(connection, video_id=film), await task(connection, video_id=film)]
+    duplicates = [await task(connection, video_id=film), await task(connection, video_id=film)]
     subtitles = await task(connection, "transcription", video_id=film)
     studio = await task(connection, "studio", recording_id=talk)
     rows = await pod_rows.read_rows(connection)
-    assert rows[twins[0]].wish == rows[twins[1]].wish
-    assert len({rows[pk].wish for pk in (*twins, subtitles, studio)}) == 3
+    assert rows[duplicates[0]].wish == rows[duplicates[1]].wish
+    assert len({rows[pk].wish for pk in (*duplicates, subtitles, studio)}) == 3
     assert rows[studio].title == "A talk"
 
 

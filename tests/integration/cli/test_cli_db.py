@@ -1,4 +1,4 @@
-from poddispatchd.journal import migration
+from poddispatchd.database import migration
 from tests.integration.cli.conftest import Pod
 
 

@@ -4,8 +4,8 @@ from typing import cast
 import aiohttp
 import pytest
 
+from poddispatchd.database import migration
 from poddispatchd.domain.task import RunnerTaskId, TaskPk, TaskStatus, TaskType
-from poddispatchd.journal import migration
 from poddispatchd.sandbox.pod.world import Video, add_task, add_video
 from tests.integration.cli.conftest import TOKEN, Pod
 

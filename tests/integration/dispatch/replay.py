@@ -11,14 +11,14 @@ from typing import Any
 
 from aiohttp import ClientSession, web
 
+from poddispatchd.callbacks.receiver import CallbackReceiver
+from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.config.model import Settings
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
+from poddispatchd.dispatch.dispatcher import Dispatcher
+from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.pod.queue import write_ranks
-from poddispatchd.services.dispatcher import Dispatcher
-from poddispatchd.services.inbox import Inbox
-from poddispatchd.services.reception import Reception
-from poddispatchd.services.reconciler import SECOND_LOOK, Reconciler
-from poddispatchd.services.submission import Submitter
+from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
 from poddispatchd.web.listener import listening
 from poddispatchd.web.webhook import webhook_application
 from tests.integration.dispatch.rewinding import RewindingWorld
@@ -185,7 +185,7 @@ class Replay:
     manager: RoutingManager
     connection: Connection
     reconciler: Reconciler
-    inbox: Inbox
+    inbox: CallbackWorker
     _seen: int = field(default=0)
 
     async def step(self, stimulus: Mapping[str, Any]) -> Step:
@@ -219,7 +219,7 @@ class Replay:
         """Ask about what runs, twice where it is denied."""
         for _ in range(2):
             await self.reconciler.step()
-            self.daemon.clock.advance(SECOND_LOOK)
+            self.daemon.clock.advance(ASK_AGAIN_AFTER)
         return Step(self.news(), await self._rows())
 
     async def wait(self, seconds: float) -> Step:
@@ -252,7 +252,7 @@ class Replay:
         )
 
     async def _rows(self) -> tuple[str, ...]:
-        """All rows, with the ranks that the janitor gives them."""
+        """All rows, with the ranks that the maintenance gives them."""
         await write_ranks(self.daemon.parts.database, self.daemon.parts.capabilities)
         rows = await self.connection.fetch("SELECT * FROM runner_manager_task")
         open_ones = await self.connection.fetch(
@@ -282,7 +282,7 @@ async def replaying(
         settings = _settings(world, case, request_timeout="300ms" if never_answers else "20s")
         daemon = await stack.enter_async_context(running(settings, clock=TickingClock()))
         parts = daemon.parts
-        reception = Reception(parts.database, parts.fleet, parts.wakes, parts.clock)
+        reception = CallbackReceiver(parts.database, parts.registry, parts.wakeups, parts.clock)
         application = webhook_application(
             reception, settings.webhook, metrics=parts.metrics, clock=parts.clock
         )
@@ -290,7 +290,7 @@ async def replaying(
             listening(application, settings.webhook.listen, "webhook.listen")
         )
         manager.webhook = f"http://{address}"
-        yield Replay(daemon, manager, connection, Reconciler(parts), Inbox(parts))
+        yield Replay(daemon, manager, connection, Reconciler(parts), CallbackWorker(parts))
 
 
 def _settings(world: SharedWorld, case: Mapping[str, Any], *, request_timeout: str) -> Settings:

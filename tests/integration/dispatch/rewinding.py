@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from poddispatchd.database import Database
-from poddispatchd.journal import migration
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Database
 from tests.plugins.shared_world import SharedWorld
 
 _CHANGED = (

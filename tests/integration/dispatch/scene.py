@@ -10,21 +10,21 @@ from pathlib import Path
 import asyncpg
 from pydantic import SecretStr
 
-from poddispatchd.assembly import assembled, lay_groundwork
+from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
+from poddispatchd.dispatch.dispatcher import Dispatcher
+from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus, TaskType
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
+from poddispatchd.managers.prober import Prober
+from poddispatchd.parts import Parts
 from poddispatchd.pod.tasks import task_of
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
 from poddispatchd.sandbox.fake_runner_manager.clock import Clock as FakeClock
 from poddispatchd.sandbox.pod.seed import ManagerSpec, add_manager, seed_world
 from poddispatchd.sandbox.pod.world import World, add_recording, add_task, add_video
-from poddispatchd.services.dispatcher import Dispatcher
-from poddispatchd.services.parts import Parts
-from poddispatchd.services.prober import Prober
-from poddispatchd.services.submission import Submitter
 from tests.plugins.postgres import PodDatabase
 
 DOMAIN = "pod.example.org"
@@ -92,7 +92,7 @@ async def running(
 ) -> AsyncIterator[Daemon]:
     """What of a daemon dispatches, with its session up."""
     clock = clock or HandClock()
-    async with assembled(lay_groundwork(settings, clock=clock)) as parts:
+    async with assembled(create_resources(settings, clock=clock)) as parts:
         session = asyncio.create_task(parts.session.run())
         dispatcher = Dispatcher(parts, Submitter(parts), budget=budget)
         prober = Prober(parts)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from poddispatchd.events import Event
 from poddispatchd.journal import scheduling, submissions
+from poddispatchd.observability.events import Event
 from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runtime.database_session import CHANNEL, DatabaseSession
 from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
-from poddispatchd.services.session import CHANNEL, DatabaseSession
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -101,7 +101,7 @@ async def test_notifications_are_proved_to_arrive_and_wake_the_dispatcher(
     async with scene(pod_database, media_root) as pod:
         daemon = await pod.daemon()
         assert daemon.parts.session.listening
-        wake = daemon.parts.wakes.dispatcher
+        wake = daemon.parts.wakeups.dispatcher
         await wake.wait(0)
         for _ in range(100):
             await pod.connection.execute(f"NOTIFY {CHANNEL}")
@@ -112,7 +112,7 @@ async def test_a_pooler_that_swallows_notifications_is_noticed_and_polling_goes_
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with scene(pod_database, media_root) as pod:
-        monkeypatch.setattr("poddispatchd.services.session._PROBE_TIMEOUT", 0.2)
+        monkeypatch.setattr("poddispatchd.runtime.database_session._PROBE_TIMEOUT", 0.2)
         monkeypatch.setattr(DatabaseSession, "_notified", lambda *_: None)
         daemon = await pod.daemon()
         session = daemon.parts.session
@@ -133,7 +133,11 @@ async def test_after_a_loss_of_the_database_everything_is_looked_at_again(
         await _until_down(daemon.parts.session)
         assert daemon.parts.session.term is None
         await daemon.parts.session.available()
-        for wake in (daemon.parts.wakes.dispatcher, daemon.parts.wakes.reconciler, daemon.parts.wakes.inbox):
+        for wake in (
+            daemon.parts.wakeups.dispatcher,
+            daemon.parts.wakeups.reconciler,
+            daemon.parts.wakeups.inbox,
+        ):
             assert await wake.wait(5)
         await daemon.settle()
         assert await pod.status(pk) == "running"

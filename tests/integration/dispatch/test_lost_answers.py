@@ -9,16 +9,16 @@ from typing import TypeVar
 import pytest
 from structlog.testing import capture_logs
 
+from poddispatchd.dispatch.source_files import Disk, Presence
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseUnavailableError
-from poddispatchd.events import Event
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import SubmissionState
+from poddispatchd.observability.events import Event
 from poddispatchd.pod import tasks
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import Accepted
 from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
-from poddispatchd.services.disk import Disk, Presence
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 

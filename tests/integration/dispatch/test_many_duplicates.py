@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.domain.duplicates import EndedDuplicate
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
-from poddispatchd.domain.twins import EndedTwin
-from poddispatchd.pod import queue, twins
+from poddispatchd.pod import duplicates, queue
 from poddispatchd.pod.queue import PendingTask
 from poddispatchd.sandbox.pod.world import add_task, add_video
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
@@ -115,6 +115,6 @@ async def test_one_that_was_restarted_meanwhile_does_not_end_with_the_others(
         await pod.connection.execute(
             "UPDATE runner_manager_task SET date_added = now() WHERE id = $1", pks[2]
         )
-        twin = EndedTwin(pks[0], TaskStatus.COMPLETED, datetime.now(UTC), None)
-        assert await twins.follow(pod.connection, waiting, twin, "words", grace=0) == 1
+        duplicate = EndedDuplicate(pks[0], TaskStatus.COMPLETED, datetime.now(UTC), None)
+        assert await duplicates.follow(pod.connection, waiting, duplicate, "words", grace=0) == 1
         assert [await pod.status(pk) for pk in pks] == ["pending", "completed", "pending"]

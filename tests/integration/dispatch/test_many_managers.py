@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.domain.task import RunnerStatus
+from poddispatchd.runtime.supervision import Pulse, cancel_surely, run_job
 from poddispatchd.sandbox.fake_runner_manager import (
     Endpoint,
     FakeRunnerManager,
@@ -13,8 +15,6 @@ from poddispatchd.sandbox.fake_runner_manager import (
     FaultKind,
     ManualClock,
 )
-from poddispatchd.services.loop import Pulse, cancel_surely, run_job
-from poddispatchd.services.reception import Reception
 from poddispatchd.web.listener import listening
 from poddispatchd.web.webhook import webhook_application
 from tests.integration.dispatch.scene import DOMAIN, Daemon, Scene, Spec, scene
@@ -33,7 +33,7 @@ _PATIENCE = 30
 async def _at_work(daemon: Daemon, fakes: Sequence[FakeRunnerManager]) -> AsyncIterator[None]:
     """The dispatcher's own loop, woken by callbacks that these managers make."""
     parts = daemon.parts
-    reception = Reception(parts.database, parts.fleet, parts.wakes, parts.clock)
+    reception = CallbackReceiver(parts.database, parts.registry, parts.wakeups, parts.clock)
     webhook = webhook_application(reception, parts.settings.webhook, metrics=parts.metrics, clock=parts.clock)
     async with listening(webhook, parts.settings.webhook.listen, "webhook.listen") as address:
         for fake in fakes:
@@ -42,7 +42,7 @@ async def _at_work(daemon: Daemon, fakes: Sequence[FakeRunnerManager]) -> AsyncI
             run_job(
                 "dispatcher",
                 daemon.dispatcher.step,
-                wake=parts.wakes.dispatcher,
+                wake=parts.wakeups.dispatcher,
                 session=parts.session,
                 clock=parts.clock,
                 pulse=Pulse(parts.clock),

@@ -6,9 +6,9 @@ from pydantic import SecretStr
 
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId, SiteId
-from poddispatchd.metrics import Metrics
+from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.observability.metrics import Metrics
 from poddispatchd.sandbox.fake_runner_manager import ManualClock
-from poddispatchd.services.fleet import Fleet
 from tests.integration.dispatch.scene import HandClock, Spec, running, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -38,7 +38,7 @@ async def test_a_manager_with_a_rate_limit_never_has_to_refuse_a_task(
         await pod.encodings(25)
         await daemon.settle()
         assert pod.posts("one") == 8  # at once
-        [report] = daemon.parts.fleet.reports()
+        [report] = daemon.parts.registry.reports()
         assert report.paced_for is not None
 
         passed = 0.0
@@ -69,16 +69,16 @@ def _row(number: int, url: str) -> RunnerManager:
 
 def test_rows_of_one_address_are_counted_together() -> None:
     clock = HandClock()
-    fleet = Fleet(clock, Metrics(), per_minute=10)
+    registry = ManagerRegistry(clock, Metrics(), per_minute=10)
     rows = [_row(1, "http://rm.example.org/manager"), _row(2, "http://rm.example.org/manager/")]
-    fleet.refresh([*rows, _row(3, "http://other.example.org/manager")], {}, {})
+    registry.refresh([*rows, _row(3, "http://other.example.org/manager")], {}, {})
     for _ in range(8):
-        fleet.posts(ManagerId(1))
+        registry.posts(ManagerId(1))
     now = clock.monotonic()
-    assert [lane.closed_until <= now for lane in fleet.lanes()] == [False, False, True]
-    assert [fleet.is_free(ManagerId(number)) for number in (1, 2, 3)] == [False, False, True]
+    assert [lane.closed_until <= now for lane in registry.lanes()] == [False, False, True]
+    assert [registry.is_free(ManagerId(number)) for number in (1, 2, 3)] == [False, False, True]
 
-    fleet.refresh([_row(2, "http://rm.example.org/manager")], {}, {})
-    assert not fleet.is_free(ManagerId(2))
+    registry.refresh([_row(2, "http://rm.example.org/manager")], {}, {})
+    assert not registry.is_free(ManagerId(2))
     clock.advance(60)
-    assert fleet.is_free(ManagerId(2))
+    assert registry.is_free(ManagerId(2))

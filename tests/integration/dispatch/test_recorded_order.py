@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from poddispatchd.config.model import Settings
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.task import TaskType
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
 from poddispatchd.sandbox.pod.schema import Variant

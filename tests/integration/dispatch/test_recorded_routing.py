@@ -358,9 +358,9 @@ async def test_what_has_ended_when_it_is_accepted_is_asked_about_and_imported(
     other = {"status": 200, "json": {"task_id": "rm2-1", "status": "running"}}
     runner = {"rm1": case["runner"]["rm1"] | {"status": {"rm1-1": done}}, "rm2": {"status": {"rm2-1": other}}}
     async with replaying(world, case | {"runner": runner}) as replay:
-        rings = replay.daemon.parts.wakes.reconciler.rings
+        rings = replay.daemon.parts.wakeups.reconciler.rings
         await replay.step({"do": "process_tasks"})
-        assert replay.daemon.parts.wakes.reconciler.rings > rings
+        assert replay.daemon.parts.wakeups.reconciler.rings > rings
         rows = (await replay.reconcile()).rows
     assert rows == ("9002 running rm2-1", "9001 running rm1-1 importing")
 

@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.task import TaskType
-from poddispatchd.events import Event
+from poddispatchd.managers.state import ManagerReport
+from poddispatchd.observability.events import Event
 from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
-from poddispatchd.services.known_manager import ManagerReport
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -24,7 +24,7 @@ def _refuse(pod: Scene, name: str, status: int, body: dict[str, object] | None =
 
 
 def _report(daemon: Daemon, name: str) -> ManagerReport:
-    [report] = [entry for entry in daemon.parts.fleet.reports() if entry.name == name]
+    [report] = [entry for entry in daemon.parts.registry.reports() if entry.name == name]
     return report
 
 
@@ -65,7 +65,7 @@ async def test_a_callback_ends_the_wait_at_once(pod_database: PodDatabase, media
         await daemon.settle()
         assert await pod.status(second) == "pending"
 
-        daemon.parts.fleet.freed(pod.ids["one"])
+        daemon.parts.registry.freed(pod.ids["one"])
         await daemon.settle()
         assert await pod.status(second) == "running"
 
@@ -171,7 +171,7 @@ async def test_a_task_that_everybody_refuses_fails_in_words(
         assert row["status"] == "failed"
         assert "Input should be a valid dictionary" in row["script_output"]
         assert (pod.posts("one"), pod.posts("two")) == (1, 1)
-        assert {report.state for report in daemon.parts.fleet.reports()} == {BreakerState.CLOSED}
+        assert {report.state for report in daemon.parts.registry.reports()} == {BreakerState.CLOSED}
 
         # Restarted by a person, it is tried again from the beginning.
         for fake in pod.fakes.values():
@@ -220,11 +220,11 @@ async def test_an_outage_is_told_once_and_health_decides_when_tasks_come_back(
         await daemon.settle()
         assert pod.posts("down") == 0  # no task is risked
         daemon.clock.advance(70)
-        daemon.parts.wakes.dispatcher.ring()
-        assert await daemon.parts.wakes.dispatcher.wait(0)
+        daemon.parts.wakeups.dispatcher.ring()
+        assert await daemon.parts.wakeups.dispatcher.wait(0)
         with capture_logs() as logs:
             await daemon.probe()
-        assert await daemon.parts.wakes.dispatcher.wait(0)  # it is woken when a manager is back
+        assert await daemon.parts.wakeups.dispatcher.wait(0)  # it is woken when a manager is back
         late += await pod.encodings(1)
         await daemon.settle()
         assert _said(logs, *events) == [Event.RUNNER_MANAGER_UP]
@@ -301,7 +301,7 @@ async def test_a_slow_manager_delays_nobody_else(pod_database: PodDatabase, medi
         daemon.clock.advance(2)
         while await pod.statuses() != {"running": 3, "pending": 1}:
             await daemon.dispatcher.step()
-            await daemon.parts.wakes.dispatcher.wait(1)
+            await daemon.parts.wakeups.dispatcher.wait(1)
         assert daemon.dispatcher.in_hand == 1
         await daemon.dispatcher.drain()
         assert await pod.holders(pks) == ["slow", "quick", "quick", "quick"]
@@ -312,5 +312,5 @@ async def test_a_slow_manager_delays_nobody_else(pod_database: PodDatabase, medi
         assert daemon.dispatcher.in_hand == 2
         while (await pod.statuses())["running"] < 6:
             await daemon.dispatcher.step()
-            await daemon.parts.wakes.dispatcher.wait(1)
+            await daemon.parts.wakeups.dispatcher.wait(1)
         assert await pod.holders(more) == [None, "quick", "quick"]

@@ -62,11 +62,11 @@ async def test_no_task_waits_behind_tasks_that_cannot_be_placed(
     pod_database: PodDatabase, media_root: Path
 ) -> None:
     async with scene(pod_database, media_root) as pod:
-        twin = await add_video(pod.connection, pod.world, title="asked for very often")
-        running = await add_task(pod.connection, TaskType.ENCODING, video=twin)
+        duplicate = await add_video(pod.connection, pod.world, title="asked for very often")
+        running = await add_task(pod.connection, TaskType.ENCODING, video=duplicate)
         await pod.start(running, "first", "an-id-of-pod")
         for _ in range(150):
-            await add_task(pod.connection, TaskType.ENCODING, video=twin)
+            await add_task(pod.connection, TaskType.ENCODING, video=duplicate)
         behind = await pod.encoding(title="behind them")
         await (await pod.daemon()).settle()
         assert await pod.status(behind) == "running"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.database import Connection
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk
-from poddispatchd.journal import migration
 from poddispatchd.pod import tasks
-from poddispatchd.services.task_ids import known_tasks_called, tasks_called
+from poddispatchd.tasks.task_ids import known_tasks_called, tasks_called
 from tests.integration.dispatch.scene import scene
 from tests.integration.pod.rows import manager, opened, recording, site, task, video
 from tests.plugins.postgres import PodDatabase
@@ -64,12 +64,12 @@ async def test_what_is_found_is_what_a_search_finds(pod_database: PodDatabase, s
     """Runs by us and by Pod, shared, let go of, deleted; ids that two managers gave."""
     chance = random.Random(seed)
     async with _pod(pod_database) as (connection, managers):
-        films, rooms = [await video(connection) for _ in range(3)], [await recording(connection)]
+        films, capacity = [await video(connection) for _ in range(3)], [await recording(connection)]
         for rm in managers:
             for task_id in _IDS:
                 kind = chance.choice(["encoding", "transcription", "studio"])
                 room, film = (
-                    (chance.choice(rooms), None) if kind == "studio" else (None, chance.choice(films))
+                    (chance.choice(capacity), None) if kind == "studio" else (None, chance.choice(films))
                 )
                 for _ in range(chance.randrange(4)):
                     carries = chance.random() < 0.7

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import asyncpg
 
-from poddispatchd.journal import migration
+from poddispatchd.database import migration
 from poddispatchd.pod import trigger
 from poddispatchd.pod.queue import write_ranks
+from poddispatchd.runtime.database_session import CHANNEL
+from poddispatchd.runtime.supervision import Pulse, cancel_surely, run_job
 from poddispatchd.sandbox.pod.world import add_video
-from poddispatchd.services.loop import Pulse, cancel_surely, run_job
-from poddispatchd.services.session import CHANNEL
 from tests.integration.dispatch.scene import scene
 from tests.integration.pod.rows import opened, pod, task
 from tests.plugins.postgres import PodDatabase
@@ -127,7 +127,7 @@ async def test_an_announced_task_is_submitted_without_waiting_for_the_poll(
         daemon = await world.daemon()
         await trigger.install(daemon.parts.database)
         await daemon.settle()
-        wake = daemon.parts.wakes.dispatcher
+        wake = daemon.parts.wakeups.dispatcher
         while await wake.wait(0.05):
             await daemon.settle()
         [pk] = await world.encodings(1)
@@ -163,7 +163,7 @@ async def test_ten_thousand_tasks_added_one_by_one_while_the_queue_is_looked_at_
                     is_done.set()
             return 600.0
 
-        wake = parts.wakes.dispatcher
+        wake = parts.wakeups.dispatcher
         job = asyncio.create_task(
             run_job(
                 "dispatcher",

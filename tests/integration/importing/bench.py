@@ -11,11 +11,13 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from poddispatchd.assembly import assembled, lay_groundwork
+from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.task import Run, RunnerTaskId, TaskPk, TaskStatus, TaskType, VideoId
+from poddispatchd.imports.importer import Importer
 from poddispatchd.journal import imports
+from poddispatchd.parts import Parts
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, FakeRunnerManager, Mode, Runner
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
@@ -28,8 +30,6 @@ from poddispatchd.sandbox.pod.world import (
     add_task,
     add_video,
 )
-from poddispatchd.services.importer import Importer
-from poddispatchd.services.parts import Parts
 from tests.plugins.postgres import PodDatabase
 
 TOKEN = "token-of-the-manager"
@@ -250,7 +250,7 @@ def schedule(parts: Parts, term: int | None) -> None:
 
 @asynccontextmanager
 async def daemon_parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
-    async with assembled(lay_groundwork(settings, clock=clock)) as parts:
+    async with assembled(create_resources(settings, clock=clock)) as parts:
         schedule(parts, 1)
         yield parts
 

@@ -18,13 +18,13 @@ from typing import NoReturn
 
 from pydantic import SecretStr
 
+from poddispatchd.imports import attempt, cleanup
+from poddispatchd.imports.attempt import ImportAttempt
+from poddispatchd.imports.importer import Importer
 from poddispatchd.journal import imports
 from poddispatchd.pod import placing
 from poddispatchd.runner import filesink
 from poddispatchd.sandbox.pod.schema import Variant
-from poddispatchd.services import import_attempt, leftovers
-from poddispatchd.services.import_attempt import ImportAttempt
-from poddispatchd.services.importer import Importer
 from tests.integration.importing.bench import StillClock, daemon_parts, idle, settings_of
 
 
@@ -73,19 +73,19 @@ def _set(owner: object, name: str, value: object) -> None:
 
 
 MOMENTS: dict[str, Callable[[], None]] = {
-    "before the download": lambda: _set(import_attempt, "download_result", die),
+    "before the download": lambda: _set(attempt, "download_result", die),
     "during the download": lambda: _set(filesink.FileSink, "finish", _at_call(2, filesink.FileSink.finish)),
-    "after the download": lambda: _set(import_attempt, "prepare", die),
+    "after the download": lambda: _set(attempt, "prepare", die),
     "before the files are recorded": lambda: _set(ImportAttempt, "_record", die),
     "before the first rename": lambda: _set(ImportAttempt, "_record", _then_die(ImportAttempt._record)),
     "amid the renames": lambda: _set(placing, "_swap", _at_call(3, placing._swap)),
     "amid the links": lambda: _set(os, "link", _link_then_die),
     "after the renames": lambda: _set(imports, "finish", die),
-    "within the transaction": lambda: _set(leftovers, "settle", _then_die(leftovers.settle)),
+    "within the transaction": lambda: _set(cleanup, "settle", _then_die(cleanup.settle)),
     "after the commit": lambda: _set(ImportAttempt, "_tell", die),
-    "before the clean-up": lambda: _set(leftovers, "delete_obsolete", die),
-    "amid the clean-up": lambda: _set(leftovers, "_delete", die),
-    "after the clean-up": lambda: _set(leftovers, "_delete", _then_die_at_once(leftovers._delete)),
+    "before the clean-up": lambda: _set(cleanup, "delete_obsolete", die),
+    "amid the clean-up": lambda: _set(cleanup, "_delete", die),
+    "after the clean-up": lambda: _set(cleanup, "_delete", _then_die_at_once(cleanup._delete)),
 }
 """Names of moments, each with what makes the process die then."""
 

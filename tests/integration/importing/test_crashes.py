@@ -15,10 +15,10 @@ import asyncpg
 import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.imports.importer import Importer
+from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.sandbox.pod.world import Video
 from poddispatchd.sandbox.postgresql import PostgresServer
-from poddispatchd.services.importer import Importer
-from poddispatchd.services.janitor import Janitor
 from tests.integration.importing.bench import (
     Bench,
     StillClock,
@@ -97,7 +97,7 @@ async def copy(of: Bench, postgres: PostgresServer, root: Path) -> AsyncIterator
 
 
 async def restart(there: Bench) -> None:
-    """A new daemon starts: it imports what is due, and its janitor tidies up.
+    """A new daemon starts: it imports what is due, and its maintenance tidies up.
 
     The number of a video that was rolled back is lost, with Pod as well. Here it is given out again, so that
     ends can be compared.
@@ -110,7 +110,7 @@ async def restart(there: Bench) -> None:
     importer = Importer(there.parts)
     await importer.release_dead()
     await there.import_due(importer)
-    await Janitor(there.parts).purge()
+    await Maintenance(there.parts).purge()
 
 
 async def made_ready(ready: Bench, kind: TaskType) -> tuple[TaskPk, Video | None]:
@@ -180,7 +180,7 @@ async def test_after_a_kill_an_import_that_never_succeeds_leaves_the_tree_as_it_
         )
         await restart(hit)
         await hit.import_again()
-        await Janitor(hit.parts).purge()
+        await Maintenance(hit.parts).purge()
         assert await hit.status(task) == "failed"
         after = await state_of(hit.pod, hit.world.media_root)
         names = {name for name in before if name.startswith("file ")}

@@ -8,21 +8,21 @@ import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.domain.task import TaskType
-from poddispatchd.metrics import ImportOutcome
+from poddispatchd.imports import attempt
+from poddispatchd.maintenance.job import Maintenance
+from poddispatchd.observability.metrics import ImportOutcome
 from poddispatchd.pod import staging
 from poddispatchd.pod.imports import encoding_files, transcription
 from poddispatchd.runner.filesink import FileSink
 from poddispatchd.sandbox.fake_runner_manager import Mode
-from poddispatchd.services import import_attempt
-from poddispatchd.services.janitor import Janitor
-from poddispatchd.services.state import state_of
+from poddispatchd.web.state import state_of
 from tests.integration.importing.bench import Bench, bench
 from tests.integration.importing.full_disk import Disk, PretendedDisk, may_mount, small_disk
 from tests.integration.importing.test_crashes import run_until
 from tests.plugins.postgres import PodDatabase
 
 MOMENTS: dict[str, tuple[object, str, int]] = {
-    "at the lock": (import_attempt, "task_lock", 0),
+    "at the lock": (attempt, "task_lock", 0),
     "before the download": (staging, "clear", 0),
     "amid the download": (FileSink, "_write", 1),
     "at the log": (encoding_files, "write_staged", 0),
@@ -121,7 +121,7 @@ async def test_a_disk_that_fills_up_at_any_moment_of_an_import_is_waited_for(
     assert retried._value.get() == 7
     [problem] = [
         problem
-        for problem in state_of(here.parts, glance=None, submissions=0, imports=0).problems
+        for problem in state_of(here.parts, queue_stats=None, submissions=0, imports=0).problems
         if problem.startswith("Results wait: ")
     ]
     assert "No space left on device" in problem
@@ -162,12 +162,12 @@ async def test_a_result_that_waits_for_room_is_not_shown_for_ever_when_another_d
     async with bench(pod_database, media_root) as here:
         task = await here.ready()
         here.parts.storage.obstructed("There is no space.", task)
-        janitor = Janitor(here.parts)
-        await janitor.measure()
+        maintenance = Maintenance(here.parts)
+        await maintenance.measure()
         assert here.parts.storage.problem == "There is no space."
         async with here.another() as there:
             await there.import_due()
-        await janitor.measure()
+        await maintenance.measure()
         assert here.parts.storage.problem is None
 
 
@@ -177,11 +177,11 @@ async def test_too_little_room_is_shown_before_any_result_meets_it(
     async with bench(pod_database, media_root, changes={"imports": {"keep_free": "1000000GiB"}}) as here:
         with capture_logs() as logged:
             for _ in range(3):
-                await Janitor(here.parts).measure()
+                await Maintenance(here.parts).measure()
         assert [entry["event"] for entry in logged] == ["media.obstructed"]
         assert "less than imports.keep_free" in str(here.parts.storage.problem)
         assert here.parts.metrics.media_free_bytes._value.get() > 0
         plenty = here.parts.settings.imports.model_copy(update={"keep_free": 1})
         here.parts.settings = here.parts.settings.model_copy(update={"imports": plenty})
-        await Janitor(here.parts).measure()
+        await Maintenance(here.parts).measure()
         assert here.parts.storage.problem is None

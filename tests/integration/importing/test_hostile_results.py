@@ -73,7 +73,7 @@ async def test_an_error_that_quotes_what_no_database_stores_ends_in_words_too(
     async def quote(*_: object) -> None:
         raise ResultRefusedError("Line 3 says \0 and \ud800.")
 
-    monkeypatch.setattr("poddispatchd.services.import_attempt.prepare", quote)
+    monkeypatch.setattr("poddispatchd.imports.attempt.prepare", quote)
     task = await here.ready()
     await here.import_due()
 

@@ -11,21 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskType
+from poddispatchd.imports import importer as importer_module
+from poddispatchd.imports.importer import Importer
 from poddispatchd.journal import imports
 from poddispatchd.journal.imports import LEASE_SECONDS, ImportJob, ImportState
+from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.pod import tasks
 from poddispatchd.pod.imports.encoding_files import EncodingFiles
 from poddispatchd.pod.media_tree import task_lock
+from poddispatchd.runtime.instances import instance_name, is_dead
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Crash, Fault, FaultKind, Mode
 from poddispatchd.sandbox.pod.schema import Variant
-from poddispatchd.services import importer as importer_module
-from poddispatchd.services.importer import Importer
-from poddispatchd.services.instances import instance_name, is_dead
-from poddispatchd.services.janitor import Janitor
-from poddispatchd.services.reports import Report, apply_report
+from poddispatchd.tasks.transitions import Report, apply_report
 from tests.integration.importing.bench import Bench, bench, idle, until
 from tests.plugins.postgres import PodDatabase
 
@@ -176,7 +176,7 @@ async def test_files_are_left_alone_while_somebody_else_holds_the_lock_of_their_
     async with task_lock(here.world.media_root, task):
         await here.import_due()
         assert ((await here.imports_of(task))[0][0], brought.exists()) == ("dropped", True)
-    await Janitor(here.parts).purge()
+    await Maintenance(here.parts).purge()
     assert not brought.exists()
 
 
@@ -281,7 +281,7 @@ async def test_only_what_is_worked_on_keeps_its_lease(here: Bench, monkeypatch: 
 async def test_leases_of_a_killed_daemon_of_this_host_are_given_back_at_once(here: Bench) -> None:
     task = await here.ready()
     script = (
-        "import sys\nfrom poddispatchd.services.instances import instance_name\n"
+        "import sys\nfrom poddispatchd.runtime.instances import instance_name\n"
         "print(instance_name(), flush=True)\nsys.stdin.read()"
     )
     with subprocess.Popen(  # noqa: ASYNC220 - a process of its own is the point

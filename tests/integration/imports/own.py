@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from poddispatchd.config.model import PodSettings
-from poddispatchd.database import Database
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.imports import encoding, studio, transcription

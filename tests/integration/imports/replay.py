@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from poddispatchd.callbacks.receiver import CallbackReceiver
+from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.config.units import Address
-from poddispatchd.services.importer import Importer
-from poddispatchd.services.inbox import Inbox
-from poddispatchd.services.parts import Parts
-from poddispatchd.services.reception import Reception
+from poddispatchd.imports.importer import Importer
+from poddispatchd.parts import Parts
 from poddispatchd.web.listener import listening
 from poddispatchd.web.webhook import webhook_application
 from tests.integration.importing.bench import StillClock, daemon_parts, idle, settings_of
@@ -45,7 +45,7 @@ class Replay:
 
     async def settle(self) -> None:
         """Let the callback have its effect: every attempt at an import, one after the other."""
-        inbox, importer = Inbox(self.parts), Importer(self.parts)
+        inbox, importer = CallbackWorker(self.parts), Importer(self.parts)
         while await inbox.step() <= 0.1:
             pass
         for _ in range(_ROUNDS):
@@ -94,7 +94,7 @@ async def replaying(
         settings = settings_of(world.database.dsn, world.media_root, world.database.variant, changes)
         clock = StillClock()
         async with daemon_parts(settings, clock) as parts:
-            reception = Reception(parts.database, parts.fleet, parts.wakes, clock)
+            reception = CallbackReceiver(parts.database, parts.registry, parts.wakeups, clock)
             webhook = webhook_application(reception, settings.webhook, metrics=parts.metrics, clock=clock)
             async with listening(webhook, Address("127.0.0.1", 0), "webhook.listen") as address:
                 yield Replay(world, manager, parts, address)

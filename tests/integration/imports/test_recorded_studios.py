@@ -51,7 +51,7 @@ def _of_the_user_without_owner(changes: Changes) -> None:
     changes.inserted, changes.written = json.loads(document)
 
 
-GENERAL = Deviation("cleaning opencast-files is the janitor's part", change=_nothing_cleaned)
+GENERAL = Deviation("cleaning opencast-files is the maintenance's part", change=_nothing_cleaned)
 
 DEVIATIONS: Mapping[str, Deviation] = {
     "st-auth-group": Deviation(

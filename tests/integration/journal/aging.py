@@ -1,6 +1,6 @@
 """Time that passes in the journal, which goes by the database's clock: no test can push that forward."""
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
 
 
 async def age_journal(connection: Connection, seconds: float) -> None:

@@ -8,8 +8,12 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from poddispatchd.database import Connection
+from poddispatchd.callbacks import inbox
+from poddispatchd.callbacks.inbox import CallbackState, Turn
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.callback import Callback
+from poddispatchd.domain.duplicates import Taken
 from poddispatchd.domain.task import (
     ManagerId,
     Run,
@@ -21,11 +25,10 @@ from poddispatchd.domain.task import (
     TaskType,
     VideoId,
 )
-from poddispatchd.domain.twins import Taken
-from poddispatchd.journal import callbacks, housekeeping, imports, migration, scheduling, submissions
-from poddispatchd.journal.callbacks import CallbackState, Turn
+from poddispatchd.journal import imports, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import Submission, SubmissionState
+from poddispatchd.maintenance import housekeeping
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
 
@@ -266,60 +269,60 @@ def _callback(task_id: str = "t", output: str | None = None, error: str | None =
 
 async def test_the_same_callback_is_recorded_once_while_it_is_open(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, two):
-        await asyncio.gather(*(callbacks.record(each, (_MANAGER,), _callback()) for each in (one, two)))
+        await asyncio.gather(*(inbox.record(each, (_MANAGER,), _callback()) for each in (one, two)))
         for different in (_callback(output=""), _callback(error=""), _callback(output="x"), _callback("u")):
-            await callbacks.record(one, (_MANAGER,), different)
-        await callbacks.record(one, (ManagerId(2),), _callback())
-        claimed = await callbacks.claim_due(one, 10)
+            await inbox.record(one, (_MANAGER,), different)
+        await inbox.record(one, (ManagerId(2),), _callback())
+        claimed = await inbox.claim_due(one, 10)
         assert len(claimed) == 6
-        await callbacks.settle(one, claimed[0], CallbackState.APPLIED, "wait")
-        await callbacks.record(one, (_MANAGER,), _callback())
-        assert len(await callbacks.claim_due(one, 10)) == 1
+        await inbox.settle(one, claimed[0], CallbackState.APPLIED, "wait")
+        await inbox.record(one, (_MANAGER,), _callback())
+        assert len(await inbox.claim_due(one, 10)) == 1
 
 
 async def test_two_sessions_claim_different_callbacks(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, two):
         for number in range(6):
-            await callbacks.record(one, (_MANAGER,), _callback(f"t-{number}"))
+            await inbox.record(one, (_MANAGER,), _callback(f"t-{number}"))
         transaction = one.transaction()
         await transaction.start()
-        mine = await callbacks.claim_due(one, 3)
+        mine = await inbox.claim_due(one, 3)
         async with asyncio.timeout(5):
-            theirs = await callbacks.claim_due(two, 10)
+            theirs = await inbox.claim_due(two, 10)
         await transaction.commit()
         assert [[each.callback.task_id for each in batch] for batch in (mine, theirs)] == [
             ["t-0", "t-1", "t-2"],
             ["t-3", "t-4", "t-5"],
         ]
-        assert await callbacks.claim_due(two, 10) == []
+        assert await inbox.claim_due(two, 10) == []
         await one.execute("UPDATE poddispatchd.callback SET next_attempt_at = now() - interval '1 second'")
-        assert [each.attempts for each in await callbacks.claim_due(two, 10)] == [2] * 6
+        assert [each.attempts for each in await inbox.claim_due(two, 10)] == [2] * 6
 
 
 async def test_a_callback_has_its_turn_after_earlier_ones_of_its_task(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, two):
-        await callbacks.record(one, (_MANAGER,), _callback(output="1"))
-        await callbacks.record(one, (_MANAGER,), _callback(output="2"))
-        await callbacks.record(one, (ManagerId(2),), _callback(output="of another manager"))
-        first, second, other = await callbacks.claim_due(one, 10)
-        assert await callbacks.lock(two, second) is Turn.LATER
-        assert await callbacks.lock(two, other) is Turn.NOW
-        assert await callbacks.lock(two, first) is Turn.NOW
-        await callbacks.settle(one, first, CallbackState.APPLIED, "wait")
-        assert await callbacks.lock(two, first) is Turn.OVER
-        assert await callbacks.lock(two, second) is Turn.NOW
+        await inbox.record(one, (_MANAGER,), _callback(output="1"))
+        await inbox.record(one, (_MANAGER,), _callback(output="2"))
+        await inbox.record(one, (ManagerId(2),), _callback(output="of another manager"))
+        first, second, other = await inbox.claim_due(one, 10)
+        assert await inbox.lock(two, second) is Turn.LATER
+        assert await inbox.lock(two, other) is Turn.NOW
+        assert await inbox.lock(two, first) is Turn.NOW
+        await inbox.settle(one, first, CallbackState.APPLIED, "wait")
+        assert await inbox.lock(two, first) is Turn.OVER
+        assert await inbox.lock(two, second) is Turn.NOW
 
 
 async def test_the_next_callback_is_due_when_its_claim_ends(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, _):
-        assert await callbacks.next_due(one) is None
-        await callbacks.record(one, (_MANAGER,), _callback())
-        seconds = await callbacks.next_due(one)
+        assert await inbox.next_due(one) is None
+        await inbox.record(one, (_MANAGER,), _callback())
+        seconds = await inbox.next_due(one)
         assert seconds is not None
         assert seconds <= 0
-        [claimed] = await callbacks.claim_due(one, 1)
-        await callbacks.postpone(one, claimed, 300)
-        seconds = await callbacks.next_due(one)
+        [claimed] = await inbox.claim_due(one, 1)
+        await inbox.postpone(one, claimed, 300)
+        seconds = await inbox.next_due(one)
         assert seconds is not None
         assert 290 < seconds <= 300
 
@@ -455,10 +458,10 @@ async def test_what_is_settled_is_forgotten_after_its_time_and_what_is_open_neve
     async with _sessions(pod_database) as (one, _):
         for task in range(1, 6):
             await submissions.settle(one, await _opened(one, task), SubmissionState.ACCEPTED)
-            await callbacks.record(one, (_MANAGER,), _callback(f"t-{task}"))
+            await inbox.record(one, (_MANAGER,), _callback(f"t-{task}"))
             await _import(one, task)
-        for recorded in await callbacks.claim_due(one, 10):
-            await callbacks.settle(one, recorded, CallbackState.APPLIED, "")
+        for recorded in await inbox.claim_due(one, 10):
+            await inbox.settle(one, recorded, CallbackState.APPLIED, "")
         for job in await imports.claim_due(one, "a", 10):
             await imports.finish(one, job, ImportState.DONE)
         await one.execute(
@@ -467,7 +470,7 @@ async def test_what_is_settled_is_forgotten_after_its_time_and_what_is_open_neve
             "UPDATE poddispatchd.import SET finished_at = finished_at - interval '91 days' WHERE task_pk > 1"
         )
         await _opened(one, 9)
-        await callbacks.record(one, (_MANAGER,), _callback("open"))
+        await inbox.record(one, (_MANAGER,), _callback("open"))
         await _import(one, 9)
         await one.execute(
             "UPDATE poddispatchd.callback SET received_at = now() - interval '1 year' WHERE state = 'open'"

@@ -6,8 +6,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from poddispatchd.database import Connection
-from poddispatchd.journal import migration, scheduling
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Connection
+from poddispatchd.journal import scheduling
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
 

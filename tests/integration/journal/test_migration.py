@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 from pydantic import SecretStr
 
-from poddispatchd.database import Connection, Database
+from poddispatchd.database import migration
+from poddispatchd.database.migration import LATEST, MIGRATIONS, Migration
+from poddispatchd.database.pool import Connection, Database
 from poddispatchd.errors import SchemaError
-from poddispatchd.journal import migration
-from poddispatchd.journal.migration import LATEST, MIGRATIONS, Migration
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
 

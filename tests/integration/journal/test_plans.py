@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from poddispatchd.journal import migration
-from poddispatchd.sql import load_queries
+from poddispatchd.database import migration
+from poddispatchd.database.queries import load_queries
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
 
@@ -46,15 +46,15 @@ _HOT = (
     ("submissions.sql", "add_lost", "7, 1, 'other', '', 'encoding', now()"),
     ("submissions.sql", "taken_for", "'{7,8}', '{2026-03-14,2026-03-14}'"),
     ("submissions.sql", "purge", "90, 1000"),
-    ("callbacks.sql", "record", "'{1}', 't', 'failed', NULL, NULL, 'x'"),
-    ("callbacks.sql", "expected", "'{1}', 'task-7'"),
-    ("callbacks.sql", "expected", "'{1}', 'unknown'"),
-    ("callbacks.sql", "claim_due", "20"),
-    ("callbacks.sql", "lock", "100007"),
-    ("callbacks.sql", "settle", "100007, 'applied', ''"),
-    ("callbacks.sql", "next_due", ""),
-    ("callbacks.sql", "release_all", ""),
-    ("callbacks.sql", "purge", "90, 1000"),
+    ("inbox.sql", "record", "'{1}', 't', 'failed', NULL, NULL, 'x'"),
+    ("inbox.sql", "expected", "'{1}', 'task-7'"),
+    ("inbox.sql", "expected", "'{1}', 'unknown'"),
+    ("inbox.sql", "claim_due", "20"),
+    ("inbox.sql", "lock", "100007"),
+    ("inbox.sql", "settle", "100007, 'applied', ''"),
+    ("inbox.sql", "next_due", ""),
+    ("inbox.sql", "release_all", ""),
+    ("inbox.sql", "purge", "90, 1000"),
     ("imports.sql", "open", "7, 1, 'task-7'"),
     ("imports.sql", "is_open", "7, 1, 'task-7'"),
     ("imports.sql", "claim_due", "2, 'a', 20"),
@@ -69,9 +69,9 @@ _HOT = (
     ("scheduling.sql", "put_back", "7, now(), 20"),
     ("scheduling.sql", "wait_of", "7, now()"),
     ("known_runs.sql", "tasks", "'{1}', 'task-7'"),
-    ("sightings.sql", "see", "'{7,8}', '{task-7,NULL}'"),
-    ("sightings.sql", "of_tasks", "'{7,8}'"),
-    ("sightings.sql", "note_runner", "7, 'task-7', 'runner'"),
+    ("observations.sql", "see", "'{7,8}', '{task-7,NULL}'"),
+    ("observations.sql", "of_tasks", "'{7,8}'"),
+    ("observations.sql", "note_runner", "7, 'task-7', 'runner'"),
 )
 
 _MOST_ROWS = 500

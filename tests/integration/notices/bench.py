@@ -14,15 +14,15 @@ from random import random
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from poddispatchd.assembly import assembled, lay_groundwork
+from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.lifecycle import Retries
 from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.journal import notices
 from poddispatchd.journal.notices import Notice
+from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
-from poddispatchd.services.parts import Parts
 from tests.plugins.postgres import PodDatabase
 
 USER, PASSWORD = "pod", "correct horse"
@@ -159,7 +159,7 @@ def mail_settings(box: Postbox | None, **changes: object) -> dict[str, object]:
 
 @asynccontextmanager
 async def daemon_parts(settings: Settings) -> AsyncIterator[Parts]:
-    async with assembled(lay_groundwork(settings, clock=SteadyClock())) as parts:
+    async with assembled(create_resources(settings, clock=SteadyClock())) as parts:
         yield parts
 
 

@@ -8,11 +8,11 @@ import pytest
 from poddispatchd.config.model import ImportsSettings
 from poddispatchd.domain.task import Task, TaskStatus, TaskType
 from poddispatchd.errors import ConfigurationError
-from poddispatchd.notices.checks import check_hook
+from poddispatchd.notify.checks import check_hook
+from poddispatchd.notify.hooks import Hooks
+from poddispatchd.notify.notifier import Notifier
+from poddispatchd.parts import Parts
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
-from poddispatchd.services.hooks import Hooks
-from poddispatchd.services.notifier import Notifier
-from poddispatchd.services.parts import Parts
 from tests.integration.importing.bench import bench
 from tests.integration.notices.bench import (
     counted,

@@ -11,12 +11,13 @@ import pytest
 
 from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus, TaskType, VideoId
 from poddispatchd.errors import DatabaseUnavailableError
-from poddispatchd.journal import housekeeping, notices
-from poddispatchd.notices.smtp import MailServer
+from poddispatchd.journal import notices
+from poddispatchd.maintenance import housekeeping
+from poddispatchd.notify.notifier import Notifier
+from poddispatchd.notify.smtp import MailServer
+from poddispatchd.parts import Parts
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
-from poddispatchd.services.notifier import Notifier
-from poddispatchd.services.parts import Parts
-from poddispatchd.services.reports import Report, Told, apply_report, fail_task
+from poddispatchd.tasks.transitions import Report, Told, apply_report, fail_task
 from tests.integration.notices.bench import (
     ONCE,
     Postbox,

@@ -20,10 +20,10 @@ from pydantic import SecretStr
 from poddispatchd.config.model import PushSettings
 from poddispatchd.domain.task import Task, TaskStatus, TaskType
 from poddispatchd.errors import ConfigurationError
-from poddispatchd.notices.webpush import check_keys
+from poddispatchd.notify import notifier as notifier_module
+from poddispatchd.notify.notifier import Notifier
+from poddispatchd.notify.webpush import check_keys
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
-from poddispatchd.services import notifier as notifier_module
-from poddispatchd.services.notifier import Notifier
 from tests.integration.notices.bench import (
     daemon_parts,
     make_due,

@@ -9,11 +9,11 @@ import pytest
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId, TaskPk, TaskType
 from poddispatchd.journal import notices
-from poddispatchd.notices.message import Envelope
+from poddispatchd.notify.message import Envelope
+from poddispatchd.notify.planner import deliveries
+from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
-from poddispatchd.services.notice_plan import deliveries
-from poddispatchd.services.parts import Parts
-from poddispatchd.services.reports import Report, Told, apply_report, fail_task
+from poddispatchd.tasks.transitions import Report, Told, apply_report, fail_task
 from tests.integration.imports import vectors
 from tests.integration.imports.replay import replaying
 from tests.integration.notices.bench import ONCE, daemon_parts, recorded_notices, task_of

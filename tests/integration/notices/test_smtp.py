@@ -10,9 +10,9 @@ import pytest
 from poddispatchd.config.model import MailSettings
 from poddispatchd.domain.notices import Mail
 from poddispatchd.errors import ConfigurationError, DeliveryError, DeliveryRefusedError
-from poddispatchd.notices.checks import check_mail
-from poddispatchd.notices.message import Envelope
-from poddispatchd.notices.smtp import Sent, mail_server
+from poddispatchd.notify.checks import check_mail
+from poddispatchd.notify.message import Envelope
+from poddispatchd.notify.smtp import Sent, mail_server
 from tests.integration.notices.bench import PASSWORD, USER, Postbox, mail_settings, postbox
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

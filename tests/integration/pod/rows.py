@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from poddispatchd.database import Connection, Database
+from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.tasks import get_task

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import pytest
 import pytest_asyncio
 
-from poddispatchd.database import Connection
-from poddispatchd.pod.queue import glance, pending_tasks, statement, write_ranks
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
+from poddispatchd.pod.queue import pending_tasks, queue_stats, statement, write_ranks
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
-from poddispatchd.sql import load_queries
 from tests.integration.pod.rows import manager, pod, recording, site, user, video
 from tests.plugins.postgres import PodDatabase, cloned_database, ensure_template
 
@@ -42,7 +42,7 @@ _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "restartable": ([7, 8],),
         "restart": ([7, 8],),
     },
-    "twins.sql": {
+    "duplicates.sql": {
         "ahead": (*_TWIN, _SOON),
         "waiting": _TWIN,
         "other_run": _RUN,
@@ -64,7 +64,7 @@ _ONE_READING: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "pending": _PAGE,
         "write_ranks": (),
         "wrong_ranks": (1,),
-        "glance": (),
+        "queue_stats": (),
     },
     "tasks.sql": {"unsettled": (0, None, 200), "purge": (_SOON, 1000), "owners": ("task-7",)},
     "observed.sql": {"running": ([7],), "types_taken": (), "purgeable": (_SOON,)},
@@ -89,13 +89,13 @@ async def _years_of_tasks(connection: Connection) -> None:
     here = await site(connection, "pod.example.org")
     managers = [await manager(connection, here) for _ in range(100)]
     films = [await video(connection, await user(connection, "student")) for _ in range(500)]
-    rooms = [await recording(connection) for _ in range(5)]
+    capacity = [await recording(connection) for _ in range(5)]
     await connection.execute(
         "CREATE TEMPORARY TABLE sources AS SELECT $1::bigint[] AS rm, $2::bigint[] AS films, "
-        "$3::bigint[] AS rooms",
+        "$3::bigint[] AS capacity",
         managers,
         films,
-        rooms,
+        capacity,
     )
     await connection.execute(
         f"""
@@ -108,7 +108,7 @@ async def _years_of_tasks(connection: Connection) -> None:
         SELECT CASE WHEN n % 10 = 0 THEN 'studio' ELSE 'encoding' END, 'pending',
                now() - n * interval '1 second',
                CASE WHEN n % 10 <> 0 THEN films[1 + n % 500] END,
-               CASE WHEN n % 10 = 0 THEN rooms[1 + n % 5] END
+               CASE WHEN n % 10 = 0 THEN capacity[1 + n % 5] END
           FROM generate_series(1, {_PENDING}) AS n, sources;
         ANALYZE;
         """
@@ -245,7 +245,7 @@ async def test_reading_the_whole_table_takes_seconds_at_most(old_pod: PodDatabas
         started = time.monotonic()
         assert await write_ranks(database, capabilities) == _PENDING
         assert await write_ranks(database, capabilities) == 0
-        seen = await glance(database)
+        seen = await queue_stats(database)
         assert sum(seen.counts.values()) == _FINISHED + _PENDING
-        assert await glance(database, past=seen) == seen
+        assert await queue_stats(database, past=seen) == seen
         assert time.monotonic() - started < 60

@@ -3,7 +3,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.payload import Payload
 from poddispatchd.domain.task import Task, TaskPk, TaskType
 from poddispatchd.pod.progress import show_accepted, show_failed

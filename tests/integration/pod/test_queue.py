@@ -4,7 +4,7 @@ import pytest
 
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, SiteId, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod import tasks
-from poddispatchd.pod.queue import PriorityClass, glance, pending_tasks, write_ranks
+from poddispatchd.pod.queue import PriorityClass, pending_tasks, queue_stats, write_ranks
 from tests.integration.pod.rows import (
     NOON,
     all_rows,
@@ -147,7 +147,7 @@ async def test_a_source_that_is_already_being_worked_on_is_known(pod_database: P
         await task(connection, status="completed", video_id=film)
         await task(connection, video_id=film)
         [pending] = await pending_tasks(database, capabilities, limit=10)
-        assert (running, None) == (pending.running_twin, pending.is_duplicate_of)
+        assert (running, None) == (pending.running_duplicate, pending.is_duplicate_of)
 
 
 async def test_tasks_can_be_chosen_by_site(pod_database: PodDatabase) -> None:
@@ -199,17 +199,17 @@ async def test_ranks_are_written_where_they_change_and_cleared_elsewhere(pod_dat
 async def test_a_glance_tells_whether_any_rank_was_touched(pod_database: PodDatabase) -> None:
     async with pod(pod_database) as (database, capabilities, connection):
         first, second = await task(connection), await task(connection)
-        assert (await glance(database)).ranks is None
+        assert (await queue_stats(database)).ranks is None
         await write_ranks(database, capabilities)
-        numbered = (await glance(database)).ranks
+        numbered = (await queue_stats(database)).ranks
         assert numbered is not None
-        assert (await glance(database)).ranks == numbered
+        assert (await queue_stats(database)).ranks == numbered
         await connection.execute("UPDATE runner_manager_task SET rank = 3 - rank")
-        assert (await glance(database)).ranks not in (None, numbered)
+        assert (await queue_stats(database)).ranks not in (None, numbered)
         await connection.execute("UPDATE runner_manager_task SET status = 'running' WHERE id = $1", second)
-        assert (await glance(database)).ranks is None
+        assert (await queue_stats(database)).ranks is None
         await connection.execute("DELETE FROM runner_manager_task WHERE id <> $1", first)
-        assert (await glance(database)).ranks not in (None, numbered)
+        assert (await queue_stats(database)).ranks not in (None, numbered)
 
 
 async def test_a_row_that_someone_is_changing_neither_blocks_ranks_nor_gets_one(
@@ -232,7 +232,7 @@ async def test_a_glance_counts_tasks_and_finds_the_oldest_that_waits(pod_databas
         await task(connection, date_added=later(3))
         await task(connection, status="running", date_added=later(1))
         await task(connection, "studio", "failed")
-        seen = await glance(database)
+        seen = await queue_stats(database)
         assert seen.count(TaskType.ENCODING, TaskStatus.PENDING) == 2
         assert seen.count(TaskType.ENCODING, TaskStatus.RUNNING) == 1
         assert seen.count(TaskType.STUDIO, TaskStatus.PENDING) == 0
@@ -291,14 +291,14 @@ async def test_a_glance_that_leaves_out_the_past_sees_every_change_of_what_is_op
         await task(connection, status="completed")
         first, ranked = await task(connection), await task(connection, "studio")
         await write_ranks(database, capabilities)
-        before = await glance(database)
-        assert await glance(database, past=before) == before
+        before = await queue_stats(database)
+        assert await queue_stats(database, past=before) == before
         await connection.execute("UPDATE runner_manager_task SET status = 'completed' WHERE id = $1", ranked)
-        seen = await glance(database, past=before)
+        seen = await queue_stats(database, past=before)
         assert seen.ranks is None
         assert seen.count(TaskType.STUDIO, TaskStatus.PENDING) == 0
         await connection.execute("UPDATE runner_manager_task SET status = 'running' WHERE id = $1", first)
-        seen = await glance(database, past=before)
+        seen = await queue_stats(database, past=before)
         assert (seen.count(TaskType.ENCODING, TaskStatus.RUNNING), seen.oldest_pending) == (1, {})
         assert seen.count(TaskType.ENCODING, TaskStatus.COMPLETED) == 1
-        assert (await glance(database)).count(TaskType.STUDIO, TaskStatus.COMPLETED) == 1
+        assert (await queue_stats(database)).count(TaskType.STUDIO, TaskStatus.COMPLETED) == 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.payload import PayloadSettings, build_payload
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import SiteId, TaskPk

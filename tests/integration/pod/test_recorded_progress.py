@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poddispatchd.database import Connection, Database
+from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.payload import PayloadSettings, build_payload
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.source import EncodingSource

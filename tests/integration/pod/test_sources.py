@@ -4,16 +4,11 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.config.model import PodSettings
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.source import EncodingSource, StudioSource, TranscriptionSource, Video
 from poddispatchd.domain.task import Task, TaskPk, VideoId
 from poddispatchd.errors import UnsubmittableError
-from poddispatchd.pod.sources import (
-    load_source,
-    output_directory,
-    payload_settings,
-    source_path,
-)
+from poddispatchd.pod.sources import load_source, output_directory, payload_settings, source_path
 from poddispatchd.pod.tasks import get_task
 from tests.integration.pod.rows import insert, pod, recording, task, video
 from tests.plugins.postgres import PodDatabase

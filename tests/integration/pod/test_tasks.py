@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod import tasks
 from tests.integration.pod.rows import (

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import getaddresses
 
+from poddispatchd.app.once import run_once
 from poddispatchd.config.model import (
     DispatchSettings,
     ImportsSettings,
@@ -13,7 +14,6 @@ from poddispatchd.config.model import (
     RunnersSettings,
     Settings,
 )
-from poddispatchd.once import run_once
 from tests.integration.imports.changes import Changes, actual_changes, snapshot
 from tests.integration.imports.expected import dates, recorded_changes
 from tests.integration.notices.bench import Postbox, Received, postbox

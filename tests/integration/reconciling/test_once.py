@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from poddispatchd import once
+from poddispatchd.app import once
+from poddispatchd.app.once import run_once
+from poddispatchd.callbacks import inbox
 from poddispatchd.clock import Clock
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskStatus, TaskType
-from poddispatchd.journal import callbacks, scheduling
-from poddispatchd.once import run_once
+from poddispatchd.journal import scheduling
+from poddispatchd.reconcile import reconciler
+from poddispatchd.runtime import supervision
+from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.sandbox.fake_runner_manager import Fault, FaultKind
 from poddispatchd.sandbox.pod.world import add_task
-from poddispatchd.services import loop, reconciler
-from poddispatchd.services.session import DatabaseSession
 from tests.integration.importing.bench import Bench, bench
 from tests.integration.journal.aging import age_journal
 from tests.plugins.postgres import PodDatabase
@@ -39,7 +41,7 @@ async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Ben
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (once, reconciler):
-        monkeypatch.setattr(module, "SECOND_LOOK", 0.01)
+        monkeypatch.setattr(module, "ASK_AGAIN_AFTER", 0.01)
 
 
 async def waiting(here: Bench, days: int = 1) -> int:
@@ -69,7 +71,7 @@ async def everything(here: Bench) -> dict[str, int]:
     fresh = await waiting(here)
     async with here.parts.database.connection() as connection:
         said = Callback(RunnerTaskId(await here.of(told, "task_id")), RunnerStatus.COMPLETED)
-        await callbacks.record(connection, (here.world.managers[0].id,), said)
+        await inbox.record(connection, (here.world.managers[0].id,), said)
     return {
         "lost": lost,
         "told": told,
@@ -249,7 +251,7 @@ async def test_a_pass_ends_though_its_session_loses_a_cancellation(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python 3.11's ``wait_for`` forgets a cancellation now and then: the pass then waited for ever."""
-    monkeypatch.setattr(loop, "_AGAIN", 0.01)
+    monkeypatch.setattr(supervision, "_AGAIN", 0.01)
     run, lost = DatabaseSession.run, 0
 
     async def stubborn(session: DatabaseSession) -> None:

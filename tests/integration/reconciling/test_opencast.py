@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.assembly import assembled, lay_groundwork
+from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.maintenance import opencast
+from poddispatchd.maintenance.job import Maintenance
+from poddispatchd.maintenance.opencast import purge_opencast_files
 from poddispatchd.sandbox.pod.media import STUDIO_DIRECTORY
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.pod.world import add_task
-from poddispatchd.services import opencast
-from poddispatchd.services.janitor import Janitor
-from poddispatchd.services.opencast import purge_opencast_files
 from tests.integration.importing.bench import Bench, bench, settings_of
 from tests.plugins.postgres import PodDatabase
 from tests.plugins.shared_world import SharedWorldFactory
@@ -116,7 +116,7 @@ async def test_an_entry_of_two_recordings_is_kept_for_the_one_that_is_not_import
 async def test_without_the_setting_everything_is_kept(pod_database: PodDatabase, media_root: Path) -> None:
     async with pod_with(pod_database, media_root, {}) as here:
         old = upload(here, "old", days=1000)
-        await Janitor(here.parts).purge()
+        await Maintenance(here.parts).purge()
         assert old.exists()
 
 
@@ -138,7 +138,7 @@ async def test_recordings_are_looked_at_before_their_tasks_are_purged(
     async with pod_with(pod_database, media_root, {**A_WEEK, "completed_days": 60}) as here:
         entry = await recorded(here, "completed", days=61)
         await here.execute("UPDATE runner_manager_task SET date_added = now() - interval '61 days'")
-        await Janitor(here.parts).purge()
+        await Maintenance(here.parts).purge()
         assert await here.value("SELECT count(*) FROM runner_manager_task") == 0
         assert not entry.exists()
 
@@ -149,7 +149,7 @@ async def test_a_directory_that_cannot_be_read_is_survived(here: Bench) -> None:
     upload(here, "old")
     directory.rename(elsewhere)
     directory.symlink_to(elsewhere)
-    await Janitor(here.parts).purge()
+    await Maintenance(here.parts).purge()
     assert (elsewhere / "old").exists()
 
 
@@ -170,7 +170,7 @@ async def test_what_pod_deletes_at_an_import_is_deleted(shared_world: SharedWorl
     settings = settings_of(
         world.database.dsn, world.media_root, Variant(case["variant"]), {"retention": A_WEEK}
     )
-    async with assembled(lay_groundwork(settings)) as parts:
+    async with assembled(create_resources(settings)) as parts:
         await purge_opencast_files(parts)
     removed = {path for path in case["expect"]["files"]["removed"] if path.startswith(STUDIO_DIRECTORY)}
     assert before - files() == removed

@@ -1,16 +1,16 @@
-"""When the janitor numbers the queue, and when it knows that it need not."""
+"""When the maintenance numbers the queue, and when it knows that it need not."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from poddispatchd.database import Database
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.pod import queue
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.sandbox.pod.world import add_task
-from poddispatchd.services.janitor import Janitor
 from tests.integration.importing.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -50,9 +50,9 @@ async def test_ranks_that_are_right_are_left_alone_until_somebody_touches_one(
     here: Bench, written: list[int]
 ) -> None:
     first, second = await _waiting(here), await _waiting(here)
-    janitor = Janitor(here.parts)
+    maintenance = Maintenance(here.parts)
     for _ in range(4):
-        await janitor.step()
+        await maintenance.step()
     assert written == [2, 0]  # written, found to be right, and then seen not to have changed
 
     touches = (
@@ -62,16 +62,16 @@ async def test_ranks_that_are_right_are_left_alone_until_somebody_touches_one(
     )
     for statement, pk in touches:
         await here.execute(statement, pk)
-        await janitor.step()
+        await maintenance.step()
         assert await _ranks(here) == {first: 1, second: 2}
-        await janitor.step()
+        await maintenance.step()
     assert written == [2, 0, 1, 0, 1, 0, 2, 0]
 
     await here.execute("UPDATE runner_manager_task SET status = 'running' WHERE id = $1", first)
-    await janitor.step()
+    await maintenance.step()
     assert await _ranks(here) == {first: None, second: 1}
     third = await _waiting(here)
-    await janitor.step()
+    await maintenance.step()
     assert await _ranks(here) == {first: None, second: 1, third: 2}
 
 
@@ -79,18 +79,18 @@ async def test_a_video_whose_owner_changes_finds_its_place_after_a_while(
     here: Bench, written: list[int]
 ) -> None:
     tasks = [await _waiting(here) for _ in range(2)]
-    janitor = Janitor(here.parts)
-    await janitor.step()
-    await janitor.step()
+    maintenance = Maintenance(here.parts)
+    await maintenance.step()
+    await maintenance.step()
     student = await here.value("SELECT min(user_id) FROM authentication_owner WHERE affiliation = 'student'")
     video = await here.of(tasks[0], "video_id")
     await here.execute("UPDATE video_video SET owner_id = $1 WHERE id = $2", student, video)
-    await janitor.step()
+    await maintenance.step()
     assert await _ranks(here) == {tasks[0]: 1, tasks[1]: 2}
     here.clock.ahead += 301
-    await janitor.step()
+    await maintenance.step()
     assert await _ranks(here) == {tasks[0]: 2, tasks[1]: 1}
-    await janitor.step()
+    await maintenance.step()
     here.clock.ahead += 301
-    await janitor.step()
+    await maintenance.step()
     assert written == [2, 0, 2, 0]  # the second time a comparison was enough

@@ -8,17 +8,18 @@ from types import SimpleNamespace
 import pytest
 from structlog.types import EventDict
 
+from poddispatchd.callbacks import inbox
+from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
-from poddispatchd.journal import callbacks, sightings
+from poddispatchd.journal import observations
+from poddispatchd.reconcile import outcomes, reconciler
+from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Fault, FaultKind, Mode, Outcome
 from poddispatchd.sandbox.pod.world import add_task
-from poddispatchd.services import reconciler, settlement
-from poddispatchd.services.inbox import Inbox
-from poddispatchd.services.reconciler import SECOND_LOOK, Reconciler
-from poddispatchd.services.reports import apply_report
-from poddispatchd.services.state import state_of
+from poddispatchd.tasks.transitions import apply_report
+from poddispatchd.web.state import state_of
 from tests.integration.importing.bench import Bench, bench, schedule
 from tests.plugins.postgres import PodDatabase
 
@@ -176,9 +177,9 @@ async def test_a_forgotten_task_is_asked_about_twice_and_submitted_again_with_ot
     watcher = Reconciler(here.parts)
     await look(here, watcher)
     assert (await here.status(task), watcher.in_doubt) == ("running", True)
-    await look(here, watcher, after=SECOND_LOOK)
+    await look(here, watcher, after=ASK_AGAIN_AFTER)
     assert (await here.status(task), await here.of(task, "task_id")) == ("pending", None)
-    assert await here.parts.wakes.dispatcher.wait(0)
+    assert await here.parts.wakeups.dispatcher.wait(0)
     assert "submitted again" in await here.words(task)
     # What Pod submitted counts as the first attempt, although the journal never saw it.
     assert await here.value("SELECT max(attempt) FROM poddispatchd.submission WHERE state = 'lost'") == 1
@@ -216,10 +217,10 @@ async def test_a_lost_task_fails_in_words_where_it_may_not_run_again(
         here.fake.forget(await here.of(task, "task_id"))
         watcher = Reconciler(here.parts)
         await look(here, watcher)
-        await look(here, watcher, after=SECOND_LOOK)
+        await look(here, watcher, after=ASK_AGAIN_AFTER)
         assert await here.status(task) == "failed"
         assert "does not know task" in await here.words(task)
-        assert await here.parts.wakes.notifier.wait(0)  # it sleeps for ten minutes otherwise
+        assert await here.parts.wakeups.notifier.wait(0)  # it sleeps for ten minutes otherwise
         assert (await here.step_of(await here.of(task, "video_id")))[0] == -1
 
 
@@ -230,7 +231,7 @@ async def test_a_row_that_names_nobody_runs_nowhere(here: Bench, missing: str) -
     watcher = Reconciler(here.parts)
     await look(here, watcher)
     assert await here.status(task) == "running"  # Pod may be about to write the rest
-    await look(here, watcher, after=SECOND_LOOK)
+    await look(here, watcher, after=ASK_AGAIN_AFTER)
     assert await here.status(task) == "pending"
 
 
@@ -372,7 +373,7 @@ async def test_age_counts_from_first_sight_where_pod_submitted_over_restarts(
     assert told_stale(logged) == [task]  # once, whoever looks
     assert watcher.stale == (task,)
     assert here.parts.metrics.stale_tasks.labels(TaskType.ENCODING)._value.get() == 1
-    state = state_of(here.parts, glance=None, submissions=0, imports=0, stale=watcher.stale)
+    state = state_of(here.parts, queue_stats=None, submissions=0, imports=0, stale=watcher.stale)
     assert f"Task {task} has been running for more than 2h" in state.line()
 
 
@@ -453,7 +454,7 @@ async def test_a_database_that_is_lost_while_runners_are_looked_for_is_no_crash(
         raise DatabaseUnavailableError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sightings, "note_runner", lost)
+        patch.setattr(observations, "note_runner", lost)
         await look(here, Reconciler(here.parts))
     assert await here.status(task) == "running"
     assert await here.value("SELECT missing_runner FROM poddispatchd.sighting") is None
@@ -531,7 +532,7 @@ async def test_one_odd_row_does_not_keep_the_others_from_being_reconciled(
             raise DatabaseError("odd")
         return await apply(connection, task, *rest, **named)  # type: ignore[arg-type]  # passed on
 
-    monkeypatch.setattr(settlement, "apply_report", picky)
+    monkeypatch.setattr(outcomes, "apply_report", picky)
     await look(here, Reconciler(here.parts))
     assert (await here.imports_of(other))[0][0] == "open"
     assert [entry["task"] for entry in logged if entry["level"] == "exception"] == [odd]
@@ -544,8 +545,8 @@ async def called(here: Bench, task: TaskPk, status: RunnerStatus, output: str | 
     """The manager has called, and the inbox has been worked off."""
     said = Callback(RunnerTaskId(await here.of(task, "task_id")), status, None, output)
     async with here.parts.database.connection() as connection:
-        await callbacks.record(connection, (here.world.managers[0].id,), said)
-    await Inbox(here.parts).step()
+        await inbox.record(connection, (here.world.managers[0].id,), said)
+    await CallbackWorker(here.parts).step()
 
 
 async def test_a_callback_and_a_look_at_once_make_one_import(here: Bench) -> None:

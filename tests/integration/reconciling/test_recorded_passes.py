@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
-from poddispatchd import once
+from poddispatchd.app import once
 from poddispatchd.config.model import RetentionSettings
-from poddispatchd.services import reconciler
+from poddispatchd.reconcile import reconciler
 from tests.integration.imports.changes import compare
 from tests.integration.imports.expected import dates, recorded_changes
 from tests.integration.imports.vectors import load, steps
@@ -245,7 +245,7 @@ async def test_a_pass_does_what_pods_did_or_better(
     name: str, shared_world: SharedWorldFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (once, reconciler):
-        monkeypatch.setattr(module, "SECOND_LOOK", 0.01)
+        monkeypatch.setattr(module, "ASK_AGAIN_AFTER", 0.01)
     better = BETTER.get(name, Better("as recorded"))
     wanted = recorded_effect(CASES[better.like or name])
     better.change(wanted)

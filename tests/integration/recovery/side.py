@@ -10,18 +10,18 @@ from pydantic import SecretStr
 
 from chaos.proxy import Proxy, through
 from poddispatchd.clock import Clock
-from poddispatchd.database import Database
-from poddispatchd.journal import migration
-from poddispatchd.metrics import Metrics
-from poddispatchd.services.session import DatabaseSession
-from poddispatchd.services.signals import Wakes
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Database
+from poddispatchd.observability.metrics import Metrics
+from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.wakeups import Wakeups
 
 
 class Side:
     """What a daemon has of the database: a pool and a session, through a proxy of its own."""
 
-    def __init__(self, proxy: Proxy, database: Database, session: DatabaseSession, wakes: Wakes) -> None:
-        self.proxy, self.database, self.session, self.wakes = proxy, database, session, wakes
+    def __init__(self, proxy: Proxy, database: Database, session: DatabaseSession, wakeups: Wakeups) -> None:
+        self.proxy, self.database, self.session, self.wakeups = proxy, database, session, wakeups
 
     async def until(
         self, *, up: bool | None = None, leads: bool | None = None, within: float = 20.0
@@ -40,13 +40,13 @@ class Side:
 async def side(dsn: SecretStr, name: str) -> AsyncIterator[Side]:
     """A daemon's pool and session at this address, until the end of a block."""
     async with Proxy(int(urlsplit(dsn.get_secret_value()).port or 0)) as proxy:
-        database, wakes = Database(through(dsn, proxy.port), pool_size=3), Wakes()
+        database, wakeups = Database(through(dsn, proxy.port), pool_size=3), Wakeups()
         await database.open()
         await migration.upgrade(database)
-        session = DatabaseSession(database, instance=name, wakes=wakes, clock=Clock(), metrics=Metrics())
+        session = DatabaseSession(database, instance=name, wakeups=wakeups, clock=Clock(), metrics=Metrics())
         running = asyncio.create_task(session.run())
         try:
-            made = Side(proxy, database, session, wakes)
+            made = Side(proxy, database, session, wakeups)
             await made.until(up=True)
             yield made
         finally:

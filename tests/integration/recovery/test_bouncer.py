@@ -14,16 +14,16 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from chaos.pgbouncer import pgbouncer
-from poddispatchd import poolers
-from poddispatchd.database import Database
+from poddispatchd.database import migration, poolers
+from poddispatchd.database.pool import Database
+from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
-from poddispatchd.events import Event
-from poddispatchd.journal import migration, scheduling, submissions
+from poddispatchd.journal import scheduling, submissions
 from poddispatchd.journal.submissions import SubmissionState
-from poddispatchd.poolers import Pooling
-from poddispatchd.services import leadership
-from poddispatchd.services.session import CHANNEL
+from poddispatchd.observability.events import Event
+from poddispatchd.runtime import leadership
+from poddispatchd.runtime.database_session import CHANNEL
 from tests.integration.recovery.side import Side, side
 from tests.plugins.postgres import PodDatabase
 
@@ -134,7 +134,7 @@ async def test_statement_mode_is_refused_in_words(pod_database: PodDatabase, tmp
 async def test_a_pooler_without_a_server_for_us_is_told_in_words(
     pod_database: PodDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poddispatchd.database._SETTLE_TIMEOUT", 0.3)
+    monkeypatch.setattr("poddispatchd.database.pool._SETTLE_TIMEOUT", 0.3)
     async with (
         pgbouncer(pod_database.dsn, tmp_path, "session", default_pool_size=1) as bouncer,
         _opened(bouncer.dsn) as database,
@@ -215,7 +215,7 @@ async def test_notifications_wake_the_dispatcher_where_sessions_are_kept(
     async with pgbouncer(pod_database.dsn, tmp_path, mode) as bouncer, side(bouncer.dsn, "only") as daemon:
         is_kept = mode == "session"
         assert (daemon.session.pooling, daemon.session.listening) == (mode, is_kept)
-        wake = daemon.wakes.dispatcher
+        wake = daemon.wakeups.dispatcher
         await wake.wait(0)
         async with pod_database.connection() as other:
             await other.execute(f"NOTIFY {CHANNEL}")
@@ -324,9 +324,9 @@ async def test_a_scheduler_stays_one_while_it_waits_for_what_a_stalled_one_has_l
     pod_database: PodDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old one stalls as it stores an answer, the new one posts the same intent again."""
-    monkeypatch.setattr("poddispatchd.services.session._PROBE_TIMEOUT", 1.0)
+    monkeypatch.setattr("poddispatchd.runtime.database_session._PROBE_TIMEOUT", 1.0)
     monkeypatch.setattr(
-        "poddispatchd.database._END_IF_IDLE", "SET LOCAL idle_in_transaction_session_timeout = '6s'"
+        "poddispatchd.database.pool._END_IF_IDLE", "SET LOCAL idle_in_transaction_session_timeout = '6s'"
     )
     task = Task(
         TaskPk(1), TaskType.ENCODING, TaskStatus.PENDING, None, None, VideoId(1), None, datetime.now(UTC)

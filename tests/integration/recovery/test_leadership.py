@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from poddispatchd.journal import migration
-from poddispatchd.services.leadership import LEASE, Leadership
+from poddispatchd.database import migration
+from poddispatchd.runtime.leadership import LEASE, Leadership
 from tests.integration.dispatch.scene import HandClock
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
@@ -63,7 +63,7 @@ async def test_a_standby_looks_again_when_the_lease_of_the_other_ends(
     for leased in (True, False):
         assert not await standby.attend(connection, leased=leased)
         assert LEASE - 2 < standby.next_look(25.0) <= LEASE + 0.2
-    await leader.lay_down(connection)
+    await leader.resign(connection)
     assert leader.term is None
     assert await standby.attend(connection, leased=True)
     assert standby.term == 2

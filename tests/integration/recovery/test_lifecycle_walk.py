@@ -6,22 +6,23 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.callbacks import inbox
+from poddispatchd.callbacks.worker import CallbackWorker
+from poddispatchd.dispatch.dispatcher import Dispatcher
+from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.lifecycle import may_submit_again, row_status
 from poddispatchd.domain.stages import Stage, Step, after, stage_of
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
-from poddispatchd.journal import callbacks, imports, submissions
+from poddispatchd.journal import imports, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import SubmissionState
+from poddispatchd.managers.prober import Prober
 from poddispatchd.pod.tasks import get_task
+from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Endpoint, Fault, FaultKind, Mode, Outcome
 from poddispatchd.sandbox.pod.world import add_task
-from poddispatchd.services.administration import cancel_tasks, restart_tasks
-from poddispatchd.services.dispatcher import Dispatcher
-from poddispatchd.services.inbox import Inbox
-from poddispatchd.services.prober import Prober
-from poddispatchd.services.reconciler import SECOND_LOOK, Reconciler
-from poddispatchd.services.submission import Submitter
+from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
 from tests.integration.importing.bench import Bench, bench
 from tests.integration.journal.aging import age_journal
 from tests.plugins.postgres import PodDatabase
@@ -129,8 +130,8 @@ class Walk:
     async def _report(self, status: RunnerStatus, error: str | None = None) -> None:
         said = Callback(RunnerTaskId(await self.task_id()), status, error, "log")
         async with self.here.parts.database.connection() as connection:
-            await callbacks.record(connection, (self.here.world.managers[0].id,), said)
-        await Inbox(self.here.parts).step()
+            await inbox.record(connection, (self.here.world.managers[0].id,), said)
+        await CallbackWorker(self.here.parts).step()
 
     async def finish(self) -> Stage:
         await self.here.end(self.task)
@@ -159,7 +160,7 @@ class Walk:
         may = await self.may_submit_again()
         self.here.fake.forget(await self.task_id())
         await self._look()
-        self.here.clock.ahead += SECOND_LOOK
+        self.here.clock.ahead += ASK_AGAIN_AFTER
         await self.reconciler.step()
         return after(Stage.AT_WORK, Step.LOST, may_submit_again=may)
 

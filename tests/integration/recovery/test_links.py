@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from poddispatchd.database import Database
+from poddispatchd.database.pool import Database
 from poddispatchd.errors import DatabaseUnavailableError
-from poddispatchd.services import leadership
-from poddispatchd.services import session as session_module
+from poddispatchd.runtime import database_session as session_module
+from poddispatchd.runtime import leadership
 from tests.integration.recovery.side import side
 from tests.plugins.postgres import PodDatabase
 
@@ -94,7 +94,7 @@ async def test_connections_that_nobody_answers_are_closed_without_a_word(
     pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pool leaves those it does not trust to tasks of its own: each failed a minute later, in the log."""
-    monkeypatch.setattr("poddispatchd.database._COMMAND_TIMEOUT", 1.0)
+    monkeypatch.setattr("poddispatchd.database.pool._COMMAND_TIMEOUT", 1.0)
     told: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
     async with side(pod_database.dsn, "only") as daemon:
@@ -133,20 +133,20 @@ async def test_a_database_that_is_away_is_asked_for_ever_more_rarely(pod_databas
         await asyncio.sleep(4.0)
         assert 1 <= daemon.proxy.accepted - before <= 25
         for wake in (
-            daemon.wakes.dispatcher,
-            daemon.wakes.inbox,
-            daemon.wakes.reconciler,
-            daemon.wakes.importer,
+            daemon.wakeups.dispatcher,
+            daemon.wakeups.inbox,
+            daemon.wakeups.reconciler,
+            daemon.wakeups.importer,
         ):
             await wake.wait(0)
         daemon.proxy.heal()
         await daemon.until(up=True)
         # Whatever happened meanwhile is looked for by everyone.
         for wake in (
-            daemon.wakes.dispatcher,
-            daemon.wakes.inbox,
-            daemon.wakes.reconciler,
-            daemon.wakes.importer,
+            daemon.wakeups.dispatcher,
+            daemon.wakeups.inbox,
+            daemon.wakeups.reconciler,
+            daemon.wakeups.importer,
         ):
             assert await wake.wait(5)
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.dispatch.acceptance import Acceptance
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import submissions
 from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
-from poddispatchd.services.acceptance import Acceptance
 from tests.integration.dispatch.scene import scene
 from tests.plugins.postgres import PodDatabase
 

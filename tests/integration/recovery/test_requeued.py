@@ -8,10 +8,10 @@ from structlog.testing import capture_logs
 
 from poddispatchd.domain.lifecycle import Retries
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.events import Event
+from poddispatchd.observability.events import Event
 from poddispatchd.pod.tasks import get_task
-from poddispatchd.services.administration import restart_tasks
-from poddispatchd.services.reports import requeue_task
+from poddispatchd.tasks.administration import restart_tasks
+from poddispatchd.tasks.transitions import requeue_task
 from tests.integration.dispatch.scene import Daemon, Scene, scene
 from tests.integration.journal.aging import age_journal
 from tests.plugins.postgres import PodDatabase
@@ -39,7 +39,7 @@ async def _spoilt(pod: Scene, daemon: Daemon) -> TaskPk:
     [pk] = await pod.encodings(1)
     await daemon.settle()
     await _put_back(daemon, pk)
-    daemon.parts.wakes.dispatcher.ring()
+    daemon.parts.wakeups.dispatcher.ring()
     return pk
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.callbacks import inbox
+from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
-from poddispatchd.journal import callbacks
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
-from poddispatchd.services.administration import cancel_tasks, restart_tasks
-from poddispatchd.services.inbox import Inbox
+from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
 from tests.integration.dispatch.scene import Daemon, Scene, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -41,8 +41,8 @@ async def _called(pod: Scene, daemon: Daemon, task_id: RunnerTaskId) -> None:
     """The manager calls about a run."""
     async with daemon.parts.database.connection() as connection:
         said = Callback(task_id, RunnerStatus.COMPLETED)
-        await callbacks.record(connection, (pod.ids["first"],), said)
-    await Inbox(daemon.parts).step()
+        await inbox.record(connection, (pod.ids["first"],), said)
+    await CallbackWorker(daemon.parts).step()
 
 
 async def _submitted(daemon: Daemon) -> None:

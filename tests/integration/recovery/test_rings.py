@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.pod.tasks import get_task
+from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
 from poddispatchd.sandbox.pod.world import add_task
-from poddispatchd.services.reconciler import Reconciler
-from poddispatchd.services.submission import Submitter
 from tests.integration.importing.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -26,8 +26,8 @@ async def _is_told(here: Bench, task: TaskPk) -> None:
     """The task has failed, somebody is to be told of it, and the notifier and the dispatcher look at once."""
     assert await here.status(task) == "failed"
     assert await here.value("SELECT count(*) FROM poddispatchd.notice WHERE task_pk = $1", task) == 1
-    assert await here.parts.wakes.notifier.wait(0)
-    assert await here.parts.wakes.dispatcher.wait(0)
+    assert await here.parts.wakeups.notifier.wait(0)
+    assert await here.parts.wakeups.dispatcher.wait(0)
 
 
 async def test_of_a_source_that_is_gone(here: Bench) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.services.dispatcher import Dispatcher
-from poddispatchd.services.submission import Submitter
+from poddispatchd.dispatch.dispatcher import Dispatcher
+from poddispatchd.dispatch.submitter import Submitter
 from tests.integration.importing.bench import TOKEN, Bench, bench, schedule
 from tests.plugins.postgres import PodDatabase
 
@@ -35,7 +35,7 @@ async def test_it_shows_managers_that_were_added_and_removed(standby: Bench) -> 
     await standby.execute("UPDATE runner_manager SET name = 'renamed'")
     standby.clock.ahead += 301
     await dispatcher.step()
-    assert [manager.name for manager in standby.parts.fleet.reports()] == ["renamed"]
+    assert [manager.name for manager in standby.parts.registry.reports()] == ["renamed"]
 
 
 async def test_it_looks_at_them_rarely(standby: Bench) -> None:
@@ -43,4 +43,4 @@ async def test_it_looks_at_them_rarely(standby: Bench) -> None:
     await standby.execute("UPDATE runner_manager SET name = 'renamed'")
     standby.clock.ahead += 299
     await dispatcher.step()
-    assert [manager.name for manager in standby.parts.fleet.reports()] != ["renamed"]
+    assert [manager.name for manager in standby.parts.registry.reports()] != ["renamed"]

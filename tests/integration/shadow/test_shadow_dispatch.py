@@ -8,7 +8,7 @@ import pytest
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
 from poddispatchd.sandbox.pod.world import add_task, add_video
-from poddispatchd.services.shadow import dispatch
+from poddispatchd.shadow import dispatch
 from tests.integration.dispatch.scene import Scene, Spec, scene
 from tests.integration.shadow.watcher import CRON_INTERVAL, watching
 from tests.plugins.postgres import PodDatabase

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from poddispatchd.services.shadow.session import SHADOW_TERM
+from poddispatchd.shadow.session import SHADOW_TERM
 from tests.integration.dispatch.scene import scene
 from tests.integration.shadow.watcher import watching
 from tests.plugins.postgres import PodDatabase

@@ -7,8 +7,8 @@ import aiohttp
 import pytest
 
 from poddispatchd.domain.task import RunnerTaskId, TaskPk, TaskStatus
+from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
-from poddispatchd.services.reconciler import SECOND_LOOK
 from tests.integration.dispatch.scene import Scene, scene
 from tests.integration.shadow.watcher import CRON_INTERVAL, watching
 from tests.plugins.postgres import PodDatabase
@@ -103,10 +103,10 @@ async def test_a_task_that_its_manager_forgot_is_asked_about_no_more_often_than_
     await here.start(task, "first", "forgotten")
     async with watching(here) as shadow:
         await shadow.ask()
-        await shadow.ask(after=SECOND_LOOK)
+        await shadow.ask(after=ASK_AGAIN_AFTER)
         assert shadow.expected() == [(task, "requeue", "first")]
         asked = len(here.fakes["first"].requests)
-        await shadow.ask(after=SECOND_LOOK)
+        await shadow.ask(after=ASK_AGAIN_AFTER)
         assert len(here.fakes["first"].requests) == asked
         await here.end(task)
         await shadow.ask(after=INTERVAL)
@@ -119,7 +119,7 @@ async def test_what_a_manager_takes_back_is_not_held_against_pod(here: Scene) ->
     record = here.fakes["first"].tasks.pop(task_id)
     async with watching(here) as shadow:
         await shadow.ask()
-        await shadow.ask(after=SECOND_LOOK)
+        await shadow.ask(after=ASK_AGAIN_AFTER)
         here.fakes["first"].tasks[task_id] = record
         await shadow.ask(after=INTERVAL)
         await shadow.ask(after=10 * CRON_INTERVAL)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from structlog.testing import capture_logs
 from structlog.types import EventDict
 
-from poddispatchd.assembly import assembled, lay_groundwork
+from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.events import Event
-from poddispatchd.services.parts import Parts
-from poddispatchd.shadow import ShadowJobs
+from poddispatchd.observability.events import Event
+from poddispatchd.parts import Parts
+from poddispatchd.shadow.jobs import ShadowJobs
 from tests.integration.dispatch.scene import HandClock, Scene
 
 CRON_INTERVAL = 180.0
@@ -31,7 +31,7 @@ class Shadow:
         """One look at the queue, and another one when the managers have told their runners."""
         self.clock.advance(after)
         await self.jobs.dispatcher.step()
-        await self.jobs.rooms.settled()
+        await self.jobs.capacity.settled()
         await self.jobs.dispatcher.step()
 
     async def ask(self, *, after: float = 0.0) -> None:
@@ -75,7 +75,7 @@ class Shadow:
 async def watching(scene: Scene, **settings: object) -> AsyncIterator[Shadow]:
     """A shadow beside this Pod, whose CRON runs every three minutes."""
     clock = HandClock()
-    ground = lay_groundwork(scene.settings(**settings), clock=clock, is_shadow=True)
+    ground = create_resources(scene.settings(**settings), clock=clock, is_shadow=True)
     with capture_logs() as told:
         async with assembled(ground) as parts:
             session = asyncio.create_task(parts.session.run())
@@ -84,7 +84,7 @@ async def watching(scene: Scene, **settings: object) -> AsyncIterator[Shadow]:
                 await parts.session.available()
                 yield Shadow(parts, jobs, clock, told)
             finally:
-                await jobs.rooms.stop()
+                await jobs.capacity.stop()
                 session.cancel()
                 await asyncio.gather(session, return_exceptions=True)
     for fake in scene.fakes.values():

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from poddispatchd.callbacks.receiver import CallbackReceiver
+from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import (
     DatabaseSettings,
@@ -18,18 +20,16 @@ from poddispatchd.config.model import (
     WebhookSettings,
 )
 from poddispatchd.config.units import Address
-from poddispatchd.database import Connection, Database
-from poddispatchd.journal import migration
-from poddispatchd.metrics import Metrics
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Connection, Database
+from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.observability.metrics import Metrics
+from poddispatchd.parts import Parts
 from poddispatchd.pod import queue
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.runner.client import RunnerClient, open_session
-from poddispatchd.services.fleet import Fleet
-from poddispatchd.services.inbox import Inbox
-from poddispatchd.services.parts import Parts
-from poddispatchd.services.reception import Reception
-from poddispatchd.services.session import DatabaseSession
-from poddispatchd.services.signals import Wakes
+from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.web.listener import listening
 from poddispatchd.web.webhook import PATIENCE, webhook_application
 from tests.plugins.postgres import PodDatabase
@@ -56,8 +56,8 @@ class Bench:
     """One daemon's way of callbacks: listener, reception, inbox."""
 
     parts: Parts
-    reception: Reception
-    inbox: Inbox
+    reception: CallbackReceiver
+    inbox: CallbackWorker
     address: Address
 
     async def raw(
@@ -90,7 +90,7 @@ class Bench:
         )
 
     async def settle(self) -> None:
-        """Handle callbacks until none is due, and give everything its rank as the janitor would."""
+        """Handle callbacks until none is due, and give everything its rank as the maintenance would."""
         while await self.inbox.step() <= 0.1:
             pass
         await queue.write_ranks(self.parts.database, self.parts.capabilities)
@@ -122,30 +122,30 @@ async def bench(
         await migration.upgrade(database)
         http = open_session(settings.runners)
         stack.push_async_callback(http.close)
-        metrics, wakes = Metrics(), Wakes()
-        fleet = Fleet(clock, metrics)
-        session = DatabaseSession(database, instance=instance, wakes=wakes, clock=clock, metrics=metrics)
+        metrics, wakeups = Metrics(), Wakeups()
+        registry = ManagerRegistry(clock, metrics)
+        session = DatabaseSession(database, instance=instance, wakeups=wakeups, clock=clock, metrics=metrics)
         parts = Parts(
             settings=settings,
             database=database,
             capabilities=await introspect(database),
             client=RunnerClient(http, request_timeout=settings.runners.request_timeout),
-            fleet=fleet,
+            registry=registry,
             session=session,
-            wakes=wakes,
+            wakeups=wakeups,
             metrics=metrics,
             clock=clock,
             instance=instance,
         )
         await parts.refresh_managers()
-        reception = Reception(database, fleet, wakes, clock)
+        reception = CallbackReceiver(database, registry, wakeups, clock)
         application = webhook_application(
             reception, settings.webhook, metrics=metrics, clock=clock, patience=patience
         )
         address = await stack.enter_async_context(
             listening(application, settings.webhook.listen, "webhook.listen")
         )
-        yield Bench(parts, reception, Inbox(parts), address)
+        yield Bench(parts, reception, CallbackWorker(parts), address)
 
 
 async def rows(connection: Connection, table: str) -> dict[int, dict[str, object]]:

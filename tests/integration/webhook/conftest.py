@@ -5,7 +5,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.task import ManagerId, TaskPk
 from tests.integration.pod import rows
 from tests.plugins.postgres import PodDatabase

@@ -5,12 +5,12 @@ from random import random
 
 import pytest
 
+from poddispatchd.callbacks import inbox
+from poddispatchd.callbacks import worker as inbox_module
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import RunnerStatus
-from poddispatchd.journal import callbacks
 from poddispatchd.pod import tasks
-from poddispatchd.services import inbox as inbox_module
-from poddispatchd.services.reports import Report, Told, apply_report, fail_task
+from poddispatchd.tasks.transitions import Report, Told, apply_report, fail_task
 from tests.integration.pod import rows
 from tests.integration.webhook.bench import bench, open_imports
 from tests.integration.webhook.conftest import TOKEN, Pod
@@ -33,16 +33,16 @@ async def test_what_a_daemon_was_at_when_it_died_is_applied_once_by_the_next(
                     async def die(*_: object) -> bool:
                         raise Killed
 
-                    patch.setattr(callbacks, "settle", die)
+                    patch.setattr(inbox, "settle", die)
                     with pytest.raises(Killed):
                         await first.inbox.step()
                 else:
                     await pod.connection.execute("UPDATE poddispatchd.callback SET next_attempt_at = now()")
-                    assert len(await callbacks.claim_due(pod.connection, 10)) == 1
+                    assert len(await inbox.claim_due(pod.connection, 10)) == 1
             assert (await pod.row(task))["script_output"] is None
             # The claim keeps others off for a minute; a daemon that starts does not wait for it.
             assert 30 < await second.inbox.step() <= 60
-        await callbacks.release_all(pod.connection)
+        await inbox.release_all(pod.connection)
         await second.settle()
         await first.settle()
         assert (await pod.row(task))["script_output"] == "line\n"
@@ -71,13 +71,13 @@ async def test_an_earlier_callback_about_a_task_goes_first(pod: Pod) -> None:
     task = await pod.running()
     async with bench(pod.database) as webhook:
         await webhook.call(TOKEN, task_id="t-1", status="failed", error_message="first try")
-        [claimed] = await callbacks.claim_due(pod.connection, 10)
+        [claimed] = await inbox.claim_due(pod.connection, 10)
         await webhook.call(TOKEN, task_id="t-1", status="completed")
         # Another daemon is at the failure: the success waits for it.
         assert await webhook.inbox.step() <= 0.1
         assert (await pod.row(task))["status"] == "running"
         assert await open_imports(pod.connection) == set()
-        await callbacks.postpone(pod.connection, claimed, 0)
+        await inbox.postpone(pod.connection, claimed, 0)
         await pod.connection.execute("UPDATE poddispatchd.callback SET next_attempt_at = now()")
         await webhook.settle()
         assert (await pod.row(task))["status"] == "running"
@@ -89,7 +89,7 @@ async def test_the_next_look_is_when_something_is_due(pod: Pod) -> None:
     async with bench(pod.database) as webhook:
         assert await webhook.inbox.step() > 60
         await webhook.call(TOKEN, task_id="t-1", status="running")
-        await callbacks.claim_due(pod.connection, 1)
+        await inbox.claim_due(pod.connection, 1)
         assert 50 < await webhook.inbox.step() <= 60
 
 

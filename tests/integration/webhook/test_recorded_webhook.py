@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from poddispatchd.database import Connection
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.script_output import LIMIT, bounded
 from tests.integration.webhook.bench import Answer, Bench, ShiftedClock, bench, open_imports, rows
 from tests.plugins.shared_world import SharedWorldFactory

@@ -119,7 +119,7 @@ def test_an_end_without_fault_is_found_without_fault(tmp_path: Path) -> None:
             id="failed, the result is good",
         ),
         pytest.param(_run("f", fate=Fate.HOST_CRASHED), "untrue", FAILED, id="failed, attempts were left"),
-        pytest.param(_row(TWIN, status="failed"), "untrue", TWIN, id="failed, its twin is completed"),
+        pytest.param(_row(TWIN, status="failed"), "untrue", TWIN, id="failed, its duplicate is completed"),
         pytest.param(
             _run("o", changes=[Change(BEGIN + 5, "failed")]), "untrue", TIMED_OUT, id="no run timed out"
         ),

@@ -4,13 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.breaker import (
-    Breaker,
-    BreakerPolicy,
-    BreakerState,
-    Outcome,
-    after,
-)
+from poddispatchd.domain.breaker import Breaker, BreakerPolicy, BreakerState, Outcome, after
 from poddispatchd.errors import (
     AnswerLostError,
     PayloadRefusedError,

@@ -9,10 +9,10 @@ from poddispatchd.domain.routing import (
     Offer,
     assign,
     candidates,
+    capacity,
     next_opening,
-    rooms,
     site_of,
-    starving,
+    unserved,
 )
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
 
@@ -111,9 +111,11 @@ def test_no_manager_stays_idle_beside_a_task_unless_a_better_ones_answer_is_near
 def test_a_starving_manager_is_one_that_gets_nothing_from_this_page(
     offers: list[Offer], lanes: list[Lane]
 ) -> None:
-    hungry = {lane.manager for lane in starving(offers, lanes, _NOW)}
-    assert hungry.isdisjoint(assignment.manager for assignment in assign(offers, lanes, _NOW))
-    assert all(not lane.can_take(offer, _NOW) for lane in lanes for offer in offers if lane.manager in hungry)
+    unserved_lanes = {lane.manager for lane in unserved(offers, lanes, _NOW)}
+    assert unserved_lanes.isdisjoint(assignment.manager for assignment in assign(offers, lanes, _NOW))
+    assert all(
+        not lane.can_take(offer, _NOW) for lane in lanes for offer in offers if lane.manager in unserved_lanes
+    )
 
 
 def test_equal_priorities_take_turns_and_the_least_recently_given_comes_first() -> None:
@@ -153,7 +155,7 @@ def test_room_is_where_someone_can_be_asked_at_once() -> None:
         _lane(3, site=_THERE, paused=True),
         _lane(4, site=SiteId(9), closed_until=_NOW + 1),
     ]
-    assert rooms(lanes, _NOW) == {
+    assert capacity(lanes, _NOW) == {
         TaskType.STUDIO: frozenset({_HERE}),
         TaskType.TRANSCRIPTION: frozenset({_HERE}),
     }

@@ -16,11 +16,11 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from poddispatchd import logs
 from poddispatchd.config.model import LogSettings
-from poddispatchd.events import Event
-from poddispatchd.logs import choose_format, configure_logging, register_secret
-from poddispatchd.redaction import Redactor
+from poddispatchd.observability import logs
+from poddispatchd.observability.events import Event
+from poddispatchd.observability.logs import choose_format, configure_logging, register_secret
+from poddispatchd.observability.redaction import Redactor
 
 Lines = Callable[[], list[str]]
 
@@ -437,7 +437,7 @@ def test_every_event_says_when_it_is_logged() -> None:
 def test_real_standard_error_under_python_is_one_line_an_event() -> None:
     code = (
         "import os, structlog; from poddispatchd.config.model import LogSettings;"
-        "from poddispatchd.logs import configure_logging; from poddispatchd.events import Event;"
+        "from poddispatchd.observability.logs import configure_logging; from poddispatchd.observability.events import Event;"
         "configure_logging(LogSettings(), environ=os.environ);"
         "structlog.get_logger('x').info(Event.DAEMON_STARTED, words='é\\n\\udce9')"
     )

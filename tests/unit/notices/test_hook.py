@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.errors import DeliveryRefusedError
-from poddispatchd.notices.hook import HookRun, hook_environment, run_hook
+from poddispatchd.notify.command import HookRun, hook_environment, run_hook
 
 SHELL = "/bin/sh"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.mailbox import bare_address, is_address, mailbox
+from poddispatchd.domain.mail_addresses import bare_address, is_address, mailbox
 from poddispatchd.domain.notices import (
     Failure,
     Mail,
@@ -20,7 +20,7 @@ from poddispatchd.domain.notices import (
     failure_mails,
 )
 from poddispatchd.domain.task import TaskType, VideoId
-from poddispatchd.notices.message import Envelope
+from poddispatchd.notify.message import Envelope
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LINK = "https://pod.example.org/video/0012-film/"

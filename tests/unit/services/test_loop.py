@@ -4,14 +4,15 @@ import asyncio
 
 import pytest
 
-from poddispatchd.services import loop, notifier
-from poddispatchd.services.loop import cancel_surely, unless
-from poddispatchd.services.notifier import _to_its_end
+from poddispatchd.notify import notifier
+from poddispatchd.notify.notifier import _to_its_end
+from poddispatchd.runtime import supervision
+from poddispatchd.runtime.supervision import cancel_surely, unless
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_AGAIN", 0.01)
+    monkeypatch.setattr(supervision, "_AGAIN", 0.01)
 
 
 async def forgetful(lost: int) -> str:

@@ -1,9 +1,9 @@
 import pytest
 from pydantic import SecretStr
 
+from poddispatchd.callbacks.tokens import managers_of_token
 from poddispatchd.domain.manager import RunnerManager, token_bytes
 from poddispatchd.domain.task import ManagerId, SiteId
-from poddispatchd.services.tokens import managers_of_token
 
 
 def _manager(number: int, token: str) -> RunnerManager:

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from poddispatchd.systemd import Notifier, watchdog_interval
+from poddispatchd.runtime.systemd import ServiceNotifier, watchdog_interval
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
 
 
 @pytest.fixture
-def notifier(manager: socket.socket) -> Iterator[Notifier]:
-    notifier = Notifier({}, monotonic_ns=lambda: 12_345_678_999)
+def notifier(manager: socket.socket) -> Iterator[ServiceNotifier]:
+    notifier = ServiceNotifier({}, monotonic_ns=lambda: 12_345_678_999)
     yield notifier
     notifier.close()
 
@@ -38,7 +38,7 @@ def received(manager: socket.socket) -> list[str]:
 
 
 def test_every_notification_arrives_in_a_datagram_of_its_own(
-    manager: socket.socket, notifier: Notifier
+    manager: socket.socket, notifier: ServiceNotifier
 ) -> None:
     notifier.ready()
     notifier.watchdog()
@@ -48,7 +48,7 @@ def test_every_notification_arrives_in_a_datagram_of_its_own(
 
 
 def test_reloading_carries_the_monotonic_time_in_the_same_datagram(
-    manager: socket.socket, notifier: Notifier
+    manager: socket.socket, notifier: ServiceNotifier
 ) -> None:
     notifier.reloading()
     notifier.ready()
@@ -56,20 +56,22 @@ def test_reloading_carries_the_monotonic_time_in_the_same_datagram(
     assert received(manager) == ["RELOADING=1\nMONOTONIC_USEC=12345678", "READY=1"]
 
 
-def test_a_status_is_sent_only_when_it_changed(manager: socket.socket, notifier: Notifier) -> None:
+def test_a_status_is_sent_only_when_it_changed(manager: socket.socket, notifier: ServiceNotifier) -> None:
     for text in ("3 running", "3 running", "4 running", "3 running"):
         notifier.status(text)
 
     assert received(manager) == ["STATUS=3 running", "STATUS=4 running", "STATUS=3 running"]
 
 
-def test_a_status_cannot_smuggle_in_another_notification(manager: socket.socket, notifier: Notifier) -> None:
+def test_a_status_cannot_smuggle_in_another_notification(
+    manager: socket.socket, notifier: ServiceNotifier
+) -> None:
     notifier.status("fine\nSTOPPING=1")
 
     assert received(manager) == ["STATUS=fine STOPPING=1"]
 
 
-def test_a_status_is_utf_8_as_systemd_reads_it(manager: socket.socket, notifier: Notifier) -> None:
+def test_a_status_is_utf_8_as_systemd_reads_it(manager: socket.socket, notifier: ServiceNotifier) -> None:
     # The library encodes as Latin-1: é came out as a lone byte, and a text with … was dropped in silence.
     notifier.status("base de données… 学")
 
@@ -77,7 +79,7 @@ def test_a_status_is_utf_8_as_systemd_reads_it(manager: socket.socket, notifier:
 
 
 def test_a_status_with_half_a_character_is_sent_all_the_same(
-    manager: socket.socket, notifier: Notifier
+    manager: socket.socket, notifier: ServiceNotifier
 ) -> None:
     notifier.status("bad \udce9")
 
@@ -90,7 +92,7 @@ def test_abstract_sockets_work(monkeypatch: pytest.MonkeyPatch) -> None:
         listening.bind(f"\0{name}")
         listening.setblocking(False)
         monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
-        notifier = Notifier({})
+        notifier = ServiceNotifier({})
         notifier.ready()
         notifier.close()
 
@@ -99,7 +101,7 @@ def test_abstract_sockets_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_a_service_manager_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    notifier = Notifier({})
+    notifier = ServiceNotifier({})
 
     notifier.ready()
     notifier.status("x")
@@ -111,7 +113,7 @@ def test_without_a_service_manager_nothing_happens(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("address", ["/nonexistent/notify", "relative", "/" + "x" * 200, "@", "vsock:2:1"])
 def test_an_address_where_nobody_listens_is_no_error(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", address)
-    notifier = Notifier({})
+    notifier = ServiceNotifier({})
 
     notifier.ready()
     notifier.close()
@@ -119,7 +121,9 @@ def test_an_address_where_nobody_listens_is_no_error(monkeypatch: pytest.MonkeyP
     assert not notifier.connected
 
 
-def test_a_service_manager_that_goes_away_is_no_error(manager: socket.socket, notifier: Notifier) -> None:
+def test_a_service_manager_that_goes_away_is_no_error(
+    manager: socket.socket, notifier: ServiceNotifier
+) -> None:
     manager.close()
 
     notifier.ready()
@@ -127,7 +131,7 @@ def test_a_service_manager_that_goes_away_is_no_error(manager: socket.socket, no
 
 
 def test_a_full_queue_holds_the_daemon_up_only_for_a_moment_and_the_status_is_sent_later(
-    manager: socket.socket, notifier: Notifier
+    manager: socket.socket, notifier: ServiceNotifier
 ) -> None:
     while notifier.watchdog():
         pass
@@ -139,7 +143,7 @@ def test_a_full_queue_holds_the_daemon_up_only_for_a_moment_and_the_status_is_se
     assert received(manager) == ["STATUS=3 running"]
 
 
-def test_after_closing_nothing_is_sent(manager: socket.socket, notifier: Notifier) -> None:
+def test_after_closing_nothing_is_sent(manager: socket.socket, notifier: ServiceNotifier) -> None:
     notifier.close()
     notifier.ready()
     notifier.close()
@@ -163,4 +167,4 @@ def test_the_sign_of_life_is_due_twice_in_the_time_that_systemd_allows(
     environ: dict[str, str], seconds: float | None
 ) -> None:
     assert watchdog_interval(environ) == seconds
-    assert Notifier(environ).watchdog_interval == seconds
+    assert ServiceNotifier(environ).watchdog_interval == seconds

@@ -1,0 +1,1 @@
+"""The composition of the daemon: the only room that knows all features."""

@@ -1,0 +1,299 @@
+"""Building the parts that the daemon and a single pass share, and finding out first whether they can work."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from poddispatchd.callbacks import inbox
+from poddispatchd.callbacks.worker import CallbackWorker
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import Settings
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Database, ReadOnlyDatabase
+from poddispatchd.dispatch.dispatcher import Dispatcher
+from poddispatchd.dispatch.submitter import Submitter
+from poddispatchd.domain.backoff import full_jitter
+from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, SchemaError
+from poddispatchd.imports.importer import Importer
+from poddispatchd.maintenance.job import Maintenance
+from poddispatchd.managers.prober import Prober
+from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.notify.hooks import Hooks
+from poddispatchd.notify.notifier import Notifier
+from poddispatchd.observability.events import Event
+from poddispatchd.observability.metrics import Metrics
+from poddispatchd.parts import Parts
+from poddispatchd.pod import grants
+from poddispatchd.pod.capabilities import Capabilities, introspect
+from poddispatchd.pod.media_access import trouble_with
+from poddispatchd.pod.queue import QueueStats
+from poddispatchd.reconcile.reconciler import Reconciler
+from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.instances import instance_name
+from poddispatchd.runtime.jobs import Loop
+from poddispatchd.runtime.wakeups import Wakeup, Wakeups
+from poddispatchd.shadow.session import ShadowSession
+
+log = structlog.get_logger(__name__)
+
+_STOP_SUBMISSIONS = 5.0
+"""Seconds that submissions in progress get at a stop; later ones are settled at the next start."""
+
+_STOP_IMPORTS = 60.0
+"""Seconds that imports past their commit point get at a stop."""
+
+_DISK_PATIENCE = 5.0
+"""Seconds that the media tree may take at the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What exists before the database answers: enough to take inbox, and to answer 503.
+
+    ``is_shadow``: nothing may be written, and no callback is taken.
+    """
+
+    settings: Settings
+    database: Database
+    registry: ManagerRegistry
+    wakeups: Wakeups
+    metrics: Metrics
+    clock: Clock
+    session: DatabaseSession
+    instance: str
+    is_shadow: bool = False
+
+
+def create_resources(settings: Settings, *, clock: Clock | None = None, is_shadow: bool = False) -> Resources:
+    """Build everything that needs no connection."""
+    clock = clock or Clock()
+    metrics, wakeups, instance = Metrics(), Wakeups(), instance_name()
+    dsn, pool_size = settings.database.dsn, settings.database.pool_size
+    database = (ReadOnlyDatabase if is_shadow else Database)(dsn, pool_size=pool_size)
+    kind = ShadowSession if is_shadow else DatabaseSession
+    session = kind(database, instance=instance, wakeups=wakeups, clock=clock, metrics=metrics)
+    registry = ManagerRegistry(
+        clock,
+        metrics,
+        came_back=wakeups.dispatcher,
+        per_minute=settings.runners.submissions_per_minute,
+    )
+    return Resources(settings, database, registry, wakeups, metrics, clock, session, instance, is_shadow)
+
+
+@asynccontextmanager
+async def assembled(resources: Resources) -> AsyncIterator[Parts]:
+    """The shared parts, on an open database whose schema fits.
+
+    Raises:
+        ConfigurationError: something that only a person can change.
+        DatabaseUnavailableError: the database went away; worth another try.
+    """
+    settings, database = resources.settings, resources.database
+    async with AsyncExitStack() as stack:
+        if not database.is_open:
+            await database.open()
+        stack.push_async_callback(database.close)
+        capabilities = await _examined(settings, database, is_shadow=resources.is_shadow)
+        if not resources.is_shadow:
+            await _own_schema(database)
+        http = open_session(settings.runners)
+        stack.push_async_callback(http.close)
+        parts = Parts(
+            settings=settings,
+            database=database,
+            capabilities=capabilities,
+            client=RunnerClient(
+                http,
+                request_timeout=settings.runners.request_timeout,
+                only_asking=resources.is_shadow,
+            ),
+            registry=resources.registry,
+            session=resources.session,
+            wakeups=resources.wakeups,
+            metrics=resources.metrics,
+            clock=resources.clock,
+            instance=resources.instance,
+            is_shadow=resources.is_shadow,
+        )
+        await parts.refresh_sites()
+        await parts.refresh_managers()
+        yield parts
+
+
+async def _examined(settings: Settings, database: Database, *, is_shadow: bool) -> Capabilities:
+    """What this Pod can do; nothing has been written before it is known that everything fits.
+
+    A shadow needs to read, no more; what it does not write it does not try to.
+
+    Raises:
+        ConfigurationError: with every problem found.
+    """
+    problems = []
+    if not is_shadow and (words := await _media_trouble(settings)) is not None:
+        problems.append(f"pod.media_root: {words}")
+    try:
+        capabilities = await introspect(database)
+        missing = await grants.missing_rights(database)
+    except SchemaError as error:
+        raise ConfigurationError(str(error), *problems) from error
+    if is_shadow:
+        missing = [right for right in missing if right.privilege == "SELECT"]
+    if missing:
+        problems.append(grants.words_of(missing))
+    if capabilities.podfile != settings.pod.use_podfile:
+        wanted = str(capabilities.podfile).lower()
+        problems.append(
+            "pod.use_podfile: the tables of this Pod were made with "
+            f"USE_PODFILE = {capabilities.podfile}: set it to {wanted}."
+        )
+    if problems:
+        raise ConfigurationError(*problems)
+    return capabilities
+
+
+async def _media_trouble(settings: Settings) -> str | None:
+    """What is wrong with the media tree; a file system that does not answer is waited for later."""
+    root = settings.pod.media_root
+    try:
+        async with asyncio.timeout(_DISK_PATIENCE):
+            return await asyncio.to_thread(trouble_with, root)
+    except TimeoutError:
+        log.warning(Event.MEDIA_SLOW, path=str(root), seconds=_DISK_PATIENCE)
+        return None
+
+
+async def _own_schema(database: Database) -> None:
+    try:
+        for step in await migration.upgrade(database):
+            log.info(Event.SCHEMA_UPGRADED, version=step.version, name=step.name)
+    except DatabaseUnavailableError:
+        raise
+    except SchemaError as error:
+        raise ConfigurationError(str(error)) from error
+    except DatabaseError as error:
+        raise ConfigurationError(
+            f"The schema {migration.SCHEMA!r} cannot be used by this role: {error} It belongs to the role "
+            "that made it: run everything with one role, and look at 'poddispatchd check'."
+        ) from error
+
+
+async def open_patiently(resources: Resources, tell: Callable[[str], None]) -> None:
+    """Open the database, however long it takes to come back.
+
+    Args:
+        resources: with the database to open.
+        tell: is given a line about what is waited for.
+
+    Raises:
+        ConfigurationError: waiting changes nothing.
+    """
+    failures = 0
+    while True:
+        try:
+            await resources.database.open()
+        except DatabaseUnavailableError as error:
+            if failures == 0:
+                log.warning(Event.DATABASE_DOWN, error=str(error))
+            tell(f"Waiting for the database: {error}")
+        else:
+            return
+        await resources.clock.sleep(
+            0.2 + full_jitter(failures, base=0.5, cap=10.0, random=resources.clock.random)
+        )
+        failures += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """The daemon's jobs."""
+
+    parts: Parts
+    dispatcher: Dispatcher
+    inbox: CallbackWorker
+    importer: Importer
+    reconciler: Reconciler
+    maintenance: Maintenance
+    prober: Prober
+    notifier: Notifier
+    hooks: Hooks
+
+    @classmethod
+    def of(cls, parts: Parts, *, budget: int | None = None) -> "Jobs":
+        """The jobs that work with these parts; ``budget`` limits how many tasks are submitted."""
+        return cls(
+            parts=parts,
+            dispatcher=Dispatcher(parts, Submitter(parts), budget=budget),
+            inbox=CallbackWorker(parts),
+            importer=Importer(parts),
+            reconciler=Reconciler(parts),
+            maintenance=Maintenance(parts),
+            prober=Prober(parts),
+            notifier=Notifier(parts),
+            hooks=Hooks(parts),
+        )
+
+    @property
+    def loops(self) -> Iterable[Loop]:
+        """The jobs, each with what wakes it."""
+        wakeups = self.parts.wakeups
+        return (
+            Loop("inbox", self.inbox.step, wakeups.inbox),
+            Loop("reconciler", self.reconciler.step, wakeups.reconciler),
+            Loop("importer", self.importer.step, wakeups.importer),
+            Loop("dispatcher", self.dispatcher.step, wakeups.dispatcher),
+            Loop("maintenance", self.maintenance.step, wakeups.maintenance),
+            Loop("notifier", self.notifier.step, wakeups.notifier),
+            Loop("hooks", self.hooks.step, wakeups.hooks),
+            Loop("prober", self.prober.step, Wakeup()),
+        )
+
+    @property
+    def submissions(self) -> int:
+        """Submissions in progress."""
+        return self.dispatcher.in_hand
+
+    @property
+    def imports(self) -> int:
+        """Imports in progress."""
+        return self.importer.running
+
+    @property
+    def queue_stats(self) -> QueueStats | None:
+        """The last look at the queue; None before the first one."""
+        return self.maintenance.queue_stats
+
+    @property
+    def stale(self) -> Collection[TaskPk]:
+        """The tasks that run for too long."""
+        return self.reconciler.stale
+
+    @property
+    def stalled_types(self) -> Collection[TaskType]:
+        """The types of which tasks wait for too long while none runs."""
+        return self.maintenance.stalled_types
+
+    @property
+    def shadow(self) -> None:
+        """This is none."""
+
+    @property
+    def blind(self) -> Collection[str]:
+        """Runners are not asked for: a manager that is full says so."""
+        return ()
+
+    async def begin(self) -> None:
+        """Give back what a crashed daemon held: nothing else is at work yet."""
+        await self.importer.release_dead()
+        async with self.parts.database.connection() as connection:
+            await inbox.release_all(connection)
+
+    async def stop(self) -> None:
+        """Finish what is past its commit point, hand back the rest."""
+        await self.dispatcher.stop(_STOP_SUBMISSIONS)
+        await self.importer.stop(_STOP_IMPORTS)

@@ -1,0 +1,148 @@
+"""One full pass and the end: a drop-in for the CRON line of ``manage.py process_tasks``."""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from poddispatchd.app.composition import Jobs, assembled, create_resources
+from poddispatchd.callbacks import inbox
+from poddispatchd.config.model import Settings
+from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.observability.events import Event
+from poddispatchd.parts import Parts
+from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
+from poddispatchd.runtime.supervision import cancel_surely, unless
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_ROUND = 3600.0
+_STOP_SUBMISSIONS = 5.0
+_STOP_IMPORTS = 60.0
+_MOST_LOOKS = 3
+_LONGEST_TELLING = 600.0
+_PAUSE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class PassResult:
+    """What one pass found at its end.
+
+    ``scheduled`` is False when a daemon holds the scheduler lock, ``stopped`` True when it was cut short.
+    """
+
+    scheduled: bool
+    pending: int = 0
+    running: int = 0
+    stopped: bool = False
+
+
+async def run_once(
+    settings: Settings, *, max_tasks: int | None = None, stop: asyncio.Event | None = None
+) -> PassResult:
+    """Reconcile, apply inbox, import what is ready, submit what can be submitted, rank, purge.
+
+    Args:
+        settings: the configuration.
+        max_tasks: submissions at most; None is no limit.
+        stop: once it is set the pass is cut short: what is past its commit point is finished, the rest is
+            handed back.
+
+    Raises:
+        ConfigurationError: something that only a person can change.
+        DatabaseUnavailableError: the database does not answer.
+    """
+    ground, stop = create_resources(settings), stop or asyncio.Event()
+    async with assembled(ground) as parts:
+        session = asyncio.create_task(parts.session.run(), name="database session")
+        try:
+            await unless(stop, parts.session.available())
+            if parts.session.term is None:
+                return PassResult(scheduled=False, stopped=stop.is_set())
+            return await _pass(parts, Jobs.of(parts, budget=max_tasks), stop)
+        finally:
+            await cancel_surely(session)
+
+
+async def _pass(parts: Parts, jobs: Jobs, stop: asyncio.Event) -> PassResult:
+    await jobs.importer.release_dead()
+    async with parts.database.connection() as connection:
+        await inbox.release_all(connection)
+    try:
+        if await unless(stop, _round(parts, jobs), within=_LONGEST_ROUND) is None:
+            log.warning(
+                Event.DAEMON_STOPPING, submissions=jobs.dispatcher.in_hand, imports=jobs.importer.running
+            )
+    finally:
+        # Whatever ends the pass: nothing stays leased, and what is past its commit point is finished.
+        await jobs.dispatcher.stop(_STOP_SUBMISSIONS)
+        await jobs.importer.stop(_STOP_IMPORTS)
+    if not stop.is_set():
+        await _tell(jobs, stop)
+    if not stop.is_set():
+        await jobs.maintenance.write_ranks()
+        await jobs.maintenance.purge()
+    queue_stats = await jobs.maintenance.look()
+    pending, running = (
+        sum(queue_stats.count(kind, status) for kind in TaskType)
+        for status in (TaskStatus.PENDING, TaskStatus.RUNNING)
+    )
+    return PassResult(scheduled=True, pending=pending, running=running, stopped=stop.is_set())
+
+
+async def _round(parts: Parts, jobs: Jobs) -> bool:
+    """What a pass is for; True, since it is not cut off."""
+    await _reconcile(parts, jobs)
+    await _apply_callbacks(jobs)
+    await _settle(parts, jobs)
+    await _import(parts, jobs)
+    await _settle(parts, jobs)
+    return True
+
+
+async def _reconcile(parts: Parts, jobs: Jobs) -> None:
+    """Ask about every running task, and a second time about those that nobody knew."""
+    await jobs.reconciler.step()
+    for _ in range(_MOST_LOOKS):
+        if not jobs.reconciler.in_doubt:
+            return
+        await parts.clock.sleep(ASK_AGAIN_AFTER)
+        await jobs.reconciler.step()
+
+
+async def _apply_callbacks(jobs: Jobs) -> None:
+    while await jobs.inbox.step() == 0.0:
+        pass
+
+
+async def _tell(jobs: Jobs, stop: asyncio.Event) -> None:
+    """Send the mail that is due, and run the command for what was imported; the rest waits."""
+    if await unless(stop, _drain(jobs), within=_LONGEST_TELLING) is None and not stop.is_set():
+        log.warning(Event.NOTICE_RETRIED, reason="There is more to tell than one pass has time for.")
+
+
+async def _drain(jobs: Jobs) -> bool:
+    await jobs.notifier.drain()
+    await jobs.hooks.drain()
+    return True
+
+
+async def _settle(parts: Parts, jobs: Jobs) -> None:
+    """Submit until no manager can take another task right now."""
+    while True:
+        delay = await jobs.dispatcher.step()
+        if jobs.dispatcher.in_hand:
+            await jobs.dispatcher.drain()
+        elif delay > _PAUSE or jobs.dispatcher.budget == 0:
+            return
+        else:
+            await parts.clock.sleep(_PAUSE)
+
+
+async def _import(parts: Parts, jobs: Jobs) -> None:
+    """Import what is ready; what must be tried again later is left to the next pass."""
+    while True:
+        await jobs.importer.step()
+        if not jobs.importer.running:
+            return
+        await parts.wakeups.importer.wait(1.0)

@@ -1,0 +1,1 @@
+"""Callbacks of runner managers: received, stored, applied."""

@@ -1,0 +1,168 @@
+"""Finding the submission whose answer was lost, or is still under way, by a callback that names its task."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from datetime import timedelta
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from poddispatchd.callbacks.inbox import RecordedCallback
+from poddispatchd.database.pool import Connection
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.source import EncodingSource
+from poddispatchd.domain.task import Task, TaskStatus
+from poddispatchd.errors import RunnerManagerError, RunnerTaskUnknownError, UnsubmittableError
+from poddispatchd.journal import scheduling, submissions
+from poddispatchd.journal.submissions import Submission
+from poddispatchd.observability.events import Event
+from poddispatchd.parts import Parts
+from poddispatchd.pod import progress, sources, tasks
+from poddispatchd.runner.records import RunnerTask
+
+log = structlog.get_logger(__name__)
+
+_PATIENCE = 5.0
+"""Seconds that a manager has to tell about a task: it called just now, and it answers within milliseconds."""
+
+_GIVE_UP_AFTER = timedelta(days=2)
+"""Nobody knows about a task whose manager was silent for so long."""
+
+_FINGERPRINT = ("etab_name", "app_name", "task_type", "source_url", "notify_url", "parameters")
+"""What a runner manager recognises a request by."""
+
+
+class Found(StrEnum):
+    """What an unknown task id turned out to be."""
+
+    TASK = "task"
+    """The id of a task of ours: its row carries it now."""
+    FORMER_RUN = "former run"
+    """One of a task of ours that was given up since: cancelled, restarted or lost."""
+    NOTHING = "nothing"
+    LATER = "later"
+    """It cannot be told yet."""
+
+
+class Adoption:
+    """Matches unknown task ids to submissions of ours.
+
+    The record on the manager says what a task is: the same source and parameters as those of a submission
+    make it that one.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def adopt(self, recorded: RecordedCallback) -> tuple[Found, str]:
+        """Find the task that a callback speaks of, and give its row the id.
+
+        Returns:
+            What was found; when no row gets the id, why in words.
+        """
+        parts = self._parts
+        async with parts.database.connection() as connection:
+            former = await submissions.with_id(connection, recorded.managers, recorded.callback.task_id)
+            if former is not None:
+                words = former.reason or "the row has let go of it"
+                return Found.FORMER_RUN, f"a run of task {former.task_pk} that counts no more: {words}"
+            unidentified = await submissions.unidentified(connection, recorded.managers)
+        if not unidentified:
+            return Found.NOTHING, "no submission of ours can be meant"
+        await parts.refresh_managers()
+        record, reason = await self._look_up(recorded)
+        if record is None and reason is None:
+            if parts.clock.now() - recorded.received_at > _GIVE_UP_AFTER:
+                return Found.NOTHING, "its manager told nothing about it for days"
+            return Found.LATER, ""
+        if record is None:
+            return Found.NOTHING, str(reason)
+        match = _match(record, unidentified)
+        if match is None:
+            return Found.NOTHING, "the manager's record matches no submission of ours"
+        manager = parts.registry.get(match.runner_manager_id)
+        if manager is None:
+            return Found.NOTHING, "its runner manager is gone from Pod"
+        async with parts.database.transaction() as connection:
+            task = await tasks.lock_task(connection, match.task_pk)
+            if task is None or task.status != TaskStatus.PENDING:
+                return Found.NOTHING, f"task {match.task_pk} is not pending any more"
+            if match.date_added not in (None, task.date_added):
+                return Found.NOTHING, f"task {match.task_pk} was restarted meanwhile"
+            if not await submissions.adopt(
+                connection, match, recorded.callback.task_id, "found by its callback"
+            ):
+                # Its answer has come meanwhile: the row carries an id now, or soon does.
+                return Found.LATER, ""
+            await self._take_over(connection, task, manager, recorded, match)
+        log.warning(Event.SUBMISSION_ADOPTED, task=match.task_pk, task_id=recorded.callback.task_id)
+        parts.wakeups.maintenance.ring()
+        return Found.TASK, ""
+
+    async def _take_over(
+        self,
+        connection: Connection,
+        task: Task,
+        manager: RunnerManager,
+        recorded: RecordedCallback,
+        submission: Submission,
+    ) -> None:
+        """What the lost answer would have led to."""
+        parts = self._parts
+        await tasks.mark_running(connection, task, manager.id, recorded.callback.task_id)
+        try:
+            source = await sources.load_source(connection, parts.capabilities, task)
+            directory = (
+                str(sources.output_directory(parts.settings.pod.media_root, source.video))
+                if isinstance(source, EncodingSource)
+                else ""
+            )
+        except UnsubmittableError:
+            directory = ""
+        await progress.show_accepted(
+            connection,
+            task,
+            request=json.loads(submission.body),
+            url=manager.endpoint("task/execute"),
+            output_directory=directory,
+            now=parts.clock.now().astimezone(ZoneInfo(parts.settings.pod.time_zone)),
+        )
+        await scheduling.forget_own_task(connection, task.pk)
+        await scheduling.remember_given(connection, manager.id)
+
+    async def _look_up(self, recorded: RecordedCallback) -> tuple[RunnerTask | None, str | None]:
+        """The manager's record of a task, else why there is none; neither when it cannot be had now."""
+        for manager_id in recorded.managers:
+            manager = self._parts.registry.get(manager_id)
+            if manager is None:
+                continue
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    return await self._parts.client.status(manager, recorded.callback.task_id), None
+            except TimeoutError:
+                return None, None
+            except RunnerTaskUnknownError:
+                continue
+            except RunnerManagerError as error:
+                self._parts.registry.learn(manager_id, error)
+                return None, None
+        return None, "no manager with this token knows it"
+
+
+def _match(record: RunnerTask, candidates: Iterable[Submission]) -> Submission | None:
+    """The newest submission whose body the manager's record repeats."""
+    told = (
+        record.etab_name,
+        record.app_name,
+        record.task_type,
+        record.source_url,
+        record.notify_url,
+        dict(record.parameters),
+    )
+    for submission in candidates:
+        body = json.loads(submission.body)
+        if told == tuple(body[key] for key in _FINGERPRINT):
+            return submission
+    return None

@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, named statements, the migrations of our own schema."""

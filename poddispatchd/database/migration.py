@@ -1,0 +1,133 @@
+"""Versions of poddispatchd's own schema and the way from one to the next."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+
+import asyncpg
+
+from poddispatchd.database.pool import Connection, Database
+from poddispatchd.errors import DatabaseError, SchemaError
+
+SCHEMA = "poddispatchd"
+
+_BOOTSTRAP = f"""\
+CREATE SCHEMA IF NOT EXISTS {SCHEMA};
+CREATE TABLE IF NOT EXISTS {SCHEMA}.schema_version (
+    version integer PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+"""
+
+_EXISTS = """\
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = $1 AND relname = 'schema_version'
+)
+"""
+# Not to_regclass: in a transaction that has waited for the lock it may still say what was before.
+
+_LOCK = f"SELECT pg_advisory_xact_lock(hashtextextended('{SCHEMA}.migrations', 0))"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema."""
+
+    version: int
+    name: str
+    sql: str
+
+    def script(self) -> str:
+        """The statements of this step, its version recorded at the end."""
+        record = f"INSERT INTO {SCHEMA}.schema_version (version) VALUES ({self.version});"  # noqa: S608 - constants
+        return f"-- {self.version:04d} {self.name}\n{self.sql.strip()}\n{record}\n"
+
+
+def _known() -> tuple[Migration, ...]:
+    found = []
+    for file in files(__package__).joinpath("migrations").iterdir():
+        match = re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name)
+        if match is not None:
+            found.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))
+    return tuple(sorted(found, key=lambda migration: migration.version))
+
+
+MIGRATIONS = _known()
+LATEST = MIGRATIONS[-1].version
+
+
+async def current_version(connection: Connection) -> int:
+    """The version of the schema in this database; 0 when there is none."""
+    if not await connection.fetchval(_EXISTS, SCHEMA):
+        return 0
+    return int(await connection.fetchval(f"SELECT coalesce(max(version), 0) FROM {SCHEMA}.schema_version"))  # noqa: S608 - a constant
+
+
+def pending(version: int) -> tuple[Migration, ...]:
+    """The steps from a version to the latest."""
+    return tuple(migration for migration in MIGRATIONS if migration.version > version)
+
+
+def script(version: int) -> str:
+    """The SQL that ``upgrade`` would carry out on a schema of this version, for a person to read or run."""
+    steps = pending(version)
+    return "\n".join(["BEGIN;", _BOOTSTRAP, *(step.script() for step in steps), "COMMIT;\n"]) if steps else ""
+
+
+async def upgrade(database: Database) -> tuple[Migration, ...]:
+    """Bring the schema to the latest version and return the steps taken; none when it is there already.
+
+    Safe when several daemons start at once: one migrates, the others wait and find nothing to do. All steps
+    are one transaction.
+
+    Raises:
+        SchemaError: the schema is newer than this program, or the role may not create it.
+    """
+    with _rights_explained(
+        f"The database role may not use the schema {SCHEMA!r}, which another role made: use that role, or "
+        f"let it GRANT USAGE ON SCHEMA {SCHEMA} and GRANT ALL ON ALL TABLES IN SCHEMA {SCHEMA}."
+    ):
+        async with database.connection() as connection:
+            if await checked_version(connection) == LATEST:
+                return ()
+    with _rights_explained(
+        f"The database role may not create the schema {SCHEMA!r}: run 'poddispatchd db init' once "
+        "with a role that may (the database's owner), or give --print-sql's output to your DBA."
+    ):
+        async with database.transaction() as connection:
+            await connection.execute(_LOCK)
+            steps = pending(await checked_version(connection))
+            if steps:
+                await connection.execute(_BOOTSTRAP)
+            for step in steps:
+                await connection.execute(step.script())
+            return steps
+
+
+@contextmanager
+def _rights_explained(words: str) -> Iterator[None]:
+    """Say in words what to do where the role lacks a right."""
+    try:
+        yield
+    except DatabaseError as error:
+        if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+            raise SchemaError(words) from None
+        raise
+
+
+async def checked_version(connection: Connection) -> int:
+    """The version of the schema in this database, which this program can use or upgrade.
+
+    Raises:
+        SchemaError: it was made by a newer poddispatchd.
+    """
+    version = await current_version(connection)
+    if version > LATEST:
+        raise SchemaError(
+            f"The schema {SCHEMA!r} has version {version}, this poddispatchd knows up to {LATEST}: "
+            "install the newer poddispatchd again."
+        )
+    return version

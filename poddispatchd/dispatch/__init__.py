@@ -1,0 +1,1 @@
+"""Pending tasks to runner managers: candidates, duplicates, submissions."""

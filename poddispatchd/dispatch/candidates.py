@@ -1,0 +1,198 @@
+"""What the dispatcher sees of the queue: the tasks that may be submitted now, and what is known of them."""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from poddispatchd.domain.routing import Lane, Offer, capacity, unserved
+from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
+from poddispatchd.journal.scheduling import Wait
+from poddispatchd.parts import Parts
+from poddispatchd.pod import queue
+from poddispatchd.pod.queue import PendingTask
+
+_PAGE = 20
+"""Pending tasks read at least: reading some more costs nothing beside finding them."""
+
+_GROWTH = 4
+_MOST_REMEMBERED = 10_000
+
+
+@dataclass(slots=True)
+class Sight:
+    """What is remembered of a pending task while it waits. Times are of the monotonic clock.
+
+    ``refusals``: why managers refused its payload. ``held_until``: until when it is left alone.
+    """
+
+    since: float
+    date_added: datetime
+    refusals: dict[ManagerId, str] = field(default_factory=dict)
+    held_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A task that may be submitted now, for one of its sites."""
+
+    item: PendingTask
+    site: SiteId
+    sight: Sight
+
+    @property
+    def offer(self) -> Offer:
+        """As routing sees it."""
+        task = self.item.task
+        return Offer(task.pk, task.type, self.site, frozenset(self.sight.refusals))
+
+
+class Candidates:
+    """Looks at the head of the queue, as far as managers can take tasks right now.
+
+    ``lanes`` are the managers as routing sees them; by default what their answers have taught.
+    """
+
+    def __init__(self, parts: Parts, *, lanes: Callable[[], list[Lane]] | None = None) -> None:
+        self._parts = parts
+        self._lanes = lanes or parts.registry.lanes
+        self._sights: dict[TaskPk, Sight] = {}
+        self._own_tasks: Mapping[TaskPk, Wait | None] = {}
+        self._own_tasks_read_at = float("-inf")
+
+    async def look(
+        self, *, skip: frozenset[TaskPk], types: Collection[TaskType], own_tasks_within: float = 0.0
+    ) -> list[Waiting]:
+        """The tasks that may be submitted now, in the order of the queue; none when nobody could take one.
+
+        Which tasks need no grace, and which ones wait, is read again unless that was done within
+        ``own_tasks_within`` seconds.
+
+        The first page holds the next tasks of any kind for which there is room. It may be full of tasks that
+        cannot be placed (duplicates, tasks that some managers refuse): then another one is read with what the
+        managers that are left without work could take, until they have some or nothing is left. The first
+        task of a source stands before all others of it, so that a page tells of a source whatever it can:
+        no further one holds any task of it.
+        """
+        parts = self._parts
+        now = parts.clock.monotonic()
+        if now - self._own_tasks_read_at >= own_tasks_within:
+            self._own_tasks = await parts.own_tasks()
+            self._own_tasks_read_at = now
+        unserved_lanes = self._lanes()
+        size = max(_PAGE, 2 * len(unserved_lanes))
+        found: dict[TaskPk, PendingTask] = {}
+        waiting: list[Waiting] = []
+        while room := self._room(unserved_lanes, types, now):
+            page = await self._page(room, size, found.values(), skip, now)
+            found |= {item.task.pk: item for item in page}
+            waiting += self._submittable(page, now)
+            if len(page) < size:
+                break
+            unserved_lanes = unserved([entry.offer for entry in waiting], unserved_lanes, now)
+            size *= _GROWTH
+        waiting.sort(key=lambda entry: entry.item.place)
+        self._forget_some(found.keys())
+        return waiting
+
+    def sight(self, item: PendingTask) -> Sight:
+        """What is remembered of a task; a restarted one begins anew."""
+        known = self._sights.get(item.task.pk)
+        if known is None or known.date_added != item.task.date_added:
+            known = Sight(self._parts.clock.monotonic(), item.task.date_added)
+            self._sights[item.task.pk] = known
+        return known
+
+    def hold(self, item: PendingTask, seconds: float) -> None:
+        """Leave a task alone for a while."""
+        self.sight(item).held_until = self._parts.clock.monotonic() + seconds
+
+    def hold_pk(self, pk: TaskPk, seconds: float) -> None:
+        """Leave a task alone for a while, if it has been seen."""
+        if (known := self._sights.get(pk)) is not None:
+            known.held_until = self._parts.clock.monotonic() + seconds
+
+    def next_release(self, now: float) -> float | None:
+        """When the next task that is left alone may be tried again; None when there is none."""
+        held = [sight.held_until for sight in self._sights.values()]
+        held += [moment for _, _, moment in self._waits()]
+        return min((moment for moment in held if moment > now), default=None)
+
+    def forget(self, pk: TaskPk) -> None:
+        """The task does not wait any more."""
+        self._sights.pop(pk, None)
+
+    def _waits(self) -> list[tuple[TaskPk, datetime, float]]:
+        """The tasks that were put back into the queue to wait there: which, added when, and until when."""
+        read_at = self._own_tasks_read_at
+        return [
+            (pk, wait.date_added, read_at + wait.seconds)
+            for pk, wait in self._own_tasks.items()
+            if wait is not None
+        ]
+
+    def _room(
+        self, lanes: Iterable[Lane], types: Collection[TaskType], now: float
+    ) -> dict[TaskType, frozenset[SiteId]]:
+        served = self._parts.served_sites
+        room = {kind: sites & served for kind, sites in capacity(lanes, now).items() if kind in types}
+        return {kind: sites for kind, sites in room.items() if sites}
+
+    async def _page(
+        self,
+        room: dict[TaskType, frozenset[SiteId]],
+        size: int,
+        seen: Collection[PendingTask],
+        skip: frozenset[TaskPk],
+        now: float,
+    ) -> list[PendingTask]:
+        """The next tasks for which there is room; Pod's own new ones are left to Pod for a while.
+
+        Those that were put back are left alone until they have waited.
+
+        Types with room on the same sites are asked for at once: nearly always all of them.
+        """
+        parts = self._parts
+        grace = parts.settings.dispatch.grace
+        kinds: dict[frozenset[SiteId], list[TaskType]] = defaultdict(list)
+        for kind, sites in room.items():
+            kinds[sites].append(kind)
+        held = {pk: date_added for pk, date_added, moment in self._waits() if moment > now}
+        sourceless = {item.task.pk for item in seen if item.source is None}
+        found: list[PendingTask] = []
+        for sites, types in kinds.items():
+            found += await queue.pending_tasks(
+                parts.database,
+                parts.capabilities,
+                limit=size,
+                grace=grace,
+                types=types,
+                sites=None if sites >= parts.sites.keys() else sites,
+                with_siteless=parts.current_site in sites,
+                skip=skip | sourceless,
+                ignore_grace=tuple(self._own_tasks) if grace else (),
+                held=held,
+                exclude_sources={item.source for item in seen if item.source is not None},
+            )
+        return sorted(found, key=lambda item: item.place)[:size]
+
+    def _submittable(self, page: list[PendingTask], now: float) -> list[Waiting]:
+        """The tasks that wait for nothing but a runner: one of each source, on a site that is served."""
+        choose = self._parts.choice_of_site()
+        entries = []
+        for item in page:
+            sight, site = self.sight(item), choose(item.site_ids)
+            # With an id it may run already: the reconciler finds out, and takes the id off if it does not.
+            is_free = item.is_first and not item.task.task_id
+            if is_free and site is not None and sight.held_until <= now:
+                entries.append(Waiting(item, site, sight))
+        return entries
+
+    def _forget_some(self, seen: Collection[TaskPk]) -> None:
+        """Tasks may vanish without a word, and a queue may be long: what is remembered stays bounded."""
+        if len(self._sights) > _MOST_REMEMBERED:
+            self._sights = {
+                pk: sight
+                for pk, sight in self._sights.items()
+                if pk in seen or sight.refusals or sight.held_until
+            }

@@ -1,0 +1,61 @@
+"""What becomes of tasks whose source is, or was, worked on for another task (``domain/duplicates.py``)."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+
+from poddispatchd.database.pool import Connection
+from poddispatchd.domain.duplicates import EndedDuplicate, followed
+from poddispatchd.domain.task import Task, TaskPk
+from poddispatchd.journal import submissions
+from poddispatchd.parts import Parts
+from poddispatchd.pod import duplicates
+
+_TOGETHER = 1000
+"""Tasks that are ended in one statement."""
+
+
+async def follow(connection: Connection, parts: Parts, task: Task) -> bool:
+    """End a task that waited while its source was worked on, as that run ended; whether there was one.
+
+    Those that waited with it end too: one by one, thousands of them would hold up all others. What was asked
+    for since is left in the queue, as is what Pod may be submitting itself.
+    """
+    ended = await duplicates.ended_duplicates(connection, task)
+    if not ended or not await _follow(connection, {task.pk: task.date_added}, ended, grace=0):
+        return False
+    others = iter((await duplicates.waiting_duplicates(connection, task)).items())
+    while some := dict(islice(others, _TOGETHER)):
+        await _follow(connection, some, ended, grace=parts.settings.dispatch.grace)
+    return True
+
+
+async def _follow(
+    connection: Connection,
+    waiting: Mapping[TaskPk, datetime],
+    ended: Sequence[EndedDuplicate],
+    *,
+    grace: float,
+) -> int:
+    """End waiting tasks, each as the run that was for it; how many there were."""
+    taken = await submissions.taken_for(connection, waiting)
+    followers: dict[EndedDuplicate, dict[TaskPk, datetime]] = defaultdict(dict)
+    for pk, date_added in waiting.items():
+        duplicate = followed(date_added, ended, taken[pk])
+        if duplicate is not None:
+            followers[duplicate][pk] = date_added
+    count = 0
+    for duplicate, of_it in followers.items():
+        words = f"Task {duplicate.pk} did the same source meanwhile and ended as {duplicate.status}."
+        count += await duplicates.follow(connection, of_it, duplicate, words, grace=grace)
+    return count
+
+
+async def fail_alike(connection: Connection, parts: Parts, task: Task, reason: str) -> None:
+    """Fail those that wait for the source of a task that can never be submitted.
+
+    Nobody is told of them: what can be told was told of the first.
+    """
+    words = f"Task {task.pk} for the same source failed: {reason}"
+    await duplicates.fail_waiting(connection, task, words, grace=parts.settings.dispatch.grace)

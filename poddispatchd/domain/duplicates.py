@@ -1,0 +1,52 @@
+"""Duplicates: tasks of one type and source. A source is submitted once for all wishes that waited for it.
+
+Pod stores one wish twice when two pages ask at once, or when its CRON and a page meet. What was asked for
+after a run had begun is a new wish: the video may have been cut meanwhile.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from poddispatchd.domain.task import Run, TaskPk, TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A submission of ours that a manager took; of some no id ever became known."""
+
+    pk: TaskPk
+    run: Run | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedDuplicate:
+    """A duplicate that is over; those that share a ``run`` are one, of the latest ``date_added`` among them."""
+
+    pk: TaskPk
+    status: TaskStatus
+    date_added: datetime
+    run: Run | None
+
+
+def followed(
+    date_added: datetime, ended: Sequence[EndedDuplicate], taken: Iterable[Taken]
+) -> EndedDuplicate | None:
+    """The duplicate whose end is that of a waiting task as well; None when the task must run itself.
+
+    Args:
+        date_added: when the one that waits was added.
+        ended: its duplicates that are over.
+        taken: what a runner manager took from us while the task waited, the latest first.
+    """
+    for submission in taken:
+        for duplicate in ended:
+            if duplicate.pk == submission.pk or (
+                duplicate.run is not None and duplicate.run == submission.run
+            ):
+                return duplicate
+    # Nothing tells when Pod submitted one by itself; certainly not before it was added.
+    later = [
+        duplicate for duplicate in ended if duplicate.run is not None and duplicate.date_added >= date_added
+    ]
+    return max(later, key=lambda duplicate: (duplicate.date_added, duplicate.pk), default=None)

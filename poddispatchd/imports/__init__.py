@@ -1,0 +1,1 @@
+"""Finished tasks into Pod: download, check, put in place, commit."""

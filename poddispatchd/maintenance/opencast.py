@@ -1,0 +1,50 @@
+"""Deleting what the studio left on the disk: Pod does it at every import, we do only when configured."""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from poddispatchd.observability.events import Event
+from poddispatchd.parts import Parts
+from poddispatchd.pod import opencast
+
+log = structlog.get_logger(__name__)
+
+_BATCH = 20
+"""Entries looked up and deleted together: little time for a recording to need one again in between."""
+
+_MOST = 500
+"""Entries deleted in one go; the others are deleted the next time."""
+
+
+async def purge_opencast_files(parts: Parts) -> None:
+    """Delete entries of ``opencast-files`` that are older than ``retention.opencast_files_days``.
+
+    An entry stays while a recording may still be imported from it, however old it is.
+    """
+    pod, days = parts.settings.pod, parts.settings.retention.opencast_files_days
+    if days == 0:
+        return
+    directory = pod.media_root / pod.opencast_files_dir
+    before = (parts.clock.now() - timedelta(days=days)).timestamp()
+    deleted = kept = 0
+    try:
+        names = await asyncio.to_thread(opencast.old_entries, directory, before)
+        for start in range(0, len(names), _BATCH):
+            batch = names[start : start + _BATCH]
+            async with parts.database.connection() as connection:
+                needed = await opencast.needed_entries(connection, batch)
+            free = [name for name in batch if name not in needed]
+            removal = await asyncio.to_thread(opencast.remove_entries, directory, free, before)
+            for problem in removal.problems.values():
+                log.warning(Event.MEDIA_NOT_WRITABLE, reason=problem)
+            parts.metrics.opencast_entries_purged.inc(len(removal.removed))
+            deleted += len(removal.removed)
+            kept += len(needed)
+            if deleted >= _MOST:
+                break
+    except OSError as error:
+        log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=str(error))
+    if deleted:
+        log.info(Event.OPENCAST_PURGED, entries=deleted, kept=kept, older_than_days=days)

@@ -1,0 +1,1 @@
+"""Runner managers as the daemon knows them: registry, state, probes."""

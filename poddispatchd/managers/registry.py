@@ -1,0 +1,251 @@
+"""The runner managers as the daemon knows them: Pod's rows, and what their answers have taught."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+
+from poddispatchd.clock import Clock
+from poddispatchd.domain import breaker as breakers
+from poddispatchd.domain.breaker import Breaker, BreakerPolicy, BreakerState, Outcome
+from poddispatchd.domain.fullness import Fullness
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.pace import Pace
+from poddispatchd.domain.routing import PATIENCE, Lane
+from poddispatchd.domain.task import ManagerId, TaskType
+from poddispatchd.errors import PoddispatchdError, RunnerManagerBusyError, RunnerManagerFullError
+from poddispatchd.journal.scheduling import ManagerMemory
+from poddispatchd.managers.state import ManagerReport, ManagerState
+from poddispatchd.observability.events import Event
+from poddispatchd.observability.logs import register_secret
+from poddispatchd.observability.metrics import Metrics
+from poddispatchd.runtime.wakeups import Wakeup
+
+log = structlog.get_logger(__name__)
+
+_RATE_LIMIT_WINDOW = 60.0
+"""Seconds after a 429 in which a manager gets no submission: its limiter counts in windows of a minute."""
+
+POLICY = BreakerPolicy(threshold=2, base=2.0, cap=60.0, floor=1.0, misconfigured=60.0)
+
+
+class ManagerRegistry:
+    """What is known of every runner manager, kept in memory; Pod's rows are read again with ``refresh``.
+
+    ``came_back`` is rung when a manager that was down can be asked for tasks again. ``per_minute``: how many
+    tasks one may be asked to take within a minute (``runners.submissions_per_minute``); 0: any number.
+    """
+
+    def __init__(
+        self, clock: Clock, metrics: Metrics, *, came_back: Wakeup | None = None, per_minute: int = 0
+    ) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._came_back = came_back or Wakeup()
+        self._per_minute = per_minute
+        self._known: dict[ManagerId, ManagerState] = {}
+        self._paces: dict[str, Pace] = {}
+        """By address: a manager that serves several sites counts the tasks of all of them together."""
+
+    def refresh(
+        self,
+        managers: Iterable[RunnerManager],
+        memories: Mapping[ManagerId, ManagerMemory],
+        latest_tasks: Mapping[ManagerId, datetime],
+    ) -> None:
+        """Take over Pod's rows; a manager whose URL or token was changed starts with a clean slate.
+
+        Args:
+            managers: all of them.
+            memories: what the journal holds of each.
+            latest_tasks: when the latest task of each was added: Pod submits tasks as well.
+        """
+        fresh: dict[ManagerId, ManagerState] = {}
+        for manager in managers:
+            memory = memories.get(manager.id, ManagerMemory())
+            known = self._known.get(manager.id)
+            if known is None or (known.manager.url, known.manager.token) != (manager.url, manager.token):
+                register_secret(manager.token)
+                pace = self._paces.setdefault(_address(manager), Pace(self._per_minute))
+                known = ManagerState(manager, memory, pace)
+            known.manager, known.memory = manager, memory
+            known.latest_task = latest_tasks.get(manager.id)
+            fresh[manager.id] = known
+        names = {known.manager.name for known in fresh.values()}
+        gone = {known.manager.name for known in self._known.values()} - names
+        self._paces = {_address(known.manager): known.pace for known in fresh.values()}
+        self._known = fresh
+        self._metrics.add_managers(names)
+        self._metrics.forget_managers(gone)
+        for known in fresh.values():
+            self._show(known)
+
+    def get(self, manager: ManagerId) -> RunnerManager | None:
+        """A runner manager, active or not; None when Pod has no such row any more."""
+        known = self._known.get(manager)
+        return None if known is None else known.manager
+
+    def all(self) -> list[RunnerManager]:
+        """Every runner manager, active or not."""
+        return [known.manager for known in self._known.values()]
+
+    def lanes(self) -> list[Lane]:
+        """The active runner managers as routing sees them."""
+        now = self._clock.monotonic()
+        return [known.lane(now) for known in self._known.values() if known.manager.is_active]
+
+    def begin(self, manager: ManagerId) -> None:
+        """A submission to this manager begins: no other one goes there until ``end``."""
+        known = self._known[manager]
+        known.busy_since = self._clock.monotonic()
+        known.begun_at = self._clock.now()
+
+    def posts(self, manager: ManagerId) -> None:
+        """This manager is being asked to take a task, right now."""
+        if (known := self._known.get(manager)) is not None:
+            known.pace.posted(self._clock.monotonic())
+
+    def end(self, manager: ManagerId) -> None:
+        """The submission in progress has ended, however it did."""
+        known = self._known.get(manager)
+        if known is not None and known.busy_since is not None:
+            known.is_slow = self._clock.monotonic() - known.busy_since >= PATIENCE
+            known.busy_since = None
+
+    def is_free(self, manager: ManagerId) -> bool:
+        """Whether a task that this manager may have may be posted to it again now."""
+        known, now = self._known.get(manager), self._clock.monotonic()
+        if known is None or known.busy_since is not None:
+            return False
+        return max(known.shut_until, known.pace.opening(now)) <= now
+
+    def is_down(self, manager: ManagerId) -> bool:
+        """Whether this manager's breaker keeps requests from it."""
+        known = self._known.get(manager)
+        return known is not None and known.breaker.state is not BreakerState.CLOSED
+
+    def opening_of(self, manager: ManagerId) -> float:
+        """When a question that is no task may go to this manager again, on the monotonic clock."""
+        known = self._known.get(manager)
+        return 0.0 if known is None else known.probe_at
+
+    def accepted(self, manager: ManagerId, kind: TaskType) -> None:
+        """This manager took a task."""
+        known = self._known.get(manager)
+        if known is None:
+            return
+        now = self._clock.monotonic()
+        if known.freed_at is not None:
+            self._metrics.slot_idle.observe(now - known.freed_at)
+            known.freed_at = None
+        # The turn was taken when it was asked, so that a slow answer does not change whose turn is next.
+        known.given_at = known.begun_at
+        known.fullness[kind] = known.fullness.get(kind, Fullness()).accepted()
+        self._show(known)
+
+    def freed(self, manager: ManagerId) -> None:
+        """A runner of this manager has become free, or is about to."""
+        known = self._known.get(manager)
+        if known is None:
+            return
+        now = self._clock.monotonic()
+        known.freed_at = now
+        known.fullness = {kind: known.fullness.get(kind, Fullness()).freed(now) for kind in TaskType}
+        self._show(known)
+
+    def full(self, manager: ManagerId, kind: TaskType) -> None:
+        """This manager had no free runner for this type of task."""
+        known = self._known.get(manager)
+        if known is None:
+            return
+        now = self._clock.monotonic()
+        before = known.fullness.get(kind, Fullness())
+        known.fullness[kind] = before.refused(now, self._clock.random)
+        if before.refusals == 0:
+            log.info(Event.RUNNER_MANAGER_FULL, runner_manager=known.manager.name, type=kind)
+        self._show(known)
+
+    def learn(
+        self, manager: ManagerId, error: PoddispatchdError | None, *, kind: TaskType | None = None
+    ) -> None:
+        """Take over what a request told about this manager.
+
+        Args:
+            manager: whom it went to.
+            error: how it failed; None when it succeeded.
+            kind: the type of the task, for a submission.
+        """
+        known = self._known.get(manager)
+        if known is None:
+            return
+        now = self._clock.monotonic()
+        outcome = Outcome.of(error)
+        if outcome is Outcome.ANSWERED and kind is None and known.breaker.state is not BreakerState.CLOSED:
+            self._answers_again(known, now)
+        else:
+            known.breaker = breakers.after(
+                known.breaker, outcome, now=now, random=self._clock.random, policy=POLICY
+            )
+            known.refused_by_task = kind is not None and outcome is Outcome.MISCONFIGURED
+        if isinstance(error, RunnerManagerBusyError):
+            known.limited_until = now + _RATE_LIMIT_WINDOW
+        if isinstance(error, RunnerManagerFullError) and kind is not None:
+            self.full(manager, kind)
+        self._tell(known, error)
+        self._show(known)
+
+    def _answers_again(self, known: ManagerState, now: float) -> None:
+        """Something else than a submission succeeded while the breaker is open: tasks may come back.
+
+        How often it opened is not forgotten before a task is accepted: a manager that is healthy and drops
+        every submission is left alone for longer and longer.
+        """
+        if known.refused_by_task:
+            if known.breaker.state is not BreakerState.HALF_OPEN and now >= known.breaker.until:
+                known.breaker = replace(known.breaker, state=BreakerState.HALF_OPEN, until=now)
+                self._came_back.ring()
+            return
+        known.breaker = Breaker(failures=POLICY.threshold - 1, openings=known.breaker.openings)
+
+    def reports(self) -> list[ManagerReport]:
+        """Every runner manager, for people, in Pod's order."""
+        now = self._clock.monotonic()
+        ordered = sorted(self._known.values(), key=lambda known: (known.manager.priority, known.manager.id))
+        return [known.report(now) for known in ordered]
+
+    def _tell(self, known: ManagerState, error: PoddispatchdError | None) -> None:
+        """Log each transition once; a probe that fails again is none."""
+        before, after = known.told, known.breaker.state
+        name = known.manager.name
+        if after is BreakerState.CLOSED:
+            known.last_error = None
+            known.told = after
+            if before is not BreakerState.CLOSED:
+                log.info(Event.RUNNER_MANAGER_UP, runner_manager=name)
+                self._came_back.ring()
+            return
+        if Outcome.of(error) is not Outcome.ANSWERED:
+            known.last_error = str(error)
+        if after is BreakerState.HALF_OPEN or after is before:
+            return
+        known.told = after
+        if after is BreakerState.MISCONFIGURED:
+            log.error(Event.RUNNER_MANAGER_MISCONFIGURED, runner_manager=name, error=str(error))
+        else:
+            log.warning(Event.RUNNER_MANAGER_DOWN, runner_manager=name, error=str(error))
+
+    def _show(self, known: ManagerState) -> None:
+        name, metrics = known.manager.name, self._metrics
+        metrics.runner_manager_up.labels(name).set(known.breaker.state is BreakerState.CLOSED)
+        for state in BreakerState:
+            metrics.runner_manager_breaker.labels(name, state).set(known.breaker.state is state)
+        to_wall_clock = self._clock.now().timestamp() - self._clock.monotonic()
+        for kind in TaskType:
+            until = known.fullness.get(kind, Fullness()).until
+            is_full = until > self._clock.monotonic()
+            metrics.runner_manager_full_until.labels(name, kind).set(until + to_wall_clock if is_full else 0)
+
+
+def _address(manager: RunnerManager) -> str:
+    return manager.url.strip().rstrip("/")

@@ -1,0 +1,116 @@
+"""What is known of one runner manager, and how routing and people see it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import inf
+
+from poddispatchd.domain.breaker import Breaker, BreakerState
+from poddispatchd.domain.fullness import Fullness
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.pace import Pace
+from poddispatchd.domain.routing import Lane
+from poddispatchd.domain.task import ManagerId, TaskType
+from poddispatchd.journal.scheduling import ManagerMemory
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerReport:
+    """One runner manager, for people. Times are seconds from now; None where they do not apply.
+
+    ``paced_for``: it has been asked to take so many tasks that the next one waits.
+    """
+
+    id: ManagerId
+    name: str
+    priority: int
+    is_active: bool
+    paused: bool
+    state: BreakerState
+    retry_in: float | None
+    full_for: dict[TaskType, float]
+    paced_for: float | None
+    error: str | None
+
+
+@dataclass(slots=True)
+class ManagerState:
+    """Pod's row of a runner manager, and what its answers have taught; kept up to date by the registry.
+
+    Times are of the monotonic clock, moments of the wall clock. ``pace`` is shared by all rows of one
+    address. ``told`` is the state that was logged last. ``refused_by_task``: only a task can show whether it
+    is configured well by now, for the health check never saw the problem. ``begun_at`` is when the last
+    submission began, ``given_at`` when the last one began that was accepted; ``latest_task`` is when
+    the latest of its tasks was added, whoever submitted it.
+    """
+
+    manager: RunnerManager
+    memory: ManagerMemory
+    pace: Pace
+    breaker: Breaker = field(default_factory=Breaker)
+    fullness: dict[TaskType, Fullness] = field(default_factory=dict)
+    limited_until: float = 0.0
+    busy_since: float | None = None
+    is_slow: bool = False
+    told: BreakerState = BreakerState.CLOSED
+    refused_by_task: bool = False
+    last_error: str | None = None
+    freed_at: float | None = None
+    begun_at: datetime | None = None
+    given_at: datetime | None = None
+    latest_task: datetime | None = None
+
+    @property
+    def last_turn(self) -> float:
+        """When it was last given a task, by this daemon or an earlier one, or by Pod; 0 for never."""
+        turns = (self.given_at or self.memory.last_given_at, self.latest_task)
+        return max((turn.timestamp() for turn in turns if turn is not None), default=0.0)
+
+    @property
+    def shut_until(self) -> float:
+        """Until when nothing but a probe goes there: a breaker is closed by the health check.
+
+        The exception is a problem that only a task can meet: then one is tried when its time has come.
+        """
+        if self.breaker.state is BreakerState.CLOSED:
+            return self.limited_until
+        if self.refused_by_task and self.breaker.state is BreakerState.HALF_OPEN:
+            return max(self.limited_until, self.breaker.until)
+        return inf
+
+    @property
+    def probe_at(self) -> float:
+        """When a question that is no task may go there again."""
+        is_closed = self.breaker.state is BreakerState.CLOSED
+        return max(self.limited_until, 0.0 if is_closed else self.breaker.until)
+
+    def lane(self, now: float) -> Lane:
+        """This manager as routing sees it: after a failure others get the tasks for a moment."""
+        return Lane(
+            manager=self.manager.id,
+            site=self.manager.site_id,
+            priority=self.manager.priority,
+            paused=self.memory.paused_at is not None,
+            closed_until=max(self.shut_until, self.breaker.until, self.pace.opening(now)),
+            full_until={kind: fullness.until for kind, fullness in self.fullness.items()},
+            last_given=self.last_turn,
+            busy_since=self.busy_since,
+            is_slow=self.is_slow,
+        )
+
+    def report(self, now: float) -> ManagerReport:
+        """This manager as people see it."""
+        wait, pause = self.probe_at - now, self.pace.opening(now) - now
+        return ManagerReport(
+            id=self.manager.id,
+            name=self.manager.name,
+            priority=self.manager.priority,
+            is_active=self.manager.is_active,
+            paused=self.memory.paused_at is not None,
+            state=self.breaker.state,
+            retry_in=wait if wait > 0 else None,
+            full_for={
+                kind: fullness.until - now for kind, fullness in self.fullness.items() if fullness.until > now
+            },
+            paced_for=pause if pause > 0 else None,
+            error=self.last_error,
+        )

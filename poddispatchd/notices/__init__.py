@@ -1,1 +1,0 @@
-"""Telling the outside world: mail, web push, and the command that runs after an import."""

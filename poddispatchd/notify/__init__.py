@@ -1,0 +1,1 @@
+"""Mail, pushes and the command after an import."""

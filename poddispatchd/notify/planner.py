@@ -1,0 +1,147 @@
+"""From an event to what is delivered: the settings, the people and the words, brought together."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import structlog
+
+from poddispatchd.config.model import Settings
+from poddispatchd.domain.notices import (
+    Failure,
+    MailRules,
+    NotedVideo,
+    PushMessage,
+    completion_mails,
+    completion_push,
+    failure_mails,
+)
+from poddispatchd.domain.site import Site
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
+from poddispatchd.journal.notices import Channel, Notice, NoticeEvent
+from poddispatchd.notify.message import Envelope
+from poddispatchd.observability.events import Event
+from poddispatchd.parts import Parts
+from poddispatchd.pod import recipients
+
+log = structlog.get_logger(__name__)
+
+Planned = tuple[Channel, Mapping[str, object]]
+
+
+def mail_rules(settings: Settings) -> MailRules:
+    """What the configuration says about mail."""
+    mail = settings.mail
+    by_establishment = {name.lower(): each for name, each in mail.establishment_managers.items()}
+    return MailRules(
+        from_email=mail.from_email,
+        server_email=mail.server_email or mail.from_email,
+        title_site=settings.pod.title_site,
+        language=settings.pod.language,
+        subject_prefix=mail.subject_prefix,
+        admins=mail.admins,
+        managers=mail.managers,
+        establishment_managers=by_establishment if mail.use_establishment else {},
+        on_encoding=mail.on_encoding_completion,
+        on_transcripting=mail.on_transcripting_completion,
+        debug=mail.debug,
+    )
+
+
+def failure_of(notice: Notice) -> Failure:
+    """What a mail about a failure tells.
+
+    As Pod, its subject names the runner's task when the manager reported the failure, and otherwise the video
+    or the recording.
+    """
+    if notice.is_reported and notice.task_id is not None:
+        subject = f"Task id: {notice.task_id}"
+    elif notice.video_id is not None:
+        subject = f"Video id: {notice.video_id}"
+    elif notice.recording_id is not None:
+        subject = f"Recording id: {notice.recording_id}"
+    else:
+        subject = f"Task id: {notice.task_id or notice.task_pk}"
+    sources = (("video", notice.video_id), ("recording", notice.recording_id))
+    return Failure(
+        subject=subject,
+        task_type=notice.task_type,
+        task=notice.task_pk,
+        source=next((f"{kind} {pk}" for kind, pk in sources if pk is not None), "nothing"),
+        words=notice.words,
+        runner_task=notice.task_id,
+    )
+
+
+def video_link(site: Site, video: NotedVideo, *, https: bool) -> str:
+    """Where a video is watched, on the current site as in Pod's mail."""
+    return f"{site.base_url(https=https)}/video/{video.slug}/"
+
+
+async def deliveries(parts: Parts, notice: Notice) -> list[Planned]:
+    """Everything that follows from an event, with the settings of now; nothing when all of it is disabled.
+
+    One whose people cannot be found out must not hold up the others: it is logged, and left out.
+
+    Raises:
+        DatabaseUnavailableError: worth another try.
+    """
+    found: list[Planned] = []
+    if notice.event is NoticeEvent.COMPLETED and parts.settings.imports.after:
+        found.append((Channel.HOOK, {"type": notice.task_type.value, "video": notice.video_id}))
+    try:
+        if notice.event is NoticeEvent.FAILED:
+            return _about_failure(parts.settings, notice)
+        return found + await _about_completion(parts, notice)
+    except DatabaseUnavailableError:
+        raise
+    except DatabaseError as error:
+        log.error(Event.NOTICE_FAILED, task=notice.task_pk, reason=str(error))  # noqa: TRY400 - words say it all
+    except Exception:  # a bug met by one event must not stop the others
+        log.exception(Event.SERVICE_CRASHED, job="notifier", task=notice.task_pk)
+    return found
+
+
+def _about_failure(settings: Settings, notice: Notice) -> list[Planned]:
+    if not settings.mail.enabled:
+        return []
+    mails = failure_mails(mail_rules(settings), failure_of(notice))
+    return [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]
+
+
+async def _about_completion(parts: Parts, notice: Notice) -> list[Planned]:
+    settings = parts.settings
+    if notice.video_id is None or not (settings.mail.enabled or settings.push.enabled):
+        return []
+    pod = settings.pod
+    video = await recipients.noted_video(
+        parts.database, notice.video_id, language=pod.language, time_zone=pod.time_zone
+    )
+    if video is None:
+        return []
+    link = video_link(parts.sites[parts.current_site], video, https=pod.https)
+    found: list[Planned] = []
+    if settings.mail.enabled:
+        mails = completion_mails(mail_rules(settings), notice.task_type, video, link)
+        found += [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]
+    message = completion_push(
+        title_site=pod.title_site,
+        language=pod.language,
+        task_type=notice.task_type,
+        video=video,
+        link=link,
+    )
+    if settings.push.enabled and message is not None:
+        found += await _pushes(parts, notice, video, message)
+    return found
+
+
+async def _pushes(parts: Parts, notice: Notice, video: NotedVideo, message: PushMessage) -> list[Planned]:
+    """One for each browser; tables of web push that cannot be read keep no mail from being sent."""
+    try:
+        browsers = await recipients.subscriptions(parts.database, video.owner.id)
+    except DatabaseUnavailableError:
+        raise
+    except DatabaseError as error:
+        log.error(Event.NOTICE_FAILED, channel="push", task=notice.task_pk, reason=str(error))  # noqa: TRY400 - words say it all
+        return []
+    return [(Channel.PUSH, {"subscription": each, **asdict(message)}) for each in browsers]

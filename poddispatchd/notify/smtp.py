@@ -1,0 +1,171 @@
+"""Sending mail."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+import aiosmtplib
+from aiosmtplib.errors import (
+    SMTPException,
+    SMTPRecipientRefused,
+    SMTPRecipientsRefused,
+    SMTPResponseException,
+    SMTPSenderRefused,
+)
+
+from poddispatchd.config.model import MailSettings
+from poddispatchd.domain.mail_addresses import address_of
+from poddispatchd.errors import DeliveryError, DeliveryRefusedError
+from poddispatchd.notify.message import Envelope
+
+_LONGEST_WORDS = 300
+_LONGEST_SEND = 120.0
+"""Seconds for one mail: each of its recipients may cost the time of an answer."""
+_LONGEST_GOODBYE = 5.0
+_ABOUT_US = (530, 534, 535, 538)
+"""Answers that want a login, or an encrypted connection: the configuration is wrong, not the mail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of a mail that the server took: for whom to try again, and who never gets it."""
+
+    left: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    words: str = ""
+
+
+class MailServer:
+    """A connection to the SMTP server."""
+
+    def __init__(self, client: aiosmtplib.SMTP) -> None:
+        self._client = client
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether another mail can be tried on this connection."""
+        return self._client.is_connected
+
+    async def rehearse(self, sender: str, recipients: Sequence[str]) -> None:
+        """Find out whether it would take a mail, as far as it says so before it gets one; none is sent.
+
+        Whom it wants to be asked about again later (4xx: greylisting) it may well take.
+
+        Raises:
+            DeliveryError: it never would; the words name each address with its answer.
+        """
+        refused: dict[str, tuple[int, str]] = {}
+        try:
+            await self._client.mail(address_of(sender))
+            for recipient in recipients:
+                try:
+                    await self._client.rcpt(recipient)
+                except SMTPRecipientRefused as error:
+                    if error.code >= 500:
+                        refused[recipient] = (error.code, error.message)
+            await self._client.rset()
+        except SMTPSenderRefused as error:
+            if error.code >= 500:
+                refused[error.sender] = (error.code, error.message)
+            with suppress(SMTPException, OSError):
+                await self._client.rset()
+        except (SMTPException, OSError) as error:
+            raise DeliveryError(_words(error)) from error
+        if refused:
+            raise DeliveryError(_sorted_out(refused).words)
+
+    async def send(self, envelope: Envelope, date: datetime) -> Sent:
+        """Send a mail to those who have not got it.
+
+        Raises:
+            DeliveryRefusedError: the server wants it for nobody, now or ever.
+            DeliveryError: it took it for nobody; or it did not say whether it did.
+        """
+        message = envelope.message(date).as_bytes()
+        try:
+            async with asyncio.timeout(_LONGEST_SEND):
+                refused, _ = await self._client.sendmail(
+                    address_of(envelope.mail.sender), list(envelope.left), message
+                )
+        except SMTPRecipientsRefused as error:
+            answers = {each.recipient: (each.code, each.message) for each in error.recipients}
+            sent = _sorted_out(answers)
+            if not sent.left:
+                raise DeliveryRefusedError(sent.words) from error
+            if not sent.refused:
+                raise DeliveryError(sent.words) from error
+            return sent
+        except SMTPResponseException as error:
+            if error.code in _ABOUT_US:
+                self._client.close()
+            kind = DeliveryRefusedError if _is_final(error.code) else DeliveryError
+            raise kind(_words(error)) from error
+        except (SMTPException, OSError) as error:
+            # Nobody knows how far it came.
+            self._client.close()
+            raise DeliveryError(_words(error)) from error
+        return _sorted_out({who: (answer.code, answer.message) for who, answer in refused.items()})
+
+
+@asynccontextmanager
+async def mail_server(settings: MailSettings) -> AsyncIterator[MailServer]:
+    """A connection to the configured server, logged in if a user is configured.
+
+    Raises:
+        DeliveryError: there is none to be had; the words say why, and hold no password.
+    """
+    client = aiosmtplib.SMTP(
+        hostname=settings.host,
+        port=settings.port,
+        timeout=settings.timeout,
+        use_tls=settings.security == "tls",
+        start_tls=settings.security == "starttls",
+        username=settings.username or None,
+        password=settings.password.get_secret_value() if settings.username else None,
+        tls_context=None if settings.security == "none" else _tls(settings),
+    )
+    try:
+        await client.connect()
+    except (SMTPException, OSError, ValueError) as error:
+        client.close()
+        raise DeliveryError(
+            f"The mail server {settings.host}:{settings.port} cannot be used: {_words(error)}"
+        ) from error
+    try:
+        yield MailServer(client)
+    finally:
+        with suppress(SMTPException, OSError):
+            await client.quit(timeout=_LONGEST_GOODBYE)
+        client.close()
+
+
+def _tls(settings: MailSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if settings.ca_file is not None:
+        context.load_verify_locations(cafile=settings.ca_file)
+    return context
+
+
+def _is_final(code: int) -> bool:
+    return code >= 500 and code not in _ABOUT_US
+
+
+def _sorted_out(answers: Mapping[str, tuple[int, str]]) -> Sent:
+    return Sent(
+        left=tuple(who for who, (code, _) in answers.items() if not _is_final(code)),
+        refused=tuple(who for who, (code, _) in answers.items() if _is_final(code)),
+        words="; ".join(f"{who}: {code} {' '.join(words.split())}" for who, (code, words) in answers.items())[
+            :_LONGEST_WORDS
+        ],
+    )
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, SMTPResponseException):
+        said = f"{error.code} {error.message}"
+    else:
+        said = str(error) or type(error).__name__
+    return " ".join(said.split())[:_LONGEST_WORDS].rstrip(" :")

@@ -1,0 +1,220 @@
+"""Logging: every line of the daemon and of its libraries in one format, on standard error.
+
+A line of ours is an event (see ``poddispatchd.observability.events``) with keys; it goes through standard logging, so that
+the lines of aiohttp, asyncio and asyncpg come out the same way, at the same level and without secrets.
+"""
+
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Literal, TextIO, TypeAlias
+
+import structlog
+from pydantic import BaseModel, SecretStr
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from poddispatchd.config.model import LogSettings
+from poddispatchd.observability.events import Event
+from poddispatchd.observability.redaction import Redactor
+
+LogFormat: TypeAlias = Literal["json", "console", "journald"]
+
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
+"""Of syslog, as sd-daemon(3) takes them at the beginning of a line."""
+
+_BARE = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f-\xa0\u2028\u2029]+")
+
+_NOISY = ("aiohttp.access", "asyncio")
+"""Loggers with a line for every request or selector: shown when asked for debug."""
+
+_ECHO = "unexpected connection_lost() call"
+"""What asyncpg leaves unread when a connection ends while it is being made: our own event tells that."""
+
+_REPEATED = "asyncpg.pool"
+"""A logger that tells with tracebacks, again and again, what our own event says once: no database."""
+
+_REDACTOR = Redactor()
+# Logging belongs to the process, and so does the list of what must never be in it.
+
+
+def register_secret(secret: SecretStr) -> None:
+    """Never let this value out in any line, wherever it comes from."""
+    _REDACTOR.register(secret)
+
+
+def register_secrets(settings: BaseModel) -> None:
+    """Never let a secret of these settings out, in whichever section it stands."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            register_secret(value)
+        elif isinstance(value, BaseModel):
+            register_secrets(value)
+
+
+def configure_logging(
+    settings: LogSettings, *, environ: Mapping[str, str], stream: TextIO | None = None
+) -> LogFormat:
+    """Set logging up for the whole process; may be called again, as after a reload.
+
+    Args:
+        settings: level and format.
+        environ: the environment, for ``$JOURNAL_STREAM``.
+        stream: where lines go; standard error when None.
+
+    Returns:
+        The format in effect, never ``auto``.
+    """
+    target = sys.stderr if stream is None else stream
+    chosen = choose_format(settings.format, environ=environ, stream=target)
+    handler = _Handler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _tidy],
+            processors=_rendering(chosen, colors=target.isatty()),
+        )
+    )
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if isinstance(old, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    root.setLevel(level)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.NOTSET if level <= logging.DEBUG else logging.WARNING)
+    logging.getLogger(_REPEATED).setLevel(logging.ERROR)
+    logging.getLogger("asyncio").addFilter(_is_no_echo)
+    logging.captureWarnings(True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    return chosen
+
+
+def _is_no_echo(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, ConnectionError) and str(error) == _ECHO)
+
+
+def choose_format(wanted: str, *, environ: Mapping[str, str], stream: TextIO) -> LogFormat:
+    """The format in effect: ``auto`` is journald when systemd reads the stream, console on a terminal."""
+    match wanted:
+        case "json" | "console" | "journald":
+            return wanted
+        case _ if _is_journal(environ.get("JOURNAL_STREAM", ""), stream):
+            return "journald"
+        case _:
+            return "console" if stream.isatty() else "json"
+
+
+def _is_journal(journal_stream: str, stream: TextIO) -> bool:
+    # The variable is inherited by children whose stream is redirected: only the very same file counts.
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return journal_stream == f"{status.st_dev}:{status.st_ino}"
+
+
+def _rendering(chosen: LogFormat, *, colors: bool) -> list[Processor]:
+    common: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        _redact,
+    ]
+    timestamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    match chosen:
+        case "journald":
+            return [*common, _render_journald]
+        case "json":
+            return [timestamp, *common, _render_json]
+        case "console":
+            # Tracebacks in plain text: the pretty ones show local variables, and secrets among them.
+            plain = structlog.dev.plain_traceback
+            return [
+                timestamp,
+                *common,
+                structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
+            ]
+
+
+def _tidy(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Give a library's line the shape of ours."""
+    for name in ("message", "asctime"):
+        # Another handler's formatter leaves them on the record, and they look like keys somebody gave.
+        event.pop(name, None)
+    record = event.get("_record")
+    if isinstance(record, logging.LogRecord) and record.name == "py.warnings":
+        event["warning"] = event["event"]
+        event["event"] = Event.PYTHON_WARNED
+    return event
+
+
+def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {str(name): _REDACTOR.entry(str(name), value) for name, value in event.items()}
+
+
+def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    return json.dumps(event, ensure_ascii=False)
+
+
+def _render_journald(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """``<6>task.submitted task=12 manager="the first"``: systemd takes the priority off and adds the time."""
+    keys: MutableMapping[str, object] = dict(event)
+    priority = _PRIORITIES.get(str(keys.pop("level", "info")), 6)
+    text = _escape(str(keys.pop("event", "")))
+    # The traceback comes last: it is long.
+    tail = {name: keys.pop(name) for name in ("stack", "exception") if name in keys}
+    pairs = [f"{_key(name)}={_pair_value(value)}" for name, value in (*keys.items(), *tail.items())]
+    return " ".join((f"<{priority}>{text}", *pairs))
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^\w.-]", "_", name) or "_"
+
+
+def _pair_value(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            text = value
+        case _:
+            text = json.dumps(value, ensure_ascii=False)
+    return text if _BARE.fullmatch(text) else f'"{_escape(text, quoted=True)}"'
+
+
+def _escape(text: str, *, quoted: bool = False) -> str:
+    """A text on one line, whatever it holds."""
+    if quoted:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    text = text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes a line; what cannot be written is told in one line without its content, which may be secret."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the name is logging's
+        error = sys.exc_info()[1]
+        try:
+            self.stream.write(f"<3>a line of {record.name} could not be logged: {type(error).__name__}\n")
+            self.stream.flush()
+        except (OSError, ValueError):
+            return

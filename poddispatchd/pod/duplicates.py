@@ -1,0 +1,117 @@
+"""The other tasks of a task's type and source, as Pod's rows have them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import asyncpg
+
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.duplicates import EndedDuplicate
+from poddispatchd.domain.task import (
+    ManagerId,
+    RecordingId,
+    Run,
+    RunnerTaskId,
+    Task,
+    TaskPk,
+    TaskStatus,
+    TaskType,
+    VideoId,
+)
+
+_QUERIES = load_queries("poddispatchd.pod", "duplicates.sql")
+
+
+async def task_ahead(connection: Connection, task: Task) -> TaskPk | None:
+    """A duplicate that runs or stands before this task; None when it is this one's turn."""
+    pk = await connection.fetchval(_QUERIES["ahead"], *_source_of(task), task.date_added)
+    return None if pk is None else TaskPk(pk)
+
+
+async def waiting_duplicates(connection: Connection, task: Task) -> dict[TaskPk, datetime]:
+    """The duplicates that wait, each with its ``date_added``."""
+    records = await connection.fetch(_QUERIES["waiting"], *_source_of(task))
+    return {TaskPk(record["id"]): record["date_added"] for record in records}
+
+
+async def other_run(
+    connection: Connection, task: Task, manager: ManagerId, task_id: RunnerTaskId
+) -> TaskPk | None:
+    """A duplicate that runs, but not as what this manager calls ``task_id``."""
+    pk = await connection.fetchval(_QUERIES["other_run"], *_source_of(task), manager, task_id)
+    return None if pk is None else TaskPk(pk)
+
+
+async def ended_duplicates(connection: Connection, task: Task) -> list[EndedDuplicate]:
+    """The duplicates that are over: one for each run, however many shared it."""
+    records = await connection.fetch(_QUERIES["ended"], *_source_of(task))
+    return [
+        EndedDuplicate(
+            TaskPk(record["id"]),
+            TaskStatus(record["status"]),
+            record["date_added"],
+            _run_of(record),
+        )
+        for record in records
+    ]
+
+
+async def follow(
+    connection: Connection,
+    waiting: Mapping[TaskPk, datetime],
+    duplicate: EndedDuplicate,
+    script_output: str,
+    *,
+    grace: float,
+) -> int:
+    """End waiting tasks, each with its ``date_added``, as their duplicate; return how many still waited.
+
+    Those younger than ``grace`` seconds are left to Pod's own submission.
+    """
+    changed = await connection.execute(
+        _QUERIES["follow"],
+        list(waiting),
+        list(waiting.values()),
+        duplicate.status,
+        None if duplicate.run is None else duplicate.run.runner_manager_id,
+        None if duplicate.run is None else duplicate.run.task_id,
+        script_output,
+        grace,
+    )
+    return int(changed.rpartition(" ")[2])
+
+
+async def has_leader(connection: Connection, task: Task) -> bool:
+    """Whether an older duplicate shares the run of this task: the result is imported once, for that one."""
+    found = await connection.fetchval(
+        _QUERIES["leader"], *_source_of(task), task.runner_manager_id, task.task_id
+    )
+    return found is not None
+
+
+async def complete_sharers(connection: Connection, task: Task) -> None:
+    """Complete the duplicates that share the run of a task whose result has been imported."""
+    await connection.execute(
+        _QUERIES["complete_sharers"], *_source_of(task), task.runner_manager_id, task.task_id
+    )
+
+
+async def fail_waiting(connection: Connection, task: Task, script_output: str, *, grace: float) -> None:
+    """Fail the duplicates that wait; those younger than ``grace`` seconds are left to Pod's own submission."""
+    await connection.execute(_QUERIES["fail_waiting"], *_source_of(task), grace, script_output)
+
+
+def _run_of(record: asyncpg.Record) -> Run | None:
+    manager, task_id = record["runner_manager_id"], record["task_id"]
+    return None if manager is None or task_id is None else Run(manager, task_id)
+
+
+def _source_of(task: Task) -> tuple[TaskPk, TaskType, VideoId | None, RecordingId | None]:
+    is_studio = task.type is TaskType.STUDIO
+    return (
+        task.pk,
+        task.type,
+        None if is_studio else task.video_id,
+        task.recording_id if is_studio else None,
+    )

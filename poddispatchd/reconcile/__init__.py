@@ -1,0 +1,1 @@
+"""Running tasks against what their runner manager says."""

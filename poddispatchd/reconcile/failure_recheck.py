@@ -1,0 +1,123 @@
+"""Failures that a manager has mended by itself: a restarted runner works on them again, under the same id.
+
+It calls when it is done; should that call be lost, nobody would ever hear of it: Pod's row has ended.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection
+
+import structlog
+
+from poddispatchd.domain.lifecycle import Decision
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.task import TaskPk
+from poddispatchd.errors import OF_THE_MANAGER, DatabaseUnavailableError, RunnerManagerError
+from poddispatchd.journal import failures
+from poddispatchd.observability.events import Event
+from poddispatchd.parts import Parts
+from poddispatchd.pod import tasks
+from poddispatchd.pod.tasks import UnsettledTask
+from poddispatchd.tasks.transitions import Report, apply_report, ring_for
+
+log = structlog.get_logger(__name__)
+
+_RARELY = 10
+"""How many times rarer than a running task one that has failed is asked about."""
+
+_FOR_HOURS = 24
+"""Hours after its failure for which a task is asked about."""
+
+_MOST = 200
+"""Tasks that one manager is asked about in one go: those that it was not for the longest time."""
+
+_PACE = 0.02
+
+_LONGEST = 30.0
+"""Seconds after which a manager is asked nothing more in one go: the next look at running tasks waits."""
+
+
+class FailureRecheck:
+    """Asks again, now and then, about tasks that failed lately; only their success matters."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._looked_at = float("-inf")
+
+    async def look(self, *, but: Collection[TaskPk] = ()) -> None:
+        """Ask about all of them but some, unless that was done lately."""
+        parts, now = self._parts, self._parts.clock.monotonic()
+        if now - self._looked_at < _RARELY * parts.settings.reconcile.interval:
+            return
+        self._looked_at = now
+        async with parts.database.connection() as connection:
+            lately = await failures.recent_failures(connection, hours=_FOR_HOURS, limit=_MOST, but=but)
+            failed = await tasks.failed_tasks(connection, list(lately)) if lately else []
+        rows = {item.task.pk: item for item in failed}
+        by_manager: dict[RunnerManager, list[UnsettledTask]] = defaultdict(list)
+        for pk, run in lately.items():
+            item = rows.get(pk)
+            # One that was restarted meanwhile, or whose run is another one, is somebody else's matter.
+            if item is not None and item.manager is not None and item.task.run == run:
+                by_manager[item.manager].append(item)
+        async with asyncio.TaskGroup() as group:
+            for manager, items in by_manager.items():
+                group.create_task(self._ask_in_turn(manager, items))
+
+    async def _ask_in_turn(self, manager: RunnerManager, items: list[UnsettledTask]) -> None:
+        """Ask one manager about its failures; the rest next time, if it is slow or silent."""
+        parts = self._parts
+        begun, asked = parts.clock.monotonic(), list[TaskPk]()
+        try:
+            for item in items:
+                if (
+                    parts.registry.opening_of(manager.id) > begun
+                    or parts.clock.monotonic() - begun > _LONGEST
+                ):
+                    break
+                asked.append(item.task.pk)
+                try:
+                    await self._ask(manager, item)
+                except DatabaseUnavailableError:
+                    raise
+                except OF_THE_MANAGER:
+                    break
+                except RunnerManagerError:
+                    # Whoever asks about a running task finds out what is wrong; nobody waits for this one.
+                    pass
+                except Exception:  # one odd row must not keep the others from being asked about
+                    log.exception(Event.SERVICE_CRASHED, job="reconciler", task=item.task.pk)
+                await parts.clock.sleep(_PACE)
+            if asked:
+                async with parts.database.connection() as connection:
+                    await failures.note_asked(connection, asked)
+        except DatabaseUnavailableError:
+            parts.session.suspect()
+
+    async def _ask(self, manager: RunnerManager, item: UnsettledTask) -> None:
+        """Ask about one.
+
+        Raises:
+            RunnerManagerError: it cannot be told.
+            DatabaseUnavailableError: what it says cannot be stored.
+        """
+        parts, task_id = self._parts, item.task.task_id
+        assert task_id is not None  # noqa: S101 - it is that of its failure
+        record = await parts.client.status(manager, task_id)
+        if record.status is None:
+            return
+        report = Report(record.status, record.error, record.script_output)
+        if not report.is_success:
+            return
+        async with parts.database.transaction() as connection:
+            decision = await apply_report(connection, item.task, report, retries=parts.retries)
+        if decision is not Decision.IGNORE:
+            parts.metrics.reconciled.labels(decision).inc()
+            log.info(
+                Event.RECONCILE_ASKED,
+                task=item.task.pk,
+                status=record.status.value,
+                was=item.task.status,
+                decision=decision.value,
+            )
+        ring_for(decision, parts.wakeups)

@@ -1,0 +1,1 @@
+"""What every job of the daemon stands on: supervision, wakeups, leadership, leases."""

@@ -1,0 +1,216 @@
+"""The daemon's one connection beside the pool: it listens and keeps the office of the scheduler."""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+import asyncpg
+import structlog
+
+from poddispatchd.clock import Clock
+from poddispatchd.database.pool import Database, translated
+from poddispatchd.database.poolers import Pooling
+from poddispatchd.domain.backoff import full_jitter
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
+from poddispatchd.journal import scheduling
+from poddispatchd.journal.scheduling import SessionIdentity
+from poddispatchd.observability.events import Event
+from poddispatchd.observability.metrics import Metrics
+from poddispatchd.runtime.leadership import Leadership
+from poddispatchd.runtime.wakeups import Wakeup, Wakeups
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "poddispatchd_task"
+"""Where the optional trigger announces a change of the queue."""
+
+_PROBE_EVERY = 25.0
+_PROBE_TIMEOUT = 5.0
+_FAREWELL = 2.0
+
+
+class DatabaseSession:
+    """Listens for changes of the queue where that is possible, and sees to it that somebody schedules.
+
+    All is proved by round trips. A daemon that lost the database lost its term. ``pooling`` is what the
+    connection leads to: behind a pooler that gives each transaction another server nobody can listen.
+    """
+
+    def __init__(
+        self, database: Database, *, instance: str, wakeups: Wakeups, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._database = database
+        self._instance = instance
+        self._wakes = wakeups
+        self._clock = clock
+        self._metrics = metrics
+        self._up = asyncio.Event()
+        self._attention = Wakeup()
+        self._echo = asyncio.Event()
+        self._probes = 0
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._identity: SessionIdentity | None = None
+        self._leadership = Leadership(instance=instance, clock=clock)
+        self._echo_due = 0.0
+        self.pooling = Pooling.NONE
+        self.listening = False
+        self.problem: str | None = None
+
+    @property
+    def term(self) -> int | None:
+        """This daemon's term as the scheduler; None while another one schedules."""
+        return self._leadership.term
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the database answered when last asked."""
+        return self._up.is_set()
+
+    async def available(self) -> None:
+        """Wait until the database answers."""
+        await self._up.wait()
+
+    def suspect(self) -> None:
+        """Someone met a lost connection: look at once."""
+        self._attention.ring()
+
+    async def run(self) -> None:
+        """Connect, hold, and connect again, for ever."""
+        failures = 0
+        try:
+            while True:
+                try:
+                    await self._connect()
+                    failures = 0
+                    await self._hold()
+                except DatabaseError as error:
+                    self._lost(error)
+                    await self._give_up()
+                except Exception as error:  # without this connection nothing would ever be scheduled again
+                    log.exception(Event.SERVICE_CRASHED, job="database session")
+                    self._lost(DatabaseError(f"The connection to the database failed: {error}."))
+                    await self._close()
+                wait = 0.2 + full_jitter(failures, base=0.5, cap=10.0, random=self._clock.random)
+                failures += 1
+                await self._clock.sleep(wait)
+        finally:
+            await self._close()
+
+    async def _connect(self) -> None:
+        connection = await self._database.dedicated_connection()
+        self._connection = connection
+        connection.add_termination_listener(lambda _: self._attention.ring())
+        await self._find_pooler(connection)
+        with translated():
+            if self.pooling is Pooling.NONE:
+                await self._end_ghost(connection)
+            if self.pooling is not Pooling.TRANSACTION:
+                await connection.add_listener(CHANNEL, self._notified)
+                self.listening = await self._round_trip(connection)
+            await self._lead(connection)
+        if not self._up.is_set():
+            log.info(Event.DATABASE_UP, listening=self.listening)
+        self.problem = None
+        self._up.set()
+        self._show()
+        # Whatever was announced while nobody listened is found by looking at everything.
+        self._wakes.ring_all()
+
+    async def _hold(self) -> None:
+        """Return only by an exception: the connection is lost."""
+        connection = self._connection
+        while connection is not None:
+            rung = await self._attention.wait(self._leadership.next_look(_PROBE_EVERY))
+            if connection.is_closed():
+                raise DatabaseUnavailableError("The database closed the connection.")
+            with translated():
+                if self.pooling is not Pooling.TRANSACTION and (rung or self._echo_is_due):
+                    await self._prove_listening(connection)
+                await self._lead(connection)
+            self._show()
+
+    async def _find_pooler(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        known, self.pooling = self.pooling, await self._database.pooling_of(connection)
+        if self.pooling is not known:
+            level = logging.WARNING if self.pooling is Pooling.TRANSACTION else logging.INFO
+            log.log(level, Event.POOLER_CHANGED, pooling=self.pooling.value, meaning=self.pooling.meaning)
+
+    @property
+    def _echo_is_due(self) -> bool:
+        return self._clock.monotonic() >= self._echo_due
+
+    async def _prove_listening(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        listening = await self._round_trip(connection)
+        if listening != self.listening:
+            self.listening = listening
+            log.warning(Event.LISTENER_CHANGED, listening=listening)
+
+    async def _end_ghost(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        """End our last session, should the server think that it goes on and holds the lock."""
+        try:
+            if self._identity is not None and await scheduling.end_session(connection, self._identity):
+                log.warning(Event.LEADER_LOST, reason="The lost connection still held the scheduler lock.")
+            self._identity = await scheduling.own_session(connection)
+        except asyncpg.InsufficientPrivilegeError:
+            # Then the server has to find out by its keep-alives.
+            return
+
+    async def _lead(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        async with asyncio.timeout(_PROBE_TIMEOUT):
+            if await self._leadership.attend(connection, leased=self.pooling is not Pooling.NONE):
+                self._wakes.ring_all()
+
+    async def _round_trip(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+        """Whether a notification sent on this connection comes back: behind a pooler it may not."""
+        self._probes += 1
+        self._echo_due = self._clock.monotonic() + _PROBE_EVERY
+        self._echo.clear()
+        async with asyncio.timeout(_PROBE_TIMEOUT):
+            await connection.execute(
+                "SELECT pg_notify($1, $2)", CHANNEL, f"probe {self._instance} {self._probes}"
+            )
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT):
+                await self._echo.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        text = str(payload)
+        if text.startswith("probe "):
+            if text == f"probe {self._instance} {self._probes}":
+                self._echo.set()
+            return
+        self._wakes.dispatcher.ring()
+
+    def _lost(self, error: DatabaseError) -> None:
+        if self._up.is_set() or self.problem is None:
+            log.error(Event.DATABASE_DOWN, error=str(error))
+        self._leadership.lose("The database is lost.")
+        self.problem = str(error)
+        self.listening = False
+        self._up.clear()
+        self._show()
+
+    def _show(self) -> None:
+        self._metrics.database_up.set(self._up.is_set())
+        self._metrics.listener_up.set(self.listening)
+        self._metrics.leader.set(self.term is not None)
+
+    async def _give_up(self) -> None:
+        """Close the lost connection, and have the pool's not tried in vain."""
+        silent = self._connection is not None and not self._connection.is_closed()
+        await self._close()
+        with suppress(DatabaseError), translated():
+            await self._database.expire(silent=silent)
+
+    async def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None or connection.is_closed():
+            return
+        with suppress(DatabaseError), translated():
+            async with asyncio.timeout(_FAREWELL):
+                await self._leadership.resign(connection)
+            await connection.close(timeout=_FAREWELL)
+        connection.terminate()

@@ -1,0 +1,105 @@
+"""How every job runs: work, wait to be woken, survive."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TypeVar
+
+import structlog
+
+from poddispatchd.clock import Clock
+from poddispatchd.domain.backoff import full_jitter
+from poddispatchd.errors import DatabaseUnavailableError
+from poddispatchd.observability.events import Event
+from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.wakeups import Wakeup
+
+log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
+
+_AGAIN = 2.0
+"""Seconds after which a task that was cancelled and goes on is cancelled again: tidying up is quicker."""
+
+STUCK_AFTER = 600.0
+"""Seconds one step of a job may take before the watchdog is left to bite."""
+
+
+class Pulse:
+    """Whether the jobs make progress: the ground on which systemd's watchdog is fed."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._working_since: dict[str, float] = {}
+
+    def begins(self, job: str) -> None:
+        """A job begins a step."""
+        self._working_since[job] = self._clock.monotonic()
+
+    def ends(self, job: str) -> None:
+        """A job has ended a step and waits."""
+        self._working_since.pop(job, None)
+
+    def stuck(self) -> list[str]:
+        """The jobs whose current step takes longer than ``STUCK_AFTER``."""
+        now = self._clock.monotonic()
+        return [job for job, since in self._working_since.items() if now - since > STUCK_AFTER]
+
+
+async def run_job(
+    name: str,
+    step: Callable[[], Awaitable[float]],
+    *,
+    wake: Wakeup,
+    session: DatabaseSession,
+    clock: Clock,
+    pulse: Pulse,
+) -> None:
+    """Run the steps of one job for ever.
+
+    A step returns the seconds after which it wants to look again. Losing the database makes the job wait for
+    it; an error nobody foresaw is logged with its traceback and the job goes on later (invariant I11).
+    """
+    crashes = 0
+    while True:
+        await session.available()
+        pulse.begins(name)
+        try:
+            delay = await step()
+            crashes = 0
+        except DatabaseUnavailableError:
+            session.suspect()
+            delay = 1.0
+        except Exception:  # one job's bug must not take the webhook down
+            log.exception(Event.SERVICE_CRASHED, job=name)
+            delay = 1.0 + full_jitter(crashes, base=1.0, cap=60.0, random=clock.random)
+            crashes += 1
+        finally:
+            pulse.ends(name)
+        await wake.wait(delay)
+
+
+async def unless(
+    stop: asyncio.Event, work: Coroutine[None, None, _T], *, within: float | None = None
+) -> _T | None:
+    """What some work gives; None when it was cut off, because all is to stop or after ``within`` seconds."""
+    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        await cancel_surely(task)
+        await cancel_surely(stopping)
+
+
+async def cancel_surely(*tasks: "asyncio.Task[_T]") -> None:
+    """Cancel tasks until they have ended, however they do.
+
+    Once is not enough: ``asyncio.wait_for`` of Python 3.11, which asyncpg's pool uses, forgets a cancellation
+    that arrives together with what it waits for, and the task goes on as if nothing had been said.
+    """
+    pending: set[asyncio.Task[_T]] = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_AGAIN)
+    await asyncio.gather(*tasks, return_exceptions=True)

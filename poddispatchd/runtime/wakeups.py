@@ -1,0 +1,56 @@
+"""How the jobs wake each other."""
+
+import asyncio
+
+
+class Wakeup:
+    """A coalescing alarm: any number of rings before the next look cost one look.
+
+    ``rings`` counts all of them, so that a look can tell whether there was a reason for it.
+    """
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.rings = 0
+
+    def ring(self) -> None:
+        """There may be something to do."""
+        self.rings += 1
+        self._event.set()
+
+    async def wait(self, seconds: float | None) -> bool:
+        """Wait for a ring, at most so many seconds; whether it rang. The alarm is quiet again afterwards."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._event.clear()
+        return True
+
+
+class Wakeups:
+    """One alarm for each job."""
+
+    def __init__(self) -> None:
+        self.dispatcher = Wakeup()
+        self.inbox = Wakeup()
+        self.importer = Wakeup()
+        self.reconciler = Wakeup()
+        self.maintenance = Wakeup()
+        self.notifier = Wakeup()
+        self.hooks = Wakeup()
+
+    def ring_all(self) -> None:
+        """Everything may have changed: after a start, and after every reconnect."""
+        for wake in (
+            self.dispatcher,
+            self.inbox,
+            self.importer,
+            self.reconciler,
+            self.maintenance,
+            self.notifier,
+            self.hooks,
+        ):
+            wake.ring()

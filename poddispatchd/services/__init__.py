@@ -1,1 +1,0 @@
-"""The daemon's jobs: dispatcher, reconciler, importer, janitor."""

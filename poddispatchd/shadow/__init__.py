@@ -1,0 +1,1 @@
+"""Shadow mode: decisions beside Pod's CRON, compared and never carried out."""

@@ -1,0 +1,109 @@
+"""Which runner managers are taken to have a free runner, though none is ever offered a task."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from math import inf
+
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.routing import Lane
+from poddispatchd.domain.task import ManagerId, TaskPk, TaskType
+from poddispatchd.parts import Parts
+from poddispatchd.pod import observed
+from poddispatchd.reconcile.online_runners import OnlineRunners
+
+_TYPES_FRESH_FOR = 3600.0
+"""Seconds for which the history of tasks is not read again."""
+
+
+class Capacity:
+    """What can be seen of free runners: those that a manager lists as online, less Pod's tasks running there.
+
+    Managers list runners without the types of tasks they do, and without what they do for others than this
+    Pod. A type that a manager never took is not expected of it, unless it never took anything.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._online_runners = OnlineRunners(parts)
+        self._asking: dict[ManagerId, asyncio.Task[None]] = {}
+        self._online: dict[ManagerId, int | None] = {}
+        self._asked_at: dict[ManagerId, float] = {}
+        self._running: Mapping[ManagerId, int] = {}
+        self._taken: Mapping[ManagerId, frozenset[TaskType]] = {}
+        self._taken_read_at = -inf
+
+    async def look(self, *, ended: Collection[TaskPk]) -> None:
+        """Count what runs, and ask for the runners anew where that was long ago; nobody is waited for.
+
+        Args:
+            ended: tasks that run only in Pod's rows: their runners are free.
+        """
+        parts, now = self._parts, self._parts.clock.monotonic()
+        self._running = await observed.running_tasks(parts.database, besides=ended)
+        if now - self._taken_read_at >= _TYPES_FRESH_FOR:
+            self._taken = await observed.types_taken(parts.database)
+            self._taken_read_at = now
+        known = {manager.id for manager in parts.registry.all()}
+        for gone in self._asked_at.keys() - known:
+            self._asked_at.pop(gone)
+            self._online.pop(gone, None)
+        for manager in parts.registry.all():
+            fresh_for = parts.settings.reconcile.interval
+            is_fresh = now - self._asked_at.get(manager.id, -inf) < fresh_for
+            if manager.is_active and not is_fresh and parts.registry.is_free(manager.id):
+                self._ask(manager, now)
+
+    def lanes(self, expected: Mapping[ManagerId, int]) -> list[Lane]:
+        """The active managers; those without a free runner are full.
+
+        Args:
+            expected: how many tasks they would hold besides those that run there.
+        """
+        lanes = []
+        for lane in self._parts.registry.lanes():
+            taken = self._taken.get(lane.manager)
+            is_full = self.free(lane.manager) <= expected.get(lane.manager, 0)
+            closed = [kind for kind in TaskType if is_full or (taken is not None and kind not in taken)]
+            lanes.append(replace(lane, full_until=dict.fromkeys(closed, inf)))
+        return lanes
+
+    def free(self, manager: ManagerId) -> int:
+        """How many of a manager's runners are taken to be free."""
+        return (self._online.get(manager) or 0) - self._running.get(manager, 0)
+
+    def blind(self) -> list[str]:
+        """The names of the managers that do not tell their runners: nothing is expected of them."""
+        active = (manager for manager in self._parts.registry.all() if manager.is_active)
+        return [manager.name for manager in active if self._online.get(manager.id, 0) is None]
+
+    async def settled(self) -> None:
+        """Wait for the questions in progress."""
+        while self._asking:
+            await asyncio.wait(self._asking.values())
+
+    async def stop(self) -> None:
+        """Give the questions in progress up."""
+        asking = list(self._asking.values())
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+    def _ask(self, manager: RunnerManager, now: float) -> None:
+        if manager.id not in self._asking:
+            self._asked_at[manager.id] = now
+            self._asking[manager.id] = asyncio.create_task(
+                self._learn(manager), name=f"runners of {manager.name}"
+            )
+
+    async def _learn(self, manager: RunnerManager) -> None:
+        parts = self._parts
+        try:
+            runners = await self._online_runners.online(manager, not_before=parts.clock.monotonic())
+            online = None if runners is None else len(runners)
+            has_changed = self._online.get(manager.id, -1) != online
+            self._online[manager.id] = online
+            if has_changed:
+                parts.wakeups.dispatcher.ring()
+        finally:
+            self._asking.pop(manager.id, None)

@@ -1,0 +1,283 @@
+"""Which task would be submitted to which runner manager, and what Pod does with it instead."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from poddispatchd.dispatch.candidates import Candidates, Waiting
+from poddispatchd.dispatch.payloads import Payloads
+from poddispatchd.domain.routing import Lane, assign
+from poddispatchd.domain.shadow import (
+    Agreement,
+    Difference,
+    ExpectedSubmission,
+    Intention,
+    Row,
+    Standing,
+    Verdict,
+    compare_submission,
+    compare_surprise,
+    overtaken,
+)
+from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskType
+from poddispatchd.errors import MediaMissingError, UnsubmittableError
+from poddispatchd.parts import Parts
+from poddispatchd.pod import observed, queue
+from poddispatchd.pod.queue import PendingTask
+from poddispatchd.shadow.capacity import Capacity
+from poddispatchd.shadow.outcomes import ShadowSettlement
+from poddispatchd.shadow.stats import ShadowStats
+
+_HEAD = 1000
+"""Pending tasks whose order is watched: the first ones."""
+
+_MOST = 1000
+"""Expectations held at once."""
+
+_PAGES = 20
+"""Pages of tasks that are decided about in one look."""
+
+_SOON = 1.0
+_REST = 20.0
+"""How many times as long as a look took the next one waits: its share of the database stays below 5 %."""
+
+_NAMED = 5
+"""Overtaken tasks that are named."""
+
+
+@dataclass(slots=True)
+class _Expected:
+    """Something that would have been done; ``since`` is of the monotonic clock."""
+
+    submission: ExpectedSubmission
+    task: Task
+    since: float
+    reason: str = ""
+    is_told: bool = False
+
+
+class ShadowDispatcher:
+    """Looks, decides as the dispatcher does, and compares with what became of the tasks since the last look.
+
+    An expectation holds a runner of its manager until Pod has done something with its task: what is expected
+    is what poddispatchd would do next to what Pod really has running.
+    """
+
+    def __init__(
+        self, parts: Parts, stats: ShadowStats, settlement: ShadowSettlement, capacity: Capacity
+    ) -> None:
+        self._parts = parts
+        self._stats = stats
+        self._settlement = settlement
+        self._capacity = capacity
+        self._payloads = Payloads(parts)
+        self._view = Candidates(parts, lanes=self._lanes)
+        self._expected: dict[TaskPk, _Expected] = {}
+        self._queue: dict[TaskPk, Standing] = {}
+
+    async def step(self) -> float:
+        """One look; seconds until the next one."""
+        parts = self._parts
+        begun = parts.clock.monotonic()
+        await parts.refresh_managers()
+        head = await queue.pending_tasks(parts.database, parts.capabilities, limit=_HEAD)
+        await self._compare(head)
+        self._queue = {standing.task: standing for standing in self._standings(head)}
+        waiting = [standing for standing in self._queue.values() if standing.could_go]
+        is_done = True
+        if len(head) == _HEAD or any(standing.task not in self._expected for standing in waiting):
+            is_done = await self._decide({item.task.pk: place for place, item in enumerate(head, start=1)})
+        spent = parts.clock.monotonic() - begun
+        return max(parts.settings.dispatch.poll_interval if is_done else _SOON, _REST * spent)
+
+    def _standings(self, head: list[PendingTask]) -> list[Standing]:
+        grace, choose = self._parts.settings.dispatch.grace, self._parts.choice_of_site()
+        return [
+            Standing(
+                task=item.task.pk,
+                type=item.task.type,
+                site=choose(item.site_ids),
+                place=item.place,
+                date_added=item.task.date_added,
+                is_due=item.age >= grace and not item.task.task_id,
+                is_first=item.is_first,
+            )
+            for item in head
+        ]
+
+    # --- what would be done ------------------------------------------------------------------------------
+
+    def _lanes(self) -> list[Lane]:
+        managers = (expected.submission.manager for expected in self._expected.values())
+        return self._capacity.lanes(Counter(manager for manager in managers if manager is not None))
+
+    async def _decide(self, ranks: Mapping[TaskPk, int]) -> bool:
+        """Decide about as many tasks as there are free runners for; whether that is all for now."""
+        await self._capacity.look(ended=self._settlement.ended)
+        for _ in range(_PAGES):
+            waiting = await self._view.look(skip=frozenset(self._expected), types=tuple(TaskType))
+            try:
+                if not await self._place(waiting, ranks):
+                    return True
+            except MediaMissingError:
+                return True
+        return False
+
+    async def _place(self, waiting: list[Waiting], ranks: Mapping[TaskPk, int]) -> bool:
+        """Place tasks, one on each manager at a time, until nobody has room; whether any was.
+
+        Raises:
+            MediaMissingError: nothing would be submitted.
+        """
+        left = {entry.item.task.pk: entry for entry in waiting}
+        while len(self._expected) < _MOST:
+            offers = [entry.offer for entry in left.values()]
+            placed = assign(offers, self._lanes(), self._parts.clock.monotonic())
+            if not placed:
+                break
+            for assignment in placed:
+                entry = left.pop(assignment.task)
+                await self._expect(entry, assignment.manager, ranks.get(assignment.task))
+        return len(left) < len(waiting)
+
+    async def _expect(self, entry: Waiting, manager: ManagerId, rank: int | None) -> None:
+        """Take over that a task would be submitted to this manager, or would fail.
+
+        Raises:
+            MediaMissingError: nothing would be submitted.
+        """
+        parts, task = self._parts, entry.item.task
+        now = parts.clock.monotonic()
+        try:
+            await self._payloads.of(task, parts.sites[entry.site])
+        except UnsubmittableError as error:
+            submission = ExpectedSubmission(task.date_added, None)
+            self._expected[task.pk] = _Expected(submission, task, now, str(error))
+            self._stats.expects(Intention.FAIL, task, reason=str(error))
+            return
+        submission = ExpectedSubmission(task.date_added, manager)
+        self._expected[task.pk] = _Expected(submission, task, now)
+        # Its turn is over, as if it had taken the task.
+        parts.registry.begin(manager)
+        parts.registry.accepted(manager, task.type)
+        parts.registry.end(manager)
+        self._stats.expects(
+            Intention.SUBMIT, task, runner_manager=self._name(manager), rank=rank, rank_in_pod=task.rank
+        )
+
+    # --- what Pod did ------------------------------------------------------------------------------------
+
+    async def _compare(self, head: list[PendingTask]) -> None:
+        """Compare with the rows as they are now.
+
+        Whoever left the queue did so before it was read: tasks that still stand in it were passed over.
+        """
+        here = {item.task.pk: item.task for item in head}
+        gone = (self._queue.keys() | self._expected.keys()) - here.keys()
+        rows = await observed.rows(self._parts.database, gone)
+        for pk in sorted(gone & self._queue.keys()):
+            if (row := rows.get(pk)) is not None:
+                self._tell_overtaken(self._queue[pk], row, here)
+        for pk, expected in list(self._expected.items()):
+            self._settle(expected, _row_of(here[pk]) if pk in here else rows.get(pk))
+        for pk in sorted(gone & self._queue.keys()):
+            if pk not in self._expected:
+                self._tell_surprise(self._queue[pk], rows.get(pk))
+
+    def _settle(self, expected: _Expected, row: Row | None) -> None:
+        task, now = expected.task, self._parts.clock.monotonic()
+        priorities = {manager.id: manager.priority for manager in self._parts.registry.all()}
+        verdict = compare_submission(expected.submission, row, priorities)
+        waited = now - expected.since
+        if verdict is None:
+            self._tell_late(expected, waited)
+            return
+        del self._expected[task.pk]
+        self._view.forget(task.pk)
+        self._queue.pop(task.pk, None)
+        facts = {"task": task.pk, **self._managers(expected, row), "waited": round(waited, 1)}
+        if expected.submission.manager is not None and row is not None and row.manager is not None:
+            self._stats.waited(waited)
+        match verdict:
+            case Agreement():
+                self._stats.agrees(verdict, **facts)
+            case Difference():
+                self._stats.differs(verdict, self._words(expected, verdict, row), **facts)
+
+    def _tell_late(self, expected: _Expected, waited: float) -> None:
+        if expected.is_told or waited < self._parts.settings.shadow.cron_interval:
+            return
+        expected.is_told = True
+        manager = expected.submission.manager
+        if manager is None:
+            words = f"It waits; poddispatchd would have failed it {waited:.0f} s ago: {expected.reason}"
+        else:
+            free = max(self._capacity.free(manager), 0)
+            words = (
+                f"It waits; poddispatchd would have offered it {waited:.0f} s ago to {self._name(manager)}, "
+                f"where {free} {'runner is' if free == 1 else 'runners are'} taken to be free by now."
+            )
+        self._stats.differs(
+            Difference.LEFT_PENDING, words, task=expected.task.pk, runner_manager=self._name(manager)
+        )
+
+    def _tell_surprise(self, standing: Standing, row: Row | None) -> None:
+        """A task left the queue of which nothing was expected."""
+        verdict: Verdict = compare_surprise(standing, row)
+        facts = {"task": standing.task, "in_pod": None if row is None else self._name(row.manager)}
+        match verdict:
+            case Agreement():
+                self._stats.agrees(verdict, **facts)
+            case Difference():
+                words = "Pod submitted it while another task of its type and source waited before it, or ran."
+                self._stats.differs(verdict, words, **facts)
+            case None:
+                pass
+
+    def _tell_overtaken(self, submitted: Standing, row: Row, here: Mapping[TaskPk, Task]) -> None:
+        if row.is_pending or row.manager is None or row.date_added != submitted.date_added:
+            return
+        still = {
+            pk
+            for pk, task in here.items()
+            if (known := self._queue.get(pk)) is not None and known.date_added == task.date_added
+        }
+        doomed = {pk for pk, expected in self._expected.items() if expected.submission.manager is None}
+        passed = overtaken(submitted, self._queue.values(), still - doomed)
+        if passed:
+            named = ", ".join(str(pk) for pk in passed[:_NAMED]) + (", …" if len(passed) > _NAMED else "")
+            self._stats.differs(
+                Difference.OUT_OF_ORDER,
+                f"Pod submitted it while {len(passed)} of its type and site stood before it: {named}.",
+                task=submitted.task,
+                in_pod=self._name(row.manager),
+            )
+
+    # --- words -------------------------------------------------------------------------------------------
+
+    def _name(self, manager: ManagerId | None) -> str | None:
+        if manager is None:
+            return None
+        known = self._parts.registry.get(manager)
+        return f"manager {manager}" if known is None else known.name
+
+    def _managers(self, expected: _Expected, row: Row | None) -> dict[str, str | None]:
+        in_pod = None if row is None else self._name(row.manager)
+        return {"runner_manager": self._name(expected.submission.manager), "in_pod": in_pod}
+
+    def _words(self, expected: _Expected, difference: Difference, row: Row | None) -> str:
+        ours = self._name(expected.submission.manager)
+        would = (
+            f"poddispatchd would have failed it: {expected.reason}"
+            if ours is None
+            else f"poddispatchd would have submitted it to {ours}"
+        )
+        if row is None or row.manager is None or difference is Difference.NOWHERE:
+            status = "gone" if row is None else row.status
+            return f"It is {status} without a runner manager; {would}."
+        turn = ", whose turn it was" if difference is Difference.OTHER_TURN else ""
+        return f"Pod submitted it to {self._name(row.manager)}; {would}{turn}."
+
+
+def _row_of(task: Task) -> Row:
+    return Row(task.status, task.task_id, task.runner_manager_id, task.date_added)

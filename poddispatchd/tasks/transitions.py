@@ -1,0 +1,240 @@
+"""Carrying out what a report about a task means: by callback, by status, or in the answer to a submission."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import assert_never
+
+import structlog
+
+from poddispatchd.database.pool import Connection
+from poddispatchd.domain.lifecycle import Decision, Retries, decide, is_curable, may_submit_again, row_status
+from poddispatchd.domain.script_output import failure_words, merge_output
+from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus
+from poddispatchd.journal import failures, imports, notices, scheduling, submissions
+from poddispatchd.observability.events import Event
+from poddispatchd.pod import duplicates, progress, tasks
+from poddispatchd.runtime.wakeups import Wakeups
+
+log = structlog.get_logger(__name__)
+
+
+class Told(StrEnum):
+    """How a report came here."""
+
+    BY_CALLBACK = "callback"
+    """It is a hint: it may be repeated, late, or overtaken by another one."""
+    BY_STATUS = "status"
+    """It is the truth of this moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a runner manager says about a task."""
+
+    status: RunnerStatus
+    error: str | None = None
+    output: str | None = field(default=None, repr=False)
+    told: Told = Told.BY_STATUS
+
+    @property
+    def is_success(self) -> bool:
+        """Whether a result is there."""
+        return self.status in (RunnerStatus.COMPLETED, RunnerStatus.WARNING)
+
+    @property
+    def is_curable(self) -> bool:
+        """Whether it is a failure that a new submission can cure."""
+        ran = self.told is Told.BY_CALLBACK or bool(self.output)
+        return self.status is RunnerStatus.FAILED and is_curable(self.error, ran=ran)
+
+    def merged(self, old: str | None) -> str:
+        """The row's ``script_output`` with this report in it, once however often it comes and by which way.
+
+        The record of a success may hold an error all the same: that the manager could not call us.
+        """
+        error = None if self.is_success and self.told is Told.BY_STATUS else self.error
+        return merge_output(old, error, self.output)
+
+
+async def apply_report(connection: Connection, task: Task, report: Report, *, retries: Retries) -> Decision:
+    """Decide what a report means for a row as it is now, and do it; part of the caller's transaction.
+
+    Args:
+        connection: in a transaction; the row is locked until its end.
+        task: the row as it was read; it carries a manager and an id.
+        report: what the manager says of this id.
+        retries: how often the task is submitted.
+
+    Returns:
+        What was done; IGNORE also when the row does not carry this id any more (invariant I4), and when the
+        import that the report asks for is open already.
+    """
+    current = await tasks.lock_task(connection, task.pk)
+    if current is None or (current.runner_manager_id, current.task_id) != (
+        task.runner_manager_id,
+        task.task_id,
+    ):
+        return Decision.IGNORE
+    decision = await _decided(connection, current, report, max_attempts=retries.max_attempts)
+    match decision:
+        case Decision.IMPORT:
+            return decision if await _import(connection, current, report) else Decision.IGNORE
+        case Decision.RETRY:
+            words = failure_words(report.error, report.output, report.status)
+            output = report.merged(current.script_output)
+            await requeue_task(connection, current, words, retries=retries, output=output)
+        case Decision.FAIL:
+            await _end(connection, current, TaskStatus.FAILED, report)
+        case Decision.TIME_OUT:
+            await _end(connection, current, TaskStatus.TIMEOUT, report)
+        case Decision.WAIT:
+            await _go_on(connection, current, report)
+        case Decision.IGNORE:
+            pass
+        case _:
+            assert_never(decision)
+    return decision
+
+
+async def _decided(connection: Connection, task: Task, report: Report, *, max_attempts: int) -> Decision:
+    may_retry = is_contradicted = False
+    if report.status is RunnerStatus.FAILED:
+        submitted = await submissions.attempts(connection, task)
+        may_retry = report.is_curable and may_submit_again(submitted.since, max_attempts=max_attempts)
+    if (
+        report.told is Told.BY_CALLBACK
+        and report.status in (RunnerStatus.FAILED, RunnerStatus.TIMEOUT)
+        and task.run is not None
+    ):
+        is_contradicted = await imports.is_open(connection, task.pk, task.run)
+    return decide(
+        row_status(task.status),
+        report.status,
+        may_retry=may_retry,
+        is_repeated=task.status == report.status and report.merged(task.script_output) == task.script_output,
+        is_contradicted=is_contradicted,
+    )
+
+
+async def requeue_task(
+    connection: Connection, task: Task, reason: str, *, retries: Retries, output: str | None = None
+) -> bool:
+    """Put a task whose run is lost back into the queue, to wait there; its next run differs in its bytes.
+
+    Returns:
+        Whether the row was still as it was read.
+    """
+    submitted = await submissions.attempts(connection, task)
+    if output is not None and not await tasks.write_output(connection, task, output):
+        return False
+    if not await tasks.requeue(connection, task):
+        return False
+    if task.run is not None:
+        await submissions.lose(connection, task, task.run, reason)
+    await imports.drop_open(connection, task.pk, "The task is submitted again.")
+    wait = retries.wait(submitted.since)
+    await scheduling.put_back(connection, task.pk, task.date_added, wait=wait)
+    log.warning(
+        Event.TASK_REQUEUED,
+        task=task.pk,
+        type=task.type.value,
+        source=task.source,
+        in_seconds=round(wait, 1),
+        reason=reason,
+    )
+    return True
+
+
+async def fail_task(connection: Connection, task: Task, reason: str) -> bool:
+    """End a task for good with words of our own: in its output, on the video's page and in its log.
+
+    Returns:
+        Whether the row was still as it was read.
+    """
+    current = await tasks.lock_task(connection, task.pk)
+    old = None if current is None else current.script_output
+    if not await tasks.finish(connection, task, TaskStatus.FAILED, _with_words(old, reason)):
+        return False
+    await progress.show_failed(connection, task, reason, log=True)
+    await notices.add_failed(connection, task, reason)
+    log.error(Event.TASK_FAILED, task=task.pk, type=task.type.value, source=task.source, reason=reason)
+    return True
+
+
+def ring_for(decision: Decision, wakeups: Wakeups) -> None:
+    """Wakeup the jobs that a decision concerns; after its transaction is committed.
+
+    However a run ended, its runner is free, and a duplicate of the task may be next: the dispatcher looks.
+    """
+    match decision:
+        case Decision.IGNORE:
+            return
+        case Decision.WAIT:
+            pass
+        case Decision.IMPORT:
+            wakeups.importer.ring()
+            wakeups.dispatcher.ring()
+        case Decision.RETRY:
+            wakeups.dispatcher.ring()
+        case Decision.FAIL | Decision.TIME_OUT:
+            wakeups.notifier.ring()
+            wakeups.dispatcher.ring()
+        case _:
+            assert_never(decision)
+    wakeups.maintenance.ring()
+
+
+async def _import(connection: Connection, task: Task, report: Report) -> bool:
+    if task.run is None:
+        return False
+    await _write_output(connection, task, report)
+    if await duplicates.has_leader(connection, task):
+        return False
+    if not await imports.open_import(connection, task.pk, task.run):
+        return False
+    await failures.forget_failure(connection, task.pk)
+    # As Pod: a task that had ended in another way is running again while its result is fetched.
+    if task.status != TaskStatus.RUNNING:
+        await tasks.run_on(connection, task)
+    return True
+
+
+async def _go_on(connection: Connection, task: Task, report: Report) -> None:
+    await _write_output(connection, task, report)
+    if report.status is RunnerStatus.RUNNING and task.status != TaskStatus.RUNNING:
+        await tasks.run_on(connection, task)
+
+
+async def _write_output(connection: Connection, task: Task, report: Report) -> None:
+    """Add what a report says to the row's output; a callback without a word makes it empty, as Pod does."""
+    if report.told is Told.BY_STATUS and not report.output and not report.error:
+        return
+    merged = report.merged(task.script_output)
+    if merged != task.script_output:
+        await tasks.write_output(connection, task, merged)
+
+
+async def _end(connection: Connection, task: Task, status: TaskStatus, report: Report) -> None:
+    await tasks.finish(connection, task, status, report.merged(task.script_output))
+    await imports.drop_open(connection, task.pk, f"The task ended as {status}.")
+    if task.run is not None:
+        await failures.note_failure(connection, task.pk, task.run)
+    words = failure_words(report.error, report.output, report.status)
+    await progress.show_failed(connection, task, words)
+    await notices.add_failed(connection, task, words, is_reported=True)
+    log.error(
+        Event.TASK_FAILED,
+        task=task.pk,
+        type=task.type.value,
+        source=task.source,
+        status=status.value,
+        reason=words[:500],
+    )
+
+
+def _with_words(old: str | None, words: str) -> str:
+    """An output with a sentence of our own on a line of its own behind it."""
+    before = old or ""
+    if before and not before.endswith(("\n", words)):
+        before += "\n"
+    return merge_output(before, None, words)

@@ -1,0 +1,103 @@
+"""What follows from each way in which an import does not succeed."""
+
+import pytest
+
+from poddispatchd.domain.import_failures import PATIENCE, NextAction, longest_delay, next_action
+from poddispatchd.errors import (
+    DownloadError,
+    ImportBusyError,
+    MediaNotWritableError,
+    NoSpaceError,
+    PoddispatchdError,
+    ResultError,
+    ResultGoneError,
+    ResultIncompleteError,
+    ResultNotReadyError,
+    ResultRefusedError,
+    RunnerManagerBusyError,
+    RunnerManagerMisconfiguredError,
+    RunnerManagerUnavailableError,
+    RunnerTaskUnknownError,
+    RunnerUnreachableError,
+    SchemaError,
+    UnusableAnswerError,
+)
+
+
+def decided(
+    error: Exception,
+    *,
+    attempts: int = 1,
+    may_resubmit: bool = True,
+    obstructed_for: float = 0.0,
+    lost: str = "requeue",
+) -> NextAction:
+    return next_action(
+        error,
+        attempts=attempts,
+        max_attempts=5,
+        may_resubmit=may_resubmit,
+        obstructed_for=obstructed_for,
+        lost=lost,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "first", "last", "at_the_end"),
+    [
+        (ImportBusyError(), NextAction.BUSY, NextAction.BUSY, NextAction.BUSY),
+        (ResultNotReadyError(), NextAction.ASK, NextAction.ASK, NextAction.ASK),
+        (ResultRefusedError("x"), NextAction.FAIL, NextAction.FAIL, NextAction.FAIL),
+        (ResultIncompleteError("x"), NextAction.RESUBMIT, NextAction.RESUBMIT, NextAction.FAIL),
+        (DownloadError(), NextAction.RETRY, NextAction.RESUBMIT, NextAction.FAIL),
+        (ResultGoneError(), NextAction.RETRY, NextAction.RESUBMIT, NextAction.FAIL),
+        (RunnerTaskUnknownError(), NextAction.RETRY, NextAction.RESUBMIT, NextAction.FAIL),
+        (ResultError(), NextAction.RETRY, NextAction.FAIL, NextAction.FAIL),
+        (PoddispatchdError(), NextAction.RETRY, NextAction.FAIL, NextAction.FAIL),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_wrong_with_a_result_ends_it_sooner_or_later(
+    error: Exception, first: NextAction, last: NextAction, at_the_end: NextAction
+) -> None:
+    assert decided(error) is first
+    assert decided(error, attempts=5) is last
+    assert decided(error, attempts=5, may_resubmit=False) is at_the_end
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RunnerManagerUnavailableError(),
+        RunnerManagerBusyError(),
+        RunnerManagerMisconfiguredError(),
+        RunnerUnreachableError(),
+        UnusableAnswerError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_manager_in_trouble_is_waited_for_and_at_last_given_up(error: Exception) -> None:
+    assert decided(error, attempts=99) is NextAction.WAIT
+    assert decided(error, obstructed_for=PATIENCE) is NextAction.RESUBMIT
+    assert decided(error, obstructed_for=PATIENCE, may_resubmit=False) is NextAction.FAIL
+
+
+@pytest.mark.parametrize(
+    "error",
+    [NoSpaceError(), MediaNotWritableError(), SchemaError(), OSError(30, "Read-only file system")],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_obstacle_on_this_machine_never_makes_a_runner_work_again(error: Exception) -> None:
+    assert decided(error, attempts=99) is NextAction.WAIT
+    assert decided(error, obstructed_for=PATIENCE) is NextAction.FAIL
+
+
+def test_a_result_that_is_gone_fails_where_lost_tasks_are_to_fail() -> None:
+    assert decided(ResultGoneError(), attempts=2, lost="fail") is NextAction.FAIL
+
+
+def test_waits_grow_with_the_attempts_and_with_the_age_of_an_obstacle() -> None:
+    retries = [longest_delay(NextAction.RETRY, attempts=number, obstructed_for=0) for number in range(1, 9)]
+    assert retries == [20, 40, 80, 160, 320, 640, 900, 900]
+    waits = [longest_delay(NextAction.WAIT, attempts=1, obstructed_for=age) for age in (0, 60, 600, 6000)]
+    assert waits == [10, 60, 600, 900]
