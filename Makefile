@@ -6,7 +6,10 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: demo test pgbouncer test-systemd lint format bench chaos kills clean
+.PHONY: help demo test unit coverage pgbouncer test-systemd lint format bench chaos kills clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand --tabs=16
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "poddispatchd needs Python 3.11 or newer: make PYTHON=/path/to/python3"; exit 2; }
@@ -14,14 +17,20 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev,push]'
 	@touch $@
 
-demo: $(STAMP)
+demo: $(STAMP) ## the whole system on an embedded PostgreSQL with fake runner managers
 	$(BIN)/poddispatchd demo $(DEMO_OPTIONS)
 
 # The tests' database and media files wait for no disk where memory has room for them.
 ROOMY_MEMORY = $(shell df --output=avail,target --block-size=G /dev/shm 2>/dev/null | awk '$$1 + 0 >= 4 {print $$2}')
 
-test: $(STAMP) pgbouncer
+test: $(STAMP) pgbouncer ## every test
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_OPTIONS)
+
+unit: $(STAMP) ## the tests that need no server
+	$(BIN)/pytest -n auto -q tests/unit $(PYTEST_OPTIONS)
+
+coverage: $(STAMP) pgbouncer ## branch coverage of the package under all tests
+	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered $(PYTEST_OPTIONS)
 
 # For tests and campaigns behind a pooler, unless it is installed. Without it they fail, and say what to install.
 pgbouncer: $(STAMP)
@@ -30,29 +39,29 @@ pgbouncer: $(STAMP)
 		|| echo "PgBouncer cannot be had: as root, apt-get install pgbouncer" >&2
 
 # As root; a container of Debian with the unit in it: apt-get install debootstrap systemd-container.
-test-systemd: $(STAMP)
+test-systemd: $(STAMP) ## the unit under a real systemd, as root
 	PODDISPATCHD_TEST_SYSTEMD=1 $(BIN)/pytest tests/systemd $(PYTEST_OPTIONS)
 
-lint: $(STAMP)
+lint: $(STAMP) ## formatting, lint, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-format: $(STAMP)
+format: $(STAMP) ## repair what the formatter and the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)
+bench: $(STAMP) ## the benchmarks
 	$(BIN)/python -m benchmarks
 
-chaos: $(STAMP) $(if $(findstring --pooler,$(CHAOS_OPTIONS)),pgbouncer)
+chaos: $(STAMP) $(if $(findstring --pooler,$(CHAOS_OPTIONS)),pgbouncer) ## the fault campaign (CHAOS_OPTIONS, see docs/chaos.md)
 	$(BIN)/python -m chaos $(CHAOS_OPTIONS)
 
-clean:
+clean: ## remove .venv and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Two hundred imports killed at random moments; the seed can be chosen: make kills SEED=7
 SEED ?= 1
-kills: $(STAMP)
+kills: $(STAMP) ## two hundred imports killed at random moments (SEED)
 	PODDISPATCHD_TEST_KILLS="200 seed $(SEED)" $(BIN)/pytest -n auto tests/integration/importing/test_random_kills.py

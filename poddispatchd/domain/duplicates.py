@@ -21,7 +21,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class EndedDuplicate:
-    """A duplicate that is over; those that share a ``run`` are one, of the latest ``date_added`` among them."""
+    """A duplicate that has ended; those that share a ``run`` count as one, with their latest date."""
 
     pk: TaskPk
     status: TaskStatus

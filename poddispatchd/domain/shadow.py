@@ -231,3 +231,30 @@ def compare_end(expected: ExpectedEnd, row: Row | None) -> Verdict:
         case other:
             assert_never(other)
     return Agreement.SAME if expected.intention is right else Difference.ENDED_OTHERWISE
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowState:
+    """Totals since the start; ``waited`` and ``longest_wait`` are seconds that tasks waited for Pod alone."""
+
+    decisions: Mapping[str, int]
+    agreements: Mapping[str, int]
+    differences: Mapping[str, int]
+    waits: int
+    waited: float
+    longest_wait: float
+
+    @property
+    def agreed(self) -> int:
+        """How often Pod did the same."""
+        return sum(self.agreements.values())
+
+    @property
+    def differed(self) -> int:
+        """How often it did not."""
+        return sum(self.differences.values())
+
+    @property
+    def average_wait(self) -> float:
+        """Seconds."""
+        return self.waited / self.waits if self.waits else 0.0

@@ -1,7 +1,7 @@
 """Logging: every line of the daemon and of its libraries in one format, on standard error.
 
-A line of ours is an event (see ``poddispatchd.observability.events``) with keys; it goes through standard logging, so that
-the lines of aiohttp, asyncio and asyncpg come out the same way, at the same level and without secrets.
+A line of ours is an event (``events.py``) with keys; it goes through standard logging, so that the lines of
+aiohttp, asyncio and asyncpg come out the same way, at the same level and without secrets.
 """
 
 import json

@@ -98,7 +98,7 @@ async def complete_sharers(connection: Connection, task: Task) -> None:
 
 
 async def fail_waiting(connection: Connection, task: Task, script_output: str, *, grace: float) -> None:
-    """Fail the duplicates that wait; those younger than ``grace`` seconds are left to Pod's own submission."""
+    """Fail the duplicates that wait; those younger than ``grace`` seconds are left to Pod itself."""
     await connection.execute(_QUERIES["fail_waiting"], *_source_of(task), grace, script_output)
 
 

@@ -43,8 +43,8 @@ class PendingTask:
 
     ``task.script_output`` is not loaded. ``site_ids`` are the sites of its video or recorder. ``age`` is in
     seconds, by the database's clock. ``is_duplicate_of`` is the pending task of the same type and source that
-    stands first: the source is submitted once, for that one. ``running_duplicate`` is a task of the same type and
-    source that runs already.
+    stands first: the source is submitted once, for that one. ``running_duplicate`` is a task of the same type
+    and source that runs already.
     """
 
     task: Task
@@ -190,7 +190,7 @@ async def queue_stats(database: Database, *, past: QueueStats | None = None) -> 
 
     Args:
         database: where Pod's tables are.
-        past: an earlier queue_stats whose counts of finished tasks will do; else they are counted too, which costs
+        past: earlier counts, of which those of finished tasks will do; else they are counted too, which costs
             more than all the rest when they are many.
 
     Raises:

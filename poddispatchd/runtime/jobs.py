@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import NamedTuple, Protocol
 
+from poddispatchd.domain.shadow import ShadowState
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.pod.queue import QueueStats
 from poddispatchd.runtime.wakeups import Wakeup
-from poddispatchd.shadow.stats import ShadowState
 
 
 class Loop(NamedTuple):

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from poddispatchd.domain.shadow import ShadowState
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.managers.prober import Prober
 from poddispatchd.parts import Parts
@@ -14,7 +15,7 @@ from poddispatchd.shadow.capacity import Capacity
 from poddispatchd.shadow.dispatch import ShadowDispatcher
 from poddispatchd.shadow.maintenance import ShadowUpkeep
 from poddispatchd.shadow.outcomes import ShadowSettlement
-from poddispatchd.shadow.stats import ShadowState, ShadowStats
+from poddispatchd.shadow.stats import ShadowStats
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,44 +1,15 @@
 """What a shadow tells: each expectation and each comparison once, and totals now and then."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import structlog
 
-from poddispatchd.domain.shadow import Agreement, Difference, Intention, counted
+from poddispatchd.domain.shadow import Agreement, Difference, Intention, ShadowState, counted
 from poddispatchd.domain.task import Task
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ShadowState:
-    """Totals since the start; ``waited`` and ``longest_wait`` are seconds that tasks waited for Pod alone."""
-
-    decisions: Mapping[str, int]
-    agreements: Mapping[str, int]
-    differences: Mapping[str, int]
-    waits: int
-    waited: float
-    longest_wait: float
-
-    @property
-    def agreed(self) -> int:
-        """How often Pod did the same."""
-        return sum(self.agreements.values())
-
-    @property
-    def differed(self) -> int:
-        """How often it did not."""
-        return sum(self.differences.values())
-
-    @property
-    def average_wait(self) -> float:
-        """Seconds."""
-        return self.waited / self.waits if self.waits else 0.0
 
 
 class ShadowStats:

@@ -5,10 +5,9 @@ from html import escape
 
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.breaker import BreakerState
-from poddispatchd.domain.shadow import counted
+from poddispatchd.domain.shadow import ShadowState, counted
 from poddispatchd.domain.task import TaskStatus
 from poddispatchd.managers.state import ManagerReport
-from poddispatchd.shadow.stats import ShadowState
 from poddispatchd.web.state import DaemonState, QueueState
 
 _STYLE = """

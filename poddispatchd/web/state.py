@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from poddispatchd import __version__
 from poddispatchd.config.units import format_duration
 from poddispatchd.database.poolers import Pooling
+from poddispatchd.domain.shadow import ShadowState
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.maintenance.stalled_queue import stalled_words
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.parts import Parts
 from poddispatchd.pod.queue import QueueStats
-from poddispatchd.shadow.stats import ShadowState
 
 _SHOWN = 5
 """Tasks named in one sentence."""

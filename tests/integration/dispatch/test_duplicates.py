@@ -86,7 +86,7 @@ async def test_duplicates_are_told_from_new_wishes_whatever_pods_clock_says(
 async def test_a_hundred_duplicates_follow_too(
     pod_database: PodDatabase, media_root: Path, end: TaskStatus
 ) -> None:
-    # The run that counts was once looked for among the newest duplicates only, and those were closed duplicates.
+    # The run that counts was once looked for among the newest duplicates only: closed ones.
     async with scene(pod_database, media_root) as pod:
         video = await _video(pod)
         first, *others = [await _add(pod, video) for _ in range(130)]
@@ -113,7 +113,7 @@ async def test_duplicates_of_a_failure_fail_alike(pod_database: PodDatabase, med
 async def test_a_duplicate_of_a_failure_shares_its_run_should_a_runner_mend_it(
     pod_database: PodDatabase, media_root: Path
 ) -> None:
-    """The fault campaign found one failed whose result was there: its duplicate had failed, then completed."""
+    """The fault campaign found one failed whose result was there: its duplicate failed, then completed."""
     async with scene(pod_database, media_root) as pod:
         video = await _video(pod)
         first, second = [await _add(pod, video) for _ in range(2)]

@@ -14,7 +14,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.imports import encoding, studio, transcription
-from poddispatchd.pod.imports.common import ImportOutcome, ImportPlan, StagedResult
+from poddispatchd.pod.imports.common import ImportedResult, ImportPlan, StagedResult
 from poddispatchd.pod.media_tree import MediaTree, delete_files
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.pod.world import Recording, Video, World, add_task
@@ -84,21 +84,21 @@ class Importing:
         """The result as it was downloaded."""
         return StagedResult(self.database, self.settings, self.capabilities, self.task, self.staging, now)
 
-    async def encoding(self) -> ImportOutcome:
+    async def encoding(self) -> ImportedResult:
         """The whole import of an encoding, clean-up included."""
         return await self._imported(await encoding.prepare(self.staged()))
 
-    async def transcription(self) -> ImportOutcome:
+    async def transcription(self) -> ImportedResult:
         """The whole import of a transcription, clean-up included."""
         return await self._imported(await transcription.prepare(self.staged()))
 
-    async def studio(self) -> ImportOutcome:
+    async def studio(self) -> ImportedResult:
         """The whole import of a studio task, clean-up included."""
         async with self.database.connection() as connection:
             video_id = await studio.reserve_video_id(connection)
         return await self._imported(await studio.prepare(self.staged(), video_id=video_id, created_at=NOW))
 
-    async def _imported(self, plan: ImportPlan) -> ImportOutcome:
+    async def _imported(self, plan: ImportPlan) -> ImportedResult:
         await asyncio.to_thread(plan.apply_files)
         async with self.database.transaction() as connection:
             outcome = await plan.write_rows(connection)

@@ -19,7 +19,7 @@ _READS = {
 
 _ALLOWED = {
     "clock.py": "the one place",
-    "notices/webpush.py": "check signs something to see whether the key can sign",
+    "notify/webpush.py": "check signs something to see whether the key can sign",
 }
 
 

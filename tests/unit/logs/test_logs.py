@@ -437,7 +437,8 @@ def test_every_event_says_when_it_is_logged() -> None:
 def test_real_standard_error_under_python_is_one_line_an_event() -> None:
     code = (
         "import os, structlog; from poddispatchd.config.model import LogSettings;"
-        "from poddispatchd.observability.logs import configure_logging; from poddispatchd.observability.events import Event;"
+        "from poddispatchd.observability.logs import configure_logging;"
+        "from poddispatchd.observability.events import Event;"
         "configure_logging(LogSettings(), environ=os.environ);"
         "structlog.get_logger('x').info(Event.DAEMON_STARTED, words='é\\n\\udce9')"
     )
