@@ -40,6 +40,10 @@ class DatabaseUnavailableError(DatabaseError):
     """The database cannot be reached."""
 
 
+class RowLockedError(DatabaseError):
+    """Another session holds a row or a table: whatever does not need it goes on."""
+
+
 class SchemaError(DatabaseError):
     """The database is not one that poddispatchd knows how to use."""
 

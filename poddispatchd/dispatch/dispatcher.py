@@ -1,17 +1,18 @@
 """Pending rows to runner managers, in Pod's order, the moment a runner can take one."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.dispatch.candidates import Candidates, Waiting
+from poddispatchd.dispatch.setbacks import Setbacks
 from poddispatchd.dispatch.submitter import Submitter
-from poddispatchd.domain.routing import assign, next_opening
+from poddispatchd.domain.routing import Lane, assign, next_opening
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
-from poddispatchd.errors import DatabaseUnavailableError
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.observability.events import Event
@@ -28,6 +29,10 @@ _QUIET_FRESH_FOR = 300.0
 
 _HOLD_AFTER_BUG = 30.0
 """Seconds for which a task whose submission failed in a way nobody foresaw is left alone."""
+
+
+_SPENT = frozenset({SubmissionOutcome.ACCEPTED, SubmissionOutcome.LOST})
+"""What uses up the budget: a manager has the task, or may have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +57,11 @@ class Dispatcher:
         self._view = Candidates(parts)
         self._in_hand: dict[TaskPk, asyncio.Task[None]] = {}
         self._open: frozenset[TaskPk] = frozenset()
+        self._open_at: frozenset[ManagerId] = frozenset()
         self._unsettled = True
         self._was_busy = True
         self._rings = -1
+        self._setbacks = Setbacks(parts.clock.monotonic)
         self._left = None if budget is None else dict.fromkeys(TaskType, budget)
 
     @property
@@ -66,6 +73,11 @@ class Dispatcher:
     def budget(self) -> int | None:
         """How many tasks may still be submitted, all types together; None: any number."""
         return None if self._left is None else sum(self._left.values())
+
+    @property
+    def delayed(self) -> Mapping[TaskPk, str]:
+        """The tasks that the database does not let go on (a locked row, a refused statement), and why."""
+        return self._setbacks.tasks
 
     async def step(self) -> float:
         """Settle what is open, then submit what can be submitted; seconds until the next look."""
@@ -112,7 +124,11 @@ class Dispatcher:
 
     def _next_look(self) -> float:
         now = self._parts.clock.monotonic()
-        moments = [next_opening(self._parts.registry.lanes(), now), self._view.next_release(now)]
+        moments = [
+            next_opening(self._parts.registry.lanes(), now),
+            self._view.next_release(now),
+            self._setbacks.next_due(self._open),
+        ]
         soonest = min((moment - now for moment in moments if moment is not None), default=float("inf"))
         return min(self._parts.settings.dispatch.poll_interval, max(soonest, _SOON))
 
@@ -129,6 +145,8 @@ class Dispatcher:
         unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in self._in_hand}
         for pk, submission in list(unknown.items()):
             manager = submission.runner_manager_id
+            if not self._setbacks.is_due(pk):
+                continue
             if parts.registry.get(manager) is None:
                 await self._submitter.give_up(submission, "Its runner manager is gone from Pod.")
                 del unknown[pk]
@@ -138,18 +156,23 @@ class Dispatcher:
                 await self._submitter.give_up(submission, "Its runner manager has been down for too long.")
                 del unknown[pk]
         self._open = frozenset(unknown)
+        self._open_at = frozenset(submission.runner_manager_id for submission in unknown.values())
         self._unsettled = bool(unknown)
+        self._setbacks.forget(lambda pk: pk not in unknown and self._view.is_unknown(pk))
 
-    async def _repost(self, submission: Submission) -> None:
-        await self._submitter.repost(submission)
+    async def _repost(self, submission: Submission) -> SubmissionOutcome:
+        return (await self._submitter.repost(submission)).outcome
 
     # --- pending tasks ----------------------------------------------------------------------------------
 
     def _place(self, waiting: list[Waiting]) -> None:
+        if self._setbacks.nothing_gets_through:
+            # Whatever a manager would take could not be stored.
+            return
         now = self._parts.clock.monotonic()
         by_pk = {entry.item.task.pk: entry for entry in waiting}
-        offers = [entry.offer for entry in waiting]
-        for assignment in assign(offers, self._parts.registry.lanes(), now):
+        offers = (entry.offer for entry in waiting)
+        for assignment in assign(offers, self._lanes(), now):
             entry = by_pk[assignment.task]
             kind = entry.item.task.type
             if self._left is not None:
@@ -159,23 +182,32 @@ class Dispatcher:
             place = _Place(entry.item, entry.site, assignment.manager)
             self._hand_out(assignment.task, assignment.manager, self._first_post(place))
 
-    async def _first_post(self, place: _Place) -> None:
+    def _lanes(self) -> list[Lane]:
+        """The managers that may get a task.
+
+        One whose answers are lost, time and again, gets no other task before the one is settled that it may
+        have: that one stays with it, and the others go elsewhere.
+        """
+        lanes = self._parts.registry.lanes()
+        return [lane for lane in lanes if not (lane.is_doubtful and lane.manager in self._open_at)]
+
+    async def _first_post(self, place: _Place) -> SubmissionOutcome:
         task, parts = place.item.task, self._parts
-        accepted = False
-        try:
-            result = await self._submitter.submit(task, parts.sites[place.site], place.manager)
-            accepted = result.outcome is SubmissionOutcome.ACCEPTED
-            await self._learn(place, result)
-        finally:
-            if self._left is not None and not accepted:
-                self._left[task.type] += 1
+        result = await self._submitter.submit(task, parts.sites[place.site], place.manager)
+        if self._left is not None and result.outcome not in _SPENT:
+            self._left[task.type] += 1
+        await self._learn(place, result)
+        return result.outcome
 
     async def _learn(self, place: _Place, result: SubmissionResult) -> None:
         """Remember of a task what its submission has shown."""
         task, sight = place.item.task, self._view.sight(place.item)
+        if result.outcome not in (SubmissionOutcome.ACCEPTED, SubmissionOutcome.FULL):
+            self._view.expire()
         if result.outcome is SubmissionOutcome.LOST:
             self._unsettled = True
             self._open |= {task.pk}
+            self._open_at |= {place.manager}
         elif result.outcome is SubmissionOutcome.ACCEPTED:
             self._parts.metrics.dispatch_latency.observe(self._parts.clock.monotonic() - sight.since)
             self._view.forget(task.pk)
@@ -192,20 +224,28 @@ class Dispatcher:
             self._unsettled = True
             self._view.hold(place.item, result.hold)
 
-    def _hand_out(self, pk: TaskPk, manager: ManagerId, work: Coroutine[None, None, None]) -> None:
+    def _hand_out(
+        self, pk: TaskPk, manager: ManagerId, work: Coroutine[None, None, SubmissionOutcome]
+    ) -> None:
         """Let one submission run on its own; its manager gets no other one meanwhile."""
         parts = self._parts
         parts.registry.begin(manager)
 
         async def run() -> None:
             try:
-                await work
+                outcome = await work
+                self._setbacks.over(pk, is_stored=outcome is SubmissionOutcome.ACCEPTED)
             except DatabaseUnavailableError:
                 self._unsettled = True
                 parts.session.suspect()
+            except DatabaseError as error:  # of this task: the others go on
+                self._unsettled = True
+                self._open |= {pk}
+                self._view.hold_pk(pk, self._setbacks.note(pk, error))
             except Exception:  # one task's surprise must not stop the others, nor come back at once
                 self._unsettled = True
                 self._view.hold_pk(pk, _HOLD_AFTER_BUG)
+                self._setbacks.note_bug(pk)
                 log.exception(Event.SERVICE_CRASHED, job="submission", task=pk)
             finally:
                 parts.registry.end(manager)

@@ -1,5 +1,8 @@
 """What would be posted for a task, once it is known that its source file is there."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import assert_never
 
 import structlog
@@ -7,11 +10,13 @@ import structlog
 from poddispatchd.dispatch.source_files import Disk, Presence
 from poddispatchd.domain.payload import Payload, build_payload
 from poddispatchd.domain.site import Site
+from poddispatchd.domain.source import EncodingSource, Source
 from poddispatchd.domain.task import Task
 from poddispatchd.errors import MediaMissingError, UnsubmittableError
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
 from poddispatchd.pod import sources
+from poddispatchd.runtime.batching import Batcher
 
 log = structlog.get_logger(__name__)
 
@@ -19,24 +24,34 @@ _DISK_PATIENCE = 5.0
 """Seconds the file system has to tell whether a source exists: a hanging NFS must not hold the queue."""
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What would be posted for a task, and where the results of an encoding would be."""
+
+    payload: Payload
+    output_directory: str = ""
+
+
 class Payloads:
-    """Makes payloads; it changes nothing."""
+    """Makes payloads; it changes nothing. What several tasks work on is read in one statement."""
 
     def __init__(self, parts: Parts, *, disk: Disk | None = None) -> None:
         self._parts = parts
         self._disk = disk or Disk(parts.settings.pod.media_root, patience=_DISK_PATIENCE)
+        self._sources: Batcher[Task, Source | UnsubmittableError] = Batcher(self._load)
         self._tree_was_missing = False
 
-    async def of(self, task: Task, site: Site) -> Payload:
+    async def of(self, task: Task, site: Site) -> Prepared:
         """What is posted for a task.
 
         Raises:
             UnsubmittableError: no runner could ever run this, or its source file does not exist.
             MediaMissingError: the media tree is not there.
         """
-        parts, pod = self._parts, self._parts.settings.pod
-        async with parts.database.connection() as connection:
-            source = await sources.load_source(connection, parts.capabilities, task)
+        pod = self._parts.settings.pod
+        source = await self._sources.put(task)
+        if isinstance(source, UnsubmittableError):
+            raise source
         payload = build_payload(source, site, sources.payload_settings(pod))
         path = sources.source_path(pod.media_root, source)
         match await self._disk.look(path):
@@ -54,4 +69,26 @@ class Payloads:
                 raise MediaMissingError
             case other:
                 assert_never(other)
-        return payload
+        return Prepared(payload, _directory(pod.media_root, source))
+
+    async def directory_of(self, task: Task) -> str:
+        """Where the results of an encoding would be; nowhere for other tasks, or for a video that is gone."""
+        source = await self._sources.put(task)
+        return (
+            ""
+            if isinstance(source, UnsubmittableError)
+            else _directory(self._parts.settings.pod.media_root, source)
+        )
+
+    async def _load(self, tasks: Sequence[Task]) -> Sequence[Source | UnsubmittableError]:
+        async with self._parts.database.connection() as connection:
+            return await sources.load_sources(connection, self._parts.capabilities, tasks)
+
+
+def _directory(media_root: Path, source: Source) -> str:
+    if not isinstance(source, EncodingSource):
+        return ""
+    try:
+        return str(sources.output_directory(media_root, source.video))
+    except UnsubmittableError:
+        return ""

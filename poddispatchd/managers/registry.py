@@ -14,7 +14,12 @@ from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.pace import Pace
 from poddispatchd.domain.routing import PATIENCE, Lane
 from poddispatchd.domain.task import ManagerId, TaskType
-from poddispatchd.errors import PoddispatchdError, RunnerManagerBusyError, RunnerManagerFullError
+from poddispatchd.errors import (
+    AnswerLostError,
+    PoddispatchdError,
+    RunnerManagerBusyError,
+    RunnerManagerFullError,
+)
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.managers.state import ManagerReport, ManagerState
 from poddispatchd.observability.events import Event
@@ -120,6 +125,11 @@ class ManagerRegistry:
             return False
         return max(known.shut_until, known.pace.opening(now)) <= now
 
+    def refused_parameters(self, manager: ManagerId) -> frozenset[str]:
+        """The optional parameters over which runners of this manager failed tasks lately."""
+        known = self._known.get(manager)
+        return frozenset() if known is None else known.memory.refused_parameters
+
     def is_down(self, manager: ManagerId) -> bool:
         """Whether this manager's breaker keeps requests from it."""
         known = self._known.get(manager)
@@ -180,6 +190,8 @@ class ManagerRegistry:
         if known is None:
             return
         now = self._clock.monotonic()
+        if kind is not None:
+            known.lost_answers = known.lost_answers + 1 if isinstance(error, AnswerLostError) else 0
         outcome = Outcome.of(error)
         if outcome is Outcome.ANSWERED and kind is None and known.breaker.state is not BreakerState.CLOSED:
             self._answers_again(known, now)

@@ -12,6 +12,9 @@ from poddispatchd.domain.routing import Lane
 from poddispatchd.domain.task import ManagerId, TaskType
 from poddispatchd.journal.scheduling import ManagerMemory
 
+DOUBTFUL_AFTER = 3
+"""Lost answers in a row after which others get the tasks: something cuts what a healthy manager says."""
+
 
 @dataclass(frozen=True, slots=True)
 class ManagerReport:
@@ -40,7 +43,8 @@ class ManagerState:
     address. ``told`` is the state that was logged last. ``refused_by_task``: only a task can show whether it
     is configured well by now, for the health check never saw the problem. ``begun_at`` is when the last
     submission began, ``given_at`` when the last one began that was accepted; ``latest_task`` is when
-    the latest of its tasks was added, whoever submitted it.
+    the latest of its tasks was added, whoever submitted it. ``lost_answers``: submissions in a row whose
+    answer did not arrive.
     """
 
     manager: RunnerManager
@@ -58,6 +62,7 @@ class ManagerState:
     begun_at: datetime | None = None
     given_at: datetime | None = None
     latest_task: datetime | None = None
+    lost_answers: int = 0
 
     @property
     def last_turn(self) -> float:
@@ -95,6 +100,7 @@ class ManagerState:
             last_given=self.last_turn,
             busy_since=self.busy_since,
             is_slow=self.is_slow,
+            is_doubtful=self.lost_answers >= DOUBTFUL_AFTER,
         )
 
     def report(self, now: float) -> ManagerReport:

@@ -58,6 +58,10 @@ class Event(StrEnum):
     # --- tasks ---
     TASK_SUBMITTED = "task.submitted"
     """A runner manager accepted a task and the row says so."""
+    SUBMISSION_DELAYED = "submission.delayed"
+    """The database does not let a task be submitted, or its id be stored; tried again, logged once."""
+    SUBMISSION_RESUMED = "submission.resumed"
+    """What delayed a task is over."""
     TASK_FAILED = "task.failed"
     """A task ended as failed; the words say why."""
     TASK_COMPLETED = "task.completed"

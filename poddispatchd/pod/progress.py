@@ -5,9 +5,9 @@ that a viewer can watch stay until their replacement is there (invariant I5), an
 are quoted with their content and address; tokens are in neither.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import assert_never
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -29,40 +29,63 @@ def start_line(now: datetime) -> str:
     return f"Start at : {now.ctime()}"
 
 
+@dataclass(frozen=True, slots=True)
+class AcceptedRequest:
+    """A request that a runner manager has accepted.
+
+    ``body`` was sent to ``url``, which holds no user information (``RunnerManager.check_url`` sees to it).
+    ``output_directory`` is where the results of an encoding will be.
+    """
+
+    task: Task
+    body: Mapping[str, object]
+    url: str
+    output_directory: str
+
+    @property
+    def line(self) -> str:
+        """How Pod quotes it."""
+        return f"process manager remote encode : {self.url} with data {dict(self.body)}"
+
+
 async def show_accepted(
-    connection: Connection,
-    task: Task,
-    *,
-    request: Mapping[str, object],
-    url: str,
-    output_directory: str,
-    now: datetime,
+    connection: Connection, requests: Sequence[AcceptedRequest], *, now: datetime
 ) -> None:
-    """A runner manager has accepted this task.
+    """Runner managers have accepted these tasks; in one statement.
 
     Args:
         connection: in the caller's transaction.
-        task: the task.
-        request: the body that was sent.
-        url: where it was sent to; without user information (``RunnerManager.check_url`` sees to it).
-        output_directory: where the results of an encoding will be.
+        requests: of different tasks.
         now: the time, in Pod's time zone.
     """
-    line = f"process manager remote encode : {url} with data {dict(request)}"
-    match task.type:
-        case TaskType.ENCODING:
-            if task.video_id is not None:
-                log = await _encoding_log(connection, task.video_id, line, output_directory, now)
-                await _show_step(connection, task.video_id, *REMOTE_ENCODING_STEP, in_progress=True)
-                await connection.execute(_QUERIES["fresh_log"], task.video_id, log)
-        case TaskType.TRANSCRIPTION:
-            if task.video_id is not None:
-                await _show_step(connection, task.video_id, *TRANSCRIPTION_STEP, in_progress=True)
-        case TaskType.STUDIO:
-            if task.recording_id is not None:
-                await comment_recording(connection, task.recording_id, f"{start_line(now)}\n{line}")
-        case _:
-            assert_never(task.type)
+    steps: dict[VideoId, tuple[int, str]] = {}
+    logs: dict[VideoId, tuple[str, str]] = {}
+    comments: dict[RecordingId, str] = {}
+    start = start_line(now)
+    for request in requests:
+        task = request.task
+        match task.type:
+            case TaskType.ENCODING if task.video_id is not None:
+                steps[task.video_id] = REMOTE_ENCODING_STEP
+                tail = f"\n\noutput_dir : {request.output_directory}\n\n{request.line}"
+                logs[task.video_id] = f"{start}\n\nremove old data : ", tail
+            case TaskType.TRANSCRIPTION if task.video_id is not None:
+                steps.setdefault(task.video_id, TRANSCRIPTION_STEP)
+            case TaskType.STUDIO if task.recording_id is not None:
+                comments[task.recording_id] = storable(f"{start}\n{request.line}")
+            case _:
+                pass
+    await connection.execute(
+        _QUERIES["accepted"],
+        list(steps),
+        [number for number, _ in steps.values()],
+        [text for _, text in steps.values()],
+        list(logs),
+        [head for head, _ in logs.values()],
+        [tail for _, tail in logs.values()],
+        list(comments),
+        list(comments.values()),
+    )
 
 
 async def show_failed(connection: Connection, task: Task, message: str, *, log: bool = False) -> None:
@@ -94,16 +117,3 @@ async def _show_step(
 ) -> None:
     await connection.execute(_QUERIES["in_progress"], video, in_progress)
     await connection.execute(_QUERIES["step"], video, number, text[:LONGEST_STEP])
-
-
-async def _encoding_log(
-    connection: Connection, video: VideoId, request: str, output_directory: str, now: datetime
-) -> str:
-    old = await connection.fetchrow(_QUERIES["old_encodings"], video)
-    kinds = {"Video": "video", "Audio": "audio", "Playlist": "playlist"}
-    fates = [
-        f"{name}: {'Kept until the new files are there' if old and old[column] else 'Nothing to delete'}"
-        for name, column in kinds.items()
-    ]
-    removal = "\n".join(("remove old data : ", *fates))
-    return f"{start_line(now)}\n\n{removal}\n\noutput_dir : {output_directory}\n\n{request}"

@@ -80,7 +80,7 @@ class ShadowDispatcher:
         parts = self._parts
         begun = parts.clock.monotonic()
         await parts.refresh_managers()
-        head = await queue.pending_tasks(parts.database, parts.capabilities, limit=_HEAD)
+        head = await queue.pending_tasks(parts.database, parts.capabilities, queue.CandidateQuery(_HEAD))
         await self._compare(head)
         self._queue = {standing.task: standing for standing in self._standings(head)}
         waiting = [standing for standing in self._queue.values() if standing.could_go]

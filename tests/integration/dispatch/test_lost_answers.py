@@ -9,16 +9,18 @@ from typing import TypeVar
 import pytest
 from structlog.testing import capture_logs
 
+from poddispatchd.dispatch import acceptance, submitter
+from poddispatchd.dispatch.acceptance import Acceptance
 from poddispatchd.dispatch.source_files import Disk, Presence
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.observability.events import Event
-from poddispatchd.pod import tasks
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import Accepted
 from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
+from poddispatchd.tasks.acceptance import store_accepted
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -170,7 +172,15 @@ async def _run_into_crash(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize(
-    "point", ["before the intent", "before the post", "after the post", "before the swap", "after the swap"]
+    "point",
+    [
+        "before the intent",
+        "before the post",
+        "after the post",
+        "before the swap",
+        "before the commit",
+        "after the swap",
+    ],
 )
 async def test_a_crash_at_any_point_ends_in_one_run(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch, point: str
@@ -181,17 +191,17 @@ async def test_a_crash_at_any_point_ends_in_one_run(
         with monkeypatch.context() as patch:
             match point:
                 case "before the intent":
-                    patch.setattr(
-                        submissions, "open_submission", _crashing(submissions.open_submission, before=True)
-                    )
+                    patch.setattr(submitter, "open_intents", _crashing(submitter.open_intents, before=True))
                 case "before the post":
                     patch.setattr(RunnerClient, "execute", _crashing(RunnerClient.execute, before=True))
                 case "after the post":
                     patch.setattr(RunnerClient, "execute", _crashing(RunnerClient.execute, before=False))
                 case "before the swap":
-                    patch.setattr(tasks, "mark_running", _crashing(tasks.mark_running, before=True))
+                    patch.setattr(acceptance, "store_accepted", _crashing(store_accepted, before=True))
+                case "before the commit":
+                    patch.setattr(acceptance, "store_accepted", _crashing(store_accepted, before=False))
                 case _:
-                    patch.setattr(submissions, "settle", _crashing(submissions.settle, before=False))
+                    patch.setattr(Acceptance, "store", _crashing(Acceptance.store, before=False))
             await _run_into_crash(first)
         second = await pod.successor()
         await second.settle()
@@ -223,10 +233,10 @@ async def test_a_database_that_goes_away_after_the_post_is_made_up_for(
         daemon = await pod.daemon()
         with monkeypatch.context() as patch:
 
-            async def gone(*_: object) -> bool:
+            async def gone(*_: object, **__: object) -> None:
                 raise DatabaseUnavailableError
 
-            patch.setattr(tasks, "mark_running", gone)
+            patch.setattr(acceptance, "store_accepted", gone)
             await daemon.dispatcher.step()
             await daemon.dispatcher.drain()
         assert await pod.status(pk) == "pending"

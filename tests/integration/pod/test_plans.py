@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
-from poddispatchd.pod.queue import pending_tasks, queue_stats, statement, write_ranks
+from poddispatchd.pod.queue import CandidateQuery, pending_tasks, queue_stats, statement, write_ranks
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.pod.rows import manager, pod, recording, site, user, video
@@ -241,7 +241,7 @@ async def test_reading_the_whole_table_takes_seconds_at_most(old_pod: PodDatabas
                 await connection.fetch(_text(file, name), *arguments)
                 # A bound on orders of magnitude only: one reading, not one for each task.
                 assert time.monotonic() - started < 10, (file, name)
-        assert len(await pending_tasks(database, capabilities, limit=20)) == 20
+        assert len(await pending_tasks(database, capabilities, CandidateQuery(limit=20))) == 20
         started = time.monotonic()
         assert await write_ranks(database, capabilities) == _PENDING
         assert await write_ranks(database, capabilities) == 0

@@ -6,7 +6,7 @@ import pytest
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.payload import Payload
 from poddispatchd.domain.task import Task, TaskPk, TaskType
-from poddispatchd.pod.progress import show_accepted, show_failed
+from poddispatchd.pod.progress import AcceptedRequest, show_accepted, show_failed
 from poddispatchd.pod.tasks import get_task
 from tests.integration.pod.rows import all_rows, insert, recording, task, video
 from tests.plugins.postgres import PodDatabase
@@ -28,14 +28,8 @@ _REQUEST = f"process manager remote encode : {_URL} with data {_PAYLOAD.document
 async def _accept(connection: Connection, pk: TaskPk) -> Task:
     read = await get_task(connection, pk)
     assert read is not None
-    await show_accepted(
-        connection,
-        read,
-        request=_PAYLOAD.document(),
-        url=_URL,
-        output_directory="/srv/media/videos/abc/0001",
-        now=_NOW,
-    )
+    request = AcceptedRequest(read, _PAYLOAD.document(), _URL, "/srv/media/videos/abc/0001")
+    await show_accepted(connection, [request], now=_NOW)
     return read
 
 

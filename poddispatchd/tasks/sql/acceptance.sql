@@ -1,0 +1,96 @@
+-- Tasks that runner managers have accepted.
+
+-- name: take
+-- Each row $1, of type $2, of video $4 or recording $5, carries from now on the id $7 that manager $6 gave, if it is
+-- pending as it was added at $3 (NULL: whenever), no other run has that id, and none of its source runs under another.
+-- A row that someone else holds is left alone: is_there and not is_held. The newest $8 tasks are searched for the ids,
+-- with those that the journal knows by them, and all of the same sources: the table has no index on ids.
+WITH wanted AS MATERIALIZED (
+    SELECT *
+      FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])
+           AS task (id, type, date_added, video_id, recording_id, runner_manager_id, task_id)
+), held AS MATERIALIZED (
+    SELECT task.id, task.status, task.task_id, task.runner_manager_id, task.date_added
+      FROM wanted
+      JOIN runner_manager_task AS task ON task.id = wanted.id
+     ORDER BY task.id
+       FOR NO KEY UPDATE OF task SKIP LOCKED
+), hint AS MATERIALIZED (
+    SELECT wanted.id AS of_id, submission.task_pk AS id
+      FROM wanted
+      JOIN poddispatchd.submission ON submission.task_id = wanted.task_id
+                                  AND submission.runner_manager_id = wanted.runner_manager_id
+     UNION
+    SELECT wanted.id, sighting.task_pk FROM wanted JOIN poddispatchd.sighting ON sighting.task_id = wanted.task_id
+     UNION
+    SELECT wanted.id, newest.id
+      FROM (SELECT id, runner_manager_id, task_id FROM runner_manager_task ORDER BY id DESC LIMIT $8) AS newest
+      JOIN wanted ON wanted.task_id = newest.task_id AND wanted.runner_manager_id = newest.runner_manager_id
+), known AS MATERIALIZED (
+    SELECT of_id, id FROM hint
+     UNION
+    SELECT hint.of_id, other.id
+      FROM hint
+      JOIN runner_manager_task AS wanted ON wanted.id = hint.id
+      JOIN runner_manager_task AS other ON {same_source}
+), duplicate AS MATERIALIZED (
+    SELECT wanted.id AS of_id, other.id, other.status, other.runner_manager_id, other.task_id
+      FROM wanted
+      JOIN runner_manager_task AS other ON {same_source} AND other.id <> wanted.id
+), judged AS MATERIALIZED (
+    SELECT wanted.*, held.id IS NOT NULL AS is_held,
+           held.status = 'pending' AND coalesce(held.task_id, '') = ''
+               AND held.date_added = coalesce(wanted.date_added, held.date_added) AS is_pending,
+           (held.runner_manager_id, held.task_id) IS NOT DISTINCT FROM (wanted.runner_manager_id, wanted.task_id)
+               AS carries_id,
+           EXISTS (SELECT FROM runner_manager_task AS task WHERE task.id = wanted.id) AS is_there,
+           EXISTS (SELECT
+                     FROM (SELECT id FROM known WHERE of_id = wanted.id
+                            UNION SELECT id FROM duplicate WHERE of_id = wanted.id) AS named
+                     JOIN runner_manager_task AS task ON task.id = named.id
+                    WHERE task.id <> wanted.id
+                      AND (task.runner_manager_id, task.task_id) = (wanted.runner_manager_id, wanted.task_id)
+                      AND NOT (task.status IN ('pending', 'running')
+                               AND task.id IN (SELECT id FROM duplicate WHERE of_id = wanted.id)))
+               AS is_known,
+           (SELECT min(id) FROM duplicate
+             WHERE of_id = wanted.id AND status IN ('running', 'warning')
+               AND (runner_manager_id, task_id) IS DISTINCT FROM (wanted.runner_manager_id, wanted.task_id))
+               AS running_duplicate
+      FROM wanted
+      LEFT JOIN held USING (id)
+), marked AS (
+    UPDATE runner_manager_task AS task
+       SET status = 'running', runner_manager_id = judged.runner_manager_id, task_id = judged.task_id, rank = NULL
+      FROM judged
+     WHERE task.id = judged.id AND task.status = 'pending'
+       AND judged.is_pending AND NOT judged.is_known AND judged.running_duplicate IS NULL
+    RETURNING task.id
+)
+SELECT judged.id, is_held, is_there, is_known, carries_id, running_duplicate, marked.id IS NOT NULL AS is_marked
+  FROM judged
+  LEFT JOIN marked ON marked.id = judged.id
+
+-- name: settle
+-- The intents $1 have ended as $2, with the id $3 and the reason $4: open ones, and of those of $5 also others that got
+-- no id. Their tasks $6 need no grace any more, and the managers $7 were given something.
+WITH settled AS (
+    UPDATE poddispatchd.submission
+       SET state = ended.state, task_id = ended.task_id, reason = ended.reason, settled_at = now()
+      FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::boolean[])
+           AS ended (id, state, task_id, reason, is_adopted)
+     WHERE submission.id = ended.id
+       AND (submission.state = 'open' OR (ended.is_adopted AND submission.state IN ('refused', 'lost')))
+), forgotten AS (
+    DELETE FROM poddispatchd.own_task WHERE task_pk = ANY ($6::bigint[])
+)
+INSERT INTO poddispatchd.manager_state (id, last_given_at)
+SELECT DISTINCT given.id, now() FROM unnest($7::bigint[]) AS given (id)
+    ON CONFLICT (id) DO UPDATE SET last_given_at = excluded.last_given_at
+
+-- name: lock_intents
+-- Which of the intents $1 no id is known of yet; nobody else settles them until the end of the transaction.
+SELECT id FROM poddispatchd.submission
+ WHERE id = ANY ($1::bigint[]) AND task_id IS NULL AND state IN ('open', 'refused', 'lost')
+ ORDER BY id
+   FOR NO KEY UPDATE
