@@ -41,7 +41,16 @@ class DatabaseUnavailableError(DatabaseError):
 
 
 class RowLockedError(DatabaseError):
-    """Another session holds a row or a table: whatever does not need it goes on."""
+    """Another session holds a row or a table: whatever does not need it goes on.
+
+    Args:
+        message: the words.
+        task: the primary key of the task whose row was to be taken, where that is known.
+    """
+
+    def __init__(self, message: str | None = None, *, task: int | None = None) -> None:
+        super().__init__(message)
+        self.task = task
 
 
 class SchemaError(DatabaseError):

@@ -61,7 +61,8 @@ class Acceptance:
         stored = await self._runs.put(run, alone=alone)
         if stored.verdict is Verdict.LOCKED:
             raise RowLockedError(
-                f"The row of task {task.pk} is held by another database session: its id cannot be stored."
+                f"The row of task {task.pk} is held by another database session: its id cannot be stored.",
+                task=task.pk,
             )
         parts.registry.accepted(manager.id, task.type)
         parts.wakeups.inbox.ring()
@@ -114,7 +115,7 @@ class Acceptance:
             await asyncio.wait(self._logs)
 
     async def _store(self, runs: Sequence[AcceptedRun]) -> Sequence[Stored]:
-        async with self._parts.database.transaction() as connection:
+        async with self._parts.database.connection() as connection:
             return await store_accepted(connection, runs, now=self._now())
 
     def _begin_log(self, directory: Path) -> None:

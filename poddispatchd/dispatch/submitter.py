@@ -13,7 +13,7 @@ from poddispatchd.dispatch.source_files import Disk
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskStatus
+from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus
 from poddispatchd.errors import (
     AnswerLostError,
     MediaMissingError,
@@ -117,7 +117,7 @@ class Submitter:
                             )
                     request = replace(request, follows_nobody=True)
                 case Refused():
-                    return _not_its_turn(answer)
+                    return _not_its_turn(task.pk, answer)
         return SubmissionResult(SubmissionOutcome.UNAVAILABLE, "It changes all the time.", hold=_HOLD)
 
     async def _refused_parameters(self, manager: ManagerId) -> frozenset[str]:
@@ -239,7 +239,7 @@ class Submitter:
         return SubmissionResult(outcome, str(error))
 
 
-def _not_its_turn(refused: Refused) -> SubmissionResult:
+def _not_its_turn(pk: TaskPk, refused: Refused) -> SubmissionResult:
     """What keeps a task from being submitted now, in words, and for how long it is left alone."""
     match refused.obstacle:
         case Obstacle.TERM_IS_OVER:
@@ -251,7 +251,7 @@ def _not_its_turn(refused: Refused) -> SubmissionResult:
         case Obstacle.WAIT:
             words, hold, is_final = "It is to wait before it is submitted again.", refused.wait, False
         case Obstacle.LOCKED:
-            raise RowLockedError("Another database session holds its row: it cannot be submitted.")
+            raise RowLockedError("Another database session holds its row: it cannot be submitted.", task=pk)
         case _:
             words, hold, is_final = "Its last submission is not settled yet.", _HOLD, False
     return SubmissionResult(SubmissionOutcome.UNAVAILABLE, words, is_final=is_final, hold=hold)

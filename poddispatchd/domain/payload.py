@@ -269,8 +269,7 @@ def _credits(place: str, shown: Credits, base: str, settings: PayloadSettings) -
 def refused_parameters(error: str | None) -> frozenset[str]:
     """The optional parameters over which a runner failed a task; none if that was not why.
 
-    Mirrors Esup-Runner: ``Invalid parameters for task type: transcription (invalid fields: source_language)``.
-    One that could not be left out makes the failure final: then none is named.
+    Mirrors Esup-Runner: ``Invalid parameters for task type: transcription (invalid fields: …)``. One that could not be left out makes the failure final: then none is named.
     """
     match = _REFUSED.search(error or "")
     if match is None:

@@ -5,9 +5,10 @@ that a viewer can watch stay until their replacement is there (invariant I5), an
 are quoted with their content and address; tokens are in neither.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import assert_never
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -20,6 +21,12 @@ LONGEST_STEP = 255
 """Characters of a step's description."""
 
 FAILED_STEP = -1
+SHOWN_COLUMNS = ("shown_video_id", "step", "words", "head", "tail", "shown_recording_id", "comment")
+SHOWN_TYPES = ("bigint", "integer", "text", "text", "text", "bigint", "text")
+
+SHOW_ACCEPTED = _QUERIES["show_accepted"]
+"""Parts of a statement that show people what the rows of ``shown`` say: see ``AcceptedRequest.shown``."""
+
 REMOTE_ENCODING_STEP = (3, "process manager remote encode")
 TRANSCRIPTION_STEP = (5, "transcripting audio")
 
@@ -42,50 +49,27 @@ class AcceptedRequest:
     url: str
     output_directory: str
 
-    @property
-    def line(self) -> str:
-        """How Pod quotes it."""
-        return f"process manager remote encode : {self.url} with data {dict(self.body)}"
-
-
-async def show_accepted(
-    connection: Connection, requests: Sequence[AcceptedRequest], *, now: datetime
-) -> None:
-    """Runner managers have accepted these tasks; in one statement.
-
-    Args:
-        connection: in the caller's transaction.
-        requests: of different tasks.
-        now: the time, in Pod's time zone.
-    """
-    steps: dict[VideoId, tuple[int, str]] = {}
-    logs: dict[VideoId, tuple[str, str]] = {}
-    comments: dict[RecordingId, str] = {}
-    start = start_line(now)
-    for request in requests:
-        task = request.task
+    def shown(self, start: str) -> tuple[object, ...]:
+        """What people see from now on, as a row of ``SHOWN_COLUMNS``; ``start`` is a ``start_line``."""
+        task = self.task
+        line = f"process manager remote encode : {self.url} with data {dict(self.body)}"
         match task.type:
-            case TaskType.ENCODING if task.video_id is not None:
-                steps[task.video_id] = REMOTE_ENCODING_STEP
-                tail = f"\n\noutput_dir : {request.output_directory}\n\n{request.line}"
-                logs[task.video_id] = f"{start}\n\nremove old data : ", tail
-            case TaskType.TRANSCRIPTION if task.video_id is not None:
-                steps.setdefault(task.video_id, TRANSCRIPTION_STEP)
-            case TaskType.STUDIO if task.recording_id is not None:
-                comments[task.recording_id] = storable(f"{start}\n{request.line}")
+            case TaskType.ENCODING:
+                tail = f"\n\noutput_dir : {self.output_directory}\n\n{line}"
+                return (
+                    task.video_id,
+                    *REMOTE_ENCODING_STEP,
+                    f"{start}\n\nremove old data : ",
+                    tail,
+                    None,
+                    None,
+                )
+            case TaskType.TRANSCRIPTION:
+                return task.video_id, *TRANSCRIPTION_STEP, None, None, None, None
+            case TaskType.STUDIO:
+                return None, None, None, None, None, task.recording_id, storable(f"{start}\n{line}")
             case _:
-                pass
-    await connection.execute(
-        _QUERIES["accepted"],
-        list(steps),
-        [number for number, _ in steps.values()],
-        [text for _, text in steps.values()],
-        list(logs),
-        [head for head, _ in logs.values()],
-        [tail for _, tail in logs.values()],
-        list(comments),
-        list(comments.values()),
-    )
+                assert_never(task.type)
 
 
 async def show_failed(connection: Connection, task: Task, message: str, *, log: bool = False) -> None:

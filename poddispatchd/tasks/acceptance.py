@@ -1,8 +1,7 @@
 """What follows when a runner manager has accepted a task: its id in the row, and all that goes with it.
 
 The same for an answer that has just come and for one that was lost and is found by a callback. The id is
-stored by compare-and-set (invariant I4), with what Pod shows, in one transaction: three statements, for many
-tasks as for one.
+stored by compare-and-set (invariant I4), with all that Pod shows, in one statement for any number of tasks.
 """
 
 import json
@@ -18,18 +17,24 @@ from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk
 from poddispatchd.journal import submissions
-from poddispatchd.journal.submissions import Submission, SubmissionState
+from poddispatchd.journal.submissions import Submission
 from poddispatchd.pod import progress
 from poddispatchd.pod.duplicates import SAME_SOURCE, source_of
 from poddispatchd.pod.progress import AcceptedRequest
 
-_QUERIES = {
-    name: text.replace("{same_source}", SAME_SOURCE)
-    for name, text in load_queries(__package__, "acceptance.sql").items()
-}
-
 _NEWEST = 1000
 """Tasks that are searched for an id: what Pod submitted lately is among them."""
+
+_PARTS = {"same_source": SAME_SOURCE, "show_accepted": progress.SHOW_ACCEPTED, "newest": str(_NEWEST)}
+
+
+def _filled(text: str) -> str:
+    for name, part in _PARTS.items():
+        text = text.replace(f"{{{name}}}", part)
+    return text
+
+
+_QUERIES = {name: _filled(text) for name, text in load_queries(__package__, "acceptance.sql").items()}
 
 KNOWN_ID = "took the task but gave the id of another one"
 
@@ -85,7 +90,7 @@ async def store_accepted(
     """Store the ids of accepted tasks, settle their intents, and show people that they run.
 
     Args:
-        connection: in a transaction.
+        connection: any; in a transaction when one of the runs is adopted.
         runs: of different tasks.
         now: the time, in Pod's time zone.
 
@@ -93,35 +98,12 @@ async def store_accepted(
         One for each run, in their order.
     """
     settled = await _settled_meanwhile(connection, [run for run in runs if run.is_adopted])
-    stored = await _take(connection, [run for run in runs if run.task.pk not in settled])
-    outcomes = [stored.get(run.task.pk, Stored(Verdict.SETTLED)) for run in runs]
-    shown, ended = [], []
-    for run, outcome in zip(runs, outcomes, strict=True):
-        match outcome.verdict:
-            case Verdict.RUNNING:
-                if outcome.is_new:
-                    shown.append(run)
-                ended.append((run, SubmissionState.ACCEPTED, run.task_id, run.reason))
-            case Verdict.ORPHANED if not run.is_adopted:
-                ended.append((run, SubmissionState.ORPHANED, run.task_id, None))
-            case Verdict.KNOWN if not run.is_adopted:
-                await _give_up(connection, run)
-            case _:
-                pass
-    if shown:
-        await progress.show_accepted(connection, [_request_of(run) for run in shown], now=now)
-    if ended:
-        await connection.execute(
-            _QUERIES["settle"],
-            [run.intent.id for run, *_ in ended],
-            [state.value for _, state, *_ in ended],
-            [task_id for *_, task_id, _ in ended],
-            [reason for *_, reason in ended],
-            [run.is_adopted for run, *_ in ended],
-            [run.task.pk for run, *_ in ended],
-            sorted({run.manager.id for run, *_ in ended}),
-        )
-    return outcomes
+    stored = await _store(connection, [run for run in runs if run.task.pk not in settled], now)
+    for run in runs:
+        outcome = stored.get(run.task.pk)
+        if outcome is not None and outcome.verdict is Verdict.KNOWN and run.intent.attempt > 1:
+            await submissions.discard(connection, run.intent, f"{run.manager.name!r} {KNOWN_ID}.")
+    return [stored.get(run.task.pk, Stored(Verdict.SETTLED)) for run in runs]
 
 
 async def _settled_meanwhile(connection: Connection, adopted: Sequence[AcceptedRun]) -> set[TaskPk]:
@@ -132,12 +114,14 @@ async def _settled_meanwhile(connection: Connection, adopted: Sequence[AcceptedR
     return {run.task.pk for run in adopted if run.intent.id not in open_ones}
 
 
-async def _take(connection: Connection, runs: Sequence[AcceptedRun]) -> dict[TaskPk, Stored]:
+async def _store(connection: Connection, runs: Sequence[AcceptedRun], now: datetime) -> dict[TaskPk, Stored]:
     if not runs:
         return {}
+    start = progress.start_line(now)
     sources = [source_of(run.task) for run in runs]
+    shown = [_request_of(run).shown(start) for run in runs]
     rows = await connection.fetch(
-        _QUERIES["take"],
+        _QUERIES["store"],
         [run.task.pk for run in runs],
         [run.task.type.value for run in runs],
         [run.intent.date_added if run.is_adopted else run.task.date_added for run in runs],
@@ -145,33 +129,17 @@ async def _take(connection: Connection, runs: Sequence[AcceptedRun]) -> dict[Tas
         [recording for _, _, _, recording in sources],
         [run.manager.id for run in runs],
         [run.task_id for run in runs],
-        _NEWEST,
+        [run.intent.id for run in runs],
+        [run.reason for run in runs],
+        [run.is_adopted for run in runs],
+        *(list(column) for column in zip(*shown, strict=True)),
     )
     return {TaskPk(row["id"]): _stored(row) for row in rows}
 
 
 def _stored(row: asyncpg.Record) -> Stored:
-    if row["is_there"] and not row["is_held"]:
-        return Stored(Verdict.LOCKED)
-    if row["is_known"]:
-        return Stored(Verdict.KNOWN)
-    if row["is_marked"] or row["carries_id"]:
-        return Stored(Verdict.RUNNING, is_new=row["is_marked"])
     duplicate = row["running_duplicate"]
-    return Stored(Verdict.ORPHANED, running_duplicate=None if duplicate is None else TaskPk(duplicate))
-
-
-async def _give_up(connection: Connection, run: AcceptedRun) -> None:
-    """Close an intent whose answer is no id.
-
-    A manager that still works on a run which is over for Pod recognises the same bytes: the next attempt
-    differs in its bytes. One that gives a known id even then gives nonsense.
-    """
-    reason = f"Runner manager {run.manager.name!r} {KNOWN_ID}."
-    if run.intent.attempt == 1:
-        await submissions.settle(connection, run.intent, SubmissionState.LOST, reason=reason)
-    else:
-        await submissions.discard(connection, run.intent, reason)
+    return Stored(Verdict(row["verdict"]), row["is_new"], None if duplicate is None else TaskPk(duplicate))
 
 
 def _request_of(run: AcceptedRun) -> AcceptedRequest:

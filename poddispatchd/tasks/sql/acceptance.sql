@@ -1,14 +1,20 @@
 -- Tasks that runner managers have accepted.
 
--- name: take
+-- name: store
 -- Each row $1, of type $2, of video $4 or recording $5, carries from now on the id $7 that manager $6 gave, if it is
 -- pending as it was added at $3 (NULL: whenever), no other run has that id, and none of its source runs under another.
--- A row that someone else holds is left alone: is_there and not is_held. The newest $8 tasks are searched for the ids,
--- with those that the journal knows by them, and all of the same sources: the table has no index on ids.
+-- Its intent $8 is settled, with the reason $9; $10 says of an adopted one, which need not be open. What people see of
+-- it is in $11 to $17.
+-- A row that someone else holds is left alone. The newest {newest} tasks are searched for the ids, with those that the
+-- journal knows by them, and all of the same sources: the table has no index on ids.
 WITH wanted AS MATERIALIZED (
     SELECT *
-      FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])
-           AS task (id, type, date_added, video_id, recording_id, runner_manager_id, task_id)
+      FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[],
+                  $8::bigint[], $9::text[], $10::boolean[],
+                  $11::bigint[], $12::integer[], $13::text[], $14::text[], $15::text[], $16::bigint[], $17::text[])
+           AS task (id, type, date_added, video_id, recording_id, runner_manager_id, task_id,
+                    submission_id, reason, is_adopted,
+                    shown_video_id, step, words, head, tail, shown_recording_id, comment)
 ), held AS MATERIALIZED (
     SELECT task.id, task.status, task.task_id, task.runner_manager_id, task.date_added
       FROM wanted
@@ -24,7 +30,7 @@ WITH wanted AS MATERIALIZED (
     SELECT wanted.id, sighting.task_pk FROM wanted JOIN poddispatchd.sighting ON sighting.task_id = wanted.task_id
      UNION
     SELECT wanted.id, newest.id
-      FROM (SELECT id, runner_manager_id, task_id FROM runner_manager_task ORDER BY id DESC LIMIT $8) AS newest
+      FROM (SELECT id, runner_manager_id, task_id FROM runner_manager_task ORDER BY id DESC LIMIT {newest}) AS newest
       JOIN wanted ON wanted.task_id = newest.task_id AND wanted.runner_manager_id = newest.runner_manager_id
 ), known AS MATERIALIZED (
     SELECT of_id, id FROM hint
@@ -66,27 +72,41 @@ WITH wanted AS MATERIALIZED (
      WHERE task.id = judged.id AND task.status = 'pending'
        AND judged.is_pending AND NOT judged.is_known AND judged.running_duplicate IS NULL
     RETURNING task.id
-)
-SELECT judged.id, is_held, is_there, is_known, carries_id, running_duplicate, marked.id IS NOT NULL AS is_marked
-  FROM judged
-  LEFT JOIN marked ON marked.id = judged.id
-
--- name: settle
--- The intents $1 have ended as $2, with the id $3 and the reason $4: open ones, and of those of $5 also others that got
--- no id. Their tasks $6 need no grace any more, and the managers $7 were given something.
-WITH settled AS (
+), outcome AS MATERIALIZED (
+    SELECT judged.*, marked.id IS NOT NULL AS is_new,
+           CASE WHEN is_there AND NOT is_held THEN 'locked'
+                WHEN is_known THEN 'known'
+                WHEN marked.id IS NOT NULL OR carries_id THEN 'running'
+                ELSE 'orphaned'
+           END AS verdict
+      FROM judged
+      LEFT JOIN marked ON marked.id = judged.id
+), ended AS MATERIALIZED (
+    SELECT *, CASE verdict WHEN 'running' THEN 'accepted' WHEN 'orphaned' THEN 'orphaned' ELSE 'lost' END AS new_state
+      FROM outcome
+     WHERE verdict = 'running' OR (verdict IN ('orphaned', 'known') AND NOT is_adopted)
+), settled AS (
     UPDATE poddispatchd.submission
-       SET state = ended.state, task_id = ended.task_id, reason = ended.reason, settled_at = now()
-      FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::boolean[])
-           AS ended (id, state, task_id, reason, is_adopted)
-     WHERE submission.id = ended.id
+       SET state = ended.new_state, task_id = CASE WHEN ended.verdict <> 'known' THEN ended.task_id END,
+           reason = CASE WHEN ended.verdict = 'known' THEN 'Its runner manager gave the id of another run.'
+                         ELSE ended.reason END,
+           settled_at = now()
+      FROM ended
+     WHERE submission.id = ended.submission_id
        AND (submission.state = 'open' OR (ended.is_adopted AND submission.state IN ('refused', 'lost')))
+       AND (ended.verdict <> 'known' OR submission.attempt = 1)
 ), forgotten AS (
-    DELETE FROM poddispatchd.own_task WHERE task_pk = ANY ($6::bigint[])
-)
-INSERT INTO poddispatchd.manager_state (id, last_given_at)
-SELECT DISTINCT given.id, now() FROM unnest($7::bigint[]) AS given (id)
-    ON CONFLICT (id) DO UPDATE SET last_given_at = excluded.last_given_at
+    DELETE FROM poddispatchd.own_task
+     USING ended
+     WHERE own_task.task_pk = ended.id AND ended.verdict <> 'known'
+), given AS (
+    INSERT INTO poddispatchd.manager_state (id, last_given_at)
+    SELECT DISTINCT runner_manager_id, now() FROM ended WHERE verdict <> 'known'
+        ON CONFLICT (id) DO UPDATE SET last_given_at = excluded.last_given_at
+), shown AS (
+    SELECT * FROM outcome WHERE is_new
+), {show_accepted}
+SELECT id, verdict, is_new, running_duplicate FROM outcome
 
 -- name: lock_intents
 -- Which of the intents $1 no id is known of yet; nobody else settles them until the end of the transaction.

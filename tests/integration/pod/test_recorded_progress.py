@@ -14,10 +14,11 @@ from poddispatchd.domain.source import EncodingSource
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.managers import runner_manager
-from poddispatchd.pod.progress import AcceptedRequest, show_accepted
+from poddispatchd.pod.progress import AcceptedRequest
 from poddispatchd.pod.sources import load_source, output_directory
 from poddispatchd.pod.tasks import get_task
 from tests.integration.pod.rows import opened
+from tests.integration.pod.shown import show_accepted
 from tests.plugins.shared_world import (
     RECORDED_RUNNER_BASE,
     SharedWorld,
@@ -98,7 +99,7 @@ async def _accept(
         url=manager.endpoint("task/execute"),
         output_directory=directory,
     )
-    await show_accepted(connection, [request], now=_NOW)
+    await show_accepted(connection, request, now=_NOW)
 
 
 def _recorded(case: Mapping[str, Any], world: SharedWorld) -> list[object]:
