@@ -23,6 +23,10 @@ from poddispatchd.tasks.acceptance import KNOWN_ID, AcceptedRun, Stored, Verdict
 log = structlog.get_logger(__name__)
 
 
+_PAUSES = (0.02, 0.1)
+"""Seconds between looks at a row that someone holds: most are held for a moment only."""
+
+
 @dataclass(frozen=True, slots=True)
 class SubmissionResult:
     """How a submission ended.
@@ -59,6 +63,11 @@ class Acceptance:
         """
         parts, task, manager = self._parts, run.task, run.manager
         stored = await self._runs.put(run, alone=alone)
+        for pause in _PAUSES:
+            if stored.verdict is not Verdict.LOCKED:
+                break
+            await parts.clock.sleep(pause)
+            stored = await self._runs.put(run, alone=True)
         if stored.verdict is Verdict.LOCKED:
             raise RowLockedError(
                 f"The row of task {task.pk} is held by another database session: its id cannot be stored.",

@@ -1,7 +1,7 @@
 """Tasks that the database does not let go on: tried again later and later, told once."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -11,7 +11,7 @@ from poddispatchd.observability.events import Event
 
 log = structlog.get_logger(__name__)
 
-_FIRST = 0.5
+_FIRST = 0.2
 _LONGEST = 60.0
 _MOST_DOUBLINGS = 10
 
@@ -19,13 +19,22 @@ _ALL_REFUSED = 3
 """Tasks refused one after the other: it is not about one of them."""
 
 
+_TOLERATED = 3.0
+"""Seconds for which a locked row is not worth a word: ranks are written, an administrator saves a form."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setback:
-    """What a task met: how often, until when it is left alone on the monotonic clock, and in words."""
+    """What a task met: how often, since and until when on the monotonic clock, and in words.
+
+    ``is_told``: it was logged.
+    """
 
     failures: int
+    since: float
     until: float
     reason: str
+    is_told: bool = False
 
 
 class Setbacks:
@@ -58,10 +67,13 @@ class Setbacks:
         """A task met an error; seconds for which it is left alone."""
         if not isinstance(error, RowLockedError):
             self._refused.add(task)
-        known = self._tasks.get(task)
-        if known is None:
+        wait = self._add(task, str(error), at_once=False)
+        known = self._tasks[task]
+        is_brief = isinstance(error, RowLockedError) and self._monotonic() - known.since < _TOLERATED
+        if not known.is_told and not is_brief:
             log.warning(Event.SUBMISSION_DELAYED, task=task, reason=str(error))
-        return self._add(task, str(error), at_once=False)
+            self._tasks[task] = replace(known, is_told=True)
+        return wait
 
     def note_bug(self, task: TaskPk) -> float:
         """A task met an error that nobody foresaw; it may be tried again at once, but not twice."""
@@ -72,7 +84,7 @@ class Setbacks:
         if is_stored:
             self._refused.clear()
         known = self._tasks.pop(task, None)
-        if known is not None:
+        if known is not None and known.is_told:
             log.info(Event.SUBMISSION_RESUMED, task=task, attempts=known.failures)
 
     def forget(self, gone: Callable[[TaskPk], bool]) -> None:
@@ -92,9 +104,10 @@ class Setbacks:
         return min((until for until in waits if until > now), default=None)
 
     def _add(self, task: TaskPk, reason: str, *, at_once: bool) -> float:
-        known = self._tasks.get(task)
+        known, now = self._tasks.get(task), self._monotonic()
         failures = 1 if known is None else known.failures + 1
         doublings = min(failures - 1, _MOST_DOUBLINGS)
         wait = 0.0 if at_once and failures == 1 else min(_LONGEST, _FIRST * 2.0**doublings)
-        self._tasks[task] = Setback(failures, self._monotonic() + wait, reason)
+        since, is_told = (now, False) if known is None else (known.since, known.is_told)
+        self._tasks[task] = Setback(failures, since, now + wait, reason, is_told)
         return wait

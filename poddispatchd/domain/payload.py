@@ -269,7 +269,8 @@ def _credits(place: str, shown: Credits, base: str, settings: PayloadSettings) -
 def refused_parameters(error: str | None) -> frozenset[str]:
     """The optional parameters over which a runner failed a task; none if that was not why.
 
-    Mirrors Esup-Runner: ``Invalid parameters for task type: transcription (invalid fields: …)``. One that could not be left out makes the failure final: then none is named.
+    Mirrors Esup-Runner: ``Invalid parameters for task type: transcription (invalid fields: …)``. If
+    one of them cannot be left out the failure is final: then none is named.
     """
     match = _REFUSED.search(error or "")
     if match is None:

@@ -6,6 +6,7 @@
 -- scheduler's term $10 is over, nor for a task that is not free: it was changed, someone holds its row, it is to wait,
 -- another one of its source runs or stands before it, it may have to follow one that ended, or its body is for another
 -- attempt. What keeps each of them is in its row of the answer.
+-- OFFSET 0: duplicates are looked for task by task, by the keys of their sources, whatever PostgreSQL knows of the table.
 -- FOR KEY SHARE: a new term begins after this statement or before it, never within it; a lease is renewed meanwhile.
 WITH wanted AS MATERIALIZED (
     SELECT *
@@ -14,16 +15,10 @@ WITH wanted AS MATERIALIZED (
            AS task (id, type, date_added, video_id, recording_id, runner_manager_id, attempt, body, follows_nobody)
 ), scheduler AS MATERIALIZED (
     SELECT FROM poddispatchd.leader WHERE term = $10 FOR KEY SHARE
-), untouched AS MATERIALIZED (
-    SELECT task.id
-      FROM wanted
-      JOIN runner_manager_task AS task ON task.id = wanted.id
-     WHERE task.status = 'pending' AND coalesce(task.task_id, '') = '' AND task.date_added = wanted.date_added
 ), free AS MATERIALIZED (
     SELECT task.id
-      FROM wanted
-      JOIN runner_manager_task AS task ON task.id = wanted.id
-     WHERE task.status = 'pending' AND coalesce(task.task_id, '') = '' AND task.date_added = wanted.date_added
+      FROM runner_manager_task AS task
+     WHERE task.id = ANY ($1::bigint[]) AND task.status = 'pending' AND coalesce(task.task_id, '') = ''
      ORDER BY task.id
        FOR NO KEY UPDATE OF task SKIP LOCKED
 ), duplicate AS MATERIALIZED (
@@ -32,13 +27,17 @@ WITH wanted AS MATERIALIZED (
                OR (other.status = 'pending' AND (other.date_added, other.id) < (wanted.date_added, wanted.id))
                AS is_ahead
       FROM wanted
-      JOIN runner_manager_task AS other ON {same_source} AND other.id <> wanted.id
-     WHERE other.status IN ('pending', 'running', 'warning')
-        OR (other.task_id <> '' AND other.runner_manager_id IS NOT NULL AND other.date_added >= wanted.date_added)
+     CROSS JOIN LATERAL (SELECT * FROM runner_manager_task AS other WHERE {same_source} OFFSET 0) AS other
+     WHERE other.id <> wanted.id
+       AND (other.status IN ('pending', 'running', 'warning')
+            OR (other.task_id <> '' AND other.runner_manager_id IS NOT NULL
+                AND other.date_added >= wanted.date_added))
 ), judged AS MATERIALIZED (
     SELECT wanted.*,
            EXISTS (SELECT FROM scheduler) AS is_scheduled,
-           EXISTS (SELECT FROM untouched WHERE untouched.id = wanted.id) AS is_untouched,
+           coalesce((SELECT task.status = 'pending' AND coalesce(task.task_id, '') = ''
+                            AND task.date_added = wanted.date_added
+                       FROM runner_manager_task AS task WHERE task.id = wanted.id), false) AS is_untouched,
            EXISTS (SELECT FROM free WHERE free.id = wanted.id) AS is_free,
            NOT wanted.follows_nobody
                AND (EXISTS (SELECT FROM duplicate
@@ -59,7 +58,7 @@ WITH wanted AS MATERIALIZED (
     INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, date_added)
     SELECT id, type, runner_manager_id, attempt, body, date_added
       FROM judged
-     WHERE is_scheduled AND is_free AND NOT may_follow AND ahead IS NULL AND wait IS NULL AND next_attempt = attempt
+     WHERE is_scheduled AND is_untouched AND is_free AND NOT may_follow AND ahead IS NULL AND wait IS NULL AND next_attempt = attempt
         ON CONFLICT (task_pk) WHERE state = 'open' DO NOTHING
     RETURNING id, task_pk, created_at
 ), coalesced AS (

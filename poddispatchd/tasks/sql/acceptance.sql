@@ -6,7 +6,7 @@
 -- Its intent $8 is settled, with the reason $9; $10 says of an adopted one, which need not be open. What people see of
 -- it is in $11 to $17.
 -- A row that someone else holds is left alone. The newest {newest} tasks are searched for the ids, with those that the
--- journal knows by them, and all of the same sources: the table has no index on ids.
+-- journal knows by them, and all of the same sources: the table has no index on ids. OFFSET 0: see `open`.
 WITH wanted AS MATERIALIZED (
     SELECT *
       FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[],
@@ -17,8 +17,8 @@ WITH wanted AS MATERIALIZED (
                     shown_video_id, step, words, head, tail, shown_recording_id, comment)
 ), held AS MATERIALIZED (
     SELECT task.id, task.status, task.task_id, task.runner_manager_id, task.date_added
-      FROM wanted
-      JOIN runner_manager_task AS task ON task.id = wanted.id
+      FROM runner_manager_task AS task
+     WHERE task.id = ANY ($1::bigint[])
      ORDER BY task.id
        FOR NO KEY UPDATE OF task SKIP LOCKED
 ), hint AS MATERIALIZED (
@@ -37,19 +37,20 @@ WITH wanted AS MATERIALIZED (
      UNION
     SELECT hint.of_id, other.id
       FROM hint
-      JOIN runner_manager_task AS wanted ON wanted.id = hint.id
-      JOIN runner_manager_task AS other ON {same_source}
+     CROSS JOIN LATERAL (SELECT * FROM runner_manager_task AS task WHERE task.id = hint.id OFFSET 0) AS wanted
+     CROSS JOIN LATERAL (SELECT id FROM runner_manager_task AS other WHERE {same_source} OFFSET 0) AS other
 ), duplicate AS MATERIALIZED (
     SELECT wanted.id AS of_id, other.id, other.status, other.runner_manager_id, other.task_id
       FROM wanted
-      JOIN runner_manager_task AS other ON {same_source} AND other.id <> wanted.id
+     CROSS JOIN LATERAL (SELECT * FROM runner_manager_task AS other WHERE {same_source} OFFSET 0) AS other
+     WHERE other.id <> wanted.id
 ), judged AS MATERIALIZED (
     SELECT wanted.*, held.id IS NOT NULL AS is_held,
            held.status = 'pending' AND coalesce(held.task_id, '') = ''
                AND held.date_added = coalesce(wanted.date_added, held.date_added) AS is_pending,
            (held.runner_manager_id, held.task_id) IS NOT DISTINCT FROM (wanted.runner_manager_id, wanted.task_id)
                AS carries_id,
-           EXISTS (SELECT FROM runner_manager_task AS task WHERE task.id = wanted.id) AS is_there,
+           (SELECT true FROM runner_manager_task AS task WHERE task.id = wanted.id) IS NOT NULL AS is_there,
            EXISTS (SELECT
                      FROM (SELECT id FROM known WHERE of_id = wanted.id
                             UNION SELECT id FROM duplicate WHERE of_id = wanted.id) AS named
@@ -69,7 +70,7 @@ WITH wanted AS MATERIALIZED (
     UPDATE runner_manager_task AS task
        SET status = 'running', runner_manager_id = judged.runner_manager_id, task_id = judged.task_id, rank = NULL
       FROM judged
-     WHERE task.id = judged.id AND task.status = 'pending'
+     WHERE task.id = ANY ($1::bigint[]) AND task.id = judged.id AND task.status = 'pending'
        AND judged.is_pending AND NOT judged.is_known AND judged.running_duplicate IS NULL
     RETURNING task.id
 ), outcome AS MATERIALIZED (

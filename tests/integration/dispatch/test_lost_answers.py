@@ -109,6 +109,53 @@ async def test_while_an_answer_is_lost_the_others_are_served_and_nothing_spins(
         assert delay > 1
 
 
+async def test_a_healthy_manager_whose_every_answer_is_cut_keeps_one_task_and_the_others_go_elsewhere(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("first", 1, 9), Spec("other", 2, 20)) as pod:
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER), times=None)
+        kept, *others = await pod.encodings(3)
+        daemon = await pod.daemon()
+        for _ in range(8):
+            await daemon.settle()
+            # Its health is fine all the time.
+            daemon.clock.advance(61)
+            await daemon.probe()
+            others += await pod.encodings(1)
+        await daemon.settle()
+        assert await pod.holders(others) == ["other"] * len(others)
+        assert (await pod.status(kept), len(pod.fakes["first"].tasks)) == ("pending", 1)
+        [intent] = await submissions.open_submissions(pod.connection)
+        assert intent.task_pk == kept
+
+        # Given up at last, it goes to another one as well; the first one is asked last from now on.
+        await pod.connection.execute(
+            "UPDATE poddispatchd.submission SET created_at = now() - interval '601 s' WHERE state = 'open'"
+        )
+        more = await pod.encodings(2)
+        await daemon.settle()
+        assert await pod.holders([kept, *more]) == ["other"] * 3
+        assert len(pod.fakes["first"].tasks) == 1
+
+
+async def test_a_manager_whose_answers_come_again_gets_its_turn_back(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("first", 1, 9), Spec("other", 2, 9)) as pod:
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER), times=4)
+        [lost] = await pod.encodings(1)
+        daemon = await pod.daemon()
+        for _ in range(6):
+            await daemon.settle()
+            daemon.clock.advance(61)
+            await daemon.probe()
+        assert await pod.holders([lost]) == ["first"]
+        more = await pod.encodings(2)
+        await daemon.settle()
+        assert await pod.holders(more) == ["first", "first"]
+        assert len(pod.fakes["first"].tasks) == 3
+
+
 async def test_a_manager_that_stays_down_does_not_keep_its_lost_task_for_ever(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
