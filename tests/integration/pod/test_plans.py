@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
+from poddispatchd.pod.duplicates import SAME_SOURCE
 from poddispatchd.pod.queue import CandidateQuery, pending_tasks, queue_stats, statement, write_ranks
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
@@ -43,9 +44,7 @@ _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "restart": ([7, 8],),
     },
     "duplicates.sql": {
-        "ahead": (*_TWIN, _SOON),
         "waiting": _TWIN,
-        "other_run": _RUN,
         "ended": _TWIN,
         "follow": ([7], [_SOON], "failed", 1, "task-7", "out", 30.0),
         "leader": _RUN,
@@ -73,11 +72,21 @@ _ONE_READING: Mapping[str, Mapping[str, tuple[object, ...]]] = {
 """Statements that read the table, once: its statuses and dates have no index."""
 
 _ELSEWHERE: Mapping[str, frozenset[str]] = {
+    "duplicates.sql": frozenset({"same_source", "wanted"}),
     "managers.sql": frozenset({"all", "of_site", "one", "sites"}),
     "queue.sql": frozenset(
         {
             *("priority_users", "no_priority_users", "class", "owned_tasks"),
-            *("queue", "ranked", "source", "on_any_site", "on_some_sites", "of_any_status", "open_or_ranked"),
+            *(
+                "queue",
+                "ranked",
+                "source",
+                "grace_left",
+                "on_any_site",
+                "on_some_sites",
+                "of_any_status",
+                "open_or_ranked",
+            ),
         }
     ),
     "trigger.sql": frozenset({"install", "remove", "installed", "owner", "index"}),
@@ -164,7 +173,9 @@ def _read(plan: Mapping[str, object]) -> float:
 def _text(file: str, name: str) -> str:
     if file == "queue.sql":
         return statement(name, _PRIORITY_USERS)
-    return load_queries("poddispatchd.pod", file)[name]
+    text = load_queries("poddispatchd.pod", file)[name]
+    wanted = load_queries("poddispatchd.pod", "duplicates.sql")["wanted"]
+    return text.replace("{wanted}", wanted).replace("{same_source}", SAME_SOURCE)
 
 
 async def test_tasks_are_found_by_their_keys_among_years_of_others(old_pod: PodDatabase) -> None:
@@ -221,7 +232,7 @@ async def test_a_look_reads_the_tasks_of_one_video_a_few_times_however_many_wait
         for statistics in ("none", "ANALYZE"):
             if statistics != "none":
                 await connection.execute(statistics)
-            text = await connection.fetchval(look, limit, None, ["encoding"], [], [], [], [], [], [])
+            text = await connection.fetchval(look, limit, 0.0, ["encoding"], [], [], [], [], [], [])
             assert _read(json.loads(text)[0]["Plan"]) <= 3 * _DUPLICATES, (statistics, text)
 
 
