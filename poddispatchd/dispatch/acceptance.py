@@ -46,7 +46,7 @@ class Acceptance:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._runs: Batcher[AcceptedRun, Stored] = Batcher(self._store)
+        self._runs: Batcher[AcceptedRun, Stored] = Batcher(self._store, at_once=2)
         self._logs: set[asyncio.Task[None]] = set()
 
     async def store(self, run: AcceptedRun, status: str, *, alone: bool = False) -> SubmissionResult:
@@ -73,7 +73,6 @@ class Acceptance:
                 f"The row of task {task.pk} is held by another database session: its id cannot be stored.",
                 task=task.pk,
             )
-        parts.registry.accepted(manager.id, task.type)
         parts.wakeups.inbox.ring()
         parts.wakeups.maintenance.ring()
         facts = {"task": task.pk, "runner_manager": manager.name, "task_id": run.task_id}

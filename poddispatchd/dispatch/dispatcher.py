@@ -1,8 +1,11 @@
 """Pending rows to runner managers, in Pod's order, the moment a runner can take one."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TypeAlias
 
 import structlog
 
@@ -33,6 +36,10 @@ _HOLD_AFTER_BUG = 30.0
 
 _SPENT = frozenset({SubmissionOutcome.ACCEPTED, SubmissionOutcome.LOST})
 """What uses up the budget: a manager has the task, or may have it."""
+
+
+_Work: TypeAlias = Callable[[Callable[[], None]], Coroutine[None, None, SubmissionOutcome]]
+"""A submission, which says when its manager has answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,7 @@ class Dispatcher:
             await parts.refresh_managers()
         # In the order of the queue; nothing is awaited between looking at the managers and taking them.
         self._place(waiting)
+        self._prepare_next(waiting)
         self._was_busy = bool(waiting or self._in_hand)
         return self._next_look()
 
@@ -151,7 +159,7 @@ class Dispatcher:
                 await self._submitter.give_up(submission, "Its runner manager is gone from Pod.")
                 del unknown[pk]
             elif parts.registry.is_free(manager):
-                self._hand_out(pk, manager, self._repost(submission))
+                self._hand_out(pk, manager, partial(self._repost, submission))
             elif parts.registry.is_down(manager) and self._submitter.is_hopeless(submission):
                 await self._submitter.give_up(submission, "Its runner manager has been down for too long.")
                 del unknown[pk]
@@ -160,8 +168,8 @@ class Dispatcher:
         self._unsettled = bool(unknown)
         self._setbacks.forget(lambda pk: pk not in unknown and self._view.is_unknown(pk))
 
-    async def _repost(self, submission: Submission) -> SubmissionOutcome:
-        return (await self._submitter.repost(submission)).outcome
+    async def _repost(self, submission: Submission, answered: Callable[[], None]) -> SubmissionOutcome:
+        return (await self._submitter.repost(submission, answered)).outcome
 
     # --- pending tasks ----------------------------------------------------------------------------------
 
@@ -180,7 +188,13 @@ class Dispatcher:
                     continue
                 self._left[kind] -= 1
             place = _Place(entry.item, entry.site, assignment.manager)
-            self._hand_out(assignment.task, assignment.manager, self._first_post(place))
+            self._hand_out(assignment.task, assignment.manager, partial(self._first_post, place))
+
+    def _prepare_next(self, waiting: list[Waiting]) -> None:
+        """Those that the managers which are busy now can have next."""
+        next_ones = (entry for entry in waiting if entry.item.task.pk not in self._in_hand)
+        for entry in islice(next_ones, len(self._in_hand)):
+            self._submitter.prepare(entry.item.task, self._parts.sites[entry.site])
 
     def _lanes(self) -> list[Lane]:
         """The managers that may get a task.
@@ -191,9 +205,9 @@ class Dispatcher:
         lanes = self._parts.registry.lanes()
         return [lane for lane in lanes if not (lane.is_doubtful and lane.manager in self._open_at)]
 
-    async def _first_post(self, place: _Place) -> SubmissionOutcome:
+    async def _first_post(self, place: _Place, answered: Callable[[], None]) -> SubmissionOutcome:
         task, parts = place.item.task, self._parts
-        result = await self._submitter.submit(task, parts.sites[place.site], place.manager)
+        result = await self._submitter.submit(task, parts.sites[place.site], place.manager, answered)
         if self._left is not None and result.outcome not in _SPENT:
             self._left[task.type] += 1
         await self._learn(place, result)
@@ -224,16 +238,18 @@ class Dispatcher:
             self._unsettled = True
             self._view.hold(place.item, result.hold)
 
-    def _hand_out(
-        self, pk: TaskPk, manager: ManagerId, work: Coroutine[None, None, SubmissionOutcome]
-    ) -> None:
-        """Let one submission run on its own; its manager gets no other one meanwhile."""
+    def _hand_out(self, pk: TaskPk, manager: ManagerId, work: _Work) -> None:
+        """Let one submission run on its own; its manager gets no other one before it has answered."""
         parts = self._parts
-        parts.registry.begin(manager)
+        turn = parts.registry.begin(manager)
+
+        def answered() -> None:
+            parts.registry.end(manager, turn)
+            parts.wakeups.dispatcher.ring()
 
         async def run() -> None:
             try:
-                outcome = await work
+                outcome = await work(answered)
                 self._setbacks.over(pk, is_stored=outcome is SubmissionOutcome.ACCEPTED)
             except DatabaseUnavailableError:
                 self._unsettled = True
@@ -248,8 +264,7 @@ class Dispatcher:
                 self._setbacks.note_bug(pk)
                 log.exception(Event.SERVICE_CRASHED, job="submission", task=pk)
             finally:
-                parts.registry.end(manager)
                 self._in_hand.pop(pk, None)
-                parts.wakeups.dispatcher.ring()
+                answered()
 
         self._in_hand[pk] = asyncio.create_task(run(), name=f"submission of task {pk}")

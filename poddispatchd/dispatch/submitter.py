@@ -1,6 +1,6 @@
 """One submission from the row to the stored task id: intent, POST, compare-and-set, or back again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -9,6 +9,7 @@ from poddispatchd.dispatch import duplicates
 from poddispatchd.dispatch.acceptance import Acceptance, SubmissionResult
 from poddispatchd.dispatch.intents import IntentRequest, Obstacle, Refused, open_intents
 from poddispatchd.dispatch.payloads import Payloads
+from poddispatchd.dispatch.preparations import Preparations
 from poddispatchd.dispatch.source_files import Disk
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
@@ -67,12 +68,22 @@ class Submitter:
         self._parts = parts
         self._acceptance = Acceptance(parts)
         self._payloads = Payloads(parts, disk=disk)
-        self._intents: Batcher[IntentRequest, Submission | Refused] = Batcher(self._open)
+        self._preparations = Preparations(self._payloads, parts.clock)
+        self._intents: Batcher[IntentRequest, Submission | Refused] = Batcher(self._open, at_once=2)
         self._answers: dict[SubmissionId, Accepted] = {}
         """What managers answered, until it is stored: a database that is away must not let us post again."""
 
-    async def submit(self, task: Task, site: Site, manager_id: ManagerId) -> SubmissionResult:
+    async def submit(
+        self, task: Task, site: Site, manager_id: ManagerId, answered: Callable[[], None]
+    ) -> SubmissionResult:
         """Submit a pending task.
+
+        Args:
+            task: the task.
+            site: for which it is done.
+            manager_id: who is asked.
+            answered: called when the manager has taken it: another one may be sent there while its id is
+                stored.
 
         Raises:
             DatabaseError: the database went away, or refuses a statement about this task; an intent may be
@@ -83,7 +94,7 @@ class Submitter:
         if manager is None or term is None:
             return _NOT_SCHEDULING
         try:
-            prepared = await self._payloads.of(task, site)
+            prepared = await self._preparations.of(task, site)
         except UnsubmittableError as error:
             await self.fail(task, str(error))
             return SubmissionResult(SubmissionOutcome.REFUSED, str(error), is_final=True)
@@ -95,7 +106,11 @@ class Submitter:
             return intent
         for warning in payload.warnings:
             log.warning(Event.SUBMISSION_ADAPTED, task=task.pk, reason=warning)
-        return await self._post(task, manager, intent, prepared.output_directory)
+        return await self._post(task, manager, intent, prepared.output_directory, answered)
+
+    def prepare(self, task: Task, site: Site) -> None:
+        """The turn of this task comes soon: read what it needs."""
+        self._preparations.begin(task, site)
 
     async def _intend(self, request: IntentRequest) -> Submission | SubmissionResult:
         """Commit the intent, or say why it is not the task's turn."""
@@ -129,7 +144,7 @@ class Submitter:
         async with self._parts.database.connection() as connection:
             return await open_intents(connection, requests)
 
-    async def repost(self, intent: Submission) -> SubmissionResult:
+    async def repost(self, intent: Submission, answered: Callable[[], None]) -> SubmissionResult:
         """Post the bytes of an open intent again: the answer names the task if it was accepted before.
 
         Raises:
@@ -167,7 +182,7 @@ class Submitter:
             if not await submissions.repost(connection, intent, term=term):
                 return _NOT_SCHEDULING
         directory = await self._payloads.directory_of(task)
-        return await self._post(task, manager, replace(intent, posts=intent.posts + 1), directory)
+        return await self._post(task, manager, replace(intent, posts=intent.posts + 1), directory, answered)
 
     def is_hopeless(self, intent: Submission) -> bool:
         """Whether an intent is open for so long that its task had better be given to another manager.
@@ -192,7 +207,12 @@ class Submitter:
     # --- the way to the manager -------------------------------------------------------------------------
 
     async def _post(
-        self, task: Task, manager: RunnerManager, intent: Submission, directory: str
+        self,
+        task: Task,
+        manager: RunnerManager,
+        intent: Submission,
+        directory: str,
+        answered: Callable[[], None],
     ) -> SubmissionResult:
         parts = self._parts
         begun = parts.clock.monotonic()
@@ -204,6 +224,8 @@ class Submitter:
         else:
             parts.metrics.submission_duration.observe(parts.clock.monotonic() - begun)
             parts.registry.learn(manager.id, None, kind=task.type)
+            parts.registry.accepted(manager.id, task.type)
+            answered()
             self._answers[intent.id] = accepted
             run = AcceptedRun(task, manager, intent, accepted.task_id, directory)
             return await self._store(run, accepted.status)

@@ -100,21 +100,23 @@ class ManagerRegistry:
         now = self._clock.monotonic()
         return [known.lane(now) for known in self._known.values() if known.manager.is_active]
 
-    def begin(self, manager: ManagerId) -> None:
-        """A submission to this manager begins: no other one goes there until ``end``."""
+    def begin(self, manager: ManagerId) -> int:
+        """A submission to this manager begins: no other one goes there until ``end``, with its number."""
         known = self._known[manager]
         known.busy_since = self._clock.monotonic()
         known.begun_at = self._clock.now()
+        known.turn += 1
+        return known.turn
 
     def posts(self, manager: ManagerId) -> None:
         """This manager is being asked to take a task, right now."""
         if (known := self._known.get(manager)) is not None:
             known.pace.posted(self._clock.monotonic())
 
-    def end(self, manager: ManagerId) -> None:
-        """The submission in progress has ended, however it did."""
+    def end(self, manager: ManagerId, turn: int) -> None:
+        """A submission has ended, however it did, as far as this manager is concerned; once is enough."""
         known = self._known.get(manager)
-        if known is not None and known.busy_since is not None:
+        if known is not None and known.busy_since is not None and known.turn == turn:
             known.is_slow = self._clock.monotonic() - known.busy_since >= PATIENCE
             known.busy_since = None
 

@@ -44,7 +44,7 @@ class ManagerState:
     is configured well by now, for the health check never saw the problem. ``begun_at`` is when the last
     submission began, ``given_at`` when the last one began that was accepted; ``latest_task`` is when
     the latest of its tasks was added, whoever submitted it. ``lost_answers``: submissions in a row whose
-    answer did not arrive.
+    answer did not arrive. ``turn`` is the number of the submission in progress, or of the last one.
     """
 
     manager: RunnerManager
@@ -63,6 +63,7 @@ class ManagerState:
     given_at: datetime | None = None
     latest_task: datetime | None = None
     lost_answers: int = 0
+    turn: int = 0
 
     @property
     def last_turn(self) -> float:

@@ -19,15 +19,21 @@ class Batcher(Generic[_In, _Out]):
     Args:
         work: carries out one batch and gives one result for each member, in their order.
         limit: members of a batch at most.
+        at_once: batches that are worked on side by side.
     """
 
     def __init__(
-        self, work: Callable[[Sequence[_In]], Awaitable[Sequence[_Out]]], *, limit: int = 100
+        self,
+        work: Callable[[Sequence[_In]], Awaitable[Sequence[_Out]]],
+        *,
+        limit: int = 100,
+        at_once: int = 1,
     ) -> None:
         self._work = work
         self._limit = limit
         self._waiting: list[tuple[_In, asyncio.Future[_Out]]] = []
-        self._worker: asyncio.Task[None] | None = None
+        self._at_once = at_once
+        self._workers: set[asyncio.Task[None]] = set()
         self._alone: set[asyncio.Task[None]] = set()
 
     async def put(self, item: _In, *, alone: bool = False) -> _Out:
@@ -44,14 +50,19 @@ class Batcher(Generic[_In, _Out]):
             self._begin_alone(item, future)
         else:
             self._waiting.append((item, future))
-            if self._worker is None or self._worker.done():
-                self._worker = asyncio.create_task(self._run(), name="batch")
+            if len(self._workers) < self._at_once:
+                self._workers.add(asyncio.create_task(self._run(), name="batch"))
         return await future
 
     async def _run(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
-            await self._carry_out([member for member in group if not member[1].done()])
+        worker = asyncio.current_task()
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
+                await self._carry_out([member for member in group if not member[1].done()])
+        finally:
+            # In the same turn of the loop in which nobody was found waiting: whoever comes next begins anew.
+            self._workers = {other for other in self._workers if other is not worker}
 
     async def _carry_out(self, group: Sequence[tuple[_In, asyncio.Future[_Out]]]) -> None:
         if not group:

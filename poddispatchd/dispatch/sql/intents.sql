@@ -1,24 +1,28 @@
 -- Intents to submit tasks: committed before the POST (invariant I3), and only for tasks whose turn it is.
 
 -- name: open
--- Commit intents, one for each of the tasks $1, of type $2, added at $3, of video $4 or recording $5, to the manager $6,
--- as attempt $7, with the body $8; of those of $9 it is known that they follow nobody. Nothing is committed when the
+-- (SELECT $n): PostgreSQL does not look into the arrays, and one plan serves for all of them.
+-- Commit intents, one for each of the tasks $1, of type $2, added at $3, of video $4 or recording $5, to the manager
+-- $6, as attempt $7, with the body $8; of those of $9 it is known that they follow nobody. Nothing is committed when the
 -- scheduler's term $10 is over, nor for a task that is not free: it was changed, someone holds its row, it is to wait,
 -- another one of its source runs or stands before it, it may have to follow one that ended, or its body is for another
 -- attempt. What keeps each of them is in its row of the answer.
--- OFFSET 0: duplicates are looked for task by task, by the keys of their sources, whatever PostgreSQL knows of the table.
+-- OFFSET 0: duplicates are looked for task by task, by the keys of their sources, whatever PostgreSQL knows of the
+-- table.
 -- FOR KEY SHARE: a new term begins after this statement or before it, never within it; a lease is renewed meanwhile.
 WITH wanted AS MATERIALIZED (
     SELECT *
-      FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::bigint[], $5::bigint[],
-                  $6::bigint[], $7::integer[], $8::bytea[], $9::boolean[])
+      FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::timestamptz[]), (SELECT $4::bigint[]),
+                  (SELECT $5::bigint[]), (SELECT $6::bigint[]), (SELECT $7::integer[]), (SELECT $8::bytea[]),
+                  (SELECT $9::boolean[]))
            AS task (id, type, date_added, video_id, recording_id, runner_manager_id, attempt, body, follows_nobody)
 ), scheduler AS MATERIALIZED (
     SELECT FROM poddispatchd.leader WHERE term = $10 FOR KEY SHARE
 ), free AS MATERIALIZED (
     SELECT task.id
       FROM runner_manager_task AS task
-     WHERE task.id = ANY ($1::bigint[]) AND task.status = 'pending' AND coalesce(task.task_id, '') = ''
+     WHERE task.id = ANY ((SELECT $1::bigint[])::bigint[])
+       AND task.status = 'pending' AND coalesce(task.task_id, '') = ''
      ORDER BY task.id
        FOR NO KEY UPDATE OF task SKIP LOCKED
 ), duplicate AS MATERIALIZED (
@@ -58,7 +62,8 @@ WITH wanted AS MATERIALIZED (
     INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, date_added)
     SELECT id, type, runner_manager_id, attempt, body, date_added
       FROM judged
-     WHERE is_scheduled AND is_untouched AND is_free AND NOT may_follow AND ahead IS NULL AND wait IS NULL AND next_attempt = attempt
+     WHERE is_scheduled AND is_untouched AND is_free AND NOT may_follow AND ahead IS NULL AND wait IS NULL
+       AND next_attempt = attempt
         ON CONFLICT (task_pk) WHERE state = 'open' DO NOTHING
     RETURNING id, task_pk, created_at
 ), coalesced AS (

@@ -1,6 +1,7 @@
 -- What tasks work on.
 
 -- name: sources
+-- (SELECT $n): PostgreSQL does not look into the arrays, and one plan serves for all of them.
 -- The videos $1 and recordings $2 of tasks, one of both for each, in their order; nothing where they are gone. With a
 -- video come its titles of the columns $3, its cuts and dressings, newest first, its first mp3 and the languages of its
 -- tracks; with each the renditions, all of them whatever their sites, as Pod sends them.
@@ -37,7 +38,7 @@ SELECT every_rendition.renditions, recording.source_file,
           LEFT JOIN video_video AS opening ON opening.id = dressing.opening_credits_id
           LEFT JOIN video_video AS ending ON ending.id = dressing.ending_credits_id
          WHERE dressed.video_id = this_video.id)::text AS dressings
-  FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS wanted (video_id, recording_id, place)
+  FROM unnest((SELECT $1::bigint[]), (SELECT $2::bigint[])) WITH ORDINALITY AS wanted (video_id, recording_id, place)
  CROSS JOIN every_rendition
   LEFT JOIN video_video AS this_video ON this_video.id = wanted.video_id
   LEFT JOIN recorder_recording AS recording ON recording.id = wanted.recording_id

@@ -1,6 +1,7 @@
 -- Tasks that runner managers have accepted.
 
 -- name: store
+-- (SELECT $n): PostgreSQL does not look into the arrays, and one plan serves for all of them.
 -- Each row $1, of type $2, of video $4 or recording $5, carries from now on the id $7 that manager $6 gave, if it is
 -- pending as it was added at $3 (NULL: whenever), no other run has that id, and none of its source runs under another.
 -- Its intent $8 is settled, with the reason $9; $10 says of an adopted one, which need not be open. What people see of
@@ -9,16 +10,18 @@
 -- journal knows by them, and all of the same sources: the table has no index on ids. OFFSET 0: see `open`.
 WITH wanted AS MATERIALIZED (
     SELECT *
-      FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[],
-                  $8::bigint[], $9::text[], $10::boolean[],
-                  $11::bigint[], $12::integer[], $13::text[], $14::text[], $15::text[], $16::bigint[], $17::text[])
+      FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::timestamptz[]), (SELECT $4::bigint[]),
+                  (SELECT $5::bigint[]), (SELECT $6::bigint[]), (SELECT $7::text[]), (SELECT $8::bigint[]),
+                  (SELECT $9::text[]), (SELECT $10::boolean[]), (SELECT $11::bigint[]), (SELECT $12::integer[]),
+                  (SELECT $13::text[]), (SELECT $14::text[]), (SELECT $15::text[]), (SELECT $16::bigint[]),
+                  (SELECT $17::text[]))
            AS task (id, type, date_added, video_id, recording_id, runner_manager_id, task_id,
                     submission_id, reason, is_adopted,
                     shown_video_id, step, words, head, tail, shown_recording_id, comment)
 ), held AS MATERIALIZED (
     SELECT task.id, task.status, task.task_id, task.runner_manager_id, task.date_added
       FROM runner_manager_task AS task
-     WHERE task.id = ANY ($1::bigint[])
+     WHERE task.id = ANY ((SELECT $1::bigint[])::bigint[])
      ORDER BY task.id
        FOR NO KEY UPDATE OF task SKIP LOCKED
 ), hint AS MATERIALIZED (
@@ -70,7 +73,7 @@ WITH wanted AS MATERIALIZED (
     UPDATE runner_manager_task AS task
        SET status = 'running', runner_manager_id = judged.runner_manager_id, task_id = judged.task_id, rank = NULL
       FROM judged
-     WHERE task.id = ANY ($1::bigint[]) AND task.id = judged.id AND task.status = 'pending'
+     WHERE task.id = ANY ((SELECT $1::bigint[])::bigint[]) AND task.id = judged.id AND task.status = 'pending'
        AND judged.is_pending AND NOT judged.is_known AND judged.running_duplicate IS NULL
     RETURNING task.id
 ), outcome AS MATERIALIZED (
