@@ -1,5 +1,6 @@
 """What the dispatcher sees of the queue: the tasks that may be submitted now, and what is known of them."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from poddispatchd.journal.scheduling import Wait
 from poddispatchd.parts import Parts
 from poddispatchd.pod import queue
 from poddispatchd.pod.queue import CandidateQuery, PendingTask
+from poddispatchd.runtime.supervision import cancel_surely
 
 _PAGE = 20
 """Pending tasks read at least: reading some more costs little beside finding them."""
@@ -23,8 +25,11 @@ _REREAD = 10.0
 a tenth of the time at most goes into reading it, however long it is. What has changed meanwhile is met when
 the intent is committed (``dispatch/intents.py``)."""
 
-_MOST_STALE = 2.0
+_MOST_STALE = 10.0
 """Seconds after which the queue is read again in any case."""
+
+_LONG_READ = 0.1
+"""Seconds: a queue that takes longer is read beside the submissions, as long as there are candidates."""
 
 _A_MOMENT = 0.01
 """Seconds: the database must agree that the grace is over."""
@@ -67,7 +72,9 @@ class Candidates:
     ``lanes`` are the managers as routing sees them; by default what their answers have taught.
     """
 
-    def __init__(self, parts: Parts, *, lanes: Callable[[], list[Lane]] | None = None) -> None:
+    def __init__(
+        self, parts: Parts, *, lanes: Callable[[], list[Lane]] | None = None, read_beside: bool = False
+    ) -> None:
         self._parts = parts
         self._lanes = lanes or parts.registry.lanes
         self._sights: dict[TaskPk, Sight] = {}
@@ -76,6 +83,9 @@ class Candidates:
         self._read: dict[TaskPk, Waiting] = {}
         self._stale_at = float("-inf")
         self._page_size = _PAGE
+        self._read_beside = read_beside
+        self._last_read_took = 0.0
+        self._reading: asyncio.Task[None] | None = None
 
     async def look(
         self, *, skip: frozenset[TaskPk], types: Collection[TaskType], own_tasks_within: float = 0.0
@@ -90,17 +100,51 @@ class Candidates:
             own_tasks_within: seconds for which it is not read again which tasks need no grace or are to wait.
         """
         now = self._parts.clock.monotonic()
-        if now < self._stale_at:
-            waiting = [entry for entry in self._read.values() if self._is_free(entry, skip, types, now)]
-            served = self._parts.served_sites
-            lanes = [lane for lane in self._lanes() if lane.site in served]
-            if not unserved((entry.offer for entry in waiting), lanes, now):
+        is_fresh = now < self._stale_at
+        if is_fresh or (self._read_beside and self._last_read_took > _LONG_READ):
+            waiting = self._serving_all(skip, types, now)
+            if waiting is not None:
+                if not is_fresh and self._reading is None:
+                    self._reading = asyncio.create_task(
+                        self._read_again(skip, types, own_tasks_within), name="reading of the queue"
+                    )
+                    self._reading.add_done_callback(self._was_read)
                 return waiting
+        if self._reading is not None:
+            # What it finds may be of before; it must not replace what is found now.
+            await self.stop()
+        await self._read_again(skip, types, own_tasks_within)
+        return list(self._read.values())
+
+    async def stop(self) -> None:
+        """End what is read beside the submissions."""
+        if self._reading is not None:
+            await cancel_surely(self._reading)
+
+    def _was_read(self, reading: "asyncio.Task[None]") -> None:
+        """A reading that failed is made again when the candidates run out, and told then."""
+        self._reading = None
+        if not reading.cancelled():
+            reading.exception()
+
+    def _serving_all(
+        self, skip: frozenset[TaskPk], types: Collection[TaskType], now: float
+    ) -> list[Waiting] | None:
+        """What is left of the tasks read last, if there is one for everybody who can take one."""
+        waiting = [entry for entry in self._read.values() if self._is_free(entry, skip, types, now)]
+        served = self._parts.served_sites
+        lanes = [lane for lane in self._lanes() if lane.site in served]
+        return None if unserved((entry.offer for entry in waiting), lanes, now) else waiting
+
+    async def _read_again(
+        self, skip: frozenset[TaskPk], types: Collection[TaskType], own_tasks_within: float
+    ) -> None:
+        begun = self._parts.clock.monotonic()
         waiting = await self._look_again(skip, types, own_tasks_within)
         self._read = {entry.item.task.pk: entry for entry in waiting}
         ended = self._parts.clock.monotonic()
-        self._stale_at = ended + min(_REREAD * (ended - now), _MOST_STALE)
-        return waiting
+        self._last_read_took = ended - begun
+        self._stale_at = ended + min(_REREAD * self._last_read_took, _MOST_STALE)
 
     def expire(self) -> None:
         """What was read is not as it was: it is read again at the next look."""

@@ -61,7 +61,7 @@ class Dispatcher:
     def __init__(self, parts: Parts, submitter: Submitter, *, budget: int | None = None) -> None:
         self._parts = parts
         self._submitter = submitter
-        self._view = Candidates(parts)
+        self._view = Candidates(parts, read_beside=True)
         self._in_hand: dict[TaskPk, asyncio.Task[None]] = {}
         self._open: frozenset[TaskPk] = frozenset()
         self._open_at: frozenset[ManagerId] = frozenset()
@@ -126,6 +126,7 @@ class Dispatcher:
 
     async def stop(self, seconds: float) -> None:
         """Give the submissions in progress some time; the intents of the others stay open (I3)."""
+        await self._view.stop()
         if self._in_hand:
             _, late = await asyncio.wait(self._in_hand.values(), timeout=seconds)
             await cancel_surely(*late)

@@ -13,6 +13,7 @@ log = structlog.get_logger(__name__)
 
 _FIRST = 0.2
 _LONGEST = 60.0
+_LONGEST_LOCKED = 5.0
 _MOST_DOUBLINGS = 10
 
 _ALL_REFUSED = 3
@@ -65,11 +66,12 @@ class Setbacks:
 
     def note(self, task: TaskPk, error: DatabaseError) -> float:
         """A task met an error; seconds for which it is left alone."""
-        if not isinstance(error, RowLockedError):
+        is_locked = isinstance(error, RowLockedError)
+        if not is_locked:
             self._refused.add(task)
-        wait = self._add(task, str(error), at_once=False)
+        wait = self._add(task, str(error), longest=_LONGEST_LOCKED if is_locked else _LONGEST)
         known = self._tasks[task]
-        is_brief = isinstance(error, RowLockedError) and self._monotonic() - known.since < _TOLERATED
+        is_brief = is_locked and self._monotonic() - known.since < _TOLERATED
         if not known.is_told and not is_brief:
             log.warning(Event.SUBMISSION_DELAYED, task=task, reason=str(error))
             self._tasks[task] = replace(known, is_told=True)
@@ -103,11 +105,11 @@ class Setbacks:
         waits = [known.until for pk in tasks if (known := self._tasks.get(pk)) is not None]
         return min((until for until in waits if until > now), default=None)
 
-    def _add(self, task: TaskPk, reason: str, *, at_once: bool) -> float:
+    def _add(self, task: TaskPk, reason: str, *, at_once: bool = False, longest: float = _LONGEST) -> float:
         known, now = self._tasks.get(task), self._monotonic()
         failures = 1 if known is None else known.failures + 1
         doublings = min(failures - 1, _MOST_DOUBLINGS)
-        wait = 0.0 if at_once and failures == 1 else min(_LONGEST, _FIRST * 2.0**doublings)
+        wait = 0.0 if at_once and failures == 1 else min(longest, _FIRST * 2.0**doublings)
         since, is_told = (now, False) if known is None else (known.since, known.is_told)
         self._tasks[task] = Setback(failures, since, now + wait, reason, is_told)
         return wait

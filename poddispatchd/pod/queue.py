@@ -22,6 +22,9 @@ from poddispatchd.pod.tasks import task_of
 
 _QUERIES = load_queries("poddispatchd.pod", "queue.sql")
 
+_RANKS_AT_ONCE = 10_000
+"""Ranks that are written in one statement."""
+
 _OPEN = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, "warning"})
 """The statuses that `open_or_ranked` reads."""
 
@@ -173,10 +176,20 @@ async def pending_tasks(
 async def write_ranks(database: Database, capabilities: Capabilities) -> int:
     """Give every pending task its place in the queue (1..n) and no other task any; return the rows changed.
 
+    A long queue is numbered in steps: whoever wants one of its rows meanwhile waits for one step only.
+
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    return await database.execute(statement("write_ranks", capabilities.priority_user_table))
+    query = statement("write_ranks", capabilities.priority_user_table)
+    changed, written, places = 0, 0, 1
+    while written < places:
+        row = await database.fetchrow(query, written, written + _RANKS_AT_ONCE)
+        if row is None:
+            break
+        changed += row["changed"]
+        written, places = written + _RANKS_AT_ONCE, row["places"]
+    return changed
 
 
 async def wrong_ranks(database: Database, capabilities: Capabilities, *, limit: int) -> WrongRanks:

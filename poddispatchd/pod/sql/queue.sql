@@ -122,22 +122,32 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
  ORDER BY grace_left > 0, next.class, task.date_added, task.id
 
 -- name: write_ranks
--- Number the pending tasks 1..n and clear every other rank, touching only rows that change.
+-- Number the pending tasks at the places after $1 up to $2, and with the first ones clear every other rank, touching
+-- only rows that change: each of them is held until the end of the statement. Tells how many places there are.
 -- A row that someone is changing right now is left to the next time; one that was changed meanwhile is checked.
 WITH priority_users AS ({priority_users}),
-     wrong AS MATERIALIZED (SELECT id, place FROM ({ranked}) AS ranked WHERE held IS DISTINCT FROM place),
+     ranked AS MATERIALIZED ({ranked}),
+     wrong AS MATERIALIZED (
+         SELECT id, place
+           FROM ranked
+          WHERE held IS DISTINCT FROM place AND coalesce(place, 1) > $1 AND coalesce(place, 1) <= $2
+     ),
      changed AS (
          SELECT task.id, wrong.place
            FROM wrong
            JOIN runner_manager_task AS task ON task.id = wrong.id
           ORDER BY task.id
             FOR UPDATE OF task SKIP LOCKED
+     ),
+     written AS (
+         UPDATE runner_manager_task AS task
+            SET rank = changed.place
+           FROM changed
+          WHERE task.id = changed.id
+            AND (task.status = 'pending') = (changed.place IS NOT NULL)
+         RETURNING task.id
      )
-UPDATE runner_manager_task AS task
-   SET rank = changed.place
-  FROM changed
- WHERE task.id = changed.id
-   AND (task.status = 'pending') = (changed.place IS NOT NULL)
+SELECT (SELECT count(*)::integer FROM written) AS changed, (SELECT coalesce(max(place), 0) FROM ranked) AS places
 
 -- name: wrong_ranks
 -- The first $1 tasks whose rank is not their place in the queue, and how many there are.

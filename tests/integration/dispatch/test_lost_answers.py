@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from poddispatchd.dispatch import acceptance, submitter
 from poddispatchd.dispatch.acceptance import Acceptance
+from poddispatchd.dispatch.intents import open_intents
 from poddispatchd.dispatch.source_files import Disk, Presence
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseUnavailableError
@@ -238,7 +239,7 @@ async def test_a_crash_at_any_point_ends_in_one_run(
         with monkeypatch.context() as patch:
             match point:
                 case "before the intent":
-                    patch.setattr(submitter, "open_intents", _crashing(submitter.open_intents, before=True))
+                    patch.setattr(submitter, "open_intents", _crashing(open_intents, before=True))
                 case "before the post":
                     patch.setattr(RunnerClient, "execute", _crashing(RunnerClient.execute, before=True))
                 case "after the post":

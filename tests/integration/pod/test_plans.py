@@ -61,7 +61,7 @@ _PAGE: tuple[object, ...] = (20, 30.0, ["encoding", "studio"], [], [], [7], [_SO
 _ONE_READING: Mapping[str, Mapping[str, tuple[object, ...]]] = {
     "queue.sql": {
         "pending": _PAGE,
-        "write_ranks": (),
+        "write_ranks": (0, 10_000),
         "wrong_ranks": (1,),
         "queue_stats": (),
     },
