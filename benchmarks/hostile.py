@@ -1,4 +1,4 @@
-"""Real callbacks beside thousands of hostile connections: ``python -m benchmarks.hostile [CONNECTIONS]``.
+"""Real callbacks beside hostile connections: ``python -m benchmarks.hostile [CONNECTIONS [ATTACK…]]``.
 
 The webhook runs in a process of its own, with a real database behind it. Each kind of attack is made by
 another process while callbacks are made one after the other, each over a new connection as managers do,
@@ -111,7 +111,7 @@ async def _attack(port: int, kinds: tuple[bytes, ...], connections: int) -> None
 
 
 def _attacker(port: int, kinds: tuple[bytes, ...], connections: int) -> None:
-    os.nice(5)
+    os.setpriority(os.PRIO_PROCESS, 0, 10)
     asyncio.run(_attack(port, kinds, connections))
 
 
@@ -135,6 +135,16 @@ async def _callbacks(port: int, seconds: float) -> tuple[list[float], int]:
     return times, failed
 
 
+def _processor(pid: int) -> float:
+    """Seconds of processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - thousands
+
+
 def _memory(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
@@ -154,14 +164,17 @@ async def _prepare(dsn: str) -> None:
     await database.close()
 
 
-async def _main(connections: int) -> None:
+async def _main(connections: int, names: list[str]) -> None:
     context = multiprocessing.get_context("spawn")
-    print(f"{'attack':>24} {'p50':>8} {'p99':>8} {'max':>8} {'failed':>9} {'memory':>8}")
+    print(
+        f"{'attack':>24} {'p50':>8} {'p99':>8} {'max':>8} {'failed':>9} {'memory':>8} {'files':>6} {'CPU':>5}"
+    )
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(PostgresServer())
         dsn = server.dsn().get_secret_value()
         await _prepare(dsn)
-        for name, kinds in ATTACKS.items():
+        for name in names or ATTACKS:
+            kinds = ATTACKS[name]
             ours, theirs = context.Pipe()
             daemon = context.Process(target=_server, args=(theirs, dsn))
             daemon.start()
@@ -170,8 +183,11 @@ async def _main(connections: int) -> None:
             if kinds:
                 attacker.start()
                 await asyncio.sleep(3)
+            pid = daemon.pid or 0
+            used = _processor(pid)
             times, failed = await _callbacks(port, _SECONDS)
-            memory = _memory(daemon.pid or 0)
+            memory, open_files = _memory(pid), _descriptors(pid)
+            share = (_processor(pid) - used) / _SECONDS
             if kinds:
                 attacker.terminate()
                 attacker.join()
@@ -180,10 +196,10 @@ async def _main(connections: int) -> None:
             cuts = statistics.quantiles(times, n=100)
             print(
                 f"{name:>24} {cuts[49] * 1000:6.1f}ms {cuts[98] * 1000:6.1f}ms {max(times) * 1000:6.1f}ms"
-                f" {failed:4}/{len(times):<4} {memory:5.0f}MiB",
+                f" {failed:4}/{len(times):<4} {memory:5.0f}MiB {open_files:6} {share:5.0%}",
                 flush=True,
             )
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(int(sys.argv[1]) if len(sys.argv) > 1 else 5000))
+    asyncio.run(_main(int(sys.argv[1]) if len(sys.argv) > 1 else 5000, sys.argv[2:]))

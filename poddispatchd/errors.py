@@ -137,6 +137,10 @@ class UnusableAnswerError(RunnerManagerError):
         self.orphan = orphan
 
 
+class RecordTooLongError(UnusableAnswerError):
+    """A task's record is too long, and what can be read of it does not tell the status."""
+
+
 class RunnerUnreachableError(RunnerManagerError):
     """The runner manager answers, but the runner that holds the task does not: worth another try later."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
+from typing import ClassVar
 
 import structlog
 
@@ -45,10 +46,10 @@ _RECENT_TASKS = 500
 
 @dataclass(slots=True)
 class Parts:
-    """The shared parts of a daemon. ``instance`` names this process among those of the same database.
+    """The shared parts of a daemon. ``instance`` names this process among those of the same database."""
 
-    ``is_shadow``: nothing is written and there need not be a journal.
-    """
+    has_journal: ClassVar[bool] = True
+    """Whether there is a journal and this daemon may write it: not beside Pod's own CRON (``shadow``)."""
 
     settings: Settings
     database: Database
@@ -62,7 +63,6 @@ class Parts:
     instance: str
     incidents: Incidents
     locked_rows: LockedRows
-    is_shadow: bool = False
     sites: dict[SiteId, Site] = field(default_factory=dict)
     storage: Storage = field(default_factory=Storage)
     shared_media: InitVar[MediaTree | None] = None
@@ -111,10 +111,17 @@ class Parts:
 
     async def own_tasks(self) -> Mapping[TaskPk, Wait | None]:
         """Pending tasks that Pod is not submitting itself: they need no grace, but some are to wait."""
-        if self.is_shadow:
-            return {}
         async with self.database.connection() as connection:
             return await scheduling.own_tasks(connection)
+
+    async def manager_memories(self) -> Mapping[ManagerId, ManagerMemory]:
+        """What the journal holds of each runner manager."""
+        async with self.database.connection() as connection:
+            return await scheduling.manager_memories(connection)
+
+    async def missing_rights(self) -> Sequence[grants.MissingRight]:
+        """What this role may not do and must."""
+        return await grants.missing_rights(self.database)
 
     async def refresh_capabilities(self) -> None:
         """Read the catalogue again, at most every few seconds: Pod's tables were changed (invariant I16).
@@ -127,7 +134,7 @@ class Parts:
         self._catalogue_read_at = now
         try:
             fresh = await introspect(self.database)
-            missing = [] if self.is_shadow else await grants.missing_rights(self.database)
+            missing = await self.missing_rights()
             words = " ".join([*fresh.problems(), *([grants.words_of(missing)] if missing else [])])
         except SchemaError as error:
             fresh, words = self.capabilities, str(error)
@@ -167,10 +174,7 @@ class Parts:
         if now - self._managers_read_at < within:
             return
         managers = await pod_managers.runner_managers(self.database)
-        memories: dict[ManagerId, ManagerMemory] = {}
-        if not self.is_shadow:
-            async with self.database.connection() as connection:
-                memories = await scheduling.manager_memories(connection)
+        memories = await self.manager_memories()
         latest_tasks = await pod_managers.latest_tasks(self.database, among=_RECENT_TASKS)
         if any(manager.site_id not in self.sites for manager in managers):
             # A site was added to Pod while the daemon runs.

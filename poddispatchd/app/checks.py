@@ -3,10 +3,15 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-
-import aiohttp
+from pathlib import Path
 
 from poddispatchd.app.findings import Finding, Severity, fine, note, problem
+from poddispatchd.app.go_live_checks import (
+    configuration_findings,
+    listener_findings,
+    user_findings,
+    webhook_finding,
+)
 from poddispatchd.app.media_checks import known_files_findings, media_findings
 from poddispatchd.app.queue_checks import pending_findings
 from poddispatchd.config.consistency import unfit_for_pod
@@ -14,38 +19,46 @@ from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.database.poolers import Pooling
+from poddispatchd.domain import situation
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.payload import NOTIFY_PATH
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import Severity as Waiting
-from poddispatchd.domain.task import SiteId, TaskStatus
+from poddispatchd.domain.task import SiteId, StaleTasks, TaskStatus
 from poddispatchd.errors import ConfigurationError, DatabaseError, RunnerManagerError, SchemaError
 from poddispatchd.journal import observations
 from poddispatchd.notify.checks import check_hook, check_mail, check_push
-from poddispatchd.pod import grants, tasks
+from poddispatchd.pod import duplicates, grants, tasks
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.locks import held_tasks
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runtime import queues
+from poddispatchd.tasks.restored import done_before, restored_words
 from poddispatchd.web.state import stale_words
 
 __all__ = ["Finding", "Severity", "run_checks"]
 
-_URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
 _MOST_STALE = 100
 _SHOWN = 5
 _SHOWN_OF_A_QUEUE = 3
 
-_GATEWAY_ERRORS = (502, 503, 504)
-"""What a web server answers when nobody listens behind it."""
+
+def _told(subject: str, finding: situation.Finding) -> Finding:
+    """A finding of ``domain.situation`` as one of a check."""
+    made = {Waiting.NORMAL: fine, Waiting.NOTICE: note, Waiting.PROBLEM: problem}
+    return made[finding.severity](subject, finding.sentence)
 
 
-async def run_checks(settings: Settings) -> AsyncGenerator[Finding, None]:
-    """Look at the media tree, mail, the database, the runner managers and the webhook's address."""
-    yield fine("configuration", "It is valid.")
+async def run_checks(settings: Settings, config_path: Path | None = None) -> AsyncGenerator[Finding, None]:
+    """Look at the file, the media tree, mail, the database, the runner managers and the webhook's address."""
+    for told in configuration_findings(settings, config_path):
+        yield _told("configuration", told)
+    for told in listener_findings(settings):
+        yield _told("ops.listen", told)
+    for told in user_findings(settings):
+        yield _told("user", told)
     tree = MediaTree(settings.pod.media_root)
     for finding in await media_findings(settings, tree):
         yield finding
@@ -86,6 +99,7 @@ async def _on_database(
         *await _set_aside(database),
         *await _running(settings, database),
         *await _waiting(settings, database),
+        *await _restored(database, tree),
         *await known_files_findings(settings, database, tree),
     ]:
         yield finding
@@ -101,7 +115,7 @@ async def _on_database(
         yield finding
     site = sites.get(SiteId(settings.pod.site_id))
     if site is not None:
-        yield await _webhook(settings, site)
+        yield _told("webhook", await webhook_finding(settings, site))
 
 
 async def _server(database: Database) -> Finding:
@@ -201,12 +215,26 @@ async def _running(settings: Settings, database: Database) -> list[Finding]:
                 return []
             told = await observations.stale_tasks(connection, limit=_MOST_STALE)
             found = [await tasks.get_task(connection, pk) for pk in told]
+            waiting = await duplicates.waiting_behind(connection, told, limit=_MOST_STALE)
     except DatabaseError:
         return []  # what keeps us from looking is told already
-    stale = [task.pk for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING]
-    if not stale:
+    running = (task for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING)
+    stale = StaleTasks(tuple(task.pk for task in running), tuple(waiting))
+    if not stale.tasks:
         return [fine("running tasks", "None has been running for too long.")]
     return [problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
+
+
+async def _restored(database: Database, tree: MediaTree) -> list[Finding]:
+    """Tasks that were done before the database was put back from a backup."""
+    try:
+        async with database.connection() as connection:
+            if await migration.current_version(connection) != migration.LATEST:
+                return []
+        done = await done_before(database, tree)
+    except DatabaseError:
+        return []  # what keeps us from looking is told already
+    return [problem("restored database", restored_words(done))] if done else []
 
 
 async def _waiting(settings: Settings, database: Database) -> list[Finding]:
@@ -215,8 +243,7 @@ async def _waiting(settings: Settings, database: Database) -> list[Finding]:
         found = await pending_findings(settings, database)
     except DatabaseError:
         return []  # what keeps us from looking is told already
-    made = {Waiting.NORMAL: fine, Waiting.NOTICE: note, Waiting.PROBLEM: problem}
-    findings = [made[finding.severity]("pending tasks", finding.sentence) for finding in found]
+    findings = [_told("pending tasks", finding) for finding in found]
     return findings or [fine("pending tasks", "Nothing is known that keeps them.")]
 
 
@@ -254,7 +281,11 @@ async def _managers(settings: Settings, managers: list[RunnerManager]) -> list[F
         return [problem("runner managers", "There is no active one: add one in Pod's administration.")]
     async with open_session(settings.runners) as session:
         client = RunnerClient(session, request_timeout=min(settings.runners.request_timeout, 15.0))
-        return list(await asyncio.gather(*(_manager(client, manager) for manager in managers)))
+        found = list(await asyncio.gather(*(_manager(client, manager) for manager in managers)))
+    if sum(manager.is_active for manager in managers) < 2:
+        words = "Only one is active: while it is down nothing runs. Pod's manual advises two."
+        found.append(note("runner managers", words))
+    return found
 
 
 async def _manager(client: RunnerClient, manager: RunnerManager) -> Finding:
@@ -266,46 +297,3 @@ async def _manager(client: RunnerClient, manager: RunnerManager) -> Finding:
     except RunnerManagerError as error:
         return problem(subject, str(error))
     return (fine if health.is_well else problem)(subject, health.words)
-
-
-async def _webhook(settings: Settings, site: Site) -> Finding:
-    """Whether the address given to runner managers leads to a webhook, as far as this machine can tell."""
-    url = site.base_url(https=settings.pod.https) + NOTIFY_PATH
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=_URL_TIMEOUT, trust_env=False) as session,
-            session.get(url, allow_redirects=False) as answer,
-        ):
-            status = answer.status
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        return note(
-            "webhook",
-            f"{url} cannot be reached from here ({_reason(error)}): the runner managers must reach it.",
-        )
-    if status == 405:
-        return fine("webhook", f"{url} answers.")
-    if status in _GATEWAY_ERRORS:
-        return note(
-            "webhook",
-            f"{url} answers {status}: the web server passes it on to where nobody answers. Start the daemon, "
-            f"or let it pass {NOTIFY_PATH} on to {settings.webhook.listen}.",
-        )
-    return note(
-        "webhook",
-        f"{url} answers {status} where a webhook answers 405: let the web server pass {NOTIFY_PATH} on to "
-        f"{settings.webhook.listen}.",
-    )
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return "this machine does not know the name"
-        case aiohttp.ClientConnectorCertificateError():
-            return "its TLS certificate is not trusted here"
-        case aiohttp.ClientConnectorError():
-            return error.strerror or "no connection"
-        case TimeoutError():
-            return "no answer in time"
-        case _:
-            return "the connection failed"

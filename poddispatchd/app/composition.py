@@ -16,7 +16,7 @@ from poddispatchd.database.pool import Database, ReadOnlyDatabase
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.backoff import full_jitter
-from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.domain.task import StaleTasks, TaskType
 from poddispatchd.errors import (
     ConfigurationError,
     DatabaseError,
@@ -46,10 +46,13 @@ from poddispatchd.runtime import queues
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.instances import instance_name
-from poddispatchd.runtime.jobs import Loop
+from poddispatchd.runtime.jobs import Loop, Work
 from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups
+from poddispatchd.shadow.client import AskingClient
+from poddispatchd.shadow.parts import ShadowParts
 from poddispatchd.shadow.session import ShadowSession
+from poddispatchd.tasks.restored import done_before, restored_words
 
 log = structlog.get_logger(__name__)
 
@@ -131,14 +134,13 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
             await _own_schema(database)
         http = open_session(settings.runners)
         stack.push_async_callback(http.close)
-        parts = Parts(
+        parts = (ShadowParts if resources.is_shadow else Parts)(
             settings=settings,
             database=database,
             capabilities=capabilities,
-            client=RunnerClient(
+            client=(AskingClient if resources.is_shadow else RunnerClient)(
                 http,
                 request_timeout=settings.runners.request_timeout,
-                only_asking=resources.is_shadow,
             ),
             registry=resources.registry,
             session=resources.session,
@@ -148,7 +150,6 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
             instance=resources.instance,
             incidents=resources.incidents,
             locked_rows=resources.locked_rows,
-            is_shadow=resources.is_shadow,
             shared_media=resources.media,
         )
         await parts.refresh_sites()
@@ -241,7 +242,7 @@ async def open_patiently(resources: Resources, tell: Callable[[str], None]) -> N
 
 
 @dataclass(frozen=True, slots=True)
-class Jobs:
+class Jobs(Work):
     """The daemon's jobs."""
 
     parts: Parts
@@ -307,7 +308,7 @@ class Jobs:
         return await self.maintenance.look()
 
     @property
-    def stale(self) -> Collection[TaskPk]:
+    def stale(self) -> StaleTasks:
         """The tasks that run for too long."""
         return self.reconciler.stale
 
@@ -316,19 +317,12 @@ class Jobs:
         """The types of which tasks wait for too long while none runs."""
         return self.maintenance.stalled_types
 
-    @property
-    def shadow(self) -> None:
-        """This is none."""
-
-    @property
-    def blind(self) -> Collection[str]:
-        """Runners are not asked for: a manager that is full says so."""
-        return ()
-
     async def begin(self) -> None:
         """Give back what a crashed daemon held: nothing else is at work yet."""
         async with self.parts.database.connection() as connection:
             await queues.release_dead(connection)
+        if done := await done_before(self.parts.database, self.parts.media):
+            log.warning(Event.DATABASE_RESTORED, reason=restored_words(done))
 
     async def stop(self) -> None:
         """Finish what is past its commit point, hand back the rest."""
@@ -336,4 +330,5 @@ class Jobs:
         # Imports may take a minute more: another daemon schedules meanwhile.
         await self.parts.session.resign()
         await self.importer.stop(_STOP_IMPORTS)
+        await self.reconciler.stop()
         await self.inbox.stop()

@@ -25,7 +25,7 @@ from poddispatchd.runtime.supervision import Pulse, Surroundings, cancel_surely,
 from poddispatchd.runtime.supervisor import Supervisor
 from poddispatchd.runtime.systemd import ServiceNotifier
 from poddispatchd.shadow.jobs import ShadowJobs
-from poddispatchd.web.figures import Figures
+from poddispatchd.web.figures import Figures, Overview
 from poddispatchd.web.listener import Serving, serving
 from poddispatchd.web.ops import OPS_HEADERS, OPS_LIMITS, ops_application
 from poddispatchd.web.state import DaemonState, state_of
@@ -293,9 +293,11 @@ class Daemon:
         if state is not None and not self._stop.is_set():
             self._notifier.status(state.line())
 
-    async def _refresh(self, with_tasks: bool) -> None:
-        if self._figures is not None:
-            await self._figures.refresh(with_tasks=with_tasks)
+    async def _refresh(self, with_tasks: bool) -> Overview | None:
+        if self._figures is None:
+            return None
+        await self._figures.refresh(with_tasks=with_tasks)
+        return self._figures.overview
 
     def _state(self) -> DaemonState | None:
         work = self._work

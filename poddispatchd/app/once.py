@@ -59,12 +59,27 @@ async def run_once(
     async with assembled(ground) as parts:
         session = asyncio.create_task(parts.session.run(), name="database session")
         try:
-            await unless(stop, parts.session.available())
+            await unless(stop, _until_available(parts, session))
             if parts.session.term is None:
                 return PassResult(scheduled=False, stopped=stop.is_set())
             return await _pass(parts, Jobs.of(parts, budget=max_tasks), stop)
         finally:
             await cancel_surely(session)
+
+
+async def _until_available(parts: Parts, session: "asyncio.Task[None]") -> None:
+    """Wait until the database answers.
+
+    Raises:
+        SchemaNewerError: a newer release has upgraded our schema.
+    """
+    available = asyncio.create_task(parts.session.available())
+    try:
+        await asyncio.wait({available, session}, return_when=asyncio.FIRST_COMPLETED)
+        if session.done():
+            session.result()
+    finally:
+        await cancel_surely(available)
 
 
 async def _pass(parts: Parts, jobs: Jobs, stop: asyncio.Event) -> PassResult:
@@ -79,6 +94,7 @@ async def _pass(parts: Parts, jobs: Jobs, stop: asyncio.Event) -> PassResult:
         # Whatever ends the pass: nothing stays leased, and what is past its commit point is finished.
         await jobs.dispatcher.stop(_STOP_SUBMISSIONS)
         await jobs.importer.stop(_STOP_IMPORTS)
+        await jobs.inbox.stop()
     if not stop.is_set():
         await _tell(jobs, stop)
     if not stop.is_set():
@@ -111,11 +127,13 @@ async def _round(parts: Parts, jobs: Jobs) -> bool:
 async def _reconcile(parts: Parts, jobs: Jobs) -> None:
     """Ask about every running task, and a second time about those that nobody knew."""
     await jobs.reconciler.step()
+    await jobs.reconciler.settled()
     for _ in range(_MOST_LOOKS):
         if not jobs.reconciler.in_doubt:
             return
         await parts.clock.sleep(ASK_AGAIN_AFTER)
         await jobs.reconciler.step()
+        await jobs.reconciler.settled()
 
 
 async def _apply_callbacks(jobs: Jobs) -> None:

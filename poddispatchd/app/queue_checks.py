@@ -7,7 +7,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.diagnosis import why_type
+from poddispatchd.domain.diagnosis import manager_findings, why_type
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import Backlog, Finding, ManagerView, Reason, Severity, Situation
@@ -35,7 +35,7 @@ async def pending_findings(settings: Settings, database: Database) -> list[Findi
     after = settings.reconcile.stale_after
     latest = situation.now - timedelta(seconds=after)
     stalled = [kind for kind in still(stats) if stats.oldest_pending[kind] < latest]
-    findings = []
+    findings = [finding for finding in manager_findings(situation) if finding.severity is Severity.NOTICE]
     if stalled:
         words = stalled_words(sorted(stalled), after=after)
         findings.append(Finding(Reason.MANAGERS_FULL, Severity.PROBLEM, words))

@@ -100,16 +100,8 @@ async def record_all(connection: Connection, entries: Sequence[Entry]) -> list[b
 
 
 async def record(connection: Connection, managers: tuple[ManagerId, ...], callback: Callback) -> None:
-    """Commit a callback; one that repeats a callback not handled yet is recorded once."""
-    await connection.execute(
-        _QUERIES["record"],
-        list(managers),
-        callback.task_id,
-        callback.status.value,
-        callback.error_message,
-        callback.script_output,
-        _digest(managers, callback),
-    )
+    """Commit a callback about a known task; one that repeats another, not handled yet, is recorded once."""
+    await record_all(connection, [Entry(managers, callback, is_known=True)])
 
 
 async def is_expected(connection: Connection, managers: tuple[ManagerId, ...], task_id: RunnerTaskId) -> bool:

@@ -60,6 +60,10 @@ class CallbackReceiver:
         """How often the tokens were read."""
         return self._tokens.reads
 
+    def fresh_signers(self, token: bytes) -> tuple[ManagerId, ...]:
+        """Whose token this is, if that is known without a look at the database; else nobody."""
+        return self._tokens.fresh_signers(token)
+
     def has_seen(self, token: bytes) -> bool:
         """Whether this token was somebody's when the tokens were read last, however long ago."""
         return self._tokens.has_seen(token)

@@ -54,6 +54,14 @@ class TokenBook:
         self._key = secrets.token_bytes(32)
         self.reads = 0
 
+    def fresh_signers(self, token: bytes) -> tuple[ManagerId, ...]:
+        """The runner managers that have this token, if that is known for sure; else none."""
+        age = self._clock.monotonic() - self._read_at
+        signers = self._match(token) if age < FRESH_FOR else ()
+        if signers and age > FRESH_FOR / 2 and self._reading is None:
+            self._begin_reading()  # in good time, so that nobody has to wait for it
+        return signers
+
     async def signers(self, token: bytes) -> tuple[ManagerId, ...]:
         """The runner managers that have this token.
 
@@ -61,11 +69,9 @@ class TokenBook:
             CallbackRefusedError: 403: it is nobody's.
             DatabaseUnavailableError: it cannot be told now.
         """
-        now = self._clock.monotonic()
-        if now - self._read_at < FRESH_FOR and (signers := self._match(token)):
-            if now - self._read_at > FRESH_FOR / 2 and self._reading is None:
-                self._begin_reading()  # in good time, so that nobody has to wait for it
+        if signers := self.fresh_signers(token):
             return signers
+        now = self._clock.monotonic()
         digest = hashlib.blake2b(token, key=self._key, digest_size=16).digest()
         if self._refused.get(digest, float("-inf")) > now:
             raise CallbackRefusedError(403, "Invalid Bearer token.")

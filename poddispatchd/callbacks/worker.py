@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import assert_never
 
 import structlog
@@ -14,7 +15,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.lifecycle import Decision, Retries, row_status
 from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus
-from poddispatchd.errors import DatabaseUnavailableError, RowLockedError
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, RowLockedError
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
@@ -80,13 +81,12 @@ class CallbackWorker:
         """Handle what is due; seconds until the next look."""
         due = await self._leases.claim(_BATCH, held=self._held())
         unknown: list[RecordedCallback] = []
-        for leased in sorted(due, key=lambda item: int(str(item.lease.key))):
-            await self._leases.attempt(
-                leased.lease,
-                lambda leased=leased: self._apply_unless_held(leased, unknown),  # type: ignore[misc] # bound at once
-                within=_LONGEST_ITEM,
-                task=leased.row["task_id"],
-            )
+        await self._leases.each(
+            sorted(due, key=lambda item: int(str(item.lease.key))),
+            lambda leased: self._apply_unless_held(leased, unknown),
+            within=_LONGEST_ITEM,
+            task="task_id",
+        )
         for recorded in unknown:
             await self._begin_to_ask(recorded)
         if self._asking:
@@ -117,7 +117,8 @@ class CallbackWorker:
             asking.cancel()
         if self._asking:
             await asyncio.wait(self._asking)
-        await self._leases.stop()
+        with suppress(DatabaseError):  # then the leases run out by themselves
+            await self._leases.stop()
 
     # --- callbacks of known runs -------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from poddispatchd.cli.common import (
 async def check(context: Context, config_path: Path | None, *, as_json: bool) -> None:
     """Look for everything that can be wrong, and say it in words. Exit status 3 if something is."""
     settings = context.settings(config_path)
-    findings = [finding async for finding in run_checks(settings)]
+    findings = [finding async for finding in run_checks(settings, context.config_path)]
     if as_json:
         print_json(
             [{"severity": item.severity, "subject": item.subject, "words": item.words} for item in findings]

@@ -19,6 +19,7 @@ from poddispatchd.cli.common import (
     print_json,
     print_table,
 )
+from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
@@ -30,12 +31,12 @@ from poddispatchd.runtime.queues import QUEUES
 _SHOWN = 100
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def queues() -> None:
     """What waits in our own queues, and what was set aside: list it, try it again, dismiss it."""
 
 
-@queues.command("list")
+@queues.command("list", short_help="List the queues and what they set aside.")
 @config_option
 @json_option
 @pass_context
@@ -84,7 +85,7 @@ async def list_(context: Context, config_path: Path | None, *, as_json: bool) ->
         )
 
 
-@queues.command()
+@queues.command(short_help="Try items that were set aside again.")
 @click.argument("queue", type=click.Choice(list(QUEUES)))
 @click.argument("ids", metavar="ID...", nargs=-1)
 @click.option("--all", "whole_queue", is_flag=True, help="Everything that this queue has set aside.")
@@ -99,7 +100,7 @@ async def retry(
     await _each(settings, _Chosen(queue, ids, whole_queue), QUEUES[queue].retry, "is tried again.")
 
 
-@queues.command()
+@queues.command(short_help="Dismiss items that were set aside.")
 @click.argument("queue", type=click.Choice(list(QUEUES)))
 @click.argument("ids", metavar="ID...", nargs=-1)
 @click.option("--all", "whole_queue", is_flag=True, help="Everything that this queue has set aside.")

@@ -168,7 +168,12 @@ class ReconcileSettings(Section):
 class ImportsSettings(Section):
     """Bringing results into Pod."""
 
-    concurrency: int = Field(default=2, ge=1, le=32, description="Results imported at once")
+    concurrency: int = Field(
+        default=2,
+        ge=1,
+        le=32,
+        description="Results imported at once; slow ones do not keep the slots from other runner managers",
+    )
     max_attempts: int = Field(
         default=5, ge=1, description="Attempts to import one result before it fails for good"
     )
@@ -232,7 +237,7 @@ class WebhookSettings(Section):
         description="Addresses or networks of the web servers in front: no other X-Forwarded-For is believed",
     )
     max_connections: int = Field(
-        default=2000,
+        default=8000,
         ge=16,
         le=100_000,
         description="Connections open at once; fewer where LimitNOFILE leaves no room for them. Of too many, "

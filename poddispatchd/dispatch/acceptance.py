@@ -94,7 +94,7 @@ class Acceptance:
             what = "changed the row" if duplicate is None else f"started task {duplicate} for the same source"
             return SubmissionResult(SubmissionOutcome.ORPHANED, f"Someone else {what} meanwhile.")
         log.info(
-            Event.TASK_SUBMITTED, **facts, type=task.type.value, source=task.source, attempt=intent.attempt
+            Event.TASK_SUBMITTED, **facts, type=task.type_name, source=task.source, attempt=intent.attempt
         )
         if directory is not None:
             await self._begin_log(directory, now)

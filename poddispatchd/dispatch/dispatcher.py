@@ -8,7 +8,7 @@ from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.dispatch.candidates import Candidates, Waiting
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.routing import assign, next_opening
-from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskPk
 from poddispatchd.errors import DatabaseStateError, DatabaseUnavailableError, RowLockedError, SchemaError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
@@ -52,7 +52,7 @@ class Dispatcher:
         self._unsettled = True
         self._was_busy = True
         self._rings = -1
-        self._left = None if budget is None else dict.fromkeys(TaskType, budget)
+        self._left = None if budget is None else dict.fromkeys(SUBMITTABLE, budget)
 
     @property
     def in_hand(self) -> int:
@@ -78,7 +78,7 @@ class Dispatcher:
             await self._settle_open()
         waiting = await self._view.look(
             skip=frozenset(self._in_hand) | self._open | parts.locked_rows.tasks,
-            types=[kind for kind in TaskType if self._left is None or self._left[kind] > 0],
+            types=[kind for kind in SUBMITTABLE if self._left is None or self._left[kind] > 0],
             own_tasks_within=_QUIET_FRESH_FOR if is_quiet else 0.0,
         )
         if waiting:

@@ -20,7 +20,7 @@ from poddispatchd.domain.situation import (
     breaker_words,
     duration_words,
 )
-from poddispatchd.domain.task import SiteId, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, SiteId, TaskType
 
 LONG_WAIT = timedelta(minutes=10)
 """A queue whose oldest task waits for longer is mentioned, however well everything works."""
@@ -100,7 +100,7 @@ def manager_findings(situation: Situation) -> list[Finding]:
 
 def nobody_takes_tasks(situation: Situation) -> Finding | None:
     """Why no runner manager of the served sites can be given any task, full ones apart; None if one can."""
-    found = [_why_managers(kind, frozenset(situation.served), situation) for kind in TaskType]
+    found = [_why_managers(kind, frozenset(situation.served), situation) for kind in SUBMITTABLE]
     first = found[0]
     return first if first.severity is Severity.PROBLEM else None
 
@@ -112,6 +112,13 @@ def why_type(backlog: Backlog, situation: Situation) -> Finding | None:
     """Why tasks of a type wait; None when none does."""
     if not backlog.pending:
         return None
+    if backlog.type is TaskType.OTHER:
+        return Finding(
+            Reason.TYPE_UNKNOWN,
+            Severity.PROBLEM,
+            "poddispatchd does not know their type, and nothing submits them.",
+            "Look at them with 'poddispatchd tasks list --type other', and cancel them.",
+        )
     for finding in general_findings(situation):
         return finding
     if (elsewhere := _not_scheduled_here(situation)) is not None:

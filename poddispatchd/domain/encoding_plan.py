@@ -1,10 +1,7 @@
 """From a result of an encoding to the rows and files that Pod's pages expect."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import assert_never
 
 from poddispatchd.domain.content import IMAGE_ENDINGS
 from poddispatchd.domain.encoding_result import (
@@ -17,11 +14,11 @@ from poddispatchd.domain.encoding_result import (
     Findings,
 )
 from poddispatchd.domain.hls import Variant, master_playlist, parse_bitrate
+from poddispatchd.domain.thumbnails import ThumbnailChoice
 
 MASTER_PLAYLIST = "playlist.m3u8"
 HLS_PLAYLIST = "application/x-mpegURL"
 
-_MIDDLE_THUMBNAIL_SINCE = (4, 4)
 _FALLBACK_NAME = "360p"
 
 
@@ -50,37 +47,6 @@ class MediaRow:
     def key(self) -> tuple[str, str, int | None]:
         """What makes it the same row as one of an earlier encoding (Pod updates that one in place)."""
         return self.name, self.encoding_format, self.rendition_id
-
-
-class ThumbnailChoice(StrEnum):
-    """Which of the thumbnails that a runner makes becomes the video's."""
-
-    FIRST = "first"
-    """The first that is named, as Pod did before 4.4."""
-    MIDDLE = "middle"
-    """The middle one by the numbers in their names, taken at half of the video, as Pod does since."""
-
-    @classmethod
-    def by_version(cls, pod_version: str) -> "ThumbnailChoice":
-        """What a Pod of this version does; one that cannot be read is taken for an old one."""
-        numbers = [int(number) for number in re.findall(r"\d{1,9}", pod_version)[:2]]
-        return cls.MIDDLE if numbers >= list(_MIDDLE_THUMBNAIL_SINCE) else cls.FIRST
-
-    def of(self, names: Sequence[str]) -> str:
-        """The one of these names (at least one) that is taken; of two the later."""
-        match self:
-            case ThumbnailChoice.FIRST:
-                return names[0]
-            case ThumbnailChoice.MIDDLE:
-                return sorted(names, key=_number_in)[len(names) // 2]
-            case _:
-                assert_never(self)
-
-
-def _number_in(name: str) -> int:
-    """The number at the end of a name's stem, as in ``source_2.png``; 0 without one."""
-    match = re.search(r"(\d{1,9})\.[^.]*$", name)
-    return 0 if match is None else int(match[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,47 +262,3 @@ def _last_of_each(rows: Iterable[MediaRow]) -> tuple[MediaRow, ...]:
     for row in rows:
         by_key[row.key] = row
     return tuple(by_key.values())
-
-
-@dataclass(frozen=True, slots=True)
-class LogStyle:
-    """How this Pod words the end of an encoding in its log."""
-
-    names_thumbnail: bool
-    """Since 4.4 it tells the id of the image that became the thumbnail, and writes ``End:``."""
-
-    @classmethod
-    def by_version(cls, pod_version: str) -> "LogStyle":
-        """What a Pod of this version does."""
-        return cls(ThumbnailChoice.by_version(pod_version) is ThumbnailChoice.MIDDLE)
-
-
-def log_text(
-    existing: str | None,
-    content: EncodingContent,
-    output_directory: str,
-    ended_at: str,
-    *,
-    style: LogStyle,
-    thumbnail_id: int | None,
-) -> str:
-    """The text of a video's EncodingLog after an import.
-
-    Args:
-        existing: the text so far; None without a log row.
-        content: what was imported.
-        output_directory: absolute path of the video's files, as Pod writes it.
-        ended_at: the end, in the form of ``ctime``.
-        style: of this Pod.
-        thumbnail_id: of the image that became the thumbnail; None without a new one.
-    """
-    messages = [] if existing is None else [existing]
-    if content.overview is not None:
-        messages.append(f"attach existing overview: {output_directory}/{content.overview}")
-    messages.extend(content.warnings)
-    attached = "".join(f"\n- {label}\n{output_directory}/{name}" for label, name in content.log)
-    if style.names_thumbnail and thumbnail_id is not None:
-        attached += f"\n- persisted_thumbnail_id:\n{thumbnail_id}"
-    messages.append(attached)
-    messages.append(f"End: {ended_at}" if style.names_thumbnail else f"End : {ended_at}")
-    return "\n\n".join(messages)

@@ -1,13 +1,11 @@
-"""What the ``info_video.json`` of an encoding promises, and whether a result keeps it."""
+"""What the ``info_video.json`` of an encoding promises."""
 
 import json
 import math
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from poddispatchd.domain.content import name_problem
-from poddispatchd.domain.hls import playlist_findings
 from poddispatchd.domain.manifest import unsafe
 from poddispatchd.domain.script_output import storable
 from poddispatchd.errors import ResultIncompleteError, ResultRefusedError
@@ -22,7 +20,6 @@ _LARGEST_DURATION = 2**31 - 1
 _MOST_ENTRIES = 1000
 _LONGEST_RENDITION = 50
 _LONGEST_WORDS = 200
-_MOST_NAMED = 3
 
 
 @dataclass(slots=True)
@@ -154,11 +151,12 @@ def _duration(info: Mapping[str, object], findings: Findings) -> int:
 def _flag(info: Mapping[str, object], key: str, findings: Findings) -> bool:
     value = info.get(key)
     if value is None:
-        findings.warnings.append(_unsaid(key))
+        findings.warnings.append(unsaid(key))
     return bool(value)
 
 
-def _unsaid(key: str) -> str:
+def unsaid(key: str) -> str:
+    """What people are told when the document does not speak of a stream."""
     return f"{INFO_FILE} does not say {key}: taken as false."
 
 
@@ -211,112 +209,3 @@ def _overview(info: Mapping[str, object], findings: Findings) -> tuple[str, ...]
     keys = ("sprite_filename", "vtt_filename")
     names = (_name(overview, key, "encode_overview", findings) for key in keys)
     return tuple(name for name in names if name is not None)
-
-
-def reconciled(info: EncodingInfo, listing: Mapping[str, int], findings: Findings) -> EncodingInfo:
-    """The same with what is named and there, whatever the flags say: nobody loses what can be watched.
-
-    A real Pod imports renditions that are named although ``has_stream_video`` is false or missing. Of those
-    that a flag denies, only what is there counts. The contradiction is told once.
-    """
-    videos, audios = info.videos, info.audios
-    if not info.has_video:
-        videos = tuple(file for file in videos if _is_there(_files_of_video(file), listing))
-    if not info.has_audio:
-        audios = tuple(file for file in audios if _is_there(_files_of_audio(file), listing))
-    for flag, is_set, named, found in (
-        ("has_stream_video", info.has_video, "renditions", videos),
-        ("has_stream_audio", info.has_audio, "audio tracks", audios),
-    ):
-        if found and not is_set:
-            if _unsaid(flag) in findings.warnings:
-                findings.warnings.remove(_unsaid(flag))
-            contradiction = (
-                f"{INFO_FILE} contradicts itself: {flag} is not true, but {named} are named and there "
-                f"({', '.join(file.filename for file in found[:_MOST_NAMED])}). They were imported."
-            )
-            findings.warnings.append(contradiction)
-            findings.alerts.append(contradiction)
-    return replace(
-        info,
-        videos=videos,
-        audios=audios,
-        has_video=info.has_video or bool(videos),
-        has_audio=info.has_audio or bool(audios),
-    )
-
-
-def _is_there(names: Mapping[str, str], listing: Mapping[str, int]) -> bool:
-    return bool(names) and all(listing.get(name) for name in names)
-
-
-def _files_of_video(video: EncodedFile) -> dict[str, str]:
-    if video.encoding_format == MPEG_TS:
-        return {
-            video.with_extension(".m3u8"): f"the playlist of {video.rendition}",
-            video.with_extension(".ts"): f"the stream of {video.rendition}",
-        }
-    if video.encoding_format == MP4:
-        return {video.with_extension(".mp4"): f"the video in {video.rendition}"}
-    return {}
-
-
-def _files_of_audio(audio: EncodedFile) -> dict[str, str]:
-    endings = {MP3: ".mp3", MP4: ".m4a"}
-    if audio.encoding_format not in endings:
-        return {}
-    return {audio.with_extension(endings[audio.encoding_format]): "the audio track"}
-
-
-def required_files(info: EncodingInfo) -> dict[str, str]:
-    """Every file that must be there, and what it is in words.
-
-    The thumbnail is not among them: a video can be watched without one.
-    """
-    required: dict[str, str] = {}
-    for video in info.videos if info.has_video else ():
-        required |= _files_of_video(video)
-    for audio in info.audios if info.has_audio else ():
-        required |= _files_of_audio(audio)
-    for name in info.overview:
-        required[name] = "the overview"
-    return required
-
-
-def check_files(
-    info: EncodingInfo,
-    listing: Mapping[str, int],
-    left_out: Mapping[str, str],
-    playlist_text: Callable[[str], str],
-    findings: Findings,
-) -> None:
-    """The completeness test: every promised file is there, not empty, and its playlist is whole.
-
-    Args:
-        info: what the result promises.
-        listing: sizes of the files that arrived and may be put in place, by name.
-        left_out: files that arrived and may not, with the reason.
-        playlist_text: reads a ``.m3u8`` file among them; one after the other, since they may be large.
-        findings: where everything wrong goes.
-    """
-    for name, meaning in required_files(info).items():
-        check_file(name, meaning, listing, left_out, findings)
-    for video in info.videos if info.has_video else ():
-        playlist = video.with_extension(".m3u8")
-        size = listing.get(video.with_extension(".ts"), 0)
-        if video.encoding_format == MPEG_TS and listing.get(playlist) and size:
-            findings.incomplete.extend(playlist_findings(playlist, playlist_text(playlist), size))
-
-
-def check_file(
-    name: str, meaning: str, listing: Mapping[str, int], left_out: Mapping[str, str], findings: Findings
-) -> None:
-    """One file that must be there: missing or empty, a new run may bring it; left out, it would be again."""
-    if listing.get(name):
-        return
-    shown = f"{name} ({meaning})" if meaning else name
-    reason = left_out.get(name) or (None if name in listing else name_problem(name))
-    if reason is not None:
-        findings.refused.append(f"{shown} {reason}: it must not lie where Pod serves it.")
-    else:
-        findings.incomplete.append(f"{shown} is {'empty' if name in listing else 'missing'}.")

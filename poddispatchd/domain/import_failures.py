@@ -15,6 +15,7 @@ from poddispatchd.errors import (
     ResultNotReadyError,
     ResultRefusedError,
     ResultUnfetchableError,
+    RowLockedError,
     RunnerManagerError,
     RunnerTaskUnknownError,
     ValuesRefusedError,
@@ -68,7 +69,7 @@ def next_action(error: Exception, now: Circumstances) -> NextAction:
     is_last = now.attempts >= now.max_attempts
     again = NextAction.RESUBMIT if now.may_resubmit else NextAction.FAIL
     match error:
-        case ImportBusyError():
+        case ImportBusyError() | RowLockedError():
             return NextAction.BUSY
         case ResultNotReadyError():
             return NextAction.ASK

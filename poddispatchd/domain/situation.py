@@ -35,6 +35,7 @@ class Reason(StrEnum):
     MEDIA_NOT_USABLE = "media_not_usable"
     ROW_LOCKED = "row_locked"
     SOURCE_MISSING = "source_missing"
+    TYPE_UNKNOWN = "type_unknown"
     SITE_NOT_SERVED = "site_not_served"
     SAME_SOURCE_RUNS = "same_source_runs"
     SAME_SOURCE_WAITS = "same_source_waits"
@@ -49,6 +50,7 @@ class Reason(StrEnum):
     MANAGERS_FULL = "managers_full"
     MANAGERS_REFUSE = "managers_refuse"
     NEXT = "next"
+    INSTALLATION = "installation"
 
 
 @dataclass(frozen=True, slots=True)

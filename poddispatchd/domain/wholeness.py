@@ -59,7 +59,7 @@ def wholeness(name: str, size: int, read: Read) -> Wholeness:
         return _ogg(size, read)
     if head[4:8] in _FIRST_BOXES:
         return _boxes(size, read)
-    if ending in _TRANSPORT and head[:1] == b"G":
+    if ending == "ts" and head[:1] == b"G":
         return _transport_stream(size, read)
     if ending == "mp3":
         return _mp3(size, read)
@@ -68,11 +68,9 @@ def wholeness(name: str, size: int, read: Read) -> Wholeness:
     return Wholeness.UNLIKELY if ending in _WITH_AN_END else Wholeness.OPEN
 
 
-_TRANSPORT = frozenset({"ts", "mts", "m2ts"})
 _FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"sidx"})
-_WITH_AN_END = frozenset(
-    {"mp4", "m4a", "m4v", "mov", "3gp", "png", "jpg", "jpeg", "webp", "webm", "mkv", "wav", "avi", "ogg"}
-) | (_TRANSPORT)
+_WITH_AN_END = frozenset({"mp4", "m4a", "ts", "png", "jpg", "jpeg", "webp"})
+"""What runners make themselves, beside mp3 and texts: it is of the form that its name says."""
 
 
 # --- images ---------------------------------------------------------------------------------------------

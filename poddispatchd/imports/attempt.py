@@ -83,7 +83,7 @@ class ImportAttempt:
         try:
             task = await self._wanted_task(job)
             manager = await self._manager_of(job.runner_manager_id)
-            log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type.value, attempt=job.attempts)
+            log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type_name, attempt=job.attempts)
             await check_tree(self._parts, tree, task)
             staging = await staging_directory(self._parts, tree, task)
             await self._import(job, task, manager, staging)
@@ -255,7 +255,7 @@ class ImportAttempt:
         log.info(
             Event.TASK_COMPLETED,
             task=task.pk,
-            type=task.type.value,
+            type=task.type_name,
             video=done.video_id,
             bytes=size,
             result=done.summary,

@@ -65,6 +65,8 @@ async def delete_obsolete(parts: Parts, task: TaskPk | None = None) -> None:
         finally:
             for lease in of_path.values():
                 leases.let_go(lease)
+        if len(items) < _BATCH:
+            return
 
 
 async def _delete_unless_needed(parts: Parts, paths: list[str]) -> dict[str, str]:

@@ -47,8 +47,8 @@ class FailedAttempt:
     Attributes:
         job: the import.
         error: what ended it.
-        tree: the media tree under Pod's lock on the task; None while somebody else holds it, who may be putting
-            files in place.
+        tree: the media tree under Pod's lock on the task; None while somebody else holds it, who may be
+            putting files in place.
         staging: where the result was being downloaded to, if it came so far.
     """
 
@@ -165,7 +165,9 @@ class FailureHandling:
                 obstructed=action is NextAction.WAIT,
             )
         parts.metrics.imports.labels(task.type, ImportOutcome.RETRIED).inc()
-        log.warning(Event.IMPORT_RETRIED, task=task.pk, reason=attempt.words, in_seconds=round(delay, 1))
+        # That somebody else is at it is told elsewhere, once.
+        tell = log.debug if action is NextAction.BUSY else log.warning
+        tell(Event.IMPORT_RETRIED, task=task.pk, reason=attempt.words, in_seconds=round(delay, 1))
 
     async def _ask(self, attempt: FailedAttempt, task: Task, now: Circumstances) -> None:
         """The manager gives no result: take over what it says of the task now, as a callback would."""

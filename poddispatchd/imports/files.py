@@ -83,8 +83,7 @@ async def reclaim_files(connection: Connection, brought: Collection[str]) -> boo
     Returns:
         False while one of them is being deleted: ask again before putting it in place.
     """
-    await connection.execute(_QUERIES["reclaim_files"], list(brought))
-    return not await connection.fetchval(_QUERIES["is_any_obsolete"], list(brought))
+    return not await connection.fetchval(_QUERIES["reclaim_files"], list(brought))
 
 
 async def settle_files(connection: Connection, job: ImportJob, brought: Collection[str]) -> list[BroughtFile]:
@@ -116,6 +115,8 @@ async def take_files(connection: Connection, import_id: ImportId, owner: str) ->
 
 async def add_obsolete_files(connection: Connection, task_pk: TaskPk, paths: Sequence[str]) -> None:
     """These files, relative to MEDIA_ROOT, are to be deleted."""
+    if not paths:
+        return
     await connection.execute(_QUERIES["add_obsolete_files"], list(paths), task_pk)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import assert_never
 
 from poddispatchd.domain import media
-from poddispatchd.domain.task import Task, TaskType
+from poddispatchd.domain.task import Task, TaskType, no_import_words
 from poddispatchd.errors import MediaNotWritableError, RaceLostError, ResultRefusedError, UnsubmittableError
 from poddispatchd.imports import files, queue
 from poddispatchd.imports.queue import ImportJob
@@ -80,7 +80,7 @@ async def prepare(
         ours=frozenset(ours),
         taken=taken,
     )
-    match task.type:
+    match task.result_type:
         case TaskType.ENCODING:
             return await encoding.prepare(result)
         case TaskType.TRANSCRIPTION:
@@ -92,5 +92,7 @@ async def prepare(
             if video_id is None:
                 raise RaceLostError("The lease of this import was lost.")
             return await studio.prepare(result, video_id=video_id, created_at=job.created_at)
+        case TaskType.OTHER | None:
+            raise ResultRefusedError(no_import_words(task))
         case _:
-            assert_never(task.type)
+            assert_never(task.result_type)

@@ -5,6 +5,7 @@ from poddispatchd.database.queries import load_queries
 from poddispatchd.runtime.queues import QUEUES
 
 _SUBMISSIONS = load_queries("poddispatchd.journal", "submissions.sql")["purge"]
+_ACTS = load_queries("poddispatchd.journal", "acts.sql")["purge"]
 _FAILURES = load_queries("poddispatchd.journal", "failures.sql")["purge"]
 _FAILURE_DAYS = 2
 """Days after which nobody asks about a failure any more, and one to spare."""
@@ -18,7 +19,7 @@ async def purge(connection: Connection, *, days: int, batch: int) -> None:
     So does what was set aside, for as many days after that: then nothing of it can be tried again anyway, for
     its manager has forgotten the run.
     """
-    for statement, kept in ((_SUBMISSIONS, days), (_FAILURES, _FAILURE_DAYS)):
+    for statement, kept in ((_SUBMISSIONS, days), (_ACTS, days), (_FAILURES, _FAILURE_DAYS)):
         while await connection.execute(statement, kept, batch) == f"DELETE {batch}":
             pass
     for queue in QUEUES.values():

@@ -13,6 +13,7 @@ from poddispatchd.errors import MediaSlowError
 from poddispatchd.imports import cleanup
 from poddispatchd.journal import imports
 from poddispatchd.maintenance import housekeeping
+from poddispatchd.maintenance.acts import ActLog
 from poddispatchd.maintenance.ended import EndedTasks
 from poddispatchd.maintenance.opencast import purge_opencast_files
 from poddispatchd.maintenance.stalled_queue import StalledQueue, stalled_words
@@ -64,6 +65,7 @@ class Maintenance:
         self._sites: dict[str, frozenset[tuple[SiteId, ...]]] | None = None
         self._sites_again_at = float("-inf")
         self._ended = EndedTasks(parts)
+        self._acts = ActLog(parts)
         self._turn = asyncio.Lock()
         self._stalled_queue = StalledQueue()
         self.queue_stats: QueueStats | None = None
@@ -107,6 +109,7 @@ class Maintenance:
             self._sites_again_at = clock.monotonic() + _SITES_FRESH_FOR
         self.queue_stats = replace(stats, as_of=as_of, sites=self._sites)
         await self._ended.look(self.queue_stats)
+        await self._acts.look()
         self._show(self.queue_stats)
         self._tell_of_standstill(self.queue_stats)
         return self.queue_stats

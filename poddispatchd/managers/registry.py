@@ -13,7 +13,7 @@ from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.pace import Pace
 from poddispatchd.domain.routing import PATIENCE, Lane
-from poddispatchd.domain.task import ManagerId, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskType
 from poddispatchd.errors import PoddispatchdError, RunnerManagerBusyError, RunnerManagerFullError
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.managers.state import ManagerReport, ManagerState
@@ -152,7 +152,7 @@ class ManagerRegistry:
             return
         now = self._clock.monotonic()
         known.freed_at = now
-        known.fullness = {kind: known.fullness.get(kind, Fullness()).freed(now) for kind in TaskType}
+        known.fullness = {kind: known.fullness.get(kind, Fullness()).freed(now) for kind in SUBMITTABLE}
         self._show(known)
 
     def full(self, manager: ManagerId, kind: TaskType) -> None:
@@ -244,7 +244,7 @@ class ManagerRegistry:
         for state in BreakerState:
             metrics.runner_manager_breaker.labels(name, state).set(known.breaker.state is state)
         to_wall_clock = self._clock.now().timestamp() - self._clock.monotonic()
-        for kind in TaskType:
+        for kind in SUBMITTABLE:
             until = known.fullness.get(kind, Fullness()).until
             is_full = until > self._clock.monotonic()
             metrics.runner_manager_full_until.labels(name, kind).set(until + to_wall_clock if is_full else 0)

@@ -56,13 +56,12 @@ class Notifier:
         """Find out who is to be told; seconds until the next look."""
         while True:
             events = await self._leases.claim(_EVENTS)
-            for leased in sorted(events, key=lambda item: int(str(item.lease.key))):
-                await self._leases.attempt(
-                    leased.lease,
-                    lambda leased=leased: self._plan(leased),  # type: ignore[misc] # bound at once
-                    within=_LONGEST_ITEM,
-                    task=leased.row["task_pk"],
-                )
+            await self._leases.each(
+                sorted(events, key=lambda item: int(str(item.lease.key))),
+                self._plan,
+                within=_LONGEST_ITEM,
+                task="task_pk",
+            )
             if len(events) < _EVENTS:
                 break
         async with self._database.connection() as connection:

@@ -174,4 +174,5 @@ def _words(error: Exception) -> str:
         said = f"{error.code} {error.message}"
     else:
         said = str(error) or type(error).__name__
-    return " ".join(said.split())[:_LONGEST_WORDS].rstrip(" :")
+    shown = "".join(character if character.isprintable() else " " for character in said)
+    return " ".join(shown.split())[:_LONGEST_WORDS].rstrip(" :")

@@ -46,6 +46,8 @@ class Event(StrEnum):
     DATABASE_DOWN = "database.down"
     """The database does not answer; logged once, not at every attempt."""
 
+    DATABASE_RESTORED = "database.restored"
+    """It is older than the media tree: the words name the tasks that run again."""
     POOLER_CHANGED = "pooler.changed"
     """The database is reached through a pooler, of another mode, or no longer; the words say what follows."""
     LISTENER_CHANGED = "listener.changed"
@@ -83,6 +85,8 @@ class Event(StrEnum):
     """The result of a task is in Pod."""
     TASK_ENDED = "task.ended"
     """A task is over, whoever ended it and however: one line for each."""
+    PERSON_ACTED = "person.acted"
+    """Somebody restarted or cancelled a task, paused or resumed a runner manager: who, and from where."""
     TASK_STALE = "task.stale"
     """A task runs for longer than reconcile.stale_after; logged once for each."""
     TASK_REQUEUED = "task.requeued"

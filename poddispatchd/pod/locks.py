@@ -5,7 +5,8 @@ of what it did is read: a process id, a role, the name of its program and its st
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import asyncpg
@@ -44,6 +45,16 @@ class HeldRow:
 
     what: str
     by: str
+
+
+@contextmanager
+def taking(task: TaskPk) -> Iterator[None]:
+    """Have the error of a row that cannot be had name the task that it is wanted for."""
+    try:
+        yield
+    except RowLockedError as error:
+        error.task = task
+        raise
 
 
 async def held_row(database: Database, task: TaskPk) -> HeldRow | None:

@@ -17,6 +17,7 @@ import asyncpg
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries, render
 from poddispatchd.domain.task import (
+    SUBMITTABLE,
     ManagerId,
     RecordingId,
     SiteId,
@@ -135,7 +136,7 @@ async def pending_tasks(
     *,
     limit: int,
     grace: float = 0.0,
-    types: Collection[TaskType] = tuple(TaskType),
+    types: Collection[TaskType] = SUBMITTABLE,
     sites: Collection[SiteId] | None = None,
     with_siteless: bool = True,
     skip: Collection[TaskPk] = (),
@@ -218,11 +219,12 @@ async def queue_stats(database: Database, *, past: QueueStats | None = None) -> 
     running_on: Counter[ManagerId] = Counter()
     ranks, is_ranked = 0, True
     for record in await database.fetch(statement("queue_stats", None, with_past=past is None)):
+        kind = TaskType.of(record["type"])
         if past is None or record["status"] in _OPEN:
-            counts[record["type"], record["status"]] += record["tasks"]
+            counts[kind, record["status"]] += record["tasks"]
         waits = record["status"] == TaskStatus.PENDING
         if waits:
-            oldest[record["type"]] = record["oldest"]
+            oldest[kind] = min(record["oldest"], oldest.get(kind, record["oldest"]))
         if record["runner_manager_id"] is not None:
             running_on[ManagerId(record["runner_manager_id"])] += record["tasks"]
         is_ranked = is_ranked and record["ranked"] == (record["tasks"] if waits else 0)
@@ -238,7 +240,7 @@ async def pending_sites(database: Database) -> dict[str, frozenset[tuple[SiteId,
     """
     found: dict[str, set[tuple[SiteId, ...]]] = {}
     for record in await database.fetch(statement("pending_sites", None)):
-        found.setdefault(record["type"], set()).add(tuple(record["site_ids"]))
+        found.setdefault(TaskType.of(record["type"]), set()).add(tuple(record["site_ids"]))
     return {kind: frozenset(sites) for kind, sites in found.items()}
 
 

@@ -51,7 +51,7 @@ async def load_source(connection: Connection, capabilities: Capabilities, task: 
     """What a task works on, with all that its payload takes from the database.
 
     Raises:
-        UnsubmittableError: the task has no video or recording, or it has been deleted.
+        UnsubmittableError: the task has no video or recording any more, or is of an unknown type.
     """
     match task.type:
         case TaskType.ENCODING:
@@ -71,6 +71,8 @@ async def load_source(connection: Connection, capabilities: Capabilities, task: 
             )
         case TaskType.STUDIO:
             return StudioSource(await _recording(connection, task), await _renditions(connection))
+        case TaskType.OTHER:
+            raise UnsubmittableError(f"Its type {task.type_name!r} is none that poddispatchd can submit.")
         case _:
             assert_never(task.type)
 

@@ -113,8 +113,8 @@ class Transfer:
             whole = await self._begin(response, resuming=bool(headers))
             await self._receive(response)
         digest = await self._verified(whole)
-        if whole is None and self._file.sha256 is None:
-            await self._check_end(digest, is_chunked=_vouches_by_chunks(response))
+        if whole is None and self._file.sha256 is None and not _vouches_by_chunks(response):
+            await self._check_end(digest)
         return digest
 
     async def _begin(self, response: aiohttp.ClientResponse, *, resuming: bool) -> int | None:
@@ -210,12 +210,10 @@ class Transfer:
         await self._start_over()
         raise BrokenOffError(f"{self._name} {problem}.")
 
-    async def _check_end(self, digest: str, *, is_chunked: bool) -> None:
-        """Whether a body that gave no length is whole.
+    async def _check_end(self, digest: str) -> None:
+        """Whether a body is whole that has neither a length nor a sum, nor chunks that vouch for its end.
 
-        Chunks vouch for their own end, but behind a proxy that cannot see where the manager broke off, so
-        that a form known to be cut is never believed. What nothing vouches for is proved by its form or, if
-        its form has no end, by a second copy.
+        It is proved by its form or, if its form has no end, by a second copy.
 
         Raises:
             BrokenOffError: it is cut short, or nothing shows that it is not.
@@ -226,8 +224,6 @@ class Transfer:
                 return
             case Wholeness.CUT:
                 problem = "is cut short"
-            case Wholeness.UNLIKELY | Wholeness.OPEN if is_chunked:
-                return
             case Wholeness.OPEN if digest == self._unproven:
                 return
             case Wholeness.OPEN:
@@ -280,7 +276,10 @@ class Transfer:
 
 
 def _vouches_by_chunks(response: aiohttp.ClientResponse) -> bool:
-    """Whether a complete chunked body means that all of the file was sent."""
+    """Whether a complete chunked body means that all of the file was sent.
+
+    It does not behind a proxy that cannot see where the manager broke off, and ends its own chunks well.
+    """
     coding = response.headers.get("Transfer-Encoding", "").lower().rpartition(",")[2].strip()
     server = response.headers.get("Server", "").lower()
     return coding == "chunked" and not any(name in server for name in _CLOSE_ENDED_PROXIES)

@@ -184,8 +184,8 @@ class DatabaseSession:
 
     async def resign(self) -> None:
         """Give the term up for good: this daemon stops, and another one schedules at once."""
-        with suppress(DatabaseError):
-            async with self._database.connection() as connection:
+        with suppress(DatabaseError, TimeoutError):
+            async with asyncio.timeout(_FAREWELL), self._database.connection() as connection:
                 await self._leadership.resign(connection)
         self._show()
 
@@ -219,6 +219,9 @@ class DatabaseSession:
             return
         if text == QUEUES_CHANGED:
             self._wakes.ring_all()
+        if text == "administration":
+            # A person did something: it is told and counted at once.
+            self._wakes.maintenance.ring()
         self._wakes.dispatcher.ring()
 
     def _lost(self, error: DatabaseError) -> None:
@@ -247,8 +250,10 @@ class DatabaseSession:
         connection, self._connection = self._connection, None
         if connection is None or connection.is_closed():
             return
-        with suppress(DatabaseError, TimeoutError):
-            async with asyncio.timeout(_FAREWELL):
-                await self._leadership.release(connection)
-            await connection.close(timeout=_FAREWELL)
-        connection.terminate()
+        try:
+            with suppress(DatabaseError, TimeoutError):
+                async with asyncio.timeout(_FAREWELL):
+                    await self._leadership.release(connection)
+                await connection.close(timeout=_FAREWELL)
+        finally:
+            connection.terminate()

@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 import structlog
 
 from poddispatchd.clock import Clock
-from poddispatchd.errors import DatabaseError, DatabaseStateError, RowLockedError, SchemaError
+from poddispatchd.errors import (
+    DatabaseError,
+    DatabaseStateError,
+    RowLockedError,
+    SchemaError,
+    ValuesRefusedError,
+)
 from poddispatchd.observability.events import Event
 
 log = structlog.get_logger(__name__)
@@ -18,6 +24,9 @@ _TELL_EVERY = 600.0
 
 _FORGOTTEN_AFTER = 900.0
 """Seconds without another failure after which one is over although nobody said so: its task may be gone."""
+
+_ABOUT_ONE_ITEM = (RowLockedError, ValuesRefusedError)
+"""Errors of the database that say nothing about what else can be written."""
 
 _IN_WORDS = (DatabaseStateError, RowLockedError, SchemaError)
 """Errors that are no bugs of ours: a sentence says all."""
@@ -108,7 +117,7 @@ class Incidents:
     def can_write(self) -> bool:
         """Whether no statement is refused, by the server's state, its schema or a rule of the site's."""
         return not any(
-            isinstance(incident.error, DatabaseError) and not isinstance(incident.error, RowLockedError)
+            isinstance(incident.error, DatabaseError) and not isinstance(incident.error, _ABOUT_ONE_ITEM)
             for incident in self.active
         )
 

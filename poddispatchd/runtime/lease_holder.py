@@ -1,8 +1,10 @@
 """A worker's side of a lease queue: what it holds, how long, and what becomes of an item that fails."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -10,14 +12,18 @@ from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, PoddispatchdError
 from poddispatchd.observability.events import Event
-from poddispatchd.runtime.item_errors import is_to_blame, words_of
+from poddispatchd.runtime.item_errors import is_held, is_to_blame, words_of
 from poddispatchd.runtime.lease_queue import UNLIMITED, Lease, Leased, LeaseQueue
 
 log = structlog.get_logger(__name__)
 
+_HELD = 2.0
+"""Seconds that an item waits while another session holds a row that it needs."""
+
 _WAIT = 10.0
-_LONGEST_WAIT = 300.0
-"""Seconds that an item waits, at random, when the database refuses what is no fault of the item's."""
+_LONGEST_WAIT = 60.0
+"""Seconds that an item waits when the database refuses what is no fault of the item's: the first number, and
+at random up to the second besides."""
 
 
 class LeaseHolder:
@@ -89,6 +95,34 @@ class LeaseHolder:
         async with self._database.connection() as connection:
             await self.queue.release_owner(connection, self._owner)
 
+    async def each(
+        self,
+        items: Iterable[Leased],
+        work: Callable[[Leased], Awaitable[None]],
+        *,
+        within: float,
+        task: str,
+    ) -> None:
+        """Do the work of items one after the other (see ``attempt``).
+
+        Args:
+            items: claimed ones.
+            work: for one of them.
+            within: seconds that one may take.
+            task: the column that names the task in the log.
+
+        Raises:
+            DatabaseUnavailableError: the database is lost; what was not tried is given back later.
+        """
+        waiting = deque(items)
+        try:
+            while waiting:
+                item = waiting.popleft()
+                await self.attempt(item.lease, partial(work, item), within=within, task=item.row[task])
+        finally:
+            for item in waiting:
+                self.abandon(item.lease)
+
     async def attempt(
         self, lease: Lease, work: Callable[[], Awaitable[None]], *, within: float, task: object
     ) -> None:
@@ -120,7 +154,7 @@ class LeaseHolder:
         is_late = isinstance(error, TimeoutError)
         words = f"It took longer than {within:g} s." if is_late else words_of(error)
         if not is_to_blame(error):
-            seconds = _WAIT + self._clock.random() * min(_LONGEST_WAIT, _WAIT * 2 ** min(lease.attempts, 10))
+            seconds = _HELD if is_held(error) else _WAIT + self._clock.random() * _LONGEST_WAIT
             async with self._database.connection() as connection:
                 await self.queue.postpone(connection, lease, seconds, words=words)
             log.warning(
@@ -154,6 +188,10 @@ class LeaseHolder:
         """Real seconds: a lease runs out by the database's clock."""
         while True:
             await asyncio.sleep(self.queue.table.lease_seconds / 4)
-            with suppress(DatabaseError):
+            try:
                 async with self._database.connection() as connection:
                     await self.queue.renew(connection, self._owner, list(self._held))
+            except DatabaseError:
+                continue  # whoever works meets it as well, and tells
+            except Exception:  # without renewals another daemon would begin the same
+                log.exception(Event.SERVICE_CRASHED, job=f"leases of {self.queue.table.name}")

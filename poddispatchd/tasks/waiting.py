@@ -49,13 +49,14 @@ def waiting_task(
         grace: ``dispatch.grace``.
         source_problem: why its source cannot be submitted, if that was looked at.
     """
-    if row.type not in set(TaskType):
+    kind = TaskType.of(row.type)
+    if kind is TaskType.OTHER:
         return None
     wait = own_tasks.get(row.pk)
     first = row.first if row.first != row.pk else None
     return WaitingTask(
         pk=row.pk,
-        type=TaskType(row.type),
+        type=kind,
         site=choose(row.site_ids),
         site_names=tuple(sites[pk].domain for pk in row.site_ids if pk in sites),
         rank=row.rank,

@@ -83,6 +83,12 @@ async def read_body(request: web.BaseRequest, *, most: int, seconds: float) -> b
         CallbackRefusedError: it is too large, too slow, or did not arrive whole.
     """
     body = bytearray()
+    if (
+        request.content.is_eof()
+        and request.content.total_bytes <= most
+        and request.content.exception() is None
+    ):
+        return request.content.read_nowait()  # it is all here: there is nothing to wait for
     try:
         async with asyncio.timeout(seconds):
             while chunk := await request.content.readany():

@@ -19,7 +19,7 @@ class Limits:
         idle_seconds: between two requests of a peer that is known.
     """
 
-    most: int = 2000
+    most: int = 8000
     most_of_one: int | None = 100
     head_seconds: float = 10.0
     idle_seconds: float = 75.0

@@ -70,7 +70,8 @@ class Figures:
         Args:
             with_tasks: read the tasks that a page lists as well.
         """
-        self._parts.metrics.media_usable.set(self._parts.storage.problem is None)
+        problems = (self._parts.storage.problem, self._parts.evidence.problem)
+        self._parts.metrics.media_usable.set(problems == (None, None))
         if not self._parts.session.is_up:
             return
         try:
@@ -87,12 +88,12 @@ class Figures:
         if begun < self._next_count:
             return
         await self._look()
-        if self._parts.session.term is None and not self._parts.is_shadow:
+        if self._parts.session.term is None and self._parts.has_journal:
             async with self._parts.database.connection() as connection:
                 self.scheduler = await scheduling.scheduler(connection)
         else:
             self.scheduler = None
-        if not self._parts.is_shadow:
+        if self._parts.has_journal:
             await self._measure_backlogs()
         self._next_count = self._rest_after(begun)
 
@@ -125,7 +126,7 @@ class Figures:
             database, TaskFilter(statuses=("running", "warning")), limit=_RUNNING
         )
         async with database.connection() as connection:
-            if self._parts.is_shadow and await migration.current_version(connection) < migration.LATEST:
+            if not self._parts.has_journal and await migration.current_version(connection) < migration.LATEST:
                 return Overview(as_of, tuple(waiting), running=tuple(running))
             own_tasks = await scheduling.own_tasks(connection)
             begun = await ends.begun(connection, [task.pk for task in running])

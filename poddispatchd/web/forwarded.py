@@ -24,10 +24,11 @@ def client_address(peer: str, forwarded: Iterable[str], trusted: Networks) -> st
             what the client says about itself.
         trusted: the servers whose word is believed.
     """
-    believed = _parsed(peer)
+    values = tuple(forwarded)
+    believed = _parsed(peer) if values else None
     if believed is None:
         return peer
-    hops = [hop for value in forwarded for hop in value[-4096:].split(",")][-_MOST_HOPS:]
+    hops = [hop for value in values for hop in value[-4096:].split(",")][-_MOST_HOPS:]
     while hops and _is_in(believed, trusted):
         hop = _parsed(hops.pop())
         if hop is None:

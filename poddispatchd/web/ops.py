@@ -11,7 +11,8 @@ from aiohttp import web
 
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web.connections import Limits
-from poddispatchd.web.page import status_page
+from poddispatchd.web.figures import Overview
+from poddispatchd.web.page import page_policy, status_page
 from poddispatchd.web.state import DaemonState
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -35,7 +36,7 @@ def ops_application(
     alive: Callable[[], list[str]],
     *,
     waiting: Callable[[], str],
-    refresh: Callable[[bool], Awaitable[None]] | None = None,
+    refresh: Callable[[bool], Awaitable[Overview | None]] | None = None,
     allowed_hosts: Collection[str] = (),
 ) -> web.Application:
     """The routes of ``ops.listen``.
@@ -45,7 +46,7 @@ def ops_application(
         state: the daemon's state; None while it is starting.
         alive: the jobs that are stuck, none in a live daemon.
         waiting: what a daemon that is starting waits for, in words.
-        refresh: has the figures counted anew before they are shown; with True also the tasks of the page.
+        refresh: has the figures counted anew before they are shown; with True gives the tasks of the page.
         allowed_hosts: names under which it may be asked for, besides addresses and names of this machine.
     """
 
@@ -78,12 +79,12 @@ def ops_application(
         return web.json_response({**dataclasses.asdict(current), "ready": current.ready}, dumps=_as_json)
 
     async def get_status(_: web.Request) -> web.Response:
+        overview = None if refresh is None else await refresh(True)
         return web.Response(
-            text=status_page(await fresh(with_tasks=True), waiting()),
+            text=status_page(state(), waiting(), overview),
             content_type="text/html",
             headers={
-                "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
-                "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+                "Content-Security-Policy": page_policy(),
             },
         )
 

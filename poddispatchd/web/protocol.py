@@ -190,8 +190,10 @@ class Connection(RequestHandler):
         """Answer what is no request with a word of ours; a bug of ours is answered 503.
 
         Raises:
-            ConnectionError: a part of another answer is out.
+            ConnectionError: the peer has gone, or a part of another answer is out.
         """
+        if isinstance(exc, ConnectionError):
+            raise exc
         if status >= 500:
             self._log_bug(exc)
             status = 503

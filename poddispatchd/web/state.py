@@ -1,6 +1,6 @@
 """The state of a daemon at a glance: for the status page, the CLI and the health checks."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
@@ -10,7 +10,7 @@ from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.diagnosis import manager_findings, nobody_takes_tasks, why_task, why_type
 from poddispatchd.domain.shadow import ShadowState
 from poddispatchd.domain.situation import Backlog, Finding, Reason, Scheduling, Severity, Situation
-from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, StaleTasks, TaskPk, TaskStatus, TaskType
 from poddispatchd.maintenance.stalled_queue import stalled_words
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.parts import Parts
@@ -78,6 +78,7 @@ class DaemonState:
     scheduler: str | None = None
     running_on: dict[ManagerId, int] = field(default_factory=dict)
     waiting: tuple[WaitingState, ...] = ()
+    time_zone: str = "UTC"
 
     @property
     def ready(self) -> bool:
@@ -105,16 +106,25 @@ class DaemonState:
         return f"{head}; {' '.join(self.problems)}" if self.problems else head
 
 
-def stale_words(stale: Collection[TaskPk], *, after: float) -> str:
+def stale_words(stale: StaleTasks, *, after: float) -> str:
     """A sentence about tasks that run for longer than ``after`` seconds (``reconcile.stale_after``)."""
-    subject = "Tasks" if len(stale) > 1 else "Task"
-    verb = "have" if len(stale) > 1 else "has"
-    shown = ", ".join(str(pk) for pk in list(stale)[:_SHOWN])
-    more = f" and {len(stale) - _SHOWN} more" if len(stale) > _SHOWN else ""
-    return (
-        f"{subject} {shown}{more} {verb} been running for more than {format_duration(after)}: "
+    verb = "have" if len(stale.tasks) > 1 else "has"
+    words = (
+        f"{_listed(stale.tasks)} {verb} been running for more than {format_duration(after)}: "
         "see 'poddispatchd tasks show', and ask the runner manager."
     )
+    if not stale.waiting:
+        return words
+    verb = "wait" if len(stale.waiting) > 1 else "waits"
+    return (
+        f"{words} {_listed(stale.waiting)} for the same source {verb} until then: "
+        "'poddispatchd tasks cancel' ends either."
+    )
+
+
+def _listed(tasks: Sequence[TaskPk]) -> str:
+    more = f" and {len(tasks) - _SHOWN} more" if len(tasks) > _SHOWN else ""
+    return f"Task{'s' if len(tasks) > 1 else ''} {', '.join(str(pk) for pk in tasks[:_SHOWN])}{more}"
 
 
 def state_of(
@@ -123,7 +133,7 @@ def state_of(
     queue_stats: QueueStats | None,
     submissions: int,
     imports: int,
-    stale: Collection[TaskPk] = (),
+    stale: StaleTasks = StaleTasks(),  # noqa: B008 - it is frozen
     stalled_types: Collection[TaskType] = (),
     shadow: ShadowState | None = None,
     blind: Collection[str] = (),
@@ -147,12 +157,16 @@ def state_of(
     managers = tuple(parts.registry.reports())
     situation = situation_of(parts, managers, figures)
     choose = parts.choice_of_site()
-    queue = tuple(_queue_state(kind, queue_stats, situation, choose) for kind in TaskType)
+    queue = tuple(
+        state
+        for state in (_queue_state(kind, queue_stats, situation, choose) for kind in TaskType)
+        if state.type in SUBMITTABLE or any(state.counts.values())
+    )
     problems = list(told)
     not_ready = [] if situation.database_problem is None else [situation.database_problem]
     if situation.database_problem is not None:
         problems.append(situation.database_problem)
-    elif not (parts.session.listening or parts.session.pooling is Pooling.TRANSACTION or parts.is_shadow):
+    elif not (parts.session.listening or parts.session.pooling is Pooling.TRANSACTION or shadow is not None):
         problems.append("Notifications of the database do not arrive; the queue is polled.")
     failing = [incident.words for incident in parts.incidents.active]
     if not parts.incidents.can_write:
@@ -172,7 +186,7 @@ def state_of(
         problems.append(f"Results wait: {parts.storage.problem}")
     if (words := set_aside_words(parts.set_aside)) is not None:
         problems.append(words)
-    if stale:
+    if stale.tasks:
         problems.append(stale_words(stale, after=parts.settings.reconcile.stale_after))
     if stalled_types:
         problems.append(stalled_words(stalled_types, after=parts.settings.reconcile.stale_after))
@@ -182,7 +196,7 @@ def state_of(
         f"Runner manager {name} does not tell which runners it has: nothing is expected of it."
         for name in blind
     ]
-    scheduling = None if parts.is_shadow else parts.session.term
+    scheduling = None if shadow is not None else parts.session.term
     return DaemonState(
         version=__version__,
         instance=parts.instance,
@@ -204,6 +218,7 @@ def state_of(
         scheduler=situation.scheduler,
         running_on={} if queue_stats is None else dict(queue_stats.running_on),
         waiting=_waiting(parts, situation, figures),
+        time_zone=parts.settings.pod.time_zone,
     )
 
 
@@ -211,7 +226,7 @@ def situation_of(parts: Parts, managers: Iterable[ManagerReport], figures: Figur
     """What surrounds the queue, as this daemon knows it."""
     now = parts.clock.now().astimezone(ZoneInfo(parts.settings.pod.time_zone))
     scheduler = None if figures is None else figures.scheduler
-    if parts.is_shadow:
+    if not parts.has_journal:
         scheduling = Scheduling.SHADOW
     elif parts.session.term is not None:
         scheduling = Scheduling.HERE
@@ -228,7 +243,7 @@ def situation_of(parts: Parts, managers: Iterable[ManagerReport], figures: Figur
         database_problem=None
         if parts.session.is_up
         else parts.session.problem or "The database does not answer.",
-        media_problem=None,
+        media_problem=parts.evidence.problem,
         stalled_after=parts.settings.reconcile.stale_after,
     )
 
@@ -244,6 +259,10 @@ _SAID_ALREADY = (
 """Why tasks of a type wait when no manager can be given any task."""
 
 
+_TOLD_ANYWAY = (Reason.DATABASE_AWAY, Reason.MEDIA_NOT_USABLE)
+"""What is a problem of its own, whether tasks wait or not."""
+
+
 def _queue_words(
     queue: Iterable[QueueState], *, but: Collection[Reason], stalled: Collection[TaskType]
 ) -> Iterator[tuple[str, Severity]]:
@@ -251,7 +270,7 @@ def _queue_words(
     by_finding: dict[tuple[str, Severity], list[TaskType]] = {}
     for entry in queue:
         why = entry.why
-        if why is None or why.severity is Severity.NORMAL or why.reason in (*but, Reason.DATABASE_AWAY):
+        if why is None or why.severity is Severity.NORMAL or why.reason in (*but, *_TOLD_ANYWAY):
             continue
         if entry.type not in stalled:
             by_finding.setdefault((why.sentence, why.severity), []).append(entry.type)

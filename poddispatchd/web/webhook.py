@@ -115,6 +115,8 @@ class _Webhook:
         except DatabaseError:
             self._tell(remote, _RETRY_LATER, "The database refuses to record the callback.")
             return _refusal(_later())
+        except ConnectionError:  # it has gone: nobody reads this
+            return _refusal(CallbackRefusedError(400, "Invalid request."))
         except Exception as error:
             self._refusals.tell(Event.SERVICE_CRASHED, job="webhook", error=type(error).__name__)
             log.debug(Event.SERVICE_CRASHED, job="webhook", exc_info=True)
@@ -140,11 +142,13 @@ class _Webhook:
         if "application/json" not in request.headers.get("Content-Type", ""):
             raise CallbackRefusedError(415, "Only application/json content type is allowed.")
         token = _bearer(request)
-        # A manager that calls often is not turned away before it is known whether the token is still good.
-        if not speaks_for(request, remote) and not self._receiver.has_seen(token):
-            raise CallbackRefusedError(_LIMITED, "Too many requests from this address.", retry_after=5.0)
-        async with asyncio.timeout(self._patience):
-            signers = await self._receiver.signers(token)
+        signers = self._receiver.fresh_signers(token)
+        if not signers:
+            # A manager that calls often is heard before it is known whether its token is still good.
+            if not speaks_for(request, remote) and not self._receiver.has_seen(token):
+                raise CallbackRefusedError(_LIMITED, "Too many requests from this address.", retry_after=5.0)
+            async with asyncio.timeout(self._patience):
+                signers = await self._receiver.signers(token)
         recognise(request)
         if "Content-Encoding" in request.headers:
             raise CallbackRefusedError(415, "The body must not be encoded (Content-Encoding).")

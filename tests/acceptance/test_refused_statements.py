@@ -59,7 +59,7 @@ def _lines(daemon: Process, *events: str) -> int:
 async def test_an_acceptance_that_is_refused_is_told_once_and_stored_when_it_can_be(
     rig: Rig, refusal: str, told: str, words: str
 ) -> None:
-    """It was tried 55 to 135 times a second, with a traceback each time, and the daemon called itself ready."""
+    """It was tried 55 to 135 times a second, each time with a traceback, by a daemon that was ready."""
     daemon = await rig.start()
     await rig.execute(refusal)
     [task] = await rig.add(TaskType.ENCODING)
@@ -78,7 +78,7 @@ async def test_an_acceptance_that_is_refused_is_told_once_and_stored_when_it_can
     imported = await rig.fetch("SELECT state FROM poddispatchd.import")
     assert [row["state"] for row in imported] == ["done"]
     async with asyncio.timeout(30):
-        while (await rig.get("/health/ready"))[0] != 200:
+        while (await rig.get("/health/ready"))[0] != 200:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.2)
     assert _SECRET not in rig.everything_said()
 

@@ -121,14 +121,12 @@ async def test_every_end_is_told_and_counted_once_whoever_ended_the_task(rig: Ri
     await rig.execute("UPDATE runner_manager_task SET status = 'completed' WHERE id = $1", tasks[1])
     rig.manager.faults.clear()
     await daemon.event("task.completed", task=tasks[2])
-    metrics = (await rig.get("/metrics"))[1]
 
     ends = [(entry["task"], entry["status"]) for entry in await daemon.events("task.ended", 3)]
     assert sorted(ends) == [(tasks[0], "failed"), (tasks[1], "completed"), (tasks[2], "completed")]
+    metrics = (await rig.get("/metrics"))[1]
     assert 'poddispatchd_ended_total{outcome="completed",type="encoding"} 2.0' in metrics
     assert 'poddispatchd_ended_total{outcome="failed",type="encoding"} 1.0' in metrics
-    assert 'poddispatchd_run_seconds_count{type="encoding"} 1.0' in metrics
-    assert 'poddispatchd_wait_seconds_count{type="encoding"}' in metrics
 
 
 async def test_metrics_are_true_when_they_are_read(rig: Rig) -> None:
@@ -153,6 +151,12 @@ async def test_metrics_are_true_when_they_are_read(rig: Rig) -> None:
     assert 'poddispatchd_job_last_progress_timestamp_seconds{job="dispatcher"} 1' in metrics
     assert "\nprocess_resident_memory_bytes " in metrics
     assert "_created" not in metrics
+    assert 'poddispatchd_wait_seconds_count{type="encoding"} 1.0' in metrics
+    await rig.execute("UPDATE runner_manager_task SET status = 'failed'")
+    await rig.run("runners", "pause", "encoders")
+    ended = await daemon.event("task.ended", task=task)
+    assert (ended["status"], ended["runner_manager"]) == ("failed", "encoders")
+    assert 'poddispatchd_run_seconds_count{type="encoding"} 1.0' in (await rig.get("/metrics"))[1]
 
 
 async def test_an_inactive_manager_that_cannot_be_reached_is_not_up(rig: Rig) -> None:
@@ -187,3 +191,21 @@ async def test_a_daemon_that_lost_its_database_says_that_and_not_that_another_on
         if path == "/health/ready":
             assert (code, json.loads(text)["ready"]) == (503, False)
             assert json.loads(text)["reason"].startswith("The database ")
+
+
+async def test_acts_of_people_are_in_the_log_of_the_daemon_and_kept_with_the_task(rig: Rig) -> None:
+    daemon, tasks = await _started_with_a_full_manager(rig, 1)
+
+    await rig.run("tasks", "cancel", str(tasks[0]), env={"SUDO_USER": "anna"})
+    await daemon.event("person.acted", act="cancel")
+    await rig.run("tasks", "restart", str(tasks[0]), env={"SUDO_USER": "anna"})
+    await rig.run("runners", "pause", "encoders", env={"SUDO_USER": "bob"})
+    paused = await daemon.event("person.acted", act="pause")
+
+    assert (paused["runner_manager"], str(paused["by"]).startswith("bob on ")) == ("encoders", True)
+    restarted = await daemon.event("person.acted", act="restart")
+    assert (restarted["task"], restarted["status_before"]) == (tasks[0], "failed")
+    shown = (await rig.run("tasks", "show", str(tasks[0]))).out
+    assert "\nacts:\n  act cancel, by anna on " in shown
+    assert "  act restart, by anna on " in shown
+    assert "status before failed" in shown

@@ -1,9 +1,3 @@
--- name: record
--- Commit a callback to the inbox; the same one, not handled yet, is recorded once.
-INSERT INTO poddispatchd.callback (runner_manager_ids, task_id, status, error_message, script_output, digest)
-VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (task_id, digest) WHERE state = 'open' DO NOTHING
-
 -- name: record_all
 -- Commit many callbacks to the inbox, in their order; of each, whether it was expected (those that are not are left
 -- out): said to be known ($7), the id of a submission of ours or one that never became known, of a run that was seen,

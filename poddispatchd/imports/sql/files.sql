@@ -26,13 +26,16 @@ FROM unnest($2::text[]) AS brought (path)
 ON CONFLICT DO NOTHING
 
 -- name: reclaim_files
--- These files are not obsolete any more, but those that are being deleted.
-DELETE FROM poddispatchd.obsolete_file
-WHERE path = ANY($1::text[]) AND (claimed_until IS NULL OR claimed_until < now())
-
--- name: is_any_obsolete
--- Whether one of these files is still to be deleted.
-SELECT EXISTS (SELECT FROM poddispatchd.obsolete_file WHERE path = ANY($1::text[]))
+-- These files are not obsolete any more, but those that are being deleted; whether there is one.
+WITH reclaimed AS (
+    DELETE FROM poddispatchd.obsolete_file
+    WHERE path = ANY($1::text[]) AND (claimed_until IS NULL OR claimed_until < now())
+    RETURNING path
+)
+SELECT EXISTS (
+    SELECT FROM poddispatchd.obsolete_file
+    WHERE path = ANY($1::text[]) AND path NOT IN (SELECT path FROM reclaimed)
+)
 
 -- name: superseded_files
 -- What earlier attempts of an import put in place and the committed one did not.

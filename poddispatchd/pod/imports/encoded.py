@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from poddispatchd.domain.encoding_plan import LogStyle, PodChoices, ThumbnailChoice
+from poddispatchd.domain.encoding_log import LogStyle
+from poddispatchd.domain.encoding_plan import PodChoices
+from poddispatchd.domain.thumbnails import ThumbnailChoice
 from poddispatchd.pod.imports.common import StagedResult, VideoFacts
 from poddispatchd.pod.imports.encoding_files import EncodingFiles, read_staged
 from poddispatchd.pod.imports.encoding_rows import EncodingRows, read_renditions

@@ -3,20 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from poddispatchd.domain.encoding_check import check_file, check_files, reconciled
 from poddispatchd.domain.encoding_plan import (
     MASTER_PLAYLIST,
     EncodingContent,
     PodChoices,
     plan_content,
 )
-from poddispatchd.domain.encoding_result import (
-    INFO_FILE,
-    Findings,
-    check_file,
-    check_files,
-    parse_info,
-    reconciled,
-)
+from poddispatchd.domain.encoding_result import INFO_FILE, Findings, parse_info
 from poddispatchd.domain.manifest import left_out_words
 from poddispatchd.pod.imports.screening import screen
 from poddispatchd.pod.media.files import DERIVED, read_text

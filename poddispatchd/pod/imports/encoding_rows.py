@@ -7,7 +7,8 @@ from datetime import datetime
 
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import load_queries, render
-from poddispatchd.domain.encoding_plan import EncodingContent, LogStyle, MediaRow, Rendition, log_text
+from poddispatchd.domain.encoding_log import LogStyle, log_text
+from poddispatchd.domain.encoding_plan import EncodingContent, MediaRow, Rendition
 from poddispatchd.domain.naming import video_number
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.pod.capabilities import Capabilities

@@ -32,7 +32,8 @@ class Staging:
 def begin(directory: MediaPath, task: TaskPk) -> None:
     """Make a new staging directory, which only this user can enter, and remove those of earlier attempts.
 
-    Nothing of them may be taken for a part of another result. The lock of the task is held.
+    Nothing of them may be taken for a part of another result, Pod's own ``tasks/<pk>`` included. The lock of
+    the task, which Pod's code takes as well, is held.
 
     Raises:
         NoSpaceError: the disk is full.
@@ -42,7 +43,7 @@ def begin(directory: MediaPath, task: TaskPk) -> None:
     try:
         parent.made().close()
         for left in _in(parent, is_tasks=parent.relative == _TASKS):
-            if left.is_ours and left.task == task:
+            if left.task == task:
                 delete_tree(left.path)
         with parent.opened() as opened:
             if not opened.make_directory(directory.name, PRIVATE_DIRECTORY_MODE):

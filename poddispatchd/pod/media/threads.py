@@ -40,6 +40,7 @@ class Look(StrEnum):
     ACCESS = "access"
     LEFTOVERS = "staging directories"
     OPENCAST = "studio files"
+    LOCKS = "lock files"
 
 
 Job = Callable[[], Callable[[], object]]

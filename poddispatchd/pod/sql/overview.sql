@@ -15,7 +15,8 @@ SELECT task.id, task.type, task.status, task.task_id, task.rank, task.date_added
   LEFT JOIN recorder_recording AS recording ON recording.id = task.recording_id
   LEFT JOIN auth_user AS recorder ON recorder.id = recording.user_id
  WHERE ($1::text[] IS NULL OR task.status = ANY ($1))
-   AND ($2::text[] IS NULL OR task.type = ANY ($2))
+   AND ($2::text[] IS NULL OR task.type = ANY ($2)
+        OR ('other' = ANY ($2) AND task.type NOT IN ('encoding', 'studio', 'transcription')))
    AND ($3::text IS NULL OR strpos(lower(concat_ws(' ', task.id, task.task_id, video.title, video.slug,
                                                    recording.title, owner.username, recorder.username)),
                                    lower($3)) > 0)

@@ -30,6 +30,13 @@ async def _until_down(session: DatabaseSession) -> None:
             await asyncio.sleep(0.001)
 
 
+async def _until_lease_is(session: DatabaseSession, *, blocked: bool) -> None:
+    async with asyncio.timeout(20):
+        while (session.lease_problem is not None) != blocked:
+            session.suspect()
+            await asyncio.sleep(0.05)
+
+
 async def test_one_of_two_daemons_schedules(pod_database: PodDatabase, media_root: Path) -> None:
     async with scene(pod_database, media_root, Spec("first", runners=9)) as pod:
         leader, standby = await pod.daemon(), await pod.daemon()
@@ -98,15 +105,9 @@ async def test_a_session_that_holds_the_leaders_row_ends_no_term_before_its_leas
         with capture_logs() as logs:
             async with other.transaction():
                 await other.execute("SELECT FROM poddispatchd.leader FOR UPDATE")
-                async with asyncio.timeout(20):
-                    while session.lease_problem is None:
-                        session.suspect()
-                        await asyncio.sleep(0.05)
+                await _until_lease_is(session, blocked=True)
                 assert session.is_up
-            async with asyncio.timeout(20):
-                while session.lease_problem is not None:
-                    session.suspect()
-                    await asyncio.sleep(0.05)
+            await _until_lease_is(session, blocked=False)
         assert session.term == 1
         assert [entry["event"] for entry in logs].count(Event.LEADER_BLOCKED) == 1
 

@@ -208,3 +208,27 @@ async def test_directories_of_a_video_that_hold_nothing_any_more_go_and_no_other
     root = here.world.media_root
     there = [(root / path).exists() for path in ("videos/x", "videos/x/0001", "videos/x/0002", "files/y")]
     assert there == [True, False, True, True]
+
+
+async def test_a_file_that_trips_us_up_is_set_aside_in_the_end_and_the_others_are_deleted(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = cleanup._delete
+
+    def trip(tree: MediaTree, paths: list[str]) -> dict[str, str]:
+        if "videos/x/odd.mp4" in paths:
+            raise ValueError("a bug")
+        return delete(tree, paths)
+
+    monkeypatch.setattr(cleanup, "_delete", trip)
+    await put_obsolete(here, "videos/x/a.mp4", "videos/x/odd.mp4", "videos/x/z.mp4")
+    await cleanup.delete_obsolete(here.parts)
+    left = [name for name in here.files() if name.startswith("videos/x/")]
+    assert left == ["videos/x/odd.mp4"]
+    for _ in range(FILES.table.max_attempts):
+        await here.execute("UPDATE poddispatchd.obsolete_file SET next_attempt_at = now()")
+        await cleanup.delete_obsolete(here.parts)
+    async with here.pod.connection() as connection:
+        [item] = await FILES.set_aside_items(connection, 10)
+    assert (item.key, item.attempts) == ("videos/x/odd.mp4", FILES.table.max_attempts)
+    assert "ValueError" in item.words

@@ -14,7 +14,7 @@ from shutil import copytree
 import asyncpg
 import pytest
 
-from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskType
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.sandbox.pod.world import Video
 from poddispatchd.sandbox.postgresql import PostgresServer
@@ -159,7 +159,7 @@ async def test_a_kill_changes_nothing_of_the_end(
 
 
 @pytest.mark.parametrize("moment", ["amid the renames", "amid the links", "after the renames"])
-@pytest.mark.parametrize("kind", list(TaskType))
+@pytest.mark.parametrize("kind", SUBMITTABLE)
 async def test_after_a_kill_an_import_that_never_succeeds_leaves_the_tree_as_it_was(
     ready: Bench, postgres: PostgresServer, tmp_path: Path, kind: TaskType, moment: str
 ) -> None:

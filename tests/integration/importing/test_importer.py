@@ -14,7 +14,7 @@ import pytest
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.lifecycle import Decision
-from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, RunnerStatus, TaskPk, TaskType
 from poddispatchd.imports import queue
 from poddispatchd.imports.importer import Importer
 from poddispatchd.imports.queue import ImportJob
@@ -124,7 +124,7 @@ async def test_a_studio_task_becomes_exactly_one_video(here: Bench) -> None:
     assert here.staged() == []
 
 
-@pytest.mark.parametrize("kind", list(TaskType))
+@pytest.mark.parametrize("kind", SUBMITTABLE)
 @pytest.mark.parametrize(("setting", "mode"), [("0640", 0o640), (None, 0o604)])
 async def test_every_file_has_the_mode_that_pod_gives_to_uploads(
     pod_database: PodDatabase, media_root: Path, kind: TaskType, setting: str | None, mode: int

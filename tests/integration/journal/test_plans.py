@@ -44,9 +44,14 @@ _FILL = f"""
     INSERT INTO poddispatchd.obsolete_file (path, task_pk) SELECT n::text, n FROM generate_series(1, 20) AS n;
 """
 
+_ROOMS = {"inbox.sql": "poddispatchd.callbacks", "files.sql": "poddispatchd.imports"}
+
+_TWO = """'{"{1}","{1}"}', '{task-7,none}', '{failed,failed}'"""
+
 _HOT = (
     ("submissions.sql", "open", "7, 'encoding', 1, 1, 'x', 0, now(), '{8,9}', '{2026-03-14,2026-03-14}'"),
     ("submissions.sql", "settle", "7, 'accepted', 't', NULL"),
+    ("submissions.sql", "forget_waiting", "7"),
     ("submissions.sql", "open_ones", ""),
     ("submissions.sql", "unidentified", "'{1}'"),
     ("submissions.sql", "with_id", "'{1}', 'task-7'"),
@@ -55,7 +60,7 @@ _HOT = (
     ("submissions.sql", "add_lost", "7, 1, 'other', '', 'encoding', now()"),
     ("submissions.sql", "taken_for", "'{7,8}', '{2026-03-14,2026-03-14}'"),
     ("submissions.sql", "purge", "90, 1000"),
-    ("inbox.sql", "record", "'{1}', 't', 'failed', NULL, NULL, 'x'"),
+    ("inbox.sql", "record_all", f"{_TWO}, '{{NULL,NULL}}', '{{NULL,NULL}}', '{{x,y}}', '{{f,f}}', 9"),
     ("inbox.sql", "expected", "'{1}', 'task-7'"),
     ("inbox.sql", "expected", "'{1}', 'unknown'"),
     ("inbox.sql", "lock", "100007, 'a'"),
@@ -63,7 +68,8 @@ _HOT = (
     ("imports.sql", "open", "7, 1, 'task-7'"),
     ("imports.sql", "is_open", "7, 1, 'task-7'"),
     ("imports.sql", "drop_open", "7, ''"),
-    ("failures.sql", "note", "7, 1, 'task-7'"),
+    ("failures.sql", "note", "7, 1, 'task-7', '\\x00'"),
+    ("failures.sql", "known", "7, 1, 'task-7', '\\x00'"),
     ("failures.sql", "forget", "7"),
     ("failures.sql", "asked", "'{7,8}'"),
     ("failures.sql", "purge", "90, 1000"),
@@ -99,7 +105,7 @@ _OF_A_QUEUE = {
 def _queries() -> Iterator[tuple[str, str, str]]:
     """Every hot query: what it is called, its text, its arguments."""
     for file, name, arguments in _HOT:
-        package = "poddispatchd.callbacks" if file == "inbox.sql" else "poddispatchd.journal"
+        package = _ROOMS.get(file, "poddispatchd.journal")
         yield f"{file}: {name}", load_queries(package, file)[name], arguments
     for queue in QUEUES.values():
         statements = queue.table.statements()

@@ -17,6 +17,7 @@ from poddispatchd.errors import ServiceUnreachableError
 from poddispatchd.notify import push as push_module
 from poddispatchd.notify.webpush import Target
 from poddispatchd.parts import Parts
+from poddispatchd.pod import recipients
 from poddispatchd.sandbox.pod.world import World
 from tests.integration.notices.bench import Telling, daemon_parts, mail_settings, queue_of, settings_of
 from tests.plugins.postgres import PodDatabase
@@ -108,7 +109,7 @@ def _known_services(monkeypatch: pytest.MonkeyPatch, services: dict[int, str]) -
         if target.service.startswith("dead"):
             raise ServiceUnreachableError(f"{target.service} cannot be reached.")
 
-    monkeypatch.setattr(push_module.recipients, "subscription", subscription)
+    monkeypatch.setattr(recipients, "subscription", subscription)
     monkeypatch.setattr(push_module, "send_push", send)
     return posted
 

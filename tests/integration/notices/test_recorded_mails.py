@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from poddispatchd.config.model import Settings
-from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId, TaskPk, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, RunnerStatus, RunnerTaskId, TaskPk, TaskType
 from poddispatchd.journal import notices
 from poddispatchd.notify import queue
 from poddispatchd.notify.message import Envelope
@@ -115,7 +115,7 @@ def imports() -> list[str]:
         return []
     return [
         name
-        for kind in TaskType
+        for kind in SUBMITTABLE
         for name in vectors.cases(kind)
         if vectors.completed(vectors.steps(vectors.load(name))[0]) and name.partition("/")[0] not in NOT_TOLD
     ]

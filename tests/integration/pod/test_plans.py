@@ -39,11 +39,15 @@ _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "write_output": (7, "running", "t", "out"),
         "requeue": (7, "running", "t", True),
         "failed": ([7, 8],),
-        "list": (None, ["encoding"], None, 50),
+        "list": (None, ["encoding"], None, 50, False, ["encoding", "studio"]),
         "restartable": ([7, 8],),
         "restart": ([7, 8],),
     },
     "duplicates.sql": {
+        "blockers": ([7, 8],),
+        "unfinished": ([7, 8],),
+        "waiting_behind": ([7, 8], 100),
+        "described": ([7, 8],),
         "ahead": (*_TWIN, _SOON),
         "waiting": _TWIN,
         "other_run": _RUN,
@@ -55,6 +59,8 @@ _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
     },
     "managers.sql": {"latest_tasks": (500,)},
     "queue.sql": {"statuses": ([7, 8],)},
+    "overview.sql": {"rows": (None, None, None, None, None, None, 50, [7, 8])},
+    "ended.sql": {"newest": (), "moved": (_FINISHED + _PENDING, [7, 8], [9])},
     "observed.sql": {"rows": (list(range(1, 1001)),)},
 }
 """Statements that find their rows by a key, however long the table is."""
@@ -73,6 +79,8 @@ _ONE_READING: Mapping[str, Mapping[str, tuple[object, ...]]] = {
     "tasks.sql": {"unsettled": (0, None, 200), "purge": (_SOON, 1000), "owners": ("task-7",)},
     "observed.sql": {"running": ([7],), "types_taken": (), "purgeable": (_SOON,)},
     "trigger.sql": {"facts": ()},
+    "overview.sql": {"waiting": (None, 20, 5.0)},
+    "ended.sql": {"open": ()},
 }
 """Statements that read the table, once: its statuses and dates have no index."""
 

@@ -1,6 +1,7 @@
 """One full pass, as a function and as a command of its own."""
 
 import asyncio
+import json
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from poddispatchd.app.once import run_once
 from poddispatchd.callbacks import inbox
 from poddispatchd.clock import Clock
 from poddispatchd.domain.callback import Callback
-from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskStatus, TaskType
+from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.reconcile import reconciler
 from poddispatchd.runtime import supervision
 from poddispatchd.runtime.database_session import DatabaseSession
@@ -204,6 +205,7 @@ async def test_a_pass_does_nothing_while_a_daemon_schedules(here: Bench, tmp_pat
     leading = await here.parts.database.dedicated_connection()
     try:
         assert await Leadership(instance="a daemon", clock=here.parts.clock).attend(leading, hears=True)
+        await leading.execute("UPDATE poddispatchd.leader SET lease_expires_at = now() + interval '1 hour'")
         result = await run_once(here.parts.settings)
         assert not result.scheduled
         status, output, _ = await command(here, tmp_path)
@@ -277,7 +279,9 @@ async def test_a_pass_that_is_told_to_stop_hands_back_and_leaves_the_rest_to_the
     await here.end(task)
     here.fake.faults.inject("file", Fault(kind=FaultKind.HANG), times=None)
     process = await started(here, tmp_path)
-    await here.fake.wait_for(lambda: any("/file/" in request.path for request in here.fake.requests))
+    await here.fake.wait_for(
+        lambda: any("/file/" in request.path for request in here.fake.requests), timeout=60
+    )
     process.terminate()
     output, said = await process.communicate()
     assert (process.returncode, output) == (1, b"")
@@ -322,3 +326,33 @@ async def test_a_pass_that_takes_too_long_still_ranks_and_purges(
     assert result.running == 1
     assert await here.value("SELECT count(*) FROM runner_manager_task WHERE id = $1", old) == 0
     assert await here.value("SELECT lease_owner FROM poddispatchd.import") is None
+
+
+async def test_a_result_whose_submission_was_lost_is_found_and_imported_in_one_pass(here: Bench) -> None:
+    """The callback was matched to its task, and then left to the next pass."""
+    task = await here.running()
+    await here.end(task)
+    task_id = RunnerTaskId(str(await here.of(task, "task_id")))
+    record = await here.parts.client.status(here.world.managers[0], task_id)
+    body = {
+        "etab_name": record.etab_name,
+        "app_name": record.app_name,
+        "task_type": record.task_type,
+        "source_url": record.source_url,
+        "notify_url": record.notify_url,
+        "parameters": dict(record.parameters),
+    }
+    await here.execute(
+        "UPDATE runner_manager_task SET status = 'pending', task_id = NULL, runner_manager_id = NULL"
+    )
+    await here.execute(
+        "INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body)"
+        " VALUES ($1, 'encoding', $2, 1, $3)",
+        *(task, here.world.managers[0].id, json.dumps(body).encode()),
+    )
+    async with here.parts.database.connection() as connection:
+        said = Callback(task_id, RunnerStatus.COMPLETED)
+        await inbox.record(connection, (here.world.managers[0].id,), said)
+    await run_once(here.parts.settings)
+    assert await here.status(TaskPk(task)) == "completed"
+    assert await here.of(TaskPk(task), "task_id") == task_id

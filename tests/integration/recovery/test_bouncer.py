@@ -19,7 +19,7 @@ from poddispatchd.database.connections import GuardedConnection
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus, TaskType, VideoId
-from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
+from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError, RowLockedError
 from poddispatchd.journal import scheduling, submissions
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.observability.events import Event
@@ -442,3 +442,22 @@ async def test_a_lease_that_ran_out_fences_its_holder_as_soon_as_another_term_be
             assert not await scheduling.renew_lease(pooled, 1, seconds=60)
             assert await _take(pooled, "old") is None
             assert await submissions.open_submissions(pooled) == []
+
+
+@pytest.mark.parametrize("mode", _MODES)
+async def test_a_row_that_another_session_holds_is_not_waited_for_behind_a_pooler_either(
+    pod_database: PodDatabase, tmp_path: Path, mode: str
+) -> None:
+    async with (
+        pgbouncer(pod_database.dsn, tmp_path, mode) as bouncer,
+        _opened(bouncer.dsn) as database,
+        pod_database.connection() as other,
+    ):
+        await other.execute("CREATE TABLE held AS SELECT 1 AS id")
+        async with other.transaction():
+            await other.execute("SELECT FROM held FOR UPDATE")
+            begun = time.monotonic()
+            with pytest.raises(RowLockedError):
+                async with database.transaction() as connection:
+                    await connection.execute("UPDATE held SET id = 2")
+            assert time.monotonic() - begun < 5

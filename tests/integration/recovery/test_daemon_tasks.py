@@ -1,4 +1,4 @@
-"""The daemon consists of tasks: each of them is killed, and it goes on or ends for good, but never goes deaf."""
+"""The daemon consists of tasks: each is killed, and it goes on or ends for good, but never goes deaf."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -61,8 +61,9 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 async def test_each_task_that_is_killed_is_started_again_and_the_queue_moves_on(pod: Scene) -> None:
     async with _running(pod) as (daemon, running):
-        assert set(daemon._supervisor.tasks) == _TASKS
-        for name in sorted(_TASKS):
+        names = sorted(daemon._supervisor.tasks)
+        assert set(names) >= _TASKS
+        for name in names:
             killed = daemon._supervisor.tasks[name]
             with capture_logs() as logs:
                 killed.cancel()

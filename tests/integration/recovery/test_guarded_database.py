@@ -6,13 +6,15 @@ import io
 import json
 import logging
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 
 import asyncpg
 import pytest
 import structlog
 
 from poddispatchd.config.model import LogSettings
+from poddispatchd.database.connections import GuardedConnection
 from poddispatchd.database.pool import Database
 from poddispatchd.errors import (
     DatabaseError,
@@ -27,6 +29,13 @@ from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
 
 _SECRET = "hunter2"
+
+
+async def _cut_off_in_a_transaction(database: Database, other: "asyncpg.Connection[asyncpg.Record]") -> None:
+    async with database.transaction() as connection:
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+        await other.execute("SELECT pg_terminate_backend($1)", pid)
+        await connection.execute("DELETE FROM secret")
 
 
 @pytest.fixture
@@ -49,11 +58,14 @@ async def database(pod_database: PodDatabase) -> AsyncIterator[Database]:
     ids=lambda error: type(error).__name__,
 )
 async def test_what_the_code_in_a_block_raises_stays_what_it_is(database: Database, own: Exception) -> None:
+    async def work(block: Callable[[], AbstractAsyncContextManager[GuardedConnection]]) -> None:
+        async with block() as connection:
+            await connection.execute("SELECT 1")
+            raise own
+
     for block in (database.connection, database.transaction):
         with pytest.raises(type(own)) as caught:
-            async with block() as connection:
-                await connection.execute("SELECT 1")
-                raise own
+            await work(block)
         assert caught.value is own
     # The connection is as good as before, and nothing is left open on it.
     assert await database.fetchrow("SELECT 1") is not None
@@ -87,16 +99,14 @@ async def test_no_value_is_told_by_an_error_its_traceback_or_the_log(
     configure_logging(LogSettings(format="json"), environ={}, stream=said)
     log = structlog.get_logger("test")
     try:
-        await database.execute(statement, *arguments)
-    except DatabaseError as error:
-        assert type(error) is kind
-        shown = [str(error), repr(error), "".join(traceback.format_exception(error))]
-        log.exception("it failed", reason=str(error))
-    else:
-        raise AssertionError("nothing was refused")
+        with pytest.raises(DatabaseError) as caught:
+            await database.execute(statement, *arguments)
+        log.error("it failed", reason=str(caught.value), exc_info=caught.value)
     finally:
         logging.getLogger().handlers.clear()
         structlog.reset_defaults()
+    assert caught.type is kind
+    shown = [str(caught.value), repr(caught.value), "".join(traceback.format_exception(caught.value))]
     assert json.loads(said.getvalue())["exception"]
     assert not [text for text in [*shown, said.getvalue()] if _SECRET in text]
 
@@ -124,9 +134,7 @@ async def test_a_server_that_became_read_only_cannot_be_used_for_now(
 
 
 async def test_a_server_that_ends_the_session_is_lost(pod_database: PodDatabase, database: Database) -> None:
-    with pytest.raises(DatabaseUnavailableError):
-        async with database.transaction() as connection, pod_database.connection() as other:
-            pid = await connection.fetchval("SELECT pg_backend_pid()")
-            await other.execute("SELECT pg_terminate_backend($1)", pid)
-            await connection.execute("DELETE FROM secret")
+    async with pod_database.connection() as other:
+        with pytest.raises(DatabaseUnavailableError):
+            await _cut_off_in_a_transaction(database, other)
     assert await database.fetchrow("SELECT 1") is not None

@@ -144,6 +144,23 @@ async def test_a_bug_of_ours_is_answered_503_and_tells_where_it_is_but_no_values
     assert "top-secret" not in f"{answer!r}{logged}{capsys.readouterr()}"
 
 
+async def test_a_peer_that_has_gone_is_no_bug_of_ours() -> None:
+    async def slow(_: web.BaseRequest) -> web.Response:
+        arrived.set()
+        await gone.wait()
+        raise ConnectionResetError("Cannot write to closing transport")
+
+    arrived, gone = asyncio.Event(), asyncio.Event()
+    with capture_logs() as logged:
+        async with listening(slow, _ANY, "ops.listen") as address:
+            _, writer = await connect(address)
+            writer.write(_GET)
+            await arrived.wait()
+            writer.transport.abort()
+            gone.set()
+    assert logged == []
+
+
 @pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\nHost:", b"\r\n"], ids=ascii)
 async def test_whoever_says_nothing_or_half_of_it_is_sent_away(
     data: bytes, monkeypatch: pytest.MonkeyPatch, quiet: None

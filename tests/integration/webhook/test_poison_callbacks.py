@@ -10,9 +10,10 @@ import pytest
 
 from poddispatchd.callbacks import worker as worker_module
 from poddispatchd.database.pool import Connection
+from poddispatchd.database.sqlstates import translate
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import Task
-from poddispatchd.errors import DatabaseError
+from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.runtime import queues
 from poddispatchd.runtime.queues import CALLBACKS
 from poddispatchd.tasks.transitions import Report, apply_report
@@ -109,9 +110,8 @@ async def test_a_row_that_nobody_can_read_holds_up_no_other(pod: Pod) -> None:
 async def test_what_the_database_refuses_for_its_own_reasons_counts_for_no_callback(
     pod: Pod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = DatabaseError("The database refused a statement: column does not exist")
-    refused.__cause__ = asyncpg.UndefinedColumnError("DETAIL: Failing row contains (secret)")
-    _poisoned(monkeypatch, refused)
+    cause = asyncpg.UndefinedColumnError("DETAIL: Failing row contains (secret)")
+    _poisoned(monkeypatch, translate(cause))
     async with bench(pod.database) as webhook:
         await _three_failures(pod, webhook)
         for _ in range(3):
@@ -121,8 +121,21 @@ async def test_what_the_database_refuses_for_its_own_reasons_counts_for_no_callb
         words = await pod.connection.fetchval(
             "SELECT last_error FROM poddispatchd.callback WHERE state = 'open'"
         )
-        assert "UndefinedColumnError" in words
+        assert "42703" in words
         assert "secret" not in words
+
+
+async def test_a_database_lost_amid_a_batch_leaves_nothing_leased(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(pod.database) as webhook:
+        await _three_failures(pod, webhook)
+        with monkeypatch.context() as patch:
+            _poisoned(patch, DatabaseUnavailableError())
+            with pytest.raises(DatabaseUnavailableError):
+                await webhook.inbox.step()
+        await webhook.settle()
+        assert await _states(pod) == dict.fromkeys((_POISON, "t-1", "t-2"), ("applied", 1))
 
 
 async def test_a_later_callback_about_a_task_does_not_wait_for_one_that_is_tried_again(

@@ -71,7 +71,7 @@ def test_ssl_options_of_the_database_are_taken_over_and_understood_by_the_driver
 def test_the_search_path_in_options_reaches_the_server_as_django_sends_it() -> None:
     dsn = _dsn(_with('{"options": "-c search_path=pod,public"}'))
 
-    _, parameters, *_ = asyncpg.connect_utils._parse_connect_dsn_and_args(
+    _, parameters, *_ = asyncpg.connect_utils._parse_connect_dsn_and_args(  # type: ignore[attr-defined] # untyped
         dsn=dsn, host=None, port=None, user=None, password=None, passfile=None, database=None, ssl=None,
         service=None, servicefile=None, direct_tls=None, server_settings=None, target_session_attrs=None,
         krbsrvname=None, gsslib=None,

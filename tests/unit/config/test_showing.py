@@ -24,7 +24,7 @@ def test_what_is_shown_is_what_a_file_would_say() -> None:
         "path": "/runner/notify_task_end/",
         "max_body": "8MiB",
         "trusted_proxies": ["127.0.0.1", "::1"],
-        "max_connections": 2000,
+        "max_connections": 8000,
         "max_connections_per_address": 100,
         "header_timeout": "10s",
         "body_timeout": "30s",

@@ -35,7 +35,7 @@ def _expressions() -> Iterator[tuple[str, str]]:
             yield panel["title"], target["expr"]
 
 
-@pytest.mark.parametrize(("name", "expression"), _expressions())
+@pytest.mark.parametrize(("name", "expression"), list(_expressions()))
 def test_every_metric_that_is_asked_for_exists(exposed: frozenset[str], name: str, expression: str) -> None:
     asked = set(_NAME.findall(expression)) or {"up"}
 

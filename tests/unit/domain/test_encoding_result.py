@@ -9,23 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poddispatchd.domain.encoding_check import check_files, reconciled
+from poddispatchd.domain.encoding_log import LogStyle, log_text
 from poddispatchd.domain.encoding_plan import (
     EncodingContent,
-    LogStyle,
     PodChoices,
     Rendition,
-    ThumbnailChoice,
     encoding_name,
-    log_text,
     plan_content,
 )
-from poddispatchd.domain.encoding_result import (
-    Findings,
-    check_files,
-    is_safe_name,
-    parse_info,
-    reconciled,
-)
+from poddispatchd.domain.encoding_result import Findings, is_safe_name, parse_info
+from poddispatchd.domain.thumbnails import ThumbnailChoice
 from poddispatchd.errors import ResultIncompleteError, ResultRefusedError
 
 CHOICES = ("audio", "360p", "480p", "720p", "1080p", "playlist")

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.lifecycle import Decision, Retries, decide, is_curable, row_status
+from poddispatchd.domain.failures import is_curable
+from poddispatchd.domain.lifecycle import Decision, Retries, decide, row_status
 from poddispatchd.domain.task import RunnerStatus, TaskStatus
 
 _P, _R, _C, _F, _T = (

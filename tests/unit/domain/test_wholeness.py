@@ -96,7 +96,9 @@ def test_what_a_real_runner_makes_is_whole_and_half_of_it_is_cut(path: object) -
         ("a.mp3", FRAME + b"TAG" + bytes(125), WHOLE),
         ("a.wav", b"RIFF\xff\xff\xff\xffWAVE" + bytes(50), OPEN),
         ("a.webm", WEBM.replace(b"\x01\0\0\0\0\0\0\x40", b"\x01" + b"\xff" * 7), OPEN),
-        ("a.avi", b"", UNLIKELY),
+        ("a.avi", b"what a camera wrote", OPEN),
+        ("a.mts", b"\0\0\0\0G" + bytes(187), OPEN),
+        ("a.ts", b"tststs", UNLIKELY),
         ("a.txt", b"", OPEN),
     ],
 )

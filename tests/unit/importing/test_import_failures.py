@@ -11,6 +11,7 @@ from poddispatchd.domain.import_failures import (
 )
 from poddispatchd.errors import (
     DatabaseError,
+    DatabaseStateError,
     DownloadError,
     ImportBusyError,
     MediaNotWritableError,
@@ -22,11 +23,13 @@ from poddispatchd.errors import (
     ResultNotReadyError,
     ResultRefusedError,
     ResultUnfetchableError,
+    RowLockedError,
     RunnerManagerBusyError,
     RunnerManagerMisconfiguredError,
     RunnerManagerUnavailableError,
     RunnerTaskUnknownError,
     RunnerUnreachableError,
+    SchemaChangedError,
     SchemaError,
     UnusableAnswerError,
     ValuesRefusedError,
@@ -105,7 +108,7 @@ def test_a_manager_in_trouble_is_waited_for_and_at_last_given_up(error: Exceptio
 
 @pytest.mark.parametrize(
     "error",
-    [NoSpaceError(), MediaNotWritableError(), SchemaError(), OSError(30, "Read-only file system")],
+    [NoSpaceError(), MediaNotWritableError(), OSError(30, "Read-only file system")],
     ids=lambda error: type(error).__name__,
 )
 def test_an_obstacle_on_this_machine_never_makes_a_runner_work_again(error: Exception) -> None:
@@ -118,6 +121,21 @@ def test_a_refused_statement_is_waited_out_unless_the_result_can_be_to_blame() -
     assert decided(DatabaseError("x"), attempts=99) is NextAction.WAIT
     assert decided(ValuesRefusedError("x")) is NextAction.RETRY
     assert decided(ValuesRefusedError("x"), attempts=5) is NextAction.FAIL
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SchemaChangedError(), DatabaseStateError(), DatabaseError(), SchemaError()],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_database_refuses_is_waited_for_however_long(error: Exception) -> None:
+    """Finished results were counted out while Pod's tables were newer than we knew (invariant I16)."""
+    assert decided(error, attempts=99) is NextAction.WAIT
+    assert decided(error, attempts=99, obstructed_for=100 * PATIENCE) is NextAction.WAIT
+
+
+def test_a_row_that_another_session_holds_is_tried_again_soon_and_uncounted() -> None:
+    assert decided(RowLockedError(), attempts=99) is NextAction.BUSY
 
 
 def test_a_result_that_is_gone_fails_where_lost_tasks_are_to_fail() -> None:

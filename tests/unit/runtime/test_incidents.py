@@ -1,9 +1,10 @@
 """One line for each transition of what fails, and waits that grow."""
 
+import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.clock import Clock
-from poddispatchd.errors import DatabaseError, DatabaseStateError, RowLockedError
+from poddispatchd.errors import DatabaseError, DatabaseStateError, RowLockedError, ValuesRefusedError
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.incidents import Incidents
 
@@ -20,10 +21,12 @@ class _Clock(Clock):
 
 
 def _bug(words: str) -> Exception:
-    try:
+    def raised() -> None:
         raise ValueError(words)
-    except ValueError as error:
-        return error
+
+    with pytest.raises(ValueError, match=words) as caught:
+        raised()
+    return caught.value
 
 
 def test_a_failure_that_goes_on_is_told_once_with_its_traceback_and_waits_longer_each_time() -> None:
@@ -41,7 +44,7 @@ def test_it_is_counted_in_a_line_now_and_then() -> None:
     incidents = Incidents(clock)
     with capture_logs() as logs:
         for _ in range(21):
-            incidents.met("inbox", _bug(""))
+            incidents.met("inbox", _bug("odd"))
             clock.time += 60
     assert [entry["event"] for entry in logs] == [Event.SERVICE_CRASHED, *[Event.SERVICE_FAILED] * 2]
     assert logs[-1]["times"] == 21
@@ -76,15 +79,16 @@ def test_what_the_server_s_state_refuses_is_told_in_words_and_nothing_can_be_wri
     assert [(entry["event"], entry["reason"]) for entry in logs] == [
         (Event.SERVICE_FAILED, "Its disk is full.")
     ]
-    assert not incidents.can_write
+    refused = incidents.can_write
     incidents.over("inbox")
-    assert incidents.can_write
+    assert (refused, incidents.can_write) == (False, True)
 
 
-def test_bugs_and_rows_that_others_hold_say_nothing_about_writing() -> None:
+def test_bugs_held_rows_and_odd_values_say_nothing_about_writing() -> None:
     incidents = Incidents(_Clock())
-    incidents.met("inbox", _bug(""))
+    incidents.met("inbox", _bug("odd"))
     incidents.met("hooks", RowLockedError())
+    incidents.met("callbacks", ValuesRefusedError())
     assert incidents.can_write
 
 
