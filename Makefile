@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help demo test unit coverage pgbouncer nginx test-systemd lint format bench chaos kills fuzz clean
+.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd lint format bench chaos kills fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand --tabs=16
@@ -37,6 +37,10 @@ pgbouncer: $(STAMP)
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer > /dev/null || test -x $(VENV)/pgbouncer/usr/sbin/pgbouncer \
 		|| sh chaos/fetch_package.sh pgbouncer $(VENV)/pgbouncer \
 		|| echo "PgBouncer cannot be had: as root, apt-get install pgbouncer" >&2
+
+# For the test of the status page in Debian's chromium.
+axe: $(STAMP)
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/axe axe-core@4.14.1
 
 # For the tests of contrib/nginx, likewise.
 nginx: $(STAMP)
@@ -71,3 +75,7 @@ clean: ## remove .venv and the caches
 SEED ?= 1
 kills: $(STAMP) ## two hundred imports killed at random moments (SEED)
 	PODDISPATCHD_TEST_KILLS="200 seed $(SEED)" $(BIN)/pytest -n auto tests/integration/importing/test_random_kills.py
+
+# Hostile requests and answers, seeded: make fuzz SEED=7 FUZZ_OPTIONS='--requests 1000000'
+fuzz: $(STAMP) ## hostile requests and answers (SEED, FUZZ_OPTIONS)
+	$(BIN)/python -m fuzz --seed $(SEED) $(FUZZ_OPTIONS)

@@ -22,6 +22,8 @@ from poddispatchd.config.model import RunnersSettings
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import ResultFile
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, SiteId
+from poddispatchd.pod.media.results import StagingStorage
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runner.download import DownloadLimits, download_result
 
@@ -58,7 +60,7 @@ async def _ours(port: int, into: Path) -> None:
             manager,
             _TASK,
             (ResultFile(_NAME),),
-            into,
+            StagingStorage(MediaTree(into).path("result")),
             limits=DownloadLimits(max_size=2**40, keep_free=0),
             mode=0o644,
             random=lambda: 0.0,

@@ -19,7 +19,8 @@ from poddispatchd.domain.task import TaskType
 from poddispatchd.managers.prober import Prober
 from poddispatchd.parts import Parts
 from poddispatchd.pod import trigger
-from poddispatchd.runtime.supervision import Pulse, run_job
+from poddispatchd.runtime.jobs import Loop
+from poddispatchd.runtime.supervision import Pulse, Surroundings, run_job
 from poddispatchd.runtime.wakeups import Wakeup
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
@@ -85,12 +86,8 @@ class Bench:
         ):
             job = asyncio.create_task(
                 run_job(
-                    name,
-                    step,
-                    wake=wake,
-                    session=parts.session,
-                    clock=parts.clock,
-                    pulse=Pulse(parts.clock),
+                    Loop(name, step, wake),
+                    Surroundings(parts.session, parts.clock, Pulse(parts.clock), parts.incidents),
                 )
             )
             self._stack.push_async_callback(_end, job)

@@ -126,11 +126,12 @@ _WAITING = {
         "SELECT task_pk, 'attempt ' || attempt AS words FROM poddispatchd.submission WHERE state = 'open'"
     ),
     "callback": (
-        "SELECT NULL::bigint AS task_pk, task_id AS words FROM poddispatchd.callback WHERE state = 'open'"
+        "SELECT NULL::bigint AS task_pk, task_id AS words FROM poddispatchd.callback"
+        " WHERE state IN ('open', 'set_aside')"
     ),
     "import": (
         "SELECT task_pk, coalesce(last_error, 'no attempt failed') AS words"
-        " FROM poddispatchd.import WHERE state = 'open'"
+        " FROM poddispatchd.import WHERE state IN ('open', 'set_aside')"
     ),
     "import_file": (
         "SELECT import.task_pk, path AS words FROM poddispatchd.import_file"
@@ -139,7 +140,9 @@ _WAITING = {
     "obsolete_file": "SELECT task_pk, path AS words FROM poddispatchd.obsolete_file",
     "sighting": "SELECT task_pk, coalesce(task_id, '') AS words FROM poddispatchd.sighting",
     "notice": "SELECT task_pk, event AS words FROM poddispatchd.notice",
-    "delivery": "SELECT task_pk, channel AS words FROM poddispatchd.delivery WHERE state = 'open'",
+    "delivery": (
+        "SELECT task_pk, channel AS words FROM poddispatchd.delivery WHERE state IN ('open', 'set_aside')"
+    ),
 }
 
 

@@ -29,19 +29,64 @@ class ConfigurationError(PoddispatchdError):
         self.problems = problems
 
 
+class TaskEndedError(PoddispatchdError):
+    """A part of the daemon ended although it was to run on: the daemon ends, and systemd starts it anew."""
+
+
 # --- PostgreSQL ---------------------------------------------------------------------------------------
 
 
 class DatabaseError(PoddispatchdError):
-    """The database refused a statement."""
+    """The database refused a statement.
+
+    Args:
+        message: words that hold no value of any row.
+        sqlstate: PostgreSQL's code of the condition; None when PostgreSQL did not say it.
+    """
+
+    def __init__(self, message: str | None = None, *, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
 
 
 class DatabaseUnavailableError(DatabaseError):
     """The database cannot be reached."""
 
 
+class DatabaseStateError(DatabaseUnavailableError):
+    """The database server answers but cannot serve us now: read-only, full, out of memory, shutting down."""
+
+
+class RowLockedError(DatabaseError):
+    """Another session holds a row or a table: it can be tried again, and whatever does not need it goes on.
+
+    Args:
+        message: the words.
+        sqlstate: PostgreSQL's code of the condition.
+        task: the primary key of the task whose row was to be taken, where that is known.
+    """
+
+    def __init__(
+        self, message: str | None = None, *, sqlstate: str | None = None, task: int | None = None
+    ) -> None:
+        super().__init__(message or "Another database session holds the row.", sqlstate=sqlstate)
+        self.task = task
+
+
+class ValuesRefusedError(DatabaseError):
+    """The database does not take these values: the same values will be refused again."""
+
+
 class SchemaError(DatabaseError):
     """The database is not one that poddispatchd knows how to use."""
+
+
+class SchemaNewerError(SchemaError):
+    """The schema poddispatchd was upgraded by a newer release: this one writes nothing more and stops."""
+
+
+class SchemaChangedError(SchemaError):
+    """The tables are not as they were at the start: they were changed, or rights on them, since."""
 
 
 # --- runner managers ----------------------------------------------------------------------------------
@@ -90,6 +135,10 @@ class UnusableAnswerError(RunnerManagerError):
     def __init__(self, message: str | None = None, *, orphan: str | None = None) -> None:
         super().__init__(message)
         self.orphan = orphan
+
+
+class RecordTooLongError(UnusableAnswerError):
+    """A task's record is too long, and what can be read of it does not tell the status."""
 
 
 class RunnerUnreachableError(RunnerManagerError):
@@ -174,8 +223,16 @@ class ResultGoneError(DownloadError):
     """The runner manager knows the task but cannot give this part of its result (404)."""
 
 
+class ResultUnfetchableError(ResultGoneError):
+    """The runner manager will never give this file, of this run or of another."""
+
+
 class MediaNotWritableError(DownloadError):
     """A file of a result cannot be written under MEDIA_ROOT: nothing is wrong with the result."""
+
+
+class MediaSlowError(MediaNotWritableError):
+    """The file system of MEDIA_ROOT does not answer."""
 
 
 class NoSpaceError(ResultError):
@@ -192,6 +249,19 @@ class ImportBusyError(PoddispatchdError):
     """Another process is importing this task."""
 
 
+class NameTakenError(ImportBusyError):
+    """A name that was free has been taken by somebody else meanwhile.
+
+    Args:
+        message: what is wrong.
+        paths: the names, relative to MEDIA_ROOT: what is there is not ours.
+    """
+
+    def __init__(self, message: str, *paths: str) -> None:
+        super().__init__(message)
+        self.paths = paths
+
+
 class RaceLostError(PoddispatchdError):
     """The row was changed by someone else meanwhile: a normal outcome (invariant I4)."""
 
@@ -205,6 +275,10 @@ class DeliveryError(PoddispatchdError):
 
 class DeliveryRefusedError(DeliveryError):
     """What is to be delivered is refused for good: another try would end the same."""
+
+
+class ServiceUnreachableError(DeliveryError):
+    """Whoever is to deliver does not answer: other deliveries by it would meet the same."""
 
 
 class RecipientGoneError(DeliveryRefusedError):

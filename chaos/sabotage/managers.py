@@ -51,6 +51,7 @@ _GONE = {"detail": "Error fetching result from runner"}
 _DOWNLOADS: _Spoilt = (
     {"endpoint": "file", "kind": "cut", "length": 3000},
     {"endpoint": "file", "kind": "cut", "length": 0},
+    {"endpoint": "file", "kind": "unended", "length": 3000},
     {"endpoint": "file", "kind": "wrong-length", "length": 10},
     {"endpoint": "file", "kind": "drop"},
     {"endpoint": "file", "kind": "status", "status": 502},

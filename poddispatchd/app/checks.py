@@ -3,75 +3,64 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
-from datetime import timedelta
-from enum import StrEnum
+from pathlib import Path
 
-import aiohttp
-
-from poddispatchd.clock import Clock
+from poddispatchd.app.findings import Finding, Severity, fine, note, problem
+from poddispatchd.app.go_live_checks import (
+    configuration_findings,
+    listener_findings,
+    user_findings,
+    webhook_finding,
+)
+from poddispatchd.app.media_checks import known_files_findings, media_findings
+from poddispatchd.app.queue_checks import pending_findings
+from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
-from poddispatchd.config.units import format_size
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.database.poolers import Pooling
+from poddispatchd.domain import situation
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.payload import NOTIFY_PATH
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import SiteId, TaskStatus
+from poddispatchd.domain.situation import Severity as Waiting
+from poddispatchd.domain.task import SiteId, StaleTasks, TaskStatus
 from poddispatchd.errors import ConfigurationError, DatabaseError, RunnerManagerError, SchemaError
 from poddispatchd.journal import observations
-from poddispatchd.maintenance.stalled_queue import stalled_words, still
 from poddispatchd.notify.checks import check_hook, check_mail, check_push
-from poddispatchd.pod import grants, queue, tasks
+from poddispatchd.pod import duplicates, grants, tasks
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
-from poddispatchd.pod.media_access import trouble_with
+from poddispatchd.pod.locks import held_tasks
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient, open_session
-from poddispatchd.runner.download import free_space
+from poddispatchd.runtime import queues
+from poddispatchd.tasks.restored import done_before, restored_words
 from poddispatchd.web.state import stale_words
 
-_URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
+__all__ = ["Finding", "Severity", "run_checks"]
+
 _MOST_STALE = 100
-
-_GATEWAY_ERRORS = (502, 503, 504)
-"""What a web server answers when nobody listens behind it."""
-
-
-class Severity(StrEnum):
-    """How serious a finding is."""
-
-    FINE = "fine"
-    NOTE = "note"
-    PROBLEM = "problem"
+_SHOWN = 5
+_SHOWN_OF_A_QUEUE = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at: the subject, and what was found in words."""
-
-    severity: Severity
-    subject: str
-    words: str
+def _told(subject: str, finding: situation.Finding) -> Finding:
+    """A finding of ``domain.situation`` as one of a check."""
+    made = {Waiting.NORMAL: fine, Waiting.NOTICE: note, Waiting.PROBLEM: problem}
+    return made[finding.severity](subject, finding.sentence)
 
 
-def _fine(subject: str, words: str) -> Finding:
-    return Finding(Severity.FINE, subject, words)
-
-
-def _note(subject: str, words: str) -> Finding:
-    return Finding(Severity.NOTE, subject, words)
-
-
-def _problem(subject: str, words: str) -> Finding:
-    return Finding(Severity.PROBLEM, subject, words)
-
-
-async def run_checks(settings: Settings) -> AsyncGenerator[Finding, None]:
-    """Look at the media tree, mail, the database, the runner managers and the webhook's address."""
-    yield _fine("configuration", "It is valid.")
-    for finding in await asyncio.to_thread(_media_tree, settings):
+async def run_checks(settings: Settings, config_path: Path | None = None) -> AsyncGenerator[Finding, None]:
+    """Look at the file, the media tree, mail, the database, the runner managers and the webhook's address."""
+    for told in configuration_findings(settings, config_path):
+        yield _told("configuration", told)
+    for told in listener_findings(settings):
+        yield _told("ops.listen", told)
+    for told in user_findings(settings):
+        yield _told("user", told)
+    tree = MediaTree(settings.pod.media_root)
+    for finding in await media_findings(settings, tree):
         yield finding
     for finding in await _telling(settings):
         yield finding
@@ -79,47 +68,54 @@ async def run_checks(settings: Settings) -> AsyncGenerator[Finding, None]:
     try:
         await database.open()
     except (ConfigurationError, DatabaseError) as error:
-        yield _problem("database", str(error))
+        yield problem("database", str(error))
         return
     try:
-        async with aclosing(_on_database(settings, database)) as findings:
+        async with aclosing(_on_database(settings, database, tree)) as findings:
             async for finding in findings:
                 yield finding
     finally:
         await database.close()
 
 
-async def _on_database(settings: Settings, database: Database) -> AsyncGenerator[Finding, None]:
+async def _on_database(
+    settings: Settings, database: Database, tree: MediaTree
+) -> AsyncGenerator[Finding, None]:
     yield await _server(database)
     yield await _pooler(database)
     try:
         capabilities = await introspect(database)
     except SchemaError as error:
-        yield _problem("Pod's tables", str(error))
+        yield problem("Pod's tables", str(error))
         return
     for line in capabilities.describe():
-        yield _fine("Pod's tables", line)
+        yield fine("Pod's tables", line)
+    for line in capabilities.problems():
+        yield problem("Pod's tables", line)
+    yield await _held_rows(database)
     for finding in [
         *await _rights(database),
         *await _own_schema(database),
+        *await _set_aside(database),
         *await _running(settings, database),
         *await _waiting(settings, database),
-        *_podfile(settings, capabilities),
+        *await _restored(settings, database),
+        *await known_files_findings(settings, database, tree),
     ]:
         yield finding
     try:
         sites = await pod_managers.sites(database)
         managers = await pod_managers.runner_managers(database)
     except DatabaseError as error:
-        yield _problem("database", str(error))
+        yield problem("database", str(error))
         return
-    for finding in _sites(settings, sites):
+    for finding in _fit(settings, sites, capabilities):
         yield finding
     for finding in await _managers(settings, managers):
         yield finding
     site = sites.get(SiteId(settings.pod.site_id))
     if site is not None:
-        yield await _webhook(settings, site)
+        yield _told("webhook", await webhook_finding(settings, site))
 
 
 async def _server(database: Database) -> Finding:
@@ -127,7 +123,7 @@ async def _server(database: Database) -> Finding:
         "SELECT current_database(), current_user, current_setting('server_version')"
     )
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
-    return _fine("database", f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]}).")
+    return fine("database", f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]}).")
 
 
 async def _pooler(database: Database) -> Finding:
@@ -138,16 +134,33 @@ async def _pooler(database: Database) -> Finding:
         finally:
             connection.terminate()
     except DatabaseError as error:
-        return _problem("pooler", str(error))
-    return (_note if pooling is Pooling.TRANSACTION else _fine)("pooler", pooling.meaning)
+        return problem("pooler", str(error))
+    return (note if pooling is Pooling.TRANSACTION else fine)("pooler", pooling.meaning)
+
+
+async def _held_rows(database: Database) -> Finding:
+    """Tasks that wait because a session left a transaction open."""
+    try:
+        held, holder = await held_tasks(database)
+    except DatabaseError as error:
+        return problem("held rows", str(error))
+    if not holder:
+        return fine("held rows", "No database session holds Pod's tasks for long.")
+    if not held:
+        return note("held rows", f"A transaction on Pod's task table is open for long: {holder}.")
+    shown = ", ".join(str(pk) for pk in held[:_SHOWN]) + (" and more" if len(held) > _SHOWN else "")
+    return problem(
+        "held rows",
+        f"Task {shown} waits: a transaction that is left open holds its row, by {holder}. End it there.",
+    )
 
 
 async def _rights(database: Database) -> list[Finding]:
     missing = await grants.missing_rights(database)
     if not missing:
-        return [_fine("rights", "The role has every right it needs on Pod's tables.")]
+        return [fine("rights", "The role has every right it needs on Pod's tables.")]
     words = grants.words_of(missing)
-    return [_problem("rights", words)]
+    return [problem("rights", words)]
 
 
 async def _own_schema(database: Database) -> list[Finding]:
@@ -158,21 +171,40 @@ async def _own_schema(database: Database) -> list[Finding]:
                 "SELECT has_database_privilege(current_database(), 'CREATE')"
             )
     except SchemaError as error:
-        return [_problem("own schema", str(error))]
+        return [problem("own schema", str(error))]
     except DatabaseError as error:
-        return [_problem("own schema", f"{error} Run 'poddispatchd db init' with this very role.")]
+        return [problem("own schema", f"{error} Run 'poddispatchd db init' with this very role.")]
     if version == migration.LATEST:
-        return [_fine("own schema", f"Version {version}, up to date.")]
+        return [fine("own schema", f"Version {version}, up to date.")]
     if version == 0 and not may_create:
         return [
-            _problem(
+            problem(
                 "own schema",
                 "It does not exist, and this role may not create it: see 'poddispatchd db init'.",
             )
         ]
     return [
-        _note("own schema", f"Version {version} of {migration.LATEST}: the daemon upgrades it at its start.")
+        note("own schema", f"Version {version} of {migration.LATEST}: the daemon upgrades it at its start.")
     ]
+
+
+async def _set_aside(database: Database) -> list[Finding]:
+    """Items of our queues that were given up, with the words of the latest ones."""
+    try:
+        async with database.connection() as connection:
+            if await migration.current_version(connection) != migration.LATEST:
+                return []
+            counts = await queues.set_aside_counts(connection)
+            items = await queues.set_aside(connection, limit=_SHOWN_OF_A_QUEUE)
+    except DatabaseError:
+        return []  # told by the findings about the schema
+    found = [
+        note("queues", f"{name} {item.key} (task {item.task}), after {item.attempts} attempts: {item.words}")
+        for name, several in items.items()
+        for item in several
+    ]
+    words = queues.set_aside_words(counts)
+    return found if words is None else [problem("queues", words), *found]
 
 
 async def _running(settings: Settings, database: Database) -> list[Finding]:
@@ -183,70 +215,46 @@ async def _running(settings: Settings, database: Database) -> list[Finding]:
                 return []
             told = await observations.stale_tasks(connection, limit=_MOST_STALE)
             found = [await tasks.get_task(connection, pk) for pk in told]
+            waiting = await duplicates.waiting_behind(connection, told, limit=_MOST_STALE)
     except DatabaseError:
         return []  # what keeps us from looking is told already
-    stale = [task.pk for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING]
-    if not stale:
-        return [_fine("running tasks", "None has been running for too long.")]
-    return [_problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
+    running = (task for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING)
+    stale = StaleTasks(tuple(task.pk for task in running), tuple(waiting))
+    if not stale.tasks:
+        return [fine("running tasks", "None has been running for too long.")]
+    return [problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
+
+
+async def _restored(settings: Settings, database: Database) -> list[Finding]:
+    """Tasks that were done before the database was put back from a backup."""
+    try:
+        async with database.connection() as connection:
+            if await migration.current_version(connection) != migration.LATEST:
+                return []
+        done = await done_before(database, settings.pod.media_root)
+    except DatabaseError:
+        return []  # what keeps us from looking is told already
+    return [problem("restored database", restored_words(done))] if done else []
 
 
 async def _waiting(settings: Settings, database: Database) -> list[Finding]:
-    """Types of which tasks wait for too long while none runs; by Pod's clock, which is nearly ours."""
+    """Why tasks wait, as far as rows tell."""
     try:
-        queue_stats = await queue.queue_stats(database)
+        found = await pending_findings(settings, database)
     except DatabaseError:
         return []  # what keeps us from looking is told already
-    after = settings.reconcile.stale_after
-    latest = Clock().now() - timedelta(seconds=after)
-    stalled = [kind for kind in still(queue_stats) if queue_stats.oldest_pending[kind] < latest]
-    if not stalled:
-        return [_fine("pending tasks", "No type has been waiting for too long while none of it runs.")]
-    return [_problem("pending tasks", stalled_words(sorted(stalled), after=after))]
+    findings = [_told("pending tasks", finding) for finding in found]
+    return findings or [fine("pending tasks", "Nothing is known that keeps them.")]
 
 
-def _podfile(settings: Settings, capabilities: Capabilities) -> list[Finding]:
-    if settings.pod.use_podfile == capabilities.podfile:
-        return []
-    wanted = str(capabilities.podfile).lower()
-    return [
-        _problem("pod.use_podfile", f"The tables of this Pod were made for {wanted}: set it to {wanted}.")
-    ]
-
-
-def _sites(settings: Settings, sites: dict[SiteId, Site]) -> list[Finding]:
-    known = ", ".join(f"{site.id} ({site.domain})" for site in sites.values()) or "none"
-    findings = []
-    if settings.pod.site_id not in sites:
-        findings.append(
-            _problem("pod.site_id", f"{settings.pod.site_id} is no site of this Pod; it has {known}.")
-        )
-    domains = {site.domain for site in sites.values()}
-    findings += [
-        _problem("dispatch.sites", f"{domain!r} is no site of this Pod; it has {known}.")
-        for domain in settings.dispatch.sites
-        if domain not in domains
-    ]
-    return findings or [_fine("sites", f"Pod has {known}.")]
-
-
-def _media_tree(settings: Settings) -> list[Finding]:
-    root = settings.pod.media_root
-    videos = root / settings.pod.videos_dir
+def _fit(settings: Settings, sites: dict[SiteId, Site], capabilities: Capabilities) -> list[Finding]:
+    """Whether the configuration fits this Pod, by the rule of the start and of a reload."""
     findings = [
-        _problem("media tree", words)
-        for directory in (root, videos)
-        if (words := trouble_with(directory)) is not None
+        problem(key, words)
+        for key, words in unfit_for_pod(settings, sites.values(), podfile=capabilities.podfile)
     ]
-    if findings:
-        return findings
-    free = free_space(root)
-    words = f"{root} can be written; {_rounded(free)} are free."
-    if free < settings.imports.keep_free:
-        return [
-            _problem("media tree", f"{words} imports.keep_free is {format_size(settings.imports.keep_free)}.")
-        ]
-    return [_fine("media tree", words)]
+    known = ", ".join(f"{site.id} ({site.domain})" for site in sites.values()) or "none"
+    return findings or [fine("sites", f"Pod has {known}.")]
 
 
 async def _telling(settings: Settings) -> list[Finding]:
@@ -262,74 +270,30 @@ async def _telling(settings: Settings) -> list[Finding]:
         try:
             words = await look
         except ConfigurationError as error:
-            findings.append(_problem(subject, str(error)))
+            findings.append(problem(subject, str(error)))
         else:
-            findings.append(_fine(subject, words) if is_enabled else _note(subject, words))
+            findings.append(fine(subject, words) if is_enabled else note(subject, words))
     return findings
-
-
-def _rounded(size: int) -> str:
-    unit = 30 if size >= 10 << 30 else 20
-    return format_size(size >> unit << unit)
 
 
 async def _managers(settings: Settings, managers: list[RunnerManager]) -> list[Finding]:
     if not any(manager.is_active for manager in managers):
-        return [_problem("runner managers", "There is no active one: add one in Pod's administration.")]
+        return [problem("runner managers", "There is no active one: add one in Pod's administration.")]
     async with open_session(settings.runners) as session:
         client = RunnerClient(session, request_timeout=min(settings.runners.request_timeout, 15.0))
-        return list(await asyncio.gather(*(_manager(client, manager) for manager in managers)))
+        found = list(await asyncio.gather(*(_manager(client, manager) for manager in managers)))
+    if sum(manager.is_active for manager in managers) < 2:
+        words = "Only one is active: while it is down nothing runs. Pod's manual advises two."
+        found.append(note("runner managers", words))
+    return found
 
 
 async def _manager(client: RunnerClient, manager: RunnerManager) -> Finding:
     subject = f"runner manager {manager.name}"
     if not manager.is_active:
-        return _note(subject, "It is inactive in Pod's administration.")
+        return note(subject, "It is inactive in Pod's administration.")
     try:
         health = await client.health(manager)
     except RunnerManagerError as error:
-        return _problem(subject, str(error))
-    return (_fine if health.is_well else _problem)(subject, health.words)
-
-
-async def _webhook(settings: Settings, site: Site) -> Finding:
-    """Whether the address given to runner managers leads to a webhook, as far as this machine can tell."""
-    url = site.base_url(https=settings.pod.https) + NOTIFY_PATH
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=_URL_TIMEOUT, trust_env=False) as session,
-            session.get(url, allow_redirects=False) as answer,
-        ):
-            status = answer.status
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        return _note(
-            "webhook",
-            f"{url} cannot be reached from here ({_reason(error)}): the runner managers must reach it.",
-        )
-    if status == 405:
-        return _fine("webhook", f"{url} answers.")
-    if status in _GATEWAY_ERRORS:
-        return _note(
-            "webhook",
-            f"{url} answers {status}: the web server passes it on to where nobody answers. Start the daemon, "
-            f"or let it pass {NOTIFY_PATH} on to {settings.webhook.listen}.",
-        )
-    return _note(
-        "webhook",
-        f"{url} answers {status} where a webhook answers 405: let the web server pass {NOTIFY_PATH} on to "
-        f"{settings.webhook.listen}.",
-    )
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return "this machine does not know the name"
-        case aiohttp.ClientConnectorCertificateError():
-            return "its TLS certificate is not trusted here"
-        case aiohttp.ClientConnectorError():
-            return error.strerror or "no connection"
-        case TimeoutError():
-            return "no answer in time"
-        case _:
-            return "the connection failed"
+        return problem(subject, str(error))
+    return (fine if health.is_well else problem)(subject, health.words)

@@ -1,23 +1,29 @@
 """Building the parts that the daemon and a single pass share, and finding out first whether they can work."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
 
-from poddispatchd.callbacks import inbox
+from poddispatchd.app.features import callback_worker, hooks, notifier
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.clock import Clock
+from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database, ReadOnlyDatabase
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.backoff import full_jitter
-from poddispatchd.domain.task import TaskPk, TaskType
-from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, SchemaError
+from poddispatchd.domain.task import StaleTasks, TaskType
+from poddispatchd.errors import (
+    ConfigurationError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    MediaSlowError,
+    SchemaError,
+)
 from poddispatchd.imports.importer import Importer
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.managers.prober import Prober
@@ -28,16 +34,25 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.parts import Parts
 from poddispatchd.pod import grants
+from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
-from poddispatchd.pod.media_access import trouble_with
+from poddispatchd.pod.media.access import trouble_with
+from poddispatchd.pod.media.threads import Look
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.queue import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runtime import queues
 from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.instances import instance_name
-from poddispatchd.runtime.jobs import Loop
+from poddispatchd.runtime.jobs import Loop, Work
+from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups
+from poddispatchd.shadow.client import AskingClient
+from poddispatchd.shadow.parts import ShadowParts
 from poddispatchd.shadow.session import ShadowSession
+from poddispatchd.tasks.restored import done_before, restored_words
 
 log = structlog.get_logger(__name__)
 
@@ -47,13 +62,10 @@ _STOP_SUBMISSIONS = 5.0
 _STOP_IMPORTS = 60.0
 """Seconds that imports past their commit point get at a stop."""
 
-_DISK_PATIENCE = 5.0
-"""Seconds that the media tree may take at the start."""
-
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What exists before the database answers: enough to take inbox, and to answer 503.
+    """What exists before the database answers: enough to take callbacks, and to answer 503.
 
     ``is_shadow``: nothing may be written, and no callback is taken.
     """
@@ -66,6 +78,9 @@ class Resources:
     clock: Clock
     session: DatabaseSession
     instance: str
+    media: MediaTree
+    incidents: Incidents
+    locked_rows: LockedRows
     is_shadow: bool = False
 
 
@@ -83,7 +98,22 @@ def create_resources(settings: Settings, *, clock: Clock | None = None, is_shado
         came_back=wakeups.dispatcher,
         per_minute=settings.runners.submissions_per_minute,
     )
-    return Resources(settings, database, registry, wakeups, metrics, clock, session, instance, is_shadow)
+    locked_rows = LockedRows(database, wakeups, clock)
+    database.on_locked = locked_rows.met
+    return Resources(
+        settings=settings,
+        database=database,
+        registry=registry,
+        wakeups=wakeups,
+        metrics=metrics,
+        clock=clock,
+        session=session,
+        instance=instance,
+        media=MediaTree(settings.pod.media_root),
+        incidents=Incidents(clock),
+        locked_rows=locked_rows,
+        is_shadow=is_shadow,
+    )
 
 
 @asynccontextmanager
@@ -99,19 +129,18 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
         if not database.is_open:
             await database.open()
         stack.push_async_callback(database.close)
-        capabilities = await _examined(settings, database, is_shadow=resources.is_shadow)
+        capabilities = await _examined(settings, database, resources.media, is_shadow=resources.is_shadow)
         if not resources.is_shadow:
             await _own_schema(database)
         http = open_session(settings.runners)
         stack.push_async_callback(http.close)
-        parts = Parts(
+        parts = (ShadowParts if resources.is_shadow else Parts)(
             settings=settings,
             database=database,
             capabilities=capabilities,
-            client=RunnerClient(
+            client=(AskingClient if resources.is_shadow else RunnerClient)(
                 http,
                 request_timeout=settings.runners.request_timeout,
-                only_asking=resources.is_shadow,
             ),
             registry=resources.registry,
             session=resources.session,
@@ -119,14 +148,21 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
             metrics=resources.metrics,
             clock=resources.clock,
             instance=resources.instance,
-            is_shadow=resources.is_shadow,
+            incidents=resources.incidents,
+            locked_rows=resources.locked_rows,
+            shared_media=resources.media,
         )
         await parts.refresh_sites()
         await parts.refresh_managers()
+        with suppress(OSError, MediaSlowError):
+            # From now on the links on the first level lead where they lead now.
+            await parts.media.look(Look.ACCESS, parts.media.first_level_links)
         yield parts
 
 
-async def _examined(settings: Settings, database: Database, *, is_shadow: bool) -> Capabilities:
+async def _examined(
+    settings: Settings, database: Database, media: MediaTree, *, is_shadow: bool
+) -> Capabilities:
     """What this Pod can do; nothing has been written before it is known that everything fits.
 
     A shadow needs to read, no more; what it does not write it does not try to.
@@ -135,7 +171,7 @@ async def _examined(settings: Settings, database: Database, *, is_shadow: bool) 
         ConfigurationError: with every problem found.
     """
     problems = []
-    if not is_shadow and (words := await _media_trouble(settings)) is not None:
+    if not is_shadow and (words := await _media_trouble(media)) is not None:
         problems.append(f"pod.media_root: {words}")
     try:
         capabilities = await introspect(database)
@@ -146,25 +182,21 @@ async def _examined(settings: Settings, database: Database, *, is_shadow: bool) 
         missing = [right for right in missing if right.privilege == "SELECT"]
     if missing:
         problems.append(grants.words_of(missing))
-    if capabilities.podfile != settings.pod.use_podfile:
-        wanted = str(capabilities.podfile).lower()
-        problems.append(
-            "pod.use_podfile: the tables of this Pod were made with "
-            f"USE_PODFILE = {capabilities.podfile}: set it to {wanted}."
-        )
+    else:
+        sites = await pod_managers.sites(database)
+        unfit = unfit_for_pod(settings, sites.values(), podfile=capabilities.podfile)
+        problems += [f"{key}: {words}" for key, words in unfit]
     if problems:
         raise ConfigurationError(*problems)
     return capabilities
 
 
-async def _media_trouble(settings: Settings) -> str | None:
+async def _media_trouble(tree: MediaTree) -> str | None:
     """What is wrong with the media tree; a file system that does not answer is waited for later."""
-    root = settings.pod.media_root
     try:
-        async with asyncio.timeout(_DISK_PATIENCE):
-            return await asyncio.to_thread(trouble_with, root)
-    except TimeoutError:
-        log.warning(Event.MEDIA_SLOW, path=str(root), seconds=_DISK_PATIENCE)
+        return await tree.look(Look.ACCESS, trouble_with, tree.top)
+    except MediaSlowError:
+        log.warning(Event.MEDIA_SLOW, path=str(tree.root), seconds=tree.limits.look)
         return None
 
 
@@ -210,7 +242,7 @@ async def open_patiently(resources: Resources, tell: Callable[[str], None]) -> N
 
 
 @dataclass(frozen=True, slots=True)
-class Jobs:
+class Jobs(Work):
     """The daemon's jobs."""
 
     parts: Parts
@@ -229,13 +261,13 @@ class Jobs:
         return cls(
             parts=parts,
             dispatcher=Dispatcher(parts, Submitter(parts), budget=budget),
-            inbox=CallbackWorker(parts),
+            inbox=callback_worker(parts),
             importer=Importer(parts),
             reconciler=Reconciler(parts),
             maintenance=Maintenance(parts),
             prober=Prober(parts),
-            notifier=Notifier(parts),
-            hooks=Hooks(parts),
+            notifier=notifier(parts),
+            hooks=hooks(parts),
         )
 
     @property
@@ -249,8 +281,11 @@ class Jobs:
             Loop("dispatcher", self.dispatcher.step, wakeups.dispatcher),
             Loop("maintenance", self.maintenance.step, wakeups.maintenance),
             Loop("notifier", self.notifier.step, wakeups.notifier),
+            Loop("mail", self.notifier.mail.step, wakeups.mail),
+            Loop("push", self.notifier.push.step, wakeups.push),
             Loop("hooks", self.hooks.step, wakeups.hooks),
             Loop("prober", self.prober.step, Wakeup()),
+            Loop("locked rows", self.parts.locked_rows.step, self.parts.locked_rows.wake),
         )
 
     @property
@@ -268,8 +303,12 @@ class Jobs:
         """The last look at the queue; None before the first one."""
         return self.maintenance.queue_stats
 
+    async def look(self) -> QueueStats:
+        """Count the tasks now."""
+        return await self.maintenance.look()
+
     @property
-    def stale(self) -> Collection[TaskPk]:
+    def stale(self) -> StaleTasks:
         """The tasks that run for too long."""
         return self.reconciler.stale
 
@@ -278,22 +317,18 @@ class Jobs:
         """The types of which tasks wait for too long while none runs."""
         return self.maintenance.stalled_types
 
-    @property
-    def shadow(self) -> None:
-        """This is none."""
-
-    @property
-    def blind(self) -> Collection[str]:
-        """Runners are not asked for: a manager that is full says so."""
-        return ()
-
     async def begin(self) -> None:
         """Give back what a crashed daemon held: nothing else is at work yet."""
-        await self.importer.release_dead()
         async with self.parts.database.connection() as connection:
-            await inbox.release_all(connection)
+            await queues.release_dead(connection)
+        if done := await done_before(self.parts.database, self.parts.settings.pod.media_root):
+            log.warning(Event.DATABASE_RESTORED, reason=restored_words(done))
 
     async def stop(self) -> None:
         """Finish what is past its commit point, hand back the rest."""
         await self.dispatcher.stop(_STOP_SUBMISSIONS)
+        # Imports may take a minute more: another daemon schedules meanwhile.
+        await self.parts.session.resign()
         await self.importer.stop(_STOP_IMPORTS)
+        await self.reconciler.stop()
+        await self.inbox.stop()

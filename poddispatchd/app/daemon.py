@@ -3,27 +3,30 @@
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from poddispatchd import __version__
 from poddispatchd.app.composition import Jobs, Resources, assembled, create_resources, open_patiently
+from poddispatchd.app.reload import ConfigurationReload
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.config.keys import changed_keys
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
-from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
+from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError, TaskEndedError
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import configure_logging, register_secrets
 from poddispatchd.parts import Parts
 from poddispatchd.runtime.jobs import Loop, Work
-from poddispatchd.runtime.supervision import Pulse, cancel_surely, run_job, unless
+from poddispatchd.runtime.supervision import Pulse, Surroundings, cancel_surely, run_job, unless
+from poddispatchd.runtime.supervisor import Supervisor
 from poddispatchd.runtime.systemd import ServiceNotifier
 from poddispatchd.shadow.jobs import ShadowJobs
-from poddispatchd.web.listener import listening
+from poddispatchd.web.figures import Figures, Overview
+from poddispatchd.web.listener import Serving, serving
 from poddispatchd.web.ops import OPS_HEADERS, OPS_LIMITS, ops_application
 from poddispatchd.web.state import DaemonState, state_of
 from poddispatchd.web.webhook import webhook_application, webhook_limits
@@ -31,6 +34,8 @@ from poddispatchd.web.webhook import webhook_application, webhook_limits
 log = structlog.get_logger(__name__)
 
 _LONGEST_BEAT = 10.0
+
+_SESSION = "database session"
 
 _SECOND_TRY = 1.0
 """Seconds after the database was lost in the middle of the start."""
@@ -46,38 +51,48 @@ class Daemon:
         self, settings: Settings, *, config_path: Path | None = None, is_shadow: bool = False
     ) -> None:
         self._resources: Resources = create_resources(settings, is_shadow=is_shadow)
-        self._config_path = config_path
         self._notifier = ServiceNotifier()
         self._pulse = Pulse(self._resources.clock)
         self._stop = asyncio.Event()
+        self._hung_up = asyncio.Event()
+        self._reload = ConfigurationReload(
+            lambda: load_settings(config_path, environ=os.environ), self._resources.metrics
+        )
         self._settings = settings
         self._waiting = "The daemon is starting."
+        self._supervisor = Supervisor(self._resources.clock)
+        self._listeners: dict[str, Serving] = {}
         self._parts: Parts | None = None
         self._work: Work | None = None
+        self._figures: Figures | None = None
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT.
 
         Raises:
             ConfigurationError: something that only a person can change; nothing has been touched.
+            SchemaNewerError: a newer release has upgraded our schema: everything is handed back.
+            TaskEndedError: a part of the daemon cannot be kept running: systemd starts it anew.
         """
         ground, settings = self._resources, self._resources.settings
         mode = {"mode": "shadow"} if ground.is_shadow else {}
         log.info(Event.DAEMON_STARTED, version=__version__, instance=ground.instance, **mode)
-        ground.metrics.config_reload_success.set_to_current_time()
+        ground.metrics.config_reloaded_at.set_to_current_time()
         self._handle_signals()
         ops = ops_application(
             ground.metrics,
             self._state,
             self._pulse.stuck,
             waiting=lambda: self._waiting,
+            refresh=self._refresh,
             allowed_hosts=(settings.ops.listen.host, *settings.ops.allowed_hosts),
         )
         async with AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
-            addresses = {} if ground.is_shadow else {"webhook": await self._listen_for_callbacks(stack)}
-            private = await stack.enter_async_context(
-                listening(
+            if not ground.is_shadow:
+                self._listeners["webhook"] = await self._listen_for_callbacks(stack)
+            self._listeners["ops"] = await stack.enter_async_context(
+                serving(
                     ops,
                     settings.ops.listen,
                     "ops.listen",
@@ -86,22 +101,43 @@ class Daemon:
                     metrics=ground.metrics,
                 )
             )
-            addresses["ops"] = str(private)
-            beat = asyncio.create_task(self._beat(), name="watchdog")
-            stack.callback(beat.cancel)
-            prepared = await unless(self._stop, self._prepare(stack))
-            if prepared is not None:
-                await self._serve(*prepared, addresses)
+            self._supervisor.start("watchdog", self._beat)
+            self._supervisor.start("reload", self._reload_when_asked)
+            stack.push_async_callback(self._supervisor.stop)
+            await self._work_until_stopped(stack)
             self._notifier.stopping()
         log.info(Event.DAEMON_STOPPED)
 
-    async def _listen_for_callbacks(self, stack: AsyncExitStack) -> str:
-        """Open the webhook until the stack unwinds; where it listens."""
+    async def _work_until_stopped(self, stack: AsyncExitStack) -> None:
+        """Work until a signal, or until a part of the daemon says that it cannot go on."""
+        work = asyncio.create_task(self._prepare_and_serve(stack), name="daemon")
+        watching = asyncio.create_task(self._supervisor.watch(), name="supervisor")
+        try:
+            await asyncio.wait({work, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                if (error := watching.exception()) is not None:
+                    log.error(Event.SERVICE_ENDED, reason=str(error))
+                # Everything is handed back in order all the same.
+                self._stop.set()
+            await work
+            if watching.done():
+                watching.result()
+        finally:
+            await cancel_surely(work)
+            await cancel_surely(watching)
+
+    async def _prepare_and_serve(self, stack: AsyncExitStack) -> None:
+        prepared = await unless(self._stop, self._prepare(stack))
+        if prepared is not None:
+            await self._serve(*prepared)
+
+    async def _listen_for_callbacks(self, stack: AsyncExitStack) -> Serving:
+        """Open the webhook until the stack unwinds."""
         ground = self._resources
         reception = CallbackReceiver(ground.database, ground.registry, ground.wakeups, ground.clock)
         settings = ground.settings.webhook
         webhook = webhook_application(reception, settings, metrics=ground.metrics, clock=ground.clock)
-        opened = listening(
+        opened = serving(
             webhook,
             settings.listen,
             "webhook.listen",
@@ -109,7 +145,7 @@ class Daemon:
             trusted=settings.trusted_proxies,
             metrics=ground.metrics,
         )
-        return str(await stack.enter_async_context(opened))
+        return await stack.enter_async_context(opened)
 
     async def _prepare(self, stack: AsyncExitStack) -> tuple[Parts, Work]:
         """The parts and the jobs on a database that answers and fits, however long that takes."""
@@ -121,8 +157,8 @@ class Daemon:
                     parts = await attempt.enter_async_context(assembled(ground))
                     work: Work = ShadowJobs.of(parts) if ground.is_shadow else Jobs.of(parts)
                     await work.begin()
+                    await self._take_over_early_reload(parts)
                     stack.push_async_callback(attempt.pop_all().aclose)
-                    parts.settings = self._settings
                     return parts, work
             except DatabaseUnavailableError as error:
                 log.warning(Event.DATABASE_DOWN, error=str(error))
@@ -130,44 +166,52 @@ class Daemon:
             await ground.clock.sleep(_SECOND_TRY)
 
     def _wait_for(self, words: str) -> None:
-        self._waiting = words
-        self._notifier.status(words)
+        self._waiting = " ".join((words, *self._reload.words()))
+        self._notifier.status(self._waiting)
 
-    async def _serve(self, parts: Parts, work: Work, addresses: Mapping[str, str]) -> None:
-        session = asyncio.create_task(parts.session.run(), name="database session")
+    async def _serve(self, parts: Parts, work: Work) -> None:
+        self._supervisor.start(_SESSION, parts.session.run)
         try:
             await unless(self._stop, parts.session.available())
             if self._stop.is_set():
                 return
+            self._figures = Figures(parts, work.look)
             self._parts, self._work = parts, work
-            running = [
-                asyncio.create_task(self._run_loop(parts, loop), name=loop.name) for loop in work.loops
-            ]
+            around = Surroundings(
+                parts.session, parts.clock, self._pulse, parts.incidents, parts.refresh_capabilities
+            )
+            for loop in work.loops:
+                self._supervisor.start(loop.name, partial(run_job, self._counted(parts, loop), around))
             self._notifier.ready()
             self._show_state()
-            log.info(Event.DAEMON_READY, **addresses)
+            log.info(
+                Event.DAEMON_READY,
+                **{name: str(listener.address) for name, listener in self._listeners.items()},
+            )
             await self._stop.wait()
-            await self._shut_down(work, running)
+            await self._shut_down(work)
         finally:
-            await cancel_surely(session)
+            await self._supervisor.stop(_SESSION)
 
-    async def _run_loop(self, parts: Parts, loop: Loop) -> None:
-        await run_job(
-            loop.name,
-            loop.step,
-            wake=loop.wake,
-            session=parts.session,
-            clock=parts.clock,
-            pulse=self._pulse,
-        )
+    def _counted(self, parts: Parts, loop: Loop) -> Loop:
+        """A job that shows when it last made progress."""
+        progress = parts.metrics.job_progress.labels(loop.name)
+        progress.set_to_current_time()
 
-    async def _shut_down(self, work: Work, running: list[asyncio.Task[None]]) -> None:
+        async def step() -> float:
+            delay = await loop.step()
+            progress.set_to_current_time()
+            return delay
+
+        return loop._replace(step=step)
+
+    async def _shut_down(self, work: Work) -> None:
         """Take no new work, finish what is past its commit point, hand back the rest."""
         log.info(Event.DAEMON_STOPPING, submissions=work.submissions, imports=work.imports)
         self._notifier.stopping()
         self._notifier.status("Stopping: finishing what is past its commit point")
         # Side by side: one after the other they may take longer than systemd waits.
-        await asyncio.gather(cancel_surely(*running), work.stop())
+        await asyncio.gather(self._supervisor.stop(*(loop.name for loop in work.loops)), work.stop())
 
     # --- signals and signs of life -----------------------------------------------------------------------
 
@@ -175,21 +219,40 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)
 
-    def _reload(self) -> None:
-        """Take over what can change while running; a bad file leaves everything as it is."""
-        if self._parts is not None:
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._hung_up.wait()
+            self._hung_up.clear()
+            try:
+                await self._reload_once()
+            except Exception:  # a bug in a reload must not make the daemon deaf to the next one
+                log.exception(Event.SERVICE_CRASHED, job="reload")
+
+    async def _reload_once(self) -> None:
+        """Take over what can change while running; a bad file leaves everything as it is, and is shown."""
+        parts = self._parts
+        if parts is not None:
             self._notifier.reloading()
-        try:
-            fresh = load_settings(self._config_path, environ=os.environ)
-        except ConfigurationError as error:
-            for problem in error.problems:
-                log.error(Event.CONFIG_INVALID, problem=problem)  # noqa: TRY400 - words say it all
-        else:
+        fresh = await self._reload.read(self._settings, None if parts is None else parts.verify)
+        if fresh is not None:
             self._take_over(fresh)
-        if self._parts is not None:
+        if parts is not None:
             self._notifier.ready()
+        self._show_state()
+
+    async def _take_over_early_reload(self, parts: Parts) -> None:
+        """Hold settings that were reloaded before the database answered to the rules of the start."""
+        if self._settings is self._resources.settings:
+            return
+        try:
+            await parts.verify(self._settings)
+        except ConfigurationError as error:
+            self._reload.refuse(*error.problems)
+            self._settings = self._resources.settings
+        else:
+            parts.settings = self._settings
 
     def _take_over(self, fresh: Settings) -> None:
         register_secrets(fresh)
@@ -201,7 +264,6 @@ class Daemon:
             self._parts.settings = self._settings
             self._parts.wakeups.ring_all()
         configure_logging(fresh.log, environ=os.environ)
-        self._resources.metrics.config_reload_success.set_to_current_time()
         log.info(
             Event.CONFIG_RELOADED,
             changed=", ".join(key for key in changed if key not in waits) or None,
@@ -216,6 +278,9 @@ class Daemon:
             expected = ground.clock.monotonic() + interval
             await ground.clock.sleep(interval)
             ground.metrics.loop_lag.set(max(0.0, ground.clock.monotonic() - expected))
+            for name, listener in self._listeners.items():
+                if not listener.is_serving():
+                    raise TaskEndedError(f"The listener {name!r} takes no connections any more.")
             stuck = self._pulse.stuck()
             if stuck:
                 log.error(Event.SERVICE_STUCK, jobs=", ".join(stuck))
@@ -227,6 +292,12 @@ class Daemon:
         state = self._state()
         if state is not None and not self._stop.is_set():
             self._notifier.status(state.line())
+
+    async def _refresh(self, with_tasks: bool) -> Overview | None:
+        if self._figures is None:
+            return None
+        await self._figures.refresh(with_tasks=with_tasks)
+        return self._figures.overview
 
     def _state(self) -> DaemonState | None:
         work = self._work
@@ -241,4 +312,6 @@ class Daemon:
             stalled_types=work.stalled_types,
             shadow=work.shadow,
             blind=work.blind,
+            told=self._reload.words(),
+            figures=self._figures,
         )

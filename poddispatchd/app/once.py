@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import structlog
 
 from poddispatchd.app.composition import Jobs, assembled, create_resources
-from poddispatchd.callbacks import inbox
+from poddispatchd.app.pass_summary import SiteSummary, end_of_pass
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
+from poddispatchd.pod import queue
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
 from poddispatchd.runtime.supervision import cancel_surely, unless
 
@@ -28,19 +29,21 @@ _PAUSE = 0.05
 class PassResult:
     """What one pass found at its end.
 
-    ``scheduled`` is False when a daemon holds the scheduler lock, ``stopped`` True when it was cut short.
+    ``scheduled`` is False when a daemon holds the scheduler lock, ``stopped`` True when it was cut short;
+    ``sites`` say what was done for each.
     """
 
     scheduled: bool
     pending: int = 0
     running: int = 0
     stopped: bool = False
+    sites: tuple[SiteSummary, ...] = ()
 
 
 async def run_once(
     settings: Settings, *, max_tasks: int | None = None, stop: asyncio.Event | None = None
 ) -> PassResult:
-    """Reconcile, apply inbox, import what is ready, submit what can be submitted, rank, purge.
+    """Reconcile, apply callbacks, import what is ready, submit what can be submitted, rank, purge.
 
     Args:
         settings: the configuration.
@@ -56,7 +59,7 @@ async def run_once(
     async with assembled(ground) as parts:
         session = asyncio.create_task(parts.session.run(), name="database session")
         try:
-            await unless(stop, parts.session.available())
+            await unless(stop, _until_available(parts, session))
             if parts.session.term is None:
                 return PassResult(scheduled=False, stopped=stop.is_set())
             return await _pass(parts, Jobs.of(parts, budget=max_tasks), stop)
@@ -64,10 +67,24 @@ async def run_once(
             await cancel_surely(session)
 
 
+async def _until_available(parts: Parts, session: "asyncio.Task[None]") -> None:
+    """Wait until the database answers.
+
+    Raises:
+        SchemaNewerError: a newer release has upgraded our schema.
+    """
+    available = asyncio.create_task(parts.session.available())
+    try:
+        await asyncio.wait({available, session}, return_when=asyncio.FIRST_COMPLETED)
+        if session.done():
+            session.result()
+    finally:
+        await cancel_surely(available)
+
+
 async def _pass(parts: Parts, jobs: Jobs, stop: asyncio.Event) -> PassResult:
-    await jobs.importer.release_dead()
-    async with parts.database.connection() as connection:
-        await inbox.release_all(connection)
+    before = await queue.open_tasks_on_sites(parts.database)
+    await jobs.begin()
     try:
         if await unless(stop, _round(parts, jobs), within=_LONGEST_ROUND) is None:
             log.warning(
@@ -77,6 +94,7 @@ async def _pass(parts: Parts, jobs: Jobs, stop: asyncio.Event) -> PassResult:
         # Whatever ends the pass: nothing stays leased, and what is past its commit point is finished.
         await jobs.dispatcher.stop(_STOP_SUBMISSIONS)
         await jobs.importer.stop(_STOP_IMPORTS)
+        await jobs.inbox.stop()
     if not stop.is_set():
         await _tell(jobs, stop)
     if not stop.is_set():
@@ -87,7 +105,13 @@ async def _pass(parts: Parts, jobs: Jobs, stop: asyncio.Event) -> PassResult:
         sum(queue_stats.count(kind, status) for kind in TaskType)
         for status in (TaskStatus.PENDING, TaskStatus.RUNNING)
     )
-    return PassResult(scheduled=True, pending=pending, running=running, stopped=stop.is_set())
+    return PassResult(
+        scheduled=True,
+        pending=pending,
+        running=running,
+        stopped=stop.is_set(),
+        sites=await end_of_pass(parts, before),
+    )
 
 
 async def _round(parts: Parts, jobs: Jobs) -> bool:
@@ -103,16 +127,18 @@ async def _round(parts: Parts, jobs: Jobs) -> bool:
 async def _reconcile(parts: Parts, jobs: Jobs) -> None:
     """Ask about every running task, and a second time about those that nobody knew."""
     await jobs.reconciler.step()
+    await jobs.reconciler.settled()
     for _ in range(_MOST_LOOKS):
         if not jobs.reconciler.in_doubt:
             return
         await parts.clock.sleep(ASK_AGAIN_AFTER)
         await jobs.reconciler.step()
+        await jobs.reconciler.settled()
 
 
 async def _apply_callbacks(jobs: Jobs) -> None:
-    while await jobs.inbox.step() == 0.0:
-        pass
+    """Apply what has come, and what is found out about callbacks of runs whose answer was lost."""
+    await jobs.inbox.drain()
 
 
 async def _tell(jobs: Jobs, stop: asyncio.Event) -> None:

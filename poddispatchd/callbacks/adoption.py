@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -10,17 +10,22 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from poddispatchd.callbacks.inbox import RecordedCallback
-from poddispatchd.database.pool import Connection
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import PodSettings
+from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.source import EncodingSource
 from poddispatchd.domain.task import Task, TaskStatus
 from poddispatchd.errors import RunnerManagerError, RunnerTaskUnknownError, UnsubmittableError
 from poddispatchd.journal import scheduling, submissions
 from poddispatchd.journal.submissions import Submission
+from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
-from poddispatchd.parts import Parts
 from poddispatchd.pod import progress, sources, tasks
+from poddispatchd.pod.capabilities import Capabilities
+from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
+from poddispatchd.runtime.wakeups import Wakeup
 
 log = structlog.get_logger(__name__)
 
@@ -53,8 +58,26 @@ class Adoption:
     make it that one.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(
+        self,
+        *,
+        database: Database,
+        capabilities: Capabilities,
+        client: RunnerClient,
+        registry: ManagerRegistry,
+        refresh_managers: Callable[[], Awaitable[None]],
+        pod: PodSettings,
+        clock: Clock,
+        task_adopted: Wakeup,
+    ) -> None:
+        self._database = database
+        self._capabilities = capabilities
+        self._client = client
+        self._registry = registry
+        self._refresh_managers = refresh_managers
+        self._pod = pod
+        self._clock = clock
+        self._task_adopted = task_adopted
 
     async def adopt(self, recorded: RecordedCallback) -> tuple[Found, str]:
         """Find the task that a callback speaks of, and give its row the id.
@@ -62,8 +85,7 @@ class Adoption:
         Returns:
             What was found; when no row gets the id, why in words.
         """
-        parts = self._parts
-        async with parts.database.connection() as connection:
+        async with self._database.connection() as connection:
             former = await submissions.with_id(connection, recorded.managers, recorded.callback.task_id)
             if former is not None:
                 words = former.reason or "the row has let go of it"
@@ -71,10 +93,10 @@ class Adoption:
             unidentified = await submissions.unidentified(connection, recorded.managers)
         if not unidentified:
             return Found.NOTHING, "no submission of ours can be meant"
-        await parts.refresh_managers()
+        await self._refresh_managers()
         record, reason = await self._look_up(recorded)
         if record is None and reason is None:
-            if parts.clock.now() - recorded.received_at > _GIVE_UP_AFTER:
+            if self._clock.now() - recorded.received_at > _GIVE_UP_AFTER:
                 return Found.NOTHING, "its manager told nothing about it for days"
             return Found.LATER, ""
         if record is None:
@@ -82,10 +104,10 @@ class Adoption:
         match = _match(record, unidentified)
         if match is None:
             return Found.NOTHING, "the manager's record matches no submission of ours"
-        manager = parts.registry.get(match.runner_manager_id)
+        manager = self._registry.get(match.runner_manager_id)
         if manager is None:
             return Found.NOTHING, "its runner manager is gone from Pod"
-        async with parts.database.transaction() as connection:
+        async with self._database.transaction() as connection:
             task = await tasks.lock_task(connection, match.task_pk)
             if task is None or task.status != TaskStatus.PENDING:
                 return Found.NOTHING, f"task {match.task_pk} is not pending any more"
@@ -98,7 +120,7 @@ class Adoption:
                 return Found.LATER, ""
             await self._take_over(connection, task, manager, recorded, match)
         log.warning(Event.SUBMISSION_ADOPTED, task=match.task_pk, task_id=recorded.callback.task_id)
-        parts.wakeups.maintenance.ring()
+        self._task_adopted.ring()
         return Found.TASK, ""
 
     async def _take_over(
@@ -110,12 +132,11 @@ class Adoption:
         submission: Submission,
     ) -> None:
         """What the lost answer would have led to."""
-        parts = self._parts
         await tasks.mark_running(connection, task, manager.id, recorded.callback.task_id)
         try:
-            source = await sources.load_source(connection, parts.capabilities, task)
+            source = await sources.load_source(connection, self._capabilities, task)
             directory = (
-                str(sources.output_directory(parts.settings.pod.media_root, source.video))
+                str(sources.output_directory(self._pod.media_root, source.video))
                 if isinstance(source, EncodingSource)
                 else ""
             )
@@ -127,7 +148,7 @@ class Adoption:
             request=json.loads(submission.body),
             url=manager.endpoint("task/execute"),
             output_directory=directory,
-            now=parts.clock.now().astimezone(ZoneInfo(parts.settings.pod.time_zone)),
+            now=self._clock.now().astimezone(ZoneInfo(self._pod.time_zone)),
         )
         await scheduling.forget_own_task(connection, task.pk)
         await scheduling.remember_given(connection, manager.id)
@@ -135,18 +156,18 @@ class Adoption:
     async def _look_up(self, recorded: RecordedCallback) -> tuple[RunnerTask | None, str | None]:
         """The manager's record of a task, else why there is none; neither when it cannot be had now."""
         for manager_id in recorded.managers:
-            manager = self._parts.registry.get(manager_id)
+            manager = self._registry.get(manager_id)
             if manager is None:
                 continue
             try:
                 async with asyncio.timeout(_PATIENCE):
-                    return await self._parts.client.status(manager, recorded.callback.task_id), None
+                    return await self._client.status(manager, recorded.callback.task_id), None
             except TimeoutError:
                 return None, None
             except RunnerTaskUnknownError:
                 continue
             except RunnerManagerError as error:
-                self._parts.registry.learn(manager_id, error)
+                self._registry.learn(manager_id, error)
                 return None, None
         return None, "no manager with this token knows it"
 

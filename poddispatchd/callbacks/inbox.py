@@ -5,19 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId
+from poddispatchd.runtime.lease_queue import Lease, Leased
 
 _QUERIES = load_queries(__package__, "inbox.sql")
 
 _NEWEST = 1000
 """Tasks of Pod's among which an id is looked for at once: those that it submitted itself a moment ago."""
-
-CallbackId = NewType("CallbackId", int)
 
 
 class CallbackState(StrEnum):
@@ -36,20 +34,39 @@ class Turn(StrEnum):
 
     NOW = "now"
     LATER = "later"
-    """An earlier one about the same task is open: another instance is at it."""
+    """An earlier one about the same task is due, or another instance is at it."""
     OVER = "over"
-    """Another instance has applied it."""
+    """Another instance has applied it, or is at it now."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedCallback:
-    """A callback in the inbox; ``managers`` are all those whose token signed it."""
+    """A callback in the inbox, leased; ``managers`` are all those whose token signed it."""
 
-    id: CallbackId
+    lease: Lease
     managers: tuple[ManagerId, ...]
     callback: Callback
-    attempts: int
     received_at: datetime
+
+    @classmethod
+    def of(cls, leased: Leased) -> "RecordedCallback":
+        """What a row of the queue holds.
+
+        Raises:
+            ValueError: a status that no manager has.
+        """
+        row = leased.row
+        return cls(
+            lease=leased.lease,
+            managers=tuple(ManagerId(manager) for manager in row["runner_manager_ids"]),
+            callback=Callback(
+                task_id=RunnerTaskId(row["task_id"]),
+                status=RunnerStatus(row["status"]),
+                error_message=row["error_message"],
+                script_output=row["script_output"],
+            ),
+            received_at=row["received_at"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,55 +112,20 @@ async def is_expected(connection: Connection, managers: tuple[ManagerId, ...], t
     return bool(await connection.fetchval(_QUERIES["expected"], list(managers), task_id))
 
 
-async def claim_due(connection: Connection, limit: int) -> list[RecordedCallback]:
-    """Take the next callbacks to handle, in the order they came."""
-    rows = await connection.fetch(_QUERIES["claim_due"], limit)
-    return [
-        RecordedCallback(
-            id=CallbackId(row["id"]),
-            managers=tuple(ManagerId(manager) for manager in row["runner_manager_ids"]),
-            callback=Callback(
-                task_id=RunnerTaskId(row["task_id"]),
-                status=RunnerStatus(row["status"]),
-                error_message=row["error_message"],
-                script_output=row["script_output"],
-            ),
-            attempts=row["attempts"],
-            received_at=row["received_at"],
-        )
-        for row in sorted(rows, key=lambda row: int(row["id"]))
-    ]
-
-
 async def lock(connection: Connection, callback: RecordedCallback) -> Turn:
     """Keep others from applying a callback until the end of the transaction."""
-    is_next = await connection.fetchval(_QUERIES["lock"], callback.id)
+    is_next = await connection.fetchval(_QUERIES["lock"], callback.lease.key, callback.lease.owner)
     if is_next is None:
         return Turn.OVER
     return Turn.NOW if is_next else Turn.LATER
-
-
-async def next_due(connection: Connection) -> float | None:
-    """Seconds until the next open callback is due, 0 or less when it is; None when there is none."""
-    seconds: float | None = await connection.fetchval(_QUERIES["next_due"])
-    return seconds
-
-
-async def postpone(connection: Connection, callback: RecordedCallback, seconds: float) -> None:
-    """Look at a callback again later."""
-    await connection.execute(_QUERIES["postpone"], callback.id, seconds)
-
-
-async def release_all(connection: Connection) -> None:
-    """Make every open callback due at once: for a start, lest those of a killed instance wait."""
-    await connection.execute(_QUERIES["release_all"])
 
 
 async def settle(
     connection: Connection, callback: RecordedCallback, state: CallbackState, outcome: str
 ) -> bool:
     """Close a callback; False when it is closed already."""
-    return await connection.execute(_QUERIES["settle"], callback.id, state.value, outcome) == "UPDATE 1"
+    status = await connection.execute(_QUERIES["settle"], callback.lease.key, state.value, outcome)
+    return status == "UPDATE 1"
 
 
 def _digest(managers: tuple[ManagerId, ...], callback: Callback) -> bytes:

@@ -1,6 +1,9 @@
 """Handling recorded callbacks: each is applied to its task, once, in the order they came."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import assert_never
 
 import structlog
@@ -8,10 +11,16 @@ import structlog
 from poddispatchd.callbacks import inbox
 from poddispatchd.callbacks.adoption import Adoption, Found
 from poddispatchd.callbacks.inbox import CallbackState, RecordedCallback, Turn
-from poddispatchd.domain.lifecycle import Decision, row_status
-from poddispatchd.domain.task import Task, TaskStatus
+from poddispatchd.clock import Clock
+from poddispatchd.database.pool import Database
+from poddispatchd.domain.lifecycle import Decision, Retries, row_status
+from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, RowLockedError
 from poddispatchd.observability.events import Event
-from poddispatchd.parts import Parts
+from poddispatchd.runtime.lease_holder import LeaseHolder
+from poddispatchd.runtime.lease_queue import Leased
+from poddispatchd.runtime.queues import CALLBACKS
+from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.task_ids import tasks_called
 from poddispatchd.tasks.transitions import Report, Told, apply_report, ring_for
 
@@ -21,51 +30,133 @@ _BATCH = 20
 _IDLE = 120.0
 _SOON = 0.1
 _RETRY = 2.0
-_MOST_RETRY = 60.0
+_LONGEST_RETRY = 60.0
+_HELD = 2.0
+"""Seconds after which a callback is tried again whose task's row another session holds."""
+
+_LONGEST_ITEM = 60.0
+"""Seconds that one callback may take: a few statements, or one question to its manager."""
+
+_AT_ONE_MANAGER = 4
+"""Questions about unknown tasks that one manager is asked at once."""
+
+_UNKNOWN_AT_ONCE = 200
+"""Callbacks with unknown ids that are held at once, of all managers; 20 of one."""
+
+_UNKNOWN_OF_A_MANAGER = 20
+
+_LINGER = 0.5
+"""Seconds that a step waits for managers: they answer within milliseconds, a silent one is not waited for."""
 
 
 class CallbackWorker:
-    """Applies callbacks; any number of daemons may do it side by side."""
+    """Applies callbacks; any number of daemons may do it side by side.
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._adoption = Adoption(parts)
+    A callback whose id no row carries needs a question to its manager. Those questions are asked beside the
+    steps, a few at a time for each manager: one that is silent holds up nobody but itself (invariant I12).
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        owner: str,
+        clock: Clock,
+        wakeups: Wakeups,
+        retries: Callable[[], Retries],
+        adoption: Adoption,
+        locked: Callable[[], Collection[TaskPk]],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._wakeups = wakeups
+        self._retries = retries
+        self._adoption = adoption
+        self._locked = locked
+        self._leases = LeaseHolder(CALLBACKS, database, owner, clock)
+        self._asking: dict[asyncio.Task[None], tuple[ManagerId, ...]] = {}
+        self._turns: dict[tuple[ManagerId, ...], asyncio.Semaphore] = {}
 
     async def step(self) -> float:
         """Handle what is due; seconds until the next look."""
-        async with self._parts.database.connection() as connection:
-            due = await inbox.claim_due(connection, _BATCH)
-        unknown = [callback for callback in due if not await self._apply(callback)]
-        # These ask their managers, side by side: one that is silent holds nobody up but itself.
-        await asyncio.gather(*(self._adopt(callback) for callback in unknown))
+        due = await self._leases.claim(_BATCH, held=self._held())
+        unknown: list[RecordedCallback] = []
+        await self._leases.each(
+            sorted(due, key=lambda item: int(str(item.lease.key))),
+            lambda leased: self._apply_unless_held(leased, unknown),
+            within=_LONGEST_ITEM,
+            task="task_id",
+        )
+        for recorded in unknown:
+            await self._begin_to_ask(recorded)
+        if self._asking:
+            await asyncio.wait(self._asking, timeout=_LINGER)
         if len(due) == _BATCH:
             return 0.0
-        async with self._parts.database.connection() as connection:
-            seconds = await inbox.next_due(connection)
-        return _IDLE if seconds is None else min(_IDLE, max(seconds, _SOON))
+        async with self._database.connection() as connection:
+            seconds = await CALLBACKS.next_due(connection)
+        if seconds is None:
+            return _IDLE
+        # What is due though nothing was claimed is being claimed by another daemon.
+        return 0.0 if due and seconds <= 0 else min(_IDLE, max(seconds, _SOON))
 
-    async def _apply(self, recorded: RecordedCallback) -> bool:
-        """Apply one callback to the tasks that carry its id; False when none does."""
-        parts, callback = self._parts, recorded.callback
+    async def drain(self) -> None:
+        """Handle everything that is due, and what becomes due by that; managers are waited for."""
+        while True:
+            seconds = await self.step()
+            if self._asking:
+                await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
+            elif seconds > _SOON:
+                return
+            elif seconds > 0:
+                await self._clock.sleep(seconds)
+
+    async def stop(self) -> None:
+        """Ask nobody any more; what is not applied is due for any daemon."""
+        for asking in self._asking:
+            asking.cancel()
+        if self._asking:
+            await asyncio.wait(self._asking)
+        with suppress(DatabaseError):  # then the leases run out by themselves
+            await self._leases.stop()
+
+    # --- callbacks of known runs -------------------------------------------------------------------------
+
+    async def _apply_unless_held(self, leased: Leased, unknown: list[RecordedCallback]) -> None:
+        """Apply one callback, or put it off while another session holds a row of its task."""
+        try:
+            await self._apply(leased, unknown)
+        except RowLockedError:
+            async with self._database.connection() as connection:
+                await CALLBACKS.postpone(connection, leased.lease, _HELD)
+
+    async def _apply(self, leased: Leased, unknown: list[RecordedCallback]) -> None:
+        """Apply one callback to the tasks that carry its id; it is unknown when none does."""
+        recorded = RecordedCallback.of(leased)
+        callback = recorded.callback
         report = Report(callback.status, callback.error_message, callback.script_output, Told.BY_CALLBACK)
-        async with parts.database.transaction() as connection:
+        async with self._database.transaction() as connection:
             turn = await inbox.lock(connection, recorded)
             if turn is Turn.LATER:
-                await inbox.postpone(connection, recorded, _SOON)
+                await CALLBACKS.postpone(connection, leased.lease, _SOON)
             if turn is not Turn.NOW:
-                return True
+                return
             known = await tasks_called(connection, recorded.managers, callback.task_id)
             if not known:
-                return False
+                unknown.append(recorded)
+                return
+            if any(task.pk in self._locked() for task in known):
+                await CALLBACKS.postpone(connection, leased.lease, _HELD)
+                return
             decisions = [
-                await apply_report(connection, task, report, retries=parts.retries)
-                for task in _concerned(known)
+                await apply_report(connection, task, report, retries=self._retries())
+                for task in concerned(known)
             ]
             changed = any(decision is not Decision.IGNORE for decision in decisions)
             state = CallbackState.APPLIED if changed else CallbackState.IGNORED
             await inbox.settle(connection, recorded, state, ", ".join(decisions))
         for decision in decisions:
-            ring_for(decision, parts.wakeups)
+            ring_for(decision, self._wakeups)
         log.info(
             Event.CALLBACK_APPLIED if changed else Event.CALLBACK_IGNORED,
             task=known[0].pk,
@@ -73,34 +164,79 @@ class CallbackWorker:
             status=callback.status.value,
             decision=", ".join(decisions),
         )
-        return True
+
+    # --- callbacks of unknown runs -----------------------------------------------------------------------
+
+    def _held(self) -> dict[str, int]:
+        """How many callbacks of each manager wait for its answers, by partition of the queue."""
+        counts = Counter(self._asking.values())
+        return {"{" + ",".join(map(str, managers)) + "}": count for managers, count in counts.items()}
+
+    async def _begin_to_ask(self, recorded: RecordedCallback) -> None:
+        """Ask beside the steps, unless this manager has not answered enough questions yet."""
+        managers = recorded.managers
+        of_it = sum(1 for each in self._asking.values() if each == managers)
+        if len(self._asking) >= _UNKNOWN_AT_ONCE or of_it >= _UNKNOWN_OF_A_MANAGER:
+            async with self._database.connection() as connection:
+                await CALLBACKS.postpone(connection, recorded.lease, self._wait(recorded))
+            return
+        self._leases.hold(recorded.lease)
+        asking = asyncio.create_task(self._ask(recorded), name=f"adoption of {recorded.callback.task_id}")
+        self._asking[asking] = managers
+        asking.add_done_callback(self._asked)
+
+    def _asked(self, asking: "asyncio.Task[None]") -> None:
+        managers = self._asking.pop(asking)
+        if managers not in self._asking.values():
+            self._turns.pop(managers, None)
+
+    async def _ask(self, recorded: RecordedCallback) -> None:
+        turn = self._turns.setdefault(recorded.managers, asyncio.Semaphore(_AT_ONE_MANAGER))
+        try:
+            async with turn:
+                await self._leases.attempt(
+                    recorded.lease,
+                    lambda: self._adopt(recorded),
+                    within=_LONGEST_ITEM,
+                    task=recorded.callback.task_id,
+                )
+        except DatabaseUnavailableError:
+            # The next step meets it too, and tells.
+            self._leases.abandon(recorded.lease)
+            self._wakeups.inbox.ring()
 
     async def _adopt(self, recorded: RecordedCallback) -> None:
         """Find the submission that a callback with an unknown id speaks of."""
-        parts = self._parts
-        found, reason = await self._adoption.adopt(recorded)
-        delay = min(_MOST_RETRY, _RETRY * recorded.attempts)
+        try:
+            found, reason = await self._adoption.adopt(recorded)
+        except RowLockedError:
+            found, reason = Found.LATER, ""
+        delay = 0.0
         match found:
             case Found.FORMER_RUN | Found.NOTHING:
                 if await self._forget(recorded, reason, is_ours=found is Found.FORMER_RUN):
                     return
-                delay = 0.0
             case Found.TASK:
                 # The row carries the id now: the callback is applied at the next look.
-                delay = 0.0
-            case Found.LATER:
                 pass
+            case Found.LATER:
+                delay = self._wait(recorded)
             case _:
                 assert_never(found)
-        async with parts.database.connection() as connection:
-            await inbox.postpone(connection, recorded, delay)
-        if delay == 0.0:
-            parts.wakeups.inbox.ring()
+        async with self._database.connection() as connection:
+            await CALLBACKS.postpone(connection, recorded.lease, delay)
+        # Whoever looked last may not know of it.
+        self._wakeups.inbox.ring()
+
+    def _wait(self, recorded: RecordedCallback) -> float:
+        """Seconds until a silent manager is asked again: longer for an older callback. Not counted."""
+        age = (self._clock.now() - recorded.received_at).total_seconds()
+        return min(_LONGEST_RETRY, max(_RETRY, age / 4)) * (0.75 + self._clock.random() / 2)
 
     async def _forget(self, recorded: RecordedCallback, reason: str, *, is_ours: bool) -> bool:
         """Close a callback whose id no row carries; False when one has got the id meanwhile."""
         state = CallbackState.IGNORED if is_ours else CallbackState.ORPHANED
-        async with self._parts.database.transaction() as connection:
+        async with self._database.transaction() as connection:
             if await tasks_called(connection, recorded.managers, recorded.callback.task_id):
                 return False
             await inbox.settle(connection, recorded, state, reason)
@@ -109,13 +245,14 @@ class CallbackWorker:
         return True
 
 
-def _concerned(known: list[Task]) -> list[Task]:
+def concerned(known: list[Task]) -> list[Task]:
     """Every unfinished row of an id, for two rows with one id are both served; else the oldest not completed.
 
-    That one is also who is asked about again: the others of its run are completed with it.
+    That one is also who is asked about again: the others of its run are completed with it. By primary key,
+    the order in which every transaction locks rows of Pod's.
     """
     unfinished = [
         task for task in known if row_status(task.status) in (TaskStatus.PENDING, TaskStatus.RUNNING)
     ]
     mendable = [task for task in known if task.status != TaskStatus.COMPLETED]
-    return unfinished or mendable[-1:] or known[:1]
+    return sorted(unfinished or mendable[-1:] or known[:1], key=lambda task: task.pk)

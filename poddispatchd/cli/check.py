@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from poddispatchd.app.checks import Severity, run_checks
+from poddispatchd.app.checks import run_checks
+from poddispatchd.app.findings import Severity
 from poddispatchd.cli.common import (
     EXIT_FINDINGS,
     Context,
@@ -25,7 +26,7 @@ from poddispatchd.cli.common import (
 async def check(context: Context, config_path: Path | None, *, as_json: bool) -> None:
     """Look for everything that can be wrong, and say it in words. Exit status 3 if something is."""
     settings = context.settings(config_path)
-    findings = [finding async for finding in run_checks(settings)]
+    findings = [finding async for finding in run_checks(settings, context.config_path)]
     if as_json:
         print_json(
             [{"severity": item.severity, "subject": item.subject, "words": item.words} for item in findings]

@@ -9,14 +9,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
-from poddispatchd.config.loading import load_settings
-from poddispatchd.config.model import Settings
-from poddispatchd.database.pool import Database
-from poddispatchd.observability.logs import configure_logging, register_secrets
+from poddispatchd.domain.display import escaped, escaped_json
+
+if TYPE_CHECKING:
+    # What costs time to import is imported where it is used: help is to be quick.
+    from poddispatchd.config.model import Settings
+    from poddispatchd.database.pool import Database
+
+_NARROWEST_COLUMN = 8
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -32,12 +36,15 @@ class Context:
 
     config_path: Path | None
 
-    def settings(self, config_path: Path | None = None) -> Settings:
+    def settings(self, config_path: Path | None = None) -> "Settings":
         """The configuration in effect.
 
         Raises:
             ConfigurationError: with every problem.
         """
+        from poddispatchd.config.loading import load_settings  # noqa: PLC0415
+        from poddispatchd.observability.logs import configure_logging, register_secrets  # noqa: PLC0415
+
         if config_path is not None:
             self.config_path = config_path
         settings = load_settings(self.config_path, environ=os.environ)
@@ -65,8 +72,10 @@ def run_async(coroutine: Coroutine[None, None, _R]) -> _R:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Database]:
+async def open_database(settings: "Settings") -> AsyncIterator["Database"]:
     """Pod's database, for one command."""
+    from poddispatchd.database.pool import Database  # noqa: PLC0415
+
     database = Database(settings.database.dsn, pool_size=2)
     await database.open()
     try:
@@ -75,43 +84,84 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         await database.close()
 
 
+def person() -> str:
+    """Who types this and where, for the words that Pod's people read and for the journal."""
+    import getpass  # noqa: PLC0415 - not for help
+    import socket  # noqa: PLC0415
+
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user} on {socket.gethostname()}"
+
+
 def shown(value: object) -> str:
     """A value for people: a moment in the time zone of this machine, which is named; a dash for nothing."""
     if isinstance(value, datetime):
         return f"{value.astimezone():%Y-%m-%d %H:%M:%S %Z}"
-    return "-" if value is None else str(value)
+    return "-" if value is None else escaped(str(value))
 
 
 def print_json(data: object) -> None:
     """Print data for programs: one JSON document."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=_for_programs))
+    click.echo(escaped_json(json.dumps(data, indent=2, ensure_ascii=False, default=_for_programs)))
 
 
 def _for_programs(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
-    """Print rows for people; ``empty`` is said when there are none.
+def print_table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    empty: str,
+    width: int | None = None,
+    remarks: Sequence[str | None] = (),
+) -> None:
+    """Print rows for people. Columns in which every row is empty are left out.
 
-    Columns are as wide as they need, whatever the terminal: a line that it wraps is still one line for
-    grep and for a paste into a mail. Columns in which every row is empty are left out.
+    Args:
+        head: the names of the columns.
+        rows: their cells.
+        empty: what is said when there are none.
+        width: of a line; the last column is cut off there. Without one, columns are as wide as they need: a
+            line that a terminal wraps is still one line for grep and for a paste into a mail.
+        remarks: a line below each row that has something to say.
     """
     if not rows:
         if empty:
             click.echo(empty)
         return
-    cells = [[shown(cell) for cell in row] for row in rows]
+    cells = [[shown(cell).replace("\n", " ") for cell in row] for row in rows]
     used = [n for n in range(len(head)) if n == 0 or any(row[n] != "-" for row in cells)]
     lines = [[head[n] for n in used], *([row[n] for n in used] for row in cells)]
     numeric = [all(_is_number(row[n]) for row in cells) for n in used]
-    widths = [max(_width(line[n]) for line in lines) for n in range(len(used))]
+    widths = [max(width_of(line[n]) for line in lines) for n in range(len(used))]
+    if width is not None:
+        left = max(_NARROWEST_COLUMN, width - sum(widths[:-1]) - 2 * (len(widths) - 1))
+        widths[-1] = min(widths[-1], left)
+        lines = [[*line[:-1], shortened(line[-1], left)] for line in lines]
     for number, line in enumerate(lines):
         text = "  ".join(
             _padded(cell, width, right=right)
             for cell, width, right in zip(line, widths, numeric, strict=True)
         ).rstrip()
         click.secho(text, bold=number == 0)
+        remark = remarks[number - 1] if number and number <= len(remarks) else None
+        if remark:
+            line_below = f"    {shown(remark)}"
+            click.secho(line_below if width is None else shortened(line_below, width), dim=True)
+
+
+def shortened(text: str, width: int) -> str:
+    """A text that takes so many columns at most, with an ellipsis where something is cut off."""
+    if width_of(text) <= width:
+        return text
+    while text and width_of(text) > width - 1:
+        text = text[:-1]
+    return f"{text.rstrip()}…"
 
 
 def _is_number(cell: str) -> bool:
@@ -119,11 +169,11 @@ def _is_number(cell: str) -> bool:
 
 
 def _padded(cell: str, width: int, *, right: bool) -> str:
-    space = " " * (width - _width(cell))
+    space = " " * (width - width_of(cell))
     return space + cell if right else cell + space
 
 
-def _width(text: str) -> int:
+def width_of(text: str) -> int:
     """Columns on a terminal: wide characters take two, marks above letters none."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1

@@ -8,12 +8,13 @@ import click
 import yaml
 
 from poddispatchd.cli.common import EXIT_FAILED, Context, config_option, json_option, pass_context, print_json
+from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.config.pod_settings import import_pod_settings
 from poddispatchd.config.showing import settings_as_dict, settings_as_yaml
 from poddispatchd.errors import ConfigurationError
 
 
-@click.group(short_help="Show the configuration, or make one from Pod's settings.")
+@click.group(cls=SuggestingGroup, short_help="Show the configuration, or make one from Pod's settings.")
 def config() -> None:
     """The configuration: show the one in effect, or make one from Pod's settings."""
 
@@ -60,7 +61,7 @@ def import_(settings_file: Path, output: Path | None) -> None:
             notes.append(f"Left out: {', '.join(imported.secrets)} (the secret part): --output writes them.")
     else:
         _write(output, _yaml(imported.tree))
-    for note in notes:
+    for note in (*imported.remarks, *notes):
         click.echo(note, err=True)
     if imported.notes:
         sys.exit(EXIT_FAILED)

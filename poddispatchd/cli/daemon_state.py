@@ -3,12 +3,33 @@
 import json
 import urllib.error
 import urllib.request
+from datetime import datetime
 from typing import TypedDict
 
 from poddispatchd.config.units import Address
+from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.situation import breaker_words
 from poddispatchd.errors import PoddispatchdError
 
 _TIMEOUT = 5.0
+
+
+class FindingEntry(TypedDict):
+    """Why something does not move."""
+
+    reason: str
+    severity: str
+    words: str
+    remedy: str
+
+
+class WaitingEntry(TypedDict):
+    """One of the first tasks of the queue."""
+
+    task: int
+    type: str
+    rank: int | None
+    why: FindingEntry
 
 
 class QueueEntry(TypedDict):
@@ -17,6 +38,7 @@ class QueueEntry(TypedDict):
     type: str
     counts: dict[str, int]
     oldest_pending: str | None
+    why: FindingEntry | None
 
 
 class ManagerEntry(TypedDict):
@@ -32,6 +54,9 @@ class ManagerEntry(TypedDict):
     full_for: dict[str, float]
     paced_for: float | None
     error: str | None
+    site: int
+    paused_since: str | None
+    full_since: dict[str, str]
 
 
 class ShadowEntry(TypedDict):
@@ -51,6 +76,7 @@ class State(TypedDict):
     version: str
     instance: str
     leader: bool
+    database_up: bool
     pooling: str
     submissions_in_progress: int
     imports_in_progress: int
@@ -58,6 +84,12 @@ class State(TypedDict):
     managers: list[ManagerEntry]
     problems: list[str]
     shadow: ShadowEntry | None
+    notices: list[str]
+    not_ready: list[str]
+    as_of: str | None
+    scheduler: str | None
+    running_on: dict[str, int]
+    waiting: list[WaitingEntry]
 
 
 class DaemonAwayError(PoddispatchdError):
@@ -104,7 +136,7 @@ def state_in_words(manager: ManagerEntry) -> str:
     if manager["paused"]:
         return "paused"
     if manager["state"] != "closed":
-        return manager["state"].replace("_", " ")
+        return breaker_words(BreakerState(manager["state"]))
     return "up" if manager.get("paced_for") is None else "up, paced"
 
 
@@ -117,4 +149,15 @@ def role_in_words(state: State) -> str:
     """What a daemon is to the queue."""
     if state["shadow"] is not None:
         return "is a shadow: it writes and sends nothing"
-    return "schedules" if state["leader"] else "stands by"
+    if state["leader"]:
+        return "schedules"
+    if not state["database_up"]:
+        return "cannot schedule: the database is away"
+    return f"stands by, {state['scheduler']} schedules" if state["scheduler"] else "stands by"
+
+
+def as_of_words(state: State) -> str:
+    """When the tasks were counted."""
+    if state["as_of"] is None:
+        return "Tasks have not been counted yet."
+    return f"Tasks as of {datetime.fromisoformat(state['as_of']).astimezone():%Y-%m-%d %H:%M:%S %Z}."

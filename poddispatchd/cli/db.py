@@ -16,6 +16,7 @@ from poddispatchd.cli.common import (
     pass_context,
     print_json,
 )
+from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.database import migration
 from poddispatchd.pod import queue, trigger
 from poddispatchd.pod.capabilities import introspect
@@ -24,7 +25,7 @@ from poddispatchd.pod.grants import grants_script
 print_sql_option = click.option("--print-sql", is_flag=True, help="Print the SQL instead of running it.")
 
 
-@click.group(short_help="poddispatchd's own schema, and the rights of its role.")
+@click.group(cls=SuggestingGroup, short_help="poddispatchd's own schema, and the rights of its role.")
 def db() -> None:
     """The schema poddispatchd in Pod's database; Pod's own tables are never altered."""
 

@@ -10,26 +10,29 @@ from pathlib import Path
 import click
 
 from poddispatchd import __version__
+from poddispatchd.cli import import_structlog
 from poddispatchd.cli.common import EXIT_FAILED, EXIT_USAGE, Context
+from poddispatchd.cli.groups import SuggestingGroup
+from poddispatchd.cli.terminal import safe_output
 from poddispatchd.errors import ConfigurationError, PoddispatchdError
-from poddispatchd.observability.logs import choose_format
 
 _COMMANDS = {
-    "run": "run",
-    "once": "run",
-    "check": "check",
-    "status": "status",
-    "tasks": "tasks",
-    "runners": "runners",
-    "config": "config",
-    "db": "db",
-    "demo": "demo",
+    "run": ("run", "Run the daemon."),
+    "once": ("run", "Make one full pass and exit, as the CRON line of process_tasks."),
+    "check": ("check", "Look for everything that can be wrong, and say it in words."),
+    "status": ("status", "Tell how the running daemon is, and why tasks wait."),
+    "tasks": ("tasks", "Pod's tasks: list, show, restart, cancel and watch them."),
+    "runners": ("runners", "Pod's runner managers: list, test, pause and resume them."),
+    "queues": ("queues", "What waits in the journal's queues, and what was set aside."),
+    "config": ("config", "Show the configuration, or make one from Pod's settings."),
+    "db": ("db", "poddispatchd's own schema, and the rights of its role."),
+    "demo": ("demo", "Try it all: PostgreSQL, fake runner managers, the daemon."),
 }
-"""Every command, by the module beside this one that holds it, in the order of the help."""
+"""Every command, by the module beside this one that holds it and its help, in the order of the help."""
 
 
-class _LazyGroup(click.Group):
-    """Imports a command when it is wanted: the daemon carries nothing of the other ones."""
+class _LazyGroup(SuggestingGroup):
+    """Imports a command when it is wanted: the daemon carries nothing of the others, and help is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)
@@ -37,9 +40,15 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(import_module(f"poddispatchd.cli.{_COMMANDS[cmd_name]}"), cmd_name)
+        import_structlog()
+        command = getattr(import_module(f"poddispatchd.cli.{_COMMANDS[cmd_name][0]}"), cmd_name)
         assert isinstance(command, click.Command)  # noqa: S101 - the table above names commands
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The table of commands, without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in _COMMANDS.items()])
 
 
 @click.group(
@@ -60,6 +69,8 @@ def cli(context: click.Context, config_path: Path | None) -> None:
     Exit status: 0 fine; 1 it ran and something failed; 2 usage or configuration error; 3 `check` found a
     problem.
     """
+    if os.environ.get("NO_COLOR"):
+        context.color = False
     context.obj = Context(config_path)
 
 
@@ -72,6 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: with the exit status, unless that is 0.
     """
+    with safe_output():
+        _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     try:
         cli(arguments, standalone_mode=False)
     except click.ClickException as error:
@@ -98,5 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _complain(words: str) -> None:
     """One line on standard error; the journal gets it as an error."""
+    import_structlog()
+    from poddispatchd.observability.logs import choose_format  # noqa: PLC0415 - not for help
+
     journald = choose_format("auto", environ=os.environ, stream=sys.stderr) == "journald"
     click.echo(f"{'<3>' if journald else ''}poddispatchd: {words}", err=True)

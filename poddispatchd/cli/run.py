@@ -1,14 +1,17 @@
 """``run`` and ``once``."""
 
 import asyncio
+import os
 import signal
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from poddispatchd.app.daemon import Daemon
 from poddispatchd.app.once import run_once
+from poddispatchd.app.pass_summary import summary_line
 from poddispatchd.cli.common import (
     EXIT_FAILED,
     EXIT_USAGE,
@@ -20,6 +23,7 @@ from poddispatchd.cli.common import (
 from poddispatchd.config.model import Settings
 from poddispatchd.errors import ConfigurationError
 from poddispatchd.observability.events import Event
+from poddispatchd.observability.logs import configure_logging, log_only_tracebacks
 
 
 @click.command(short_help="Run the daemon.")
@@ -52,30 +56,61 @@ async def run(context: Context, config_path: Path | None, *, dry_run: bool) -> N
 @click.command(short_help="Make one full pass and exit, as the CRON line of process_tasks.")
 @click.option("--max-tasks", type=click.IntRange(min=0), help="Submit at most so many tasks of each type.")
 @click.option("--site", "sites", multiple=True, help="Serve only the site with this domain (repeatable).")
+@click.option("--verbose", is_flag=True, help="Log each event on standard error as well.")
+@click.option(
+    "-v",
+    "--verbosity",
+    type=click.IntRange(0, 3),
+    default=1,
+    show_default=True,
+    help="0: print nothing; 1: one line with the counts of each site; 2: as --verbose; 3: debugging, too.",
+)
 @config_option
 @pass_context
 @asynchronous
 async def once(
-    context: Context, config_path: Path | None, max_tasks: int | None, sites: tuple[str, ...]
+    context: Context,
+    config_path: Path | None,
+    max_tasks: int | None,
+    sites: tuple[str, ...],
+    verbosity: int,
+    *,
+    verbose: bool,
 ) -> None:
     """Make one full pass and exit: reconcile, submit, import what is ready, ranks, purge.
 
-    A drop-in for the CRON line of `manage.py process_tasks`. While a daemon schedules, it does nothing.
+    A drop-in for the CRON line of `manage.py process_tasks`: it prints one line with the time and the counts
+    of each site. While a daemon schedules, it does nothing.
     """
     settings = context.settings(config_path)
     if sites:
         settings = _with_sites(settings, sites)
+    _log_as_asked(settings, max(verbosity, 2) if verbose else verbosity)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     result = await run_once(settings, max_tasks=max_tasks, stop=stop)
+    now = datetime.now().astimezone()
     if result.stopped:
-        click.echo("The pass was stopped; the next one goes on.", err=True)
+        click.echo(f"{now:{_TIME}} The pass was stopped; the next one goes on.", err=True)
         sys.exit(EXIT_FAILED)
+    if verbosity == 0 and not verbose:
+        return
     if result.scheduled:
-        click.echo(f"{result.pending} pending, {result.running} running.")
+        click.echo(summary_line(now, result.sites))
     else:
-        click.echo("A poddispatchd daemon schedules already; there is nothing to do.")
+        click.echo(f"{now:{_TIME}} Another poddispatchd schedules; there is nothing to do.")
+
+
+_TIME = "%Y-%m-%d %H:%M:%S %Z"
+
+
+def _log_as_asked(settings: Settings, verbosity: int) -> None:
+    """Log nothing but bugs unless more is asked for: CRON mails every line."""
+    if verbosity < 2:
+        log_only_tracebacks()
+    elif verbosity > 2:
+        configure_logging(settings.log.model_copy(update={"level": "debug"}), environ=os.environ)
 
 
 def _with_sites(settings: Settings, sites: tuple[str, ...]) -> Settings:

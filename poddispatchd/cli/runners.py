@@ -14,6 +14,7 @@ from poddispatchd.cli.common import (
     json_option,
     open_database,
     pass_context,
+    person,
     print_json,
     print_table,
 )
@@ -24,13 +25,15 @@ from poddispatchd.cli.daemon_state import (
     full_in_words,
     state_in_words,
 )
+from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import PoddispatchdError, RunnerManagerError
-from poddispatchd.journal import scheduling
+from poddispatchd.journal import acts, scheduling
+from poddispatchd.journal.acts import Act
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.observability.logs import register_secret
 from poddispatchd.pod import managers as pod_managers
@@ -38,7 +41,7 @@ from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runtime.database_session import CHANNEL
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def runners() -> None:
     """Pod's runner managers: list, test, pause and resume them."""
 
@@ -146,8 +149,10 @@ async def pause(context: Context, config_path: Path | None, name: str) -> None:
     """Give a runner manager no new tasks; what it works on goes on. NAME may be its id."""
     async with open_database(context.settings(config_path)) as database:
         for manager in await _chosen(database, name):
-            async with database.connection() as connection:
+            async with database.transaction() as connection:
                 await scheduling.pause(connection, manager.id)
+                await acts.record(connection, Act.PAUSE, person(), runner_manager=manager.id)
+                await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, "administration")
             click.echo(f"Runner manager {manager.name} gets no new tasks until 'runners resume'.")
 
 
@@ -162,6 +167,8 @@ async def resume(context: Context, config_path: Path | None, name: str) -> None:
         for manager in await _chosen(database, name):
             async with database.transaction() as connection:
                 was_paused = await scheduling.resume(connection, manager.id)
+                if was_paused:
+                    await acts.record(connection, Act.RESUME, person(), runner_manager=manager.id)
                 await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, "administration")
             words = "gets tasks again" if was_paused else "was not paused"
             click.echo(f"Runner manager {manager.name} {words}.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from poddispatchd.cli.common import (
 from poddispatchd.cli.daemon_state import (
     ShadowEntry,
     State,
+    as_of_words,
     ask_daemon,
     full_in_words,
     role_in_words,
@@ -57,6 +59,8 @@ def _print(state: State) -> None:
         _print_shadow(state["shadow"])
     for problem in state["problems"]:
         click.echo(f"{click.style('PROBLEM', fg='red')} {problem}")
+    for notice in state["notices"]:
+        click.echo(f"{click.style('note   ', fg='yellow')} {notice}")
     names = [item.value for item in TaskStatus]
     click.echo()
     print_table(
@@ -65,20 +69,26 @@ def _print(state: State) -> None:
             (
                 entry["type"],
                 *(entry["counts"].get(name, 0) for name in names),
-                (entry["oldest_pending"] or "-")[:19].replace("T", " "),
+                None if entry["oldest_pending"] is None else datetime.fromisoformat(entry["oldest_pending"]),
             )
             for entry in state["queue"]
         ],
         empty="",
     )
+    for entry in state["queue"]:
+        if entry["why"] is not None:
+            words = f"{entry['why']['words']} {entry['why']['remedy']}".rstrip()
+            click.echo(f"{entry['type']}: {words}")
+    click.echo(as_of_words(state))
     click.echo()
     print_table(
-        ("runner manager", "priority", "state", "full for", "error"),
+        ("runner manager", "priority", "state", "tasks", "full for", "error"),
         [
             (
                 manager["name"],
                 manager["priority"],
                 state_in_words(manager),
+                state["running_on"].get(str(manager["id"]), 0),
                 full_in_words(manager),
                 manager["error"],
             )

@@ -1,11 +1,9 @@
 """``tasks restart``, ``tasks cancel`` and ``tasks watch``."""
 
 import asyncio
-import getpass
-import os
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,16 +17,24 @@ from poddispatchd.cli.common import (
     json_option,
     open_database,
     pass_context,
+    person,
     print_json,
+    shown,
 )
+from poddispatchd.cli.task_filter import Chosen, filter_options
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus
 from poddispatchd.pod import managers as pod_managers
+from poddispatchd.pod import overview
 from poddispatchd.pod import tasks as pod_tasks
+from poddispatchd.pod.overview import TaskRow
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.tasks.administration import Treated, cancel_tasks, restart_tasks
 
 _Action: TypeAlias = Callable[[Database, RunnerClient, Sequence[TaskPk]], Awaitable[list[Treated]]]
+
+_MOST_AT_ONCE = 1000
+"""Tasks that one command restarts at most."""
 
 _WATCHED = 500
 """Newest tasks that are watched."""
@@ -37,21 +43,84 @@ ids_argument = click.argument("ids", metavar="ID...", nargs=-1, required=True, t
 
 
 @click.command(short_help="Let tasks begin again.")
-@ids_argument
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(min=1))
+@filter_options
+@click.option(
+    "--end-others",
+    is_flag=True,
+    help="End other tasks of the same source that wait or run first; without it the task stays as it is.",
+)
+@click.option("--dry-run", is_flag=True, help="Say which tasks would begin again, and change nothing.")
+@click.option("--yes", is_flag=True, help="Ask no question.")
 @config_option
 @json_option
 @pass_context
 @asynchronous
-async def restart(context: Context, config_path: Path | None, ids: tuple[int, ...], *, as_json: bool) -> None:
+async def restart(
+    context: Context,
+    config_path: Path | None,
+    ids: tuple[int, ...],
+    *,
+    chosen: Chosen,
+    end_others: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Let tasks begin again, last in the queue, as Pod's administration does.
 
-    A run that is under way is stopped. Exit status 1 when a task could not be restarted.
+    Name them by their ids, or choose them by what they are: --failed --since 2h. A run that is under way is
+    stopped. On a terminal it asks before it begins completed tasks again, or tasks that were chosen; where it
+    cannot ask, chosen tasks need --yes. Exit status 1 when a task could not be restarted.
     """
+    by_id, chosen = chosen.is_empty, replace(chosen, ids=ids)
+    if chosen.is_empty:
+        raise click.UsageError("Name the tasks by their ids, or choose some: --failed --since 2h.")
+    settings = context.settings(config_path)
+    async with open_database(settings) as database:
+        found = await overview.task_rows(database, await chosen.filter(database), limit=_MOST_AT_ONCE + 1)
+    if len(found) > _MOST_AT_ONCE:
+        raise click.UsageError(f"These are more than {_MOST_AT_ONCE} tasks: choose fewer, as by --since.")
+    wanted = ids if by_id else tuple(sorted(row.pk for row in found))
+    if dry_run or not wanted:
+        _say_what_would_begin_again(found)
+        return
+    if not yes:
+        _ask(found, is_chosen=not by_id)
 
     async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
-        return await restart_tasks(database, client, tasks, by=_person())
+        return await restart_tasks(database, client, tasks, by=person(), end_others=end_others)
 
-    await _treat(context, config_path, ids, act, as_json=as_json)
+    await _treat(context, config_path, wanted, act, as_json=as_json)
+
+
+def _say_what_would_begin_again(found: Sequence[TaskRow]) -> None:
+    for row in sorted(found, key=lambda row: row.pk):
+        click.echo(f"Task {row.pk} ({row.type}, {row.status}) would begin again: {shown(row.title)}")
+    if not found:
+        click.echo("There are no such tasks.")
+
+
+def _ask(found: Sequence[TaskRow], *, is_chosen: bool) -> None:
+    """Have a person agree where something could be meant otherwise.
+
+    Raises:
+        UsageError: nobody can be asked.
+        Abort: the person does not agree.
+    """
+    completed = sum(row.status == TaskStatus.COMPLETED for row in found)
+    if not (is_chosen or completed):
+        return
+    if not sys.stdin.isatty():
+        if is_chosen:
+            raise click.UsageError(
+                f"{len(found)} tasks were chosen: --yes restarts them, --dry-run shows them."
+            )
+        return
+    what = f"{len(found)} tasks" if len(found) > 1 else f"task {found[0].pk}"
+    done = f", {completed} of them completed" if completed and len(found) > 1 else ""
+    done = done or (", which is completed" if completed else "")
+    click.confirm(f"Restart {what}{done}?", abort=True, err=True)
 
 
 @click.command(short_help="End tasks that wait or run.")
@@ -67,7 +136,7 @@ async def cancel(context: Context, config_path: Path | None, ids: tuple[int, ...
     """
 
     async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
-        return await cancel_tasks(database, client, tasks, by=_person())
+        return await cancel_tasks(database, client, tasks, by=person())
 
     await _treat(context, config_path, ids, act, as_json=as_json)
 
@@ -86,15 +155,6 @@ async def _treat(
             click.echo(f"Task {item.task}: {item.words}", err=not item.done)
     if not all(item.done for item in treated):
         sys.exit(EXIT_FAILED)
-
-
-def _person() -> str:
-    """Who types this, for the words that Pod's people read."""
-    try:
-        user = os.environ.get("SUDO_USER") or getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user} on {socket.gethostname()}"
 
 
 @click.command(short_help="Print a line whenever a task changes.")
@@ -134,7 +194,7 @@ _OPEN = (TaskStatus.PENDING, TaskStatus.RUNNING)
 
 
 def _line(task: Task, manager: str | None) -> str:
-    facts = [f"task {task.pk:<6} {task.type.value:13} {task.status:9} {task.source}"]
+    facts = [f"task {task.pk:<6} {task.type_name:13} {task.status:9} {task.source}"]
     if task.rank is not None:
         facts.append(f"rank {task.rank}")
     if manager is not None:

@@ -17,91 +17,34 @@ from poddispatchd.cli.common import (
     open_database,
     pass_context,
     print_json,
-    print_table,
     shown,
 )
+from poddispatchd.cli.groups import SuggestingGroup
+from poddispatchd.cli.situation import why_it_waits
 from poddispatchd.cli.task_actions import cancel, restart, watch
+from poddispatchd.cli.task_list import list_
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
+from poddispatchd.domain.display import escaped
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.stages import stage_of
 from poddispatchd.domain.task import Task, TaskPk, TaskStatus, TaskType
-from poddispatchd.journal import imports, scheduling, submissions
+from poddispatchd.journal import acts, imports, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import SubmissionState
+from poddispatchd.pod import duplicates
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import tasks as pod_tasks
+from poddispatchd.pod.duplicates import Blocker
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def tasks() -> None:
     """Pod's tasks: list, show, restart, cancel and watch them."""
 
 
-for _action in (restart, cancel, watch):
+for _action in (list_, restart, cancel, watch):
     tasks.add_command(_action)
-
-
-@tasks.command("list")
-@click.option(
-    "--status",
-    "statuses",
-    multiple=True,
-    type=click.Choice([status.value for status in TaskStatus]),
-    help="Only these (repeatable).",
-)
-@click.option(
-    "--type",
-    "types",
-    multiple=True,
-    type=click.Choice([kind.value for kind in TaskType]),
-    help="Only these (repeatable).",
-)
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="Rows at most.")
-@config_option
-@json_option
-@pass_context
-@asynchronous
-async def list_(
-    context: Context,
-    config_path: Path | None,
-    statuses: tuple[str, ...],
-    types: tuple[str, ...],
-    limit: int,
-    *,
-    as_json: bool,
-) -> None:
-    """List tasks, newest first."""
-    settings = context.settings(config_path)
-    async with open_database(settings) as database:
-        names = await _manager_names(database)
-        async with database.connection() as connection:
-            found = await pod_tasks.list_tasks(
-                connection,
-                statuses=statuses or None,
-                types=tuple(TaskType(kind) for kind in types) or tuple(TaskType),
-                limit=limit,
-            )
-    if as_json:
-        print_json([_as_dict(task, names) for task in found])
-        return
-    print_table(
-        ("id", "type", "status", "rank", "source", "runner manager", "task id", "added"),
-        [
-            (
-                task.pk,
-                task.type.value,
-                task.status,
-                task.rank,
-                task.source,
-                names.get(task.runner_manager_id or 0),
-                task.task_id,
-                task.date_added,
-            )
-            for task in found
-        ],
-        empty="There are no such tasks.",
-    )
 
 
 @tasks.command(short_help="Tell everything about one task.")
@@ -119,15 +62,27 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
             task = await pod_tasks.get_task(connection, TaskPk(task_pk))
             journal = await _journal(connection, TaskPk(task_pk), names)
             waits_until = None if task is None else await _waits_until(connection, task)
+            blocker = (await duplicates.blockers(connection, [TaskPk(task_pk)])).get(TaskPk(task_pk))
+        why = None
+        if task is not None and task.status == TaskStatus.PENDING:
+            why = await why_it_waits(settings, database, task)
     if task is None:
         click.echo(f"There is no task {task_pk}.", err=True)
         sys.exit(EXIT_FAILED)
-    told = {**_as_dict(task, names), "stage": _stage(task, journal), "waits_until": waits_until}
+    told = {
+        **_as_dict(task, names, blocker),
+        "stage": _stage(task, journal),
+        "waits_until": waits_until,
+        "waits_because": _waits_because(task, blocker),
+    }
     if as_json:
-        print_json({**told, "script_output": task.script_output, **journal})
+        reason = None if why is None else dataclasses.asdict(why)
+        print_json({**told, "why": reason, "script_output": task.script_output, **journal})
         return
     for name, value in told.items():
         click.echo(f"{name.replace('_', ' '):15} {shown(value)}")
+    if why is not None:
+        click.echo(f"{'why it waits':15} {why.sentence}")
     for kind, entries in journal.items():
         click.echo(f"\n{kind}:" if entries else f"\n{kind}: none")
         for entry in entries:
@@ -139,15 +94,15 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
                     if value is not None
                 )
             )
-    click.echo(f"\noutput:\n{task.script_output}" if task.script_output else "\noutput: none")
+    click.echo(f"\noutput:\n{escaped(task.script_output)}" if task.script_output else "\noutput: none")
 
 
 async def _journal(
     connection: Connection, task: TaskPk, names: dict[int, str]
 ) -> dict[str, list[dict[str, object]]]:
-    """The submissions and imports of a task; none where poddispatchd's schema does not exist yet."""
+    """The submissions and imports of a task, and what people did to it; none where our schema is not yet."""
     if await migration.current_version(connection) == 0:
-        return {"submissions": [], "imports": []}
+        return {"submissions": [], "imports": [], "acts": []}
     sent = await submissions.of_task(connection, task)
     brought = await imports.of_task(connection, task)
     return {
@@ -163,6 +118,10 @@ async def _journal(
             for item in sent
         ],
         "imports": [dataclasses.asdict(item) for item in brought],
+        "acts": [
+            {"act": item.act.value, "by": item.actor, "at": item.at, "status_before": item.status_before}
+            for item in await acts.of_task(connection, task)
+        ],
     }
 
 
@@ -190,14 +149,24 @@ async def _manager_names(database: Database) -> dict[int, str]:
     return {manager.id: manager.name for manager in await pod_managers.runner_managers(database)}
 
 
-def _as_dict(task: Task, names: dict[int, str]) -> dict[str, object]:
+def _waits_because(task: Task, blocker: Blocker | None) -> str | None:
+    """What a task that is pending waits for, besides a free runner, in words."""
+    if task.status != TaskStatus.PENDING:
+        return None
+    if task.type is TaskType.OTHER:
+        return f"Nothing submits tasks of type {task.type_name!r}."
+    return None if blocker is None else f"It waits for {blocker.words}."
+
+
+def _as_dict(task: Task, names: dict[int, str], blocker: Blocker | None) -> dict[str, object]:
     return {
         "id": task.pk,
-        "type": task.type.value,
+        "type": task.type_name,
         "status": task.status,
         "rank": task.rank,
         "source": task.source,
         "runner_manager": names.get(task.runner_manager_id or 0),
         "task_id": task.task_id,
         "date_added": task.date_added,
+        "waits_for": None if blocker is None else blocker.task,
     }

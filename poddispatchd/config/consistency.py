@@ -1,13 +1,15 @@
-"""Settings that are right one by one and wrong together, or that name a file which is not there."""
+"""Settings that are right one by one and wrong together, name a missing file or do not fit their Pod."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
 from poddispatchd.config.keys import KeyPath
 from poddispatchd.config.model import MailSettings, PushSettings, Settings
 from poddispatchd.config.units import Address
+from poddispatchd.domain.site import Site
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 -- names the wildcard, binds nothing
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -48,6 +50,36 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[KeyPath, ...], st
         yield (
             (("imports", "after"),),
             f"imports.after: {settings.imports.after[0]!r} is looked for nowhere, write its absolute path",
+        )
+
+
+def unfit_for_pod(settings: Settings, sites: Iterable[Site], *, podfile: bool) -> Iterator[tuple[str, str]]:
+    """Every setting that does not fit this Pod, as its name and a sentence.
+
+    One rule for the start, for a reload and for ``check``: what one refuses the others refuse.
+
+    Args:
+        settings: the configuration.
+        sites: Pod's (``django_site``).
+        podfile: whether Pod's tables were made with USE_PODFILE.
+    """
+    known = {site.domain: site.id for site in sites}
+    words = ", ".join(f"{pk} ({domain})" for domain, pk in known.items()) or "none"
+    for domain in settings.dispatch.sites:
+        if domain not in known:
+            near = get_close_matches(domain, known, n=1, cutoff=0.6)
+            hint = f"; did you mean {near[0]}?" if near else "."
+            yield "dispatch.sites", f"{domain!r} is no site of this Pod; its sites are {words}{hint}"
+    if settings.pod.site_id not in known.values():
+        yield (
+            "pod.site_id",
+            f"{settings.pod.site_id} is no site of this Pod; its sites are {words}.",
+        )
+    if settings.pod.use_podfile != podfile:
+        yield (
+            "pod.use_podfile",
+            f"the tables of this Pod were made with USE_PODFILE = {podfile}: "
+            f"set it to {str(podfile).lower()}.",
         )
 
 

@@ -5,12 +5,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+_CHANGING = frozenset(
+    {"update", "setdefault", "pop", "popitem", "clear", "append", "extend", "insert", "remove"}
+)
+"""Methods after which a dictionary or a list is another one."""
+
 _TRANSLATED = frozenset({"_", "gettext", "gettext_lazy", "ugettext", "ugettext_lazy"})
 """Functions whose value is their argument, in the language of the program."""
 
 
 class UnreadableError(Exception):
     """An expression whose value only Python would know; the words say what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands in a dictionary for a value that could not be read, so that the others are not lost with it."""
+
+    why: str
 
 
 @dataclass(slots=True)
@@ -26,7 +38,8 @@ def read_assignments(source: str, path: PurePosixPath) -> Assignments:
 
     Literals, names assigned before, sums of texts and sequences, f-strings, ``os.path`` and ``Path`` on
     ``__file__`` and translated texts have values; everything else, and whatever stands under a condition,
-    is unreadable.
+    is unreadable. One item of a dictionary that is unreadable does not spoil the others: it is
+    ``Unreadable``.
 
     Args:
         source: the text of the file.
@@ -49,10 +62,30 @@ def _take(found: Assignments, statement: ast.stmt) -> None:
                 _assign(found, target, value)
         case ast.AnnAssign(target=ast.Name() as target, value=ast.expr() as value):
             _assign(found, target, value)
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return
         case _:
             for inner in ast.walk(statement):
-                if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
-                    _give_up(found, inner.id, f"line {inner.lineno} sets it under a condition or changes it")
+                _change(found, inner)
+
+
+def _change(found: Assignments, node: ast.AST) -> None:
+    """Take note that something is set, or may be, in a way that is not followed."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()):
+            _give_up(found, name, f"line {node.lineno} sets it under a condition or changes it")
+        case ast.Subscript(ctx=ast.Store() | ast.Del()):
+            _put(found, node, Unreadable(f"line {node.lineno} sets it under a condition or changes it"))
+        case ast.Call(func=ast.Attribute(value=ast.Name() | ast.Subscript() as changed, attr=method)):
+            name = _root(changed)
+            if method in _CHANGING and isinstance(found.values.get(name), (dict, list)):
+                _give_up(found, name, f"line {node.lineno} changes it with {method}()")
+
+
+def _root(node: ast.expr) -> str:
+    while isinstance(node, ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _assign(found: Assignments, target: ast.expr, value: ast.expr) -> None:
@@ -63,15 +96,33 @@ def _assign(found: Assignments, target: ast.expr, value: ast.expr) -> None:
                 found.unreadable.pop(name, None)
             except UnreadableError as error:
                 _give_up(found, name, f"line {value.lineno}: {error}")
-        case ast.Subscript(value=ast.Name(id=name), slice=key) if isinstance(found.values.get(name), dict):
-            mapping = found.values[name]
-            assert isinstance(mapping, dict)  # noqa: S101 - see the guard
-            try:
-                found.values[name] = {**mapping, _value(key, found.values): _value(value, found.values)}
-            except UnreadableError as error:
-                _give_up(found, name, f"line {value.lineno}: {error}")
-        case ast.Subscript(value=ast.Name(id=name)):
-            _give_up(found, name, f"line {value.lineno} changes it")
+        case ast.Subscript():
+            _put(found, target, _or_unreadable(value, found.values))
+        case ast.Tuple() | ast.List():
+            for inner in ast.walk(target):
+                _change(found, inner)
+
+
+def _put(found: Assignments, target: ast.Subscript, value: object) -> None:
+    """Set one item, however deep it lies; what cannot be followed spoils the whole."""
+    name, keys = _root(target), list[object]()
+    node: ast.expr = target
+    try:
+        while isinstance(node, ast.Subscript):
+            keys.insert(0, _hashable(_value(node.slice, found.values)))
+            node = node.value
+        found.values[name] = _with(found.values.get(name), keys, value)
+    except UnreadableError:
+        if name in found.values:
+            _give_up(found, name, f"line {target.lineno} changes it")
+
+
+def _with(container: object, keys: list[object], value: object) -> object:
+    if not keys:
+        return value
+    if not isinstance(container, dict):
+        raise UnreadableError("it is no dictionary")
+    return {**container, keys[0]: _with(container.get(keys[0]), keys[1:], value)}
 
 
 def _give_up(found: Assignments, name: str, why: str) -> None:
@@ -91,7 +142,7 @@ def _value(node: ast.expr, known: Mapping[str, object]) -> object:  # noqa: C901
             return [_value(item, known) for item in items]
         case ast.Dict(keys=keys, values=values) if None not in keys:
             return {
-                _hashable(_value(key, known)): _value(value, known)
+                _hashable(_value(key, known)): _or_unreadable(value, known)
                 for key, value in zip(keys, values, strict=True)
                 if key is not None
             }
@@ -116,8 +167,15 @@ def _value(node: ast.expr, known: Mapping[str, object]) -> object:  # noqa: C901
     raise UnreadableError(f"'{ast.unparse(node)[:60]}' would have to be executed")
 
 
+def _or_unreadable(node: ast.expr, known: Mapping[str, object]) -> object:
+    try:
+        return _value(node, known)
+    except UnreadableError as error:
+        return Unreadable(f"line {node.lineno}: {error}")
+
+
 def _hashable(value: object) -> object:
-    if isinstance(value, (list, dict)):
+    if isinstance(value, (list, dict, Unreadable)):
         raise UnreadableError("a key of a dictionary is no simple value")
     return value
 
@@ -125,7 +183,10 @@ def _hashable(value: object) -> object:
 def _item(container: object, key: object) -> object:
     try:
         if isinstance(container, dict):
-            return container[key]
+            item = container[key]
+            if isinstance(item, Unreadable):
+                raise UnreadableError(item.why)
+            return item
         if isinstance(container, (list, str)) and isinstance(key, int):
             return container[key]
     except (KeyError, IndexError):

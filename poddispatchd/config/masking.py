@@ -107,6 +107,13 @@ def dsn_password(dsn: str) -> str | None:
     return next(filter(None, values), None)
 
 
+_PROSE = (
+    r"(?!\s+(?:a|an|and|add|ask|change|check|choose|correct|copy|delete|enter|every|give|it|its|let|look|make|no|"
+    r"nobody|none|not|nothing|of|one|or|put|read|remove|run|see|set|take|that|the|their|there|they|this|to|try|"
+    r"type|use|what|which|who|write|you|your)\b[ ,])"
+)
+"""No secret follows a colon or a comma when a sentence goes on with one of these words."""
+
 # A log line may quote what strangers sent: every repetition that could be tried again at the next character
 # is bounded, so that the time grows with the length and not with its square.
 _IN_TEXT = (
@@ -115,14 +122,15 @@ _IN_TEXT = (
         r"(?P<keep>\b[a-z][a-z0-9+.-]{0,20}://[^\s/:@'\"]{0,100}:)[^\s'\"]{1,300}(?P<after>@)", re.IGNORECASE
     ),
     re.compile(
-        r"(?P<keep>\bauthorization\b['\"]?\s*[:=,]\s*['\"]?)"
+        rf"(?P<keep>\bauthorization\b['\"]?\s*[:=,]{_PROSE}\s*['\"]?)"
         r"(?:(?:bearer|basic|token)\s+)?[^\s'\",}]+(?P<after>)",
         re.IGNORECASE,
     ),
     # The word alone is common prose: a credential has at least eight characters, one of them a digit.
     re.compile(r"(?P<keep>\b(?:bearer|basic)\s+)(?=\S{0,300}\d)[\w.~+/=-]{8,}(?P<after>)", re.IGNORECASE),
     re.compile(
-        r"(?P<keep>\b(?:\w*password|passwd|pwd|\w*secret|\w*token|api[_-]?key)\b['\"]?\s*[=:]\s*)"
+        r"(?P<keep>\b(?:\w*password|passwd|pwd|\w*secret|\w*token|api[_-]?key)\b['\"]?\s*"
+        rf"(?:=|:{_PROSE})\s*)"
         r"(?:'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[^\s&'\",;)}]+)(?P<after>)",
         re.IGNORECASE,
     ),

@@ -56,7 +56,9 @@ class PodSettings(Section):
     """How this Pod is set up; the names of its own settings are in capitals."""
 
     version: str = Field(
-        default="4.3.0", description="Version sent to runner managers as app_version (VERSION)"
+        default="4.3.0",
+        description="Pod's version (VERSION), sent to runner managers as app_version; from 4.4 on, the "
+        "middle one of a video's thumbnails is taken, before it the first",
     )
     site_id: int = Field(default=1, ge=1, description="The current site (SITE_ID)")
     https: bool = Field(default=True, description="Pod's addresses start with https:// (SECURE_SSL_REDIRECT)")
@@ -84,7 +86,7 @@ class PodSettings(Section):
     use_podfile: bool = Field(default=False, description="USE_PODFILE; checked against the database at start")
     use_transcription: bool = Field(default=False, description="USE_TRANSCRIPTION")
     transcription_type: str | None = Field(
-        default="WHISPER", description="TRANSCRIPTION_TYPE, sent as model_type; null: not sent"
+        default=None, description="TRANSCRIPTION_TYPE, sent as model_type; null: not set, not sent"
     )
     transcription_normalize: bool = Field(default=False, description="TRANSCRIPTION_NORMALIZE")
     captions_strict_accessibility: bool = Field(default=False, description="CAPTIONS_STRICT_ACCESSIBILITY")
@@ -166,7 +168,12 @@ class ReconcileSettings(Section):
 class ImportsSettings(Section):
     """Bringing results into Pod."""
 
-    concurrency: int = Field(default=2, ge=1, le=32, description="Results imported at once")
+    concurrency: int = Field(
+        default=2,
+        ge=1,
+        le=32,
+        description="Results imported at once; slow ones do not keep the slots from other runner managers",
+    )
     max_attempts: int = Field(
         default=5, ge=1, description="Attempts to import one result before it fails for good"
     )
@@ -175,6 +182,19 @@ class ImportsSettings(Section):
     )
     keep_free: Size = Field(
         default=2**30, ge=0, description="Space that an import leaves free under media_root"
+    )
+    first_byte_timeout: Duration = Field(
+        default=300.0,
+        gt=0,
+        le=3600,
+        description="Longest wait for the first byte of a file: a manager without shared storage reads all "
+        "of it from its runner before",
+    )
+    min_rate: Size = Field(
+        default=64 * 2**10,
+        ge=0,
+        description="Bytes a second that must come from then on, over a minute, or the file is fetched "
+        "again; 0: any",
     )
     after: tuple[str, ...] = Field(
         default=(),

@@ -1,12 +1,12 @@
 """A first configuration out of Pod's own settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from urllib.parse import quote
 
 from poddispatchd.config.keys import KeyPath, known_keys
-from poddispatchd.config.literals import read_assignments
+from poddispatchd.config.literals import Assignments, Unreadable, read_assignments
+from poddispatchd.config.pod_database import database_address
 
 Tree = dict[str, dict[str, object]]
 
@@ -17,10 +17,14 @@ class _UnusableError(Exception):
 
 @dataclass(slots=True)
 class Imported:
-    """What was found: ``tree`` for a config.yaml, its ``secrets``, ``notes`` on what wants a look."""
+    """What was found: ``tree`` for a config.yaml, its ``secrets``, ``notes`` on what wants a look.
+
+    ``remarks`` say what was concluded from a setting that is absent; nobody has to do anything.
+    """
 
     tree: Tree = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
 
     def without_secrets(self) -> Tree:
@@ -39,7 +43,8 @@ class Imported:
 def import_pod_settings(source: str, path: PurePosixPath) -> Imported:
     """The settings of a ``settings_local.py`` that poddispatchd has as well.
 
-    The file is parsed and never executed. Settings it does not name keep Pod's defaults, which are ours.
+    The file is parsed and never executed. Settings it does not name keep Pod's defaults, which are ours;
+    where they are not, what Pod takes an absent setting for is written.
 
     Args:
         source: the text of the file.
@@ -61,15 +66,58 @@ def import_pod_settings(source: str, path: PurePosixPath) -> Imported:
             continue
         for reader in readers:
             _put(imported, name, reader, found.values[name])
+    _take_database(imported, found)
+    _take_absent(imported, found)
     if "EMAIL_HOST" in found.values:
         imported.tree.setdefault("mail", {}).setdefault("enabled", True)
     if "MEDIA_ROOT" not in found.values and "MEDIA_ROOT" not in found.unreadable:
         imported.notes.append("MEDIA_ROOT is not set here: check pod.media_root.")
-    if "DATABASES" not in found.values and "DATABASES" not in found.unreadable:
-        imported.notes.append("DATABASES is not set here: set database.dsn yourself.")
     order = list(dict.fromkeys(path[0] for path in known_keys()))
     imported.tree = {section: imported.tree[section] for section in order if section in imported.tree}
     return imported
+
+
+def _take_database(imported: Imported, found: Assignments) -> None:
+    """The address of Pod's database; what is missing of it is named, and the rest is kept."""
+    if "DATABASES" in found.unreadable:
+        imported.notes.append(
+            f"DATABASES could not be read ({found.unreadable['DATABASES']}): set database.dsn yourself."
+        )
+        return
+    address = database_address(found.values.get("DATABASES"))
+    imported.notes += address.notes
+    if address.dsn is not None:
+        if _without_password(address.dsn) != address.dsn:
+            imported.secrets.append("database.dsn")
+        imported.tree.setdefault("database", {})["dsn"] = address.dsn
+
+
+def _take_absent(imported: Imported, found: Assignments) -> None:
+    """What Pod takes an absent setting for, where our default is another."""
+    if not _is_named("SECURE_SSL_REDIRECT", found):
+        imported.tree.setdefault("pod", {})["https"] = False
+        imported.remarks.append(
+            "SECURE_SSL_REDIRECT is not set here: Pod's addresses start with http:// then, and so do ours "
+            "(pod.https: false)."
+        )
+    if not _is_named("TRANSCRIPTION_TYPE", found):
+        imported.tree.setdefault("pod", {})["transcription_type"] = None
+    use = found.values.get("USE_RUNNER_MANAGER")
+    if "USE_RUNNER_MANAGER" in found.unreadable:
+        imported.notes.append(
+            f"USE_RUNNER_MANAGER could not be read ({found.unreadable['USE_RUNNER_MANAGER']}): Pod hands its "
+            "tasks to runner managers only where it is True."
+        )
+    elif not use:
+        how = "not set here" if use is None else repr(use)
+        imported.notes.append(
+            f"USE_RUNNER_MANAGER is {how}: this Pod makes no tasks for runner managers. Set it to True in "
+            "Pod, or poddispatchd has nothing to do."
+        )
+
+
+def _is_named(name: str, found: Assignments) -> bool:
+    return name in found.values or name in found.unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +138,10 @@ def _put(imported: Imported, name: str, reader: _Reader, value: object) -> None:
         return
     if converted is _ABSENT:
         return
+    unreadable = next(_unreadable_in(converted), None)
+    if unreadable is not None:
+        imported.notes.append(f"{name}: {dotted} could not be read ({unreadable.why}): set it yourself.")
+        return
     if not key.accepts(converted):
         shown = "its value" if key.is_secret else repr(converted)
         imported.notes.append(f"{name}: {shown} is nothing that {dotted} takes: set it yourself.")
@@ -97,6 +149,18 @@ def _put(imported: Imported, name: str, reader: _Reader, value: object) -> None:
     if key.is_secret and converted:
         imported.secrets.append(dotted)
     imported.tree.setdefault(reader.key[0], {})[reader.key[1]] = converted
+
+
+def _unreadable_in(value: object) -> Iterator[Unreadable]:
+    match value:
+        case Unreadable():
+            yield value
+        case dict():
+            for inner in value.values():
+                yield from _unreadable_in(inner)
+        case list():
+            for inner in value:
+                yield from _unreadable_in(inner)
 
 
 _ABSENT = object()
@@ -151,24 +215,6 @@ def _security(wanted: str) -> Callable[[object], object]:
     return convert
 
 
-def _dsn(value: object) -> object:
-    default = value.get("default") if isinstance(value, dict) else None
-    if not isinstance(default, dict):
-        raise _UnusableError("it has no 'default': set database.dsn yourself.")
-    engine = str(default.get("ENGINE", ""))
-    if "postg" not in engine:
-        raise _UnusableError(
-            f"poddispatchd works on PostgreSQL only, and this Pod uses {engine or 'nothing'}."
-        )
-    user, password = (quote(str(default.get(name) or ""), safe="") for name in ("USER", "PASSWORD"))
-    login = f"{user}:{password}@" if password else f"{user}@" if user else ""
-    host, port = str(default.get("HOST") or ""), str(default.get("PORT") or "")
-    name = quote(str(default.get("NAME") or ""), safe="")
-    if host.startswith("/"):
-        return f"postgresql://{login}/{name}?host={quote(host, safe='')}" + (f"&port={port}" if port else "")
-    return f"postgresql://{login}{host}{f':{port}' if port else ''}/{name}"
-
-
 def _without_password(dsn: str) -> str:
     scheme, _, rest = dsn.partition("://")
     login, at, place = rest.rpartition("@")
@@ -181,7 +227,6 @@ def _one(key: str, convert: Callable[[object], object] = _same) -> list[_Reader]
 
 
 _READERS: Mapping[str, list[_Reader]] = {
-    "DATABASES": _one("database.dsn", _dsn),
     "SITE_ID": _one("pod.site_id"),
     "SECURE_SSL_REDIRECT": _one("pod.https"),
     "TEMPLATE_VISIBLE_SETTINGS": [

@@ -1,15 +1,23 @@
-"""Single connections to PostgreSQL as we want them: watched by the kernel, and soon ended."""
+"""Single connections to PostgreSQL as we want them: watched by the kernel, soon ended, their errors ours."""
 
 import socket
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from poddispatchd.database.sqlstates import DRIVER_ERRORS, translate
 
 if TYPE_CHECKING:
     _Connection = asyncpg.Connection[asyncpg.Record]
+    from asyncpg.transaction import Transaction
 else:
     _Connection = asyncpg.Connection
+
+_RawConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
 _FAREWELL = 2.0
 """Seconds in which the other side can say that it has heard of the end of a connection."""
@@ -28,6 +36,135 @@ class DatabaseConnection(_Connection):
         """
         with suppress(OSError, TimeoutError):
             await super().close(timeout=_FAREWELL if timeout is None else timeout)
+
+
+class GuardedConnection:
+    """A connection of which every call raises our errors, and nothing else is taken for one of the database.
+
+    What the code between two calls raises (a full disk, a timeout, a bug) stays what it is.
+
+    Raises:
+        DatabaseUnavailableError: by every call: the connection is lost.
+        DatabaseError: by every call: the statement was refused; see ``sqlstates``.
+    """
+
+    def __init__(self, raw: _RawConnection) -> None:
+        self._raw = raw
+
+    async def execute(self, query: str, *arguments: object) -> str:
+        """Carry out a statement; its command tag, such as ``UPDATE 1``."""
+        try:
+            return str(await self._raw.execute(query, *arguments))
+        except DRIVER_ERRORS as error:
+            raise self._translated(error) from None
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """All rows of a statement."""
+        try:
+            return await self._raw.fetch(query, *arguments)
+        except DRIVER_ERRORS as error:
+            raise self._translated(error) from None
+
+    async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
+        """The first row of a statement."""
+        try:
+            return await self._raw.fetchrow(query, *arguments)
+        except DRIVER_ERRORS as error:
+            raise self._translated(error) from None
+
+    async def fetchval(self, query: str, *arguments: object) -> Any:  # noqa: ANN401 - what a column holds
+        """The first column of the first row of a statement."""
+        try:
+            return await self._raw.fetchval(query, *arguments)
+        except DRIVER_ERRORS as error:
+            raise self._translated(error) from None
+
+    async def executemany(self, query: str, arguments: Sequence[Sequence[object]]) -> None:
+        """Carry out a statement for each row of arguments."""
+        try:
+            await self._raw.executemany(query, arguments)
+        except DRIVER_ERRORS as error:
+            raise self._translated(error) from None
+
+    def transaction(self, *, readonly: bool = False) -> "GuardedTransaction":
+        """A transaction, or a savepoint within one; committed at a block's end, rolled back by an error."""
+        return GuardedTransaction(self, self._raw.transaction(readonly=readonly))
+
+    async def add_listener(self, channel: str, callback: Callable[..., None]) -> None:
+        """Hear the notifications of a channel."""
+        try:
+            await self._raw.add_listener(channel, callback)
+        except DRIVER_ERRORS as error:
+            raise self._translated(error) from None
+
+    async def remove_listener(self, channel: str, callback: Callable[..., None]) -> None:
+        """Hear them no longer."""
+        try:
+            await self._raw.remove_listener(channel, callback)
+        except DRIVER_ERRORS as error:
+            raise self._translated(error) from None
+
+    def add_termination_listener(self, callback: Callable[..., None]) -> None:
+        """Be told when the connection ends."""
+        self._raw.add_termination_listener(callback)
+
+    def is_closed(self) -> bool:
+        """Whether it has ended."""
+        return self._raw.is_closed()
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's name
+        """End it."""
+        try:
+            await self._raw.close(timeout=timeout)
+        except DRIVER_ERRORS as error:
+            raise self._translated(error) from None
+
+    def terminate(self) -> None:
+        """End it at once."""
+        with suppress(asyncpg.InterfaceError):  # given back to the pool, which knows what to do with it
+            self._raw.terminate()
+
+    def _translated(self, error: BaseException) -> Exception:
+        try:
+            is_closed = self._raw.is_closed()
+        except asyncpg.InterfaceError:  # it was given back to the pool
+            is_closed = True
+        return translate(error, is_closed=is_closed)
+
+
+class GuardedTransaction:
+    """A transaction whose beginning and end raise our errors."""
+
+    def __init__(self, connection: GuardedConnection, raw: "Transaction") -> None:
+        self._connection = connection
+        self._raw = raw
+
+    async def __aenter__(self) -> None:
+        try:
+            await self._raw.start()
+        except DRIVER_ERRORS as error:
+            raise self._connection._translated(error) from None  # noqa: SLF001 - one module
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                await self._raw.commit()
+            else:
+                await self._raw.rollback()
+        except DRIVER_ERRORS as own:
+            if error is None:
+                raise self._connection._translated(own) from None  # noqa: SLF001 - one module
+            # What happened in the block says more than that it could not be rolled back. Nobody may go on in
+            # this transaction: the server rolls it back when the connection ends.
+            self._connection.terminate()
+
+
+Connection: TypeAlias = (
+    "GuardedConnection | asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+)
+"""What statements are carried out on: of the pool, guarded; in tests and tools also one of the driver."""
 
 
 def keep_alive(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 
-import asyncpg
-
-from poddispatchd.database.pool import Connection, Database
-from poddispatchd.errors import DatabaseError, SchemaError
+from poddispatchd.database.connections import Connection
+from poddispatchd.database.pool import Database
+from poddispatchd.database.sqlstates import INSUFFICIENT_PRIVILEGE
+from poddispatchd.errors import DatabaseError, SchemaError, SchemaNewerError
 
 SCHEMA = "poddispatchd"
 
@@ -30,6 +30,9 @@ SELECT EXISTS (
 # Not to_regclass: in a transaction that has waited for the lock it may still say what was before.
 
 _LOCK = f"SELECT pg_advisory_xact_lock(hashtextextended('{SCHEMA}.migrations', 0))"
+
+_ANNOUNCE = f"SELECT pg_notify('{SCHEMA}_task', 'schema upgraded')"
+"""Daemons of an older release look at the version, and stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +100,15 @@ async def upgrade(database: Database) -> tuple[Migration, ...]:
         f"The database role may not create the schema {SCHEMA!r}: run 'poddispatchd db init' once "
         "with a role that may (the database's owner), or give --print-sql's output to your DBA."
     ):
-        async with database.transaction() as connection:
+        async with database.transaction(impatient=False) as connection:
             await connection.execute(_LOCK)
             steps = pending(await checked_version(connection))
             if steps:
                 await connection.execute(_BOOTSTRAP)
             for step in steps:
                 await connection.execute(step.script())
+            if steps:
+                await connection.execute(_ANNOUNCE)
             return steps
 
 
@@ -113,7 +118,7 @@ def _rights_explained(words: str) -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+        if error.sqlstate == INSUFFICIENT_PRIVILEGE:
             raise SchemaError(words) from None
         raise
 
@@ -122,12 +127,21 @@ async def checked_version(connection: Connection) -> int:
     """The version of the schema in this database, which this program can use or upgrade.
 
     Raises:
-        SchemaError: it was made by a newer poddispatchd.
+        SchemaNewerError: it was made by a newer poddispatchd.
     """
     version = await current_version(connection)
-    if version > LATEST:
-        raise SchemaError(
-            f"The schema {SCHEMA!r} has version {version}, this poddispatchd knows up to {LATEST}: "
-            "install the newer poddispatchd again."
-        )
+    check_version(version)
     return version
+
+
+def check_version(version: int) -> None:
+    """Refuse a schema that a newer release has made: what it means there is not known here.
+
+    Raises:
+        SchemaNewerError: the version is newer than ``LATEST``.
+    """
+    if version > LATEST:
+        raise SchemaNewerError(
+            f"The schema {SCHEMA!r} has version {version}, this poddispatchd knows up to {LATEST}: "
+            "install the newer poddispatchd on this machine, too."
+        )

@@ -1,20 +1,27 @@
 """The pool of connections to Pod's PostgreSQL, and the translation of its errors into ours."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from typing import ClassVar, TypeAlias
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import ClassVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from pydantic import SecretStr
 
 from poddispatchd.database import poolers
-from poddispatchd.database.connections import DatabaseConnection, keep_alive
+from poddispatchd.database.connections import Connection, DatabaseConnection, GuardedConnection, keep_alive
 from poddispatchd.database.poolers import Pooling
-from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError
+from poddispatchd.database.sqlstates import (
+    DRIVER_ERRORS,
+    NoAnswerError,
+    first_line,
+    translate,
+    translate_connecting,
+)
+from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, RowLockedError
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+__all__ = ["Connection", "Database", "ReadOnlyDatabase"]
 
 _COMMAND_TIMEOUT = 60.0
 """Seconds: a statement that takes longer is cancelled; every one of ours is bounded and indexed or paged."""
@@ -33,6 +40,9 @@ _STARTUP = {"application_name": "poddispatchd", "timezone": "UTC"}
 _IDLE_IN_TRANSACTION = "20000"
 """Milliseconds. Nothing is waited for between two of our statements; who is frozen or gone holds locks."""
 
+_LOCK_TIMEOUT = "1000"
+"""Milliseconds that a statement waits for a row of somebody else's; our own hold them briefly (I12)."""
+
 _OWN_SESSION = {
     # The server notices within 20 s, instead of two hours, that this machine has vanished from the network:
     # only then does it give the scheduler lock to another one.
@@ -41,29 +51,23 @@ _OWN_SESSION = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "20000",
     "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION,
+    "lock_timeout": _LOCK_TIMEOUT,
     # Reading a long table looks dear enough to be compiled, every time, which takes longer than reading it.
     "jit": "off",
 }
 """Server parameters of a session that nobody else ever has."""
 
-_END_IF_IDLE = f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_IN_TRANSACTION}"
+_LIMITS = (
+    f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_IN_TRANSACTION}; "
+    f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}"
+)
+"""The same for one transaction: a pooler goes on holding a server, with its locks, for a vanished client."""
+
+_PROTOCOL_VIOLATION = "08P01"
+"""What PgBouncer says to a transaction while it pools statements."""
 
 _STATEMENTS_KEPT = 100
 """Prepared statements of a connection."""
-
-_UNAVAILABLE = (
-    OSError,
-    TimeoutError,
-    asyncio.TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    # What the driver says when the server ends a session between two messages of a statement.
-    asyncpg.InternalClientError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-)
 
 _MISCONFIGURED = (
     asyncpg.InvalidPasswordError,
@@ -72,26 +76,6 @@ _MISCONFIGURED = (
     asyncpg.exceptions.ClientConfigurationError,
     ValueError,
 )
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Let out the errors of asyncpg as ours.
-
-    Raises:
-        DatabaseUnavailableError: the connection is lost or cannot be had.
-        DatabaseError: a statement was refused.
-    """
-    try:
-        yield
-    except _UNAVAILABLE as error:
-        raise DatabaseUnavailableError(f"The database cannot be reached: {_words(error)}.") from error
-    except asyncpg.PostgresError as error:
-        raise DatabaseError(f"The database refused a statement: {_words(error)}.") from error
-
-
-def _words(error: BaseException) -> str:
-    return str(error).strip().rstrip(".") or type(error).__name__
 
 
 async def _to_its_end(work: Coroutine[None, None, None]) -> None:
@@ -122,6 +106,8 @@ class Database:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._is_pooled = False
         self._in_use: set[PoolConnectionProxy[asyncpg.Record]] = set()
+        self.on_locked: Callable[[int], None] | None = None
+        """Is told the primary key of a task whose row could not be had."""
 
     @property
     def is_open(self) -> bool:
@@ -136,32 +122,32 @@ class Database:
             DatabaseUnavailableError: no server answers; worth another try.
         """
         try:
-            with translated():
-                self._pool = await asyncpg.create_pool(
-                    self._dsn.get_secret_value(),
-                    min_size=1,
-                    max_size=self._pool_size,
-                    max_inactive_connection_lifetime=300,
-                    connect=self._connect,
-                    # Our statements leave nothing in a session: the usual reset would double the queries.
-                    reset=_leave_as_it_is,
-                )
-            if self._is_pooled:
-                await self._try_transaction()
-        except DatabaseError as error:
-            cause = error.__cause__
-            if isinstance(cause, PermissionError) and ".postgresql" in str(cause.filename):
-                raise ConfigurationError(
-                    f"database.dsn: the client's certificate {cause.filename} cannot be read by this user: "
-                    "set HOME to a directory that it can read, or none."
-                ) from None
-            if isinstance(cause, _MISCONFIGURED):
-                raise ConfigurationError(f"database.dsn: {_words(cause)}.") from None
-            raise
-        except ValueError as error:
+            self._pool = await asyncpg.create_pool(
+                self._dsn.get_secret_value(),
+                min_size=1,
+                max_size=self._pool_size,
+                max_inactive_connection_lifetime=300,
+                connect=self._connect,
+                # Our statements leave nothing in a session: the usual reset would double the queries.
+                reset=_leave_as_it_is,
+            )
+        except PermissionError as error:
+            if ".postgresql" not in str(error.filename):
+                raise translate_connecting(error) from None
+            raise ConfigurationError(
+                f"database.dsn: the client's certificate {error.filename} cannot be read by this user: "
+                "set HOME to a directory that it can read, or none."
+            ) from None
+        except _MISCONFIGURED as error:
+            if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
+                raise ConfigurationError(f"database.dsn: {first_line(error)}.") from None
             raise ConfigurationError(
                 "database.dsn: it is not a PostgreSQL address (postgresql://user@host/name)."
-            ) from error
+            ) from None
+        except DRIVER_ERRORS as error:
+            raise translate_connecting(error) from None
+        if self._is_pooled:
+            await self._try_transaction()
 
     async def close(self) -> None:
         """Close every connection, at once if they do not end by themselves."""
@@ -171,12 +157,14 @@ class Database:
         try:
             async with asyncio.timeout(5):
                 await pool.close()
-        except (TimeoutError, *_UNAVAILABLE):
+        except DRIVER_ERRORS:
             pool.terminate()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncIterator[GuardedConnection]:
         """One connection of the pool, for a statement or a few.
+
+        What the block raises by itself is let out as it is: only the driver's errors become ours.
 
         Raises:
             DatabaseUnavailableError: the connection is lost or cannot be had.
@@ -185,14 +173,29 @@ class Database:
         if self._pool is None:
             raise DatabaseUnavailableError
         pool = self._pool
-        with translated():
-            connection = await pool.acquire(timeout=_CONNECT_TIMEOUT)
-            self._in_use.add(connection)
-            try:
-                yield connection
-            finally:
-                self._in_use.discard(connection)
-                await _to_its_end(pool.release(connection))
+        try:
+            raw = await pool.acquire(timeout=_CONNECT_TIMEOUT)
+        except DRIVER_ERRORS as error:
+            raise translate_connecting(error) from None
+        self._in_use.add(raw)
+        try:
+            yield GuardedConnection(raw)
+        except RowLockedError as error:
+            if error.task is not None and self.on_locked is not None:
+                self.on_locked(error.task)
+            raise
+        finally:
+            self._in_use.discard(raw)
+            await self._give_back(pool, raw)
+
+    async def _give_back(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", raw: "PoolConnectionProxy[asyncpg.Record]"
+    ) -> None:
+        try:
+            await _to_its_end(pool.release(raw))
+        except DRIVER_ERRORS:
+            # Nothing is lost with it: whatever was done on it has been committed, or never will be.
+            raw.terminate()
 
     async def expire(self, *, silent: bool) -> None:
         """The database was lost: make new connections rather than try the old ones, a minute each.
@@ -202,18 +205,31 @@ class Database:
         """
         if self._pool is None:
             return
-        await self._pool.expire_connections()
+        try:
+            await self._pool.expire_connections()
+        except DRIVER_ERRORS as error:
+            raise translate(error, is_closed=True) from None
         if silent:
             for connection in tuple(self._in_use):
                 connection.terminate()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """One transaction: committed at the end, rolled back by any exception."""
+    async def transaction(self, *, impatient: bool = True) -> AsyncIterator[GuardedConnection]:
+        """One transaction: committed at the end, rolled back by any exception.
+
+        Args:
+            impatient: give up a statement that waits for a lock for longer than a second.
+
+        Raises:
+            RowLockedError: a row or a table is held by another session.
+            DatabaseUnavailableError: the connection is lost or cannot be had.
+            DatabaseError: a statement was refused.
+        """
         async with self.connection() as connection, connection.transaction():
             if self._is_pooled:
-                # A pooler goes on holding the server, and its locks, for a client that has vanished.
-                await connection.execute(_END_IF_IDLE)
+                await connection.execute(_LIMITS)
+            if not impatient:
+                await connection.execute("SET LOCAL lock_timeout = 0")
             yield connection
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
@@ -233,12 +249,16 @@ class Database:
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
-    async def dedicated_connection(self) -> "asyncpg.Connection[asyncpg.Record]":
-        """A connection of its own outside the pool, for LISTEN and session locks; the caller closes it."""
-        with translated():
-            return await self._connect()
+    async def dedicated_connection(self) -> GuardedConnection:
+        """A connection of its own outside the pool, for LISTEN and the lease; the caller closes it."""
+        try:
+            return GuardedConnection(await self._connect())
+        except ValueError:
+            raise ConfigurationError("database.dsn: it is not a PostgreSQL address.") from None
+        except DRIVER_ERRORS as error:
+            raise translate_connecting(error) from None
 
-    async def pooling_of(self, connection: "asyncpg.Connection[asyncpg.Record]") -> Pooling:
+    async def pooling_of(self, connection: GuardedConnection) -> Pooling:
         """What a dedicated connection leads to."""
         if not self._is_pooled:
             return Pooling.NONE
@@ -252,7 +272,7 @@ class Database:
                 return
         except DatabaseError as error:
             await self.close()
-            if "statement pooling" in str(error):
+            if error.sqlstate == _PROTOCOL_VIOLATION:
                 raise ConfigurationError(
                     "database.dsn: the pooler there is in statement mode, without transactions: let it pool "
                     "sessions or transactions for this database (PgBouncer's pool_mode)."
@@ -278,7 +298,7 @@ class Database:
             is_own = await poolers.settle(connection, self._session, within=_SETTLE_TIMEOUT)
         except TimeoutError:
             connection.terminate()
-            raise TimeoutError(_LET_IN_ONLY) from None
+            raise NoAnswerError(_LET_IN_ONLY) from None
         except BaseException:
             connection.terminate()
             raise
@@ -299,12 +319,12 @@ class ReadOnlyDatabase(Database):
     _session: ClassVar[Mapping[str, str]] = {**_OWN_SESSION, "default_transaction_read_only": "on"}
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncIterator[GuardedConnection]:
         """One connection of the pool, in a read-only transaction."""
         async with super().connection() as connection, connection.transaction(readonly=True):
             yield connection
 
-    async def dedicated_connection(self) -> "asyncpg.Connection[asyncpg.Record]":
+    async def dedicated_connection(self) -> GuardedConnection:
         """None is to be had.
 
         Raises:

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
+
+from poddispatchd.database.connections import GuardedConnection
 
 _ECHO_TIMEOUT = 2.0
 
@@ -70,8 +71,8 @@ async def settle(
 
 
 async def keeps_sessions(
-    connection: "asyncpg.Connection[asyncpg.Record]",
-    other: "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]",
+    connection: GuardedConnection,
+    other: GuardedConnection,
 ) -> bool:
     """Whether a pooler keeps a server for ``connection``: it hears a notification while it rests.
 

@@ -1,6 +1,5 @@
 """What follows when a runner manager has accepted a task: its id in the row, or the run stopped again."""
 
-import asyncio
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,13 +12,15 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.source import EncodingSource
 from poddispatchd.domain.task import RunnerTaskId, Task, TaskStatus
-from poddispatchd.errors import RunnerManagerError, UnsubmittableError, UnusableAnswerError
+from poddispatchd.errors import ResultError, RunnerManagerError, UnsubmittableError, UnusableAnswerError
 from poddispatchd.journal import scheduling, submissions
 from poddispatchd.journal.submissions import Submission, SubmissionState
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import SubmissionOutcome
 from poddispatchd.parts import Parts
 from poddispatchd.pod import duplicates, progress, sources, tasks
+from poddispatchd.pod.media.placing import replace_file
+from poddispatchd.pod.media.threads import Look
 from poddispatchd.runner.records import Accepted
 from poddispatchd.tasks.task_ids import known_tasks_called
 
@@ -93,7 +94,7 @@ class Acceptance:
             what = "changed the row" if duplicate is None else f"started task {duplicate} for the same source"
             return SubmissionResult(SubmissionOutcome.ORPHANED, f"Someone else {what} meanwhile.")
         log.info(
-            Event.TASK_SUBMITTED, **facts, type=task.type.value, source=task.source, attempt=intent.attempt
+            Event.TASK_SUBMITTED, **facts, type=task.type_name, source=task.source, attempt=intent.attempt
         )
         if directory is not None:
             await self._begin_log(directory, now)
@@ -155,9 +156,12 @@ class Acceptance:
 
     async def _begin_log(self, directory: Path, now: datetime) -> None:
         """Create the output directory with its ``encoding.log``, as Pod does at submission; best effort."""
+        tree, pod = self._parts.media, self._parts.settings.pod
+        line = progress.start_line(now).encode() + b"\n"
         try:
-            await asyncio.to_thread(_write_log, directory, progress.start_line(now) + "\n")
-        except OSError as error:
+            path = tree.path(directory.relative_to(pod.media_root).as_posix()) / "encoding.log"
+            await tree.look(Look.LOG, replace_file, path, line)
+        except (OSError, ResultError) as error:
             log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=str(error))
 
 
@@ -170,8 +174,3 @@ def _is_another_run(other: Task, task: Task) -> bool:
         return False
     same_source = (other.type, other.source) == (task.type, task.source)
     return not (same_source and other.status in (TaskStatus.PENDING, TaskStatus.RUNNING))
-
-
-def _write_log(directory: Path, line: str) -> None:
-    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    (directory / "encoding.log").write_text(line, encoding="utf-8")

@@ -4,30 +4,25 @@ import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 
-import structlog
-
 from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.dispatch.candidates import Candidates, Waiting
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.routing import assign, next_opening
-from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
-from poddispatchd.errors import DatabaseUnavailableError
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskPk
+from poddispatchd.errors import DatabaseStateError, DatabaseUnavailableError, RowLockedError, SchemaError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
-from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import SubmissionOutcome
 from poddispatchd.parts import MANAGERS_FRESH_FOR, Parts
 from poddispatchd.pod.queue import PendingTask
 from poddispatchd.runtime.supervision import cancel_surely
 
-log = structlog.get_logger(__name__)
-
 _SOON = 0.05
 _QUIET_FRESH_FOR = 300.0
 """Seconds for which managers and own tasks are not read again while nothing happens: idling is cheap."""
 
-_HOLD_AFTER_BUG = 30.0
-"""Seconds for which a task whose submission failed in a way nobody foresaw is left alone."""
+_SUBMISSION = "submission"
+"""What the failures of submissions are counted under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +47,12 @@ class Dispatcher:
         self._view = Candidates(parts)
         self._in_hand: dict[TaskPk, asyncio.Task[None]] = {}
         self._open: frozenset[TaskPk] = frozenset()
+        self._retry_at: dict[TaskPk, float] = {}
+        """When a task whose submission failed may be tried again, by the monotonic clock."""
         self._unsettled = True
         self._was_busy = True
         self._rings = -1
-        self._left = None if budget is None else dict.fromkeys(TaskType, budget)
+        self._left = None if budget is None else dict.fromkeys(SUBMITTABLE, budget)
 
     @property
     def in_hand(self) -> int:
@@ -80,8 +77,8 @@ class Dispatcher:
         if self._unsettled:
             await self._settle_open()
         waiting = await self._view.look(
-            skip=frozenset(self._in_hand) | self._open,
-            types=[kind for kind in TaskType if self._left is None or self._left[kind] > 0],
+            skip=frozenset(self._in_hand) | self._open | parts.locked_rows.tasks,
+            types=[kind for kind in SUBMITTABLE if self._left is None or self._left[kind] > 0],
             own_tasks_within=_QUIET_FRESH_FOR if is_quiet else 0.0,
         )
         if waiting:
@@ -113,6 +110,7 @@ class Dispatcher:
     def _next_look(self) -> float:
         now = self._parts.clock.monotonic()
         moments = [next_opening(self._parts.registry.lanes(), now), self._view.next_release(now)]
+        moments += [moment for moment in self._retry_at.values() if moment > now]
         soonest = min((moment - now for moment in moments if moment is not None), default=float("inf"))
         return min(self._parts.settings.dispatch.poll_interval, max(soonest, _SOON))
 
@@ -127,7 +125,11 @@ class Dispatcher:
         async with parts.database.connection() as connection:
             still_open = await submissions.open_submissions(connection)
         unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in self._in_hand}
+        now, locked = parts.clock.monotonic(), parts.locked_rows.tasks
+        self._retry_at = {pk: moment for pk, moment in self._retry_at.items() if moment > now}
         for pk, submission in list(unknown.items()):
+            if pk in locked or pk in self._retry_at:
+                continue
             manager = submission.runner_manager_id
             if parts.registry.get(manager) is None:
                 await self._submitter.give_up(submission, "Its runner manager is gone from Pod.")
@@ -200,16 +202,29 @@ class Dispatcher:
         async def run() -> None:
             try:
                 await work
-            except DatabaseUnavailableError:
+                parts.incidents.over(_SUBMISSION, task=pk)
+            except RowLockedError:
+                self._unsettled = True
+                parts.locked_rows.met(pk)
+            except DatabaseUnavailableError as error:
                 self._unsettled = True
                 parts.session.suspect()
-            except Exception:  # one task's surprise must not stop the others, nor come back at once
+                if isinstance(error, DatabaseStateError):
+                    self._leave_alone(pk, error)
+            except Exception as error:  # noqa: BLE001 - one task's surprise must not stop the others, nor come back at once
                 self._unsettled = True
-                self._view.hold_pk(pk, _HOLD_AFTER_BUG)
-                log.exception(Event.SERVICE_CRASHED, job="submission", task=pk)
+                self._leave_alone(pk, error)
+                if isinstance(error, SchemaError):
+                    await parts.refresh_capabilities()
             finally:
                 parts.registry.end(manager)
                 self._in_hand.pop(pk, None)
                 parts.wakeups.dispatcher.ring()
 
         self._in_hand[pk] = asyncio.create_task(run(), name=f"submission of task {pk}")
+
+    def _leave_alone(self, pk: TaskPk, error: Exception) -> None:
+        """Let a task whose submission failed wait, longer each time; its intent may be open."""
+        delay = self._parts.incidents.met(_SUBMISSION, error, task=pk)
+        self._retry_at[pk] = self._parts.clock.monotonic() + delay
+        self._view.hold_pk(pk, delay)

@@ -1,14 +1,10 @@
-"""Asking a file system that may be slow, without making anything else wait for it."""
+"""Whether the source files of tasks are there, without waiting for a file system that does not answer."""
 
-import asyncio
-import os
-from contextlib import suppress
 from enum import Enum, auto
-from pathlib import Path
-from threading import Thread
 
-_AT_ONCE = 8
-"""Questions asked at once: each of them has a thread of its own until it is answered."""
+from poddispatchd.errors import MediaSlowError, ResultRefusedError
+from poddispatchd.pod.media.threads import Look
+from poddispatchd.pod.media.tree import MediaTree
 
 
 class Presence(Enum):
@@ -16,66 +12,44 @@ class Presence(Enum):
 
     THERE = auto()
     MISSING = auto()
-    TREE_MISSING = auto()
-    """It is not, and neither is anything else: the media tree is not mounted."""
+    EMPTY = auto()
+    """It is there and has no bytes."""
+    NOT_A_FILE = auto()
+    """A directory, a FIFO or the like has its name."""
     UNKNOWN = auto()
-    """The file system did not answer in time, or answered with an error."""
+    """The file system did not answer in time, or answered with an error, or a link leads there, which is not
+    followed."""
 
 
-class Disk:
-    """Asks whether files are there, each in a daemon thread: a hanging NFS holds up nothing else.
+MISSING_WORDS = {
+    Presence.MISSING: "The source file {path} does not exist.",
+    Presence.EMPTY: "The source file {path} is empty (0 bytes): upload it again.",
+    Presence.NOT_A_FILE: "The source {path} is not a regular file: upload it again.",
+}
+"""Why a task whose source is found like that can never be run, if the media tree is the right one."""
 
-    The event loop's own pool of threads is not used: a few hanging questions would keep imports from it.
-    """
 
-    def __init__(self, root: Path, *, patience: float) -> None:
-        self._root = root
-        self._patience = patience
-        self._turns = asyncio.Semaphore(_AT_ONCE)
-        self._hanging = 0
+class SourceFiles:
+    """Asks for one file at a time, in a thread of its own kind: a hanging NFS holds up nothing else."""
 
-    async def look(self, path: Path) -> Presence:
-        """Whether there is a file at ``path``, which is under the root; within ``patience`` seconds."""
-        if self._hanging >= _AT_ONCE:
-            return Presence.UNKNOWN
+    def __init__(self, tree: MediaTree) -> None:
+        self._tree = tree
+
+    async def look(self, relative: str) -> Presence:
+        """Whether there is a file at a path relative to MEDIA_ROOT; within ``limits.look`` seconds."""
         try:
-            async with asyncio.timeout(self._patience):
-                await self._turns.acquire()
-                return await self._ask(path)
-        except TimeoutError:
+            return await self._tree.look(Look.SOURCE, _presence, self._tree, relative)
+        except MediaSlowError:
             return Presence.UNKNOWN
 
-    async def _ask(self, path: Path) -> Presence:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Presence] = loop.create_future()
 
-        def deliver(presence: Presence) -> None:
-            self._turns.release()
-            if answer.cancelled():
-                self._hanging -= 1
-            else:
-                answer.set_result(presence)
-
-        def ask() -> None:
-            presence = _presence(self._root, path)
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(deliver, presence)
-
-        Thread(target=ask, name="source file", daemon=True).start()
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            self._hanging += 1
-            raise
-
-
-def _presence(root: Path, path: Path) -> Presence:
+def _presence(tree: MediaTree, relative: str) -> Presence:
     try:
-        if path.is_file():
-            return Presence.THERE
-        with os.scandir(root) as entries:
-            return Presence.TREE_MISSING if next(entries, None) is None else Presence.MISSING
-    except FileNotFoundError:
-        return Presence.TREE_MISSING
-    except OSError:
+        status = tree.path(relative).status()
+    except (OSError, ResultRefusedError):
         return Presence.UNKNOWN
+    if status is None:
+        return Presence.MISSING
+    if status.is_file:
+        return Presence.THERE if status.size else Presence.EMPTY
+    return Presence.UNKNOWN if status.is_link else Presence.NOT_A_FILE

@@ -7,7 +7,7 @@ import structlog
 from poddispatchd.dispatch import duplicates
 from poddispatchd.dispatch.acceptance import Acceptance, SubmissionResult
 from poddispatchd.dispatch.payloads import Payloads
-from poddispatchd.dispatch.source_files import Disk
+from poddispatchd.dispatch.source_files import SourceFiles
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
@@ -53,7 +53,7 @@ _NOT_SCHEDULING = SubmissionResult(
 class Submitter:
     """Submits one task to one runner manager; which task and which manager is the dispatcher's choice."""
 
-    def __init__(self, parts: Parts, *, disk: Disk | None = None) -> None:
+    def __init__(self, parts: Parts, *, disk: SourceFiles | None = None) -> None:
         self._parts = parts
         self._acceptance = Acceptance(parts)
         self._payloads = Payloads(parts, disk=disk)
@@ -88,7 +88,8 @@ class Submitter:
                 return SubmissionResult(
                     SubmissionOutcome.UNAVAILABLE, f"Task {other} for the same source goes before it."
                 )
-            row = await tasks.get_task(connection, task.pk)
+            # Held by somebody, it is about to be changed: then nothing is posted.
+            row = await tasks.get_free_task(connection, task.pk)
             if row is None or (row.status, row.task_id) != (task.status, task.task_id):
                 return SubmissionResult(
                     SubmissionOutcome.UNAVAILABLE, "It was changed meanwhile.", is_final=True

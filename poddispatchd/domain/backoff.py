@@ -1,6 +1,7 @@
 """How long to wait before trying again."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 _MOST_DOUBLINGS = 60
 """Keeps ``2 ** attempt`` a small number, however long something has been failing."""
@@ -20,3 +21,19 @@ def full_jitter(attempt: int, *, base: float, cap: float, random: Callable[[], f
     """
     limit = min(cap, base * 2.0 ** max(0, min(attempt, _MOST_DOUBLINGS)))
     return limit * random()
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How the wait before another attempt grows: ``shortest`` seconds and a random part that doubles.
+
+    ``base`` limits the random part of the first wait, ``cap`` that of every wait, both in seconds.
+    """
+
+    shortest: float
+    base: float
+    cap: float
+
+    def delay(self, attempts: int, random: Callable[[], float]) -> float:
+        """Seconds to wait after so many attempts, of which the first is 1."""
+        return self.shortest + full_jitter(attempts - 1, base=self.base, cap=self.cap, random=random)

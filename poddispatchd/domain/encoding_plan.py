@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from poddispatchd.domain.content import IMAGE_ENDINGS
 from poddispatchd.domain.encoding_result import (
     MP3,
     MP4,
@@ -13,6 +14,7 @@ from poddispatchd.domain.encoding_result import (
     Findings,
 )
 from poddispatchd.domain.hls import Variant, master_playlist, parse_bitrate
+from poddispatchd.domain.thumbnails import ThumbnailChoice
 
 MASTER_PLAYLIST = "playlist.m3u8"
 HLS_PLAYLIST = "application/x-mpegURL"
@@ -48,11 +50,27 @@ class MediaRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PodChoices:
+    """What a Pod makes of a result.
+
+    Args:
+        renditions: Pod's renditions by resolution.
+        encoding_choices: ENCODING_CHOICES, the names Pod gives to encodings.
+        thumbnail: which thumbnail becomes the video's.
+    """
+
+    renditions: Mapping[str, Rendition]
+    encoding_choices: Sequence[str]
+    thumbnail: ThumbnailChoice = ThumbnailChoice.FIRST
+
+
+@dataclass(frozen=True, slots=True)
 class EncodingContent:
     """What an encoding brings into Pod. File names are relative to the output directory.
 
     ``master`` is the text of the master playlist, None without HLS renditions. ``log`` holds what was
-    attached, as pairs of a label and a file name, in the order of Pod's log.
+    attached, as pairs of a label and a file name, in the order of Pod's log. ``alerts`` are the warnings that
+    ADMINS must know.
     """
 
     duration: int
@@ -66,6 +84,7 @@ class EncodingContent:
     thumbnail: str | None
     log: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
+    alerts: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
@@ -78,8 +97,7 @@ class EncodingContent:
 def plan_content(
     info: EncodingInfo,
     listing: Mapping[str, int],
-    renditions: Mapping[str, Rendition],
-    encoding_choices: Sequence[str],
+    choices: PodChoices,
     findings: Findings,
 ) -> EncodingContent:
     """Decide every row and file; what forbids the import goes to ``findings``, which the caller raises.
@@ -87,23 +105,25 @@ def plan_content(
     Args:
         info: what the result promises; its files have been checked.
         listing: sizes of the files that arrived, by name.
-        renditions: Pod's renditions by resolution.
-        encoding_choices: ENCODING_CHOICES, the names Pod gives to encodings.
+        choices: what this Pod makes of it.
         findings: where everything wrong goes.
     """
-    plan = _VideoPlan(renditions, encoding_choices, findings)
+    plan = _VideoPlan(choices.renditions, choices.encoding_choices, findings)
     if info.has_video:
         plan.add_all(info.videos)
     log = plan.log
     overview = _plan_overview(info, listing, findings)
     if overview is not None:
         log.append(("existing overview:", overview))
-    thumbnail = _plan_thumbnail(info, listing, findings)
+    thumbnail = _plan_thumbnail(info, listing, choices.thumbnail, findings)
     if thumbnail is not None and info.has_video:
         log.append(("thumbnailfilename :", thumbnail))
     audios = _plan_audios(info, findings, log)
     if thumbnail is not None and not info.has_video:
         log.append(("thumbnailfilename :", thumbnail))
+    if not plan.videos and not audios:
+        # Else the import would take away what can be watched today, and bring nothing.
+        findings.incomplete.append("The result brings nothing that can be watched or listened to.")
     return EncodingContent(
         duration=info.duration,
         is_video=info.has_video,
@@ -116,6 +136,7 @@ def plan_content(
         thumbnail=thumbnail,
         log=tuple(log),
         warnings=tuple(dict.fromkeys(findings.warnings)),
+        alerts=tuple(findings.alerts),
     )
 
 
@@ -215,20 +236,24 @@ def _plan_overview(info: EncodingInfo, listing: Mapping[str, int], findings: Fin
     return None
 
 
-def _plan_thumbnail(info: EncodingInfo, listing: Mapping[str, int], findings: Findings) -> str | None:
+def _plan_thumbnail(
+    info: EncodingInfo, listing: Mapping[str, int], choice: ThumbnailChoice, findings: Findings
+) -> str | None:
     if not info.has_thumbnail:
         return None
-    if info.thumbnail is None:
+    if not info.thumbnails:
         if info.has_video:
             findings.warnings.append("The result names no thumbnail.")
         return None
-    if not listing.get(info.thumbnail):
-        state = "empty" if info.thumbnail in listing else "missing"
-        findings.warnings.append(
-            f"The thumbnail {info.thumbnail} is {state}: the video has no new thumbnail."
-        )
-        return None
-    return info.thumbnail
+    chosen = choice.of(info.thumbnails)
+    ending = chosen.rpartition(".")[2].lower()
+    if listing.get(chosen) and ending in IMAGE_ENDINGS:
+        return chosen
+    state = "missing"
+    if chosen in listing:
+        state = "no picture" if listing[chosen] else "empty"
+    findings.warnings.append(f"The thumbnail {chosen} is {state}: the video has no new thumbnail.")
+    return None
 
 
 def _last_of_each(rows: Iterable[MediaRow]) -> tuple[MediaRow, ...]:
@@ -237,21 +262,3 @@ def _last_of_each(rows: Iterable[MediaRow]) -> tuple[MediaRow, ...]:
     for row in rows:
         by_key[row.key] = row
     return tuple(by_key.values())
-
-
-def log_text(existing: str | None, content: EncodingContent, output_directory: str, ended_at: str) -> str:
-    """The text of a video's EncodingLog after an import.
-
-    Args:
-        existing: the text so far; None without a log row.
-        content: what was imported.
-        output_directory: absolute path of the video's files, as Pod writes it.
-        ended_at: the end, in the form of ``ctime``.
-    """
-    messages = [] if existing is None else [existing]
-    if content.overview is not None:
-        messages.append(f"attach existing overview: {output_directory}/{content.overview}")
-    messages.extend(content.warnings)
-    messages.append("".join(f"\n- {label}\n{output_directory}/{name}" for label, name in content.log))
-    messages.append(f"End : {ended_at}")
-    return "\n\n".join(messages)

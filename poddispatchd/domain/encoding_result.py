@@ -1,12 +1,11 @@
-"""What the ``info_video.json`` of an encoding promises, and whether a result keeps it."""
+"""What the ``info_video.json`` of an encoding promises."""
 
 import json
 import math
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from poddispatchd.domain.hls import playlist_findings
 from poddispatchd.domain.manifest import unsafe
 from poddispatchd.domain.script_output import storable
 from poddispatchd.errors import ResultIncompleteError, ResultRefusedError
@@ -28,12 +27,13 @@ class Findings:
     """Everything wrong with a result, collected so that a person learns all of it at once.
 
     ``incomplete``: a new attempt may bring what is missing. ``refused``: it would bring the same.
-    ``warnings``: the result is imported all the same.
+    ``warnings``: the result is imported all the same. ``alerts``: those of them that ADMINS must know.
     """
 
     incomplete: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    alerts: list[str] = field(default_factory=list)
 
     def raise_any(self) -> None:
         """Stop here if anything forbids the import.
@@ -65,7 +65,8 @@ class EncodedFile:
 class EncodingInfo:
     """``info_video.json`` in our types. ``duration`` is whole seconds.
 
-    ``overview`` holds the names that ``encode_overview`` promises; older runners wrote none.
+    ``thumbnails`` are in the order of the document. ``overview`` holds the names that ``encode_overview``
+    promises; older runners wrote none.
     """
 
     duration: int
@@ -74,7 +75,7 @@ class EncodingInfo:
     has_thumbnail: bool
     videos: tuple[EncodedFile, ...]
     audios: tuple[EncodedFile, ...]
-    thumbnail: str | None
+    thumbnails: tuple[str, ...]
     overview: tuple[str, ...]
 
 
@@ -102,7 +103,7 @@ def parse_info(data: bytes, findings: Findings) -> EncodingInfo | None:
         has_thumbnail=_flag(info, "has_stream_thumbnail", findings),
         videos=_encoded_files(info, "encode_video", findings),
         audios=_encoded_files(info, "encode_audio", findings),
-        thumbnail=_thumbnail(info, findings),
+        thumbnails=_thumbnails(info, findings),
         overview=_overview(info, findings),
     )
 
@@ -150,8 +151,13 @@ def _duration(info: Mapping[str, object], findings: Findings) -> int:
 def _flag(info: Mapping[str, object], key: str, findings: Findings) -> bool:
     value = info.get(key)
     if value is None:
-        findings.warnings.append(f"{INFO_FILE} does not say {key}: taken as false.")
+        findings.warnings.append(unsaid(key))
     return bool(value)
+
+
+def unsaid(key: str) -> str:
+    """What people are told when the document does not speak of a stream."""
+    return f"{INFO_FILE} does not say {key}: taken as false."
 
 
 def _objects(info: Mapping[str, object], key: str, findings: Findings) -> Sequence[object]:
@@ -190,11 +196,10 @@ def _encoded_files(info: Mapping[str, object], key: str, findings: Findings) -> 
     return tuple(files)
 
 
-def _thumbnail(info: Mapping[str, object], findings: Findings) -> str | None:
-    """The first thumbnail, which is the one Pod takes."""
+def _thumbnails(info: Mapping[str, object], findings: Findings) -> tuple[str, ...]:
     entries = [entry for entry in _objects(info, "encode_thumbnail", findings) if entry]
     names = [_name(entry, "filename", "encode_thumbnail", findings) for entry in entries]
-    return names[0] if names else None
+    return tuple(name for name in names if name is not None)
 
 
 def _overview(info: Mapping[str, object], findings: Findings) -> tuple[str, ...]:
@@ -204,48 +209,3 @@ def _overview(info: Mapping[str, object], findings: Findings) -> tuple[str, ...]
     keys = ("sprite_filename", "vtt_filename")
     names = (_name(overview, key, "encode_overview", findings) for key in keys)
     return tuple(name for name in names if name is not None)
-
-
-def required_files(info: EncodingInfo) -> dict[str, str]:
-    """Every file that must be there, and what it is in words.
-
-    The thumbnail is not among them: a video can be watched without one.
-    """
-    required: dict[str, str] = {}
-    for video in info.videos if info.has_video else ():
-        if video.encoding_format == MPEG_TS:
-            required[video.with_extension(".m3u8")] = f"the playlist of {video.rendition}"
-            required[video.with_extension(".ts")] = f"the stream of {video.rendition}"
-        elif video.encoding_format == MP4:
-            required[video.with_extension(".mp4")] = f"the video in {video.rendition}"
-    for audio in info.audios if info.has_audio else ():
-        if audio.encoding_format == MP3:
-            required[audio.with_extension(".mp3")] = "the audio track"
-        elif audio.encoding_format == MP4:
-            required[audio.with_extension(".m4a")] = "the audio track"
-    for name in info.overview:
-        required[name] = "the overview"
-    return required
-
-
-def check_files(
-    info: EncodingInfo, listing: Mapping[str, int], playlist_text: Callable[[str], str], findings: Findings
-) -> None:
-    """The completeness test: every promised file is there, not empty, and its playlist is whole.
-
-    Args:
-        info: what the result promises.
-        listing: sizes of the files that arrived, by name.
-        playlist_text: reads a ``.m3u8`` file among them; one after the other, since they may be large.
-        findings: where everything wrong goes.
-    """
-    for name, meaning in required_files(info).items():
-        if name not in listing:
-            findings.incomplete.append(f"{name} ({meaning}) is missing.")
-        elif not listing[name]:
-            findings.incomplete.append(f"{name} ({meaning}) is empty.")
-    for video in info.videos if info.has_video else ():
-        playlist = video.with_extension(".m3u8")
-        size = listing.get(video.with_extension(".ts"), 0)
-        if video.encoding_format == MPEG_TS and listing.get(playlist) and size:
-            findings.incomplete.extend(playlist_findings(playlist, playlist_text(playlist), size))

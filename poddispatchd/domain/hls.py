@@ -4,7 +4,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from poddispatchd.domain.content import uri_problem
+
 _BYTE_RANGE = re.compile(r"^(\d{1,15})(?:@(\d{1,15}))?$")
+_ADDRESS = re.compile(r"""(?:URI|VALUE|PATH)\s*=\s*("[^"]*"|[^",\s]*)""", re.IGNORECASE)
+"""In tags, an address is the value of an attribute whose name ends so."""
+
 _WITH_UNIT = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([kmg])", re.IGNORECASE)
 _PLAIN = re.compile(r"\d{1,12}(?:\.\d{1,6})?")
 _FACTOR = {"k": 10**3, "m": 10**6, "g": 10**9}
@@ -59,6 +64,23 @@ def playlist_findings(name: str, text: str, media_size: int) -> list[str]:
             f"{name} needs {end} bytes of its .ts file, which has only {media_size}: the file is cut short."
         )
     return findings
+
+
+def address_findings(name: str, text: str) -> list[str]:
+    """Where a playlist would lead a player to something else than files beside it, each a sentence."""
+    lines = [line.strip() for line in text.lstrip("\ufeff").splitlines()]
+    if not lines or lines[0] != "#EXTM3U":
+        return [f"{name} is not a playlist."]
+    addresses = (
+        address.strip('"')
+        for line in lines
+        for address in (_ADDRESS.findall(line) if line.startswith("#") else [line])
+    )
+    return [
+        f"{name} names an address that {problem}: {address[:60]!a}."
+        for address in addresses
+        if (problem := uri_problem(address)) is not None
+    ]
 
 
 def _end_of_ranges(lines: Sequence[str]) -> int | None:

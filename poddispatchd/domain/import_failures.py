@@ -1,9 +1,11 @@
 """What follows from an attempt to import a result that did not end in an import."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
 from poddispatchd.errors import (
+    DatabaseError,
     DownloadError,
     ImportBusyError,
     MediaNotWritableError,
@@ -12,13 +14,15 @@ from poddispatchd.errors import (
     ResultIncompleteError,
     ResultNotReadyError,
     ResultRefusedError,
+    ResultUnfetchableError,
+    RowLockedError,
     RunnerManagerError,
     RunnerTaskUnknownError,
-    SchemaError,
+    ValuesRefusedError,
 )
 
 PATIENCE = 86400.0
-"""Seconds that an import waits for what only a person or another machine can mend, before it gives up."""
+"""Seconds that an import waits for its runner manager before the task is run again elsewhere."""
 
 _SHORTEST_WAIT = 10.0
 _LONGEST_WAIT = 900.0
@@ -41,64 +45,69 @@ class NextAction(StrEnum):
     """It can never be imported."""
 
 
-def next_action(
-    error: Exception,
-    *,
-    attempts: int,
-    max_attempts: int,
-    may_resubmit: bool,
-    obstructed_for: float,
-    lost: str,
-) -> NextAction:
-    """What follows from an error.
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What decides together with the error.
 
-    Args:
-        error: what ended the attempt.
+    Attributes:
         attempts: to import this result, this one included.
         max_attempts: ``imports.max_attempts``.
         may_resubmit: whether the task may be submitted once more.
         obstructed_for: seconds for which something outside the result has kept it from being imported.
         lost: ``reconcile.lost``.
     """
-    is_last = attempts >= max_attempts
-    again = NextAction.RESUBMIT if may_resubmit else NextAction.FAIL
+
+    attempts: int
+    max_attempts: int
+    may_resubmit: bool
+    obstructed_for: float
+    lost: str
+
+
+def next_action(error: Exception, now: Circumstances) -> NextAction:
+    """What follows from an error that ended an attempt."""
+    is_last = now.attempts >= now.max_attempts
+    again = NextAction.RESUBMIT if now.may_resubmit else NextAction.FAIL
     match error:
-        case ImportBusyError():
+        case ImportBusyError() | RowLockedError():
             return NextAction.BUSY
         case ResultNotReadyError():
             return NextAction.ASK
-        case ResultRefusedError():
+        case ResultRefusedError() | ResultUnfetchableError():
             return NextAction.FAIL
         case ResultIncompleteError():
             return again
         case RunnerTaskUnknownError() | ResultGoneError():
             # Twice, as for a running task: the manager may just be coming up.
-            if attempts < min(2, max_attempts):
+            if now.attempts < min(2, now.max_attempts):
                 return NextAction.RETRY
-            return again if lost == "requeue" else NextAction.FAIL
-        case NoSpaceError() | MediaNotWritableError() | SchemaError() | OSError():
-            return NextAction.FAIL if obstructed_for >= PATIENCE else NextAction.WAIT
+            return again if now.lost == "requeue" else NextAction.FAIL
+        case ValuesRefusedError():
+            return NextAction.FAIL if is_last else NextAction.RETRY
+        case DatabaseError() | NoSpaceError() | MediaNotWritableError() | OSError():
+            # Evidence about our surroundings, not about the result: it waits for as long as that lasts (I16).
+            return NextAction.WAIT
         case RunnerManagerError():
-            return again if obstructed_for >= PATIENCE else NextAction.WAIT
+            return again if now.obstructed_for >= PATIENCE else NextAction.WAIT
         case DownloadError():
             return again if is_last else NextAction.RETRY
         case _:
             return NextAction.FAIL if is_last else NextAction.RETRY
 
 
-def longest_delay(decision: NextAction, *, attempts: int, obstructed_for: float) -> float:
+def longest_delay(action: NextAction, now: Circumstances) -> float:
     """The limit of the random wait before the next attempt, in seconds.
 
     It doubles with the attempts that count, and grows with the age of an obstacle.
     """
-    match decision:
+    match action:
         case NextAction.BUSY:
             return 5.0
         case NextAction.RETRY:
-            return float(min(_LONGEST_WAIT, _SHORTEST_WAIT * 2 ** min(attempts, 10)))
+            return float(min(_LONGEST_WAIT, _SHORTEST_WAIT * 2 ** min(now.attempts, 10)))
         case NextAction.WAIT:
-            return min(_LONGEST_WAIT, max(_SHORTEST_WAIT, obstructed_for))
+            return min(_LONGEST_WAIT, max(_SHORTEST_WAIT, now.obstructed_for))
         case NextAction.ASK | NextAction.RESUBMIT | NextAction.FAIL:
             return 0.0
         case _:
-            assert_never(decision)
+            assert_never(action)

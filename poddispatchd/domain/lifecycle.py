@@ -30,28 +30,6 @@ class Decision(StrEnum):
     """The report changes nothing: a repetition, or late (invariant I8)."""
 
 
-_CURABLE = (
-    "runner is busy",  # the manager had no reservations yet (1.3.1 and older)
-    "runner returned status 5",
-    "task process is no longer running",  # the runner's host crashed
-    "error contacting runner",
-)
-"""Parts of the error text of failures that are not the medium's fault."""
-
-
-def is_curable(error: str | None, *, ran: bool) -> bool:
-    """Whether a failure may be gone with a new submission.
-
-    Args:
-        error: the error text of the runner manager.
-        ran: whether a script has run, as far as can be told: there is output of it, or the runner itself
-            reported its end. An order that never reached its runner is ``failed`` with an empty error text,
-            without output, and without a callback.
-    """
-    text = (error or "").strip().casefold()
-    return any(part in text for part in _CURABLE) if text else not ran
-
-
 LONGEST_WAIT = 600.0
 """Seconds that a task waits at most before it is submitted again."""
 
@@ -95,6 +73,7 @@ def decide(
     may_retry: bool = False,
     is_repeated: bool = False,
     is_contradicted: bool = False,
+    is_importable: bool = True,
 ) -> Decision:
     """What a report about the task that this row carries means.
 
@@ -110,16 +89,21 @@ def decide(
         is_contradicted: a failure that a success contradicts whose result is about to be imported. Callbacks
             are repeated by their manager and may overtake each other; the import and the reconciler find out
             which was the last.
+        is_importable: something can be made of a result of such a task.
     """
     match row:
         case None | TaskStatus.COMPLETED:
             return Decision.IGNORE
         case TaskStatus.RUNNING | TaskStatus.PENDING:
-            return _decide_open(report, may_retry=may_retry, is_contradicted=is_contradicted)
+            decision = _decide_open(report, may_retry=may_retry, is_contradicted=is_contradicted)
+            is_over = False
         case TaskStatus.FAILED | TaskStatus.TIMEOUT:
-            return _decide_ended(report, is_repeated=is_repeated)
+            decision, is_over = _decide_ended(report, is_repeated=is_repeated), True
         case _:
             assert_never(row)
+    if decision is Decision.IMPORT and not is_importable:
+        return Decision.IGNORE if is_over else Decision.FAIL
+    return decision
 
 
 def _decide_open(report: RunnerStatus, *, may_retry: bool, is_contradicted: bool) -> Decision:

@@ -24,7 +24,7 @@ together. Pod's five statuses are the states. The journal keeps the stages insid
 _MEANINGS: Mapping[Decision, str] = {
     Decision.IMPORT: "Its result is fetched, checked and put in place; then it is completed.",
     Decision.RETRY: "It waits in the queue to be submitted again, which can cure it; some attempts are left.",
-    Decision.FAIL: "It is failed, in the runner's words.",
+    Decision.FAIL: "It is failed, in the runner's words, or in ours where the runner has none.",
     Decision.TIME_OUT: "It is timed out: its script ran too long.",
     Decision.WAIT: "Its runner is at it: it is asked about again.",
     Decision.IGNORE: "Nothing changes.",
@@ -132,6 +132,7 @@ def _decisions(row: TaskStatus | None, report: RunnerStatus) -> list[tuple[Decis
         ("curable, attempts left", decide(row, report, may_retry=True)),
         ("repeated", decide(row, report, is_repeated=True)),
         ("late, a result is being imported", decide(row, report, is_contradicted=True)),
+        ("nothing can be made of its result", decide(row, report, is_importable=False)),
     ):
         if decision is not plain:
             found.append((decision, condition))

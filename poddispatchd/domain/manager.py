@@ -44,9 +44,10 @@ class RunnerManager:
             parts = urlsplit(self.url.strip())
             host = parts.hostname
             _ = parts.port
-        except ValueError as error:
+        except ValueError:
+            # The reason that Python gives quotes the URL, which may hold a password.
             raise RunnerManagerMisconfiguredError(
-                f"The URL of runner manager {self.name!r} cannot be read: {error}."
+                f"The URL of runner manager {self.name!r} cannot be read: its host or its port is none."
             ) from None
         if parts.scheme not in ("http", "https") or not host:
             reason = "must start with http:// or https:// and name a host"

@@ -8,12 +8,14 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from poddispatchd.domain.content import name_problem
 from poddispatchd.domain.task import RunnerTaskId, TaskType
 from poddispatchd.errors import ResultIncompleteError, ResultRefusedError, UnusableAnswerError
 
 MOST_FILES = 10_000
 """A long video has some dozens of files; far more than this is not a result but a mistake or an attack."""
 
+_MOST_NAMED = 10
 _LONGEST_NAME = 255
 _LONGEST_PATH = 1024
 _SHA256_DIGITS = 64
@@ -75,10 +77,36 @@ def parse_manifest(data: Mapping[str, object], task_id: RunnerTaskId) -> Manifes
 
 
 def wanted(manifest: Manifest, task_type: TaskType) -> tuple[ResultFile, ...]:
-    """The files to fetch: all of them, but of a transcription only subtitles and JSON, in any letter case."""
+    """The files to fetch, but those of ``left_out``; of a transcription only subtitles and JSON."""
+    files = tuple(file for file in manifest.files if name_problem(file.path) is None)
     if task_type is TaskType.TRANSCRIPTION:
-        return tuple(file for file in manifest.files if file.path.lower().endswith(_TRANSCRIPTION_SUFFIXES))
-    return manifest.files
+        return tuple(file for file in files if file.path.lower().endswith(_TRANSCRIPTION_SUFFIXES))
+    return files
+
+
+def left_out(manifest: Manifest, task_type: TaskType) -> dict[str, str]:
+    """The files that are not fetched because Pod must not serve them, with the reason of each.
+
+    Of a transcription nothing but the subtitles is kept: what is not needed is not spoken of.
+    """
+    reasons = {}
+    for file in manifest.files:
+        is_of_interest = task_type is not TaskType.TRANSCRIPTION or file.path.lower().endswith(
+            _TRANSCRIPTION_SUFFIXES
+        )
+        problem = name_problem(file.path)
+        if problem is not None and is_of_interest:
+            reasons[file.path] = problem
+    return reasons
+
+
+def left_out_words(reasons: Mapping[str, str]) -> list[str]:
+    """What people are told of files that were left out: the first few by name, the rest by number."""
+    words = [
+        f"{_shown(name)} was left out: it {reason}." for name, reason in list(reasons.items())[:_MOST_NAMED]
+    ]
+    more = len(reasons) - _MOST_NAMED
+    return [*words, f"Files left out besides these: {more}."] if more > 0 else words
 
 
 def unsafe(path: str) -> str | None:

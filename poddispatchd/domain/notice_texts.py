@@ -120,19 +120,36 @@ def completion_body(
 
 def failure_body(language: str, failure: Failure, title_site: str) -> Body:
     """Which task failed and why, for the people who run Pod."""
+    if _is_french(language):
+        return _about_task(language, failure, title_site, "Une tâche de {} a échoué")
+    return _about_task(language, failure, title_site, "A task of {} has failed")
+
+
+def warning_body(language: str, oddity: Failure, title_site: str) -> Body:
+    """Whose result was imported although something is odd about it, for the people who run Pod."""
+    if _is_french(language):
+        return _about_task(
+            language, oddity, title_site, "Le résultat d'une tâche de {} est importé, avec réserve"
+        )
+    return _about_task(
+        language, oddity, title_site, "The result of a task of {} was imported, with a warning"
+    )
+
+
+def _about_task(language: str, failure: Failure, title_site: str, sentence: str) -> Body:
     words = "".join(char if char == "\n" or char.isprintable() else " " for char in failure.words).strip()
     if len(words) > _LONGEST_WORDS:
         words = words[:_LONGEST_WORDS] + " […]"
     known = one_line(failure.runner_task or "-")
-    source, site = one_line(failure.source), one_line(title_site)
+    source, said = one_line(failure.source), sentence.format(one_line(title_site))
     if _is_french(language):
         what = (
-            f"Une tâche de {site} a échoué : tâche {failure.task} ({failure.task_type.value}, {source}), "
+            f"{said} : tâche {failure.task} ({failure.task_type.value}, {source}), "
             f"connue de son gestionnaire sous le nom {known}."
         )
     else:
         what = (
-            f"A task of {site} has failed: task {failure.task} ({failure.task_type.value}, {source}), "
+            f"{said}: task {failure.task} ({failure.task_type.value}, {source}), "
             f"known to its runner manager as {known}."
         )
     return _letter(

@@ -18,6 +18,7 @@ __all__ = [
     "completion_mails",
     "completion_push",
     "failure_mails",
+    "warning_mails",
 ]
 
 
@@ -104,6 +105,15 @@ def failure_mails(rules: MailRules, failure: Failure) -> tuple[Mail, ...]:
     # Pod never translates this subject, and filters in mailboxes may rest on it.
     subject = one_line(f"{rules.subject_prefix}[{rules.title_site}] Error Encoding {failure.subject}")
     body = notice_texts.failure_body(rules.language, failure, rules.title_site)
+    return (_mail(rules.server_email, rules.admins, subject, body),)
+
+
+def warning_mails(rules: MailRules, oddity: Failure) -> tuple[Mail, ...]:
+    """The mail to ADMINS about a result that was imported and is odd; none when there are no ADMINS."""
+    if not rules.admins:
+        return ()
+    subject = one_line(f"{rules.subject_prefix}[{rules.title_site}] Warning Encoding {oddity.subject}")
+    body = notice_texts.warning_body(rules.language, oddity, rules.title_site)
     return (_mail(rules.server_email, rules.admins, subject, body),)
 
 

@@ -50,7 +50,7 @@ class PayloadSettings:
     media_url: str = "/media/"
     language: str = "fr"
     languages: tuple[str, ...] = ("fr", "en")
-    transcription_type: str | None = "WHISPER"
+    transcription_type: str | None = None
     transcription_normalize: bool = False
 
 

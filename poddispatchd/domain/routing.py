@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskPk, TaskType
 
 PATIENCE = 2.0
 """Seconds a task waits for the answer of a better manager before a worse one is asked instead."""
@@ -133,7 +133,7 @@ def capacity(lanes: Iterable[Lane], now: float) -> dict[TaskType, frozenset[Site
     """The sites on which some manager can be asked at once to take a task of a type; no type without one."""
     found: dict[TaskType, set[SiteId]] = {}
     for lane in lanes:
-        for kind in TaskType:
+        for kind in SUBMITTABLE:
             if lane.busy_since is None and lane.has_room(kind, now):
                 found.setdefault(kind, set()).add(lane.site)
     return {kind: frozenset(sites) for kind, sites in found.items()}
@@ -145,7 +145,7 @@ def unserved(offers: Iterable[Offer], lanes: Iterable[Lane], now: float) -> list
     Without this question a page of tasks that wait for something else would hide those behind it.
     """
     waiting = [
-        lane for lane in lanes if lane.busy_since is None and any(lane.has_room(t, now) for t in TaskType)
+        lane for lane in lanes if lane.busy_since is None and any(lane.has_room(t, now) for t in SUBMITTABLE)
     ]
     for offer in offers:
         if not waiting:

@@ -8,6 +8,8 @@ LIMIT = 2**20
 _SEPARATOR = "\n---\n"
 _MARK = "\n[… the middle of this output was left out …]\n"
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_CALLBACK_WARNING = re.compile(r"(?:\A|\n\n)\s*Notify callback warning: .*\Z", re.DOTALL)
+_NUMBERS = re.compile(r"0x[0-9a-f]+|\d+(?:[.:,-]\d+)*")
 
 DEFAULT_FAILURE = "Runner manager task {status}"
 """Pod's words for a failure that came without any."""
@@ -39,6 +41,30 @@ def merge_output(
         not error_message and output and _ends_with(before, output, limit)
     )
     return bounded(before if is_known else before + added, limit)
+
+
+def without_callback_warning(error_message: str | None) -> str | None:
+    """An error message without what a runner manager appends to it when it could not call us.
+
+    Mirrors Esup-Runner (``Notify callback warning: …``): the rest is what it said before, and says again once
+    a retry of its call succeeds.
+    """
+    return None if error_message is None else _CALLBACK_WARNING.sub("", error_message)
+
+
+def is_told(script_output: str | None, error_message: str | None) -> bool:
+    """Whether an output holds this error message already, whatever stands behind it."""
+    return bool(error_message) and storable(error_message or "") + _SEPARATOR in (script_output or "")
+
+
+def failure_identity(error_message: str | None, script_output: str | None, status: str) -> str:
+    """What makes a failure the same one when it is reported again.
+
+    A runner that runs an old failure again has the same words for it, with other times and places in them;
+    its output never is the same. Where it has no words, the end of its output is what it says.
+    """
+    words = " ".join((error_message or (script_output or "")[-200:]).casefold().split())
+    return f"{status}: {_NUMBERS.sub('0', words)}"
 
 
 def failure_words(error_message: str | None, script_output: str | None, status: str) -> str:

@@ -1,14 +1,15 @@
 """Subtitles: read as Pod's library reads them, written as WebVTT that every player accepts."""
 
 import codecs
-import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import webvtt
 from webvtt.errors import MalformedCaptionError, MalformedFileError
 
+from poddispatchd.domain.caption_repair import RepairedCaptions, repaired
+from poddispatchd.domain.cue_text import clean_plain, clean_text, is_harmless_style
 from poddispatchd.errors import ResultRefusedError
 
 READING_WIDTH = 55
@@ -18,10 +19,7 @@ STRICT_WIDTH = 40
 """The same under CAPTIONS_STRICT_ACCESSIBILITY."""
 
 _LINES = 2
-_TIMING = re.compile(
-    r"^\s*(?:\d+:)?\d{1,2}:\d{1,2}\.\d{1,3}\s*-->\s*(?:\d+:)?\d{1,2}:\d{1,2}\.\d{1,3}(?:\s.*)?$"
-)
-_ARROW, _ESCAPED_ARROW = "-->", "--&gt;"
+_MOST_NAMED = 5
 
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -45,12 +43,16 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class Subtitles:
-    """A whole file. ``styles`` are the bodies of STYLE blocks, each with the notes before it."""
+    """A whole file. ``styles`` are the bodies of STYLE blocks, each with the notes before it.
+
+    ``warnings`` say what of the file it was read from is not among them, each a sentence.
+    """
 
     cues: tuple[Cue, ...]
     styles: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
     header_notes: tuple[str, ...] = ()
     footer_notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """The file's text: positions and regions are left out, as Pod's library leaves them out."""
@@ -66,53 +68,82 @@ class Subtitles:
 
 
 def read_subtitles(name: str, data: bytes) -> Subtitles:
-    """Read a ``.vtt`` file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
-
-    An arrow inside a text is kept (escaped, as WebVTT wants it); captions without text are left out.
-
-    Args:
-        name: the file's name, for the words of an error.
-        data: its content.
+    """Read a ``.vtt`` file with captions; see ``read_captions``.
 
     Raises:
         ResultRefusedError: it cannot be read, or holds no caption at all.
+    """
+    subtitles = read_captions(name, data)
+    if not subtitles.cues:
+        raise ResultRefusedError(
+            f"The subtitles in {name} hold no caption: nothing was understood in the sound."
+        )
+    return subtitles
+
+
+def read_captions(name: str, data: bytes) -> Subtitles:
+    """Read a ``.vtt`` file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
+
+    What has a plain meaning is repaired. An arrow inside a text is kept (escaped, as WebVTT wants it). Only
+    markup that WebVTT knows stays; styles that fetch something go. Captions without text are left out.
+
+    Args:
+        name: the file's name, for the words of errors and warnings.
+        data: its content.
+
+    Raises:
+        ResultRefusedError: it cannot be read, or no caption of it can.
     """
     encoding = next((codec for mark, codec in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
         raise ResultRefusedError(f"The subtitles in {name} are not text in UTF-8.") from None
+    source = repaired(text)
     try:
-        parsed = webvtt.from_string("\n".join(_with_escaped_arrows(text)))
-        cues = tuple(_cue(caption) for caption in parsed.captions if any(caption.lines))
+        parsed = webvtt.from_string("\n".join(source.lines))
+        read = [_cue(caption) for caption in parsed.captions if any(caption.lines)]
     except (MalformedFileError, MalformedCaptionError, ValueError) as error:
         reason = str(error).strip().rstrip(".") or type(error).__name__
         raise ResultRefusedError(f"The subtitles in {name} are not WebVTT: {reason}.") from None
-    if not cues:
-        raise ResultRefusedError(
-            f"The subtitles in {name} hold no caption: nothing was understood in the sound."
-        )
+    lost = source.captions - len(read)
+    if lost > 0 and not read:
+        raise ResultRefusedError(f"None of the {_lost_words(name, lost, source)}")
+    styles = tuple(
+        (tuple(style.lines), tuple(map(clean_plain, style.comments)))
+        for style in parsed.styles
+        if is_harmless_style(tuple(style.lines))
+    )
+    warnings = []
+    if lost > 0:
+        warnings.append(f"{lost} of {_lost_words(name, lost, source)}")
+    if len(styles) < len(parsed.styles):
+        warnings.append(f"A style in {name} that would fetch something was left out.")
     return Subtitles(
-        cues=cues,
-        styles=tuple((tuple(style.lines), tuple(style.comments)) for style in parsed.styles),
-        header_notes=tuple(parsed.header_comments),
-        footer_notes=tuple(parsed.footer_comments),
+        cues=tuple(cue for cue in read if cue.lines),
+        styles=styles,
+        header_notes=tuple(map(clean_plain, parsed.header_comments)),
+        footer_notes=tuple(map(clean_plain, parsed.footer_comments)),
+        warnings=tuple(warnings),
     )
 
 
-def _with_escaped_arrows(text: str) -> Iterator[str]:
-    # Any arrow outside a timing line makes the library drop the caption it stands in.
-    for line in re.split(r"\r\n|\r|\n", text):
-        yield line if _TIMING.match(line) else line.replace(_ARROW, _ESCAPED_ARROW)
+def _lost_words(name: str, lost: int, source: RepairedCaptions) -> str:
+    words = f"{source.captions} captions in {name} could{' not' if lost < source.captions else ''} be read"
+    if source.unread:
+        lines = ", ".join(map(str, source.unread[:_MOST_NAMED]))
+        more = ", …" if len(source.unread) > _MOST_NAMED else ""
+        words += f": line{'s' if len(source.unread) > 1 else ''} {lines}{more}"
+    return f"{words} (times are written 00:01:02.345 --> 00:01:04.000)."
 
 
 def _cue(caption: webvtt.Caption) -> Cue:
     return Cue(
         start=_seconds(str(caption.start)),
         end=_seconds(str(caption.end)),
-        lines=tuple(caption.lines),
-        identifier=caption.identifier or "",
-        notes=tuple(caption.comments),
+        lines=tuple(line for line in clean_text("\n".join(caption.lines)).split("\n") if line.strip()),
+        identifier=clean_plain(caption.identifier or ""),
+        notes=tuple(map(clean_plain, caption.comments)),
     )
 
 
@@ -132,18 +163,21 @@ def _note(text: str) -> list[str]:
 
 
 def reflow(subtitles: Subtitles, width: int) -> Subtitles:
-    """The subtitles with long captions split so that each fits into two lines of ``width`` characters.
+    """The subtitles with every caption wrapped anew, as Pod does for what Whisper did not make.
 
-    The time of a caption goes to its parts by their number of words. A word longer than a line is cut.
-    Captions that fit stay as they are.
+    A caption of one or two lines keeps its time; Pod fills such lines up to the width, and so do we, so that
+    the files are the same. A longer one is split into captions of two lines' words, and its time goes to them
+    by their number of words. A word longer than a line is cut.
     """
     return replace(subtitles, cues=tuple(part for cue in subtitles.cues for part in _split(cue, width)))
 
 
 def _split(cue: Cue, width: int) -> Sequence[Cue]:
-    if len(cue.lines) <= _LINES and all(len(line) <= width for line in cue.lines):
-        return [cue]
     lines = textwrap.wrap(" ".join(cue.lines), width, break_on_hyphens=False)
+    if not lines:
+        return [cue]
+    if len(lines) <= _LINES:
+        return [replace(cue, lines=tuple(line.ljust(width) for line in lines))]
     parts = [" ".join(lines[at : at + _LINES]) for at in range(0, len(lines), _LINES)]
     counts = [len(part.split()) for part in parts]
     total = sum(counts)

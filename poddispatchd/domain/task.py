@@ -20,11 +20,25 @@ SiteId = NewType("SiteId", int)
 
 
 class TaskType(StrEnum):
-    """Pod's task types."""
+    """Pod's task types, and one name for all others (``Task.raw_type`` keeps theirs)."""
 
     ENCODING = "encoding"
     STUDIO = "studio"
     TRANSCRIPTION = "transcription"
+    OTHER = "other"
+    """Never submitted, but seen, asked about and ended: Pod's column holds any text."""
+
+    @classmethod
+    def of(cls, text: str) -> "TaskType":
+        """The type that Pod's column names."""
+        try:
+            return cls(text)
+        except ValueError:
+            return cls.OTHER
+
+
+SUBMITTABLE = (TaskType.ENCODING, TaskType.STUDIO, TaskType.TRANSCRIPTION)
+"""The types for which a payload can be made."""
 
 
 class TaskStatus(StrEnum):
@@ -58,7 +72,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A row of Pod's ``runner_manager_task``."""
+    """A row of Pod's ``runner_manager_task``; ``raw_type`` is the text of a type that is not known here."""
 
     pk: TaskPk
     type: TaskType
@@ -70,6 +84,27 @@ class Task:
     date_added: datetime
     rank: int | None = None
     script_output: str | None = None
+    raw_type: str | None = None
+
+    @property
+    def type_name(self) -> str:
+        """The type as Pod's column names it."""
+        return self.type.value if self.raw_type is None else self.raw_type
+
+    @property
+    def is_submittable(self) -> bool:
+        """Whether it can be submitted at all: one that cannot must never wait to be."""
+        return self.type in SUBMITTABLE
+
+    @property
+    def result_type(self) -> TaskType | None:
+        """As what a result is imported; None when nothing can be made of one.
+
+        Mirrors Pod (``import_task_result``): whatever is no studio task and no transcription is an encoding.
+        """
+        if self.type is not TaskType.OTHER:
+            return self.type
+        return None if self.video_id is None else TaskType.ENCODING
 
     @property
     def run(self) -> Run | None:
@@ -86,3 +121,16 @@ class Task:
         if self.recording_id is not None:
             return f"recording {self.recording_id}"
         return "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class StaleTasks:
+    """Tasks that run for longer than ``reconcile.stale_after``, and those that wait for their sources."""
+
+    tasks: tuple[TaskPk, ...] = ()
+    waiting: tuple[TaskPk, ...] = ()
+
+
+def no_import_words(task: Task) -> str:
+    """Why a result of this task cannot be brought into Pod, in words."""
+    return f"Its type {task.type_name!r} is not known, and it has no video: nothing can be made of a result."

@@ -1,33 +1,43 @@
-"""One attempt to import a result: lock, download, verify, swap, one transaction, clean up (I5, I6, I7)."""
+"""One attempt to import a result: lock, download, verify, swap, one transaction, clean up (I5, I6, I7).
+
+The steps are those of ``ImportAttempt``, in their order. Whatever ends them early goes to
+``FailureHandling``, which decides on the next action and carries it out.
+"""
 
 import asyncio
-from pathlib import Path
 
 import structlog
 
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.manifest import wanted
-from poddispatchd.domain.task import Task, TaskStatus
+from poddispatchd.domain.manifest import Manifest, left_out, wanted
+from poddispatchd.domain.task import ManagerId, Task, TaskStatus
 from poddispatchd.errors import (
     DatabaseUnavailableError,
+    DownloadError,
     ImportBusyError,
+    NameTakenError,
     PoddispatchdError,
     RaceLostError,
     ResultError,
+    ResultGoneError,
+    RowLockedError,
 )
-from poddispatchd.imports import cleanup, files
-from poddispatchd.imports.attempt_state import ImportDesk
-from poddispatchd.imports.failure_handling import FailureHandling
-from poddispatchd.imports.preparation import prepare, staging_directory
-from poddispatchd.journal import imports, notices, scheduling
-from poddispatchd.journal.imports import ImportJob, ImportState
+from poddispatchd.imports import cleanup, files, queue
+from poddispatchd.imports.failure_handling import FailedAttempt, FailureHandling, is_wanted
+from poddispatchd.imports.preparation import check_tree, prepare, staging_directory
+from poddispatchd.imports.queue import ImportJob
+from poddispatchd.journal import notices, scheduling
+from poddispatchd.journal.imports import ImportState
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import ImportOutcome
 from poddispatchd.parts import Parts
 from poddispatchd.pod import duplicates, tasks
-from poddispatchd.pod import staging as staging_area
 from poddispatchd.pod.imports.common import ImportedResult, ImportPlan
-from poddispatchd.pod.media_tree import MediaTree, existing_files, task_lock
+from poddispatchd.pod.media import staging as staging_area
+from poddispatchd.pod.media.files import delete_temporaries, existing_files
+from poddispatchd.pod.media.lock import task_lock
+from poddispatchd.pod.media.results import StagingStorage
+from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.runner.download import DownloadLimits, download_result
 
 log = structlog.get_logger(__name__)
@@ -35,85 +45,128 @@ log = structlog.get_logger(__name__)
 _PATIENCE_WITH_DELETIONS = 20
 """Seconds for which an import waits until files that it brings again are deleted, before it is postponed."""
 
+_PATIENCE_WITH_LOCKS = 10
+"""How often the last transaction is tried while another session holds the task's row: about 20 seconds."""
+LONGEST_ATTEMPT = 12 * 3600.0
+"""Seconds that one attempt may take until its commit: 200 GB at 5 MB/s take eleven hours.
+
+The download has limits of its own, by size; this is for whatever hangs all the same.
+"""
+
+_SLOWEST_COPY = 5 * 2**20
+"""Bytes a second that a file system takes at least."""
+
 _UNFORESEEN = "poddispatchd met an error nobody foresaw ({name}): its log tells more."
 
 
 class ImportAttempt:
-    """One attempt of one importer at one import."""
+    """Makes attempts at imports; one object serves all of them, what belongs to one attempt is handed on."""
 
-    def __init__(self, parts: Parts, job: ImportJob) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._job = job
-        self._desk = ImportDesk(parts, job)
-        self._failure_handling = FailureHandling(self._desk)
+        self._failures = FailureHandling(parts)
 
-    async def make(self) -> None:
-        """Import the result, or settle what follows from not having been able to.
+    async def make(self, job: ImportJob) -> None:
+        """Import a result, or do what follows from not having been able to.
 
         Raises:
-            DatabaseError: the attempt came to nothing; the lease is still held.
+            DatabaseError: not even that could be written; the lease is still held.
         """
         try:
-            async with task_lock(self._parts.settings.pod.media_root, self._job.task_pk):
-                self._desk.holds_lock = True
-                await self._under_lock()
+            async with task_lock(self._parts.media, job.task_pk) as tree:
+                await self._under_lock(job, tree)
         except (ImportBusyError, ResultError) as error:
-            await self._failure_handling.failed(error)
+            await self._failures.handle(FailedAttempt(job, error))
 
-    async def _under_lock(self) -> None:
+    async def _under_lock(self, job: ImportJob, tree: MediaTree) -> None:
+        staging: MediaPath | None = None
         try:
-            await self._import()
+            task = await self._wanted_task(job)
+            manager = await self._manager_of(job.runner_manager_id)
+            log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type_name, attempt=job.attempts)
+            await check_tree(self._parts, tree, task)
+            staging = await staging_directory(self._parts, tree, task)
+            await self._import(job, task, manager, staging)
         except RaceLostError as error:
-            await self._failure_handling.drop(str(error))
+            await self._failures.drop(FailedAttempt(job, error, tree, staging), str(error))
         except DatabaseUnavailableError:
             raise
         except (PoddispatchdError, OSError) as error:
-            await self._failure_handling.failed(error)
+            await self._failures.handle(FailedAttempt(job, error, tree, staging))
         except Exception as error:  # a bug met by one result must end in words like any other trouble
-            log.exception(Event.SERVICE_CRASHED, job="import", task=self._job.task_pk)
-            await self._failure_handling.failed(
-                PoddispatchdError(_UNFORESEEN.format(name=type(error).__name__))
-            )
+            log.exception(Event.SERVICE_CRASHED, job="import", task=job.task_pk)
+            unforeseen = PoddispatchdError(_UNFORESEEN.format(name=type(error).__name__))
+            await self._failures.handle(FailedAttempt(job, unforeseen, tree, staging))
 
-    # --- the way to the commit ---------------------------------------------------------------------------
+    # --- the steps ---------------------------------------------------------------------------------------
 
-    async def _import(self) -> None:
-        """Everything up to the commit and its clean-up.
+    async def _wanted_task(self, job: ImportJob) -> Task:
+        """The task as it is now.
+
+        Raises:
+            RaceLostError: its row does not wait for this result any more.
+        """
+        async with self._parts.database.connection() as connection:
+            # What somebody holds is about to be changed: nothing is fetched for it now.
+            task = await tasks.get_free_task(connection, job.task_pk)
+        if task is None or not is_wanted(job, task):
+            raise RaceLostError("The row was completed, restarted or deleted by someone else.")
+        return task
+
+    async def _manager_of(self, manager_id: ManagerId) -> RunnerManager:
+        """The manager that has the result.
+
+        Raises:
+            ResultGoneError: it is gone from Pod.
+        """
+        # Its address or token may be new: nobody else looks while nothing is to be submitted, or elsewhere.
+        await self._parts.refresh_managers()
+        manager = self._parts.registry.get(manager_id)
+        if manager is None:
+            raise ResultGoneError("Its runner manager has been deleted from Pod.")
+        return manager
+
+    async def _import(self, job: ImportJob, task: Task, manager: RunnerManager, staging: MediaPath) -> None:
+        """Everything from the download to the clean-up after the commit.
 
         Raises:
             RaceLostError: the result is not wanted any more, or another importer has it.
             PoddispatchdError: it could not be imported.
         """
-        parts, job = self._parts, self._job
-        begun = parts.clock.monotonic()
-        async with parts.database.connection() as connection:
-            task = await tasks.get_task(connection, job.task_pk)
-        if task is None or not self._desk.is_wanted(task):
-            raise RaceLostError("The row was completed, restarted or deleted by someone else.")
-        manager = await self._desk.manager()
-        log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type.value, attempt=job.attempts)
-        self._desk.staging = await staging_directory(parts, task)
-        await asyncio.to_thread(staging_area.clear, self._desk.staging)
-        size = await self._download(task, manager, self._desk.staging)
-        plan = await prepare(parts, task, job, self._desk.staging)
-        commit = asyncio.ensure_future(self._commit(task, plan, size, begun))
+        begun = self._parts.clock.monotonic()
         try:
-            await asyncio.shield(commit)
+            async with asyncio.timeout(LONGEST_ATTEMPT):
+                await staging.tree.run(staging_area.begin, staging, task.pk)
+                manifest = await self._parts.client.manifest(manager, job.task_id)
+                size = await self._download(job, task, manager, manifest, staging)
+                plan = await prepare(self._parts, task, job, staging, left_out(manifest, task.type))
+        except TimeoutError:
+            raise DownloadError(f"It took longer than {LONGEST_ATTEMPT / 3600:g} hours.") from None
+        commit = asyncio.ensure_future(self._commit(job, task, plan, size, staging.tree))
+        try:
+            done = await asyncio.shield(commit)
         except asyncio.CancelledError:
             # From here on nothing waits for the network: a stop lets it finish, under the lock.
-            await commit
+            done = await commit
+        self._parts.metrics.import_duration.labels(task.type).observe(self._parts.clock.monotonic() - begun)
+        await self._failures.clean(job, staging.tree, staging)
+        self._wake(done)
 
-    async def _download(self, task: Task, manager: RunnerManager, staging: Path) -> int:
+    async def _download(
+        self, job: ImportJob, task: Task, manager: RunnerManager, manifest: Manifest, staging: MediaPath
+    ) -> int:
         parts = self._parts
-        manifest = await parts.client.manifest(manager, self._job.task_id)
         result = await download_result(
             parts.client,
             manager,
-            self._job.task_id,
+            job.task_id,
             wanted(manifest, task.type),
-            staging,
+            StagingStorage(staging),
             limits=DownloadLimits(
-                max_size=parts.settings.imports.max_size, keep_free=parts.settings.imports.keep_free
+                max_size=parts.settings.imports.max_size,
+                keep_free=parts.settings.imports.keep_free,
+                first_byte_timeout=parts.settings.imports.first_byte_timeout,
+                min_rate=parts.settings.imports.min_rate,
             ),
             mode=parts.settings.pod.file_permissions,
             random=parts.clock.random,
@@ -123,19 +176,25 @@ class ImportAttempt:
         parts.registry.learn(manager.id, None)
         return result.size
 
-    async def _record(self, brought: list[str]) -> None:
+    async def _record(self, job: ImportJob, tree: MediaTree, plan: ImportPlan) -> None:
         """Commit what is about to be put in place: nothing of it stays if the import never ends well.
 
         Raises:
             RaceLostError: the lease is lost.
-            ImportBusyError: one of these files is still being deleted.
+            ImportBusyError: one of these files is still being deleted, or another import has chosen its name.
         """
-        parts = self._parts
-        tree = MediaTree(parts.settings.pod.media_root)
-        there = await asyncio.to_thread(existing_files, tree, brought)
+        parts, brought, stored = self._parts, sorted(plan.brought), sorted(plan.stored)
+        async with parts.database.connection() as connection:
+            earlier = await files.recorded_files(connection, job)
+        # What a crash of an earlier attempt left half-way: this one holds the task's lock.
+        await tree.run(delete_temporaries, tree, {*earlier, *brought}, job.task_pk)
+        there = await tree.run(existing_files, tree, brought)
         async with parts.database.transaction() as connection:
-            if not await files.record_files(connection, self._job, brought, there=there):
+            if not await files.record_files(connection, job, brought, there=there, stored=stored):
                 raise RaceLostError("The lease of this import was lost.")
+        taken = await tree.run(existing_files, tree, stored) - {*earlier}
+        if taken:
+            raise NameTakenError("Somebody else has taken the name of one of these files meanwhile.", *taken)
         for _ in range(_PATIENCE_WITH_DELETIONS):
             async with parts.database.connection() as connection:
                 if await files.reclaim_files(connection, brought):
@@ -143,15 +202,44 @@ class ImportAttempt:
             await parts.clock.sleep(1.0)
         raise ImportBusyError("Files that this result brings again are being deleted just now.")
 
-    async def _commit(self, task: Task, plan: ImportPlan, size: int, begun: float) -> None:
+    async def _commit(
+        self, job: ImportJob, task: Task, plan: ImportPlan, size: int, tree: MediaTree
+    ) -> ImportedResult:
         """Files into place, then the one transaction that is the commit point (invariant I6)."""
-        parts, job = self._parts, self._job
-        await self._record(sorted(plan.brought))
-        await asyncio.to_thread(plan.apply_files)
-        async with parts.database.transaction() as connection:
-            # The row before its import, in the order of whoever applies a report: else they block each other.
-            await tasks.lock_task(connection, task.pk)
-            if not await imports.finish(connection, job, ImportState.DONE):
+        parts = self._parts
+        try:
+            await self._record(job, tree, plan)
+            # Files may have to be copied to another file system.
+            await tree.run_within(tree.limits.file + size / _SLOWEST_COPY, plan.apply_files)
+        except NameTakenError as error:
+            async with parts.database.connection() as connection:
+                await files.forget_recorded(connection, job, error.paths)
+            raise
+        for _ in range(_PATIENCE_WITH_LOCKS):
+            try:
+                done = await self._write_rows(job, task, plan)
+                break
+            except RowLockedError as error:
+                # The result is in place: fetching it again would cost more than waiting a little.
+                if error.task != task.pk:
+                    raise
+                await parts.clock.sleep(1.0)
+        else:
+            done = await self._write_rows(job, task, plan)
+        self._tell(task, done, size)
+        return done
+
+    async def _write_rows(self, job: ImportJob, task: Task, plan: ImportPlan) -> ImportedResult:
+        """Write all rows, complete the task and close the import, or change nothing.
+
+        Raises:
+            RaceLostError: the result is not wanted any more.
+            RowLockedError: another session holds a row.
+        """
+        async with self._parts.database.transaction() as connection:
+            # The rows before the import, by primary key: the order of whoever applies a report to them.
+            await duplicates.lock_sharers(connection, task)
+            if not await queue.finish(connection, job, ImportState.DONE):
                 raise RaceLostError("The lease of this import was lost.")
             if not await tasks.finish(connection, task, TaskStatus.COMPLETED):
                 raise RaceLostError("Someone else changed the task's row meanwhile.")
@@ -160,24 +248,25 @@ class ImportAttempt:
             await cleanup.settle(connection, job, obsolete=done.obsolete_files, brought=plan.brought)
             if done.chained_transcription is not None:
                 await scheduling.add_own_tasks(connection, [done.chained_transcription])
-            await notices.add_completed(connection, task, done.video_id)
-        self._tell(task, done, size)
-        parts.metrics.imports.labels(task.type, ImportOutcome.COMPLETED).inc()
-        parts.metrics.import_duration.labels(task.type).observe(parts.clock.monotonic() - begun)
-        await self._desk.clean()
-        parts.wakeups.maintenance.ring()
-        parts.wakeups.notifier.ring()
-        if done.chained_transcription is not None:
-            parts.wakeups.dispatcher.ring()
+            await notices.add_completed(connection, task, done.video_id, alerts=done.alerts)
+        return done
 
     def _tell(self, task: Task, done: ImportedResult, size: int) -> None:
         log.info(
             Event.TASK_COMPLETED,
             task=task.pk,
-            type=task.type.value,
+            type=task.type_name,
             video=done.video_id,
             bytes=size,
             result=done.summary,
         )
         for warning in done.warnings:
             log.warning(Event.IMPORT_WARNED, task=task.pk, warning=warning)
+        self._parts.metrics.imports.labels(task.type, ImportOutcome.COMPLETED).inc()
+
+    def _wake(self, done: ImportedResult) -> None:
+        wakeups = self._parts.wakeups
+        wakeups.maintenance.ring()
+        wakeups.notifier.ring()
+        if done.chained_transcription is not None:
+            wakeups.dispatcher.ring()

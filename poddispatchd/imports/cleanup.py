@@ -1,28 +1,37 @@
 """What imports leave on the disk: replaced files, files of imports that were never committed, staging."""
 
-import asyncio
-import shutil
 from collections.abc import Collection
 from contextlib import suppress
-from pathlib import PurePosixPath
+from functools import partial
 
 import structlog
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.task import TaskPk, TaskStatus
-from poddispatchd.errors import ImportBusyError, ResultError
+from poddispatchd.errors import DatabaseUnavailableError, ImportBusyError, MediaSlowError, ResultError
 from poddispatchd.imports import files
 from poddispatchd.imports.files import BroughtFile
+from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import imports
-from poddispatchd.journal.imports import ImportId, ImportJob
+from poddispatchd.journal.imports import ImportId
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
-from poddispatchd.pod.media_tree import MediaTree, delete_files, task_lock
-from poddispatchd.pod.placing import temporary_name
+from poddispatchd.pod.media.files import (
+    delete_empty_directories,
+    delete_files,
+    delete_temporaries,
+    delete_tree,
+)
+from poddispatchd.pod.media.lock import task_lock
+from poddispatchd.pod.media.staging import Staging, staging_directories
+from poddispatchd.pod.media.threads import Look
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.referenced_files import referenced_files
-from poddispatchd.pod.staging import Staging, staging_directories
-from poddispatchd.runtime.instances import is_dead
+from poddispatchd.runtime.item_errors import words_of
+from poddispatchd.runtime.lease_holder import LeaseHolder
+from poddispatchd.runtime.lease_queue import Lease
+from poddispatchd.runtime.queues import FILES
 
 log = structlog.get_logger(__name__)
 
@@ -41,58 +50,66 @@ async def delete_obsolete(parts: Parts, task: TaskPk | None = None) -> None:
     """Delete files that nobody needs any more, of one task or of all; no transaction is open meanwhile (I1).
 
     A file that a row of Pod names after all is kept (invariant I5); one that cannot be deleted is tried
-    again at another time.
+    again at another time. Nothing is deleted from a media tree that may not be the right one.
     """
-    while True:
-        async with parts.database.connection() as connection:
-            claimed = await files.claim_obsolete_files(connection, parts.instance, _BATCH, task_pk=task)
-            if not claimed:
-                return
-            named = await referenced_files(connection, parts.capabilities, claimed)
-        problems = await _delete_claimed(parts, sorted(claimed - named))
-        async with parts.database.transaction() as connection:
-            await files.forget_obsolete_files(connection, parts.instance, claimed - problems.keys())
-            await files.release_claims(connection, parts.instance, problems)
-        for problem in problems.values():
-            log.warning(Event.MEDIA_NOT_WRITABLE, reason=problem)
-        if problems:
+    if await parts.evidence.check() is not None:
+        return
+    leases = LeaseHolder(FILES, parts.database, parts.instance, parts.clock)
+    only = None if task is None else [str(task)]
+    while items := await leases.claim(_BATCH, only=only):
+        of_path = {str(item.lease.key): item.lease for item in items}
+        try:
+            problems = await _delete_unless_needed(parts, sorted(of_path))
+            for path, problem in problems.items():
+                await _not_deleted(parts, of_path[path], path, problem)
+        finally:
+            for lease in of_path.values():
+                leases.let_go(lease)
+        if len(items) < _BATCH:
             return
 
 
-async def _delete_claimed(parts: Parts, paths: list[str]) -> dict[str, str]:
-    """Delete files in a thread, and keep the claims on them for as long as a slow file system takes."""
-    tree = MediaTree(parts.settings.pod.media_root)
-    deleting = asyncio.ensure_future(asyncio.to_thread(_delete, tree, paths))
-    while not deleting.done():
-        await asyncio.wait([deleting], timeout=files.CLAIM_SECONDS / 4)
-        if not deleting.done():
-            async with parts.database.connection() as connection:
-                await files.renew_claims(connection, parts.instance, paths)
-    return deleting.result()
+async def _delete_unless_needed(parts: Parts, paths: list[str]) -> dict[str, str]:
+    """Delete files and forget them; which could not be deleted, and why.
+
+    Should something else go wrong with many, they are tried one by one: one of them must not keep the others
+    (invariant I12).
+    """
+    try:
+        async with parts.database.connection() as connection:
+            named = await referenced_files(connection, parts.capabilities, paths)
+        needless = [path for path in paths if path not in named]
+        tree = MediaTree.sharing(parts.media)
+        problems = await tree.run_within(tree.limits.file, partial(_delete, tree, needless))
+        async with parts.database.connection() as connection:
+            await files.forget_obsolete_files(connection, parts.instance, {*paths} - problems.keys())
+    except DatabaseUnavailableError:
+        raise
+    except MediaSlowError as error:
+        return dict.fromkeys(paths, str(error))
+    except Exception as error:  # noqa: BLE001 - its words are kept with the file
+        if len(paths) == 1:
+            return {paths[0]: words_of(error)}
+        problems = {}
+        for path in paths:
+            problems |= await _delete_unless_needed(parts, [path])
+    return problems
+
+
+async def _not_deleted(parts: Parts, lease: Lease, path: str, problem: str) -> None:
+    """Another time, after all others; after many attempts a person has to look."""
+    async with parts.database.connection() as connection:
+        seconds = await FILES.fail(connection, lease, problem, random=parts.clock.random)
+    if seconds is None:
+        log.error(Event.QUEUE_ITEM_SET_ASIDE, queue=FILES.table.name, item=path, reason=problem)
+    else:
+        log.warning(Event.MEDIA_NOT_WRITABLE, reason=problem)
 
 
 def _delete(tree: MediaTree, paths: list[str]) -> dict[str, str]:
     problems = delete_files(tree, paths)
-    directories = {directory for path in paths for directory in _of_a_video(PurePosixPath(path))}
-    for directory in sorted(directories, key=lambda each: len(each.parts), reverse=True):
-        # Of a video that was never made, say; anything in it keeps it.
-        with suppress(OSError):
-            (tree.root / directory).rmdir()
+    delete_empty_directories(tree, paths)
     return problems
-
-
-def _of_a_video(path: PurePosixPath) -> list[PurePosixPath]:
-    """The directory of a video that a path goes through, and those below it on its way."""
-    directory = next((parent for parent in path.parents if parent.name.isdigit()), None)
-    return [] if directory is None else [each for each in path.parents if each.is_relative_to(directory)]
-
-
-async def release_dead_claims(parts: Parts) -> None:
-    """Take over the deletions of daemons of this host that ended without a word."""
-    async with parts.database.connection() as connection:
-        for owner in await files.claimants(connection):
-            if is_dead(owner):
-                await files.release_claimant(connection, owner)
 
 
 async def settle(
@@ -104,13 +121,18 @@ async def settle(
     await _discard(connection, job.task_pk, superseded)
 
 
-async def withdraw(parts: Parts, job: ImportJob) -> None:
-    """Have the files deleted that an import has put in place so far, though it is going to be tried again."""
+async def withdraw(parts: Parts, job: ImportJob, tree: MediaTree) -> None:
+    """Have the files deleted that an import has put in place so far, though it is going to be tried again.
+
+    The caller holds the task's lock.
+    """
     async with parts.database.transaction() as connection:
-        await _discard(connection, job.task_pk, await files.take_files(connection, job.id, job.owner))
+        brought = await files.take_files(connection, job.id, job.owner)
+        await _discard(connection, job.task_pk, brought)
+    await _tidy(tree, job.task_pk, brought)
 
 
-async def discard_brought(parts: Parts, import_id: ImportId, task_pk: TaskPk) -> None:
+async def discard_brought(parts: Parts, tree: MediaTree, import_id: ImportId, task_pk: TaskPk) -> None:
     """Have the files deleted that a closed import put in place and did not commit.
 
     None of them goes when somebody else completed the task: its result has the same names. The caller holds
@@ -121,45 +143,68 @@ async def discard_brought(parts: Parts, import_id: ImportId, task_pk: TaskPk) ->
         task = await tasks.get_task(connection, task_pk) if brought else None
         is_kept = task is not None and task.status == TaskStatus.COMPLETED
         await _discard(connection, task_pk, brought, keep=is_kept)
+    await _tidy(tree, task_pk, brought)
+
+
+async def _tidy(tree: MediaTree, task_pk: TaskPk, brought: list[BroughtFile]) -> None:
+    """Delete what an import left half-way beside the files that it brought or was about to bring."""
+    if brought:
+        with suppress(ResultError):
+            await tree.run(delete_temporaries, tree, [file.path for file in brought], task_pk)
 
 
 async def _discard(
     connection: Connection, task_pk: TaskPk, brought: list[BroughtFile], *, keep: bool = False
 ) -> None:
     """What was there before, under the same names, stays: rows name it, and a viewer may watch it."""
-    paths = {temporary_name(file.path) for file in brought}
-    paths.update(file.path for file in brought if file.is_new and not keep)
+    paths = {file.path for file in brought if file.is_new and not keep}
     await files.add_obsolete_files(connection, task_pk, sorted(paths))
 
 
 async def sweep(parts: Parts) -> None:
-    """Tidy up after crashes: files of closed imports, staging directories without an open import."""
+    """Tidy up after crashes: files of closed imports, staging directories without an open import.
+
+    Nothing is touched in a media tree that may not be the right one.
+    """
+    if await parts.evidence.check() is not None:
+        return
     async with parts.database.connection() as connection:
         closed = await files.closed_with_files(connection, _CLOSED)
     for import_id, task_pk in closed:
         try:
-            async with task_lock(parts.settings.pod.media_root, task_pk):
-                await discard_brought(parts, import_id, task_pk)
+            async with task_lock(parts.media, task_pk) as tree:
+                await discard_brought(parts, tree, import_id, task_pk)
+        except MediaSlowError as error:
+            log.warning(Event.MEDIA_SLOW, reason=str(error))
+            return
         except (ImportBusyError, ResultError):
             continue
     await _sweep_staging(parts)
 
 
 async def _sweep_staging(parts: Parts) -> None:
-    pod = parts.settings.pod
-    found = await asyncio.to_thread(staging_directories, pod.media_root, pod.videos_dir)
+    media, videos_dir = parts.media, parts.settings.pod.videos_dir
+    try:
+        found = await media.look_within(
+            media.limits.step, Look.LEFTOVERS, lambda: staging_directories(media, videos_dir)
+        )
+    except MediaSlowError as error:
+        log.warning(Event.MEDIA_SLOW, reason=str(error))
+        return
     if not found:
         return
     candidates = await _stale(parts, found)
     for staging in candidates:
         try:
-            async with task_lock(pod.media_root, staging.task):
+            async with task_lock(media, staging.task) as tree:
                 if await _stale(parts, [staging]):
-                    await asyncio.to_thread(shutil.rmtree, staging.path)
+                    await tree.run_within(tree.limits.file, partial(delete_tree, staging.path))
         except ImportBusyError:
             continue
-        except (ResultError, OSError) as error:
+        except ResultError as error:
             log.warning(Event.MEDIA_NOT_WRITABLE, path=str(staging.path), error=str(error))
+            if isinstance(error, MediaSlowError):
+                return
 
 
 async def _stale(parts: Parts, found: list[Staging]) -> list[Staging]:

@@ -1,49 +1,86 @@
-"""What follows from an attempt that failed: another one, a new run of the task, or an end in words."""
+"""What follows from an attempt that failed: another one, a new run of the task, or an end in words.
 
-import asyncio
-import shutil
+The decision is ``domain/import_failures.py``; here it is carried out.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import assert_never
 
 import structlog
 
-from poddispatchd.domain.import_failures import NextAction, longest_delay, next_action
+from poddispatchd.domain.import_failures import Circumstances, NextAction, longest_delay, next_action
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.script_output import merge_output, storable
-from poddispatchd.domain.task import RunnerStatus, Task
-from poddispatchd.errors import MediaNotWritableError, NoSpaceError, PoddispatchdError, RunnerManagerError
-from poddispatchd.imports import cleanup
-from poddispatchd.imports.attempt_state import ImportDesk
-from poddispatchd.journal import imports, submissions
+from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus
+from poddispatchd.errors import (
+    DatabaseError,
+    MediaNotWritableError,
+    NoSpaceError,
+    PoddispatchdError,
+    ResultError,
+    ResultGoneError,
+    RunnerManagerError,
+    SchemaError,
+)
+from poddispatchd.imports import cleanup, queue
+from poddispatchd.imports.queue import ImportJob
+from poddispatchd.journal import submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import ImportOutcome
+from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
+from poddispatchd.pod.media.files import delete_tree
+from poddispatchd.pod.media.tree import MediaPath, MediaTree
+from poddispatchd.runner.records import RunnerTask
+from poddispatchd.runtime.item_errors import words_of
 from poddispatchd.tasks.transitions import Report, apply_report, fail_task, requeue_task, ring_for
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """An attempt that did not end in an import.
+
+    Attributes:
+        job: the import.
+        error: what ended it.
+        tree: the media tree under Pod's lock on the task; None while somebody else holds it, who may be
+            putting files in place.
+        staging: where the result was being downloaded to, if it came so far.
+    """
+
+    job: ImportJob
+    error: Exception
+    tree: MediaTree | None = None
+    staging: MediaPath | None = None
+
+    @property
+    def words(self) -> str:
+        """Why, for people."""
+        words = str(self.error) if isinstance(self.error, OSError) else words_of(self.error)
+        return storable(words) or type(self.error).__name__
+
+
+def is_wanted(job: ImportJob, task: Task) -> bool:
+    """Whether a row still waits for this result."""
+    is_same = (task.task_id, task.runner_manager_id) == (job.task_id, job.runner_manager_id)
+    return is_same and task.status != TaskStatus.COMPLETED
+
+
 class FailureHandling:
-    """Settles an attempt that came to nothing."""
+    """Settles attempts that came to nothing."""
 
-    def __init__(self, desk: ImportDesk) -> None:
-        self._desk = desk
-        self._parts = desk.parts
-        self._job = desk.job
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
-    async def drop(self, reason: str) -> None:
-        """The result is not wanted any more, or another importer has it: leave without a trace."""
-        async with self._parts.database.connection() as connection:
-            task = await tasks.get_task(connection, self._job.task_pk)
-            await imports.finish(connection, self._job, ImportState.DROPPED, reason)
-        log.info(Event.IMPORT_DROPPED, task=self._job.task_pk, reason=reason)
-        if task is not None:
-            self._parts.metrics.imports.labels(task.type, ImportOutcome.DROPPED).inc()
-        await self._desk.clean()
-
-    async def failed(self, error: Exception) -> None:
+    async def handle(self, attempt: FailedAttempt) -> None:
         """Find out what follows from an error, and do it."""
-        parts, job = self._parts, self._job
+        parts, job, error = self._parts, attempt.job, attempt.error
+        if isinstance(error, SchemaError):
+            await parts.refresh_capabilities()
         if isinstance(error, RunnerManagerError):
             parts.registry.learn(job.runner_manager_id, error)
         if isinstance(error, (NoSpaceError, MediaNotWritableError, OSError)):
@@ -54,89 +91,129 @@ class FailureHandling:
             task = await tasks.get_task(connection, job.task_pk)
             if task is not None:
                 submitted = await submissions.attempts(connection, task)
-        if task is None or not self._desk.is_wanted(task):
-            await self.drop("The row was completed, restarted or deleted by someone else.")
+            obstructed_for = await queue.obstructed_for(connection, job)
+        if task is None or not is_wanted(job, task):
+            await self.drop(attempt, "The row was completed, restarted or deleted by someone else.")
             return
-        decision = next_action(
-            error,
+        now = Circumstances(
             attempts=job.attempts,
             max_attempts=parts.settings.imports.max_attempts,
             may_resubmit=max(submitted.since, 1) < parts.settings.reconcile.max_attempts,
-            obstructed_for=job.obstructed_for,
+            obstructed_for=obstructed_for,
             lost=parts.settings.reconcile.lost,
         )
-        await self._apply(task, decision, storable(str(error)) or type(error).__name__)
+        await self._apply(attempt, task, next_action(error, now), now)
 
-    async def _apply(self, task: Task, decision: NextAction, reason: str) -> None:
-        match decision:
+    async def drop(self, attempt: FailedAttempt, reason: str) -> None:
+        """The result is not wanted any more, or another importer has it: leave without a trace."""
+        job = attempt.job
+        async with self._parts.database.connection() as connection:
+            task = await tasks.get_task(connection, job.task_pk)
+            await queue.finish(connection, job, ImportState.DROPPED, reason)
+        log.info(Event.IMPORT_DROPPED, task=job.task_pk, reason=reason)
+        if task is not None:
+            self._parts.metrics.imports.labels(task.type, ImportOutcome.DROPPED).inc()
+        await self._leave(attempt)
+
+    async def clean(self, job: ImportJob, tree: MediaTree, staging: MediaPath | None) -> None:
+        """Remove the staging directory and what is not needed any more; what remains is for the next purge.
+
+        The caller holds the task's lock.
+        """
+        self._parts.storage.usable(job.task_pk)
+        if tree.lane.hangs:
+            # The thread that hangs may still put files in place.
+            return
+        await _delete_staging(staging)
+        try:
+            await cleanup.discard_brought(self._parts, tree, job.id, job.task_pk)
+            await cleanup.delete_obsolete(self._parts, job.task_pk)
+        except (DatabaseError, ResultError) as error:
+            log.warning(Event.MEDIA_NOT_WRITABLE, task=job.task_pk, reason=words_of(error))
+
+    async def _apply(
+        self, attempt: FailedAttempt, task: Task, action: NextAction, now: Circumstances
+    ) -> None:
+        match action:
             case NextAction.BUSY | NextAction.RETRY | NextAction.WAIT:
-                await self._postpone(task, decision, reason)
+                await self._postpone(attempt, task, action, now)
             case NextAction.ASK:
-                await self._ask(task, reason)
+                await self._ask(attempt, task, now)
             case NextAction.RESUBMIT | NextAction.FAIL:
-                await self._settle(task, decision, reason)
+                await self._end(attempt, task, action)
             case _:
-                assert_never(decision)
+                assert_never(action)
 
-    async def _postpone(self, task: Task, decision: NextAction, reason: str) -> None:
-        parts, job = self._parts, self._job
-        limit = longest_delay(decision, attempts=job.attempts, obstructed_for=job.obstructed_for)
-        delay = 1.0 + limit * parts.clock.random()
-        if self._desk.staging is not None:
+    async def _postpone(
+        self, attempt: FailedAttempt, task: Task, action: NextAction, now: Circumstances
+    ) -> None:
+        parts, job = self._parts, attempt.job
+        delay = 1.0 + longest_delay(action, now) * parts.clock.random()
+        tree = attempt.tree
+        if tree is not None and attempt.staging is not None and not tree.lane.hangs:
             # Nothing of it is used again, and the space may be what is missing.
-            await cleanup.withdraw(parts, job)
-            await asyncio.to_thread(shutil.rmtree, self._desk.staging, ignore_errors=True)
+            await cleanup.withdraw(parts, job, tree)
+            await _delete_staging(attempt.staging)
             await cleanup.delete_obsolete(parts, job.task_pk)
-        async with parts.database.connection() as connection:
-            await imports.retry(
+        async with parts.database.transaction() as connection:
+            await queue.retry(
                 connection,
                 job,
-                seconds=delay,
-                error=reason,
-                counts=decision is NextAction.RETRY,
-                obstructed=decision is NextAction.WAIT,
+                delay,
+                attempt.words,
+                counts=action is NextAction.RETRY,
+                obstructed=action is NextAction.WAIT,
             )
         parts.metrics.imports.labels(task.type, ImportOutcome.RETRIED).inc()
-        log.warning(Event.IMPORT_RETRIED, task=task.pk, reason=reason, in_seconds=round(delay, 1))
+        # That somebody else is at it is told elsewhere, once.
+        tell = log.debug if action is NextAction.BUSY else log.warning
+        tell(Event.IMPORT_RETRIED, task=task.pk, reason=attempt.words, in_seconds=round(delay, 1))
 
-    async def _ask(self, task: Task, reason: str) -> None:
+    async def _ask(self, attempt: FailedAttempt, task: Task, now: Circumstances) -> None:
         """The manager gives no result: take over what it says of the task now, as a callback would."""
-        parts, job = self._parts, self._job
+        parts, job = self._parts, attempt.job
         try:
-            manager = await self._desk.manager()
+            manager = parts.registry.get(job.runner_manager_id)
+            if manager is None:
+                raise ResultGoneError("Its runner manager has been deleted from Pod.")
             record = await parts.client.status(manager, job.task_id)
         except PoddispatchdError as error:
-            await self.failed(error)
+            await self.handle(FailedAttempt(job, error, attempt.tree, attempt.staging))
             return
         if record.status in (RunnerStatus.COMPLETED, RunnerStatus.WARNING, None):
-            is_last = job.attempts >= parts.settings.imports.max_attempts
-            await self._apply(task, NextAction.FAIL if is_last else NextAction.RETRY, reason)
+            is_last = now.attempts >= now.max_attempts
+            await self._apply(attempt, task, NextAction.FAIL if is_last else NextAction.RETRY, now)
             return
+        await self._take_over(attempt, task, record)
+
+    async def _take_over(self, attempt: FailedAttempt, task: Task, record: RunnerTask) -> None:
+        """The run goes on, or has ended otherwise: the import is dropped, the row follows the manager."""
+        parts, job = self._parts, attempt.job
+        assert record.status is not None  # noqa: S101 - _ask has seen to it
         report = Report(record.status)
         if record.status not in (RunnerStatus.RUNNING, RunnerStatus.PENDING):
             report = Report(record.status, record.error, record.script_output)
         said = Decision.IGNORE
         async with parts.database.transaction() as connection:
-            await tasks.lock_task(connection, task.pk)
-            if not await imports.finish(connection, job, ImportState.DROPPED, reason):
+            current = await tasks.lock_task(connection, task.pk)
+            if not await queue.finish(connection, job, ImportState.DROPPED, attempt.words):
                 return
-            current = await tasks.get_task(connection, task.pk)
-            if current is not None and self._desk.is_wanted(current):
+            if current is not None and is_wanted(job, current):
                 said = await apply_report(connection, current, report, retries=parts.retries)
         ring_for(said, parts.wakeups)
-        log.warning(Event.IMPORT_DROPPED, task=task.pk, reason=reason, status=record.status.value)
+        log.warning(Event.IMPORT_DROPPED, task=task.pk, reason=attempt.words, status=record.status.value)
         parts.metrics.imports.labels(task.type, ImportOutcome.DROPPED).inc()
-        await self._desk.clean()
+        await self._leave(attempt)
 
-    async def _settle(self, task: Task, decision: NextAction, reason: str) -> None:
+    async def _end(self, attempt: FailedAttempt, task: Task, action: NextAction) -> None:
         """Let the task run again, or end it in words; the result is given up."""
-        parts, job = self._parts, self._job
-        outcome = ImportOutcome.FAILED if decision is NextAction.FAIL else ImportOutcome.RESUBMITTED
+        parts, job, reason = self._parts, attempt.job, attempt.words
+        outcome = ImportOutcome.FAILED if action is NextAction.FAIL else ImportOutcome.RESUBMITTED
         async with parts.database.transaction() as connection:
             await tasks.lock_task(connection, task.pk)
-            if not await imports.finish(connection, job, ImportState.FAILED, reason):
+            if not await queue.finish(connection, job, ImportState.FAILED, reason):
                 return
-            if decision is NextAction.RESUBMIT:
+            if action is NextAction.RESUBMIT:
                 words = f"Its result cannot be imported, so that it is submitted again: {reason}"
                 output = merge_output(task.script_output, words, None)
                 await requeue_task(connection, task, reason, retries=parts.retries, output=output)
@@ -144,5 +221,18 @@ class FailureHandling:
                 await fail_task(connection, task, f"Its result cannot be imported: {reason}")
         log.error(Event.IMPORT_FAILED, task=task.pk, reason=reason, outcome=outcome.value)
         parts.metrics.imports.labels(task.type, outcome).inc()
-        ring_for(Decision.FAIL if decision is NextAction.FAIL else Decision.RETRY, parts.wakeups)
-        await self._desk.clean()
+        ring_for(Decision.FAIL if action is NextAction.FAIL else Decision.RETRY, parts.wakeups)
+        await self._leave(attempt)
+
+    async def _leave(self, attempt: FailedAttempt) -> None:
+        if attempt.tree is not None:
+            await self.clean(attempt.job, attempt.tree, attempt.staging)
+        else:
+            self._parts.storage.usable(attempt.job.task_pk)
+
+
+async def _delete_staging(staging: MediaPath | None) -> None:
+    """Remove a staging directory; what remains of it is swept up later."""
+    if staging is not None:
+        with suppress(ResultError):
+            await staging.tree.run(delete_tree, staging)

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.journal.imports import ImportId, ImportJob
+from poddispatchd.errors import ImportBusyError
+from poddispatchd.imports.queue import ImportJob
+from poddispatchd.journal.imports import ImportId
+from poddispatchd.runtime.queues import IMPORTS
 
 _QUERIES = load_queries(__package__, "files.sql")
-
-CLAIM_SECONDS = 120.0
-"""How long a claim lives without being renewed: what a crash on another machine delays an import by that
-brings the very file back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +26,53 @@ class BroughtFile:
     is_new: bool
 
 
+async def recorded_files(connection: Connection, job: ImportJob) -> list[str]:
+    """What earlier attempts of an import put in place, or were about to."""
+    return [row["path"] for row in await connection.fetch(_QUERIES["recorded_files"], job.id)]
+
+
+async def forget_recorded(connection: Connection, job: ImportJob, paths: Collection[str]) -> None:
+    """What is at these paths is not this import's after all: it must not be deleted with what is."""
+    await connection.execute(_QUERIES["forget_recorded"], job.id, list(paths))
+
+
+async def chosen_names(connection: Connection, job: ImportJob) -> frozenset[str]:
+    """The paths that other open imports are putting in place: no new name may be one of them."""
+    return frozenset(row["path"] for row in await connection.fetch(_QUERIES["chosen_names"], job.id))
+
+
 async def record_files(
-    connection: Connection, job: ImportJob, brought: Collection[str], *, there: Collection[str]
+    connection: Connection,
+    job: ImportJob,
+    brought: Collection[str],
+    *,
+    there: Collection[str],
+    stored: Collection[str] = (),
 ) -> bool:
     """Remember what an import is about to put in place: part of a transaction.
 
     From its commit on, nobody begins to delete one of these files. What is there already is not new, unless
     it is obsolete.
 
+    Args:
+        connection: in the transaction.
+        job: the import.
+        brought: the files.
+        there: those of them at whose paths there is something.
+        stored: those of them whose names were chosen because they are free: no other import may have them.
+
     Returns:
         False when the lease is lost.
+
+    Raises:
+        ImportBusyError: another open import has chosen one of the names meanwhile.
     """
-    if await connection.fetchval(_QUERIES["hold_lease"], job.id, job.owner) is None:
+    if not await IMPORTS.holds(connection, job.lease):
         return False
+    if stored:
+        await connection.execute(_QUERIES["one_choice_at_a_time"])
+        if not (await chosen_names(connection, job)).isdisjoint(stored):
+            raise ImportBusyError("Another import has chosen the name of one of these files meanwhile.")
     await connection.execute(_QUERIES["record_files"], job.id, list(brought), list(there))
     return True
 
@@ -50,8 +83,7 @@ async def reclaim_files(connection: Connection, brought: Collection[str]) -> boo
     Returns:
         False while one of them is being deleted: ask again before putting it in place.
     """
-    await connection.execute(_QUERIES["reclaim_files"], list(brought))
-    return not await connection.fetchval(_QUERIES["is_any_obsolete"], list(brought))
+    return not await connection.fetchval(_QUERIES["reclaim_files"], list(brought))
 
 
 async def settle_files(connection: Connection, job: ImportJob, brought: Collection[str]) -> list[BroughtFile]:
@@ -83,41 +115,11 @@ async def take_files(connection: Connection, import_id: ImportId, owner: str) ->
 
 async def add_obsolete_files(connection: Connection, task_pk: TaskPk, paths: Sequence[str]) -> None:
     """These files, relative to MEDIA_ROOT, are to be deleted."""
+    if not paths:
+        return
     await connection.execute(_QUERIES["add_obsolete_files"], list(paths), task_pk)
-
-
-async def claim_obsolete_files(
-    connection: Connection, owner: str, limit: int, *, task_pk: TaskPk | None = None
-) -> frozenset[str]:
-    """Claim files in order to delete them, of one task or of all.
-
-    What an open import is putting in place is left out. The claim lasts for ``CLAIM_SECONDS``, and so does
-    whoever wants to put one of these files in place again; then each is to be renewed, forgotten or released.
-    """
-    rows = await connection.fetch(_QUERIES["claim_obsolete_files"], owner, CLAIM_SECONDS, limit, task_pk)
-    return frozenset(row["path"] for row in rows)
-
-
-async def renew_claims(connection: Connection, owner: str, paths: Iterable[str]) -> None:
-    """These files are still being deleted."""
-    await connection.execute(_QUERIES["renew_claims"], owner, CLAIM_SECONDS, list(paths))
 
 
 async def forget_obsolete_files(connection: Connection, owner: str, paths: Iterable[str]) -> None:
     """These claimed files are gone, or needed after all."""
     await connection.execute(_QUERIES["forget_obsolete_files"], owner, list(paths))
-
-
-async def release_claims(connection: Connection, owner: str, paths: Iterable[str]) -> None:
-    """These claimed files could not be deleted: another time, after all others."""
-    await connection.execute(_QUERIES["release_claims"], owner, list(paths))
-
-
-async def claimants(connection: Connection) -> list[str]:
-    """The instances that are deleting files."""
-    return [row["claimed_by"] for row in await connection.fetch(_QUERIES["claimants"])]
-
-
-async def release_claimant(connection: Connection, owner: str) -> None:
-    """An instance that was deleting files is gone."""
-    await connection.execute(_QUERIES["release_claimant"], owner)

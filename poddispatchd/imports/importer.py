@@ -1,33 +1,60 @@
 """Finished tasks into Pod: leases, how many at once, and an orderly stop; the attempts are made elsewhere."""
 
 import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
-from poddispatchd.errors import DatabaseError
-from poddispatchd.imports import cleanup
-from poddispatchd.imports.attempt import ImportAttempt
-from poddispatchd.journal import imports
-from poddispatchd.journal.imports import LEASE_SECONDS, ImportId, ImportJob
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
+from poddispatchd.imports.attempt import LONGEST_ATTEMPT, ImportAttempt
+from poddispatchd.imports.queue import ImportJob
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
-from poddispatchd.runtime.instances import is_dead
+from poddispatchd.runtime.lease_holder import LeaseHolder
+from poddispatchd.runtime.lease_queue import Leased
+from poddispatchd.runtime.queues import IMPORTS
 
 log = structlog.get_logger(__name__)
+
+_IMPORT = "import"
 
 _IDLE = 120.0
 _SOONEST = 0.1
 
+_SLOW = 30.0
+"""Seconds after which an import does not keep its slot from a manager of which nothing is being imported."""
+
+_LONGEST_ITEM = LONGEST_ATTEMPT + 3600.0
+"""Seconds for an attempt and for what follows from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """An import in progress; ``begun_at`` on the monotonic clock."""
+
+    job: ImportJob
+    work: "asyncio.Task[None]"
+    begun_at: float
+
 
 class Importer:
-    """Imports results, a few at a time; any number of daemons do it side by side."""
+    """Imports results, a few at a time; any number of daemons do it side by side.
+
+    Managers take turns. The slots of imports that take long are given a second time, to managers of which
+    nothing is being imported: one that is slow holds up the results of no other (invariant I12). So there are
+    never more than twice ``imports.concurrency``, and no more than that but for slow ones.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._running: dict[ImportId, asyncio.Task[None]] = {}
-        self._abandoned: set[ImportId] = set()
-        self._renewing: asyncio.Task[None] | None = None
+        self._attempt = ImportAttempt(parts)
+        self._leases = LeaseHolder(IMPORTS, parts.database, parts.instance, parts.clock)
+        self._running: dict[object, _Running] = {}
         self._stopping = False
+        self._rest_until = float("-inf")
+        """Until when nothing is begun: the database does not take what an import writes."""
 
     @property
     def running(self) -> int:
@@ -36,88 +63,78 @@ class Importer:
 
     async def step(self) -> float:
         """Lease what is due and begin it; seconds until the next look."""
-        parts = self._parts
-        await self._hand_back()
-        room = parts.settings.imports.concurrency - len(self._running)
-        if room <= 0 or self._stopping:
-            return _IDLE  # the end of an import rings
-        async with parts.database.connection() as connection:
-            jobs = await imports.claim_due(connection, parts.instance, room)
-        for job in jobs:
-            self._begin(job)
-        async with parts.database.connection() as connection:
-            due = await imports.next_due(connection)
-        return _IDLE if due.seconds is None else min(_IDLE, max(due.seconds, _SOONEST))
-
-    async def release_dead(self) -> None:
-        """Give back what daemons of this host held that ended without a word."""
+        if self._stopping:
+            return _IDLE
+        rest = self._rest_until - self._parts.clock.monotonic()
+        if rest > 0:
+            return rest
+        slots = self._parts.settings.imports.concurrency
+        free = slots - len(self._running)
+        if free > 0:
+            self._begin(await self._leases.claim(free, held=self._held()))
+        elif (spare := min(slots, self._slow()) + free) > 0:
+            self._begin(await self._leases.claim(spare, held=self._held(), share=1))
         async with self._parts.database.connection() as connection:
-            for owner in await imports.lease_owners(connection):
-                if is_dead(owner):
-                    await imports.release_owner(connection, owner)
-        await cleanup.release_dead_claims(self._parts)
+            due = await IMPORTS.next_due(connection)
+        if due is None:
+            return _IDLE  # the end of an import rings
+        if len(self._running) < slots:
+            return min(_IDLE, max(due, _SOONEST))
+        return min(_IDLE, max(due, self._until_slow(), _SOONEST))
 
     async def stop(self, seconds: float) -> None:
         """Take no new import; let those past their commit point finish, hand the others back."""
         self._stopping = True
-        for work in self._running.values():
-            work.cancel()
+        for running in self._running.values():
+            running.work.cancel()
         if self._running:
-            await asyncio.wait(self._running.values(), timeout=seconds)
+            await asyncio.wait([running.work for running in self._running.values()], timeout=seconds)
         try:
-            async with self._parts.database.connection() as connection:
-                await imports.release_owner(connection, self._parts.instance)
+            await self._leases.stop()
         except DatabaseError:
             log.warning(Event.IMPORT_RETRIED, reason="The leases run out by themselves: no database.")
 
     # --- imports in progress -----------------------------------------------------------------------------
 
-    def _begin(self, job: ImportJob) -> None:
-        if self._stopping:
-            self._abandoned.add(job.id)
-            return
-        work = asyncio.create_task(self._work(job), name=f"import of task {job.task_pk}")
-        self._running[job.id] = work
-        work.add_done_callback(lambda _: self._ended(job))
-        if self._renewing is None:
-            self._renewing = asyncio.create_task(self._renew(), name="leases of imports")
+    def _held(self) -> dict[str, int]:
+        return dict(Counter(str(each.job.runner_manager_id) for each in self._running.values()))
 
-    def _ended(self, job: ImportJob) -> None:
-        self._running.pop(job.id, None)
-        if not self._running and self._renewing is not None:
-            self._renewing.cancel()
-            self._renewing = None
+    def _slow(self) -> int:
+        now = self._parts.clock.monotonic()
+        return sum(now - running.begun_at >= _SLOW for running in self._running.values())
+
+    def _until_slow(self) -> float:
+        """Seconds until another import in progress counts as slow."""
+        now = self._parts.clock.monotonic()
+        ages = [now - running.begun_at for running in self._running.values()]
+        return min((_SLOW - age for age in ages if age < _SLOW), default=_IDLE)
+
+    def _begin(self, leased: list[Leased]) -> None:
+        for item in leased:
+            job = ImportJob.of(item)
+            if self._stopping:
+                self._leases.abandon(job.lease)
+                continue
+            work = asyncio.create_task(self._work(job), name=f"import of task {job.task_pk}")
+            self._running[job.lease.key] = _Running(job, work, self._parts.clock.monotonic())
+            work.add_done_callback(partial(self._ended, job.lease.key))
+
+    def _ended(self, key: object, _: "asyncio.Task[None]") -> None:
+        self._running.pop(key, None)
         self._parts.wakeups.importer.ring()
 
     async def _work(self, job: ImportJob) -> None:
         try:
-            await ImportAttempt(self._parts, job).make()
+            await self._leases.attempt(
+                job.lease, lambda: self._attempt.make(job), within=_LONGEST_ITEM, task=job.task_pk
+            )
+            self._parts.incidents.over(_IMPORT, task=job.task_pk)
         except DatabaseError as error:
-            # The attempt was not the result's fault. Without the database it can only be given back later.
+            # The attempt was not the result's fault: the lease is given back when the database answers.
             log.warning(Event.IMPORT_RETRIED, task=job.task_pk, reason=str(error))
-            self._abandoned.add(job.id)
+            self._leases.abandon(job.lease)
             self._parts.session.suspect()
-        except Exception:  # a bug in one import must not stop the others
-            log.exception(Event.SERVICE_CRASHED, job="import", task=job.task_pk)
-            self._abandoned.add(job.id)
-
-    async def _hand_back(self) -> None:
-        """Give back what a lost database ended: nobody is at it, and nobody renews it."""
-        abandoned = set(self._abandoned)
-        if abandoned:
-            async with self._parts.database.connection() as connection:
-                await imports.release(connection, self._parts.instance, abandoned)
-            self._abandoned -= abandoned
-
-    async def _renew(self) -> None:
-        """Keep the leases of what is in progress, however long it takes and whatever else waits.
-
-        Real seconds: a lease runs out by the database's clock.
-        """
-        while True:
-            await asyncio.sleep(LEASE_SECONDS / 4)
-            try:
-                async with self._parts.database.connection() as connection:
-                    await imports.renew(connection, self._parts.instance, self._running.keys())
-            except DatabaseError:
-                self._parts.session.suspect()
+            if type(error) is not DatabaseUnavailableError:
+                # It would come again at once: the database does not take what an import writes.
+                delay = self._parts.incidents.met(_IMPORT, error, task=job.task_pk)
+                self._rest_until = self._parts.clock.monotonic() + delay

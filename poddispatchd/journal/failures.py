@@ -1,5 +1,6 @@
 """Runs that ended badly, whoever submitted them: a manager may mend one by itself, and nobody hear of it."""
 
+import hashlib
 from collections.abc import Collection
 
 from poddispatchd.database.pool import Connection
@@ -9,9 +10,24 @@ from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, TaskPk
 _QUERIES = load_queries(__package__, "failures.sql")
 
 
-async def note_failure(connection: Connection, task: TaskPk, run: Run) -> None:
-    """The run of a task ended badly; part of the transaction that ends the task."""
-    await connection.execute(_QUERIES["note"], task, run.runner_manager_id, run.task_id)
+async def note_failure(connection: Connection, task: TaskPk, run: Run, identity: str | None = None) -> None:
+    """The run of a task ended badly; part of the transaction that ends the task.
+
+    Args:
+        connection: in that transaction.
+        task: whose.
+        run: under which id.
+        identity: what tells this failure from others (``domain.script_output.failure_identity``); None for
+            one that poddispatchd found itself.
+    """
+    digest = None if identity is None else _digest(identity)
+    await connection.execute(_QUERIES["note"], task, run.runner_manager_id, run.task_id, digest)
+
+
+async def is_known(connection: Connection, task: TaskPk, run: Run, identity: str) -> bool:
+    """Whether the last failure of this run of a task was this very one."""
+    values = (task, run.runner_manager_id, run.task_id, _digest(identity))
+    return bool(await connection.fetchval(_QUERIES["known"], *values))
 
 
 async def forget_failure(connection: Connection, task: TaskPk) -> None:
@@ -36,3 +52,7 @@ async def recent_failures(
 async def note_asked(connection: Connection, tasks: Collection[TaskPk]) -> None:
     """Their managers were asked about these failures."""
     await connection.execute(_QUERIES["asked"], list(tasks))
+
+
+def _digest(identity: str) -> bytes:
+    return hashlib.sha256(identity.encode(errors="replace")).digest()

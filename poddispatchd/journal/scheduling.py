@@ -6,7 +6,7 @@ from datetime import datetime
 
 import asyncpg
 
-from poddispatchd.database.pool import Connection
+from poddispatchd.database.connections import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import ManagerId, TaskPk
 
@@ -23,6 +23,15 @@ class Leader:
 
 
 @dataclass(frozen=True, slots=True)
+class Scheduler:
+    """Who schedules (``is_held``) or was the last one to; ``instance`` is None before the first one."""
+
+    instance: str | None
+    since: datetime | None
+    is_held: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ManagerMemory:
     """What is remembered of a runner manager."""
 
@@ -31,11 +40,17 @@ class ManagerMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionIdentity:
-    """A session of the server's: its process, and when that began."""
+class LeaseLook:
+    """What a daemon that stands by found.
 
-    pid: int
-    began: datetime
+    ``term`` is the one that it has begun, None while another one schedules. ``seconds_left`` is for how long
+    that one's lease runs unless it is renewed, None when there was none. ``schema_version`` is the one of our
+    schema.
+    """
+
+    term: int | None
+    seconds_left: float | None
+    schema_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,60 +65,35 @@ class Wait:
     date_added: datetime
 
 
-async def own_session(connection: Connection) -> SessionIdentity | None:
-    """Which session this connection is; None where that cannot be seen."""
-    row = await connection.fetchrow(_QUERIES["own_session"])
-    return (
-        None
-        if row is None or row["backend_start"] is None
-        else SessionIdentity(row["pid"], row["backend_start"])
-    )
+async def take_lease(
+    connection: Connection, instance: str, *, seconds: float, newest_schema: int
+) -> LeaseLook:
+    """Begin a term that ends unless the lease is renewed, if nobody else schedules.
 
-
-async def end_session(connection: Connection, session: SessionIdentity) -> bool:
-    """End a lost session of ours if it still holds the scheduler lock; whether it did.
-
-    The server may take a while to find out that nobody is at its other end, and meanwhile nobody schedules.
+    Args:
+        connection: any one.
+        instance: the name of this daemon; its own lease does not keep it away.
+        seconds: by the database's clock.
+        newest_schema: no term begins when our schema has a newer version: its writer knows better.
     """
-    return bool(await connection.fetchval(_QUERIES["end_session"], session.pid, session.began))
+    row = await connection.fetchrow(_QUERIES["take_lease"], instance, seconds, newest_schema)
+    assert row is not None  # noqa: S101 - the first migration inserts the row
+    return LeaseLook(row["term"], row["seconds_left"], row["version"])
 
 
-async def take_lead(connection: Connection, instance: str) -> int | None:
-    """Take the scheduler lock on this session and begin a term; None when another instance schedules.
+async def renew_lease(connection: Connection, term: int, *, seconds: float) -> int | None:
+    """Have a term go on for so many seconds from now.
 
-    The lock lives as long as the session, so ``connection`` must not be one of the pool.
+    Returns:
+        The version of our schema; None when another term has begun.
     """
-    if not await connection.fetchval(_QUERIES["try_lock"], instance):
-        return None
-    term = await connection.fetchval(_QUERIES["new_term"], instance)
-    if term is None:
-        await give_up_lead(connection)
-        return None
-    return int(term)
-
-
-async def give_up_lead(connection: Connection) -> None:
-    """Give the scheduler lock back."""
-    await connection.fetchval(_QUERIES["unlock"])
-
-
-async def take_lease(connection: Connection, instance: str, *, seconds: float) -> int | None:
-    """Begin a term that ends unless the lease is renewed; None when another instance schedules.
-
-    For connections without a session of their own: behind a pooler.
-    """
-    term = await connection.fetchval(_QUERIES["new_leased_term"], instance, seconds)
-    return None if term is None else int(term)
-
-
-async def renew_lease(connection: Connection, term: int, *, seconds: float) -> bool:
-    """Have a leased term go on for so many seconds from now; False when another one has begun."""
-    return await connection.execute(_QUERIES["renew_lease"], term, seconds) == "UPDATE 1"
+    version: int | None = await connection.fetchval(_QUERIES["renew_lease"], term, seconds)
+    return version
 
 
 async def end_lease(connection: Connection, term: int) -> None:
-    """Give a leased term up."""
-    await connection.execute(_QUERIES["end_lease"], term)
+    """Give a term up; those that stand by and listen hear of it."""
+    await connection.fetchval(_QUERIES["end_lease"], term)
 
 
 async def lease_left(connection: Connection) -> float | None:
@@ -117,6 +107,13 @@ async def leader(connection: Connection) -> Leader:
     row = await connection.fetchrow(_QUERIES["leader"])
     assert row is not None  # noqa: S101 - the first migration inserts the row
     return Leader(row["term"], row["instance"], row["since"])
+
+
+async def scheduler(connection: Connection) -> Scheduler:
+    """Who schedules now, seen from any connection."""
+    row = await connection.fetchrow(_QUERIES["scheduler"])
+    assert row is not None  # noqa: S101 - the first migration inserts the row
+    return Scheduler(row["instance"], row["since"], row["is_held"])
 
 
 async def add_own_tasks(connection: Connection, tasks: Sequence[TaskPk]) -> None:

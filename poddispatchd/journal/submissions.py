@@ -154,6 +154,11 @@ async def abandon(connection: Connection, task_pk: TaskPk, reason: str) -> None:
     await connection.execute(_QUERIES["abandon"], task_pk, reason)
 
 
+async def forget_waiting(connection: Connection, task_pk: TaskPk) -> None:
+    """Let those that waited for the same source run themselves: a person ends this task, not them."""
+    await connection.execute(_QUERIES["forget_waiting"], task_pk)
+
+
 async def adopt(connection: Connection, submission: Submission, task_id: RunnerTaskId, reason: str) -> bool:
     """Give an unidentified submission the task id that a callback revealed; False when it has one."""
     return await connection.execute(_QUERIES["adopt"], submission.id, task_id, reason) == "UPDATE 1"

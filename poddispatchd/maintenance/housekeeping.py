@@ -2,16 +2,10 @@
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
+from poddispatchd.runtime.queues import QUEUES
 
-_PURGES = tuple(
-    load_queries(package, file)["purge"]
-    for package, file in (
-        ("poddispatchd.journal", "submissions.sql"),
-        ("poddispatchd.callbacks", "inbox.sql"),
-        ("poddispatchd.journal", "imports.sql"),
-        ("poddispatchd.journal", "notices.sql"),
-    )
-)
+_SUBMISSIONS = load_queries("poddispatchd.journal", "submissions.sql")["purge"]
+_ACTS = load_queries("poddispatchd.journal", "acts.sql")["purge"]
 _FAILURES = load_queries("poddispatchd.journal", "failures.sql")["purge"]
 _FAILURE_DAYS = 2
 """Days after which nobody asks about a failure any more, and one to spare."""
@@ -20,8 +14,14 @@ _OWN_TASKS = load_queries("poddispatchd.journal", "scheduling.sql")["purge_own_t
 
 
 async def purge(connection: Connection, *, days: int, batch: int) -> None:
-    """Delete journal rows settled more than ``days`` ago, ``batch`` rows at a time; open ones stay."""
-    for statement, kept in (*((statement, days) for statement in _PURGES), (_FAILURES, _FAILURE_DAYS)):
+    """Delete journal rows settled more than ``days`` ago, ``batch`` rows at a time; open ones stay.
+
+    So does what was set aside, for as many days after that: then nothing of it can be tried again anyway, for
+    its manager has forgotten the run.
+    """
+    for statement, kept in ((_SUBMISSIONS, days), (_ACTS, days), (_FAILURES, _FAILURE_DAYS)):
         while await connection.execute(statement, kept, batch) == f"DELETE {batch}":
             pass
+    for queue in QUEUES.values():
+        await queue.purge(connection, days=days, batch=batch)
     await connection.execute(_OWN_TASKS, days)

@@ -1,21 +1,29 @@
 """Ranks, purge, what imports left behind, and the figures of the queue."""
 
 import asyncio
+from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
-from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.domain.task import SiteId, TaskStatus, TaskType
+from poddispatchd.errors import MediaSlowError
 from poddispatchd.imports import cleanup
 from poddispatchd.journal import imports
 from poddispatchd.maintenance import housekeeping
+from poddispatchd.maintenance.acts import ActLog
+from poddispatchd.maintenance.ended import EndedTasks
 from poddispatchd.maintenance.opencast import purge_opencast_files
 from poddispatchd.maintenance.stalled_queue import StalledQueue, stalled_words
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
 from poddispatchd.pod import queue, tasks
+from poddispatchd.pod.media.files import free_space
+from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.queue import QueueStats
-from poddispatchd.runner.download import free_space
+from poddispatchd.runtime import queues
 
 log = structlog.get_logger(__name__)
 
@@ -24,16 +32,22 @@ _NOT_TOO_OFTEN = 1.0
 _REST = 20.0
 """How many times as long as a round took the next one waits: its share of the database stays below 5 %."""
 
+_QUICK_COUNT = 0.25
+"""Seconds that counting every finished task may take each time that somebody looks."""
+
 _COUNT_REST = 100.0
 """How many times as long as counting every finished task took their counts are good for."""
+
+_SITES_FRESH_FOR = 60.0
+"""Seconds for which it is not asked again which sites the pending tasks belong to."""
 
 _COMPARE_EVERY = 300.0
 """Seconds after which ranks that nobody touched are compared with the order again: whose tasks come first is
 said in other tables, and in them that changes rarely."""
 
 _PURGE_EVERY = 3600.0
+_SET_ASIDE_EVERY = 10.0
 _BATCH = 1000
-_DISK_TIMEOUT = 20.0
 _JOURNAL_DAYS = 90
 """Days for which the journal keeps what is settled: as long as managers keep their records, and some."""
 
@@ -47,6 +61,12 @@ class Maintenance:
         self._right_ranks: int | None = None
         self._compared_at = float("-inf")
         self._count_again_at = float("-inf")
+        self._set_aside_at = float("-inf")
+        self._sites: dict[str, frozenset[tuple[SiteId, ...]]] | None = None
+        self._sites_again_at = float("-inf")
+        self._ended = EndedTasks(parts)
+        self._acts = ActLog(parts)
+        self._turn = asyncio.Lock()
         self._stalled_queue = StalledQueue()
         self.queue_stats: QueueStats | None = None
         self.stalled_types: tuple[TaskType, ...] = ()
@@ -58,6 +78,7 @@ class Maintenance:
         begun = parts.clock.monotonic()
         queue_stats = await self.look()
         await self.measure()
+        await self.count_set_aside()
         if parts.session.term is not None:
             if any(queue_stats.count(kind, TaskStatus.PENDING) for kind in TaskType) or self._is_first():
                 await self._keep_ranks(queue_stats)
@@ -70,14 +91,25 @@ class Maintenance:
 
     async def look(self) -> QueueStats:
         """Count the tasks; those that are finished, if counting them was quick or is long ago."""
+        async with self._turn:
+            return await self._look()
+
+    async def _look(self) -> QueueStats:
         clock, database = self._parts.clock, self._parts.database
-        begun = clock.monotonic()
+        begun, as_of = clock.monotonic(), clock.now()
         if begun < self._count_again_at:
-            self.queue_stats = await queue.queue_stats(database, past=self.queue_stats)
+            stats = await queue.queue_stats(database, past=self.queue_stats)
         else:
-            self.queue_stats = await queue.queue_stats(database)
+            stats = await queue.queue_stats(database)
             counted = clock.monotonic()
-            self._count_again_at = counted + _COUNT_REST * (counted - begun)
+            if counted - begun > _QUICK_COUNT:
+                self._count_again_at = counted + _COUNT_REST * (counted - begun)
+        if len(self._parts.sites) > 1 and begun >= self._sites_again_at:
+            self._sites = await queue.pending_sites(database)
+            self._sites_again_at = clock.monotonic() + _SITES_FRESH_FOR
+        self.queue_stats = replace(stats, as_of=as_of, sites=self._sites)
+        await self._ended.look(self.queue_stats)
+        await self._acts.look()
         self._show(self.queue_stats)
         self._tell_of_standstill(self.queue_stats)
         return self.queue_stats
@@ -138,10 +170,12 @@ class Maintenance:
         parts = self._parts
         root, keep_free = parts.settings.pod.media_root, parts.settings.imports.keep_free
         try:
-            async with asyncio.timeout(_DISK_TIMEOUT):
-                free = await asyncio.to_thread(free_space, root)
-        except TimeoutError:
-            log.warning(Event.MEDIA_SLOW, path=str(root), seconds=_DISK_TIMEOUT)
+            free = await parts.media.look_within(
+                parts.media.limits.space, Look.SPACE, partial(free_space, parts.media)
+            )
+        except MediaSlowError as error:
+            log.warning(Event.MEDIA_SLOW, path=str(root), reason=str(error))
+            parts.storage.obstructed(str(error))
         except OSError as error:
             parts.storage.obstructed(f"{root} cannot be looked at: {error.strerror or error}.")
         else:
@@ -150,10 +184,20 @@ class Maintenance:
                 parts.storage.obstructed(f"{free} bytes are free for {root}, less than imports.keep_free.")
             else:
                 parts.storage.usable()
+        await parts.evidence.check()
         if parts.storage.waiting:
             async with parts.database.connection() as connection:
                 elsewhere = parts.storage.waiting - await imports.open_tasks(connection)
             parts.storage.usable(*elsewhere)
+
+    async def count_set_aside(self) -> None:
+        """Look at what was set aside in the queues of the journal; not too often."""
+        parts, now = self._parts, self._parts.clock.monotonic()
+        if now - self._set_aside_at < _SET_ASIDE_EVERY:
+            return
+        self._set_aside_at = now
+        async with parts.database.connection() as connection:
+            parts.set_aside = await queues.set_aside_counts(connection)
 
     def _tell_of_standstill(self, queue_stats: QueueStats) -> None:
         """Tell once of a type of which tasks wait for too long while none runs."""
@@ -172,3 +216,8 @@ class Maintenance:
                 metrics.tasks.labels(kind, status).set(queue_stats.count(kind, status))
             oldest = queue_stats.oldest_pending.get(kind)
             metrics.queue_oldest_pending.labels(kind).set(0 if oldest is None else oldest.timestamp())
+        running: Counter[str] = Counter()
+        for manager in self._parts.registry.all():
+            running[manager.name] += queue_stats.running_on.get(manager.id, 0)
+        for name, tasks_there in running.items():
+            metrics.runner_manager_running.labels(name).set(tasks_there)

@@ -1,13 +1,17 @@
 """Deleting what the studio left on the disk: Pod does it at every import, we do only when configured."""
 
-import asyncio
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
+from poddispatchd.errors import MediaSlowError
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
 from poddispatchd.pod import opencast
+from poddispatchd.pod.media.opencast import old_entries, remove_entries
+from poddispatchd.pod.media.threads import Look
+from poddispatchd.pod.media.tree import MediaTree
 
 log = structlog.get_logger(__name__)
 
@@ -26,17 +30,24 @@ async def purge_opencast_files(parts: Parts) -> None:
     pod, days = parts.settings.pod, parts.settings.retention.opencast_files_days
     if days == 0:
         return
-    directory = pod.media_root / pod.opencast_files_dir
+    if await parts.evidence.check() is not None:
+        return
+    tree = MediaTree.sharing(parts.media)
+    directory = tree.path(pod.opencast_files_dir)
     before = (parts.clock.now() - timedelta(days=days)).timestamp()
     deleted = kept = 0
     try:
-        names = await asyncio.to_thread(opencast.old_entries, directory, before)
+        names = await tree.look_within(
+            tree.limits.step, Look.OPENCAST, lambda: old_entries(directory, before)
+        )
         for start in range(0, len(names), _BATCH):
             batch = names[start : start + _BATCH]
             async with parts.database.connection() as connection:
                 needed = await opencast.needed_entries(connection, batch)
             free = [name for name in batch if name not in needed]
-            removal = await asyncio.to_thread(opencast.remove_entries, directory, free, before)
+            removal = await tree.run_within(
+                tree.limits.file, partial(remove_entries, directory, free, before)
+            )
             for problem in removal.problems.values():
                 log.warning(Event.MEDIA_NOT_WRITABLE, reason=problem)
             parts.metrics.opencast_entries_purged.inc(len(removal.removed))
@@ -44,7 +55,7 @@ async def purge_opencast_files(parts: Parts) -> None:
             kept += len(needed)
             if deleted >= _MOST:
                 break
-    except OSError as error:
+    except (OSError, MediaSlowError) as error:
         log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=str(error))
     if deleted:
         log.info(Event.OPENCAST_PURGED, entries=deleted, kept=kept, older_than_days=days)

@@ -34,6 +34,11 @@ def still(queue_stats: QueueStats) -> frozenset[TaskType]:
 
 def stalled_words(types: Collection[TaskType], *, after: float) -> str:
     """A sentence about types that stand still for longer than ``after`` seconds."""
+    if set(types) == {TaskType.OTHER}:
+        return (
+            "Tasks of types that poddispatchd does not know have been waiting for more than "
+            f"{format_duration(after)}, and nothing submits them: see 'poddispatchd tasks list --type other'."
+        )
     shown = " and ".join(types)
     return (
         f"Tasks of type {shown} have been waiting for more than {format_duration(after)} while none runs: "

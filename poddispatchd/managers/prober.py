@@ -1,15 +1,19 @@
 """Finding out whether a runner manager that failed works again, before a task is risked on it."""
 
 import asyncio
+from collections.abc import Sequence
 
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import RunnerManagerError
+from poddispatchd.managers.state import ManagerReport
 from poddispatchd.parts import Parts
 
 _BROKEN = (BreakerState.OPEN, BreakerState.MISCONFIGURED)
 _IDLE = 5.0
 _LEAST = 0.1
+_INACTIVE_EVERY = 300.0
+"""Seconds between two questions to a runner manager that is inactive in Pod's administration."""
 
 
 class Prober:
@@ -18,24 +22,38 @@ class Prober:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._asking: dict[ManagerId, asyncio.Task[None]] = {}
+        self._inactive_asked: dict[ManagerId, float] = {}
 
     async def step(self) -> float:
         """Begin the probes that are due; seconds until the next look.
 
         None is waited for: one manager that hangs must not keep another one that is back from its tasks.
         """
-        broken = [
-            report
-            for report in self._parts.registry.reports()
-            if report.state in _BROKEN and report.is_active
-        ]
+        reports = self._parts.registry.reports()
+        broken = [report for report in reports if report.state in _BROKEN and report.is_active]
         for report in broken:
-            if report.retry_in is None and report.id not in self._asking:
-                self._asking[report.id] = asyncio.create_task(
-                    self._probe(report.id), name=f"probe of {report.name}"
-                )
+            if report.retry_in is None:
+                self._begin(report)
+        self._look_at_inactive([report for report in reports if not report.is_active])
         soonest = min((report.retry_in for report in broken if report.retry_in is not None), default=_IDLE)
         return min(_IDLE, max(_LEAST, soonest))
+
+    def _look_at_inactive(self, inactive: Sequence[ManagerReport]) -> None:
+        """Ask those that get no tasks now and then: nothing else tells whether one could be activated."""
+        now = self._parts.clock.monotonic()
+        self._inactive_asked = {
+            report.id: self._inactive_asked.get(report.id, float("-inf")) for report in inactive
+        }
+        for report in inactive:
+            if now - self._inactive_asked[report.id] >= _INACTIVE_EVERY:
+                self._inactive_asked[report.id] = now
+                self._begin(report)
+
+    def _begin(self, report: ManagerReport) -> None:
+        if report.id not in self._asking:
+            self._asking[report.id] = asyncio.create_task(
+                self._probe(report.id), name=f"probe of {report.name}"
+            )
 
     async def settled(self) -> None:
         """Wait for the probes in progress."""
@@ -51,5 +69,8 @@ class Prober:
                 parts.registry.learn(manager_id, None)
         except RunnerManagerError as error:
             parts.registry.learn(manager_id, error)
+            if manager_id in self._inactive_asked and not parts.registry.is_down(manager_id):
+                # One failure is none yet: the next answer decides.
+                self._inactive_asked[manager_id] = parts.clock.monotonic() - _INACTIVE_EVERY
         finally:
             self._asking.pop(manager_id, None)

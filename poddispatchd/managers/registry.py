@@ -13,7 +13,7 @@ from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.pace import Pace
 from poddispatchd.domain.routing import PATIENCE, Lane
-from poddispatchd.domain.task import ManagerId, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskType
 from poddispatchd.errors import PoddispatchdError, RunnerManagerBusyError, RunnerManagerFullError
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.managers.state import ManagerReport, ManagerState
@@ -142,6 +142,7 @@ class ManagerRegistry:
         # The turn was taken when it was asked, so that a slow answer does not change whose turn is next.
         known.given_at = known.begun_at
         known.fullness[kind] = known.fullness.get(kind, Fullness()).accepted()
+        known.full_since.pop(kind, None)
         self._show(known)
 
     def freed(self, manager: ManagerId) -> None:
@@ -151,7 +152,7 @@ class ManagerRegistry:
             return
         now = self._clock.monotonic()
         known.freed_at = now
-        known.fullness = {kind: known.fullness.get(kind, Fullness()).freed(now) for kind in TaskType}
+        known.fullness = {kind: known.fullness.get(kind, Fullness()).freed(now) for kind in SUBMITTABLE}
         self._show(known)
 
     def full(self, manager: ManagerId, kind: TaskType) -> None:
@@ -162,6 +163,7 @@ class ManagerRegistry:
         now = self._clock.monotonic()
         before = known.fullness.get(kind, Fullness())
         known.fullness[kind] = before.refused(now, self._clock.random)
+        known.full_since.setdefault(kind, self._clock.now())
         if before.refusals == 0:
             log.info(Event.RUNNER_MANAGER_FULL, runner_manager=known.manager.name, type=kind)
         self._show(known)
@@ -238,10 +240,11 @@ class ManagerRegistry:
     def _show(self, known: ManagerState) -> None:
         name, metrics = known.manager.name, self._metrics
         metrics.runner_manager_up.labels(name).set(known.breaker.state is BreakerState.CLOSED)
+        metrics.runner_manager_paused.labels(name).set(known.memory.paused_at is not None)
         for state in BreakerState:
             metrics.runner_manager_breaker.labels(name, state).set(known.breaker.state is state)
         to_wall_clock = self._clock.now().timestamp() - self._clock.monotonic()
-        for kind in TaskType:
+        for kind in SUBMITTABLE:
             until = known.fullness.get(kind, Fullness()).until
             is_full = until > self._clock.monotonic()
             metrics.runner_manager_full_until.labels(name, kind).set(until + to_wall_clock if is_full else 0)

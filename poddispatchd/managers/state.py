@@ -1,7 +1,7 @@
 """What is known of one runner manager, and how routing and people see it."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import inf
 
 from poddispatchd.domain.breaker import Breaker, BreakerState
@@ -9,15 +9,17 @@ from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.pace import Pace
 from poddispatchd.domain.routing import Lane
-from poddispatchd.domain.task import ManagerId, TaskType
+from poddispatchd.domain.situation import ManagerView
+from poddispatchd.domain.task import ManagerId, SiteId, TaskType
 from poddispatchd.journal.scheduling import ManagerMemory
 
 
 @dataclass(frozen=True, slots=True)
 class ManagerReport:
-    """One runner manager, for people. Times are seconds from now; None where they do not apply.
+    """One runner manager, for people. Times are seconds from now, or moments; None where they do not apply.
 
-    ``paced_for``: it has been asked to take so many tasks that the next one waits.
+    ``full_since``: since when it has taken no task of a type, for it had no free runner. ``paced_for``: it
+    has been asked to take so many tasks that the next one waits.
     """
 
     id: ManagerId
@@ -30,6 +32,23 @@ class ManagerReport:
     full_for: dict[TaskType, float]
     paced_for: float | None
     error: str | None
+    site: SiteId
+    paused_since: datetime | None
+    full_since: dict[TaskType, datetime]
+
+    def view(self, now: datetime) -> ManagerView:
+        """This manager as ``diagnosis`` wants it."""
+        return ManagerView(
+            name=self.name,
+            site=self.site,
+            is_active=self.is_active,
+            is_paused=self.paused,
+            state=self.state,
+            error=self.error,
+            retry_at=None if self.retry_in is None else now + timedelta(seconds=self.retry_in),
+            full_since=self.full_since,
+            full_until={kind: now + timedelta(seconds=left) for kind, left in self.full_for.items()},
+        )
 
 
 @dataclass(slots=True)
@@ -48,6 +67,7 @@ class ManagerState:
     pace: Pace
     breaker: Breaker = field(default_factory=Breaker)
     fullness: dict[TaskType, Fullness] = field(default_factory=dict)
+    full_since: dict[TaskType, datetime] = field(default_factory=dict)
     limited_until: float = 0.0
     busy_since: float | None = None
     is_slow: bool = False
@@ -113,4 +133,11 @@ class ManagerState:
             },
             paced_for=pause if pause > 0 else None,
             error=self.last_error,
+            site=self.manager.site_id,
+            paused_since=self.memory.paused_at,
+            full_since={
+                kind: since
+                for kind, since in self.full_since.items()
+                if self.fullness.get(kind, Fullness()).until > now
+            },
         )

@@ -7,38 +7,55 @@ written. Each daemon runs one at a time.
 
 import asyncio
 import os
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import PurePath
 
 import structlog
 
-from poddispatchd.errors import DatabaseError, DeliveryRefusedError
-from poddispatchd.journal import notices
-from poddispatchd.journal.notices import Channel, Delivery, DeliveryState
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import ImportsSettings
+from poddispatchd.database.pool import Database
+from poddispatchd.errors import DeliveryRefusedError
+from poddispatchd.notify import queue
 from poddispatchd.notify.command import run_hook
+from poddispatchd.notify.queue import Channel, Delivery, DeliveryState
 from poddispatchd.observability.events import Event
-from poddispatchd.observability.metrics import HookOutcome
-from poddispatchd.parts import Parts
+from poddispatchd.observability.metrics import HookOutcome, Metrics
+from poddispatchd.runtime.lease_holder import LeaseHolder
+from poddispatchd.runtime.lease_queue import Leased
+from poddispatchd.runtime.queues import DELIVERIES
 
 log = structlog.get_logger(__name__)
 
 _IDLE = 600.0
 _SOON = 0.1
-_CLAIM = 600.0
+_TO_KILL = 60.0
+"""Seconds beyond ``imports.after_timeout`` in which a command is killed and its end written."""
 
 
 class Hooks:
     """Runs the configured command."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(
+        self,
+        *,
+        database: Database,
+        owner: str,
+        clock: Clock,
+        settings: Callable[[], ImportsSettings],
+        metrics: Metrics,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._metrics = metrics
+        self._leases = LeaseHolder(DELIVERIES, database, owner, clock)
 
     async def step(self) -> float:
         """Run the command for one import; seconds until the next look."""
         if await self._next():
             return 0.0
-        async with self._parts.database.connection() as connection:
-            due = await notices.next_due(connection, (Channel.HOOK,))
+        async with self._database.connection() as connection:
+            due = await DELIVERIES.next_due(connection, only=[Channel.HOOK.value])
         return _IDLE if due is None else min(_IDLE, max(due, _SOON))
 
     async def drain(self) -> None:
@@ -48,27 +65,34 @@ class Hooks:
 
     async def _next(self) -> bool:
         """Run it once; False when nothing waits."""
-        parts = self._parts
-        enabled = bool(parts.settings.imports.after)
-        async with parts.database.connection() as connection:
-            if not enabled:
-                await notices.drop_open(connection, Channel.HOOK)
-                return False
-            due = await notices.claim_due(connection, Channel.HOOK, 1, seconds=_CLAIM)
-        for delivery in due:
-            await self._run(delivery)
+        settings = self._settings()
+        if not settings.after:
+            async with self._database.connection() as connection:
+                await queue.drop_open(connection, Channel.HOOK)
+            return False
+        due = await self._leases.claim(1, only=[Channel.HOOK.value])
+        for leased in due:
+            await self._attempt(leased, settings)
         return bool(due)
 
-    async def _run(self, delivery: Delivery) -> None:
-        parts = self._parts
-        after = parts.settings.imports
-        ids = (str(delivery.task_pk), str(delivery.content["type"]), str(delivery.content["video"]))
-        facts = {"task": delivery.task_pk, "command": PurePath(after.after[0]).name}
+    async def _attempt(self, leased: Leased, settings: ImportsSettings) -> None:
         try:
-            run = await run_hook((*after.after, *ids), seconds=after.after_timeout, environ=os.environ)
+            await self._leases.attempt(
+                leased.lease,
+                lambda: self._run(Delivery.of(leased), settings),
+                within=settings.after_timeout + _TO_KILL,
+                task=leased.row["task_pk"],
+            )
         except asyncio.CancelledError:
-            await self._hand_back(delivery)
+            # The daemon stops: the command was killed, and runs again after the next start.
+            await self._leases.hand_back([leased.lease])
             raise
+
+    async def _run(self, delivery: Delivery, settings: ImportsSettings) -> None:
+        ids = (str(delivery.task_pk), str(delivery.content["type"]), str(delivery.content["video"]))
+        facts = {"task": delivery.task_pk, "command": PurePath(settings.after[0]).name}
+        try:
+            run = await run_hook((*settings.after, *ids), seconds=settings.after_timeout, environ=os.environ)
         except DeliveryRefusedError as error:
             log.error(Event.HOOK_FAILED, **facts, reason=str(error))  # noqa: TRY400 - words say it all
             await self._settle(delivery, HookOutcome.FAILED, str(error))
@@ -79,19 +103,13 @@ class Hooks:
             return
         words = f"Exit status {run.status}."
         if run.timed_out:
-            words = f"It was killed after {after.after_timeout:g} s."
+            words = f"It was killed after {settings.after_timeout:g} s."
         log.error(Event.HOOK_FAILED, **facts, reason=words, output=run.output or None)
         outcome = HookOutcome.TIMED_OUT if run.timed_out else HookOutcome.FAILED
         await self._settle(delivery, outcome, words)
 
     async def _settle(self, delivery: Delivery, outcome: HookOutcome, error: str | None = None) -> None:
         state = DeliveryState.DONE if outcome is HookOutcome.COMPLETED else DeliveryState.FAILED
-        async with self._parts.database.connection() as connection:
-            await notices.settle(connection, delivery, state, error)
-        self._parts.metrics.import_hooks.labels(outcome).inc()
-
-    async def _hand_back(self, delivery: Delivery) -> None:
-        """The daemon stops: the command was killed, and runs again after the next start."""
-        with suppress(DatabaseError):
-            async with self._parts.database.connection() as connection:
-                await notices.retry(connection, delivery, seconds=0, error="Stopped.", counts=False)
+        async with self._database.connection() as connection:
+            await queue.settle(connection, delivery, state, error)
+        self._metrics.import_hooks.labels(outcome).inc()

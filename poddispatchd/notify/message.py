@@ -8,6 +8,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 
+from poddispatchd.domain.display import escaped
 from poddispatchd.domain.mail_addresses import domain_of
 from poddispatchd.domain.notices import Mail
 
@@ -75,8 +76,8 @@ class Envelope:
         message["Message-ID"] = self.message_id
         # No absence notes in return.
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(mail.text)
-        message.add_alternative(mail.html, subtype="html")
+        message.set_content(escaped(mail.text))
+        message.add_alternative(escaped(mail.html), subtype="html")
         return message
 
 

@@ -1,11 +1,12 @@
 """From an event to what is delivered: the settings, the people and the words, brought together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 import structlog
 
 from poddispatchd.config.model import Settings
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.notices import (
     Failure,
     MailRules,
@@ -14,14 +15,16 @@ from poddispatchd.domain.notices import (
     completion_mails,
     completion_push,
     failure_mails,
+    warning_mails,
 )
 from poddispatchd.domain.site import Site
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
-from poddispatchd.journal.notices import Channel, Notice, NoticeEvent
+from poddispatchd.journal.notices import NoticeEvent
 from poddispatchd.notify.message import Envelope
+from poddispatchd.notify.queue import Channel, Notice
 from poddispatchd.observability.events import Event
-from poddispatchd.parts import Parts
 from poddispatchd.pod import recipients
+from poddispatchd.runtime.item_errors import words_of
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +51,7 @@ def mail_rules(settings: Settings) -> MailRules:
 
 
 def failure_of(notice: Notice) -> Failure:
-    """What a mail about a failure tells.
+    """What a mail about a failure, or about an odd result, tells.
 
     As Pod, its subject names the runner's task when the manager reported the failure, and otherwise the video
     or the recording.
@@ -77,28 +80,62 @@ def video_link(site: Site, video: NotedVideo, *, https: bool) -> str:
     return f"{site.base_url(https=https)}/video/{video.slug}/"
 
 
-async def deliveries(parts: Parts, notice: Notice) -> list[Planned]:
-    """Everything that follows from an event, with the settings of now; nothing when all of it is disabled.
+class Planner:
+    """Finds out what follows from events, with the settings of the moment."""
 
-    One whose people cannot be found out must not hold up the others: it is logged, and left out.
+    def __init__(
+        self, database: Database, settings: Callable[[], Settings], site: Callable[[], Site]
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._site = site
 
-    Raises:
-        DatabaseUnavailableError: worth another try.
-    """
-    found: list[Planned] = []
-    if notice.event is NoticeEvent.COMPLETED and parts.settings.imports.after:
-        found.append((Channel.HOOK, {"type": notice.task_type.value, "video": notice.video_id}))
-    try:
+    async def deliveries(self, notice: Notice) -> list[Planned]:
+        """Everything that follows from an event; nothing when all of it is disabled."""
+        settings = self._settings()
         if notice.event is NoticeEvent.FAILED:
-            return _about_failure(parts.settings, notice)
-        return found + await _about_completion(parts, notice)
-    except DatabaseUnavailableError:
-        raise
-    except DatabaseError as error:
-        log.error(Event.NOTICE_FAILED, task=notice.task_pk, reason=str(error))  # noqa: TRY400 - words say it all
-    except Exception:  # a bug met by one event must not stop the others
-        log.exception(Event.SERVICE_CRASHED, job="notifier", task=notice.task_pk)
-    return found
+            return _about_failure(settings, notice)
+        found: list[Planned] = []
+        if settings.imports.after:
+            found.append((Channel.HOOK, {"type": notice.task_type.value, "video": notice.video_id}))
+        found += _about_warnings(settings, notice)
+        return found + await self._about_completion(settings, notice)
+
+    async def _about_completion(self, settings: Settings, notice: Notice) -> list[Planned]:
+        if notice.video_id is None or not (settings.mail.enabled or settings.push.enabled):
+            return []
+        pod = settings.pod
+        video = await recipients.noted_video(
+            self._database, notice.video_id, language=pod.language, time_zone=pod.time_zone
+        )
+        if video is None:
+            return []
+        link = video_link(self._site(), video, https=pod.https)
+        found: list[Planned] = []
+        if settings.mail.enabled:
+            mails = completion_mails(mail_rules(settings), notice.task_type, video, link)
+            found += [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]
+        message = completion_push(
+            title_site=pod.title_site,
+            language=pod.language,
+            task_type=notice.task_type,
+            video=video,
+            link=link,
+        )
+        if settings.push.enabled and message is not None:
+            found += await self._pushes(notice, video, message)
+        return found
+
+    async def _pushes(self, notice: Notice, video: NotedVideo, message: PushMessage) -> list[Planned]:
+        """One for each browser; tables of web push that cannot be read keep no mail from being sent."""
+        try:
+            browsers = await recipients.subscriptions(self._database, video.owner.id)
+        except DatabaseUnavailableError:
+            raise
+        except DatabaseError as error:
+            log.error(Event.NOTICE_FAILED, channel="push", task=notice.task_pk, reason=words_of(error))  # noqa: TRY400 - words say it all
+            return []
+        return [(Channel.PUSH, {"subscription": each, **asdict(message)}) for each in browsers]
 
 
 def _about_failure(settings: Settings, notice: Notice) -> list[Planned]:
@@ -108,40 +145,8 @@ def _about_failure(settings: Settings, notice: Notice) -> list[Planned]:
     return [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]
 
 
-async def _about_completion(parts: Parts, notice: Notice) -> list[Planned]:
-    settings = parts.settings
-    if notice.video_id is None or not (settings.mail.enabled or settings.push.enabled):
+def _about_warnings(settings: Settings, notice: Notice) -> list[Planned]:
+    if not (settings.mail.enabled and notice.words):
         return []
-    pod = settings.pod
-    video = await recipients.noted_video(
-        parts.database, notice.video_id, language=pod.language, time_zone=pod.time_zone
-    )
-    if video is None:
-        return []
-    link = video_link(parts.sites[parts.current_site], video, https=pod.https)
-    found: list[Planned] = []
-    if settings.mail.enabled:
-        mails = completion_mails(mail_rules(settings), notice.task_type, video, link)
-        found += [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]
-    message = completion_push(
-        title_site=pod.title_site,
-        language=pod.language,
-        task_type=notice.task_type,
-        video=video,
-        link=link,
-    )
-    if settings.push.enabled and message is not None:
-        found += await _pushes(parts, notice, video, message)
-    return found
-
-
-async def _pushes(parts: Parts, notice: Notice, video: NotedVideo, message: PushMessage) -> list[Planned]:
-    """One for each browser; tables of web push that cannot be read keep no mail from being sent."""
-    try:
-        browsers = await recipients.subscriptions(parts.database, video.owner.id)
-    except DatabaseUnavailableError:
-        raise
-    except DatabaseError as error:
-        log.error(Event.NOTICE_FAILED, channel="push", task=notice.task_pk, reason=str(error))  # noqa: TRY400 - words say it all
-        return []
-    return [(Channel.PUSH, {"subscription": each, **asdict(message)}) for each in browsers]
+    mails = warning_mails(mail_rules(settings), failure_of(notice))
+    return [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]

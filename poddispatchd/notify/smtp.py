@@ -24,6 +24,8 @@ from poddispatchd.notify.message import Envelope
 _LONGEST_WORDS = 300
 _LONGEST_SEND = 120.0
 """Seconds for one mail: each of its recipients may cost the time of an answer."""
+_LONGEST_CONNECT = 60.0
+"""Seconds until it takes mail: connecting, TLS, greetings and login, each of which has ``mail.timeout``."""
 _LONGEST_GOODBYE = 5.0
 _ABOUT_US = (530, 534, 535, 538)
 """Answers that want a login, or an encrypted connection: the configuration is wrong, not the mail."""
@@ -117,6 +119,11 @@ async def mail_server(settings: MailSettings) -> AsyncIterator[MailServer]:
     Raises:
         DeliveryError: there is none to be had; the words say why, and hold no password.
     """
+    where = f"The mail server {settings.host}:{settings.port} cannot be used"
+    try:
+        context = None if settings.security == "none" else _tls(settings)
+    except (OSError, ValueError) as error:
+        raise DeliveryError(f"{where}: mail.ca_file {settings.ca_file}: {_words(error)}") from error
     client = aiosmtplib.SMTP(
         hostname=settings.host,
         port=settings.port,
@@ -125,15 +132,14 @@ async def mail_server(settings: MailSettings) -> AsyncIterator[MailServer]:
         start_tls=settings.security == "starttls",
         username=settings.username or None,
         password=settings.password.get_secret_value() if settings.username else None,
-        tls_context=None if settings.security == "none" else _tls(settings),
+        tls_context=context,
     )
     try:
-        await client.connect()
+        async with asyncio.timeout(_LONGEST_CONNECT):
+            await client.connect()
     except (SMTPException, OSError, ValueError) as error:
         client.close()
-        raise DeliveryError(
-            f"The mail server {settings.host}:{settings.port} cannot be used: {_words(error)}"
-        ) from error
+        raise DeliveryError(f"{where}: {_words(error)}") from error
     try:
         yield MailServer(client)
     finally:
@@ -168,4 +174,5 @@ def _words(error: Exception) -> str:
         said = f"{error.code} {error.message}"
     else:
         said = str(error) or type(error).__name__
-    return " ".join(said.split())[:_LONGEST_WORDS].rstrip(" :")
+    shown = "".join(character if character.isprintable() else " " for character in said)
+    return " ".join(shown.split())[:_LONGEST_WORDS].rstrip(" :")

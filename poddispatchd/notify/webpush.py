@@ -13,7 +13,13 @@ import aiohttp
 
 from poddispatchd.config.model import PushSettings
 from poddispatchd.domain.notices import PushMessage
-from poddispatchd.errors import ConfigurationError, DeliveryError, DeliveryRefusedError, RecipientGoneError
+from poddispatchd.errors import (
+    ConfigurationError,
+    DeliveryError,
+    DeliveryRefusedError,
+    RecipientGoneError,
+    ServiceUnreachableError,
+)
 
 _TIMEOUT = aiohttp.ClientTimeout(total=20)
 _KEPT_FOR = timedelta(days=1)
@@ -70,6 +76,7 @@ async def send_push(
     Raises:
         RecipientGoneError: the browser has no such subscription any more.
         DeliveryRefusedError: the service, or the subscription, can never take it.
+        ServiceUnreachableError: the service does not answer.
         DeliveryError: the service did not take it now.
     """
     body, headers = await asyncio.to_thread(_sealed, settings, target, message, now)
@@ -77,7 +84,8 @@ async def send_push(
         async with http.post(target.endpoint, data=body, headers=headers, allow_redirects=False) as answer:
             status = answer.status
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        raise DeliveryError(f"{target.service} cannot be reached ({type(error).__name__}).") from None
+        words = f"{target.service} cannot be reached ({type(error).__name__})."
+        raise ServiceUnreachableError(words) from None
     if status in _GONE:
         raise RecipientGoneError(f"{target.service} answers {status}: the subscription has ended.")
     if status in _LATER or status >= 500:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, SecretStr
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from poddispatchd.config.model import LogSettings
+from poddispatchd.domain.display import escaped, escaped_json
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.redaction import Redactor
 
@@ -25,7 +26,9 @@ LogFormat: TypeAlias = Literal["json", "console", "journald"]
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
 """Of syslog, as sd-daemon(3) takes them at the beginning of a line."""
 
-_BARE = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f-\xa0\u2028\u2029]+")
+_BARE = re.compile(
+    r"[^\s\"'=\\\x00-\x1f\x7f-\xa0\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb]+"
+)
 
 _NOISY = ("aiohttp.access", "asyncio")
 """Loggers with a line for every request or selector: shown when asked for debug."""
@@ -102,6 +105,17 @@ def configure_logging(
     return chosen
 
 
+def log_only_tracebacks() -> None:
+    """Write nothing but bugs from now on: for a command that says in one line of its own what it did."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Handler):
+            handler.addFilter(_has_traceback)
+
+
+def _has_traceback(record: logging.LogRecord) -> bool:
+    return bool(record.exc_info or (isinstance(record.msg, dict) and record.msg.get("exc_info")))
+
+
 def _is_no_echo(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     return not (isinstance(error, ConnectionError) and str(error) == _ECHO)
@@ -148,6 +162,7 @@ def _rendering(chosen: LogFormat, *, colors: bool) -> list[Processor]:
             return [
                 timestamp,
                 *common,
+                _printable,
                 structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
             ]
 
@@ -169,7 +184,11 @@ def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return json.dumps(event, ensure_ascii=False)
+    return escaped_json(json.dumps(event, ensure_ascii=False))
+
+
+def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {name: escaped(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _render_journald(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
@@ -197,7 +216,8 @@ def _pair_value(value: object) -> str:
             text = value
         case _:
             text = json.dumps(value, ensure_ascii=False)
-    return text if _BARE.fullmatch(text) else f'"{_escape(text, quoted=True)}"'
+    is_bare = _BARE.fullmatch(text) and escaped(text) == text
+    return text if is_bare else f'"{_escape(text, quoted=True)}"'
 
 
 def _escape(text: str, *, quoted: bool = False) -> str:
@@ -205,7 +225,7 @@ def _escape(text: str, *, quoted: bool = False) -> str:
     if quoted:
         text = text.replace("\\", "\\\\").replace('"', '\\"')
     text = text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    return escaped_json(text)
 
 
 class _Handler(logging.StreamHandler[TextIO]):

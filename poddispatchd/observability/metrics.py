@@ -3,16 +3,27 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import generate_latest
 
 from poddispatchd import __version__
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.shadow import Agreement, Difference, Intention
-from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, TaskStatus, TaskType
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody asks for
 
 _SHORT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_WAITS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 _LONG = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400)
 
 
@@ -68,7 +79,7 @@ class Metrics:
     Task ids never become labels. Runner managers come and go: ``forget_managers`` drops those that are gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # noqa: PLR0915 - one statement for each metric
         self.registry = CollectorRegistry()
         self.tasks = self._gauge("tasks", "Tasks by type and status.", "type", "status")
         self.queue_oldest_pending = self._gauge(
@@ -137,6 +148,9 @@ class Metrics:
             "runner_manager",
             "type",
         )
+        self.runner_manager_paused = self._gauge(
+            "runner_manager_paused", "Whether a person has paused the runner manager.", "runner_manager"
+        )
         self.mail = self._counter("mail_total", "Mail by what became of an attempt to send it.", "outcome")
         self.push = self._counter("push_total", "Web pushes by what became of an attempt.", "outcome")
         self.import_hooks = self._counter(
@@ -147,9 +161,34 @@ class Metrics:
         self.database_up = self._gauge("database_up", "Whether the database answers.")
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop was at the last look.")
         self.media_free_bytes = self._gauge("media_free_bytes", "Free space under MEDIA_ROOT.")
+        self.set_aside = self._gauge(
+            "set_aside",
+            "Items of a queue of the journal that failed too often and wait for a person.",
+            "queue",
+        )
         self.stale_tasks = self._gauge(
             "stale_tasks", "Tasks that run for longer than reconcile.stale_after.", "type"
         )
+        self.ended = self._counter(
+            "ended_total", "Tasks that ended, by whomever, as the scheduler sees it.", "type", "outcome"
+        )
+        self.wait = self._histogram(
+            "wait_seconds", "Time from a task's date_added to the beginning of its run.", _WAITS, "type"
+        )
+        self.run = self._histogram(
+            "run_seconds", "Time from the beginning of a run to the end of its task.", _WAITS, "type"
+        )
+        self.backlog = self._gauge("backlog", "What waits in a queue of the journal, by queue.", "queue")
+        self.backlog_oldest = self._gauge(
+            "backlog_oldest_timestamp_seconds",
+            "When the oldest item of the queue came, as a Unix time; 0 when it is empty.",
+            "queue",
+        )
+        self.job_progress = self._gauge(
+            "job_last_progress_timestamp_seconds", "When a job last ended a step, as a Unix time.", "job"
+        )
+        self.media_usable = self._gauge("media_usable", "Whether results can be written under MEDIA_ROOT.")
+        self.media_usable.set(1)
         self.shadow_decisions = self._counter(
             "shadow_decisions_total", "Shadow mode: what would have been done with a task.", "decision"
         )
@@ -169,29 +208,31 @@ class Metrics:
             "shadow_purgeable_tasks", "Shadow mode: completed tasks that would be deleted."
         )
         self.config_reload_success = self._gauge(
+            "config_reload_success", "Whether the last reload was taken over (1) or refused (0)."
+        )
+        self.config_reload_success.set(1)
+        self.config_reloaded_at = self._gauge(
             "config_reload_success_timestamp_seconds", "When the configuration was last loaded."
         )
+        ProcessCollector(registry=self.registry)
         Info("poddispatchd_build", "Version of poddispatchd.", registry=self.registry).info(
             {"version": __version__}
         )
         self._initialise()
 
     def _initialise(self) -> None:
-        for kind in TaskType:
-            self.queue_oldest_pending.labels(kind)
-            self.import_duration.labels(kind)
-            self.stale_tasks.labels(kind)
-            for status in TaskStatus:
-                self.tasks.labels(kind, status)
-            for outcome in ImportOutcome:
-                self.imports.labels(kind, outcome)
+        self._initialise_types()
         for reconciled in (*Decision, *LostOutcome):
             self.reconciled.labels(reconciled)
         for delivered in DeliveryOutcome:
             self.mail.labels(delivered)
             self.push.labels(delivered)
-        for ended in HookOutcome:
-            self.import_hooks.labels(ended)
+        for hook in HookOutcome:
+            self.import_hooks.labels(hook)
+        for queue in ("callbacks", "imports", "notices", "deliveries", "files"):
+            self.backlog.labels(queue)
+            self.backlog_oldest.labels(queue)
+            self.set_aside.labels(queue)
         for intention in Intention:
             self.shadow_decisions.labels(intention)
         for agreement in Agreement:
@@ -210,14 +251,29 @@ class Metrics:
         for code in (200, 400, 401, 403, 404, 405, 408, 413, 415, 417, 429, 503):
             self.webhook_requests.labels(str(code))
 
+    def _initialise_types(self) -> None:
+        for kind in TaskType:
+            self.queue_oldest_pending.labels(kind)
+            self.import_duration.labels(kind)
+            self.stale_tasks.labels(kind)
+            for status in TaskStatus:
+                self.tasks.labels(kind, status)
+            self.wait.labels(kind)
+            self.run.labels(kind)
+            for ended in ("completed", "failed", "timeout"):
+                self.ended.labels(kind, ended)
+            for outcome in ImportOutcome:
+                self.imports.labels(kind, outcome)
+
     def add_managers(self, names: Iterable[str]) -> None:
         """Let every label set of these runner managers exist."""
         for name in names:
             self.runner_manager_up.labels(name)
             self.runner_manager_running.labels(name)
+            self.runner_manager_paused.labels(name)
             for state in BreakerState:
                 self.runner_manager_breaker.labels(name, state)
-            for kind in TaskType:
+            for kind in SUBMITTABLE:
                 self.runner_manager_full_until.labels(name, kind)
                 for outcome in SubmissionOutcome:
                     self.submissions.labels(name, kind, outcome)
@@ -227,9 +283,10 @@ class Metrics:
         for name in names:
             self.runner_manager_up.remove(name)
             self.runner_manager_running.remove(name)
+            self.runner_manager_paused.remove(name)
             for state in BreakerState:
                 self.runner_manager_breaker.remove(name, state)
-            for kind in TaskType:
+            for kind in SUBMITTABLE:
                 self.runner_manager_full_until.remove(name, kind)
 
     def exposition(self) -> bytes:

@@ -70,12 +70,16 @@ class Capabilities:
         missing = sorted(schema.COPIED.keys() - self.m2m_tables)
         if missing:
             lines.append(f"Not in this version of Pod, and left out of studio imports: {', '.join(missing)}.")
-        lines += [
-            f"Nothing can be inserted into {table}: it wants a value for {', '.join(columns)}, "
-            "which this version of poddispatchd does not know."
-            for table, columns in sorted(self.unknown_columns.items())
-        ]
         return tuple(lines)
+
+    def problems(self) -> tuple[str, ...]:
+        """What keeps results out of this Pod, one sentence each."""
+        return tuple(
+            f"Nothing can be inserted into {table}: it wants a value for {', '.join(columns)}, "
+            "which this version of poddispatchd does not know. Results wait until poddispatchd is upgraded, "
+            "or the column has a default."
+            for table, columns in sorted(self.unknown_columns.items())
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The other tasks of a task's type and source, as Pod's rows have them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
@@ -19,8 +20,75 @@ from poddispatchd.domain.task import (
     TaskType,
     VideoId,
 )
+from poddispatchd.pod.locks import taking
 
 _QUERIES = load_queries("poddispatchd.pod", "duplicates.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """The task of the same source that another one waits for; ``runner_manager`` is a name."""
+
+    task: TaskPk
+    status: str
+    date_added: datetime
+    task_id: RunnerTaskId | None = None
+    runner_manager: str | None = None
+
+    @property
+    def words(self) -> str:
+        """Which task it is and how it is, to end a sentence."""
+        if self.status == TaskStatus.PENDING:
+            return f"task {self.task} for the same source, which is pending"
+        where = (
+            "no runner manager" if self.runner_manager is None else f"runner manager {self.runner_manager}"
+        )
+        return (
+            f"task {self.task} for the same source, which is {self.status} on {where} "
+            f"(task id {self.task_id or 'unknown'})"
+        )
+
+
+async def blockers(connection: Connection, tasks: Collection[TaskPk]) -> dict[TaskPk, Blocker]:
+    """For each of these tasks that waits for another one of its source: for which."""
+    return {
+        TaskPk(record["id"]): Blocker(
+            task=TaskPk(record["blocker"]),
+            status=record["status"],
+            date_added=record["date_added"],
+            task_id=record["task_id"],
+            runner_manager=record["runner_manager"],
+        )
+        for record in await connection.fetch(_QUERIES["blockers"], list(tasks))
+    }
+
+
+async def described(connection: Connection, others: Mapping[TaskPk, TaskPk]) -> dict[TaskPk, Blocker]:
+    """How the tasks are that stand in the way of some, by the latter."""
+    records = await connection.fetch(_QUERIES["described"], list(set(others.values())))
+    found = {record["id"]: record for record in records}
+    return {
+        pk: Blocker(
+            task=other,
+            status=found[other]["status"],
+            date_added=found[other]["date_added"],
+            task_id=found[other]["task_id"],
+            runner_manager=found[other]["runner_manager"],
+        )
+        for pk, other in others.items()
+        if other in found
+    }
+
+
+async def unfinished_duplicates(connection: Connection, tasks: Collection[TaskPk]) -> list[TaskPk]:
+    """The other tasks of the sources of these that wait or run."""
+    return [TaskPk(record["id"]) for record in await connection.fetch(_QUERIES["unfinished"], list(tasks))]
+
+
+async def waiting_behind(connection: Connection, running: Collection[TaskPk], *, limit: int) -> list[TaskPk]:
+    """The first tasks that wait until one of these running ones has ended."""
+    records = await connection.fetch(_QUERIES["waiting_behind"], list(running), limit)
+    return [TaskPk(record["id"]) for record in records]
 
 
 async def task_ahead(connection: Connection, task: Task) -> TaskPk | None:
@@ -90,6 +158,14 @@ async def has_leader(connection: Connection, task: Task) -> bool:
     return found is not None
 
 
+async def lock_sharers(connection: Connection, task: Task) -> None:
+    """Lock a task and those that share its run, by primary key, until the end of the caller's transaction."""
+    with taking(task.pk):
+        await connection.execute(
+            _QUERIES["lock_sharers"], *_source_of(task), task.runner_manager_id, task.task_id
+        )
+
+
 async def complete_sharers(connection: Connection, task: Task) -> None:
     """Complete the duplicates that share the run of a task whose result has been imported."""
     await connection.execute(
@@ -107,11 +183,11 @@ def _run_of(record: asyncpg.Record) -> Run | None:
     return None if manager is None or task_id is None else Run(manager, task_id)
 
 
-def _source_of(task: Task) -> tuple[TaskPk, TaskType, VideoId | None, RecordingId | None]:
+def _source_of(task: Task) -> tuple[TaskPk, str, VideoId | None, RecordingId | None]:
     is_studio = task.type is TaskType.STUDIO
     return (
         task.pk,
-        task.type,
+        task.type_name,
         None if is_studio else task.video_id,
         task.recording_id if is_studio else None,
     )

@@ -37,7 +37,7 @@ async def types_taken(database: Database) -> Mapping[ManagerId, frozenset[TaskTy
     """
     found: dict[ManagerId, set[TaskType]] = defaultdict(set)
     for record in await database.fetch(_QUERIES["types_taken"]):
-        found[ManagerId(record["runner_manager_id"])].add(TaskType(record["type"]))
+        found[ManagerId(record["runner_manager_id"])].add(TaskType.of(record["type"]))
     return {manager: frozenset(types) for manager, types in found.items()}
 
 

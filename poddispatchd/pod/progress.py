@@ -61,6 +61,8 @@ async def show_accepted(
         case TaskType.STUDIO:
             if task.recording_id is not None:
                 await comment_recording(connection, task.recording_id, f"{start_line(now)}\n{line}")
+        case TaskType.OTHER:
+            pass  # none is ever submitted
         case _:
             assert_never(task.type)
 
@@ -73,11 +75,9 @@ async def show_failed(connection: Connection, task: Task, message: str, *, log: 
     leaves the log alone when a runner reports the failure.
     """
     message = storable(message)
-    if task.type is TaskType.STUDIO:
+    if task.type is TaskType.STUDIO or task.video_id is None:
         if task.recording_id is not None:
             await comment_recording(connection, task.recording_id, message)
-        return
-    if task.video_id is None:
         return
     await _show_step(connection, task.video_id, FAILED_STEP, message, in_progress=False)
     if log:

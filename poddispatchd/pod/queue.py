@@ -4,8 +4,9 @@ Mirrors Pod's order (priority users, everyone else, students; then the date, the
 for the ranks it shows but not always for the order in which it submits.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from functools import lru_cache
@@ -15,7 +16,17 @@ import asyncpg
 
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries, render
-from poddispatchd.domain.task import RecordingId, SiteId, Task, TaskPk, TaskStatus, TaskType, VideoId
+from poddispatchd.domain.task import (
+    SUBMITTABLE,
+    ManagerId,
+    RecordingId,
+    SiteId,
+    Task,
+    TaskPk,
+    TaskStatus,
+    TaskType,
+    VideoId,
+)
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.tasks import task_of
 
@@ -77,12 +88,17 @@ class QueueStats:
     """Tasks counted by type and status, and since when the oldest pending one of each type waits.
 
     ``ranks`` is a number that stays as long as all ranks do; None when a task that waits has no rank, or one
-    that does not wait has one.
+    that does not wait has one. ``running_on`` counts the running tasks of each runner manager. ``as_of`` is
+    when all but the finished tasks were counted, ``sites`` the sets of sites that the pending tasks of
+    each type are on, None where they were not asked for.
     """
 
     counts: Mapping[tuple[str, str], int]
     oldest_pending: Mapping[str, datetime]
     ranks: int | None = None
+    running_on: Mapping[ManagerId, int] = field(default_factory=dict)
+    as_of: datetime | None = None
+    sites: Mapping[str, frozenset[tuple[SiteId, ...]]] | None = None
 
     def count(self, type_: TaskType, status: TaskStatus) -> int:
         """How many tasks of a type have a status."""
@@ -120,7 +136,7 @@ async def pending_tasks(
     *,
     limit: int,
     grace: float = 0.0,
-    types: Collection[TaskType] = tuple(TaskType),
+    types: Collection[TaskType] = SUBMITTABLE,
     sites: Collection[SiteId] | None = None,
     with_siteless: bool = True,
     skip: Collection[TaskPk] = (),
@@ -196,18 +212,36 @@ async def queue_stats(database: Database, *, past: QueueStats | None = None) -> 
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    counts = {} if past is None else {key: count for key, count in past.counts.items() if key[1] not in _OPEN}
+    counts: Counter[tuple[str, str]] = Counter()
+    if past is not None:
+        counts.update({key: count for key, count in past.counts.items() if key[1] not in _OPEN})
     oldest: dict[str, datetime] = {}
+    running_on: Counter[ManagerId] = Counter()
     ranks, is_ranked = 0, True
     for record in await database.fetch(statement("queue_stats", None, with_past=past is None)):
+        kind = TaskType.of(record["type"])
         if past is None or record["status"] in _OPEN:
-            counts[record["type"], record["status"]] = record["tasks"]
+            counts[kind, record["status"]] += record["tasks"]
         waits = record["status"] == TaskStatus.PENDING
         if waits:
-            oldest[record["type"]] = record["oldest"]
+            oldest[kind] = min(record["oldest"], oldest.get(kind, record["oldest"]))
+        if record["runner_manager_id"] is not None:
+            running_on[ManagerId(record["runner_manager_id"])] += record["tasks"]
         is_ranked = is_ranked and record["ranked"] == (record["tasks"] if waits else 0)
         ranks += int(record["ranks"] or 0)
-    return QueueStats(counts, oldest, ranks if is_ranked else None)
+    return QueueStats(counts, oldest, ranks if is_ranked else None, running_on)
+
+
+async def pending_sites(database: Database) -> dict[str, frozenset[tuple[SiteId, ...]]]:
+    """The sets of sites that pending tasks are on, by type of task.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be reached.
+    """
+    found: dict[str, set[tuple[SiteId, ...]]] = {}
+    for record in await database.fetch(statement("pending_sites", None)):
+        found.setdefault(TaskType.of(record["type"]), set()).add(tuple(record["site_ids"]))
+    return {kind: frozenset(sites) for kind, sites in found.items()}
 
 
 def _pending(record: asyncpg.Record) -> PendingTask:
@@ -219,3 +253,36 @@ def _pending(record: asyncpg.Record) -> PendingTask:
         is_duplicate_of=record["duplicate_of"],
         running_duplicate=record["running_duplicate"],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTask:
+    """A task that waits or runs, the id of its run and the sites of its video or recorder."""
+
+    pk: TaskPk
+    status: str
+    task_id: str | None
+    site_ids: tuple[SiteId, ...]
+
+
+async def open_tasks_on_sites(database: Database) -> list[OpenTask]:
+    """Every task that waits or runs.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be reached.
+    """
+    records = await database.fetch(statement("open_on_sites", None))
+    return [
+        OpenTask(record["id"], record["status"], record["task_id"], tuple(record["site_ids"]))
+        for record in records
+    ]
+
+
+async def statuses_of(database: Database, tasks: Collection[TaskPk]) -> dict[TaskPk, tuple[str, str | None]]:
+    """The status and the id of the run of each task, without tasks that were deleted.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be reached.
+    """
+    records = await database.fetch(statement("statuses", None), list(tasks))
+    return {TaskPk(record["id"]): (record["status"], record["task_id"]) for record in records}

@@ -51,7 +51,7 @@ async def load_source(connection: Connection, capabilities: Capabilities, task: 
     """What a task works on, with all that its payload takes from the database.
 
     Raises:
-        UnsubmittableError: the task has no video or recording, or it has been deleted.
+        UnsubmittableError: the task has no video or recording any more, or is of an unknown type.
     """
     match task.type:
         case TaskType.ENCODING:
@@ -71,17 +71,10 @@ async def load_source(connection: Connection, capabilities: Capabilities, task: 
             )
         case TaskType.STUDIO:
             return StudioSource(await _recording(connection, task), await _renditions(connection))
+        case TaskType.OTHER:
+            raise UnsubmittableError(f"Its type {task.type_name!r} is none that poddispatchd can submit.")
         case _:
             assert_never(task.type)
-
-
-def source_path(media_root: Path, source: Source) -> Path:
-    """Where the file that a runner will fetch is on this machine; it may be missing there.
-
-    Raises:
-        UnsubmittableError: there is no such file, or it is outside ``media_root``.
-    """
-    return media_root / media.source_file(str(media_root), source)
 
 
 def output_directory(media_root: Path, video: Video) -> Path:

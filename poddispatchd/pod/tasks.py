@@ -5,7 +5,7 @@ means that someone else was faster, which is a normal outcome. Callers own the t
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import asyncpg
@@ -13,7 +13,8 @@ import asyncpg
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
+from poddispatchd.pod.locks import taking
 from poddispatchd.pod.managers import manager_of
 
 _QUERIES = load_queries("poddispatchd.pod", "tasks.sql")
@@ -35,21 +36,41 @@ class UnsettledTask:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """What became of a wish to restart tasks: those that were, and why the others were not, in words."""
+    """Which tasks were restarted, and why the others were not, in words.
+
+    ``blocked_by`` are tasks of the same source that wait or run, for those that were refused because of one.
+    """
 
     tasks: tuple[TaskPk, ...]
     refused: Mapping[TaskPk, str]
+    blocked_by: Mapping[TaskPk, TaskPk] = field(default_factory=dict)
 
 
 async def get_task(connection: Connection, task: TaskPk) -> Task | None:
-    """A task by its primary key; None when there is none, or of a type that is not known here."""
+    """A task by its primary key; None when there is none."""
     record = await connection.fetchrow(_QUERIES["get"], task)
     return None if record is None else task_of(record)
 
 
 async def lock_task(connection: Connection, task: TaskPk) -> Task | None:
-    """A task as it is now, which nobody else changes until the end of the caller's transaction."""
-    record = await connection.fetchrow(_QUERIES["lock"], task)
+    """A task as it is now, which nobody else changes until the end of the caller's transaction.
+
+    Raises:
+        RowLockedError: another session holds the row; the error names the task.
+    """
+    with taking(task):
+        record = await connection.fetchrow(_QUERIES["lock"], task)
+    return None if record is None else task_of(record)
+
+
+async def get_free_task(connection: Connection, task: TaskPk) -> Task | None:
+    """A task by its primary key, as ``get_task``; it was not held by anybody at this moment.
+
+    Raises:
+        RowLockedError: another session holds the row; the error names the task.
+    """
+    with taking(task):
+        record = await connection.fetchrow(_QUERIES["get_free"], task)
     return None if record is None else task_of(record)
 
 
@@ -162,6 +183,8 @@ async def list_tasks(
         [type_.value for type_ in types],
         before,
         limit,
+        TaskType.OTHER in types,
+        [type_.value for type_ in SUBMITTABLE],
     )
     return [task_of(record) for record in records]
 
@@ -175,19 +198,23 @@ async def restart(connection: Connection, tasks: Collection[TaskPk]) -> Restarte
     """
     found = {record["id"]: record for record in await connection.fetch(_QUERIES["restartable"], list(tasks))}
     chosen: dict[tuple[str, int], TaskPk] = {}
+    blocked_by: dict[TaskPk, TaskPk] = {}
     refused: dict[TaskPk, str] = {pk: "There is no such task." for pk in tasks if pk not in found}
     for pk, record in sorted(found.items(), reverse=True):
         source = record["recording_id"] if record["type"] == TaskType.STUDIO else record["video_id"]
-        if source is None:
+        if TaskType.of(record["type"]) is TaskType.OTHER:
+            refused[pk] = f"Its type {record['type']!r} is none that poddispatchd can submit."
+        elif source is None:
             refused[pk] = "It has no video or recording to work on any more."
         elif record["other_id"] is not None:
+            blocked_by[pk] = TaskPk(record["other_id"])
             refused[pk] = f"Task {record['other_id']} for the same source waits or runs already."
         elif (other := chosen.setdefault((record["type"], source), pk)) != pk:
             refused[pk] = f"Task {other} for the same source is restarted."
     restarted = sorted(chosen.values())
     if restarted:
         await connection.execute(_QUERIES["restart"], restarted)
-    return Restarted(tuple(restarted), refused)
+    return Restarted(tuple(restarted), refused, blocked_by)
 
 
 async def purge_completed(connection: Connection, *, added_before: datetime, limit: int = 1000) -> int:
@@ -197,9 +224,10 @@ async def purge_completed(connection: Connection, *, added_before: datetime, lim
 
 def task_of(record: asyncpg.Record) -> Task:
     """The task that a row holds."""
+    kind = TaskType.of(record["type"])
     return Task(
         pk=TaskPk(record["id"]),
-        type=TaskType(record["type"]),
+        type=kind,
         status=record["status"],
         task_id=record["task_id"],
         runner_manager_id=record["runner_manager_id"],
@@ -208,11 +236,13 @@ def task_of(record: asyncpg.Record) -> Task:
         date_added=record["date_added"],
         rank=record["rank"],
         script_output=record["script_output"],
+        raw_type=record["type"] if kind is TaskType.OTHER else None,
     )
 
 
 async def _change(connection: Connection, query: str, task: Task, *values: object) -> bool:
-    status = await connection.execute(_QUERIES[query], task.pk, task.status, task.task_id, *values)
+    with taking(task.pk):
+        status = await connection.execute(_QUERIES[query], task.pk, task.status, task.task_id, *values)
     return _count(status) == 1
 
 

@@ -5,10 +5,9 @@ Nothing here happens by itself: Pod's tables are not ours (invariant I2).
 
 from dataclasses import dataclass
 
-import asyncpg
-
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries, render
+from poddispatchd.database.sqlstates import INSUFFICIENT_PRIVILEGE, INVALID_SCHEMA_NAME
 from poddispatchd.errors import DatabaseError
 
 _QUERIES = load_queries("poddispatchd.pod", "trigger.sql")
@@ -82,14 +81,14 @@ async def _run(database: Database, name: str, command: str) -> None:
         async with database.transaction() as connection:
             await connection.execute(_statements(name))
     except DatabaseError as error:
-        if isinstance(error.__cause__, asyncpg.InvalidSchemaNameError):
+        if error.sqlstate == INVALID_SCHEMA_NAME:
             raise DatabaseError(
                 f"There is no schema {_SCHEMA} yet: run 'poddispatchd db init' first."
             ) from error
-        if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+        if error.sqlstate != INSUFFICIENT_PRIVILEGE:
             raise
         owner = (await database.fetchrow(_QUERIES["owner"]) or ("its owner",))[0]
         raise DatabaseError(
-            f"Only {owner}, who owns Pod's task table, or a superuser may do this ({error.__cause__}): "
+            f"Only {owner}, who owns Pod's task table, or a superuser may do this: "
             f"poddispatchd db {command} --print-sql | sudo -u postgres psql <Pod's database>"
         ) from error

@@ -3,21 +3,24 @@
 It calls when it is done; should that call be lost, nobody would ever hear of it: Pod's row has ended.
 """
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Collection
+from contextlib import suppress
 
 import structlog
 
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.errors import OF_THE_MANAGER, DatabaseUnavailableError, RunnerManagerError
+from poddispatchd.errors import (
+    RowLockedError,
+)
 from poddispatchd.journal import failures
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
 from poddispatchd.pod.tasks import UnsettledTask
+from poddispatchd.reconcile.questions import Questions
 from poddispatchd.tasks.transitions import Report, apply_report, ring_for
 
 log = structlog.get_logger(__name__)
@@ -31,11 +34,6 @@ _FOR_HOURS = 24
 _MOST = 200
 """Tasks that one manager is asked about in one go: those that it was not for the longest time."""
 
-_PACE = 0.02
-
-_LONGEST = 30.0
-"""Seconds after which a manager is asked nothing more in one go: the next look at running tasks waits."""
-
 
 class FailureRecheck:
     """Asks again, now and then, about tasks that failed lately; only their success matters."""
@@ -44,14 +42,14 @@ class FailureRecheck:
         self._parts = parts
         self._looked_at = float("-inf")
 
-    async def look(self, *, but: Collection[TaskPk] = ()) -> None:
-        """Ask about all of them but some, unless that was done lately."""
+    async def due(self, *, exclude: Collection[TaskPk] = ()) -> dict[RunnerManager, list[UnsettledTask]]:
+        """The failures to ask about now, but for some; none if that was done lately."""
         parts, now = self._parts, self._parts.clock.monotonic()
         if now - self._looked_at < _RARELY * parts.settings.reconcile.interval:
-            return
+            return {}
         self._looked_at = now
         async with parts.database.connection() as connection:
-            lately = await failures.recent_failures(connection, hours=_FOR_HOURS, limit=_MOST, but=but)
+            lately = await failures.recent_failures(connection, hours=_FOR_HOURS, limit=_MOST, but=exclude)
             failed = await tasks.failed_tasks(connection, list(lately)) if lately else []
         rows = {item.task.pk: item for item in failed}
         by_manager: dict[RunnerManager, list[UnsettledTask]] = defaultdict(list)
@@ -60,39 +58,24 @@ class FailureRecheck:
             # One that was restarted meanwhile, or whose run is another one, is somebody else's matter.
             if item is not None and item.manager is not None and item.task.run == run:
                 by_manager[item.manager].append(item)
-        async with asyncio.TaskGroup() as group:
-            for manager, items in by_manager.items():
-                group.create_task(self._ask_in_turn(manager, items))
+        return by_manager
 
-    async def _ask_in_turn(self, manager: RunnerManager, items: list[UnsettledTask]) -> None:
-        """Ask one manager about its failures; the rest next time, if it is slow or silent."""
-        parts = self._parts
-        begun, asked = parts.clock.monotonic(), list[TaskPk]()
-        try:
-            for item in items:
-                if (
-                    parts.registry.opening_of(manager.id) > begun
-                    or parts.clock.monotonic() - begun > _LONGEST
-                ):
-                    break
-                asked.append(item.task.pk)
-                try:
-                    await self._ask(manager, item)
-                except DatabaseUnavailableError:
-                    raise
-                except OF_THE_MANAGER:
-                    break
-                except RunnerManagerError:
-                    # Whoever asks about a running task finds out what is wrong; nobody waits for this one.
-                    pass
-                except Exception:  # one odd row must not keep the others from being asked about
-                    log.exception(Event.SERVICE_CRASHED, job="reconciler", task=item.task.pk)
-                await parts.clock.sleep(_PACE)
-            if asked:
-                async with parts.database.connection() as connection:
-                    await failures.note_asked(connection, asked)
-        except DatabaseUnavailableError:
-            parts.session.suspect()
+    async def ask(self, questions: Questions, manager: RunnerManager, items: list[UnsettledTask]) -> None:
+        """Ask one manager about its failures; the rest next time, if it is slow or silent.
+
+        Raises:
+            DatabaseUnavailableError: what it says cannot be stored.
+        """
+
+        async def ask(item: UnsettledTask) -> None:
+            with suppress(RowLockedError):
+                await self._ask(manager, item)
+
+        # Whoever asks about a running task finds out what is wrong with a manager; nobody waits for these.
+        done = await questions.in_turn(manager, items, ask, "question about a failed task", teaches=False)
+        if done.asked:
+            async with self._parts.database.connection() as connection:
+                await failures.note_asked(connection, [item.task.pk for item in done.asked])
 
     async def _ask(self, manager: RunnerManager, item: UnsettledTask) -> None:
         """Ask about one.

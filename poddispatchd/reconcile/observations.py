@@ -80,11 +80,22 @@ class Observations:
 
     _by_task: dict[TaskPk, Observation] = field(default_factory=dict)
 
+    def get(self, item: UnsettledTask) -> Observation | None:
+        """What is remembered of a task under this id; None when it is not there any more."""
+        seen = self._by_task.get(item.task.pk)
+        return seen if seen is not None and seen.task_id == item.task.task_id else None
+
+    def ask_at(self, tasks: Iterable[TaskPk], moment: float) -> None:
+        """Ask about these tasks then."""
+        for task in tasks:
+            if (seen := self._by_task.get(task)) is not None:
+                seen.ask_at = moment
+
     def __getitem__(self, task: TaskPk) -> Observation:
         """What is remembered of a task that ``renew`` has seen."""
         return self._by_task[task]
 
-    def strangers(self, unsettled: Iterable[UnsettledTask]) -> dict[TaskPk, str | None]:
+    def unobserved(self, unsettled: Iterable[UnsettledTask]) -> dict[TaskPk, str | None]:
         """The tasks that nothing is remembered of, with their ids."""
         return {item.task.pk: item.task.task_id for item in unsettled if not self._knows(item)}
 

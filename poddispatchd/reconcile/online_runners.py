@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+from poddispatchd.clock import Clock
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import RunnerManagerError, RunnerManagerUnavailableError
-from poddispatchd.parts import Parts
+from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.runner.client import RunnerReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +19,12 @@ class _Listing:
 
 
 class OnlineRunners:
-    """Asks managers for their runners."""
+    """Asks managers for their runners; one that does not answer is left alone by everybody."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, client: RunnerReader, registry: ManagerRegistry, clock: Clock) -> None:
+        self._client = client
+        self._registry = registry
+        self._clock = clock
         self._online_runners: dict[ManagerId, _Listing] = {}
 
     async def online(self, manager: RunnerManager, *, not_before: float) -> frozenset[str] | None:
@@ -30,14 +34,14 @@ class OnlineRunners:
             manager: whom to ask.
             not_before: a moment of the monotonic clock; what was told later is not asked again.
         """
-        parts, listing = self._parts, self._online_runners.get(manager.id)
+        listing = self._online_runners.get(manager.id)
         if listing is None or listing.at <= not_before:
-            listing = _Listing(parts.clock.monotonic(), None)
+            listing = _Listing(self._clock.monotonic(), None)
             try:
-                listed = await parts.client.runners(manager)
+                listed = await self._client.runners(manager)
             except RunnerManagerError as error:
                 if isinstance(error, RunnerManagerUnavailableError):
-                    parts.registry.learn(manager.id, error)
+                    self._registry.learn(manager.id, error)
             else:
                 listing = replace(listing, online=frozenset(item.id for item in listed if item.online))
             self._online_runners[manager.id] = listing

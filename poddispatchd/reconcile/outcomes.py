@@ -9,6 +9,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.domain.lifecycle import Decision, may_submit_again
 from poddispatchd.domain.script_output import merge_output
 from poddispatchd.domain.task import TaskPk
+from poddispatchd.errors import RowLockedError
 from poddispatchd.journal import failures, imports, observations, submissions
 from poddispatchd.journal.observations import TaskObservation
 from poddispatchd.observability.events import Event
@@ -16,64 +17,59 @@ from poddispatchd.observability.metrics import LostOutcome
 from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
 from poddispatchd.pod.tasks import UnsettledTask
-from poddispatchd.reconcile.failure_recheck import FailureRecheck
 from poddispatchd.tasks.transitions import Report, apply_report, fail_task, requeue_task, ring_for
 
 log = structlog.get_logger(__name__)
 
 
-class Settling(Protocol):
+class Outcomes(Protocol):
     """What the reconciler needs to know besides Pod's rows, and to whom it tells what it finds out."""
 
     async def importing(self, connection: Connection) -> Collection[TaskPk]:
         """The tasks whose result is being imported: they have answered already."""
 
-    async def seen(
-        self, connection: Connection, strangers: Mapping[TaskPk, str | None]
+    async def observe(
+        self, connection: Connection, unobserved: Mapping[TaskPk, str | None]
     ) -> Mapping[TaskPk, TaskObservation]:
         """Tasks that are new here, with their ids; what is known of them all the same."""
 
-    async def over(self, connection: Connection, but: Collection[TaskPk]) -> None:
+    async def forget_except(self, connection: Connection, running: Collection[TaskPk]) -> None:
         """No task runs but these."""
 
-    async def missing(self, task: TaskPk, task_id: str, runner: str | None) -> None:
+    async def runner_missing(self, task: TaskPk, task_id: str, runner: str | None) -> None:
         """The runner that works on a task is missing from now on, or not any more."""
 
     async def stale(self, tasks: Collection[TaskPk]) -> None:
         """It was told that these tasks run for too long."""
 
-    async def told(self, item: UnsettledTask, report: Report) -> None:
+    async def reported(self, item: UnsettledTask, report: Report) -> None:
         """A manager said how a task is."""
 
     async def lost(self, item: UnsettledTask, reason: str) -> None:
         """Nobody works on a task."""
 
-    async def look_again(self, asked: Collection[TaskPk], /) -> None:
-        """All that were due have been asked about: these tasks."""
 
-
-class Settlement:
+class AppliedOutcomes:
     """Carries it out."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._failure_recheck = FailureRecheck(parts)
 
     async def importing(self, connection: Connection) -> Collection[TaskPk]:
         """The tasks whose result is being imported, or waits for it."""
         return await imports.open_tasks(connection)
 
-    async def seen(
-        self, connection: Connection, strangers: Mapping[TaskPk, str | None]
+    async def observe(
+        self, connection: Connection, unobserved: Mapping[TaskPk, str | None]
     ) -> Mapping[TaskPk, TaskObservation]:
         """What the journal knows of them, from now on at least since when they run."""
-        return await observations.see(connection, strangers)
+        return await observations.see(connection, unobserved)
 
-    async def over(self, connection: Connection, but: Collection[TaskPk]) -> None:
+    async def forget_except(self, connection: Connection, running: Collection[TaskPk]) -> None:
         """Forget the others."""
-        await observations.forget_others(connection, but)
+        await observations.forget_others(connection, running)
 
-    async def missing(self, task: TaskPk, task_id: str, runner: str | None) -> None:
+    async def runner_missing(self, task: TaskPk, task_id: str, runner: str | None) -> None:
         """Write it down: the next pass, or another daemon, counts on from there."""
         async with self._parts.database.connection() as connection:
             await observations.note_runner(connection, task, task_id, runner)
@@ -83,11 +79,16 @@ class Settlement:
         async with self._parts.database.connection() as connection:
             await observations.note_stale(connection, tasks)
 
-    async def told(self, item: UnsettledTask, report: Report) -> None:
+    async def reported(self, item: UnsettledTask, report: Report) -> None:
         """Do what the report means for the row as it is by now."""
         parts = self._parts
-        async with parts.database.transaction() as connection:
-            decision = await apply_report(connection, item.task, report, retries=parts.retries)
+        try:
+            async with parts.database.transaction() as connection:
+                decision = await apply_report(connection, item.task, report, retries=parts.retries)
+        except RowLockedError:
+            # Its manager is asked again; meanwhile the row may be free.
+            parts.locked_rows.met(item.task.pk)
+            return
         parts.metrics.reconciled.labels(decision).inc()
         if decision not in (Decision.WAIT, Decision.IGNORE):
             log.info(
@@ -102,13 +103,21 @@ class Settlement:
 
     async def lost(self, item: UnsettledTask, reason: str) -> None:
         """Put the task back into the queue, or bring it to its end (``reconcile.lost``)."""
+        try:
+            await self._lost(item, reason)
+        except RowLockedError:
+            self._parts.locked_rows.met(item.task.pk)
+
+    async def _lost(self, item: UnsettledTask, reason: str) -> None:
         parts, settings = self._parts, self._parts.settings.reconcile
         async with parts.database.transaction() as connection:
             task = await tasks.lock_task(connection, item.task.pk)
             if task is None or (task.status, task.task_id) != (item.task.status, item.task.task_id):
                 return
             submitted = await submissions.attempts(connection, task)
-            may_requeue = may_submit_again(submitted.since, max_attempts=settings.max_attempts)
+            may_requeue = task.is_submittable and may_submit_again(
+                submitted.since, max_attempts=settings.max_attempts
+            )
             if settings.lost == "requeue" and may_requeue:
                 words = f"It was lost, so that it is submitted again: {reason}"
                 output = merge_output(task.script_output, words, None)
@@ -122,7 +131,3 @@ class Settlement:
                 outcome, decision = LostOutcome.FAILED, Decision.FAIL
         parts.metrics.reconciled.labels(outcome).inc()
         ring_for(decision, parts.wakeups)
-
-    async def look_again(self, asked: Collection[TaskPk], /) -> None:
-        """Look at failures that their manager may have mended, other than those of this moment."""
-        await self._failure_recheck.look(but=asked)

@@ -1,25 +1,22 @@
 """Running rows against what their runner manager says: nothing stays ``running`` for ever."""
 
-import asyncio
 from collections import defaultdict
+from collections.abc import Collection
 
 import structlog
 
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskType
-from poddispatchd.errors import (
-    OF_THE_MANAGER,
-    DatabaseUnavailableError,
-    RunnerManagerError,
-    RunnerTaskUnknownError,
-)
+from poddispatchd.domain.task import RunnerStatus, StaleTasks, TaskPk, TaskType
+from poddispatchd.errors import RunnerTaskUnknownError
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
-from poddispatchd.pod import tasks
+from poddispatchd.pod import duplicates, tasks
 from poddispatchd.pod.tasks import UnsettledTask
+from poddispatchd.reconcile.failure_recheck import FailureRecheck
 from poddispatchd.reconcile.observations import Observations
 from poddispatchd.reconcile.online_runners import OnlineRunners
-from poddispatchd.reconcile.outcomes import Settlement, Settling
+from poddispatchd.reconcile.outcomes import AppliedOutcomes, Outcomes
+from poddispatchd.reconcile.questions import Questions
 from poddispatchd.tasks.transitions import Report
 
 log = structlog.get_logger(__name__)
@@ -28,27 +25,38 @@ ASK_AGAIN_AFTER = 10.0
 """Seconds after which a task that was denied is asked about once more."""
 
 _PAGE = 200
-_PACE = 0.02
-"""Seconds between two questions to one manager."""
+_PATIENCE = 2.0
+"""Seconds that a look waits for managers; whoever is slower is waited for by nobody."""
 
-_NONSENSE = 3
-"""Unusable answers in a row after which a manager is left alone for now."""
+_QUESTION = "question about a running task"
+"""What failures that nobody foresaw are counted under."""
+
+_SHOWN = 100
+"""Tasks that wait for others, as far as they are told."""
 
 
 class Reconciler:
     """Asks runner managers about running tasks: only the scheduler does, and first about all of them.
 
-    ``settling`` is told what they say; by default it is carried out.
+    Args:
+        parts: the daemon's.
+        outcomes: is told what they say; by default it is carried out.
+        recheck: which failures are asked about again as well; by default, where outcomes are carried out,
+            those of ``FailureRecheck``.
     """
 
-    def __init__(self, parts: Parts, settling: Settling | None = None) -> None:
+    def __init__(
+        self, parts: Parts, outcomes: Outcomes | None = None, recheck: FailureRecheck | None = None
+    ) -> None:
         self._parts = parts
-        self._settling: Settling = settling or Settlement(parts)
+        self._outcomes: Outcomes = outcomes or AppliedOutcomes(parts)
+        self._recheck = FailureRecheck(parts) if outcomes is None and recheck is None else recheck
+        self._questions = Questions(parts.registry, parts.clock, parts.incidents, parts.session.suspect)
         self._observations = Observations()
         self._term: int | None = None
-        self._online_runners = OnlineRunners(parts)
-        self.stale: tuple[TaskPk, ...] = ()
-        """The tasks that ran for too long at the last look."""
+        self._online_runners = OnlineRunners(parts.client, parts.registry, parts.clock)
+        self.stale = StaleTasks()
+        """The tasks that ran for too long at the last look, and who waits for them."""
 
     @property
     def in_doubt(self) -> bool:
@@ -73,17 +81,31 @@ class Reconciler:
         for item in self._observations.due(unsettled, parts.clock.monotonic()):
             if item.manager is None or not item.task.task_id:
                 await self._nowhere(item)
-            else:
+            elif not self._questions.is_busy(item.manager.id):
                 by_manager[item.manager].append(item)
-        async with asyncio.TaskGroup() as group:
-            for manager, items in by_manager.items():
-                group.create_task(self._ask(manager, items))
-        await self._settling.look_again([item.task.pk for items in by_manager.values() for item in items])
+        asked = [item.task.pk for items in by_manager.values() for item in items]
+        failed = await self._recheck.due(exclude=asked) if self._recheck is not None else {}
+        for manager in dict.fromkeys((*by_manager, *failed)):
+            if not self._questions.is_busy(manager.id):
+                self._questions.begin(
+                    manager,
+                    self._converse(term, manager, by_manager.get(manager, []), failed.get(manager, [])),
+                )
+        # Whoever takes longer goes on by itself: nobody else's tasks wait for a manager that is slow.
+        await self._questions.wait(_PATIENCE)
         self._term = term
         now = parts.clock.monotonic()
         await self._show_stale(unsettled, now)
         turn = self._observations.next_turn()
         return interval if turn is None else min(interval, max(turn - now, 1.0))
+
+    async def settled(self) -> None:
+        """Wait for the questions that go on."""
+        await self._questions.wait()
+
+    async def stop(self) -> None:
+        """Break off the questions that go on."""
+        await self._questions.stop()
 
     async def _look(self, *, is_first: bool) -> list[UnsettledTask]:
         """Every unsettled task, watched. Those whose result is being imported have answered already."""
@@ -96,11 +118,11 @@ class Reconciler:
                 found.extend(page)
                 if len(page) < _PAGE:
                     break
-            importing = await self._settling.importing(connection) if found else ()
+            importing = await self._outcomes.importing(connection) if found else ()
             if is_first or self._observations.misses(found):
-                await self._settling.over(connection, but=[item.task.pk for item in found])
-            strangers = self._observations.strangers(found)
-            known = await self._settling.seen(connection, strangers) if strangers else {}
+                await self._outcomes.forget_except(connection, running=[item.task.pk for item in found])
+            unobserved = self._observations.unobserved(found)
+            known = await self._outcomes.observe(connection, unobserved) if unobserved else {}
         now, settings = parts.clock.monotonic(), parts.settings.reconcile
         self._observations.renew(
             found, known, now=now, running_after=settings.running_after, ask_all=is_first
@@ -110,46 +132,41 @@ class Reconciler:
 
     # --- questions ---------------------------------------------------------------------------------------
 
-    async def _ask(self, manager: RunnerManager, items: list[UnsettledTask]) -> None:
-        """Ask one manager about its tasks, and look for the runners that work on them."""
-        try:
-            if await self._ask_in_turn(manager, items):
-                await self._look_for_runners(manager, items)
-                await self._note_runners(items)
-        except DatabaseUnavailableError:
-            self._parts.session.suspect()
+    async def _converse(
+        self, term: int, manager: RunnerManager, items: list[UnsettledTask], failed: list[UnsettledTask]
+    ) -> None:
+        """Ask one manager about its tasks, look for the runners that work on them, then about its failures.
 
-    async def _ask_in_turn(self, manager: RunnerManager, items: list[UnsettledTask]) -> bool:
-        """Ask about each task; False when the manager did not answer, and is left alone for now."""
-        parts, nonsense = self._parts, 0
-        opening = parts.registry.opening_of(manager.id)
-        if opening > parts.clock.monotonic():
-            self._observations.postpone((item.task.pk for item in items), opening)
-            return False
-        for position, item in enumerate(items):
-            if position:
-                await parts.clock.sleep(_PACE)
-            try:
+        Nothing more is asked once the scheduler's term is over: another daemon asks.
+
+        Raises:
+            DatabaseUnavailableError: what it says cannot be stored.
+        """
+        regular = self._parts.clock.monotonic() + self._parts.settings.reconcile.interval
+        self._observations.postpone((item.task.pk for item in items), regular)
+
+        async def ask(item: UnsettledTask) -> None:
+            if self._parts.session.term == term:
                 await self._ask_about(manager, item)
-                nonsense = 0
-            except DatabaseUnavailableError:
-                raise
-            except RunnerManagerError as error:
-                nonsense += 1
-                if isinstance(error, OF_THE_MANAGER) or nonsense >= _NONSENSE:
-                    parts.registry.learn(manager.id, error)
-                    until = parts.clock.monotonic() + parts.settings.reconcile.interval
-                    self._observations.postpone((rest.task.pk for rest in items[position:]), until)
-                    return False
-                log.warning(Event.RECONCILE_ASKED, task=item.task.pk, decision="unknown", reason=str(error))
-            except Exception:  # one odd row must not keep the others from being asked about
-                log.exception(Event.SERVICE_CRASHED, job="reconciler", task=item.task.pk)
-        return True
+
+        done = await self._questions.in_turn(manager, items, ask, _QUESTION)
+        if done.rest:
+            if done.until is not None:
+                self._observations.ask_at((item.task.pk for item in done.rest), done.until)
+            return
+        if self._parts.session.term != term:
+            return
+        if items:
+            await self._look_for_runners(manager, items)
+            await self._note_runners(items)
+        if failed and self._recheck is not None:
+            await self._recheck.ask(self._questions, manager, failed)
 
     async def _ask_about(self, manager: RunnerManager, item: UnsettledTask) -> None:
-        parts, seen = self._parts, self._observations[item.task.pk]
+        parts, seen = self._parts, self._observations.get(item)
+        if seen is None or item.task.task_id is None:
+            return  # it has ended meanwhile
         seen.ask_at = parts.clock.monotonic() + parts.settings.reconcile.interval
-        assert item.task.task_id is not None  # noqa: S101 - the caller sorted those out
         try:
             record = await parts.client.status(manager, item.task.task_id)
         except RunnerTaskUnknownError as error:
@@ -162,7 +179,7 @@ class Reconciler:
         if record.status is not None:
             has_ended = record.status not in (RunnerStatus.RUNNING, RunnerStatus.PENDING)
             words = (record.error, record.script_output) if has_ended else ()
-            await self._settling.told(item, Report(record.status, *words))
+            await self._outcomes.reported(item, Report(record.status, *words))
         elif seen.odd_status != record.raw_status:
             seen.odd_status = record.raw_status
             log.warning(
@@ -176,14 +193,16 @@ class Reconciler:
         suspects = [
             (item, seen)
             for item in items
-            if (seen := self._observations[item.task.pk]).runner is not None and now - seen.since >= patience
+            if (seen := self._observations.get(item)) is not None
+            and seen.runner is not None
+            and now - seen.since >= patience
         ]
         online = await self._online_runners.online(manager, not_before=now - patience) if suspects else None
         if online is None:
             return
         for item, seen in suspects:
             if seen.is_gone(online, parts.clock.monotonic(), after=patience):
-                await self._settling.lost(
+                await self._outcomes.lost(
                     item,
                     f"Runner {seen.runner!r}, which worked on it, is not online at runner manager "
                     f"{manager.name!r} any more.",
@@ -192,30 +211,41 @@ class Reconciler:
     async def _note_runners(self, items: list[UnsettledTask]) -> None:
         """Tell of the runners that are missing since this look, or are back."""
         for item in items:
-            seen = self._observations[item.task.pk]
+            seen = self._observations.get(item)
+            if seen is None:
+                continue
             if seen.missing != seen.noted and item.task.task_id is not None:
-                await self._settling.missing(item.task.pk, item.task.task_id, seen.missing)
+                await self._outcomes.runner_missing(item.task.pk, item.task.task_id, seen.missing)
                 seen.noted = seen.missing
 
     # --- tasks that nobody works on ----------------------------------------------------------------------
 
     async def _nowhere(self, item: UnsettledTask) -> None:
         """The row names nobody to ask: a moment of Pod's, or for good."""
-        self._observations[item.task.pk].ask_at = self._parts.clock.monotonic()
         await self._denied(item, "It runs nowhere: the row has no runner manager or no task id.")
 
     async def _denied(self, item: UnsettledTask, reason: str) -> None:
-        parts, seen = self._parts, self._observations[item.task.pk]
+        parts, seen = self._parts, self._observations.get(item)
+        if seen is None:
+            return
         seen.ask_at = parts.clock.monotonic() + ASK_AGAIN_AFTER
         if seen.denied():
             seen.ask_at = parts.clock.monotonic() + parts.settings.reconcile.interval
-            await self._settling.lost(item, reason)
+            await self._outcomes.lost(item, reason)
+
+    async def _waiting_behind(self, running: Collection[TaskPk]) -> tuple[TaskPk, ...]:
+        """The first tasks that wait for these: who looks at them may end either."""
+        if not running:
+            return ()
+        async with self._parts.database.connection() as connection:
+            return tuple(await duplicates.waiting_behind(connection, running, limit=_SHOWN))
 
     async def _show_stale(self, unsettled: list[UnsettledTask], now: float) -> None:
         """Count the tasks that run for too long, and tell of each once."""
         parts = self._parts
         found = list(self._observations.stale(unsettled, now, after=parts.settings.reconcile.stale_after))
-        self.stale = tuple(item.task.pk for item, _ in found)
+        late = tuple(item.task.pk for item, _ in found)
+        self.stale = StaleTasks(late, await self._waiting_behind(late))
         for kind in TaskType:
             count = sum(item.task.type is kind for item, _ in found)
             parts.metrics.stale_tasks.labels(kind).set(count)
@@ -228,4 +258,4 @@ class Reconciler:
                 task_id=item.task.task_id,
             )
         if news:
-            await self._settling.stale([item.task.pk for item in news])
+            await self._outcomes.stale([item.task.pk for item in news])

@@ -1,10 +1,9 @@
 """How much a download may still take: bytes of its result, and space on the disk."""
 
-import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
 from poddispatchd.errors import NoSpaceError, ResultRefusedError, disk_error
+from poddispatchd.runner.storage import ResultStorage
 
 _CHECK_EVERY = 64 * 2**20
 """Bytes received between two looks at the free space."""
@@ -14,28 +13,27 @@ class Allowance:
     """Counts what the files of one download take, and refuses what would be too much.
 
     Args:
-        into: the directory that is written to.
+        into: where the files are written to; it knows the free space.
         max_size: bytes of all files together (``imports.max_size``).
         keep_free: bytes left free on the file system (``imports.keep_free``).
         received: told the number of bytes, whenever some have arrived.
-        free: the free space of a directory, in bytes; called in a thread.
     """
 
     def __init__(
         self,
-        into: Path,
+        into: ResultStorage,
         *,
         max_size: int,
         keep_free: int,
         received: Callable[[int], None],
-        free: Callable[[Path], int],
     ) -> None:
         self._into = into
         self._max_size = max_size
         self._keep_free = keep_free
-        self._received = received
-        self._free = free
+        self._count = received
         self._kept = 0
+        self.received = 0
+        """Bytes that have come, thrown away again or not."""
         self._unchecked = 0
         self._to_come: dict[str, int] = {}
         """Bytes announced and not yet received, by file: what arrives at once must fit together."""
@@ -62,7 +60,8 @@ class Allowance:
         self._to_come[path] = max(0, self._to_come.get(path, 0) - size)
         self._kept += size
         self._unchecked += size
-        self._received(size)
+        self.received += size
+        self._count(size)
         if self._unchecked >= _CHECK_EVERY:
             self._unchecked = 0
             await self.check_space()
@@ -79,7 +78,7 @@ class Allowance:
             MediaNotWritableError: it cannot be looked at.
         """
         try:
-            free = await asyncio.to_thread(self._free, self._into)
+            free = await self._into.run(self._into.free_space)
         except OSError as error:
             raise disk_error(error, f"{self._into} cannot be looked at") from error
         if free - sum(self._to_come.values()) < self._keep_free:

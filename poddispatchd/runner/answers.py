@@ -6,7 +6,12 @@ from collections.abc import Mapping
 
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
-from poddispatchd.errors import AnswerLostError, RunnerTaskUnknownError, UnusableAnswerError
+from poddispatchd.errors import (
+    AnswerLostError,
+    RecordTooLongError,
+    RunnerTaskUnknownError,
+    UnusableAnswerError,
+)
 from poddispatchd.runner.records import Accepted, RunnerInfo, RunnerTask, StopOutcome
 from poddispatchd.runner.refusals import (
     detail_of,
@@ -23,6 +28,7 @@ _LONGEST_TASK_ID = 100
 
 _LONGEST_ADDRESSABLE_ID = 2000
 _LONGEST_WORD = 100
+_TASK_FAILED = "Task failed:"
 _LONGEST_AGE = 10**12
 """Seconds: JSON has integers that no float can hold."""
 
@@ -31,10 +37,14 @@ def json_object(manager: RunnerManager, answer: Answer) -> Mapping[str, object]:
     """The JSON object of a 2xx answer, whatever media type it claims.
 
     Raises:
-        UnusableAnswerError: it is something else.
+        UnusableAnswerError: it is something else, or longer than any honest one.
     """
+    if answer.is_cut:
+        raise UnusableAnswerError(
+            f"Runner manager {manager.name!r} answered more than {len(answer.body) // 2**10} KiB."
+        )
     data = parsed(answer.body)
-    if isinstance(data, dict):
+    if data is not None:
         return data
     what = "a web page" if answer.is_html else "something that is not a JSON object"
     raise UnusableAnswerError(
@@ -51,7 +61,7 @@ def accepted(manager: RunnerManager, answer: Answer) -> Accepted:
     """
     if not answer.is_success:
         raise submission_refusal(manager, answer)
-    if _is_cut_short(answer.body):
+    if answer.is_cut or _is_cut_short(answer.body):
         raise AnswerLostError(
             f"Runner manager {manager.name!r} cut its answer short: it may have taken the task."
         )
@@ -78,13 +88,18 @@ def task_record(manager: RunnerManager, answer: Answer, task_id: RunnerTaskId) -
 
     Raises:
         RunnerTaskUnknownError: the manager says itself that it does not know the task.
+        RecordTooLongError: what was read of its record does not tell the status.
         RunnerManagerError: of the class that says what to do; see ``refusal``.
     """
     if says_task_unknown(answer):
         raise RunnerTaskUnknownError(f"Runner manager {manager.name!r} does not know task {task_id!r}.")
     if not answer.is_success:
         raise refusal(manager, answer)
-    data = json_object(manager, answer)
+    data = parsed(answer.body, is_cut=True) if answer.is_cut else json_object(manager, answer)
+    if data is None or (answer.is_cut and not isinstance(data.get("status"), str)):
+        raise RecordTooLongError(
+            f"Runner manager {manager.name!r} answered too long a record of task {task_id!r} to be read."
+        )
     if data.get("task_id", task_id) != task_id:
         raise UnusableAnswerError(f"Runner manager {manager.name!r} answered with another task's record.")
     status = data.get("status")
@@ -108,6 +123,34 @@ def task_record(manager: RunnerManager, answer: Answer, task_id: RunnerTaskId) -
         etab_name=_text(data, "etab_name"),
         app_name=_text(data, "app_name"),
     )
+
+
+def record_from_result(manager: RunnerManager, answer: Answer, task_id: RunnerTaskId) -> RunnerTask:
+    """What the answer to ``GET /task/result/<id>`` tells of the status: 200, 400 ``Task failed: …`` or 425.
+
+    Raises:
+        RunnerTaskUnknownError: the manager says itself that it does not know the task.
+        RunnerManagerError: it tells nothing; see ``refusal``.
+    """
+    if answer.is_success:
+        if "files" not in (parsed(answer.body, is_cut=answer.is_cut) or {}):
+            raise UnusableAnswerError(
+                f"Runner manager {manager.name!r} answered a result without a list of files."
+            )
+        return RunnerTask(task_id, RunnerStatus.COMPLETED, RunnerStatus.COMPLETED.value)
+    if says_task_unknown(answer):
+        raise RunnerTaskUnknownError(f"Runner manager {manager.name!r} does not know task {task_id!r}.")
+    detail = detail_of(answer) or ""
+    match answer.status:
+        case 400 if detail.startswith(_TASK_FAILED):
+            error = _clean(detail.removeprefix(_TASK_FAILED).lstrip())
+            return RunnerTask(task_id, RunnerStatus.FAILED, RunnerStatus.FAILED.value, error=error)
+        case 425:
+            word = detail.rpartition("Status:")[2].strip().lower()
+            known = word if word in frozenset(RunnerStatus) else RunnerStatus.RUNNING.value
+            return RunnerTask(task_id, RunnerStatus(known), _clean(word)[:_LONGEST_WORD])
+        case _:
+            raise refusal(manager, answer)
 
 
 def stop_outcome(manager: RunnerManager, answer: Answer) -> StopOutcome:

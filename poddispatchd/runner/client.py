@@ -14,97 +14,69 @@ import aiohttp
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import Manifest, parse_manifest
 from poddispatchd.domain.task import RunnerTaskId
-from poddispatchd.errors import OnlyAskingError, RunnerManagerMisconfiguredError
+from poddispatchd.errors import RecordTooLongError, RunnerManagerMisconfiguredError
 from poddispatchd.runner import answers
 from poddispatchd.runner.health import health_at, root_facts
 from poddispatchd.runner.records import Accepted, Health, RunnerInfo, RunnerTask, StopOutcome
 from poddispatchd.runner.refusals import result_refusal
-from poddispatchd.runner.transport import CONNECT_TIMEOUT, Answer, Method, ask, exchange, open_session, route
+from poddispatchd.runner.transport import (
+    CONNECT_TIMEOUT,
+    SHORT_ANSWER,
+    Answer,
+    Method,
+    ask,
+    exchange,
+    open_session,
+    route,
+)
 
-__all__ = ["RunnerClient", "open_session"]
+__all__ = ["RunnerClient", "RunnerReader", "open_session"]
 
-_LARGE = 256 * 2**10
-"""Bytes from which a body is parsed in a thread: JSON takes about 5 ms a MiB, and other tasks wait."""
+LONGEST_RECORD = 2 * 2**20
+"""Bytes read of a task's record. It carries the script output: 36 kB as a rule, about 600 kB at most."""
+
+LONGEST_LIST = 4 * 2**20
+"""Bytes of a list of result files (``domain.manifest.MOST_FILES``) or of runners."""
+
+_LARGE = 64 * 2**10
+"""Bytes from which a body is parsed in a thread."""
+
+_PARSERS = 2
+"""Bodies parsed in threads at a time: each takes a few times its size in memory."""
 
 _Record = TypeVar("_Record")
 
 
-class RunnerClient:
-    """Asks runner managers. It keeps no state about them and never repeats a request.
+class RunnerReader:
+    """Asks runner managers what changes nothing there. It keeps no state, and never repeats a request.
 
     Every method raises, besides what it names:
         RunnerManagerMisconfiguredError: URL, token or certificate must be changed by a person.
         RunnerManagerUnavailableError: no connection, no answer in time, or a 5xx.
         RunnerManagerBusyError: 429.
         UnusableAnswerError: something else answers there.
-        OnlyAskingError: see ``only_asking``.
 
     Args:
         session: from ``open_session``; the caller closes it.
         request_timeout: seconds to wait for an answer, once connected.
-        only_asking: refuse whatever would change something on a manager, before anything is sent.
     """
 
-    def __init__(
-        self, session: aiohttp.ClientSession, *, request_timeout: float, only_asking: bool = False
-    ) -> None:
+    def __init__(self, session: aiohttp.ClientSession, *, request_timeout: float) -> None:
         self._session = session
         self._request_timeout = request_timeout
-        self._only_asking = only_asking
-
-    async def execute(self, manager: RunnerManager, body: bytes) -> Accepted:
-        """Submit a task: ``POST /task/execute``, once, with exactly these bytes.
-
-        Raises:
-            RunnerManagerFullError: no free runner for this type of task (503).
-            PayloadRefusedError: this task is refused (400, 422), and would be again.
-            AnswerLostError: it may have been accepted; the same bytes give its id while it runs.
-            UnusableAnswerError: accepted without an id that Pod can store; ``orphan`` is to be stopped.
-            RunnerManagerUnavailableError: surely not accepted, unless it is an AnswerLostError.
-        """
-        self._check_may_change()
-        answer = await self._ask(manager, "POST", route("task", "execute"), body=body)
-        return answers.accepted(manager, answer)
+        self._parsers = asyncio.Semaphore(_PARSERS)
 
     async def status(self, manager: RunnerManager, task_id: RunnerTaskId) -> RunnerTask:
         """The record of a task: ``GET /task/status/<id>``, which costs the manager next to nothing.
 
+        Of a record longer than ``LONGEST_RECORD`` the beginning is read.
+
         Raises:
             RunnerTaskUnknownError: the manager itself says that it does not know the task.
+            RecordTooLongError: the beginning of its record does not tell the status.
         """
-        answer = await self._ask(manager, "GET", route("task", "status", task_id))
-        return await _interpreted(answer, lambda: answers.task_record(manager, answer, task_id))
-
-    async def manifest(self, manager: RunnerManager, task_id: RunnerTaskId) -> Manifest:
-        """The list of a task's result files: ``GET /task/result/<id>``.
-
-        Asking turns ``warning`` into ``completed`` on the manager.
-
-        Raises:
-            ResultNotReadyError: the task is running, timed out (425) or failed (400): ask for its status.
-            RunnerTaskUnknownError: the manager no longer knows the task.
-            RunnerUnreachableError: the runner that holds the files does not answer.
-            ResultGoneError: the files have been purged.
-            ResultRefusedError: the list holds an unsafe name.
-            ResultIncompleteError: the list is empty.
-        """
-        self._check_may_change()
-        answer = await self._ask(manager, "GET", route("task", "result", task_id))
-        if not answer.is_success:
-            raise result_refusal(manager, answer, "The list of result files")
-        return await _interpreted(
-            answer, lambda: parse_manifest(answers.json_object(manager, answer), task_id)
-        )
-
-    async def stop(self, manager: RunnerManager, task_id: RunnerTaskId) -> StopOutcome:
-        """Ask to stop a task: ``POST /task/stop/<id>``; stopping twice does no harm.
-
-        Raises:
-            AnswerLostError: the stop may have been carried out.
-        """
-        self._check_may_change()
-        answer = await self._ask(manager, "POST", route("task", "stop", task_id))
-        return answers.stop_outcome(manager, answer)
+        answer = await self._ask(manager, "GET", route("task", "status", task_id), limit=LONGEST_RECORD)
+        return await self._interpreted(answer, lambda: answers.task_record(manager, answer, task_id))
 
     async def health(self, manager: RunnerManager) -> Health:
         """A manager's health and version, for tests of the connection only: it makes the manager work.
@@ -128,8 +100,93 @@ class RunnerClient:
 
     async def runners(self, manager: RunnerManager) -> list[RunnerInfo]:
         """The runners registered at a manager: ``GET /api/runners``."""
-        answer = await self._ask(manager, "GET", route("api", "runners"))
-        return answers.runner_list(manager, answer)
+        answer = await self._ask(manager, "GET", route("api", "runners"), limit=LONGEST_LIST)
+        return await self._interpreted(answer, lambda: answers.runner_list(manager, answer))
+
+    async def _ask(
+        self,
+        manager: RunnerManager,
+        method: Method,
+        path: str,
+        *,
+        body: bytes | None = None,
+        with_token: bool = True,
+        limit: int = SHORT_ANSWER,
+    ) -> Answer:
+        return await ask(
+            self._session,
+            manager,
+            method,
+            path,
+            seconds=self._request_timeout,
+            body=body,
+            with_token=with_token,
+            limit=limit,
+        )
+
+    async def _interpreted(self, answer: Answer, interpret: Callable[[], _Record]) -> _Record:
+        if len(answer.body) < _LARGE:
+            return interpret()
+        async with self._parsers:
+            return await asyncio.to_thread(interpret)
+
+
+class RunnerClient(RunnerReader):
+    """Asks runner managers, and gives them work. Of the errors see ``RunnerReader``."""
+
+    async def execute(self, manager: RunnerManager, body: bytes) -> Accepted:
+        """Submit a task: ``POST /task/execute``, once, with exactly these bytes.
+
+        Raises:
+            RunnerManagerFullError: no free runner for this type of task (503).
+            PayloadRefusedError: this task is refused (400, 422), and would be again.
+            AnswerLostError: it may have been accepted; the same bytes give its id while it runs.
+            UnusableAnswerError: accepted without an id that Pod can store; ``orphan`` is to be stopped.
+            RunnerManagerUnavailableError: surely not accepted, unless it is an AnswerLostError.
+        """
+        answer = await self._ask(manager, "POST", route("task", "execute"), body=body)
+        return answers.accepted(manager, answer)
+
+    async def status(self, manager: RunnerManager, task_id: RunnerTaskId) -> RunnerTask:
+        """The record of a task, as ``RunnerReader``; where it is too long, what its result says.
+
+        Raises:
+            RunnerTaskUnknownError: the manager itself says that it does not know the task.
+        """
+        try:
+            return await super().status(manager, task_id)
+        except RecordTooLongError:
+            answer = await self._ask(manager, "GET", route("task", "result", task_id))
+            return answers.record_from_result(manager, answer, task_id)
+
+    async def manifest(self, manager: RunnerManager, task_id: RunnerTaskId) -> Manifest:
+        """The list of a task's result files: ``GET /task/result/<id>``.
+
+        Asking turns ``warning`` into ``completed`` on the manager.
+
+        Raises:
+            ResultNotReadyError: the task is running, timed out (425) or failed (400): ask for its status.
+            RunnerTaskUnknownError: the manager no longer knows the task.
+            RunnerUnreachableError: the runner that holds the files does not answer.
+            ResultGoneError: the files have been purged.
+            ResultRefusedError: the list holds an unsafe name.
+            ResultIncompleteError: the list is empty.
+        """
+        answer = await self._ask(manager, "GET", route("task", "result", task_id), limit=LONGEST_LIST)
+        if not answer.is_success:
+            raise result_refusal(manager, answer, "The list of result files")
+        return await self._interpreted(
+            answer, lambda: parse_manifest(answers.json_object(manager, answer), task_id)
+        )
+
+    async def stop(self, manager: RunnerManager, task_id: RunnerTaskId) -> StopOutcome:
+        """Ask to stop a task: ``POST /task/stop/<id>``; stopping twice does no harm.
+
+        Raises:
+            AnswerLostError: the stop may have been carried out.
+        """
+        answer = await self._ask(manager, "POST", route("task", "stop", task_id))
+        return answers.stop_outcome(manager, answer)
 
     @asynccontextmanager
     async def result_file(
@@ -139,7 +196,7 @@ class RunnerClient:
         path: str,
         *,
         headers: Mapping[str, str],
-        stall_timeout: float,
+        first_byte_timeout: float,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to ``GET /task/result/<id>/file/<path>``, of any status, its body still to be read.
 
@@ -151,10 +208,9 @@ class RunnerClient:
             task_id: of the result.
             path: as in the manifest; each of its parts is escaped.
             headers: for a range.
-            stall_timeout: seconds without a byte after which the connection is given up.
+            first_byte_timeout: seconds without a byte after which the connection is given up.
         """
-        self._check_may_change()
-        patience = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT, sock_read=stall_timeout)
+        patience = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT, sock_read=first_byte_timeout)
         address = route("task", "result", task_id, "file", *path.split("/"))
         async with exchange(
             self._session,
@@ -165,32 +221,3 @@ class RunnerClient:
             headers={"Accept": "*/*", **headers},
         ) as response:
             yield response
-
-    def _check_may_change(self) -> None:
-        if self._only_asking:
-            raise OnlyAskingError
-
-    async def _ask(
-        self,
-        manager: RunnerManager,
-        method: Method,
-        path: str,
-        *,
-        body: bytes | None = None,
-        with_token: bool = True,
-    ) -> Answer:
-        return await ask(
-            self._session,
-            manager,
-            method,
-            path,
-            seconds=self._request_timeout,
-            body=body,
-            with_token=with_token,
-        )
-
-
-async def _interpreted(answer: Answer, interpret: Callable[[], _Record]) -> _Record:
-    if len(answer.body) < _LARGE:
-        return interpret()
-    return await asyncio.to_thread(interpret)

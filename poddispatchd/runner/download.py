@@ -1,19 +1,19 @@
 """Fetching the files of a result: whole or not at all, in little memory, with resume where it is offered."""
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
 
 from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import ResultFile
 from poddispatchd.domain.task import RunnerTaskId
+from poddispatchd.domain.transfer_rate import longest_transfer
 from poddispatchd.errors import (
     DownloadError,
+    MediaSlowError,
     PoddispatchdError,
     RunnerManagerBusyError,
     RunnerManagerError,
@@ -23,10 +23,9 @@ from poddispatchd.errors import (
 )
 from poddispatchd.runner.allowance import Allowance
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.fetch import BrokenOffError, Transfer
-from poddispatchd.runner.filesink import FileSink, fsync_directories
-
-_PARTIAL_PREFIX = ".poddispatchd-partial-"
+from poddispatchd.runner.fetch import BrokenOffError, TooSlowError, Transfer
+from poddispatchd.runner.filesink import FileSink
+from poddispatchd.runner.storage import ResultStorage
 
 _WORTH_ANOTHER_TRY = (
     BrokenOffError,
@@ -34,6 +33,9 @@ _WORTH_ANOTHER_TRY = (
     RunnerManagerBusyError,
     RunnerUnreachableError,
 )
+
+_SLOW_ATTEMPTS = 2
+"""A manager that is too slow so often gives its place to others; the import is tried again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,11 @@ class DownloadLimits:
         attempts: tries of one file.
         backoff_base: limit of the first random wait between tries, in seconds; it doubles (as Pod's).
         backoff_cap: limit of the longest one, in seconds.
-        stall_timeout: seconds without a byte after which a try is given up. The first byte of a large file
-            takes as long as the manager needs to read it from its runner.
+        first_byte_timeout: seconds that the first byte of a file may take (``imports.first_byte_timeout``): a
+            manager that proxies reads all of it from its runner before.
+        min_rate: bytes a second that must come from then on (``imports.min_rate``); 0: any.
+        rate_window: seconds over which they are counted.
+        allowance: seconds that a whole result may take besides its bytes at ``min_rate``.
     """
 
     max_size: int
@@ -57,7 +62,10 @@ class DownloadLimits:
     attempts: int = 5
     backoff_base: float = 0.5
     backoff_cap: float = 8.0
-    stall_timeout: float = 300.0
+    first_byte_timeout: float = 300.0
+    min_rate: int = 64 * 2**10
+    rate_window: float = 60.0
+    allowance: float = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +79,9 @@ class DownloadedFile:
 
 @dataclass(frozen=True, slots=True)
 class DownloadedResult:
-    """All files asked for, in the order asked, below ``directory``."""
+    """All files asked for, in the order asked, in ``storage``."""
 
-    directory: Path
+    storage: ResultStorage
     files: tuple[DownloadedFile, ...]
 
     @property
@@ -82,24 +90,18 @@ class DownloadedResult:
         return sum(file.size for file in self.files)
 
 
-def free_space(directory: Path) -> int:
-    """Bytes that an ordinary user may still write on the file system of a directory."""
-    return shutil.disk_usage(directory).free
-
-
 async def download_result(
     client: RunnerClient,
     manager: RunnerManager,
     task_id: RunnerTaskId,
     files: tuple[ResultFile, ...],
-    into: Path,
+    into: ResultStorage,
     *,
     limits: DownloadLimits,
     mode: int | None,
     random: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     received: Callable[[int], None] = lambda _: None,
-    free: Callable[[Path], int] = free_space,
 ) -> DownloadedResult:
     """Fetch files of a result into a directory; the first one that cannot be had ends it all.
 
@@ -111,13 +113,12 @@ async def download_result(
         manager: who holds the result.
         task_id: of the result.
         files: from ``wanted(manifest, …)``: their names have been found safe.
-        into: a directory for this result alone, made if it is missing; its parent exists.
+        into: a directory for this result alone.
         limits: of size, space, time and tries.
         mode: permission bits of the files (FILE_UPLOAD_PERMISSIONS); None leaves them to the umask.
         random: gives numbers of [0, 1).
         sleep: waits so many seconds.
         received: told the number of bytes, whenever some have arrived.
-        free: the free space of a directory, in bytes; called in a thread.
 
     Raises:
         DownloadError: a file did not arrive whole in so many attempts, or cannot be written.
@@ -139,22 +140,15 @@ async def download_result(
         random=random,
         sleep=sleep,
         received=received,
-        free=free,
         into=into,
     )
+    await _on_disk(into, into.prepare)
     try:
-        halves = await asyncio.to_thread(_prepare, into)
-    except OSError as error:
-        raise disk_error(error, f"{into} cannot be written") from error
-    try:
-        done = await download.fetch_all(files, halves)
-        directories = {
-            into,
-            *(into / parent for file in files for parent in PurePosixPath(file.path).parents),
-        }
-        await asyncio.to_thread(fsync_directories, directories)
+        done = await download.fetch_all(files)
+        await _on_disk(into, lambda: into.sync([file.path for file in files]))
     finally:
-        await asyncio.to_thread(shutil.rmtree, halves, ignore_errors=True)
+        with suppress(MediaSlowError, OSError):
+            await into.run(into.clean)
     return DownloadedResult(into, done)
 
 
@@ -172,8 +166,7 @@ class _Download:
         random: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         received: Callable[[int], None],
-        free: Callable[[Path], int],
-        into: Path,
+        into: ResultStorage,
     ) -> None:
         self._client = client
         self._manager = manager
@@ -183,18 +176,20 @@ class _Download:
         self._random = random
         self._sleep = sleep
         self._into = into
+        self._time = asyncio.get_running_loop().time
+        self._begun = self._time()
         self._allowance = Allowance(
-            into, max_size=limits.max_size, keep_free=limits.keep_free, received=received, free=free
+            into, max_size=limits.max_size, keep_free=limits.keep_free, received=received
         )
 
-    async def fetch_all(self, files: tuple[ResultFile, ...], halves: Path) -> tuple[DownloadedFile, ...]:
+    async def fetch_all(self, files: tuple[ResultFile, ...]) -> tuple[DownloadedFile, ...]:
         await self._allowance.check_space()
         waiting = iter(enumerate(files))
         done: dict[int, DownloadedFile] = {}
 
         async def work() -> None:
             for index, file in waiting:
-                done[index] = await self._fetch(file, halves / str(index))
+                done[index] = await self._fetch(file, str(index))
 
         first: BaseException | None = None
         try:
@@ -208,43 +203,59 @@ class _Download:
             raise first
         return tuple(done[index] for index in range(len(files)))
 
-    async def _fetch(self, file: ResultFile, temporary: Path) -> DownloadedFile:
-        sink = FileSink(temporary, mode=self._mode)
+    async def _fetch(self, file: ResultFile, temporary: str) -> DownloadedFile:
+        sink = FileSink(self._into, temporary, mode=self._mode)
         transfer = Transfer(
             self._client,
             self._manager,
             self._task_id,
             file,
             sink,
-            stall_timeout=self._limits.stall_timeout,
+            first_byte_timeout=self._limits.first_byte_timeout,
+            min_rate=self._limits.min_rate,
+            rate_window=self._limits.rate_window,
             expected=partial(self._allowance.expect, file.path),
             taken=partial(self._allowance.take, file.path),
             dropped=self._allowance.drop,
         )
         try:
             await sink.open()
-            for attempt in range(self._limits.attempts):
-                if attempt:
-                    await self._wait(attempt - 1)
-                try:
-                    digest = await transfer.attempt()
-                    break
-                except _WORTH_ANOTHER_TRY as error:
-                    last: PoddispatchdError = error
-            else:
-                raise self._given_up(file, last) from last.__cause__
-            await sink.finish(self._into / file.path)
+            digest = await self._attempted(file, transfer)
+            await sink.finish(file.path)
             return DownloadedFile(file.path, sink.size, digest)
         finally:
             await sink.close()
 
-    def _given_up(self, file: ResultFile, last: PoddispatchdError) -> PoddispatchdError:
-        """A file that keeps breaking off counts against the result; a manager that is away does not."""
+    async def _attempted(self, file: ResultFile, transfer: Transfer) -> str:
+        slow = 0
+        for attempt in range(self._limits.attempts):
+            if attempt:
+                await self._wait(attempt - 1)
+            self._check_time()
+            try:
+                return await transfer.attempt()
+            except _WORTH_ANOTHER_TRY as error:
+                last: PoddispatchdError = error
+            slow += _is_slow(last)
+            if slow >= _SLOW_ATTEMPTS:
+                break
         if isinstance(last, RunnerManagerError):
-            return last
-        return DownloadError(
-            f"The file {file.path!r} did not arrive in {self._limits.attempts} attempts: {last}"
+            # A file that keeps breaking off counts against the result; a manager that is away does not.
+            raise last
+        raise DownloadError(
+            f"The file {file.path!r} did not arrive in {attempt + 1} attempts: {last}"
+        ) from last.__cause__
+
+    def _check_time(self) -> None:
+        limits = self._limits
+        longest = longest_transfer(
+            self._allowance.received, minimum=limits.min_rate, allowance=limits.allowance
         )
+        if self._time() - self._begun > longest:
+            raise DownloadError(
+                f"The result takes too long: {self._allowance.received} bytes have come in "
+                f"{self._time() - self._begun:.0f} s."
+            )
 
     async def _wait(self, attempt: int) -> None:
         limits = self._limits
@@ -253,9 +264,14 @@ class _Download:
         )
 
 
-def _prepare(into: Path) -> Path:
-    """Make the directory, and in it a place for half-written files whose name nobody can guess."""
-    into.mkdir(exist_ok=True)
-    for leftover in into.glob(f"{_PARTIAL_PREFIX}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=_PARTIAL_PREFIX, dir=into))
+async def _on_disk(into: ResultStorage, function: Callable[[], None]) -> None:
+    try:
+        await into.run(function, is_long=True)
+    except OSError as error:
+        raise disk_error(error, f"{into} cannot be written") from error
+
+
+def _is_slow(error: PoddispatchdError) -> bool:
+    """Whether an attempt ended because too little came, or no first byte in time."""
+    is_late = isinstance(error, RunnerManagerUnavailableError) and isinstance(error.__cause__, TimeoutError)
+    return is_late or isinstance(error, TooSlowError)

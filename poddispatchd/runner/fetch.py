@@ -1,17 +1,21 @@
 """One result file over as many answers as it takes, each going on where the last one broke off if it can."""
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import assert_never
 
 import aiohttp
 
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import ResultFile
 from poddispatchd.domain.task import RunnerTaskId
-from poddispatchd.errors import DownloadError, ResultGoneError
+from poddispatchd.domain.transfer_rate import TransferRate
+from poddispatchd.domain.wholeness import Wholeness
+from poddispatchd.errors import DownloadError, ResultGoneError, ResultUnfetchableError
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.filesink import FileSink
-from poddispatchd.runner.refusals import result_refusal
+from poddispatchd.runner.refusals import detail_of, result_refusal
 from poddispatchd.runner.transport import Answer, content_type
 
 _CHUNK = 2**20
@@ -25,9 +29,18 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _PROXIED_NAME = re.compile(r"[A-Za-z0-9._ -]+")
 """The only names that a manager without shared storage passes on to its runner."""
 
+_SAID_BY_A_PROXYING_MANAGER = "Error fetching result from runner"
+
+_CLOSE_ENDED_PROXIES = ("nginx", "openresty", "tengine")
+"""Proxies that speak HTTP/1.0 to the manager by default: they end chunks well wherever it breaks off."""
+
 
 class BrokenOffError(DownloadError):
     """A try at a file failed in a way that another one may mend."""
+
+
+class TooSlowError(BrokenOffError):
+    """The manager sends so slowly that it would keep an import for ever."""
 
 
 class Transfer:
@@ -39,7 +52,9 @@ class Transfer:
         task_id: of the result.
         file: which one, and its sha256 if the manager gave one.
         sink: opened; what it holds between tries is what the next one goes on from.
-        stall_timeout: seconds without a byte after which a try is given up.
+        first_byte_timeout: seconds that the first byte of an answer may take.
+        min_rate: bytes a second that must come from then on; 0: any.
+        rate_window: seconds over which they are counted.
         expected: told how many bytes are still to come, when an answer says so; may refuse.
         taken: told how many bytes came; may refuse.
         dropped: told how many of these were thrown away again.
@@ -53,7 +68,9 @@ class Transfer:
         file: ResultFile,
         sink: FileSink,
         *,
-        stall_timeout: float,
+        first_byte_timeout: float,
+        min_rate: int,
+        rate_window: float,
         expected: Callable[[int], Awaitable[None]],
         taken: Callable[[int], Awaitable[None]],
         dropped: Callable[[int], None],
@@ -63,12 +80,16 @@ class Transfer:
         self._task_id = task_id
         self._file = file
         self._sink = sink
-        self._stall_timeout = stall_timeout
+        self._first_byte_timeout = first_byte_timeout
+        self._min_rate = min_rate
+        self._rate_window = rate_window
         self._expected = expected
         self._taken = taken
         self._dropped = dropped
         self._etag: str | None = None
         """Of the answer that the sink's content comes from, if it can be gone on with."""
+        self._unproven: str | None = None
+        """The sum of the last copy, when nothing could show that it was whole."""
 
     async def attempt(self) -> str:
         """Try once; return the file's sha256 in hexadecimal when all of it is in the sink.
@@ -83,11 +104,18 @@ class Transfer:
             # If-Range: should the file have changed, the whole new one is sent instead of its end.
             headers = {"Range": f"bytes={self._sink.size}-", "If-Range": self._etag}
         async with self._client.result_file(
-            self._manager, self._task_id, self._file.path, headers=headers, stall_timeout=self._stall_timeout
+            self._manager,
+            self._task_id,
+            self._file.path,
+            headers=headers,
+            first_byte_timeout=self._first_byte_timeout,
         ) as response:
             whole = await self._begin(response, resuming=bool(headers))
             await self._receive(response)
-        return await self._verified(whole)
+        digest = await self._verified(whole)
+        if whole is None and self._file.sha256 is None and not _vouches_by_chunks(response):
+            await self._check_end(digest)
+        return digest
 
     async def _begin(self, response: aiohttp.ClientResponse, *, resuming: bool) -> int | None:
         """Judge the head of an answer; return the size of the whole file if it is known.
@@ -129,18 +157,46 @@ class Transfer:
         pieces: list[bytes] = []
         size = 0
         try:
-            async for piece in response.content.iter_any():
+            async for piece in self._in_time(response):
                 await self._taken(len(piece))
                 pieces.append(piece)
                 size += len(piece)
                 if size >= _CHUNK or len(pieces) >= _MOST_PIECES:
                     chunk, pieces, size = pieces, [], 0
                     await self._sink.write(chunk)
+        except TooSlowError:
+            await self._sink.write(pieces)
+            raise
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # What has come is good, TCP and the framing vouch for it: the next try may go on from it.
             await self._sink.write(pieces)
             raise BrokenOffError(f"{self._name} broke off after {self._sink.size} bytes.") from error
         await self._sink.write(pieces)
+
+    async def _in_time(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """The pieces of a body.
+
+        Raises:
+            TooSlowError: they come too slowly, or not at all.
+        """
+        clock = asyncio.get_running_loop()
+        rate = TransferRate(self._min_rate, self._rate_window)
+        while True:
+            begun = clock.time()
+            piece = None
+            patience = asyncio.timeout(rate.left if self._min_rate else None)
+            try:
+                async with patience:
+                    piece = await response.content.readany()
+            except TimeoutError:
+                if not patience.expired():
+                    raise
+            if rate.is_too_low(len(piece or b""), clock.time() - begun):
+                raise TooSlowError(f"{self._name} comes too slowly: at least {rate} are expected.")
+            if piece == b"":
+                return
+            if piece is not None:
+                yield piece
 
     async def _verified(self, whole: int | None) -> str:
         digest = await self._sink.digest()
@@ -153,6 +209,35 @@ class Transfer:
             return digest
         await self._start_over()
         raise BrokenOffError(f"{self._name} {problem}.")
+
+    async def _check_end(self, digest: str) -> None:
+        """Whether a body is whole that has neither a length nor a sum, nor chunks that vouch for its end.
+
+        It is proved by its form or, if its form has no end, by a second copy.
+
+        Raises:
+            BrokenOffError: it is cut short, or nothing shows that it is not.
+        """
+        found = await self._sink.wholeness(self._file.path)
+        match found:
+            case Wholeness.WHOLE:
+                return
+            case Wholeness.CUT:
+                problem = "is cut short"
+            case Wholeness.OPEN if digest == self._unproven:
+                return
+            case Wholeness.OPEN:
+                self._unproven = digest
+                problem = "is fetched twice, to compare"
+            case Wholeness.UNLIKELY:
+                problem = "is not what its name says, or cut short"
+            case _:
+                assert_never(found)
+        await self._start_over()
+        raise BrokenOffError(
+            f"{self._name} {problem}: its answer had no length, so that nothing says where it ends (where "
+            "nginx stands before the manager, set proxy_http_version 1.1 there)."
+        )
 
     async def _start_over(self) -> None:
         self._etag = None
@@ -174,13 +259,27 @@ class Transfer:
             location=response.headers.get("Location", ""),
         )
         error = result_refusal(self._manager, answer, self._name)
-        if isinstance(error, ResultGoneError) and not _PROXIED_NAME.fullmatch(self._file.path):
-            return ResultGoneError(
+        is_refused_name = not _PROXIED_NAME.fullmatch(self._file.path) and (
+            detail_of(answer) == _SAID_BY_A_PROXYING_MANAGER
+        )
+        if isinstance(error, ResultGoneError) and is_refused_name:
+            return ResultUnfetchableError(
                 f"{error} A manager without RUNNERS_STORAGE_ENABLED gives no file whose name holds other "
-                "characters than A-Z a-z 0-9 . _ - and space."
+                "characters than A-Z a-z 0-9 . _ - and space, and a new run would give it the same name: "
+                "rename the source file, or enable shared storage on the manager."
             )
         return error
 
     @property
     def _name(self) -> str:
         return f"The file {self._file.path!r}"
+
+
+def _vouches_by_chunks(response: aiohttp.ClientResponse) -> bool:
+    """Whether a complete chunked body means that all of the file was sent.
+
+    It does not behind a proxy that cannot see where the manager broke off, and ends its own chunks well.
+    """
+    coding = response.headers.get("Transfer-Encoding", "").lower().rpartition(",")[2].strip()
+    server = response.headers.get("Server", "").lower()
+    return coding == "chunked" and not any(name in server for name in _CLOSE_ENDED_PROXIES)

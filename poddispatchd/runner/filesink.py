@@ -6,28 +6,33 @@ The next chunk is received while the last one is written; never more than two ch
 import asyncio
 import errno
 import hashlib
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from poddispatchd.errors import disk_error
+from poddispatchd.domain.wholeness import Wholeness, wholeness
+from poddispatchd.errors import MediaSlowError, disk_error
+from poddispatchd.runner.storage import PartialFile, ResultStorage
+
+_PATIENCE_AT_THE_END = 5.0
+"""Seconds that ``close`` waits for what is under way; what hangs is closed later."""
 
 
 class FileSink:
     """A new file that fills up under a name of its own, until ``finish`` gives it its place.
 
     Every method raises NoSpaceError or MediaNotWritableError when the file system fails. ``close`` must be
-    awaited in any case; it is idempotent and waits for a write that is under way.
+    awaited in any case; it is idempotent and waits a while for a write that is under way.
 
     Args:
-        path: where to write; it must not exist.
+        storage: where to write.
+        name: of the file until it is finished; it must not exist.
         mode: permission bits of the finished file; None leaves them to the umask.
     """
 
-    def __init__(self, path: Path, *, mode: int | None) -> None:
-        self._path = path
+    def __init__(self, storage: ResultStorage, name: str, *, mode: int | None) -> None:
+        self._storage = storage
+        self._name = name
         self._mode = mode
-        self._descriptor: int | None = None
+        self._file: PartialFile | None = None
         self._sha256 = hashlib.sha256()
         self._working: asyncio.Future[None] | None = None
         self.size = 0
@@ -51,7 +56,7 @@ class FileSink:
             # Shielded: a thread cannot be cancelled, and the descriptor must outlive it.
             await asyncio.shield(self._working)
         except OSError as error:
-            raise disk_error(error, f"{self._path} cannot be written") from error
+            raise disk_error(error, f"A file in {self._storage} cannot be written") from error
         self._working = None
 
     async def restart(self) -> None:
@@ -64,72 +69,61 @@ class FileSink:
         await self.flush()
         return self._sha256.hexdigest()
 
-    async def finish(self, target: Path) -> None:
+    async def wholeness(self, name: str) -> Wholeness:
+        """What the form of everything taken so far says about its end; ``name`` is the file's own."""
+        await self.flush()
+        try:
+            return await self._storage.run(lambda: self._wholeness(name))
+        except OSError as error:
+            raise disk_error(error, f"A file in {self._storage} cannot be read") from error
+
+    async def finish(self, path: str) -> None:
         """Bring the file to stable storage and give it its name, replacing what stands there."""
-        await self._run(lambda: self._finish(target))
+        await self._run(lambda: self._opened().finish(path), is_long=True)
 
     async def close(self) -> None:
-        """Wait for the thread, whose error has been raised or no longer matters, and close the file."""
-        if self._working is not None:
-            await asyncio.wait([self._working])
-            if not self._working.cancelled():
-                self._working.exception()
-            self._working = None
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            await asyncio.to_thread(os.close, descriptor)
+        """Wait a while for the thread, whose error has been raised or does not matter, and close the file."""
+        working, self._working = self._working, None
+        if working is not None:
+            done, _ = await asyncio.wait([working], timeout=_PATIENCE_AT_THE_END)
+            if not done:
+                working.cancel()
+            elif not working.cancelled():
+                working.exception()
+        try:
+            await self._storage.run(self._close)
+        except (MediaSlowError, OSError):
+            self._storage.later(self._close)
 
-    async def _run(self, work: Callable[[], None]) -> None:
+    async def _run(self, work: Callable[[], None], *, is_long: bool = False) -> None:
         await self.flush()
-        self._start(work)
+        self._start(work, is_long=is_long)
         await self.flush()
 
-    def _start(self, work: Callable[[], None]) -> None:
-        self._working = asyncio.ensure_future(asyncio.to_thread(work))
+    def _start(self, work: Callable[[], None], *, is_long: bool = False) -> None:
+        self._working = asyncio.ensure_future(self._storage.run(work, is_long=is_long))
 
     def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(self._path, flags, 0o666 if self._mode is None else 0o600)
+        self._file = self._storage.create(self._name, self._mode)
 
-    def _opened(self) -> int:
-        if self._descriptor is None:
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _opened(self) -> PartialFile:
+        if self._file is None:
             raise OSError(errno.EBADF, "the file is not open")
-        return self._descriptor
+        return self._file
 
     def _write(self, pieces: Sequence[bytes]) -> None:
-        descriptor = self._opened()
+        self._opened().write(pieces)
         for piece in pieces:
-            rest = memoryview(piece)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
             self._sha256.update(piece)
+
+    def _wholeness(self, name: str) -> Wholeness:
+        file = self._opened()
+        return wholeness(name, self.size, lambda offset, size: file.read(size, at=offset))
 
     def _truncate(self) -> None:
         self._sha256 = hashlib.sha256()
-        os.ftruncate(self._opened(), 0)
-        os.lseek(self._opened(), 0, os.SEEK_SET)
-
-    def _finish(self, target: Path) -> None:
-        if self._mode is not None:
-            os.fchmod(self._opened(), self._mode)
-        os.fsync(self._opened())
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self._path.replace(target)
-
-
-def fsync_directories(directories: set[Path]) -> None:
-    """Bring the names in directories to stable storage; to be called in a thread.
-
-    Raises:
-        NoSpaceError: the disk is full.
-        MediaNotWritableError: the file system failed otherwise.
-    """
-    for directory in sorted(directories):
-        try:
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise disk_error(error, f"{directory} cannot be written") from error
+        self._opened().restart()

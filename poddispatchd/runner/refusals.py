@@ -3,7 +3,6 @@
 An answer as HTML comes from a reverse proxy in front of the manager and says nothing about tasks.
 """
 
-import json
 from urllib.parse import urlsplit
 
 from poddispatchd.domain.manager import RunnerManager
@@ -20,6 +19,7 @@ from poddispatchd.errors import (
     RunnerTaskUnknownError,
     RunnerUnreachableError,
 )
+from poddispatchd.runner.json_object import read_object
 from poddispatchd.runner.transport import Answer
 
 _LONGEST_WORDS = 300
@@ -123,20 +123,19 @@ def is_no_route(detail: str) -> bool:
 
 def detail_of(answer: Answer) -> str | None:
     """The manager's own words in an error answer; None when it is not the manager's JSON."""
-    data = None if answer.is_html else parsed(answer.body)
-    if not isinstance(data, dict):
+    data = None if answer.is_html else parsed(answer.body, is_cut=answer.is_cut)
+    if data is None:
         return None
     detail = data.get("detail") or data.get("error")
     return detail if isinstance(detail, str) else None
 
 
-def parsed(body: bytes) -> object:
-    """The JSON value of a body, with or without a BOM; None when it is none."""
+def parsed(body: bytes, *, is_cut: bool = False) -> dict[str, object] | None:
+    """The JSON object of a body, with or without a BOM; None when it is none, or beyond all bounds."""
     try:
-        value: object = json.loads(body.decode("utf-8-sig"))
+        return read_object(body, is_cut=is_cut)
     except (ValueError, RecursionError):
         return None
-    return value
 
 
 def _payload_refusal(manager: RunnerManager, answer: Answer) -> RunnerManagerError:
@@ -156,7 +155,7 @@ def _payload_refusal(manager: RunnerManager, answer: Answer) -> RunnerManagerErr
 def _findings(manager: RunnerManager, answer: Answer) -> tuple[set[str], str]:
     """The fields complained of, and the complaints in words; never the values, which 422 echoes."""
     data = parsed(answer.body)
-    detail = data.get("detail") if isinstance(data, dict) else None
+    detail = None if data is None else data.get("detail")
     if isinstance(detail, str):
         return set(), _words(manager, detail)
     fields: set[str] = set()

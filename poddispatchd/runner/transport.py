@@ -22,7 +22,6 @@ from poddispatchd.errors import (
     ConfigurationError,
     RunnerManagerMisconfiguredError,
     RunnerManagerUnavailableError,
-    UnusableAnswerError,
 )
 
 _KEEP_ALIVE = 1.5
@@ -35,11 +34,8 @@ _CONNECTIONS_PER_HOST = 96
 CONNECT_TIMEOUT = 10.0
 """Seconds for DNS, TCP and TLS together."""
 
-LARGEST_ANSWER = 16 * 2**20
-"""Bytes. A task's record carries its script output: 36 kB as a rule, about 600 kB at most."""
-
-_LARGEST_REFUSAL = 64 * 2**10
-"""Bytes read of an answer that refuses; the rest cannot change what is done."""
+SHORT_ANSWER = 64 * 2**10
+"""Bytes read of an answer that holds a few words, or refuses; the rest cannot change what is done."""
 
 _READ_BUFFER = 256 * 2**10
 """Bytes; at most twice as much waits in memory for each download."""
@@ -52,7 +48,7 @@ Method = Literal["GET", "POST"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer; its body may be cut short when the status refuses.
+    """An answer; ``is_cut``: its body is only the beginning of it.
 
     ``content_type`` is in lower case and without parameters.
     """
@@ -61,6 +57,7 @@ class Answer:
     content_type: str
     body: bytes
     location: str = ""
+    is_cut: bool = False
 
     @property
     def is_success(self) -> bool:
@@ -180,8 +177,9 @@ async def ask(
     seconds: float,
     body: bytes | None = None,
     with_token: bool = True,
+    limit: int = SHORT_ANSWER,
 ) -> Answer:
-    """Send one request and read its whole answer, however it decides.
+    """Send one request and read its answer, however it decides.
 
     Args:
         session: from ``open_session``.
@@ -191,9 +189,9 @@ async def ask(
         seconds: longest wait for the whole answer, once connected.
         body: sent as it is, as JSON.
         with_token: False for the routes that are public.
+        limit: bytes that are read at most; of an answer that refuses no more than ``SHORT_ANSWER``.
 
     Raises:
-        UnusableAnswerError: the answer is longer than ``LARGEST_ANSWER``.
         RunnerManagerError: as in ``exchange``.
     """
     # The total is longer than the time to connect, so that a total that runs out means a request sent.
@@ -202,7 +200,7 @@ async def ask(
         session, manager, method, path, patience=patience, body=body, with_token=with_token
     ) as response:
         success = 200 <= response.status < 300
-        limit = LARGEST_ANSWER if success else _LARGEST_REFUSAL
+        limit = limit if success else min(limit, SHORT_ANSWER)
         content = bytearray()
         async for chunk in response.content.iter_any():
             content += chunk
@@ -210,15 +208,12 @@ async def ask(
                 # What is left is not worth reading, and the connection cannot be used again.
                 response.close()
                 break
-        if success and len(content) > limit:
-            raise UnusableAnswerError(
-                f"Runner manager {manager.name!r} answered more than {LARGEST_ANSWER // 2**20} MiB."
-            )
         return Answer(
             status=response.status,
             content_type=content_type(response),
             body=bytes(content[:limit]),
             location=response.headers.get("Location", ""),
+            is_cut=len(content) > limit,
         )
 
 
@@ -233,9 +228,10 @@ def _url(manager: RunnerManager, path: str) -> URL:
         # The manager's own URL may hold what a person typed (spaces, a name with accents): yarl escapes it.
         # What follows is escaped already, and must reach the manager exactly so.
         return URL(f"{URL(base)}{path}", encoded=True)
-    except (ValueError, UnicodeError) as error:
+    except (ValueError, UnicodeError):
+        # The reason that the library gives quotes the URL, which may hold a password.
         raise RunnerManagerMisconfiguredError(
-            f"The URL of runner manager {manager.name!r} cannot be used: {error}."
+            f"The URL of runner manager {manager.name!r} cannot be used: correct it in Pod's administration."
         ) from None
 
 

@@ -1,19 +1,23 @@
-"""The daemon's one connection beside the pool: it listens and keeps the office of the scheduler."""
+"""The daemon's one connection beside the pool: it listens, and keeps the lease of the scheduler."""
 
 import asyncio
 import logging
 from contextlib import suppress
 
-import asyncpg
 import structlog
 
 from poddispatchd.clock import Clock
-from poddispatchd.database.pool import Database, translated
+from poddispatchd.database.connections import GuardedConnection
+from poddispatchd.database.pool import Database
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.backoff import full_jitter
-from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
-from poddispatchd.journal import scheduling
-from poddispatchd.journal.scheduling import SessionIdentity
+from poddispatchd.errors import (
+    DatabaseError,
+    DatabaseStateError,
+    DatabaseUnavailableError,
+    RowLockedError,
+    SchemaNewerError,
+)
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.runtime.leadership import Leadership
@@ -24,9 +28,15 @@ log = structlog.get_logger(__name__)
 CHANNEL = "poddispatchd_task"
 """Where the optional trigger announces a change of the queue."""
 
+QUEUES_CHANGED = "queues"
+"""What a person's change of the journal's queues is announced as there."""
+
 _PROBE_EVERY = 25.0
 _PROBE_TIMEOUT = 5.0
 _FAREWELL = 2.0
+
+_TO_LEADERS = ("leader ", "schema ")
+"""How announcements begin that concern who schedules, not the queue."""
 
 
 class DatabaseSession:
@@ -48,13 +58,14 @@ class DatabaseSession:
         self._attention = Wakeup()
         self._echo = asyncio.Event()
         self._probes = 0
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._identity: SessionIdentity | None = None
+        self._connection: GuardedConnection | None = None
         self._leadership = Leadership(instance=instance, clock=clock)
         self._echo_due = 0.0
         self.pooling = Pooling.NONE
         self.listening = False
         self.problem: str | None = None
+        self.lease_problem: str | None = None
+        """Why nobody can become the scheduler, in words; None as long as that is possible."""
 
     @property
     def term(self) -> int | None:
@@ -75,7 +86,11 @@ class DatabaseSession:
         self._attention.ring()
 
     async def run(self) -> None:
-        """Connect, hold, and connect again, for ever."""
+        """Connect, hold, and connect again, for ever.
+
+        Raises:
+            SchemaNewerError: a newer release has upgraded our schema: this daemon schedules no more.
+        """
         failures = 0
         try:
             while True:
@@ -83,12 +98,16 @@ class DatabaseSession:
                     await self._connect()
                     failures = 0
                     await self._hold()
+                except SchemaNewerError:
+                    raise
                 except DatabaseError as error:
                     self._lost(error)
-                    await self._give_up()
+                    await self._give_up(error)
                 except Exception as error:  # without this connection nothing would ever be scheduled again
                     log.exception(Event.SERVICE_CRASHED, job="database session")
-                    self._lost(DatabaseError(f"The connection to the database failed: {error}."))
+                    self._lost(
+                        DatabaseError(f"The connection to the database failed ({type(error).__name__}).")
+                    )
                     await self._close()
                 wait = 0.2 + full_jitter(failures, base=0.5, cap=10.0, random=self._clock.random)
                 failures += 1
@@ -101,13 +120,10 @@ class DatabaseSession:
         self._connection = connection
         connection.add_termination_listener(lambda _: self._attention.ring())
         await self._find_pooler(connection)
-        with translated():
-            if self.pooling is Pooling.NONE:
-                await self._end_ghost(connection)
-            if self.pooling is not Pooling.TRANSACTION:
-                await connection.add_listener(CHANNEL, self._notified)
-                self.listening = await self._round_trip(connection)
-            await self._lead(connection)
+        if self.pooling is not Pooling.TRANSACTION:
+            await connection.add_listener(CHANNEL, self._notified)
+            self.listening = await self._round_trip(connection)
+        await self._lead(connection)
         if not self._up.is_set():
             log.info(Event.DATABASE_UP, listening=self.listening)
         self.problem = None
@@ -120,55 +136,71 @@ class DatabaseSession:
         """Return only by an exception: the connection is lost."""
         connection = self._connection
         while connection is not None:
-            rung = await self._attention.wait(self._leadership.next_look(_PROBE_EVERY))
+            rung = await self._attention.wait(min(self._leadership.next_look(), self._until_echo))
             if connection.is_closed():
                 raise DatabaseUnavailableError("The database closed the connection.")
-            with translated():
-                if self.pooling is not Pooling.TRANSACTION and (rung or self._echo_is_due):
-                    await self._prove_listening(connection)
-                await self._lead(connection)
+            if self.pooling is not Pooling.TRANSACTION and (rung or self._until_echo <= 0):
+                await self._prove_listening(connection)
+            await self._lead(connection)
             self._show()
 
-    async def _find_pooler(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    async def _find_pooler(self, connection: GuardedConnection) -> None:
         known, self.pooling = self.pooling, await self._database.pooling_of(connection)
         if self.pooling is not known:
             level = logging.WARNING if self.pooling is Pooling.TRANSACTION else logging.INFO
             log.log(level, Event.POOLER_CHANGED, pooling=self.pooling.value, meaning=self.pooling.meaning)
 
     @property
-    def _echo_is_due(self) -> bool:
-        return self._clock.monotonic() >= self._echo_due
+    def _until_echo(self) -> float:
+        """Seconds until it is to be proved again that notifications arrive."""
+        if self.pooling is Pooling.TRANSACTION:
+            return _PROBE_EVERY
+        return max(0.0, self._echo_due - self._clock.monotonic())
 
-    async def _prove_listening(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    async def _prove_listening(self, connection: GuardedConnection) -> None:
         listening = await self._round_trip(connection)
         if listening != self.listening:
             self.listening = listening
             log.warning(Event.LISTENER_CHANGED, listening=listening)
 
-    async def _end_ghost(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        """End our last session, should the server think that it goes on and holds the lock."""
+    async def _lead(self, connection: GuardedConnection) -> None:
         try:
-            if self._identity is not None and await scheduling.end_session(connection, self._identity):
-                log.warning(Event.LEADER_LOST, reason="The lost connection still held the scheduler lock.")
-            self._identity = await scheduling.own_session(connection)
-        except asyncpg.InsufficientPrivilegeError:
-            # Then the server has to find out by its keep-alives.
+            async with asyncio.timeout(_PROBE_TIMEOUT):
+                begun = await self._leadership.attend(connection, hears=self.listening)
+        except TimeoutError:
+            raise DatabaseUnavailableError("The database cannot be reached: no answer in time.") from None
+        except RowLockedError:
+            # Whatever holds it, the database answers: our term goes on until its lease ends.
+            if self.lease_problem is None:
+                self.lease_problem = (
+                    "Another database session holds the row of poddispatchd.leader: while it does, no daemon "
+                    "can go on scheduling. Find it in pg_stat_activity (state 'idle in transaction')."
+                )
+                log.warning(Event.LEADER_BLOCKED, reason=self.lease_problem)
             return
+        self.lease_problem = None
+        if begun:
+            self._wakes.ring_all()
 
-    async def _lead(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        async with asyncio.timeout(_PROBE_TIMEOUT):
-            if await self._leadership.attend(connection, leased=self.pooling is not Pooling.NONE):
-                self._wakes.ring_all()
+    async def resign(self) -> None:
+        """Give the term up for good: this daemon stops, and another one schedules at once."""
+        with suppress(DatabaseError, TimeoutError):
+            async with asyncio.timeout(_FAREWELL), self._database.connection() as connection:
+                await self._leadership.resign(connection)
+        self._show()
 
-    async def _round_trip(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    async def _round_trip(self, connection: GuardedConnection) -> bool:
         """Whether a notification sent on this connection comes back: behind a pooler it may not."""
         self._probes += 1
         self._echo_due = self._clock.monotonic() + _PROBE_EVERY
         self._echo.clear()
-        async with asyncio.timeout(_PROBE_TIMEOUT):
-            await connection.execute(
-                "SELECT pg_notify($1, $2)", CHANNEL, f"probe {self._instance} {self._probes}"
-            )
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT):
+                await connection.execute(
+                    "SELECT pg_notify($1, $2)", CHANNEL, f"probe {self._instance} {self._probes}"
+                )
+        except TimeoutError:
+            raise DatabaseUnavailableError("The database cannot be reached: no answer in time.") from None
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT):
                 await self._echo.wait()
@@ -182,6 +214,14 @@ class DatabaseSession:
             if text == f"probe {self._instance} {self._probes}":
                 self._echo.set()
             return
+        if text.startswith(_TO_LEADERS):
+            self._attention.ring()
+            return
+        if text == QUEUES_CHANGED:
+            self._wakes.ring_all()
+        if text == "administration":
+            # A person did something: it is told and counted at once.
+            self._wakes.maintenance.ring()
         self._wakes.dispatcher.ring()
 
     def _lost(self, error: DatabaseError) -> None:
@@ -198,19 +238,22 @@ class DatabaseSession:
         self._metrics.listener_up.set(self.listening)
         self._metrics.leader.set(self.term is not None)
 
-    async def _give_up(self) -> None:
+    async def _give_up(self, error: DatabaseError) -> None:
         """Close the lost connection, and have the pool's not tried in vain."""
-        silent = self._connection is not None and not self._connection.is_closed()
+        answers = isinstance(error, DatabaseStateError)
+        silent = not answers and self._connection is not None and not self._connection.is_closed()
         await self._close()
-        with suppress(DatabaseError), translated():
+        with suppress(DatabaseError):
             await self._database.expire(silent=silent)
 
     async def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None or connection.is_closed():
             return
-        with suppress(DatabaseError), translated():
-            async with asyncio.timeout(_FAREWELL):
-                await self._leadership.resign(connection)
-            await connection.close(timeout=_FAREWELL)
-        connection.terminate()
+        try:
+            with suppress(DatabaseError, TimeoutError):
+                async with asyncio.timeout(_FAREWELL):
+                    await self._leadership.release(connection)
+                await connection.close(timeout=_FAREWELL)
+        finally:
+            connection.terminate()

@@ -1,82 +1,111 @@
-"""The office of the scheduler: who has it, how it is kept, and how it is lost."""
+"""Who schedules: one daemon of a database, by a lease with a term; how it is kept, and how it is lost."""
 
-import asyncpg
 import structlog
 
 from poddispatchd.clock import Clock
+from poddispatchd.database import migration
+from poddispatchd.database.connections import Connection
 from poddispatchd.journal import scheduling
 from poddispatchd.observability.events import Event
 
 log = structlog.get_logger(__name__)
 
 LEASE = 7.0
-"""Seconds for which a daemon behind a pooler schedules unless it renews."""
+"""Seconds for which a daemon schedules unless it renews: another one goes on so long after a kill."""
 
-_RENEW_EVERY = 2.0
+_RENEW_EVERY = 2.5
+"""Seconds: a renewal may fail once without harm, and costs one statement."""
+
 _STANDBY_EVERY = 8.0
+_STANDBY_UNHEARD = 2.5
+"""Seconds between two looks of a daemon that cannot hear that the leader has resigned."""
+
 _AFTER_A_LEASE = 0.1
 
 
 class Leadership:
     """This daemon's term as the scheduler, if it has one.
 
-    With a session of its own it holds an advisory lock, which ends with the session. Behind a pooler a lock
-    would stay on a server that others get, or last until the pooler finds out that we have vanished, in hours
-    perhaps: there it holds a lease, by the database's clock. Daemons of both kinds exclude each other
-    (``scheduling``).
+    A row of the journal is leased, by the database's clock: the same with PostgreSQL itself and behind
+    poolers, which keep no session. Its end needs no server that finds out that a machine has vanished. Writes
+    that name a term match nothing once another one has begun.
     """
 
     def __init__(self, *, instance: str, clock: Clock) -> None:
         self._instance = instance
         self._clock = clock
         self._term: int | None = None
-        self._ends_at = float("inf")
-        self._is_leased = False
-        self._next_look = _STANDBY_EVERY
+        self._ends_at = float("-inf")
+        self._next_look = 0.0
+        self._has_resigned = False
 
     @property
     def term(self) -> int | None:
-        """Our term; None while another one schedules, and as soon as a lease has run out by our own clock."""
+        """Our term; None while another one schedules, and once our lease has run out by our own clock."""
         return self._term if self._clock.monotonic() < self._ends_at else None
 
-    def next_look(self, relaxed: float) -> float:
-        """Seconds until ``attend`` is due; ``relaxed`` for a term that needs no renewal."""
-        if self._term is None:
-            return self._next_look
-        return _RENEW_EVERY if self._is_leased else relaxed
+    def next_look(self) -> float:
+        """Seconds until ``attend`` is due."""
+        return self._next_look if self._term is None else _RENEW_EVERY
 
-    async def attend(self, connection: "asyncpg.Connection[asyncpg.Record]", *, leased: bool) -> bool:
-        """Renew the lease, or begin a term if nobody else has one; whether one has begun."""
+    async def attend(self, connection: Connection, *, hears: bool) -> bool:
+        """Renew the lease, or begin a term if nobody else has one.
+
+        Args:
+            connection: any one.
+            hears: whether this daemon is told when the leader resigns.
+
+        Returns:
+            Whether a term has begun.
+
+        Raises:
+            SchemaNewerError: a newer release has upgraded our schema; the term is given up.
+        """
+        if self._has_resigned:
+            return False
         asked_at = self._clock.monotonic()
-        if self._term is not None and leased:
-            if await scheduling.renew_lease(connection, self._term, seconds=LEASE):
-                self._ends_at = asked_at + LEASE
-            else:
-                self.lose("Another instance schedules.")
         if self._term is not None:
+            version = await scheduling.renew_lease(connection, self._term, seconds=LEASE)
+            if version is not None:
+                await self._hand_over_to(connection, version)
+                self._ends_at = asked_at + LEASE
+                return False
+            self.lose("Another instance schedules.")
+        look = await scheduling.take_lease(
+            connection, self._instance, seconds=LEASE, newest_schema=migration.LATEST
+        )
+        migration.check_version(look.schema_version)
+        if look.term is None:
+            wait = _STANDBY_EVERY if hears else _STANDBY_UNHEARD
+            left = look.seconds_left
+            self._next_look = min(wait, left + _AFTER_A_LEASE) if left is not None and left > 0 else wait
             return False
-        if leased:
-            term = await scheduling.take_lease(connection, self._instance, seconds=LEASE)
-        else:
-            term = await scheduling.take_lead(connection, self._instance)
-        if term is None:
-            left = await scheduling.lease_left(connection)
-            ends_in = left if left is not None and left > 0 else _STANDBY_EVERY
-            self._next_look = min(_STANDBY_EVERY, ends_in + _AFTER_A_LEASE)
-            return False
-        self._term, self._is_leased = term, leased
-        self._ends_at = asked_at + LEASE if leased else float("inf")
-        log.info(Event.LEADER_ACQUIRED, term=term)
+        self._term, self._ends_at = look.term, asked_at + LEASE
+        log.info(Event.LEADER_ACQUIRED, term=look.term)
         return True
+
+    async def _hand_over_to(self, connection: Connection, version: int) -> None:
+        if version > migration.LATEST:
+            term, self._has_resigned = self._term, True
+            self.lose("A newer poddispatchd has upgraded the schema: it schedules from now on.")
+            if term is not None:
+                await scheduling.end_lease(connection, term)
+        migration.check_version(version)
 
     def lose(self, reason: str) -> None:
         """Have no term any more."""
         if self._term is not None:
             log.warning(Event.LEADER_LOST, term=self._term, reason=reason)
         self._term = None
+        self._next_look = _STANDBY_UNHEARD
 
-    async def resign(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        """Give a lease back, so that nobody has to wait for its end; a lock goes with its session."""
-        if self._term is not None and self._is_leased:
-            await scheduling.end_lease(connection, self._term)
-        self._term = None
+    async def resign(self, connection: Connection) -> None:
+        """Give the lease back for good, so that nobody has to wait for its end."""
+        self._has_resigned = True
+        await self.release(connection)
+
+    async def release(self, connection: Connection) -> None:
+        """Give the lease back for now: the connection that kept it ends."""
+        term, self._term = self._term, None
+        if term is not None:
+            await scheduling.end_lease(connection, term)

@@ -1,19 +1,19 @@
 """How every job runs: work, wait to be woken, survive."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
-import structlog
-
 from poddispatchd.clock import Clock
-from poddispatchd.domain.backoff import full_jitter
-from poddispatchd.errors import DatabaseUnavailableError
-from poddispatchd.observability.events import Event
+from poddispatchd.errors import (
+    DatabaseStateError,
+    DatabaseUnavailableError,
+    SchemaError,
+)
 from poddispatchd.runtime.database_session import DatabaseSession
-from poddispatchd.runtime.wakeups import Wakeup
-
-log = structlog.get_logger(__name__)
+from poddispatchd.runtime.incidents import Incidents
+from poddispatchd.runtime.jobs import Loop
 
 _T = TypeVar("_T")
 
@@ -30,6 +30,7 @@ class Pulse:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._working_since: dict[str, float] = {}
+        self._progress: dict[str, float] = {}
 
     def begins(self, job: str) -> None:
         """A job begins a step."""
@@ -39,43 +40,64 @@ class Pulse:
         """A job has ended a step and waits."""
         self._working_since.pop(job, None)
 
+    def progresses(self, job: str) -> None:
+        """A step of a job went well."""
+        self._progress[job] = self._clock.now().timestamp()
+
+    @property
+    def last_progress(self) -> Mapping[str, float]:
+        """When the last step of each job went well, as a Unix time; jobs without one are absent."""
+        return self._progress
+
     def stuck(self) -> list[str]:
         """The jobs whose current step takes longer than ``STUCK_AFTER``."""
         now = self._clock.monotonic()
         return [job for job, since in self._working_since.items() if now - since > STUCK_AFTER]
 
 
-async def run_job(
-    name: str,
-    step: Callable[[], Awaitable[float]],
-    *,
-    wake: Wakeup,
-    session: DatabaseSession,
-    clock: Clock,
-    pulse: Pulse,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a job stands on: the database, the time, and who is told how it goes."""
+
+    session: DatabaseSession
+    clock: Clock
+    pulse: Pulse
+    incidents: Incidents
+    schema_changed: Callable[[], Awaitable[None]] | None = None
+    """Reads the catalogue again after Pod's tables were changed."""
+
+
+async def run_job(loop: Loop, around: Surroundings) -> None:
     """Run the steps of one job for ever.
 
     A step returns the seconds after which it wants to look again. Losing the database makes the job wait for
-    it; an error nobody foresaw is logged with its traceback and the job goes on later (invariant I11).
+    it; an error nobody foresaw is logged with its traceback once, and the job goes on after a growing delay
+    that nothing cuts short (invariants I11, I12).
     """
-    crashes = 0
+    job, pulse = loop.name, around.pulse
     while True:
-        await session.available()
-        pulse.begins(name)
+        await around.session.available()
+        pulse.begins(job)
+        delay, rest = 0.0, 0.0
         try:
-            delay = await step()
-            crashes = 0
-        except DatabaseUnavailableError:
-            session.suspect()
-            delay = 1.0
-        except Exception:  # one job's bug must not take the webhook down
-            log.exception(Event.SERVICE_CRASHED, job=name)
-            delay = 1.0 + full_jitter(crashes, base=1.0, cap=60.0, random=clock.random)
-            crashes += 1
+            delay = await loop.step()
+            pulse.progresses(job)
+            around.incidents.over(job)
+        except DatabaseUnavailableError as error:
+            around.session.suspect()
+            rest = 1.0 if not isinstance(error, DatabaseStateError) else around.incidents.met(job, error)
+        except SchemaError as error:
+            rest = around.incidents.met(job, error)
+            if around.schema_changed is not None:
+                await around.schema_changed()
+        except Exception as error:  # noqa: BLE001 - one job's bug must not take the webhook down
+            rest = around.incidents.met(job, error)
         finally:
-            pulse.ends(name)
-        await wake.wait(delay)
+            pulse.ends(job)
+        if rest:
+            await around.clock.sleep(rest)
+        else:
+            await loop.wake.wait(delay)
 
 
 async def unless(

@@ -40,6 +40,8 @@ class Wakeups:
         self.reconciler = Wakeup()
         self.maintenance = Wakeup()
         self.notifier = Wakeup()
+        self.mail = Wakeup()
+        self.push = Wakeup()
         self.hooks = Wakeup()
 
     def ring_all(self) -> None:
@@ -51,6 +53,8 @@ class Wakeups:
             self.reconciler,
             self.maintenance,
             self.notifier,
+            self.mail,
+            self.push,
             self.hooks,
         ):
             wake.ring()

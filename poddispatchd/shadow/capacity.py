@@ -7,7 +7,7 @@ from math import inf
 
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.routing import Lane
-from poddispatchd.domain.task import ManagerId, TaskPk, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk, TaskType
 from poddispatchd.parts import Parts
 from poddispatchd.pod import observed
 from poddispatchd.reconcile.online_runners import OnlineRunners
@@ -25,7 +25,7 @@ class Capacity:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._online_runners = OnlineRunners(parts)
+        self._online_runners = OnlineRunners(parts.client, parts.registry, parts.clock)
         self._asking: dict[ManagerId, asyncio.Task[None]] = {}
         self._online: dict[ManagerId, int | None] = {}
         self._asked_at: dict[ManagerId, float] = {}
@@ -64,7 +64,7 @@ class Capacity:
         for lane in self._parts.registry.lanes():
             taken = self._taken.get(lane.manager)
             is_full = self.free(lane.manager) <= expected.get(lane.manager, 0)
-            closed = [kind for kind in TaskType if is_full or (taken is not None and kind not in taken)]
+            closed = [kind for kind in SUBMITTABLE if is_full or (taken is not None and kind not in taken)]
             lanes.append(replace(lane, full_until=dict.fromkeys(closed, inf)))
         return lanes
 

@@ -19,13 +19,13 @@ from poddispatchd.domain.shadow import (
     compare_surprise,
     overtaken,
 )
-from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, Task, TaskPk
 from poddispatchd.errors import MediaMissingError, UnsubmittableError
 from poddispatchd.parts import Parts
 from poddispatchd.pod import observed, queue
 from poddispatchd.pod.queue import PendingTask
 from poddispatchd.shadow.capacity import Capacity
-from poddispatchd.shadow.outcomes import ShadowSettlement
+from poddispatchd.shadow.outcomes import ShadowOutcomes
 from poddispatchd.shadow.stats import ShadowStats
 
 _HEAD = 1000
@@ -64,11 +64,11 @@ class ShadowDispatcher:
     """
 
     def __init__(
-        self, parts: Parts, stats: ShadowStats, settlement: ShadowSettlement, capacity: Capacity
+        self, parts: Parts, stats: ShadowStats, outcomes: ShadowOutcomes, capacity: Capacity
     ) -> None:
         self._parts = parts
         self._stats = stats
-        self._settlement = settlement
+        self._outcomes = outcomes
         self._capacity = capacity
         self._payloads = Payloads(parts)
         self._view = Candidates(parts, lanes=self._lanes)
@@ -113,9 +113,9 @@ class ShadowDispatcher:
 
     async def _decide(self, ranks: Mapping[TaskPk, int]) -> bool:
         """Decide about as many tasks as there are free runners for; whether that is all for now."""
-        await self._capacity.look(ended=self._settlement.ended)
+        await self._capacity.look(ended=self._outcomes.ended)
         for _ in range(_PAGES):
-            waiting = await self._view.look(skip=frozenset(self._expected), types=tuple(TaskType))
+            waiting = await self._view.look(skip=frozenset(self._expected), types=SUBMITTABLE)
             try:
                 if not await self._place(waiting, ranks):
                     return True

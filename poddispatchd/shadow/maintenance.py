@@ -36,6 +36,10 @@ class ShadowUpkeep:
         """The last look at the queue; None before the first one."""
         return self._janitor.queue_stats
 
+    async def look(self) -> QueueStats:
+        """Count the tasks now."""
+        return await self._janitor.look()
+
     async def step(self) -> float:
         """One round; seconds until the next one."""
         now = self._parts.clock.monotonic()

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.lifecycle import decide, may_submit_again, row_status
-from poddispatchd.domain.script_output import failure_words
 from poddispatchd.domain.shadow import (
     Agreement,
     Difference,
@@ -40,7 +39,7 @@ class _Watched:
     is_told: bool = False
 
 
-class ShadowSettlement:
+class ShadowOutcomes:
     """Tells what would be done, once for each task and intention, and compares; it does nothing."""
 
     def __init__(self, parts: Parts, stats: ShadowStats) -> None:
@@ -57,29 +56,29 @@ class ShadowSettlement:
         """Nobody sees what Pod is importing."""
         return ()
 
-    async def seen(
-        self, _connection: Connection, _strangers: Mapping[TaskPk, str | None]
+    async def observe(
+        self, _connection: Connection, _unobserved: Mapping[TaskPk, str | None]
     ) -> Mapping[TaskPk, TaskObservation]:
         """Pod's rows do not say since when a task runs."""
         return {}
 
-    async def over(self, _connection: Connection, but: Collection[TaskPk]) -> None:
+    async def forget_except(self, _connection: Connection, running: Collection[TaskPk]) -> None:
         """Nothing is kept of the others."""
 
-    async def missing(self, task: TaskPk, task_id: str, runner: str | None) -> None:
+    async def runner_missing(self, task: TaskPk, task_id: str, runner: str | None) -> None:
         """Nothing is kept of it."""
 
     async def stale(self, tasks: Collection[TaskPk]) -> None:
         """Nothing is kept of it."""
 
-    async def told(self, item: UnsettledTask, report: Report) -> None:
+    async def reported(self, item: UnsettledTask, report: Report) -> None:
         """A manager said how a task is."""
         may_retry = report.is_curable and self._may_submit_again()
         intention = intention_of(decide(row_status(item.task.status), report.status, may_retry=may_retry))
         if intention is None:
             self._watched.pop(item.task.pk, None)
         else:
-            words = "" if report.is_success else failure_words(report.error, report.output, report.status)
+            words = "" if report.is_success else report.words
             self._expect(item, intention, words or f"Its manager says: {report.status.value}.")
 
     async def lost(self, item: UnsettledTask, reason: str) -> None:
@@ -87,7 +86,7 @@ class ShadowSettlement:
         again = self._parts.settings.reconcile.lost == "requeue" and self._may_submit_again()
         self._expect(item, Intention.REQUEUE if again else Intention.FAIL, reason)
 
-    async def look_again(self, _asked: Collection[TaskPk], /) -> None:
+    async def compare(self) -> None:
         """Compare with what became of the rows."""
         rows = await observed.rows(self._parts.database, self._watched.keys())
         for pk, watched in list(self._watched.items()):

@@ -73,4 +73,4 @@ class ShadowStats:
 
 
 def _of(task: Task) -> dict[str, object]:
-    return {"task": task.pk, "type": task.type.value, "source": task.source}
+    return {"task": task.pk, "type": task.type_name, "source": task.source}

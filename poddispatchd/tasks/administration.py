@@ -1,27 +1,34 @@
 """What a person may do to tasks: restart and cancel them, also where a runner works on them already."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.script_output import merge_output
-from poddispatchd.domain.task import ManagerId, Run, Task, TaskPk, TaskStatus
-from poddispatchd.errors import RunnerManagerError
-from poddispatchd.journal import imports, scheduling, submissions
+from poddispatchd.domain.task import ManagerId, Run, RunnerStatus, Task, TaskPk, TaskStatus
+from poddispatchd.errors import RowLockedError, RunnerManagerError
+from poddispatchd.journal import acts, imports, scheduling, submissions
+from poddispatchd.journal.acts import Act
+from poddispatchd.pod import duplicates, progress, tasks
 from poddispatchd.pod import managers as pod_managers
-from poddispatchd.pod import progress, tasks
+from poddispatchd.pod.tasks import Restarted
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import StopOutcome
 from poddispatchd.runtime.database_session import CHANNEL
 
-_WAITING = (TaskStatus.PENDING, TaskStatus.RUNNING)
+_HELD = (
+    "Another database session holds its row: nothing is changed. Try again; 'poddispatchd check' tells who."
+)
+
+_UNFINISHED = (TaskStatus.PENDING, TaskStatus.RUNNING, RunnerStatus.WARNING)
+"""``warning``: see ``domain.lifecycle.row_status``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Treated:
-    """What became of one task: whether the wish was granted, and what a person should know, in words."""
+    """What became of one task: whether it was done, and what a person should know, in words."""
 
     task: TaskPk
     done: bool
@@ -29,21 +36,68 @@ class Treated:
 
 
 async def restart_tasks(
-    database: Database, client: RunnerClient, wanted: Sequence[TaskPk], *, by: str
+    database: Database, client: RunnerClient, wanted: Sequence[TaskPk], *, by: str, end_others: bool = False
 ) -> list[Treated]:
     """Begin tasks again, as Pod's administration does, and stop the runs that are under way.
 
-    Pod leaves such runs alone: the old result then arrives for the new wish.
+    Pod leaves such runs alone: the old result then arrives for the new request.
 
     Args:
         database: Pod's.
         client: for the stops.
         wanted: the tasks.
         by: who wants it, for the journal.
+        end_others: end other tasks of the same source that wait or run first; else nothing is restarted
+            beside them: one job for each source.
     """
+    held: dict[TaskPk, str] = {}
+    while True:
+        try:
+            done = await _restart(database, wanted, frozenset(held), by=by, end_others=end_others)
+            break
+        except RowLockedError as error:
+            if error.task is None:
+                raise
+            held[TaskPk(error.task)] = _HELD
+    stops = await _stop_all(database, client, done.under_way)
+    words = {
+        **dict.fromkeys(done.restarted, "It waits again, last in the queue."),
+        **dict.fromkeys(done.ended, "It is ended."),
+    }
+    granted = [Treated(pk, True, " ".join(filter(None, (said, stops.get(pk))))) for pk, said in words.items()]
+    refused = held | dict(done.refused)
+    return sorted(
+        [*granted, *(Treated(pk, False, words) for pk, words in refused.items())],
+        key=lambda treated: treated.task,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Restarted:
+    """What a restart did: ``under_way`` are runs that go on until they are stopped."""
+
+    restarted: Sequence[TaskPk]
+    ended: Sequence[TaskPk]
+    under_way: Sequence[Task]
+    refused: Mapping[TaskPk, str]
+
+
+async def _restart(
+    database: Database, asked: Sequence[TaskPk], held: Collection[TaskPk], *, by: str, end_others: bool
+) -> _Restarted:
+    """Restart them but for the held ones in one transaction, which locks rows in the order of their ids."""
     async with database.transaction() as connection:
-        before = {pk: await tasks.lock_task(connection, pk) for pk in dict.fromkeys(wanted)}
+        wanted = [pk for pk in asked if pk not in held]
+        others = await duplicates.unfinished_duplicates(connection, wanted) if end_others else []
+        before = {pk: await tasks.lock_task(connection, pk) for pk in sorted({*wanted, *others} - {*held})}
+        ended: list[Task] = []
+        for pk in others:
+            if (other := before.pop(pk, None)) is not None and other.status in _UNFINISHED:
+                await _cancel(connection, other, f"Ended by {by}, who restarted another task of its source.")
+                await acts.record(connection, Act.CANCEL, by, task=pk, status_before=other.status)
+                ended.append(other)
         restarted = await tasks.restart(connection, list(before))
+        refused = await _with_what_is_in_the_way(connection, restarted)
         under_way = [
             task
             for pk in restarted.tasks
@@ -56,16 +110,25 @@ async def restart_tasks(
             for task in under_way:
                 await _lose(connection, task, f"Restarted by {by}.")
             await scheduling.add_own_tasks(connection, restarted.tasks)
+        for pk in restarted.tasks:
+            row = before[pk]
+            await acts.record(
+                connection, Act.RESTART, by, task=pk, status_before=None if row is None else row.status
+            )
         await _announce(connection)
-    stops = await _stop_all(database, client, under_way)
-    granted = [
-        Treated(pk, True, " ".join(filter(None, ("It waits again, last in the queue.", stops.get(pk)))))
-        for pk in restarted.tasks
-    ]
-    return sorted(
-        [*granted, *(Treated(pk, False, words) for pk, words in restarted.refused.items())],
-        key=lambda treated: treated.task,
-    )
+    stoppable = [*under_way, *(task for task in ended if _run_under_way(task) is not None)]
+    return _Restarted(restarted.tasks, [task.pk for task in ended], stoppable, refused)
+
+
+async def _with_what_is_in_the_way(connection: Connection, restarted: Restarted) -> Mapping[TaskPk, str]:
+    """Why tasks were not restarted; where another one is in the way: how that one is, and what to do."""
+    words = dict(restarted.refused)
+    for pk, blocker in (await duplicates.described(connection, restarted.blocked_by)).items():
+        words[pk] = (
+            f"There is {blocker.words}: end that one ('poddispatchd tasks cancel {blocker.task}'), "
+            "or restart this one with --end-others."
+        )
+    return words
 
 
 async def cancel_tasks(
@@ -78,16 +141,13 @@ async def cancel_tasks(
     treated: list[Treated] = []
     under_way: list[Task] = []
     for pk in dict.fromkeys(wanted):
-        async with database.transaction() as connection:
-            task = await tasks.lock_task(connection, pk)
-            if task is None:
-                treated.append(Treated(pk, False, "There is no such task."))
-                continue
-            if task.status not in _WAITING:
-                treated.append(Treated(pk, False, f"It has ended already: {task.status}."))
-                continue
-            await _cancel(connection, task, f"Cancelled by {by}.")
-            await _announce(connection)
+        try:
+            task = await _cancel_one(database, pk, treated, by=by)
+        except RowLockedError:
+            treated.append(Treated(pk, False, _HELD))
+            continue
+        if task is None:
+            continue
         treated.append(Treated(pk, True, "It is cancelled."))
         if _run_under_way(task) is not None:
             under_way.append(task)
@@ -98,11 +158,28 @@ async def cancel_tasks(
     ]
 
 
+async def _cancel_one(database: Database, pk: TaskPk, treated: list[Treated], *, by: str) -> Task | None:
+    """Cancel one task; None when there is nothing to cancel, and why is told in ``treated``."""
+    async with database.transaction() as connection:
+        task = await tasks.lock_task(connection, pk)
+        if task is None:
+            treated.append(Treated(pk, False, "There is no such task."))
+            return None
+        if task.status not in _UNFINISHED:
+            treated.append(Treated(pk, False, f"It has ended already: {task.status}."))
+            return None
+        await _cancel(connection, task, f"Cancelled by {by}.")
+        await acts.record(connection, Act.CANCEL, by, task=pk, status_before=task.status)
+        await _announce(connection)
+        return task
+
+
 async def _cancel(connection: Connection, task: Task, words: str) -> None:
     with_journal = await migration.current_version(connection) > 0
     if with_journal:
         await imports.drop_open(connection, task.pk, words)
         await submissions.abandon(connection, task.pk, words)
+        await submissions.forget_waiting(connection, task.pk)
         await scheduling.forget_own_task(connection, task.pk)
         await _lose(connection, task, words)
     output = merge_output(task.script_output, words, None)
@@ -121,7 +198,7 @@ async def _lose(connection: Connection, task: Task, reason: str) -> None:
 
 
 def _run_under_way(task: Task) -> Run | None:
-    return task.run if task.status in _WAITING else None
+    return task.run if task.status in _UNFINISHED else None
 
 
 async def _announce(connection: Connection) -> None:

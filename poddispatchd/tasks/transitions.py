@@ -7,9 +7,16 @@ from typing import assert_never
 import structlog
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.domain.lifecycle import Decision, Retries, decide, is_curable, may_submit_again, row_status
-from poddispatchd.domain.script_output import failure_words, merge_output
-from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus
+from poddispatchd.domain.failures import advice, is_curable
+from poddispatchd.domain.lifecycle import Decision, Retries, decide, may_submit_again, row_status
+from poddispatchd.domain.script_output import (
+    failure_identity,
+    failure_words,
+    is_told,
+    merge_output,
+    without_callback_warning,
+)
+from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus, no_import_words
 from poddispatchd.journal import failures, imports, notices, scheduling, submissions
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import duplicates, progress, tasks
@@ -37,6 +44,23 @@ class Report:
     told: Told = Told.BY_STATUS
 
     @property
+    def reason(self) -> str | None:
+        """The error text, without what is about the manager's call to us."""
+        return without_callback_warning(self.error)
+
+    @property
+    def words(self) -> str:
+        """What a person reads about a failure, with what can be done about it."""
+        words = failure_words(self.reason, self.output, self.status)
+        known = advice(self.reason)
+        return words if known is None else f"{words.rstrip()}\n{known}"
+
+    @property
+    def identity(self) -> str:
+        """What tells a failure from others of the same run (``failure_identity``)."""
+        return failure_identity(self.reason, self.output, self.status)
+
+    @property
     def is_success(self) -> bool:
         """Whether a result is there."""
         return self.status in (RunnerStatus.COMPLETED, RunnerStatus.WARNING)
@@ -45,14 +69,14 @@ class Report:
     def is_curable(self) -> bool:
         """Whether it is a failure that a new submission can cure."""
         ran = self.told is Told.BY_CALLBACK or bool(self.output)
-        return self.status is RunnerStatus.FAILED and is_curable(self.error, ran=ran)
+        return self.status is RunnerStatus.FAILED and is_curable(self.reason, ran=ran)
 
     def merged(self, old: str | None) -> str:
         """The row's ``script_output`` with this report in it, once however often it comes and by which way.
 
         The record of a success may hold an error all the same: that the manager could not call us.
         """
-        error = None if self.is_success and self.told is Told.BY_STATUS else self.error
+        error = None if self.is_success and self.told is Told.BY_STATUS else self.reason
         return merge_output(old, error, self.output)
 
 
@@ -80,9 +104,10 @@ async def apply_report(connection: Connection, task: Task, report: Report, *, re
         case Decision.IMPORT:
             return decision if await _import(connection, current, report) else Decision.IGNORE
         case Decision.RETRY:
-            words = failure_words(report.error, report.output, report.status)
             output = report.merged(current.script_output)
-            await requeue_task(connection, current, words, retries=retries, output=output)
+            await requeue_task(connection, current, report.words, retries=retries, output=output)
+        case Decision.FAIL if report.is_success:
+            await fail_task(connection, current, no_import_words(current))
         case Decision.FAIL:
             await _end(connection, current, TaskStatus.FAILED, report)
         case Decision.TIME_OUT:
@@ -100,7 +125,11 @@ async def _decided(connection: Connection, task: Task, report: Report, *, max_at
     may_retry = is_contradicted = False
     if report.status is RunnerStatus.FAILED:
         submitted = await submissions.attempts(connection, task)
-        may_retry = report.is_curable and may_submit_again(submitted.since, max_attempts=max_attempts)
+        may_retry = (
+            task.is_submittable
+            and report.is_curable
+            and may_submit_again(submitted.since, max_attempts=max_attempts)
+        )
     if (
         report.told is Told.BY_CALLBACK
         and report.status in (RunnerStatus.FAILED, RunnerStatus.TIMEOUT)
@@ -111,9 +140,20 @@ async def _decided(connection: Connection, task: Task, report: Report, *, max_at
         row_status(task.status),
         report.status,
         may_retry=may_retry,
-        is_repeated=task.status == report.status and report.merged(task.script_output) == task.script_output,
+        is_repeated=task.status == report.status and await _is_repeated(connection, task, report),
         is_contradicted=is_contradicted,
+        is_importable=task.result_type is not None,
     )
+
+
+async def _is_repeated(connection: Connection, task: Task, report: Report) -> bool:
+    """Whether this very failure of this run was told already, whatever is appended to it by now.
+
+    Pod's own webhook may have told it, or a long output lost its words: the row and the journal are asked.
+    """
+    if report.merged(task.script_output) == task.script_output or is_told(task.script_output, report.reason):
+        return True
+    return task.run is not None and await failures.is_known(connection, task.pk, task.run, report.identity)
 
 
 async def requeue_task(
@@ -121,9 +161,13 @@ async def requeue_task(
 ) -> bool:
     """Put a task whose run is lost back into the queue, to wait there; its next run differs in its bytes.
 
+    One of a type that nobody can submit would wait for ever: it fails.
+
     Returns:
         Whether the row was still as it was read.
     """
+    if not task.is_submittable:
+        return await fail_task(connection, task, reason)
     submitted = await submissions.attempts(connection, task)
     if output is not None and not await tasks.write_output(connection, task, output):
         return False
@@ -137,7 +181,7 @@ async def requeue_task(
     log.warning(
         Event.TASK_REQUEUED,
         task=task.pk,
-        type=task.type.value,
+        type=task.type_name,
         source=task.source,
         in_seconds=round(wait, 1),
         reason=reason,
@@ -157,7 +201,7 @@ async def fail_task(connection: Connection, task: Task, reason: str) -> bool:
         return False
     await progress.show_failed(connection, task, reason, log=True)
     await notices.add_failed(connection, task, reason)
-    log.error(Event.TASK_FAILED, task=task.pk, type=task.type.value, source=task.source, reason=reason)
+    log.error(Event.TASK_FAILED, task=task.pk, type=task.type_name, source=task.source, reason=reason)
     return True
 
 
@@ -215,17 +259,20 @@ async def _write_output(connection: Connection, task: Task, report: Report) -> N
 
 
 async def _end(connection: Connection, task: Task, status: TaskStatus, report: Report) -> None:
-    await tasks.finish(connection, task, status, report.merged(task.script_output))
+    output = report.merged(task.script_output)
+    if (known := advice(report.reason)) is not None:
+        output = _with_words(output, known)
+    await tasks.finish(connection, task, status, output)
     await imports.drop_open(connection, task.pk, f"The task ended as {status}.")
     if task.run is not None:
-        await failures.note_failure(connection, task.pk, task.run)
-    words = failure_words(report.error, report.output, report.status)
+        await failures.note_failure(connection, task.pk, task.run, report.identity)
+    words = report.words
     await progress.show_failed(connection, task, words)
     await notices.add_failed(connection, task, words, is_reported=True)
     log.error(
         Event.TASK_FAILED,
         task=task.pk,
-        type=task.type.value,
+        type=task.type_name,
         source=task.source,
         status=status.value,
         reason=words[:500],

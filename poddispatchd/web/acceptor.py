@@ -74,6 +74,11 @@ class Acceptor:
         self._pauses: dict[int, asyncio.TimerHandle] = {}
         self._is_exhausted = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes connections, now or after a pause."""
+        return all(listener.fileno() >= 0 for listener in self._sockets)
+
     def start(self) -> None:
         """Begin."""
         for listener in self._sockets:
@@ -84,7 +89,8 @@ class Acceptor:
         for pause in self._pauses.values():
             pause.cancel()
         for listener in self._sockets:
-            self._loop.remove_reader(listener.fileno())
+            if listener.fileno() >= 0:
+                self._loop.remove_reader(listener.fileno())
         close(self._sockets)
 
     def _accept(self, listener: socket.socket) -> None:

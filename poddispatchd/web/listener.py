@@ -6,7 +6,7 @@ import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import structlog
@@ -99,6 +99,19 @@ class Listener:
             self._metrics.http_connections_dropped.labels(self._name, reason).inc(number)
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A listener that serves; ``address`` is the one in effect."""
+
+    address: Address
+    acceptor: acceptor.Acceptor
+    looking: "asyncio.Task[None]"
+
+    def is_serving(self) -> bool:
+        """Whether it still takes connections, and drops late ones."""
+        return self.acceptor.is_open and not self.looking.done()
+
+
 @asynccontextmanager
 async def listening(
     served: web.Application | Handler,
@@ -110,7 +123,24 @@ async def listening(
     headers: Mapping[str, str] | None = None,
     metrics: Metrics | None = None,
 ) -> AsyncIterator[Address]:
-    """Serve an application, or one handler, until the end of the block; gives the address in effect.
+    """The same as ``serving``; gives the address in effect."""
+    opened = serving(served, address, key, limits=limits, trusted=trusted, headers=headers, metrics=metrics)
+    async with opened as listener:
+        yield listener.address
+
+
+@asynccontextmanager
+async def serving(
+    served: web.Application | Handler,
+    address: Address,
+    key: str,
+    *,
+    limits: Limits | None = None,
+    trusted: Networks = (),
+    headers: Mapping[str, str] | None = None,
+    metrics: Metrics | None = None,
+) -> AsyncIterator[Serving]:
+    """Serve an application, or one handler, until the end of the block.
 
     Args:
         served: what is served.
@@ -148,7 +178,7 @@ async def listening(
         accepting.start()
         looking = asyncio.create_task(listener.look(), name=f"connections of {refusals.listener}")
         try:
-            yield Address(address.host, port)
+            yield Serving(Address(address.host, port), accepting, looking)
         finally:
             accepting.close()
             looking.cancel()

@@ -4,13 +4,15 @@ import dataclasses
 import json
 import socket
 from collections.abc import Awaitable, Callable, Collection
+from datetime import datetime
 from ipaddress import ip_address
 
 from aiohttp import web
 
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web.connections import Limits
-from poddispatchd.web.page import status_page
+from poddispatchd.web.figures import Overview
+from poddispatchd.web.page import page_policy, status_page
 from poddispatchd.web.state import DaemonState
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -34,6 +36,7 @@ def ops_application(
     alive: Callable[[], list[str]],
     *,
     waiting: Callable[[], str],
+    refresh: Callable[[bool], Awaitable[Overview | None]] | None = None,
     allowed_hosts: Collection[str] = (),
 ) -> web.Application:
     """The routes of ``ops.listen``.
@@ -43,10 +46,17 @@ def ops_application(
         state: the daemon's state; None while it is starting.
         alive: the jobs that are stuck, none in a live daemon.
         waiting: what a daemon that is starting waits for, in words.
+        refresh: has the figures counted anew before they are shown; with True gives the tasks of the page.
         allowed_hosts: names under which it may be asked for, besides addresses and names of this machine.
     """
 
+    async def fresh(*, with_tasks: bool) -> DaemonState | None:
+        if refresh is not None:
+            await refresh(with_tasks)
+        return state()
+
     async def get_metrics(_: web.Request) -> web.Response:
+        await fresh(with_tasks=False)
         return web.Response(body=metrics.exposition(), headers={"Content-Type": _METRICS_TYPE})
 
     async def get_live(_: web.Request) -> web.Response:
@@ -55,23 +65,26 @@ def ops_application(
 
     async def get_ready(_: web.Request) -> web.Response:
         current = state()
-        ready = current is not None and current.database_up
-        problems = [waiting()] if current is None else list(current.problems)
-        return web.json_response({"ready": ready, "problems": problems}, status=200 if ready else 503)
+        reasons = [waiting()] if current is None else list(current.not_ready)
+        problems = reasons if current is None else list(current.problems)
+        return web.json_response(
+            {"ready": not reasons, "reason": " ".join(reasons) or None, "problems": problems},
+            status=503 if reasons else 200,
+        )
 
     async def get_api_status(_: web.Request) -> web.Response:
-        current = state()
+        current = await fresh(with_tasks=True)
         if current is None:
             return web.json_response({"error": waiting()}, status=503)
-        return web.json_response(dataclasses.asdict(current), dumps=lambda data: json.dumps(data, indent=1))
+        return web.json_response({**dataclasses.asdict(current), "ready": current.ready}, dumps=_as_json)
 
     async def get_status(_: web.Request) -> web.Response:
+        overview = None if refresh is None else await refresh(True)
         return web.Response(
-            text=status_page(state(), waiting()),
+            text=status_page(state(), waiting(), overview),
             content_type="text/html",
             headers={
-                "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
-                "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+                "Content-Security-Policy": page_policy(),
             },
         )
 
@@ -100,6 +113,14 @@ def ops_application(
     application.router.add_get("/api/status", get_api_status)
     application.router.add_get("/status", get_status)
     return application
+
+
+def _as_json(data: object) -> str:
+    return json.dumps(data, indent=1, default=_plain)
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _is_ours(host: str, names: Collection[str]) -> bool:

@@ -1,58 +1,113 @@
-"""The status page: plain HTML, no scripts, nothing from elsewhere."""
+"""The status page: one HTML file with nothing from elsewhere, that works without its script too."""
 
-from datetime import datetime
-from html import escape
+import base64
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, TypeAlias
+from zoneinfo import ZoneInfo
 
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.breaker import BreakerState
-from poddispatchd.domain.shadow import ShadowState, counted
+from poddispatchd.domain.shadow import counted
+from poddispatchd.domain.situation import Severity, breaker_words, duration_words
 from poddispatchd.domain.task import TaskStatus
+from poddispatchd.journal.ends import HourOfTasks
 from poddispatchd.managers.state import ManagerReport
-from poddispatchd.web.state import DaemonState, QueueState
+from poddispatchd.web.figures import Overview
+from poddispatchd.web.state import DaemonState
 
-_STYLE = """
-:root { color-scheme: light dark;
-  --page: #f4f5f7; --card: #fff; --ink: #1c2128; --dim: #656d76; --line: #d8dee4;
-  --good: #1a7f37; --bad: #cf222e; --warn: #9a6700; --link: #0969da; }
-@media (prefers-color-scheme: dark) {
-  :root { --page: #0d1117; --card: #161b22; --ink: #e6edf3; --dim: #8d96a0; --line: #30363d;
-    --good: #3fb950; --bad: #f85149; --warn: #d29922; --link: #4493f8; } }
-* { box-sizing: border-box; }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); margin: 0; }
-main { max-width: 64rem; margin: 0 auto; padding: 1.5rem 1rem; }
-h1 { font-size: 1.35rem; margin: 0; } h1 small { font-weight: normal; color: var(--dim); font-size: 1rem; }
-h2 { font-size: 1rem; margin: 0 0 .5rem; }
-section { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 1rem 1.25rem;
-  margin-top: 1rem; overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; vertical-align: top; padding: .4rem 1.25rem .4rem 0;
-  border-top: 1px solid var(--line); }
-tr:first-child th { border-top: 0; color: var(--dim); font-weight: normal; white-space: nowrap; }
-tbody th { font-weight: 600; } th:last-child, td:last-child { padding-right: 0; width: 100%; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } td.zero { color: var(--dim); }
-.nowrap { white-space: nowrap; }
-.good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); }
-.dim { color: var(--dim); } table + p { margin-top: .5rem; }
-.mark::before { content: "\\25cf\\00a0"; }
-.problems { border-left: 4px solid var(--bad); } .well { border-left: 4px solid var(--good); }
-.problems ul { margin: 0; padding-left: 1.1rem; } section p { margin: 0; }
-a { color: var(--link); } footer { color: var(--dim); margin-top: 1rem; }
-"""
+if TYPE_CHECKING:
+    from jinja2 import Template
 
-_REFRESH_SECONDS = 10
+_PLOT_HEIGHT = 110
+_LEFT, _HOUR = 24, 30
 
 
-def status_page(state: DaemonState | None, waiting: str) -> str:
-    """The page for a state; None while the daemon is starting and waits for something."""
+Moment: TypeAlias = Callable[[str | datetime], str]
+"""Writes a moment for people, in Pod's zone."""
+
+
+@cache
+def _resource(name: str) -> str:
+    return files("poddispatchd.web").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _source(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+@cache
+def page_policy() -> str:
+    """The Content-Security-Policy of the page: its own style and script, questions to its own listener."""
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_title(state)}</title><style>{_STYLE}</style></head><body><main>"
-        + (_starting(waiting) if state is None else _body(state))
-        + '<footer><a href="/metrics">metrics</a> · <a href="/api/status">JSON</a> · '
-        f"refreshed every {_REFRESH_SECONDS} s</footer></main></body></html>"
+        f"default-src 'none'; style-src {_source(_resource('status.css'))}; "
+        f"script-src {_source(_resource('status.js'))}; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+
+
+@cache
+def _template() -> "Template":
+    # Imported when somebody looks: a daemon at which nobody looks needs none of it.
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.from_string(_resource("status.html.j2"))
+
+
+def status_page(state: DaemonState | None, waiting: str, overview: Overview | None = None) -> str:
+    """The page for a state.
+
+    Args:
+        state: the daemon's; None while it is starting and waits for something.
+        waiting: what a daemon that is starting waits for.
+        overview: the tasks one by one, as far as they were read.
+    """
+    from markupsafe import Markup  # noqa: PLC0415 - as the template
+
+    zone = ZoneInfo("UTC" if state is None else state.time_zone)
+    now = datetime.now(UTC)
+
+    def moment(value: str | datetime) -> str:
+        at = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return f"{at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
+
+    return _template().render(
+        # Our own text, whose digest the policy names: escaping would change it.
+        style=Markup(_resource("status.css")),  # noqa: S704
+        script=Markup(_resource("status.js")),  # noqa: S704
+        title=_title(state),
+        state=state,
+        waiting=waiting,
+        overview=overview,
+        role="" if state is None else _role(state),
+        statuses=[status.value for status in TaskStatus],
+        managers={} if state is None else {manager.id: manager.name for manager in state.managers},
+        failures=[] if overview is None else _by_reason(overview),
+        bars=None if overview is None else _bars(overview.hours, zone),
+        pooling=None if state is None or state.pooling is Pooling.NONE else state.pooling.meaning,
+        moment=moment,
+        ago=lambda since: duration_words(now - since),
+        number=_number,
+        thousands=_thousands,
+        counted=counted,
+        colour=lambda severity: _COLOURS[severity],
+        manager_state=_manager_state,
+        manager_colour=_manager_colour,
+        remarks=lambda manager: _remarks(manager, moment),
+    )
+
+
+_COLOURS: Mapping[Severity, str] = {
+    Severity.NORMAL: "dim",
+    Severity.NOTICE: "warn",
+    Severity.PROBLEM: "bad",
+}
 
 
 def _title(state: DaemonState | None) -> str:
@@ -62,115 +117,112 @@ def _title(state: DaemonState | None) -> str:
     return f"({len(state.problems)}) poddispatchd" if state.problems else "poddispatchd"
 
 
-def _starting(waiting: str) -> str:
-    return f'<h1>poddispatchd</h1><section><p class="warn mark">{escape(waiting)}</p></section>'
-
-
-def _body(state: DaemonState) -> str:
-    problems = "".join(f"<li>{escape(problem)}</li>" for problem in state.problems)
-    verdict = (
-        f'<section class="problems"><ul>{problems}</ul></section>'
-        if problems
-        else '<section class="well"><p class="good">All is well.</p></section>'
-    )
-    return (
-        f"<h1>poddispatchd <small>{escape(state.version)} · {escape(state.instance)} · "
-        f"{escape(_role(state))}</small></h1>"
-        + verdict
-        + ("" if state.shadow is None else _shadow(state.shadow))
-        + _queue(state)
-        + _managers(state.managers)
-        + _pooling(state.pooling)
-    )
-
-
-def _pooling(pooling: Pooling) -> str:
-    if pooling is Pooling.NONE:
-        return ""
-    return f"<section><h2>Database</h2><p>{escape(pooling.meaning)}</p></section>"
-
-
 def _role(state: DaemonState) -> str:
     if state.shadow is not None:
         return "shadow: decides beside Pod, writes and sends nothing"
-    return "schedules" if state.leader else "stands by (another daemon schedules)"
-
-
-def _shadow(shadow: ShadowState) -> str:
-    rows = "".join(
-        f'<tr><th class="nowrap">{what}</th><td>{escape(counted(counts))}</td></tr>'
-        for what, counts in (
-            ("would be done", shadow.decisions),
-            ("Pod agreed", shadow.agreements),
-            ("Pod differed", shadow.differences),
-        )
-    )
-    return (
-        f"<section><h2>Compared with Pod</h2><table>{rows}</table>"
-        f'<p class="dim">{_number(shadow.waits, "task")} waited {shadow.average_wait:.0f} s longer for Pod '
-        f"on average, {shadow.longest_wait:.0f} s at most</p></section>"
-    )
-
-
-def _queue(state: DaemonState) -> str:
-    head = "".join(f'<th class="n">{status.value}</th>' for status in TaskStatus)
-    rows = "".join(
-        f"<tr><th>{entry.type.value}</th>"
-        + "".join(_count(entry, status) for status in TaskStatus)
-        + f'<td class="nowrap">{_since(entry)}</td></tr>'
-        for entry in state.queue
-    )
-    return (
-        f"<section><h2>Tasks</h2><table><tr><th>type</th>{head}<th>oldest pending since</th></tr>"
-        f"{rows}</table>"
-        f'<p class="dim">{_number(state.submissions_in_progress, "submission")} and '
-        f"{_number(state.imports_in_progress, 'import')} in progress</p></section>"
-    )
+    if state.leader:
+        return "schedules"
+    if not state.database_up:
+        return "cannot schedule: the database is away"
+    return f"stands by ({state.scheduler} schedules)" if state.scheduler else "stands by"
 
 
 def _number(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _count(entry: QueueState, status: TaskStatus) -> str:
-    count = entry.counts[status]
-    return f'<td class="n{"" if count else " zero"}">{count:,}</td>'.replace(",", "&#8239;")
+def _thousands(count: int) -> str:
+    return f"{count:,}".replace(",", "\u202f")
 
 
-def _since(entry: QueueState) -> str:
-    if entry.oldest_pending is None:
-        return '<span class="dim">none</span>'
-    return f"{datetime.fromisoformat(entry.oldest_pending):%Y-%m-%d %H:%M:%S %Z}"
-
-
-def _managers(managers: tuple[ManagerReport, ...]) -> str:
-    rows = "".join(
-        f'<tr><th class="nowrap">{escape(manager.name)}</th><td class="n">{manager.priority}</td>'
-        f'<td class="nowrap">{_state(manager)}</td><td>{_remark(manager)}</td></tr>'
-        for manager in managers
-    )
-    if not rows:
-        return "<section><h2>Runner managers</h2><p>There are none.</p></section>"
-    return (
-        "<section><h2>Runner managers</h2><table>"
-        '<tr><th>name</th><th class="n">priority</th><th>state</th><th>remarks</th></tr>'
-        f"{rows}</table></section>"
-    )
-
-
-def _state(manager: ManagerReport) -> str:
+def _manager_state(manager: ManagerReport) -> str:
     if not manager.is_active:
-        return '<span class="dim mark">inactive</span>'
+        return "inactive"
+    return "paused" if manager.paused else breaker_words(manager.state)
+
+
+def _manager_colour(manager: ManagerReport) -> str:
+    if not manager.is_active:
+        return "dim"
     if manager.paused:
-        return '<span class="warn mark">paused</span>'
-    if manager.state is not BreakerState.CLOSED:
-        return f'<span class="bad mark">{manager.state.value.replace("_", " ")}</span>'
-    return '<span class="good mark">up</span>'
+        return "warn"
+    return "good" if manager.state is BreakerState.CLOSED else "bad"
 
 
-def _remark(manager: ManagerReport) -> str:
-    remarks = [] if manager.error is None else [escape(manager.error)]
-    remarks += [f"full for {kind.value}: {seconds:.0f} s" for kind, seconds in manager.full_for.items()]
+def _remarks(manager: ManagerReport, moment: Moment) -> list[str]:
+    remarks = [] if manager.error is None else [manager.error]
+    if manager.paused_since is not None:
+        remarks.append(f"paused since {moment(manager.paused_since)}")
+    for kind, seconds in manager.full_for.items():
+        since = manager.full_since.get(kind)
+        remarks.append(
+            f"full for {kind.value}"
+            + (f" since {moment(since)}" if since is not None else "")
+            + f", asked again in {seconds:.0f} s"
+        )
     if manager.paced_for is not None:
         remarks.append(f"paced: the next task in {manager.paced_for:.0f} s")
-    return "<br>".join(remarks)
+    return remarks
+
+
+def _by_reason(overview: Overview) -> list[tuple[str, list[int]]]:
+    """The failures of a day, grouped by their words, the most frequent first."""
+    grouped: dict[str, list[int]] = {}
+    for row, _ in overview.failed:
+        grouped.setdefault(row.failure or "without words", []).append(row.pk)
+    return sorted(grouped.items(), key=lambda item: -len(item[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Rectangle:
+    """One bar of the plot."""
+
+    kind: str
+    x: int
+    y: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """An hour below the plot."""
+
+    x: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """The plot of a day, and what it shows in words."""
+
+    rectangles: tuple[Rectangle, ...]
+    labels: tuple[Label, ...]
+    highest: int
+    words: str
+
+
+def _bars(hours: Iterable[HourOfTasks], zone: ZoneInfo) -> Bars | None:
+    """The plot; None when nothing happened that could be seen."""
+    shown = list(hours)
+    highest = max((max(hour.submitted, hour.completed, hour.failed) for hour in shown), default=0)
+    if not highest:
+        return None
+    rectangles = []
+    for index, hour in enumerate(shown):
+        for offset, (kind, count) in enumerate(
+            (("bar-a", hour.submitted), ("bar-b", hour.completed), ("bar-c", hour.failed))
+        ):
+            height = max(1, round(count / highest * _PLOT_HEIGHT)) if count else 0
+            rectangles.append(Rectangle(kind, _LEFT + index * _HOUR + offset * 9, 120 - height, height))
+    totals = (sum(getattr(hour, name) for hour in shown) for name in ("submitted", "completed", "failed"))
+    submitted, completed, failed = totals
+    return Bars(
+        tuple(rectangle for rectangle in rectangles if rectangle.height),
+        tuple(
+            Label(_LEFT + index * _HOUR, f"{hour.hour.astimezone(zone):%H:%M}")
+            for index, hour in enumerate(shown)
+            if index % 3 == 0
+        ),
+        highest,
+        f"In the last 24 hours {submitted} tasks were submitted, {completed} completed and {failed} failed.",
+    )

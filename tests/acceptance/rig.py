@@ -39,6 +39,7 @@ class Rig:
         """The configuration file, written as ``tree`` says now."""
         path = self.directory / "config.yaml"
         path.write_text(yaml.safe_dump(self.tree), encoding="utf-8")
+        path.chmod(0o600)
         return path
 
     def set(self, section: str, **values: object) -> None:

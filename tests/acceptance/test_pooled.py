@@ -53,7 +53,7 @@ async def test_once_makes_its_pass_through_a_pooler_of_transactions(rig: Rig, tm
         assert outcome.status == 0, outcome.text
         assert len(rig.manager.tasks) == 2
         # Nobody has to wait for the end of its lease.
-        assert "leader.acquired" in (await rig.run("once")).text
+        assert "leader.acquired" in (await rig.run("once", "--verbose")).text
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])

@@ -131,3 +131,55 @@ async def test_a_signal_at_the_very_moment_of_readiness_is_not_forgotten(
     daemon.signal(signal.SIGTERM)
 
     assert await daemon.ended() == 0
+
+
+async def test_a_reload_with_an_unknown_site_is_refused_as_at_the_start_and_shown_until_a_good_one(
+    rig: Rig, notifications: Notifications
+) -> None:
+    """A typo in dispatch.sites made the daemon serve no site at all, and say nothing of it."""
+    daemon = await rig.start(env={"NOTIFY_SOCKET": notifications.address})
+    rig.set("dispatch", sites=["pod.exmaple.org"])
+    assert rig.config.exists()
+
+    daemon.signal(signal.SIGHUP)
+
+    entry = await daemon.event("config.invalid")
+    assert "'pod.exmaple.org' is no site of this Pod" in str(entry["problem"])
+    assert "did you mean pod.example.org?" in str(entry["problem"])
+    await notifications.until(lambda text: "STATUS=" in text and "The configuration was not reloaded" in text)
+    shown = (await rig.get("/api/status"))[1]
+    assert "The configuration was not reloaded, the one before stays in effect: dispatch.sites: " in shown
+    assert "\npoddispatchd_config_reload_success 0.0\n" in (await rig.get("/metrics"))[1]
+    [task] = await rig.add(TaskType.ENCODING)
+    await daemon.event("task.completed", task=task)
+
+    rig.set("dispatch", sites=["pod.example.org"])
+    assert rig.config.exists()
+    daemon.signal(signal.SIGHUP)
+
+    await daemon.event("config.reloaded")
+    assert "The configuration was not reloaded" not in (await rig.get("/api/status"))[1]
+    assert "\npoddispatchd_config_reload_success 1.0\n" in (await rig.get("/metrics"))[1]
+
+
+async def test_a_bad_reload_while_the_daemon_waits_for_its_database_does_not_take_effect_when_it_comes(
+    rig: Rig,
+) -> None:
+    address = urlsplit(rig.database.dsn.get_secret_value())
+    async with Proxy(int(address.port or 0)) as proxy:
+        login = address.netloc.rpartition("@")[0]
+        rig.use(urlunsplit(address._replace(netloc=f"{login}@127.0.0.1:{proxy.port}")))
+        proxy.cut()
+        daemon = await rig.start(ready=False)
+        await daemon.event("database.down")
+        rig.set("dispatch", sites=["pod.exmaple.org"])
+        assert rig.config.exists()
+        daemon.signal(signal.SIGHUP)
+        await daemon.event("config.reloaded")
+
+        proxy.heal()
+
+        await rig.is_ready(daemon)
+        assert "is no site of this Pod" in str((await daemon.event("config.invalid"))["problem"])
+        [task] = await rig.add(TaskType.ENCODING)
+        await daemon.event("task.completed", task=task)

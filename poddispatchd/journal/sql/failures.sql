@@ -1,8 +1,14 @@
 -- name: note
 -- The run of a task has ended badly.
-INSERT INTO poddispatchd.failure (task_pk, runner_manager_id, task_id) VALUES ($1, $2, $3)
+INSERT INTO poddispatchd.failure (task_pk, runner_manager_id, task_id, digest) VALUES ($1, $2, $3, $4)
 ON CONFLICT (task_pk) DO UPDATE
-   SET runner_manager_id = excluded.runner_manager_id, task_id = excluded.task_id, failed_at = now(), asked_at = NULL
+   SET runner_manager_id = excluded.runner_manager_id, task_id = excluded.task_id, failed_at = now(), asked_at = NULL,
+       digest = excluded.digest
+
+-- name: known
+-- Whether the last failure of a run was this one.
+SELECT EXISTS (SELECT FROM poddispatchd.failure
+                WHERE task_pk = $1 AND runner_manager_id = $2 AND task_id = $3 AND digest = $4)
 
 -- name: lately
 -- The failures of so many hours, but for $3: of each manager so many, first those not asked about for the longest time.

@@ -1,59 +1,39 @@
--- name: try_lock
--- Take the scheduler lock for this session, or not; during a lease it is left to whoever has that.
-SELECT CASE WHEN lease_expires_at > now() AND instance <> $1 THEN false
-            ELSE pg_try_advisory_lock(hashtextextended('poddispatchd.scheduler', 0)) END
-FROM poddispatchd.leader
-
--- name: unlock
--- Give the scheduler lock back.
-SELECT pg_advisory_unlock(hashtextextended('poddispatchd.scheduler', 0))
-
--- name: own_session
--- Which session this is; a process id alone may be another one's later.
-SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()
-
--- name: end_session
--- End a session of ours that still holds the scheduler lock although its client has lost it.
-SELECT count(pg_terminate_backend(session.pid))
-FROM pg_stat_activity AS session JOIN pg_locks AS held ON held.pid = session.pid
-WHERE session.pid = $1 AND session.backend_start = $2
-  AND held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
-  AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND (held.classid::bigint << 32 | held.objid::bigint) = hashtextextended('poddispatchd.scheduler', 0)
-
--- name: new_term
--- Begin a term under the lock: writes of every earlier one match nothing from now on. None begins during a lease.
--- FOR UPDATE waits for statements of the last term; renewing a lease does not.
-WITH free AS MATERIALIZED (
-    SELECT FROM poddispatchd.leader
-    WHERE lease_expires_at IS NULL OR lease_expires_at <= now() OR instance = $1 FOR UPDATE
-)
-UPDATE poddispatchd.leader SET term = term + 1, instance = $1, since = now(), lease_expires_at = NULL
-FROM free
-RETURNING term
-
--- name: new_leased_term
--- Begin a term of so many seconds, unless another lease runs or a session has the lock. The lock is tried for this
--- statement only: two that begin a term at once, with a lease or without, exclude each other. FOR UPDATE: as above.
+-- name: take_lease
+-- Begin a term of $2 seconds for instance $1, unless another one's lease runs, or the schema is newer than $3. Writes of
+-- every earlier term match nothing from now on; FOR UPDATE waits for statements of the last one. The row tells the term
+-- if one has begun, the schema's version, and for how long the lease that was found still runs.
+-- Releases before 0011 hold an advisory lock instead of a lease: no term begins while one of them has it, and they
+-- begin none while a lease runs. The lock is tried for this statement only.
 WITH lock AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtextextended('poddispatchd.scheduler', 0)) AS is_free
+), known AS MATERIALIZED (
+    SELECT coalesce(max(version), 0) AS version FROM poddispatchd.schema_version
 ), free AS MATERIALIZED (
-    SELECT FROM poddispatchd.leader, lock
-    WHERE lock.is_free AND (lease_expires_at IS NULL OR lease_expires_at <= now() OR instance = $1)
+    SELECT FROM poddispatchd.leader, lock, known
+    WHERE lock.is_free AND known.version <= $3
+      AND (lease_expires_at IS NULL OR lease_expires_at <= now() OR instance = $1)
     FOR UPDATE OF leader
+), begun AS (
+    UPDATE poddispatchd.leader
+    SET term = term + 1, instance = $1, since = now(), lease_expires_at = now() + make_interval(secs => $2)
+    FROM free
+    RETURNING term
 )
-UPDATE poddispatchd.leader
-SET term = term + 1, instance = $1, since = now(), lease_expires_at = now() + make_interval(secs => $2)
-FROM free
-RETURNING term
+SELECT begun.term, known.version, extract(epoch FROM lease_expires_at - now())::float8 AS seconds_left
+FROM poddispatchd.leader CROSS JOIN known LEFT JOIN begun ON true
 
 -- name: renew_lease
--- Go on for so many seconds: also with a lease that ran out, as long as nobody else began a term.
+-- Go on for so many seconds: also with a lease that ran out, as long as nobody else began a term. Tells the schema's
+-- version: another daemon may have upgraded it meanwhile.
 UPDATE poddispatchd.leader SET lease_expires_at = now() + make_interval(secs => $2) WHERE term = $1
+RETURNING (SELECT coalesce(max(version), 0) FROM poddispatchd.schema_version) AS version
 
 -- name: end_lease
--- Let another one schedule at once.
-UPDATE poddispatchd.leader SET lease_expires_at = NULL WHERE term = $1
+-- Let another one schedule at once, and tell those that stand by.
+WITH ended AS (
+    UPDATE poddispatchd.leader SET lease_expires_at = NULL WHERE term = $1 RETURNING term
+)
+SELECT pg_notify('poddispatchd_task', 'leader resigned') FROM ended
 
 -- name: lease_left
 -- Seconds until the lease runs out; NULL without one.
@@ -62,6 +42,17 @@ SELECT extract(epoch FROM lease_expires_at - now())::float8 FROM poddispatchd.le
 -- name: leader
 -- The current term and its holder.
 SELECT term, instance, since FROM poddispatchd.leader
+
+-- name: scheduler
+-- The current term and its holder, and whether it is held: by a lease that runs, or by a session with the lock.
+SELECT term, instance, since,
+       coalesce(lease_expires_at > now(), false) OR EXISTS (
+           SELECT FROM pg_locks
+            WHERE locktype = 'advisory' AND granted AND objsubid = 1
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND (classid::bigint << 32 | objid::bigint) = hashtextextended('poddispatchd.scheduler', 0)
+       ) AS is_held
+  FROM poddispatchd.leader
 
 -- name: add_own_tasks
 -- Tasks that Pod's web process is not submitting by itself.

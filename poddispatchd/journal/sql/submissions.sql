@@ -38,6 +38,10 @@ WHERE id = $1 AND state = 'open'
 UPDATE poddispatchd.submission SET state = 'orphaned', reason = $2, settled_at = now()
 WHERE task_pk = $1 AND state = 'open'
 
+-- name: forget_waiting
+-- Tasks that waited for the same source do not end as this one does: a person ends it.
+DELETE FROM poddispatchd.wish WHERE submission_id IN (SELECT id FROM poddispatchd.submission WHERE task_pk = $1)
+
 -- name: adopt
 -- A submission whose answer was lost is the one a callback speaks of.
 UPDATE poddispatchd.submission SET state = 'accepted', task_id = $2, reason = $3, settled_at = now()

@@ -1,9 +1,8 @@
 """What the imports of all three task types share: a staged result, its plan, facts of a video, log, step."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -16,7 +15,7 @@ from poddispatchd.domain.naming import ctime
 from poddispatchd.domain.task import Task, TaskPk, VideoId
 from poddispatchd.errors import RaceLostError, ResultRefusedError
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.media_tree import MediaTree
+from poddispatchd.pod.media.tree import MediaPath, MediaTree
 
 QUERIES = load_queries("poddispatchd.pod", "imports_common.sql")
 
@@ -34,19 +33,25 @@ class StagedResult:
         task: whose result it is.
         directory: where it was downloaded to.
         now: the moment of the import, with a time zone; redoing with the same one gives the same names.
+        left_out: files of the result that were not downloaded, since Pod must not serve them: the reasons.
+        ours: what earlier attempts at this import may have put in place; None when nobody knows.
+        taken: paths that are not free though nothing need be there: other imports are putting files there.
     """
 
     database: Database
     settings: PodSettings
     capabilities: Capabilities
     task: Task
-    directory: Path
+    directory: MediaPath
     now: datetime
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    ours: frozenset[str] | None = None
+    taken: frozenset[str] = frozenset()
 
     @property
     def tree(self) -> MediaTree:
         """Pod's media tree."""
-        return MediaTree(self.settings.media_root)
+        return self.directory.tree
 
     @property
     def zone(self) -> ZoneInfo:
@@ -65,6 +70,10 @@ class ImportPlan(Protocol):
     @property
     def brought(self) -> Collection[str]:
         """The files that it puts in place, relative to MEDIA_ROOT."""
+
+    @property
+    def stored(self) -> Collection[str]:
+        """Those of them whose names were chosen because nothing was there."""
 
     def apply_files(self) -> None:
         """Put every file into place (blocking); it can be redone after a crash.
@@ -115,6 +124,7 @@ class ImportedResult:
         video_id: the video that has changed or been created.
         obsolete_files: files of replaced encodings, relative to MEDIA_ROOT, to be deleted after the commit.
         warnings: what a person should know although the import succeeded, each a sentence.
+        alerts: those of them that ADMINS must know.
         chained_transcription: the transcription task created here.
         summary: the whole in one sentence.
     """
@@ -123,6 +133,7 @@ class ImportedResult:
     summary: str
     obsolete_files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    alerts: tuple[str, ...] = ()
     chained_transcription: TaskPk | None = None
 
 

@@ -1,9 +1,11 @@
 """An encoding as part of a result: what the results of encodings and of studio tasks both hold."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from poddispatchd.domain.encoding_log import LogStyle
+from poddispatchd.domain.encoding_plan import PodChoices
+from poddispatchd.domain.thumbnails import ThumbnailChoice
 from poddispatchd.pod.imports.common import StagedResult, VideoFacts
 from poddispatchd.pod.imports.encoding_files import EncodingFiles, read_staged
 from poddispatchd.pod.imports.encoding_rows import EncodingRows, read_renditions
@@ -39,14 +41,18 @@ async def prepare_encoded(
     """
     settings, tree = result.settings, result.tree
     output_directory = tree.output_directory(video.video, video.id)
-    await asyncio.to_thread(tree.path, output_directory)
-    staged = await asyncio.to_thread(
+    tree.path(output_directory)
+    staged = await tree.run(
         read_staged,
         result.directory,
         output_directory,
-        await read_renditions(result.database),
-        settings.encoding_choices,
-        also_required=also_required,
+        PodChoices(
+            await read_renditions(result.database),
+            settings.encoding_choices,
+            ThumbnailChoice.by_version(settings.version),
+        ),
+        also_required=also_required or {},
+        left_out=result.left_out,
     )
     thumbnail = None
     if staged.content.thumbnail is not None:
@@ -74,6 +80,7 @@ async def prepare_encoded(
         thumbnail=thumbnail,
         new_files=frozenset(files.targets().values()),
         ended_at=result.ended_at,
+        log_style=LogStyle.by_version(settings.version),
         use_transcription=settings.use_transcription,
         now=result.now,
     )

@@ -22,6 +22,12 @@ class EncodingPlan:
         """The files that it puts in place, relative to MEDIA_ROOT."""
         return self.encoded.files.brought
 
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Those of them whose names were chosen because nothing was there."""
+        thumbnail = self.encoded.files.thumbnail
+        return () if thumbnail is None else (thumbnail,)
+
     def apply_files(self) -> None:
         """Put every file into place (blocking)."""
         self.encoded.files.apply()
@@ -40,6 +46,7 @@ class EncodingPlan:
             summary=f"Video {video.id} has {content.words}.",
             obsolete_files=written.obsolete_files,
             warnings=content.warnings,
+            alerts=content.alerts,
             chained_transcription=written.chained_transcription,
         )
 

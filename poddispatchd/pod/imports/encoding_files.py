@@ -1,13 +1,21 @@
 """The files of an encoding: read and checked in the staging directory, then put into place."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from poddispatchd.domain.encoding_plan import MASTER_PLAYLIST, EncodingContent, Rendition, plan_content
-from poddispatchd.domain.encoding_result import INFO_FILE, Findings, check_files, parse_info
-from poddispatchd.pod.media_tree import DERIVED, MediaTree, list_files, read_text
-from poddispatchd.pod.placing import Move, move_into_place, write_staged
+from poddispatchd.domain.encoding_check import check_file, check_files, reconciled
+from poddispatchd.domain.encoding_plan import (
+    MASTER_PLAYLIST,
+    EncodingContent,
+    PodChoices,
+    plan_content,
+)
+from poddispatchd.domain.encoding_result import INFO_FILE, Findings, parse_info
+from poddispatchd.domain.manifest import left_out_words
+from poddispatchd.pod.imports.screening import screen
+from poddispatchd.pod.media.files import DERIVED, read_text
+from poddispatchd.pod.media.placing import Move, move_into_place, write_staged
+from poddispatchd.pod.media.tree import MediaPath, MediaTree
 
 LOG_FILE = "encoding.log"
 
@@ -23,40 +31,42 @@ class StagedEncoding:
 
 
 def read_staged(
-    staging: Path,
+    staging: MediaPath,
     output_directory: str,
-    renditions: Mapping[str, Rendition],
-    encoding_choices: Sequence[str],
+    choices: PodChoices,
     *,
-    also_required: Mapping[str, str] | None = None,
+    also_required: Mapping[str, str],
+    left_out: Mapping[str, str],
 ) -> StagedEncoding:
     """Read and check a staged result (blocking); nothing outside the staging directory is touched.
 
     Args:
-        staging: where the result was downloaded to.
+        staging: where the result was downloaded to; its captions are written anew there.
         output_directory: where it will go, relative to MEDIA_ROOT.
-        renditions: Pod's renditions by resolution.
-        encoding_choices: ENCODING_CHOICES.
+        choices: what this Pod makes of it.
         also_required: further files that must be there, with their meaning in words.
+        left_out: files that were not downloaded, with the reason.
 
     Raises:
         ResultIncompleteError: something is missing or cut short; every finding is told.
         ResultRefusedError: the result must not be imported; every finding is told.
     """
     findings = Findings()
-    listing = list_files(staging)
-    for name, meaning in (also_required or {}).items():
-        if not listing.get(name):
-            findings.incomplete.append(f"{name} ({meaning}) is {'empty' if name in listing else 'missing'}.")
+    screened = screen(staging)
+    listing, reasons = screened.listing, {**left_out, **screened.left_out}
+    for name, meaning in also_required.items():
+        check_file(name, meaning, listing, reasons, findings)
     info = None
     if INFO_FILE in listing:
         info = parse_info(read_text(staging / INFO_FILE), findings)
     else:
-        findings.incomplete.append(f"{INFO_FILE} is missing.")
+        check_file(INFO_FILE, "", listing, reasons, findings)
     content = None
     if info is not None:
-        check_files(info, listing, lambda name: _read_playlist(staging / name), findings)
-        content = plan_content(info, listing, renditions, encoding_choices, findings)
+        info = reconciled(info, listing, findings)
+        check_files(info, listing, reasons, lambda name: _read_playlist(staging / name), findings)
+        findings.warnings += [*screened.warnings, *left_out_words(reasons)]
+        content = plan_content(info, listing, choices, findings)
     findings.refused.extend(
         f"The path of {name[:60]}… in Pod would be longer than {_PATH_LENGTH} characters."
         for name in listing
@@ -67,7 +77,7 @@ def read_staged(
     return StagedEncoding(content, tuple(listing))
 
 
-def _read_playlist(path: Path) -> str:
+def _read_playlist(path: MediaPath) -> str:
     return read_text(path).decode("utf-8", "replace")
 
 
@@ -87,7 +97,7 @@ class EncodingFiles:
     """
 
     tree: MediaTree
-    staging: Path
+    staging: MediaPath
     output_directory: str
     staged: StagedEncoding
     thumbnail: str | None
@@ -127,16 +137,18 @@ class EncodingFiles:
             # A copy of its own: Pod deletes or rewrites a custom image without the video's files.
             copy = self.staging / DERIVED / "thumbnail"
             source = self.staging / content.thumbnail
-            if source.exists():
+            if source.is_file():
                 write_staged(copy, b"", behind=source)
-            moves.append(Move(copy, self.tree.path(self.thumbnail)))
+            moves.append(Move(copy, self.tree.path(self.thumbnail), is_new=True))
         move_into_place(moves, self.mode)
 
-    def _derive(self) -> dict[str, Path]:
+    def _derive(self) -> dict[str, MediaPath]:
         """The files that we make ourselves, by name."""
         derived = {LOG_FILE: self.staging / DERIVED / LOG_FILE}
-        # The runner's log, or else the one in place, with the end added once.
-        logs = (self.staging / LOG_FILE, self.tree.path(f"{self.output_directory}/{LOG_FILE}"))
+        # The runner's log if it may come in, or else the one in place, with the end added once.
+        logs = [self.tree.path(f"{self.output_directory}/{LOG_FILE}")]
+        if LOG_FILE in self.staged.names:
+            logs.insert(0, self.staging / LOG_FILE)
         end = f"\n\nEnd : {self.ended_at}".encode()
         write_staged(derived[LOG_FILE], end, behind=next((log for log in logs if log.is_file()), None))
         master = self.staged.content.master

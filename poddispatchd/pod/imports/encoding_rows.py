@@ -7,7 +7,8 @@ from datetime import datetime
 
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import load_queries, render
-from poddispatchd.domain.encoding_plan import EncodingContent, MediaRow, Rendition, log_text
+from poddispatchd.domain.encoding_log import LogStyle, log_text
+from poddispatchd.domain.encoding_plan import EncodingContent, MediaRow, Rendition
 from poddispatchd.domain.naming import video_number
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.pod.capabilities import Capabilities
@@ -57,6 +58,7 @@ class EncodingRows:
         thumbnail: path of the stored thumbnail, None without one.
         new_files: paths of every file the result put in place.
         ended_at: the end, in the form of ``ctime``.
+        log_style: how this Pod words its log.
         use_transcription: USE_TRANSCRIPTION.
         now: the moment of the import.
     """
@@ -67,6 +69,7 @@ class EncodingRows:
     thumbnail: str | None
     new_files: frozenset[str]
     ended_at: str
+    log_style: LogStyle
     use_transcription: bool
     now: datetime
 
@@ -104,7 +107,14 @@ async def write_encoding(
         transcribe,
         thumbnail_id,
     )
-    log = log_text(await read_log(connection, video.id), content, rows.log_directory, rows.ended_at)
+    log = log_text(
+        await read_log(connection, video.id),
+        content,
+        rows.log_directory,
+        rows.ended_at,
+        style=rows.log_style,
+        thumbnail_id=thumbnail_id,
+    )
     await write_log(connection, video.id, log)
     chained = None
     if transcribe:

@@ -1,10 +1,7 @@
 """Files that Pod stores for its users: custom files and images, and podfile's folders."""
 
-import asyncio
-import os
 import posixpath
 from datetime import datetime
-from pathlib import Path
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import render
@@ -18,7 +15,8 @@ from poddispatchd.domain.naming import (
 from poddispatchd.errors import ResultRefusedError
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import QUERIES, StagedResult, VideoFacts
-from poddispatchd.pod.media_tree import same_content
+from poddispatchd.pod.media.files import same_content
+from poddispatchd.pod.media.tree import MediaPath
 
 _HASHKEY_LENGTH = 64
 
@@ -46,7 +44,7 @@ async def stored_files_directory(result: StagedResult, video: VideoFacts) -> str
 
 
 async def choose_stored_name(
-    result: StagedResult, *, table: str, directory: str, name: str, staged: Path
+    result: StagedResult, *, table: str, directory: str, name: str, staged: MediaPath
 ) -> str:
     """A free path for a custom file, the same whenever this import is redone.
 
@@ -72,10 +70,14 @@ async def choose_stored_name(
     except ValueError as error:
         raise ResultRefusedError(f"{name!r} cannot be stored: {error}.") from None
     target = result.tree.path(path)
-    if not await asyncio.to_thread(os.path.lexists, target):
+    if path in result.taken:
+        return suffixed
+    if not await result.tree.run(target.exists):
         return path
+    if result.ours is not None and path not in result.ours:
+        return suffixed
     named = await result.database.fetchrow(render(QUERIES["file_is_named"], table=table), path)
-    if named is not None and not named[0] and await asyncio.to_thread(same_content, staged, target):
+    if named is not None and not named[0] and await result.tree.run(same_content, staged, target):
         return path
     return suffixed
 

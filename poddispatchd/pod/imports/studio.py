@@ -37,6 +37,12 @@ class StudioPlan:
         """The files that it puts in place, relative to MEDIA_ROOT."""
         return self.encoded.files.brought
 
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Those of them whose names were chosen because nothing was there."""
+        thumbnail = self.encoded.files.thumbnail
+        return () if thumbnail is None else (thumbnail,)
+
     def apply_files(self) -> None:
         """Put every file into place (blocking)."""
         self.encoded.files.apply()
@@ -59,6 +65,7 @@ class StudioPlan:
             summary=f"Video {self.video.id} was made from the recording; it has {content.words}.",
             obsolete_files=written.obsolete_files,
             warnings=said,
+            alerts=content.alerts,
             chained_transcription=written.chained_transcription,
         )
 

@@ -1,15 +1,13 @@
 """Bringing the result of a transcription into Pod."""
 
-import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 
-from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.manifest import left_out_words
 from poddispatchd.domain.naming import subtitle_file_name
-from poddispatchd.domain.subtitles import READING_WIDTH, STRICT_WIDTH, read_subtitles, reflow
-from poddispatchd.errors import ResultIncompleteError
+from poddispatchd.domain.subtitles import READING_WIDTH, STRICT_WIDTH, Subtitles, read_subtitles, reflow
+from poddispatchd.errors import ResultIncompleteError, ResultRefusedError
 from poddispatchd.pod.imports.common import (
     ImportedResult,
     StagedResult,
@@ -27,13 +25,14 @@ from poddispatchd.pod.imports.stored import (
     storage_tables,
     stored_files_directory,
 )
-from poddispatchd.pod.media_tree import DERIVED, list_files, read_text
-from poddispatchd.pod.placing import Move, move_into_place, write_staged
+from poddispatchd.pod.media.files import DERIVED, list_files, read_text
+from poddispatchd.pod.media.placing import Move, move_into_place, write_staged
+from poddispatchd.pod.media.tree import MediaPath
 
 _QUERIES = load_queries("poddispatchd.pod", "imports_transcription.sql")
 
 _WHISPER = "WHISPER"
-"""The one transcription type whose captions are already cut for reading."""
+"""The one transcription type whose captions are already cut for reading; Pod's own default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +44,38 @@ class TranscriptionPlan:
         video: whose subtitles they are.
         language: their language, of two letters.
         captions: how many there are.
+        warnings: what of the result is not among them, each a sentence.
+        alerts: those of them that ADMINS must know.
         staged: the file as Pod stores it.
-        stored: where it is stored, relative to MEDIA_ROOT.
+        path: where it is stored, relative to MEDIA_ROOT.
     """
 
     result: StagedResult
     video: VideoFacts
     language: str
     captions: int
-    staged: Path
-    stored: str
+    warnings: tuple[str, ...]
+    alerts: tuple[str, ...]
+    staged: MediaPath
+    path: str
 
     @property
     def brought(self) -> tuple[str]:
         """The one file that it puts in place, relative to MEDIA_ROOT."""
-        return (self.stored,)
+        return (self.path,)
+
+    @property
+    def stored(self) -> tuple[str]:
+        """Its name was chosen because nothing was there."""
+        return (self.path,)
 
     def apply_files(self) -> None:
         """Put the subtitles into place (blocking).
 
         The rest of the result stays behind: its ``info_video.json`` must not replace the encoding's.
         """
-        target = self.result.tree.path(self.stored)
-        move_into_place([Move(self.staged, target)], self.result.settings.file_permissions)
+        target = self.result.tree.path(self.path)
+        move_into_place([Move(self.staged, target, is_new=True)], self.result.settings.file_permissions)
 
     async def write_rows(self, connection: Connection) -> ImportedResult:
         """Write every row.
@@ -83,7 +91,7 @@ class TranscriptionPlan:
             capabilities,
             video,
             table=capabilities.file_table,
-            path=self.stored,
+            path=self.path,
             now=self.result.now,
         )
         track = await connection.fetchval(_QUERIES["track_to_update"], video.id, self.language)
@@ -94,12 +102,15 @@ class TranscriptionPlan:
         await connection.execute(_QUERIES["finish_video"], video.id)
         await write_step(connection, video.id, 0, "done")
         existing = await read_log(connection, video.id)
-        message = f"Subtitles in {self.language!r} with {self.captions} captions: {self.stored}"
-        parts = [*([existing] if existing else []), message, f"End : {self.result.ended_at}"]
+        message = f"Subtitles in {self.language!r} with {self.captions} captions: {self.path}"
+        head = [existing] if existing else []
+        parts = [*head, *self.warnings, message, f"End : {self.result.ended_at}"]
         await write_log(connection, video.id, "\n\n".join(parts))
         return ImportedResult(
             video_id=video.id,
             summary=f"Video {video.id} has subtitles in {self.language!r} with {self.captions} captions.",
+            warnings=self.warnings,
+            alerts=self.alerts,
         )
 
 
@@ -120,7 +131,7 @@ async def prepare(result: StagedResult) -> TranscriptionPlan:
     )
     video = await read_video(result.database, result.task)
     language = await _language(result.database, video)
-    staged, captions = await asyncio.to_thread(_normalise, result.directory, result.settings)
+    staged, subtitles = await result.tree.run(_normalise, result)
     stored = await choose_stored_name(
         result,
         table=capabilities.file_table,
@@ -128,7 +139,16 @@ async def prepare(result: StagedResult) -> TranscriptionPlan:
         name=subtitle_file_name(language, result.now.astimezone(result.zone)),
         staged=staged,
     )
-    return TranscriptionPlan(result, video, language, captions, staged, stored)
+    return TranscriptionPlan(
+        result=result,
+        video=video,
+        language=language,
+        captions=len(subtitles.cues),
+        warnings=(*left_out_words(result.left_out), *subtitles.warnings),
+        alerts=subtitles.warnings,
+        staged=staged,
+        path=stored,
+    )
 
 
 async def _language(database: Database, video: VideoFacts) -> str:
@@ -138,19 +158,23 @@ async def _language(database: Database, video: VideoFacts) -> str:
     return str(record["lang"]) if record is not None and record["lang"] else video.main_lang
 
 
-def _normalise(staging: Path, settings: PodSettings) -> tuple[Path, int]:
+def _normalise(result: StagedResult) -> tuple[MediaPath, Subtitles]:
     """Write the subtitles of the result as Pod stores them (blocking), beside the result.
 
     Returns:
-        The file, and how many captions it has.
+        The file, and what is in it.
     """
+    staging, settings = result.directory, result.settings
     names = [name for name in list_files(staging) if name.lower().endswith(".vtt")]
     if not names:
-        raise ResultIncompleteError("The result holds no subtitles (.vtt).")
+        words = "The result holds no subtitles (.vtt)."
+        if result.left_out:
+            raise ResultRefusedError(words, *left_out_words(result.left_out))
+        raise ResultIncompleteError(words)
     subtitles = read_subtitles(names[-1], read_text(staging / names[-1]))
-    if settings.transcription_type != _WHISPER:
+    if settings.transcription_type not in (None, _WHISPER):
         width = STRICT_WIDTH if settings.captions_strict_accessibility else READING_WIDTH
         subtitles = reflow(subtitles, width)
     staged = staging / DERIVED / "subtitles.vtt"
     write_staged(staged, str(subtitles).encode())
-    return staged, len(subtitles.cues)
+    return staged, subtitles

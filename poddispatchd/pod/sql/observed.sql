@@ -17,7 +17,7 @@ SELECT runner_manager_id, count(*) AS tasks
 -- The types of task that each runner manager has ever taken.
 SELECT runner_manager_id, type
   FROM runner_manager_task
- WHERE runner_manager_id IS NOT NULL AND type IN ('encoding', 'studio', 'transcription')
+ WHERE runner_manager_id IS NOT NULL
  GROUP BY runner_manager_id, type
 
 -- name: purgeable

@@ -158,9 +158,42 @@ status IN ('pending', 'running', 'warning') OR rank IS NOT NULL
 
 -- name: queue_stats
 -- How many of these tasks there are of each type and status, since when the oldest of them waits, how many have a rank,
--- and a number that changes with their ranks.
-SELECT type, status, count(*) AS tasks, min(date_added) AS oldest, count(rank) AS ranked,
+-- and a number that changes with their ranks; those that run, by their runner manager.
+SELECT type, status, CASE WHEN status = 'running' THEN runner_manager_id END AS runner_manager_id,
+       count(*) AS tasks, min(date_added) AS oldest, count(rank) AS ranked,
        sum(hashint8extended(id, rank)) FILTER (WHERE rank IS NOT NULL) AS ranks
   FROM runner_manager_task
  WHERE {which}
- GROUP BY type, status
+ GROUP BY 1, 2, 3
+
+-- name: pending_sites
+-- The sets of sites that pending tasks are on, by type.
+SELECT DISTINCT task.type,
+       CASE task.type
+       WHEN 'studio' THEN ARRAY(SELECT site.site_id
+                                  FROM recorder_recording AS recording
+                                  JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
+                                 WHERE recording.id = task.recording_id ORDER BY site.site_id)
+       ELSE ARRAY(SELECT site.site_id FROM video_video_sites AS site
+                   WHERE site.video_id = task.video_id ORDER BY site.site_id)
+       END AS site_ids
+  FROM runner_manager_task AS task
+ WHERE task.status = 'pending'
+
+-- name: open_on_sites
+-- Every task that waits or runs ('warning': see tasks.sql), with the sites of its video or recorder.
+SELECT task.id, task.status, task.task_id,
+       CASE task.type
+       WHEN 'studio' THEN ARRAY(SELECT site.site_id
+                                  FROM recorder_recording AS recording
+                                  JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
+                                 WHERE recording.id = task.recording_id ORDER BY site.site_id)
+       ELSE ARRAY(SELECT site.site_id FROM video_video_sites AS site
+                   WHERE site.video_id = task.video_id ORDER BY site.site_id)
+       END AS site_ids
+  FROM runner_manager_task AS task
+ WHERE task.status IN ('pending', 'running', 'warning')
+
+-- name: statuses
+-- What became of the tasks $1; those that were deleted are left out.
+SELECT id, status, task_id FROM runner_manager_task WHERE id = ANY ($1::bigint[])

@@ -4,7 +4,7 @@
 -- One task, with its output.
 SELECT id, type, status, task_id, date_added, rank, script_output, video_id, recording_id, runner_manager_id
   FROM runner_manager_task
- WHERE id = $1 AND type IN ('encoding', 'studio', 'transcription')
+ WHERE id = $1
 
 -- name: find
 -- The tasks that one of the managers $1 knows as $2: unfinished ones first, then the newest.
@@ -12,7 +12,6 @@ SELECT id, type, status, task_id, date_added, rank, script_output, video_id, rec
   FROM runner_manager_task
  WHERE runner_manager_id = ANY ($1::bigint[])
    AND task_id = $2
-   AND type IN ('encoding', 'studio', 'transcription')
  ORDER BY status IN ('completed', 'failed', 'timeout'), id DESC
 
 -- name: find_near
@@ -41,15 +40,21 @@ SELECT task.id, type, status, task_id, date_added, rank, script_output, video_id
   JOIN runner_manager_task AS task ON task.id = near.id
  WHERE runner_manager_id = ANY ($1::bigint[])
    AND task_id = $2
-   AND type IN ('encoding', 'studio', 'transcription')
  ORDER BY status IN ('completed', 'failed', 'timeout'), task.id DESC
 
 -- name: lock
 -- One task with its output, and nobody else changes it until the end of the transaction.
 SELECT id, type, status, task_id, date_added, rank, script_output, video_id, recording_id, runner_manager_id
   FROM runner_manager_task
- WHERE id = $1 AND type IN ('encoding', 'studio', 'transcription')
+ WHERE id = $1
    FOR NO KEY UPDATE
+
+-- name: get_free
+-- One task with its output, unless somebody holds it: that is an error at once.
+SELECT id, type, status, task_id, date_added, rank, script_output, video_id, recording_id, runner_manager_id
+  FROM runner_manager_task
+ WHERE id = $1
+   FOR NO KEY UPDATE NOWAIT
 
 -- name: owners
 -- The managers under which some task has this id; NULL for a task without one.
@@ -98,7 +103,6 @@ SELECT task.id, type, status, task_id, date_added, rank, NULL AS script_output,
   LEFT JOIN runner_manager AS manager ON manager.id = task.runner_manager_id
  WHERE task.id > $1
    AND (status IN ('running', 'warning') OR (status = 'pending' AND task_id <> ''))
-   AND type IN ('encoding', 'studio', 'transcription')
    AND ($2::timestamptz IS NULL OR date_added < $2)
  ORDER BY task.id
  LIMIT $3
@@ -113,14 +117,13 @@ SELECT task.id, type, status, task_id, date_added, rank, NULL AS script_output,
   FROM runner_manager_task AS task
   LEFT JOIN runner_manager AS manager ON manager.id = task.runner_manager_id
  WHERE task.id = ANY($1::bigint[]) AND status IN ('failed', 'timeout') AND task_id <> ''
-   AND type IN ('encoding', 'studio', 'transcription')
 
 -- name: list
--- A page of tasks for people, newest first, without their output.
+-- A page of tasks for people, newest first, without their output; of the types $2, and if $5 of all others than $6.
 SELECT id, type, status, task_id, date_added, rank, NULL AS script_output, video_id, recording_id, runner_manager_id
   FROM runner_manager_task
  WHERE ($1::text[] IS NULL OR status = ANY ($1))
-   AND type = ANY ($2::text[])
+   AND (type = ANY ($2::text[]) OR ($5 AND type <> ALL ($6::text[])))
    AND ($3::bigint IS NULL OR id < $3)
  ORDER BY id DESC
  LIMIT $4
@@ -142,7 +145,7 @@ SELECT task.id, type, status, task_id, date_added, rank, NULL AS script_output,
            AND same_source.status IN ('pending', 'running')
            AND same_source.id <> ALL ($1::bigint[])) AS other_id
   FROM runner_manager_task AS task
- WHERE task.id = ANY ($1::bigint[]) AND type IN ('encoding', 'studio', 'transcription')
+ WHERE task.id = ANY ($1::bigint[])
  ORDER BY task.id
    FOR UPDATE OF task
 

@@ -95,6 +95,8 @@ async def send(request: web.Request, answer: Answer, fault: Fault | None, clock:
                 return drop(request)
             case FaultKind.CUT:
                 return await _stream(request, answer, answer.body[: fault.length], len(answer.body))
+            case FaultKind.UNENDED:
+                return _unended(request, answer, answer.body[: fault.length])
             case FaultKind.WRONG_LENGTH:
                 promised = len(answer.body) + fault.length
                 unchunked = Answer(answer.status, answer.body, answer.headers)
@@ -134,6 +136,16 @@ async def _stream(request: web.Request, answer: Answer, sent: bytes, promised: i
     elif request.transport is not None:
         request.transport.close()
     return response
+
+
+def _unended(request: web.Request, answer: Answer, sent: bytes) -> web.Response:
+    """Send ``sent`` as a manager does behind a proxy that speaks HTTP/1.0 to it."""
+    if request.transport is not None:
+        head = f"HTTP/1.0 {answer.status} {_reason(answer.status)}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in _headers(answer).items())
+        request.transport.write(head.encode() + b"\r\n" + sent)
+        request.transport.close()
+    return web.Response()
 
 
 def _reason(status: int) -> str:

@@ -109,6 +109,8 @@ class FaultKind(StrEnum):
     """A Content-Length that is ``length`` bytes more than what is sent."""
     SHORT = "short"
     """A well-formed answer that holds only the first ``length`` bytes."""
+    UNENDED = "unended"
+    """Only the first ``length`` bytes in HTTP/1.0's way: only the closed connection says where it ends."""
     HTML = "html"
     """Nothing is done; 200 with a page, as a proxy in front of the manager might answer."""
     CORRUPT = "corrupt"
@@ -210,7 +212,7 @@ def parse_fault(text: str) -> tuple[Endpoint, Fault, int | None]:
                 fault = Fault(kind=kind, status=int(number))
             case FaultKind.HANG | FaultKind.SLOW | FaultKind.LOSE_ANSWER:
                 fault = Fault(kind=kind, seconds=float(number))
-            case FaultKind.CUT | FaultKind.WRONG_LENGTH | FaultKind.SHORT:
+            case FaultKind.CUT | FaultKind.WRONG_LENGTH | FaultKind.SHORT | FaultKind.UNENDED:
                 fault = Fault(kind=kind, length=int(number))
             case FaultKind.DROP | FaultKind.DROP_ANSWER | FaultKind.HTML | FaultKind.CORRUPT:
                 raise ValueError(f"{name} takes no number.")

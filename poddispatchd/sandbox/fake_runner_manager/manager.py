@@ -105,6 +105,10 @@ class FakeRunnerManager:
         self._keep_alive = keep_alive
         self._server: web.AppRunner | None = None
 
+    def take_only(self, *tokens: str) -> None:
+        """From now on these are its AUTHORIZED_TOKENS, as after a change and a restart."""
+        self._settings.tokens = frozenset(tokens)
+
     # --- what a test looks at -------------------------------------------------------------------------
 
     @property

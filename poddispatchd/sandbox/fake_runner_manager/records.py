@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, RunnerStatus, RunnerTaskId
 from poddispatchd.sandbox.fake_runner_manager.faults import Behaviour
 
-ALL_TYPES = frozenset(str(kind) for kind in TaskType)
+ALL_TYPES = frozenset(str(kind) for kind in SUBMITTABLE)
 
 Fingerprint = tuple[str, str, str, str, str, str]
 

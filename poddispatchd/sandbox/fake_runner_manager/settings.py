@@ -6,12 +6,12 @@ from poddispatchd.sandbox.fake_runner_manager.files import Mode
 from poddispatchd.sandbox.fake_runner_manager.routes import Health
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Settings:
     """How a manager is configured.
 
     Attributes:
-        tokens: the bearer tokens it takes.
+        tokens: the bearer tokens it takes; they may change while it runs.
         mode: how it serves results.
         health: its generation.
         version: what it says it is.

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from chaos import pod_rows
@@ -36,7 +37,7 @@ _WAITING = {
 
 
 @pytest.fixture
-async def connection(pod_database: PodDatabase) -> AsyncIterator[Connection]:
+async def connection(pod_database: PodDatabase) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
     async with opened(pod_database) as database:
         await migration.upgrade(database)
     async with pod_database.connection() as found:
@@ -62,7 +63,9 @@ async def test_a_settled_journal_has_no_open_row(connection: Connection) -> None
     assert not await pod_rows.read_open_rows(connection)
 
 
-async def test_a_row_that_waits_is_found_in_each_table(connection: Connection) -> None:
+async def test_a_row_that_waits_is_found_in_each_table(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
     for table, statement in _WAITING.items():
         transaction = connection.transaction()
         await transaction.start()

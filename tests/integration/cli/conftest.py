@@ -71,6 +71,7 @@ class Pod:
         """Change the configuration."""
         self.tree.setdefault(section, {}).update(values)
         self.config.write_text(yaml.safe_dump(self.tree), encoding="utf-8")
+        self.config.chmod(0o600)
 
     async def run(self, *arguments: str) -> Said:
         """Run a command on this configuration."""

@@ -158,3 +158,45 @@ async def test_a_web_server_with_nobody_behind_it_is_told_from_one_that_does_not
 
     assert "passes it on to where nobody answers. Start the daemon" in await told(502)
     assert "where a webhook answers 405" in await told(404)
+
+
+async def test_pods_own_webhook_is_not_taken_for_ours(sound: Pod) -> None:
+    """Both answer a GET with 405: a web server without our location passed."""
+
+    async def told(posted: int) -> dict[str, str]:
+        async def answer(request: web.Request) -> web.Response:
+            return web.Response(status=405 if request.method == "GET" else posted)
+
+        site = web.Application()
+        site.router.add_route("*", "/runner/notify_task_end/", answer)
+        async with listening(site, Address("127.0.0.1", 0), "test") as address:
+            await sound.execute("UPDATE django_site SET domain = $1 WHERE id = 1", str(address))
+            found = cast("list[dict[str, str]]", (await sound.run("check", "--json")).json())
+        return next(item for item in found if item["subject"] == "webhook")
+
+    ours, pods = await told(403), await told(404)
+
+    assert (ours["severity"], "it is poddispatchd that does" in ours["words"]) == ("fine", True)
+    assert (pods["severity"], "it is Pod's own webhook" in pods["words"]) == ("problem", True)
+
+
+async def test_a_configuration_that_everybody_reads_is_a_problem(sound: Pod) -> None:
+    sound.config.chmod(0o644)
+    assert "can be read by everybody" in (await _problems(sound))["configuration"]
+    sound.config.chmod(0o640)
+    assert await _problems(sound) == {}
+
+
+async def test_what_is_worth_knowing_before_the_first_start_is_noted(sound: Pod) -> None:
+    sound.set("ops", listen="0.0.0.0:9")
+    assert (await sound.run("db", "init")).status == 0
+    assert (await sound.run("runners", "pause", "first")).status == 0
+    found = cast("list[dict[str, str]]", (await sound.run("check", "--json")).json())
+    notes = {item["subject"]: item["words"] for item in found if item["severity"] == "note"}
+
+    assert "ops.listen is 0.0.0.0:9: whoever reaches that address" in notes["ops.listen"]
+    assert "Runner manager first is paused." in notes["pending tasks"]
+    assert "Only one is active" in notes["runner managers"]
+    sound.set("ops", listen="127.0.0.1:9")
+    found = cast("list[dict[str, str]]", (await sound.run("check", "--json")).json())
+    assert "ops.listen" not in {item["subject"] for item in found}

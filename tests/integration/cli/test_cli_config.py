@@ -15,6 +15,8 @@ from django.utils.translation import gettext_lazy as _
 raise SystemExit("this file is never executed")
 BASE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SITE_ID = 2
+USE_RUNNER_MANAGER = True
+TRANSCRIPTION_TYPE = "VOSK"
 MEDIA_ROOT = os.path.join(BASE_DIR, "media")
 MEDIA_URL = "/media"
 USE_PODFILE = True
@@ -65,6 +67,7 @@ def test_settings_of_a_pod_become_a_configuration(settings_file: Path, tmp_path:
             "media_url": "/media/",
             "file_permissions": "0640",
             "use_podfile": True,
+            "transcription_type": "VOSK",
             "languages": ["fr", "en"],
             "encoding_choices": ["audio", "720p"],
         },

@@ -9,7 +9,7 @@ async def test_the_schema_is_made_once_and_its_version_told(pod: Pod) -> None:
     after = await pod.run("db", "status", "--json")
 
     assert (before.status, "run 'poddispatchd db init'" in before.out) == (1, True)
-    assert (made.status, len(made.out.splitlines())) == (0, migration.LATEST)
+    assert (made.status, len(made.out.splitlines())) == (0, len(migration.MIGRATIONS))
     assert "is up to date" in again.out
     assert after.json() == {
         "schema": "poddispatchd",
@@ -36,7 +36,7 @@ async def test_a_schema_of_a_newer_program_is_left_alone(pod: Pod) -> None:
     said = await pod.run("db", "upgrade")
 
     assert said.status == 1
-    assert "install the newer poddispatchd again" in said.err
+    assert "install the newer poddispatchd on this machine" in said.err
 
 
 async def test_grants_quote_whatever_the_role_is_called(pod: Pod) -> None:

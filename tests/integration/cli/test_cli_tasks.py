@@ -233,6 +233,95 @@ async def test_what_cannot_be_done_is_said_and_the_rest_is_done(pod: Pod) -> Non
     assert (await _row(pod, task))["status"] == "pending"
 
 
+async def _newer(pod: Pod, running: TaskPk) -> TaskPk:
+    """A task of the same source that waits, asked for after the other one had begun."""
+    [row] = await pod.fetch(
+        "INSERT INTO runner_manager_task (type, status, date_added, video_id)"
+        " SELECT type, 'pending', now(), video_id FROM runner_manager_task WHERE id = $1 RETURNING id",
+        running,
+    )
+    return TaskPk(cast("int", row["id"]))
+
+
+async def _on_a_dead_manager(pod: Pod) -> tuple[TaskPk, TaskPk]:
+    video = await _video(pod)
+    async with pod.database.connection() as connection:
+        old = await add_task(
+            connection,
+            TaskType.ENCODING,
+            video=video,
+            status=TaskStatus.RUNNING,
+            task_id="t-old",
+            runner_manager=pod.world.managers[1].id,
+        )
+    return old, await _newer(pod, old)
+
+
+async def test_who_waits_for_whom_is_shown_listed_and_said_by_a_restart(pod: Pod) -> None:
+    """The one ran on a manager that was gone, the other one waited, and neither said why."""
+    await _with_journal(pod)
+    old, new = await _on_a_dead_manager(pod)
+
+    shown = await pod.run("tasks", "show", str(new))
+    listed = await pod.run("tasks", "list", "--json")
+    refused = await pod.run("tasks", "restart", str(new))
+
+    blocker = f"task {old} for the same source, which is running on runner manager second (task id t-old)"
+    assert f"It waits for {blocker}." in shown.out
+    assert {item["id"]: item["waits_for"] for item in cast("list[dict[str, int]]", listed.json())} == {
+        new: old,
+        old: None,
+    }
+    assert (refused.status, refused.err) == (
+        1,
+        f"Task {new}: There is {blocker}: end that one ('poddispatchd tasks cancel {old}'), "
+        "or restart this one with --end-others.\n",
+    )
+
+
+async def test_a_restart_ends_the_other_task_of_its_source_when_it_is_told_to(pod: Pod) -> None:
+    await _with_journal(pod)
+    old, new = await _on_a_dead_manager(pod)
+
+    said = await pod.run("tasks", "restart", str(new), "--end-others")
+
+    assert said.status == 0
+    assert f"Task {old}: It is ended. It may still run: Runner manager 'second' cannot be reached" in said.out
+    assert f"Task {new}: It waits again, last in the queue.\n" in said.out
+    ended, waiting = await _row(pod, old), await _row(pod, new)
+    assert (ended["status"], ended["task_id"], waiting["status"]) == ("failed", None, "pending")
+    assert "who restarted another task of its source" in str(ended["script_output"])
+
+
+@pytest.mark.parametrize("which", ["old", "new"])
+async def test_either_task_of_one_source_can_be_ended_alone(pod: Pod, which: str) -> None:
+    await _with_journal(pod)
+    old, new = await _on_a_dead_manager(pod)
+    await pod.execute(
+        "INSERT INTO poddispatchd.submission"
+        " (task_pk, task_type, runner_manager_id, attempt, body, state, task_id)"
+        " SELECT id, type, runner_manager_id, 1, '', 'accepted', task_id"
+        " FROM runner_manager_task WHERE id = $1",
+        old,
+    )
+    await pod.execute(
+        "INSERT INTO poddispatchd.wish (submission_id, task_pk, date_added)"
+        " SELECT submission.id, task.id, task.date_added"
+        " FROM poddispatchd.submission, runner_manager_task AS task WHERE task.id = $1",
+        new,
+    )
+    ended, other = (old, new) if which == "old" else (new, old)
+
+    said = await pod.run("tasks", "cancel", str(ended))
+
+    assert said.status == 0
+    assert (await _row(pod, ended))["status"] == "failed"
+    assert (await _row(pod, other))["status"] == ("pending" if which == "old" else "running")
+    if which == "old":
+        # The one that waited is not to end as the one that a person has ended.
+        assert await pod.fetch("SELECT task_pk FROM poddispatchd.wish") == []
+
+
 async def test_actions_work_before_the_journal_exists(pod: Pod) -> None:
     task = await _pending(pod)
 
@@ -246,3 +335,25 @@ async def test_watching_tells_what_waits_and_ends_when_nothing_does(pod: Pod) ->
     quiet = await pod.run("tasks", "watch", "--until-done")
 
     assert (quiet.status, quiet.out) == (0, "")
+
+
+async def test_nothing_in_an_output_acts_on_the_terminal(pod: Pod) -> None:
+    """A runner's output set the title of the window, and could have typed for the person who looked at it."""
+    await _with_journal(pod)
+    task = await _running(pod)
+    hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\r\nlast line"
+    await pod.execute("UPDATE runner_manager_task SET script_output = $1::text, task_id = $1::text", hostile)
+    await pod.execute("UPDATE runner_manager SET name = $1", "first\x1b[2J")
+
+    said = [
+        await pod.run("tasks", "show", str(task)),
+        await pod.run("tasks", "show", str(task), "--json"),
+        await pod.run("tasks", "list"),
+        await pod.run("tasks", "cancel", str(task)),
+        await pod.run("runners", "list"),
+    ]
+
+    for answer in said:
+        assert not set("\x1b\x07\x9b\u202e\r") & set(answer.out + answer.err)
+    assert r"\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil" in said[0].out
+    assert cast("dict[str, object]", said[1].json())["script_output"] == hostile

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import ClientSession, web
 
+from poddispatchd.app import features
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.config.model import Settings
@@ -290,7 +291,7 @@ async def replaying(
             listening(application, settings.webhook.listen, "webhook.listen")
         )
         manager.webhook = f"http://{address}"
-        yield Replay(daemon, manager, connection, Reconciler(parts), CallbackWorker(parts))
+        yield Replay(daemon, manager, connection, Reconciler(parts), features.callback_worker(parts))
 
 
 def _settings(world: SharedWorld, case: Mapping[str, Any], *, request_timeout: str) -> Settings:

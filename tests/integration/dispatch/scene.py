@@ -1,9 +1,10 @@
 """A Pod, fake runner managers, and the real dispatcher between them, moved by hand."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,13 +22,17 @@ from poddispatchd.journal.submissions import Submission
 from poddispatchd.managers.prober import Prober
 from poddispatchd.parts import Parts
 from poddispatchd.pod.tasks import task_of
+from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
 from poddispatchd.sandbox.fake_runner_manager.clock import Clock as FakeClock
 from poddispatchd.sandbox.pod.seed import ManagerSpec, add_manager, seed_world
-from poddispatchd.sandbox.pod.world import World, add_recording, add_task, add_video
+from poddispatchd.sandbox.pod.world import Video, World, add_recording, add_task, add_video
 from tests.plugins.postgres import PodDatabase
 
 DOMAIN = "pod.example.org"
+
+_numbers = itertools.count(1)
+"""Daemons of one process have one name, but those of a scene are to be several."""
 
 
 class HandClock(Clock):
@@ -92,18 +97,27 @@ async def running(
 ) -> AsyncIterator[Daemon]:
     """What of a daemon dispatches, with its session up."""
     clock = clock or HandClock()
-    async with assembled(create_resources(settings, clock=clock)) as parts:
-        session = asyncio.create_task(parts.session.run())
+    made = create_resources(settings, clock=clock)
+    # A lease runs by real time, however far a test pushes its clock.
+    session = DatabaseSession(
+        made.database,
+        instance=f"{made.instance} {next(_numbers)}",
+        wakeups=made.wakeups,
+        clock=Clock(),
+        metrics=made.metrics,
+    )
+    async with assembled(replace(made, session=session)) as parts:
+        holding = asyncio.create_task(parts.session.run())
         dispatcher = Dispatcher(parts, Submitter(parts), budget=budget)
         prober = Prober(parts)
         try:
             await parts.session.available()
-            yield Daemon(parts, dispatcher, prober, clock, session)
+            yield Daemon(parts, dispatcher, prober, clock, holding)
         finally:
             await dispatcher.stop(0)
             await prober.settled()
-            session.cancel()
-            await asyncio.gather(session, return_exceptions=True)
+            holding.cancel()
+            await asyncio.gather(holding, return_exceptions=True)
 
 
 @dataclass(slots=True)
@@ -134,18 +148,9 @@ class Scene:
         assert daemon.parts.session.term is not None
         return daemon
 
-    async def cut_off(self) -> None:
-        """Kill the connection that holds the scheduler lock, and wait until the lock is free."""
-        killed = await self.connection.fetch(
-            "SELECT pid, pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
-        assert killed
-        for row in killed:
-            while await self.connection.fetchval(  # noqa: ASYNC110 - another process, which tells nobody
-                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", row["pid"]
-            ):
-                await asyncio.sleep(0.01)
+    async def expire_lease(self) -> None:
+        """The scheduler's lease runs out: whoever asks first schedules."""
+        await self.connection.execute("UPDATE poddispatchd.leader SET lease_expires_at = NULL")
 
     def settings(self, **sections: object) -> Settings:
         base: dict[str, object] = {
@@ -162,6 +167,10 @@ class Scene:
         """A pending encoding of a new video."""
         added = await add_video(self.connection, self.world, **video)  # type: ignore[arg-type]  # passed on
         return await add_task(self.connection, TaskType.ENCODING, video=added)
+
+    async def encoding_of(self, video: Video) -> TaskPk:
+        """A pending encoding of a video that is there."""
+        return await add_task(self.connection, TaskType.ENCODING, video=video)
 
     async def encodings(self, count: int) -> list[TaskPk]:
         return [await self.encoding(title=f"Lecture {number}") for number in range(count)]

@@ -30,6 +30,13 @@ async def _until_down(session: DatabaseSession) -> None:
             await asyncio.sleep(0.001)
 
 
+async def _until_lease_is(session: DatabaseSession, *, blocked: bool) -> None:
+    async with asyncio.timeout(20):
+        while (session.lease_problem is not None) != blocked:
+            session.suspect()
+            await asyncio.sleep(0.05)
+
+
 async def test_one_of_two_daemons_schedules(pod_database: PodDatabase, media_root: Path) -> None:
     async with scene(pod_database, media_root, Spec("first", runners=9)) as pod:
         leader, standby = await pod.daemon(), await pod.daemon()
@@ -41,17 +48,18 @@ async def test_one_of_two_daemons_schedules(pod_database: PodDatabase, media_roo
         assert await pod.statuses() == {"running": 3}
 
 
-async def test_the_standby_takes_over_when_the_leader_loses_its_connection(
+async def test_the_standby_takes_over_when_the_leader_does_not_renew_its_lease(
     pod_database: PodDatabase, media_root: Path
 ) -> None:
     async with scene(pod_database, media_root, Spec("first", runners=9)) as pod:
         leader, standby = await pod.daemon(), await pod.daemon()
         with capture_logs() as logs:
-            await pod.cut_off()
-            # The standby is quicker: it has a connection already.
+            await pod.expire_lease()
             term = await _until_leading(standby)
-            await _until_down(leader.parts.session)
-            await leader.parts.session.available()
+            leader.parts.session.suspect()
+            async with asyncio.timeout(10):
+                while leader.parts.session.term is not None:  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(0.01)
         assert (term, leader.parts.session.term) == (2, None)
         events = [entry["event"] for entry in logs]
         assert events.count(Event.LEADER_LOST) == events.count(Event.LEADER_ACQUIRED) == 1
@@ -60,6 +68,48 @@ async def test_the_standby_takes_over_when_the_leader_loses_its_connection(
         assert pod.posts("first") == 0
         await standby.settle()
         assert await pod.statuses() == {"running": 2}
+
+
+async def test_the_standby_takes_over_at_once_when_the_leader_stops(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        leader, standby = await pod.daemon(), await pod.daemon()
+        begun = asyncio.get_running_loop().time()
+        await leader.parts.session.resign()
+        async with asyncio.timeout(5):
+            while standby.parts.session.term is None:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+        # It was told: its own next look would have been seconds later.
+        assert asyncio.get_running_loop().time() - begun < 2
+
+
+async def test_a_leader_that_lost_its_connection_begins_a_new_term_at_once(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """Its own lease does not keep it away; what it had under way is fenced by the new term."""
+    async with scene(pod_database, media_root) as pod:
+        leader = await pod.daemon()
+        await _cut_everything_off(pod)
+        await _until_down(leader.parts.session)
+        assert leader.parts.session.term is None
+        await leader.parts.session.available()
+        assert leader.parts.session.term == 2
+
+
+async def test_a_session_that_holds_the_leaders_row_ends_no_term_before_its_lease(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root) as pod, pod_database.connection() as other:
+        session = (await pod.daemon()).parts.session
+        with capture_logs() as logs:
+            async with other.transaction():
+                await other.execute("SELECT FROM poddispatchd.leader FOR UPDATE")
+                await _until_lease_is(session, blocked=True)
+                assert session.is_up
+            await _until_lease_is(session, blocked=False)
+        assert session.term == 1
+        assert [entry["event"] for entry in logs].count(Event.LEADER_BLOCKED) == 1
 
 
 async def test_a_leader_that_does_not_know_yet_that_it_is_none_writes_nothing(
@@ -85,7 +135,7 @@ async def test_a_stale_leaders_post_on_the_way_ends_in_one_run(
         pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.SLOW, seconds=0.5))
         await old.dispatcher.step()
         await pod.fakes["first"].wait_for(lambda: bool(pod.fakes["first"].tasks))
-        await pod.cut_off()
+        await pod.expire_lease()
         await _until_leading(new)
         await asyncio.gather(new.settle(), old.dispatcher.drain())
         [task_id] = pod.fakes["first"].tasks
@@ -149,18 +199,18 @@ async def test_a_surprise_in_the_session_does_not_end_it(
 ) -> None:
     async with scene(pod_database, media_root) as pod:
         daemon = await pod.daemon()
-        take_lead = scheduling.take_lead
+        take_lease = scheduling.take_lease
         calls = []
 
-        async def surprising(*arguments: object) -> int | None:
+        async def surprising(*arguments: object, **options: object) -> object:
             calls.append(1)
             if len(calls) == 1:
                 raise RuntimeError("nobody foresaw this")
-            return await take_lead(*arguments)  # type: ignore[arg-type]  # passed on
+            return await take_lease(*arguments, **options)  # type: ignore[arg-type]  # passed on
 
-        monkeypatch.setattr(scheduling, "take_lead", surprising)
+        monkeypatch.setattr(scheduling, "take_lease", surprising)
         with capture_logs() as logs:
-            await pod.cut_off()
+            await _cut_everything_off(pod)
             await _until_down(daemon.parts.session)
             await daemon.parts.session.available()
         assert daemon.parts.session.term == 2
@@ -183,6 +233,9 @@ async def test_a_submission_that_fails_in_an_unforeseen_way_neither_spins_nor_bl
 
         monkeypatch.setattr(RunnerClient, "execute", surprising)
         with capture_logs():
+            await daemon.settle()
+            assert await pod.status(first) == "pending"
+            daemon.clock.advance(2)
             await daemon.settle()
         # The intent of the first one is open: its bytes were posted again, and both run.
         assert [await pod.status(pk) for pk in (first, second)] == ["running", "running"]

@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 from structlog.testing import capture_logs
 
-from poddispatchd.dispatch.source_files import Disk, Presence
+from poddispatchd.dispatch.source_files import Presence, SourceFiles
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import submissions
@@ -307,11 +307,11 @@ async def test_a_row_that_changed_while_the_disk_was_slow_is_not_posted(
         [pk] = await pod.encodings(1)
         daemon = await pod.daemon()
 
-        async def slow(_self: Disk, _path: Path) -> Presence:
+        async def slow(_self: SourceFiles, _path: str) -> Presence:
             await pod.start(pk, "first", "an-id-of-pod")
             return Presence.UNKNOWN
 
-        monkeypatch.setattr(Disk, "look", slow)
+        monkeypatch.setattr(SourceFiles, "look", slow)
         await daemon.settle()
         assert pod.posts("first") == 0
         assert (await pod.row(pk))["task_id"] == "an-id-of-pod"

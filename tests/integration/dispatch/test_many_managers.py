@@ -7,7 +7,8 @@ from pathlib import Path
 
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.domain.task import RunnerStatus
-from poddispatchd.runtime.supervision import Pulse, cancel_surely, run_job
+from poddispatchd.runtime.jobs import Loop
+from poddispatchd.runtime.supervision import Pulse, Surroundings, cancel_surely, run_job
 from poddispatchd.sandbox.fake_runner_manager import (
     Endpoint,
     FakeRunnerManager,
@@ -40,12 +41,8 @@ async def _at_work(daemon: Daemon, fakes: Sequence[FakeRunnerManager]) -> AsyncI
             fake.connect_to[f"{DOMAIN}:80"] = str(address)  # type: ignore[index]  # a dict
         job = asyncio.create_task(
             run_job(
-                "dispatcher",
-                daemon.dispatcher.step,
-                wake=parts.wakeups.dispatcher,
-                session=parts.session,
-                clock=parts.clock,
-                pulse=Pulse(parts.clock),
+                Loop("dispatcher", daemon.dispatcher.step, parts.wakeups.dispatcher),
+                Surroundings(parts.session, parts.clock, Pulse(parts.clock), parts.incidents),
             )
         )
         try:

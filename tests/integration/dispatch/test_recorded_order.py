@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Connection
-from poddispatchd.domain.task import TaskType
+from poddispatchd.domain.task import SUBMITTABLE, TaskType
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.postgresql import PostgresServer
@@ -83,14 +83,14 @@ async def _expected(connection: Connection, case: Mapping[str, Any], limit: int)
     rows = {row["id"]: row for row in await connection.fetch("SELECT * FROM runner_manager_task")}
     if not case.get("upstream_bug"):
         order = [pk for pk in case["expect"][f"max{limit}"]["order_of_rows"] if pk in rows]
-        return {kind: [pk for pk in order if rows[pk]["type"] == kind] for kind in TaskType}
+        return {kind: [pk for pk in order if rows[pk]["type"] == kind] for kind in SUBMITTABLE}
     ranks = {int(pk): rank for pk, rank in case["expect"]["ranks_after_refresh"].items() if rank}
     sources: dict[tuple[str, int], int] = {}
     for pk in sorted(ranks, key=ranks.__getitem__):
         source = rows[pk]["recording_id"] if rows[pk]["type"] == TaskType.STUDIO else rows[pk]["video_id"]
         if source is not None:
             sources.setdefault((rows[pk]["type"], source), pk)
-    return {kind: [pk for (type_, _), pk in sources.items() if type_ == kind][:limit] for kind in TaskType}
+    return {kind: [pk for (type_, _), pk in sources.items() if type_ == kind][:limit] for kind in SUBMITTABLE}
 
 
 async def _went(connection: Connection, fake: FakeRunnerManager) -> dict[str, list[int]]:
@@ -101,7 +101,7 @@ async def _went(connection: Connection, fake: FakeRunnerManager) -> dict[str, li
         )
     }
     order = [rows[task_id] for task_id in fake.tasks]
-    return {kind: [pk for type_, pk in order if type_ == kind] for kind in TaskType}
+    return {kind: [pk for type_, pk in order if type_ == kind] for kind in SUBMITTABLE}
 
 
 @pytest.mark.parametrize("limit", [5, 20])

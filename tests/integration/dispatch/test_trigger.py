@@ -9,7 +9,8 @@ from poddispatchd.database import migration
 from poddispatchd.pod import trigger
 from poddispatchd.pod.queue import write_ranks
 from poddispatchd.runtime.database_session import CHANNEL
-from poddispatchd.runtime.supervision import Pulse, cancel_surely, run_job
+from poddispatchd.runtime.jobs import Loop
+from poddispatchd.runtime.supervision import Pulse, Surroundings, cancel_surely, run_job
 from poddispatchd.sandbox.pod.world import add_video
 from tests.integration.dispatch.scene import scene
 from tests.integration.pod.rows import opened, pod, task
@@ -166,12 +167,8 @@ async def test_ten_thousand_tasks_added_one_by_one_while_the_queue_is_looked_at_
         wake = parts.wakeups.dispatcher
         job = asyncio.create_task(
             run_job(
-                "dispatcher",
-                look,
-                wake=wake,
-                session=parts.session,
-                clock=parts.clock,
-                pulse=Pulse(parts.clock),
+                Loop("dispatcher", look, wake),
+                Surroundings(parts.session, parts.clock, Pulse(parts.clock), parts.incidents),
             )
         )
         try:

@@ -57,6 +57,17 @@ async def test_a_broken_transfer_is_noticed_by_any_client(mode: str, kind: Fault
         assert (await client.get(path)).status == 200, "the fault was for one request"
 
 
+async def test_a_body_that_nothing_ends_looks_whole_to_any_client() -> None:
+    manager = FakeRunnerManager(token=TOKEN)
+    async with running(manager) as client:
+        path = f"/task/result/{await _completed(client)}/file/360p_0001-x.mp4"
+        right = (await client.get(path)).body
+        manager.faults.inject("file", Fault(kind=FaultKind.UNENDED, length=1000))
+        cut = await client.get(path)
+        assert (cut.status, cut.body) == (200, right[:1000])
+        assert not cut.headers.keys() & {"content-length", "transfer-encoding"}
+
+
 async def test_a_page_a_short_file_and_other_bytes_look_like_success() -> None:
     manager = FakeRunnerManager(token=TOKEN)
     async with running(manager) as client:

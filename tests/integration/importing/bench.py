@@ -18,6 +18,7 @@ from poddispatchd.domain.task import Run, RunnerTaskId, TaskPk, TaskStatus, Task
 from poddispatchd.imports.importer import Importer
 from poddispatchd.journal import imports
 from poddispatchd.parts import Parts
+from poddispatchd.runtime import queues
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, FakeRunnerManager, Mode, Runner
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
@@ -78,6 +79,12 @@ def settings_of(
     for section, values in changes.items():
         sections.setdefault(section, {}).update(values)
     return Settings.model_validate(sections)
+
+
+async def release_dead(here: "Bench") -> None:
+    """What every daemon does first."""
+    async with here.parts.database.connection() as connection:
+        await queues.release_dead(connection)
 
 
 @dataclass(slots=True)
@@ -244,8 +251,8 @@ async def until(condition: Callable[[], Awaitable[object]], seconds: float = 60)
 
 
 def schedule(parts: Parts, term: int | None) -> None:
-    """Let these parts be the scheduler's, in some term, or another daemon's: nothing holds the lock here."""
-    parts.session._leadership._term = term
+    """Let these parts be the scheduler's, in some term, or another daemon's: nobody holds the lease here."""
+    parts.session._leadership._term, parts.session._leadership._ends_at = term, float("inf")
 
 
 @asynccontextmanager

@@ -18,11 +18,11 @@ from typing import NoReturn
 
 from pydantic import SecretStr
 
-from poddispatchd.imports import attempt, cleanup
+from poddispatchd.imports import attempt, cleanup, queue
 from poddispatchd.imports.attempt import ImportAttempt
 from poddispatchd.imports.importer import Importer
-from poddispatchd.journal import imports
-from poddispatchd.pod import placing
+from poddispatchd.pod.media.directory import Directory
+from poddispatchd.pod.media.placing import Ready
 from poddispatchd.runner import filesink
 from poddispatchd.sandbox.pod.schema import Variant
 from tests.integration.importing.bench import StillClock, daemon_parts, idle, settings_of
@@ -60,11 +60,11 @@ def _at_call(number: int, function: Callable[..., object]) -> Callable[..., obje
     return deadly
 
 
-_link = os.link
+_link = Directory.link
 
 
-def _link_then_die(source: str, target: str, *, follow_symlinks: bool) -> None:
-    _link(source, target, follow_symlinks=follow_symlinks)
+def _link_then_die(source: Directory, name: str, into: Directory, new: str) -> None:
+    _link(source, name, into, new)
     die()
 
 
@@ -78,9 +78,9 @@ MOMENTS: dict[str, Callable[[], None]] = {
     "after the download": lambda: _set(attempt, "prepare", die),
     "before the files are recorded": lambda: _set(ImportAttempt, "_record", die),
     "before the first rename": lambda: _set(ImportAttempt, "_record", _then_die(ImportAttempt._record)),
-    "amid the renames": lambda: _set(placing, "_swap", _at_call(3, placing._swap)),
-    "amid the links": lambda: _set(os, "link", _link_then_die),
-    "after the renames": lambda: _set(imports, "finish", die),
+    "amid the renames": lambda: _set(Ready, "swap", _at_call(3, Ready.swap)),
+    "amid the links": lambda: _set(Directory, "link", _link_then_die),
+    "after the renames": lambda: _set(queue, "finish", die),
     "within the transaction": lambda: _set(cleanup, "settle", _then_die(cleanup.settle)),
     "after the commit": lambda: _set(ImportAttempt, "_tell", die),
     "before the clean-up": lambda: _set(cleanup, "delete_obsolete", die),

@@ -69,7 +69,7 @@ class PretendedDisk:
         def refuse(*_: object, **__: object) -> NoReturn:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        for owner, name in ((os, "write"), (os, "link"), (os, "mkdir"), (Path, "write_bytes")):
+        for owner, name in ((os, "write"), (os, "link"), (os, "mkdir")):
             self._monkeypatch.setattr(owner, name, refuse)
 
     def room(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from poddispatchd.imports import attempt, cleanup
 from poddispatchd.imports import files as files_module
 from poddispatchd.imports.importer import Importer
-from poddispatchd.pod.media_tree import MediaTree
-from tests.integration.importing.bench import Bench, bench, idle, until
+from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.runtime.queues import FILES
+from tests.integration.importing.bench import Bench, bench, idle, release_dead, until
 from tests.plugins.postgres import PodDatabase
 
 DEAD = "UPDATE poddispatchd.obsolete_file SET claimed_by = $1, claimed_until = now() + interval '1 hour'"
@@ -137,7 +139,7 @@ async def test_an_import_that_waits_too_long_for_a_deletion_is_postponed_without
 async def test_a_deletion_keeps_its_claims_however_long_it_takes(
     here: Bench, slow: SlowDeletion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files_module, "CLAIM_SECONDS", 0.4)
+    monkeypatch.setattr(FILES, "table", replace(FILES.table, lease_seconds=0.4))
     await put_obsolete(here, "videos/x/a.mp4")
     deleting = asyncio.create_task(cleanup.delete_obsolete(here.parts))
     await slow.begun.wait()
@@ -166,7 +168,7 @@ async def test_what_a_dead_daemon_of_this_host_was_deleting_is_deleted_by_the_ne
     await here.execute(DEAD, f"{host}:1:0")
     await cleanup.delete_obsolete(here.parts)
     assert await obsolete(here) == 1
-    await Importer(here.parts).release_dead()
+    await release_dead(here)
     await cleanup.delete_obsolete(here.parts)
     assert (await obsolete(here), "videos/x/a.mp4" in here.files()) == (0, False)
 
@@ -176,7 +178,7 @@ async def test_what_a_daemon_of_another_host_was_deleting_is_left_to_it_until_it
 ) -> None:
     await put_obsolete(here, "videos/x/a.mp4")
     await here.execute(DEAD, "elsewhere:1:1")
-    await Importer(here.parts).release_dead()
+    await release_dead(here)
     await cleanup.delete_obsolete(here.parts)
     assert await obsolete(here) == 1
     await here.execute("UPDATE poddispatchd.obsolete_file SET claimed_until = now() - interval '1 second'")
@@ -206,3 +208,27 @@ async def test_directories_of_a_video_that_hold_nothing_any_more_go_and_no_other
     root = here.world.media_root
     there = [(root / path).exists() for path in ("videos/x", "videos/x/0001", "videos/x/0002", "files/y")]
     assert there == [True, False, True, True]
+
+
+async def test_a_file_that_trips_us_up_is_set_aside_in_the_end_and_the_others_are_deleted(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = cleanup._delete
+
+    def trip(tree: MediaTree, paths: list[str]) -> dict[str, str]:
+        if "videos/x/odd.mp4" in paths:
+            raise ValueError("a bug")
+        return delete(tree, paths)
+
+    monkeypatch.setattr(cleanup, "_delete", trip)
+    await put_obsolete(here, "videos/x/a.mp4", "videos/x/odd.mp4", "videos/x/z.mp4")
+    await cleanup.delete_obsolete(here.parts)
+    left = [name for name in here.files() if name.startswith("videos/x/")]
+    assert left == ["videos/x/odd.mp4"]
+    for _ in range(FILES.table.max_attempts):
+        await here.execute("UPDATE poddispatchd.obsolete_file SET next_attempt_at = now()")
+        await cleanup.delete_obsolete(here.parts)
+    async with here.pod.connection() as connection:
+        [item] = await FILES.set_aside_items(connection, 10)
+    assert (item.key, item.attempts) == ("videos/x/odd.mp4", FILES.table.max_attempts)
+    assert "ValueError" in item.words

@@ -14,8 +14,7 @@ from shutil import copytree
 import asyncpg
 import pytest
 
-from poddispatchd.domain.task import TaskPk, TaskType
-from poddispatchd.imports.importer import Importer
+from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskType
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.sandbox.pod.world import Video
 from poddispatchd.sandbox.postgresql import PostgresServer
@@ -23,6 +22,7 @@ from tests.integration.importing.bench import (
     Bench,
     StillClock,
     daemon_parts,
+    release_dead,
     settings_of,
     state_of,
     until,
@@ -107,9 +107,8 @@ async def restart(there: Bench) -> None:
             "SELECT setval(pg_get_serial_sequence('video_video', 'id'), coalesce(max(id), 0) + 1, false)"
             " FROM video_video"
         )
-    importer = Importer(there.parts)
-    await importer.release_dead()
-    await there.import_due(importer)
+    await release_dead(there)
+    await there.import_due()
     await Maintenance(there.parts).purge()
 
 
@@ -160,7 +159,7 @@ async def test_a_kill_changes_nothing_of_the_end(
 
 
 @pytest.mark.parametrize("moment", ["amid the renames", "amid the links", "after the renames"])
-@pytest.mark.parametrize("kind", list(TaskType))
+@pytest.mark.parametrize("kind", SUBMITTABLE)
 async def test_after_a_kill_an_import_that_never_succeeds_leaves_the_tree_as_it_was(
     ready: Bench, postgres: PostgresServer, tmp_path: Path, kind: TaskType, moment: str
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,15 @@ from poddispatchd.imports.importer import Importer
 from poddispatchd.journal import submissions
 from poddispatchd.pod import tasks
 from poddispatchd.runner.download import DownloadLimits
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Crash, Fault, FaultKind, Mode, Outcome
+from poddispatchd.sandbox.fake_runner_manager import (
+    Behaviour,
+    Crash,
+    Endpoint,
+    Fault,
+    FaultKind,
+    Mode,
+    Outcome,
+)
 from tests.integration.importing.bench import Bench, bench, idle
 from tests.plugins.postgres import PodDatabase
 
@@ -34,12 +43,7 @@ async def here(pod_database: PodDatabase, media_root: Path, mode: Mode) -> Async
 @pytest.fixture
 def lone(monkeypatch: pytest.MonkeyPatch) -> None:
     """One attempt at each file, so that a fault is not outlived by the download's own patience."""
-    limits = DownloadLimits
-    monkeypatch.setattr(
-        attempt,
-        "DownloadLimits",
-        lambda *, max_size, keep_free: limits(max_size=max_size, keep_free=keep_free, attempts=1),
-    )
+    monkeypatch.setattr(attempt, "DownloadLimits", partial(DownloadLimits, attempts=1))
 
 
 async def video_of(here: Bench, task: TaskPk) -> VideoId:
@@ -302,7 +306,9 @@ async def test_a_full_disk_is_waited_for(pod_database: PodDatabase, media_root: 
         assert await here.status(task) == "completed"
 
 
-async def test_a_directory_that_cannot_be_written_is_waited_for_and_at_last_told(here: Bench) -> None:
+async def test_a_directory_that_cannot_be_written_is_waited_for_however_long_it_takes(
+    here: Bench,
+) -> None:
     video = await here.video()
     task = await here.ready(video=video)
     # A file where the output directory should be: nobody may write there, not even root.
@@ -314,8 +320,13 @@ async def test_a_directory_that_cannot_be_written_is_waited_for_and_at_last_told
     assert video.output_directory in str(reason)
     await here.execute("UPDATE poddispatchd.import SET obstructed_since = now() - interval '25 hours'")
     await here.import_again()
-    await assert_failed_in_words(here, task, "cannot be")
+    assert await here.status(task) == "running"
+    assert "cannot be" in str(here.parts.storage.problem)
     assert here.files() == before
+    # Nothing is lost by that: the result comes in as soon as somebody has seen to it.
+    (here.world.media_root / video.output_directory).unlink()
+    await here.import_again()
+    assert await here.status(task) == "completed"
 
 
 # --- rows that change meanwhile --------------------------------------------------------------------------
@@ -362,7 +373,10 @@ async def test_what_a_failed_attempt_had_put_in_place_is_deleted_and_what_was_th
     video = await here.video(encoded=True)
     task = await here.ready(video=video)
     before = here.files()
-    finish = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$"
+    finish = (
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ "
+        "BEGIN RAISE 'no' USING ERRCODE = 'check_violation'; END $$"
+    )
     await here.execute(finish)
     await here.execute(
         "CREATE TRIGGER refuse BEFORE INSERT ON video_encode_transcript_encodingvideo"
@@ -371,7 +385,7 @@ async def test_what_a_failed_attempt_had_put_in_place_is_deleted_and_what_was_th
     await here.import_due()
     [(state, attempts, reason)] = await here.imports_of(task)
     assert (state, attempts) == ("open", 1)
-    assert "no" in str(reason)
+    assert "check violation (23514)" in str(reason)
     assert here.files().keys() == before.keys()
     await here.execute("UPDATE poddispatchd.import SET attempts = 4")
     await here.import_again()
@@ -436,3 +450,32 @@ async def test_a_bug_in_an_import_ends_in_words_as_well(here: Bench, monkeypatch
     for _ in range(5):
         await here.import_again()
     await assert_failed_in_words(here, task, "nobody foresaw (ZeroDivisionError)")
+
+
+@pytest.mark.parametrize("mode", [Mode.PROXY])
+@pytest.mark.parametrize("ending", [".mp4", ".mp3", ".png", ".vtt", ".json", ".ts"])
+async def test_no_half_of_a_file_that_nothing_ends_is_ever_imported(here: Bench, ending: str) -> None:
+    """A manager that died behind nginx once left half a video in the place of the whole old one."""
+    video = await here.video(encoded=True)
+    here.fake.faults.inject(Endpoint.FILE, Fault(kind=FaultKind.UNENDED, length=333, match=ending), times=2)
+    task = await here.ready(video=video)
+    await here.import_due()
+
+    assert await here.status(task) == "completed"
+    files = here.files()
+    sizes = {len(content) for name, content in files.items() if name.endswith(ending) and "/0001/" in name}
+    assert sizes
+    assert 333 not in sizes
+
+
+@pytest.mark.parametrize("mode", [Mode.PROXY])
+async def test_a_name_that_the_manager_never_gives_ends_the_task_at_once(here: Bench) -> None:
+    """It was once encoded three times over: each run gives its files the same names."""
+    task = await here.ready(behaviour=Behaviour(files={"360p_video_(2).ts": b"x"}))
+    await here.import_due()
+
+    [(state, attempts, _)] = await here.imports_of(task)
+    assert (state, attempts) == ("failed", 1)
+    await assert_failed_in_words(here, task, "'360p_video_(2).ts'")
+    for said in ("RUNNERS_STORAGE_ENABLED", "rename the source file"):
+        assert said in await here.words(task)

@@ -1,6 +1,5 @@
 """A disk that is full keeps a result waiting, for as long as it takes, and nothing else happens (I11)."""
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -11,9 +10,10 @@ from poddispatchd.domain.task import TaskType
 from poddispatchd.imports import attempt
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.observability.metrics import ImportOutcome
-from poddispatchd.pod import staging
 from poddispatchd.pod.imports import encoding_files, transcription
-from poddispatchd.runner.filesink import FileSink
+from poddispatchd.pod.media import staging
+from poddispatchd.pod.media.directory import Directory
+from poddispatchd.pod.media.results import PartialFile
 from poddispatchd.sandbox.fake_runner_manager import Mode
 from poddispatchd.web.state import state_of
 from tests.integration.importing.bench import Bench, bench
@@ -23,13 +23,13 @@ from tests.plugins.postgres import PodDatabase
 
 MOMENTS: dict[str, tuple[object, str, int]] = {
     "at the lock": (attempt, "task_lock", 0),
-    "before the download": (staging, "clear", 0),
-    "amid the download": (FileSink, "_write", 1),
+    "before the download": (staging, "begin", 0),
+    "amid the download": (PartialFile, "write", 1),
     "at the log": (encoding_files, "write_staged", 0),
     "at the thumbnail": (encoding_files, "write_staged", 2),
     "at the subtitles": (transcription, "write_staged", 0),
-    "beside the first target": (os, "link", 0),
-    "beside the third target": (os, "link", 2),
+    "beside the first target": (Directory, "link", 0),
+    "beside the third target": (Directory, "link", 2),
 }
 """When the disk fills up: right before which call of which function."""
 

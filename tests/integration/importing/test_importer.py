@@ -7,26 +7,29 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.lifecycle import Decision
-from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskType
-from poddispatchd.imports import importer as importer_module
+from poddispatchd.domain.task import SUBMITTABLE, RunnerStatus, TaskPk, TaskType
+from poddispatchd.imports import queue
 from poddispatchd.imports.importer import Importer
-from poddispatchd.journal import imports
-from poddispatchd.journal.imports import LEASE_SECONDS, ImportJob, ImportState
+from poddispatchd.imports.queue import ImportJob
+from poddispatchd.journal.imports import ImportState
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.pod import tasks
 from poddispatchd.pod.imports.encoding_files import EncodingFiles
-from poddispatchd.pod.media_tree import task_lock
+from poddispatchd.pod.media.lock import task_lock
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime.instances import instance_name, is_dead
+from poddispatchd.runtime.queues import IMPORTS
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Crash, Fault, FaultKind, Mode
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.tasks.transitions import Report, apply_report
-from tests.integration.importing.bench import Bench, bench, idle, until
+from tests.integration.importing.bench import Bench, bench, idle, release_dead, until
 from tests.plugins.postgres import PodDatabase
 
 _HOLDER = """
@@ -121,7 +124,7 @@ async def test_a_studio_task_becomes_exactly_one_video(here: Bench) -> None:
     assert here.staged() == []
 
 
-@pytest.mark.parametrize("kind", list(TaskType))
+@pytest.mark.parametrize("kind", SUBMITTABLE)
 @pytest.mark.parametrize(("setting", "mode"), [("0640", 0o640), (None, 0o604)])
 async def test_every_file_has_the_mode_that_pod_gives_to_uploads(
     pod_database: PodDatabase, media_root: Path, kind: TaskType, setting: str | None, mode: int
@@ -173,7 +176,7 @@ async def test_files_are_left_alone_while_somebody_else_holds_the_lock_of_their_
         " SELECT id, 'videos/brought.ts', true FROM poddispatchd.import"
     )
     await here.execute("UPDATE runner_manager_task SET status = 'pending', task_id = NULL")
-    async with task_lock(here.world.media_root, task):
+    async with task_lock(here.parts.media, task):
         await here.import_due()
         assert ((await here.imports_of(task))[0][0], brought.exists()) == ("dropped", True)
     await Maintenance(here.parts).purge()
@@ -214,8 +217,8 @@ async def test_a_report_that_comes_while_an_import_is_settled_waits_for_it(
         await until(lambda: here.value(_SOMEBODY_WAITS))
         return settled
 
-    real_finish = imports.finish
-    monkeypatch.setattr(imports, "finish", finish)
+    real_finish = queue.finish
+    monkeypatch.setattr(queue, "finish", finish)
     await here.import_due()
     assert await asyncio.gather(*reports) == [Decision.IGNORE]
     assert await here.status(pk) == end
@@ -224,7 +227,7 @@ async def test_a_report_that_comes_while_an_import_is_settled_waits_for_it(
 async def test_the_lease_is_kept_during_a_long_download_although_nobody_takes_a_step(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importer_module, "LEASE_SECONDS", 0.2)
+    monkeypatch.setattr(IMPORTS, "table", replace(IMPORTS.table, lease_seconds=0.2))
     task = await here.ready()
     here.fake.faults.inject("file", Fault(kind=FaultKind.HANG))
     importer = Importer(here.parts)
@@ -251,7 +254,7 @@ async def test_a_lease_that_ran_out_is_taken_over_and_its_old_holder_commits_not
     await idle(late)
     assert (await here.status(task), here.staged()) == ("running", [])
     assert await here.value("SELECT lease_owner FROM poddispatchd.import") == "elsewhere:1:1"
-    await here.execute("UPDATE poddispatchd.import SET lease_expires_at = now() - interval '1 second'")
+    await here.execute("UPDATE poddispatchd.import SET lease_expires_at = now(), next_attempt_at = now()")
     await here.import_due()
     assert await here.status(task) == "completed"
 
@@ -264,7 +267,7 @@ async def test_only_what_is_worked_on_keeps_its_lease(here: Bench, monkeypatch: 
         "UPDATE poddispatchd.import SET lease_owner = $1, lease_expires_at = now() + interval '1 hour'",
         here.parts.instance,
     )
-    monkeypatch.setattr(importer_module, "LEASE_SECONDS", 0.1)
+    monkeypatch.setattr(IMPORTS, "table", replace(IMPORTS.table, lease_seconds=0.1))
     busy = await here.ready()
     here.fake.faults.inject("file", Fault(kind=FaultKind.HANG))
     await importer.step()
@@ -292,17 +295,16 @@ async def test_leases_of_a_killed_daemon_of_this_host_are_given_back_at_once(her
         await here.execute(
             "UPDATE poddispatchd.import SET lease_owner = $1, attempts = 1,"
             " lease_expires_at = now() + make_interval(secs => $2)",
-            *(owner, LEASE_SECONDS),
+            *(owner, IMPORTS.table.lease_seconds),
         )
-        importer = Importer(here.parts)
-        await importer.release_dead()
+        await release_dead(here)
         assert (is_dead(owner), await here.value("SELECT lease_owner FROM poddispatchd.import")) == (
             False,
             owner,
         )
         daemon.kill()
         daemon.wait()
-    await importer.release_dead()
+    await release_dead(here)
     assert await here.imports_of(task) == [("open", 0, None)]
     await here.import_due()
     assert await here.status(task) == "completed"
@@ -364,7 +366,7 @@ async def test_a_lock_acquired_for_nobody_is_let_go(media_root: Path) -> None:
     """A stop while the lock was being acquired kept it for as long as the process lived."""
 
     async def hold() -> None:
-        async with task_lock(media_root, TaskPk(1)):
+        async with task_lock(MediaTree(media_root), TaskPk(1)):
             raise AssertionError("cancelled before")
 
     waiting = asyncio.create_task(hold())

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from poddispatchd.domain.task import TaskType
+from poddispatchd.domain.task import SUBMITTABLE, TaskType
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.importing.bench import Bench, state_of
 from tests.integration.importing.test_crashes import copy, made_ready, restart, run_until, watchable
@@ -20,7 +20,7 @@ _NEVER = 10**9
 
 
 @pytest.mark.timeout(0 if _PER_KIND > 10 else 120)
-@pytest.mark.parametrize("kind", list(TaskType))
+@pytest.mark.parametrize("kind", SUBMITTABLE)
 async def test_kills_at_random_moments_change_nothing_of_the_end(
     ready: Bench, postgres: PostgresServer, tmp_path: Path, kind: TaskType
 ) -> None:

@@ -15,13 +15,17 @@ from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk, TaskStatus, Tas
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.imports import encoding, studio, transcription
 from poddispatchd.pod.imports.common import ImportedResult, ImportPlan, StagedResult
-from poddispatchd.pod.media_tree import MediaTree, delete_files
+from poddispatchd.pod.media.files import delete_files
+from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.pod.world import Recording, Video, World, add_task
 from tests.plugins.postgres import PodDatabase
 
 NOW = datetime(2026, 7, 5, 22, 30, 15, 123456, tzinfo=UTC)
 """The moment of every import here: already the sixth in Paris."""
+
+PNG = b"\x89PNG\r\n\x1a\n"
+"""What a picture begins with."""
 
 SUBTITLES = b"WEBVTT\n\n00:00.000 --> 00:02.000\nBonjour\n"
 
@@ -37,7 +41,7 @@ def settings(world: World, **changes: object) -> PodSettings:
     )
 
 
-def encoded(base: str = "a", *, audio: bool = True, thumbnail: bytes = b"png") -> dict[str, bytes]:
+def encoded(base: str = "a", *, audio: bool = True, thumbnail: bytes = PNG) -> dict[str, bytes]:
     """A whole result of an encoding with one rendition."""
     stream = b"t" * 100
     info: dict[str, object] = {
@@ -59,7 +63,7 @@ def encoded(base: str = "a", *, audio: bool = True, thumbnail: bytes = b"png") -
         f"360p_{base}.m3u8": f"#EXTM3U\n#EXT-X-BYTERANGE:100@0\n360p_{base}.ts\n#EXT-X-ENDLIST\n".encode(),
         f"360p_{base}.mp4": f"mp4 of {base}".encode(),
         f"{base}_0.png": thumbnail,
-        "overview.png": b"png",
+        "overview.png": PNG,
         "overview.vtt": b"WEBVTT\n",
         "encoding.log": b"log of the runner\n",
     }
@@ -78,7 +82,7 @@ class Importing:
     capabilities: Capabilities
     settings: PodSettings
     task: Task
-    staging: Path
+    staging: MediaPath
 
     def staged(self, now: datetime = NOW) -> StagedResult:
         """The result as it was downloaded."""
@@ -102,7 +106,7 @@ class Importing:
         await asyncio.to_thread(plan.apply_files)
         async with self.database.transaction() as connection:
             outcome = await plan.write_rows(connection)
-        await asyncio.to_thread(shutil.rmtree, self.staging)
+        await asyncio.to_thread(shutil.rmtree, str(self.staging))
         assert not await asyncio.to_thread(
             delete_files, MediaTree(self.world.media_root), outcome.obsolete_files
         )
@@ -131,7 +135,7 @@ async def importing(
         if video is None
         else tree.staging_directory(video.path, video.id, pk)
     )
-    await asyncio.to_thread(stage, staging, files)
+    await asyncio.to_thread(stage, Path(str(staging)), files)
     task = Task(
         pk=TaskPk(pk),
         type=task_type,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from poddispatchd.app import features
 from poddispatchd.callbacks.receiver import CallbackReceiver
-from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.config.units import Address
 from poddispatchd.imports.importer import Importer
 from poddispatchd.parts import Parts
@@ -45,7 +45,7 @@ class Replay:
 
     async def settle(self) -> None:
         """Let the callback have its effect: every attempt at an import, one after the other."""
-        inbox, importer = CallbackWorker(self.parts), Importer(self.parts)
+        inbox, importer = features.callback_worker(self.parts), Importer(self.parts)
         while await inbox.step() <= 0.1:
             pass
         for _ in range(_ROUNDS):

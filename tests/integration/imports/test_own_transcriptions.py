@@ -133,7 +133,7 @@ async def test_long_captions_are_cut_for_reading_unless_whisper_made_them(
     video = world.videos["encoded"]
     files = {"a.vtt": f"WEBVTT\n\n00:00.000 --> 00:10.000\n{'mot ' * 60}\n".encode()}
     captions = {}
-    for kind, strict in (("WHISPER", False), ("VOSK", False), ("VOSK", True)):
+    for kind, strict in ((None, False), ("WHISPER", False), ("VOSK", False), ("VOSK", True)):
         async with importing(
             pod_database,
             world,
@@ -144,7 +144,7 @@ async def test_long_captions_are_cut_for_reading_unless_whisper_made_them(
             captions_strict_accessibility=strict,
         ) as task:
             captions[kind, strict] = (await transcription.prepare(task.staged())).captions
-    assert captions == {("WHISPER", False): 1, ("VOSK", False): 3, ("VOSK", True): 3}
+    assert captions == {(None, False): 1, ("WHISPER", False): 1, ("VOSK", False): 3, ("VOSK", True): 3}
 
 
 async def test_an_import_that_died_after_its_file_is_redone_without_a_trace(

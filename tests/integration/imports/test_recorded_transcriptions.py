@@ -58,7 +58,7 @@ DEVIATIONS: Mapping[str, Deviation] = {
         "a word longer than the line is cut",
         like="tr-two-vtt",
         change=_subtitles(
-            f"WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n{'x' * 55} xxxxx\n",
+            f"WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n{'x' * 55}\n{'xxxxx'.ljust(55)}\n",
         ),
     ),
     "vtt-arrow-in-text": Deviation(

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 import asyncpg
 import pytest
 
 from poddispatchd.callbacks import inbox
-from poddispatchd.callbacks.inbox import CallbackState, Turn
+from poddispatchd.callbacks.inbox import CallbackState, RecordedCallback, Turn
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.callback import Callback
@@ -25,10 +26,13 @@ from poddispatchd.domain.task import (
     TaskType,
     VideoId,
 )
+from poddispatchd.imports import queue
+from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import imports, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import Submission, SubmissionState
 from poddispatchd.maintenance import housekeeping
+from poddispatchd.runtime.queues import CALLBACKS, IMPORTS
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
 
@@ -59,13 +63,26 @@ def _task(pk: int, *, date_added: datetime = _NOON) -> Task:
     )
 
 
+_Session: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
 @asynccontextmanager
-async def _sessions(pod_database: PodDatabase) -> AsyncIterator[tuple[Connection, Connection]]:
+async def _sessions(pod_database: PodDatabase) -> AsyncIterator[tuple[_Session, _Session]]:
     """Two sessions on a database with our schema."""
     async with opened(pod_database) as database:
         await migration.upgrade(database)
     async with pod_database.connection() as one, pod_database.connection() as two:
         yield one, two
+
+
+async def _callbacks(connection: Connection, limit: int) -> list[RecordedCallback]:
+    """Lease the next callbacks, in the order they came."""
+    leased = await CALLBACKS.claim(connection, "a", limit)
+    return [RecordedCallback.of(each) for each in sorted(leased, key=lambda each: int(str(each.lease.key)))]
+
+
+async def _imports(connection: Connection, owner: str, limit: int) -> list[ImportJob]:
+    return [ImportJob.of(each) for each in await IMPORTS.claim(connection, owner, limit)]
 
 
 async def _until(look: Callable[[], Awaitable[object]]) -> object:
@@ -103,6 +120,11 @@ async def _opened(connection: Connection, task: int = 1, **values: int) -> Submi
     return submission
 
 
+async def _take(connection: Connection, instance: str, *, seconds: float = 60) -> int | None:
+    look = await scheduling.take_lease(connection, instance, seconds=seconds, newest_schema=migration.LATEST)
+    return look.term
+
+
 async def test_a_task_has_one_open_submission(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, two):
         both = await asyncio.gather(_open(one), _open(two))
@@ -114,11 +136,11 @@ async def test_a_task_has_one_open_submission(pod_database: PodDatabase) -> None
 
 async def test_a_scheduler_of_the_past_opens_and_reposts_nothing(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, two):
-        old = await scheduling.take_lead(one, "old")
+        old = await _take(one, "old")
         assert old is not None
         intent = await _opened(one, 1, term=old)
-        await scheduling.give_up_lead(one)
-        new = await scheduling.take_lead(two, "new")
+        await scheduling.end_lease(one, old)
+        new = await _take(two, "new")
         assert new == old + 1
         assert await _open(one, 2, term=old) is None
         assert not await submissions.repost(one, intent, term=old)
@@ -131,7 +153,7 @@ async def test_a_term_does_not_begin_in_the_middle_of_an_intent(pod_database: Po
         transaction = one.transaction()
         await transaction.start()
         await _opened(one)
-        beginning = asyncio.create_task(scheduling.take_lead(two, "new"))
+        beginning = asyncio.create_task(_take(two, "new"))
         await _until_one_waits(pod_database)
         assert not beginning.done()
         await transaction.commit()
@@ -145,13 +167,13 @@ async def test_a_lease_is_renewed_in_the_middle_of_an_intent_and_no_term_begins(
 ) -> None:
     """An intent may wait for what a stalled daemon has locked: the scheduler lost its lease by that."""
     async with _sessions(pod_database) as (one, two):
-        assert await scheduling.take_lease(one, "old", seconds=60) == 1
+        assert await _take(one, "old") == 1
         transaction = one.transaction()
         await transaction.start()
         await _opened(one, term=1)
         async with asyncio.timeout(5):
             assert await scheduling.renew_lease(two, 1, seconds=0)
-        beginning = asyncio.create_task(scheduling.take_lease(two, "new", seconds=60))
+        beginning = asyncio.create_task(_take(two, "new"))
         await _until_one_waits(pod_database)
         assert not beginning.done()
         await transaction.commit()
@@ -159,30 +181,18 @@ async def test_a_lease_is_renewed_in_the_middle_of_an_intent_and_no_term_begins(
         assert len(await submissions.open_submissions(two)) == 1
 
 
-@pytest.mark.parametrize("leased", [True, False])
 @pytest.mark.parametrize(("renewed_for", "term"), [(60, None), (0, 2)])
 async def test_whoever_waits_for_a_renewal_goes_by_what_it_says(
-    pod_database: PodDatabase, renewed_for: int, term: int | None, leased: bool
+    pod_database: PodDatabase, renewed_for: int, term: int | None
 ) -> None:
     async with _sessions(pod_database) as (one, two):
-        assert await scheduling.take_lease(one, "old", seconds=0) == 1
+        assert await _take(one, "old", seconds=0) == 1
         async with one.transaction():
             await scheduling.renew_lease(one, 1, seconds=renewed_for)
-            beginning = asyncio.create_task(
-                scheduling.take_lease(two, "new", seconds=60) if leased else scheduling.take_lead(two, "new")
-            )
+            beginning = asyncio.create_task(_take(two, "new"))
             await _until_one_waits(pod_database)
         assert await beginning == term
         assert (await scheduling.leader(one)).term == (term or 1)
-
-
-async def test_only_one_session_leads_and_its_end_is_the_end_of_it(pod_database: PodDatabase) -> None:
-    async with _sessions(pod_database) as (one, two):
-        assert await scheduling.take_lead(one, "a") == 1
-        assert await scheduling.take_lead(two, "b") is None
-        await one.close()
-        # The server takes a moment to notice.
-        assert await _until(lambda: scheduling.take_lead(two, "b")) == 2
 
 
 async def test_a_refused_first_post_leaves_no_trace_and_a_second_one_does(pod_database: PodDatabase) -> None:
@@ -273,11 +283,11 @@ async def test_the_same_callback_is_recorded_once_while_it_is_open(pod_database:
         for different in (_callback(output=""), _callback(error=""), _callback(output="x"), _callback("u")):
             await inbox.record(one, (_MANAGER,), different)
         await inbox.record(one, (ManagerId(2),), _callback())
-        claimed = await inbox.claim_due(one, 10)
+        claimed = await _callbacks(one, 10)
         assert len(claimed) == 6
         await inbox.settle(one, claimed[0], CallbackState.APPLIED, "wait")
         await inbox.record(one, (_MANAGER,), _callback())
-        assert len(await inbox.claim_due(one, 10)) == 1
+        assert len(await _callbacks(one, 10)) == 1
 
 
 async def test_two_sessions_claim_different_callbacks(pod_database: PodDatabase) -> None:
@@ -286,17 +296,19 @@ async def test_two_sessions_claim_different_callbacks(pod_database: PodDatabase)
             await inbox.record(one, (_MANAGER,), _callback(f"t-{number}"))
         transaction = one.transaction()
         await transaction.start()
-        mine = await inbox.claim_due(one, 3)
+        mine = await _callbacks(one, 3)
         async with asyncio.timeout(5):
-            theirs = await inbox.claim_due(two, 10)
+            theirs = await _callbacks(two, 10)
         await transaction.commit()
         assert [[each.callback.task_id for each in batch] for batch in (mine, theirs)] == [
             ["t-0", "t-1", "t-2"],
             ["t-3", "t-4", "t-5"],
         ]
-        assert await inbox.claim_due(two, 10) == []
-        await one.execute("UPDATE poddispatchd.callback SET next_attempt_at = now() - interval '1 second'")
-        assert [each.attempts for each in await inbox.claim_due(two, 10)] == [2] * 6
+        assert await _callbacks(two, 10) == []
+        await one.execute(
+            "UPDATE poddispatchd.callback SET next_attempt_at = now(), lease_expires_at = now()"
+        )
+        assert [each.lease.attempts for each in await _callbacks(two, 10)] == [2] * 6
 
 
 async def test_a_callback_has_its_turn_after_earlier_ones_of_its_task(pod_database: PodDatabase) -> None:
@@ -304,7 +316,7 @@ async def test_a_callback_has_its_turn_after_earlier_ones_of_its_task(pod_databa
         await inbox.record(one, (_MANAGER,), _callback(output="1"))
         await inbox.record(one, (_MANAGER,), _callback(output="2"))
         await inbox.record(one, (ManagerId(2),), _callback(output="of another manager"))
-        first, second, other = await inbox.claim_due(one, 10)
+        first, second, other = await _callbacks(one, 10)
         assert await inbox.lock(two, second) is Turn.LATER
         assert await inbox.lock(two, other) is Turn.NOW
         assert await inbox.lock(two, first) is Turn.NOW
@@ -315,14 +327,14 @@ async def test_a_callback_has_its_turn_after_earlier_ones_of_its_task(pod_databa
 
 async def test_the_next_callback_is_due_when_its_claim_ends(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, _):
-        assert await inbox.next_due(one) is None
+        assert await CALLBACKS.next_due(one) is None
         await inbox.record(one, (_MANAGER,), _callback())
-        seconds = await inbox.next_due(one)
+        seconds = await CALLBACKS.next_due(one)
         assert seconds is not None
         assert seconds <= 0
-        [claimed] = await inbox.claim_due(one, 1)
-        await inbox.postpone(one, claimed, 300)
-        seconds = await inbox.next_due(one)
+        [claimed] = await _callbacks(one, 1)
+        await CALLBACKS.postpone(one, claimed.lease, 300)
+        seconds = await CALLBACKS.next_due(one)
         assert seconds is not None
         assert 290 < seconds <= 300
 
@@ -338,13 +350,13 @@ async def test_a_result_is_asked_for_once_and_again_after_a_failure(pod_database
     async with _sessions(pod_database) as (one, two):
         assert sorted(await asyncio.gather(_import(one), _import(two))) == [False, True]
         assert await imports.is_open(one, TaskPk(1), _run("t-1"))
-        [job] = await imports.claim_due(one, "a", 5)
-        assert await imports.finish(one, job, ImportState.FAILED, "broken")
+        [job] = await _imports(one, "a", 5)
+        assert await queue.finish(one, job, ImportState.FAILED, "broken")
         assert not await imports.is_open(one, TaskPk(1), _run("t-1"))
         assert await _import(one)
-        [job] = await imports.claim_due(one, "a", 5)
+        [job] = await _imports(one, "a", 5)
         assert job.attempts == 1
-        assert await imports.finish(one, job, ImportState.DONE)
+        assert await queue.finish(one, job, ImportState.DONE)
         assert not await _import(one)
 
 
@@ -352,10 +364,10 @@ async def test_an_import_has_one_lease_at_a_time(pod_database: PodDatabase) -> N
     async with _sessions(pod_database) as (one, two):
         for task in (1, 2, 3, 4):
             await _import(one, task)
-        both = await asyncio.gather(imports.claim_due(one, "a", 2), imports.claim_due(two, "b", 4))
+        both = await asyncio.gather(_imports(one, "a", 2), _imports(two, "b", 4))
         leased = [job.task_pk for jobs in both for job in jobs]
         assert sorted(leased) == sorted(set(leased))
-        assert len(leased) + len(await imports.claim_due(one, "a", 4)) == 4
+        assert len(leased) + len(await _imports(one, "a", 4)) == 4
 
 
 async def test_a_lease_that_ran_out_is_anyones_and_the_late_owner_commits_nothing(
@@ -363,48 +375,47 @@ async def test_a_lease_that_ran_out_is_anyones_and_the_late_owner_commits_nothin
 ) -> None:
     async with _sessions(pod_database) as (one, two):
         await _import(one)
-        [late] = await imports.claim_due(one, "late", 1)
-        assert await imports.claim_due(two, "next", 1) == []
-        await one.execute("UPDATE poddispatchd.import SET lease_expires_at = now() - interval '1 second'")
-        [taken] = await imports.claim_due(two, "next", 1)
+        [late] = await _imports(one, "late", 1)
+        assert await _imports(two, "next", 1) == []
+        await one.execute("UPDATE poddispatchd.import SET lease_expires_at = now(), next_attempt_at = now()")
+        [taken] = await _imports(two, "next", 1)
         assert taken.attempts == 2
-        assert not await imports.finish(one, late, ImportState.DONE)
-        assert await imports.finish(two, taken, ImportState.DONE)
+        assert not await queue.finish(one, late, ImportState.DONE)
+        assert await queue.finish(two, taken, ImportState.DONE)
 
 
 async def test_the_leases_of_one_that_is_gone_are_given_back_uncounted(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, _):
         await _import(one, 1)
         await _import(one, 2)
-        await imports.claim_due(one, "gone", 1)
-        await imports.claim_due(one, "alive", 1)
-        assert sorted(await imports.lease_owners(one)) == ["alive", "gone"]
-        await imports.release_owner(one, "gone")
-        [job] = await imports.claim_due(one, "next", 5)
+        await _imports(one, "gone", 1)
+        await _imports(one, "alive", 1)
+        await IMPORTS.release_dead(one, lambda owner: owner == "gone")
+        [job] = await _imports(one, "next", 5)
         assert (job.task_pk, job.attempts) == (1, 1)
 
 
 async def test_an_unwanted_result_is_nobodys(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, _):
         await _import(one)
-        [job] = await imports.claim_due(one, "a", 1)
+        [job] = await _imports(one, "a", 1)
         await imports.drop_open(one, TaskPk(1), "The task was restarted.")
-        assert not await imports.finish(one, job, ImportState.DONE)
-        assert await imports.claim_due(one, "a", 1) == []
+        assert not await queue.finish(one, job, ImportState.DONE)
+        assert await _imports(one, "a", 1) == []
 
 
 @pytest.mark.parametrize("counts", [True, False])
 async def test_an_import_that_is_tried_again_waits(pod_database: PodDatabase, counts: bool) -> None:
     async with _sessions(pod_database) as (one, _):
         await _import(one)
-        [job] = await imports.claim_due(one, "a", 1)
-        await imports.retry(one, job, seconds=100, error="again", counts=counts)
-        assert await imports.claim_due(one, "a", 1) == []
-        due = await imports.next_due(one)
-        assert due.seconds is not None
-        assert 90 < due.seconds <= 100
+        [job] = await _imports(one, "a", 1)
+        await queue.retry(one, job, 100, "again", counts=counts)
+        assert await _imports(one, "a", 1) == []
+        due = await IMPORTS.next_due(one)
+        assert due is not None
+        assert 90 < due <= 100
         await one.execute("UPDATE poddispatchd.import SET next_attempt_at = now()")
-        [job] = await imports.claim_due(one, "a", 1)
+        [job] = await _imports(one, "a", 1)
         assert job.attempts == (2 if counts else 1)
 
 
@@ -460,10 +471,10 @@ async def test_what_is_settled_is_forgotten_after_its_time_and_what_is_open_neve
             await submissions.settle(one, await _opened(one, task), SubmissionState.ACCEPTED)
             await inbox.record(one, (_MANAGER,), _callback(f"t-{task}"))
             await _import(one, task)
-        for recorded in await inbox.claim_due(one, 10):
+        for recorded in await _callbacks(one, 10):
             await inbox.settle(one, recorded, CallbackState.APPLIED, "")
-        for job in await imports.claim_due(one, "a", 10):
-            await imports.finish(one, job, ImportState.DONE)
+        for job in await _imports(one, "a", 10):
+            await queue.finish(one, job, ImportState.DONE)
         await one.execute(
             "UPDATE poddispatchd.submission SET settled_at = settled_at - interval '91 days' WHERE id > 1;"
             "UPDATE poddispatchd.callback SET handled_at = handled_at - interval '91 days' WHERE id > 1;"

@@ -14,13 +14,13 @@ from random import random
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from poddispatchd.app import features
 from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.lifecycle import Retries
 from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.journal import notices
-from poddispatchd.journal.notices import Notice
 from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
 from tests.plugins.postgres import PodDatabase
@@ -181,9 +181,28 @@ async def record_completion(parts: Parts, task: Task) -> None:
         await notices.add_completed(connection, task, task.video_id)
 
 
-async def recorded_notices(parts: Parts) -> list[Notice]:
-    async with parts.database.connection() as connection:
-        return await notices.waiting(connection, 100)
+class Telling:
+    """The jobs that tell people, one after the other."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.notifier = features.notifier(parts)
+
+    async def step(self) -> float:
+        """One step of each; seconds until the next look."""
+        return min(
+            await self.notifier.step(),
+            await self.notifier.mail.step(),
+            await self.notifier.push.step(),
+        )
+
+    async def drain(self) -> None:
+        await self.notifier.drain()
+
+
+async def recorded_notices(parts: Parts) -> list[tuple[str, str, str | None]]:
+    """Event, state and words of every event for which nothing has been queued."""
+    rows = await parts.database.fetch("SELECT event, state, last_error FROM poddispatchd.notice ORDER BY id")
+    return [tuple(row) for row in rows]
 
 
 async def queue_of(parts: Parts) -> list[tuple[str, str, int]]:
@@ -197,7 +216,8 @@ async def queue_of(parts: Parts) -> list[tuple[str, str, int]]:
 async def make_due(parts: Parts) -> None:
     """Let the waits of all retries be over."""
     await parts.database.execute(
-        "UPDATE poddispatchd.delivery SET next_attempt_at = now() WHERE state = 'open'"
+        "UPDATE poddispatchd.delivery SET next_attempt_at = now(), lease_expires_at = NULL"
+        " WHERE state = 'open'"
     )
 
 

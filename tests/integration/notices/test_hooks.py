@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.config.model import ImportsSettings
 from poddispatchd.domain.task import Task, TaskStatus, TaskType
 from poddispatchd.errors import ConfigurationError
 from poddispatchd.notify.checks import check_hook
-from poddispatchd.notify.hooks import Hooks
-from poddispatchd.notify.notifier import Notifier
 from poddispatchd.parts import Parts
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
 from tests.integration.importing.bench import bench
 from tests.integration.notices.bench import (
+    Telling,
     counted,
     daemon_parts,
     mail_settings,
@@ -55,8 +55,8 @@ async def test_it_runs_once_for_each_import_in_their_order(
     )
     async with daemon_parts(settings) as parts:
         made = [await completed(parts, world, pod_database) for _ in range(3)]
-        await Notifier(parts).step()
-        hooks = Hooks(parts)
+        await Telling(parts).step()
+        hooks = features.hooks(parts)
         await hooks.drain()
         assert await hooks.step() > 60.0  # nothing is due: the next import rings
 
@@ -87,8 +87,8 @@ async def test_its_failure_is_logged_and_counted_and_it_is_not_run_again(
     imports = {"after": command(tmp_path, script), "after_timeout": seconds}
     async with daemon_parts(settings_of(pod_database, world.media_root, {"imports": imports})) as parts:
         await completed(parts, world, pod_database)
-        await Notifier(parts).step()
-        await Hooks(parts).drain()
+        await Telling(parts).step()
+        await features.hooks(parts).drain()
 
         assert await queue_of(parts) == [("hook", "failed", 1)]
         assert counted(parts, "import_hooks", outcome) == 1
@@ -108,8 +108,8 @@ async def test_a_stop_kills_it_and_it_runs_again_after_the_next_start(
     settings = settings_of(pod_database, world.media_root, {"imports": {"after": command(tmp_path, script)}})
     async with daemon_parts(settings) as parts:
         await completed(parts, world, pod_database)
-        await Notifier(parts).step()
-        step = asyncio.create_task(Hooks(parts).step())
+        await Telling(parts).step()
+        step = asyncio.create_task(features.hooks(parts).step())
         async with asyncio.timeout(20):
             while not begun.exists():  # noqa: ASYNC110 - a process does it
                 await asyncio.sleep(0.01)
@@ -117,7 +117,7 @@ async def test_a_stop_kills_it_and_it_runs_again_after_the_next_start(
         await asyncio.gather(step, return_exceptions=True)
         assert await queue_of(parts) == [("hook", "open", 0)]
         go_on.touch()
-        await Hooks(parts).drain()
+        await features.hooks(parts).drain()
         assert await queue_of(parts) == [("hook", "done", 1)]
     assert begun.read_text() == "x\nx\n"
 
@@ -130,9 +130,9 @@ async def test_it_is_not_run_any_more_when_it_is_removed_from_the_settings(
     )
     async with daemon_parts(with_hook) as parts:
         await completed(parts, world, pod_database)
-        await Notifier(parts).step()
+        await Telling(parts).step()
     async with daemon_parts(settings_of(pod_database, world.media_root, {})) as parts:
-        await Hooks(parts).drain()
+        await features.hooks(parts).drain()
         assert await queue_of(parts) == [("hook", "dropped", 0)]
 
 
@@ -151,8 +151,8 @@ async def test_a_real_import_is_told_and_followed_by_the_command(
             await here.import_due()
             assert await here.status(task) == "completed"
             assert box.received == []  # the import waits for nobody
-            await Notifier(here.parts).drain()
-            await Hooks(here.parts).drain()
+            await Telling(here.parts).drain()
+            await features.hooks(here.parts).drain()
             video = await here.value("SELECT max(id) FROM video_video")
 
     assert box.subjects == [

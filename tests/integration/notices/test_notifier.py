@@ -13,15 +13,17 @@ from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus, TaskType, V
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import notices
 from poddispatchd.maintenance import housekeeping
-from poddispatchd.notify.notifier import Notifier
+from poddispatchd.notify import queue
 from poddispatchd.notify.smtp import MailServer
 from poddispatchd.parts import Parts
+from poddispatchd.runtime.queues import DELIVERIES
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
 from poddispatchd.tasks.transitions import Report, Told, apply_report, fail_task
 from tests.integration.notices.bench import (
     ONCE,
     Postbox,
     Received,
+    Telling,
     counted,
     daemon_parts,
     mail_settings,
@@ -79,7 +81,7 @@ async def test_a_completed_import_is_told_to_managers_and_owner(
 ) -> None:
     async with parts_with(mail=mail_settings(box)) as parts:
         await record_completion(parts, task)
-        assert await Notifier(parts).step() > 60.0  # nothing is due: the next end of a task rings
+        assert await Telling(parts).step() > 60.0  # nothing is due: the next end of a task rings
 
         assert [(each.recipients, each.message["Subject"]) for each in box.received] == [
             (("manager@example.org",), f"[Django] [Pod] Encoding #{task.video_id} completed"),
@@ -101,7 +103,7 @@ async def test_nothing_is_queued_when_everything_is_disabled(parts_with: MakePar
     async with parts_with() as parts:
         await record_completion(parts, task)
         await record_failure(parts, task)
-        await Notifier(parts).step()
+        await Telling(parts).step()
 
         assert await recorded_notices(parts) == []
         assert await queue_of(parts) == []
@@ -112,9 +114,9 @@ async def test_what_was_queued_is_dropped_when_mail_is_disabled(
 ) -> None:
     async with parts_with(mail=mail_settings(None)) as parts:
         await record_failure(parts, task)
-        await Notifier(parts).step()
+        await Telling(parts).step()
     async with parts_with() as parts:
-        await Notifier(parts).step()
+        await Telling(parts).step()
         assert await queue_of(parts) == [("mail", "dropped", 1)]
 
 
@@ -126,7 +128,7 @@ async def test_an_event_goes_with_the_transaction_that_it_tells_of(
             async with parts.database.transaction() as connection:
                 await notices.add_failed(connection, task, "never committed")
                 raise ZeroDivisionError
-        await Notifier(parts).step()
+        await Telling(parts).step()
     assert box.received == []
 
 
@@ -140,7 +142,7 @@ async def test_a_reported_end_is_told_to_the_admins_once_however_often_it_is_rep
             async with parts.database.transaction() as connection:
                 current = await task_of(parts, task.pk)
                 await apply_report(connection, current, report, retries=ONCE)
-        await Notifier(parts).step()
+        await Telling(parts).step()
 
         (mail,) = box.received
         assert mail.recipients == ("admin@example.org",)
@@ -151,7 +153,7 @@ async def test_a_reported_end_is_told_to_the_admins_once_however_often_it_is_rep
 async def test_no_words_undo_what_they_tell_of(parts_with: MakeParts, box: Postbox, task: Task) -> None:
     async with parts_with(mail=mail_settings(box)) as parts:
         await record_failure(parts, task, "\0 \ud800 \x1b[31m " + "x" * 100_000)
-        await Notifier(parts).step()
+        await Telling(parts).step()
         assert await queue_of(parts) == [("mail", "done", 1)]
     assert "[…]" in box.received[0].message.get_body(("plain",)).get_content()  # type: ignore[union-attr]  # it has one
 
@@ -163,7 +165,7 @@ async def test_what_we_end_ourselves_is_told_by_its_video(
         async with parts.database.transaction() as connection:
             assert await fail_task(connection, task, "Its source is gone.")
             assert not await fail_task(connection, task, "Its source is gone.")
-        await Notifier(parts).step()
+        await Telling(parts).step()
 
     assert box.subjects == [f"[Django] [Pod] Error Encoding Video id: {task.video_id}"]
 
@@ -173,11 +175,11 @@ async def test_mail_waits_for_a_server_that_is_away_and_goes_once(
 ) -> None:
     async with parts_with(mail=mail_settings(None)) as parts:
         await record_completion(parts, task)
-        await Notifier(parts).step()
+        await Telling(parts).step()
         assert await queue_of(parts) == [("mail", "open", 1), ("mail", "open", 1)]
         assert counted(parts, "mail", "retried") == 2
     async with parts_with(mail=mail_settings(box)) as parts:
-        again = Notifier(parts)
+        again = Telling(parts)
         await again.step()
         assert box.received == []  # not yet due
         await make_due(parts)
@@ -193,7 +195,7 @@ async def test_only_who_did_not_get_it_gets_it_again(parts_with: MakeParts, box:
     box.answers = {"busy@example.org": "450 Later", "gone@example.org": "550 Unknown"}
     async with parts_with(mail=mail_settings(box, admins=admins)) as parts:
         await record_failure(parts, task)
-        notifier = Notifier(parts)
+        notifier = Telling(parts)
         await notifier.step()
         box.answers = {}
         await make_due(parts)
@@ -210,7 +212,7 @@ async def test_a_lost_answer_is_tried_again_under_the_same_message_id(
     box.hang_up_after = True
     async with parts_with(mail=mail_settings(box)) as parts:
         await record_failure(parts, task)
-        notifier = Notifier(parts)
+        notifier = Telling(parts)
         await notifier.step()
         assert await queue_of(parts) == [("mail", "open", 1)]
         box.hang_up_after = False
@@ -224,7 +226,7 @@ async def test_mail_that_is_refused_or_tried_too_often_is_given_up_and_counted(
     parts_with: MakeParts, box: Postbox, task: Task
 ) -> None:
     async with parts_with(mail=mail_settings(box)) as parts:
-        notifier = Notifier(parts)
+        notifier = Telling(parts)
         await record_failure(parts, task)
         box.data_answers = ["554 Spam"]
         await notifier.step()
@@ -234,7 +236,7 @@ async def test_mail_that_is_refused_or_tried_too_often_is_given_up_and_counted(
             box.data_answers = ["451 Later"]
             await notifier.step()
             await make_due(parts)
-        assert await queue_of(parts) == [("mail", "failed", 1), ("mail", "failed", 12)]
+        assert await queue_of(parts) == [("mail", "failed", 1), ("mail", "set_aside", 12)]
         assert counted(parts, "mail", "failed") == 2
         assert counted(parts, "mail", "retried") == 11
     assert box.received == []
@@ -243,18 +245,18 @@ async def test_mail_that_is_refused_or_tried_too_often_is_given_up_and_counted(
 async def test_a_mail_is_not_sent_again_because_the_database_went_away(
     parts_with: MakeParts, box: Postbox, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settle = notices.settle
+    settle = queue.settle
 
     async def lost(*_: object) -> None:
         raise DatabaseUnavailableError
 
     async with parts_with(mail=mail_settings(box)) as parts:
         await record_failure(parts, task)
-        notifier = Notifier(parts)
-        monkeypatch.setattr(notices, "settle", lost)
+        notifier = Telling(parts)
+        monkeypatch.setattr(queue, "settle", lost)
         with pytest.raises(DatabaseUnavailableError):
             await notifier.step()
-        monkeypatch.setattr(notices, "settle", settle)
+        monkeypatch.setattr(queue, "settle", settle)
         await make_due(parts)  # even if its claim has run out
         await notifier.step()
         assert await queue_of(parts) == [("mail", "done", 1)]
@@ -267,7 +269,7 @@ async def test_a_stop_finishes_the_mail_in_hand_and_gives_the_others_back(
     async with parts_with(mail=mail_settings(box)) as parts:
         for _ in range(3):
             await record_failure(parts, task)
-        notifier = Notifier(parts)
+        notifier = Telling(parts)
         in_hand, go_on = asyncio.Event(), asyncio.Event()
         send = MailServer.send
 
@@ -287,7 +289,7 @@ async def test_a_stop_finishes_the_mail_in_hand_and_gives_the_others_back(
         assert step.cancelled()
         assert len(box.received) == 1
         assert await queue_of(parts) == [("mail", "done", 1), ("mail", "open", 0), ("mail", "open", 0)]
-        await Notifier(parts).step()
+        await Telling(parts).step()
         assert len(box.received) == 3
 
 
@@ -295,7 +297,7 @@ async def test_two_daemons_tell_everyone_once(parts_with: MakeParts, box: Postbo
     async with parts_with(mail=mail_settings(box)) as one, parts_with(mail=mail_settings(box)) as other:
         for number in range(15):
             await record_failure(one, task, f"failure {number}")
-        await asyncio.gather(Notifier(one).drain(), Notifier(other).drain())
+        await asyncio.gather(Telling(one).drain(), Telling(other).drain())
         assert {state for _, state, _ in await queue_of(one)} == {"done"}
     assert len(box.received) == 15
     assert len({each.message["Message-ID"] for each in box.received}) == 15
@@ -306,15 +308,15 @@ async def test_what_a_killed_daemon_was_at_is_due_again_after_its_claim(
 ) -> None:
     async with parts_with(mail=mail_settings(None)) as parts:
         await record_failure(parts, task)
-        await Notifier(parts).step()
+        await Telling(parts).step()
         await make_due(parts)
         async with parts.database.connection() as connection:
-            (claimed,) = await notices.claim_due(connection, notices.Channel.MAIL, 10, seconds=900)
-            assert await notices.claim_due(connection, notices.Channel.MAIL, 10, seconds=900) == []
-        assert claimed.attempts == 2
+            (claimed,) = await DELIVERIES.claim(connection, "killed", 10, only=["mail"])
+            assert await DELIVERIES.claim(connection, "other", 10, only=["mail"]) == []
+        assert claimed.lease.attempts == 2
     async with parts_with(mail=mail_settings(box)) as parts:
         await make_due(parts)
-        await Notifier(parts).step()
+        await Telling(parts).step()
     assert len(box.received) == 1
 
 
@@ -326,8 +328,18 @@ async def test_an_event_that_cannot_be_understood_holds_nobody_up(
         await record_failure(parts, task)
         async with pod_database.connection() as connection:
             await connection.execute("ALTER TABLE authentication_owner RENAME TO moved_away")
-        await Notifier(parts).step()
+        await Telling(parts).step()
+        # It is not forgotten either: it waits until the table is there again.
+        [(event, state, words)] = await recorded_notices(parts)
+        assert (event, state) == ("completed", "open")
+        assert "UndefinedTableError" in str(words)
+        async with pod_database.connection() as connection:
+            await connection.execute("ALTER TABLE moved_away RENAME TO authentication_owner")
+            await connection.execute("UPDATE poddispatchd.notice SET next_attempt_at = now()")
+        await Telling(parts).step()
         assert await recorded_notices(parts) == []
+        assert len(box.received) == 3
+        del box.received[1:]
     assert box.subjects == [f"[Django] [Pod] Error Encoding Video id: {task.video_id}"]
 
 
@@ -337,7 +349,7 @@ async def test_nobody_is_told_of_a_video_that_was_deleted_meanwhile(
     async with parts_with(mail=mail_settings(box)) as parts:
         async with parts.database.transaction() as connection:
             await notices.add_completed(connection, task, VideoId(987654))
-        await Notifier(parts).step()
+        await Telling(parts).step()
         assert await queue_of(parts) == []
     assert box.received == []
 
@@ -347,7 +359,7 @@ async def test_settled_deliveries_are_forgotten_after_their_time(
 ) -> None:
     async with parts_with(mail=mail_settings(box)) as parts:
         await record_failure(parts, task)
-        await Notifier(parts).step()
+        await Telling(parts).step()
         await parts.database.execute(
             "UPDATE poddispatchd.delivery SET settled_at = now() - interval '91 days'"
         )
@@ -371,9 +383,12 @@ async def test_a_mail_that_nobody_can_handle_holds_up_no_other(
         for _ in range(2):
             await record_failure(parts, task)
         monkeypatch.setattr(MailServer, "send", trip)
-        await Notifier(parts).step()
-        assert sorted(await queue_of(parts)) == [("mail", "done", 1), ("mail", "failed", 1)]
-    assert len(box.received) == 2
+        await Telling(parts).step()
+        assert sorted(await queue_of(parts)) == [("mail", "done", 1), ("mail", "open", 1)]
+        await make_due(parts)
+        await Telling(parts).step()
+        assert sorted(await queue_of(parts)) == [("mail", "done", 1), ("mail", "done", 2)]
+    assert len(box.received) == 3
 
 
 async def test_a_slow_server_is_left_the_rest_of_a_batch_for_the_next_step(
@@ -392,11 +407,11 @@ async def test_a_slow_server_is_left_the_rest_of_a_batch_for_the_next_step(
             await record_failure(parts, task)
         monkeypatch.setattr(MailServer, "send", slowly)
         monkeypatch.setattr(parts.clock, "monotonic", lambda: now)
-        await Notifier(parts).step()
+        await Telling(parts).step()
         assert sorted(await queue_of(parts)) == [
             ("mail", "done", 1),
             ("mail", "done", 1),
             ("mail", "open", 0),
         ]
-        await Notifier(parts).step()
+        await Telling(parts).step()
     assert len(box.received) == 3

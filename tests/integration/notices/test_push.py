@@ -20,11 +20,11 @@ from pydantic import SecretStr
 from poddispatchd.config.model import PushSettings
 from poddispatchd.domain.task import Task, TaskStatus, TaskType
 from poddispatchd.errors import ConfigurationError
-from poddispatchd.notify import notifier as notifier_module
-from poddispatchd.notify.notifier import Notifier
+from poddispatchd.notify import push
 from poddispatchd.notify.webpush import check_keys
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
 from tests.integration.notices.bench import (
+    Telling,
     daemon_parts,
     make_due,
     queue_of,
@@ -101,7 +101,7 @@ async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PushService]
     def session() -> aiohttp.ClientSession:
         return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_side))
 
-    monkeypatch.setattr(notifier_module, "open_push_session", session)
+    monkeypatch.setattr(push, "open_push_session", session)
     yield made
     await runner.cleanup()
     # The transports of TLS connections close a moment later.
@@ -148,7 +148,7 @@ class Scene:
         async with daemon_parts(settings_of(self.pod, self.world.media_root, changes)) as parts:
             task: Task = await task_of(parts, pk)
             await record_completion(parts, task)
-            notifier = Notifier(parts)
+            notifier = Telling(parts)
             for _ in range(times):
                 await notifier.step()
                 await make_due(parts)
@@ -210,7 +210,7 @@ async def test_a_push_is_tried_again_and_then_not_any_more(scene: Scene) -> None
     await scene.subscribe(Browser())
     scene.service.status = 503
 
-    assert await scene.complete(times=14) == [("push", "failed", 12)]
+    assert await scene.complete(times=14) == [("push", "set_aside", 12)]
 
     assert len(scene.service.got) == 12
 

@@ -7,16 +7,18 @@ from typing import Any, TypeAlias
 import pytest
 
 from poddispatchd.config.model import Settings
-from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId, TaskPk, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, RunnerStatus, RunnerTaskId, TaskPk, TaskType
 from poddispatchd.journal import notices
+from poddispatchd.notify import queue
 from poddispatchd.notify.message import Envelope
-from poddispatchd.notify.planner import deliveries
+from poddispatchd.notify.planner import Planner
 from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
+from poddispatchd.runtime.queues import NOTICES
 from poddispatchd.tasks.transitions import Report, Told, apply_report, fail_task
 from tests.integration.imports import vectors
 from tests.integration.imports.replay import replaying
-from tests.integration.notices.bench import ONCE, daemon_parts, recorded_notices, task_of
+from tests.integration.notices.bench import ONCE, daemon_parts, task_of
 from tests.plugins.shared_world import SharedWorld, SharedWorldFactory
 from tests.shared import SHARED
 
@@ -94,10 +96,14 @@ def recorded_mails(expect: Json) -> Sent:
 async def our_mails(parts: Parts) -> Sent:
     """What follows from everything recorded so far, which is taken away."""
     found: Sent = []
-    for notice in await recorded_notices(parts):
-        planned = await deliveries(parts, notice)
+    planner = Planner(parts.database, lambda: parts.settings, lambda: parts.sites[parts.current_site])
+    async with parts.database.connection() as connection:
+        recorded = await NOTICES.claim(connection, "test", 1000)
+    for leased in sorted(recorded, key=lambda each: int(str(each.lease.key))):
+        notice = queue.Notice.of(leased)
+        planned = await planner.deliveries(notice)
         async with parts.database.transaction() as connection:
-            await notices.plan(connection, notice, ())
+            await queue.plan(connection, notice, ())
         mails = [Envelope.from_content(content).mail for _, content in planned]
         found += [(mail.sender, list(mail.to), list(mail.bcc), mail.subject) for mail in mails]
     return found
@@ -109,7 +115,7 @@ def imports() -> list[str]:
         return []
     return [
         name
-        for kind in TaskType
+        for kind in SUBMITTABLE
         for name in vectors.cases(kind)
         if vectors.completed(vectors.steps(vectors.load(name))[0]) and name.partition("/")[0] not in NOT_TOLD
     ]

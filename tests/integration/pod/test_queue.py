@@ -2,7 +2,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from poddispatchd.domain.task import ManagerId, RunnerTaskId, SiteId, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import (
+    SUBMITTABLE,
+    ManagerId,
+    RunnerTaskId,
+    SiteId,
+    TaskPk,
+    TaskStatus,
+    TaskType,
+)
 from poddispatchd.pod import tasks
 from poddispatchd.pod.queue import PriorityClass, pending_tasks, queue_stats, write_ranks
 from tests.integration.pod.rows import (
@@ -239,7 +247,7 @@ async def test_a_glance_counts_tasks_and_finds_the_oldest_that_waits(pod_databas
         assert seen.oldest_pending == {"encoding": later(3)}
 
 
-@pytest.mark.parametrize("type_", list(TaskType))
+@pytest.mark.parametrize("type_", SUBMITTABLE)
 async def test_a_pending_task_tells_its_age_and_carries_its_row(
     pod_database: PodDatabase, type_: TaskType
 ) -> None:

@@ -217,10 +217,14 @@ async def test_old_completed_tasks_are_purged_in_batches_and_nothing_else(pod_da
         assert [row["id"] for row in await all_rows(connection, "runner_manager_task")] == [young, failed]
 
 
-async def test_a_task_of_a_type_that_is_not_known_is_not_touched(pod_database: PodDatabase) -> None:
+async def test_a_task_of_an_unknown_type_is_seen_under_its_own_name(
+    pod_database: PodDatabase,
+) -> None:
     async with pod_database.connection() as connection:
         pk = await task(connection, "encoding", "running")
         await connection.execute("UPDATE runner_manager_task SET type = 'quiz'")
-        assert await tasks.get_task(connection, pk) is None
-        assert await tasks.unsettled_tasks(connection) == []
-        assert await tasks.list_tasks(connection) == []
+        found = await tasks.get_task(connection, pk)
+        assert found is not None
+        assert (found.type_name, found.result_type) == ("quiz", TaskType.ENCODING)
+        assert [item.task.pk for item in await tasks.unsettled_tasks(connection)] == [pk]
+        assert [item.pk for item in await tasks.list_tasks(connection)] == [pk]

@@ -13,8 +13,8 @@ from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.imports import cleanup
 from poddispatchd.maintenance import job as janitor_module
 from poddispatchd.maintenance.job import Maintenance
-from poddispatchd.pod.media_tree import task_lock
-from poddispatchd.pod.placing import temporary_name
+from poddispatchd.pod.media.lock import task_lock
+from poddispatchd.pod.media.tree import own_name
 from poddispatchd.pod.queue import QueueStats, queue_stats
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.web.state import state_of
@@ -148,7 +148,7 @@ async def closed_import(here: Bench, task: TaskPk, path: str, *, is_new: bool) -
 
 async def test_files_of_an_import_that_was_given_up_elsewhere_are_deleted(here: Bench) -> None:
     failed = await old_task(here, TaskStatus.FAILED, 1)
-    for name in ("new.mp4", "old.mp4", temporary_name("old.mp4")):
+    for name in ("new.mp4", "old.mp4", f".{own_name(failed)}"):
         put(here, f"videos/x/{name}")
     await closed_import(here, failed, "videos/x/new.mp4", is_new=True)
     await here.execute(
@@ -192,7 +192,7 @@ async def test_what_pods_own_import_left_is_swept_after_a_day_when_its_task_is_o
     yesterday = here.clock.now().timestamp() - 86400 - 1
     for file in left.values():
         os.utime(file.parent, (yesterday, yesterday))
-    async with task_lock(here.world.media_root, TaskPk(9999)):
+    async with task_lock(here.parts.media, TaskPk(9999)):
         await Maintenance(here.parts).purge()
     assert [pk for pk, file in left.items() if file.exists()] == [*going_on, 9999]
     await Maintenance(here.parts).purge()
@@ -202,7 +202,7 @@ async def test_what_pods_own_import_left_is_swept_after_a_day_when_its_task_is_o
 
 async def test_a_staging_directory_whose_task_is_locked_is_left_alone(here: Bench) -> None:
     staged = put(here, "videos/x/.0000001.poddispatchd-9999/file.ts")
-    async with task_lock(here.world.media_root, TaskPk(9999)):
+    async with task_lock(here.parts.media, TaskPk(9999)):
         await Maintenance(here.parts).purge()
         assert staged.exists()
     await Maintenance(here.parts).purge()

@@ -1,6 +1,8 @@
 """One full pass, as a function and as a command of its own."""
 
 import asyncio
+import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -14,11 +16,11 @@ from poddispatchd.app.once import run_once
 from poddispatchd.callbacks import inbox
 from poddispatchd.clock import Clock
 from poddispatchd.domain.callback import Callback
-from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskStatus, TaskType
-from poddispatchd.journal import scheduling
+from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.reconcile import reconciler
 from poddispatchd.runtime import supervision
 from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.leadership import Leadership
 from poddispatchd.sandbox.fake_runner_manager import Fault, FaultKind
 from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.importing.bench import Bench, bench
@@ -127,18 +129,58 @@ async def test_what_is_to_wait_before_it_is_submitted_again_is_left_to_a_later_p
 
 async def test_a_pass_as_a_command_ends_by_itself(here: Bench, tmp_path: Path) -> None:
     tasks = await everything(here)
-    status, output = await command(here, tmp_path)
-    assert (status, output) == (0, "0 pending, 3 running.\n")
+    status, output, said = await command(here, tmp_path)
+    assert status == 0
+    assert said == ""
+    counts = "2 submitted, 2 completed, 0 failed, 0 pending, 3 running"
+    nothing = "0 submitted, 0 completed, 0 failed, 0 pending, 0 running"
+    assert re.fullmatch(
+        rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z+\-0-9]+ pod\.example\.org: {counts}; "
+        rf"other\.example\.org: {nothing}\n",
+        output,
+    ), output
     assert await statuses(here, tasks) == EXPECTED
 
 
-async def command(here: Bench, tmp_path: Path) -> tuple[int | None, str]:
-    process = await started(here, tmp_path)
-    output, _ = await process.communicate()
-    return process.returncode, output.decode()
+async def test_a_pass_prints_nothing_with_verbosity_0_and_its_events_with_verbose(
+    here: Bench, tmp_path: Path
+) -> None:
+    await everything(here)
+
+    quiet = await command(here, tmp_path, "--verbosity", "0")
+    loud = await command(here, tmp_path, "--verbose")
+
+    assert quiet == (0, "", "")
+    assert loud[1].count("\n") == 1
+    assert '"event": "leader.acquired"' in loud[2]
 
 
-async def started(here: Bench, tmp_path: Path) -> asyncio.subprocess.Process:
+async def test_a_task_that_fails_in_a_pass_is_counted_for_its_site(here: Bench, tmp_path: Path) -> None:
+    task, elsewhere = await waiting(here), await waiting(here)
+    await here.execute(
+        "UPDATE video_video SET video = 'videos/gone.mp4' WHERE id ="
+        " (SELECT video_id FROM runner_manager_task WHERE id = $1)",
+        task,
+    )
+    await here.execute(
+        "UPDATE video_video_sites SET site_id = 2 WHERE video_id ="
+        " (SELECT video_id FROM runner_manager_task WHERE id = $1)",
+        elsewhere,
+    )
+
+    _, output, _ = await command(here, tmp_path)
+
+    assert "pod.example.org: 0 submitted, 0 completed, 1 failed, 0 pending, 0 running; " in output
+    assert "other.example.org: 0 submitted, 0 completed, 0 failed, 1 pending, 0 running" in output
+
+
+async def command(here: Bench, tmp_path: Path, *options: str) -> tuple[int | None, str, str]:
+    process = await started(here, tmp_path, *options)
+    output, said = await process.communicate()
+    return process.returncode, output.decode(), said.decode()
+
+
+async def started(here: Bench, tmp_path: Path, *options: str) -> asyncio.subprocess.Process:
     config = tmp_path / "config.yaml"
     settings = {
         "database": {"dsn": here.pod.dsn.get_secret_value()},
@@ -150,7 +192,7 @@ async def started(here: Bench, tmp_path: Path) -> asyncio.subprocess.Process:
     await asyncio.to_thread(config.write_text, yaml.safe_dump(settings))
     await asyncio.to_thread(config.chmod, 0o600)
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "poddispatchd", "once", "-c", str(config)),
+        *(sys.executable, "-m", "poddispatchd", "once", "-c", str(config), *options),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[3],
@@ -162,14 +204,16 @@ async def test_a_pass_does_nothing_while_a_daemon_schedules(here: Bench, tmp_pat
     before = await statuses(here, tasks)
     leading = await here.parts.database.dedicated_connection()
     try:
-        assert await scheduling.take_lead(leading, "a daemon") is not None
+        assert await Leadership(instance="a daemon", clock=here.parts.clock).attend(leading, hears=True)
+        await leading.execute("UPDATE poddispatchd.leader SET lease_expires_at = now() + interval '1 hour'")
         result = await run_once(here.parts.settings)
         assert not result.scheduled
-        status, output = await command(here, tmp_path)
+        status, output, _ = await command(here, tmp_path)
         assert status == 0
-        assert "schedules already" in output
+        assert "Another poddispatchd schedules" in output
         assert await statuses(here, tasks) == before
     finally:
+        await leading.execute("UPDATE poddispatchd.leader SET lease_expires_at = NULL")
         await leading.close()
     assert (await run_once(here.parts.settings)).scheduled
 
@@ -235,7 +279,9 @@ async def test_a_pass_that_is_told_to_stop_hands_back_and_leaves_the_rest_to_the
     await here.end(task)
     here.fake.faults.inject("file", Fault(kind=FaultKind.HANG), times=None)
     process = await started(here, tmp_path)
-    await here.fake.wait_for(lambda: any("/file/" in request.path for request in here.fake.requests))
+    await here.fake.wait_for(
+        lambda: any("/file/" in request.path for request in here.fake.requests), timeout=60
+    )
     process.terminate()
     output, said = await process.communicate()
     assert (process.returncode, output) == (1, b"")
@@ -280,3 +326,33 @@ async def test_a_pass_that_takes_too_long_still_ranks_and_purges(
     assert result.running == 1
     assert await here.value("SELECT count(*) FROM runner_manager_task WHERE id = $1", old) == 0
     assert await here.value("SELECT lease_owner FROM poddispatchd.import") is None
+
+
+async def test_a_result_whose_submission_was_lost_is_found_and_imported_in_one_pass(here: Bench) -> None:
+    """The callback was matched to its task, and then left to the next pass."""
+    task = await here.running()
+    await here.end(task)
+    task_id = RunnerTaskId(str(await here.of(task, "task_id")))
+    record = await here.parts.client.status(here.world.managers[0], task_id)
+    body = {
+        "etab_name": record.etab_name,
+        "app_name": record.app_name,
+        "task_type": record.task_type,
+        "source_url": record.source_url,
+        "notify_url": record.notify_url,
+        "parameters": dict(record.parameters),
+    }
+    await here.execute(
+        "UPDATE runner_manager_task SET status = 'pending', task_id = NULL, runner_manager_id = NULL"
+    )
+    await here.execute(
+        "INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body)"
+        " VALUES ($1, 'encoding', $2, 1, $3)",
+        *(task, here.world.managers[0].id, json.dumps(body).encode()),
+    )
+    async with here.parts.database.connection() as connection:
+        said = Callback(task_id, RunnerStatus.COMPLETED)
+        await inbox.record(connection, (here.world.managers[0].id,), said)
+    await run_once(here.parts.settings)
+    assert await here.status(TaskPk(task)) == "completed"
+    assert await here.of(TaskPk(task), "task_id") == task_id

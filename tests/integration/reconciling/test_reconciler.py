@@ -8,14 +8,16 @@ from types import SimpleNamespace
 import pytest
 from structlog.types import EventDict
 
+from poddispatchd.app import features
 from poddispatchd.callbacks import inbox
-from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.domain.callback import Callback
-from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import observations
-from poddispatchd.reconcile import outcomes, reconciler
+from poddispatchd.observability.events import Event
+from poddispatchd.reconcile import outcomes, questions, reconciler
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
+from poddispatchd.runtime import incidents
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Fault, FaultKind, Mode, Outcome
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.tasks.transitions import apply_report
@@ -60,13 +62,15 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
         }
     )
     monkeypatch.setattr(reconciler, "log", log)
+    monkeypatch.setattr(questions, "log", log)
+    monkeypatch.setattr(incidents, "log", log)
     return entries
 
 
 # --- every answer ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", list(TaskType))
+@pytest.mark.parametrize("kind", SUBMITTABLE)
 async def test_a_result_whose_callback_was_lost_is_imported(here: Bench, kind: TaskType) -> None:
     task = await here.running(kind)
     await here.end(task)
@@ -107,7 +111,7 @@ async def test_a_result_that_the_manager_calls_a_warning_is_imported(here: Bench
     ],
     ids=["failed", "timeout", "curable"],
 )
-@pytest.mark.parametrize("kind", list(TaskType))
+@pytest.mark.parametrize("kind", SUBMITTABLE)
 async def test_a_failure_that_nobody_told_is_found_with_its_words(
     here: Bench, kind: TaskType, behaviour: Behaviour, status: str, words: str
 ) -> None:
@@ -371,7 +375,7 @@ async def test_age_counts_from_first_sight_where_pod_submitted_over_restarts(
     watcher = Reconciler(here.parts)
     await look(here, watcher)
     assert told_stale(logged) == [task]  # once, whoever looks
-    assert watcher.stale == (task,)
+    assert watcher.stale.tasks == (task,)
     assert here.parts.metrics.stale_tasks.labels(TaskType.ENCODING)._value.get() == 1
     state = state_of(here.parts, queue_stats=None, submissions=0, imports=0, stale=watcher.stale)
     assert f"Task {task} has been running for more than 2h" in state.line()
@@ -535,7 +539,7 @@ async def test_one_odd_row_does_not_keep_the_others_from_being_reconciled(
     monkeypatch.setattr(outcomes, "apply_report", picky)
     await look(here, Reconciler(here.parts))
     assert (await here.imports_of(other))[0][0] == "open"
-    assert [entry["task"] for entry in logged if entry["level"] == "exception"] == [odd]
+    assert [entry["task"] for entry in logged if entry["event"] == Event.SERVICE_CRASHED] == [odd]
 
 
 # --- together with callbacks -----------------------------------------------------------------------------
@@ -546,7 +550,7 @@ async def called(here: Bench, task: TaskPk, status: RunnerStatus, output: str | 
     said = Callback(RunnerTaskId(await here.of(task, "task_id")), status, None, output)
     async with here.parts.database.connection() as connection:
         await inbox.record(connection, (here.world.managers[0].id,), said)
-    await CallbackWorker(here.parts).step()
+    await features.callback_worker(here.parts).step()
 
 
 async def test_a_callback_and_a_look_at_once_make_one_import(here: Bench) -> None:
@@ -584,3 +588,19 @@ async def test_two_rows_with_one_id_are_both_served(here: Bench) -> None:
     await here.end(first)
     await look(here, Reconciler(here.parts))
     assert [(await here.imports_of(task))[0][0] for task in (first, second)] == ["open", "open"]
+
+
+async def test_who_waits_for_a_task_that_runs_for_too_long_is_told_with_it(here: Bench) -> None:
+    video = await here.video()
+    old = await here.running(video=video)
+    async with here.pod.connection() as connection:
+        new = await add_task(connection, TaskType.ENCODING, video=video)
+    watcher = Reconciler(here.parts)
+    await look(here, watcher)
+    await look(here, watcher, after=STALE_AFTER + 1)
+    assert (watcher.stale.tasks, watcher.stale.waiting) == ((old,), (new,))
+    state = state_of(here.parts, queue_stats=None, submissions=0, imports=0, stale=watcher.stale)
+    assert any(
+        f"Task {new} for the same source waits until then: 'poddispatchd tasks cancel' ends either." in words
+        for words in state.problems
+    )

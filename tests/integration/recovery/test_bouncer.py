@@ -15,10 +15,11 @@ from structlog.testing import capture_logs
 
 from chaos.pgbouncer import pgbouncer
 from poddispatchd.database import migration, poolers
-from poddispatchd.database.pool import Database
+from poddispatchd.database.connections import GuardedConnection
+from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus, TaskType, VideoId
-from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
+from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError, RowLockedError
 from poddispatchd.journal import scheduling, submissions
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.observability.events import Event
@@ -43,6 +44,11 @@ async def _opened(dsn: SecretStr, *, pool_size: int = 3) -> AsyncIterator[Databa
         yield database
     finally:
         await database.close()
+
+
+async def _take(connection: Connection, instance: str, *, seconds: float = 60) -> int | None:
+    look = await scheduling.take_lease(connection, instance, seconds=seconds, newest_schema=migration.LATEST)
+    return look.term
 
 
 async def _pooling(dsn: SecretStr) -> Pooling:
@@ -121,7 +127,8 @@ async def test_a_pooler_is_not_trusted_with_sessions_because_of_a_coincidence(
         mine = await one.fetchval("SELECT pg_backend_pid()")
         assert await unlucky.fetchval("SELECT pg_backend_pid()") != mine
         assert await one.fetchval("SELECT pg_backend_pid()") == mine
-        assert not await poolers.keeps_sessions(one, cast("asyncpg.Connection[asyncpg.Record]", unlucky))
+        other_side = GuardedConnection(cast("asyncpg.Connection[asyncpg.Record]", unlucky))
+        assert not await poolers.keeps_sessions(GuardedConnection(one), other_side)
 
 
 async def test_statement_mode_is_refused_in_words(pod_database: PodDatabase, tmp_path: Path) -> None:
@@ -326,7 +333,7 @@ async def test_a_scheduler_stays_one_while_it_waits_for_what_a_stalled_one_has_l
     """The old one stalls as it stores an answer, the new one posts the same intent again."""
     monkeypatch.setattr("poddispatchd.runtime.database_session._PROBE_TIMEOUT", 1.0)
     monkeypatch.setattr(
-        "poddispatchd.database.pool._END_IF_IDLE", "SET LOCAL idle_in_transaction_session_timeout = '6s'"
+        "poddispatchd.database.pool._LIMITS", "SET LOCAL idle_in_transaction_session_timeout = '6s'"
     )
     task = Task(
         TaskPk(1), TaskType.ENCODING, TaskStatus.PENDING, None, None, VideoId(1), None, datetime.now(UTC)
@@ -430,8 +437,27 @@ async def test_a_lease_that_ran_out_fences_its_holder_as_soon_as_another_term_be
     ):
         await migration.upgrade(database)
         async with database.connection() as pooled:
-            assert await scheduling.take_lease(pooled, "old", seconds=0) == 1
-            assert await scheduling.take_lead(direct, "new") == 2
+            assert await _take(pooled, "old", seconds=0) == 1
+            assert await _take(direct, "new") == 2
             assert not await scheduling.renew_lease(pooled, 1, seconds=60)
-            assert await scheduling.take_lease(pooled, "old", seconds=60) is None
+            assert await _take(pooled, "old") is None
             assert await submissions.open_submissions(pooled) == []
+
+
+@pytest.mark.parametrize("mode", _MODES)
+async def test_a_row_that_another_session_holds_is_not_waited_for_behind_a_pooler_either(
+    pod_database: PodDatabase, tmp_path: Path, mode: str
+) -> None:
+    async with (
+        pgbouncer(pod_database.dsn, tmp_path, mode) as bouncer,
+        _opened(bouncer.dsn) as database,
+        pod_database.connection() as other,
+    ):
+        await other.execute("CREATE TABLE held AS SELECT 1 AS id")
+        async with other.transaction():
+            await other.execute("SELECT FROM held FOR UPDATE")
+            begun = time.monotonic()
+            with pytest.raises(RowLockedError):
+                async with database.transaction() as connection:
+                    await connection.execute("UPDATE held SET id = 2")
+            assert time.monotonic() - begun < 5

@@ -11,7 +11,7 @@ from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
 from poddispatchd.pod import tasks
 from poddispatchd.reconcile import failure_recheck
-from poddispatchd.reconcile.outcomes import Settlement
+from poddispatchd.reconcile.outcomes import AppliedOutcomes
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
@@ -108,7 +108,7 @@ async def test_a_run_given_up_with_its_runner_is_imported_when_that_comes_back_w
     settings = here.parts.settings
     fails = settings.reconcile.model_copy(update={"lost": "fail"})
     parts = replace(here.parts, settings=settings.model_copy(update={"reconcile": fails}))
-    await Settlement(parts).lost(item, "Its runner is gone.")
+    await AppliedOutcomes(parts).lost(item, "Its runner is gone.")
     assert await here.status(task) == "failed"
     await here.end(task)
     await Reconciler(here.parts).step()

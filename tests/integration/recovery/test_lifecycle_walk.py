@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.callbacks import inbox
-from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.callback import Callback
@@ -131,7 +131,7 @@ class Walk:
         said = Callback(RunnerTaskId(await self.task_id()), status, error, "log")
         async with self.here.parts.database.connection() as connection:
             await inbox.record(connection, (self.here.world.managers[0].id,), said)
-        await CallbackWorker(self.here.parts).step()
+        await features.callback_worker(self.here.parts).step()
 
     async def finish(self) -> Stage:
         await self.here.end(self.task)

@@ -167,7 +167,7 @@ async def test_the_kernel_watches_both_ends_of_every_connection(pod_database: Po
                     "tcp_keepalives_interval": "4",
                     "tcp_keepalives_count": "3",
                 }
-                transport = connection._transport  # type: ignore[union-attr]  # asyncpg tells it nowhere else
+                transport = connection._raw._transport  # type: ignore[union-attr]  # asyncpg tells it nowhere else
                 held = transport.get_extra_info("socket")
                 assert held.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
                 if hasattr(socket, "TCP_USER_TIMEOUT"):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.callbacks import inbox
-from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
 from poddispatchd.journal.submissions import SubmissionState
@@ -42,7 +42,7 @@ async def _called(pod: Scene, daemon: Daemon, task_id: RunnerTaskId) -> None:
     async with daemon.parts.database.connection() as connection:
         said = Callback(task_id, RunnerStatus.COMPLETED)
         await inbox.record(connection, (pod.ids["first"],), said)
-    await CallbackWorker(daemon.parts).step()
+    await features.callback_worker(daemon.parts).step()
 
 
 async def _submitted(daemon: Daemon) -> None:

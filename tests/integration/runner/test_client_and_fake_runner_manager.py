@@ -20,6 +20,8 @@ from poddispatchd.errors import (
     RunnerTaskUnknownError,
     UnusableAnswerError,
 )
+from poddispatchd.pod.media.results import StagingStorage
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download import DownloadedResult, DownloadLimits, download_result
 from poddispatchd.runner.records import StopOutcome
@@ -69,7 +71,7 @@ async def fetch(
         asked,
         task_id,
         wanted(manifest, TaskType.ENCODING),
-        into,
+        StagingStorage(MediaTree(into.parent).path(into.name)),
         limits=DownloadLimits(max_size=2**30, keep_free=0),
         mode=0o644,
         random=lambda: 0.0,
@@ -216,7 +218,7 @@ async def test_a_whole_result_is_fetched_byte_for_byte(
         held = fake.tasks[task_id].files
 
     assert held
-    assert {file.path: (result.directory / file.path).read_bytes() for file in result.files} == held
+    assert {file.path: (tmp_path / "result" / file.path).read_bytes() for file in result.files} == held
     assert "info_video.json" in held
 
 
@@ -239,7 +241,7 @@ async def test_a_broken_transfer_ends_in_the_right_bytes(
         result = await fetch(client, fake, task_id, tmp_path / "result")
         held = fake.tasks[task_id].files
 
-    assert {file.path: (result.directory / file.path).read_bytes() for file in result.files} == held
+    assert {file.path: (tmp_path / "result" / file.path).read_bytes() for file in result.files} == held
 
 
 async def test_a_page_in_place_of_the_manifest_is_unusable(

@@ -1,14 +1,17 @@
 import asyncio
 import json
 import ssl
+import threading
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
 from poddispatchd import __version__
 from poddispatchd.config.model import RunnersSettings
-from poddispatchd.domain.task import RunnerTaskId
+from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
 from poddispatchd.errors import (
     AnswerLostError,
     ConfigurationError,
@@ -16,9 +19,9 @@ from poddispatchd.errors import (
     RunnerManagerUnavailableError,
     UnusableAnswerError,
 )
-from poddispatchd.runner import transport
+from poddispatchd.runner import answers, transport
 from poddispatchd.runner.client import RunnerClient, open_session
-from poddispatchd.runner.records import Health
+from poddispatchd.runner.records import Health, RunnerTask
 from tests.integration.runner.raw_server import Answer, RawServer, drop, hang, head, raw, reply
 from tests.unit.runner.managers import TOKEN, manager
 
@@ -174,16 +177,12 @@ async def test_ids_are_escaped_so_that_they_stay_one_segment(client: RunnerClien
 
 async def test_the_script_output_of_a_long_task_is_read_whole(client: RunnerClient) -> None:
     output = "é" * 700_000
-    record = json.dumps({"status": "failed", "script_output": output}).encode()
+    record = json.dumps({"status": "failed", "script_output": output}, ensure_ascii=False).encode()
     async with RawServer([reply(body=record)]) as server:
         assert (await client.status(manager(server.url), TASK)).script_output == output
 
 
-async def test_an_answer_without_an_end_is_given_up(
-    client: RunnerClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transport, "LARGEST_ANSWER", 2**20)
-
+async def test_an_answer_without_an_end_is_given_up(client: RunnerClient) -> None:
     async def endless(_: object, writer: asyncio.StreamWriter) -> None:
         writer.write(head(200, transfer_encoding="chunked"))
         while True:
@@ -191,8 +190,92 @@ async def test_an_answer_without_an_end_is_given_up(
             await writer.drain()
 
     async with RawServer([endless]) as server:
-        with pytest.raises(UnusableAnswerError, match="more than 1 MiB"):
+        with pytest.raises(UnusableAnswerError, match="without a list of files"):
             await client.status(manager(server.url), TASK)
+        with pytest.raises(UnusableAnswerError, match="more than 4096 KiB"):
+            await client.manifest(manager(server.url), TASK)
+        with pytest.raises(AnswerLostError, match="cut its answer short"):
+            await client.execute(manager(server.url), BODY)
+
+
+LONG = "x" * 3 * 2**20
+
+
+@pytest.mark.parametrize(
+    "order", [("status", "error", "script_output"), ("error", "status", "script_output")]
+)
+async def test_the_head_of_a_record_that_is_too_long_tells_how_its_task_ended(
+    client: RunnerClient, order: tuple[str, ...]
+) -> None:
+    """It was refused whole: the task ran for ever."""
+    told = {"status": "failed", "error": "Bad medium", "script_output": "log " + LONG}
+    record = json.dumps({"task_id": TASK, **{key: told[key] for key in order}}).encode()
+    async with RawServer([reply(body=record)]) as server:
+        task = await client.status(manager(server.url), TASK)
+    assert (task.status, task.error) == (RunnerStatus.FAILED, "Bad medium")
+    assert (task.script_output or "").startswith("log xxx")
+    assert len(task.script_output or "") < 2**21
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "error"),
+    [
+        (reply(body=b'{"task_id": "t", "files": []}'), RunnerStatus.COMPLETED, None),
+        (reply(400, b'{"detail": "Task failed: Bad medium"}'), RunnerStatus.FAILED, "Bad medium"),
+        (reply(425, b'{"detail": "Task not completed. Status: timeout"}'), RunnerStatus.TIMEOUT, None),
+        (reply(425, b'{"detail": "Task not completed. Status: running"}'), RunnerStatus.RUNNING, None),
+    ],
+    ids=["completed", "failed", "timeout", "running"],
+)
+async def test_where_the_head_of_a_record_tells_nothing_the_result_is_asked_for(
+    client: RunnerClient, result: Answer, status: RunnerStatus, error: str | None
+) -> None:
+    record = json.dumps({"script_output": LONG, "status": "completed"}).encode()
+    async with RawServer([reply(body=record), result]) as server:
+        task = await client.status(manager(server.url), TASK)
+    assert (task.status, task.error) == (status, error)
+    assert [request.target.split("/")[2] for request in server.requests] == ["status", "result"]
+
+
+async def test_a_manager_that_answers_millions_of_values_holds_up_nobody(client: RunnerClient) -> None:
+    """Eight megabytes of ``[]`` became half a gigabyte of objects, and the loop stood still meanwhile."""
+    nested = b'{"task_id": "one", "files": [' + b"[]," * 1_000_000 + b"[]]}"
+    deep = b'{"task_id": "one", "files": ' + b"[" * 500_000 + b"]" * 500_000 + b"}"
+    tracemalloc.start()
+    try:
+        for body in (nested, deep):
+            async with RawServer([reply(body=body)]) as server:
+                with pytest.raises(UnusableAnswerError):
+                    await client.manifest(manager(server.url), TASK)
+        assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+async def test_twenty_of_the_longest_records_leave_the_loop_and_the_memory_alone(
+    client: RunnerClient,
+) -> None:
+    """They stalled every callback for seconds, and took 600 MB."""
+    record = json.dumps({"status": "failed", "script_output": "é" * 2**19}).encode()
+    parsed_in = set[int]()
+    task_record = answers.task_record
+
+    def parse(*arguments: Any) -> RunnerTask:  # noqa: ANN401 - whatever it takes
+        parsed_in.add(threading.get_ident())
+        return task_record(*arguments)
+
+    async with RawServer([reply(body=record)]) as server:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(answers, "task_record", parse)
+            tracemalloc.start()
+            try:
+                told = await asyncio.gather(*(client.status(manager(server.url), TASK) for _ in range(20)))
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+    assert {task.status for task in told} == {RunnerStatus.FAILED}
+    assert threading.get_ident() not in parsed_in
+    assert peak < 250 * 2**20
 
 
 async def test_a_refusal_without_an_end_is_still_a_refusal(client: RunnerClient) -> None:

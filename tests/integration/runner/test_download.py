@@ -23,6 +23,8 @@ from poddispatchd.errors import (
     RunnerTaskUnknownError,
     RunnerUnreachableError,
 )
+from poddispatchd.pod.media.results import StagingStorage
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner import allowance
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download import DownloadedResult, DownloadLimits, download_result
@@ -42,7 +44,7 @@ class Downloader:
     client: RunnerClient
     into: Path
     limits: DownloadLimits = field(
-        default_factory=lambda: DownloadLimits(max_size=2**40, keep_free=0, stall_timeout=5.0)
+        default_factory=lambda: DownloadLimits(max_size=2**40, keep_free=0, first_byte_timeout=5.0)
     )
     mode: int | None = None
     free: int = 2**50
@@ -64,14 +66,19 @@ class Downloader:
             manager(server.url),
             TASK,
             tuple(ResultFile(file) if isinstance(file, str) else file for file in files),
-            self.into,
+            self.storage(),
             limits=self.limits,
             mode=self.mode,
             random=lambda: 1.0,
             sleep=sleep,
             received=count,
-            free=lambda _: self.free - (self.received if self.shrinks else 0),
         )
+
+    def storage(self) -> StagingStorage:
+        """The directory, on a disk with as much free space as is said."""
+        storage = StagingStorage(MediaTree(self.into.parent).path(self.into.name))
+        storage.free_space = lambda: self.free - (self.received if self.shrinks else 0)  # type: ignore[method-assign] # of this one
+        return storage
 
     def breaks(self, start: bytes, body: bytes) -> Answer:
         """An answer whose connection closes once the client has taken all of this body, and never before."""
@@ -93,7 +100,8 @@ class Downloader:
         return self.breaks(start, CONTENT[:at])
 
     def limit(self, **values: int | float) -> None:
-        self.limits = DownloadLimits(**{"max_size": 2**40, "keep_free": 0, "stall_timeout": 5.0, **values})  # type: ignore[arg-type] # sizes are int, times float
+        limits = {"max_size": 2**40, "keep_free": 0, "first_byte_timeout": 5.0, **values}
+        self.limits = DownloadLimits(**limits)  # type: ignore[arg-type] # sizes are int, times float
 
 
 @pytest.fixture
@@ -139,7 +147,7 @@ async def test_files_arrive_whole_under_their_names_with_nothing_else(download: 
         ("a b#é.ts", len(CONTENT), SHA),
         ("sub/dir/x.vtt", 0, hashlib.sha256(b"").hexdigest()),
     ]
-    assert (result.directory, result.size, download.received) == (download.into, len(CONTENT), len(CONTENT))
+    assert (result.size, download.received) == (len(CONTENT), len(CONTENT))
     assert {request.target for request in server.requests} == {
         "/task/result/golden-1/file/a%20b%23%C3%A9.ts",
         "/task/result/golden-1/file/sub/dir/x.vtt",
@@ -241,7 +249,7 @@ async def test_a_manager_that_stays_away_is_told_as_such(
 
 
 async def test_a_transfer_that_stalls_is_given_up_and_tried_again(download: Downloader) -> None:
-    download.limit(stall_timeout=0.1)
+    download.limit(first_byte_timeout=0.1)
 
     async def stalls(request: Request, writer: asyncio.StreamWriter) -> None:
         writer.write(head(200, content_type=BYTES, content_length=str(len(CONTENT))) + CONTENT[:1000])

@@ -8,8 +8,9 @@ from poddispatchd.database.pool import ReadOnlyDatabase
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, SiteId
 from poddispatchd.errors import DatabaseError, OnlyAskingError
-from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runner.client import open_session
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager
+from poddispatchd.shadow.client import AskingClient
 from tests.plugins.postgres import PodDatabase
 
 
@@ -33,7 +34,7 @@ async def test_the_database_refuses_to_be_changed_even_by_its_superuser(
     try:
         async with database.connection() as connection:
             await connection.fetch("SELECT id FROM runner_manager_task")
-            with pytest.raises(Exception, match=r"read-only|read-write mode"):
+            with pytest.raises(Exception, match=r"read-only|25001"):
                 await connection.execute(statement)
         with pytest.raises(DatabaseError):
             await database.execute("UPDATE runner_manager_task SET rank = 1")
@@ -46,7 +47,7 @@ async def test_the_database_refuses_to_be_changed_even_by_its_superuser(
 async def test_nothing_that_changes_a_manager_is_sent() -> None:
     async with FakeRunnerManager(token="token") as fake, open_session(RunnersSettings()) as http:
         manager = RunnerManager(ManagerId(1), "first", 1, fake.url, SecretStr("token"), SiteId(1))
-        client = RunnerClient(http, request_timeout=5.0, only_asking=True)
+        client = AskingClient(http, request_timeout=5.0)
         task_id = RunnerTaskId("one")
         with pytest.raises(OnlyAskingError):
             await client.execute(manager, b"{}")
@@ -55,7 +56,7 @@ async def test_nothing_that_changes_a_manager_is_sent() -> None:
         with pytest.raises(OnlyAskingError):  # asking for a result ends "warning" on the manager
             await client.manifest(manager, task_id)
         with pytest.raises(OnlyAskingError):
-            async with client.result_file(manager, task_id, "a.mp4", headers={}, stall_timeout=1.0):
+            async with client.result_file(manager, task_id, "a.mp4", headers={}, first_byte_timeout=1.0):
                 pass
         assert len(await client.runners(manager)) == 2
         assert [request.method for request in fake.requests] == ["GET"]

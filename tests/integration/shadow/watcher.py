@@ -37,7 +37,7 @@ class Shadow:
     async def ask(self, *, after: float = 0.0) -> None:
         """Ask about running tasks whose turn it is, and compare."""
         self.clock.advance(after)
-        await self.jobs.reconciler.step()
+        await self.jobs.reconcile()
 
     async def keep_up(self, *, after: float = 0.0) -> None:
         """One round of ranks, purge and totals."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from poddispatchd.app import features
 from poddispatchd.callbacks.patience import PATIENCE
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.callbacks.worker import CallbackWorker
@@ -30,6 +31,8 @@ from poddispatchd.pod import queue
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.incidents import Incidents
+from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.web.listener import listening
 from poddispatchd.web.webhook import webhook_application, webhook_limits
@@ -137,7 +140,10 @@ async def bench(
             metrics=metrics,
             clock=clock,
             instance=instance,
+            incidents=Incidents(clock),
+            locked_rows=LockedRows(database, wakeups, clock),
         )
+        database.on_locked = parts.locked_rows.met
         await parts.refresh_managers()
         reception = CallbackReceiver(database, registry, wakeups, clock, patience=patience)
         application = webhook_application(
@@ -153,7 +159,7 @@ async def bench(
                 metrics=metrics,
             )
         )
-        yield Bench(parts, reception, CallbackWorker(parts), address)
+        yield Bench(parts, reception, features.callback_worker(parts), address)
 
 
 async def rows(connection: Connection, table: str) -> dict[int, dict[str, object]]:

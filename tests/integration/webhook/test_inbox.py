@@ -10,10 +10,18 @@ from poddispatchd.callbacks import worker as inbox_module
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import RunnerStatus
 from poddispatchd.pod import tasks
+from poddispatchd.runtime.queues import CALLBACKS
 from poddispatchd.tasks.transitions import Report, Told, apply_report, fail_task
 from tests.integration.pod import rows
 from tests.integration.webhook.bench import bench, open_imports
 from tests.integration.webhook.conftest import TOKEN, Pod
+
+
+async def _later(pod: Pod) -> None:
+    """Let every lease and every wait be over."""
+    await pod.connection.execute(
+        "UPDATE poddispatchd.callback SET next_attempt_at = now(), lease_expires_at = NULL"
+    )
 
 
 class Killed(BaseException):
@@ -37,12 +45,12 @@ async def test_what_a_daemon_was_at_when_it_died_is_applied_once_by_the_next(
                     with pytest.raises(Killed):
                         await first.inbox.step()
                 else:
-                    await pod.connection.execute("UPDATE poddispatchd.callback SET next_attempt_at = now()")
-                    assert len(await inbox.claim_due(pod.connection, 10)) == 1
+                    await _later(pod)
+                    assert len(await CALLBACKS.claim(pod.connection, "dies", 10)) == 1
             assert (await pod.row(task))["script_output"] is None
             # The claim keeps others off for a minute; a daemon that starts does not wait for it.
             assert 30 < await second.inbox.step() <= 60
-        await inbox.release_all(pod.connection)
+        await CALLBACKS.release_dead(pod.connection, lambda _: True)
         await second.settle()
         await first.settle()
         assert (await pod.row(task))["script_output"] == "line\n"
@@ -71,14 +79,14 @@ async def test_an_earlier_callback_about_a_task_goes_first(pod: Pod) -> None:
     task = await pod.running()
     async with bench(pod.database) as webhook:
         await webhook.call(TOKEN, task_id="t-1", status="failed", error_message="first try")
-        [claimed] = await inbox.claim_due(pod.connection, 10)
+        [claimed] = await CALLBACKS.claim(pod.connection, "other", 10)
         await webhook.call(TOKEN, task_id="t-1", status="completed")
         # Another daemon is at the failure: the success waits for it.
         assert await webhook.inbox.step() <= 0.1
         assert (await pod.row(task))["status"] == "running"
         assert await open_imports(pod.connection) == set()
-        await inbox.postpone(pod.connection, claimed, 0)
-        await pod.connection.execute("UPDATE poddispatchd.callback SET next_attempt_at = now()")
+        await CALLBACKS.postpone(pod.connection, claimed.lease, 0)
+        await _later(pod)
         await webhook.settle()
         assert (await pod.row(task))["status"] == "running"
         assert await open_imports(pod.connection) == {(task, pod.manager, "t-1")}
@@ -89,7 +97,7 @@ async def test_the_next_look_is_when_something_is_due(pod: Pod) -> None:
     async with bench(pod.database) as webhook:
         assert await webhook.inbox.step() > 60
         await webhook.call(TOKEN, task_id="t-1", status="running")
-        await inbox.claim_due(pod.connection, 1)
+        await CALLBACKS.claim(pod.connection, "other", 1)
         assert 50 < await webhook.inbox.step() <= 60
 
 

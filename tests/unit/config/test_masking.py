@@ -1,9 +1,12 @@
+import ast
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import poddispatchd
 from poddispatchd.config.masking import MASK, dsn_password, mask_dsn, mask_text
 
 # Letters that stand nowhere else in the addresses below, so that a piece of the password would be noticed.
@@ -142,7 +145,34 @@ def test_a_hostile_text_is_masked_in_no_time(piece: str) -> None:
         "Bearer token missing",
         "mail to admin@example.org about 12:30",
         "max_tokens are 12",
+        "a redirect is never followed with a token: put the final address into Pod's administration.",
+        "no password: the token goes in its own field",
+        "without authorization, the manager refuses",
     ],
 )
 def test_an_ordinary_text_stays_as_it_is(text: str) -> None:
     assert mask_text(text) == text
+
+
+@pytest.mark.parametrize("text", ["token: theft4x", "password: put", "token: thesis work", "token=the one"])
+def test_a_secret_that_resembles_a_word_of_a_sentence_is_masked(text: str) -> None:
+    assert MASK in mask_text(text)
+
+
+_PACKAGE = Path(poddispatchd.__file__).parent
+
+
+@pytest.mark.parametrize(
+    "file", sorted(_PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(_PACKAGE))
+)
+def test_no_sentence_of_ours_is_eaten(file: Path) -> None:
+    """The remedy for a redirect read "never followed with a token: *** the final address"."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    documentation = {
+        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)
+    }  # docstrings are for readers of the code
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+            # The placeholder of an address looks like a password, and must.
+            text = node.value.replace("user:password@", "user@")
+            assert mask_text(text) == text, node.lineno

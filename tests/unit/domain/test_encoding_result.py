@@ -1,20 +1,25 @@
 """A result of an encoding is taken whole or not at all, and what is wrong is said in words."""
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poddispatchd.domain.encoding_check import check_files, reconciled
+from poddispatchd.domain.encoding_log import LogStyle, log_text
 from poddispatchd.domain.encoding_plan import (
     EncodingContent,
+    PodChoices,
     Rendition,
     encoding_name,
-    log_text,
     plan_content,
 )
-from poddispatchd.domain.encoding_result import Findings, check_files, is_safe_name, parse_info
+from poddispatchd.domain.encoding_result import Findings, is_safe_name, parse_info
+from poddispatchd.domain.thumbnails import ThumbnailChoice
 from poddispatchd.errors import ResultIncompleteError, ResultRefusedError
 
 CHOICES = ("audio", "360p", "480p", "720p", "1080p", "playlist")
@@ -24,6 +29,8 @@ RENDITIONS = {
     "1920x1080": Rendition(3, "1920x1080", "unlimited"),
 }
 PLAYLIST = "#EXTM3U\n#EXTINF:2,\n#EXT-X-BYTERANGE:100@0\n360p_a.ts\n#EXT-X-ENDLIST\n"
+
+ENDED = "Mon Jan  5 10:00:00 2026"
 
 Listing = dict[str, int]
 
@@ -67,7 +74,14 @@ def without(name: str) -> Listing:
     return {key: size for key, size in listing().items() if key != name}
 
 
-def imported(document: object, files: Listing | None = None, playlist: str = PLAYLIST) -> EncodingContent:
+def imported(
+    document: object,
+    files: Listing | None = None,
+    playlist: str = PLAYLIST,
+    *,
+    left_out: Mapping[str, str] = MappingProxyType({}),
+    thumbnail: ThumbnailChoice = ThumbnailChoice.FIRST,
+) -> EncodingContent:
     data = document if isinstance(document, bytes) else json.dumps(document).encode()
     findings = Findings()
     parsed = parse_info(data, findings)
@@ -75,8 +89,9 @@ def imported(document: object, files: Listing | None = None, playlist: str = PLA
         findings.raise_any()
     assert parsed is not None
     files = listing() if files is None else files
-    check_files(parsed, files, lambda _: playlist, findings)
-    content = plan_content(parsed, files, RENDITIONS, CHOICES, findings)
+    parsed = reconciled(parsed, files, findings)
+    check_files(parsed, files, left_out, lambda _: playlist, findings)
+    content = plan_content(parsed, files, PodChoices(RENDITIONS, CHOICES, thumbnail), findings)
     findings.raise_any()
     return content
 
@@ -222,12 +237,98 @@ def test_a_document_that_lists_more_than_a_result_ever_holds_is_refused_in_one_s
     assert len(str(refused.value)) < 300
 
 
-@pytest.mark.parametrize("key", ["has_stream_video", "has_stream_audio", "has_stream_thumbnail"])
-def test_a_stream_that_nobody_speaks_of_is_not_there(key: str) -> None:
-    content = imported(info(**{key: None}))
+@pytest.mark.parametrize("flag", [False, None])
+def test_renditions_and_sound_that_are_there_are_imported_whatever_the_flags_say(flag: bool | None) -> None:
+    """The flags once made an import delete what could be watched, and tell the owner that all was ready."""
+    content = imported(info(has_stream_video=flag, has_stream_audio=flag))
+    whole = imported(info())
+    assert (content.videos, content.audios, content.playlists) == (
+        whole.videos,
+        whole.audios,
+        whole.playlists,
+    )
+    assert (content.is_video, content.has_audio) == (True, True)
+    assert [warning.partition(":")[0] for warning in content.warnings] == [
+        "info_video.json contradicts itself",
+        "info_video.json contradicts itself",
+    ]
+
+
+def test_of_what_a_flag_denies_only_what_is_there_counts() -> None:
+    without_mp4 = imported(info(has_stream_video=False), without("360p_a.mp4"))
+    assert [row.filename for row in without_mp4.videos] == ["360p_a.ts"]
+    without_sound = imported(info(has_stream_audio=False), without("audio_192k_a.mp3"))
+    assert (without_sound.audios, without_sound.has_audio, without_sound.warnings) == ((), False, ())
+
+
+def test_a_result_that_brings_nothing_to_watch_or_hear_never_replaces_anything() -> None:
+    nothing = info(has_stream_video=False, has_stream_audio=False, encode_video=None, encode_audio=None)
+    with pytest.raises(ResultIncompleteError, match="nothing that can be watched or listened to"):
+        imported(nothing)
+
+
+@pytest.mark.parametrize("key", ["has_stream_video", "has_stream_audio"])
+def test_a_stream_that_nobody_speaks_of_and_nothing_is_named_of_is_not_there(key: str) -> None:
+    content = imported(info(**{key: None, f"encode_{key.rpartition('_')[2]}": None}))
     assert key in content.warnings[0]
-    assert (content.is_video, content.has_audio, content.thumbnail is not None) == tuple(
-        key != flag for flag in ("has_stream_video", "has_stream_audio", "has_stream_thumbnail")
+    assert content.is_video == (key != "has_stream_video")
+    assert content.has_audio == (key != "has_stream_audio")
+
+
+@pytest.mark.parametrize("flag", [False, None])
+def test_a_thumbnail_whose_flag_is_not_true_stays_away(flag: bool | None) -> None:
+    assert imported(info(has_stream_thumbnail=flag)).thumbnail is None
+
+
+def test_a_file_that_was_left_out_and_is_needed_is_refused_with_the_reason() -> None:
+    with pytest.raises(ResultRefusedError, match=r"360p_a\.mp4 \(the video in 640x360\) begins as a page"):
+        imported(info(), without("360p_a.mp4"), left_out={"360p_a.mp4": "begins as a page or a script does"})
+    overview = {"sprite_filename": "overview.svg", "vtt_filename": "overview.vtt"}
+    with pytest.raises(ResultRefusedError, match="has an ending that a web server may"):
+        imported(info(encode_overview=overview))
+
+
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [
+        (("a_2.png", "a_0.png", "a_1.png"), "a_1.png"),
+        (("a_9.png", "a_10.png", "a_11.png"), "a_10.png"),
+        (("a_1.png", "a_0.png"), "a_1.png"),
+        (("a_0.png",), "a_0.png"),
+        (("b.png", "a.png", "c.png"), "a.png"),
+    ],
+)
+def test_a_newer_pod_takes_the_thumbnail_in_the_middle_and_an_older_one_the_first(
+    names: tuple[str, ...], taken: str
+) -> None:
+    document = info(encode_thumbnail=[{"filename": name} for name in names])
+    files = listing() | dict.fromkeys(names, 5)
+    assert imported(document, files, thumbnail=ThumbnailChoice.MIDDLE).thumbnail == taken
+    assert imported(document, files).thumbnail == names[0]
+
+
+@pytest.mark.parametrize(
+    ("version", "choice"),
+    [
+        ("4.3.0", ThumbnailChoice.FIRST),
+        ("4.3", ThumbnailChoice.FIRST),
+        ("3.9.9", ThumbnailChoice.FIRST),
+        ("", ThumbnailChoice.FIRST),
+        ("4.4", ThumbnailChoice.MIDDLE),
+        ("4.4.0-beta", ThumbnailChoice.MIDDLE),
+        ("v4.10.1", ThumbnailChoice.MIDDLE),
+        ("5.0", ThumbnailChoice.MIDDLE),
+    ],
+)
+def test_the_version_of_pod_tells_which_thumbnail_it_takes(version: str, choice: ThumbnailChoice) -> None:
+    assert ThumbnailChoice.by_version(version) is choice
+
+
+def test_a_thumbnail_that_is_no_picture_is_one_warning() -> None:
+    content = imported(info(encode_thumbnail={"filename": "page.txt"}), listing() | {"page.txt": 5})
+    assert (content.thumbnail, content.warnings) == (
+        None,
+        ("The thumbnail page.txt is no picture: the video has no new thumbnail.",),
     )
 
 
@@ -285,10 +386,18 @@ def test_an_encoding_is_named_by_the_beginning_of_its_file(filename: str, name: 
 
 
 def test_the_log_keeps_what_it_held_and_says_what_was_attached() -> None:
-    log = log_text("Start at : …", imported(info()), "/media/v/0001", "Mon Jan  5 10:00:00 2026")
+    log = log_text(
+        "Start at : …", imported(info()), "/media/v/0001", ENDED, style=LogStyle(False), thumbnail_id=7
+    )
     assert log.startswith("Start at : …\n\nattach existing overview: /media/v/0001/overview.vtt\n\n\n- ")
     assert log.count("/media/v/0001/a_0.png") == 1
-    assert log.endswith("audio_192k_a.mp3\n\nEnd : Mon Jan  5 10:00:00 2026")
+    assert log.endswith(f"audio_192k_a.mp3\n\nEnd : {ENDED}")
+
+
+def test_the_log_of_a_newer_pod_tells_the_id_of_the_thumbnail() -> None:
+    style = LogStyle.by_version("4.4.1")
+    log = log_text(None, imported(info()), "/media/v/0001", ENDED, style=style, thumbnail_id=7)
+    assert log.endswith(f"audio_192k_a.mp3\n- persisted_thumbnail_id:\n7\n\nEnd: {ENDED}")
 
 
 JSON_VALUES = st.recursive(

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.lifecycle import Decision, Retries, decide, is_curable, row_status
+from poddispatchd.domain.failures import is_curable
+from poddispatchd.domain.lifecycle import Decision, Retries, decide, row_status
 from poddispatchd.domain.task import RunnerStatus, TaskStatus
 
 _P, _R, _C, _F, _T = (
@@ -88,6 +89,7 @@ def test_a_repeated_failure_changes_nothing_and_a_new_one_says_its_words(row: Ta
         "Runner returned status 502: Bad Gateway",
         "Task process is no longer running",
         "Error contacting runner: timed out",
+        "Encoding incomplete: 360p_a.m3u8 is missing",
     ],
 )
 def test_what_is_not_the_mediums_fault_is_worth_another_submission(error: str) -> None:

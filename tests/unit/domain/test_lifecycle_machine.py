@@ -6,7 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from poddispatchd.domain.lifecycle import Decision, decide, is_curable, may_submit_again
+from poddispatchd.domain.failures import is_curable
+from poddispatchd.domain.lifecycle import Decision, decide, may_submit_again
 from poddispatchd.domain.stages import Stage, Step, after
 from poddispatchd.domain.task import RunnerStatus, TaskStatus
 

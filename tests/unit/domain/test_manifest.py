@@ -4,7 +4,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.manifest import MOST_FILES, Manifest, ResultFile, parse_manifest, unsafe, wanted
+from poddispatchd.domain.manifest import (
+    MOST_FILES,
+    Manifest,
+    ResultFile,
+    left_out,
+    left_out_words,
+    parse_manifest,
+    unsafe,
+    wanted,
+)
 from poddispatchd.domain.task import RunnerTaskId, TaskType
 from poddispatchd.errors import ResultIncompleteError, ResultRefusedError, UnusableAnswerError
 
@@ -197,3 +206,20 @@ def test_any_json_gives_a_manifest_or_one_of_three_errors(files: object) -> None
     assert names
     assert len(names) == len(set(names))
     assert all(unsafe(name) is None for name in names)
+
+
+def test_files_that_pod_must_not_serve_are_not_fetched_and_told_a_few_by_name() -> None:
+    names = ["360p_a.ts", "SUB.VTT", ".htaccess", "a.html", *(f"{number}.exe" for number in range(20))]
+    manifest = parse(*names)
+    assert [file.path for file in wanted(manifest, TaskType.ENCODING)] == ["360p_a.ts", "SUB.VTT"]
+    reasons = left_out(manifest, TaskType.ENCODING)
+    assert list(reasons) == names[2:]
+    words = left_out_words(reasons)
+    assert words[0] == "'.htaccess' was left out: it begins with a dot."
+    assert words[-1] == "Files left out besides these: 12."
+
+
+def test_of_a_transcription_only_subtitles_are_spoken_of() -> None:
+    manifest = parse("a.html", ".a.vtt", "b.vtt", "a.mp3")
+    assert list(left_out(manifest, TaskType.TRANSCRIPTION)) == [".a.vtt"]
+    assert [file.path for file in wanted(manifest, TaskType.TRANSCRIPTION)] == ["b.vtt"]

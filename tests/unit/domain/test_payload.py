@@ -75,9 +75,16 @@ def test_a_transcription_is_made_from_the_mp3_when_there_is_one() -> None:
         ("video_id", 12),
         ("video_slug", "0012-film"),
         ("video_title", "Été"),
-        ("model_type", "WHISPER"),
     ]
     assert build_payload(TranscriptionSource(_VIDEO), _SITE, _SETTINGS).source_url.endswith("/film.mp4")
+
+
+def test_the_kind_of_model_is_sent_only_when_pod_sets_one() -> None:
+    """Else the manager cannot see that our request and Pod's own are the same."""
+    source = TranscriptionSource(_VIDEO)
+    assert "model_type" not in _parameters(build_payload(source, _SITE, _SETTINGS))
+    with_type = replace(_SETTINGS, transcription_type="VOSK")
+    assert list(_parameters(build_payload(source, _SITE, with_type)).items())[-1] == ("model_type", "VOSK")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Subtitles are read like Pod reads them, and written so that players accept them."""
 
+import re
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poddispatchd.domain.cue_text import clean_text
 from poddispatchd.domain.subtitles import Cue, Subtitles, read_subtitles, reflow
 from poddispatchd.errors import ResultRefusedError
 
@@ -79,10 +81,22 @@ def test_a_long_caption_is_split_by_words_and_shares_its_time() -> None:
 
 def test_a_word_longer_than_the_line_is_cut() -> None:
     (part,) = reflow(Subtitles((Cue(0, 1, ("x" * 60,)),)), 55).cues
-    assert part.lines == (f"{'x' * 55} {'x' * 5}",)
+    assert [line.rstrip() for line in part.lines] == ["x" * 55, "x" * 5]
 
 
-def test_a_caption_that_fits_stays_as_it_is() -> None:
+def test_short_captions_are_wrapped_anew_as_pod_stores_them() -> None:
+    """Pod fills the lines up to the width; so do we, and both write the same file."""
+    cues = (
+        Cue(0, 1, ("un deux trois quatre cinq", "six")),
+        Cue(1, 2, ("un mot " * 8 + "fin", "et un autre")),
+    )
+    one, two = reflow(Subtitles(cues), 55).cues
+    assert one.lines == ("un deux trois quatre cinq six".ljust(55),)
+    assert two.lines == (("un mot " * 7 + "un mot").ljust(55), "fin et un autre".ljust(55))
+    assert (two.start, two.end) == (1, 2)
+
+
+def test_a_caption_that_fills_its_lines_stays_as_it_is() -> None:
     subtitles = Subtitles((Cue(0, 1, ("a" * 55, "b" * 55), "id", ("note",)),))
     assert reflow(subtitles, 55) == subtitles
 
@@ -103,3 +117,145 @@ def test_splitting_loses_no_letter_and_no_time(
     assert parts[-1].end == pytest.approx(start + length)
     assert all(one.end == two.start for one, two in pairwise(parts))
     assert all(len(line) <= 2 * width + 1 for part in parts for line in part.lines)
+
+
+# --- repairs ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("00:00:01,000 --> 00:00:02,500", "00:00:01.000 --> 00:00:02.500"),
+        ("75:00.000 --> 75:02.500", "01:15:00.000 --> 01:15:02.500"),
+        ("0:1:5.2-->0:1:6", "00:01:05.200 --> 00:01:06.000"),
+        ("00:90.000 --> 01:31.0009 align:start", "00:01:30.000 --> 00:01:31.000"),
+    ],
+)
+def test_times_whose_meaning_is_plain_are_repaired(written: str, meant: str) -> None:
+    """Captions with SubRip's commas were once passed over without a word."""
+    assert normalised(f"WEBVTT\n\n1\n{written}\nBonjour\n") == f"WEBVTT\n\n1\n{meant}\nBonjour\n"
+
+
+def test_captions_between_others_are_repaired_as_well() -> None:
+    text = (
+        "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nUn\n\n00:00:03,000 --> 00:00:04,000\nDeux\n\n"
+        "00:00:05.000 --> 00:00:06.000\nTrois"
+    )
+    assert [cue.lines for cue in read_subtitles("s.vtt", text.encode()).cues] == [
+        ("Un",),
+        ("Deux",),
+        ("Trois",),
+    ]
+
+
+def test_a_blank_line_inside_a_text_loses_nothing() -> None:
+    text = f"WEBVTT\n\n1\n{LINE}\nUn\n\ndeux\ntrois\n\n2\n00:01.000 --> 00:02.000\nquatre\n"
+    cues = read_subtitles("s.vtt", text.encode()).cues
+    assert [(cue.identifier, cue.lines) for cue in cues] == [
+        ("1", ("Un", "deux", "trois")),
+        ("2", ("quatre",)),
+    ]
+
+
+def test_a_number_apart_from_its_caption_is_no_text_and_a_number_that_is_said_is_one() -> None:
+    text = f"WEBVTT\n\n1\n\n{LINE}\nUn\n\n2\n\n{LINE}\nDeux\n\n1984\n\n{LINE}\nTrois\n"
+    cues = read_subtitles("s.vtt", text.encode()).cues
+    assert [cue.lines for cue in cues] == [("Un",), ("Deux", "1984"), ("Trois",)]
+
+
+def test_captions_without_a_blank_line_between_them_stay_apart() -> None:
+    text = f"WEBVTT\n{LINE}\nUn\n2\n00:01.000 --> 00:02.000\nDeux\n00:02.000 --> 00:03.000\nTrois\n"
+    cues = read_subtitles("s.vtt", text.encode()).cues
+    assert [(cue.start, cue.lines) for cue in cues] == [(0, ("Un",)), (1, ("Deux",)), (2, ("Trois",))]
+
+
+def test_subrip_under_the_name_of_webvtt_is_read() -> None:
+    assert normalised("1\r\n00:00:01,000 --> 00:00:02,000\r\nUn\r\n").endswith("\nUn\n")
+
+
+def test_captions_that_cannot_be_read_are_counted_and_their_lines_named() -> None:
+    text = f"WEBVTT\n\n{LINE}\nUn\n\n1h05 --> 1h06\nDeux\n\n00:01:02:03 --> 00:01:02:04\nTrois\n"
+    subtitles = read_subtitles("s.vtt", text.encode())
+    assert [cue.lines for cue in subtitles.cues] == [("Un",)]
+    (warning,) = subtitles.warnings
+    assert warning.startswith("2 of 3 captions in s.vtt could not be read: lines 6, 9 (times are written")
+
+
+def test_captions_none_of_which_can_be_read_are_never_told_as_silence() -> None:
+    text = "WEBVTT\n\n1h05 --> 1h06\nUn\n\n1h07 --> 1h08\nDeux\n"
+    with pytest.raises(
+        ResultRefusedError, match=r"None of the 2 captions in s\.vtt could be read: lines 3, 6"
+    ):
+        read_subtitles("s.vtt", text.encode())
+
+
+WORDS = st.lists(st.text("abcdé,.!?", min_size=1, max_size=12), min_size=1, max_size=6)
+
+
+@given(
+    st.lists(st.tuples(WORDS, st.integers(0, 4), st.booleans(), st.booleans()), min_size=1, max_size=8),
+)
+def test_no_word_of_a_caption_is_lost_however_it_is_written(
+    captions: list[tuple[list[str], int, bool, bool]],
+) -> None:
+    text, said = "WEBVTT\n", []
+    for number, (words, blank_at, has_comma, has_identifier) in enumerate(captions):
+        time = f"00:{number:02d}:00.000 --> 00:{number:02d}:30.000"
+        lines = list(words)
+        lines.insert(min(blank_at, len(lines)), "")
+        text += "\n" + (f"{number + 1}\n" if has_identifier else "")
+        text += (time.replace(".", ",") if has_comma else time) + "\n" + "\n".join(lines) + "\n"
+        said += words
+    subtitles = read_subtitles("s.vtt", text.encode())
+    assert [line for cue in subtitles.cues for line in cue.lines] == said
+    assert len(subtitles.cues) == len(captions)
+    assert subtitles.warnings == ()
+
+
+# --- markup -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("<i>a</i> <c.red.b>b</c> &amp; <v Ann O'Neil>c", "<i>a</i> <c.red.b>b</c> &amp; <v Ann O'Neil>c"),
+        ("<00:00:00.500>a <lang en-GB>b</lang>", "<00:00:00.500>a <lang en-GB>b</lang>"),
+        ("<ruby>a<rt>b</rt></ruby>", "<ruby>a<rt>b</rt></ruby>"),
+        ("<script>alert(1)</script>", "alert(1)"),
+        ("<img src=x onerror=alert(1)>a", "a"),
+        ("<b onclick=alert(1)>a</b>", "<b>a</b>"),
+        ('<v a="b" onerror=x>a', "<v>a"),
+        ("<<script>script>a", "&lt;script>a"),
+        ("<!-- a --><?php b ?>c", "c"),
+        ("1 < 2 <3", "1 &lt; 2 &lt;3"),
+        ("<scr\nipt>a", "a"),
+    ],
+)
+def test_only_markup_that_webvtt_knows_stays(written: str, kept: str) -> None:
+    assert normalised(f"WEBVTT\n\n{LINE}\n{written}\n").endswith(f"00:00:01.000\n{kept}\n")
+
+
+def test_a_caption_of_nothing_but_unknown_markup_goes() -> None:
+    text = f"WEBVTT\n\n{LINE}\n<img src=x>\n\n{LINE}\n<img>\na\n"
+    (cue,) = read_subtitles("s.vtt", text.encode()).cues
+    assert cue.lines == ("a",)
+
+
+def test_styles_that_fetch_and_markup_outside_of_captions_go() -> None:
+    text = (
+        "WEBVTT <script>\n\nNOTE <script>x</script>\n\nSTYLE\n::cue { background: url(http://a/b) }\n\n"
+        f"STYLE\n::cue {{ color: red }}\n\n<b>id\n{LINE}\na\n"
+    )
+    subtitles = read_subtitles("s.vtt", text.encode())
+    assert str(subtitles) == (
+        "WEBVTT\n\nNOTE &lt;script>x&lt;/script>\n\nSTYLE\n::cue { color: red }\n\n"
+        "&lt;b>id\n00:00:00.000 --> 00:00:01.000\na\n"
+    )
+    assert subtitles.warnings == ("A style in s.vtt that would fetch something was left out.",)
+
+
+@given(st.text("<>/ab=\"' !?&;scriptv\n", max_size=60))
+def test_no_tag_but_those_of_webvtt_is_ever_written(text: str) -> None:
+    kept = clean_text(text)
+    tags = re.findall(r"<[^>]*>?", kept)
+    assert all(re.fullmatch(r"</?(c|i|b|u|ruby|rt|v|lang)[^<>=\"]*>", tag) for tag in tags)

@@ -447,3 +447,22 @@ def test_real_standard_error_under_python_is_one_line_an_event() -> None:
 
     (line,) = ran.stderr.splitlines()
     assert json.loads(line)["event"] == "daemon.started"
+
+
+@pytest.mark.parametrize("log_format", ["json", "console", "journald"])
+def test_no_line_acts_on_the_terminal_of_whoever_reads_the_log(log_format: str) -> None:
+    lines = configured(log_format)
+    hostile = "a\x1b]0;owned\x07\x9b2J\u202eb"
+    logger().error("task.failed", reason=hostile, **{"odd key": hostile})
+    logging.getLogger("some.library").warning("said %s", hostile)
+    try:
+        _fail(hostile)
+    except ValueError:
+        logger().exception("service.crashed")
+    text = "\n".join(lines())
+    assert "owned" in text
+    assert not set("\x1b\x07\x9b\u202e") & set(text)
+
+
+def _fail(words: str) -> None:
+    raise ValueError(words)

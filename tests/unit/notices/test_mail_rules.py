@@ -18,6 +18,7 @@ from poddispatchd.domain.notices import (
     completion_mails,
     completion_push,
     failure_mails,
+    warning_mails,
 )
 from poddispatchd.domain.task import TaskType, VideoId
 from poddispatchd.notify.message import Envelope
@@ -106,6 +107,19 @@ def test_failures_are_told_to_the_admins_with_their_reason() -> None:
     assert "No space <left> & nothing else." in mail.text
     assert "No space &lt;left&gt; &amp; nothing else." in mail.html
     assert failure_mails(replace(RULES, admins=()), FAILURE) == ()
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("fr", "est importé, avec réserve"), ("en", "with a warning")]
+)
+def test_an_odd_result_that_was_imported_is_told_to_the_admins_once(language: str, words: str) -> None:
+    (mail,) = warning_mails(replace(RULES, language=language), FAILURE)
+    (failure,) = failure_mails(RULES, FAILURE)
+    assert (mail.to, mail.sender) == (failure.to, failure.sender)
+    assert mail.subject == failure.subject.replace("Error Encoding", "Warning Encoding")
+    assert words in mail.text
+    assert FAILURE.words in mail.text
+    assert warning_mails(replace(RULES, admins=()), FAILURE) == ()
 
 
 def test_what_a_runner_manager_calls_a_task_adds_no_header() -> None:

@@ -1,11 +1,27 @@
 """Old entries of a directory: found and deleted, and nothing beyond a symbolic link touched."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from poddispatchd.pod.opencast import old_entries, remove_entries
+from poddispatchd.pod.media import opencast
+from poddispatchd.pod.media.opencast import Removal
+from poddispatchd.pod.media.tree import MediaTree
+
+
+def old_entries(directory: Path, before: float) -> list[str]:
+    return opencast.old_entries(
+        MediaTree(directory.parent.parent).path(f"{directory.parent.name}/{directory.name}"), before
+    )
+
+
+def remove_entries(directory: Path, names: list[str], before: float) -> Removal:
+    return opencast.remove_entries(
+        MediaTree(directory.parent.parent).path(f"{directory.parent.name}/{directory.name}"), names, before
+    )
+
 
 NOW = 1_700_000_000.0
 WEEK = NOW - 7 * 86400
@@ -73,7 +89,7 @@ def test_a_directory_that_is_a_symbolic_link_is_refused(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(real)
     for ask in (lambda: old_entries(link, WEEK), lambda: remove_entries(link, ["entry"], WEEK)):
-        with pytest.raises(OSError, match=r"Not a directory|symbolic links"):
+        with pytest.raises(OSError, match="symbolic link"):
             ask()
     assert (real / "entry").exists()
 
@@ -90,14 +106,14 @@ def test_one_entry_that_cannot_be_deleted_does_not_keep_the_others(
 ) -> None:
     for name in ("bad", "good"):
         put(tmp_path, name, days=8)
-    remove = remove_entries.__globals__["shutil"].rmtree
+    remove = shutil.rmtree
 
     def picky(name: str, *, dir_fd: int) -> None:
         if name == "bad":
             raise PermissionError(13, "Permission denied")
         remove(name, dir_fd=dir_fd)
 
-    monkeypatch.setattr("poddispatchd.pod.opencast.shutil.rmtree", picky)
+    monkeypatch.setattr(shutil, "rmtree", picky)
     done = remove_entries(tmp_path, ["bad", "good"], WEEK)
     assert done.removed == ["good"]
     assert done.problems == {"bad": f"{tmp_path / 'bad'} cannot be deleted: Permission denied."}

@@ -7,9 +7,21 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.errors import NoSpaceError, ResultError, ResultIncompleteError
-from poddispatchd.pod.media_tree import list_files
-from poddispatchd.pod.placing import Move, move_into_place, write_staged
+from poddispatchd.pod.media.directory import Directory
+from poddispatchd.pod.media.files import list_files
+from poddispatchd.pod.media.placing import Move, move_into_place, write_staged
+from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from tests.unit.pod.trees import staged
+
+
+def at(path: Path) -> MediaPath:
+    """A place in the tree of the test."""
+    root = next(parent for parent in path.parents if parent.name.startswith("test_"))
+    return MediaTree(root).path(path.relative_to(root).as_posix())
+
+
+def move(staged: Path, target: Path) -> Move:
+    return Move(at(staged), at(target))
 
 
 def test_a_playlist_is_put_in_place_after_its_segments_and_the_master_last(
@@ -18,14 +30,14 @@ def test_a_playlist_is_put_in_place_after_its_segments_and_the_master_last(
     names = ["playlist.m3u8", "360p.m3u8", "overview.vtt", "360p.ts", "overview.png"]
     source = staged(tmp_path / "staging", **dict.fromkeys(names, "x"))
     placed: list[str] = []
-    replace = Path.replace
+    rename = Directory.rename
 
-    def spy(path: Path, target: Path) -> Path:
-        placed.append(target.name)
-        return replace(path, target)
+    def spy(directory: Directory, name: str, into: Directory, new: str) -> None:
+        placed.append(new)
+        rename(directory, name, into, new)
 
-    monkeypatch.setattr(Path, "replace", spy)
-    move_into_place([Move(source / name, tmp_path / "out" / name) for name in names], 0o644)
+    monkeypatch.setattr(Directory, "rename", spy)
+    move_into_place([move(source / name, tmp_path / "out" / name) for name in names], 0o644)
     assert placed == ["360p.ts", "overview.png", "overview.vtt", "360p.m3u8", "playlist.m3u8"]
 
 
@@ -33,7 +45,7 @@ def test_what_is_replaced_is_replaced_at_once_with_the_mode_asked_for(tmp_path: 
     source = staged(tmp_path / "staging", a="new")
     target = staged(tmp_path / "out", a="old") / "a"
     with target.open() as viewer:
-        move_into_place([Move(source / "a", target)], 0o640)
+        move_into_place([move(source / "a", target)], 0o640)
         assert viewer.read() == "old"
     assert target.read_text() == "new"
     assert target.stat().st_mode & 0o777 == 0o640
@@ -44,7 +56,7 @@ def test_new_directories_have_the_mode_that_pod_gives_them(tmp_path: Path) -> No
     source = staged(tmp_path / "staging", a="x")
     mask = os.umask(0o027)
     try:
-        move_into_place([Move(source / "a", tmp_path / "files/abc/a")], 0o644)
+        move_into_place([move(source / "a", tmp_path / "files/abc/a")], 0o644)
     finally:
         os.umask(mask)
     assert (tmp_path / "files").stat().st_mode & 0o777 == 0o750
@@ -53,21 +65,21 @@ def test_new_directories_have_the_mode_that_pod_gives_them(tmp_path: Path) -> No
 
 def test_putting_files_in_place_can_be_redone_at_any_moment(tmp_path: Path) -> None:
     source = staged(tmp_path / "staging", a="1", b="2")
-    moves = [Move(source / name, tmp_path / "out" / name) for name in ("a", "b")]
+    moves = [move(source / name, tmp_path / "out" / name) for name in ("a", "b")]
     move_into_place(moves[:1], 0o644)
     move_into_place(moves, 0o644)
     move_into_place(moves, 0o644)
     (source / "a").unlink()
     move_into_place(moves, 0o644)
-    assert list_files(tmp_path / "out") == {"a": 1, "b": 1}
+    assert list_files(at(tmp_path / "out")) == {"a": 1, "b": 1}
 
 
 def test_a_staged_file_that_has_vanished_is_told(tmp_path: Path) -> None:
     with pytest.raises(ResultIncompleteError, match="vanished"):
-        move_into_place([Move(tmp_path / "a", tmp_path / "b")], 0o644)
+        move_into_place([move(tmp_path / "a", tmp_path / "b")], 0o644)
 
 
-@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV])
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.EACCES])
 def test_file_systems_without_links_between_the_places_do_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
@@ -77,7 +89,7 @@ def test_file_systems_without_links_between_the_places_do_as_well(
     monkeypatch.setattr(os, "link", refuse)
     source = staged(tmp_path / "staging", a="new")
     target = staged(tmp_path / "out", a="old") / "a"
-    move_into_place([Move(source / "a", target)], 0o644)
+    move_into_place([move(source / "a", target)], 0o644)
     assert target.read_text() == "new"
 
 
@@ -94,7 +106,7 @@ def test_what_the_disk_refuses_is_said_in_words_and_leaves_the_old_file(
     source = staged(tmp_path / "staging", a="new")
     target = staged(tmp_path / "out", a="old") / "a"
     with pytest.raises(error, match="cannot be put in place"):
-        move_into_place([Move(source / "a", target)], 0o644)
+        move_into_place([move(source / "a", target)], 0o644)
     assert target.read_text() == "old"
 
 
@@ -102,14 +114,14 @@ def test_a_directory_in_the_way_is_said_in_words(tmp_path: Path) -> None:
     source = staged(tmp_path / "staging", a="new")
     (tmp_path / "out" / "a").mkdir(parents=True)
     with pytest.raises(ResultError, match="cannot be put in place"):
-        move_into_place([Move(source / "a", tmp_path / "out" / "a")], 0o644)
+        move_into_place([move(source / "a", tmp_path / "out" / "a")], 0o644)
 
 
 @pytest.mark.parametrize("log", ["", "x", "a long log of the runner"])
 def test_an_end_is_written_behind_a_log_once(tmp_path: Path, log: str) -> None:
     (tmp_path / "log").write_text(log)
-    write_staged(tmp_path / "first", b"the end", behind=tmp_path / "log")
-    write_staged(tmp_path / "second", b"the end", behind=tmp_path / "first")
+    write_staged(at(tmp_path / "first"), b"the end", behind=at(tmp_path / "log"))
+    write_staged(at(tmp_path / "second"), b"the end", behind=at(tmp_path / "first"))
     assert (tmp_path / "first").read_text() == (tmp_path / "second").read_text() == f"{log}the end"
 
 
@@ -131,7 +143,7 @@ def test_a_disk_that_fills_up_amid_the_files_leaves_the_tree_as_it_was(
 
     monkeypatch.setattr(os, "link", full)
     with pytest.raises(NoSpaceError, match="c cannot be put in place: No space left"):
-        move_into_place([Move(source / name, out / name) for name in "abc"], 0o644)
+        move_into_place([move(source / name, out / name) for name in "abc"], 0o644)
     assert (out.exists(), (tmp_path / "files").exists()) == (replaces, replaces)
     if replaces:
         assert {path.name: path.read_text() for path in out.iterdir()} == dict.fromkeys("abc", "old")

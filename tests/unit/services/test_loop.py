@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from poddispatchd.notify import notifier
-from poddispatchd.notify.notifier import _to_its_end
+from poddispatchd.notify import mail
+from poddispatchd.notify.mail import _to_its_end
 from poddispatchd.runtime import supervision
 from poddispatchd.runtime.supervision import cancel_surely, unless
 
@@ -86,7 +86,7 @@ async def test_a_mail_that_is_being_handed_over_survives_being_cancelled_again_a
 
 
 async def test_a_mail_that_hangs_does_not_hold_up_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notifier, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(mail, "_LAST_WORDS", 0.01)
     sending = asyncio.create_task(_to_its_end(asyncio.sleep(3600)))
     await asyncio.sleep(0)
     sending.cancel()

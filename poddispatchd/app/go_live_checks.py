@@ -1,0 +1,178 @@
+"""What a first installation gets wrong outside of the database: file, user, ports, web server."""
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import aiohttp
+from pydantic import BaseModel, SecretStr
+
+from poddispatchd.config.loading import DEFAULT_PATH
+from poddispatchd.config.masking import dsn_password
+from poddispatchd.config.model import Settings
+from poddispatchd.domain.payload import NOTIFY_PATH
+from poddispatchd.domain.site import Site
+from poddispatchd.domain.situation import Finding, Reason, Severity
+
+_URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
+
+_GATEWAY_ERRORS = (502, 503, 504)
+"""What a web server answers when nobody listens behind it."""
+
+_NOBODYS_TASK = "poddispatchd-check"
+
+
+def _found(severity: Severity, words: str, remedy: str = "") -> Finding:
+    return Finding(Reason.INSTALLATION, severity, words, remedy)
+
+
+def configuration_findings(
+    settings: Settings, path: Path | None, *, default: Path = DEFAULT_PATH
+) -> Iterator[Finding]:
+    """Whether there is a configuration file at all, and who else may read its secrets.
+
+    Args:
+        settings: what is in effect.
+        path: the file that was asked for; None when none was.
+        default: the one that is looked for then.
+    """
+    file = path or default
+    try:
+        mode, text = file.stat().st_mode, file.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        yield _found(
+            Severity.NOTICE,
+            f"There is no {file}: defaults, credentials and the environment are all that counts.",
+            "Name the file with -c, or make one: 'poddispatchd config import'.",
+        )
+        return
+    except OSError as error:
+        yield _found(Severity.NOTICE, f"{file} cannot be looked at: {error.strerror}.")
+        return
+    if mode & stat.S_IROTH and any(secret in text for secret in _secrets(settings)):
+        yield _found(
+            Severity.PROBLEM,
+            f"{file} can be read by everybody on this machine, and it holds a password.",
+            f"chmod o-rwx {file}",
+        )
+    elif mode & stat.S_IWOTH:
+        yield _found(
+            Severity.PROBLEM, f"{file} can be changed by everybody on this machine.", f"chmod o-w {file}"
+        )
+    else:
+        yield _found(Severity.NORMAL, f"{file} is valid.")
+
+
+def _secrets(model: BaseModel) -> Iterator[str]:
+    """Every secret that is set; of a database address, its password as it is written there."""
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from _secrets(value)
+        elif isinstance(value, SecretStr) and value.get_secret_value():
+            text = value.get_secret_value()
+            if name != "dsn" or dsn_password(text):
+                yield text
+
+
+def user_findings(settings: Settings) -> Iterator[Finding]:
+    """Whether what was found holds for the user of the service too."""
+    root = settings.pod.media_root
+    if os.geteuid() != 0:
+        return
+    try:
+        owner = root.stat().st_uid
+    except OSError:
+        return
+    if owner != 0:
+        yield _found(
+            Severity.NOTICE,
+            "This is root, who may do everything: no right under MEDIA_ROOT was tried as the service's user.",
+            "Ask again as that user: 'runuser -u pod -- poddispatchd check'.",
+        )
+
+
+def listener_findings(settings: Settings) -> Iterator[Finding]:
+    """Whether the private listener is private."""
+    host = settings.ops.listen.host
+    if host == "localhost":
+        return
+    try:
+        is_private = ip_address(host).is_loopback
+    except ValueError:
+        is_private = False
+    if not is_private:
+        yield _found(
+            Severity.NOTICE,
+            f"ops.listen is {settings.ops.listen}: whoever reaches that address sees titles and metrics.",
+            "Listen on 127.0.0.1, or see to it that only Prometheus gets there.",
+        )
+
+
+async def webhook_finding(settings: Settings, site: Site) -> Finding:
+    """Whether the address that runner managers are given leads to our webhook, and not to Pod's own.
+
+    Both answer a GET alike. To a stranger's token ours answers 403 before it looks for a task, Pod's 404
+    since there is no such task; neither changes anything.
+    """
+    url = site.base_url(https=settings.pod.https) + NOTIFY_PATH
+    listen = settings.webhook.listen
+    try:
+        async with aiohttp.ClientSession(timeout=_URL_TIMEOUT, trust_env=False) as session:
+            async with session.get(url, allow_redirects=False) as answer:
+                status = answer.status
+            told = await _posted(session, url) if status == 405 else None
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        return _found(
+            Severity.NOTICE,
+            f"{url} cannot be reached from here ({_reason(error)}): the runner managers must reach it.",
+        )
+    if status in _GATEWAY_ERRORS:
+        return _found(
+            Severity.NOTICE,
+            f"{url} answers {status}: the web server passes it on to where nobody answers.",
+            f"Start the daemon, or let it pass {NOTIFY_PATH} on to {listen}.",
+        )
+    if told is None:
+        return _found(
+            Severity.NOTICE,
+            f"{url} answers {status} where a webhook answers 405.",
+            f"Let the web server pass {NOTIFY_PATH} on to {listen}.",
+        )
+    if told == 403:
+        return _found(Severity.NORMAL, f"{url} answers, and it is poddispatchd that does.")
+    if told == 404:
+        return _found(
+            Severity.PROBLEM,
+            f"{url} answers, but it is Pod's own webhook: callbacks go past poddispatchd.",
+            f"Let the web server pass {NOTIFY_PATH} on to {listen} (contrib/nginx).",
+        )
+    return _found(
+        Severity.NOTICE,
+        f"{url} answers, but a stranger's callback with {told} instead of 403: it is not known who does.",
+        f"Let the web server pass {NOTIFY_PATH} on to {listen}.",
+    )
+
+
+async def _posted(session: aiohttp.ClientSession, url: str) -> int:
+    headers = {"Authorization": f"Bearer {secrets.token_urlsafe(24)}"}
+    body = {"task_id": _NOBODYS_TASK, "status": "completed"}
+    async with session.post(url, json=body, headers=headers, allow_redirects=False) as answer:
+        return answer.status
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return "this machine does not know the name"
+        case aiohttp.ClientConnectorCertificateError():
+            return "its TLS certificate is not trusted here"
+        case aiohttp.ClientConnectorError():
+            return error.strerror or "no connection"
+        case TimeoutError():
+            return "no answer in time"
+        case _:
+            return "the connection failed"

@@ -1,0 +1,61 @@
+"""What ``check`` finds about the media tree: access, an import rehearsed, free space, known files."""
+
+from poddispatchd.app.findings import Finding, fine, note, problem
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import Settings
+from poddispatchd.config.units import format_size
+from poddispatchd.database.pool import Database
+from poddispatchd.errors import DatabaseError, MediaSlowError
+from poddispatchd.pod.media.access import rehearse, trouble_with
+from poddispatchd.pod.media.evidence import MediaEvidence
+from poddispatchd.pod.media.files import free_space
+from poddispatchd.pod.media.threads import Look
+from poddispatchd.pod.media.tree import MediaTree
+
+_SUBJECT = "media tree"
+
+
+async def media_findings(settings: Settings, tree: MediaTree) -> list[Finding]:
+    """What can be found out without the database; nothing stays of what is written."""
+    try:
+        return await tree.look_within(tree.limits.space, Look.ACCESS, lambda: _examine(settings, tree))
+    except MediaSlowError as error:
+        return [problem(_SUBJECT, f"{error} Is the server of {tree.root} up?")]
+
+
+async def known_files_findings(settings: Settings, database: Database, tree: MediaTree) -> list[Finding]:
+    """Whether files that the database knows are in the media tree."""
+    try:
+        evidence = MediaEvidence(tree, database, Clock(), settings.pod.videos_dir, logs=False)
+        words = await evidence.check()
+    except DatabaseError:
+        return []  # what keeps us from looking is told already
+    if words is not None:
+        return [problem(_SUBJECT, words)]
+    return [fine(_SUBJECT, "Files that the database knows are there.")]
+
+
+def _examine(settings: Settings, tree: MediaTree) -> list[Finding]:
+    pod = settings.pod
+    videos = tree.path(pod.videos_dir)
+    troubles = [words for place in (tree.top, videos) if (words := trouble_with(place)) is not None]
+    if troubles:
+        return [problem(_SUBJECT, words) for words in troubles]
+    rehearsed = rehearse(tree, pod.videos_dir, pod.file_permissions)
+    findings = [problem(_SUBJECT, words) for words in rehearsed.problems]
+    findings += [note(_SUBJECT, words) for words in rehearsed.notes]
+    findings += [
+        note(_SUBJECT, f"{tree.root / name} is a link to {target}: it is followed as it was at the start.")
+        for name, target in sorted(tree.first_level_links().items())
+    ]
+    free = free_space(tree)
+    words = f"{tree.root} can be written; {_rounded(free)} are free."
+    if free < settings.imports.keep_free:
+        keep_free = format_size(settings.imports.keep_free)
+        return [*findings, problem(_SUBJECT, f"{words} imports.keep_free is {keep_free}.")]
+    return [*findings, *([] if rehearsed.problems else [fine(_SUBJECT, words)])]
+
+
+def _rounded(size: int) -> str:
+    unit = 30 if size >= 10 << 30 else 20
+    return format_size(size >> unit << unit)

@@ -1,0 +1,80 @@
+"""Why pending tasks wait, for ``check``: from rows alone, whether a daemon runs or not."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import Settings
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Database
+from poddispatchd.domain.diagnosis import manager_findings, why_type
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.site import Site
+from poddispatchd.domain.situation import Backlog, Finding, ManagerView, Reason, Severity, Situation
+from poddispatchd.domain.task import ManagerId, SiteId, TaskStatus, TaskType
+from poddispatchd.journal import scheduling
+from poddispatchd.journal.scheduling import ManagerMemory
+from poddispatchd.maintenance.stalled_queue import stalled_words, still
+from poddispatchd.pod import managers as pod_managers
+from poddispatchd.pod import queue
+from poddispatchd.tasks.waiting import chosen_sites, site_chooser
+
+
+async def pending_findings(settings: Settings, database: Database) -> list[Finding]:
+    """What keeps tasks waiting for long; by Pod's clock, which is nearly ours.
+
+    Raises:
+        DatabaseError: the database cannot be looked at.
+    """
+    stats = await queue.queue_stats(database)
+    sites = await pod_managers.sites(database)
+    managers = await pod_managers.runner_managers(database)
+    situation = await _situation(settings, database, sites, managers)
+    choose = site_chooser(settings, sites, frozenset(m.site_id for m in managers if m.is_active))
+    by_site = await queue.pending_sites(database) if len(situation.sites) > 1 else {}
+    after = settings.reconcile.stale_after
+    latest = situation.now - timedelta(seconds=after)
+    stalled = [kind for kind in still(stats) if stats.oldest_pending[kind] < latest]
+    findings = [finding for finding in manager_findings(situation) if finding.severity is Severity.NOTICE]
+    if stalled:
+        words = stalled_words(sorted(stalled), after=after)
+        findings.append(Finding(Reason.MANAGERS_FULL, Severity.PROBLEM, words))
+    for kind in TaskType:
+        backlog = Backlog(
+            type=kind,
+            pending=stats.count(kind, TaskStatus.PENDING),
+            running=stats.count(kind, TaskStatus.RUNNING),
+            oldest=stats.oldest_pending.get(kind),
+            sites=chosen_sites(by_site[kind], choose) if kind in by_site else None,
+        )
+        why = why_type(backlog, situation)
+        if why is not None and kind not in stalled and why.severity is not Severity.NORMAL:
+            words = f"Of type {kind}: {why.words}"
+            findings.append(Finding(why.reason, why.severity, words, why.remedy))
+    return findings
+
+
+async def _situation(
+    settings: Settings, database: Database, sites: Mapping[SiteId, Site], managers: Sequence[RunnerManager]
+) -> Situation:
+    """What surrounds the queue, as rows tell it; the managers themselves are asked elsewhere."""
+    memories: dict[ManagerId, ManagerMemory] = {}
+    async with database.connection() as connection:
+        if await migration.current_version(connection) == migration.LATEST:
+            memories = await scheduling.manager_memories(connection)
+    wanted = settings.dispatch.sites
+    return Situation(
+        now=Clock().now().astimezone(),
+        managers=tuple(
+            ManagerView(
+                name=manager.name,
+                site=manager.site_id,
+                is_active=manager.is_active,
+                is_paused=memories.get(manager.id, ManagerMemory()).paused_at is not None,
+            )
+            for manager in managers
+        ),
+        sites={pk: site.domain for pk, site in sites.items()},
+        served=frozenset(pk for pk, site in sites.items() if not wanted or site.domain in wanted),
+        stalled_after=settings.reconcile.stale_after,
+    )

@@ -1,0 +1,83 @@
+"""SIGHUP: a changed configuration is taken over, or refused in words that stay until a good one comes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from poddispatchd.config.keys import changed_keys
+from poddispatchd.config.model import Settings
+from poddispatchd.errors import ConfigurationError, DatabaseError
+from poddispatchd.observability.events import Event
+from poddispatchd.observability.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+_PATIENCE = 10.0
+"""Seconds that the comparison with Pod's sites may take: systemd waits for the end of a reload."""
+
+_SECTIONS_OF_POD = ("pod", "dispatch")
+"""What is compared with Pod's database; the rest can be taken over without it."""
+
+
+class ConfigurationReload:
+    """Reads the configuration again and holds it to the rules of the start.
+
+    ``problems`` are those of the last reload, none when it was taken over: they are shown by systemd's
+    STATUS, the status page, ``status`` and the metric ``config_reload_success``.
+    """
+
+    def __init__(self, load: Callable[[], Settings], metrics: Metrics) -> None:
+        self._load = load
+        self._metrics = metrics
+        self.problems: tuple[str, ...] = ()
+
+    async def read(
+        self, current: Settings, verify: Callable[[Settings], Awaitable[None]] | None
+    ) -> Settings | None:
+        """The settings to take over; None when they are refused and the current ones stay in effect.
+
+        Args:
+            current: the settings in effect.
+            verify: compares settings with Pod, as at the start; None before the database was reached, where
+                the start will do so.
+        """
+        try:
+            fresh = self._load()
+            if verify is not None:
+                await self._compare(current, fresh, verify)
+        except ConfigurationError as error:
+            self.refuse(*(error.problems or (str(error),)))
+            return None
+        self.problems = ()
+        self._metrics.config_reload_success.set(1)
+        self._metrics.config_reloaded_at.set_to_current_time()
+        return fresh
+
+    async def _compare(
+        self, current: Settings, fresh: Settings, verify: Callable[[Settings], Awaitable[None]]
+    ) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await verify(fresh)
+        except (DatabaseError, TimeoutError):
+            changed = changed_keys(current, fresh, within=_SECTIONS_OF_POD)
+            if changed:
+                raise ConfigurationError(
+                    f"{', '.join(changed)}: it cannot be compared with Pod's sites, since the database does "
+                    "not answer: reload again when it does."
+                ) from None
+
+    def refuse(self, *problems: str) -> None:
+        """Take note that the configuration cannot be used: in the log once, in the state until a good one."""
+        self.problems = problems
+        self._metrics.config_reload_success.set(0)
+        for problem in problems:
+            log.error(Event.CONFIG_INVALID, problem=problem)
+
+    def words(self) -> tuple[str, ...]:
+        """Sentences for people, none when the last reload was taken over."""
+        return tuple(
+            f"The configuration was not reloaded, the one before stays in effect: {problem}"
+            for problem in self.problems
+        )

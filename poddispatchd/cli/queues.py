@@ -1,0 +1,175 @@
+"""``queues``: what waits in the journal, and what was set aside after too many attempts."""
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from poddispatchd.cli.common import (
+    EXIT_FAILED,
+    Context,
+    asynchronous,
+    config_option,
+    json_option,
+    open_database,
+    pass_context,
+    print_json,
+    print_table,
+)
+from poddispatchd.cli.groups import SuggestingGroup
+from poddispatchd.config.model import Settings
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Connection, Database
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, PoddispatchdError
+from poddispatchd.runtime import queues as journal_queues
+from poddispatchd.runtime.database_session import CHANNEL, QUEUES_CHANGED
+from poddispatchd.runtime.queues import QUEUES
+
+_SHOWN = 100
+
+
+@click.group(cls=SuggestingGroup)
+def queues() -> None:
+    """What waits in our own queues, and what was set aside: list it, try it again, dismiss it."""
+
+
+@queues.command("list")
+@config_option
+@json_option
+@pass_context
+@asynchronous
+async def list_(context: Context, config_path: Path | None, *, as_json: bool) -> None:
+    """List the queues, and the latest 100 items that each of them has set aside, with the last error."""
+    async with _journal(context.settings(config_path)) as database, database.connection() as connection:
+        figures = await journal_queues.figures(connection)
+        items = await journal_queues.set_aside(connection, limit=_SHOWN)
+    rows = [
+        {
+            "queue": name,
+            "open": each.open,
+            "leased": each.leased,
+            "set_aside": each.set_aside,
+            "oldest": each.oldest,
+        }
+        for name, each in figures.items()
+    ]
+    aside = [
+        {
+            "queue": name,
+            "id": item.key,
+            "task": item.task,
+            "attempts": item.attempts,
+            "set_aside_at": item.set_aside_at,
+            "error": item.words,
+        }
+        for name, several in items.items()
+        for item in several
+    ]
+    if as_json:
+        print_json({"queues": rows, "set_aside": aside})
+        return
+    print_table(
+        ("queue", "open", "at work", "set aside", "oldest open since"),
+        [tuple(row.values()) for row in rows],
+        empty="",
+    )
+    if aside:
+        click.echo()
+        print_table(
+            ("queue", "id", "task", "attempts", "set aside at", "last error"),
+            [tuple(row.values()) for row in aside],
+            empty="",
+        )
+
+
+@queues.command()
+@click.argument("queue", type=click.Choice(list(QUEUES)))
+@click.argument("ids", metavar="ID...", nargs=-1)
+@click.option("--all", "whole_queue", is_flag=True, help="Everything that this queue has set aside.")
+@config_option
+@pass_context
+@asynchronous
+async def retry(
+    context: Context, config_path: Path | None, queue: str, ids: tuple[str, ...], *, whole_queue: bool
+) -> None:
+    """Try items again that were set aside, as if they were new. Exit status 1 when one was not found."""
+    settings = context.settings(config_path)
+    await _each(settings, _Chosen(queue, ids, whole_queue), QUEUES[queue].retry, "is tried again.")
+
+
+@queues.command()
+@click.argument("queue", type=click.Choice(list(QUEUES)))
+@click.argument("ids", metavar="ID...", nargs=-1)
+@click.option("--all", "whole_queue", is_flag=True, help="Everything that this queue has set aside.")
+@config_option
+@pass_context
+@asynchronous
+async def dismiss(
+    context: Context, config_path: Path | None, queue: str, ids: tuple[str, ...], *, whole_queue: bool
+) -> None:
+    """Have items that were set aside not tried and not shown any more; their tasks stay as they are."""
+    settings = context.settings(config_path)
+    await _each(settings, _Chosen(queue, ids, whole_queue), QUEUES[queue].dismiss, "is dismissed.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Items of a queue that a person names: by their ids, or all that is set aside."""
+
+    queue: str
+    ids: tuple[str, ...]
+    all: bool
+
+    async def keys(self, connection: Connection) -> tuple[str, ...]:
+        if not self.all:
+            return self.ids
+        items = await QUEUES[self.queue].set_aside_items(connection, 2**31 - 1)
+        return tuple(item.key for item in items)
+
+
+async def _each(
+    settings: Settings, chosen: _Chosen, change: Callable[[Connection, str], Awaitable[bool]], words: str
+) -> None:
+    """Change each item by itself; exit status 1 when one of them could not be changed."""
+    if bool(chosen.ids) == chosen.all:
+        raise click.UsageError("Name the ids that 'poddispatchd queues list' shows, or give --all.")
+    failed = False
+    async with _journal(settings) as database:
+        async with database.connection() as connection:
+            keys = await chosen.keys(connection)
+        for key in keys:
+            try:
+                async with database.connection() as connection:
+                    done = await change(connection, key)
+            except DatabaseUnavailableError:
+                raise
+            except DatabaseError:
+                # As of a callback that has come again meanwhile.
+                click.echo(f"{chosen.queue} {key}: an equal item waits already; dismiss it.", err=True)
+                failed = True
+                continue
+            if done:
+                click.echo(f"{chosen.queue} {key} {words}")
+            else:
+                click.echo(f"{chosen.queue} {key}: nothing of this id is set aside.", err=True)
+                failed = True
+        async with database.connection() as connection:
+            await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, QUEUES_CHANGED)
+    if failed:
+        sys.exit(EXIT_FAILED)
+
+
+@asynccontextmanager
+async def _journal(settings: Settings) -> AsyncIterator[Database]:
+    """A database with a journal of our version."""
+    async with open_database(settings) as database:
+        async with database.connection() as connection:
+            version = await migration.checked_version(connection)
+        if version < migration.LATEST:
+            raise PoddispatchdError(
+                "The schema poddispatchd is not up to date: run 'poddispatchd db upgrade'."
+            )
+        yield database

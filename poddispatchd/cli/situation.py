@@ -1,0 +1,163 @@
+"""What surrounds the queue, put together for a command: from the running daemon, else from the database."""
+
+import asyncio
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from poddispatchd.cli.daemon_state import DaemonAwayError, ManagerEntry, State, ask_daemon
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import Settings
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Database
+from poddispatchd.dispatch.source_files import MISSING_WORDS, SourceFiles
+from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.diagnosis import why_task
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.media import source_file
+from poddispatchd.domain.situation import Finding, ManagerView, Scheduling, Situation
+from poddispatchd.domain.task import ManagerId, SiteId, Task, TaskPk, TaskType
+from poddispatchd.errors import SchemaError, UnsubmittableError
+from poddispatchd.journal import scheduling
+from poddispatchd.journal.scheduling import ManagerMemory, Scheduler, Wait
+from poddispatchd.pod import managers as pod_managers
+from poddispatchd.pod import overview, sources
+from poddispatchd.pod.capabilities import introspect
+from poddispatchd.pod.media.evidence import MediaEvidence
+from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.tasks.waiting import site_chooser, waiting_task
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What poddispatchd's own schema tells; nothing where it does not exist yet."""
+
+    scheduler: Scheduler | None = None
+    memories: Mapping[ManagerId, ManagerMemory] | None = None
+    own_tasks: Mapping[TaskPk, Wait | None] | None = None
+
+
+async def read_journal(database: Database) -> Journal:
+    """Who schedules, which managers are paused and which tasks wait."""
+    async with database.connection() as connection:
+        if await migration.current_version(connection) == 0:
+            return Journal()
+        return Journal(
+            await scheduling.scheduler(connection),
+            await scheduling.manager_memories(connection),
+            await scheduling.own_tasks(connection),
+        )
+
+
+async def daemon_state(settings: Settings) -> State | None:
+    """What the daemon of this machine says; None when none answers."""
+    try:
+        return await asyncio.to_thread(ask_daemon, settings.ops.listen)
+    except DaemonAwayError:
+        return None
+
+
+async def situation(
+    settings: Settings,
+    database: Database,
+    journal: Journal,
+    managers: Sequence[RunnerManager],
+    state: State | None,
+) -> Situation:
+    """What surrounds the queue: what only a daemon knows, as full managers, is there if one answers."""
+    now = datetime.now().astimezone()
+    sites = await pod_managers.sites(database)
+    wanted = settings.dispatch.sites
+    if state is not None:
+        views = tuple(_told_by_daemon(entry, now) for entry in state["managers"])
+        problem = " ".join(state["not_ready"]) or None
+    else:
+        memories = journal.memories or {}
+        views = tuple(
+            ManagerView(
+                name=manager.name,
+                site=manager.site_id,
+                is_active=manager.is_active,
+                is_paused=memories.get(manager.id, ManagerMemory()).paused_at is not None,
+            )
+            for manager in managers
+        )
+        problem = None
+    return Situation(
+        now=now,
+        managers=views,
+        sites={pk: site.domain for pk, site in sites.items()},
+        served=frozenset(pk for pk, site in sites.items() if not wanted or site.domain in wanted),
+        scheduling=_scheduling(state, journal.scheduler),
+        scheduler=None if journal.scheduler is None else journal.scheduler.instance,
+        database_problem=problem,
+        stalled_after=settings.reconcile.stale_after,
+    )
+
+
+def _scheduling(state: State | None, scheduler: Scheduler | None) -> Scheduling:
+    if state is not None and state["shadow"] is not None:
+        return Scheduling.SHADOW
+    if state is not None and state["leader"]:
+        return Scheduling.HERE
+    if scheduler is not None and scheduler.is_held:
+        return Scheduling.ANOTHER
+    return Scheduling.NOBODY if state is None else Scheduling.UNKNOWN
+
+
+def _told_by_daemon(entry: ManagerEntry, now: datetime) -> ManagerView:
+    return ManagerView(
+        name=entry["name"],
+        site=SiteId(entry["site"]),
+        is_active=entry["is_active"],
+        is_paused=entry["paused"],
+        state=BreakerState(entry["state"]),
+        error=entry["error"],
+        retry_at=None if entry["retry_in"] is None else now + timedelta(seconds=entry["retry_in"]),
+        full_since={
+            TaskType(kind): datetime.fromisoformat(since) for kind, since in entry["full_since"].items()
+        },
+        full_until={TaskType(kind): now + timedelta(seconds=s) for kind, s in entry["full_for"].items()},
+    )
+
+
+async def why_it_waits(settings: Settings, database: Database, task: Task) -> Finding | None:
+    """Why a pending task is not submitted now; None when it does not wait any more."""
+    rows = await overview.pending_rows(database, task=task.pk, limit=1)
+    if not rows:
+        return None
+    journal = await read_journal(database)
+    managers = await pod_managers.runner_managers(database)
+    surroundings = await situation(settings, database, journal, managers, await daemon_state(settings))
+    sites = await pod_managers.sites(database)
+    active = frozenset(manager.site_id for manager in managers if manager.is_active)
+    waiting = waiting_task(
+        rows[0],
+        choose=site_chooser(settings, sites, active),
+        sites=sites,
+        own_tasks=journal.own_tasks or {},
+        grace=settings.dispatch.grace,
+        source_problem=await _source_problem(settings, database, task),
+    )
+    return None if waiting is None else why_task(waiting, surroundings)
+
+
+async def _source_problem(settings: Settings, database: Database, task: Task) -> str | None:
+    """Why the source of a task cannot be submitted, as far as this user on this machine sees it."""
+    try:
+        capabilities = await introspect(database)
+        async with database.connection() as connection:
+            source = await sources.load_source(connection, capabilities, task)
+        path = posixpath.normpath(source_file(str(settings.pod.media_root), source))
+    except UnsubmittableError as error:
+        return str(error)
+    except SchemaError:
+        return None
+    tree = MediaTree(settings.pod.media_root)
+    words = MISSING_WORDS.get(await SourceFiles(tree).look(path))
+    if words is None:
+        return None  # it is there, or another user may see more
+    evidence = MediaEvidence(tree, database, Clock(), settings.pod.videos_dir, logs=False)
+    wrong = await evidence.check(source=path)
+    return wrong or words.format(path=tree.root / path)

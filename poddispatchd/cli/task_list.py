@@ -1,0 +1,115 @@
+"""``tasks list``: tasks with title, owner and what became of them, in the width of a terminal."""
+
+import dataclasses
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from poddispatchd.cli.common import (
+    Context,
+    asynchronous,
+    config_option,
+    json_option,
+    open_database,
+    pass_context,
+    print_json,
+    print_table,
+    shortened,
+    shown,
+)
+from poddispatchd.cli.task_filter import Chosen, age, filter_options
+from poddispatchd.domain.task import ManagerId, TaskPk
+from poddispatchd.pod import duplicates, overview
+from poddispatchd.pod import managers as pod_managers
+from poddispatchd.pod.duplicates import Blocker
+from poddispatchd.pod.overview import TaskRow
+
+_NARROWEST = 80
+_OWNER, _MANAGER = 8, 10
+
+
+@click.command("list", short_help="List tasks, newest first.")
+@filter_options
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="Rows at most.")
+@click.option("--wide", is_flag=True, help="Cut nothing off, however long the lines become.")
+@config_option
+@json_option
+@pass_context
+@asynchronous
+async def list_(
+    context: Context,
+    config_path: Path | None,
+    limit: int,
+    *,
+    chosen: Chosen,
+    wide: bool,
+    as_json: bool,
+) -> None:
+    """List tasks, newest first, with their title, owner, age, runner manager and last error."""
+    settings = context.settings(config_path)
+    async with open_database(settings) as database:
+        names = {manager.id: manager.name for manager in await pod_managers.runner_managers(database)}
+        found = await overview.task_rows(database, await chosen.filter(database), limit=limit)
+        async with database.connection() as connection:
+            blockers = await duplicates.blockers(connection, [row.pk for row in found])
+    if as_json:
+        print_json([_as_dict(row, names, blockers.get(row.pk)) for row in found])
+        return
+    width = 10_000 if wide else _terminal_width()
+    _print(found, names, blockers, width)
+    if len(found) == limit and sys.stderr.isatty():
+        click.echo(f"Only the newest {limit}: --limit shows more.", err=True)
+
+
+def _terminal_width() -> int:
+    # What is not a terminal is a mail or a file for people: it gets the usual width.
+    return max(_NARROWEST, shutil.get_terminal_size((_NARROWEST, 24)).columns)
+
+
+def _print(
+    found: list[TaskRow], names: dict[ManagerId, str], blockers: Mapping[TaskPk, Blocker], width: int
+) -> None:
+    rows = [
+        (
+            row.pk,
+            row.type,
+            row.status,
+            row.rank,
+            age(row.date_added),
+            shortened(shown(row.owner), _OWNER),
+            shortened(shown(names.get(row.runner_manager_id or ManagerId(0))), _MANAGER),
+            row.title,
+        )
+        for row in found
+    ]
+    print_table(
+        ("id", "type", "status", "rank", "age", "owner", "manager", "title"),
+        rows,
+        empty="There are no such tasks.",
+        width=width,
+        remarks=[_remark(row, blockers.get(row.pk)) for row in found],
+    )
+
+
+def _remark(row: TaskRow, blocker: Blocker | None) -> str | None:
+    return row.failure if blocker is None else f"It waits for {blocker.words}."
+
+
+def _as_dict(row: TaskRow, names: dict[ManagerId, str], blocker: Blocker | None) -> dict[str, object]:
+    told = dataclasses.asdict(row)
+    return {
+        "id": told.pop("pk"),
+        **told,
+        "source": _source(row),
+        "runner_manager": names.get(row.runner_manager_id or ManagerId(0)),
+        "waits_for": None if blocker is None else blocker.task,
+    }
+
+
+def _source(row: TaskRow) -> str:
+    if row.recording_id is not None and row.video_id is None:
+        return f"recording {row.recording_id}"
+    return "nothing" if row.video_id is None else f"video {row.video_id}"

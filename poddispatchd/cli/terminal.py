@@ -1,0 +1,61 @@
+"""Standard output and standard error of the commands: nothing that is written there acts on a terminal."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from poddispatchd.domain.display import colored
+
+
+class SafeStream:
+    """A text stream that escapes control sequences, whosever text it is; colors and bold print pass.
+
+    It has no ``buffer``: nothing gets round it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:
+        """That of the stream."""
+        return self._stream.encoding or "utf-8"
+
+    @property
+    def errors(self) -> str | None:
+        """That of the stream."""
+        return self._stream.errors
+
+    def write(self, text: str) -> int:
+        """Write a text; what the stream cannot encode is escaped as well."""
+        safe = colored(text).encode(self.encoding, "backslashreplace").decode(self.encoding)
+        self._stream.write(safe)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is held back."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether this is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The stream's file descriptor."""
+        return self._stream.fileno()
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+
+@contextmanager
+def safe_output() -> Iterator[None]:
+    """Let everything that is printed within pass through ``SafeStream``."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = SafeStream(sys.stdout), SafeStream(sys.stderr)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before

@@ -1,0 +1,173 @@
+"""What an error of the database driver means, in our error tree and in words without values (invariant I15).
+
+PostgreSQL's own texts are never shown: the DETAIL of a constraint error holds the whole row, a trigger can
+raise any text, and a message quotes the value that it cannot read. Words are made of the name of the
+condition (SQLSTATE, https://www.postgresql.org/docs/current/errcodes-appendix.html) and of the names of
+tables, columns and constraints.
+"""
+
+import re
+from collections.abc import Mapping
+
+import asyncpg
+
+from poddispatchd.errors import (
+    DatabaseError,
+    DatabaseStateError,
+    DatabaseUnavailableError,
+    RowLockedError,
+    SchemaChangedError,
+    ValuesRefusedError,
+)
+
+DRIVER_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+"""Everything that a call of the driver raises about the server, the connection or a statement."""
+
+INSUFFICIENT_PRIVILEGE = "42501"
+INVALID_SCHEMA_NAME = "3F000"
+
+READ_ONLY = "25006"
+
+_LONGEST = 300
+"""Characters of a text of the server's while it lets nobody in yet."""
+
+_LOST = ("57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04", "53300")
+"""Conditions that end or refuse a session; class 08 besides."""
+
+_STATE_CLASSES = ("53", "57", "58")
+"""Insufficient resources, operator intervention, errors of the server's operating system."""
+
+_LOCKED = ("55P03", "40P01", "40001")
+"""Lock not available (also by lock_timeout), deadlock detected, serialization failure."""
+
+_CHANGED = (
+    "42703",
+    "42P01",
+    "42883",
+    "42704",
+    "42804",
+    "42P10",
+    "3F000",
+    "0A000",
+    "23502",
+    INSUFFICIENT_PRIVILEGE,
+)
+"""Column, table, function or type unknown, or of another type, or without its unique index; a cached
+plan that is invalid; a column that wants a value; a right that is gone."""
+
+_STATE_WORDS: Mapping[str, str] = {
+    READ_ONLY: "it is read-only, as a standby server is: wait for the switch-over, or correct database.dsn",
+    "53100": "its disk is full",
+    "53200": "it is out of memory",
+    "57014": "it cancelled a statement, by its statement_timeout or because an administrator asked",
+}
+
+_IDENTIFIER = re.compile(r"(?:column|relation|table|function|type|schema) \"?([\w.]+)\"?")
+"""Names in messages of class 42: all of them stand in our own statements."""
+
+
+def translate(error: BaseException, *, is_closed: bool = False) -> DatabaseError:
+    """The error of ours that one of ``DRIVER_ERRORS`` means.
+
+    Args:
+        error: what the driver raised.
+        is_closed: whether the connection has ended, so that every call of it is refused.
+    """
+    match error:
+        case asyncpg.OutdatedSchemaCacheError():
+            return SchemaChangedError("The database's types have changed.")
+        case asyncpg.PostgresError():
+            return _of_the_server(error)
+        case asyncpg.InterfaceError() if not is_closed:
+            # The text may quote a parameter.
+            return DatabaseError(f"A statement could not be sent ({_condition(error)}).")
+        case asyncpg.InterfaceError() | asyncpg.InternalClientError():
+            return DatabaseUnavailableError("The database cannot be reached: the connection is lost.")
+        case TimeoutError():
+            words = str(error) if type(error) is NoAnswerError else "no answer in time"
+            return DatabaseUnavailableError(f"The database cannot be reached: {words}.")
+        case _:
+            return DatabaseUnavailableError(f"The database cannot be reached: {os_words(error)}.")
+
+
+def translate_connecting(error: BaseException) -> DatabaseError:
+    """The same while a connection begins: the server's reason is shown, for no row has been read yet."""
+    if not isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError)):
+        return translate(error, is_closed=True)
+    if isinstance(error, asyncpg.PostgresError):
+        state = _of_the_server(error)
+        if isinstance(state, (DatabaseStateError, RowLockedError)):
+            return state
+    words = first_line(error)
+    return DatabaseUnavailableError(
+        f"The database cannot be reached: {words}.", sqlstate=getattr(error, "sqlstate", None)
+    )
+
+
+class NoAnswerError(TimeoutError):
+    """A timeout of our own, whose words may be shown."""
+
+
+def os_words(error: BaseException) -> str:
+    """The operating system's reason of a failed connection, which names addresses at most."""
+    if isinstance(error, OSError) and error.strerror:
+        return printable(error.strerror).rstrip(".")
+    return printable(str(error)).rstrip(".") or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The message of an error without DETAIL and HINT; only for errors of a connection that begins."""
+    return printable(str(error).strip().partition("\n")[0]).rstrip(".") or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """A text of bounded length without control characters."""
+    return "".join(character if character.isprintable() else " " for character in text)[:_LONGEST]
+
+
+def _of_the_server(error: asyncpg.PostgresError) -> DatabaseError:
+    if isinstance(error, asyncpg.ConnectionDoesNotExistError) and isinstance(
+        error.__cause__, asyncpg.PostgresError
+    ):
+        error = error.__cause__  # why the server ended the session
+    state = error.sqlstate or ""
+    if state.startswith("08") or state in _LOST:
+        words = f"The database cannot be reached: {_condition(error)}."
+        return DatabaseUnavailableError(words, sqlstate=state)
+    if state == READ_ONLY or state[:2] in _STATE_CLASSES:
+        reason = _STATE_WORDS.get(state, _condition(error))
+        return DatabaseStateError(f"The database cannot be used now: {reason} ({state}).", sqlstate=state)
+    if state in _LOCKED:
+        return RowLockedError(f"Another database session holds a row or a table ({state}).", sqlstate=state)
+    words = f"{_condition(error)} ({state}){_names(error)}"
+    if state in _CHANGED:
+        return SchemaChangedError(
+            f"The database's tables have changed, or the rights on them: {words}.", sqlstate=state
+        )
+    kind = ValuesRefusedError if state[:2] in ("22", "23") else DatabaseError
+    return kind(f"The database refused a statement: {words}.", sqlstate=state)
+
+
+def _condition(error: BaseException) -> str:
+    """The name of a condition as the driver calls its class: ``not null violation``."""
+    name = type(error).__name__.removesuffix("Error")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+
+
+def _names(error: asyncpg.PostgresError) -> str:
+    """Which table, column and constraint an error is about, as far as it tells."""
+    table, column = error.table_name, error.column_name
+    named = [f"column {table}.{column}" if table and column else f"table {table}" if table else ""]
+    if error.constraint_name:
+        named.append(f"constraint {error.constraint_name}")
+    if not any(named) and (error.sqlstate or "").startswith("42"):
+        found = _IDENTIFIER.findall(error.message or "")
+        named = [", ".join(dict.fromkeys(found))]
+    shown = ", ".join(filter(None, named))
+    return f": {printable(shown)}" if shown else ""

@@ -1,0 +1,101 @@
+"""What a result may put where Pod's web server finds it: judged by names, and by what files begin with.
+
+Pod serves its media tree from its own origin. A page, a script or a picture that runs scripts would act there
+with the rights of whoever looks at it, so that only what a result of a task can honestly hold is let in.
+"""
+
+import re
+from urllib.parse import unquote
+
+__all__ = ["HEAD", "IMAGE_ENDINGS", "active_content", "image_problem", "name_problem", "uri_problem"]
+
+HEAD = 4096
+"""Bytes of a file's beginning that are looked at: browsers look at 1445."""
+
+IMAGE_ENDINGS = frozenset({"png", "jpg", "jpeg", "webp"})
+
+_MEDIA_ENDINGS = frozenset(
+    {
+        # VIDEO_ALLOWED_EXTENSIONS of Pod …
+        *("3gp", "avi", "divx", "flv", "m2p", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "wmv"),
+        *("mp3", "ogg", "wav", "wma", "webm", "ts"),
+        # … and what its studio and its runners make besides.
+        *("m4a", "aac", "flac", "oga", "ogv", "opus", "m2ts", "mka", "weba"),
+    }
+)
+_TEXT_ENDINGS = frozenset({"m3u8", "vtt", "srt", "json", "log", "txt"})
+_ENDINGS = _MEDIA_ENDINGS | IMAGE_ENDINGS | _TEXT_ENDINGS
+
+_EXECUTED = re.compile(
+    r"(php\d?|phtml|pht|phps|phar|cgi|fcgi|pl|py|rb|sh|asp|aspx|ashx|jsp|jspx|cfm|shtml?|stm|inc|htaccess|"
+    r"html?|xhtml|xht|xml|xsl|xslt|svgz?|js|mjs|css|swf|wasm)"
+)
+"""Endings that make some web servers run a file, or name its type, wherever in its name they stand."""
+
+_SKIPPED = b"\t\n\x0b\x0c\r \0"
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_SCRIPTS = (b"#!", b"%pdf-", b"%!ps", b"<", b"+adw-", b"{\\rtf")
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+
+
+def name_problem(path: str) -> str | None:
+    """Why a file is left out for its name alone, in words; None when it may come in.
+
+    Args:
+        path: relative, with ``/`` between its parts; it has been found safe.
+    """
+    for part in path.split("/"):
+        if part.startswith("."):
+            return "begins with a dot"
+        *inner, ending = part.lower().split(".")
+        if any(_EXECUTED.fullmatch(word) for word in inner[1:]) or (
+            len(inner) > 0 and _EXECUTED.fullmatch(ending)
+        ):
+            return "has an ending that a web server may run or show as a page"
+    name = path.rpartition("/")[2]
+    _, dot, ending = name.rpartition(".")
+    if not dot or ending.lower() not in _ENDINGS:
+        return "has an ending that no result needs"
+    return None
+
+
+def active_content(head: bytes) -> str | None:
+    """Why a file is left out for its beginning, in words, whatever its name; None when it may come in.
+
+    Mirrors how browsers guess the type of what a server sends without one (WHATWG, MIME sniffing): byte order
+    marks and white space are passed over. Whatever then begins with ``<`` is taken for markup.
+    """
+    for mark in _BYTE_ORDER_MARKS:
+        head = head.removeprefix(mark)
+    # Without NULs, UTF-16 and UTF-32 read as ASCII.
+    start = head.replace(b"\0", b"").lstrip(_SKIPPED).removeprefix(_BYTE_ORDER_MARKS[0]).lstrip(_SKIPPED)
+    if start[:8].lower().startswith(_SCRIPTS):
+        return "begins as a page or a script does"
+    if not start and len(head) >= HEAD:
+        return "hides what it begins with"
+    return None
+
+
+def image_problem(head: bytes) -> str | None:
+    """Why a file is no picture that browsers only show, in words; None when it is one."""
+    is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    if is_webp or head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
+        return None
+    return "is no PNG, JPEG or WebP picture"
+
+
+def uri_problem(uri: str) -> str | None:
+    """Why an address inside a result may lead out of it, in words; None when it cannot."""
+    plain = uri.strip()
+    for _ in range(3):
+        if _SCHEME.match(plain) or plain.startswith(("/", "\\")):
+            return "is not relative"
+        if ".." in re.split(r"[/\\?#]", plain):
+            return "leaves the result's directory"
+        if "{$" in plain:
+            return "is made of variables"
+        if any(not character.isprintable() for character in plain):
+            return "holds a control character"
+        plain = unquote(plain, errors="replace")
+    return None

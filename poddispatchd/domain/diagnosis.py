@@ -1,0 +1,346 @@
+"""Why something does not move: one answer, computed from what is known, for every place that shows it.
+
+The status page, ``status``, ``tasks show``, ``check`` and ``/api/status`` ask here. Nothing is looked up:
+what is known comes in as values (``situation``), what it means goes out as findings.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
+
+from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.situation import (
+    Backlog,
+    Finding,
+    ManagerView,
+    Reason,
+    Scheduling,
+    Severity,
+    Situation,
+    WaitingTask,
+    breaker_words,
+    duration_words,
+)
+from poddispatchd.domain.task import SUBMITTABLE, SiteId, TaskType
+
+LONG_WAIT = timedelta(minutes=10)
+"""A queue whose oldest task waits for longer is mentioned, however well everything works."""
+
+_NAMED = 4
+"""Runner managers or tasks named in one sentence."""
+
+_ORDER = (Severity.PROBLEM, Severity.NOTICE, Severity.NORMAL)
+
+# --- what concerns everything ---------------------------------------------------------------------------
+
+
+def general_findings(situation: Situation) -> list[Finding]:
+    """What keeps every task waiting, the first cause first; none when nothing does."""
+    found = []
+    if situation.database_problem is not None:
+        found.append(
+            Finding(
+                Reason.DATABASE_AWAY,
+                Severity.PROBLEM,
+                f"The database is away, so nothing is scheduled: {situation.database_problem}",
+            )
+        )
+    elif situation.scheduling is Scheduling.NOBODY:
+        found.append(
+            Finding(
+                Reason.NOBODY_SCHEDULES,
+                Severity.PROBLEM,
+                "Nobody schedules: no poddispatchd runs on this database.",
+                "Start one: 'systemctl start poddispatchd'.",
+            )
+        )
+    if situation.media_problem is not None:
+        found.append(
+            Finding(
+                Reason.MEDIA_NOT_USABLE,
+                Severity.PROBLEM,
+                f"The media tree cannot be used, so results wait: {situation.media_problem}",
+            )
+        )
+    return found
+
+
+def manager_findings(situation: Situation) -> list[Finding]:
+    """What a person should know of runner managers, one finding for each that does not work."""
+    found = []
+    for manager in situation.managers:
+        if not manager.is_active:
+            continue
+        if manager.is_paused:
+            found.append(
+                Finding(
+                    Reason.MANAGERS_PAUSED,
+                    Severity.NOTICE,
+                    f"Runner manager {manager.name} is paused.",
+                    f"To give it tasks again: 'poddispatchd runners resume {manager.name}'.",
+                )
+            )
+        elif manager.state is BreakerState.MISCONFIGURED:
+            found.append(
+                Finding(
+                    Reason.MANAGERS_MISCONFIGURED,
+                    Severity.PROBLEM,
+                    f"Runner manager {manager.name} is misconfigured: {manager.error}",
+                )
+            )
+        elif manager.error is not None:
+            found.append(
+                Finding(
+                    Reason.MANAGERS_DOWN,
+                    Severity.PROBLEM,
+                    f"Runner manager {manager.name} is {breaker_words(manager.state)}: {manager.error}",
+                )
+            )
+    return found
+
+
+def nobody_takes_tasks(situation: Situation) -> Finding | None:
+    """Why no runner manager of the served sites can be given any task, full ones apart; None if one can."""
+    found = [_why_managers(kind, frozenset(situation.served), situation) for kind in SUBMITTABLE]
+    first = found[0]
+    return first if first.severity is Severity.PROBLEM else None
+
+
+# --- a type of task -------------------------------------------------------------------------------------
+
+
+def why_type(backlog: Backlog, situation: Situation) -> Finding | None:
+    """Why tasks of a type wait; None when none does."""
+    if not backlog.pending:
+        return None
+    if backlog.type is TaskType.OTHER:
+        return Finding(
+            Reason.TYPE_UNKNOWN,
+            Severity.PROBLEM,
+            "poddispatchd does not know their type, and nothing submits them.",
+            "Look at them with 'poddispatchd tasks list --type other', and cancel them.",
+        )
+    for finding in general_findings(situation):
+        return finding
+    if (elsewhere := _not_scheduled_here(situation)) is not None:
+        return elsewhere
+    sites = backlog.sites if backlog.sites is not None else frozenset(situation.served)
+    if not sites:
+        return Finding(
+            Reason.SITE_NOT_SERVED,
+            Severity.NOTICE,
+            "They belong to no site that is served here (dispatch.sites).",
+            "Add the site to dispatch.sites, or let a daemon that serves it run.",
+        )
+    found = [_why_managers(backlog.type, {site}, situation) for site in sorted(sites)]
+    if len({finding.reason for finding in found}) <= 1:
+        finding = _why_managers(backlog.type, sites, situation)
+    else:
+        finding = min(found, key=lambda item: _ORDER.index(item.severity))
+    return _weighed(finding, backlog, situation)
+
+
+def _not_scheduled_here(situation: Situation) -> Finding | None:
+    match situation.scheduling:
+        case Scheduling.ANOTHER:
+            who = f" ({situation.scheduler})" if situation.scheduler else ""
+            return Finding(
+                Reason.ANOTHER_SCHEDULES,
+                Severity.NORMAL,
+                f"Another daemon schedules{who}: its status says why they wait.",
+            )
+        case Scheduling.SHADOW:
+            return Finding(Reason.SHADOW, Severity.NORMAL, "A shadow submits nothing: Pod does.")
+        case _:
+            return None
+
+
+def _weighed(finding: Finding, backlog: Backlog, situation: Situation) -> Finding:
+    """A normal reason that has lasted for long is worth a word, and a type that stands still is a problem."""
+    if finding.severity is Severity.PROBLEM or backlog.oldest is None:
+        return finding
+    waited = situation.now - backlog.oldest
+    severity: Severity = finding.severity
+    words, remedy = finding.words, finding.remedy
+    if waited.total_seconds() > situation.stalled_after and not backlog.running:
+        severity = Severity.PROBLEM
+        words += f" None runs, and the oldest has been waiting for {duration_words(waited)}."
+        remedy = remedy or "See 'poddispatchd runners list', and whether the runners take this type."
+    elif waited > LONG_WAIT:
+        severity = Severity.NOTICE
+        words += f" The oldest has been waiting for {duration_words(waited)}."
+    return Finding(finding.reason, severity, words, remedy)
+
+
+def _why_managers(kind: TaskType, sites: Collection[SiteId], situation: Situation) -> Finding:
+    """Why no runner manager of these sites takes a task of this type, or that one will."""
+    if not situation.managers:
+        return Finding(
+            Reason.NO_MANAGER,
+            Severity.PROBLEM,
+            "There is no runner manager.",
+            "Add one in Pod's administration.",
+        )
+    of_site = [manager for manager in situation.managers if manager.site in sites]
+    place = _place(sites, situation)
+    if not of_site:
+        return Finding(
+            Reason.NO_MANAGER_FOR_SITE,
+            Severity.PROBLEM,
+            f"No runner manager belongs to {place}.",
+            "Add one for it in Pod's administration.",
+        )
+    active = [manager for manager in of_site if manager.is_active]
+    if not active:
+        return Finding(
+            Reason.MANAGERS_INACTIVE,
+            Severity.PROBLEM,
+            f"Every runner manager of {place} is inactive ({_names(of_site)}).",
+            "Activate one in Pod's administration.",
+        )
+    usable = [manager for manager in active if not manager.is_paused]
+    if not usable:
+        first = active[0].name
+        return Finding(
+            Reason.MANAGERS_PAUSED,
+            Severity.PROBLEM,
+            f"Every active runner manager of {place} is paused ({_names(active)}).",
+            f"Resume one: 'poddispatchd runners resume {first}'.",
+        )
+    asked = [m for m in usable if m.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN)]
+    if not asked:
+        return _none_works(usable, place, situation)
+    full = [manager for manager in asked if kind in manager.full_until]
+    if len(full) < len(asked):
+        return Finding(Reason.NEXT, Severity.NORMAL, "A runner manager has room: they are submitted now.")
+    others = [manager for manager in of_site if manager not in asked]
+    besides = "; ".join(f"{manager.name} is {manager.state_words()}" for manager in others[:_NAMED])
+    return Finding(
+        Reason.MANAGERS_FULL,
+        Severity.NORMAL,
+        f"They wait for a free runner: {'; '.join(_full(m, kind, situation) for m in full[:_NAMED])}"
+        + (f"; {len(full) - _NAMED} more are full" if len(full) > _NAMED else "")
+        + (f"; {besides}." if besides else "."),
+    )
+
+
+def _none_works(managers: Sequence[ManagerView], place: str, situation: Situation) -> Finding:
+    misconfigured = all(manager.state is BreakerState.MISCONFIGURED for manager in managers)
+    told = "; ".join(
+        f"{manager.name} is {manager.state_words()}"
+        + (f" ({manager.error.rstrip('.')})" if manager.error else "")
+        + (f", asked again at {situation.clock(manager.retry_at)}" if manager.retry_at else "")
+        for manager in managers[:_NAMED]
+    )
+    return Finding(
+        Reason.MANAGERS_MISCONFIGURED if misconfigured else Reason.MANAGERS_DOWN,
+        Severity.PROBLEM,
+        f"No runner manager of {place} can be used: {told}.",
+        "Correct its address or token in Pod's administration."
+        if misconfigured
+        else "See to it that it runs and can be reached: 'poddispatchd runners test'.",
+    )
+
+
+def _full(manager: ManagerView, kind: TaskType, situation: Situation) -> str:
+    since = manager.full_since.get(kind)
+    until = manager.full_until.get(kind)
+    return (
+        f"{manager.name} is full"
+        + (f" since {situation.clock(since)}" if since else "")
+        + (f", asked again at {situation.clock(until)}" if until else "")
+    )
+
+
+def _place(sites: Collection[SiteId], situation: Situation) -> str:
+    names = [situation.sites.get(site, f"site {site}") for site in sorted(sites)]
+    if not names or len(names) == len(situation.sites):
+        return "this Pod"
+    return " and ".join(names)
+
+
+def _names(managers: Iterable[ManagerView]) -> str:
+    names = list(dict.fromkeys(manager.name for manager in managers))
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+# --- one task -------------------------------------------------------------------------------------------
+
+
+def why_task(task: WaitingTask, situation: Situation) -> Finding:
+    """Why one pending task is not submitted right now, or that it is next."""
+    general, own = general_findings(situation), _why_this_task(task, situation)
+    is_own_problem = own is not None and own.severity is Severity.PROBLEM
+    if general and (general[0].reason is Reason.DATABASE_AWAY or not is_own_problem):
+        return general[0]
+    if own is not None:
+        return own
+    if (elsewhere := _not_scheduled_here(situation)) is not None:
+        return elsewhere
+    assert task.site is not None  # noqa: S101 - told above
+    finding = _why_managers(task.type, {task.site}, situation)
+    place = "" if task.rank is None else f" It has place {task.rank} in the queue."
+    if finding.reason is Reason.NEXT:
+        words = "It is submitted next." if task.rank in (None, 1) else "It is submitted when its turn comes."
+        return Finding(Reason.NEXT, Severity.NORMAL, words + place)
+    words = finding.words.replace("They wait for", "It waits for", 1)
+    return Finding(finding.reason, finding.severity, words + place, finding.remedy)
+
+
+def _why_this_task(task: WaitingTask, situation: Situation) -> Finding | None:
+    """What concerns this task and no other one."""
+    if task.locked_by is not None:
+        return Finding(
+            Reason.ROW_LOCKED,
+            Severity.PROBLEM,
+            f"Its row is locked by {task.locked_by}: nothing can be written to it.",
+            "End that transaction.",
+        )
+    if task.source_problem is not None:
+        return Finding(Reason.SOURCE_MISSING, Severity.PROBLEM, task.source_problem)
+    if task.site is None:
+        names = " and ".join(task.site_names) or "no site"
+        return Finding(
+            Reason.SITE_NOT_SERVED,
+            Severity.NOTICE,
+            f"It belongs to {names}, which is not served here (dispatch.sites).",
+            "Add the site to dispatch.sites, or let a daemon that serves it run.",
+        )
+    if task.behind is not None:
+        if task.behind_runs:
+            return Finding(
+                Reason.SAME_SOURCE_RUNS,
+                Severity.NORMAL,
+                f"Task {task.behind} works on the same source: this one ends with it.",
+                f"If that one hangs: 'poddispatchd tasks cancel {task.behind}'.",
+            )
+        return Finding(
+            Reason.SAME_SOURCE_WAITS,
+            Severity.NORMAL,
+            f"Task {task.behind} waits for the same source and stands first: this one ends with it.",
+        )
+    if task.waits_until is not None and task.waits_until > situation.now:
+        return Finding(
+            Reason.RETRY_WAIT,
+            Severity.NORMAL,
+            f"It was put back into the queue, and waits until {situation.clock(task.waits_until)} "
+            "before it is tried again.",
+        )
+    if task.grace > 0 and task.visible_at is not None:
+        end = task.visible_at + timedelta(seconds=task.grace)
+        if task.visible_at <= situation.now < end:
+            return Finding(
+                Reason.GRACE,
+                Severity.NORMAL,
+                f"It is new: until {situation.clock(end)} Pod itself may submit it (dispatch.grace).",
+            )
+    if task.refused_by:
+        of_site = {manager.name for manager in situation.managers if manager.site == task.site}
+        if of_site and of_site <= task.refused_by:
+            return Finding(
+                Reason.MANAGERS_REFUSE,
+                Severity.PROBLEM,
+                f"Every runner manager of its site refuses this task ({', '.join(sorted(task.refused_by))}).",
+                "Its last submission below says why.",
+            )
+    return None

@@ -1,0 +1,128 @@
+"""Whether a result keeps what its ``info_video.json`` promises, and what of it counts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from poddispatchd.domain.content import name_problem
+from poddispatchd.domain.encoding_result import (
+    INFO_FILE,
+    MP3,
+    MP4,
+    MPEG_TS,
+    EncodedFile,
+    EncodingInfo,
+    Findings,
+    unsaid,
+)
+from poddispatchd.domain.hls import playlist_findings
+
+_MOST_NAMED = 3
+
+
+def reconciled(info: EncodingInfo, listing: Mapping[str, int], findings: Findings) -> EncodingInfo:
+    """The same with what is named and there, whatever the flags say: nobody loses what can be watched.
+
+    A real Pod imports renditions that are named although ``has_stream_video`` is false or missing. Of those
+    that a flag denies, only what is there counts. The contradiction is told once.
+    """
+    videos, audios = info.videos, info.audios
+    if not info.has_video:
+        videos = tuple(file for file in videos if _is_there(_files_of_video(file), listing))
+    if not info.has_audio:
+        audios = tuple(file for file in audios if _is_there(_files_of_audio(file), listing))
+    for flag, is_set, named, found in (
+        ("has_stream_video", info.has_video, "renditions", videos),
+        ("has_stream_audio", info.has_audio, "audio tracks", audios),
+    ):
+        if found and not is_set:
+            if unsaid(flag) in findings.warnings:
+                findings.warnings.remove(unsaid(flag))
+            contradiction = (
+                f"{INFO_FILE} contradicts itself: {flag} is not true, but {named} are named and there "
+                f"({', '.join(file.filename for file in found[:_MOST_NAMED])}). They were imported."
+            )
+            findings.warnings.append(contradiction)
+            findings.alerts.append(contradiction)
+    return replace(
+        info,
+        videos=videos,
+        audios=audios,
+        has_video=info.has_video or bool(videos),
+        has_audio=info.has_audio or bool(audios),
+    )
+
+
+def _is_there(names: Mapping[str, str], listing: Mapping[str, int]) -> bool:
+    return bool(names) and all(listing.get(name) for name in names)
+
+
+def _files_of_video(video: EncodedFile) -> dict[str, str]:
+    if video.encoding_format == MPEG_TS:
+        return {
+            video.with_extension(".m3u8"): f"the playlist of {video.rendition}",
+            video.with_extension(".ts"): f"the stream of {video.rendition}",
+        }
+    if video.encoding_format == MP4:
+        return {video.with_extension(".mp4"): f"the video in {video.rendition}"}
+    return {}
+
+
+def _files_of_audio(audio: EncodedFile) -> dict[str, str]:
+    endings = {MP3: ".mp3", MP4: ".m4a"}
+    if audio.encoding_format not in endings:
+        return {}
+    return {audio.with_extension(endings[audio.encoding_format]): "the audio track"}
+
+
+def required_files(info: EncodingInfo) -> dict[str, str]:
+    """Every file that must be there, and what it is in words.
+
+    The thumbnail is not among them: a video can be watched without one.
+    """
+    required: dict[str, str] = {}
+    for video in info.videos if info.has_video else ():
+        required |= _files_of_video(video)
+    for audio in info.audios if info.has_audio else ():
+        required |= _files_of_audio(audio)
+    for name in info.overview:
+        required[name] = "the overview"
+    return required
+
+
+def check_files(
+    info: EncodingInfo,
+    listing: Mapping[str, int],
+    left_out: Mapping[str, str],
+    playlist_text: Callable[[str], str],
+    findings: Findings,
+) -> None:
+    """The completeness test: every promised file is there, not empty, and its playlist is whole.
+
+    Args:
+        info: what the result promises.
+        listing: sizes of the files that arrived and may be put in place, by name.
+        left_out: files that arrived and may not, with the reason.
+        playlist_text: reads a ``.m3u8`` file among them; one after the other, since they may be large.
+        findings: where everything wrong goes.
+    """
+    for name, meaning in required_files(info).items():
+        check_file(name, meaning, listing, left_out, findings)
+    for video in info.videos if info.has_video else ():
+        playlist = video.with_extension(".m3u8")
+        size = listing.get(video.with_extension(".ts"), 0)
+        if video.encoding_format == MPEG_TS and listing.get(playlist) and size:
+            findings.incomplete.extend(playlist_findings(playlist, playlist_text(playlist), size))
+
+
+def check_file(
+    name: str, meaning: str, listing: Mapping[str, int], left_out: Mapping[str, str], findings: Findings
+) -> None:
+    """One file that must be there: missing or empty, a new run may bring it; left out, it would be again."""
+    if listing.get(name):
+        return
+    shown = f"{name} ({meaning})" if meaning else name
+    reason = left_out.get(name) or (None if name in listing else name_problem(name))
+    if reason is not None:
+        findings.refused.append(f"{shown} {reason}: it must not lie where Pod serves it.")
+    else:
+        findings.incomplete.append(f"{shown} is {'empty' if name in listing else 'missing'}.")

@@ -1,0 +1,280 @@
+"""Whether a file is whole, told by its own form: for a body whose end nothing else vouches for.
+
+Media files say how long they are or how they end. Most texts do not: only a second copy shows that one is
+whole.
+Nothing here opens a file; the content is read through a function.
+"""
+
+import json
+from collections.abc import Callable
+from enum import StrEnum
+
+__all__ = ["Read", "Wholeness", "wholeness"]
+
+Read = Callable[[int, int], bytes]
+"""At most so many bytes from an offset: ``read(offset, size)``."""
+
+
+class Wholeness(StrEnum):
+    """What the form of a file says about its end."""
+
+    WHOLE = "whole"
+    """It is all there."""
+    CUT = "cut"
+    """It is of a known form, and its end is missing."""
+    UNLIKELY = "unlikely"
+    """Its name says that it ends in some way, and it does not."""
+    OPEN = "open"
+    """Its form has no end."""
+
+
+_LARGEST_TEXT = 16 * 2**20
+_MOST_PARTS = 1_000_000
+"""Boxes, chunks, pages or frames looked at: more than any real file has."""
+
+_TS_PACKET = 188
+_RIFF_STREAMED = 0xFFFFFFFF
+_TAIL = 64 * 2**10
+
+
+def wholeness(name: str, size: int, read: Read) -> Wholeness:
+    """Judge a file by its content, and by its name where the content says nothing.
+
+    Args:
+        name: the file's name; its ending tells what it should be.
+        size: how many bytes there are.
+        read: gives them.
+    """
+    head = read(0, 12)
+    ending = name.rpartition(".")[2].lower()
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _png(size, read)
+    if head.startswith(b"\xff\xd8\xff"):
+        return _jpeg(size, read)
+    if head.startswith(b"RIFF"):
+        return _riff(size, read)
+    if head.startswith(b"\x1aE\xdf\xa3"):
+        return _matroska(size, read)
+    if head.startswith(b"OggS"):
+        return _ogg(size, read)
+    if head[4:8] in _FIRST_BOXES:
+        return _boxes(size, read)
+    if ending == "ts" and head[:1] == b"G":
+        return _transport_stream(size, read)
+    if ending == "mp3":
+        return _mp3(size, read)
+    if ending in _TEXTS:
+        return _TEXTS[ending](read(0, _LARGEST_TEXT))
+    return Wholeness.UNLIKELY if ending in _WITH_AN_END else Wholeness.OPEN
+
+
+_FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"sidx"})
+_WITH_AN_END = frozenset({"mp4", "m4a", "ts", "png", "jpg", "jpeg", "webp"})
+"""What runners make themselves, beside mp3 and texts: it is of the form that its name says."""
+
+
+# --- images ---------------------------------------------------------------------------------------------
+
+
+def _png(size: int, read: Read) -> Wholeness:
+    """Chunks of length, type, content and checksum; the last one is IEND."""
+    at = 8
+    for _ in range(_MOST_PARTS):
+        head = read(at, 8)
+        if len(head) < 8:
+            return Wholeness.CUT
+        at += 12 + int.from_bytes(head[:4])
+        if at > size:
+            return Wholeness.CUT
+        if head[4:] == b"IEND":
+            return Wholeness.WHOLE
+    return Wholeness.CUT
+
+
+def _jpeg(size: int, read: Read) -> Wholeness:
+    """Ends with a marker of its own, behind which some cameras put padding."""
+    tail = read(max(0, size - _TAIL), _TAIL).rstrip(b"\0")
+    return Wholeness.WHOLE if tail.endswith(b"\xff\xd9") else Wholeness.CUT
+
+
+def _riff(size: int, read: Read) -> Wholeness:
+    """WebP, WAV and AVI: the first eight bytes of each part say how long it is."""
+    at = 0
+    for _ in range(_MOST_PARTS):
+        head = read(at, 8)
+        if len(head) < 8 or head[:4] != b"RIFF":
+            break
+        length = int.from_bytes(head[4:], "little")
+        if length in (0, _RIFF_STREAMED):
+            return Wholeness.OPEN
+        at += 8 + length
+        if at >= size:
+            break
+        at += length % 2
+    return Wholeness.WHOLE if at <= size else Wholeness.CUT
+
+
+# --- films and sound ------------------------------------------------------------------------------------
+
+
+def _boxes(size: int, read: Read) -> Wholeness:
+    """MP4 and its relatives: boxes up to the very end, with an index (moov) and media (mdat) among them."""
+    at = 0
+    kinds: set[bytes] = set()
+    for _ in range(_MOST_PARTS):
+        if at == size:
+            break
+        head = read(at, 16)
+        length = int.from_bytes(head[:4])
+        if length == 1:
+            length = int.from_bytes(head[8:16]) if len(head) == 16 else 0
+        elif length == 0 and at:
+            # The last box goes on to the end, wherever that is.
+            return Wholeness.OPEN if {b"moov", b"mdat"} <= kinds | {head[4:8]} else Wholeness.CUT
+        if len(head) < 8 or length < 8 or at + length > size:
+            return Wholeness.CUT
+        kinds.add(head[4:8])
+        at += length
+    if not {b"moov", b"mdat"} <= kinds:
+        return Wholeness.CUT
+    # Of a file made of fragments, any number of them looks whole; its last box lists them all.
+    return Wholeness.OPEN if b"moof" in kinds and b"mfra" not in kinds else Wholeness.WHOLE
+
+
+def _transport_stream(size: int, read: Read) -> Wholeness:
+    """Packets of one size; the playlist tells how many bytes there must be."""
+    if size < _TS_PACKET or read(_TS_PACKET, 1) not in (b"G", b""):
+        return Wholeness.UNLIKELY
+    if size % _TS_PACKET or read(size - _TS_PACKET, 1) != b"G":
+        return Wholeness.CUT
+    return Wholeness.WHOLE
+
+
+def _matroska(size: int, read: Read) -> Wholeness:
+    """WebM and Matroska: a head, then one segment that says how long it is, unless it was recorded live."""
+    at = 0
+    for _ in range(8):
+        identifier, after = _vint(read(at, 12), 0, keep_marker=True)
+        length, after = _vint(read(at, 20), after, keep_marker=False)
+        if identifier is None or after == 0:
+            return Wholeness.CUT
+        if length is None:
+            return Wholeness.OPEN
+        at += after + length
+        if at > size:
+            return Wholeness.CUT
+        if identifier == _SEGMENT:
+            return Wholeness.WHOLE
+    return Wholeness.OPEN
+
+
+_SEGMENT = 0x18538067
+
+
+def _vint(data: bytes, at: int, *, keep_marker: bool) -> tuple[int | None, int]:
+    """A number of variable length and where it ends; None for "unknown", an end of 0 for "cut"."""
+    if at >= len(data) or not data[at]:
+        return None, 0
+    width = 9 - data[at].bit_length()
+    if at + width > len(data):
+        return None, 0
+    number = int.from_bytes(data[at : at + width])
+    if keep_marker:
+        return number, at + width
+    mask = (1 << 7 * width) - 1
+    number &= mask
+    return (None if number == mask else number), at + width
+
+
+def _ogg(size: int, read: Read) -> Wholeness:
+    """Pages; the last one of a stream says that it is the last."""
+    start = max(0, size - _TAIL - 1)
+    tail = read(start, _TAIL + 1)
+    at = tail.rfind(b"OggS")
+    if at < 0 or len(tail) < at + 27:
+        return Wholeness.CUT
+    segments = tail[at + 26]
+    table = tail[at + 27 : at + 27 + segments]
+    if len(table) < segments or at + 27 + segments + sum(table) > len(tail):
+        return Wholeness.CUT
+    return Wholeness.WHOLE if tail[at + 5] & 4 else Wholeness.OPEN
+
+
+_BITRATES = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_BITRATES_LOW = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_SAMPLE_RATES = (44100, 48000, 32000)
+
+
+def _mp3(size: int, read: Read) -> Wholeness:
+    """As many bytes as an encoder's first frame says; without one, frames up to the very end."""
+    at = 0
+    head = read(0, 10)
+    if head[:3] == b"ID3" and len(head) == 10 and head[3] in (2, 3, 4):
+        at = 10 + sum((byte & 0x7F) << 7 * (3 - place) for place, byte in enumerate(head[6:]))
+    first = _frame_length(read(at, 4))
+    if first is None:
+        return Wholeness.CUT if 0 < size <= at else Wholeness.UNLIKELY
+    frame = read(at, 200)
+    for mark in (b"Xing", b"Info"):
+        place = frame.find(mark, 4, 48)
+        if place > 0 and len(frame) >= place + 16 and frame[place + 7] & 3 == 3:
+            announced = int.from_bytes(frame[place + 12 : place + 16])
+            return Wholeness.WHOLE if at + announced <= size else Wholeness.CUT
+    return _frames(at, size, read)
+
+
+def _frames(at: int, size: int, read: Read) -> Wholeness:
+    block, start = b"", at
+    for _ in range(10 * _MOST_PARTS):
+        if at >= size:
+            return Wholeness.OPEN if at == size else Wholeness.CUT
+        if at + 4 > start + len(block):
+            block, start = read(at, 2**20), at
+        length = _frame_length(block[at - start : at - start + 4])
+        if length is None:
+            # Tags may follow the sound (ID3v1, APE); what they hold does not matter to it.
+            return Wholeness.WHOLE if block[at - start :][:3] in (b"TAG", b"APE") else Wholeness.CUT
+        at += length
+    return Wholeness.OPEN
+
+
+def _frame_length(head: bytes) -> int | None:
+    """Bytes of a frame of MPEG audio, layer III; None when none begins here."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+        return None
+    version = head[1] >> 3 & 3
+    bitrate, rate = head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or bitrate in (0, 15) or rate == 3:
+        return None
+    is_first = version == 3
+    kilobits = (_BITRATES if is_first else _BITRATES_LOW)[bitrate]
+    samples_a_second = _SAMPLE_RATES[rate] >> (0 if is_first else 1 if version == 2 else 2)
+    return (144 if is_first else 72) * kilobits * 1000 // samples_a_second + (head[2] >> 1 & 1)
+
+
+# --- texts ----------------------------------------------------------------------------------------------
+
+
+def _json(content: bytes) -> Wholeness:
+    try:
+        json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return Wholeness.UNLIKELY
+    return Wholeness.WHOLE
+
+
+def _playlist(content: bytes) -> Wholeness:
+    lines = content.decode("utf-8-sig", "replace").split()
+    is_whole = bool(lines) and lines[0] == "#EXTM3U" and lines[-1] == "#EXT-X-ENDLIST"
+    return Wholeness.WHOLE if is_whole else Wholeness.UNLIKELY
+
+
+def _captions(content: bytes) -> Wholeness:
+    """Every writer of WebVTT ends its last line; a caption without a text was cut off before it."""
+    lines = content.decode("utf-8-sig", "replace").splitlines() or [""]
+    is_ended = content.endswith((b"\n", b"\r", b"\n\0", b"\0\n"))
+    is_likely = is_ended and "-->" not in next((line for line in reversed(lines) if line.strip()), "")
+    return Wholeness.OPEN if is_likely else Wholeness.UNLIKELY
+
+
+_TEXTS: dict[str, Callable[[bytes], Wholeness]] = {"json": _json, "m3u8": _playlist, "vtt": _captions}

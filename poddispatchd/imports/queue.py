@@ -1,0 +1,102 @@
+"""The queue of results to import, as an importer sees it: leased jobs, and how they end (invariant I7)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.task import ManagerId, RunnerTaskId, TaskPk, VideoId
+from poddispatchd.journal.imports import ImportId, ImportState
+from poddispatchd.runtime.lease_queue import Lease, Leased
+from poddispatchd.runtime.queues import IMPORTS
+
+_QUERIES = load_queries(__package__, "queue.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportJob:
+    """A leased import.
+
+    ``attempts`` counts this one; ``video_id`` is reserved for a studio task; ``obstructed_since`` is since
+    when something outside the result keeps it from being imported.
+    """
+
+    lease: Lease
+    task_pk: TaskPk
+    runner_manager_id: ManagerId
+    task_id: RunnerTaskId
+    video_id: VideoId | None
+    created_at: datetime
+    obstructed_since: datetime | None = None
+
+    @classmethod
+    def of(cls, leased: Leased) -> "ImportJob":
+        """What a row of the queue holds."""
+        row = leased.row
+        return cls(
+            lease=leased.lease,
+            task_pk=TaskPk(row["task_pk"]),
+            runner_manager_id=ManagerId(row["runner_manager_id"]),
+            task_id=RunnerTaskId(row["task_id"]),
+            video_id=None if row["video_id"] is None else VideoId(row["video_id"]),
+            created_at=row["created_at"],
+            obstructed_since=row["obstructed_since"],
+        )
+
+    @property
+    def id(self) -> ImportId:
+        """The import's primary key."""
+        return ImportId(int(str(self.lease.key)))
+
+    @property
+    def owner(self) -> str:
+        """The instance that holds the lease."""
+        return self.lease.owner
+
+    @property
+    def attempts(self) -> int:
+        """Attempts that count, this one included."""
+        return self.lease.attempts
+
+
+async def obstructed_for(connection: Connection, job: ImportJob) -> float:
+    """For how many seconds something outside the result has kept it from being imported."""
+    seconds: float | None = await connection.fetchval(_QUERIES["obstructed_for"], job.id)
+    return seconds or 0.0
+
+
+async def reserve_video(connection: Connection, job: ImportJob, video_id: VideoId) -> VideoId | None:
+    """Store the id for the video of a studio import; the one that holds, or None when the lease is lost."""
+    kept = await connection.fetchval(_QUERIES["reserve_video"], job.id, job.owner, video_id)
+    return None if kept is None else VideoId(kept)
+
+
+async def finish(
+    connection: Connection, job: ImportJob, state: ImportState, error: str | None = None
+) -> bool:
+    """Close an import; False when the lease is lost, and then nothing else may be committed."""
+    status = await connection.execute(_QUERIES["finish"], job.id, job.owner, state.value, error)
+    return status == "UPDATE 1"
+
+
+async def retry(
+    connection: Connection,
+    job: ImportJob,
+    seconds: float,
+    words: str,
+    *,
+    counts: bool,
+    obstructed: bool = False,
+) -> None:
+    """Give an import back, to be tried again later.
+
+    Args:
+        connection: in a transaction.
+        job: the import.
+        seconds: until the next attempt.
+        words: why.
+        counts: whether this attempt counts.
+        obstructed: whether the obstacle lies outside the result; how long it does is remembered.
+    """
+    await connection.execute(_QUERIES["note_obstacle"], job.id, job.owner, obstructed, counts)
+    await IMPORTS.postpone(connection, job.lease, seconds, words=words, counts=counts)

@@ -1,0 +1,54 @@
+"""How tasks ended lately, as the journal knows it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.task import TaskPk
+
+_QUERIES = load_queries(__package__, "ends.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class EndedTask:
+    """A task that has ended, and when."""
+
+    pk: TaskPk
+    at: datetime
+    is_completed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HourOfTasks:
+    """What happened within one hour, which begins at ``hour``."""
+
+    hour: datetime
+    submitted: int
+    completed: int
+    failed: int
+
+
+async def recent(connection: Connection, *, limit: int) -> list[EndedTask]:
+    """The last tasks that ended, the latest first."""
+    rows = await connection.fetch(_QUERIES["recent"], limit)
+    return [EndedTask(TaskPk(row["task_pk"]), row["at"], row["is_completed"]) for row in rows]
+
+
+async def failed(connection: Connection, *, hours: int, limit: int) -> list[EndedTask]:
+    """The tasks that failed within the last hours, the latest first."""
+    rows = await connection.fetch(_QUERIES["failed"], hours, limit)
+    return [EndedTask(TaskPk(row["task_pk"]), row["at"], is_completed=False) for row in rows]
+
+
+async def begun(connection: Connection, tasks: Sequence[TaskPk]) -> dict[TaskPk, datetime]:
+    """When the present run of each task began; tasks that Pod submitted itself are absent."""
+    rows = await connection.fetch(_QUERIES["begun"], list(tasks))
+    return {TaskPk(row["task_pk"]): row["at"] for row in rows}
+
+
+async def by_hour(connection: Connection) -> list[HourOfTasks]:
+    """The last 24 hours, the oldest first."""
+    rows = await connection.fetch(_QUERIES["by_hour"])
+    return [HourOfTasks(row["hour"], row["submitted"], row["completed"], row["failed"]) for row in rows]

@@ -1,0 +1,123 @@
+"""One line and one count for every task that ends, whoever ended it: a callback, Pod's CRON, a person.
+
+Tasks end in many places: with a duplicate that ran for them, in Pod's administration, by hand in the
+database. The rows themselves are compared from look to look: none is missed. Only the scheduler tells.
+"""
+
+from datetime import datetime
+from typing import TypeAlias
+
+import structlog
+from prometheus_client import Histogram
+
+from poddispatchd.domain.task import TaskPk, TaskStatus
+from poddispatchd.journal import ends
+from poddispatchd.observability.events import Event
+from poddispatchd.parts import Parts
+from poddispatchd.pod import ended
+from poddispatchd.pod.ended import SeenTask
+from poddispatchd.pod.queue import QueueStats
+
+log = structlog.get_logger(__name__)
+
+_RUNNING = frozenset({"running", "warning"})
+_ENDED = frozenset({"completed", "failed", "timeout"})
+_COMPARE_EVERY = 60.0
+"""Seconds after which all open tasks are read again if the counts say that some were missed."""
+
+_Begun: TypeAlias = datetime | None
+
+
+class EndedTasks:
+    """Remembers which tasks wait and run, and tells what became of them."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._newest: TaskPk | None = None
+        self._pending: set[TaskPk] = set()
+        self._running: dict[TaskPk, _Begun] = {}
+        self._compare_at = float("-inf")
+
+    async def look(self, stats: QueueStats) -> None:
+        """See what has changed since the last look; the first one only takes note.
+
+        Raises:
+            DatabaseUnavailableError: the database cannot be reached.
+        """
+        if self._parts.session.term is None:
+            # Whoever schedules tells; a term that begins anew takes note first.
+            self._newest = None
+            return
+        if self._newest is None:
+            await self._take_note()
+            return
+        moved = await ended.moved_tasks(
+            self._parts.database, above=self._newest, pending=self._pending, running=self._running
+        )
+        now = self._parts.clock.now()
+        for task in moved:
+            self._follow(task, now)
+        self._newest = max((self._newest, *(task.pk for task in moved)))
+        await self._compare(stats)
+
+    async def _take_note(self) -> None:
+        database = self._parts.database
+        self._newest = await ended.newest_task(database)
+        open_tasks = await ended.open_tasks(database)
+        running = [task.pk for task in open_tasks if task.status in _RUNNING]
+        async with database.connection() as connection:
+            begun = await ends.begun(connection, running)
+        self._pending = {task.pk for task in open_tasks if task.status == TaskStatus.PENDING}
+        self._running = {pk: begun.get(pk) for pk in running}
+
+    def _follow(self, task: SeenTask, now: datetime) -> None:
+        if task.status == TaskStatus.PENDING:
+            self._running.pop(task.pk, None)
+            self._pending.add(task.pk)
+            return
+        if task.pk not in self._running and task.status in _RUNNING | {TaskStatus.COMPLETED}:
+            self._observe(self._parts.metrics.wait, task, (now - task.date_added).total_seconds())
+        self._pending.discard(task.pk)
+        if task.status in _RUNNING:
+            self._running.setdefault(task.pk, now)
+            return
+        self._tell(task, self._running.pop(task.pk, None), now)
+
+    def _tell(self, task: SeenTask, begun: _Begun, now: datetime) -> None:
+        if task.status not in _ENDED:
+            return
+        metrics = self._parts.metrics
+        metrics.ended.labels(task.type, task.status).inc()
+        ran = None if begun is None else (now - begun).total_seconds()
+        if ran is not None:
+            self._observe(metrics.run, task, ran)
+        manager = self._parts.registry.get(task.runner_manager_id) if task.runner_manager_id else None
+        log.info(
+            Event.TASK_ENDED,
+            task=task.pk,
+            type=task.type,
+            status=task.status,
+            runner_manager=None if manager is None else manager.name,
+            ran_seconds=None if ran is None else round(ran),
+        )
+
+    @staticmethod
+    def _observe(histogram: Histogram, task: SeenTask, seconds: float) -> None:
+        histogram.labels(task.type).observe(max(0.0, seconds))
+
+    async def _compare(self, stats: QueueStats) -> None:
+        """Read all open tasks again when the counts differ: a restarted task has an old id, others vanish."""
+        known = (len(self._pending), len(self._running))
+        counted = tuple(
+            sum(count for (_, status), count in stats.counts.items() if status in wanted)
+            for wanted in (frozenset({"pending"}), _RUNNING)
+        )
+        now = self._parts.clock.monotonic()
+        if known == counted or now < self._compare_at:
+            return
+        self._compare_at = now + _COMPARE_EVERY
+        open_tasks = await ended.open_tasks(self._parts.database)
+        self._pending = {task.pk for task in open_tasks if task.status == TaskStatus.PENDING}
+        self._running = {
+            task.pk: self._running.get(task.pk) for task in open_tasks if task.status in _RUNNING
+        }

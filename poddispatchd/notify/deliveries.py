@@ -1,0 +1,100 @@
+"""What senders of every channel do with their deliveries: claim them, settle them, try them again."""
+
+from collections.abc import Callable
+
+import structlog
+
+from poddispatchd.clock import Clock
+from poddispatchd.database.pool import Database
+from poddispatchd.notify import queue
+from poddispatchd.notify.queue import Channel, Delivery, DeliveryState
+from poddispatchd.observability.events import Event
+from poddispatchd.observability.metrics import DeliveryOutcome
+from poddispatchd.runtime.lease_holder import LeaseHolder
+from poddispatchd.runtime.lease_queue import Leased
+from poddispatchd.runtime.queues import DELIVERIES
+
+log = structlog.get_logger(__name__)
+
+
+class Deliveries:
+    """The deliveries of one channel, as its sender sees them; ``count`` takes every outcome."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        database: Database,
+        owner: str,
+        clock: Clock,
+        count: Callable[[DeliveryOutcome], None],
+    ) -> None:
+        self._channel = channel
+        self._database = database
+        self._clock = clock
+        self._count = count
+        self.leases = LeaseHolder(DELIVERIES, database, owner, clock)
+        self._known: dict[object, tuple[Delivery, DeliveryState, str | None]] = {}
+        """What is over and not yet written: a lost database must not make us deliver it again."""
+
+    async def claim(self, limit: int, *, enabled: bool) -> list[Leased]:
+        """What is due, in the order of its creation; nothing when the channel is switched off."""
+        await self._write_known()
+        if not enabled:
+            async with self._database.connection() as connection:
+                await queue.drop_open(connection, self._channel)
+            return []
+        due = await self.leases.claim(limit, only=[self._channel.value])
+        return sorted(due, key=lambda item: int(str(item.lease.key)))
+
+    async def next_due(self) -> float | None:
+        """Seconds until the next delivery is due; None without any."""
+        async with self._database.connection() as connection:
+            return await DELIVERIES.next_due(connection, only=[self._channel.value])
+
+    async def settle(self, delivery: Delivery, state: DeliveryState, error: str | None = None) -> None:
+        """Close a delivery, tell and count it."""
+        self._known[delivery.lease.key] = (delivery, state, error)
+        facts = {"channel": self._channel.value, "task": delivery.task_pk}
+        match state:
+            case DeliveryState.DONE:
+                log.info(Event.NOTICE_SENT, **facts)
+                self._count(DeliveryOutcome.SENT)
+            case DeliveryState.DROPPED:
+                log.info(Event.NOTICE_DROPPED, **facts, reason=error)
+                self._count(DeliveryOutcome.DROPPED)
+            case _:
+                log.error(Event.NOTICE_FAILED, **facts, reason=error)
+                self._count(DeliveryOutcome.FAILED)
+        await self._write_known()
+
+    async def retry(self, delivery: Delivery, error: str) -> None:
+        """An attempt failed: try again later, or set it aside when this was the last one."""
+        async with self._database.connection() as connection:
+            seconds = await DELIVERIES.fail(connection, delivery.lease, error, random=self._clock.random)
+        facts = {"channel": self._channel.value, "task": delivery.task_pk, "reason": error}
+        if seconds is None:
+            log.error(Event.NOTICE_FAILED, **facts, attempts=delivery.attempts)
+            self._count(DeliveryOutcome.FAILED)
+        else:
+            log.debug(Event.NOTICE_RETRIED, **facts)
+            self._count(DeliveryOutcome.RETRIED)
+        self.leases.let_go(delivery.lease)
+
+    async def postpone(self, delivery: Delivery, seconds: float, why: str) -> None:
+        """Nothing was tried: look again after so many seconds."""
+        async with self._database.connection() as connection:
+            await DELIVERIES.postpone(connection, delivery.lease, seconds, words=why)
+        self.leases.let_go(delivery.lease)
+
+    async def keep_rest(self, delivery: Delivery, left: dict[str, object]) -> None:
+        """A part is delivered: only what is left is tried again."""
+        async with self._database.connection() as connection:
+            await queue.keep_rest(connection, delivery, left)
+
+    async def _write_known(self) -> None:
+        for known, (delivery, state, error) in list(self._known.items()):
+            async with self._database.connection() as connection:
+                await queue.settle(connection, delivery, state, error)
+            self._known.pop(known, None)
+            self.leases.let_go(delivery.lease)

@@ -1,0 +1,134 @@
+"""The queues of the notifier: events of which nobody has been told, and the deliveries that follow."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.task import RecordingId, RunnerTaskId, TaskPk, TaskType, VideoId
+from poddispatchd.journal.notices import NoticeEvent
+from poddispatchd.runtime.lease_queue import Lease, Leased
+
+_QUERIES = load_queries(__package__, "queue.sql")
+
+
+class Channel(StrEnum):
+    """How people, or programs, are told."""
+
+    MAIL = "mail"
+    PUSH = "push"
+    HOOK = "hook"
+
+
+class DeliveryState(StrEnum):
+    """How a delivery was settled."""
+
+    DONE = "done"
+    FAILED = "failed"
+    """It is refused, now and ever."""
+    DROPPED = "dropped"
+    """Its channel was switched off, or there is nobody any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An event. ``is_reported``: a runner manager reported the failure; otherwise we found it."""
+
+    lease: Lease
+    event: NoticeEvent
+    task_pk: TaskPk
+    task_type: TaskType
+    task_id: RunnerTaskId | None
+    video_id: VideoId | None
+    recording_id: RecordingId | None
+    is_reported: bool
+    words: str
+
+    @classmethod
+    def of(cls, leased: Leased) -> "Notice":
+        """What a row of the queue holds.
+
+        Raises:
+            ValueError: an event, or a type of task, that is not known.
+        """
+        row = leased.row
+        return cls(
+            lease=leased.lease,
+            event=NoticeEvent(row["event"]),
+            task_pk=TaskPk(row["task_pk"]),
+            task_type=TaskType(row["task_type"]),
+            task_id=None if row["task_id"] is None else RunnerTaskId(row["task_id"]),
+            video_id=None if row["video_id"] is None else VideoId(row["video_id"]),
+            recording_id=None if row["recording_id"] is None else RecordingId(row["recording_id"]),
+            is_reported=row["is_reported"],
+            words=row["words"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One thing to deliver."""
+
+    lease: Lease
+    channel: Channel
+    task_pk: TaskPk
+    content: Mapping[str, object] = field(repr=False)
+    created_at: datetime
+
+    @classmethod
+    def of(cls, leased: Leased) -> "Delivery":
+        """What a row of the queue holds.
+
+        Raises:
+            ValueError: its content is no JSON.
+        """
+        row = leased.row
+        return cls(
+            lease=leased.lease,
+            channel=Channel(row["channel"]),
+            task_pk=TaskPk(row["task_pk"]),
+            content=json.loads(row["content"] or "{}"),
+            created_at=row["created_at"],
+        )
+
+    @property
+    def attempts(self) -> int:
+        """Attempts, this one included."""
+        return self.lease.attempts
+
+
+async def plan(
+    connection: Connection, notice: Notice, deliveries: Collection[tuple[Channel, Mapping[str, object]]]
+) -> bool:
+    """Put deliveries in the place of an event; part of the caller's transaction.
+
+    Returns:
+        False when another instance did it: nothing is queued then.
+    """
+    if await connection.fetchval(_QUERIES["take"], notice.lease.key) is None:
+        return False
+    for channel, content in deliveries:
+        await connection.execute(_QUERIES["queue"], channel.value, notice.task_pk, json.dumps(content))
+    return True
+
+
+async def keep_rest(connection: Connection, delivery: Delivery, content: Mapping[str, object]) -> None:
+    """A part is delivered: only ``content`` is left."""
+    await connection.execute(
+        _QUERIES["keep_rest"], delivery.lease.key, delivery.lease.owner, json.dumps(content)
+    )
+
+
+async def settle(
+    connection: Connection, delivery: Delivery, state: DeliveryState, error: str | None = None
+) -> None:
+    """Close a delivery; its content, which names people, is forgotten."""
+    await connection.execute(_QUERIES["settle"], delivery.lease.key, state.value, error)
+
+
+async def drop_open(connection: Connection, channel: Channel) -> None:
+    """Give up what is queued for a channel that has been switched off."""
+    await connection.execute(_QUERIES["drop_open"], channel.value)

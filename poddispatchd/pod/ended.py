@@ -1,0 +1,71 @@
+"""Which tasks have begun to run and which have ended, whoever did it: seen by comparing two looks."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from poddispatchd.database.pool import Database
+from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.task import ManagerId, TaskPk
+
+_QUERIES = load_queries("poddispatchd.pod", "ended.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTask:
+    """A task as it was at a look; ``type`` and ``status`` as Pod has them, known here or not."""
+
+    pk: TaskPk
+    type: str
+    status: str
+    date_added: datetime
+    runner_manager_id: ManagerId | None
+
+
+async def open_tasks(database: Database) -> list[SeenTask]:
+    """Every task that waits or runs.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be reached.
+    """
+    return [_seen(record) for record in await database.fetch(_QUERIES["open"])]
+
+
+async def newest_task(database: Database) -> TaskPk:
+    """The highest id of a task; 0 without any.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be reached.
+    """
+    record = await database.fetchrow(_QUERIES["newest"])
+    return TaskPk(0 if record is None else record[0] or 0)
+
+
+async def moved_tasks(
+    database: Database, *, above: TaskPk, pending: Collection[TaskPk], running: Collection[TaskPk]
+) -> list[SeenTask]:
+    """The tasks that are new or are not any more what they were.
+
+    Args:
+        database: Pod's.
+        above: tasks with a higher id are new.
+        pending: tasks that waited.
+        running: tasks that ran.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be reached.
+    """
+    records = await database.fetch(_QUERIES["moved"], above, list(pending), list(running))
+    return [_seen(record) for record in records]
+
+
+def _seen(record: asyncpg.Record) -> SeenTask:
+    return SeenTask(
+        pk=TaskPk(record["id"]),
+        type=record["type"],
+        status=record["status"],
+        date_added=record["date_added"],
+        runner_manager_id=record["runner_manager_id"],
+    )

@@ -1,0 +1,115 @@
+"""What of a staged result may lie where Pod serves it: judged file by file, captions written anew."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from poddispatchd.domain.content import (
+    HEAD,
+    IMAGE_ENDINGS,
+    active_content,
+    image_problem,
+    name_problem,
+    uri_problem,
+)
+from poddispatchd.domain.cue_text import clean_text
+from poddispatchd.domain.encoding_result import OVERVIEW_FILE
+from poddispatchd.domain.hls import address_findings
+from poddispatchd.domain.subtitles import Subtitles, read_captions
+from poddispatchd.errors import ResultRefusedError
+from poddispatchd.pod.media.files import list_files, read_part, read_text
+from poddispatchd.pod.media.placing import write_staged
+from poddispatchd.pod.media.tree import MediaPath
+
+_PLACE_IN_PICTURE = "#xywh="
+"""What an overview adds to the name of its picture: the part of it that belongs to a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """A staged result.
+
+    Args:
+        listing: sizes of the files that may be put in place, by name.
+        left_out: the others, with the reason as the predicate of a sentence.
+        warnings: what was taken out of files that may, each a sentence.
+    """
+
+    listing: dict[str, int]
+    left_out: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+def screen(staging: MediaPath) -> Screened:
+    """Judge every file of a staged result (blocking).
+
+    Raises:
+        ResultRefusedError: a text is larger than any of its kind.
+        MediaNotWritableError: a file cannot be read or written.
+    """
+    listing: dict[str, int] = {}
+    left_out: dict[str, str] = {}
+    warnings: list[str] = []
+    for name, size in list_files(staging).items():
+        reason = name_problem(name) or (_content_problem(staging / name, warnings) if size else None)
+        if reason is None:
+            listing[name] = size
+        else:
+            left_out[name] = reason
+    return Screened(listing, left_out, tuple(warnings))
+
+
+def _content_problem(path: MediaPath, warnings: list[str]) -> str | None:
+    head = read_part(path, HEAD)
+    ending = PurePosixPath(path.name).suffix[1:].lower()
+    if (problem := active_content(head)) is not None:
+        return problem
+    if ending in IMAGE_ENDINGS:
+        return image_problem(head)
+    if ending == "m3u8":
+        findings = address_findings(path.name, read_text(path).decode("utf-8", "replace"))
+        return f"is no playlist of a result ({' '.join(findings[:3])})" if findings else None
+    if ending == "vtt":
+        return _captions_problem(path, warnings)
+    if ending == "srt":
+        return _write_subrip(path)
+    return None
+
+
+def _captions_problem(path: MediaPath, warnings: list[str]) -> str | None:
+    """Captions are read and written anew, so that nothing but captions is in the file."""
+    content = read_text(path)
+    try:
+        captions = read_captions(path.name, content)
+    except ResultRefusedError as error:
+        return f"cannot be read ({error})"
+    if (problem := _overview_problem(path, captions)) is not None:
+        return problem
+    warnings.extend(captions.warnings)
+    written = str(captions).encode()
+    if written.split() != content.split():
+        # What differs in white space only holds nothing else, and stays as the runner wrote it.
+        write_staged(path, written)
+    return None
+
+
+def _overview_problem(path: MediaPath, captions: Subtitles) -> str | None:
+    """The captions of an overview are addresses of pictures, which players fetch."""
+    for cue in captions.cues:
+        for line in cue.lines:
+            if path.name == OVERVIEW_FILE or _PLACE_IN_PICTURE in line:
+                problem = uri_problem(line)
+                if problem is not None:
+                    return f"names a picture whose address {problem}"
+    return None
+
+
+def _write_subrip(path: MediaPath) -> str | None:
+    content = read_text(path)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return "is no text in UTF-8"
+    written = "\n".join(map(clean_text, text.splitlines())).encode()
+    if written != content:
+        write_staged(path, written + b"\n")
+    return None

@@ -1,0 +1,130 @@
+"""Which of a task's rows another database session holds, and whose session that is.
+
+A session that is idle in a transaction (psql left open, a frozen web worker) holds what it changed. Nothing
+of what it did is read: a process id, a role, the name of its program and its state say whom to ask.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import asyncpg
+
+from poddispatchd.config.units import format_duration
+from poddispatchd.database.connections import Connection
+from poddispatchd.database.pool import Database
+from poddispatchd.database.queries import load_queries
+from poddispatchd.database.sqlstates import printable
+from poddispatchd.domain.task import TaskPk
+from poddispatchd.errors import DatabaseUnavailableError, RowLockedError, SchemaError
+
+_QUERIES = load_queries("poddispatchd.pod", "locks.sql")
+
+_ROWS: Mapping[str, str] = {
+    "task": "its row",
+    "video": "the row of its video",
+    "recording": "the row of its recording",
+    "step": "the encoding step of its video",
+    "log": "the encoding log of its video",
+}
+
+_AT_ONCE = 0.2
+"""Seconds within which a row that nobody holds is had."""
+
+_LONG = 10.0
+"""Seconds after which a session that holds rows is worth a word."""
+
+_LOOKED_AT = 500
+"""Tasks of which ``held_tasks`` finds out whether somebody holds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """A row that is held; ``what`` it is to the task, and ``by`` whom, in words."""
+
+    what: str
+    by: str
+
+
+@contextmanager
+def taking(task: TaskPk) -> Iterator[None]:
+    """Have the error of a row that cannot be had name the task that it is wanted for."""
+    try:
+        yield
+    except RowLockedError as error:
+        error.task = task
+        raise
+
+
+async def held_row(database: Database, task: TaskPk) -> HeldRow | None:
+    """The first of a task's rows that another session holds; None when all can be had.
+
+    Takes at most as long as one statement may wait for a lock, and leaves nothing locked.
+
+    Raises:
+        DatabaseError: it cannot be found out.
+    """
+    async with database.transaction() as waiting:
+        pid = await waiting.fetchval("SELECT pg_backend_pid()")
+        for name, words in _ROWS.items():
+            trial = asyncio.ensure_future(waiting.fetch(_QUERIES[name], task))
+            try:
+                done, _ = await asyncio.wait({trial}, timeout=_AT_ONCE)
+                blockers = [] if done else await _blockers(database, pid)
+                await trial
+            except RowLockedError:
+                return HeldRow(words, _who(blockers))
+            finally:
+                trial.cancel()
+    return None
+
+
+async def held_tasks(database: Database) -> tuple[list[TaskPk], str]:
+    """Tasks whose row a session has held for long, and by whom, in words; only some are looked at.
+
+    Raises:
+        DatabaseError: it cannot be found out.
+    """
+    try:
+        async with database.transaction() as connection:
+            holders = await connection.fetch(_QUERIES["holders"], _LONG)
+            return (await _not_free(connection), _who(holders)) if holders else ([], "")
+    except (SchemaError, RowLockedError):
+        # The role may only read, or the whole table is held: whoever looks at the rest tells that.
+        return [], ""
+
+
+async def _not_free(connection: Connection) -> list[TaskPk]:
+    some = [record["id"] for record in await connection.fetch(_QUERIES["candidates"], _LOOKED_AT)]
+    free = {record["id"] for record in await connection.fetch(_QUERIES["unfinished"], some)}
+    return [TaskPk(pk) for pk in some if pk not in free]
+
+
+async def _blockers(database: Database, pid: int) -> list[asyncpg.Record]:
+    try:
+        async with database.connection() as connection:
+            return await connection.fetch(_QUERIES["blockers"], pid)
+    except DatabaseUnavailableError:
+        return []
+
+
+def _who(sessions: Iterable[asyncpg.Record]) -> str:
+    """Sessions of the server in words, without anything of what they do."""
+    found = [_session(record) for record in sessions]
+    return " and ".join(found) or "another database session"
+
+
+def _session(record: asyncpg.Record) -> str:
+    facts = [
+        f"role {printable(record['role'])}" if record["role"] else "",
+        f"program {printable(record['application'])}" if record["application"] else "",
+        record["state"] or "",
+        "" if record["seconds"] is None else f"its transaction began {_age(record['seconds'])} ago",
+    ]
+    return f"process {record['pid']} of the database server ({', '.join(filter(None, facts))})"
+
+
+def _age(seconds: float) -> str:
+    whole = int(seconds)
+    return format_duration(whole if whole < 120 else whole - whole % 60)

@@ -1,0 +1,116 @@
+"""Whether the media tree can be used by this process, in words: what an import does, rehearsed (blocking)."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE, Directory, close_lock
+from poddispatchd.pod.media.quirks import LINK_UNSAFE
+from poddispatchd.pod.media.tree import MediaPath, MediaTree, own_name
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What a rehearsal found: what keeps imports from working, and what they do without; each a sentence."""
+
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def trouble_with(directory: MediaPath) -> str | None:
+    """What keeps this process from reading and writing in a directory; None when nothing does."""
+    try:
+        opened = directory.opened()
+    except FileNotFoundError:
+        return f"{directory} does not exist: set pod.media_root to Pod's MEDIA_ROOT."
+    except NotADirectoryError:
+        return f"{directory} is not a directory: set pod.media_root to Pod's MEDIA_ROOT."
+    except PermissionError:
+        return f"{directory} cannot be reached by this user: run as the user of Pod."
+    except OSError as error:
+        return f"{directory} cannot be looked at: {error.strerror or error}."
+    with opened:
+        if not opened.is_accessible():
+            return f"{directory} cannot be read by this user: run as the user of Pod."
+        name = f".{own_name(None)}"
+        try:
+            opened.create_file(name, PRIVATE_FILE_MODE).close()
+            opened.unlink(name)
+        except OSError as error:
+            return f"{directory} cannot be written: {error.strerror or error}."
+    return None
+
+
+def rehearse(tree: MediaTree, videos_dir: str, mode: int | None) -> Rehearsal:
+    """Do in the directory of videos what an import does there, on files of its own; nothing of them stays.
+
+    Args:
+        tree: the media tree.
+        videos_dir: VIDEOS_DIR.
+        mode: FILE_UPLOAD_PERMISSIONS.
+    """
+    place = tree.path(videos_dir)
+    name = f".{own_name(None)}"
+    problems: list[str] = []
+    notes: list[str] = []
+    try:
+        with place.opened() as videos:
+            try:
+                videos.make_directory(name, PRIVATE_DIRECTORY_MODE)
+                with videos.subdirectory(name) as staging:
+                    for what, step in _steps(_Stage(videos, staging, name, mode, notes)):
+                        try:
+                            step()
+                        except OSError as error:
+                            problems.append(f"{what} in {place}: {error.strerror or error}.")
+            finally:
+                with suppress(OSError):
+                    videos.remove_tree(name)
+    except OSError as error:
+        problems.append(f"A directory cannot be made in {place}: {error.strerror or error}.")
+    tolerated = tree.tolerated()
+    notes += [f"The file system refuses: {what}. Imports do without." for what in sorted(tolerated)]
+    return Rehearsal(tuple(problems), tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """Where a rehearsal takes place: the directory of videos, and a directory called ``name`` in it."""
+
+    videos: Directory
+    staging: Directory
+    name: str
+    mode: int | None
+    notes: list[str]
+
+    def write(self) -> None:
+        with self.staging.create_file("a", self.mode) as file:
+            file.write(b"poddispatchd check\n")
+            file.set_mode(self.mode)
+            file.sync()
+
+    def lock(self) -> None:
+        close_lock(self.staging.lock_file("lock"))
+
+    def link(self) -> None:
+        try:
+            self.staging.link("a", self.staging, "b")
+        except OSError as error:
+            if error.errno in LINK_UNSAFE:
+                raise
+            self.notes.append("The file system has no hard links: files are moved instead.")
+
+    def rename(self) -> None:
+        target = f"{self.name}-renamed"
+        self.staging.rename("a", self.videos, target)
+        self.videos.unlink(target)
+
+
+def _steps(stage: _Stage) -> list[tuple[str, Callable[[], None]]]:
+    return [
+        ("A file cannot be written and brought to stable storage", stage.write),
+        ("A file cannot be locked", stage.lock),
+        ("A file cannot be linked", stage.link),
+        ("A directory cannot be brought to stable storage", stage.staging.sync),
+        ("A file cannot be renamed", stage.rename),
+    ]

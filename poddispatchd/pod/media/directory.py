@@ -1,0 +1,363 @@
+"""An opened directory: every system call on the media tree is made here, by its descriptor.
+
+All of it blocks for as long as the file system does: it is called in the threads of ``MediaThreads`` only.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from poddispatchd.pod.media.quirks import CHMOD_REFUSED, LOCK_REFUSED, NO_LOCKS, SYNC_REFUSED, Quirks
+
+DIRECTORY_MODE = 0o755
+"""Of directories that Pod and the web server read, under the umask: as Pod makes them."""
+
+PRIVATE_DIRECTORY_MODE = 0o700
+PRIVATE_FILE_MODE = 0o600
+
+_FILE_MODE = 0o664
+"""Of files whose mode is left to the umask: never writable by everybody, whatever the umask."""
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What stands under a name; a symbolic link is what it is, never what it points to."""
+
+    is_file: bool
+    is_directory: bool
+    is_link: bool
+    size: int
+    changed_at: float
+    mode: int
+    identity: tuple[int, int]
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> "Status":
+        """The facts in the result of a stat."""
+        return cls(
+            is_file=stat.S_ISREG(found.st_mode),
+            is_directory=stat.S_ISDIR(found.st_mode),
+            is_link=stat.S_ISLNK(found.st_mode),
+            size=found.st_size,
+            changed_at=found.st_mtime,
+            mode=stat.S_IMODE(found.st_mode),
+            identity=(found.st_dev, found.st_ino),
+        )
+
+
+class NotPlainError(OSError):
+    """Something that is neither a regular file nor a directory stands where one is to be opened."""
+
+
+class Directory:
+    """A directory by its descriptor; closed by ``with``. Every method may raise OSError.
+
+    Args:
+        descriptor: of the directory; it is this object's from now on.
+        path: for words only.
+        quirks: where refusals that do no harm are told.
+    """
+
+    def __init__(self, descriptor: int, path: str, quirks: Quirks) -> None:
+        self._descriptor = descriptor
+        self.path = path
+        self._quirks = quirks
+
+    def __enter__(self) -> "Directory":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor; once is enough."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    @classmethod
+    def opened(cls, path: Path, quirks: Quirks) -> "Directory":
+        """The root, or where a link on its first level leads: a path without links, made by a person."""
+        return cls(os.open(path, _DIRECTORY), str(path), quirks)
+
+    # --- directories -------------------------------------------------------------------------------------
+
+    def subdirectory(self, name: str) -> "Directory":
+        """A directory in this one.
+
+        Raises:
+            NotPlainError: a symbolic link, or a file, stands there.
+            OSError: any other trouble.
+        """
+        try:
+            descriptor = os.open(_plain(name), _DIRECTORY, dir_fd=self._descriptor)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise self._in_the_way(name, "directory") from error
+            raise
+        return Directory(descriptor, f"{self.path}/{name}", self._quirks)
+
+    def make_directory(self, name: str, mode: int = DIRECTORY_MODE) -> bool:
+        """Make a directory under the umask; false when something of that name is there already."""
+        try:
+            os.mkdir(_plain(name), mode, dir_fd=self._descriptor)
+        except FileExistsError:
+            return False
+        return True
+
+    def remove_directory(self, name: str) -> None:
+        """Remove an empty directory."""
+        os.rmdir(_plain(name), dir_fd=self._descriptor)
+
+    def remove_tree(self, name: str) -> None:
+        """Remove a directory with all in it, or a file; no link is followed, nothing missing is told."""
+        status = self.status(name)
+        if status is None:
+            return
+        with suppress(FileNotFoundError):
+            if status.is_directory:
+                shutil.rmtree(_plain(name), dir_fd=self._descriptor)
+            else:
+                self.unlink(name)
+
+    def statuses(self) -> list[tuple[str, Status]]:
+        """What is in the directory, by name; what is gone again is left out."""
+        with os.scandir(self._descriptor) as entries:
+            names = sorted(entry.name for entry in entries)
+        return [(name, status) for name in names if (status := self.status(name)) is not None]
+
+    def is_empty(self) -> bool:
+        """Whether nothing is in the directory."""
+        with os.scandir(self._descriptor) as entries:
+            return next(entries, None) is None
+
+    def links(self) -> list[str]:
+        """The names of the symbolic links in the directory."""
+        with os.scandir(self._descriptor) as entries:
+            return sorted(entry.name for entry in entries if entry.is_symlink())
+
+    @property
+    def descriptor(self) -> int:
+        """Its number, for calls that take two directories."""
+        return self._descriptor
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode: another one means that something else is mounted here."""
+        found = os.fstat(self._descriptor)
+        return found.st_dev, found.st_ino
+
+    def free_space(self) -> int:
+        """Bytes that an ordinary user may still write on the file system."""
+        found = os.statvfs(self._descriptor)
+        return found.f_bavail * found.f_frsize
+
+    def is_accessible(self) -> bool:
+        """Whether this user may list the directory and go through it."""
+        return os.access(".", os.R_OK | os.X_OK, dir_fd=self._descriptor)
+
+    def sync(self) -> None:
+        """Bring the names in the directory to stable storage, where the file system can."""
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            if error.errno not in SYNC_REFUSED:
+                raise
+            self._quirks.tolerate(
+                "fsync of a directory",
+                "Names of files are as durable as the file system makes them: after a power cut a result may "
+                "have to be imported again.",
+                error,
+            )
+
+    # --- names -------------------------------------------------------------------------------------------
+
+    def status(self, name: str) -> Status | None:
+        """What stands under a name; None when nothing does."""
+        try:
+            return Status.of(os.stat(_plain(name), dir_fd=self._descriptor, follow_symlinks=False))
+        except FileNotFoundError:
+            return None
+
+    def unlink(self, name: str, *, missing_ok: bool = False) -> None:
+        """Delete a file, or a link itself."""
+        try:
+            os.unlink(_plain(name), dir_fd=self._descriptor)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def link(self, name: str, into: "Directory", new: str) -> None:
+        """Give a file another name, which must be free."""
+        os.link(
+            _plain(name),
+            _plain(new),
+            src_dir_fd=self._descriptor,
+            dst_dir_fd=into.descriptor,
+            follow_symlinks=False,
+        )
+
+    def rename(self, name: str, into: "Directory", new: str) -> None:
+        """Give a file another name in the place of whatever has it, at once."""
+        os.rename(_plain(name), _plain(new), src_dir_fd=self._descriptor, dst_dir_fd=into.descriptor)
+
+    # --- files -------------------------------------------------------------------------------------------
+
+    def open_file(self, name: str) -> "File":
+        """Open a regular file to read it; a FIFO or a device is never waited for.
+
+        Raises:
+            NotPlainError: something else stands there.
+            OSError: any other trouble.
+        """
+        try:
+            descriptor = os.open(_plain(name), _READ, dir_fd=self._descriptor)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                raise self._in_the_way(name, "regular file") from error
+            raise
+        return self._checked(descriptor, name)
+
+    def create_file(self, name: str, mode: int | None) -> "File":
+        """Create a file that must not be there; without a mode the umask decides."""
+        bits = _FILE_MODE if mode is None else PRIVATE_FILE_MODE
+        descriptor = os.open(_plain(name), _CREATE, bits, dir_fd=self._descriptor)
+        return File(descriptor, f"{self.path}/{name}", self._quirks)
+
+    def lock_file(self, name: str) -> int:
+        """Open a file of locks, made if need be, and lock it; the lock lasts until the descriptor is closed.
+
+        Raises:
+            BlockingIOError: somebody else holds it.
+            OSError: it cannot be opened or locked; the words name what is missing.
+        """
+        descriptor = os.open(_plain(name), _LOCK, 0o644, dir_fd=self._descriptor)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise self._in_the_way(name, "regular file")
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in LOCK_REFUSED:
+                words = f"{os.strerror(error.errno or 0)} ({NO_LOCKS})"
+                raise OSError(error.errno, words) from error
+            raise
+        return descriptor
+
+    def _checked(self, descriptor: int, name: str) -> "File":
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return File(descriptor, f"{self.path}/{name}", self._quirks)
+        os.close(descriptor)
+        raise self._in_the_way(name, "regular file")
+
+    def _in_the_way(self, name: str, wanted: str) -> NotPlainError:
+        status = self.status(name)
+        what = f"not a {wanted}"
+        if status is not None and status.is_link:
+            what = (
+                "a symbolic link: links are followed on the first level of MEDIA_ROOT only, and only "
+                "those that were there at the start"
+            )
+        return NotPlainError(errno.ELOOP, f"{self.path}/{name} is {what}")
+
+
+class File:
+    """An opened regular file; closed by ``with``. Every method may raise OSError."""
+
+    def __init__(self, descriptor: int, path: str, quirks: Quirks) -> None:
+        self._descriptor = descriptor
+        self.path = path
+        self._quirks = quirks
+
+    def __enter__(self) -> "File":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor; once is enough."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return os.fstat(self._descriptor).st_size
+
+    def read(self, size: int, *, at: int) -> bytes:
+        """So many bytes from a place on; fewer only at the end of the file."""
+        pieces = []
+        while size > 0 and (piece := os.pread(self._descriptor, size, at)):
+            pieces.append(piece)
+            size -= len(piece)
+            at += len(piece)
+        return b"".join(pieces)
+
+    def write(self, content: bytes) -> None:
+        """Append to what has been written."""
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def restart(self) -> None:
+        """Forget what has been written."""
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+
+    def set_mode(self, mode: int | None) -> None:
+        """Give the file its mode, where the file system has modes; None leaves the one it has."""
+        if mode is None or stat.S_IMODE(os.fstat(self._descriptor).st_mode) == mode:
+            return
+        try:
+            os.fchmod(self._descriptor, mode)
+        except OSError as error:
+            if error.errno not in CHMOD_REFUSED:
+                raise
+            self._quirks.tolerate(
+                "chmod",
+                "Files keep the mode that the file system gives them: set pod.file_permissions to null.",
+                error,
+            )
+
+    def sync(self) -> None:
+        """Bring the content to stable storage."""
+        os.fsync(self._descriptor)
+
+
+def close_lock(descriptor: int) -> None:
+    """Give a lock of ``Directory.lock_file`` back."""
+    os.close(descriptor)
+
+
+def real_path(path: Path) -> Path:
+    """Where a path leads, links in it followed: for MEDIA_ROOT and its first level, at the start."""
+    return Path(os.path.realpath(path))
+
+
+def _plain(name: str) -> str:
+    if not name or name in (".", "..") or "/" in name or "\0" in name:
+        raise OSError(errno.EINVAL, f"{name!r} is no name of a file")
+    return name

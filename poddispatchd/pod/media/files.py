@@ -1,0 +1,204 @@
+"""Reading, listing and deleting files under MEDIA_ROOT (blocking: for ``MediaTree.run`` and ``look``)."""
+
+import posixpath
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import PurePosixPath
+
+from poddispatchd.domain.task import TaskPk
+from poddispatchd.errors import ResultRefusedError, disk_error
+from poddispatchd.pod.media.directory import Directory, File
+from poddispatchd.pod.media.tree import OURS, MediaPath, MediaTree
+
+DERIVED = ".poddispatchd"
+"""Directory inside a staging directory for the files we make ourselves; never part of a result."""
+
+_LARGEST_TEXT = 16 * 2**20
+_CHUNK = 1 << 20
+
+
+def list_files(directory: MediaPath) -> dict[str, int]:
+    """Names (relative, with ``/``) and sizes of the files below a directory, ours left out.
+
+    Raises:
+        ResultRefusedError: something in it is neither a file nor a directory.
+        ResultError: the directory cannot be read.
+    """
+    found: dict[str, int] = {}
+    try:
+        with directory.opened() as opened:
+            _list(opened, "", found)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise disk_error(error, f"The files in {directory} cannot be listed") from error
+    return found
+
+
+def _list(directory: Directory, prefix: str, found: dict[str, int]) -> None:
+    for name, status in directory.statuses():
+        if status.is_directory:
+            if prefix + name != DERIVED:
+                with directory.subdirectory(name) as below:
+                    _list(below, f"{prefix}{name}/", found)
+        elif status.is_file:
+            found[prefix + name] = status.size
+        else:
+            raise ResultRefusedError(f"{prefix + name} in the result is not a plain file.")
+
+
+def open_file(path: MediaPath) -> File:
+    """A regular file, opened to be read.
+
+    Raises:
+        OSError: it is not there, not a regular file, or cannot be read.
+    """
+    with path.parent.opened() as directory:
+        return directory.open_file(path.name)
+
+
+def read_text(path: MediaPath) -> bytes:
+    """A file that is small if it is what its name says: playlists, subtitles, JSON.
+
+    Raises:
+        ResultRefusedError: it is larger than any of these.
+        MediaNotWritableError: the disk does not give it.
+    """
+    try:
+        with open_file(path) as file:
+            content = file.read(_LARGEST_TEXT + 1, at=0)
+    except OSError as error:
+        raise disk_error(error, f"{path} cannot be read") from error
+    if len(content) > _LARGEST_TEXT:
+        raise ResultRefusedError(f"{path.name} is larger than {_LARGEST_TEXT // 2**20} MiB.")
+    return content
+
+
+def read_part(path: MediaPath, size: int, *, at: int = 0) -> bytes:
+    """A part of a file: fewer bytes only at its end.
+
+    Raises:
+        MediaNotWritableError: the disk does not give it.
+    """
+    try:
+        with open_file(path) as file:
+            return file.read(size, at=at)
+    except OSError as error:
+        raise disk_error(error, f"{path} cannot be read") from error
+
+
+def same_content(first: MediaPath, second: MediaPath) -> bool:
+    """Whether two files hold the same bytes; false when either cannot be read."""
+    try:
+        with open_file(first) as left, open_file(second) as right:
+            if left.size != right.size:
+                return False
+            at = 0
+            while True:
+                chunk = left.read(_CHUNK, at=at)
+                if chunk != right.read(_CHUNK, at=at):
+                    return False
+                if not chunk:
+                    return True
+                at += len(chunk)
+    except OSError:
+        return False
+
+
+def existing_files(tree: MediaTree, paths: Iterable[str]) -> set[str]:
+    """Those of these paths at which there is something.
+
+    Raises:
+        ResultError: that cannot be found out.
+    """
+    found: set[str] = set()
+    for directory, names in _by_directory(paths).items():
+        try:
+            with tree.walk(directory) as opened:
+                found.update(
+                    posixpath.join(directory, name) for name in names if opened.status(name) is not None
+                )
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise disk_error(error, f"{tree.root / directory} cannot be looked at") from error
+    return found
+
+
+def delete_files(tree: MediaTree, paths: Sequence[str]) -> dict[str, str]:
+    """Delete files that no row names any more; those that are gone already are passed over.
+
+    Returns:
+        What could not be deleted, each with a sentence for the log.
+    """
+    problems = {}
+    for relative in paths:
+        try:
+            path = tree.path(relative)
+            with path.parent.opened() as directory:
+                directory.unlink(path.name, missing_ok=True)
+        except FileNotFoundError:
+            continue
+        except (OSError, ResultRefusedError) as error:
+            words = error.strerror if isinstance(error, OSError) else str(error)
+            problems[relative] = f"{relative} could not be deleted: {words}"
+    return problems
+
+
+def delete_empty_directories(tree: MediaTree, paths: Iterable[str]) -> None:
+    """Delete the directories of videos that these paths go through, where nothing is in them any more."""
+    directories = {directory for path in paths for directory in _of_a_video(PurePosixPath(path))}
+    for directory in sorted(directories, key=lambda each: len(each.parts), reverse=True):
+        # Of a video that was never made, say; anything in it keeps it.
+        with suppress(OSError, ResultRefusedError):
+            path = tree.path(str(directory))
+            with path.parent.opened() as parent:
+                parent.remove_directory(path.name)
+
+
+def delete_temporaries(tree: MediaTree, paths: Iterable[str], task: TaskPk) -> None:
+    """Delete what a crash left beside these files of the import of a task, whose lock is held."""
+    for directory in _by_directory(paths):
+        with suppress(OSError), tree.walk(directory) as opened:
+            for name, status in opened.statuses():
+                if status.is_file and name.startswith(f".{OURS}{task}-"):
+                    opened.unlink(name, missing_ok=True)
+
+
+def delete_tree(path: MediaPath) -> None:
+    """Delete a directory with all that is in it, or a file; nothing missing is told.
+
+    Raises:
+        MediaNotWritableError: something cannot be deleted.
+    """
+    try:
+        with path.parent.opened() as directory:
+            directory.remove_tree(path.name)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise disk_error(error, f"{path} cannot be deleted") from error
+
+
+def free_space(tree: MediaTree) -> int:
+    """Bytes that an ordinary user may still write under MEDIA_ROOT.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    with tree.top.opened() as root:
+        return root.free_space()
+
+
+def _by_directory(paths: Iterable[str]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for path in paths:
+        directory, name = posixpath.split(path)
+        grouped.setdefault(directory, []).append(name)
+    return grouped
+
+
+def _of_a_video(path: PurePosixPath) -> list[PurePosixPath]:
+    """The directory of a video that a path goes through, and those below it on its way."""
+    directory = next((parent for parent in path.parents if parent.name.isdigit()), None)
+    return [] if directory is None else [each for each in path.parents if each.is_relative_to(directory)]

@@ -1,0 +1,86 @@
+"""Staging directories: made under names that nobody can guess, found again when a crash left them."""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from poddispatchd.domain.task import TaskPk
+from poddispatchd.errors import disk_error
+from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE, Directory, Status
+from poddispatchd.pod.media.files import delete_tree
+from poddispatchd.pod.media.tree import OURS, MediaPath, MediaTree
+
+_OURS = re.compile(rf"\.(?:\d+\.)?{re.escape(OURS)}(\d{{1,18}})(?:-[0-9a-f]{{16}})?")
+_STUDIO = re.compile(r"(\d{1,18})")
+_TASKS = "tasks"
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """A staging directory that is there, last changed at some moment (Unix time).
+
+    ``is_ours`` is False for one that Pod's own code may have made.
+    """
+
+    path: MediaPath
+    task: TaskPk
+    is_ours: bool
+    changed_at: float
+
+
+def begin(directory: MediaPath, task: TaskPk) -> None:
+    """Make a new staging directory, which only this user can enter, and remove those of earlier attempts.
+
+    Nothing of them may be taken for a part of another result, Pod's own ``tasks/<pk>`` included. The lock of
+    the task, which Pod's code takes as well, is held.
+
+    Raises:
+        NoSpaceError: the disk is full.
+        MediaNotWritableError: something cannot be removed or made, or stands in the way.
+    """
+    parent = directory.parent
+    try:
+        parent.made().close()
+        for left in _in(parent, is_tasks=parent.relative == _TASKS):
+            if left.task == task:
+                delete_tree(left.path)
+        with parent.opened() as opened:
+            if not opened.make_directory(directory.name, PRIVATE_DIRECTORY_MODE):
+                raise FileExistsError(17, "something else has its name")
+    except OSError as error:
+        raise disk_error(error, f"{directory} cannot be made") from error
+
+
+def staging_directories(tree: MediaTree, videos_dir: str) -> list[Staging]:
+    """Every staging directory: hidden ones beside video files, and ``tasks/<pk>`` of studio tasks.
+
+    A directory that cannot be read is passed over.
+    """
+    videos = tree.path(videos_dir)
+    found = list(_in(tree.path(_TASKS), is_tasks=True))
+    found += _in(videos)
+    with suppress(OSError):
+        for name, status in _entries(videos):
+            if status.is_directory:
+                found += _in(videos / name)
+    return found
+
+
+def _in(place: MediaPath, *, is_tasks: bool = False) -> Iterator[Staging]:
+    with suppress(OSError):
+        for name, status in _entries(place):
+            if not status.is_directory:
+                continue
+            if match := _OURS.fullmatch(name):
+                yield Staging(place / name, TaskPk(int(match[1])), is_ours=True, changed_at=status.changed_at)
+            elif is_tasks and (match := _STUDIO.fullmatch(name)):
+                yield Staging(
+                    place / name, TaskPk(int(match[1])), is_ours=False, changed_at=status.changed_at
+                )
+
+
+def _entries(place: MediaPath) -> list[tuple[str, Status]]:
+    opened: Directory
+    with place.opened() as opened:
+        return opened.statuses()

@@ -1,0 +1,252 @@
+"""Threads for the media tree alone: a file system that hangs holds up nothing but the work on it.
+
+The event loop's own pool is not used: names of hosts are resolved there. The threads are daemons, and few:
+what hangs in one of them keeps neither the loop nor the end of the process waiting.
+"""
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from threading import Lock, Thread
+from typing import TypeVar
+
+from poddispatchd.errors import MediaSlowError
+
+T = TypeVar("T")
+
+_MOST_LOOKS = 16
+"""Threads for looks: more than there are kinds, so that none waits for one of another kind."""
+
+_MOST_WORK = 32
+"""Threads for imports and deletions: two of each import, and some."""
+
+
+_REST = 30.0
+"""Seconds after which a thread that has nothing to do ends."""
+
+
+class Look(StrEnum):
+    """What is looked at; one look of each kind at a time, and so at most one that hangs."""
+
+    SOURCE = "source file"
+    LOG = "encoding.log"
+    SPACE = "free space"
+    TREE = "known files"
+    ACCESS = "access"
+    LEFTOVERS = "staging directories"
+    OPENCAST = "studio files"
+
+
+Job = Callable[[], Callable[[], object]]
+"""What a thread does; it gives what is to be called when the thread is free for the next one."""
+
+
+class _Pool:
+    """At most so many daemon threads; what they have no room for waits, and is done in its order."""
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name = name
+        self._most = most
+        self._jobs: deque[Job] = deque()
+        self._threads = 0
+        self._lock = Lock()
+        self._waiting: deque[Lock] = deque()
+
+    def submit(self, job: Job) -> None:
+        with self._lock:
+            self._jobs.append(job)
+            if self._waiting:
+                self._waiting.popleft().release()
+            elif self._threads < self._most:
+                self._threads += 1
+                Thread(target=self._serve, name=self._name, daemon=True).start()
+
+    def _serve(self) -> None:
+        tell: Callable[[], object] = _nothing
+        while True:
+            with self._lock:
+                job = self._jobs.popleft() if self._jobs else None
+                if job is None:
+                    rest = Lock()
+                    rest.acquire()
+                    self._waiting.append(rest)
+            # Only now: whoever is told may have the next job, and is not to need another thread for it.
+            tell()
+            tell = _nothing
+            if job is not None:
+                tell = job()
+            elif not rest.acquire(timeout=_REST) and self._is_dispensable(rest):
+                return
+
+    def _is_dispensable(self, rest: Lock) -> bool:
+        """Whether a thread that has rested may end: nobody has called it meanwhile."""
+        with self._lock:
+            if rest not in self._waiting:
+                return False
+            self._waiting.remove(rest)
+            self._threads -= 1
+            return True
+
+
+@dataclass(slots=True)
+class _Turn:
+    """Whose turn it is to look at something of one kind."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    overdue_at: float = float("inf")
+
+    def end(self, answer: "asyncio.Future[T]") -> None:
+        _seen(answer)
+        self.overdue_at = float("inf")
+        self.lock.release()
+
+
+class Lane:
+    """The work of one import, or of one deletion: what of it still goes on, and what hangs."""
+
+    def __init__(self) -> None:
+        self._going: set[asyncio.Future[object]] = set()
+        self._hanging: set[asyncio.Future[object]] = set()
+        self._when_idle: list[Callable[[], None]] = []
+
+    @property
+    def hangs(self) -> bool:
+        """Whether something took longer than its limit, and goes on."""
+        return bool(self._hanging)
+
+    def begin(self, answer: "asyncio.Future[T]") -> None:
+        """Something goes on from now on until the future is done."""
+        self._going.add(answer)  # type: ignore[arg-type] # whatever it ends with
+        answer.add_done_callback(self._ended)
+
+    def hang(self, answer: "asyncio.Future[T]") -> None:
+        """It takes longer than its limit."""
+        if not answer.done():
+            self._hanging.add(answer)  # type: ignore[arg-type] # whatever it ends with
+
+    def when_idle(self, then: Callable[[], None]) -> None:
+        """Have something done as soon as nothing goes on any more, which may be at once."""
+        if self._going:
+            self._when_idle.append(then)
+        else:
+            then()
+
+    def _ended(self, answer: "asyncio.Future[T]") -> None:
+        _seen(answer)
+        self._going.discard(answer)
+        self._hanging.discard(answer)
+        if not self._going:
+            waiting, self._when_idle = self._when_idle, []
+            for then in waiting:
+                then()
+
+
+class MediaThreads:
+    """Runs what touches the media tree, each call with a limit of time."""
+
+    def __init__(self) -> None:
+        self._looks = _Pool("media look", _MOST_LOOKS)
+        self._work = _Pool("media work", _MOST_WORK)
+        self._turns: dict[Look, _Turn] = {}
+
+    async def look(self, kind: Look, function: Callable[[], T], *, limit: float) -> T:
+        """What a function says that only looks; one at a time of each kind.
+
+        A look that is given up or cancelled goes on in its thread, and no other of its kind begins meanwhile.
+
+        Raises:
+            MediaSlowError: it took longer than ``limit`` seconds, its turn included, or an earlier one still
+                does.
+        """
+        loop = asyncio.get_running_loop()
+        turn = self._turns.setdefault(kind, _Turn())
+        begun = loop.time()
+        if begun >= turn.overdue_at:
+            raise MediaSlowError(f"MEDIA_ROOT still does not answer ({kind}).")
+        too_slow = f"MEDIA_ROOT did not answer within {limit:g} seconds ({kind})."
+        try:
+            async with asyncio.timeout(limit):
+                await turn.lock.acquire()
+        except TimeoutError:
+            raise MediaSlowError(too_slow) from None
+        turn.overdue_at = loop.time() + limit
+        answer = _start(self._looks, function)
+        answer.add_done_callback(turn.end)
+        done, _ = await asyncio.wait({answer}, timeout=max(0.0, begun + limit - loop.time()))
+        if not done:
+            raise MediaSlowError(too_slow)
+        return answer.result()
+
+    async def run(self, lane: Lane, function: Callable[[], T], *, limit: float) -> T:
+        """What a function returns that may change something.
+
+        One that is given up or cancelled goes on in its thread; the lane knows of it.
+
+        Raises:
+            MediaSlowError: it took longer than ``limit`` seconds, or something else in the lane still does.
+        """
+        if lane.hangs:
+            raise MediaSlowError("MEDIA_ROOT still does not answer.")
+        answer = _start(self._work, function)
+        lane.begin(answer)
+        done, _ = await asyncio.wait({answer}, timeout=limit)
+        if not done:
+            lane.hang(answer)
+            raise MediaSlowError(f"MEDIA_ROOT did not answer within {limit:g} seconds.")
+        return answer.result()
+
+    def later(self, function: Callable[[], object]) -> None:
+        """Have something done in a thread, whose end and whose errors nobody waits for."""
+
+        def job() -> Callable[[], object]:
+            with suppress(OSError):
+                function()
+            return _nothing
+
+        self._work.submit(job)
+
+
+def _nothing() -> None:
+    """Nobody is to be told."""
+
+
+def _start(pool: _Pool, function: Callable[[], T]) -> "asyncio.Future[T]":
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def job() -> Callable[[], object]:
+        try:
+            result = context.run(function)
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits
+            return partial(_tell, loop, _fail, answer, error)
+        return partial(_tell, loop, _succeed, answer, result)
+
+    pool.submit(job)
+    return answer
+
+
+def _tell(loop: asyncio.AbstractEventLoop, tell: Callable[..., None], *arguments: object) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(tell, *arguments)
+
+
+def _succeed(answer: "asyncio.Future[T]", result: T) -> None:
+    if not answer.done():
+        answer.set_result(result)
+
+
+def _fail(answer: "asyncio.Future[T]", error: BaseException) -> None:
+    if not answer.done():
+        answer.set_exception(error)
+
+
+def _seen(answer: "asyncio.Future[T]") -> None:
+    """What nobody waits for any more must not be logged as an error that nobody looked at."""
+    if not answer.cancelled():
+        answer.exception()

@@ -1,0 +1,323 @@
+"""MEDIA_ROOT and the places below it: how a name in a row becomes an opened directory."""
+
+import errno
+import posixpath
+import secrets
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import ParamSpec, TypeVar
+
+from poddispatchd.domain.naming import video_number
+from poddispatchd.domain.task import TaskPk, VideoId
+from poddispatchd.errors import ResultRefusedError
+from poddispatchd.pod.media.directory import DIRECTORY_MODE, Directory, Status, real_path
+from poddispatchd.pod.media.quirks import Quirks
+from poddispatchd.pod.media.threads import Lane, Look, MediaThreads
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+OURS = "poddispatchd-"
+"""What the names of all that we make for a while have in them; behind it, the number of its task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds that the file system gets.
+
+    Args:
+        look: for a question of the dispatcher.
+        space: for the free space, and for questions that go through many directories.
+        step: for one step of an import that writes little.
+        file: for bringing one file of any size to stable storage.
+    """
+
+    look: float = 5.0
+    space: float = 20.0
+    step: float = 120.0
+    file: float = 900.0
+
+
+class MediaRoot:
+    """MEDIA_ROOT: where it leads, and where the links on its first level led when they were first looked at.
+
+    A link that is made later is not followed; one that somebody changes leads where it led. When another file
+    system is mounted there, its own links are looked at anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.quirks = Quirks()
+        self._real: Path | None = None
+        self._links: dict[str, Path] = {}
+        self._identity: tuple[int, int] | None = None
+        self._lock = Lock()
+
+    def opened(self) -> Directory:
+        """The root (blocking)."""
+        with self._lock:
+            if self._real is None:
+                self._real = real_path(self.path)
+            real = self._real
+        root = Directory.opened(real, self.quirks)
+        root.path = str(self.path)
+        try:
+            self._resolve(root)
+        except BaseException:
+            root.close()
+            raise
+        return root
+
+    def first(self, root: Directory, name: str) -> Directory:
+        """A directory on the first level of the root (blocking)."""
+        target = self._links.get(name)
+        if target is None:
+            return root.subdirectory(name)
+        directory = Directory.opened(target, self.quirks)
+        directory.path = f"{self.path}/{name}"
+        return directory
+
+    def links(self) -> dict[str, Path]:
+        """Where the links on the first level lead (blocking)."""
+        with self.opened():
+            return dict(self._links)
+
+    def _resolve(self, root: Directory) -> None:
+        identity = root.identity
+        with self._lock:
+            if identity == self._identity:
+                return
+            names = root.links()
+            self._links = {name: real_path(self.path / name) for name in names}
+            self._identity = identity
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPath:
+    """A place under MEDIA_ROOT; ``relative`` has no link in it that is followed below the first level.
+
+    As text it is the absolute path, for words, logs and rows: nothing is ever opened by it.
+    """
+
+    tree: "MediaTree" = field(compare=False, repr=False)
+    relative: str
+
+    def __str__(self) -> str:
+        return str(self.tree.root / self.relative)
+
+    def __truediv__(self, name: str) -> "MediaPath":
+        return MediaPath(self.tree, posixpath.join(self.relative, checked(name)))
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return posixpath.basename(self.relative)
+
+    @property
+    def parent(self) -> "MediaPath":
+        """The directory that it is in."""
+        return MediaPath(self.tree, posixpath.dirname(self.relative))
+
+    # --- blocking ----------------------------------------------------------------------------------------
+
+    def opened(self) -> Directory:
+        """The directory at this place.
+
+        Raises:
+            OSError: it is not there, or it or one above it is a symbolic link.
+        """
+        return self.tree.walk(self.relative)
+
+    def made(self, mode: int = DIRECTORY_MODE) -> Directory:
+        """The directory at this place, made under the umask if it is missing, with those above it.
+
+        Raises:
+            OSError: it cannot be made, or it or one above it is a symbolic link.
+        """
+        return self.tree.walk(self.relative, make=mode)
+
+    def status(self) -> Status | None:
+        """What stands there; None when nothing does, or there is no directory for it.
+
+        Raises:
+            OSError: it cannot be looked at, or a directory above it is a symbolic link.
+        """
+        if not self.name:
+            with self.opened():
+                return None
+        try:
+            with self.parent.opened() as directory:
+                return directory.status(self.name)
+        except FileNotFoundError:
+            return None
+
+    def is_file(self) -> bool:
+        """Whether a regular file is there that can be looked at."""
+        try:
+            status = self.status()
+        except OSError:
+            return False
+        return status is not None and status.is_file
+
+    def exists(self) -> bool:
+        """Whether anything is there, a link included.
+
+        Raises:
+            OSError: it cannot be looked at.
+        """
+        return self.status() is not None
+
+
+class MediaTree:
+    """MEDIA_ROOT, and the threads in which it is worked on.
+
+    Args:
+        root: MEDIA_ROOT.
+        limits: how long the file system may take.
+    """
+
+    def __init__(self, root: Path, *, limits: Limits | None = None) -> None:
+        self._root = MediaRoot(root)
+        self._threads = MediaThreads()
+        self.limits = limits or Limits()
+        self.lane = Lane()
+        self.task: TaskPk | None = None
+
+    @staticmethod
+    def sharing(other: "MediaTree", task: TaskPk | None = None) -> "MediaTree":
+        """The same tree for some other work: what of it hangs is known apart from all other."""
+        tree = copy(other)
+        tree.lane, tree.task = Lane(), task
+        return tree
+
+    @property
+    def root(self) -> Path:
+        """MEDIA_ROOT as it is configured: for words."""
+        return self._root.path
+
+    # --- names -------------------------------------------------------------------------------------------
+
+    @property
+    def top(self) -> MediaPath:
+        """MEDIA_ROOT itself."""
+        return MediaPath(self, "")
+
+    def path(self, relative: str) -> MediaPath:
+        """The place of a file named in a row.
+
+        Raises:
+            ResultRefusedError: the name is empty or absolute, or leaves MEDIA_ROOT.
+        """
+        return MediaPath(self, checked(relative))
+
+    def output_directory(self, video_file: str, video_id: VideoId) -> str:
+        """Where the files of a video lie, relative to MEDIA_ROOT: beside its video file.
+
+        Pod computes it from the owner of today instead, and so loses the files of a video that changed hands.
+        """
+        return posixpath.join(posixpath.dirname(video_file), video_number(video_id))
+
+    def staging_directory(self, video_file: str, video_id: VideoId, task: TaskPk) -> MediaPath:
+        """A new place for a result: hidden, beside the output directory, hence on its file system.
+
+        Nobody can guess its name.
+
+        Raises:
+            ResultRefusedError: the video file does not lie inside MEDIA_ROOT.
+        """
+        name = f".{video_number(video_id)}.{own_name(task)}"
+        return self.path(posixpath.join(posixpath.dirname(video_file), name))
+
+    def studio_staging_directory(self, task: TaskPk) -> MediaPath:
+        """A new place for the result of a studio task: hidden, where Pod downloads such results, too."""
+        return self.path(f"tasks/.{own_name(task)}")
+
+    # --- work --------------------------------------------------------------------------------------------
+
+    async def look(self, kind: Look, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """What a function says that only looks, within ``limits.look`` seconds.
+
+        Raises:
+            MediaSlowError: the file system does not answer.
+        """
+        return await self.look_within(self.limits.look, kind, lambda: function(*arguments, **named))
+
+    async def look_within(self, limit: float, kind: Look, function: Callable[[], T]) -> T:
+        """The same with a limit of its own, in seconds."""
+        return await self._threads.look(kind, function, limit=limit)
+
+    async def run(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """What a function returns that changes something, within ``limits.step`` seconds.
+
+        Raises:
+            MediaSlowError: the file system does not answer; the function goes on, and the lane knows of it.
+        """
+        return await self.run_within(self.limits.step, lambda: function(*arguments, **named))
+
+    async def run_within(self, limit: float, function: Callable[[], T]) -> T:
+        """The same with a limit of its own, in seconds."""
+        return await self._threads.run(self.lane, function, limit=limit)
+
+    def later(self, function: Callable[[], object]) -> None:
+        """Have something done as soon as nothing goes on in the lane; nobody waits for it."""
+        self.lane.when_idle(lambda: self._threads.later(function))
+
+    # --- blocking ----------------------------------------------------------------------------------------
+
+    def walk(self, relative: str, *, make: int | None = None) -> Directory:
+        """The directory at a place, opened part by part; no link below the first level is followed.
+
+        Args:
+            relative: the place; empty for the root.
+            make: the mode with which what is missing is made; None to make nothing.
+
+        Raises:
+            OSError: it is not there, or a part of it is a symbolic link.
+        """
+        current = self._root.opened()
+        first = True
+        for part in relative.split("/") if relative else []:
+            with current:
+                try:
+                    current = self._root.first(current, part) if first else current.subdirectory(part)
+                except FileNotFoundError:
+                    if make is None:
+                        raise FileNotFoundError(
+                            errno.ENOENT, f"{current.path}/{part} does not exist"
+                        ) from None
+                    current.make_directory(part, make)
+                    current = current.subdirectory(part)
+            first = False
+        return current
+
+    def tolerated(self) -> frozenset[str]:
+        """What the file system has refused so far and imports do without."""
+        return self._root.quirks.told
+
+    def first_level_links(self) -> dict[str, Path]:
+        """Where the links on the first level of MEDIA_ROOT lead."""
+        return self._root.links()
+
+
+def own_name(task: TaskPk | None) -> str:
+    """A new name that nobody can guess, of which can be told whose it is."""
+    return f"{OURS}{task or 0}-{secrets.token_hex(8)}"
+
+
+def checked(relative: str) -> str:
+    """A path relative to MEDIA_ROOT as it is in rows and results.
+
+    Raises:
+        ResultRefusedError: it is empty or absolute, or leaves MEDIA_ROOT.
+    """
+    parts = relative.split("/")
+    if not relative or relative.startswith("/") or "\0" in relative or ".." in parts:
+        raise ResultRefusedError(f"The path {relative!r} does not lie inside MEDIA_ROOT.")
+    return "/".join(part for part in parts if part not in ("", ".")) or _refuse(relative)
+
+
+def _refuse(relative: str) -> str:
+    raise ResultRefusedError(f"The path {relative!r} does not lie inside MEDIA_ROOT.")

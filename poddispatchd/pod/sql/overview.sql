@@ -1,0 +1,75 @@
+-- name: rows
+-- Tasks for people, the newest first: of the statuses $1, the types $2, the runner managers $4 and the sites $5, added
+-- since $6, among $8 (NULL: any), whose title, slug, owner or id holds $3; at most $7.
+-- failure is what stands before the last output of a script: the words of the last failure.
+SELECT task.id, task.type, task.status, task.task_id, task.rank, task.date_added, task.runner_manager_id,
+       task.video_id, task.recording_id,
+       coalesce(video.title, recording.title) AS title, coalesce(owner.username, recorder.username) AS owner,
+       CASE WHEN task.status IN ('failed', 'timeout') THEN
+           right(coalesce(nullif(reverse(split_part(reverse(task.script_output), E'\n---\n', 2)), ''),
+                          task.script_output), 4000)
+       END AS failure
+  FROM runner_manager_task AS task
+  LEFT JOIN video_video AS video ON video.id = task.video_id
+  LEFT JOIN auth_user AS owner ON owner.id = video.owner_id
+  LEFT JOIN recorder_recording AS recording ON recording.id = task.recording_id
+  LEFT JOIN auth_user AS recorder ON recorder.id = recording.user_id
+ WHERE ($1::text[] IS NULL OR task.status = ANY ($1))
+   AND ($2::text[] IS NULL OR task.type = ANY ($2)
+        OR ('other' = ANY ($2) AND task.type NOT IN ('encoding', 'studio', 'transcription')))
+   AND ($3::text IS NULL OR strpos(lower(concat_ws(' ', task.id, task.task_id, video.title, video.slug,
+                                                   recording.title, owner.username, recorder.username)),
+                                   lower($3)) > 0)
+   AND ($4::bigint[] IS NULL OR task.runner_manager_id = ANY ($4))
+   AND ($5::bigint[] IS NULL
+        OR EXISTS (SELECT FROM video_video_sites AS site
+                    WHERE site.video_id = task.video_id AND site.site_id = ANY ($5))
+        OR EXISTS (SELECT FROM recorder_recorder_sites AS site
+                    WHERE site.recorder_id = recording.recorder_id AND site.site_id = ANY ($5)))
+   AND ($6::timestamptz IS NULL OR task.date_added >= $6)
+   AND ($8::bigint[] IS NULL OR task.id = ANY ($8))
+ ORDER BY task.id DESC
+ LIMIT $7
+
+-- name: waiting
+-- The pending task $1, or the first $2 of the queue, with the sites of their videos or recorders, and the tasks of the
+-- same type and source that come first or run already. Whoever has changed or locked a row and not committed for $3
+-- seconds is named; of other roles' sessions the server tells the process only.
+WITH chosen AS MATERIALIZED (
+    SELECT task.*, task.xmax AS locker
+      FROM runner_manager_task AS task
+     WHERE task.status = 'pending' AND ($1::bigint IS NULL OR task.id = $1)
+     ORDER BY task.rank, task.date_added, task.id
+     LIMIT $2
+)
+SELECT chosen.id, chosen.type, chosen.date_added, chosen.rank, chosen.video_id, chosen.recording_id,
+       CASE chosen.type
+       WHEN 'studio' THEN ARRAY(SELECT site.site_id
+                                  FROM recorder_recording AS recording
+                                  JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
+                                 WHERE recording.id = chosen.recording_id ORDER BY site.site_id)
+       ELSE ARRAY(SELECT site.site_id FROM video_video_sites AS site
+                   WHERE site.video_id = chosen.video_id ORDER BY site.site_id)
+       END AS site_ids,
+       same_source.runs, same_source.first, holder.pid, holder.application_name, holder.usename, holder.xact_start
+  FROM chosen
+ CROSS JOIN LATERAL (
+     SELECT min(other.id) FILTER (WHERE other.status <> 'pending') AS runs,
+            (array_agg(other.id ORDER BY other.date_added, other.id)
+                FILTER (WHERE other.status = 'pending'))[1] AS first
+       FROM (SELECT id, status, date_added, type FROM runner_manager_task
+              WHERE chosen.type = 'studio' AND recording_id = chosen.recording_id
+              UNION ALL
+             SELECT id, status, date_added, type FROM runner_manager_task
+              WHERE chosen.type <> 'studio' AND video_id = chosen.video_id) AS other
+      WHERE other.type = chosen.type AND other.status IN ('pending', 'running', 'warning')
+ ) AS same_source
+  LEFT JOIN LATERAL (
+     SELECT activity.pid, activity.application_name, activity.usename, activity.xact_start
+       FROM pg_locks AS held
+       JOIN pg_stat_activity AS activity ON activity.pid = held.pid
+      WHERE held.locktype = 'transactionid' AND held.granted AND held.transactionid = chosen.locker
+        AND coalesce(activity.xact_start < now() - make_interval(secs => $3), true)
+      LIMIT 1
+ ) AS holder ON chosen.locker <> '0'::xid
+ ORDER BY chosen.rank, chosen.date_added, chosen.id

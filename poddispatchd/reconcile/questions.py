@@ -1,0 +1,165 @@
+"""Asking runner managers about tasks: each manager in turn, all of them side by side, each within bounds.
+
+A manager that is slow or silent holds up its own tasks and nobody else's: its conversation goes on by itself
+while the others are asked again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from poddispatchd.clock import Clock
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.task import ManagerId
+from poddispatchd.errors import (
+    OF_THE_MANAGER,
+    DatabaseUnavailableError,
+    PoddispatchdError,
+    RunnerManagerError,
+)
+from poddispatchd.observability.events import Event
+from poddispatchd.pod.tasks import UnsettledTask
+from poddispatchd.runtime.incidents import Incidents
+from poddispatchd.runtime.supervision import cancel_surely
+
+log = structlog.get_logger(__name__)
+
+PACE = 0.02
+"""Seconds between two questions to one manager."""
+
+LONGEST = 30.0
+"""Seconds after which a manager is asked nothing more in one go: the rest has its turn at the next look."""
+
+MOST_UNUSABLE = 3
+"""Unusable answers in a row after which a manager is left alone for now."""
+
+
+class Registry(Protocol):
+    """What is known of the managers, as far as questions depend on it."""
+
+    def opening_of(self, manager: ManagerId) -> float:
+        """When a question may go to this manager again, on the monotonic clock."""
+
+    def learn(self, manager: ManagerId, error: PoddispatchdError | None) -> None:
+        """A question to this manager failed so, or succeeded."""
+
+
+Ask = Callable[[UnsettledTask], Awaitable[None]]
+"""Asks about one task, and carries out what the answer means.
+
+Raises:
+    RunnerManagerError: it cannot be told.
+    DatabaseUnavailableError: what it says cannot be stored.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """How far one go at a manager came.
+
+    ``asked`` are the tasks that had their turn, ``rest`` those that are to be asked about again, among them
+    the one that the manager did not answer for; ``until`` is when, on the monotonic clock, None when it is as
+    for any other task.
+    """
+
+    asked: Sequence[UnsettledTask]
+    rest: Sequence[UnsettledTask] = ()
+    until: float | None = None
+
+
+class Questions:
+    """The conversations with runner managers: one at a time with each.
+
+    ``suspect`` is called when the database was lost on the way.
+    """
+
+    def __init__(
+        self, registry: Registry, clock: Clock, incidents: Incidents, suspect: Callable[[], None]
+    ) -> None:
+        self._registry = registry
+        self._incidents = incidents
+        self._clock = clock
+        self._suspect = suspect
+        self._conversations: dict[ManagerId, asyncio.Task[None]] = {}
+
+    def is_busy(self, manager: ManagerId) -> bool:
+        """Whether a conversation with this manager goes on."""
+        return manager in self._conversations
+
+    def begin(self, manager: RunnerManager, conversation: Awaitable[None]) -> None:
+        """Let a conversation go on by itself; none may be going on with this manager."""
+        task = asyncio.create_task(self._guarded(manager, conversation), name=f"questions to {manager.name}")
+        self._conversations[manager.id] = task
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait for the conversations that go on, no longer than this."""
+        if self._conversations:
+            await asyncio.wait(list(self._conversations.values()), timeout=seconds)
+
+    async def stop(self) -> None:
+        """Break them off."""
+        await cancel_surely(*self._conversations.values())
+
+    async def in_turn(
+        self,
+        manager: RunnerManager,
+        items: Sequence[UnsettledTask],
+        ask: Ask,
+        kind: str,
+        *,
+        teaches: bool = True,
+    ) -> Round:
+        """Ask one manager about tasks, one after the other.
+
+        Args:
+            manager: whom to ask.
+            items: the tasks.
+            ask: about one.
+            kind: what failures that nobody foresaw are counted under.
+            teaches: a manager that does not answer is left alone by everybody.
+
+        Raises:
+            DatabaseUnavailableError: the database is gone.
+        """
+        begun, unusable = self._clock.monotonic(), 0
+        for position, item in enumerate(items):
+            if position:
+                await self._clock.sleep(PACE)
+            now = self._clock.monotonic()
+            if (opening := self._registry.opening_of(manager.id)) > now:
+                return Round(items[:position], items[position:], until=opening)
+            if now - begun > LONGEST:
+                return Round(items[:position], items[position:], until=now)
+            try:
+                await ask(item)
+                unusable = 0
+                self._incidents.over(kind, task=item.task.pk)
+            except DatabaseUnavailableError:
+                raise
+            except RunnerManagerError as error:
+                unusable += 1
+                is_of_the_manager = isinstance(error, OF_THE_MANAGER)
+                if is_of_the_manager or unusable >= MOST_UNUSABLE:
+                    if teaches:
+                        self._registry.learn(manager.id, error)
+                    return Round(items[: position + 1], items[position:])
+                if teaches:
+                    log.warning(
+                        Event.RECONCILE_ASKED, task=item.task.pk, decision="unknown", reason=str(error)
+                    )
+            except Exception as error:  # noqa: BLE001 - one odd row must not keep the others from being asked about
+                self._incidents.met(kind, error, task=item.task.pk)
+        return Round(items)
+
+    async def _guarded(self, manager: RunnerManager, conversation: Awaitable[None]) -> None:
+        try:
+            await conversation
+        except DatabaseUnavailableError:
+            self._suspect()
+        except Exception:  # nobody waits for it: a bug must be seen all the same
+            log.exception(Event.SERVICE_CRASHED, job="reconciler", runner_manager=manager.name)
+        finally:
+            self._conversations.pop(manager.id, None)

@@ -1,0 +1,152 @@
+"""What fails again and again: told once in full, then counted, with growing waits in between (I12)."""
+
+import traceback
+from dataclasses import dataclass, field
+
+import structlog
+
+from poddispatchd.clock import Clock
+from poddispatchd.errors import (
+    DatabaseError,
+    DatabaseStateError,
+    RowLockedError,
+    SchemaError,
+    ValuesRefusedError,
+)
+from poddispatchd.observability.events import Event
+
+log = structlog.get_logger(__name__)
+
+_FIRST_WAIT = 2.0
+_LONGEST_WAIT = 60.0
+_TELL_EVERY = 600.0
+"""Seconds after which a failure that goes on is told again, in one line."""
+
+_FORGOTTEN_AFTER = 900.0
+"""Seconds without another failure after which one is over although nobody said so: its task may be gone."""
+
+_ABOUT_ONE_ITEM = (RowLockedError, ValuesRefusedError)
+"""Errors of the database that say nothing about what else can be written."""
+
+_IN_WORDS = (DatabaseStateError, RowLockedError, SchemaError)
+"""Errors that are no bugs of ours: a sentence says all."""
+
+
+@dataclass(slots=True)
+class _Failures:
+    """Failures in a row of one task, or of a job that works for none."""
+
+    times: int
+    last_at: float
+
+
+@dataclass(slots=True)
+class Incident:
+    """A job that fails, for one task or several.
+
+    ``times`` counts its failures since it last went well. ``kinds`` are those of the errors that were told in
+    full.
+    """
+
+    job: str
+    error: Exception
+    times: int = 0
+    told_at: float = float("-inf")
+    kinds: set[str] = field(default_factory=set)
+    by_task: dict[int | None, _Failures] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """A sentence for people; it holds no text of another system."""
+        tasks = [str(task) for task in self.by_task if task is not None]
+        shown = (
+            f" (task {tasks[0]}{f' and {len(tasks) - 1} more' if len(tasks) > 1 else ''})" if tasks else ""
+        )
+        what = f"The {self.job} fails{shown}, {self.times} times by now"
+        if isinstance(self.error, DatabaseError):
+            return f"{what}: {self.error}"
+        return f"{what}, by an unforeseen error ({type(self.error).__name__}): the log has its traceback."
+
+
+class Incidents:
+    """The failures of jobs that have not ended yet."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._by_job: dict[str, Incident] = {}
+
+    def met(self, job: str, error: Exception, *, task: int | None = None) -> float:
+        """Something failed; to be called where the error is handled.
+
+        Args:
+            job: what failed; one line of the log tells of it, for however many tasks.
+            error: what happened.
+            task: the primary key of the task that it was done for; each waits by its own count.
+
+        Returns:
+            Seconds to wait before the next try: growing, at random.
+        """
+        now = self._clock.monotonic()
+        incident = self._by_job.setdefault(job, Incident(job, error))
+        failures = incident.by_task.setdefault(task, _Failures(0, now))
+        incident.times, incident.error = incident.times + 1, error
+        failures.times, failures.last_at = failures.times + 1, now
+        self._tell(incident, task)
+        wait: float = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(failures.times - 1, 10))
+        return wait * (0.5 + 0.5 * self._clock.random())
+
+    def over(self, job: str, *, task: int | None = None) -> None:
+        """It went well."""
+        incident = self._by_job.get(job)
+        if incident is not None:
+            incident.by_task.pop(task, None)
+            self._close_if_over(incident)
+
+    @property
+    def active(self) -> tuple[Incident, ...]:
+        """What fails now."""
+        now = self._clock.monotonic()
+        for incident in list(self._by_job.values()):
+            for task, failures in list(incident.by_task.items()):
+                if now - failures.last_at > _FORGOTTEN_AFTER:
+                    del incident.by_task[task]
+            self._close_if_over(incident)
+        return tuple(self._by_job.values())
+
+    @property
+    def can_write(self) -> bool:
+        """Whether no statement is refused, by the server's state, its schema or a rule of the site's."""
+        return not any(
+            isinstance(incident.error, DatabaseError) and not isinstance(incident.error, _ABOUT_ONE_ITEM)
+            for incident in self.active
+        )
+
+    def _close_if_over(self, incident: Incident) -> None:
+        if not incident.by_task:
+            del self._by_job[incident.job]
+            log.info(Event.SERVICE_RECOVERED, job=incident.job, times=incident.times)
+
+    def _tell(self, incident: Incident, task: int | None) -> None:
+        """One traceback for each kind of error, then a line now and then."""
+        now, kind = self._clock.monotonic(), _kind(incident.error)
+        facts = {"job": incident.job} if task is None else {"job": incident.job, "task": task}
+        if kind not in incident.kinds:
+            incident.kinds.add(kind)
+            if isinstance(incident.error, _IN_WORDS):
+                log.error(Event.SERVICE_FAILED, **facts, reason=str(incident.error))
+            else:
+                log.error(Event.SERVICE_CRASHED, **facts, exc_info=incident.error)
+        elif now - incident.told_at >= _TELL_EVERY:
+            log.error(
+                Event.SERVICE_FAILED, **facts, times=incident.times, error=type(incident.error).__name__
+            )
+        else:
+            return
+        incident.told_at = now
+
+
+def _kind(error: Exception) -> str:
+    """What tells two errors apart: their class, PostgreSQL's code, and the line of code that raised them."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__} {getattr(error, 'sqlstate', '')} {place}"

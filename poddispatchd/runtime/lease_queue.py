@@ -1,0 +1,286 @@
+"""One queue in a table: items leased to one daemon at a time, tried with back-off, set aside when that fails.
+
+Every queue of the journal works so: callbacks, imports, notices, deliveries, obsolete files. A lease runs by
+the database's clock; who dies is waited for as long as a lease lasts, and no longer. An item that fails is
+tried again after a growing random delay; after ``max_attempts`` it is set aside with its words, out of the
+way of the others and in sight of people (invariant I12), who can have it tried again. What is set aside is
+not lost: it is deleted together with what is settled, long after.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.backoff import Backoff
+
+_TEMPLATE = load_queries(__package__, "lease_queue.sql")
+_PLACE = re.compile(r"\{(\w+)\}")
+_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
+
+UNLIMITED = 2**31 - 1
+
+LONGEST_WORDS = 2000
+"""Characters of the words that are kept with an item."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueTable:
+    """A table of our schema as a queue.
+
+    Attributes:
+        name: of the table.
+        payload: the columns that a claim gives besides the key and the attempts.
+        partition: the column by which a claim takes turns.
+        task: the column that names the task to people.
+        lease_seconds: how long a lease lasts unless it is renewed.
+        max_attempts: after so many failed attempts an item is set aside.
+        backoff: the wait between them.
+        key: the primary key.
+        order: in which items of a partition are taken.
+        created_at: since when an item waits.
+        settled_at: when it was settled or set aside.
+        lease_owner: who holds its lease.
+        lease_expires_at: until when.
+        condition: SQL that decides whether a due item may be claimed at all; its table is called ``item``.
+        dismissed: the state of an item that a person has seen to after it was set aside; None: it is deleted.
+    """
+
+    name: str
+    payload: tuple[str, ...]
+    partition: str
+    task: str
+    lease_seconds: float
+    max_attempts: int
+    backoff: Backoff
+    key: str = "id"
+    order: tuple[str, ...] = ("next_attempt_at", "id")
+    created_at: str = "created_at"
+    settled_at: str = "settled_at"
+    lease_owner: str = "lease_owner"
+    lease_expires_at: str = "lease_expires_at"
+    condition: str = "true"
+    dismissed: str | None = None
+
+    def statements(self) -> Mapping[str, str]:
+        """The statements of this queue, by name.
+
+        Raises:
+            ValueError: a name is no plain identifier, or the template has a place that nothing fills.
+        """
+        places = {
+            "table": self._quoted(self.name),
+            "order": ", ".join(self._quoted(column) for column in self.order),
+            "payload": ", ".join(f"item.{self._quoted(column)}" for column in self.payload),
+            "condition": f"({self.condition})",
+        }
+        for place in (
+            "key",
+            "partition",
+            "task",
+            "created_at",
+            "settled_at",
+            "lease_owner",
+            "lease_expires_at",
+        ):
+            places[place] = self._quoted(getattr(self, place))
+        try:
+            return {
+                name: _PLACE.sub(lambda match: places[match[1]], query) for name, query in _TEMPLATE.items()
+            }
+        except KeyError as error:
+            raise ValueError(f"lease_queue.sql: nothing fills the place {error}") from None
+
+    def _quoted(self, identifier: str) -> str:
+        if _IDENTIFIER.fullmatch(identifier) is None:
+            raise ValueError(f"queue {self.name!r}: {identifier!r} is no plain identifier")
+        return f'"{identifier}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """An item that is ours for a while; ``attempts`` counts this one."""
+
+    key: object
+    owner: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """What a claim gives: the lease and the columns of the payload."""
+
+    lease: Lease
+    row: asyncpg.Record
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """How a queue stands; ``oldest``: since when the oldest open item waits."""
+
+    open: int
+    leased: int
+    set_aside: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetAsideItem:
+    """An item that was given up, as it is told to people; ``task`` is Pod's task, or the runner's."""
+
+    key: str
+    task: str | None
+    attempts: int
+    words: str
+    created_at: datetime
+    set_aside_at: datetime
+
+
+class LeaseQueue:
+    """A queue in one table."""
+
+    def __init__(self, table: QueueTable) -> None:
+        self.table = table
+        self._sql = table.statements()
+
+    # --- a daemon at work --------------------------------------------------------------------------------
+
+    async def claim(
+        self,
+        connection: Connection,
+        owner: str,
+        limit: int,
+        *,
+        only: Collection[str] | None = None,
+        held: Mapping[str, int] | None = None,
+        share: int = UNLIMITED,
+    ) -> list[Leased]:
+        """Lease due items, in turn between partitions.
+
+        Args:
+            connection: any.
+            owner: this instance.
+            limit: how many at most.
+            only: of these partitions, as text; None: of all.
+            held: how many items of a partition the caller is at already: the others come first.
+            share: how many items of one partition the caller is at most at, those included.
+        """
+        busy = held or {}
+        rows = await connection.fetch(
+            self._sql["claim"],
+            owner,
+            self.table.lease_seconds,
+            limit,
+            None if only is None else list(only),
+            list(busy),
+            list(busy.values()),
+            share,
+        )
+        return [Leased(Lease(row["key"], owner, row["attempts"]), row) for row in rows]
+
+    async def renew(self, connection: Connection, owner: str, keys: Collection[object]) -> None:
+        """Keep these leases for another ``lease_seconds``."""
+        await connection.execute(self._sql["renew"], owner, self.table.lease_seconds, list(keys))
+
+    async def holds(self, connection: Connection, lease: Lease) -> bool:
+        """Whether the lease is still ours; in a transaction nobody else gets it until its end."""
+        return bool(await connection.fetchval(self._sql["holds"], lease.key, lease.owner))
+
+    async def postpone(
+        self,
+        connection: Connection,
+        lease: Lease,
+        seconds: float,
+        *,
+        words: str | None = None,
+        counts: bool = False,
+    ) -> None:
+        """Give a lease back, due after so many seconds; ``counts``: this was an attempt that failed."""
+        kept = None if words is None else _storable(words)
+        await connection.execute(self._sql["postpone"], lease.key, lease.owner, seconds, kept, counts)
+
+    async def set_aside(self, connection: Connection, lease: Lease, words: str) -> bool:
+        """Give an item up; False when the lease was lost."""
+        status = await connection.execute(self._sql["set_aside"], lease.key, lease.owner, _storable(words))
+        return status == "UPDATE 1"
+
+    async def fail(
+        self, connection: Connection, lease: Lease, words: str, *, random: Callable[[], float]
+    ) -> float | None:
+        """An attempt failed: back off, or set the item aside when this was the last attempt.
+
+        Returns:
+            Seconds until the next attempt; None when there is none.
+        """
+        if lease.attempts >= self.table.max_attempts:
+            await self.set_aside(connection, lease, words)
+            return None
+        seconds = self.table.backoff.delay(lease.attempts, random)
+        await self.postpone(connection, lease, seconds, words=words, counts=True)
+        return seconds
+
+    async def release(self, connection: Connection, owner: str, keys: Collection[object]) -> None:
+        """Give leases back, due at once; nothing was tried."""
+        await connection.execute(self._sql["release"], owner, list(keys))
+
+    async def release_owner(self, connection: Connection, owner: str) -> None:
+        """Give back every lease of an owner; nothing was tried."""
+        await connection.execute(self._sql["release_owner"], owner)
+
+    async def release_dead(self, connection: Connection, is_dead: Callable[[str], bool]) -> None:
+        """Give back the leases of owners that have ended without a word."""
+        for row in await connection.fetch(self._sql["owners"]):
+            if is_dead(row["owner"]):
+                await self.release_owner(connection, row["owner"])
+
+    async def next_due(self, connection: Connection, *, only: Collection[str] | None = None) -> float | None:
+        """Seconds until the next item is due, 0 or less when it is; None when none is open."""
+        named = None if only is None else list(only)
+        seconds: float | None = await connection.fetchval(self._sql["next_due"], named)
+        return seconds
+
+    # --- people ------------------------------------------------------------------------------------------
+
+    async def figures(self, connection: Connection) -> QueueFigures:
+        """How the queue stands."""
+        row = await connection.fetchrow(self._sql["figures"])
+        assert row is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
+        return QueueFigures(row["open"], row["leased"], row["set_aside"], row["oldest"])
+
+    async def set_aside_items(self, connection: Connection, limit: int) -> list[SetAsideItem]:
+        """What was given up, the latest first."""
+        return [
+            SetAsideItem(
+                key=row["key"],
+                task=row["task"],
+                attempts=row["attempts"],
+                words=row["last_error"] or "",
+                created_at=row["created_at"],
+                set_aside_at=row["set_aside_at"],
+            )
+            for row in await connection.fetch(self._sql["set_aside_items"], limit)
+        ]
+
+    async def retry(self, connection: Connection, key: str) -> bool:
+        """Try an item again that was set aside; False when there is none."""
+        return await connection.execute(self._sql["retry"], key) == "UPDATE 1"
+
+    async def dismiss(self, connection: Connection, key: str) -> bool:
+        """Take an item that was set aside out of sight; False when there is none."""
+        if self.table.dismissed is None:
+            return await connection.execute(self._sql["forget"], key) == "DELETE 1"
+        return await connection.execute(self._sql["dismiss"], key, self.table.dismissed) == "UPDATE 1"
+
+    async def purge(self, connection: Connection, *, days: int, batch: int) -> None:
+        """Forget what was settled or set aside more than ``days`` ago, ``batch`` items at a time."""
+        while await connection.execute(self._sql["purge"], days, batch) == f"DELETE {batch}":
+            pass
+
+
+def _storable(words: str) -> str:
+    """Words that PostgreSQL takes."""
+    return words[:LONGEST_WORDS].replace("\0", "").encode(errors="replace").decode()

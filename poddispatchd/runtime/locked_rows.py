@@ -1,0 +1,137 @@
+"""Tasks that wait because another database session holds a row of theirs; all others go on (I12)."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from poddispatchd.clock import Clock
+from poddispatchd.database.pool import Database
+from poddispatchd.domain.task import TaskPk
+from poddispatchd.observability.events import Event
+from poddispatchd.pod.locks import HeldRow, held_row
+from poddispatchd.runtime.wakeups import Wakeup, Wakeups
+
+log = structlog.get_logger(__name__)
+
+_IDLE = 120.0
+_LOOK_EVERY = 2.0
+_AT_ONCE = 5
+"""Tasks looked at in one go: each takes a second while its row is held."""
+
+_SAME_INCIDENT = 60.0
+"""Seconds within which a row that is held again is no news."""
+
+_SHOWN = 5
+
+_LONGEST_DOUBT = 30.0
+"""Seconds for which a task waits that could not be had, though none of the rows looked at is held."""
+
+_SOMETHING = HeldRow("a row that it needs", "another database session")
+
+
+@dataclass(slots=True)
+class LockedTask:
+    """A task that waits for a row; ``held`` tells which and by whom, None before the first look.
+
+    ``times`` counts how often that was found out within a minute.
+    """
+
+    pk: TaskPk
+    since: datetime
+    seen_at: float
+    held: HeldRow | None = None
+    is_told: bool = False
+    times: int = 1
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it failed again and again although its rows could be had at every look."""
+        return self.times > 1
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which such a task is tried again."""
+        return min(_LONGEST_DOUBT, 2.0**self.times)
+
+    @property
+    def words(self) -> str:
+        """A sentence for people."""
+        what, who = ("one of its rows", "another database session")
+        if self.held is not None:
+            what, who = self.held.what, self.held.by
+        since = self.since.strftime("%Y-%m-%d %H:%M:%S UTC")
+        return f"Task {self.pk} waits since {since}: {what} is held by {who}."
+
+
+class LockedRows:
+    """The registry of such tasks, and the job that looks whether their rows can be had again."""
+
+    def __init__(self, database: Database, wakeups: Wakeups, clock: Clock) -> None:
+        self._database = database
+        self._wakeups = wakeups
+        self._clock = clock
+        self._tasks: dict[TaskPk, LockedTask] = {}
+        self._freed: dict[TaskPk, tuple[float, LockedTask]] = {}
+        self.wake = Wakeup()
+
+    @property
+    def tasks(self) -> frozenset[TaskPk]:
+        """The tasks that wait: nothing is tried with them meanwhile."""
+        return frozenset(self._tasks)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """A sentence for each, a few at most."""
+        shown = [locked.words for locked in list(self._tasks.values())[:_SHOWN]]
+        more = len(self._tasks) - len(shown)
+        return (*shown, f"{more} more tasks wait for rows that are held.") if more > 0 else tuple(shown)
+
+    def met(self, task: int) -> None:
+        """A row of this task could not be had."""
+        pk = TaskPk(task)
+        if pk in self._tasks:
+            return
+        now = self._clock.monotonic()
+        freed_at, before = self._freed.pop(pk, (float("-inf"), None))
+        locked = LockedTask(pk, self._clock.now(), now)
+        if before is not None and now - freed_at < _SAME_INCIDENT:
+            locked.since, locked.is_told, locked.times = before.since, before.is_told, before.times + 1
+        self._tasks[pk] = locked
+        self.wake.ring()
+
+    async def step(self) -> float:
+        """Look who holds the rows, and which can be had again; seconds until the next look.
+
+        Raises:
+            DatabaseError: it cannot be found out now.
+        """
+        freed = []
+        for locked in sorted(self._tasks.values(), key=lambda each: each.seen_at)[:_AT_ONCE]:
+            met_at, locked.seen_at = locked.seen_at, self._clock.monotonic()
+            was_held, locked.held = locked.held, await held_row(self._database, locked.pk)
+            if locked.held is None and not locked.is_doubtful:
+                freed.append(locked)
+            elif locked.held is None:
+                # Another row than those that were looked at, or one that is held now and then.
+                if was_held not in (None, _SOMETHING) or locked.seen_at - met_at >= locked.patience:
+                    freed.append(locked)
+                else:
+                    locked.held, locked.seen_at = _SOMETHING, met_at
+            if locked.held is not None and not locked.is_told:
+                locked.is_told = True
+                log.warning(Event.ROW_LOCKED, task=locked.pk, row=locked.held.what, holder=locked.held.by)
+        self._free(freed)
+        return _LOOK_EVERY if self._tasks else _IDLE
+
+    def _free(self, freed: Collection[LockedTask]) -> None:
+        now = self._clock.monotonic()
+        self._freed = {pk: entry for pk, entry in self._freed.items() if now - entry[0] < _SAME_INCIDENT}
+        for locked in freed:
+            del self._tasks[locked.pk]
+            self._freed[locked.pk] = (now, locked)
+            if locked.is_told:
+                log.info(Event.ROW_FREED, task=locked.pk)
+        if freed:
+            self._wakeups.ring_all()

@@ -1,0 +1,166 @@
+"""The queues of the journal: five tables with one pattern of columns, and how each of them gives up."""
+
+from collections.abc import Mapping
+
+from poddispatchd.database.pool import Connection
+from poddispatchd.domain.backoff import Backoff
+from poddispatchd.runtime.instances import is_dead
+from poddispatchd.runtime.lease_queue import LeaseQueue, QueueFigures, QueueTable, SetAsideItem
+
+CALLBACKS = LeaseQueue(
+    QueueTable(
+        name="callback",
+        payload=(
+            "runner_manager_ids",
+            "task_id",
+            "status",
+            "error_message",
+            "script_output",
+            "received_at",
+        ),
+        partition="runner_manager_ids",
+        task="task_id",
+        lease_seconds=60.0,
+        # About half an hour: what passes by itself has passed, and the manager is asked anyway.
+        max_attempts=12,
+        backoff=Backoff(shortest=1.0, base=2.0, cap=900.0),
+        order=("id",),
+        created_at="received_at",
+        settled_at="handled_at",
+        dismissed="ignored",
+    )
+)
+
+IMPORTS = LeaseQueue(
+    QueueTable(
+        name="import",
+        payload=(
+            "task_pk",
+            "runner_manager_id",
+            "task_id",
+            "video_id",
+            "created_at",
+            "obstructed_since",
+        ),
+        partition="runner_manager_id",
+        task="task_pk",
+        # What a crash on another machine delays an import by.
+        lease_seconds=20.0,
+        # Of attempts that end in an error nobody foresaw; others end the import earlier.
+        max_attempts=10,
+        backoff=Backoff(shortest=1.0, base=10.0, cap=900.0),
+        settled_at="finished_at",
+        dismissed="dropped",
+    )
+)
+
+NOTICES = LeaseQueue(
+    QueueTable(
+        name="notice",
+        payload=(
+            "event",
+            "task_pk",
+            "task_type",
+            "task_id",
+            "video_id",
+            "recording_id",
+            "is_reported",
+            "words",
+        ),
+        partition="event",
+        task="task_pk",
+        lease_seconds=60.0,
+        max_attempts=12,
+        backoff=Backoff(shortest=5.0, base=15.0, cap=3600.0),
+        order=("id",),
+    )
+)
+
+DELIVERIES = LeaseQueue(
+    QueueTable(
+        name="delivery",
+        payload=("channel", "task_pk", "content", "created_at"),
+        partition="channel",
+        task="task_pk",
+        # Renewed while a server is spoken to. Long: who is frozen for a while must not have mail sent twice.
+        lease_seconds=300.0,
+        # About eight hours: a server that is down over night is waited for.
+        max_attempts=12,
+        backoff=Backoff(shortest=15.0, base=60.0, cap=4 * 3600.0),
+        dismissed="dropped",
+    )
+)
+
+FILES = LeaseQueue(
+    QueueTable(
+        name="obsolete_file",
+        payload=("task_pk",),
+        partition="task_pk",
+        task="task_pk",
+        # What a crash on another machine delays an import by that brings the very file back.
+        lease_seconds=120.0,
+        max_attempts=12,
+        backoff=Backoff(shortest=60.0, base=600.0, cap=86400.0),
+        key="path",
+        order=("added_at", "path"),
+        created_at="added_at",
+        lease_owner="claimed_by",
+        lease_expires_at="claimed_until",
+        # Not what an open import is about to put in place again.
+        condition=(
+            "NOT EXISTS (SELECT FROM poddispatchd.import_file AS brought "
+            "JOIN poddispatchd.import ON import.id = brought.import_id "
+            "WHERE brought.path = item.path AND import.state = 'open')"
+        ),
+    )
+)
+
+QUEUES: Mapping[str, LeaseQueue] = {
+    "callbacks": CALLBACKS,
+    "imports": IMPORTS,
+    "notices": NOTICES,
+    "deliveries": DELIVERIES,
+    "files": FILES,
+}
+"""By the name that people know them by."""
+
+_SET_ASIDE_COUNTS = " UNION ALL ".join(
+    f"SELECT '{name}' AS queue, count(*) FROM poddispatchd.{queue.table.name} WHERE state = 'set_aside'"  # noqa: S608 - constants
+    for name, queue in QUEUES.items()
+)
+
+_WITH_WORDS = 20
+
+
+async def release_dead(connection: Connection) -> None:
+    """Give back what daemons of this host held that ended without a word; others' leases run out."""
+    for queue in QUEUES.values():
+        await queue.release_dead(connection, is_dead)
+
+
+async def figures(connection: Connection) -> dict[str, QueueFigures]:
+    """How every queue stands."""
+    return {name: await queue.figures(connection) for name, queue in QUEUES.items()}
+
+
+async def set_aside_counts(connection: Connection) -> dict[str, int]:
+    """How many items of each queue are set aside: one statement, however many queues there are."""
+    rows = await connection.fetch(_SET_ASIDE_COUNTS)
+    return {row["queue"]: row["count"] for row in rows}
+
+
+async def set_aside(connection: Connection, *, limit: int = _WITH_WORDS) -> dict[str, list[SetAsideItem]]:
+    """What was given up in each queue, with its words; queues without any are left out."""
+    found = {name: await queue.set_aside_items(connection, limit) for name, queue in QUEUES.items()}
+    return {name: items for name, items in found.items() if items}
+
+
+def set_aside_words(counts: Mapping[str, int]) -> str | None:
+    """A sentence about what was set aside, by queue; None when nothing was."""
+    some = [f"{count} of {name}" for name, count in counts.items() if count]
+    if not some:
+        return None
+    return (
+        f"Set aside after too many attempts: {', '.join(some)}. "
+        "See 'poddispatchd queues list'; try them again with 'poddispatchd queues retry'."
+    )

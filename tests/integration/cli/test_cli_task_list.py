@@ -1,0 +1,130 @@
+"""Tasks chosen and listed for people, and begun again many at once."""
+
+import sys
+from typing import cast
+
+import pytest
+
+from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
+from poddispatchd.sandbox.pod.world import add_task, add_video
+from tests.integration.cli.conftest import Pod
+
+
+async def _task(
+    pod: Pod, title: str, status: TaskStatus, *, words: str | None = None, days: int = 0
+) -> TaskPk:
+    async with pod.database.connection() as connection:
+        video = await add_video(connection, pod.world, title=title)
+        task = await add_task(connection, TaskType.ENCODING, video=video, status=status)
+        await connection.execute(
+            "UPDATE runner_manager_task SET script_output = $2, runner_manager_id = 1,"
+            " date_added = date_added - make_interval(days => $3) WHERE id = $1",
+            *(task, words, days),
+        )
+    return task
+
+
+async def _listed(pod: Pod, *options: str) -> list[object]:
+    said = await pod.run("tasks", "list", "--json", *options)
+    assert said.status == 0, said.err
+    return [row["id"] for row in cast("list[dict[str, object]]", said.json())]
+
+
+async def test_a_list_fits_80_columns_with_title_owner_age_manager_and_error(pod: Pod) -> None:
+    title = "Une introduction très longue à la thermodynamique des systèmes ouverts et fermés"
+    task = await _task(
+        pod, title, TaskStatus.FAILED, words="effective video duration is 0 seconds\n---\nlog\nlog\n"
+    )
+    await _task(pod, "Short", TaskStatus.PENDING)
+
+    lines = (await pod.run("tasks", "list")).out.splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["id", "type", "status", "age", "owner", "manager", "title"]
+    row = next(line for line in lines if line.split()[0] == str(task))
+    assert "failed" in row
+    assert " first " in row
+    assert "Une introduction" in row
+    assert lines[lines.index(row) + 1] == "    effective video duration is 0 seconds"
+    assert title in (await pod.run("tasks", "list", "--wide")).out
+
+
+async def test_tasks_are_chosen_by_what_they_are(pod: Pod) -> None:
+    failed = await _task(pod, "Physics 3", TaskStatus.FAILED, words="no")
+    late = await _task(pod, "Chemistry", TaskStatus.TIMEOUT)
+    old = await _task(pod, "Old physics", TaskStatus.COMPLETED, days=40)
+
+    assert await _listed(pod, "--failed") == [late, failed]
+    assert await _listed(pod, "--search", "PHYSICS") == [old, failed]
+    assert await _listed(pod, "--since", "7d") == [late, failed]
+    assert await _listed(pod, "--since", "2020-01-01", "--status", "completed") == [old]
+    assert await _listed(pod, "--manager", "first", "--limit", "1") == [old]
+    assert await _listed(pod, "--manager", "second") == []
+    assert await _listed(pod, "--site", "pod.example.org", "--type", "encoding") == [old, late, failed]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--manager", "nobody"), "there is no runner manager 'nobody'; Pod has first, second."),
+        (("--site", "nowhere.org"), "there is no site 'nowhere.org'; Pod has pod.example.org"),
+        (("--since", "yesterday"), "'yesterday' is no length of time (30m, 2h, 7d) and no date"),
+    ],
+)
+async def test_what_does_not_exist_is_named(pod: Pod, options: tuple[str, ...], words: str) -> None:
+    said = await pod.run("tasks", "list", *options)
+
+    assert (said.status, words in said.err) == (2, True), said.err
+
+
+async def test_failed_tasks_begin_again_at_once_when_that_is_confirmed(pod: Pod) -> None:
+    failed = [await _task(pod, f"Lecture {n}", TaskStatus.FAILED) for n in range(3)]
+    old = await _task(pod, "Old", TaskStatus.FAILED, days=3)
+
+    shown = await pod.run("tasks", "restart", "--failed", "--since", "2h", "--dry-run")
+    refused = await pod.run("tasks", "restart", "--failed", "--since", "2h")
+    done = await pod.run("tasks", "restart", "--failed", "--since", "2h", "--yes")
+
+    assert shown.out.count("would begin again") == 3
+    assert (refused.status, "3 tasks were chosen: --yes restarts them" in refused.err) == (2, True)
+    assert done.status == 0
+    rows = await pod.fetch("SELECT id, status FROM runner_manager_task ORDER BY id")
+    assert {row["id"]: row["status"] for row in rows} == {**dict.fromkeys(failed, "pending"), old: "failed"}
+
+
+async def test_nothing_chosen_restarts_nothing(pod: Pod) -> None:
+    task = await _task(pod, "Lecture", TaskStatus.FAILED)
+
+    said = await pod.run("tasks", "restart")
+
+    assert (said.status, "Name the tasks by their ids" in said.err) == (2, True)
+    assert await _listed(pod, "--failed") == [task]
+
+
+async def test_a_completed_task_begins_again_on_a_terminal_only_when_that_is_confirmed(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One word too many on the command line, and what everybody watched was encoded anew."""
+    task = await _task(pod, "Lecture", TaskStatus.COMPLETED)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    answers = iter(["n", "y"])
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: next(answers))
+
+    no = await pod.run("tasks", "restart", str(task))
+    kept = await _listed(pod, "--status", "completed")
+    yes = await pod.run("tasks", "restart", str(task))
+
+    assert (no.status, kept) == (1, [task])
+    assert (yes.status, await _listed(pod, "--status", "pending")) == (0, [task])
+
+
+async def test_a_misspelt_command_is_guessed(pod: Pod) -> None:
+    assert "Did you mean tasks" in (await pod.run("taks")).err
+    assert "Did you mean restart" in (await pod.run("tasks", "restrat")).err
+
+
+async def test_no_color_is_heeded(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+
+    assert "\x1b[" not in (await pod.run("check")).out

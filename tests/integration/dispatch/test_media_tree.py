@@ -1,0 +1,178 @@
+"""What is not there is told apart from a tree that is not there, and nothing waits for a file (I12, I16)."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from poddispatchd.pod.media.directory import Directory, Status
+from poddispatchd.pod.media.tree import Limits
+from poddispatchd.sandbox.pod.world import Video, add_encodings, add_video
+from poddispatchd.web.state import state_of
+from tests.integration.dispatch.scene import Scene, scene
+from tests.plugins.postgres import PodDatabase
+
+
+@pytest.fixture
+async def pod(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Scene]:
+    async with scene(pod_database, media_root) as made:
+        yield made
+
+
+async def finished(pod: Scene, count: int = 3) -> list[Video]:
+    """Videos of which the database knows that their files are there."""
+    videos = [await add_video(pod.connection, pod.world, title=f"Old {number}") for number in range(count)]
+    for video in videos:
+        await add_encodings(pod.connection, pod.world, video)
+    return videos
+
+
+@pytest.mark.parametrize("gone", ["everything", "videos", "what is in videos"])
+async def test_a_tree_without_what_the_database_knows_fails_nothing_until_it_is_there(
+    pod: Scene, media_root: Path, gone: str
+) -> None:
+    await finished(pod)
+    waiting = [await pod.encoding(title="One"), await pod.transcription()]
+    place = media_root if gone == "everything" else media_root / "videos"
+    away = media_root.with_name("away")
+    place.rename(away)
+    if gone != "videos":
+        place.mkdir()
+    daemon = await pod.daemon()
+    with capture_logs() as logged:
+        for _ in range(3):
+            await daemon.settle()
+            daemon.clock.advance(6)
+    assert [await pod.status(pk) for pk in waiting] == ["pending", "pending"]
+    assert pod.posts("first") == 0
+    assert [entry["event"] for entry in logged if entry["event"].startswith("media.")] == ["media.missing"]
+    problems = state_of(daemon.parts, queue_stats=None, submissions=0, imports=0).problems
+    assert any("Until" in words or "until it is" in words for words in problems)
+
+    if gone != "videos":
+        place.rmdir()
+    away.rename(place)
+    daemon.clock.advance(6)
+    await daemon.settle()
+    assert [await pod.status(pk) for pk in waiting] == ["running", "running"]
+    await daemon.parts.evidence.check(within=0)
+    assert daemon.parts.evidence.problem is None
+
+
+async def test_a_new_upload_in_the_wrong_tree_does_not_make_it_the_right_one(
+    pod: Scene, media_root: Path
+) -> None:
+    await finished(pod, 5)
+    missing = await pod.encoding(title="Before the mount went away")
+    away = media_root.with_name("away")
+    await asyncio.to_thread(media_root.rename, away)
+    await asyncio.to_thread((media_root / "videos").mkdir, parents=True)
+    new = await pod.encoding(title="Uploaded since")
+    daemon = await pod.daemon()
+    await daemon.settle()
+    assert await pod.status(missing) == "pending"
+    assert await pod.status(new) == "running"
+
+
+async def test_a_pod_without_any_finished_video_is_fine_but_where_nothing_is_nothing_can_be_missing(
+    pod: Scene, media_root: Path
+) -> None:
+    daemon = await pod.daemon()
+    assert await daemon.parts.evidence.check(within=0) is None
+    pk = await pod.encoding(title="gone", with_file=False)
+    await daemon.settle()
+    assert await pod.status(pk) == "pending"
+    (media_root / "videos/of-somebody").mkdir(parents=True)
+    daemon.clock.advance(6)
+    await daemon.settle()
+    assert await pod.status(pk) == "failed"
+
+
+async def test_a_source_without_a_byte_fails_in_words(pod: Scene, media_root: Path) -> None:
+    await finished(pod)
+    video = await add_video(pod.connection, pod.world, title="Nothing")
+    (media_root / video.path).write_bytes(b"")
+    pk = await pod.encoding_of(video)
+    daemon = await pod.daemon()
+    await daemon.settle()
+    row = await pod.row(pk)
+    assert row["status"] == "failed"
+    assert "is empty (0 bytes): upload it again" in row["script_output"]
+    assert pod.posts("first") == 0
+
+
+async def test_a_source_that_is_a_fifo_fails_and_one_behind_a_link_is_left_to_the_web_server(
+    pod: Scene, media_root: Path
+) -> None:
+    await finished(pod)
+    one, other = [await add_video(pod.connection, pod.world, title=title) for title in ("Fifo", "Link")]
+    (media_root / one.path).unlink()
+    os.mkfifo(media_root / one.path)
+    archive = media_root.with_name("archive.mp4")
+    (media_root / other.path).rename(archive)
+    (media_root / other.path).symlink_to(archive)
+    pks = [await pod.encoding_of(one), await pod.encoding_of(other)]
+    daemon = await pod.daemon()
+    await daemon.settle()
+    assert [await pod.status(pk) for pk in pks] == ["failed", "running"]
+    assert "is not a regular file" in (await pod.row(pks[0]))["script_output"]
+
+
+@pytest.mark.parametrize("obstacle", ["fifo", "link", "linked directory"])
+async def test_what_stands_in_the_place_of_the_log_stops_nothing(
+    pod: Scene, media_root: Path, obstacle: str
+) -> None:
+    video = await add_video(pod.connection, pod.world, title="Attacked")
+    folder, outside = media_root / video.output_directory, media_root.with_name("outside")
+    outside.mkdir()
+    (outside / "encoding.log").write_text("precious")
+    if obstacle == "linked directory":
+        folder.symlink_to(outside)
+    else:
+        folder.mkdir()
+        log = folder / "encoding.log"
+        if obstacle == "fifo":
+            os.mkfifo(log)
+        else:
+            log.symlink_to(outside / "encoding.log")
+    pks = [await pod.encoding_of(video), await pod.encoding(title="Another")]
+    daemon = await pod.daemon()
+    async with asyncio.timeout(30):
+        await daemon.settle()
+    assert [await pod.status(pk) for pk in pks] == ["running", "running"]
+    assert (outside / "encoding.log").read_text() == "precious"
+    if obstacle != "linked directory":
+        assert (folder / "encoding.log").read_text().startswith("Start at")
+
+
+def media_threads() -> int:
+    return sum(thread.name.startswith("media") for thread in threading.enumerate())
+
+
+async def test_a_media_tree_that_hangs_stops_neither_the_dispatcher_nor_what_else_runs(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+
+    def hang(_directory: Directory, _name: str) -> Status | None:
+        go.wait(60)
+        return None
+
+    pks = await pod.encodings(2)
+    daemon = await pod.daemon()
+    before = media_threads()
+    daemon.parts.media.limits = Limits(look=0.05, space=0.05, step=0.05, file=0.05)
+    monkeypatch.setattr(Directory, "status", hang)
+    try:
+        async with asyncio.timeout(30):
+            await daemon.settle()
+            assert await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+        # Whether a source is there is not known: that is no reason to fail the task.
+        assert [await pod.status(pk) for pk in pks] == ["running"] * 2
+        assert media_threads() - before <= 3
+    finally:
+        go.set()

@@ -1,0 +1,269 @@
+"""One lease queue under five tables: whatever holds for one of them holds for all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Connection
+from poddispatchd.domain.backoff import Backoff
+from poddispatchd.runtime import queues
+from poddispatchd.runtime.lease_queue import LONGEST_WORDS, LeaseQueue
+from poddispatchd.runtime.queues import CALLBACKS, DELIVERIES, FILES, IMPORTS, NOTICES, QUEUES
+from tests.integration.pod.rows import opened
+from tests.plugins.postgres import PodDatabase
+
+_ADD = {
+    CALLBACKS: "INSERT INTO poddispatchd.callback (runner_manager_ids, task_id, status, digest)"
+    " VALUES (ARRAY[$2::bigint], 't-' || $1::int, 'failed', sha256($1::int::text::bytea))",
+    IMPORTS: "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id)"
+    " VALUES ($1::int, $2, 't-' || $1::int)",
+    NOTICES: "INSERT INTO poddispatchd.notice (event, task_pk, task_type)"
+    " VALUES (CASE $2::bigint WHEN 1 THEN 'completed' ELSE 'failed' END, $1::int, 'encoding')",
+    DELIVERIES: "INSERT INTO poddispatchd.delivery (channel, task_pk, content)"
+    " VALUES (CASE $2::bigint WHEN 1 THEN 'mail' ELSE 'push' END, $1::int, '{}')",
+    FILES: "INSERT INTO poddispatchd.obsolete_file (path, task_pk) VALUES ('videos/' || $1::int, $2)",
+}
+"""Item number $1 of partition $2."""
+
+every_queue = pytest.mark.parametrize("queue", list(QUEUES.values()), ids=list(QUEUES))
+
+
+@asynccontextmanager
+async def _sessions(pod_database: PodDatabase) -> AsyncIterator[tuple[Connection, Connection]]:
+    async with opened(pod_database) as database:
+        await migration.upgrade(database)
+    async with pod_database.connection() as one, pod_database.connection() as two:
+        yield one, two
+
+
+async def _add(connection: Connection, queue: LeaseQueue, *numbers: int, partition: int = 1) -> None:
+    for number in numbers:
+        await connection.execute(_ADD[queue], number, partition)
+
+
+async def _later(connection: Connection, queue: LeaseQueue) -> None:
+    """Let every lease and every wait be over."""
+    table = queue.table
+    await connection.execute(
+        f"UPDATE poddispatchd.{table.name} SET next_attempt_at = now(), {table.lease_expires_at} = now()"
+    )
+
+
+@every_queue
+async def test_an_item_is_leased_to_one_daemon_at_a_time(
+    pod_database: PodDatabase, queue: LeaseQueue
+) -> None:
+    async with _sessions(pod_database) as (one, two):
+        await _add(one, queue, *range(6))
+        async with one.transaction():
+            mine = await queue.claim(one, "a", 3)
+            async with asyncio.timeout(5):
+                theirs = await queue.claim(two, "b", 10)
+        keys = {item.lease.key for item in mine}
+        assert len(keys) == 3
+        assert keys.isdisjoint(item.lease.key for item in theirs)
+        rest = await queue.claim(two, "b", 10)
+        assert len(theirs) + len(rest) == 3
+        assert await queue.claim(two, "b", 10) == []
+        assert await queue.holds(one, mine[0].lease)
+        assert not await queue.holds(one, replace(mine[0].lease, owner="b"))
+
+
+@every_queue
+async def test_a_lease_that_ran_out_is_anyones_and_its_owner_changes_nothing_any_more(
+    pod_database: PodDatabase, queue: LeaseQueue
+) -> None:
+    async with _sessions(pod_database) as (one, two):
+        await _add(one, queue, 1)
+        [late] = await queue.claim(one, "late", 1)
+        due = await queue.next_due(one)
+        assert due is not None
+        assert queue.table.lease_seconds - 10 < due <= queue.table.lease_seconds
+        await _later(one, queue)
+        [taken] = await queue.claim(two, "next", 1)
+        assert taken.lease.attempts == 2
+        assert not await queue.set_aside(one, late.lease, "too late")
+        await queue.postpone(one, late.lease, 0)
+        await queue.release(one, "late", [late.lease.key])
+        await queue.renew(one, "late", [late.lease.key])
+        assert await queue.holds(two, taken.lease)
+
+
+@every_queue
+async def test_what_is_still_worked_on_stays_leased(pod_database: PodDatabase, queue: LeaseQueue) -> None:
+    async with _sessions(pod_database) as (one, two):
+        await _add(one, queue, 1)
+        [item] = await queue.claim(one, "a", 1)
+        await _later(one, queue)
+        await queue.renew(one, "a", [item.lease.key])
+        assert await queue.claim(two, "b", 1) == []
+
+
+@every_queue
+async def test_an_item_that_fails_backs_off_and_is_set_aside_with_its_words(
+    pod_database: PodDatabase, queue: LeaseQueue
+) -> None:
+    async with _sessions(pod_database) as (one, _):
+        await _add(one, queue, 1)
+        waits = []
+        for _ in range(queue.table.max_attempts):
+            await _later(one, queue)
+            [item] = await queue.claim(one, "a", 1)
+            waits.append(await queue.fail(one, item.lease, "It\0 is poison.", random=lambda: 1.0))
+            assert await queue.claim(one, "a", 1) == []
+        *growing, last = waits
+        assert last is None
+        assert growing == sorted(wait for wait in growing if wait is not None)
+        await _later(one, queue)
+        assert await queue.claim(one, "a", 1) == []
+        assert await queue.next_due(one) is None
+        [told] = await queue.set_aside_items(one, 10)
+        assert (told.key, told.attempts, told.words) == (
+            str(item.lease.key),
+            queue.table.max_attempts,
+            "It is poison.",
+        )
+        assert (await queue.figures(one)).set_aside == 1
+
+
+@every_queue
+async def test_a_person_has_what_was_set_aside_tried_again_or_dismisses_it(
+    pod_database: PodDatabase, queue: LeaseQueue
+) -> None:
+    async with _sessions(pod_database) as (one, _):
+        await _add(one, queue, 1)
+        [item] = await queue.claim(one, "a", 1)
+        assert await queue.set_aside(one, item.lease, "x" * 10 * LONGEST_WORDS)
+        key = str(item.lease.key)
+        assert not await queue.retry(one, "no such item")
+        assert await queue.retry(one, key)
+        assert not await queue.retry(one, key)
+        [again] = await queue.claim(one, "a", 1)
+        assert again.lease.attempts == 1
+        assert await queue.set_aside(one, again.lease, "again")
+        assert await queue.dismiss(one, key)
+        assert await queue.set_aside_items(one, 10) == []
+        figures = await queue.figures(one)
+        assert (figures.open, figures.set_aside) == (0, 0)
+
+
+@every_queue
+async def test_what_was_not_tried_is_given_back_uncounted(
+    pod_database: PodDatabase, queue: LeaseQueue
+) -> None:
+    async with _sessions(pod_database) as (one, _):
+        await _add(one, queue, 1, 2)
+        await queue.claim(one, "gone", 1)
+        [item] = await queue.claim(one, "alive", 1)
+        await queue.release_dead(one, lambda owner: owner == "gone")
+        [next_] = await queue.claim(one, "next", 5)
+        assert next_.lease.attempts == 1
+        await queue.release(one, "alive", [item.lease.key])
+        [again] = await queue.claim(one, "next", 5)
+        assert (again.lease.key, again.lease.attempts) == (item.lease.key, 1)
+        await queue.postpone(one, again.lease, 100, words="Not its fault.")
+        due = await queue.next_due(one)
+        assert due is not None
+        assert due <= queue.table.lease_seconds
+        await _later(one, queue)
+        assert {each.lease.attempts for each in await queue.claim(one, "next", 5)} == {1, 2}
+
+
+@every_queue
+async def test_partitions_take_turns_and_one_of_them_has_its_share_only(
+    pod_database: PodDatabase, queue: LeaseQueue
+) -> None:
+    async with _sessions(pod_database) as (one, _):
+        await _add(one, queue, *range(20))
+        await _add(one, queue, 100, 101, partition=2)
+        await queue.claim(one, "a", 4)
+        leased = await _leased(one, queue, "a")
+        assert sorted(leased.values()) == [2, 2]
+        # Whoever is at two of a partition already gets none of it beyond a share of two.
+        assert await queue.claim(one, "a", 4, held=leased, share=2) == []
+        assert len(await queue.claim(one, "a", 4, held=leased, share=3)) == 1
+
+
+async def _leased(connection: Connection, queue: LeaseQueue, owner: str) -> dict[str, int]:
+    table = queue.table
+    rows = await connection.fetch(
+        f"SELECT {table.partition}::text AS name, count(*) FROM poddispatchd.{table.name}"
+        f" WHERE {table.lease_owner} = $1 GROUP BY 1",
+        owner,
+    )
+    return {row["name"]: row["count"] for row in rows}
+
+
+@every_queue
+async def test_only_what_is_settled_or_set_aside_for_long_is_purged(
+    pod_database: PodDatabase, queue: LeaseQueue
+) -> None:
+    async with _sessions(pod_database) as (one, _):
+        await _add(one, queue, 1, 2, 3)
+        old, young = await queue.claim(one, "a", 2)
+        for item in (old, young):
+            await queue.set_aside(one, item.lease, "poison")
+        table = queue.table
+        await one.execute(
+            f"UPDATE poddispatchd.{table.name} SET {table.settled_at} = now() - interval '91 days'"
+            f" WHERE {table.key} = $1",
+            old.lease.key,
+        )
+        await queue.purge(one, days=90, batch=1)
+        assert [item.key for item in await queue.set_aside_items(one, 10)] == [str(young.lease.key)]
+        assert (await queue.figures(one)).open == 1
+
+
+async def test_a_daemon_of_the_release_before_leaves_alone_what_is_leased(pod_database: PodDatabase) -> None:
+    """It knows no leases of callbacks and deliveries: what it looks at is when an item is due."""
+    async with _sessions(pod_database) as (one, _):
+        for queue in (CALLBACKS, DELIVERIES):
+            await _add(one, queue, 1)
+            await queue.claim(one, "new", 1)
+            table = f"poddispatchd.{queue.table.name}"
+            due = f"SELECT id FROM {table} WHERE state = 'open' AND next_attempt_at <= now()"
+            assert await one.fetch(due) == []
+        # And what it has taken itself is left alone here.
+        await _add(one, CALLBACKS, 2)
+        await one.execute(
+            "UPDATE poddispatchd.callback SET attempts = 1, next_attempt_at = now() + interval '60 seconds'"
+        )
+        assert await CALLBACKS.claim(one, "new", 5) == []
+
+
+async def test_every_queue_is_told_of_at_once(pod_database: PodDatabase) -> None:
+    async with _sessions(pod_database) as (one, _):
+        for queue in QUEUES.values():
+            await _add(one, queue, 1)
+        [item] = await NOTICES.claim(one, "a", 1)
+        await NOTICES.set_aside(one, item.lease, "poison")
+        found = await queues.figures(one)
+        assert {name: (each.open, each.set_aside) for name, each in found.items()} == {
+            name: (0, 1) if name == "notices" else (1, 0) for name in QUEUES
+        }
+        assert [(name, item.words) for name, [item] in (await queues.set_aside(one)).items()] == [
+            ("notices", "poison")
+        ]
+        words = queues.set_aside_words({name: each.set_aside for name, each in found.items()})
+        assert words is not None
+        assert "1 of notices" in words
+
+
+def test_a_name_that_is_no_identifier_never_reaches_a_statement() -> None:
+    for table in (
+        replace(CALLBACKS.table, name='callback"; DROP TABLE x; --'),
+        replace(CALLBACKS.table, order=("id desc",)),
+        replace(CALLBACKS.table, payload=("a b",)),
+    ):
+        with pytest.raises(ValueError, match="no plain identifier"):
+            LeaseQueue(table)
+
+
+def test_the_wait_doubles_up_to_a_limit() -> None:
+    backoff = Backoff(shortest=1.0, base=2.0, cap=10.0)
+    assert [backoff.delay(attempts, lambda: 1.0) for attempts in (1, 2, 3, 4, 5)] == [3, 5, 9, 11, 11]
+    assert backoff.delay(5, lambda: 0.0) == 1.0

@@ -1,0 +1,135 @@
+"""What ``config import`` makes of settings that are absent, hidden or written in unusual ways."""
+
+from pathlib import PurePosixPath
+
+import asyncpg.connect_utils
+import pytest
+
+from poddispatchd.config.pod_settings import Imported, import_pod_settings
+
+_DATABASE = """
+DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "pod", "USER": "pod",
+                         "PASSWORD": "secret", "HOST": "db.example.org", "PORT": 5432}}
+"""
+
+
+def _imported(text: str) -> Imported:
+    return import_pod_settings(text, PurePosixPath("/srv/pod/custom/settings_local.py"))
+
+
+def _dsn(text: str) -> object:
+    return _imported(text).tree.get("database", {}).get("dsn")
+
+
+def _with(options: str) -> str:
+    return _DATABASE.replace('"PORT": 5432', f'"PORT": 5432, "OPTIONS": {options}')
+
+
+def test_an_absent_secure_ssl_redirect_means_http_as_in_pod() -> None:
+    imported = _imported("SITE_ID = 1")
+
+    assert imported.tree["pod"]["https"] is False
+    assert any("SECURE_SSL_REDIRECT is not set here" in remark for remark in imported.remarks)
+
+
+def test_one_that_cannot_be_read_is_asked_for_and_not_guessed() -> None:
+    imported = _imported("import os\nSECURE_SSL_REDIRECT = os.environ['TLS']")
+
+    assert "https" not in imported.tree.get("pod", {})
+    assert any("set pod.https yourself" in note for note in imported.notes)
+
+
+def test_an_absent_transcription_type_is_not_set_so_that_no_model_type_is_sent() -> None:
+    assert _imported("SITE_ID = 1").tree["pod"]["transcription_type"] is None
+    assert _imported("TRANSCRIPTION_TYPE = 'VOSK'").tree["pod"]["transcription_type"] == "VOSK"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", "USE_RUNNER_MANAGER is not set here: this Pod makes no tasks"),
+        ("USE_RUNNER_MANAGER = False", "USE_RUNNER_MANAGER is False: this Pod makes no tasks"),
+        ("USE_RUNNER_MANAGER = env('X')", "USE_RUNNER_MANAGER could not be read (line 1"),
+    ],
+)
+def test_a_pod_that_does_not_use_runner_managers_is_told_of(line: str, words: str) -> None:
+    assert any(words in note for note in _imported(line).notes)
+
+
+def test_a_pod_that_uses_them_needs_no_words() -> None:
+    assert not any("USE_RUNNER_MANAGER" in note for note in _imported("USE_RUNNER_MANAGER = True").notes)
+
+
+def test_ssl_options_of_the_database_are_taken_over_and_understood_by_the_driver() -> None:
+    dsn = _dsn(_with('{"sslmode": "verify-full", "sslrootcert": "/etc/ssl/pod ca.pem"}'))
+
+    assert dsn == (
+        "postgresql://pod:secret@db.example.org:5432/pod?sslmode=verify-full&sslrootcert=%2Fetc%2Fssl%2Fpod%20ca.pem"
+    )
+
+
+def test_the_search_path_in_options_reaches_the_server_as_django_sends_it() -> None:
+    dsn = _dsn(_with('{"options": "-c search_path=pod,public"}'))
+
+    _, parameters, *_ = asyncpg.connect_utils._parse_connect_dsn_and_args(  # type: ignore[attr-defined] # untyped
+        dsn=dsn, host=None, port=None, user=None, password=None, passfile=None, database=None, ssl=None,
+        service=None, servicefile=None, direct_tls=None, server_settings=None, target_session_attrs=None,
+        krbsrvname=None, gsslib=None,
+    )  # fmt: skip
+    assert parameters.server_settings == {"options": "-c search_path=pod,public"}
+
+
+def test_an_option_that_is_not_taken_over_is_named() -> None:
+    imported = _imported(_with('{"service": "pod", "connect_timeout": 5, "sslmode": env("X")}'))
+
+    assert imported.tree["database"]["dsn"] == "postgresql://pod:secret@db.example.org:5432/pod"
+    assert [note for note in imported.notes if "OPTIONS" in note] == [
+        "DATABASES: OPTIONS service was not taken over: see whether database.dsn needs it.",
+        "DATABASES: OPTIONS sslmode could not be read (line 3: it comes from the environment): "
+        "add it to database.dsn.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _DATABASE.replace('"secret"', 'os.environ["POD_DB_PASSWORD"]'),
+        _DATABASE + "DATABASES['default']['PASSWORD'] = open('/run/secrets/pod').read()\n",
+        _DATABASE + "if PRODUCTION:\n    DATABASES['default']['PASSWORD'] = 'other'\n",
+    ],
+)
+def test_an_unreadable_password_does_not_discard_the_rest_of_the_address(text: str) -> None:
+    imported = _imported(text)
+
+    assert imported.tree["database"]["dsn"] == "postgresql://pod@db.example.org:5432/pod"
+    assert any("PASSWORD could not be read (line" in note for note in imported.notes)
+
+
+def test_a_host_that_cannot_be_read_leaves_no_address_that_would_lead_elsewhere() -> None:
+    imported = _imported(_DATABASE.replace('"db.example.org"', "env('HOST')"))
+
+    assert "database" not in imported.tree
+    assert any("HOST: line 3" in note and "read was PORT 5432, NAME pod, USER pod" in note
+               for note in imported.notes)  # fmt: skip
+    assert "secret" not in str(imported.notes)
+
+
+def test_a_value_set_item_by_item_counts() -> None:
+    assert _dsn(_DATABASE + "DATABASES['default']['HOST'] = 'other.example.org'") == (
+        "postgresql://pod:secret@other.example.org:5432/pod"
+    )
+
+
+def test_a_value_that_a_method_changes_is_not_taken_for_what_it_was() -> None:
+    imported = _imported(_DATABASE + "DATABASES['default'].update(HOST='other.example.org')")
+
+    assert "database" not in imported.tree
+    assert any("line 4 changes it with update()" in note for note in imported.notes)
+
+
+def test_one_unreadable_title_does_not_discard_the_other() -> None:
+    imported = _imported('TEMPLATE_VISIBLE_SETTINGS = {"TITLE_SITE": "Our Pod", "TITLE_ETB": env("ETB")}')
+
+    assert imported.tree["pod"]["title_site"] == "Our Pod"
+    assert "title_etb" not in imported.tree["pod"]
+    assert any("pod.title_etb could not be read (line 1" in note for note in imported.notes)

@@ -1,0 +1,106 @@
+"""What PostgreSQL's errors mean to us, and that nothing of a row is in their words."""
+
+import asyncpg
+import pytest
+
+from poddispatchd.database.sqlstates import NoAnswerError, translate, translate_connecting
+from poddispatchd.errors import (
+    DatabaseError,
+    DatabaseStateError,
+    DatabaseUnavailableError,
+    RowLockedError,
+    SchemaChangedError,
+    ValuesRefusedError,
+)
+
+_SECRET = "hunter2"
+
+
+def _error(sqlstate: str, **fields: str) -> asyncpg.PostgresError:
+    """An error as the server sends it, with a secret in every text that can hold a value."""
+    sent = {
+        "C": sqlstate,
+        "M": f'something about "{_SECRET}"',
+        "D": f"Failing row contains (7, {_SECRET}).",
+        "H": f"Perhaps you meant {_SECRET}.",
+        "W": f"unnamed portal with parameters: $1 = '{_SECRET}'",
+        **fields,
+    }
+    return asyncpg.PostgresError.new(sent)
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "kind"),
+    [
+        ("08006", DatabaseUnavailableError),
+        ("57P01", DatabaseUnavailableError),
+        ("57P03", DatabaseUnavailableError),
+        ("53300", DatabaseUnavailableError),
+        ("25P03", DatabaseUnavailableError),
+        ("25006", DatabaseStateError),
+        ("53100", DatabaseStateError),
+        ("53200", DatabaseStateError),
+        ("57014", DatabaseStateError),
+        ("58030", DatabaseStateError),
+        ("55P03", RowLockedError),
+        ("40P01", RowLockedError),
+        ("42703", SchemaChangedError),
+        ("42P01", SchemaChangedError),
+        ("42501", SchemaChangedError),
+        ("23502", SchemaChangedError),
+        ("0A000", SchemaChangedError),
+        ("22001", ValuesRefusedError),
+        ("23505", ValuesRefusedError),
+        ("23514", ValuesRefusedError),
+        ("P0001", DatabaseError),
+        ("42601", DatabaseError),
+    ],
+)
+def test_a_condition_becomes_one_error_of_ours_without_a_value_in_its_words(
+    sqlstate: str, kind: type[DatabaseError]
+) -> None:
+    error = translate(_error(sqlstate))
+    assert (type(error), error.sqlstate) == (kind, sqlstate)
+    assert _SECRET not in str(error)
+    assert str(error).endswith(".")
+
+
+def test_names_of_the_table_the_column_and_the_constraint_are_told() -> None:
+    error = translate(_error("23502", t="video_video", c="is_nouveau"))
+    assert "column video_video.is_nouveau" in str(error)
+    error = translate(_error("23505", t="video_video", n="video_video_slug_key"))
+    assert "table video_video, constraint video_video_slug_key" in str(error)
+
+
+def test_an_unknown_column_is_named_though_only_the_message_names_it() -> None:
+    error = translate(_error("42703", M='column "rank" of relation "runner_manager_task" does not exist'))
+    assert str(error).endswith("undefined column (42703): rank, runner_manager_task.")
+
+
+def test_the_reason_why_the_server_ended_a_session_is_found_behind_its_end() -> None:
+    lost = _error("08003")
+    lost.__cause__ = _error("57P01")
+    error = translate(lost)
+    assert (type(error), error.sqlstate) == (DatabaseUnavailableError, "57P01")
+
+
+def test_a_misuse_of_the_driver_is_a_bug_unless_the_connection_has_ended() -> None:
+    misuse = asyncpg.InterfaceError(f"invalid input for query argument $1: '{_SECRET}'")
+    bug, lost = translate(misuse), translate(misuse, is_closed=True)
+    assert type(bug) is DatabaseError
+    assert type(lost) is DatabaseUnavailableError
+    assert _SECRET not in f"{bug}{lost}"
+
+
+def test_timeouts_and_refused_connections_mean_that_nobody_can_be_reached() -> None:
+    for error in (TimeoutError(), TimeoutError(), ConnectionRefusedError(111, "Connection refused")):
+        assert type(translate(error)) is DatabaseUnavailableError
+    assert "no server free" in str(translate(NoAnswerError("it has no server free")))
+
+
+def test_the_server_s_reason_for_letting_nobody_in_is_shown_in_one_line_without_control_characters() -> None:
+    refused = _error("28P01", M='password authentication failed for user "pod"\x1b[31m', D=_SECRET)
+    error = translate_connecting(refused)
+    assert str(error) == (
+        'The database cannot be reached: password authentication failed for user "pod" [31m.'
+    )

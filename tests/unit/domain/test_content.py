@@ -1,0 +1,158 @@
+"""Nothing that a browser or a web server would run comes into Pod's media tree."""
+
+import codecs
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poddispatchd.domain.content import active_content, image_problem, name_problem, uri_problem
+from poddispatchd.domain.hls import address_findings
+
+PNG, JPEG, WEBP = b"\x89PNG\r\n\x1a\n...", b"\xff\xd8\xff\xe0...", b"RIFF\x04\0\0\0WEBPVP8 "
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("360p_a.ts", "360p_a.m3u8", "a.mp4", "audio_192k_a.mp3", "a.m4a", "overview.vtt", "a.srt"),
+        *("Vignette été (1).PNG", "SUB.VTT", "a.JPeG", "a.webp", "presentation.webm", "presenter.MKV"),
+        *("encoding.log", "info_video.json", "100%.txt", "日本.txt", "S.source-fr.webvtt.txt", "sub/a.ts"),
+        *("html.mp4", "php.json"),
+    ],
+)
+def test_what_results_hold_may_come_in(name: str) -> None:
+    assert name_problem(name) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "evil.html",
+            "evil.HTM",
+            "a.svg",
+            "shell.php",
+            "a.xml",
+            "a.js",
+            "a.bin",
+            "a",
+            "a.",
+            "a.exe",
+            "a.ini",
+        ),
+        *(".htaccess", "..double.txt", ".a.mp4", "sub/.a/b.ts", ".poddispatchd/x.mp4"),
+        *(
+            "a.mp4.poddispatchd",
+            "shell.php.mp4",
+            "shell.PhP5.txt",
+            "page.html.txt",
+            "a.cgi.json",
+            "x.phtml/a.ts",
+        ),
+    ],
+)
+def test_what_no_result_needs_stays_out(name: str) -> None:
+    assert name_problem(name) is not None
+
+
+MARKUP = [
+    *(
+        "<!DOCTYPE html>",
+        "<html>",
+        "<HTML ",
+        "<svg onload=x>",
+        '<?xml version="1.0"?>',
+        "<?php x",
+        "<script>",
+    ),
+    *("<!-- a -->", "<b>", "#!/bin/sh", "%PDF-1.4", "%!PS-Adobe-", "<%@ page %>", "<?= 1 ?>"),
+]
+MARKS = [b"", codecs.BOM_UTF8, codecs.BOM_UTF8 + b" \n" + codecs.BOM_UTF8]
+
+
+@pytest.mark.parametrize("markup", MARKUP)
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("space", [b"", b" \t\r\n\x0c", b"\n" * 900])
+def test_a_file_that_begins_as_markup_or_a_script_is_found_out(
+    markup: str, mark: bytes, space: bytes
+) -> None:
+    assert active_content(mark + space + markup.encode()) is not None
+
+
+@pytest.mark.parametrize("markup", MARKUP)
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-be", "utf-16-le", "utf-32"])
+def test_wide_characters_hide_nothing(markup: str, codec: str) -> None:
+    assert active_content(f" \n{markup}".encode(codec)) is not None
+
+
+def test_a_beginning_that_is_longer_than_what_is_looked_at_hides_nothing() -> None:
+    assert active_content(b" " * 4096) is not None
+    assert active_content(b" " * 100) is None
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(
+            b"",
+            b"mp4mp4mp4",
+            b"tststs",
+            b"ID3ID3",
+            b"m4a",
+            b"basebase",
+            b'{"duration": 12}',
+            b"[]",
+            b"WEBVTT\n",
+        ),
+        *(b"\n--> get_info_video\nffprobe", b"\n\n===== STUDIO", b"#EXTM3U\n", b"# a comment", b"100%.txt"),
+        *(b"\0\0\0 ftypisom", b"\x1aE\xdf\xa3webm", b"G@\x11\x10\0B", b"\xff\xfb\x90\0", PNG, JPEG, WEBP),
+    ],
+)
+def test_what_results_begin_with_may_come_in(head: bytes) -> None:
+    assert active_content(head) is None
+
+
+def test_pictures_are_told_by_their_first_bytes_not_by_their_names() -> None:
+    assert [image_problem(head) for head in (PNG, JPEG, WEBP)] == [None] * 3
+    for head in (b"", b"png", b"GIF89a", b"RIFF\0\0\0\0WAVE", b"<svg", b"BM"):
+        assert image_problem(head) == "is no PNG, JPEG or WebP picture"
+
+
+@pytest.mark.parametrize(
+    "uri", ["360p_a.ts", "a b é (2).ts", "sub/a.ts", "a.ts?b=c", "..a.ts", "a..ts", "100%.ts", "x,y.ts"]
+)
+def test_addresses_beside_a_playlist_are_fine(uri: str) -> None:
+    assert uri_problem(uri) is None
+    assert address_findings("a.m3u8", f"#EXTM3U\n#EXTINF:2,\n{uri}\n#EXT-X-ENDLIST\n") == []
+
+
+OUTSIDE = [
+    *("http://evil/a.ts", "HTTPS://evil", "//evil/a.ts", "/etc/passwd", "file:///etc/passwd", "data:,x"),
+    *("javascript:x", "../a.ts", "a/../../b.ts", "..", "%2e%2e/a.ts", "%252e%252e/a.ts", "..\\a.ts"),
+    *("\\\\evil\\a", "%2Fetc/passwd", "http%3A//evil", "{$base}a.ts", "a\x01.ts"),
+]
+
+
+@pytest.mark.parametrize("uri", OUTSIDE)
+@pytest.mark.parametrize(
+    "line", ["{}", '#EXT-X-KEY:METHOD=AES-128,URI="{}"', '#EXT-X-MAP:BYTERANGE="1@0",URI="{}"', "  {}  "]
+)
+def test_addresses_that_lead_elsewhere_are_told(uri: str, line: str) -> None:
+    text = f"\ufeff#EXTM3U\n{line.format(uri)}\n#EXT-X-ENDLIST\n"
+    (finding,) = address_findings("a.m3u8", text)
+    assert finding.startswith("a.m3u8 names an address that ")
+
+
+def test_something_else_than_a_playlist_is_none() -> None:
+    assert address_findings("a.m3u8", "WEBVTT\n") == ["a.m3u8 is not a playlist."]
+
+
+@given(st.binary(max_size=200), st.text(max_size=40))
+def test_nothing_is_too_odd_to_be_judged(head: bytes, text: str) -> None:
+    active_content(head)
+    image_problem(head)
+    uri_problem(text)
+    name_problem(text)
+    if head.lstrip(b" \t\r\n\0").startswith(b"<"):
+        assert active_content(head) is not None

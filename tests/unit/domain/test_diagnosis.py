@@ -1,0 +1,277 @@
+"""Why a task is not moving: each cause in words, with what to do about it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.diagnosis import general_findings, manager_findings, why_task, why_type
+from poddispatchd.domain.situation import (
+    Backlog,
+    Finding,
+    ManagerView,
+    Reason,
+    Scheduling,
+    Severity,
+    Situation,
+    WaitingTask,
+    duration_words,
+)
+from poddispatchd.domain.task import SiteId, TaskPk, TaskType
+
+NOW = datetime(2026, 3, 1, 17, 0, tzinfo=UTC)
+HERE, THERE = SiteId(1), SiteId(2)
+FREE = ManagerView("first", HERE)
+FULL = replace(
+    FREE,
+    full_since={TaskType.ENCODING: NOW - timedelta(minutes=50)},
+    full_until={TaskType.ENCODING: NOW + timedelta(seconds=40)},
+)
+CALM = Situation(
+    now=NOW,
+    managers=(FREE,),
+    sites={HERE: "pod.example.org", THERE: "other.example.org"},
+    served={HERE, THERE},
+)
+TASK = WaitingTask(TaskPk(7), TaskType.ENCODING, HERE, rank=3, visible_at=NOW - timedelta(minutes=1))
+
+
+def waiting(
+    minutes: float = 1, *, running: int = 1, sites: frozenset[SiteId] | None = frozenset({HERE})
+) -> Backlog:
+    return Backlog(TaskType.ENCODING, 10, running, NOW - timedelta(minutes=minutes), sites)
+
+
+def of_type(situation: Situation, backlog: Backlog | None = None) -> Finding:
+    finding = why_type(backlog or waiting(), situation)
+    assert finding is not None
+    return finding
+
+
+def test_a_type_of_which_none_waits_needs_no_reason() -> None:
+    assert why_type(Backlog(TaskType.ENCODING, 0), CALM) is None
+
+
+def test_with_a_free_runner_a_task_is_next() -> None:
+    assert of_type(CALM).reason is Reason.NEXT
+    assert why_task(replace(TASK, rank=1), CALM).words == "It is submitted next. It has place 1 in the queue."
+
+
+def test_full_managers_are_named_with_since_when_and_when_they_are_asked_again() -> None:
+    finding = of_type(replace(CALM, managers=(FULL,)))
+
+    assert (finding.reason, finding.severity) == (Reason.MANAGERS_FULL, Severity.NORMAL)
+    assert finding.words == (
+        "They wait for a free runner: first is full since 16:10:00, asked again at 17:00:40."
+    )
+    assert why_task(TASK, replace(CALM, managers=(FULL,))).words == (
+        "It waits for a free runner: first is full since 16:10:00, asked again at 17:00:40."
+        " It has place 3 in the queue."
+    )
+
+
+def test_a_manager_full_for_another_type_takes_this_one() -> None:
+    full = replace(FREE, full_until={TaskType.TRANSCRIPTION: NOW + timedelta(seconds=40)})
+    assert of_type(replace(CALM, managers=(full,))).reason is Reason.NEXT
+
+
+def test_a_queue_that_waits_for_long_behind_full_managers_is_mentioned() -> None:
+    """Ten tasks waited for hours under "All is well."."""
+    finding = of_type(replace(CALM, managers=(FULL,)), waiting(minutes=45))
+
+    assert finding.severity is Severity.NOTICE
+    assert finding.words.endswith("The oldest has been waiting for 45 min.")
+
+
+def test_a_type_that_stands_still_is_a_problem() -> None:
+    finding = of_type(replace(CALM, managers=(FULL,)), waiting(minutes=150, running=0))
+
+    assert finding.severity is Severity.PROBLEM
+    assert "None runs, and the oldest has been waiting for 2 h 30 min." in finding.words
+    assert "poddispatchd runners list" in finding.remedy
+
+
+def test_a_long_queue_that_moves_is_none() -> None:
+    assert of_type(replace(CALM, managers=(FULL,)), waiting(minutes=600)).severity is Severity.NOTICE
+
+
+def test_paused_managers_are_resumed_and_not_added() -> None:
+    """All managers paused read "add one in Pod's administration"."""
+    finding = of_type(replace(CALM, managers=(replace(FREE, is_paused=True),)))
+
+    assert (finding.reason, finding.severity) == (Reason.MANAGERS_PAUSED, Severity.PROBLEM)
+    assert finding.sentence == (
+        "Every active runner manager of pod.example.org is paused (first). "
+        "Resume one: 'poddispatchd runners resume first'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("managers", "reason", "words"),
+    [
+        ((), Reason.NO_MANAGER, "There is no runner manager. Add one in Pod's administration."),
+        (
+            (replace(FREE, site=THERE),),
+            Reason.NO_MANAGER_FOR_SITE,
+            "No runner manager belongs to pod.example.org. Add one for it in Pod's administration.",
+        ),
+        (
+            (replace(FREE, is_active=False),),
+            Reason.MANAGERS_INACTIVE,
+            "Every runner manager of pod.example.org is inactive (first). "
+            "Activate one in Pod's administration.",
+        ),
+        (
+            (
+                replace(
+                    FREE,
+                    state=BreakerState.OPEN,
+                    error="It cannot be reached.",
+                    retry_at=NOW + timedelta(minutes=2),
+                ),
+                replace(FREE, name="second", state=BreakerState.MISCONFIGURED, error="401"),
+            ),
+            Reason.MANAGERS_DOWN,
+            "No runner manager of pod.example.org can be used: first is down (It cannot be reached), "
+            "asked again at 17:02:00; second is misconfigured (401). "
+            "See to it that it runs and can be reached: 'poddispatchd runners test'.",
+        ),
+        (
+            (replace(FREE, state=BreakerState.MISCONFIGURED, error="Its token is wrong."),),
+            Reason.MANAGERS_MISCONFIGURED,
+            "No runner manager of pod.example.org can be used: first is misconfigured (Its token is wrong). "
+            "Correct its address or token in Pod's administration.",
+        ),
+    ],
+)
+def test_managers_that_take_nothing_are_told_of_with_the_remedy(
+    managers: tuple[ManagerView, ...], reason: Reason, words: str
+) -> None:
+    for finding in (
+        of_type(replace(CALM, managers=managers)),
+        why_task(replace(TASK, rank=None), replace(CALM, managers=managers)),
+    ):
+        assert (finding.reason, finding.severity, finding.sentence) == (reason, Severity.PROBLEM, words)
+
+
+def test_a_site_without_a_manager_is_told_of_though_another_one_has_one() -> None:
+    finding = of_type(CALM, waiting(sites=frozenset({HERE, THERE})))
+
+    assert finding.reason is Reason.NO_MANAGER_FOR_SITE
+    assert finding.words == "No runner manager belongs to other.example.org."
+
+
+def test_full_and_down_managers_are_told_apart() -> None:
+    down = replace(FREE, name="second", state=BreakerState.OPEN, error="gone")
+    assert of_type(replace(CALM, managers=(FULL, down))).words.endswith("; second is down.")
+
+
+def test_a_lost_database_is_not_another_daemon() -> None:
+    lost = replace(CALM, database_problem="No server answers.", scheduling=Scheduling.ANOTHER)
+
+    assert [found.reason for found in general_findings(lost)] == [Reason.DATABASE_AWAY]
+    assert of_type(lost).words == "The database is away, so nothing is scheduled: No server answers."
+    assert why_task(TASK, lost).reason is Reason.DATABASE_AWAY
+
+
+def test_who_schedules_is_told() -> None:
+    another = replace(CALM, scheduling=Scheduling.ANOTHER, scheduler="pod2:1234")
+
+    assert of_type(another).words == "Another daemon schedules (pod2:1234): its status says why they wait."
+    assert of_type(replace(CALM, scheduling=Scheduling.NOBODY)).reason is Reason.NOBODY_SCHEDULES
+    assert of_type(replace(CALM, scheduling=Scheduling.SHADOW)).reason is Reason.SHADOW
+
+
+def test_a_media_tree_that_cannot_be_used_comes_before_the_managers() -> None:
+    assert of_type(replace(CALM, media_problem="Nothing is mounted there.")).reason is Reason.MEDIA_NOT_USABLE
+
+
+@pytest.mark.parametrize(
+    ("task", "reason", "words"),
+    [
+        (
+            replace(TASK, locked_by="psql of pod (pid 12), since 16:55"),
+            Reason.ROW_LOCKED,
+            "Its row is locked by psql of pod (pid 12), since 16:55: nothing can be written to it. "
+            "End that transaction.",
+        ),
+        (
+            replace(TASK, source_problem="Its source videos/a.mp4 does not exist."),
+            Reason.SOURCE_MISSING,
+            "Its source videos/a.mp4 does not exist.",
+        ),
+        (
+            replace(TASK, site=None, site_names=("third.example.org",)),
+            Reason.SITE_NOT_SERVED,
+            "It belongs to third.example.org, which is not served here (dispatch.sites). "
+            "Add the site to dispatch.sites, or let a daemon that serves it run.",
+        ),
+        (
+            replace(TASK, behind=TaskPk(5), behind_runs=True),
+            Reason.SAME_SOURCE_RUNS,
+            "Task 5 works on the same source: this one ends with it. "
+            "If that one hangs: 'poddispatchd tasks cancel 5'.",
+        ),
+        (
+            replace(TASK, behind=TaskPk(5)),
+            Reason.SAME_SOURCE_WAITS,
+            "Task 5 waits for the same source and stands first: this one ends with it.",
+        ),
+        (
+            replace(TASK, waits_until=NOW + timedelta(minutes=1)),
+            Reason.RETRY_WAIT,
+            "It was put back into the queue, and waits until 17:01:00 before it is tried again.",
+        ),
+        (
+            replace(TASK, visible_at=NOW - timedelta(seconds=10), grace=30),
+            Reason.GRACE,
+            "It is new: until 17:00:20 Pod itself may submit it (dispatch.grace).",
+        ),
+        (
+            replace(TASK, refused_by=frozenset({"first"})),
+            Reason.MANAGERS_REFUSE,
+            "Every runner manager of its site refuses this task (first). Its last submission below says why.",
+        ),
+    ],
+)
+def test_what_concerns_one_task_is_told_before_its_managers(
+    task: WaitingTask, reason: Reason, words: str
+) -> None:
+    finding = why_task(
+        task, replace(CALM, managers=(FULL,)) if reason is not Reason.MANAGERS_REFUSE else CALM
+    )
+
+    assert (finding.reason, finding.sentence) == (reason, words)
+
+
+def test_waits_that_are_over_keep_nothing() -> None:
+    task = replace(TASK, rank=1, waits_until=NOW - timedelta(seconds=1), grace=30)
+    assert why_task(task, CALM).reason is Reason.NEXT
+
+
+def test_one_of_several_managers_that_does_not_work_is_a_finding_of_its_own() -> None:
+    managers = (
+        FREE,
+        replace(FREE, name="second", state=BreakerState.OPEN, error="It cannot be reached."),
+        replace(FREE, name="third", is_paused=True),
+        replace(FREE, name="fourth", is_active=False, error="old"),
+    )
+    found = manager_findings(replace(CALM, managers=managers))
+
+    assert [(item.severity, item.words) for item in found] == [
+        (Severity.PROBLEM, "Runner manager second is down: It cannot be reached."),
+        (Severity.NOTICE, "Runner manager third is paused."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-3, "0 s"), (59, "59 s"), (61, "1 min"), (3600, "1 h 00 min"), (90_000, "1 d 1 h")],
+)
+def test_a_length_of_time_is_short_and_plain(seconds: int, words: str) -> None:
+    assert duration_words(timedelta(seconds=seconds)) == words
+
+
+def test_a_moment_of_another_day_carries_its_date_and_zone() -> None:
+    assert CALM.clock(NOW + timedelta(days=1)) == "2026-03-02 17:00 UTC"

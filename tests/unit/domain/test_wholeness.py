@@ -1,0 +1,115 @@
+"""A file whose end nothing vouches for is told whole or cut by its own form."""
+
+import struct
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poddispatchd.domain.wholeness import Wholeness, wholeness
+from poddispatchd.sandbox.fake_runner_manager.results import RESULTS
+
+WHOLE, CUT, UNLIKELY, OPEN = Wholeness.WHOLE, Wholeness.CUT, Wholeness.UNLIKELY, Wholeness.OPEN
+
+
+def judged(name: str, content: bytes) -> Wholeness:
+    return wholeness(name, len(content), lambda offset, size: content[offset : offset + size])
+
+
+def box(kind: bytes, content: bytes = b"") -> bytes:
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+def png() -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", bytes(13)) + chunk(b"IDAT", b"x" * 40) + chunk(b"IEND", b"")
+
+
+def riff(kind: bytes) -> bytes:
+    return b"RIFF" + struct.pack("<I", 24) + kind + b"x" * 20
+
+
+FTYP, MOOV, MDAT = box(b"ftyp", b"isom" * 3), box(b"moov", b"m" * 30), box(b"mdat", b"d" * 100)
+LARGE = struct.pack(">I", 1) + b"mdat" + struct.pack(">Q", 16 + 50) + b"d" * 50
+FRAME = b"\xff\xfb\x90\x00" + b"s" * 413
+INFO_FRAME = FRAME[:36] + b"Info\0\0\0\x03\0\0\0\x02" + struct.pack(">I", 3 * 417) + FRAME[52:]
+WEBM = b"\x1aE\xdf\xa3\x84webm\x18S\x80g\x01\0\0\0\0\0\0\x40" + b"c" * 64
+OGG = b"OggS\0\x04" + bytes(20) + b"\x01\x10" + b"o" * 16
+JPEG = b"\xff\xd8\xff\xe0" + b"j" * 50 + b"\xff\xd9"
+
+WITH_AN_END = {
+    "a.mp4": FTYP + MOOV + MDAT,
+    "b.m4a": FTYP + MDAT + MOOV,
+    "c.mp4": FTYP + LARGE + MOOV,
+    "d.png": png(),
+    "e.JPG": JPEG,
+    "f.webp": riff(b"WEBP"),
+    "g.webm": WEBM,
+    "h.mp3": b"ID3\x04\0\0\0\0\0\x05abcde" + INFO_FRAME + FRAME * 2,
+    "i.ogg": OGG,
+}
+
+
+@pytest.mark.parametrize("name", WITH_AN_END)
+def test_a_media_file_is_whole_only_with_its_last_byte(name: str) -> None:
+    content = WITH_AN_END[name]
+    assert judged(name, content) is WHOLE
+    assert {judged(name, content[:size]) for size in range(12, len(content))} <= {CUT, UNLIKELY, OPEN}
+    assert judged(name, content[:-1]) is CUT
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for path in RESULTS.rglob("*") if path.suffix in (".mp4", ".m4a", ".mp3", ".png", ".ts")),
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
+def test_what_a_real_runner_makes_is_whole_and_half_of_it_is_cut(path: object) -> None:
+    content = path.read_bytes()  # type: ignore[attr-defined] # a Path; pytest passes it as it is
+    name = path.name  # type: ignore[attr-defined] # as above
+    half = len(content) // 2
+    assert judged(name, content) is WHOLE
+    assert judged(name, content[: half + (half % 188 == 0)]) is CUT
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("a.json", b'\xef\xbb\xbf{"a": 1}\n', WHOLE),
+        ("a.json", b'{"a": 1', UNLIKELY),
+        ("a.m3u8", b"#EXTM3U\n#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n", WHOLE),
+        ("a.m3u8", b"#EXTM3U\n#EXTINF:2,\na.ts\n", UNLIKELY),
+        ("a.VTT", b"WEBVTT\n\n00:00.000 --> 00:01.000\nOui\n", OPEN),
+        ("a.vtt", b"WEBVTT\n\n00:00.000 --> 00:01.000\nOu", UNLIKELY),
+        ("a.vtt", b"WEBVTT\n\n00:00.000 --> 00:01.000\n", UNLIKELY),
+        ("encoding.log", b"one\ntw", OPEN),
+        ("a.mp4", b"mp4mp4mp4mp4", UNLIKELY),
+        ("a.png", b"<html>", UNLIKELY),
+        ("a.mp4", FTYP + box(b"moov") + box(b"moof") + MDAT, OPEN),
+        ("a.mp4", FTYP + box(b"moov") + box(b"moof") + MDAT + box(b"mfra"), WHOLE),
+        ("a.mp3", FRAME * 3, OPEN),
+        ("a.mp3", FRAME * 3 + FRAME[:400], CUT),
+        ("a.mp3", FRAME + b"TAG" + bytes(125), WHOLE),
+        ("a.wav", b"RIFF\xff\xff\xff\xffWAVE" + bytes(50), OPEN),
+        ("a.webm", WEBM.replace(b"\x01\0\0\0\0\0\0\x40", b"\x01" + b"\xff" * 7), OPEN),
+        ("a.avi", b"what a camera wrote", OPEN),
+        ("a.mts", b"\0\0\0\0G" + bytes(187), OPEN),
+        ("a.ts", b"tststs", UNLIKELY),
+        ("a.txt", b"", OPEN),
+    ],
+)
+def test_texts_placeholders_and_streams_are_told_apart(name: str, content: bytes, found: Wholeness) -> None:
+    assert judged(name, content) is found
+
+
+@given(
+    st.sampled_from([*WITH_AN_END, "a.ts", "a.json", "a.m3u8", "a.vtt", "a.bin"]),
+    st.sampled_from([content[:16] for content in WITH_AN_END.values()] + [b"", b"G", FRAME[:4]]),
+    st.binary(max_size=300),
+)
+def test_no_content_is_too_odd_to_be_judged(name: str, start: bytes, rest: bytes) -> None:
+    assert judged(name, start + rest) in Wholeness

@@ -1,0 +1,172 @@
+"""One package touches MEDIA_ROOT (invariant I14): no other calls what opens, makes or deletes files."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import poddispatchd
+
+_PACKAGE = Path(poddispatchd.__file__).parent
+
+_OS = {
+    *(
+        "open",
+        "mkdir",
+        "makedirs",
+        "mkfifo",
+        "mknod",
+        "rename",
+        "renames",
+        "replace",
+        "link",
+        "symlink",
+        "readlink",
+    ),
+    *(
+        "unlink",
+        "remove",
+        "rmdir",
+        "removedirs",
+        "scandir",
+        "listdir",
+        "walk",
+        "fwalk",
+        "stat",
+        "lstat",
+        "access",
+    ),
+    *(
+        "chmod",
+        "lchmod",
+        "chown",
+        "lchown",
+        "truncate",
+        "utime",
+        "statvfs",
+        "chdir",
+        "fsync",
+        "fchmod",
+        "ftruncate",
+    ),
+    *("setxattr", "getxattr", "copy_file_range", "sendfile"),
+}
+_OS_PATH = {
+    "exists",
+    "lexists",
+    "isfile",
+    "isdir",
+    "islink",
+    "ismount",
+    "getsize",
+    "getmtime",
+    "realpath",
+    "samefile",
+}
+_OTHERS = {
+    "shutil": {
+        "rmtree",
+        "copy",
+        "copy2",
+        "copyfile",
+        "copytree",
+        "copymode",
+        "copystat",
+        "move",
+        "disk_usage",
+        "chown",
+    },
+    "tempfile": {"mkdtemp", "mkstemp", "TemporaryFile", "NamedTemporaryFile", "TemporaryDirectory"},
+    "fcntl": {"flock", "lockf"},
+    "glob": {"glob", "iglob"},
+    "io": {"open"},
+}
+_PATH_METHODS = {
+    *(
+        "mkdir",
+        "rmdir",
+        "unlink",
+        "touch",
+        "symlink_to",
+        "hardlink_to",
+        "chmod",
+        "lchmod",
+        "iterdir",
+        "rglob",
+    ),
+    *("write_text", "write_bytes", "read_text", "read_bytes", "lstat", "is_symlink", "is_fifo", "is_socket"),
+    *("samefile", "is_dir", "expanduser"),
+}
+
+_DIRECTORY = "a method of Directory, not of a path"
+_ALLOWED = {
+    "pod/media/directory.py": "the descriptors themselves: each call is made relative to an opened directory",
+    "pod/media/access.py": _DIRECTORY,
+    "pod/media/files.py": _DIRECTORY,
+    "pod/media/placing.py": _DIRECTORY,
+    "cli/config.py": "writes the configuration that is imported from Pod",
+    "cli/main.py": "reads the licence that comes with the package",
+    "config/loading.py": "reads the configuration",
+    "database/migration.py": "reads the statements that come with the package",
+    "database/queries.py": "reads the statements that come with the package",
+    "notify/checks.py": "looks for the command after an import",
+    "runtime/instances.py": "looks for other processes under /proc",
+}
+"""Modules that may touch files, each with the reason: none under MEDIA_ROOT, but by descriptors."""
+
+
+def _modules() -> Iterator[Path]:
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        if "sandbox" not in path.relative_to(_PACKAGE).parts:
+            yield path
+
+
+def _touches(source: str) -> list[str]:
+    """What in a module works on files by name."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.ImportFrom(module=str(module)):
+                forbidden = {"os": _OS, "os.path": _OS_PATH, **_OTHERS}.get(module, set())
+                found += [alias.name for alias in node.names if alias.name in forbidden]
+            case ast.Call(func=ast.Name(id="open")):
+                found.append("open")
+            case ast.Attribute(value=ast.Attribute(value=ast.Name(id="os"), attr="path"), attr=name):
+                found += [f"os.path.{name}"] if name in _OS_PATH else []
+            case ast.Attribute(value=ast.Name(id="os"), attr=name):
+                found += [f"os.{name}"] if name in _OS else []
+            case ast.Attribute(value=ast.Name(id=owner), attr=name) if owner in _OTHERS:
+                found += [f"{owner}.{name}"] if name in _OTHERS[owner] else []
+            case ast.Attribute(attr=name):
+                found += [name] if name in _PATH_METHODS else []
+            case _:
+                pass
+    return found
+
+
+@pytest.mark.parametrize("path", list(_modules()), ids=lambda path: str(path.relative_to(_PACKAGE)))
+def test_no_other_module_works_on_files_by_their_names(path: Path) -> None:
+    if path.relative_to(_PACKAGE).as_posix() not in _ALLOWED:
+        assert _touches(path.read_text(encoding="utf-8")) == []
+
+
+def test_every_exception_is_needed() -> None:
+    idle = [name for name in _ALLOWED if not _touches((_PACKAGE / name).read_text(encoding="utf-8"))]
+    assert idle == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os\nos.open('x', 0)",
+        "from os import rename",
+        "import shutil\nshutil.rmtree('x')",
+        "import tempfile\ntempfile.mkdtemp()",
+        "from pathlib import Path\nPath('x').write_text('y')",
+        "open('x')",
+        "import os\nos.path.exists('x')",
+    ],
+)
+def test_what_is_forbidden_is_found(source: str) -> None:
+    assert _touches(source)

@@ -1,0 +1,132 @@
+"""The status page: what it shows, what it never lets through, and that everyone can use it."""
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.web.page import page_policy, status_page
+from tests.unit.web.samples import CALM, OVERVIEW, TROUBLE
+
+_AXE = Path(__file__).parents[3] / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+
+STARTING = status_page(None, "Waiting for the database: no <server> answers.")
+PAGES = {
+    "calm": status_page(CALM, "", None),
+    "trouble": status_page(TROUBLE, "", OVERVIEW),
+    "starting": STARTING,
+}
+
+
+def _text(page: str) -> str:
+    body = re.sub(r"<(script|style)>.*?</\1>", "", page, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", body).split())
+
+
+def test_all_is_well_only_where_nothing_waits_for_long() -> None:
+    assert "All is well." in PAGES["calm"]
+    assert "All is well." not in PAGES["trouble"]
+    assert "All is well." not in status_page(replace(CALM, notices=("Ten tasks wait.",)), "", None)
+
+
+def test_a_type_says_why_it_waits_and_what_to_do() -> None:
+    text = _text(PAGES["trouble"])
+
+    assert "encoding : They wait for a free runner: encoders is full since 16:10:00" in text
+    assert "Every active runner manager of pod.example.org is paused (second). Resume one: " in text
+
+
+def test_what_runs_what_ended_and_what_failed_is_listed_with_titles_and_words() -> None:
+    text = _text(PAGES["trouble"])
+
+    assert (
+        "50 Amphi B: introduction à la thermodynamique des systèmes ouverts et fermés encoding encoders"
+        in text
+    )
+    assert "1 h 13 min" in text
+    assert "failed : effective video duration is 0 seconds" in text
+    assert "2 effective video duration is 0 seconds 40, 41" in text
+
+
+def test_managers_are_described_in_plain_words() -> None:
+    text = _text(PAGES["trouble"])
+
+    assert "full for encoding since " in text
+    assert "● " not in text  # the mark is drawn, not said
+    for word in ("up", "paused", "down", "inactive"):
+        assert f" {word} " in text
+    assert "half_open" not in text
+
+
+def test_times_carry_their_zone() -> None:
+    assert re.search(r"as of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d CES?T", PAGES["trouble"])
+
+
+def test_titles_and_names_of_others_are_text_and_no_markup() -> None:
+    assert "<script>alert(1)</script>" not in PAGES["trouble"]
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in PAGES["trouble"]
+    assert "<b>old</b>" not in PAGES["trouble"]
+    assert "no &lt;server&gt; answers" in STARTING
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())
+def test_the_policy_allows_just_the_style_and_the_script_of_the_page(page: str) -> None:
+    for tag, directive in (("style", "style-src"), ("script", "script-src")):
+        [text] = re.findall(rf"<{tag}>(.*?)</{tag}>", page, flags=re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{directive} 'sha256-{digest}'" in page_policy()
+    assert "style=" not in page
+    assert not re.search(r"\son\w+=", page)
+    assert "unsafe-inline" not in page_policy()
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())
+def test_the_page_works_without_its_script(page: str) -> None:
+    assert "http-equiv" not in page
+    assert '<a href="/status">look again</a>' in page
+
+
+def test_a_lost_database_is_not_another_daemon() -> None:
+    lost = replace(CALM, leader=False, database_up=False, problems=("The database cannot be reached.",))
+    assert "cannot schedule: the database is away" in status_page(lost, "", None)
+    standby = replace(CALM, leader=False, scheduler="pod2:77")
+    assert "stands by (pod2:77 schedules)" in status_page(standby, "", None)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1100])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing(tmp_path: Path, name: str, width: int, scheme: str) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None or not _AXE.exists():
+        pytest.skip("needs Debian's chromium, and axe-core in .venv/axe (make axe)")
+    run = (
+        "axe.run(document).then(function (r) { var p = document.createElement('pre'); p.id = 'axe'; "
+        "p.textContent = JSON.stringify(r.violations.map(function (v) { return [v.impact, v.id, "
+        "v.nodes.map(function (n) { return n.html; })]; })); document.body.appendChild(p); });"
+    )
+    page = PAGES[name].replace("</body>", f"<script>{_AXE.read_text()}</script><script>{run}</script></body>")
+    # The colours of the scheme, whatever the browser would choose.
+    page = page.replace(
+        "prefers-color-scheme: dark", "min-width: 1px" if scheme == "dark" else "max-width: 1px"
+    )
+    file = tmp_path / "page.html"
+    file.write_text(page, encoding="utf-8")
+    done = subprocess.run(
+        [
+            *(chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"),
+            *(f"--window-size={width},1200", "--virtual-time-budget=15000", "--dump-dom", file.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    )
+    [found] = re.findall(r'<pre id="axe">(.*?)</pre>', done.stdout, flags=re.DOTALL)
+    assert json.loads(found) == []
