@@ -8,12 +8,13 @@ from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.dispatch.candidates import Candidates, Waiting
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.routing import assign, next_opening
-from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
+from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseStateError, DatabaseUnavailableError, RowLockedError, SchemaError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.observability.metrics import SubmissionOutcome
 from poddispatchd.parts import MANAGERS_FRESH_FOR, Parts
+from poddispatchd.pod import tasks
 from poddispatchd.pod.queue import PendingTask
 from poddispatchd.runtime.supervision import cancel_surely
 
@@ -47,6 +48,8 @@ class Dispatcher:
         self._view = Candidates(parts)
         self._in_hand: dict[TaskPk, asyncio.Task[None]] = {}
         self._open: frozenset[TaskPk] = frozenset()
+        self._failing: set[TaskPk] = set()
+        """Tasks whose submission failed in a way nobody foresaw, and has not gone well since."""
         self._retry_at: dict[TaskPk, float] = {}
         """When a task whose submission failed may be tried again, by the monotonic clock."""
         self._unsettled = True
@@ -124,6 +127,11 @@ class Dispatcher:
         parts = self._parts
         async with parts.database.connection() as connection:
             still_open = await submissions.open_submissions(connection)
+            for pk in self._failing - {entry.task_pk for entry in still_open} - self._in_hand.keys():
+                task = await tasks.get_task(connection, pk)
+                if task is None or task.status != TaskStatus.PENDING:
+                    # Its callback was quicker, or a person.
+                    self._went_well(pk)
         unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in self._in_hand}
         now, locked = parts.clock.monotonic(), parts.locked_rows.tasks
         self._retry_at = {pk: moment for pk, moment in self._retry_at.items() if moment > now}
@@ -140,7 +148,7 @@ class Dispatcher:
                 await self._submitter.give_up(submission, "Its runner manager has been down for too long.")
                 del unknown[pk]
         self._open = frozenset(unknown)
-        self._unsettled = bool(unknown)
+        self._unsettled = bool(unknown or self._failing)
 
     async def _repost(self, submission: Submission) -> None:
         await self._submitter.repost(submission)
@@ -202,7 +210,7 @@ class Dispatcher:
         async def run() -> None:
             try:
                 await work
-                parts.incidents.over(_SUBMISSION, task=pk)
+                self._went_well(pk)
             except RowLockedError:
                 self._unsettled = True
                 parts.locked_rows.met(pk)
@@ -225,6 +233,11 @@ class Dispatcher:
 
     def _leave_alone(self, pk: TaskPk, error: Exception) -> None:
         """Let a task whose submission failed wait, longer each time; its intent may be open."""
+        self._failing.add(pk)
         delay = self._parts.incidents.met(_SUBMISSION, error, task=pk)
         self._retry_at[pk] = self._parts.clock.monotonic() + delay
         self._view.hold_pk(pk, delay)
+
+    def _went_well(self, pk: TaskPk) -> None:
+        self._failing.discard(pk)
+        self._parts.incidents.over(_SUBMISSION, task=pk)
