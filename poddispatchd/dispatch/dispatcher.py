@@ -12,12 +12,13 @@ from poddispatchd.dispatch.candidates import Candidates, Waiting
 from poddispatchd.dispatch.setbacks import Setbacks
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.routing import Lane, assign, next_opening
-from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskPk
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskPk, TaskStatus
 from poddispatchd.errors import DatabaseStateError, DatabaseUnavailableError, RowLockedError, SchemaError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.observability.metrics import SubmissionOutcome
 from poddispatchd.parts import MANAGERS_FRESH_FOR, Parts
+from poddispatchd.pod import tasks
 from poddispatchd.pod.queue import PendingTask
 from poddispatchd.runtime.supervision import cancel_surely
 
@@ -141,6 +142,11 @@ class Dispatcher:
         parts = self._parts
         async with parts.database.connection() as connection:
             still_open = await submissions.open_submissions(connection)
+            for pk in self._setbacks.tasks - {entry.task_pk for entry in still_open} - self._in_hand.keys():
+                task = await tasks.get_task(connection, pk)
+                if task is None or task.status != TaskStatus.PENDING:
+                    # Its callback was quicker, or a person.
+                    self._went_well(pk, is_stored=True)
         unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in self._in_hand}
         locked = parts.locked_rows.tasks
         for pk, submission in list(unknown.items()):
@@ -157,8 +163,8 @@ class Dispatcher:
                 del unknown[pk]
         self._open = frozenset(unknown)
         self._open_at = frozenset(submission.runner_manager_id for submission in unknown.values())
-        self._unsettled = bool(unknown)
         self._setbacks.forget(lambda pk: pk not in unknown and self._view.is_unknown(pk))
+        self._unsettled = bool(unknown or self._setbacks.tasks)
 
     async def _repost(self, submission: Submission, answered: Callable[[], None]) -> SubmissionOutcome:
         return (await self._submitter.repost(submission, answered)).outcome
@@ -242,8 +248,7 @@ class Dispatcher:
         async def run() -> None:
             try:
                 outcome = await work(answered)
-                self._setbacks.over(pk, is_stored=outcome is SubmissionOutcome.ACCEPTED)
-                parts.incidents.over(_SUBMISSION, task=pk)
+                self._went_well(pk, is_stored=outcome is SubmissionOutcome.ACCEPTED)
             except RowLockedError:
                 self._unsettled = True
                 parts.locked_rows.met(pk)
@@ -269,3 +274,7 @@ class Dispatcher:
         self._setbacks.note(pk, error, delay)
         self._open |= {pk}
         self._view.hold_pk(pk, delay)
+
+    def _went_well(self, pk: TaskPk, *, is_stored: bool) -> None:
+        self._setbacks.over(pk, is_stored=is_stored)
+        self._parts.incidents.over(_SUBMISSION, task=pk)

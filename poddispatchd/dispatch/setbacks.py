@@ -22,6 +22,11 @@ class Setbacks:
         self._refused: set[TaskPk] = set()
 
     @property
+    def tasks(self) -> frozenset[TaskPk]:
+        """The tasks whose submission has not gone well since it met an error."""
+        return frozenset(self._until)
+
+    @property
     def nothing_gets_through(self) -> bool:
         """Whether the database refuses whatever is tried."""
         return len(self._refused & self._until.keys()) >= _ALL_REFUSED

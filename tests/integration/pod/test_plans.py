@@ -54,6 +54,7 @@ _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "follow": ([7], [_SOON], "failed", 1, "task-7", "out", 30.0),
         "leader": _RUN,
         "complete_sharers": _RUN,
+        "lock_sharers": _RUN,
         "fail_waiting": (*_TWIN, 30.0, "out"),
     },
     "managers.sql": {"latest_tasks": (500,)},
