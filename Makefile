@@ -23,13 +23,13 @@ demo: $(STAMP) ## the whole system on an embedded PostgreSQL with fake runner ma
 # The tests' database and media files wait for no disk where memory has room for them.
 ROOMY_MEMORY = $(shell df --output=avail,target --block-size=G /dev/shm 2>/dev/null | awk '$$1 + 0 >= 4 {print $$2}')
 
-test: $(STAMP) pgbouncer nginx ## every test
+test: $(STAMP) pgbouncer nginx axe ## every test
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 unit: $(STAMP) ## the tests that need no server
 	$(BIN)/pytest -n auto -q tests/unit $(PYTEST_OPTIONS)
 
-coverage: $(STAMP) pgbouncer nginx ## branch coverage of the package under all tests
+coverage: $(STAMP) pgbouncer nginx axe ## branch coverage of the package under all tests
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered $(PYTEST_OPTIONS)
 
 # For tests and campaigns behind a pooler, unless it is installed. Without it they fail, and say what to install.
@@ -40,7 +40,9 @@ pgbouncer: $(STAMP)
 
 # For the test of the status page in Debian's chromium.
 axe: $(STAMP)
-	npm install --silent --no-audit --no-fund --prefix $(VENV)/axe axe-core@4.14.1
+	@test -d $(VENV)/axe/node_modules/axe-core \
+		|| npm install --silent --no-audit --no-fund --prefix $(VENV)/axe axe-core@4.14.1 \
+		|| echo "axe-core cannot be had: apt-get install npm" >&2
 
 # For the tests of contrib/nginx, likewise.
 nginx: $(STAMP)

@@ -37,10 +37,12 @@ async def long_queue() -> list[Figure]:
             capabilities = await introspect(pool)
 
             async def look() -> object:
-                return await queue.pending_tasks(pool, capabilities, limit=20)
+                return await queue.pending_tasks(pool, capabilities, queue.CandidateQuery(limit=20))
 
             async def look_at_a_site() -> object:
-                return await queue.pending_tasks(pool, capabilities, limit=20, sites=[SiteId(1)])
+                return await queue.pending_tasks(
+                    pool, capabilities, queue.CandidateQuery(limit=20, sites=[SiteId(1)])
+                )
 
             past = await queue.queue_stats(pool)
 

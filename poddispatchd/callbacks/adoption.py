@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from enum import StrEnum
+from typing import assert_never
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -15,17 +16,18 @@ from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.source import EncodingSource
-from poddispatchd.domain.task import Task, TaskStatus
+from poddispatchd.domain.task import Task
 from poddispatchd.errors import RunnerManagerError, RunnerTaskUnknownError, UnsubmittableError
-from poddispatchd.journal import scheduling, submissions
+from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
-from poddispatchd.pod import progress, sources, tasks
+from poddispatchd.pod import sources, tasks
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.runtime.wakeups import Wakeup
+from poddispatchd.tasks.acceptance import AcceptedRun, Verdict, store_accepted
 
 log = structlog.get_logger(__name__)
 
@@ -101,57 +103,59 @@ class Adoption:
             return Found.LATER, ""
         if record is None:
             return Found.NOTHING, str(reason)
-        match = _match(record, unidentified)
-        if match is None:
+        found = _match(record, unidentified)
+        if found is None:
             return Found.NOTHING, "the manager's record matches no submission of ours"
-        manager = self._registry.get(match.runner_manager_id)
+        manager = self._registry.get(found.runner_manager_id)
         if manager is None:
             return Found.NOTHING, "its runner manager is gone from Pod"
-        async with self._database.transaction() as connection:
-            task = await tasks.lock_task(connection, match.task_pk)
-            if task is None or task.status != TaskStatus.PENDING:
-                return Found.NOTHING, f"task {match.task_pk} is not pending any more"
-            if match.date_added not in (None, task.date_added):
-                return Found.NOTHING, f"task {match.task_pk} was restarted meanwhile"
-            if not await submissions.adopt(
-                connection, match, recorded.callback.task_id, "found by its callback"
-            ):
-                # Its answer has come meanwhile: the row carries an id now, or soon does.
-                return Found.LATER, ""
-            await self._take_over(connection, task, manager, recorded, match)
-        log.warning(Event.SUBMISSION_ADOPTED, task=match.task_pk, task_id=recorded.callback.task_id)
-        self._task_adopted.ring()
-        return Found.TASK, ""
+        return await self._take_over(found, manager, recorded)
 
     async def _take_over(
-        self,
-        connection: Connection,
-        task: Task,
-        manager: RunnerManager,
-        recorded: RecordedCallback,
-        submission: Submission,
-    ) -> None:
+        self, found: Submission, manager: RunnerManager, recorded: RecordedCallback
+    ) -> tuple[Found, str]:
         """What the lost answer would have led to."""
-        await tasks.mark_running(connection, task, manager.id, recorded.callback.task_id)
+        async with self._database.transaction() as connection:
+            task = await tasks.get_task(connection, found.task_pk)
+            if task is None:
+                return Found.NOTHING, f"task {found.task_pk} is gone"
+            run = AcceptedRun(
+                task,
+                manager,
+                found,
+                recorded.callback.task_id,
+                output_directory=await self._output_directory(connection, task),
+                is_adopted=True,
+                reason="found by its callback",
+            )
+            now = self._clock.now().astimezone(ZoneInfo(self._pod.time_zone))
+            [stored] = await store_accepted(connection, [run], now=now)
+        match stored.verdict:
+            case Verdict.RUNNING:
+                log.warning(Event.SUBMISSION_ADOPTED, task=found.task_pk, task_id=recorded.callback.task_id)
+                self._task_adopted.ring()
+                return Found.TASK, ""
+            case Verdict.LOCKED | Verdict.SETTLED:
+                # Someone changes the row, or its answer has come: it carries an id now, or soon does.
+                return Found.LATER, ""
+            case Verdict.KNOWN:
+                return Found.NOTHING, "its manager gave another run the same id"
+            case Verdict.ORPHANED:
+                return (
+                    Found.NOTHING,
+                    f"task {found.task_pk} is not pending any more",
+                )
+            case other:
+                assert_never(other)
+
+    async def _output_directory(self, connection: Connection, task: Task) -> str:
         try:
             source = await sources.load_source(connection, self._capabilities, task)
-            directory = (
-                str(sources.output_directory(self._pod.media_root, source.video))
-                if isinstance(source, EncodingSource)
-                else ""
-            )
+            if isinstance(source, EncodingSource):
+                return str(sources.output_directory(self._pod.media_root, source.video))
         except UnsubmittableError:
-            directory = ""
-        await progress.show_accepted(
-            connection,
-            task,
-            request=json.loads(submission.body),
-            url=manager.endpoint("task/execute"),
-            output_directory=directory,
-            now=self._clock.now().astimezone(ZoneInfo(self._pod.time_zone)),
-        )
-        await scheduling.forget_own_task(connection, task.pk)
-        await scheduling.remember_given(connection, manager.id)
+            pass
+        return ""
 
     async def _look_up(self, recorded: RecordedCallback) -> tuple[RunnerTask | None, str | None]:
         """The manager's record of a task, else why there is none; neither when it cannot be had now."""

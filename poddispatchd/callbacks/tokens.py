@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from poddispatchd.callbacks.patience import PATIENCE, within
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.manager import RunnerManager, token_bytes
 from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import CallbackRefusedError, DatabaseUnavailableError
 from poddispatchd.pod import managers as pod_managers
@@ -138,7 +138,7 @@ def _known(managers: Iterable[RunnerManager]) -> Iterable[_Known]:
     for manager in managers:
         token = manager.token.get_secret_value().strip()
         forms = {token.encode("utf-8", "surrogateescape")}
-        if token and all(ord(character) < 256 for character in token):
-            forms.add(token.encode("latin-1"))
+        if (as_sent := token_bytes(token)) is not None:
+            forms.add(as_sent)
         if token:
             yield _Known(manager.id, tuple(forms))

@@ -144,7 +144,7 @@ async def advise_index(context: Context, config_path: Path | None, *, print_sql:
         capabilities = await introspect(database)
         facts = await trigger.facts(database)
         begun = time.monotonic()
-        await queue.pending_tasks(database, capabilities, limit=20)
+        await queue.pending_tasks(database, capabilities, queue.CandidateQuery(limit=20))
         milliseconds = (time.monotonic() - begun) * 1000
     click.echo(
         f"{facts.tasks} tasks, {facts.unfinished} of them unfinished; one look at the queue took "

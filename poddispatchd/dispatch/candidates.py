@@ -1,5 +1,6 @@
 """What the dispatcher sees of the queue: the tasks that may be submitted now, and what is known of them."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,10 +11,28 @@ from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
 from poddispatchd.journal.scheduling import Wait
 from poddispatchd.parts import Parts
 from poddispatchd.pod import queue
-from poddispatchd.pod.queue import PendingTask
+from poddispatchd.pod.queue import CandidateQuery, PendingTask
+from poddispatchd.runtime.supervision import cancel_surely
 
 _PAGE = 20
-"""Pending tasks read at least: reading some more costs nothing beside finding them."""
+"""Pending tasks read at least: reading some more costs little beside finding them."""
+
+_LARGEST_FIRST_PAGE = 200
+"""Pending tasks read at once while the queue is long and goes on."""
+
+_REREAD = 10.0
+"""How many times as long as it took to read the queue it is not read again while it has tasks for everybody:
+a tenth of the time at most goes into reading it, however long it is. What has changed meanwhile is met when
+the intent is committed (``dispatch/intents.py``)."""
+
+_MOST_STALE = 10.0
+"""Seconds after which the queue is read again in any case."""
+
+_LONG_READ = 0.1
+"""Seconds: a queue that takes longer is read beside the submissions, as long as there are candidates."""
+
+_A_MOMENT = 0.01
+"""Seconds: the database must agree that the grace is over."""
 
 _GROWTH = 4
 _MOST_REMEMBERED = 10_000
@@ -53,20 +72,99 @@ class Candidates:
     ``lanes`` are the managers as routing sees them; by default what their answers have taught.
     """
 
-    def __init__(self, parts: Parts, *, lanes: Callable[[], list[Lane]] | None = None) -> None:
+    def __init__(
+        self, parts: Parts, *, lanes: Callable[[], list[Lane]] | None = None, read_beside: bool = False
+    ) -> None:
         self._parts = parts
         self._lanes = lanes or parts.registry.lanes
         self._sights: dict[TaskPk, Sight] = {}
         self._own_tasks: Mapping[TaskPk, Wait | None] = {}
         self._own_tasks_read_at = float("-inf")
+        self._read: dict[TaskPk, Waiting] = {}
+        self._stale_at = float("-inf")
+        self._page_size = _PAGE
+        self._read_beside = read_beside
+        self._last_read_took = 0.0
+        self._reading: asyncio.Task[None] | None = None
 
     async def look(
         self, *, skip: frozenset[TaskPk], types: Collection[TaskType], own_tasks_within: float = 0.0
     ) -> list[Waiting]:
         """The tasks that may be submitted now, in the order of the queue; none when nobody could take one.
 
-        Which tasks need no grace, and which ones wait, is read again unless that was done within
-        ``own_tasks_within`` seconds.
+        What was read last is good for a moment, as long as it has a task for everybody who can take one.
+
+        Args:
+            skip: tasks in hand.
+            types: of which tasks may be submitted.
+            own_tasks_within: seconds for which it is not read again which tasks need no grace or are to wait.
+        """
+        now = self._parts.clock.monotonic()
+        is_fresh = now < self._stale_at
+        if is_fresh or (self._read_beside and self._last_read_took > _LONG_READ):
+            waiting = self._serving_all(skip, types, now)
+            if waiting is not None:
+                if not is_fresh and self._reading is None:
+                    self._reading = asyncio.create_task(
+                        self._read_again(skip, types, own_tasks_within), name="reading of the queue"
+                    )
+                    self._reading.add_done_callback(self._was_read)
+                return waiting
+        if self._reading is not None:
+            # What it finds may be of before; it must not replace what is found now.
+            await self.stop()
+        await self._read_again(skip, types, own_tasks_within)
+        return list(self._read.values())
+
+    async def stop(self) -> None:
+        """End what is read beside the submissions."""
+        if self._reading is not None:
+            await cancel_surely(self._reading)
+
+    def _was_read(self, reading: "asyncio.Task[None]") -> None:
+        """A reading that failed is made again when the candidates run out, and told then."""
+        self._reading = None
+        if not reading.cancelled():
+            reading.exception()
+
+    def _serving_all(
+        self, skip: frozenset[TaskPk], types: Collection[TaskType], now: float
+    ) -> list[Waiting] | None:
+        """What is left of the tasks read last, if there is one for everybody who can take one."""
+        waiting = [entry for entry in self._read.values() if self._is_free(entry, skip, types, now)]
+        served = self._parts.served_sites
+        lanes = [lane for lane in self._lanes() if lane.site in served]
+        return None if unserved((entry.offer for entry in waiting), lanes, now) else waiting
+
+    async def _read_again(
+        self, skip: frozenset[TaskPk], types: Collection[TaskType], own_tasks_within: float
+    ) -> None:
+        begun = self._parts.clock.monotonic()
+        waiting = await self._look_again(skip, types, own_tasks_within)
+        self._read = {entry.item.task.pk: entry for entry in waiting}
+        ended = self._parts.clock.monotonic()
+        self._last_read_took = ended - begun
+        self._stale_at = ended + min(_REREAD * self._last_read_took, _MOST_STALE)
+
+    def expire(self) -> None:
+        """What was read is not as it was: it is read again at the next look."""
+        self._stale_at = float("-inf")
+
+    def _is_free(
+        self, entry: Waiting, skip: frozenset[TaskPk], types: Collection[TaskType], now: float
+    ) -> bool:
+        task, sight = entry.item.task, entry.sight
+        return (
+            task.pk not in skip
+            and task.type in types
+            and sight.held_until <= now
+            and self._sights.get(task.pk) is sight
+        )
+
+    async def _look_again(
+        self, skip: frozenset[TaskPk], types: Collection[TaskType], own_tasks_within: float
+    ) -> list[Waiting]:
+        """Read the queue.
 
         The first page holds the next tasks of any kind for which there is room. It may be full of tasks that
         cannot be placed (duplicates, tasks that some managers refuse): then another one is read with what the
@@ -80,7 +178,7 @@ class Candidates:
             self._own_tasks = await parts.own_tasks()
             self._own_tasks_read_at = now
         unserved_lanes = self._lanes()
-        size = max(_PAGE, 2 * len(unserved_lanes))
+        size = max(self._page_size, 2 * len(unserved_lanes))
         found: dict[TaskPk, PendingTask] = {}
         waiting: list[Waiting] = []
         while room := self._room(unserved_lanes, types, now):
@@ -88,9 +186,13 @@ class Candidates:
             found |= {item.task.pk: item for item in page}
             waiting += self._submittable(page, now)
             if len(page) < size:
+                self._page_size = _PAGE
                 break
-            unserved_lanes = unserved([entry.offer for entry in waiting], unserved_lanes, now)
+            unserved_lanes = unserved((entry.offer for entry in waiting), unserved_lanes, now)
             size *= _GROWTH
+        if 2 * len(waiting) > self._page_size:
+            # Most of what was read can be submitted, and more stands behind it.
+            self._page_size = min(2 * self._page_size, _LARGEST_FIRST_PAGE)
         waiting.sort(key=lambda entry: entry.item.place)
         self._forget_some(found.keys())
         return waiting
@@ -117,6 +219,10 @@ class Candidates:
         held = [sight.held_until for sight in self._sights.values()]
         held += [moment for _, _, moment in self._waits()]
         return min((moment for moment in held if moment > now), default=None)
+
+    def is_unknown(self, pk: TaskPk) -> bool:
+        """Whether nothing is remembered of a task."""
+        return pk not in self._sights
 
     def forget(self, pk: TaskPk) -> None:
         """The task does not wait any more."""
@@ -161,9 +267,7 @@ class Candidates:
         sourceless = {item.task.pk for item in seen if item.source is None}
         found: list[PendingTask] = []
         for sites, types in kinds.items():
-            found += await queue.pending_tasks(
-                parts.database,
-                parts.capabilities,
+            query = CandidateQuery(
                 limit=size,
                 grace=grace,
                 types=types,
@@ -174,7 +278,8 @@ class Candidates:
                 held=held,
                 exclude_sources={item.source for item in seen if item.source is not None},
             )
-        return sorted(found, key=lambda item: item.place)[:size]
+            found += await queue.pending_tasks(parts.database, parts.capabilities, query)
+        return sorted(found, key=lambda item: (item.grace_left > 0, item.place))[:size]
 
     def _submittable(self, page: list[PendingTask], now: float) -> list[Waiting]:
         """The tasks that wait for nothing but a runner: one of each source, on a site that is served."""
@@ -182,6 +287,9 @@ class Candidates:
         entries = []
         for item in page:
             sight, site = self.sight(item), choose(item.site_ids)
+            if item.grace_left > 0:
+                # The end of its grace wakes the dispatcher.
+                sight.held_until = max(sight.held_until, now + item.grace_left + _A_MOMENT)
             # With an id it may run already: the reconciler finds out, and takes the id off if it does not.
             is_free = item.is_first and not item.task.task_id
             if is_free and site is not None and sight.held_until <= now:

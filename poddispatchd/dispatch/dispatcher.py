@@ -1,19 +1,24 @@
 """Pending rows to runner managers, in Pod's order, the moment a runner can take one."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TypeAlias
 
 from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.dispatch.candidates import Candidates, Waiting
+from poddispatchd.dispatch.setbacks import Setbacks
 from poddispatchd.dispatch.submitter import Submitter
-from poddispatchd.domain.routing import assign, next_opening
-from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskPk
+from poddispatchd.domain.routing import Lane, assign, next_opening
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskPk, TaskStatus
 from poddispatchd.errors import DatabaseStateError, DatabaseUnavailableError, RowLockedError, SchemaError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.observability.metrics import SubmissionOutcome
 from poddispatchd.parts import MANAGERS_FRESH_FOR, Parts
+from poddispatchd.pod import tasks
 from poddispatchd.pod.queue import PendingTask
 from poddispatchd.runtime.supervision import cancel_surely
 
@@ -23,6 +28,14 @@ _QUIET_FRESH_FOR = 300.0
 
 _SUBMISSION = "submission"
 """What the failures of submissions are counted under."""
+
+
+_SPENT = frozenset({SubmissionOutcome.ACCEPTED, SubmissionOutcome.LOST})
+"""What uses up the budget: a manager has the task, or may have it."""
+
+
+_Work: TypeAlias = Callable[[Callable[[], None]], Coroutine[None, None, SubmissionOutcome]]
+"""A submission, which says when its manager has answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +57,14 @@ class Dispatcher:
     def __init__(self, parts: Parts, submitter: Submitter, *, budget: int | None = None) -> None:
         self._parts = parts
         self._submitter = submitter
-        self._view = Candidates(parts)
+        self._view = Candidates(parts, read_beside=True)
         self._in_hand: dict[TaskPk, asyncio.Task[None]] = {}
         self._open: frozenset[TaskPk] = frozenset()
-        self._retry_at: dict[TaskPk, float] = {}
-        """When a task whose submission failed may be tried again, by the monotonic clock."""
+        self._open_at: frozenset[ManagerId] = frozenset()
         self._unsettled = True
         self._was_busy = True
         self._rings = -1
+        self._setbacks = Setbacks(parts.clock.monotonic)
         self._left = None if budget is None else dict.fromkeys(SUBMITTABLE, budget)
 
     @property
@@ -86,6 +99,7 @@ class Dispatcher:
             await parts.refresh_managers()
         # In the order of the queue; nothing is awaited between looking at the managers and taking them.
         self._place(waiting)
+        self._prepare_next(waiting)
         self._was_busy = bool(waiting or self._in_hand)
         return self._next_look()
 
@@ -103,14 +117,18 @@ class Dispatcher:
 
     async def stop(self, seconds: float) -> None:
         """Give the submissions in progress some time; the intents of the others stay open (I3)."""
+        await self._view.stop()
         if self._in_hand:
             _, late = await asyncio.wait(self._in_hand.values(), timeout=seconds)
             await cancel_surely(*late)
 
     def _next_look(self) -> float:
         now = self._parts.clock.monotonic()
-        moments = [next_opening(self._parts.registry.lanes(), now), self._view.next_release(now)]
-        moments += [moment for moment in self._retry_at.values() if moment > now]
+        moments = [
+            next_opening(self._parts.registry.lanes(), now),
+            self._view.next_release(now),
+            self._setbacks.next_due(self._open),
+        ]
         soonest = min((moment - now for moment in moments if moment is not None), default=float("inf"))
         return min(self._parts.settings.dispatch.poll_interval, max(soonest, _SOON))
 
@@ -124,34 +142,43 @@ class Dispatcher:
         parts = self._parts
         async with parts.database.connection() as connection:
             still_open = await submissions.open_submissions(connection)
+            for pk in self._setbacks.tasks - {entry.task_pk for entry in still_open} - self._in_hand.keys():
+                task = await tasks.get_task(connection, pk)
+                if task is None or task.status != TaskStatus.PENDING:
+                    # Its callback was quicker, or a person.
+                    self._went_well(pk, is_stored=True)
         unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in self._in_hand}
-        now, locked = parts.clock.monotonic(), parts.locked_rows.tasks
-        self._retry_at = {pk: moment for pk, moment in self._retry_at.items() if moment > now}
+        locked = parts.locked_rows.tasks
         for pk, submission in list(unknown.items()):
-            if pk in locked or pk in self._retry_at:
-                continue
             manager = submission.runner_manager_id
+            if pk in locked or not self._setbacks.is_due(pk):
+                continue
             if parts.registry.get(manager) is None:
                 await self._submitter.give_up(submission, "Its runner manager is gone from Pod.")
                 del unknown[pk]
             elif parts.registry.is_free(manager):
-                self._hand_out(pk, manager, self._repost(submission))
+                self._hand_out(pk, manager, partial(self._repost, submission))
             elif parts.registry.is_down(manager) and self._submitter.is_hopeless(submission):
                 await self._submitter.give_up(submission, "Its runner manager has been down for too long.")
                 del unknown[pk]
         self._open = frozenset(unknown)
-        self._unsettled = bool(unknown)
+        self._open_at = frozenset(submission.runner_manager_id for submission in unknown.values())
+        self._setbacks.forget(lambda pk: pk not in unknown and self._view.is_unknown(pk))
+        self._unsettled = bool(unknown or self._setbacks.tasks)
 
-    async def _repost(self, submission: Submission) -> None:
-        await self._submitter.repost(submission)
+    async def _repost(self, submission: Submission, answered: Callable[[], None]) -> SubmissionOutcome:
+        return (await self._submitter.repost(submission, answered)).outcome
 
     # --- pending tasks ----------------------------------------------------------------------------------
 
     def _place(self, waiting: list[Waiting]) -> None:
+        if self._setbacks.nothing_gets_through:
+            # Whatever a manager would take could not be stored.
+            return
         now = self._parts.clock.monotonic()
         by_pk = {entry.item.task.pk: entry for entry in waiting}
-        offers = [entry.offer for entry in waiting]
-        for assignment in assign(offers, self._parts.registry.lanes(), now):
+        offers = (entry.offer for entry in waiting)
+        for assignment in assign(offers, self._lanes(), now):
             entry = by_pk[assignment.task]
             kind = entry.item.task.type
             if self._left is not None:
@@ -159,25 +186,40 @@ class Dispatcher:
                     continue
                 self._left[kind] -= 1
             place = _Place(entry.item, entry.site, assignment.manager)
-            self._hand_out(assignment.task, assignment.manager, self._first_post(place))
+            self._hand_out(assignment.task, assignment.manager, partial(self._first_post, place))
 
-    async def _first_post(self, place: _Place) -> None:
+    def _prepare_next(self, waiting: list[Waiting]) -> None:
+        """Those that the managers which are busy now can have next."""
+        next_ones = (entry for entry in waiting if entry.item.task.pk not in self._in_hand)
+        for entry in islice(next_ones, len(self._in_hand)):
+            self._submitter.prepare(entry.item.task, self._parts.sites[entry.site])
+
+    def _lanes(self) -> list[Lane]:
+        """The managers that may get a task.
+
+        One whose answers are lost, time and again, gets no other task before the one is settled that it may
+        have: that one stays with it, and the others go elsewhere.
+        """
+        lanes = self._parts.registry.lanes()
+        return [lane for lane in lanes if not (lane.is_doubtful and lane.manager in self._open_at)]
+
+    async def _first_post(self, place: _Place, answered: Callable[[], None]) -> SubmissionOutcome:
         task, parts = place.item.task, self._parts
-        accepted = False
-        try:
-            result = await self._submitter.submit(task, parts.sites[place.site], place.manager)
-            accepted = result.outcome is SubmissionOutcome.ACCEPTED
-            await self._learn(place, result)
-        finally:
-            if self._left is not None and not accepted:
-                self._left[task.type] += 1
+        result = await self._submitter.submit(task, parts.sites[place.site], place.manager, answered)
+        if self._left is not None and result.outcome not in _SPENT:
+            self._left[task.type] += 1
+        await self._learn(place, result)
+        return result.outcome
 
     async def _learn(self, place: _Place, result: SubmissionResult) -> None:
         """Remember of a task what its submission has shown."""
         task, sight = place.item.task, self._view.sight(place.item)
+        if result.outcome not in (SubmissionOutcome.ACCEPTED, SubmissionOutcome.FULL):
+            self._view.expire()
         if result.outcome is SubmissionOutcome.LOST:
             self._unsettled = True
             self._open |= {task.pk}
+            self._open_at |= {place.manager}
         elif result.outcome is SubmissionOutcome.ACCEPTED:
             self._parts.metrics.dispatch_latency.observe(self._parts.clock.monotonic() - sight.since)
             self._view.forget(task.pk)
@@ -194,15 +236,19 @@ class Dispatcher:
             self._unsettled = True
             self._view.hold(place.item, result.hold)
 
-    def _hand_out(self, pk: TaskPk, manager: ManagerId, work: Coroutine[None, None, None]) -> None:
-        """Let one submission run on its own; its manager gets no other one meanwhile."""
+    def _hand_out(self, pk: TaskPk, manager: ManagerId, work: _Work) -> None:
+        """Let one submission run on its own; its manager gets no other one before it has answered."""
         parts = self._parts
-        parts.registry.begin(manager)
+        turn = parts.registry.begin(manager)
+
+        def answered() -> None:
+            parts.registry.end(manager, turn)
+            parts.wakeups.dispatcher.ring()
 
         async def run() -> None:
             try:
-                await work
-                parts.incidents.over(_SUBMISSION, task=pk)
+                outcome = await work(answered)
+                self._went_well(pk, is_stored=outcome is SubmissionOutcome.ACCEPTED)
             except RowLockedError:
                 self._unsettled = True
                 parts.locked_rows.met(pk)
@@ -217,14 +263,18 @@ class Dispatcher:
                 if isinstance(error, SchemaError):
                     await parts.refresh_capabilities()
             finally:
-                parts.registry.end(manager)
                 self._in_hand.pop(pk, None)
-                parts.wakeups.dispatcher.ring()
+                answered()
 
         self._in_hand[pk] = asyncio.create_task(run(), name=f"submission of task {pk}")
 
     def _leave_alone(self, pk: TaskPk, error: Exception) -> None:
         """Let a task whose submission failed wait, longer each time; its intent may be open."""
         delay = self._parts.incidents.met(_SUBMISSION, error, task=pk)
-        self._retry_at[pk] = self._parts.clock.monotonic() + delay
+        self._setbacks.note(pk, error, delay)
+        self._open |= {pk}
         self._view.hold_pk(pk, delay)
+
+    def _went_well(self, pk: TaskPk, *, is_stored: bool) -> None:
+        self._setbacks.over(pk, is_stored=is_stored)
+        self._parts.incidents.over(_SUBMISSION, task=pk)

@@ -1,6 +1,9 @@
 """What would be posted for a task, once it is known that its source file is there."""
 
 import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -8,35 +11,47 @@ from poddispatchd.dispatch.source_files import MISSING_WORDS, Presence, SourceFi
 from poddispatchd.domain import media
 from poddispatchd.domain.payload import Payload, build_payload
 from poddispatchd.domain.site import Site
+from poddispatchd.domain.source import EncodingSource, Source
 from poddispatchd.domain.task import Task
 from poddispatchd.errors import MediaMissingError, UnsubmittableError
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
 from poddispatchd.pod import sources
+from poddispatchd.runtime.batching import Batcher
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What would be posted for a task, and where the results of an encoding would be."""
+
+    payload: Payload
+    output_directory: str = ""
+
+
 class Payloads:
-    """Makes payloads; it changes nothing."""
+    """Makes payloads; it changes nothing. What several tasks work on is read in one statement."""
 
     def __init__(self, parts: Parts, *, disk: SourceFiles | None = None) -> None:
         self._parts = parts
         self._disk = disk or SourceFiles(parts.media)
+        self._sources: Batcher[Task, Source | UnsubmittableError] = Batcher(self._load)
 
-    async def of(self, task: Task, site: Site) -> Payload:
+    async def of(self, task: Task, site: Site) -> Prepared:
         """What is posted for a task.
 
         Raises:
             UnsubmittableError: no runner could ever run this, or its source file does not exist or is empty.
             MediaMissingError: the media tree is not the right one.
         """
-        parts, pod = self._parts, self._parts.settings.pod
-        async with parts.database.connection() as connection:
-            source = await sources.load_source(connection, parts.capabilities, task)
+        pod = self._parts.settings.pod
+        source = await self._sources.put(task)
+        if isinstance(source, UnsubmittableError):
+            raise source
         payload = build_payload(source, site, sources.payload_settings(pod))
         await self._check(posixpath.normpath(media.source_file(str(pod.media_root), source)))
-        return payload
+        return Prepared(payload, _directory(pod.media_root, source))
 
     async def _check(self, path: str) -> None:
         """Make sure that a source is there, or that nobody can know.
@@ -56,3 +71,25 @@ class Payloads:
             # A file system that does not answer is no reason to fail the task.
             seconds = self._parts.media.limits.look
             log.warning(Event.MEDIA_SLOW, path=str(media_root / path), seconds=seconds)
+
+    async def directory_of(self, task: Task) -> str:
+        """Where the results of an encoding would be; nowhere for other tasks, or for a video that is gone."""
+        source = await self._sources.put(task)
+        return (
+            ""
+            if isinstance(source, UnsubmittableError)
+            else _directory(self._parts.settings.pod.media_root, source)
+        )
+
+    async def _load(self, tasks: Sequence[Task]) -> Sequence[Source | UnsubmittableError]:
+        async with self._parts.database.connection() as connection:
+            return await sources.load_sources(connection, self._parts.capabilities, tasks)
+
+
+def _directory(media_root: Path, source: Source) -> str:
+    if not isinstance(source, EncodingSource):
+        return ""
+    try:
+        return str(sources.output_directory(media_root, source.video))
+    except UnsubmittableError:
+        return ""

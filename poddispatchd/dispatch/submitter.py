@@ -1,21 +1,25 @@
 """One submission from the row to the stored task id: intent, POST, compare-and-set, or back again."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
 
 from poddispatchd.dispatch import duplicates
 from poddispatchd.dispatch.acceptance import Acceptance, SubmissionResult
+from poddispatchd.dispatch.intents import IntentRequest, Obstacle, Refused, open_intents
 from poddispatchd.dispatch.payloads import Payloads
+from poddispatchd.dispatch.preparations import Preparations
 from poddispatchd.dispatch.source_files import SourceFiles
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskStatus
+from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus
 from poddispatchd.errors import (
     AnswerLostError,
     MediaMissingError,
     PayloadRefusedError,
+    RowLockedError,
     RunnerManagerBusyError,
     RunnerManagerError,
     RunnerManagerFullError,
@@ -30,8 +34,9 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import SubmissionOutcome
 from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
-from poddispatchd.pod.duplicates import task_ahead, waiting_duplicates
 from poddispatchd.runner.records import Accepted
+from poddispatchd.runtime.batching import Batcher
+from poddispatchd.tasks.acceptance import AcceptedRun
 from poddispatchd.tasks.transitions import fail_task, ring_for
 
 log = structlog.get_logger(__name__)
@@ -41,6 +46,8 @@ _GIVE_UP_AFTER = 600.0
 
 
 _HOLD = 5.0
+_MOST_TRIES = 4
+"""Statements about one task: the first, as another attempt, after a look at its duplicates, and once more."""
 
 _NOBODYS = RunnerTaskId("00000000-0000-0000-0000-000000000000")
 """The id of no task: asking for it costs a manager next to nothing, and shows that it answers."""
@@ -51,77 +58,98 @@ _NOT_SCHEDULING = SubmissionResult(
 
 
 class Submitter:
-    """Submits one task to one runner manager; which task and which manager is the dispatcher's choice."""
+    """Submits one task to one runner manager; which task and which manager is the dispatcher's choice.
+
+    What several submissions do at the same moment they do together: their sources are read in one statement,
+    their intents committed in one, their answers stored in one transaction.
+    """
 
     def __init__(self, parts: Parts, *, disk: SourceFiles | None = None) -> None:
         self._parts = parts
         self._acceptance = Acceptance(parts)
         self._payloads = Payloads(parts, disk=disk)
+        self._preparations = Preparations(self._payloads, parts.clock)
+        self._intents: Batcher[IntentRequest, Submission | Refused] = Batcher(self._open, at_once=2)
         self._answers: dict[SubmissionId, Accepted] = {}
         """What managers answered, until it is stored: a database that is away must not let us post again."""
 
-    async def submit(self, task: Task, site: Site, manager_id: ManagerId) -> SubmissionResult:
+    async def submit(
+        self, task: Task, site: Site, manager_id: ManagerId, answered: Callable[[], None]
+    ) -> SubmissionResult:
         """Submit a pending task.
 
+        Args:
+            task: the task.
+            site: for which it is done.
+            manager_id: who is asked.
+            answered: called when the manager has taken it: another one may be sent there while its id is
+                stored.
+
         Raises:
-            DatabaseUnavailableError: the database went away; an intent may be open.
+            DatabaseError: the database went away, or refuses a statement about this task; an intent may be
+                open.
         """
         parts = self._parts
-        manager = parts.registry.get(manager_id)
-        term = parts.session.term
+        manager, term = parts.registry.get(manager_id), parts.session.term
         if manager is None or term is None:
             return _NOT_SCHEDULING
         try:
-            payload = await self._payloads.of(task, site)
+            prepared = await self._preparations.of(task, site)
         except UnsubmittableError as error:
             await self.fail(task, str(error))
             return SubmissionResult(SubmissionOutcome.REFUSED, str(error), is_final=True)
         except MediaMissingError as error:
             return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error), hold=_HOLD)
-        async with parts.database.connection() as connection:
-            if await duplicates.follow(connection, parts, task):
-                return SubmissionResult(
-                    SubmissionOutcome.REFUSED, "Its source was done meanwhile.", is_final=True
-                )
-            # The page it stood on may be older than a look at a slow disk.
-            if (other := await task_ahead(connection, task)) is not None:
-                return SubmissionResult(
-                    SubmissionOutcome.UNAVAILABLE, f"Task {other} for the same source goes before it."
-                )
-            # Held by somebody, it is about to be changed: then nothing is posted.
-            row = await tasks.get_free_task(connection, task.pk)
-            if row is None or (row.status, row.task_id) != (task.status, task.task_id):
-                return SubmissionResult(
-                    SubmissionOutcome.UNAVAILABLE, "It was changed meanwhile.", is_final=True
-                )
-            # It may have been put back by another daemon since this one read which tasks wait.
-            if (wait := await scheduling.wait_of(connection, task.pk, task.date_added)) is not None:
-                return SubmissionResult(
-                    SubmissionOutcome.UNAVAILABLE,
-                    "It is to wait before it is submitted again.",
-                    hold=wait.seconds,
-                )
-            attempts = await submissions.attempts(connection, task)
-            payload = payload.with_attempt(attempts.ever + 1)
-            intent = await submissions.open_submission(
-                connection,
-                task,
-                manager.id,
-                attempt=attempts.ever + 1,
-                body=payload.to_bytes(),
-                term=term,
-                waiting=await waiting_duplicates(connection, task),
-            )
-        if intent is None:
-            return SubmissionResult(
-                SubmissionOutcome.UNAVAILABLE, "Its last submission is not settled yet.", hold=_HOLD
-            )
+        payload = prepared.payload.without(parts.registry.refused_parameters(manager_id))
+        intent = await self._intend(IntentRequest(task, manager.id, payload, term))
+        if isinstance(intent, SubmissionResult):
+            return intent
         for warning in payload.warnings:
             log.warning(Event.SUBMISSION_ADAPTED, task=task.pk, reason=warning)
-        return await self._post(task, manager, intent)
+        return await self._post(task, manager, intent, prepared.output_directory, answered)
 
-    async def repost(self, intent: Submission) -> SubmissionResult:
-        """Post the bytes of an open intent again: the answer names the task if it was accepted before."""
+    def prepare(self, task: Task, site: Site) -> None:
+        """The turn of this task comes soon: read what it needs."""
+        self._preparations.begin(task, site)
+
+    async def _intend(self, request: IntentRequest) -> Submission | SubmissionResult:
+        """Commit the intent, or say why it is not the task's turn."""
+        task = request.task
+        for _ in range(_MOST_TRIES):
+            answer = await self._intents.put(request)
+            match answer:
+                case Submission():
+                    return answer
+                case Refused(obstacle=Obstacle.OTHER_ATTEMPT):
+                    refused = await self._refused_parameters(request.manager)
+                    payload = request.payload.without(refused)
+                    request = replace(request, payload=payload, attempt=answer.next_attempt)
+                case Refused(obstacle=Obstacle.MAY_FOLLOW):
+                    async with self._parts.database.connection() as connection:
+                        if await duplicates.follow(connection, self._parts, task):
+                            return SubmissionResult(
+                                SubmissionOutcome.REFUSED, "Its source was done meanwhile.", is_final=True
+                            )
+                    request = replace(request, follows_nobody=True)
+                case Refused():
+                    return _not_its_turn(task.pk, answer)
+        return SubmissionResult(SubmissionOutcome.UNAVAILABLE, "It changes all the time.", hold=_HOLD)
+
+    async def _refused_parameters(self, manager: ManagerId) -> frozenset[str]:
+        """As of now: what is remembered of managers is read now and then only, and its last run may tell."""
+        async with self._parts.database.connection() as connection:
+            return await scheduling.refused_parameters(connection, manager)
+
+    async def _open(self, requests: Sequence[IntentRequest]) -> Sequence[Submission | Refused]:
+        async with self._parts.database.connection() as connection:
+            return await open_intents(connection, requests)
+
+    async def repost(self, intent: Submission, answered: Callable[[], None]) -> SubmissionResult:
+        """Post the bytes of an open intent again: the answer names the task if it was accepted before.
+
+        Raises:
+            DatabaseError: as for ``submit``.
+        """
         parts = self._parts
         manager = parts.registry.get(intent.runner_manager_id)
         term = parts.session.term
@@ -131,7 +159,9 @@ class Submitter:
             async with parts.database.connection() as connection:
                 task = await tasks.get_task(connection, intent.task_pk)
             if task is not None:
-                return await self._store(task, manager, intent, accepted)
+                directory = await self._payloads.directory_of(task)
+                run = AcceptedRun(task, manager, intent, accepted.task_id, directory)
+                return await self._store(run, accepted.status, alone=True)
         try:
             # Managers recognise a request in flight, but not one that still stands in the queue beside its
             # repetition, as after they were frozen: whoever answers has emptied that queue.
@@ -151,7 +181,8 @@ class Submitter:
                 return SubmissionResult(SubmissionOutcome.LOST, is_final=True)
             if not await submissions.repost(connection, intent, term=term):
                 return _NOT_SCHEDULING
-        return await self._post(task, manager, replace(intent, posts=intent.posts + 1))
+        directory = await self._payloads.directory_of(task)
+        return await self._post(task, manager, replace(intent, posts=intent.posts + 1), directory, answered)
 
     def is_hopeless(self, intent: Submission) -> bool:
         """Whether an intent is open for so long that its task had better be given to another manager.
@@ -175,7 +206,14 @@ class Submitter:
 
     # --- the way to the manager -------------------------------------------------------------------------
 
-    async def _post(self, task: Task, manager: RunnerManager, intent: Submission) -> SubmissionResult:
+    async def _post(
+        self,
+        task: Task,
+        manager: RunnerManager,
+        intent: Submission,
+        directory: str,
+        answered: Callable[[], None],
+    ) -> SubmissionResult:
         parts = self._parts
         begun = parts.clock.monotonic()
         parts.registry.posts(manager.id)
@@ -186,18 +224,19 @@ class Submitter:
         else:
             parts.metrics.submission_duration.observe(parts.clock.monotonic() - begun)
             parts.registry.learn(manager.id, None, kind=task.type)
+            parts.registry.accepted(manager.id, task.type)
+            answered()
             self._answers[intent.id] = accepted
-            return await self._store(task, manager, intent, accepted)
+            run = AcceptedRun(task, manager, intent, accepted.task_id, directory)
+            return await self._store(run, accepted.status)
         parts.metrics.submission_duration.observe(parts.clock.monotonic() - begun)
         parts.metrics.submissions.labels(manager.name, task.type, result.outcome).inc()
         return result
 
-    async def _store(
-        self, task: Task, manager: RunnerManager, intent: Submission, accepted: Accepted
-    ) -> SubmissionResult:
-        result = await self._acceptance.store(task, manager, intent, accepted)
-        self._answers.pop(intent.id, None)
-        self._parts.metrics.submissions.labels(manager.name, task.type, result.outcome).inc()
+    async def _store(self, run: AcceptedRun, status: str, *, alone: bool = False) -> SubmissionResult:
+        result = await self._acceptance.store(run, status, alone=alone)
+        self._answers.pop(run.intent.id, None)
+        self._parts.metrics.submissions.labels(run.manager.name, run.task.type, result.outcome).inc()
         return result
 
     async def _not_accepted(
@@ -220,6 +259,24 @@ class Submitter:
         if isinstance(error, UnusableAnswerError) and error.orphan is not None:
             await self._acceptance.stop(manager, RunnerTaskId(error.orphan))
         return SubmissionResult(outcome, str(error))
+
+
+def _not_its_turn(pk: TaskPk, refused: Refused) -> SubmissionResult:
+    """What keeps a task from being submitted now, in words, and for how long it is left alone."""
+    match refused.obstacle:
+        case Obstacle.TERM_IS_OVER:
+            return _NOT_SCHEDULING
+        case Obstacle.CHANGED:
+            words, hold, is_final = "It was changed meanwhile.", 0.0, True
+        case Obstacle.AHEAD:
+            words, hold, is_final = f"Task {refused.ahead} for the same source goes before it.", 0.0, False
+        case Obstacle.WAIT:
+            words, hold, is_final = "It is to wait before it is submitted again.", refused.wait, False
+        case Obstacle.LOCKED:
+            raise RowLockedError("Another database session holds its row: it cannot be submitted.", task=pk)
+        case _:
+            words, hold, is_final = "Its last submission is not settled yet.", _HOLD, False
+    return SubmissionResult(SubmissionOutcome.UNAVAILABLE, words, is_final=is_final, hold=hold)
 
 
 def _outcome(error: RunnerManagerError) -> SubmissionOutcome:

@@ -68,8 +68,24 @@ class RunnerManager:
         token = self.token.get_secret_value().strip()
         if not token:
             raise RunnerManagerMisconfiguredError(f"Runner manager {self.name!r} has no token.")
-        if not (token.isascii() and token.isprintable()):
+        if token_bytes(token) is None:
             raise RunnerManagerMisconfiguredError(
-                f"The token of runner manager {self.name!r} holds a character that no HTTP header can carry."
+                f"The token of runner manager {self.name!r} holds a character that no HTTP header can carry: "
+                "give it one of letters and digits."
             )
         return f"Bearer {token}"
+
+
+def token_bytes(token: str) -> bytes | None:
+    """The bytes of a token in an ``Authorization`` header, white space around it left out.
+
+    None when no header can carry it. Mirrors Pod, whose HTTP client sends headers in latin-1, and
+    Esup-Runner, which reads them so.
+    """
+    token = token.strip()
+    if any(character < " " or character == "\x7f" for character in token):
+        return None
+    try:
+        return token.encode("latin-1")
+    except UnicodeEncodeError:
+        return None

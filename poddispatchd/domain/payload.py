@@ -6,6 +6,7 @@ not differ in a single character, unless a new run is wanted (``Payload.with_att
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import TypeAlias
@@ -34,6 +35,11 @@ _DEFAULT_SITE_TITLE = "Pod"
 
 _RESOLUTION = re.compile(r"\d+x(\d+)")
 _FRACTION_OF_A_SECOND = re.compile(r"(\d+:\d{2}:\d{2})\.\d+")
+
+OPTIONAL_PARAMETERS = frozenset({"source_language"})
+"""Parameters that a task can do without. Runners before 1.5.0 fail a task over ``source_language``."""
+
+_REFUSED = re.compile(r"invalid fields: ([\w, ]+)")
 
 Parameter: TypeAlias = str | int | float | bool
 
@@ -81,6 +87,14 @@ class Payload:
     def to_bytes(self) -> bytes:
         """The body as it is sent."""
         return json.dumps(self.document()).encode("ascii")
+
+    def without(self, names: Collection[str]) -> "Payload":
+        """The same task without some optional parameters, for runners that refuse what they do not know."""
+        dropped = OPTIONAL_PARAMETERS.intersection(names)
+        if not dropped:
+            return self
+        kept = tuple((name, value) for name, value in self.parameters if name not in dropped)
+        return replace(self, parameters=kept)
 
     def with_attempt(self, attempt: int) -> "Payload":
         """The same task as another request: from the second attempt on, ``notify_url`` carries its number.
@@ -250,3 +264,16 @@ def _credits(place: str, shown: Credits, base: str, settings: PayloadSettings) -
         f"{place}_video": media_url(base, settings.media_url, shown.file),
         f"{place}_video_duration": str(shown.duration),
     }
+
+
+def refused_parameters(error: str | None) -> frozenset[str]:
+    """The optional parameters over which a runner failed a task; none if that was not why.
+
+    Mirrors Esup-Runner: ``Invalid parameters for task type: transcription (invalid fields: …)``. If
+    one of them cannot be left out the failure is final: then none is named.
+    """
+    match = _REFUSED.search(error or "")
+    if match is None:
+        return frozenset()
+    fields = frozenset(field.strip() for field in match[1].split(","))
+    return fields if fields <= OPTIONAL_PARAMETERS else frozenset()

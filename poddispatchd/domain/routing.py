@@ -27,7 +27,8 @@ class Lane:
     Times are seconds of one clock. ``closed_until``: the breaker, a rate limit or a misconfiguration.
     ``full_until``: by task type, after a 503. ``last_given``: when it last accepted a task, 0 for never.
     ``busy_since``: when the submission in progress began. ``is_slow``: its last answer took longer than
-    ``PATIENCE``.
+    ``PATIENCE``. ``is_doubtful``: its last answers were lost: all others come first, for a task whose answer
+    is lost may be with it for long.
     """
 
     manager: ManagerId
@@ -39,6 +40,7 @@ class Lane:
     last_given: float = 0.0
     busy_since: float | None = None
     is_slow: bool = False
+    is_doubtful: bool = False
 
     def has_room(self, kind: TaskType, now: float) -> bool:
         """Whether this manager may be asked to take such a task, now or after its submission in progress."""
@@ -74,8 +76,8 @@ def candidates(offer: Offer, lanes: Iterable[Lane], now: float) -> list[Lane]:
     return sorted((lane for lane in lanes if lane.can_take(offer, now)), key=_preference)
 
 
-def _preference(lane: Lane) -> tuple[int, float, ManagerId]:
-    return lane.priority, lane.last_given, lane.manager
+def _preference(lane: Lane) -> tuple[bool, int, float, ManagerId]:
+    return lane.is_doubtful, lane.priority, lane.last_given, lane.manager
 
 
 def choose(
@@ -90,7 +92,7 @@ def choose(
     A manager with a submission in progress is waited for, but no longer than ``PATIENCE``, and not at all
     when it was slow the last time: a slow one must not delay the others. Worse managers get the task then.
     """
-    for _, group in groupby(ordered, key=lambda lane: lane.priority):
+    for _, group in groupby(ordered, key=lambda lane: (lane.is_doubtful, lane.priority)):
         answer_is_near = False
         for lane in group:
             if lane.manager in refused_by:

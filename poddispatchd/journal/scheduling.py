@@ -1,6 +1,6 @@
 """Who schedules, what Pod is not submitting itself, and what is remembered of each runner manager."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,7 +8,7 @@ import asyncpg
 
 from poddispatchd.database.connections import Connection
 from poddispatchd.database.queries import load_queries
-from poddispatchd.domain.task import ManagerId, TaskPk
+from poddispatchd.domain.task import ManagerId, Run, TaskPk
 
 _QUERIES = load_queries(__package__, "scheduling.sql")
 
@@ -33,10 +33,14 @@ class Scheduler:
 
 @dataclass(frozen=True, slots=True)
 class ManagerMemory:
-    """What is remembered of a runner manager."""
+    """What is remembered of a runner manager.
+
+    ``refused_parameters``: optional parameters over which its runners failed tasks within the last days.
+    """
 
     paused_at: datetime | None = None
     last_given_at: datetime | None = None
+    refused_parameters: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +156,33 @@ async def forget_own_task(connection: Connection, task: TaskPk) -> None:
 async def manager_memories(connection: Connection) -> dict[ManagerId, ManagerMemory]:
     """What is remembered of each runner manager; managers without a memory are absent."""
     rows = await connection.fetch(_QUERIES["runner_managers"])
-    return {ManagerId(row["id"]): ManagerMemory(row["paused_at"], row["last_given_at"]) for row in rows}
+    return {
+        ManagerId(row["id"]): ManagerMemory(
+            row["paused_at"], row["last_given_at"], frozenset(row["refused_parameters"] or ())
+        )
+        for row in rows
+    }
+
+
+async def refused_parameters(connection: Connection, manager: ManagerId) -> frozenset[str]:
+    """The optional parameters over which runners of a manager failed tasks within the last days."""
+    rows = await connection.fetch(_QUERIES["refused_parameters"], manager)
+    return frozenset(row["name"] for row in rows)
+
+
+async def note_refused_parameters(connection: Connection, run: Run, names: Collection[str]) -> bool:
+    """A run failed over optional parameters: remember it, if its request held one of them.
+
+    Returns:
+        Whether it did, as far as is known: what Pod itself submitted is not known here.
+    """
+    values = (run.runner_manager_id, run.task_id, list(names))
+    return bool(await connection.fetchval(_QUERIES["note_refused_parameters"], *values))
+
+
+async def note_accepted_parameters(connection: Connection, run: Run) -> None:
+    """A run succeeded: its manager's runners know every parameter that its request held."""
+    await connection.execute(_QUERIES["note_accepted_parameters"], run.runner_manager_id, run.task_id)
 
 
 async def remember_given(connection: Connection, manager: ManagerId) -> None:

@@ -14,7 +14,12 @@ from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.pace import Pace
 from poddispatchd.domain.routing import PATIENCE, Lane
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskType
-from poddispatchd.errors import PoddispatchdError, RunnerManagerBusyError, RunnerManagerFullError
+from poddispatchd.errors import (
+    AnswerLostError,
+    PoddispatchdError,
+    RunnerManagerBusyError,
+    RunnerManagerFullError,
+)
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.managers.state import ManagerReport, ManagerState
 from poddispatchd.observability.events import Event
@@ -95,21 +100,23 @@ class ManagerRegistry:
         now = self._clock.monotonic()
         return [known.lane(now) for known in self._known.values() if known.manager.is_active]
 
-    def begin(self, manager: ManagerId) -> None:
-        """A submission to this manager begins: no other one goes there until ``end``."""
+    def begin(self, manager: ManagerId) -> int:
+        """A submission to this manager begins: no other one goes there until ``end``, with its number."""
         known = self._known[manager]
         known.busy_since = self._clock.monotonic()
         known.begun_at = self._clock.now()
+        known.turn += 1
+        return known.turn
 
     def posts(self, manager: ManagerId) -> None:
         """This manager is being asked to take a task, right now."""
         if (known := self._known.get(manager)) is not None:
             known.pace.posted(self._clock.monotonic())
 
-    def end(self, manager: ManagerId) -> None:
-        """The submission in progress has ended, however it did."""
+    def end(self, manager: ManagerId, turn: int) -> None:
+        """A submission has ended, however it did, as far as this manager is concerned; once is enough."""
         known = self._known.get(manager)
-        if known is not None and known.busy_since is not None:
+        if known is not None and known.busy_since is not None and known.turn == turn:
             known.is_slow = self._clock.monotonic() - known.busy_since >= PATIENCE
             known.busy_since = None
 
@@ -119,6 +126,11 @@ class ManagerRegistry:
         if known is None or known.busy_since is not None:
             return False
         return max(known.shut_until, known.pace.opening(now)) <= now
+
+    def refused_parameters(self, manager: ManagerId) -> frozenset[str]:
+        """The optional parameters over which runners of this manager failed tasks lately."""
+        known = self._known.get(manager)
+        return frozenset() if known is None else known.memory.refused_parameters
 
     def is_down(self, manager: ManagerId) -> bool:
         """Whether this manager's breaker keeps requests from it."""
@@ -182,6 +194,8 @@ class ManagerRegistry:
         if known is None:
             return
         now = self._clock.monotonic()
+        if kind is not None:
+            known.lost_answers = known.lost_answers + 1 if isinstance(error, AnswerLostError) else 0
         outcome = Outcome.of(error)
         if outcome is Outcome.ANSWERED and kind is None and known.breaker.state is not BreakerState.CLOSED:
             self._answers_again(known, now)

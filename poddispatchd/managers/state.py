@@ -13,6 +13,9 @@ from poddispatchd.domain.situation import ManagerView
 from poddispatchd.domain.task import ManagerId, SiteId, TaskType
 from poddispatchd.journal.scheduling import ManagerMemory
 
+DOUBTFUL_AFTER = 3
+"""Lost answers in a row after which others get the tasks: something cuts what a healthy manager says."""
+
 
 @dataclass(frozen=True, slots=True)
 class ManagerReport:
@@ -59,7 +62,8 @@ class ManagerState:
     address. ``told`` is the state that was logged last. ``refused_by_task``: only a task can show whether it
     is configured well by now, for the health check never saw the problem. ``begun_at`` is when the last
     submission began, ``given_at`` when the last one began that was accepted; ``latest_task`` is when
-    the latest of its tasks was added, whoever submitted it.
+    the latest of its tasks was added, whoever submitted it. ``lost_answers``: submissions in a row whose
+    answer did not arrive. ``turn`` is the number of the submission in progress, or of the last one.
     """
 
     manager: RunnerManager
@@ -78,6 +82,8 @@ class ManagerState:
     begun_at: datetime | None = None
     given_at: datetime | None = None
     latest_task: datetime | None = None
+    lost_answers: int = 0
+    turn: int = 0
 
     @property
     def last_turn(self) -> float:
@@ -115,6 +121,7 @@ class ManagerState:
             last_given=self.last_turn,
             busy_since=self.busy_since,
             is_slow=self.is_slow,
+            is_doubtful=self.lost_answers >= DOUBTFUL_AFTER,
         )
 
     def report(self, now: float) -> ManagerReport:

@@ -10,7 +10,6 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.duplicates import EndedDuplicate
 from poddispatchd.domain.task import (
-    ManagerId,
     RecordingId,
     Run,
     RunnerTaskId,
@@ -22,7 +21,15 @@ from poddispatchd.domain.task import (
 )
 from poddispatchd.pod.locks import taking
 
-_QUERIES = load_queries("poddispatchd.pod", "duplicates.sql")
+_TEXTS = load_queries("poddispatchd.pod", "duplicates.sql")
+
+SAME_SOURCE = _TEXTS["same_source"]
+"""The condition that makes ``other`` a duplicate of ``wanted``, for all statements that look for some."""
+
+_QUERIES = {
+    name: text.replace("{wanted}", _TEXTS["wanted"]).replace("{same_source}", SAME_SOURCE)
+    for name, text in _TEXTS.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +98,15 @@ async def waiting_behind(connection: Connection, running: Collection[TaskPk], *,
     return [TaskPk(record["id"]) for record in records]
 
 
-async def task_ahead(connection: Connection, task: Task) -> TaskPk | None:
-    """A duplicate that runs or stands before this task; None when it is this one's turn."""
-    pk = await connection.fetchval(_QUERIES["ahead"], *_source_of(task), task.date_added)
-    return None if pk is None else TaskPk(pk)
-
-
 async def waiting_duplicates(connection: Connection, task: Task) -> dict[TaskPk, datetime]:
     """The duplicates that wait, each with its ``date_added``."""
-    records = await connection.fetch(_QUERIES["waiting"], *_source_of(task))
+    records = await connection.fetch(_QUERIES["waiting"], *source_of(task))
     return {TaskPk(record["id"]): record["date_added"] for record in records}
-
-
-async def other_run(
-    connection: Connection, task: Task, manager: ManagerId, task_id: RunnerTaskId
-) -> TaskPk | None:
-    """A duplicate that runs, but not as what this manager calls ``task_id``."""
-    pk = await connection.fetchval(_QUERIES["other_run"], *_source_of(task), manager, task_id)
-    return None if pk is None else TaskPk(pk)
 
 
 async def ended_duplicates(connection: Connection, task: Task) -> list[EndedDuplicate]:
     """The duplicates that are over: one for each run, however many shared it."""
-    records = await connection.fetch(_QUERIES["ended"], *_source_of(task))
+    records = await connection.fetch(_QUERIES["ended"], *source_of(task))
     return [
         EndedDuplicate(
             TaskPk(record["id"]),
@@ -153,7 +146,7 @@ async def follow(
 async def has_leader(connection: Connection, task: Task) -> bool:
     """Whether an older duplicate shares the run of this task: the result is imported once, for that one."""
     found = await connection.fetchval(
-        _QUERIES["leader"], *_source_of(task), task.runner_manager_id, task.task_id
+        _QUERIES["leader"], *source_of(task), task.runner_manager_id, task.task_id
     )
     return found is not None
 
@@ -162,20 +155,20 @@ async def lock_sharers(connection: Connection, task: Task) -> None:
     """Lock a task and those that share its run, by primary key, until the end of the caller's transaction."""
     with taking(task.pk):
         await connection.execute(
-            _QUERIES["lock_sharers"], *_source_of(task), task.runner_manager_id, task.task_id
+            _QUERIES["lock_sharers"], *source_of(task), task.runner_manager_id, task.task_id
         )
 
 
 async def complete_sharers(connection: Connection, task: Task) -> None:
     """Complete the duplicates that share the run of a task whose result has been imported."""
     await connection.execute(
-        _QUERIES["complete_sharers"], *_source_of(task), task.runner_manager_id, task.task_id
+        _QUERIES["complete_sharers"], *source_of(task), task.runner_manager_id, task.task_id
     )
 
 
 async def fail_waiting(connection: Connection, task: Task, script_output: str, *, grace: float) -> None:
     """Fail the duplicates that wait; those younger than ``grace`` seconds are left to Pod itself."""
-    await connection.execute(_QUERIES["fail_waiting"], *_source_of(task), grace, script_output)
+    await connection.execute(_QUERIES["fail_waiting"], *source_of(task), grace, script_output)
 
 
 def _run_of(record: asyncpg.Record) -> Run | None:
@@ -183,7 +176,8 @@ def _run_of(record: asyncpg.Record) -> Run | None:
     return None if manager is None or task_id is None else Run(manager, task_id)
 
 
-def _source_of(task: Task) -> tuple[TaskPk, str, VideoId | None, RecordingId | None]:
+def source_of(task: Task) -> tuple[TaskPk, str, VideoId | None, RecordingId | None]:
+    """A task's key, type and source: its video, or its recording."""
     is_studio = task.type is TaskType.STUDIO
     return (
         task.pk,

@@ -6,6 +6,7 @@ are quoted with their content and address; tokens are in neither.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
@@ -20,6 +21,12 @@ LONGEST_STEP = 255
 """Characters of a step's description."""
 
 FAILED_STEP = -1
+SHOWN_COLUMNS = ("shown_video_id", "step", "words", "head", "tail", "shown_recording_id", "comment")
+SHOWN_TYPES = ("bigint", "integer", "text", "text", "text", "bigint", "text")
+
+SHOW_ACCEPTED = _QUERIES["show_accepted"]
+"""Parts of a statement that show people what the rows of ``shown`` say: see ``AcceptedRequest.shown``."""
+
 REMOTE_ENCODING_STEP = (3, "process manager remote encode")
 TRANSCRIPTION_STEP = (5, "transcripting audio")
 
@@ -29,42 +36,42 @@ def start_line(now: datetime) -> str:
     return f"Start at : {now.ctime()}"
 
 
-async def show_accepted(
-    connection: Connection,
-    task: Task,
-    *,
-    request: Mapping[str, object],
-    url: str,
-    output_directory: str,
-    now: datetime,
-) -> None:
-    """A runner manager has accepted this task.
+@dataclass(frozen=True, slots=True)
+class AcceptedRequest:
+    """A request that a runner manager has accepted.
 
-    Args:
-        connection: in the caller's transaction.
-        task: the task.
-        request: the body that was sent.
-        url: where it was sent to; without user information (``RunnerManager.check_url`` sees to it).
-        output_directory: where the results of an encoding will be.
-        now: the time, in Pod's time zone.
+    ``body`` was sent to ``url``, which holds no user information (``RunnerManager.check_url`` sees to it).
+    ``output_directory`` is where the results of an encoding will be.
     """
-    line = f"process manager remote encode : {url} with data {dict(request)}"
-    match task.type:
-        case TaskType.ENCODING:
-            if task.video_id is not None:
-                log = await _encoding_log(connection, task.video_id, line, output_directory, now)
-                await _show_step(connection, task.video_id, *REMOTE_ENCODING_STEP, in_progress=True)
-                await connection.execute(_QUERIES["fresh_log"], task.video_id, log)
-        case TaskType.TRANSCRIPTION:
-            if task.video_id is not None:
-                await _show_step(connection, task.video_id, *TRANSCRIPTION_STEP, in_progress=True)
-        case TaskType.STUDIO:
-            if task.recording_id is not None:
-                await comment_recording(connection, task.recording_id, f"{start_line(now)}\n{line}")
-        case TaskType.OTHER:
-            pass  # none is ever submitted
-        case _:
-            assert_never(task.type)
+
+    task: Task
+    body: Mapping[str, object]
+    url: str
+    output_directory: str
+
+    def shown(self, start: str) -> tuple[object, ...]:
+        """What people see from now on, as a row of ``SHOWN_COLUMNS``; ``start`` is a ``start_line``."""
+        task = self.task
+        line = f"process manager remote encode : {self.url} with data {dict(self.body)}"
+        match task.type:
+            case TaskType.ENCODING:
+                tail = f"\n\noutput_dir : {self.output_directory}\n\n{line}"
+                return (
+                    task.video_id,
+                    *REMOTE_ENCODING_STEP,
+                    f"{start}\n\nremove old data : ",
+                    tail,
+                    None,
+                    None,
+                )
+            case TaskType.TRANSCRIPTION:
+                return task.video_id, *TRANSCRIPTION_STEP, None, None, None, None
+            case TaskType.STUDIO:
+                return None, None, None, None, None, task.recording_id, storable(f"{start}\n{line}")
+            case TaskType.OTHER:
+                return (None,) * 7  # none is ever submitted
+            case _:
+                assert_never(task.type)
 
 
 async def show_failed(connection: Connection, task: Task, message: str, *, log: bool = False) -> None:
@@ -94,16 +101,3 @@ async def _show_step(
 ) -> None:
     await connection.execute(_QUERIES["in_progress"], video, in_progress)
     await connection.execute(_QUERIES["step"], video, number, text[:LONGEST_STEP])
-
-
-async def _encoding_log(
-    connection: Connection, video: VideoId, request: str, output_directory: str, now: datetime
-) -> str:
-    old = await connection.fetchrow(_QUERIES["old_encodings"], video)
-    kinds = {"Video": "video", "Audio": "audio", "Playlist": "playlist"}
-    fates = [
-        f"{name}: {'Kept until the new files are there' if old and old[column] else 'Nothing to delete'}"
-        for name, column in kinds.items()
-    ]
-    removal = "\n".join(("remove old data : ", *fates))
-    return f"{start_line(now)}\n\n{removal}\n\noutput_dir : {output_directory}\n\n{request}"

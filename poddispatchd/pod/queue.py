@@ -17,7 +17,6 @@ import asyncpg
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries, render
 from poddispatchd.domain.task import (
-    SUBMITTABLE,
     ManagerId,
     RecordingId,
     SiteId,
@@ -28,9 +27,13 @@ from poddispatchd.domain.task import (
     VideoId,
 )
 from poddispatchd.pod.capabilities import Capabilities
+from poddispatchd.pod.duplicates import SAME_SOURCE
 from poddispatchd.pod.tasks import task_of
 
 _QUERIES = load_queries("poddispatchd.pod", "queue.sql")
+
+_RANKS_AT_ONCE = 10_000
+"""Ranks that are written in one statement."""
 
 _OPEN = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, "warning"})
 """The statuses that `open_or_ranked` reads."""
@@ -55,7 +58,7 @@ class PendingTask:
     ``task.script_output`` is not loaded. ``site_ids`` are the sites of its video or recorder. ``age`` is in
     seconds, by the database's clock. ``is_duplicate_of`` is the pending task of the same type and source that
     stands first: the source is submitted once, for that one. ``running_duplicate`` is a task of the same type
-    and source that runs already.
+    and source that runs already. ``grace_left``: seconds for which it is still left to Pod's own submission.
     """
 
     task: Task
@@ -64,6 +67,7 @@ class PendingTask:
     age: float
     is_duplicate_of: TaskPk | None = None
     running_duplicate: TaskPk | None = None
+    grace_left: float = 0.0
 
     @property
     def place(self) -> tuple[int, datetime, TaskPk]:
@@ -125,33 +129,21 @@ def statement(
     # These places take texts of the same file; render() is for identifiers.
     filled = _QUERIES[name].replace("{on_sites}", _QUERIES["on_some_sites" if by_site else "on_any_site"])
     filled = filled.replace("{which}", _QUERIES["of_any_status" if with_past else "open_or_ranked"])
-    for part in ("ranked", "queue", "owned_tasks", "class", "source"):
+    for part in ("ranked", "queue", "owned_tasks", "class", "source", "grace_left"):
         filled = filled.replace(f"{{{part}}}", _QUERIES[part])
+    filled = filled.replace("{same_source}", SAME_SOURCE)
     return filled.replace("{priority_users}", priority_users)
 
 
-async def pending_tasks(
-    database: Database,
-    capabilities: Capabilities,
-    *,
-    limit: int,
-    grace: float = 0.0,
-    types: Collection[TaskType] = SUBMITTABLE,
-    sites: Collection[SiteId] | None = None,
-    with_siteless: bool = True,
-    skip: Collection[TaskPk] = (),
-    ignore_grace: Collection[TaskPk] = (),
-    held: Mapping[TaskPk, datetime] | None = None,
-    exclude_sources: Collection[Source] = (),
-) -> list[PendingTask]:
-    """The next tasks to hand out, in Pod's order.
+@dataclass(frozen=True, slots=True)
+class CandidateQuery:
+    """Which pending tasks are asked for.
 
     Args:
-        database: where Pod's tables are.
-        capabilities: what this Pod knows.
         limit: rows at most.
-        grace: seconds; younger ones are left to Pod's own immediate submission. The database's clock tells
-            how old they are: if this machine's is behind, nothing would ever be old enough.
+        grace: seconds for which new ones are left to Pod's own immediate submission: they come last. The
+            database's clock tells how old they are: if this machine's is behind, nothing would ever be old
+            enough.
         types: types for which a runner manager may have room; the others do not use up the limit.
         sites: only tasks of these sites; None: of any.
         with_siteless: with ``sites``, also tasks whose video or recorder is on no site.
@@ -159,22 +151,39 @@ async def pending_tasks(
         ignore_grace: tasks that Pod is not submitting itself: ``grace`` does not hold them back.
         held: tasks that are left where they are, unless their ``date_added`` is another one by now.
         exclude_sources: no task of these, however many wait for them.
+    """
+
+    limit: int
+    grace: float = 0.0
+    types: Collection[TaskType] = tuple(TaskType)
+    sites: Collection[SiteId] | None = None
+    with_siteless: bool = True
+    skip: Collection[TaskPk] = ()
+    ignore_grace: Collection[TaskPk] = ()
+    held: Mapping[TaskPk, datetime] = field(default_factory=dict)
+    exclude_sources: Collection[Source] = ()
+
+
+async def pending_tasks(
+    database: Database, capabilities: Capabilities, query: CandidateQuery
+) -> list[PendingTask]:
+    """The next tasks to hand out, in Pod's order; behind them those that are left to Pod for a while.
 
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
     records = await database.fetch(
-        statement("pending", capabilities.priority_user_table, by_site=sites is not None),
-        limit,
-        grace or None,
-        [type_.value for type_ in types],
-        list(skip),
-        list(ignore_grace),
-        list(held or {}),
-        list((held or {}).values()),
-        [type_.value for type_, _ in exclude_sources],
-        [pk for _, pk in exclude_sources],
-        *(() if sites is None else (list(sites), with_siteless)),
+        statement("pending", capabilities.priority_user_table, by_site=query.sites is not None),
+        query.limit,
+        query.grace,
+        [type_.value for type_ in query.types],
+        list(query.skip),
+        list(query.ignore_grace),
+        list(query.held),
+        list(query.held.values()),
+        [type_.value for type_, _ in query.exclude_sources],
+        [pk for _, pk in query.exclude_sources],
+        *(() if query.sites is None else (list(query.sites), query.with_siteless)),
     )
     return [_pending(record) for record in records]
 
@@ -182,10 +191,20 @@ async def pending_tasks(
 async def write_ranks(database: Database, capabilities: Capabilities) -> int:
     """Give every pending task its place in the queue (1..n) and no other task any; return the rows changed.
 
+    A long queue is numbered in steps: whoever wants one of its rows meanwhile waits for one step only.
+
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    return await database.execute(statement("write_ranks", capabilities.priority_user_table))
+    query = statement("write_ranks", capabilities.priority_user_table)
+    changed, written, places = 0, 0, 1
+    while written < places:
+        row = await database.fetchrow(query, written, written + _RANKS_AT_ONCE)
+        if row is None:
+            break
+        changed += row["changed"]
+        written, places = written + _RANKS_AT_ONCE, row["places"]
+    return changed
 
 
 async def wrong_ranks(database: Database, capabilities: Capabilities, *, limit: int) -> WrongRanks:
@@ -252,6 +271,7 @@ def _pending(record: asyncpg.Record) -> PendingTask:
         age=record["age"],
         is_duplicate_of=record["duplicate_of"],
         running_duplicate=record["running_duplicate"],
+        grace_left=record["grace_left"],
     )
 
 

@@ -1,8 +1,10 @@
 """What a task works on: loaded from Pod's tables, and found on the disk."""
 
 import json
+from collections.abc import Mapping, Sequence
+from datetime import time
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 import asyncpg
 
@@ -23,7 +25,7 @@ from poddispatchd.domain.source import (
     TranscriptionSource,
     Video,
 )
-from poddispatchd.domain.task import RecordingId, Task, TaskType, VideoId
+from poddispatchd.domain.task import Task, TaskType, VideoId
 from poddispatchd.errors import UnsubmittableError
 from poddispatchd.pod.capabilities import Capabilities
 
@@ -53,28 +55,23 @@ async def load_source(connection: Connection, capabilities: Capabilities, task: 
     Raises:
         UnsubmittableError: the task has no video or recording any more, or is of an unknown type.
     """
-    match task.type:
-        case TaskType.ENCODING:
-            record = await _video(connection, capabilities, task)
-            return EncodingSource(
-                video=_video_of(record),
-                renditions=await _renditions(connection),
-                cuts=await _cuts(connection, record["id"]),
-                dressings=await _dressings(connection, capabilities, record["id"]),
-            )
-        case TaskType.TRANSCRIPTION:
-            record = await _video(connection, capabilities, task)
-            return TranscriptionSource(
-                video=_video_of(record),
-                mp3=record["mp3"],
-                track_languages=tuple(record["track_languages"]),
-            )
-        case TaskType.STUDIO:
-            return StudioSource(await _recording(connection, task), await _renditions(connection))
-        case TaskType.OTHER:
-            raise UnsubmittableError(f"Its type {task.type_name!r} is none that poddispatchd can submit.")
-        case _:
-            assert_never(task.type)
+    [source] = await load_sources(connection, capabilities, [task])
+    if isinstance(source, UnsubmittableError):
+        raise source
+    return source
+
+
+async def load_sources(
+    connection: Connection, capabilities: Capabilities, tasks: Sequence[Task]
+) -> list[Source | UnsubmittableError]:
+    """What some tasks work on, in one statement; for one that has no source any more, why it has none."""
+    records = await connection.fetch(
+        render(_QUERIES["sources"], watermark_table=capabilities.watermark_table),
+        [task.video_id if task.type is not TaskType.STUDIO else None for task in tasks],
+        [task.recording_id if task.type is TaskType.STUDIO else None for task in tasks],
+        [_TITLE + language for language in capabilities.title_languages],
+    )
+    return [_source_of(task, record) for task, record in zip(tasks, records, strict=True)]
 
 
 def output_directory(media_root: Path, video: Video) -> Path:
@@ -87,20 +84,43 @@ def output_directory(media_root: Path, video: Video) -> Path:
     return media_root / media.output_directory(video)
 
 
-async def _video(connection: Connection, capabilities: Capabilities, task: Task) -> asyncpg.Record:
+def _source_of(task: Task, record: asyncpg.Record) -> Source | UnsubmittableError:
+    if not task.is_submittable:
+        return UnsubmittableError(f"Its type {task.type_name!r} is none that poddispatchd can submit.")
+    renditions = tuple(Rendition(**rendition) for rendition in json.loads(record["renditions"]))
+    if task.type is TaskType.STUDIO:
+        if task.recording_id is None:
+            return UnsubmittableError(f"Task {task.pk} has no recording: delete it in Pod's administration.")
+        if record["source_file"] is None:
+            return UnsubmittableError(f"Recording {task.recording_id} has been deleted.")
+        return StudioSource(Recording(task.recording_id, record["source_file"]), renditions)
     if task.video_id is None:
-        raise UnsubmittableError(f"Task {task.pk} has no video: delete it in Pod's administration.")
-    titles = [_TITLE + language for language in capabilities.title_languages]
-    record = await connection.fetchrow(_QUERIES["video"], task.video_id, titles)
-    if record is None:
-        raise UnsubmittableError(f"Video {task.video_id} has been deleted.")
-    return record
+        return UnsubmittableError(f"Task {task.pk} has no video: delete it in Pod's administration.")
+    if record["file"] is None:
+        return UnsubmittableError(f"Video {task.video_id} has been deleted.")
+    video = _video_of(task.video_id, record)
+    match task.type:
+        case TaskType.ENCODING:
+            return EncodingSource(
+                video=video,
+                renditions=renditions,
+                cuts=tuple(_cut_of(cut) for cut in json.loads(record["cuts"] or "[]")),
+                dressings=tuple(_dressing_of(found) for found in json.loads(record["dressings"] or "[]")),
+            )
+        case TaskType.TRANSCRIPTION:
+            return TranscriptionSource(
+                video=video, mp3=record["mp3"], track_languages=tuple(record["track_languages"])
+            )
+        case TaskType.OTHER:
+            raise AssertionError("looked at above")
+        case _:
+            assert_never(task.type)
 
 
-def _video_of(record: asyncpg.Record) -> Video:
+def _video_of(video: VideoId, record: asyncpg.Record) -> Video:
     titles = json.loads(record["titles"] or "{}")
     return Video(
-        id=VideoId(record["id"]),
+        id=video,
         file=record["file"],
         slug=record["slug"],
         title=record["title"],
@@ -111,39 +131,22 @@ def _video_of(record: asyncpg.Record) -> Video:
     )
 
 
-async def _recording(connection: Connection, task: Task) -> Recording:
-    if task.recording_id is None:
-        raise UnsubmittableError(f"Task {task.pk} has no recording: delete it in Pod's administration.")
-    record = await connection.fetchrow(_QUERIES["recording"], task.recording_id)
-    if record is None:
-        raise UnsubmittableError(f"Recording {task.recording_id} has been deleted.")
-    return Recording(RecordingId(record["id"]), record["source_file"])
+def _cut_of(cut: Mapping[str, str]) -> Cut:
+    return Cut(time.fromisoformat(cut["start"]), time.fromisoformat(cut["end"]), cut["duration"])
 
 
-async def _renditions(connection: Connection) -> tuple[Rendition, ...]:
-    return tuple(Rendition(**record) for record in await connection.fetch(_QUERIES["renditions"]))
-
-
-async def _cuts(connection: Connection, video: int) -> tuple[Cut, ...]:
-    return tuple(Cut(**record) for record in await connection.fetch(_QUERIES["cuts"], video))
-
-
-async def _dressings(connection: Connection, capabilities: Capabilities, video: int) -> tuple[Dressing, ...]:
-    query = render(_QUERIES["dressings"], watermark_table=capabilities.watermark_table)
-    return tuple(
-        Dressing(
-            title=record["title"],
-            position=record["position"],
-            opacity=record["opacity"],
-            watermark=(record["watermark"] or "") if record["has_watermark"] else None,
-            opening=_credits(record, "opening"),
-            ending=_credits(record, "ending"),
-        )
-        for record in await connection.fetch(query, video)
+def _dressing_of(found: Mapping[str, Any]) -> Dressing:
+    return Dressing(
+        title=found["title"],
+        position=found["position"],
+        opacity=found["opacity"],
+        watermark=(found["watermark"] or "") if found["has_watermark"] else None,
+        opening=_credits(found, "opening"),
+        ending=_credits(found, "ending"),
     )
 
 
-def _credits(record: asyncpg.Record, place: str) -> Credits | None:
-    if record[f"{place}_slug"] is None:
+def _credits(found: Mapping[str, Any], place: str) -> Credits | None:
+    if found[f"{place}_slug"] is None:
         return None
-    return Credits(record[f"{place}_slug"], record[f"{place}_file"], record[f"{place}_duration"])
+    return Credits(found[f"{place}_slug"], found[f"{place}_file"], found[f"{place}_duration"])

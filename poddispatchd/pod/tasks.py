@@ -14,10 +14,14 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
+from poddispatchd.pod.duplicates import SAME_SOURCE
 from poddispatchd.pod.locks import taking
 from poddispatchd.pod.managers import manager_of
 
-_QUERIES = load_queries("poddispatchd.pod", "tasks.sql")
+_QUERIES = {
+    name: text.replace("{same_source}", SAME_SOURCE)
+    for name, text in load_queries("poddispatchd.pod", "tasks.sql").items()
+}
 
 _NEWEST = 1000
 """Tasks that are looked at one by one: what Pod submitted lately is among them."""

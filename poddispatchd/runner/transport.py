@@ -12,6 +12,9 @@ from typing import Literal
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp import client_reqrep
+from aiohttp.http import StreamWriter
+from multidict import CIMultiDict
 from yarl import URL
 
 from poddispatchd import __version__
@@ -68,6 +71,21 @@ class Answer:
     def is_html(self) -> bool:
         """A page made for people: it comes from a reverse proxy, never from a runner manager."""
         return self.content_type in ("text/html", "application/xhtml+xml")
+
+
+class _HeaderWriter(StreamWriter):
+    """Writes an ``Authorization`` header in latin-1, as every other client does; aiohttp knows UTF-8 only."""
+
+    async def write_headers(self, status_line: str, headers: "CIMultiDict[str]") -> None:
+        """Write the head of a request."""
+        await super().write_headers(status_line, headers)
+        token = headers.get("Authorization", "")
+        if not token.isascii() and self._headers_buf is not None:
+            self._headers_buf = self._headers_buf.replace(token.encode(), token.encode("latin-1"), 1)
+
+
+# aiohttp takes no other writer: requests without such a header are written as before.
+client_reqrep.StreamWriter = _HeaderWriter  # type: ignore[attr-defined]
 
 
 def open_session(settings: RunnersSettings) -> aiohttp.ClientSession:

@@ -80,7 +80,7 @@ class ShadowDispatcher:
         parts = self._parts
         begun = parts.clock.monotonic()
         await parts.refresh_managers()
-        head = await queue.pending_tasks(parts.database, parts.capabilities, limit=_HEAD)
+        head = await queue.pending_tasks(parts.database, parts.capabilities, queue.CandidateQuery(_HEAD))
         await self._compare(head)
         self._queue = {standing.task: standing for standing in self._standings(head)}
         waiting = [standing for standing in self._queue.values() if standing.could_go]
@@ -158,9 +158,9 @@ class ShadowDispatcher:
         submission = ExpectedSubmission(task.date_added, manager)
         self._expected[task.pk] = _Expected(submission, task, now)
         # Its turn is over, as if it had taken the task.
-        parts.registry.begin(manager)
+        turn = parts.registry.begin(manager)
         parts.registry.accepted(manager, task.type)
-        parts.registry.end(manager)
+        parts.registry.end(manager, turn)
         self._stats.expects(
             Intention.SUBMIT, task, runner_manager=self._name(manager), rank=rank, rank_in_pod=task.rank
         )

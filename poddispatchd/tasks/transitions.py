@@ -9,6 +9,7 @@ import structlog
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.failures import advice, is_curable
 from poddispatchd.domain.lifecycle import Decision, Retries, decide, may_submit_again, row_status
+from poddispatchd.domain.payload import refused_parameters
 from poddispatchd.domain.script_output import (
     failure_identity,
     failure_words,
@@ -16,7 +17,7 @@ from poddispatchd.domain.script_output import (
     merge_output,
     without_callback_warning,
 )
-from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus, no_import_words
+from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus, TaskType, no_import_words
 from poddispatchd.journal import failures, imports, notices, scheduling, submissions
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import duplicates, progress, tasks
@@ -130,6 +131,9 @@ async def _decided(connection: Connection, task: Task, report: Report, *, max_at
             and report.is_curable
             and may_submit_again(submitted.since, max_attempts=max_attempts)
         )
+        # Its next run goes without what this one failed over, which can happen once.
+        if task.is_submittable and task.run is not None and (names := refused_parameters(report.error)):
+            may_retry = await scheduling.note_refused_parameters(connection, task.run, names)
     if (
         report.told is Told.BY_CALLBACK
         and report.status in (RunnerStatus.FAILED, RunnerStatus.TIMEOUT)
@@ -237,6 +241,8 @@ async def _import(connection: Connection, task: Task, report: Report) -> bool:
     if not await imports.open_import(connection, task.pk, task.run):
         return False
     await failures.forget_failure(connection, task.pk)
+    if task.type is TaskType.TRANSCRIPTION:
+        await scheduling.note_accepted_parameters(connection, task.run)
     # As Pod: a task that had ended in another way is running again while its result is fetched.
     if task.status != TaskStatus.RUNNING:
         await tasks.run_on(connection, task)

@@ -97,6 +97,7 @@ async def read_body(request: web.BaseRequest, *, most: int, seconds: float) -> b
                     raise CallbackRefusedError(413, "The callback is larger than webhook.max_body.")
     except TimeoutError:
         raise CallbackRefusedError(408, "The callback did not arrive in time.") from None
-    except (web.HTTPException, web.RequestPayloadError, web.PayloadAccessError, OSError):
+    except (web.HTTPException, web.RequestPayloadError, web.PayloadAccessError, OSError, RuntimeError):
+        # A RuntimeError: the connection is closed.
         raise CallbackRefusedError(400, "Invalid request.") from None
     return bytes(body)

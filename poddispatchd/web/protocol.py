@@ -256,5 +256,5 @@ async def _drain(request: web.BaseRequest, left: int, seconds: float) -> None:
         async with asyncio.timeout(seconds):
             while left > 0 and not request.content.is_eof():
                 left -= len(await request.content.readany())
-    except (TimeoutError, OSError, web.RequestPayloadError, web.PayloadAccessError):
-        return
+    except (TimeoutError, OSError, RuntimeError, web.RequestPayloadError, web.PayloadAccessError):
+        return  # a RuntimeError: the connection is closed

@@ -84,8 +84,37 @@ DELETE FROM poddispatchd.own_task WHERE task_pk = $1
 DELETE FROM poddispatchd.own_task WHERE added_at < now() - make_interval(days => $1)
 
 -- name: runner_managers
--- Which runner managers are paused, and when each was last given a task.
-SELECT id, paused_at, last_given_at FROM poddispatchd.manager_state
+-- Which runner managers are paused, when each was last given a task, and over which parameters its runners failed some.
+SELECT id, paused_at, last_given_at, refused.names AS refused_parameters
+FROM poddispatchd.manager_state
+FULL JOIN (SELECT runner_manager_id AS id, array_agg(name) AS names FROM poddispatchd.refused_parameter
+           WHERE refused_at > now() - interval '7 days' GROUP BY runner_manager_id) AS refused USING (id)
+
+-- name: refused_parameters
+-- Over which parameters runners of a manager failed tasks. After some days they may be others: it is tried again.
+SELECT name FROM poddispatchd.refused_parameter
+WHERE runner_manager_id = $1 AND refused_at > now() - interval '7 days'
+
+-- name: note_refused_parameters
+-- A run that manager $1 calls $2 failed over the parameters $3, if its request held them or is not known.
+WITH request AS (
+    SELECT body FROM poddispatchd.submission
+    WHERE runner_manager_id = $1 AND task_id = $2 AND body <> '' ORDER BY id DESC LIMIT 1
+), held AS (
+    SELECT name FROM unnest($3::text[]) AS named (name)
+    WHERE NOT EXISTS (SELECT FROM request)
+       OR EXISTS (SELECT FROM request WHERE convert_from(body, 'UTF8')::jsonb -> 'parameters' ? name)
+), noted AS (
+    INSERT INTO poddispatchd.refused_parameter (runner_manager_id, name) SELECT $1, name FROM held
+    ON CONFLICT (runner_manager_id, name) DO UPDATE SET refused_at = now()
+)
+SELECT EXISTS (SELECT FROM held)
+
+-- name: note_accepted_parameters
+-- A run that manager $1 calls $2 succeeded: the parameters that its request held are known there.
+DELETE FROM poddispatchd.refused_parameter AS refused USING poddispatchd.submission
+WHERE refused.runner_manager_id = $1 AND submission.runner_manager_id = $1 AND submission.task_id = $2
+  AND submission.body <> '' AND convert_from(submission.body, 'UTF8')::jsonb -> 'parameters' ? refused.name
 
 -- name: given
 -- A runner manager was given a task.

@@ -62,7 +62,7 @@ class _Pool:
         with self._lock:
             self._jobs.append(job)
             if self._waiting:
-                self._waiting.popleft().release()
+                self._waiting.pop().release()  # the one that has just been at work
             elif self._threads < self._most:
                 self._threads += 1
                 Thread(target=self._serve, name=self._name, daemon=True).start()

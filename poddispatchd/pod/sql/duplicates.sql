@@ -1,41 +1,27 @@
--- The other tasks of type $2 and of video $3 or recording $4 than task $1. 'warning': see tasks.sql.
+-- The other tasks of a task's type and source. 'warning': see tasks.sql.
 
--- name: ahead
--- One that runs, or that waits and stands before a task added at $5.
-SELECT other.id
-  FROM runner_manager_task AS other
- WHERE (other.video_id = $3 OR other.recording_id = $4)
-   AND other.id <> $1 AND other.type = $2
-   AND (other.status IN ('running', 'warning')
-        OR (other.status = 'pending' AND (other.date_added, other.id) < ($5, $1)))
- LIMIT 1
+-- name: same_source
+-- What makes two tasks duplicates; said here and nowhere else. One of the two sources is NULL for each task.
+other.type = wanted.type AND (other.video_id = wanted.video_id OR other.recording_id = wanted.recording_id)
+
+-- name: wanted
+-- Task $1, which is of type $2 and works on video $3 or recording $4.
+(SELECT $1::bigint AS id, $2::text AS type, $3::bigint AS video_id, $4::bigint AS recording_id) AS wanted
 
 -- name: waiting
 -- Those that wait.
 SELECT other.id, other.date_added
-  FROM runner_manager_task AS other
- WHERE (other.video_id = $3 OR other.recording_id = $4)
-   AND other.id <> $1 AND other.type = $2
-   AND other.status = 'pending' AND coalesce(other.task_id, '') = ''
-
--- name: other_run
--- One whose run is another one than that which manager $5 calls $6.
-SELECT other.id
-  FROM runner_manager_task AS other
- WHERE (other.video_id = $3 OR other.recording_id = $4)
-   AND other.id <> $1 AND other.type = $2
-   AND other.status IN ('running', 'warning')
-   AND (other.runner_manager_id, other.task_id) IS DISTINCT FROM ($5, $6::text)
- LIMIT 1
+  FROM {wanted}
+  JOIN runner_manager_task AS other ON {same_source} AND other.id <> wanted.id
+ WHERE other.status = 'pending' AND coalesce(other.task_id, '') = ''
 
 -- name: ended
 -- The runs of those that have ended, the newest first, then those that ended without one.
 SELECT min(other.id) AS id, other.status, max(other.date_added) AS date_added,
        other.runner_manager_id, nullif(other.task_id, '') AS task_id
-  FROM runner_manager_task AS other
- WHERE (other.video_id = $3 OR other.recording_id = $4)
-   AND other.id <> $1 AND other.type = $2
-   AND other.status IN ('completed', 'failed', 'timeout')
+  FROM {wanted}
+  JOIN runner_manager_task AS other ON {same_source} AND other.id <> wanted.id
+ WHERE other.status IN ('completed', 'failed', 'timeout')
  GROUP BY other.status, other.runner_manager_id, nullif(other.task_id, ''),
           CASE WHEN coalesce(other.task_id, '') = '' THEN other.id END
  ORDER BY nullif(other.task_id, '') IS NULL, min(other.id) DESC
@@ -63,9 +49,9 @@ UPDATE runner_manager_task AS task
 -- name: leader
 -- An older one that shares the run of a task, which manager $5 calls $6.
 SELECT other.id
-  FROM runner_manager_task AS other
- WHERE (other.video_id = $3 OR other.recording_id = $4)
-   AND other.id < $1 AND other.type = $2
+  FROM {wanted}
+  JOIN runner_manager_task AS other ON {same_source} AND other.id <> wanted.id
+ WHERE other.id < $1
    AND other.runner_manager_id = $5 AND other.task_id = $6
    AND other.status IN ('pending', 'running', 'warning')
  LIMIT 1
@@ -85,8 +71,8 @@ SELECT other.id
 -- Those that share the run of a task, which manager $5 calls $6, are completed with it, however they had ended.
 UPDATE runner_manager_task AS other
    SET status = 'completed', rank = NULL
- WHERE (other.video_id = $3 OR other.recording_id = $4)
-   AND other.id <> $1 AND other.type = $2
+  FROM {wanted}
+ WHERE {same_source} AND other.id <> wanted.id
    AND other.runner_manager_id = $5 AND other.task_id = $6
    AND other.status IN ('pending', 'running', 'warning', 'failed', 'timeout')
 

@@ -60,12 +60,19 @@ SELECT queued.*
                FROM room_sites GROUP BY recording_id) AS room ON room.recording_id = queued.recording_id
  WHERE coalesce(CASE WHEN type = 'studio' THEN room.is_wanted ELSE film.is_wanted END, $11)
 
+-- name: grace_left
+-- Seconds for which a task of the queue is left to Pod's own submission: it was added less than $2 seconds ago and is
+-- not among $5. One from the future tells nothing of its age.
+CASE WHEN date_added > now() + make_interval(secs => $2::float8) OR id = ANY ($5::bigint[]) THEN 0
+     ELSE greatest(0, $2::float8 - extract(epoch FROM now() - date_added)::float8)
+END
+
 -- name: pending
--- The next tasks to hand out: at most $1, added more than $2 seconds ago or among $5, of the types $3, not among $4.
--- One from the future tells nothing of its age. Those of $6 are left out as long as they were added at $7, and all of
--- a type of $8 and the source in the same place of $9. The sites are tested as one of the two above says.
--- first_of_source is the pending task of the same type and source that stands first, running_duplicate one that runs; they
--- are looked for once for each source, however many tasks wait for it.
+-- The next tasks to hand out: at most $1, of the types $3, not among $4; last of all those that are left to Pod for a
+-- while. Those of $6 are left out as long as they were added at $7, and all of a type of $8 and the source in the same
+-- place of $9. The sites are tested as one of the two above says.
+-- first_of_source is the pending task of the same type and source that stands first, running_duplicate one that runs;
+-- they are looked for once for each source, however many tasks wait for it.
 WITH priority_users AS ({priority_users}),
      room_sites AS NOT MATERIALIZED (
          SELECT recording.id AS recording_id, site.site_id
@@ -75,41 +82,33 @@ WITH priority_users AS ({priority_users}),
      queued AS ({queue}),
      next AS (
          {on_sites}
-            AND ($2::float8 IS NULL
-                 OR date_added < now() - make_interval(secs => $2)
-                 OR date_added > now() + make_interval(secs => $2)
-                 OR id = ANY ($5::bigint[]))
             AND type = ANY ($3::text[])
             AND id <> ALL ($4::bigint[])
             AND (id, date_added) NOT IN (SELECT * FROM unnest($6::bigint[], $7::timestamptz[]))
             AND (cardinality($9::bigint[]) = 0
                  OR {source} IS NULL
                  OR (type, {source}) NOT IN (SELECT * FROM unnest($8::text[], $9::bigint[])))
-          ORDER BY class, date_added, id
+          ORDER BY $2::float8 > 0 AND {grace_left} > 0, class, date_added, id
           LIMIT $1
      ),
      by_source AS MATERIALIZED (
-         SELECT wanted.ids, wanted.classes, duplicates.first_of_source, duplicates.running_duplicate
-           FROM (SELECT type, {source} AS source, array_agg(id) AS ids, array_agg(class) AS classes
-                   FROM next AS queued GROUP BY 1, 2) AS wanted
+         SELECT wanted.ids, wanted.classes, same_source.first_of_source, same_source.running_duplicate
+           FROM (SELECT type, CASE WHEN type <> 'studio' THEN video_id END AS video_id,
+                        CASE WHEN type = 'studio' THEN recording_id END AS recording_id,
+                        array_agg(id) AS ids, array_agg(class) AS classes
+                   FROM next GROUP BY 1, 2, 3) AS wanted
           CROSS JOIN LATERAL (
-              SELECT (array_agg(id ORDER BY date_added, id) FILTER (WHERE status = 'pending'))[1] AS first_of_source,
-                     min(id) FILTER (WHERE status <> 'pending') AS running_duplicate
-                FROM (SELECT other.id, other.date_added, other.type, other.status
-                        FROM runner_manager_task AS other
-                       WHERE wanted.type = 'studio' AND other.recording_id = wanted.source
-                       UNION ALL
-                      SELECT other.id, other.date_added, other.type, other.status
-                        FROM runner_manager_task AS other
-                       WHERE wanted.type <> 'studio' AND other.video_id = wanted.source
-                     ) AS same_source
-               WHERE same_source.type = wanted.type AND same_source.status IN ('pending', 'running', 'warning')
-          ) AS duplicates
+              SELECT (array_agg(other.id ORDER BY other.date_added, other.id)
+                          FILTER (WHERE other.status = 'pending'))[1] AS first_of_source,
+                     min(other.id) FILTER (WHERE other.status <> 'pending') AS running_duplicate
+                FROM runner_manager_task AS other
+               WHERE {same_source} AND other.status IN ('pending', 'running', 'warning')
+          ) AS same_source
      )
 SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank, NULL AS script_output,
        task.video_id, task.recording_id, task.runner_manager_id, next.class, by_source.running_duplicate,
        nullif(by_source.first_of_source, next.id) AS duplicate_of,
-       extract(epoch FROM now() - task.date_added)::float8 AS age,
+       extract(epoch FROM now() - task.date_added)::float8 AS age, grace_left,
        CASE task.type
        WHEN 'studio' THEN ARRAY(SELECT site.site_id FROM room_sites AS site
                                  WHERE site.recording_id = task.recording_id ORDER BY site.site_id)
@@ -119,25 +118,36 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
   FROM by_source
  CROSS JOIN LATERAL unnest(by_source.ids, by_source.classes) AS next (id, class)
   JOIN runner_manager_task AS task ON task.id = next.id AND task.status = 'pending'
- ORDER BY next.class, task.date_added, task.id
+ CROSS JOIN LATERAL (SELECT {grace_left} AS grace_left FROM (SELECT task.id, task.date_added) AS one) AS young
+ ORDER BY grace_left > 0, next.class, task.date_added, task.id
 
 -- name: write_ranks
--- Number the pending tasks 1..n and clear every other rank, touching only rows that change.
+-- Number the pending tasks at the places after $1 up to $2, and with the first ones clear every other rank, touching
+-- only rows that change: each of them is held until the end of the statement. Tells how many places there are.
 -- A row that someone is changing right now is left to the next time; one that was changed meanwhile is checked.
 WITH priority_users AS ({priority_users}),
-     wrong AS MATERIALIZED (SELECT id, place FROM ({ranked}) AS ranked WHERE held IS DISTINCT FROM place),
+     ranked AS MATERIALIZED ({ranked}),
+     wrong AS MATERIALIZED (
+         SELECT id, place
+           FROM ranked
+          WHERE held IS DISTINCT FROM place AND coalesce(place, 1) > $1 AND coalesce(place, 1) <= $2
+     ),
      changed AS (
          SELECT task.id, wrong.place
            FROM wrong
            JOIN runner_manager_task AS task ON task.id = wrong.id
           ORDER BY task.id
             FOR UPDATE OF task SKIP LOCKED
+     ),
+     written AS (
+         UPDATE runner_manager_task AS task
+            SET rank = changed.place
+           FROM changed
+          WHERE task.id = changed.id
+            AND (task.status = 'pending') = (changed.place IS NOT NULL)
+         RETURNING task.id
      )
-UPDATE runner_manager_task AS task
-   SET rank = changed.place
-  FROM changed
- WHERE task.id = changed.id
-   AND (task.status = 'pending') = (changed.place IS NOT NULL)
+SELECT (SELECT count(*)::integer FROM written) AS changed, (SELECT coalesce(max(place), 0) FROM ranked) AS places
 
 -- name: wrong_ranks
 -- The first $1 tasks whose rank is not their place in the queue, and how many there are.

@@ -1,44 +1,45 @@
--- What a task works on.
+-- What tasks work on.
 
--- name: video
--- A video with its translated titles, and for transcriptions its first mp3 and the languages of its tracks.
-SELECT this_video.id, this_video.video AS file, slug, title, main_lang, transcript, duration,
+-- name: sources
+-- (SELECT $n): PostgreSQL does not look into the arrays, and one plan serves for all of them.
+-- The videos $1 and recordings $2 of tasks, one of both for each, in their order; nothing where they are gone. With a
+-- video come its titles of the columns $3, its cuts and dressings, newest first, its first mp3 and the languages of its
+-- tracks; with each the renditions, all of them whatever their sites, as Pod sends them.
+WITH every_rendition AS MATERIALIZED (
+    SELECT coalesce(json_agg(json_build_object(
+               'resolution', resolution, 'video_bitrate', video_bitrate,
+               'audio_bitrate', audio_bitrate, 'encode_mp4', encode_mp4) ORDER BY id), '[]')::text AS renditions
+      FROM video_encode_transcript_videorendition
+)
+SELECT every_rendition.renditions, recording.source_file,
+       this_video.video AS file, this_video.slug, this_video.title, this_video.main_lang, this_video.transcript,
+       this_video.duration,
        (SELECT jsonb_object_agg(key, value)
           FROM jsonb_each_text(to_jsonb(this_video))
-         WHERE key = ANY ($2::text[]) AND value IS NOT NULL)::text AS titles,
+         WHERE key = ANY ($3::text[]) AND value IS NOT NULL)::text AS titles,
        (SELECT audio.source_file
           FROM video_encode_transcript_encodingaudio AS audio
          WHERE audio.video_id = this_video.id AND audio.encoding_format = 'audio/mp3'
          ORDER BY audio.id
          LIMIT 1) AS mp3,
        ARRAY(SELECT track.lang FROM completion_track AS track
-              WHERE track.video_id = this_video.id ORDER BY track.id)::text[] AS track_languages
-  FROM video_video AS this_video
- WHERE this_video.id = $1
-
--- name: renditions
--- Every rendition, whatever its sites: Pod sends them all.
-SELECT resolution, video_bitrate, audio_bitrate, encode_mp4
-  FROM video_encode_transcript_videorendition
- ORDER BY id
-
--- name: cuts
--- The cuts of a video, newest first.
-SELECT start, "end", duration FROM cut_cutvideo WHERE video_id = $1 ORDER BY id DESC
-
--- name: dressings
--- The dressings of a video, newest first, with what they show.
-SELECT dressing.title, dressing.position, dressing.opacity,
-       dressing.watermark_id IS NOT NULL AS has_watermark, watermark.file AS watermark,
-       opening.slug AS opening_slug, opening.video AS opening_file, opening.duration AS opening_duration,
-       ending.slug AS ending_slug, ending.video AS ending_file, ending.duration AS ending_duration
-  FROM dressing_dressing AS dressing
-  LEFT JOIN {watermark_table} AS watermark ON watermark.id = dressing.watermark_id
-  LEFT JOIN video_video AS opening ON opening.id = dressing.opening_credits_id
-  LEFT JOIN video_video AS ending ON ending.id = dressing.ending_credits_id
- WHERE dressing.id IN (SELECT dressing_id FROM dressing_dressing_videos WHERE video_id = $1)
- ORDER BY dressing.id DESC
-
--- name: recording
--- A studio recording.
-SELECT id, source_file FROM recorder_recording WHERE id = $1
+              WHERE track.video_id = this_video.id ORDER BY track.id)::text[] AS track_languages,
+       (SELECT json_agg(json_build_object('start', start, 'end', "end", 'duration', duration) ORDER BY id DESC)
+          FROM cut_cutvideo WHERE video_id = this_video.id)::text AS cuts,
+       (SELECT json_agg(json_build_object(
+                   'title', dressing.title, 'position', dressing.position, 'opacity', dressing.opacity,
+                   'has_watermark', dressing.watermark_id IS NOT NULL, 'watermark', watermark.file,
+                   'opening_slug', opening.slug, 'opening_file', opening.video, 'opening_duration', opening.duration,
+                   'ending_slug', ending.slug, 'ending_file', ending.video, 'ending_duration', ending.duration)
+                   ORDER BY dressing.id DESC)
+          FROM dressing_dressing_videos AS dressed
+          JOIN dressing_dressing AS dressing ON dressing.id = dressed.dressing_id
+          LEFT JOIN {watermark_table} AS watermark ON watermark.id = dressing.watermark_id
+          LEFT JOIN video_video AS opening ON opening.id = dressing.opening_credits_id
+          LEFT JOIN video_video AS ending ON ending.id = dressing.ending_credits_id
+         WHERE dressed.video_id = this_video.id)::text AS dressings
+  FROM unnest((SELECT $1::bigint[]), (SELECT $2::bigint[])) WITH ORDINALITY AS wanted (video_id, recording_id, place)
+ CROSS JOIN every_rendition
+  LEFT JOIN video_video AS this_video ON this_video.id = wanted.video_id
+  LEFT JOIN recorder_recording AS recording ON recording.id = wanted.recording_id
+ ORDER BY wanted.place

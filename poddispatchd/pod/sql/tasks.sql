@@ -132,18 +132,12 @@ SELECT id, type, status, task_id, date_added, rank, NULL AS script_output, video
 -- The tasks named, locked, with another one of the same type and source that waits or runs and is not named.
 SELECT task.id, type, status, task_id, date_added, rank, NULL AS script_output,
        video_id, recording_id, runner_manager_id,
-       (SELECT (array_agg(same_source.id))[1]
-          FROM (SELECT other.id, other.type, other.status
-                  FROM runner_manager_task AS other
-                 WHERE task.type = 'studio' AND other.recording_id = task.recording_id
-                 UNION ALL
-                SELECT other.id, other.type, other.status
-                  FROM runner_manager_task AS other
-                 WHERE task.type <> 'studio' AND other.video_id = task.video_id
-               ) AS same_source
-         WHERE same_source.type = task.type
-           AND same_source.status IN ('pending', 'running')
-           AND same_source.id <> ALL ($1::bigint[])) AS other_id
+       (SELECT min(other.id)
+          FROM (SELECT task.type, CASE WHEN task.type <> 'studio' THEN task.video_id END AS video_id,
+                       CASE WHEN task.type = 'studio' THEN task.recording_id END AS recording_id) AS wanted
+          JOIN runner_manager_task AS other ON {same_source}
+         WHERE other.status IN ('pending', 'running')
+           AND other.id <> ALL ($1::bigint[])) AS other_id
   FROM runner_manager_task AS task
  WHERE task.id = ANY ($1::bigint[])
  ORDER BY task.id

@@ -7,6 +7,7 @@ from pathlib import Path
 from poddispatchd.domain.task import TaskType
 from poddispatchd.journal import scheduling
 from poddispatchd.journal.submissions import SubmissionState
+from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
 from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.dispatch.scene import Spec, scene
 from tests.plugins.postgres import PodDatabase
@@ -186,6 +187,19 @@ async def test_the_budget_counts_accepted_tasks_of_each_type(
         types = [entry.task_type for entry in pod.fakes["roomy"].submissions]
         assert sorted(types) == ["encoding", "encoding", "transcription", "transcription"]
         assert daemon.dispatcher.budget == 2  # two studio tasks could still go
+
+
+async def test_a_lost_answer_uses_up_the_budget(pod_database: PodDatabase, media_root: Path) -> None:
+    async with scene(pod_database, media_root, Spec("cut", 1), Spec("good", 2, 9)) as pod:
+        pod.fakes["cut"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER), times=None)
+        await pod.encodings(5)
+        daemon = await pod.daemon(budget=2)
+        for _ in range(3):
+            await daemon.settle()
+            daemon.clock.advance(61)
+            await daemon.probe()
+        # One may be with the manager whose answer was lost.
+        assert (len(pod.fakes["cut"].tasks), len(pod.fakes["good"].tasks)) == (1, 1)
 
 
 async def test_the_body_on_the_wire_is_the_one_of_the_intent(

@@ -7,7 +7,7 @@ import pytest
 
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.submitter import Submitter
-from poddispatchd.domain.task import RunnerTaskId, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.pod import duplicates
 from poddispatchd.pod.tasks import task_of
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
@@ -320,8 +320,6 @@ async def test_rows_that_share_a_run_have_one_leader(pod_database: PodDatabase, 
             await pod.start(pk, manager, "one-id")
         tasks = [task_of(await pod.row(pk)) for pk in (leader, sharer, elsewhere)]
         assert [await duplicates.has_leader(pod.connection, task) for task in tasks] == [False, True, False]
-        found = await duplicates.other_run(pod.connection, tasks[0], pod.ids["first"], RunnerTaskId("one-id"))
-        assert found == elsewhere
 
         await pod.end(leader)
         await duplicates.complete_sharers(pod.connection, tasks[0])

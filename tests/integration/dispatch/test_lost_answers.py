@@ -9,16 +9,19 @@ from typing import TypeVar
 import pytest
 from structlog.testing import capture_logs
 
+from poddispatchd.dispatch import acceptance, submitter
+from poddispatchd.dispatch.acceptance import Acceptance
+from poddispatchd.dispatch.intents import open_intents
 from poddispatchd.dispatch.source_files import Presence, SourceFiles
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.observability.events import Event
-from poddispatchd.pod import tasks
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import Accepted
 from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
+from poddispatchd.tasks.acceptance import store_accepted
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -107,6 +110,53 @@ async def test_while_an_answer_is_lost_the_others_are_served_and_nothing_spins(
         assert delay > 1
 
 
+async def test_a_healthy_manager_whose_every_answer_is_cut_keeps_one_task_and_the_others_go_elsewhere(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("first", 1, 9), Spec("other", 2, 20)) as pod:
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER), times=None)
+        kept, *others = await pod.encodings(3)
+        daemon = await pod.daemon()
+        for _ in range(8):
+            await daemon.settle()
+            # Its health is fine all the time.
+            daemon.clock.advance(61)
+            await daemon.probe()
+            others += await pod.encodings(1)
+        await daemon.settle()
+        assert await pod.holders(others) == ["other"] * len(others)
+        assert (await pod.status(kept), len(pod.fakes["first"].tasks)) == ("pending", 1)
+        [intent] = await submissions.open_submissions(pod.connection)
+        assert intent.task_pk == kept
+
+        # Given up at last, it goes to another one as well; the first one is asked last from now on.
+        await pod.connection.execute(
+            "UPDATE poddispatchd.submission SET created_at = now() - interval '601 s' WHERE state = 'open'"
+        )
+        more = await pod.encodings(2)
+        await daemon.settle()
+        assert await pod.holders([kept, *more]) == ["other"] * 3
+        assert len(pod.fakes["first"].tasks) == 1
+
+
+async def test_a_manager_whose_answers_come_again_gets_its_turn_back(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("first", 1, 9), Spec("other", 2, 9)) as pod:
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER), times=4)
+        [lost] = await pod.encodings(1)
+        daemon = await pod.daemon()
+        for _ in range(6):
+            await daemon.settle()
+            daemon.clock.advance(61)
+            await daemon.probe()
+        assert await pod.holders([lost]) == ["first"]
+        more = await pod.encodings(2)
+        await daemon.settle()
+        assert await pod.holders(more) == ["first", "first"]
+        assert len(pod.fakes["first"].tasks) == 3
+
+
 async def test_a_manager_that_stays_down_does_not_keep_its_lost_task_for_ever(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +220,15 @@ async def _run_into_crash(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize(
-    "point", ["before the intent", "before the post", "after the post", "before the swap", "after the swap"]
+    "point",
+    [
+        "before the intent",
+        "before the post",
+        "after the post",
+        "before the swap",
+        "before the commit",
+        "after the swap",
+    ],
 )
 async def test_a_crash_at_any_point_ends_in_one_run(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch, point: str
@@ -181,17 +239,17 @@ async def test_a_crash_at_any_point_ends_in_one_run(
         with monkeypatch.context() as patch:
             match point:
                 case "before the intent":
-                    patch.setattr(
-                        submissions, "open_submission", _crashing(submissions.open_submission, before=True)
-                    )
+                    patch.setattr(submitter, "open_intents", _crashing(open_intents, before=True))
                 case "before the post":
                     patch.setattr(RunnerClient, "execute", _crashing(RunnerClient.execute, before=True))
                 case "after the post":
                     patch.setattr(RunnerClient, "execute", _crashing(RunnerClient.execute, before=False))
                 case "before the swap":
-                    patch.setattr(tasks, "mark_running", _crashing(tasks.mark_running, before=True))
+                    patch.setattr(acceptance, "store_accepted", _crashing(store_accepted, before=True))
+                case "before the commit":
+                    patch.setattr(acceptance, "store_accepted", _crashing(store_accepted, before=False))
                 case _:
-                    patch.setattr(submissions, "settle", _crashing(submissions.settle, before=False))
+                    patch.setattr(Acceptance, "store", _crashing(Acceptance.store, before=False))
             await _run_into_crash(first)
         second = await pod.successor()
         await second.settle()
@@ -223,10 +281,10 @@ async def test_a_database_that_goes_away_after_the_post_is_made_up_for(
         daemon = await pod.daemon()
         with monkeypatch.context() as patch:
 
-            async def gone(*_: object) -> bool:
+            async def gone(*_: object, **__: object) -> None:
                 raise DatabaseUnavailableError
 
-            patch.setattr(tasks, "mark_running", gone)
+            patch.setattr(acceptance, "store_accepted", gone)
             await daemon.dispatcher.step()
             await daemon.dispatcher.drain()
         assert await pod.status(pk) == "pending"

@@ -109,6 +109,27 @@ async def test_a_young_task_is_left_to_pod_for_a_while(pod_database: PodDatabase
         assert await pod.holders([young]) == ["first"]
 
 
+async def test_the_end_of_a_grace_and_of_a_wait_wakes_the_dispatcher(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """With a grace of 30 s tasks were submitted after 40 to 47 s: nobody looked when it ended."""
+    async with scene(pod_database, media_root, Spec("first", runners=9)) as pod:
+        daemon = await pod.daemon(dispatch={"grace": "30s", "poll_interval": "60s"})
+        young = await pod.encoding(title="young")
+        await pod.connection.execute(
+            "UPDATE runner_manager_task SET date_added = now() - interval '28 seconds' WHERE id = $1", young
+        )
+        assert 1 < await daemon.dispatcher.step() < 3
+        put_back = await pod.encoding(title="put back")
+        added = (await pod.row(put_back))["date_added"]
+        await scheduling.put_back(pod.connection, put_back, added, wait=1.5)
+        assert 0.5 < await daemon.dispatcher.step() < 2
+        # The grace that ends is the database's: a clock that runs ahead gains nothing.
+        daemon.clock.advance(10)
+        assert await daemon.dispatcher.step() < 3
+        assert await pod.status(young) == "pending"
+
+
 async def test_a_clock_that_is_wrong_makes_no_task_younger_or_older(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

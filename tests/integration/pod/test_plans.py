@@ -10,7 +10,8 @@ import pytest_asyncio
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
-from poddispatchd.pod.queue import pending_tasks, queue_stats, statement, write_ranks
+from poddispatchd.pod.duplicates import SAME_SOURCE
+from poddispatchd.pod.queue import CandidateQuery, pending_tasks, queue_stats, statement, write_ranks
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.pod.rows import manager, pod, recording, site, user, video
@@ -48,13 +49,12 @@ _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "unfinished": ([7, 8],),
         "waiting_behind": ([7, 8], 100),
         "described": ([7, 8],),
-        "ahead": (*_TWIN, _SOON),
         "waiting": _TWIN,
-        "other_run": _RUN,
         "ended": _TWIN,
         "follow": ([7], [_SOON], "failed", 1, "task-7", "out", 30.0),
         "leader": _RUN,
         "complete_sharers": _RUN,
+        "lock_sharers": _RUN,
         "fail_waiting": (*_TWIN, 30.0, "out"),
     },
     "managers.sql": {"latest_tasks": (500,)},
@@ -70,7 +70,7 @@ _PAGE: tuple[object, ...] = (20, 30.0, ["encoding", "studio"], [], [], [7], [_SO
 _ONE_READING: Mapping[str, Mapping[str, tuple[object, ...]]] = {
     "queue.sql": {
         "pending": _PAGE,
-        "write_ranks": (),
+        "write_ranks": (0, 10_000),
         "wrong_ranks": (1,),
         "queue_stats": (),
         "open_on_sites": (),
@@ -85,11 +85,21 @@ _ONE_READING: Mapping[str, Mapping[str, tuple[object, ...]]] = {
 """Statements that read the table, once: its statuses and dates have no index."""
 
 _ELSEWHERE: Mapping[str, frozenset[str]] = {
+    "duplicates.sql": frozenset({"same_source", "wanted"}),
     "managers.sql": frozenset({"all", "of_site", "one", "sites"}),
     "queue.sql": frozenset(
         {
             *("priority_users", "no_priority_users", "class", "owned_tasks"),
-            *("queue", "ranked", "source", "on_any_site", "on_some_sites", "of_any_status", "open_or_ranked"),
+            *(
+                "queue",
+                "ranked",
+                "source",
+                "grace_left",
+                "on_any_site",
+                "on_some_sites",
+                "of_any_status",
+                "open_or_ranked",
+            ),
         }
     ),
     "trigger.sql": frozenset({"install", "remove", "installed", "owner", "index"}),
@@ -176,7 +186,9 @@ def _read(plan: Mapping[str, object]) -> float:
 def _text(file: str, name: str) -> str:
     if file == "queue.sql":
         return statement(name, _PRIORITY_USERS)
-    return load_queries("poddispatchd.pod", file)[name]
+    text = load_queries("poddispatchd.pod", file)[name]
+    wanted = load_queries("poddispatchd.pod", "duplicates.sql")["wanted"]
+    return text.replace("{wanted}", wanted).replace("{same_source}", SAME_SOURCE)
 
 
 async def test_tasks_are_found_by_their_keys_among_years_of_others(old_pod: PodDatabase) -> None:
@@ -233,7 +245,7 @@ async def test_a_look_reads_the_tasks_of_one_video_a_few_times_however_many_wait
         for statistics in ("none", "ANALYZE"):
             if statistics != "none":
                 await connection.execute(statistics)
-            text = await connection.fetchval(look, limit, None, ["encoding"], [], [], [], [], [], [])
+            text = await connection.fetchval(look, limit, 0.0, ["encoding"], [], [], [], [], [], [])
             assert _read(json.loads(text)[0]["Plan"]) <= 3 * _DUPLICATES, (statistics, text)
 
 
@@ -253,7 +265,7 @@ async def test_reading_the_whole_table_takes_seconds_at_most(old_pod: PodDatabas
                 await connection.fetch(_text(file, name), *arguments)
                 # A bound on orders of magnitude only: one reading, not one for each task.
                 assert time.monotonic() - started < 10, (file, name)
-        assert len(await pending_tasks(database, capabilities, limit=20)) == 20
+        assert len(await pending_tasks(database, capabilities, CandidateQuery(limit=20))) == 20
         started = time.monotonic()
         assert await write_ranks(database, capabilities) == _PENDING
         assert await write_ranks(database, capabilities) == 0

@@ -6,9 +6,10 @@ import pytest
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.payload import Payload
 from poddispatchd.domain.task import Task, TaskPk, TaskType
-from poddispatchd.pod.progress import show_accepted, show_failed
+from poddispatchd.pod.progress import AcceptedRequest, show_failed
 from poddispatchd.pod.tasks import get_task
 from tests.integration.pod.rows import all_rows, insert, recording, task, video
+from tests.integration.pod.shown import show_accepted
 from tests.plugins.postgres import PodDatabase
 
 _NOW = datetime(2026, 3, 1, 9, 5, 7, tzinfo=ZoneInfo("Europe/Paris"))
@@ -28,14 +29,8 @@ _REQUEST = f"process manager remote encode : {_URL} with data {_PAYLOAD.document
 async def _accept(connection: Connection, pk: TaskPk) -> Task:
     read = await get_task(connection, pk)
     assert read is not None
-    await show_accepted(
-        connection,
-        read,
-        request=_PAYLOAD.document(),
-        url=_URL,
-        output_directory="/srv/media/videos/abc/0001",
-        now=_NOW,
-    )
+    request = AcceptedRequest(read, _PAYLOAD.document(), _URL, "/srv/media/videos/abc/0001")
+    await show_accepted(connection, request, now=_NOW)
     return read
 
 

@@ -12,7 +12,7 @@ from poddispatchd.domain.task import (
     TaskType,
 )
 from poddispatchd.pod import tasks
-from poddispatchd.pod.queue import PriorityClass, pending_tasks, queue_stats, write_ranks
+from poddispatchd.pod.queue import CandidateQuery, PriorityClass, pending_tasks, queue_stats, write_ranks
 from tests.integration.pod.rows import (
     NOON,
     all_rows,
@@ -41,7 +41,7 @@ async def test_priority_users_come_first_and_students_last(pod_database: PodData
             connection, video_id=await video(connection, await user(connection, "student", priority=True))
         )
 
-        queue = await pending_tasks(database, capabilities, limit=10)
+        queue = await pending_tasks(database, capabilities, CandidateQuery(limit=10))
 
         assert [first, employee, several, unknown, student] == [pending.task.pk for pending in queue]
         high, normal, low = PriorityClass.HIGH, PriorityClass.NORMAL, PriorityClass.LOW
@@ -54,7 +54,7 @@ async def test_a_studio_task_is_like_everyone_elses_even_of_a_priority_user(
     async with pod(pod_database) as (database, capabilities, connection):
         prio = await user(connection, priority=True)
         studio = await task(connection, "studio", recording_id=await recording(connection, user_id=prio))
-        [pending] = await pending_tasks(database, capabilities, limit=10)
+        [pending] = await pending_tasks(database, capabilities, CandidateQuery(limit=10))
         assert (studio, PriorityClass.NORMAL) == (pending.task.pk, pending.priority)
 
 
@@ -63,7 +63,7 @@ async def test_the_older_task_comes_first_and_then_the_lower_id(pod_database: Po
         second = await task(connection, date_added=later(1))
         third = await task(connection, date_added=later(1))
         first = await task(connection, date_added=NOON)
-        queue = await pending_tasks(database, capabilities, limit=10)
+        queue = await pending_tasks(database, capabilities, CandidateQuery(limit=10))
         assert [first, second, third] == [pending.task.pk for pending in queue]
 
 
@@ -73,7 +73,7 @@ async def test_without_a_table_of_priority_users_students_still_come_last(pod_da
     async with pod(pod_database) as (database, capabilities, connection):
         student = await task(connection, video_id=await video(connection, await user(connection, "student")))
         employee = await task(connection)
-        queue = await pending_tasks(database, capabilities, limit=10)
+        queue = await pending_tasks(database, capabilities, CandidateQuery(limit=10))
         assert [employee, student] == [pending.task.pk for pending in queue]
         assert await write_ranks(database, capabilities) == 2
 
@@ -88,10 +88,7 @@ async def test_young_unwanted_and_skipped_tasks_do_not_use_up_the_limit(pod_data
         queue = await pending_tasks(
             database,
             capabilities,
-            limit=1,
-            grace=300.0,
-            types=[TaskType.ENCODING, TaskType.STUDIO],
-            skip=[in_hand],
+            CandidateQuery(limit=1, grace=300.0, types=[TaskType.ENCODING, TaskType.STUDIO], skip=[in_hand]),
         )
         assert [wanted] == [pending.task.pk for pending in queue]
 
@@ -100,9 +97,27 @@ async def test_a_task_from_a_far_future_is_not_taken_for_a_young_one(pod_databas
     async with pod(pod_database) as (database, capabilities, connection):
         now = datetime.now(UTC)
         ahead = await task(connection, date_added=now + timedelta(minutes=10))
-        await task(connection, date_added=now + timedelta(seconds=1))
-        queue = await pending_tasks(database, capabilities, limit=10, grace=30.0)
-        assert [ahead] == [pending.task.pk for pending in queue]
+        young = await task(connection, date_added=now + timedelta(seconds=1))
+        queue = await pending_tasks(database, capabilities, CandidateQuery(limit=10, grace=30.0))
+        assert [ahead, young] == [pending.task.pk for pending in queue]
+        assert queue[0].grace_left == 0
+        assert 30 < queue[1].grace_left <= 31
+
+
+async def test_those_left_to_pod_stand_behind_all_others_and_tell_for_how_long(
+    pod_database: PodDatabase,
+) -> None:
+    async with pod(pod_database) as (database, capabilities, connection):
+        now = datetime.now(UTC)
+        young = [await task(connection, date_added=now - timedelta(seconds=n)) for n in (10, 5)]
+        ours = await task(connection, date_added=now)
+        old = await task(connection, date_added=now - timedelta(minutes=1))
+        query = CandidateQuery(limit=10, grace=30.0, ignore_grace=[ours])
+        queue = await pending_tasks(database, capabilities, query)
+        assert [old, ours, *young] == [pending.task.pk for pending in queue]
+        assert [pending.grace_left for pending in queue] == pytest.approx([0, 0, 20, 25], abs=2)
+        [first, _] = await pending_tasks(database, capabilities, CandidateQuery(limit=2, grace=30.0))
+        assert first.task.pk == old
 
 
 async def test_duplicates_of_one_source_point_at_the_first_of_them(pod_database: PodDatabase) -> None:
@@ -111,7 +126,7 @@ async def test_duplicates_of_one_source_point_at_the_first_of_them(pod_database:
         second = await task(connection, video_id=film, date_added=later(1))
         first = await task(connection, video_id=film, date_added=later(0))
         subtitles = await task(connection, "transcription", video_id=film, date_added=later(2))
-        queue = await pending_tasks(database, capabilities, limit=10)
+        queue = await pending_tasks(database, capabilities, CandidateQuery(limit=10))
         assert [(first, None), (second, first), (subtitles, None)] == [
             (pending.task.pk, pending.is_duplicate_of) for pending in queue
         ]
@@ -122,11 +137,11 @@ async def test_one_that_is_held_is_left_out_until_it_is_restarted(pod_database: 
         held, other = [await task(connection, video_id=await video(connection)) for _ in range(2)]
         added = await connection.fetchval("SELECT date_added FROM runner_manager_task WHERE id = $1", held)
         holding = {TaskPk(held): added}
-        before = await pending_tasks(database, capabilities, limit=10, held=holding)
+        before = await pending_tasks(database, capabilities, CandidateQuery(limit=10, held=holding))
         await connection.execute(
             "UPDATE runner_manager_task SET date_added = date_added + interval '1 s' WHERE id = $1", held
         )
-        after = await pending_tasks(database, capabilities, limit=10, held=holding)
+        after = await pending_tasks(database, capabilities, CandidateQuery(limit=10, held=holding))
     assert [pending.task.pk for pending in before] == [other]
     assert [pending.task.pk for pending in after] == [other, held]
 
@@ -136,7 +151,7 @@ async def test_a_duplicate_is_known_even_when_the_first_is_not_on_the_page(pod_d
         film = await video(connection)
         first = await task(connection, video_id=film, date_added=later(0))
         await task(connection, video_id=film, date_added=later(1))
-        [pending] = await pending_tasks(database, capabilities, limit=10, skip=[first])
+        [pending] = await pending_tasks(database, capabilities, CandidateQuery(limit=10, skip=[first]))
         assert pending.is_duplicate_of == first
 
 
@@ -144,7 +159,7 @@ async def test_tasks_without_a_source_are_no_duplicates_of_each_other(pod_databa
     async with pod(pod_database) as (database, capabilities, connection):
         await task(connection, video_id=None)
         await task(connection, video_id=None)
-        queue = await pending_tasks(database, capabilities, limit=10)
+        queue = await pending_tasks(database, capabilities, CandidateQuery(limit=10))
         assert [pending.is_duplicate_of for pending in queue] == [None, None]
 
 
@@ -154,7 +169,7 @@ async def test_a_source_that_is_already_being_worked_on_is_known(pod_database: P
         running = await task(connection, status="running", video_id=film)
         await task(connection, status="completed", video_id=film)
         await task(connection, video_id=film)
-        [pending] = await pending_tasks(database, capabilities, limit=10)
+        [pending] = await pending_tasks(database, capabilities, CandidateQuery(limit=10))
         assert (running, None) == (pending.running_duplicate, pending.is_duplicate_of)
 
 
@@ -177,14 +192,14 @@ async def test_tasks_can_be_chosen_by_site(pod_database: PodDatabase) -> None:
         async def chosen(sites: list[int] | None, with_siteless: bool = True) -> list[TaskPk]:
             wanted = None if sites is None else [SiteId(pk) for pk in sites]
             queue = await pending_tasks(
-                database, capabilities, limit=10, sites=wanted, with_siteless=with_siteless
+                database, capabilities, CandidateQuery(limit=10, sites=wanted, with_siteless=with_siteless)
             )
             return [pending.task.pk for pending in queue]
 
         assert await chosen(None) == [of_both, studio, nowhere, of_there]
         assert await chosen([here]) == [of_both, studio, nowhere]
         assert await chosen([there], with_siteless=False) == [of_both, of_there]
-        [first, *_] = await pending_tasks(database, capabilities, limit=1)
+        [first, *_] = await pending_tasks(database, capabilities, CandidateQuery(limit=1))
         assert first.site_ids == tuple(sorted((here, there)))
 
 
@@ -254,7 +269,7 @@ async def test_a_pending_task_tells_its_age_and_carries_its_row(
     async with pod(pod_database) as (database, capabilities, connection):
         pk = await task(connection, type_)
         await connection.execute("UPDATE runner_manager_task SET date_added = now() - interval '90 s'")
-        [pending] = await pending_tasks(database, capabilities, limit=10)
+        [pending] = await pending_tasks(database, capabilities, CandidateQuery(limit=10))
         assert (pk, type_, "pending") == (pending.task.pk, pending.task.type, pending.task.status)
         assert 90 <= pending.age < 150
 
@@ -277,7 +292,7 @@ async def test_a_pod_whose_ids_are_plain_integers_is_served_too(pod_database: Po
         first = await task(connection, video_id=film)
         rm = ManagerId(await manager(connection, here))
         [pending] = await pending_tasks(
-            database, capabilities, limit=5, sites=[SiteId(here)], skip=[TaskPk(0)]
+            database, capabilities, CandidateQuery(limit=5, sites=[SiteId(here)], skip=[TaskPk(0)])
         )
         assert (pending.task.pk, pending.site_ids) == (first, (here,))
         assert await write_ranks(database, capabilities) == 1

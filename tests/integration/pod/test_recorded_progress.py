@@ -14,10 +14,11 @@ from poddispatchd.domain.source import EncodingSource
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.managers import runner_manager
-from poddispatchd.pod.progress import show_accepted
+from poddispatchd.pod.progress import AcceptedRequest
 from poddispatchd.pod.sources import load_source, output_directory
 from poddispatchd.pod.tasks import get_task
 from tests.integration.pod.rows import opened
+from tests.integration.pod.shown import show_accepted
 from tests.plugins.shared_world import (
     RECORDED_RUNNER_BASE,
     SharedWorld,
@@ -80,10 +81,9 @@ async def _accept(
     directory = (
         str(output_directory(world.media_root, source.video)) if isinstance(source, EncodingSource) else ""
     )
-    await show_accepted(
-        connection,
+    request = AcceptedRequest(
         task,
-        request=build_payload(
+        body=build_payload(
             source,
             Site(SiteId(manager.site_id), domain),
             PayloadSettings(
@@ -98,8 +98,8 @@ async def _accept(
         ).document(),
         url=manager.endpoint("task/execute"),
         output_directory=directory,
-        now=_NOW,
     )
+    await show_accepted(connection, request, now=_NOW)
 
 
 def _recorded(case: Mapping[str, Any], world: SharedWorld) -> list[object]:

@@ -7,7 +7,7 @@ import pytest
 
 from poddispatchd.domain.task import TaskType
 from poddispatchd.pod.capabilities import introspect
-from poddispatchd.pod.queue import pending_tasks, write_ranks
+from poddispatchd.pod.queue import CandidateQuery, pending_tasks, write_ranks
 from tests.integration.pod.rows import opened
 from tests.plugins.shared_world import SharedWorldFactory
 from tests.shared import SHARED
@@ -37,7 +37,7 @@ async def test_the_queue_is_in_the_order_of_pod(
         assert changed <= len(ranks)
         assert await write_ranks(database, capabilities) == 0
 
-        queue = await pending_tasks(database, capabilities, limit=1000)
+        queue = await pending_tasks(database, capabilities, CandidateQuery(limit=1000))
         by_rank = sorted((rank, int(pk)) for pk, rank in ranks.items() if rank is not None)
         assert [pk for _, pk in by_rank] == [pending.task.pk for pending in queue]
 
@@ -46,6 +46,8 @@ async def test_the_queue_is_in_the_order_of_pod(
                 handed_out = [
                     pending.task.pk
                     for type_ in _TYPES
-                    for pending in await pending_tasks(database, capabilities, limit=limit, types=[type_])
+                    for pending in await pending_tasks(
+                        database, capabilities, CandidateQuery(limit=limit, types=[type_])
+                    )
                 ]
                 assert case["expect"][f"max{limit}"]["order_of_rows"] == handed_out

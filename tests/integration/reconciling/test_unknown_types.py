@@ -94,7 +94,12 @@ async def test_listings_and_counts_see_it(here: Bench) -> None:
 async def test_one_that_waits_is_never_submitted_and_a_restart_says_why_not(here: Bench) -> None:
     task = await _unknown(here)
     await here.execute("UPDATE runner_manager_task SET status = 'pending', task_id = NULL")
-    assert await queue.pending_tasks(here.parts.database, here.parts.capabilities, limit=10) == []
+    assert (
+        await queue.pending_tasks(
+            here.parts.database, here.parts.capabilities, queue.CandidateQuery(limit=10)
+        )
+        == []
+    )
     async with here.parts.database.transaction() as connection:
         restarted = await tasks.restart(connection, [task])
     assert restarted.refused == {task: "Its type 'chapters' is none that poddispatchd can submit."}

@@ -38,7 +38,7 @@ async def test_of_a_source_that_is_gone(here: Bench) -> None:
         task = await get_task(connection, pk)
     assert task is not None
     site = here.parts.sites[here.parts.current_site]
-    await Submitter(here.parts).submit(task, site, here.world.managers[0].id)
+    await Submitter(here.parts).submit(task, site, here.world.managers[0].id, lambda: None)
     await _is_told(here, pk)
 
 

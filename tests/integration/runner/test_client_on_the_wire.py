@@ -150,7 +150,8 @@ async def test_a_question_that_breaks_off_makes_the_manager_unavailable(client: 
         ("http://u:p@h/", TOKEN),
         ("http://h/?x", TOKEN),
         ("http://h/", ""),
-        ("http://h/", "é"),
+        ("http://h/", "日本"),
+        ("http://h/", "a\nb"),
     ],
 )
 async def test_a_manager_that_cannot_be_asked_is_misconfigured_without_a_request(
@@ -160,6 +161,16 @@ async def test_a_manager_that_cannot_be_asked_is_misconfigured_without_a_request
         await client.execute(manager(url, token=token), BODY)
 
     assert TOKEN not in str(caught.value)
+
+
+async def test_a_token_beyond_ascii_is_sent_in_latin_1_as_pod_does(client: RunnerClient) -> None:
+    running = reply(body=b'{"status": "running"}')
+    async with RawServer([TAKEN, running]) as server:
+        await client.execute(manager(server.url, token="été"), BODY)
+        await client.status(manager(server.url, token="été"), TASK)
+
+    for request in server.requests:
+        assert request.headers["authorization"].encode("latin-1") == b"Bearer \xe9t\xe9"
 
 
 async def test_ids_are_escaped_so_that_they_stay_one_segment(client: RunnerClient) -> None:

@@ -96,6 +96,14 @@ async def test_white_space_around_a_token_does_not_count(pod: Pod, stored: str, 
         assert await _call(webhook, sent) == _OK
 
 
+async def test_a_token_beyond_ascii_is_known_as_pod_and_managers_send_it(pod: Pod) -> None:
+    await pod.connection.execute("UPDATE runner_manager SET token = 'été' WHERE id = $1", pod.manager)
+    await pod.running()
+    async with bench(pod.database) as webhook:
+        assert await _call(webhook, "été") == _OK
+        assert await _call(webhook, "ete") == _FORBIDDEN
+
+
 async def test_an_empty_token_in_pod_is_nobodys(pod: Pod) -> None:
     await pod.connection.execute("UPDATE runner_manager SET token = ' '")
     await pod.running()

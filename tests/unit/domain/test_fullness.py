@@ -33,11 +33,26 @@ def test_a_wait_is_jittered_by_a_quarter_and_never_out_of_bounds(refusals: int, 
     assert state.refusals == refusals + 1
 
 
-def test_shortly_after_a_callback_it_is_asked_again_quickly_and_then_the_wait_is_long_again() -> None:
-    waits = _refused(8, start=Fullness().freed(0.0))
-    assert waits[:3] == pytest.approx([0.1, 0.2, 0.4])
-    assert sum(wait for wait in waits if wait < 5) <= 8
-    assert waits[-1] > 60
+def test_shortly_after_a_callback_it_is_asked_again_quickly_and_then_backs_off_from_the_beginning() -> None:
+    waits = _refused(12, start=Fullness().freed(0.0))
+    quick = [wait for wait in waits if wait < 10]
+    assert quick == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2])
+    assert waits[len(quick) :] == pytest.approx(_refused(12 - len(quick)))
+
+
+def test_a_runner_that_another_client_took_is_asked_for_within_twenty_seconds() -> None:
+    # Full for an hour, then one of ours ends there and somebody else takes the runner.
+    state, now = Fullness(), 0.0
+    while now < 3600:
+        state = state.refused(now, _middle)
+        now = state.until
+    state = state.freed(now)
+    waits = []
+    for _ in range(7):
+        state = state.refused(now, lambda: 0.999)
+        waits.append(state.until - now)
+        now = state.until
+    assert max(waits) <= 20
 
 
 def test_a_callback_ends_every_wait() -> None:

@@ -1,0 +1,79 @@
+-- Intents to submit tasks: committed before the POST (invariant I3), and only for tasks whose turn it is.
+
+-- name: open
+-- (SELECT $n): PostgreSQL does not look into the arrays, and one plan serves for all of them.
+-- Commit intents, one for each of the tasks $1, of type $2, added at $3, of video $4 or recording $5, to the manager
+-- $6, as attempt $7, with the body $8; of those of $9 it is known that they follow nobody. Nothing is committed when the
+-- scheduler's term $10 is over, nor for a task that is not free: it was changed, someone holds its row, it is to wait,
+-- another one of its source runs or stands before it, it may have to follow one that ended, or its body is for another
+-- attempt. What keeps each of them is in its row of the answer.
+-- OFFSET 0: duplicates are looked for task by task, by the keys of their sources, whatever PostgreSQL knows of the
+-- table.
+-- FOR KEY SHARE: a new term begins after this statement or before it, never within it; a lease is renewed meanwhile.
+WITH wanted AS MATERIALIZED (
+    SELECT *
+      FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::timestamptz[]), (SELECT $4::bigint[]),
+                  (SELECT $5::bigint[]), (SELECT $6::bigint[]), (SELECT $7::integer[]), (SELECT $8::bytea[]),
+                  (SELECT $9::boolean[]))
+           AS task (id, type, date_added, video_id, recording_id, runner_manager_id, attempt, body, follows_nobody)
+), scheduler AS MATERIALIZED (
+    SELECT FROM poddispatchd.leader WHERE term = $10 FOR KEY SHARE
+), free AS MATERIALIZED (
+    SELECT task.id
+      FROM runner_manager_task AS task
+     WHERE task.id = ANY ((SELECT $1::bigint[])::bigint[])
+       AND task.status = 'pending' AND coalesce(task.task_id, '') = ''
+     ORDER BY task.id
+       FOR NO KEY UPDATE OF task SKIP LOCKED
+), duplicate AS MATERIALIZED (
+    SELECT wanted.id AS of_id, other.id, other.date_added, other.status, coalesce(other.task_id, '') = '' AS has_no_id,
+           other.status IN ('running', 'warning')
+               OR (other.status = 'pending' AND (other.date_added, other.id) < (wanted.date_added, wanted.id))
+               AS is_ahead
+      FROM wanted
+     CROSS JOIN LATERAL (SELECT * FROM runner_manager_task AS other WHERE {same_source} OFFSET 0) AS other
+     WHERE other.id <> wanted.id
+       AND (other.status IN ('pending', 'running', 'warning')
+            OR (other.task_id <> '' AND other.runner_manager_id IS NOT NULL
+                AND other.date_added >= wanted.date_added))
+), judged AS MATERIALIZED (
+    SELECT wanted.*,
+           EXISTS (SELECT FROM scheduler) AS is_scheduled,
+           coalesce((SELECT task.status = 'pending' AND coalesce(task.task_id, '') = ''
+                            AND task.date_added = wanted.date_added
+                       FROM runner_manager_task AS task WHERE task.id = wanted.id), false) AS is_untouched,
+           EXISTS (SELECT FROM free WHERE free.id = wanted.id) AS is_free,
+           NOT wanted.follows_nobody
+               AND (EXISTS (SELECT FROM duplicate
+                             WHERE of_id = wanted.id AND status IN ('completed', 'failed', 'timeout'))
+                    OR EXISTS (SELECT FROM poddispatchd.wish
+                                 JOIN poddispatchd.submission ON submission.id = wish.submission_id
+                                WHERE wish.task_pk = wanted.id AND wish.date_added = wanted.date_added
+                                  AND submission.state IN ('accepted', 'lost'))) AS may_follow,
+           (SELECT min(id) FROM duplicate WHERE of_id = wanted.id AND is_ahead) AS ahead,
+           (SELECT extract(epoch FROM not_before - now())::float8
+              FROM poddispatchd.own_task
+             WHERE task_pk = wanted.id AND own_task.date_added = wanted.date_added AND not_before > now()) AS wait,
+           (SELECT 1 + count(*)::integer
+              FROM poddispatchd.submission
+             WHERE task_pk = wanted.id AND state IN ('accepted', 'lost', 'orphaned')) AS next_attempt
+      FROM wanted
+), intent AS (
+    INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, date_added)
+    SELECT id, type, runner_manager_id, attempt, body, date_added
+      FROM judged
+     WHERE is_scheduled AND is_untouched AND is_free AND NOT may_follow AND ahead IS NULL AND wait IS NULL
+       AND next_attempt = attempt
+        ON CONFLICT (task_pk) WHERE state = 'open' DO NOTHING
+    RETURNING id, task_pk, created_at
+), coalesced AS (
+    INSERT INTO poddispatchd.wish (submission_id, task_pk, date_added)
+    SELECT intent.id, duplicate.id, duplicate.date_added
+      FROM intent
+      JOIN duplicate ON duplicate.of_id = intent.task_pk
+     WHERE duplicate.status = 'pending' AND duplicate.has_no_id
+)
+SELECT judged.id, is_scheduled, is_untouched, is_free, may_follow, ahead, wait, next_attempt,
+       intent.id AS submission_id, intent.created_at
+  FROM judged
+  LEFT JOIN intent ON intent.task_pk = judged.id

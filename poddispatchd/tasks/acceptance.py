@@ -1,0 +1,148 @@
+"""What follows when a runner manager has accepted a task: its id in the row, and all that goes with it.
+
+The same for an answer that has just come and for one that was lost and is found by a callback. The id is
+stored by compare-and-set (invariant I4), with all that Pod shows, in one statement for any number of tasks.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import asyncpg
+
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk
+from poddispatchd.journal import submissions
+from poddispatchd.journal.submissions import Submission
+from poddispatchd.pod import progress
+from poddispatchd.pod.duplicates import SAME_SOURCE, source_of
+from poddispatchd.pod.progress import AcceptedRequest
+
+_NEWEST = 1000
+"""Tasks that are searched for an id: what Pod submitted lately is among them."""
+
+_PARTS = {"same_source": SAME_SOURCE, "show_accepted": progress.SHOW_ACCEPTED, "newest": str(_NEWEST)}
+
+
+def _filled(text: str) -> str:
+    for name, part in _PARTS.items():
+        text = text.replace(f"{{{name}}}", part)
+    return text
+
+
+_QUERIES = {name: _filled(text) for name, text in load_queries(__package__, "acceptance.sql").items()}
+
+KNOWN_ID = "took the task but gave the id of another one"
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedRun:
+    """A task that a manager calls ``task_id``.
+
+    ``output_directory`` is where the results of an encoding will be. ``is_adopted``: the answer itself was
+    lost; ``reason`` then says how the id is known.
+    """
+
+    task: Task
+    manager: RunnerManager
+    intent: Submission
+    task_id: RunnerTaskId
+    output_directory: str = ""
+    is_adopted: bool = False
+    reason: str | None = None
+
+
+class Verdict(StrEnum):
+    """What became of an accepted run."""
+
+    RUNNING = "running"
+    """The row carries its id."""
+    ORPHANED = "orphaned"
+    """The row is not what was submitted any more, or its source runs already: the run belongs to nobody."""
+    KNOWN = "known"
+    """The id belongs to another run: the row cannot have it, or it would get the other one's callbacks."""
+    LOCKED = "locked"
+    """Someone else's transaction holds the row: nothing was done, and it is to be tried again."""
+    SETTLED = "settled"
+    """An adopted intent got its id meanwhile: nothing was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a run.
+
+    ``is_new``: the row got the id just now; else Pod, which posted the same bytes, had stored it already.
+    ``running_duplicate`` is what orphaned the run, if that is another task.
+    """
+
+    verdict: Verdict
+    is_new: bool = False
+    running_duplicate: TaskPk | None = None
+
+
+async def store_accepted(
+    connection: Connection, runs: Sequence[AcceptedRun], *, now: datetime
+) -> list[Stored]:
+    """Store the ids of accepted tasks, settle their intents, and show people that they run.
+
+    Args:
+        connection: any; in a transaction when one of the runs is adopted.
+        runs: of different tasks.
+        now: the time, in Pod's time zone.
+
+    Returns:
+        One for each run, in their order.
+    """
+    settled = await _settled_meanwhile(connection, [run for run in runs if run.is_adopted])
+    stored = await _store(connection, [run for run in runs if run.task.pk not in settled], now)
+    for run in runs:
+        outcome = stored.get(run.task.pk)
+        if outcome is not None and outcome.verdict is Verdict.KNOWN and run.intent.attempt > 1:
+            await submissions.discard(connection, run.intent, f"{run.manager.name!r} {KNOWN_ID}.")
+    return [stored.get(run.task.pk, Stored(Verdict.SETTLED)) for run in runs]
+
+
+async def _settled_meanwhile(connection: Connection, adopted: Sequence[AcceptedRun]) -> set[TaskPk]:
+    if not adopted:
+        return set()
+    rows = await connection.fetch(_QUERIES["lock_intents"], [run.intent.id for run in adopted])
+    open_ones = {row["id"] for row in rows}
+    return {run.task.pk for run in adopted if run.intent.id not in open_ones}
+
+
+async def _store(connection: Connection, runs: Sequence[AcceptedRun], now: datetime) -> dict[TaskPk, Stored]:
+    if not runs:
+        return {}
+    start = progress.start_line(now)
+    sources = [source_of(run.task) for run in runs]
+    shown = [_request_of(run).shown(start) for run in runs]
+    rows = await connection.fetch(
+        _QUERIES["store"],
+        [run.task.pk for run in runs],
+        [run.task.type.value for run in runs],
+        [run.intent.date_added if run.is_adopted else run.task.date_added for run in runs],
+        [video for _, _, video, _ in sources],
+        [recording for _, _, _, recording in sources],
+        [run.manager.id for run in runs],
+        [run.task_id for run in runs],
+        [run.intent.id for run in runs],
+        [run.reason for run in runs],
+        [run.is_adopted for run in runs],
+        *(list(column) for column in zip(*shown, strict=True)),
+    )
+    return {TaskPk(row["id"]): _stored(row) for row in rows}
+
+
+def _stored(row: asyncpg.Record) -> Stored:
+    duplicate = row["running_duplicate"]
+    return Stored(Verdict(row["verdict"]), row["is_new"], None if duplicate is None else TaskPk(duplicate))
+
+
+def _request_of(run: AcceptedRun) -> AcceptedRequest:
+    return AcceptedRequest(
+        run.task, json.loads(run.intent.body), run.manager.endpoint("task/execute"), run.output_directory
+    )

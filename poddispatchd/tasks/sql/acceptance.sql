@@ -1,0 +1,120 @@
+-- Tasks that runner managers have accepted.
+
+-- name: store
+-- (SELECT $n): PostgreSQL does not look into the arrays, and one plan serves for all of them.
+-- Each row $1, of type $2, of video $4 or recording $5, carries from now on the id $7 that manager $6 gave, if it is
+-- pending as it was added at $3 (NULL: whenever), no other run has that id, and none of its source runs under another.
+-- Its intent $8 is settled, with the reason $9; $10 says of an adopted one, which need not be open. What people see of
+-- it is in $11 to $17.
+-- A row that someone else holds is left alone. The newest {newest} tasks are searched for the ids, with those that the
+-- journal knows by them, and all of the same sources: the table has no index on ids. OFFSET 0: see `open`.
+WITH wanted AS MATERIALIZED (
+    SELECT *
+      FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::timestamptz[]), (SELECT $4::bigint[]),
+                  (SELECT $5::bigint[]), (SELECT $6::bigint[]), (SELECT $7::text[]), (SELECT $8::bigint[]),
+                  (SELECT $9::text[]), (SELECT $10::boolean[]), (SELECT $11::bigint[]), (SELECT $12::integer[]),
+                  (SELECT $13::text[]), (SELECT $14::text[]), (SELECT $15::text[]), (SELECT $16::bigint[]),
+                  (SELECT $17::text[]))
+           AS task (id, type, date_added, video_id, recording_id, runner_manager_id, task_id,
+                    submission_id, reason, is_adopted,
+                    shown_video_id, step, words, head, tail, shown_recording_id, comment)
+), held AS MATERIALIZED (
+    SELECT task.id, task.status, task.task_id, task.runner_manager_id, task.date_added
+      FROM runner_manager_task AS task
+     WHERE task.id = ANY ((SELECT $1::bigint[])::bigint[])
+     ORDER BY task.id
+       FOR NO KEY UPDATE OF task SKIP LOCKED
+), hint AS MATERIALIZED (
+    SELECT wanted.id AS of_id, submission.task_pk AS id
+      FROM wanted
+      JOIN poddispatchd.submission ON submission.task_id = wanted.task_id
+                                  AND submission.runner_manager_id = wanted.runner_manager_id
+     UNION
+    SELECT wanted.id, sighting.task_pk FROM wanted JOIN poddispatchd.sighting ON sighting.task_id = wanted.task_id
+     UNION
+    SELECT wanted.id, newest.id
+      FROM (SELECT id, runner_manager_id, task_id FROM runner_manager_task ORDER BY id DESC LIMIT {newest}) AS newest
+      JOIN wanted ON wanted.task_id = newest.task_id AND wanted.runner_manager_id = newest.runner_manager_id
+), known AS MATERIALIZED (
+    SELECT of_id, id FROM hint
+     UNION
+    SELECT hint.of_id, other.id
+      FROM hint
+     CROSS JOIN LATERAL (SELECT * FROM runner_manager_task AS task WHERE task.id = hint.id OFFSET 0) AS wanted
+     CROSS JOIN LATERAL (SELECT id FROM runner_manager_task AS other WHERE {same_source} OFFSET 0) AS other
+), duplicate AS MATERIALIZED (
+    SELECT wanted.id AS of_id, other.id, other.status, other.runner_manager_id, other.task_id
+      FROM wanted
+     CROSS JOIN LATERAL (SELECT * FROM runner_manager_task AS other WHERE {same_source} OFFSET 0) AS other
+     WHERE other.id <> wanted.id
+), judged AS MATERIALIZED (
+    SELECT wanted.*, held.id IS NOT NULL AS is_held,
+           held.status = 'pending' AND coalesce(held.task_id, '') = ''
+               AND held.date_added = coalesce(wanted.date_added, held.date_added) AS is_pending,
+           (held.runner_manager_id, held.task_id) IS NOT DISTINCT FROM (wanted.runner_manager_id, wanted.task_id)
+               AS carries_id,
+           (SELECT true FROM runner_manager_task AS task WHERE task.id = wanted.id) IS NOT NULL AS is_there,
+           EXISTS (SELECT
+                     FROM (SELECT id FROM known WHERE of_id = wanted.id
+                            UNION SELECT id FROM duplicate WHERE of_id = wanted.id) AS named
+                     JOIN runner_manager_task AS task ON task.id = named.id
+                    WHERE task.id <> wanted.id
+                      AND (task.runner_manager_id, task.task_id) = (wanted.runner_manager_id, wanted.task_id)
+                      AND NOT (task.status IN ('pending', 'running')
+                               AND task.id IN (SELECT id FROM duplicate WHERE of_id = wanted.id)))
+               AS is_known,
+           (SELECT min(id) FROM duplicate
+             WHERE of_id = wanted.id AND status IN ('running', 'warning')
+               AND (runner_manager_id, task_id) IS DISTINCT FROM (wanted.runner_manager_id, wanted.task_id))
+               AS running_duplicate
+      FROM wanted
+      LEFT JOIN held USING (id)
+), marked AS (
+    UPDATE runner_manager_task AS task
+       SET status = 'running', runner_manager_id = judged.runner_manager_id, task_id = judged.task_id, rank = NULL
+      FROM judged
+     WHERE task.id = ANY ((SELECT $1::bigint[])::bigint[]) AND task.id = judged.id AND task.status = 'pending'
+       AND judged.is_pending AND NOT judged.is_known AND judged.running_duplicate IS NULL
+    RETURNING task.id
+), outcome AS MATERIALIZED (
+    SELECT judged.*, marked.id IS NOT NULL AS is_new,
+           CASE WHEN is_there AND NOT is_held THEN 'locked'
+                WHEN is_known THEN 'known'
+                WHEN marked.id IS NOT NULL OR carries_id THEN 'running'
+                ELSE 'orphaned'
+           END AS verdict
+      FROM judged
+      LEFT JOIN marked ON marked.id = judged.id
+), ended AS MATERIALIZED (
+    SELECT *, CASE verdict WHEN 'running' THEN 'accepted' WHEN 'orphaned' THEN 'orphaned' ELSE 'lost' END AS new_state
+      FROM outcome
+     WHERE verdict = 'running' OR (verdict IN ('orphaned', 'known') AND NOT is_adopted)
+), settled AS (
+    UPDATE poddispatchd.submission
+       SET state = ended.new_state, task_id = CASE WHEN ended.verdict <> 'known' THEN ended.task_id END,
+           reason = CASE WHEN ended.verdict = 'known' THEN 'Its runner manager gave the id of another run.'
+                         ELSE ended.reason END,
+           settled_at = now()
+      FROM ended
+     WHERE submission.id = ended.submission_id
+       AND (submission.state = 'open' OR (ended.is_adopted AND submission.state IN ('refused', 'lost')))
+       AND (ended.verdict <> 'known' OR submission.attempt = 1)
+), forgotten AS (
+    DELETE FROM poddispatchd.own_task
+     USING ended
+     WHERE own_task.task_pk = ended.id AND ended.verdict <> 'known'
+), given AS (
+    INSERT INTO poddispatchd.manager_state (id, last_given_at)
+    SELECT DISTINCT runner_manager_id, now() FROM ended WHERE verdict <> 'known'
+        ON CONFLICT (id) DO UPDATE SET last_given_at = excluded.last_given_at
+), shown AS (
+    SELECT * FROM outcome WHERE is_new
+), {show_accepted}
+SELECT id, verdict, is_new, running_duplicate FROM outcome
+
+-- name: lock_intents
+-- Which of the intents $1 no id is known of yet; nobody else settles them until the end of the transaction.
+SELECT id FROM poddispatchd.submission
+ WHERE id = ANY ($1::bigint[]) AND task_id IS NULL AND state IN ('open', 'refused', 'lost')
+ ORDER BY id
+   FOR NO KEY UPDATE
