@@ -66,7 +66,7 @@ async def situation(
     state: State | None,
 ) -> Situation:
     """What surrounds the queue: what only a daemon knows, as full managers, is there if one answers."""
-    now = datetime.now().astimezone()
+    now = Clock().now().astimezone()
     sites = await pod_managers.sites(database)
     wanted = settings.dispatch.sites
     if state is not None:
