@@ -277,4 +277,4 @@ class Dispatcher:
 
     def _went_well(self, pk: TaskPk, *, is_stored: bool) -> None:
         self._setbacks.over(pk, is_stored=is_stored)
-        self._parts.incidents.over(_SUBMISSION, task=pk)
+        self._parts.incidents.over(_SUBMISSION, task=pk, wrote=is_stored)
