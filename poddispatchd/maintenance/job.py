@@ -108,8 +108,9 @@ class Maintenance:
             self._sites = await queue.pending_sites(database)
             self._sites_again_at = clock.monotonic() + _SITES_FRESH_FOR
         self.queue_stats = replace(stats, as_of=as_of, sites=self._sites)
-        await self._ended.look(self.queue_stats)
-        await self._acts.look()
+        if self._parts.has_journal:
+            await self._ended.look(self.queue_stats)
+            await self._acts.look()
         self._show(self.queue_stats)
         self._tell_of_standstill(self.queue_stats)
         return self.queue_stats

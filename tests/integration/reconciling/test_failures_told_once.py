@@ -102,10 +102,10 @@ async def test_an_order_that_never_reached_its_runner_is_submitted_again_though_
 
 async def test_what_can_be_done_stands_behind_a_failure_and_is_told_once_too(here: Bench) -> None:
     task = await here.running()
-    error = "Invalid parameters for task type: encoding (invalid fields: source_language)"
+    error = "Invalid parameters for task type: encoding (invalid fields: dressing)"
     assert await _call(here, task, error, "log") is Decision.FAIL
     assert await _call(here, task, error, "log") is Decision.IGNORE
-    words = "This runner is too old to know source_language"
+    words = "This runner is too old to know dressing"
     assert (await here.words(task)).count(words) == 1
     assert words in (await here.step_of(await here.of(task, "video_id")))[1]
     assert await _mails(here) == 1
