@@ -178,14 +178,18 @@ class Database:
         except DRIVER_ERRORS as error:
             raise translate_connecting(error) from None
         self._in_use.add(raw)
+        guarded = GuardedConnection(raw)
         try:
-            yield GuardedConnection(raw)
+            yield guarded
         except RowLockedError as error:
             if error.task is not None and self.on_locked is not None:
                 self.on_locked(error.task)
             raise
         finally:
             self._in_use.discard(raw)
+            if guarded.met_read_only:
+                # A session that began under such a setting does not find out that it is over.
+                await pool.expire_connections()
             await self._give_back(pool, raw)
 
     async def _give_back(

@@ -133,6 +133,23 @@ async def test_a_server_that_became_read_only_cannot_be_used_for_now(
         await database.execute("DELETE FROM secret")
 
 
+async def test_sessions_that_began_while_the_server_was_read_only_are_not_kept(
+    pod_database: PodDatabase, database: Database
+) -> None:
+    """A daemon that did not schedule went on with them for minutes after the switch-over."""
+    setting = f'ALTER DATABASE "{pod_database.name}" SET default_transaction_read_only'
+    async with pod_database.connection() as other:
+        await other.execute(f"{setting} = on")
+        await database.expire(silent=False)
+        async with database.connection() as first, database.connection() as second:
+            assert await first.fetchval("SELECT 1") == await second.fetchval("SELECT 1")
+        await other.execute(f"{setting} = off")
+    with pytest.raises(DatabaseStateError, match="25006"):
+        await database.execute("DELETE FROM secret")
+    for _ in range(5):
+        await database.execute("DELETE FROM secret")
+
+
 async def test_a_server_that_ends_the_session_is_lost(pod_database: PodDatabase, database: Database) -> None:
     async with pod_database.connection() as other:
         with pytest.raises(DatabaseUnavailableError):
