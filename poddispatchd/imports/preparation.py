@@ -31,6 +31,8 @@ async def staging_directory(parts: Parts, tree: MediaTree, task: Task) -> MediaP
 async def check_tree(parts: Parts, tree: MediaTree, task: Task) -> None:
     """Make sure that a result is brought into the right media tree: the task's source is there, or others.
 
+    The source of a recording lies elsewhere than the video that is made of it, and proves nothing.
+
     Raises:
         MediaNotWritableError: it is not the right one.
     """
@@ -42,9 +44,9 @@ async def check_tree(parts: Parts, tree: MediaTree, task: Task) -> None:
     except (UnsubmittableError, ResultRefusedError):
         pass  # gone: what that means is found out where the result is checked
     else:
-        if await tree.run(path.is_file):
+        if task.type is not TaskType.STUDIO and await tree.run(path.is_file):
             return
-    words = await parts.evidence.check()
+    words = await parts.evidence.check(within=0)
     if words is not None:
         raise MediaNotWritableError(words)
 
