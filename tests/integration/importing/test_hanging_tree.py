@@ -197,6 +197,22 @@ async def test_nothing_is_imported_into_an_empty_directory_of_videos_that_was_fu
     assert await here.status(task) == "completed"
 
 
+async def test_the_first_result_of_a_pod_is_not_put_where_even_its_source_is_not(here: Bench) -> None:
+    """No video was finished whose file could be looked for."""
+    task = await here.ready()
+    place, away = here.world.media_root / "videos", here.world.media_root.with_name("away")
+    place.rename(away)
+    place.mkdir()
+    await here.import_due()
+    assert list(place.rglob("*")) == []
+    assert await here.status(task) == "running"
+    place.rmdir()
+    away.rename(place)
+    here.clock.ahead += 60
+    await here.import_again()
+    assert await here.status(task) == "completed"
+
+
 async def test_a_lock_is_held_for_as_long_as_a_thread_is_at_the_files(media_root: Path) -> None:
     tree = MediaTree(media_root, limits=_SOON)
     go = threading.Event()
