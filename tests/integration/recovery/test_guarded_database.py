@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 import asyncpg
 import pytest
 import structlog
+from asyncpg.pool import PoolConnectionHolder
 
 from poddispatchd.config.model import LogSettings
 from poddispatchd.database.connections import GuardedConnection
@@ -148,6 +149,24 @@ async def test_sessions_that_began_while_the_server_was_read_only_are_not_kept(
         await database.execute("DELETE FROM secret")
     for _ in range(5):
         await database.execute("DELETE FROM secret")
+
+
+async def test_a_connection_that_is_lost_while_it_is_given_back_is_no_bug(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault campaign found four jobs crashed by it, when a frozen daemon went on after a restart."""
+    release = PoolConnectionHolder.release
+
+    async def late(holder: PoolConnectionHolder, timeout: float | None) -> None:  # noqa: ASYNC109 - the driver's
+        assert holder._con is not None
+        holder._con.terminate()
+        holder._release_on_close()
+        await release(holder, timeout)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PoolConnectionHolder, "release", late)
+        assert await database.fetchrow("SELECT 1") is not None
+    assert await database.fetchrow("SELECT 1") is not None
 
 
 async def test_a_server_that_ends_the_session_is_lost(pod_database: PodDatabase, database: Database) -> None:
