@@ -197,12 +197,12 @@ class DatabaseFaults:
 
     async def _begin(self, statements: str) -> bool:
         """Carry out what causes a fault, all or nothing, as who is careful does; whether it was."""
+        is_done = False
         async with self._session() as connection:
-            if connection is None:
-                return False
-            await connection.execute(f"BEGIN; SET LOCAL lock_timeout = '2s'; {statements}; COMMIT")
-            return True
-        return False
+            if connection is not None:
+                await connection.execute(f"BEGIN; SET LOCAL lock_timeout = '2s'; {statements}; COMMIT")
+                is_done = True
+        return is_done
 
     async def _mend(self, statement: str) -> object:
         """Carry out one statement or several, whatever else is broken; the value that the last one gives.

@@ -88,10 +88,13 @@ class StorageFaults:
                 incident.happened = await self._stage.disk.freeze(seconds)
 
     async def hide_videos(self) -> None:
-        """The directory of all videos is there and empty, as where its share is not mounted."""
+        """The directory of all videos is there and empty, as where its share is not mounted.
+
+        Not before a video is finished: nobody could tell that a new Pod's directory is not to be empty.
+        """
         disk, seconds = self._stage.disk, self._lot.seconds(2.0, 15.0)
         async with self._lot.turn(disk.busy) as ours:
-            if not ours:
+            if not ours or not await self._has_finished_videos():
                 return
             with self._stage.timeline.incident(Kind.MEDIA_EMPTY, "disk") as incident:
                 incident.happened = await asyncio.to_thread(disk.hide, _VIDEOS)
@@ -100,6 +103,19 @@ class StorageFaults:
                 finally:
                     written = await asyncio.to_thread(disk.show, _VIDEOS)
                 incident.detail = f"{len(written)} files and directories came into it"
+
+    async def _has_finished_videos(self) -> bool:
+        try:
+            connection = await self._stage.connect()
+        except Exception:  # noqa: BLE001 - the database is down, on purpose
+            return False
+        try:
+            query = "SELECT EXISTS (SELECT FROM video_encode_transcript_encodingvideo)"
+            return bool(await connection.fetchval(query))
+        except Exception:  # noqa: BLE001 - it goes down
+            return False
+        finally:
+            connection.terminate()
 
     async def _pretend(self, incident: Incident, seconds: float) -> None:
         for changes in ({"keep_free": _NEVER_FREE}, {}):

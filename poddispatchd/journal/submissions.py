@@ -1,6 +1,6 @@
 """Intents to submit a task, committed before the POST and settled by its answer (invariant I3)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -203,6 +203,14 @@ async def attempts(connection: Connection, task: Task) -> Attempts:
 async def of_task(connection: Connection, task_pk: TaskPk) -> list[Submission]:
     """The submissions of one task, oldest first."""
     return [_submission(row) for row in await connection.fetch(_QUERIES["of_task"], task_pk)]
+
+
+async def runs_of(connection: Connection, tasks: Collection[TaskPk]) -> dict[TaskPk, set[Run]]:
+    """What each of these tasks itself was submitted as, as far as the ids are known."""
+    runs: dict[TaskPk, set[Run]] = {pk: set() for pk in tasks}
+    for row in await connection.fetch(_QUERIES["runs_of"], list(tasks)):
+        runs[row["task_pk"]].add(Run(row["runner_manager_id"], row["task_id"]))
+    return runs
 
 
 async def taken_for(connection: Connection, waiting: Mapping[TaskPk, datetime]) -> dict[TaskPk, list[Taken]]:

@@ -227,6 +227,20 @@ async def test_a_database_that_is_down_at_the_start_is_waited_for(
     assert "Traceback" not in daemon.text + waiting
 
 
+async def test_a_table_that_somebody_alters_at_the_start_is_waited_for(
+    rig: Rig, notifications: Notifications
+) -> None:
+    """The fault campaign found a daemon that had ended."""
+    async with rig.database.connection() as other:
+        async with other.transaction():
+            await other.execute("LOCK TABLE runner_manager")
+            daemon = await rig.start(ready=False, env={"NOTIFY_SOCKET": notifications.address})
+            words = "STATUS=Waiting for the database: Another database session holds"
+            await notifications.until(lambda text: text.startswith(words))
+        await notifications.until(lambda text: text == "READY=1")
+    assert "Traceback" not in daemon.text
+
+
 async def _call(port: int) -> int:
     async with (
         aiohttp.ClientSession() as session,

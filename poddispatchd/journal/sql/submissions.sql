@@ -97,6 +97,11 @@ DELETE FROM poddispatchd.submission WHERE id IN (
     WHERE state <> 'open' AND settled_at < now() - make_interval(days => $1) LIMIT $2
 )
 
+-- name: runs_of
+-- What the tasks $1 were submitted as.
+SELECT task_pk, runner_manager_id, task_id FROM poddispatchd.submission
+WHERE task_pk = ANY ($1::bigint[]) AND task_id IS NOT NULL
+
 -- name: taken_for
 -- What runner managers took while tasks waited for the same source, each as it was added; the latest first.
 SELECT waiting.task_pk AS waiting, submission.task_pk, runner_manager_id, task_id

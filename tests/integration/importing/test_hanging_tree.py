@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.domain.task import TaskPk
+from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.errors import ImportBusyError
 from poddispatchd.imports import cleanup
 from poddispatchd.imports.importer import Importer
@@ -172,6 +172,45 @@ async def test_in_a_tree_that_is_not_the_right_one_nothing_is_deleted_or_importe
     await here.import_again()
     assert await here.status(task) == "completed"
     assert here.parts.evidence.problem is None
+
+
+@pytest.mark.parametrize("kind", [TaskType.STUDIO, TaskType.ENCODING])
+async def test_nothing_is_imported_into_an_empty_directory_of_videos_that_was_full_a_moment_ago(
+    here: Bench, kind: TaskType
+) -> None:
+    """A recording lies elsewhere: it was there, and its video was made where the share was not mounted."""
+    videos = [await here.video(encoded=True, title=f"Old {number}") for number in range(3)]
+    task = await here.ready(kind, video=None if kind is TaskType.STUDIO else videos[0])
+    assert await here.parts.evidence.check() is None
+    place, away = here.world.media_root / "videos", here.world.media_root.with_name("away")
+    place.rename(away)
+    place.mkdir()
+    await here.import_due()
+    assert list(place.rglob("*")) == []
+    [(state, attempts, reason)] = await here.imports_of(task)
+    assert (state, attempts, await here.status(task)) == ("open", 0, "running")
+    assert "video files that the database knows are not under" in str(reason)
+    place.rmdir()
+    away.rename(place)
+    here.clock.ahead += 60
+    await here.import_again()
+    assert await here.status(task) == "completed"
+
+
+async def test_the_first_result_of_a_pod_is_not_put_where_even_its_source_is_not(here: Bench) -> None:
+    """No video was finished whose file could be looked for."""
+    task = await here.ready()
+    place, away = here.world.media_root / "videos", here.world.media_root.with_name("away")
+    place.rename(away)
+    place.mkdir()
+    await here.import_due()
+    assert list(place.rglob("*")) == []
+    assert await here.status(task) == "running"
+    place.rmdir()
+    away.rename(place)
+    here.clock.ahead += 60
+    await here.import_again()
+    assert await here.status(task) == "completed"
 
 
 async def test_a_lock_is_held_for_as_long_as_a_thread_is_at_the_files(media_root: Path) -> None:

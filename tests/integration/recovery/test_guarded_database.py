@@ -8,10 +8,12 @@ import logging
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import asyncpg
 import pytest
 import structlog
+from asyncpg.pool import PoolConnectionHolder
 
 from poddispatchd.config.model import LogSettings
 from poddispatchd.database.connections import GuardedConnection
@@ -131,6 +133,40 @@ async def test_a_server_that_became_read_only_cannot_be_used_for_now(
     await database.expire(silent=False)
     with pytest.raises(DatabaseStateError, match=r"read-only.*25006"):
         await database.execute("DELETE FROM secret")
+
+
+async def test_sessions_that_began_while_the_server_was_read_only_are_not_kept(
+    pod_database: PodDatabase, database: Database
+) -> None:
+    """A daemon that did not schedule went on with them for minutes after the switch-over."""
+    setting = f'ALTER DATABASE "{pod_database.name}" SET default_transaction_read_only'
+    async with pod_database.connection() as other:
+        await other.execute(f"{setting} = on")
+        await database.expire(silent=False)
+        async with database.connection() as first, database.connection() as second:
+            assert await first.fetchval("SELECT 1") == await second.fetchval("SELECT 1")
+        await other.execute(f"{setting} = off")
+    with pytest.raises(DatabaseStateError, match="25006"):
+        await database.execute("DELETE FROM secret")
+    for _ in range(5):
+        await database.execute("DELETE FROM secret")
+
+
+async def test_a_connection_that_is_lost_while_it_is_given_back_is_no_bug(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault campaign found four jobs crashed by it, when a frozen daemon went on after a restart."""
+    release = PoolConnectionHolder.release
+
+    async def late(holder: Any, timeout: float | None) -> None:  # noqa: ANN401, ASYNC109 - the driver's own
+        holder._con.terminate()
+        holder._release_on_close()
+        await release(holder, timeout)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PoolConnectionHolder, "release", late)
+        assert await database.fetchrow("SELECT 1") is not None
+    assert await database.fetchrow("SELECT 1") is not None
 
 
 async def test_a_server_that_ends_the_session_is_lost(pod_database: PodDatabase, database: Database) -> None:
