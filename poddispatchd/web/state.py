@@ -309,7 +309,10 @@ def _queue_state(
         pending=counts[TaskStatus.PENDING],
         running=counts[TaskStatus.RUNNING],
         oldest=oldest,
-        sites=None if queue_stats.sites is None else chosen_sites(queue_stats.sites.get(kind, ()), choose),
+        # Sites are read less often than tasks are counted: of a type that came since nothing is known yet.
+        sites=None
+        if queue_stats.sites is None or kind not in queue_stats.sites
+        else chosen_sites(queue_stats.sites[kind], choose),
     )
     return QueueState(
         kind, counts, None if oldest is None else oldest.isoformat(), why_type(backlog, situation)
