@@ -243,6 +243,9 @@ def situation_of(parts: Parts, managers: Iterable[ManagerReport], figures: Figur
         database_problem=None
         if parts.session.is_up
         else parts.session.problem or "The database does not answer.",
+        write_problem=None
+        if parts.incidents.can_write
+        else " ".join(incident.words for incident in parts.incidents.active),
         media_problem=parts.evidence.problem,
         stalled_after=parts.settings.reconcile.stale_after,
     )
@@ -259,7 +262,7 @@ _SAID_ALREADY = (
 """Why tasks of a type wait when no manager can be given any task."""
 
 
-_TOLD_ANYWAY = (Reason.DATABASE_AWAY, Reason.MEDIA_NOT_USABLE)
+_TOLD_ANYWAY = (Reason.DATABASE_AWAY, Reason.DATABASE_REFUSES, Reason.MEDIA_NOT_USABLE)
 """What is a problem of its own, whether tasks wait or not."""
 
 
