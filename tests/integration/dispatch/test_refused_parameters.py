@@ -7,7 +7,7 @@ import pytest
 
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.payload import refused_parameters
-from poddispatchd.domain.task import RunnerStatus, TaskPk
+from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskType
 from poddispatchd.pod.tasks import task_of
 from poddispatchd.tasks.transitions import Report, Told, apply_report
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
@@ -113,4 +113,5 @@ async def test_a_run_of_pods_own_submission_that_failed_over_it_is_submitted_aga
     ],
 )
 def test_what_can_be_left_out_is_told_by_the_runners_words(error: str | None, names: set[str]) -> None:
-    assert refused_parameters(error) == names
+    assert refused_parameters(error, TaskType.TRANSCRIPTION) == names
+    assert refused_parameters(error, TaskType.ENCODING) == set()
