@@ -1,7 +1,7 @@
 """The state of a daemon at a glance: for the status page, the CLI and the health checks."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
 from poddispatchd import __version__
@@ -197,6 +197,7 @@ def state_of(
         for name in blind
     ]
     scheduling = None if shadow is not None else parts.session.term
+    waiting = _waiting(parts, situation, figures)
     return DaemonState(
         version=__version__,
         instance=parts.instance,
@@ -208,7 +209,7 @@ def state_of(
         listening=parts.session.listening,
         submissions_in_progress=submissions,
         imports_in_progress=imports,
-        queue=queue,
+        queue=tuple(with_own_reason(entry, waiting) for entry in queue),
         managers=managers,
         problems=tuple(problems),
         shadow=shadow,
@@ -217,7 +218,7 @@ def state_of(
         as_of=None if queue_stats is None or queue_stats.as_of is None else queue_stats.as_of.isoformat(),
         scheduler=situation.scheduler,
         running_on={} if queue_stats is None else dict(queue_stats.running_on),
-        waiting=_waiting(parts, situation, figures),
+        waiting=waiting,
         time_zone=parts.settings.pod.time_zone,
     )
 
@@ -298,6 +299,19 @@ def _waiting(parts: Parts, situation: Situation, figures: Figures | None) -> tup
         if task is not None:
             told.append(WaitingState(task.pk, row.type, row.rank, why_task(task, situation)))
     return tuple(told)
+
+
+def with_own_reason(entry: QueueState, waiting: Iterable[WaitingState]) -> QueueState:
+    """A type whose tasks all wait for reasons of their own, which say more than that a runner is free."""
+    if entry.why is None or entry.why.reason is not Reason.NEXT:
+        return entry
+    own = [task for task in waiting if task.type == entry.type]
+    if len(own) < entry.counts[TaskStatus.PENDING] or any(task.why.reason is Reason.NEXT for task in own):
+        return entry
+    first = own[0]
+    more = f" {len(own) - 1} more wait for reasons of their own." if len(own) > 1 else ""
+    words = f"Task {first.task}: {first.why.words}{more}"
+    return replace(entry, why=Finding(first.why.reason, first.why.severity, words, first.why.remedy))
 
 
 def _queue_state(
