@@ -72,6 +72,7 @@ async def situation(
     if state is not None:
         views = tuple(_told_by_daemon(entry, now) for entry in state["managers"])
         problem = " ".join(state["not_ready"]) or None
+        is_away = not state["database_up"]
     else:
         memories = journal.memories or {}
         views = tuple(
@@ -83,7 +84,7 @@ async def situation(
             )
             for manager in managers
         )
-        problem = None
+        problem, is_away = None, False
     return Situation(
         now=now,
         managers=views,
@@ -91,7 +92,8 @@ async def situation(
         served=frozenset(pk for pk, site in sites.items() if not wanted or site.domain in wanted),
         scheduling=_scheduling(state, journal.scheduler),
         scheduler=None if journal.scheduler is None else journal.scheduler.instance,
-        database_problem=problem,
+        database_problem=problem if is_away else None,
+        write_problem=None if is_away else problem,
         stalled_after=settings.reconcile.stale_after,
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from poddispatchd.callbacks import inbox
 from poddispatchd.cli.common import (
     EXIT_FAILED,
     Context,
@@ -60,7 +61,7 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
         names = await _manager_names(database)
         async with database.connection() as connection:
             task = await pod_tasks.get_task(connection, TaskPk(task_pk))
-            journal = await _journal(connection, TaskPk(task_pk), names)
+            journal = await _journal(connection, TaskPk(task_pk), task, names)
             waits_until = None if task is None else await _waits_until(connection, task)
             blocker = (await duplicates.blockers(connection, [TaskPk(task_pk)])).get(TaskPk(task_pk))
         why = None
@@ -98,13 +99,19 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
 
 
 async def _journal(
-    connection: Connection, task: TaskPk, names: dict[int, str]
+    connection: Connection, pk: TaskPk, task: Task | None, names: dict[int, str]
 ) -> dict[str, list[dict[str, object]]]:
-    """The submissions and imports of a task, and what people did to it; none where our schema is not yet."""
-    if await migration.current_version(connection) == 0:
-        return {"submissions": [], "imports": [], "acts": []}
-    sent = await submissions.of_task(connection, task)
-    brought = await imports.of_task(connection, task)
+    """The submissions, callbacks and imports of a task, and what people did to it.
+
+    None where our schema is not yet. Of callbacks only those are told that are not settled.
+    """
+    version = await migration.current_version(connection)
+    if version == 0:
+        return {"submissions": [], "callbacks": [], "imports": [], "acts": []}
+    sent = await submissions.of_task(connection, pk)
+    brought = await imports.of_task(connection, pk)
+    run = None if task is None or version != migration.LATEST else task.run
+    called = [] if run is None else await inbox.unsettled(connection, run)
     return {
         "submissions": [
             {
@@ -117,10 +124,11 @@ async def _journal(
             }
             for item in sent
         ],
+        "callbacks": [dataclasses.asdict(item) for item in called],
         "imports": [dataclasses.asdict(item) for item in brought],
         "acts": [
             {"act": item.act.value, "by": item.actor, "at": item.at, "status_before": item.status_before}
-            for item in await acts.of_task(connection, task)
+            for item in await acts.of_task(connection, pk)
         ],
     }
 

@@ -33,14 +33,10 @@ class Scheduler:
 
 @dataclass(frozen=True, slots=True)
 class ManagerMemory:
-    """What is remembered of a runner manager.
-
-    ``refused_parameters``: optional parameters over which its runners failed tasks within the last days.
-    """
+    """What is remembered of a runner manager."""
 
     paused_at: datetime | None = None
     last_given_at: datetime | None = None
-    refused_parameters: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +152,7 @@ async def forget_own_task(connection: Connection, task: TaskPk) -> None:
 async def manager_memories(connection: Connection) -> dict[ManagerId, ManagerMemory]:
     """What is remembered of each runner manager; managers without a memory are absent."""
     rows = await connection.fetch(_QUERIES["runner_managers"])
-    return {
-        ManagerId(row["id"]): ManagerMemory(
-            row["paused_at"], row["last_given_at"], frozenset(row["refused_parameters"] or ())
-        )
-        for row in rows
-    }
+    return {ManagerId(row["id"]): ManagerMemory(row["paused_at"], row["last_given_at"]) for row in rows}
 
 
 async def refused_parameters(connection: Connection, manager: ManagerId) -> frozenset[str]:

@@ -52,9 +52,14 @@ class Report:
     @property
     def words(self) -> str:
         """What a person reads about a failure, with what can be done about it."""
-        words = failure_words(self.reason, self.output, self.status)
+        words = self.bare_words
         known = advice(self.reason)
         return words if known is None else f"{words.rstrip()}\n{known}"
+
+    @property
+    def bare_words(self) -> str:
+        """What the manager says of a failure."""
+        return failure_words(self.reason, self.output, self.status)
 
     @property
     def identity(self) -> str:
@@ -106,7 +111,8 @@ async def apply_report(connection: Connection, task: Task, report: Report, *, re
             return decision if await _import(connection, current, report) else Decision.IGNORE
         case Decision.RETRY:
             output = report.merged(current.script_output)
-            await requeue_task(connection, current, report.words, retries=retries, output=output)
+            # What a person could do is for a failure that stays.
+            await requeue_task(connection, current, report.bare_words, retries=retries, output=output)
         case Decision.FAIL if report.is_success:
             await fail_task(connection, current, no_import_words(current))
         case Decision.FAIL:
@@ -132,7 +138,7 @@ async def _decided(connection: Connection, task: Task, report: Report, *, max_at
             and may_submit_again(submitted.since, max_attempts=max_attempts)
         )
         # Its next run goes without what this one failed over, which can happen once.
-        if task.is_submittable and task.run is not None and (names := refused_parameters(report.error)):
+        if task.run is not None and (names := refused_parameters(report.error, task.type)):
             may_retry = await scheduling.note_refused_parameters(connection, task.run, names)
     if (
         report.told is Told.BY_CALLBACK

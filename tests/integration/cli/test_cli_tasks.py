@@ -4,8 +4,10 @@ from typing import cast
 import aiohttp
 import pytest
 
+from poddispatchd.callbacks import inbox
 from poddispatchd.database import migration
-from poddispatchd.domain.task import RunnerTaskId, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.callback import Callback
+from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.sandbox.pod.world import Video, add_task, add_video
 from tests.integration.cli.conftest import TOKEN, Pod
 
@@ -357,3 +359,32 @@ async def test_nothing_in_an_output_acts_on_the_terminal(pod: Pod) -> None:
         assert not set("\x1b\x07\x9b\u202e\r") & set(answer.out + answer.err)
     assert r"\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil" in said[0].out
     assert cast("dict[str, object]", said[1].json())["script_output"] == hostile
+
+
+async def test_a_callback_that_could_not_be_applied_is_shown_with_its_task_and_why(pod: Pod) -> None:
+    """A task whose end could not be written was once shown as at work, and nothing else."""
+    video = await _video(pod)
+    [first, *_] = pod.world.managers
+    async with pod.database.connection() as connection:
+        task = await add_task(
+            connection,
+            TaskType.ENCODING,
+            video=video,
+            status=TaskStatus.RUNNING,
+            task_id="run-1",
+            runner_manager=first.id,
+        )
+        assert (await pod.run("db", "init")).status == 0
+        callback = Callback(RunnerTaskId("run-1"), RunnerStatus.COMPLETED)
+        await inbox.record(connection, (first.id,), callback)
+        await connection.execute(
+            "UPDATE poddispatchd.callback SET attempts = 7, last_error = 'The database refused a statement.'"
+        )
+
+    shown = await pod.run("tasks", "show", str(task))
+    data = cast(
+        "dict[str, list[dict[str, object]]]", (await pod.run("tasks", "show", str(task), "--json")).json()
+    )
+
+    assert "status completed, state open, attempts 7, last error The database refused a" in shown.out
+    assert [entry["attempts"] for entry in data["callbacks"]] == [7]

@@ -72,3 +72,23 @@ async def test_a_row_that_is_held_at_the_end_is_waited_for_without_fetching_the_
     assert await here.status(task) == "completed"
     assert _fetched(here) == fetched > 0
     assert [state for state, *_ in await here.imports_of(task)] == ["done"]
+
+
+async def test_a_result_whose_video_is_held_waits_in_words_and_is_not_fetched_again(here: Bench) -> None:
+    """The row of the video was once met at the end only: each attempt fetched it all, and nobody was told."""
+    held, other = await here.ready(), await here.ready()
+    video = await here.value("SELECT video_id FROM runner_manager_task WHERE id = $1", held)
+    async with here.pod.connection() as session, session.transaction():
+        await session.execute("SELECT FROM video_video WHERE id = $1 FOR UPDATE", video)
+        await here.import_due()
+        assert [await here.status(task) for task in (held, other)] == ["running", "completed"]
+        await here.parts.locked_rows.step()
+        [problem] = here.parts.locked_rows.problems
+        assert problem.startswith(f"Task {held} waits since ")
+        assert "the row of its video is held by process" in problem
+        fetched = _fetched(here)
+        await here.import_again()
+        assert _fetched(here) == fetched
+        assert [(state, attempts) for state, attempts, _ in await here.imports_of(held)] == [("open", 0)]
+    await here.import_again()
+    assert await here.status(held) == "completed"

@@ -63,6 +63,7 @@ _HOT = (
     ("inbox.sql", "record_all", f"{_TWO}, '{{NULL,NULL}}', '{{NULL,NULL}}', '{{x,y}}', '{{f,f}}', 9"),
     ("inbox.sql", "expected", "'{1}', 'task-7'"),
     ("inbox.sql", "expected", "'{1}', 'unknown'"),
+    ("inbox.sql", "unsettled", "1, 'task-7'"),
     ("inbox.sql", "lock", "100007, 'a'"),
     ("inbox.sql", "settle", "100007, 'applied', ''"),
     ("imports.sql", "open", "7, 1, 'task-7'"),

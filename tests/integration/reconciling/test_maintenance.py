@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.situation import Reason
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.imports import cleanup
 from poddispatchd.maintenance import job as janitor_module
@@ -16,6 +17,7 @@ from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.tree import own_name
 from poddispatchd.pod.queue import QueueStats, queue_stats
+from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.web.state import state_of
 from tests.integration.importing.bench import Bench, bench, schedule
@@ -286,3 +288,21 @@ async def test_a_type_that_waits_while_none_of_it_runs_is_told_of_once_until_one
     assert await after(0.1) == ()
     assert await after(2.1) == (TaskType.ENCODING,)
     assert told == ["queue.stalled"] * 2
+
+
+async def test_a_type_that_came_since_its_sites_were_read_is_not_said_to_belong_to_no_site(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tasks were counted anew and their sites were not: ``status`` then sent people to dispatch.sites."""
+    monkeypatch.setattr(DatabaseSession, "is_up", True)
+    await here.parts.refresh_managers()
+    maintenance = Maintenance(here.parts)
+    await maintenance.look()
+    video = await here.video()
+    async with here.pod.connection() as connection:
+        await add_task(connection, TaskType.ENCODING, video=video)
+    await maintenance.look()
+    state = state_of(here.parts, queue_stats=maintenance.queue_stats, submissions=0, imports=0)
+    [why] = [entry.why for entry in state.queue if entry.type is TaskType.ENCODING]
+    assert why is not None
+    assert why.reason is Reason.NEXT

@@ -14,6 +14,7 @@ from poddispatchd.callbacks import inbox
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
 from poddispatchd.observability.events import Event
+from poddispatchd.pod.locks import held_row
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
 from poddispatchd.web.state import state_of
@@ -28,10 +29,10 @@ async def pod(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Scen
 
 
 @asynccontextmanager
-async def _held(pod: Scene, statement: str, *pks: TaskPk) -> AsyncIterator[None]:
+async def _held(pod: Scene, statement: str, *pks: TaskPk, program: str = "psql") -> AsyncIterator[None]:
     """A session that has changed something of these tasks, and does not end its transaction."""
     async with pod.database.connection() as other:
-        await other.execute("SET application_name = 'psql'")
+        await other.execute("SELECT set_config('application_name', $1, false)", program)
         async with other.transaction():
             await other.execute(statement, list(pks))
             yield
@@ -164,3 +165,16 @@ async def test_check_names_the_task_and_who_holds_it(pod: Scene, monkeypatch: py
     assert "program psql, idle in transaction" in found.words
     findings = [finding async for finding in run_checks(pod.settings())]
     assert {finding.severity for finding in findings if finding.subject == "held rows"} == {Severity.FINE}
+
+
+async def test_an_import_of_ours_that_waits_for_a_row_is_not_named_as_who_holds_the_task(pod: Scene) -> None:
+    """``status`` once told people to end a session of the daemon itself."""
+    daemon = await pod.daemon()
+    [task] = await pod.encodings(1)
+    async with _held(pod, _TASKS, task, program="poddispatchd"):
+        assert await held_row(daemon.parts.database, task) is None
+        async with _held(pod, _VIDEOS, task):
+            found = await held_row(daemon.parts.database, task)
+    assert found is not None
+    assert found.what == "the row of its video"
+    assert "program psql" in found.by
