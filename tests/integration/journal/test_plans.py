@@ -49,7 +49,6 @@ _ROOMS = {"inbox.sql": "poddispatchd.callbacks", "files.sql": "poddispatchd.impo
 _TWO = """'{"{1}","{1}"}', '{task-7,none}', '{failed,failed}'"""
 
 _HOT = (
-    ("submissions.sql", "open", "7, 'encoding', 1, 1, 'x', 0, now(), '{8,9}', '{2026-03-14,2026-03-14}'"),
     ("submissions.sql", "settle", "7, 'accepted', 't', NULL"),
     ("submissions.sql", "forget_waiting", "7"),
     ("submissions.sql", "open_ones", ""),

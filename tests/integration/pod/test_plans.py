@@ -35,7 +35,6 @@ _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "get_free": (7,),
         "lock": (7,),
         "run_on": (7, "running", "t"),
-        "mark_running": (7, "pending", None, 1, "t"),
         "finish": (7, "running", "t", "failed", "out"),
         "write_output": (7, "running", "t", "out"),
         "requeue": (7, "running", "t", True),
@@ -86,7 +85,7 @@ _ONE_READING: Mapping[str, Mapping[str, tuple[object, ...]]] = {
 
 _ELSEWHERE: Mapping[str, frozenset[str]] = {
     "duplicates.sql": frozenset({"same_source", "wanted"}),
-    "managers.sql": frozenset({"all", "of_site", "one", "sites"}),
+    "managers.sql": frozenset({"all", "one", "sites"}),
     "queue.sql": frozenset(
         {
             *("priority_users", "no_priority_users", "class", "owned_tasks"),
@@ -102,7 +101,7 @@ _ELSEWHERE: Mapping[str, frozenset[str]] = {
             ),
         }
     ),
-    "trigger.sql": frozenset({"install", "remove", "installed", "owner", "index"}),
+    "trigger.sql": frozenset({"install", "remove", "owner", "index"}),
 }
 """Statements about other tables, and parts of statements."""
 

@@ -25,6 +25,7 @@ from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime import leadership
 from poddispatchd.runtime.database_session import CHANNEL
+from tests.integration.journal.writing import add_intent, lease_left
 from tests.integration.recovery.side import Side, side
 from tests.plugins.postgres import PodDatabase
 
@@ -272,8 +273,8 @@ async def test_a_leader_that_stops_leaves_its_office_open(
     async with pgbouncer(pod_database.dsn, tmp_path, mode) as bouncer, pod_database.connection() as direct:
         async with side(bouncer.dsn, "first") as first:
             assert first.session.term == 1
-            assert await scheduling.lease_left(direct) is not None
-        assert await scheduling.lease_left(direct) is None
+            assert await lease_left(direct) is not None
+        assert await lease_left(direct) is None
         async with side(bouncer.dsn, "second") as second:
             assert second.session.term == 2
 
@@ -345,10 +346,7 @@ async def test_a_scheduler_stays_one_while_it_waits_for_what_a_stalled_one_has_l
     ):
         assert (old.session.term, new.session.term) == (1, None)
         async with old.database.connection() as connection:
-            intent = await submissions.open_submission(
-                connection, task, ManagerId(1), attempt=1, body=b"{}", term=1
-            )
-        assert intent is not None
+            intent = await add_intent(connection, task, ManagerId(1))
         stored = asyncio.Event()
 
         async def store() -> None:

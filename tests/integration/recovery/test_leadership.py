@@ -7,9 +7,9 @@ import pytest
 
 from poddispatchd.database import migration
 from poddispatchd.errors import SchemaNewerError
-from poddispatchd.journal import scheduling
 from poddispatchd.runtime.leadership import LEASE, Leadership
 from tests.integration.dispatch.scene import HandClock
+from tests.integration.journal.writing import lease_left
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
 
@@ -93,7 +93,7 @@ async def test_a_leader_hands_over_when_a_newer_release_has_upgraded_the_schema(
         await leader.attend(connection, hears=True)
     assert leader.term is None
     # The newer one need not wait for the end of the lease.
-    assert await scheduling.lease_left(connection) is None
+    assert await lease_left(connection) is None
 
 
 async def test_a_standby_stops_on_a_newer_schema_too(

@@ -12,6 +12,7 @@ from poddispatchd.errors import RunnerTaskUnknownError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission, SubmissionState
 from poddispatchd.pod import tasks
+from tests.integration.journal.writing import add_intent
 from tests.integration.pod import rows
 from tests.integration.webhook.bench import Bench, ShiftedClock, bench, open_imports
 from tests.integration.webhook.conftest import TOKEN, Pod, Records
@@ -35,14 +36,9 @@ def _record(body: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _intent(pod: Pod, task: TaskPk, body: dict[str, Any]) -> Submission:
-    term = await pod.connection.fetchval("SELECT term FROM poddispatchd.leader")
     row = await tasks.get_task(pod.connection, task)
     assert row is not None
-    intent = await submissions.open_submission(
-        pod.connection, row, pod.manager, attempt=1, body=json.dumps(body).encode(), term=term
-    )
-    assert intent is not None
-    return intent
+    return await add_intent(pod.connection, row, pod.manager, body=json.dumps(body).encode())
 
 
 async def _completed(webhook: Bench, task_id: str = "t-new") -> int:
@@ -199,9 +195,12 @@ async def test_the_answer_that_comes_while_its_callback_is_looked_up_is_no_troub
 
         async def answered_meanwhile(*arguments: object) -> object:
             record = await ask(*arguments)  # type: ignore[arg-type] # what it is called with
-            row = await tasks.get_task(pod.connection, task)
-            assert row is not None
-            await tasks.mark_running(pod.connection, row, pod.manager, RunnerTaskId("t-new"))
+            await pod.connection.execute(
+                "UPDATE runner_manager_task SET status = 'running', runner_manager_id = $2, task_id = 't-new'"
+                " WHERE id = $1",
+                task,
+                pod.manager,
+            )
             await submissions.settle(
                 pod.connection, intent, SubmissionState.ACCEPTED, task_id=RunnerTaskId("t-new")
             )
