@@ -27,7 +27,7 @@ test: $(STAMP) pgbouncer nginx axe ## every test
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 unit: $(STAMP) ## the tests that need no server
-	$(BIN)/pytest -n auto -q tests/unit $(PYTEST_OPTIONS)
+	$(BIN)/pytest -n auto -q --hypothesis-profile quick tests/unit $(PYTEST_OPTIONS)
 
 coverage: $(STAMP) pgbouncer nginx axe ## branch coverage of the package under all tests
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered $(PYTEST_OPTIONS)

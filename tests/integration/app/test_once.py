@@ -127,6 +127,7 @@ async def test_what_is_to_wait_before_it_is_submitted_again_is_left_to_a_later_p
     assert [(made.pending, made.running) for made in (first, second, third)] == [(1, 0), (1, 0), (0, 1)]
 
 
+@pytest.mark.slow
 async def test_a_pass_as_a_command_ends_by_itself(here: Bench, tmp_path: Path) -> None:
     tasks = await everything(here)
     status, output, said = await command(here, tmp_path)
@@ -142,6 +143,7 @@ async def test_a_pass_as_a_command_ends_by_itself(here: Bench, tmp_path: Path) -
     assert await statuses(here, tasks) == EXPECTED
 
 
+@pytest.mark.slow
 async def test_a_pass_prints_nothing_with_verbosity_0_and_its_events_with_verbose(
     here: Bench, tmp_path: Path
 ) -> None:

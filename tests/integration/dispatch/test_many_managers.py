@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.domain.task import RunnerStatus
 from poddispatchd.runtime.jobs import Loop
@@ -73,6 +75,7 @@ async def _taken(pod: Scene, kind: str) -> int:
     )
 
 
+@pytest.mark.slow
 async def test_dead_and_slow_managers_delay_nobody_elses_tasks(
     pod_database: PodDatabase, media_root: Path
 ) -> None:

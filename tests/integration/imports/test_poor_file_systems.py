@@ -97,6 +97,7 @@ def test_check_rehearses_what_an_import_does(
     assert list((tmp_path / "videos").iterdir()) == []
 
 
+@pytest.mark.slow
 async def test_an_import_does_without_what_cifs_and_fuse_refuse(
     pod_database: PodDatabase, media_root: Path, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +112,7 @@ async def test_an_import_does_without_what_cifs_and_fuse_refuse(
         assert here.staged() == []
 
 
+@pytest.mark.slow
 async def test_an_import_on_nfs_without_a_lock_manager_waits_and_names_it(
     pod_database: PodDatabase, media_root: Path, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

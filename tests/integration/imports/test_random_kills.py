@@ -19,6 +19,7 @@ _PER_KIND = -(-int(_WANTED) // len(TaskType))
 _NEVER = 10**9
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0 if _PER_KIND > 10 else 120)
 @pytest.mark.parametrize("kind", SUBMITTABLE)
 async def test_kills_at_random_moments_change_nothing_of_the_end(

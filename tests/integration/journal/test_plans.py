@@ -113,6 +113,7 @@ def _queries() -> Iterator[tuple[str, str, str]]:
     yield "set aside", queues._SET_ASIDE_COUNTS, ""
 
 
+@pytest.mark.slow
 async def test_hot_queries_look_only_at_what_is_open(pod_database: PodDatabase) -> None:
     async with opened(pod_database) as database, pod_database.connection() as connection:
         await migration.upgrade(database)

@@ -190,6 +190,7 @@ def _text(file: str, name: str) -> str:
     return text.replace("{wanted}", wanted).replace("{same_source}", SAME_SOURCE)
 
 
+@pytest.mark.slow
 async def test_tasks_are_found_by_their_keys_among_years_of_others(old_pod: PodDatabase) -> None:
     async with old_pod.connection() as connection:
         for file, queries in _BY_KEY.items():
@@ -254,6 +255,7 @@ def test_no_statement_about_tasks_is_left_out(file: str) -> None:
     assert load_queries("poddispatchd.pod", file).keys() == known
 
 
+@pytest.mark.slow
 async def test_reading_the_whole_table_takes_seconds_at_most(old_pod: PodDatabase) -> None:
     async with pod(old_pod) as (database, capabilities, connection):
         for file, queries in _ONE_READING.items():

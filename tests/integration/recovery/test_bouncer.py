@@ -247,6 +247,7 @@ async def test_a_pooler_that_is_restarted_is_found_again(
 # --- who schedules ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", _MODES)
 @pytest.mark.parametrize(("loss", "within"), [("cut", 10.0), ("stall", 30.0)])
 async def test_another_daemon_takes_over_from_a_leader_that_is_gone(
@@ -386,6 +387,7 @@ async def _is_alone(leader: Side, standby: Side, seconds: float) -> None:
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_terms")
 async def test_a_daemon_behind_a_pooler_respects_the_lock_of_one_that_is_not(
     pod_database: PodDatabase, tmp_path: Path
@@ -404,6 +406,7 @@ async def test_a_daemon_behind_a_pooler_respects_the_lock_of_one_that_is_not(
         await _is_alone(pooled, direct, leadership.LEASE + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_terms")
 async def test_a_daemon_that_is_not_behind_a_pooler_respects_the_lease_of_one_that_is(
     pod_database: PodDatabase, tmp_path: Path

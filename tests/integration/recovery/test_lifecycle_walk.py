@@ -216,6 +216,7 @@ class Walk:
         return after(stage, Step.CANCELLED) or stage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_task_is_wherever_the_model_says(here: Bench, seed: int) -> None:
     chance = random.Random(seed)

@@ -162,4 +162,6 @@ class LifecycleMachine(RuleBasedStateMachine):
 
 
 TestLifecycle = LifecycleMachine.TestCase
-TestLifecycle.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestLifecycle.settings = settings(
+    max_examples=min(60, settings().max_examples), stateful_step_count=30, deadline=None
+)

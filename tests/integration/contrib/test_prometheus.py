@@ -60,6 +60,7 @@ def test_every_alert_is_tried() -> None:
     assert fired == {rule["alert"] for rule in rules}
 
 
+@pytest.mark.slow
 def test_every_alert_fires_when_it_should_and_none_while_all_is_well() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
