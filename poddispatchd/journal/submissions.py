@@ -161,7 +161,7 @@ async def taken_for(connection: Connection, waiting: Mapping[TaskPk, datetime]) 
 
     Args:
         connection: any.
-        waiting: tasks, each with its ``date_added``: a restarted one is another wish.
+        waiting: tasks, each with its ``date_added``: a restarted one is another request.
     """
     rows = await connection.fetch(_QUERIES["taken_for"], list(waiting), list(waiting.values()))
     taken: dict[TaskPk, list[Taken]] = {pk: [] for pk in waiting}

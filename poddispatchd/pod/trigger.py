@@ -1,4 +1,4 @@
-"""What may be added to Pod's task table, if its owner wishes: a trigger that announces tasks, and an index.
+"""What may be added to Pod's task table, if its owner wants it: a trigger that announces tasks, and an index.
 
 Nothing here happens by itself: Pod's tables are not ours (invariant I2).
 """

@@ -75,7 +75,7 @@ class Incidents:
         self._clock = clock
         self._by_job: dict[str, Incident] = {}
 
-    def met(self, job: str, error: Exception, *, task: int | None = None) -> float:
+    def failed(self, job: str, error: Exception, *, task: int | None = None) -> float:
         """Something failed; to be called where the error is handled.
 
         Args:
@@ -95,12 +95,12 @@ class Incidents:
         wait: float = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(failures.times - 1, 10))
         return wait * (0.5 + 0.5 * self._clock.random())
 
-    def over(self, job: str, *, task: int | None = None) -> None:
+    def recovered(self, job: str, *, task: int | None = None) -> None:
         """It went well."""
         incident = self._by_job.get(job)
         if incident is not None:
             incident.by_task.pop(task, None)
-            self._close_if_over(incident)
+            self._close_if_recovered(incident)
 
     @property
     def active(self) -> tuple[Incident, ...]:
@@ -110,7 +110,7 @@ class Incidents:
             for task, failures in list(incident.by_task.items()):
                 if now - failures.last_at > _FORGOTTEN_AFTER:
                     del incident.by_task[task]
-            self._close_if_over(incident)
+            self._close_if_recovered(incident)
         return tuple(self._by_job.values())
 
     @property
@@ -121,7 +121,7 @@ class Incidents:
             for incident in self.active
         )
 
-    def _close_if_over(self, incident: Incident) -> None:
+    def _close_if_recovered(self, incident: Incident) -> None:
         if not incident.by_task:
             del self._by_job[incident.job]
             log.info(Event.SERVICE_RECOVERED, job=incident.job, times=incident.times)

@@ -71,16 +71,16 @@ async def run_job(loop: Loop, around: Surroundings) -> None:
         delay, rest = 0.0, 0.0
         try:
             delay = await loop.step()
-            around.incidents.over(job)
+            around.incidents.recovered(job)
         except DatabaseUnavailableError as error:
             around.session.suspect()
-            rest = 1.0 if not isinstance(error, DatabaseStateError) else around.incidents.met(job, error)
+            rest = 1.0 if not isinstance(error, DatabaseStateError) else around.incidents.failed(job, error)
         except SchemaError as error:
-            rest = around.incidents.met(job, error)
+            rest = around.incidents.failed(job, error)
             if around.schema_changed is not None:
                 await around.schema_changed()
         except Exception as error:  # noqa: BLE001 - one job's bug must not take the webhook down
-            rest = around.incidents.met(job, error)
+            rest = around.incidents.failed(job, error)
         finally:
             pulse.ends(job)
         if rest:

@@ -57,10 +57,10 @@ class Answer:
 
 @dataclass(slots=True)
 class Bench:
-    """One daemon's way of callbacks: listener, reception, inbox."""
+    """One daemon's way of callbacks: listener, receiver, inbox."""
 
     parts: Parts
-    reception: CallbackReceiver
+    receiver: CallbackReceiver
     inbox: CallbackWorker
     address: Address
 
@@ -145,9 +145,9 @@ async def bench(
         )
         database.on_locked = parts.locked_rows.met
         await parts.refresh_managers()
-        reception = CallbackReceiver(database, registry, wakeups, clock, patience=patience)
+        receiver = CallbackReceiver(database, registry, wakeups, clock, patience=patience)
         application = webhook_application(
-            reception, settings.webhook, metrics=metrics, clock=clock, patience=patience
+            receiver, settings.webhook, metrics=metrics, clock=clock, patience=patience
         )
         address = await stack.enter_async_context(
             listening(
@@ -159,7 +159,7 @@ async def bench(
                 metrics=metrics,
             )
         )
-        yield Bench(parts, reception, features.callback_worker(parts), address)
+        yield Bench(parts, receiver, features.callback_worker(parts), address)
 
 
 async def rows(connection: Connection, table: str) -> dict[int, dict[str, object]]:

@@ -77,7 +77,7 @@ async def test_a_submission_whose_answer_was_lost_long_ago_is_found(pod: Pod, re
         assert (await pod.row(task))["task_id"] == "t-new"
 
 
-async def test_a_run_that_was_lost_before_the_task_was_restarted_is_not_that_of_the_new_wish(
+async def test_a_run_that_was_lost_before_the_task_was_restarted_is_not_that_of_the_new_request(
     pod: Pod, records: Records
 ) -> None:
     task = await rows.task(pod.connection)

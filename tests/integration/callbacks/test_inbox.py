@@ -11,7 +11,7 @@ from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import RunnerStatus
 from poddispatchd.pod import tasks
 from poddispatchd.runtime.queues import CALLBACKS
-from poddispatchd.tasks.transitions import Report, Told, apply_report, fail_task
+from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report, fail_task
 from tests.integration.callbacks.bench import bench, open_imports
 from tests.integration.callbacks.conftest import TOKEN, Pod
 from tests.integration.pod import rows
@@ -129,7 +129,7 @@ async def test_a_success_told_twice_by_two_ways_is_written_once(
     pod: Pod, callback_first: bool, error: str | None
 ) -> None:
     task = await pod.running()
-    by_callback = Report(RunnerStatus.COMPLETED, error, "the output", Told.BY_CALLBACK)
+    by_callback = Report(RunnerStatus.COMPLETED, error, "the output", ReportOrigin.CALLBACK)
     # The manager waited in vain for our answer, and says so in its record.
     by_status = Report(RunnerStatus.WARNING, "Notify URL callback failed: 503", "the output")
     both = [by_callback, by_status] if callback_first else [by_status, by_callback]
@@ -161,7 +161,7 @@ async def test_an_order_that_never_reached_its_runner_is_given_again(pod: Pod) -
 async def test_a_silent_failure_that_the_runner_reported_itself_is_final(pod: Pod) -> None:
     task = await pod.running()
     async with bench(pod.database):
-        report = Report(RunnerStatus.FAILED, None, None, Told.BY_CALLBACK)
+        report = Report(RunnerStatus.FAILED, None, None, ReportOrigin.CALLBACK)
         assert await _report(pod, task, report) is Decision.FAIL
 
 

@@ -34,13 +34,13 @@ async def test_a_burst_of_unknown_tokens_reads_the_database_once(pod: Pod) -> No
             *(webhook.call(f"wrong {number}", task_id="t-1", status="failed") for number in range(500))
         )
         assert {answer.status for answer in answers} == {403}
-        assert webhook.reception.token_reads <= 1 + 5  # a second passes between two reads
-        reads = webhook.reception.token_reads
+        assert webhook.receiver.token_reads <= 1 + 5  # a second passes between two reads
+        reads = webhook.receiver.token_reads
         clock.shift += 2
         # The same ones again: they are remembered.
         for number in range(0, 500, 50):
             assert (await webhook.call(f"wrong {number}", task_id="t-1", status="failed")).status == 403
-        assert webhook.reception.token_reads <= reads + 1
+        assert webhook.receiver.token_reads <= reads + 1
 
 
 async def test_behind_a_web_server_one_address_cannot_take_all_of_the_waiting(pod: Pod) -> None:
@@ -78,7 +78,7 @@ async def test_only_so_many_unknown_tokens_are_remembered(pod: Pod, monkeypatch:
         for number in range(10):
             clock.shift += 1.5
             assert (await webhook.call(f"wrong {number}", task_id="t-1", status="failed")).status == 403
-        assert len(webhook.reception._tokens._refused) == 3
+        assert len(webhook.receiver._tokens._refused) == 3
 
 
 async def test_a_token_that_pod_learns_after_its_first_use_counts_soon(pod: Pod) -> None:
@@ -165,12 +165,12 @@ async def test_what_waits_together_is_recorded_by_one_statement(pod: Pod) -> Non
     for number in range(40):
         await pod.running(f"t-{number}")
     async with bench(pod.database) as webhook:
-        await webhook.reception.signers(TOKEN.encode())
+        await webhook.receiver.signers(TOKEN.encode())
         async with asyncio.TaskGroup() as group:
             for number in range(40):
                 body = json.dumps({"task_id": f"t-{number}", "status": "failed"}).encode()
-                group.create_task(webhook.reception.take((pod.manager,), body))
-        assert webhook.reception._recorder.statements <= 2
+                group.create_task(webhook.receiver.take((pod.manager,), body))
+        assert webhook.receiver._recorder.statements <= 2
         assert {task_id for task_id, _, _ in await pod.callbacks()} == {f"t-{number}" for number in range(40)}
 
 

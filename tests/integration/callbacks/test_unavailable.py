@@ -82,5 +82,5 @@ async def test_an_error_nobody_foresaw_is_no_reason_to_lose_a_callback(
         raise KeyError("oops")
 
     async with bench(pod.database) as webhook:
-        monkeypatch.setattr(webhook.reception, "take", broken)
+        monkeypatch.setattr(webhook.receiver, "take", broken)
         assert (await webhook.call(TOKEN, task_id="t-1", status="completed")).status == 503

@@ -36,8 +36,8 @@ _PATIENCE = 30
 async def _at_work(daemon: Daemon, fakes: Sequence[FakeRunnerManager]) -> AsyncIterator[None]:
     """The dispatcher's own loop, woken by callbacks that these managers make."""
     parts = daemon.parts
-    reception = CallbackReceiver(parts.database, parts.registry, parts.wakeups, parts.clock)
-    webhook = webhook_application(reception, parts.settings.webhook, metrics=parts.metrics, clock=parts.clock)
+    receiver = CallbackReceiver(parts.database, parts.registry, parts.wakeups, parts.clock)
+    webhook = webhook_application(receiver, parts.settings.webhook, metrics=parts.metrics, clock=parts.clock)
     async with listening(webhook, parts.settings.webhook.listen, "webhook.listen") as address:
         for fake in fakes:
             fake.connect_to[f"{DOMAIN}:80"] = str(address)  # type: ignore[index]  # a dict

@@ -18,7 +18,7 @@ from poddispatchd.notify.smtp import MailServer
 from poddispatchd.parts import Parts
 from poddispatchd.runtime.queues import DELIVERIES
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
-from poddispatchd.tasks.transitions import Report, Told, apply_report, fail_task
+from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report, fail_task
 from tests.integration.notify.bench import (
     ONCE,
     Postbox,
@@ -136,7 +136,7 @@ async def test_an_event_goes_with_the_transaction_that_it_tells_of(
 async def test_a_reported_end_is_told_to_the_admins_once_however_often_it_is_reported(
     parts_with: MakeParts, box: Postbox, task: Task, status: RunnerStatus
 ) -> None:
-    report = Report(status, "Encoding <failed>", "ffmpeg: no", Told.BY_CALLBACK)
+    report = Report(status, "Encoding <failed>", "ffmpeg: no", ReportOrigin.CALLBACK)
     async with parts_with(mail=mail_settings(box)) as parts:
         for _ in range(2):
             async with parts.database.transaction() as connection:

@@ -15,7 +15,7 @@ from poddispatchd.notify.planner import Planner
 from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
 from poddispatchd.runtime.queues import NOTICES
-from poddispatchd.tasks.transitions import Report, Told, apply_report, fail_task
+from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report, fail_task
 from tests.integration.notify.bench import ONCE, daemon_parts, task_of
 from tests.integration.pod.imports import vectors
 from tests.integration.pod.imports.replay import replaying
@@ -182,7 +182,9 @@ async def test_a_reported_failure_is_told_to_whom_pod_tells_it(
 
 
 async def _report(parts: Parts, body: Json) -> None:
-    report = Report(RunnerStatus(body["status"]), str(body.get("error_message") or ""), told=Told.BY_CALLBACK)
+    report = Report(
+        RunnerStatus(body["status"]), str(body.get("error_message") or ""), origin=ReportOrigin.CALLBACK
+    )
     async with parts.database.transaction() as connection:
         managers = await connection.fetch("SELECT id FROM runner_manager")
         known = await tasks.find_tasks(

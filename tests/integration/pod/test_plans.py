@@ -24,8 +24,8 @@ _DUPLICATES = 2_000
 _PRIORITY_USERS = "runner_manager_priority_user"
 _SOON = datetime(2020, 1, 1, tzinfo=UTC)
 
-_TWIN = (7, "encoding", 7, None)
-_RUN = (*_TWIN, 1, "task-7")
+_DUPLICATE = (7, "encoding", 7, None)
+_RUN = (*_DUPLICATE, 1, "task-7")
 
 _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
     "tasks.sql": {
@@ -48,13 +48,13 @@ _BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "unfinished": ([7, 8],),
         "waiting_behind": ([7, 8], 100),
         "described": ([7, 8],),
-        "waiting": _TWIN,
-        "ended": _TWIN,
+        "waiting": _DUPLICATE,
+        "ended": _DUPLICATE,
         "follow": ([7], [_SOON], "failed", 1, "task-7", "out", 30.0),
         "leader": _RUN,
         "complete_sharers": _RUN,
         "lock_sharers": _RUN,
-        "fail_waiting": (*_TWIN, 30.0, "out"),
+        "fail_waiting": (*_DUPLICATE, 30.0, "out"),
     },
     "managers.sql": {"latest_tasks": (500,)},
     "queue.sql": {"statuses": ([7, 8],)},
@@ -110,13 +110,13 @@ async def _years_of_tasks(connection: Connection) -> None:
     here = await site(connection, "pod.example.org")
     managers = [await manager(connection, here) for _ in range(100)]
     films = [await video(connection, await user(connection, "student")) for _ in range(500)]
-    capacity = [await recording(connection) for _ in range(5)]
+    recordings = [await recording(connection) for _ in range(5)]
     await connection.execute(
         "CREATE TEMPORARY TABLE sources AS SELECT $1::bigint[] AS rm, $2::bigint[] AS films, "
-        "$3::bigint[] AS capacity",
+        "$3::bigint[] AS recordings",
         managers,
         films,
-        capacity,
+        recordings,
     )
     await connection.execute(
         f"""
@@ -129,7 +129,7 @@ async def _years_of_tasks(connection: Connection) -> None:
         SELECT CASE WHEN n % 10 = 0 THEN 'studio' ELSE 'encoding' END, 'pending',
                now() - n * interval '1 second',
                CASE WHEN n % 10 <> 0 THEN films[1 + n % 500] END,
-               CASE WHEN n % 10 = 0 THEN capacity[1 + n % 5] END
+               CASE WHEN n % 10 = 0 THEN recordings[1 + n % 5] END
           FROM generate_series(1, {_PENDING}) AS n, sources;
         ANALYZE;
         """

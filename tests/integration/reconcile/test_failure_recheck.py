@@ -16,7 +16,7 @@ from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Endpoint, Fault, FaultKind, Mode, Outcome
-from poddispatchd.tasks.transitions import Report, Told, apply_report
+from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -91,7 +91,7 @@ async def test_a_failure_by_callback_that_was_mended_in_silence_is_found_too(her
     async with here.parts.database.transaction() as connection:
         row = await tasks.get_task(connection, task)
         assert row is not None
-        report = Report(RunnerStatus.TIMEOUT, "It took too long", told=Told.BY_CALLBACK)
+        report = Report(RunnerStatus.TIMEOUT, "It took too long", origin=ReportOrigin.CALLBACK)
         assert await apply_report(connection, row, report, retries=here.parts.retries) is Decision.TIME_OUT
     await here.end(task)
     await Reconciler(here.parts).step()

@@ -9,7 +9,7 @@ from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import RunnerStatus, TaskPk
 from poddispatchd.pod import tasks
 from poddispatchd.sandbox.fake_runner_manager import Mode
-from poddispatchd.tasks.transitions import Report, Told, apply_report
+from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -28,13 +28,13 @@ async def _call(
     error: str,
     output: str = "",
     *,
-    told: Told = Told.BY_CALLBACK,
+    told: ReportOrigin = ReportOrigin.CALLBACK,
     status: RunnerStatus = RunnerStatus.FAILED,
 ) -> Decision:
     async with here.parts.database.transaction() as connection:
         row = await tasks.get_task(connection, task)
         assert row is not None
-        report = Report(status, error, output, told=told)
+        report = Report(status, error, output, origin=told)
         return await apply_report(connection, row, report, retries=here.parts.retries)
 
 
@@ -52,16 +52,16 @@ async def test_a_restarted_runner_that_runs_an_old_failure_again_is_heard_once(h
     assert (await here.words(task), await _mails(here)) == (words, 1)
 
 
-@pytest.mark.parametrize("first", [Told.BY_CALLBACK, Told.BY_STATUS])
+@pytest.mark.parametrize("first", [ReportOrigin.CALLBACK, ReportOrigin.STATUS])
 async def test_a_failure_with_a_warning_about_its_callback_is_the_same_failure(
-    here: Bench, first: Told
+    here: Bench, first: ReportOrigin
 ) -> None:
     """The manager could not call us, so its record says so; its next call does not."""
     task = await here.running()
-    second = Told.BY_STATUS if first is Told.BY_CALLBACK else Told.BY_CALLBACK
-    before, after = ("", WARNING) if first is Told.BY_CALLBACK else (WARNING, "")
-    assert await _call(here, task, "Bad medium" + before, "log", told=first) is Decision.FAIL
-    assert await _call(here, task, "Bad medium" + after, "log", told=second) is Decision.IGNORE
+    second = ReportOrigin.STATUS if first is ReportOrigin.CALLBACK else ReportOrigin.CALLBACK
+    before, after = ("", WARNING) if first is ReportOrigin.CALLBACK else (WARNING, "")
+    assert await _call(here, task, "Bad medium" + before, "log", origin=first) is Decision.FAIL
+    assert await _call(here, task, "Bad medium" + after, "log", origin=second) is Decision.IGNORE
     assert (await here.words(task), await _mails(here)) == ("Bad medium\n---\nlog", 1)
 
 
@@ -96,7 +96,7 @@ async def test_an_order_that_never_reached_its_runner_is_submitted_again_though_
 ) -> None:
     """Its error is empty but for the warning, which was taken for words of a runner: it failed for good."""
     task = await here.running()
-    assert await _call(here, task, WARNING, told=Told.BY_STATUS) is Decision.RETRY
+    assert await _call(here, task, WARNING, origin=ReportOrigin.STATUS) is Decision.RETRY
     assert await here.status(task) == "pending"
 
 

@@ -27,7 +27,7 @@ async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Ben
 
 
 async def _on_another_manager(here: Bench, task: TaskPk, name: str) -> int:
-    """Let a task run on a second manager, which is the first one's twin at the same address."""
+    """Let a task run on a second manager, which is the first one's double at the same address."""
     manager = await here.value(
         "INSERT INTO runner_manager (name, priority, is_active, url, token, site_id)"
         " SELECT $1, priority, is_active, url || '/', token, site_id FROM runner_manager ORDER BY id LIMIT 1"

@@ -10,7 +10,7 @@ from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod import queue, tasks
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Mode, Outcome
-from poddispatchd.tasks.transitions import Report, Told, apply_report
+from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -65,7 +65,7 @@ async def test_a_callback_finds_it(here: Bench) -> None:
     manager = here.world.managers[0].id
     async with here.parts.database.transaction() as connection:
         [found] = await tasks.find_tasks(connection, [manager], await here.of(task, "task_id"))
-        report = Report(RunnerStatus.FAILED, "Bad chapters", told=Told.BY_CALLBACK)
+        report = Report(RunnerStatus.FAILED, "Bad chapters", origin=ReportOrigin.CALLBACK)
         decision = await apply_report(connection, found, report, retries=here.parts.retries)
     assert (found.pk, found.type, found.type_name, decision) == (
         task,

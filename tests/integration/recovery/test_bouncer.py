@@ -268,7 +268,7 @@ async def test_another_daemon_takes_over_from_a_leader_that_is_gone(
 
 
 @pytest.mark.parametrize("mode", _MODES)
-async def test_a_leader_that_stops_leaves_its_office_open(
+async def test_a_leader_that_stops_lets_another_one_lead(
     pod_database: PodDatabase, tmp_path: Path, mode: str
 ) -> None:
     async with pgbouncer(pod_database.dsn, tmp_path, mode) as bouncer, pod_database.connection() as direct:

@@ -34,7 +34,7 @@ class _Task:
 class LifecycleMachine(RuleBasedStateMachine):
     """One task, its submissions, and everybody who talks about it.
 
-    The model is small: what a person wished is done once, no more often than allowed, and stays done.
+    The model is small: what a person asked for is done once, no more often than allowed, and stays done.
     """
 
     def __init__(self) -> None:

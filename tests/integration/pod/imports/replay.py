@@ -94,8 +94,8 @@ async def replaying(
         settings = settings_of(world.database.dsn, world.media_root, world.database.variant, changes)
         clock = StillClock()
         async with daemon_parts(settings, clock) as parts:
-            reception = CallbackReceiver(parts.database, parts.registry, parts.wakeups, clock)
-            webhook = webhook_application(reception, settings.webhook, metrics=parts.metrics, clock=clock)
+            receiver = CallbackReceiver(parts.database, parts.registry, parts.wakeups, clock)
+            webhook = webhook_application(receiver, settings.webhook, metrics=parts.metrics, clock=clock)
             async with listening(webhook, Address("127.0.0.1", 0), "webhook.listen") as address:
                 yield Replay(world, manager, parts, address)
 
