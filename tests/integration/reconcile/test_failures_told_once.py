@@ -28,13 +28,13 @@ async def _call(
     error: str,
     output: str = "",
     *,
-    told: ReportOrigin = ReportOrigin.CALLBACK,
+    origin: ReportOrigin = ReportOrigin.CALLBACK,
     status: RunnerStatus = RunnerStatus.FAILED,
 ) -> Decision:
     async with here.parts.database.transaction() as connection:
         row = await tasks.get_task(connection, task)
         assert row is not None
-        report = Report(status, error, output, origin=told)
+        report = Report(status, error, output, origin=origin)
         return await apply_report(connection, row, report, retries=here.parts.retries)
 
 
