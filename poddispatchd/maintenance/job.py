@@ -138,7 +138,7 @@ class Maintenance:
         return changed
 
     async def purge(self) -> None:
-        """Delete what has had its time: completed tasks, files of the studio, of imports, rows of the journal."""
+        """Delete what has had its time: completed tasks, files, rows of the journal."""
         parts = self._parts
         self._purged_at = parts.clock.monotonic()
         # First: the completed tasks tell which recordings are imported.

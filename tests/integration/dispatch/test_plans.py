@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import cast
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
@@ -32,7 +33,7 @@ _MODES = ("force_generic_plan", "force_custom_plan")
 class _Explaining:
     """A connection that has PostgreSQL carry out what it fetches and tell how, and keeps nothing of it."""
 
-    def __init__(self, connection: Connection, mode: str) -> None:
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", mode: str) -> None:
         self._connection = connection
         self._mode = mode
         self.read = 0.0
