@@ -13,8 +13,9 @@ from poddispatchd.errors import ImportBusyError
 from poddispatchd.imports import cleanup
 from poddispatchd.imports.importer import Importer
 from poddispatchd.maintenance.job import Maintenance
-from poddispatchd.pod.media.directory import Directory, File
+from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.lock import task_lock
+from poddispatchd.pod.media.opened import File
 from poddispatchd.pod.media.tree import Limits, MediaTree
 from tests.integration.imports.bench import Bench, bench, idle, until
 from tests.plugins.postgres import PodDatabase

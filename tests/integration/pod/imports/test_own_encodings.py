@@ -14,7 +14,8 @@ from poddispatchd.errors import (
     SchemaError,
 )
 from poddispatchd.pod.imports import encoding
-from poddispatchd.pod.media.directory import Directory, File
+from poddispatchd.pod.media.directory import Directory
+from poddispatchd.pod.media.opened import File
 from poddispatchd.pod.media.tree import OURS
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.pod.world import World, add_encodings
