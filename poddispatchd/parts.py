@@ -93,11 +93,6 @@ class Parts:
         wanted = self.settings.dispatch.sites
         return frozenset(site.id for site in self.sites.values() if not wanted or site.domain in wanted)
 
-    @property
-    def serves_all_sites(self) -> bool:
-        """Whether tasks are dispatched whatever their site."""
-        return not self.settings.dispatch.sites
-
     def choice_of_site(self) -> Callable[[Sequence[SiteId]], SiteId | None]:
         """Which of its sites a task is done for, None when none is served; good for one look at the queue."""
         current, served = self.current_site, self.served_sites

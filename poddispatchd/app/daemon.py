@@ -134,9 +134,9 @@ class Daemon:
     async def _listen_for_callbacks(self, stack: AsyncExitStack) -> Serving:
         """Open the webhook until the stack unwinds."""
         ground = self._resources
-        reception = CallbackReceiver(ground.database, ground.registry, ground.wakeups, ground.clock)
+        receiver = CallbackReceiver(ground.database, ground.registry, ground.wakeups, ground.clock)
         settings = ground.settings.webhook
-        webhook = webhook_application(reception, settings, metrics=ground.metrics, clock=ground.clock)
+        webhook = webhook_application(receiver, settings, metrics=ground.metrics, clock=ground.clock)
         opened = serving(
             webhook,
             settings.listen,

@@ -16,7 +16,7 @@ from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.diagnosis import why_task
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.media import source_file
-from poddispatchd.domain.situation import Finding, ManagerView, Scheduling, Situation
+from poddispatchd.domain.situation import Finding, ManagerView, Reason, Scheduling, Severity, Situation
 from poddispatchd.domain.task import ManagerId, SiteId, Task, TaskPk, TaskType
 from poddispatchd.errors import SchemaError, UnsubmittableError
 from poddispatchd.journal import scheduling
@@ -126,6 +126,13 @@ def _told_by_daemon(entry: ManagerEntry, now: datetime) -> ManagerView:
 
 async def why_it_waits(settings: Settings, database: Database, task: Task) -> Finding | None:
     """Why a pending task is not submitted now; None when it does not wait any more."""
+    if task.type is TaskType.OTHER:
+        return Finding(
+            Reason.TYPE_UNKNOWN,
+            Severity.PROBLEM,
+            f"Nothing submits tasks of type {task.type_name!r}.",
+            f"If nobody needs it: 'poddispatchd tasks cancel {task.pk}'.",
+        )
     rows = await overview.pending_rows(database, task=task.pk, limit=1)
     if not rows:
         return None

@@ -29,7 +29,7 @@ from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.display import escaped
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.stages import stage_of
-from poddispatchd.domain.task import Task, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import Task, TaskPk, TaskStatus
 from poddispatchd.journal import acts, imports, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import SubmissionState
@@ -74,12 +74,13 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
         **_as_dict(task, names, blocker),
         "stage": _stage(task, journal),
         "waits_until": waits_until,
-        "waits_because": _waits_because(task, blocker),
     }
     if as_json:
         reason = None if why is None else dataclasses.asdict(why)
         print_json({**told, "why": reason, "script_output": task.script_output, **journal})
         return
+    if blocker is not None:
+        told["waits_for"] = blocker.words
     for name, value in told.items():
         click.echo(f"{name.replace('_', ' '):15} {shown(value)}")
     if why is not None:
@@ -155,15 +156,6 @@ def _stage(task: Task, journal: Mapping[str, list[dict[str, object]]]) -> str | 
 
 async def _manager_names(database: Database) -> dict[int, str]:
     return {manager.id: manager.name for manager in await pod_managers.runner_managers(database)}
-
-
-def _waits_because(task: Task, blocker: Blocker | None) -> str | None:
-    """What a task that is pending waits for, besides a free runner, in words."""
-    if task.status != TaskStatus.PENDING:
-        return None
-    if task.type is TaskType.OTHER:
-        return f"Nothing submits tasks of type {task.type_name!r}."
-    return None if blocker is None else f"It waits for {blocker.words}."
 
 
 def _as_dict(task: Task, names: dict[int, str], blocker: Blocker | None) -> dict[str, object]:

@@ -96,12 +96,6 @@ async def end_lease(connection: Connection, term: int) -> None:
     await connection.fetchval(_QUERIES["end_lease"], term)
 
 
-async def lease_left(connection: Connection) -> float | None:
-    """Seconds until the lease of whoever schedules runs out; None when no lease was taken."""
-    left = await connection.fetchval(_QUERIES["lease_left"])
-    return None if left is None else float(left)
-
-
 async def leader(connection: Connection) -> Leader:
     """The current term and its holder."""
     row = await connection.fetchrow(_QUERIES["leader"])
@@ -174,11 +168,6 @@ async def note_refused_parameters(connection: Connection, run: Run, names: Colle
 async def note_accepted_parameters(connection: Connection, run: Run) -> None:
     """A run succeeded: its manager's runners know every parameter that its request held."""
     await connection.execute(_QUERIES["note_accepted_parameters"], run.runner_manager_id, run.task_id)
-
-
-async def remember_given(connection: Connection, manager: ManagerId) -> None:
-    """A runner manager was given a task just now."""
-    await connection.execute(_QUERIES["given"], manager)
 
 
 async def pause(connection: Connection, manager: ManagerId) -> None:

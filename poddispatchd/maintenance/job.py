@@ -144,7 +144,7 @@ class Maintenance:
         return changed
 
     async def purge(self) -> None:
-        """Delete what has had its time: completed tasks, files of the studio, journal rows, leftovers."""
+        """Delete what has had its time: completed tasks, files, rows of the journal."""
         parts = self._parts
         self._purged_at = parts.clock.monotonic()
         # First: the completed tasks tell which recordings are imported.

@@ -81,7 +81,7 @@ class Incidents:
         self._written_at: dict[str, float] = {}
         """When each job last wrote something for a task; on the monotonic clock."""
 
-    def met(self, job: str, error: Exception, *, task: int | None = None) -> float:
+    def failed(self, job: str, error: Exception, *, task: int | None = None) -> float:
         """Something failed; to be called where the error is handled.
 
         Args:
@@ -101,7 +101,7 @@ class Incidents:
         wait: float = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(failures.times - 1, 10))
         return wait * (0.5 + 0.5 * self._clock.random())
 
-    def over(self, job: str, *, task: int | None = None, wrote: bool = False) -> None:
+    def recovered(self, job: str, *, task: int | None = None, wrote: bool = False) -> None:
         """It went well.
 
         Args:
@@ -114,7 +114,7 @@ class Incidents:
         incident = self._by_job.get(job)
         if incident is not None:
             incident.by_task.pop(task, None)
-            self._close_if_over(incident)
+            self._close_if_recovered(incident)
 
     @property
     def active(self) -> tuple[Incident, ...]:
@@ -124,7 +124,7 @@ class Incidents:
             for task, failures in list(incident.by_task.items()):
                 if now - failures.last_at > _FORGOTTEN_AFTER:
                     del incident.by_task[task]
-            self._close_if_over(incident)
+            self._close_if_recovered(incident)
         return tuple(self._by_job.values())
 
     @property
@@ -145,7 +145,7 @@ class Incidents:
         proof = self._written_at.get(incident.job, max(self._written_at.values(), default=float("-inf")))
         return any(task is None or failures.first_at >= proof for task, failures in incident.by_task.items())
 
-    def _close_if_over(self, incident: Incident) -> None:
+    def _close_if_recovered(self, incident: Incident) -> None:
         if not incident.by_task:
             del self._by_job[incident.job]
             log.info(Event.SERVICE_RECOVERED, job=incident.job, times=incident.times)

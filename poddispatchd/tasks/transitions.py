@@ -26,12 +26,12 @@ from poddispatchd.runtime.wakeups import Wakeups
 log = structlog.get_logger(__name__)
 
 
-class Told(StrEnum):
+class ReportOrigin(StrEnum):
     """How a report came here."""
 
-    BY_CALLBACK = "callback"
+    CALLBACK = "callback"
     """It is a hint: it may be repeated, late, or overtaken by another one."""
-    BY_STATUS = "status"
+    STATUS = "status"
     """It is the truth of this moment."""
 
 
@@ -42,7 +42,7 @@ class Report:
     status: RunnerStatus
     error: str | None = None
     output: str | None = field(default=None, repr=False)
-    told: Told = Told.BY_STATUS
+    origin: ReportOrigin = ReportOrigin.STATUS
 
     @property
     def reason(self) -> str | None:
@@ -74,7 +74,7 @@ class Report:
     @property
     def is_curable(self) -> bool:
         """Whether it is a failure that a new submission can cure."""
-        ran = self.told is Told.BY_CALLBACK or bool(self.output)
+        ran = self.origin is ReportOrigin.CALLBACK or bool(self.output)
         return self.status is RunnerStatus.FAILED and is_curable(self.reason, ran=ran)
 
     def merged(self, old: str | None) -> str:
@@ -82,7 +82,7 @@ class Report:
 
         The record of a success may hold an error all the same: that the manager could not call us.
         """
-        error = None if self.is_success and self.told is Told.BY_STATUS else self.reason
+        error = None if self.is_success and self.origin is ReportOrigin.STATUS else self.reason
         return merge_output(old, error, self.output)
 
 
@@ -141,7 +141,7 @@ async def _decided(connection: Connection, task: Task, report: Report, *, max_at
         if task.run is not None and (names := refused_parameters(report.error, task.type)):
             may_retry = await scheduling.note_refused_parameters(connection, task.run, names)
     if (
-        report.told is Told.BY_CALLBACK
+        report.origin is ReportOrigin.CALLBACK
         and report.status in (RunnerStatus.FAILED, RunnerStatus.TIMEOUT)
         and task.run is not None
     ):
@@ -263,7 +263,7 @@ async def _go_on(connection: Connection, task: Task, report: Report) -> None:
 
 async def _write_output(connection: Connection, task: Task, report: Report) -> None:
     """Add what a report says to the row's output; a callback without a word makes it empty, as Pod does."""
-    if report.told is Told.BY_STATUS and not report.output and not report.error:
+    if report.origin is ReportOrigin.STATUS and not report.output and not report.error:
         return
     merged = report.merged(task.script_output)
     if merged != task.script_output:

@@ -1,4 +1,4 @@
-"""The state of a daemon at a glance: for the status page, the CLI and the health checks."""
+"""The state of a daemon in short: for the status page, the CLI and the health checks."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -190,7 +190,9 @@ def state_of(
         problems.append(stale_words(stale, after=parts.settings.reconcile.stale_after))
     if stalled_types:
         problems.append(stalled_words(stalled_types, after=parts.settings.reconcile.stale_after))
-    for words, severity in _queue_words(queue, but=_SAID_ALREADY if nobody else (), stalled=stalled_types):
+    for words, severity in _queue_words(
+        queue, excluding=_SAID_ALREADY if nobody else (), stalled=stalled_types
+    ):
         (problems if severity is Severity.PROBLEM else notices).append(words)
     problems += [
         f"Runner manager {name} does not tell which runners it has: nothing is expected of it."
@@ -268,13 +270,13 @@ _TOLD_ANYWAY = (Reason.DATABASE_AWAY, Reason.DATABASE_REFUSES, Reason.MEDIA_NOT_
 
 
 def _queue_words(
-    queue: Iterable[QueueState], *, but: Collection[Reason], stalled: Collection[TaskType]
+    queue: Iterable[QueueState], *, excluding: Collection[Reason], stalled: Collection[TaskType]
 ) -> Iterator[tuple[str, Severity]]:
     """A sentence for each reason that keeps tasks for long, with the types that it keeps."""
     by_finding: dict[tuple[str, Severity], list[TaskType]] = {}
     for entry in queue:
         why = entry.why
-        if why is None or why.severity is Severity.NORMAL or why.reason in (*but, *_TOLD_ANYWAY):
+        if why is None or why.severity is Severity.NORMAL or why.reason in (*excluding, *_TOLD_ANYWAY):
             continue
         if entry.type not in stalled:
             by_finding.setdefault((why.sentence, why.severity), []).append(entry.type)

@@ -35,10 +35,6 @@ WITH ended AS (
 )
 SELECT pg_notify('poddispatchd_task', 'leader resigned') FROM ended
 
--- name: lease_left
--- Seconds until the lease runs out; NULL without one.
-SELECT extract(epoch FROM lease_expires_at - now())::float8 FROM poddispatchd.leader
-
 -- name: leader
 -- The current term and its holder.
 SELECT term, instance, since FROM poddispatchd.leader
@@ -112,11 +108,6 @@ SELECT EXISTS (SELECT FROM held)
 DELETE FROM poddispatchd.refused_parameter AS refused USING poddispatchd.submission
 WHERE refused.runner_manager_id = $1 AND submission.runner_manager_id = $1 AND submission.task_id = $2
   AND submission.body <> '' AND convert_from(submission.body, 'UTF8')::jsonb -> 'parameters' ? refused.name
-
--- name: given
--- A runner manager was given a task.
-INSERT INTO poddispatchd.manager_state (id, last_given_at) VALUES ($1, now())
-ON CONFLICT (id) DO UPDATE SET last_given_at = excluded.last_given_at
 
 -- name: pause
 -- Give a runner manager no new tasks.

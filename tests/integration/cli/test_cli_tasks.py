@@ -259,6 +259,19 @@ async def _on_a_dead_manager(pod: Pod) -> tuple[TaskPk, TaskPk]:
     return old, await _newer(pod, old)
 
 
+async def test_a_pending_task_of_an_unknown_type_says_that_nothing_submits_it(pod: Pod) -> None:
+    task = await _pending(pod)
+    await pod.fetch("UPDATE runner_manager_task SET type = 'hologram' WHERE id = $1", task)
+
+    shown = await pod.run("tasks", "show", str(task))
+    as_json = await pod.run("tasks", "show", str(task), "--json")
+
+    assert "why it waits    Nothing submits tasks of type 'hologram'." in shown.out
+    why = cast("dict[str, dict[str, str]]", as_json.json())["why"]
+    assert why["reason"] == "type_unknown"
+    assert why["remedy"] == f"If nobody needs it: 'poddispatchd tasks cancel {task}'."
+
+
 async def test_who_waits_for_whom_is_shown_listed_and_said_by_a_restart(pod: Pod) -> None:
     """The one ran on a manager that was gone, the other one waited, and neither said why."""
     await _with_journal(pod)
@@ -269,7 +282,7 @@ async def test_who_waits_for_whom_is_shown_listed_and_said_by_a_restart(pod: Pod
     refused = await pod.run("tasks", "restart", str(new))
 
     blocker = f"task {old} for the same source, which is running on runner manager second (task id t-old)"
-    assert f"It waits for {blocker}." in shown.out
+    assert f"waits for       {blocker}\n" in shown.out
     assert {item["id"]: item["waits_for"] for item in cast("list[dict[str, int]]", listed.json())} == {
         new: old,
         old: None,

@@ -6,9 +6,9 @@ from typing import Any
 from chaos.postgres import DURABLE, RestartableServer
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
+from tests.integration.callbacks.bench import bench
+from tests.integration.callbacks.conftest import TOKEN
 from tests.integration.pod import rows
-from tests.integration.webhook.bench import bench
-from tests.integration.webhook.conftest import TOKEN
 from tests.plugins.postgres import PodDatabase
 
 
