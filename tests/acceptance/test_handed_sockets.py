@@ -1,17 +1,16 @@
 """The webhook on a socket that systemd keeps: no callback is refused while the daemon is restarted."""
 
-import asyncio
 import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import aiohttp
 import pytest
 
 from poddispatchd.domain.task import TaskType
+from tests.acceptance.callback_load import CallbackLoad
 from tests.acceptance.process import Process
 from tests.acceptance.rig import TOKEN, Rig
 
@@ -50,48 +49,14 @@ async def _start(rig: Rig, handed: socket.socket, name: str = "webhook", *option
     return process
 
 
-@dataclass(slots=True)
-class _Load:
-    """Callbacks without a pause, each on a connection of its own as from a web server."""
-
-    url: str
-    task_id: str
-    answers: list[object] = field(default_factory=list)
-    is_over: bool = False
-
-    async def run(self) -> None:
-        await asyncio.gather(*(self._caller() for _ in range(8)))
-
-    async def _caller(self) -> None:
-        body = {"task_id": self.task_id, "status": "completed"}
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        connector = aiohttp.TCPConnector(force_close=True)
-        # As long as a runner manager waits.
-        timeout = aiohttp.ClientTimeout(total=15)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-            while not self.is_over:
-                try:
-                    async with session.post(self.url, json=body, headers=headers) as answer:
-                        self.answers.append(answer.status)
-                except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                    self.answers.append(repr(error))
-
-    async def go_on_for(self, count: int) -> None:
-        """Until so many more were answered."""
-        until = len(self.answers) + count
-        async with asyncio.timeout(60):
-            while len(self.answers) < until:  # noqa: ASYNC110 - the callers have no event to wait for
-                await asyncio.sleep(0.01)
-
-
 @pytest.mark.slow
 async def test_no_callback_is_refused_while_the_daemon_is_restarted(rig: Rig, kept: socket.socket) -> None:
     [task] = await rig.add(TaskType.ENCODING)
     daemon = await _start(rig, kept)
     await rig.is_ready(daemon)
     await daemon.event("task.completed", task=task)
-    load = _Load(f"{rig.webhook}/runner/notify_task_end/", next(iter(rig.manager.tasks)))
-    calling = asyncio.create_task(load.run())
+    load = CallbackLoad(f"{rig.webhook}/runner/notify_task_end/", next(iter(rig.manager.tasks)), TOKEN)
+    load.start()
 
     for _ in range(3):
         await load.go_on_for(_WIDE)
@@ -100,10 +65,8 @@ async def test_no_callback_is_refused_while_the_daemon_is_restarted(rig: Rig, ke
         daemon = await _start(rig, kept)
         await daemon.event("daemon.ready")
     await load.go_on_for(_WIDE)
-    load.is_over = True
-    await calling
 
-    assert {answer for answer in load.answers if answer != 200} == set()
+    assert await load.refused() == []
 
 
 async def test_a_socket_of_systemd_wins_over_the_address_of_the_settings_and_the_log_says_so(

@@ -17,7 +17,7 @@ from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World
 from poddispatchd.sandbox.ports import free_ports
 from poddispatchd.sandbox.postgresql import PostgresServer
-from tests.systemd.machine import REPOSITORY, UNIT, Machine, base_tree, booted, install, missing_tools
+from tests.systemd.machine import REPOSITORY, SOCKET, UNIT, Machine, base_tree, booted, install, missing_tools
 
 # A container takes a minute: only make test-systemd wants it.
 collect_ignore_glob = [] if os.environ.get("PODDISPATCHD_TEST_SYSTEMD") else ["test_*.py"]
@@ -35,6 +35,7 @@ class Host:
     world: World
     dsn: SecretStr
     tree: dict[str, dict[str, object]]
+    webhook: str
 
     def configure(self, section: str, **values: object) -> None:
         """Write the configuration with other values."""
@@ -54,7 +55,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run(["cp", "--archive", str(base_tree()), str(tree)], check=True)
     install(tree, work)
     units = tree / "etc/systemd/system"
-    shutil.copy(REPOSITORY / "systemd" / UNIT, units / UNIT)
+    for name in (UNIT, SOCKET):
+        shutil.copy(REPOSITORY / "systemd" / name, units / name)
+    for kind in ("sysusers.d", "tmpfiles.d"):
+        shutil.copy(REPOSITORY / "systemd" / kind / "poddispatchd.conf", tree / "usr/lib" / kind)
     drop_ins = units / f"{UNIT}.d"
     drop_ins.mkdir()
     sample = (REPOSITORY / "systemd" / f"{UNIT}.d" / "media.conf").read_text(encoding="utf-8")
@@ -88,8 +92,8 @@ async def host(installed: Path, postgres: PostgresServer, tmp_path: Path) -> Asy
         (etc / "database.dsn").write_text(postgres.dsn(name).get_secret_value())
         (etc / "database.dsn").chmod(0o600)
         with booted(installed, {media: "/srv/media", etc: "/etc/poddispatchd"}) as machine:
-            host = Host(machine, etc, manager, world, postgres.dsn(name), {})
             webhook, ops = free_ports(2)
+            host = Host(machine, etc, manager, world, postgres.dsn(name), {}, f"127.0.0.1:{webhook}")
             manager.connect_to["pod.example.org:80"] = f"127.0.0.1:{webhook}"  # type: ignore[index]  # a dict
             host.configure("webhook", listen=f"127.0.0.1:{webhook}")
             host.configure("ops", listen=f"127.0.0.1:{ops}")

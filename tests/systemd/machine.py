@@ -14,6 +14,7 @@ from typing import TypeVar
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 UNIT = "poddispatchd.service"
+SOCKET = "poddispatchd-webhook.socket"
 TOOLS = ("debootstrap", "systemd-nspawn", "nsenter", "chroot")
 
 _SUITE = "bookworm"
@@ -92,9 +93,9 @@ class Machine:
         """``systemctl``, which must succeed."""
         return self.run("systemctl", *arguments)
 
-    def property(self, name: str) -> str:
-        """A property of the unit."""
-        return self.run("systemctl", "show", UNIT, "--property", name, "--value")
+    def property(self, name: str, unit: str = UNIT) -> str:
+        """A property of a unit."""
+        return self.run("systemctl", "show", unit, "--property", name, "--value")
 
     def journal(self) -> list[Mapping[str, str]]:
         """What the unit wrote, and systemd about it."""
