@@ -17,7 +17,7 @@ from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World
 from poddispatchd.sandbox.ports import free_ports
 from poddispatchd.sandbox.postgresql import PostgresServer
-from tests.systemd.machine import REPOSITORY, SOCKET, UNIT, Machine, base_tree, booted, install, missing_tools
+from tests.systemd.machine import REPOSITORY, UNIT, Machine, base_tree, booted, install, missing_tools
 
 # A container takes a minute: only make test-systemd wants it.
 collect_ignore_glob = [] if os.environ.get("PODDISPATCHD_TEST_SYSTEMD") else ["test_*.py"]
@@ -54,18 +54,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     tree = work / "rootfs"
     subprocess.run(["cp", "--archive", str(base_tree()), str(tree)], check=True)
     install(tree, work)
-    units = tree / "etc/systemd/system"
-    for name in (UNIT, SOCKET):
-        shutil.copy(REPOSITORY / "systemd" / name, units / name)
-    for kind in ("sysusers.d", "tmpfiles.d"):
-        shutil.copy(REPOSITORY / "systemd" / kind / "poddispatchd.conf", tree / "usr/lib" / kind)
-    drop_ins = units / f"{UNIT}.d"
-    drop_ins.mkdir()
-    sample = (REPOSITORY / "systemd" / f"{UNIT}.d" / "media.conf").read_text(encoding="utf-8")
-    (drop_ins / "media.conf").write_text(
-        sample.replace("/usr/local/django_projects/podv4/pod/media", "/srv/media")
-        + "LoadCredential=database.dsn:/etc/poddispatchd/database.dsn\n",
-        encoding="utf-8",
+    # As a person does it, but that systemd does not run in there yet.
+    subprocess.run(
+        ["sh", str(REPOSITORY / "systemd/install.sh"), "/srv/media"],
+        check=True,
+        env={**os.environ, "DESTDIR": str(tree)},
+    )
+    credentials = tree / "etc/systemd/system" / f"{UNIT}.d" / "credentials.conf"
+    credentials.write_text(
+        "[Service]\nLoadCredential=database.dsn:/etc/poddispatchd/database.dsn\n", encoding="utf-8"
     )
     yield tree
     shutil.rmtree(tree, ignore_errors=True)

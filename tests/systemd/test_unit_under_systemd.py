@@ -75,9 +75,20 @@ async def _works(host: Host) -> None:
                 await asyncio.sleep(0.1)
     finally:
         await connection.close()
+    _found_by_fields(host.machine, task)
     written = list((host.world.media_root / video.output_directory).iterdir())
     assert written
     assert {path.stat().st_uid for path in written} == {owner.st_uid}
+
+
+def _found_by_fields(machine: Machine, task: int) -> None:
+    """The journal itself finds the lines of a task, and explains them."""
+    command = ("journalctl", "--unit", UNIT, f"POD_TASK_ID={task}", "EVENT=task.completed")
+    [line] = machine.run(*command, "--output", "cat").splitlines()
+    assert line.startswith(f"task.completed task={task} ")
+    machine.run("journalctl", "--update-catalog")
+    explained = machine.run(*command, "--catalog", "--no-pager")
+    assert "The result of a task is in Pod." in explained
 
 
 async def _reloads(host: Host) -> None:
