@@ -2,29 +2,31 @@
 # Puts everything that the system reads in its place: units, user, who may read the configuration, completions, man
 # pages and the command. Run as root, from a checkout, again after an upgrade:
 #   sh systemd/install.sh /path/of/MEDIA_ROOT
-# poddispatchd itself is in /opt/poddispatchd (see README.md). DESTDIR is for packages.
+# poddispatchd itself is in /opt/poddispatchd (see README.md). DESTDIR, UNITDIR and BINDIR are for packages.
 set -eu
 
 media=${1:?"usage: sh systemd/install.sh MEDIA_ROOT (pod.media_root of the configuration)"}
 here=$(dirname "$0")
 root=${DESTDIR:-}
-units=$root/etc/systemd/system
+drop_ins=$root/etc/systemd/system/poddispatchd.service.d
+units=$root${UNITDIR:-/etc/systemd/system}
+bin=$root${BINDIR:-/usr/local/bin}
 
 case $media in
     /*) ;;
     *) echo "MEDIA_ROOT is an absolute path: $media" >&2; exit 2 ;;
 esac
 
-install -d "$units/poddispatchd.service.d" "$root/usr/lib/sysusers.d" "$root/usr/lib/tmpfiles.d" "$root/usr/local/bin"
+install -d "$units" "$drop_ins" "$root/usr/lib/sysusers.d" "$root/usr/lib/tmpfiles.d" "$bin"
 install -m 0644 "$here/poddispatchd.service" "$here/poddispatchd-webhook.socket" "$units/"
 install -m 0644 "$here/sysusers.d/poddispatchd.conf" "$root/usr/lib/sysusers.d/"
 install -m 0644 "$here/tmpfiles.d/poddispatchd.conf" "$root/usr/lib/tmpfiles.d/"
-ln -sf /opt/poddispatchd/bin/poddispatchd "$root/usr/local/bin/poddispatchd"
+ln -sf /opt/poddispatchd/bin/poddispatchd "$bin/poddispatchd"
 
 # A drop-in that somebody has changed is theirs.
-if ! [ -e "$units/poddispatchd.service.d/media.conf" ]; then
+if ! [ -e "$drop_ins/media.conf" ]; then
     sed "s|/usr/local/django_projects/podv4/pod/media|$media|" \
-        "$here/poddispatchd.service.d/media.conf" > "$units/poddispatchd.service.d/media.conf"
+        "$here/poddispatchd.service.d/media.conf" > "$drop_ins/media.conf"
 fi
 
 install -d "$root/usr/share/bash-completion/completions" "$root/usr/share/zsh/vendor-completions" \

@@ -33,14 +33,16 @@ def missing_tools() -> list[str]:
     return lacking if os.geteuid() == 0 else [*lacking, "root"]
 
 
-def base_tree() -> Path:
-    """A minimal Debian, made once and kept in the cache."""
+def base_tree(*more: str) -> Path:
+    """A minimal Debian, made once and kept in the cache; with more packages, one of its own."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "poddispatchd"
-    tree, draft = cache / f"{_SUITE}-rootfs", cache / f"{_SUITE}-rootfs.draft"
+    name = "-".join((_SUITE, "rootfs", *more))
+    tree, draft = cache / name, cache / f"{name}.draft"
     if not tree.exists():
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
-        _run("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(draft), *_MIRROR)
+        packages = ",".join((_PACKAGES, *more))
+        _run("debootstrap", "--variant=minbase", f"--include={packages}", _SUITE, str(draft), *_MIRROR)
         _run("chroot", str(draft), "useradd", "--system", "--gid", "www-data", "--no-create-home", "pod")
         draft.rename(tree)
     return tree
