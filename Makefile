@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd lint format bench chaos kills fuzz clean
+.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb lint format bench chaos kills fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand --tabs=16
@@ -53,6 +53,10 @@ nginx: $(STAMP)
 # As root; a container of Debian with the unit in it: apt-get install debootstrap systemd-container.
 test-systemd: $(STAMP) ## the unit under a real systemd, as root
 	PODDISPATCHD_TEST_SYSTEMD=1 $(BIN)/pytest tests/systemd $(PYTEST_OPTIONS)
+
+# For the Debian that it is built on: its own Python is the one of the package.
+deb: $(STAMP) ## a Debian package in dist/
+	PIP="$(BIN)/python -m pip" sh packaging/build-deb.sh dist
 
 lint: $(STAMP) ## formatting, lint, types and import rules
 	$(BIN)/ruff format --check .

@@ -11,6 +11,8 @@ class Event(StrEnum):
     """The process runs, its settings are fine; nothing is connected yet."""
     DAEMON_READY = "daemon.ready"
     """Database, schema and listeners are fine: systemd is told READY."""
+    SOCKET_RECEIVED = "socket.received"
+    """Systemd hands over the socket of a listener: it is used, and the address of the settings is not."""
     DAEMON_STOPPING = "daemon.stopping"
     """A signal asks to stop: no new work is taken."""
     DAEMON_STOPPED = "daemon.stopped"

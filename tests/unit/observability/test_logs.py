@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,29 +17,10 @@ import structlog
 from pydantic import SecretStr
 
 from poddispatchd.config.model import LogSettings
-from poddispatchd.observability import logs
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import choose_format, configure_logging, register_secret
-from poddispatchd.observability.redaction import Redactor
 
 Lines = Callable[[], list[str]]
-
-
-@pytest.fixture(autouse=True)
-def _undone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Logging belongs to the process: give it back as it was."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    levels = {name: logging.getLogger(name).level for name in ("aiohttp.access", "asyncio")}
-    monkeypatch.setattr(logs, "_REDACTOR", Redactor())
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, old in levels.items():
-        logging.getLogger(name).setLevel(old)
-    logging.getLogger("asyncio").removeFilter(logs._is_no_echo)
-    logging.captureWarnings(False)
-    structlog.reset_defaults()
 
 
 class Terminal(io.StringIO):
