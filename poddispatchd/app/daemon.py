@@ -133,25 +133,6 @@ class Daemon:
         if prepared is not None:
             await self._serve(*prepared)
 
-<<<<<<< HEAD
-    async def _listen_for_callbacks(self, stack: AsyncExitStack) -> Serving:
-        """Open the webhook until the stack unwinds."""
-        ground = self._resources
-        receiver = CallbackReceiver(ground.database, ground.registry, ground.wakeups, ground.clock)
-        settings = ground.settings.webhook
-        webhook = webhook_application(receiver, settings, metrics=ground.metrics, clock=ground.clock)
-        opened = serving(
-            webhook,
-            settings.listen,
-            "webhook.listen",
-            limits=webhook_limits(settings),
-            trusted=settings.trusted_proxies,
-            metrics=ground.metrics,
-        )
-        return await stack.enter_async_context(opened)
-
-=======
->>>>>>> packaging
     async def _prepare(self, stack: AsyncExitStack) -> tuple[Parts, Work]:
         """The parts and the jobs on a database that answers and fits, however long that takes."""
         ground = self._resources

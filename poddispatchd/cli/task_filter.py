@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from poddispatchd.clock import Clock
 from poddispatchd.cli.completion import manager_names
+from poddispatchd.clock import Clock
 from poddispatchd.config.units import parse_duration
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus, TaskType

@@ -274,7 +274,7 @@ class ImportAttempt:
         for warning in done.warnings:
             log.warning(Event.IMPORT_WARNED, task=task.pk, warning=warning)
         self._parts.metrics.imports.labels(task.type, ImportOutcome.COMPLETED).inc()
-        self._parts.incidents.over("import", task=task.pk, wrote=True)
+        self._parts.incidents.recovered("import", task=task.pk, wrote=True)
 
     def _wake(self, done: ImportedResult) -> None:
         wakeups = self._parts.wakeups

@@ -118,12 +118,12 @@ def test_a_statement_refused_for_one_row_while_others_are_written_does_not_end_r
     clock = _Clock()
     incidents = Incidents(clock)
     refused = DatabaseError("It was refused.", sqlstate="P0001")
-    incidents.met("submission", refused, task=1)
+    incidents.failed("submission", refused, task=1)
     before_another = incidents.can_write
     clock.time = 5
-    incidents.over("submission", task=2, wrote=True)
+    incidents.recovered("submission", task=2, wrote=True)
     clock.time = 9
-    incidents.met("submission", refused, task=1)
+    incidents.failed("submission", refused, task=1)
     assert (before_another, incidents.can_write) == (False, True)
     assert [incident.job for incident in incidents.active] == ["submission"]
 
@@ -132,22 +132,22 @@ def test_a_rule_that_came_after_the_last_write_ends_readiness_again() -> None:
     clock = _Clock()
     incidents = Incidents(clock)
     refused = DatabaseError("It was refused.", sqlstate="P0001")
-    incidents.met("submission", refused, task=1)
+    incidents.failed("submission", refused, task=1)
     clock.time = 5
-    incidents.over("submission", task=2, wrote=True)
+    incidents.recovered("submission", task=2, wrote=True)
     clock.time = 9
-    incidents.met("submission", refused, task=3)
+    incidents.failed("submission", refused, task=3)
     assert not incidents.can_write
 
 
 def test_a_question_that_went_well_proves_no_write() -> None:
     clock = _Clock()
     incidents = Incidents(clock)
-    incidents.met("question", DatabaseError("It was refused.", sqlstate="P0001"), task=1)
+    incidents.failed("question", DatabaseError("It was refused.", sqlstate="P0001"), task=1)
     clock.time = 5
-    incidents.over("question", task=2)
+    incidents.recovered("question", task=2)
     by_question = incidents.can_write
-    incidents.over("import", task=2, wrote=True)
+    incidents.recovered("import", task=2, wrote=True)
     assert (by_question, incidents.can_write) == (False, True)
 
 
@@ -155,7 +155,7 @@ def test_a_question_that_went_well_proves_no_write() -> None:
 def test_what_meets_every_statement_ends_readiness_whatever_was_written_before(error: DatabaseError) -> None:
     clock = _Clock()
     incidents = Incidents(clock)
-    incidents.met("submission", error, task=1)
+    incidents.failed("submission", error, task=1)
     clock.time = 5
-    incidents.over("submission", task=2, wrote=True)
+    incidents.recovered("submission", task=2, wrote=True)
     assert not incidents.can_write
