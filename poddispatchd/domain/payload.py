@@ -88,11 +88,6 @@ class Payload:
         """The body as it is sent."""
         return json.dumps(self.document()).encode("ascii")
 
-    @property
-    def can_be_reduced(self) -> bool:
-        """Whether it holds parameters that the task can do without."""
-        return any(name in OPTIONAL_PARAMETERS for name, _ in self.parameters)
-
     def without(self, names: Collection[str]) -> "Payload":
         """The same task without some optional parameters, for runners that refuse what they do not know."""
         dropped = OPTIONAL_PARAMETERS.intersection(names)

@@ -33,10 +33,14 @@ class Scheduler:
 
 @dataclass(frozen=True, slots=True)
 class ManagerMemory:
-    """What is remembered of a runner manager."""
+    """What is remembered of a runner manager.
+
+    ``refused_parameters``: optional parameters over which its runners failed tasks within the last days.
+    """
 
     paused_at: datetime | None = None
     last_given_at: datetime | None = None
+    refused_parameters: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,12 @@ async def forget_own_task(connection: Connection, task: TaskPk) -> None:
 async def manager_memories(connection: Connection) -> dict[ManagerId, ManagerMemory]:
     """What is remembered of each runner manager; managers without a memory are absent."""
     rows = await connection.fetch(_QUERIES["runner_managers"])
-    return {ManagerId(row["id"]): ManagerMemory(row["paused_at"], row["last_given_at"]) for row in rows}
+    return {
+        ManagerId(row["id"]): ManagerMemory(
+            row["paused_at"], row["last_given_at"], frozenset(row["refused_parameters"] or ())
+        )
+        for row in rows
+    }
 
 
 async def refused_parameters(connection: Connection, manager: ManagerId) -> frozenset[str]:

@@ -80,8 +80,11 @@ DELETE FROM poddispatchd.own_task WHERE task_pk = $1
 DELETE FROM poddispatchd.own_task WHERE added_at < now() - make_interval(days => $1)
 
 -- name: runner_managers
--- Which runner managers are paused, and when each was last given a task.
-SELECT id, paused_at, last_given_at FROM poddispatchd.manager_state
+-- Which runner managers are paused, when each was last given a task, and over which parameters its runners failed some.
+SELECT id, paused_at, last_given_at, refused.names AS refused_parameters
+FROM poddispatchd.manager_state
+FULL JOIN (SELECT runner_manager_id AS id, array_agg(name) AS names FROM poddispatchd.refused_parameter
+           WHERE refused_at > now() - interval '7 days' GROUP BY runner_manager_id) AS refused USING (id)
 
 -- name: refused_parameters
 -- Over which parameters runners of a manager failed tasks. After some days they may be others: it is tried again.

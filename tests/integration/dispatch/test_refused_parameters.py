@@ -48,9 +48,8 @@ async def test_a_run_that_failed_over_it_is_submitted_again_without_it_and_the_m
         assert _sent(pod) == [True, False]
         assert await pod.status(pk) == "running"
 
-        # The next ones neither: none of them is to fail first.
         await pod.transcription()
-        await daemon.settle()
+        await _settle(daemon)
         assert _sent(pod) == [True, False, False]
 
         # After days its runners may be others.
