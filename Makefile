@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd lint format bench chaos kills fuzz clean
+.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb lint format bench chaos kills fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand --tabs=16
@@ -27,7 +27,7 @@ test: $(STAMP) pgbouncer nginx axe ## every test
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 unit: $(STAMP) ## the tests that need no server
-	$(BIN)/pytest -n auto -q tests/unit $(PYTEST_OPTIONS)
+	$(BIN)/pytest -n auto -q --hypothesis-profile quick tests/unit $(PYTEST_OPTIONS)
 
 coverage: $(STAMP) pgbouncer nginx axe ## branch coverage of the package under all tests
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered $(PYTEST_OPTIONS)
@@ -54,6 +54,10 @@ nginx: $(STAMP)
 test-systemd: $(STAMP) ## the unit under a real systemd, as root
 	PODDISPATCHD_TEST_SYSTEMD=1 $(BIN)/pytest tests/systemd $(PYTEST_OPTIONS)
 
+# For the Debian that it is built on: its own Python is the one of the package.
+deb: $(STAMP) ## a Debian package in dist/
+	PIP="$(BIN)/python -m pip" sh packaging/build-deb.sh dist
+
 lint: $(STAMP) ## formatting, lint, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -76,7 +80,7 @@ clean: ## remove .venv and the caches
 # Two hundred imports killed at random moments; the seed can be chosen: make kills SEED=7
 SEED ?= 1
 kills: $(STAMP) ## two hundred imports killed at random moments (SEED)
-	PODDISPATCHD_TEST_KILLS="200 seed $(SEED)" $(BIN)/pytest -n auto tests/integration/importing/test_random_kills.py
+	PODDISPATCHD_TEST_KILLS="200 seed $(SEED)" $(BIN)/pytest -n auto tests/integration/imports/test_random_kills.py
 
 # Hostile requests and answers, seeded: make fuzz SEED=7 FUZZ_OPTIONS='--requests 1000000'
 fuzz: $(STAMP) ## hostile requests and answers (SEED, FUZZ_OPTIONS)

@@ -11,8 +11,8 @@ import structlog
 
 from poddispatchd import __version__
 from poddispatchd.app.composition import Jobs, Resources, assembled, create_resources, open_patiently
+from poddispatchd.app.listeners import drain, listen_for_callbacks
 from poddispatchd.app.reload import ConfigurationReload
-from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.config.keys import changed_keys
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
@@ -20,6 +20,7 @@ from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError, Ro
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import configure_logging, register_secrets
 from poddispatchd.parts import Parts
+from poddispatchd.runtime.activation import receive_sockets
 from poddispatchd.runtime.jobs import Loop, Work
 from poddispatchd.runtime.supervision import Pulse, Surroundings, cancel_surely, run_job, unless
 from poddispatchd.runtime.supervisor import Supervisor
@@ -29,7 +30,6 @@ from poddispatchd.web.figures import Figures, Overview
 from poddispatchd.web.listener import Serving, serving
 from poddispatchd.web.ops import OPS_HEADERS, OPS_LIMITS, ops_application
 from poddispatchd.web.state import DaemonState, state_of
-from poddispatchd.web.webhook import webhook_application, webhook_limits
 
 log = structlog.get_logger(__name__)
 
@@ -89,8 +89,10 @@ class Daemon:
         )
         async with AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
+            received = receive_sockets(os.environ, () if ground.is_shadow else ("webhook",))
+            stack.callback(received.close)
             if not ground.is_shadow:
-                self._listeners["webhook"] = await self._listen_for_callbacks(stack)
+                self._listeners["webhook"] = await listen_for_callbacks(stack, ground, received)
             self._listeners["ops"] = await stack.enter_async_context(
                 serving(
                     ops,
@@ -131,22 +133,6 @@ class Daemon:
         if prepared is not None:
             await self._serve(*prepared)
 
-    async def _listen_for_callbacks(self, stack: AsyncExitStack) -> Serving:
-        """Open the webhook until the stack unwinds."""
-        ground = self._resources
-        reception = CallbackReceiver(ground.database, ground.registry, ground.wakeups, ground.clock)
-        settings = ground.settings.webhook
-        webhook = webhook_application(reception, settings, metrics=ground.metrics, clock=ground.clock)
-        opened = serving(
-            webhook,
-            settings.listen,
-            "webhook.listen",
-            limits=webhook_limits(settings),
-            trusted=settings.trusted_proxies,
-            metrics=ground.metrics,
-        )
-        return await stack.enter_async_context(opened)
-
     async def _prepare(self, stack: AsyncExitStack) -> tuple[Parts, Work]:
         """The parts and the jobs on a database that answers and fits, however long that takes."""
         ground = self._resources
@@ -183,6 +169,8 @@ class Daemon:
             )
             for loop in work.loops:
                 self._supervisor.start(loop.name, partial(run_job, self._counted(parts, loop), around))
+            for listener in self._listeners.values():
+                listener.accept()
             self._notifier.ready()
             self._show_state()
             log.info(
@@ -191,6 +179,7 @@ class Daemon:
             )
             await self._stop.wait()
             await self._shut_down(work)
+            await drain(self._listeners.values())
         finally:
             await self._supervisor.stop(_SESSION)
 

@@ -16,6 +16,7 @@ from poddispatchd.cli.common import (
     pass_context,
     print_json,
 )
+from poddispatchd.cli.db_setup import setup
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.database import migration
 from poddispatchd.pod import queue, trigger
@@ -28,6 +29,9 @@ print_sql_option = click.option("--print-sql", is_flag=True, help="Print the SQL
 @click.group(cls=SuggestingGroup, short_help="poddispatchd's own schema, and the rights of its role.")
 def db() -> None:
     """The schema poddispatchd in Pod's database; Pod's own tables are never altered."""
+
+
+db.add_command(setup)
 
 
 async def _upgrade(context: Context, config_path: Path | None, *, print_sql: bool) -> None:

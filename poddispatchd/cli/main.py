@@ -31,6 +31,10 @@ _COMMANDS = {
 """Every command, by the module beside this one that holds it and its help, in the order of the help."""
 
 
+_COMPLETE = "_PODDISPATCHD_COMPLETE"
+"""The variable with which the shipped completions ask."""
+
+
 class _LazyGroup(SuggestingGroup):
     """Imports a command when it is wanted: the daemon carries nothing of the others, and help is quick."""
 
@@ -83,13 +87,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: with the exit status, unless that is 0.
     """
+    if _COMPLETE in os.environ:
+        # A shell asks, in bytes; nothing of this is shown as it is.
+        _run(arguments)
+        return
     with safe_output():
         _run(arguments)
 
 
 def _run(arguments: Sequence[str] | None) -> None:
     try:
-        cli(arguments, standalone_mode=False)
+        cli(arguments, standalone_mode=False, complete_var=_COMPLETE)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -24,6 +24,7 @@ from poddispatchd.config.model import Settings
 from poddispatchd.errors import ConfigurationError
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import configure_logging, log_only_tracebacks
+from poddispatchd.runtime.hardening import forbid_dumps
 
 
 @click.command(short_help="Run the daemon.")
@@ -44,6 +45,7 @@ async def run(context: Context, config_path: Path | None, *, dry_run: bool) -> N
     """
     import structlog  # noqa: PLC0415 - only here a problem belongs into the log as well
 
+    forbid_dumps()
     settings = context.settings(config_path)
     try:
         await Daemon(settings, config_path=context.config_path, is_shadow=dry_run).run()
@@ -82,6 +84,7 @@ async def once(
     A drop-in for the CRON line of `manage.py process_tasks`: it prints one line with the time and the counts
     of each site. While a daemon schedules, it does nothing.
     """
+    forbid_dumps()
     settings = context.settings(config_path)
     if sites:
         settings = _with_sites(settings, sites)

@@ -18,6 +18,7 @@ from poddispatchd.cli.common import (
     print_json,
     print_table,
 )
+from poddispatchd.cli.completion import manager_names
 from poddispatchd.cli.daemon_state import (
     DaemonAwayError,
     ManagerEntry,
@@ -101,7 +102,7 @@ def _row(
 
 
 @runners.command()
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=manager_names)
 @config_option
 @json_option
 @pass_context
@@ -141,7 +142,7 @@ async def _test(client: RunnerClient, manager: RunnerManager) -> tuple[bool, str
 
 
 @runners.command()
-@click.argument("name")
+@click.argument("name", shell_complete=manager_names)
 @config_option
 @pass_context
 @asynchronous
@@ -157,7 +158,7 @@ async def pause(context: Context, config_path: Path | None, name: str) -> None:
 
 
 @runners.command()
-@click.argument("name")
+@click.argument("name", shell_complete=manager_names)
 @config_option
 @pass_context
 @asynchronous

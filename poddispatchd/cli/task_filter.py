@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from poddispatchd.cli.completion import manager_names
 from poddispatchd.clock import Clock
 from poddispatchd.config.units import parse_duration
 from poddispatchd.database.pool import Database
@@ -86,7 +87,12 @@ def filter_options(function: Callable[..., _R]) -> Callable[..., _R]:
             ),
             click.option("--search", help="Only those whose title, slug, owner or id holds this text."),
             click.option(
-                "--manager", "managers", multiple=True, metavar="NAME", help="Only on this runner manager."
+                "--manager",
+                "managers",
+                multiple=True,
+                metavar="NAME",
+                shell_complete=manager_names,
+                help="Only on this runner manager.",
             ),
             click.option("--site", "sites", multiple=True, metavar="DOMAIN", help="Only of this site."),
             click.option(

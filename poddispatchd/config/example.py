@@ -49,7 +49,7 @@ def _section(model: type[BaseModel], values: dict[str, object], at: KeyPath) -> 
         else:
             yield from _comment(field.description or "", indent)
             sign = "" if (*at, name) in _LIVE else "#"
-            yield f"{indent}{sign}{name}: {_flow(value)}"
+            yield f"{indent}{sign}{name}: {shown_default(value)}"
 
 
 def _comment(text: str, indent: str) -> Iterator[str]:
@@ -62,7 +62,8 @@ def _comment(text: str, indent: str) -> Iterator[str]:
             yield f"{indent}# {line}"
 
 
-def _flow(value: object) -> str:
+def shown_default(value: object) -> str:
+    """A value as it is written behind its key."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False)
     return text.removesuffix("...\n").strip()
 

@@ -76,8 +76,14 @@ def pending(version: int) -> tuple[Migration, ...]:
 
 def script(version: int) -> str:
     """The SQL that ``upgrade`` would carry out on a schema of this version, for a person to read or run."""
+    statements = statements_from(version)
+    return f"BEGIN;\n{statements}\nCOMMIT;\n\n" if statements else ""
+
+
+def statements_from(version: int) -> str:
+    """The same without its transaction."""
     steps = pending(version)
-    return "\n".join(["BEGIN;", _BOOTSTRAP, *(step.script() for step in steps), "COMMIT;\n"]) if steps else ""
+    return "\n".join([_BOOTSTRAP, *(step.script() for step in steps)]) if steps else ""
 
 
 async def upgrade(database: Database) -> tuple[Migration, ...]:
@@ -101,15 +107,20 @@ async def upgrade(database: Database) -> tuple[Migration, ...]:
         "with a role that may (the database's owner), or give --print-sql's output to your DBA."
     ):
         async with database.transaction(impatient=False) as connection:
-            await connection.execute(_LOCK)
-            steps = pending(await checked_version(connection))
-            if steps:
-                await connection.execute(_BOOTSTRAP)
-            for step in steps:
-                await connection.execute(step.script())
-            if steps:
-                await connection.execute(_ANNOUNCE)
-            return steps
+            return await upgrade_within(connection)
+
+
+async def upgrade_within(connection: Connection) -> tuple[Migration, ...]:
+    """The same as a part of somebody's transaction, as the role that is in effect there."""
+    await connection.execute(_LOCK)
+    steps = pending(await checked_version(connection))
+    if steps:
+        await connection.execute(_BOOTSTRAP)
+    for step in steps:
+        await connection.execute(step.script())
+    if steps:
+        await connection.execute(_ANNOUNCE)
+    return steps
 
 
 @contextmanager

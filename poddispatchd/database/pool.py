@@ -34,7 +34,10 @@ _LET_IN_ONLY = (
     "a pooler in session mode needs a server for each of our connections: database.pool_size and one more"
 )
 
-_STARTUP = {"application_name": "poddispatchd", "timezone": "UTC"}
+APPLICATION_NAME = "poddispatchd"
+"""How our sessions are known to the server."""
+
+_STARTUP = {"application_name": APPLICATION_NAME, "timezone": "UTC"}
 """Server parameters that poolers keep for each client; they refuse clients that begin with others."""
 
 _IDLE_IN_TRANSACTION = "20000"

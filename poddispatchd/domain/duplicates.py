@@ -1,7 +1,7 @@
-"""Duplicates: tasks of one type and source. A source is submitted once for all wishes that waited for it.
+"""Duplicates: tasks of one type and source. A source is submitted once for all requests that waited for it.
 
-Pod stores one wish twice when two pages ask at once, or when its CRON and a page meet. What was asked for
-after a run had begun is a new wish: the video may have been cut meanwhile.
+Pod stores one request twice when two pages ask at once, or when its CRON and a page do. What was asked for
+after a run had begun is a new request: the video may have been cut meanwhile.
 """
 
 from collections.abc import Collection, Iterable, Sequence

@@ -11,6 +11,8 @@ class Event(StrEnum):
     """The process runs, its settings are fine; nothing is connected yet."""
     DAEMON_READY = "daemon.ready"
     """Database, schema and listeners are fine: systemd is told READY."""
+    SOCKET_RECEIVED = "socket.received"
+    """Systemd hands over the socket of a listener: it is used, and the address of the settings is not."""
     DAEMON_STOPPING = "daemon.stopping"
     """A signal asks to stop: no new work is taken."""
     DAEMON_STOPPED = "daemon.stopped"
@@ -136,8 +138,6 @@ class Event(StrEnum):
     # --- imports ---
     IMPORT_STARTED = "import.started"
     """The result of a task is being downloaded."""
-    IMPORT_COMPLETED = "import.completed"
-    """The result is verified, in place and in the database."""
     IMPORT_FAILED = "import.failed"
     """The result cannot be imported, for good."""
     IMPORT_DROPPED = "import.dropped"

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 from typing import Literal, TextIO, TypeAlias
 
 import structlog
@@ -19,6 +20,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from poddispatchd.config.model import LogSettings
 from poddispatchd.domain.display import escaped, escaped_json
 from poddispatchd.observability.events import Event
+from poddispatchd.observability.journald import SOCKET, JournalSocket, journal_fields
 from poddispatchd.observability.redaction import Redactor
 
 LogFormat: TypeAlias = Literal["json", "console", "journald"]
@@ -59,7 +61,11 @@ def register_secrets(settings: BaseModel) -> None:
 
 
 def configure_logging(
-    settings: LogSettings, *, environ: Mapping[str, str], stream: TextIO | None = None
+    settings: LogSettings,
+    *,
+    environ: Mapping[str, str],
+    stream: TextIO | None = None,
+    journal: Path = SOCKET,
 ) -> LogFormat:
     """Set logging up for the whole process; may be called again, as after a reload.
 
@@ -67,22 +73,25 @@ def configure_logging(
         settings: level and format.
         environ: the environment, for ``$JOURNAL_STREAM``.
         stream: where lines go; standard error when None.
+        journal: the socket of the journal, used when the stream is the journal's.
 
     Returns:
         The format in effect, never ``auto``.
     """
     target = sys.stderr if stream is None else stream
     chosen = choose_format(settings.format, environ=environ, stream=target)
-    handler = _Handler(target)
+    is_journal = chosen == "journald" and _is_journal(environ.get("JOURNAL_STREAM", ""), target)
+    handler = _Handler(target, JournalSocket(journal) if is_journal else None)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _tidy],
-            processors=_rendering(chosen, colors=target.isatty()),
+            processors=_rendering(chosen, handler, colors=target.isatty()),
         )
     )
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _Handler)]:
         root.removeHandler(old)
+        old.let_go()
     root.addHandler(handler)
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     root.setLevel(level)
@@ -141,7 +150,7 @@ def _is_journal(journal_stream: str, stream: TextIO) -> bool:
     return journal_stream == f"{status.st_dev}:{status.st_ino}"
 
 
-def _rendering(chosen: LogFormat, *, colors: bool) -> list[Processor]:
+def _rendering(chosen: LogFormat, handler: "_Handler", *, colors: bool) -> list[Processor]:
     common: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -153,7 +162,7 @@ def _rendering(chosen: LogFormat, *, colors: bool) -> list[Processor]:
     timestamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     match chosen:
         case "journald":
-            return [*common, _render_journald]
+            return [*common, handler.note_fields, _render_journald]
         case "json":
             return [timestamp, *common, _render_json]
         case "console":
@@ -229,7 +238,40 @@ def _escape(text: str, *, quoted: bool = False) -> str:
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Writes a line; what cannot be written is told in one line without its content, which may be secret."""
+    """Writes a line; what cannot be written is told in one line without its content, which may be secret.
+
+    To the journal it is sent with fields; what the journal does not take is written as a plain line.
+    """
+
+    def __init__(self, stream: TextIO, journal: JournalSocket | None = None) -> None:
+        super().__init__(stream)
+        self._journal = journal
+        self._fields: dict[str, str] = {}
+
+    def note_fields(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        """Remember the fields of the line that is being made; the handler's lock is held until it is out."""
+        if self._journal is not None:
+            self._fields = journal_fields(event)
+        return event
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        if self._journal is None:
+            super().emit(record)
+            return
+        try:
+            line = self.format(record)
+            priority, text = int(line[1]), line[3:]
+            if not self._journal.send(text, priority, self._fields):
+                self.stream.write(line + self.terminator)
+                self.flush()
+        except Exception:  # noqa: BLE001 - as logging's own handlers: a line never stops the daemon
+            self.handleError(record)
+
+    def let_go(self) -> None:
+        """Close what this handler opened; the stream is somebody else's."""
+        if self._journal is not None:
+            self._journal.close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the name is logging's
         error = sys.exc_info()[1]

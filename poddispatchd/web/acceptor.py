@@ -4,7 +4,7 @@ import asyncio
 import errno
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 _BATCH = 32
@@ -57,6 +57,13 @@ async def bind(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
+def received(sockets: Sequence[socket.socket]) -> list[socket.socket]:
+    """Sockets that listen already, made fit for the event loop."""
+    for each in sockets:
+        each.setblocking(False)
+    return list(sockets)
+
+
 def close(sockets: list[socket.socket]) -> None:
     """Close sockets."""
     for each in sockets:
@@ -80,17 +87,22 @@ class Acceptor:
         return all(listener.fileno() >= 0 for listener in self._sockets)
 
     def start(self) -> None:
-        """Begin."""
+        """Begin; once more it does no harm."""
         for listener in self._sockets:
-            self._loop.add_reader(listener.fileno(), self._accept, listener)
+            if listener.fileno() >= 0 and listener.fileno() not in self._pauses:
+                self._loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def pause(self) -> None:
+        """Take none from now on: new connections wait in the kernel."""
+        for listener in self._sockets:
+            if (pause := self._pauses.pop(listener.fileno(), None)) is not None:
+                pause.cancel()
+            if listener.fileno() >= 0:
+                self._loop.remove_reader(listener.fileno())
 
     def close(self) -> None:
         """Take no more."""
-        for pause in self._pauses.values():
-            pause.cancel()
-        for listener in self._sockets:
-            if listener.fileno() >= 0:
-                self._loop.remove_reader(listener.fileno())
+        self.pause()
         close(self._sockets)
 
     def _accept(self, listener: socket.socket) -> None:
@@ -101,7 +113,7 @@ class Acceptor:
                 return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    self._pause(listener)
+                    self._rest(listener)
                 return  # of one connection that went away before it was taken
             if self._is_exhausted:
                 self._is_exhausted = False
@@ -126,7 +138,7 @@ class Acceptor:
         except OSError:
             connection.close()
 
-    def _pause(self, listener: socket.socket) -> None:
+    def _rest(self, listener: socket.socket) -> None:
         """Look away for a moment: what cannot be taken stays readable, and would be tried without end."""
         self._loop.remove_reader(listener.fileno())
         self._pauses[listener.fileno()] = self._loop.call_later(_PAUSE, self._resume, listener)

@@ -36,7 +36,10 @@ class State(Enum):
 
 @dataclass(slots=True, eq=False)
 class Peer:
-    """One connection; ``drop`` ends it at once. ``is_known``: it has shown a valid token."""
+    """One connection; ``drop`` ends it at once. ``is_known``: it has shown a valid token.
+
+    ``has_asked``: the head of a request of it was there.
+    """
 
     address: str
     drop: Callable[[], None]
@@ -44,6 +47,7 @@ class Peer:
     """A web server of ours: it speaks for many."""
     state: State = State.WAITING
     is_known: bool = False
+    has_asked: bool = False
     since: float = 0.0
     counted: str | None = None
 
@@ -113,7 +117,7 @@ class ConnectionTable:
     def works(self, peer: Peer) -> None:
         """This peer waits for us from now on: it is not dropped for others."""
         self._forget(peer)
-        peer.state = State.BUSY
+        peer.state, peer.has_asked = State.BUSY, True
 
     def speaks_for(self, peer: Peer, address: str) -> bool:
         """A request came on behalf of an address; whether that has not too many connections already."""
@@ -128,6 +132,13 @@ class ConnectionTable:
         """This peer has shown a valid token."""
         peer.is_known = True
         self._uncount(peer)
+
+    def awaits_answers(self, now: float, seconds: float) -> bool:
+        """Whether somebody waits for us, or has connected less than ``seconds`` ago and not asked yet."""
+        return any(
+            peer.state is State.BUSY or (not peer.has_asked and now - peer.since < seconds)
+            for peer in self._peers
+        )
 
     def drop_late(self, now: float) -> int:
         """Drop those for whom we have waited too long; how many there were."""

@@ -4,8 +4,8 @@ import asyncio
 import errno
 import resource
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -25,6 +25,11 @@ from poddispatchd.web.refusals import RefusalLog
 log = structlog.get_logger(__name__)
 
 _SHUTDOWN_SECONDS = 2.0
+_DRAIN_SECONDS = 3.0
+_FRESH_SECONDS = 1.0
+"""Within which a new connection brings its request; what is there then is answered before the end."""
+_DRAIN_LOOK = 0.01
+
 _LOOK = 1.0
 """Seconds between two looks for connections that we have waited for too long."""
 
@@ -106,10 +111,28 @@ class Serving:
     address: Address
     acceptor: acceptor.Acceptor
     looking: "asyncio.Task[None]"
+    site: Site
+    is_received: bool = False
+    """Whether its sockets were handed over: whoever did keeps them open, and connections wait there."""
 
     def is_serving(self) -> bool:
         """Whether it still takes connections, and drops late ones."""
         return self.acceptor.is_open and not self.looking.done()
+
+    def accept(self) -> None:
+        """Take connections, those that have waited first; not any more after ``drain``."""
+        if not self.site.is_ending:
+            self.acceptor.start()
+
+    async def drain(self) -> None:
+        """Take no more connections, and answer what those that are there ask."""
+        self.acceptor.pause()
+        self.site.is_ending = True
+        table, loop = self.site.table, self.site.loop
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while table.awaits_answers(loop.time(), _FRESH_SECONDS):  # noqa: ASYNC110 - the age counts, too
+                    await asyncio.sleep(_DRAIN_LOOK)
 
 
 @asynccontextmanager
@@ -132,7 +155,7 @@ async def listening(
 @asynccontextmanager
 async def serving(
     served: web.Application | Handler,
-    address: Address,
+    where: Address | Sequence[socket.socket],
     key: str,
     *,
     limits: Limits | None = None,
@@ -144,7 +167,8 @@ async def serving(
 
     Args:
         served: what is served.
-        address: where; port 0 lets the kernel choose.
+        where: an address (port 0 lets the kernel choose), or sockets that listen already: of these no
+            connection is taken before ``accept`` is called.
         key: of the setting, for the error's words.
         limits: to connections; fewer are taken where the process may not open so many files.
         trusted: web servers of ours: their connections are not counted as one address'.
@@ -169,16 +193,15 @@ async def serving(
         refusals = RefusalLog(key.partition(".")[0], asyncio.get_running_loop().time)
         site = Site(server, table, refusals, dict(headers or {}))
         listener = Listener(site, limits, trusted=trusted, metrics=metrics)
-        try:
-            sockets = await acceptor.bind(address.host, address.port)
-        except OSError as error:
-            raise ConfigurationError(f"{key}: cannot listen on {address}: {_words(error)}.") from error
-        port = sockets[0].getsockname()[1]
+        sockets = await _bound(where, key) if isinstance(where, Address) else acceptor.received(where)
+        host, port = sockets[0].getsockname()[:2]
+        address = Address(where.host if isinstance(where, Address) else host, port)
         accepting = acceptor.Acceptor(sockets, listener)
-        accepting.start()
+        if isinstance(where, Address):
+            accepting.start()
         looking = asyncio.create_task(listener.look(), name=f"connections of {refusals.listener}")
         try:
-            yield Serving(Address(address.host, port), accepting, looking)
+            yield Serving(address, accepting, looking, site, is_received=not isinstance(where, Address))
         finally:
             accepting.close()
             looking.cancel()
@@ -187,6 +210,13 @@ async def serving(
                     peer.drop()
     finally:
         await runner.cleanup()
+
+
+async def _bound(address: Address, key: str) -> list[socket.socket]:
+    try:
+        return await acceptor.bind(address.host, address.port)
+    except OSError as error:
+        raise ConfigurationError(f"{key}: cannot listen on {address}: {_words(error)}.") from error
 
 
 def _guarded(handler: Handler, table: ConnectionTable) -> Handler:

@@ -37,6 +37,7 @@ class Site:
         self.table = table
         self.refusals = refusals
         self.headers = HEADERS | headers
+        self.is_ending = False
         self.loop = asyncio.get_running_loop()
 
     def refuse(self, peer: Peer, status: int, reason: str) -> None:
@@ -167,7 +168,7 @@ class Connection(RequestHandler):
         for name, value in self._site.headers.items():
             resp.headers.setdefault(name, value)
         is_unread = not request.content.is_eof()
-        if is_unread or resp.status >= 400:
+        if is_unread or resp.status >= 400 or self._site.is_ending:
             resp.force_close()
         try:
             async with asyncio.timeout(_WRITE_SECONDS):

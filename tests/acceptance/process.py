@@ -18,7 +18,14 @@ PATIENCE = 30.0
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """An environment without settings or a service manager of whoever runs the tests."""
-    hidden = ("PODDISPATCHD_", "NOTIFY_SOCKET", "WATCHDOG_", "CREDENTIALS_DIRECTORY", "JOURNAL_STREAM")
+    hidden = (
+        "PODDISPATCHD_",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_",
+        "CREDENTIALS_DIRECTORY",
+        "JOURNAL_STREAM",
+        "LISTEN_",
+    )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     # Its bytecode is kept, or every start would compile the whole program again.
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -50,12 +57,17 @@ class Process:
     _reader: "asyncio.Task[None] | None" = None
 
     @classmethod
-    async def start(cls, *arguments: str, env: Mapping[str, str] | None = None) -> "Process":
+    async def start(
+        cls,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "poddispatchd"),
+        inherited: Sequence[int] = (),
+    ) -> "Process":
         child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "poddispatchd",
+            *program,
             *arguments,
+            pass_fds=inherited,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

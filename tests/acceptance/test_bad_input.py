@@ -1,6 +1,7 @@
 """Whatever a person got wrong is one clear sentence, and never a traceback."""
 
 import asyncio
+import html
 import os
 import socket
 import ssl
@@ -198,7 +199,7 @@ async def test_a_manager_whose_certificate_nobody_trusts_is_named_everywhere(rig
         _, page = await rig.get("/status")
         checked = await rig.run("check")
 
-    assert "The TLS certificate of runner manager &#x27;encoders&#x27; is not trusted" in page
+    assert "The TLS certificate of runner manager 'encoders' is not trusted" in html.unescape(page)
     assert "set runners.ca_file" in str(told["error"])
     assert "Traceback" not in daemon.text
     assert (checked.status, "is not trusted" in checked.out) == (3, True)

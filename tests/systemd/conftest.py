@@ -35,6 +35,7 @@ class Host:
     world: World
     dsn: SecretStr
     tree: dict[str, dict[str, object]]
+    webhook: str
 
     def configure(self, section: str, **values: object) -> None:
         """Write the configuration with other values."""
@@ -53,15 +54,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     tree = work / "rootfs"
     subprocess.run(["cp", "--archive", str(base_tree()), str(tree)], check=True)
     install(tree, work)
-    units = tree / "etc/systemd/system"
-    shutil.copy(REPOSITORY / "systemd" / UNIT, units / UNIT)
-    drop_ins = units / f"{UNIT}.d"
-    drop_ins.mkdir()
-    sample = (REPOSITORY / "systemd" / f"{UNIT}.d" / "media.conf").read_text(encoding="utf-8")
-    (drop_ins / "media.conf").write_text(
-        sample.replace("/usr/local/django_projects/podv4/pod/media", "/srv/media")
-        + "LoadCredential=database.dsn:/etc/poddispatchd/database.dsn\n",
-        encoding="utf-8",
+    # As a person does it, but that systemd does not run in there yet.
+    subprocess.run(
+        ["sh", str(REPOSITORY / "systemd/install.sh"), "/srv/media"],
+        check=True,
+        env={**os.environ, "DESTDIR": str(tree)},
+    )
+    credentials = tree / "etc/systemd/system" / f"{UNIT}.d" / "credentials.conf"
+    credentials.write_text(
+        "[Service]\nLoadCredential=database.dsn:/etc/poddispatchd/database.dsn\n", encoding="utf-8"
     )
     yield tree
     shutil.rmtree(tree, ignore_errors=True)
@@ -88,8 +89,8 @@ async def host(installed: Path, postgres: PostgresServer, tmp_path: Path) -> Asy
         (etc / "database.dsn").write_text(postgres.dsn(name).get_secret_value())
         (etc / "database.dsn").chmod(0o600)
         with booted(installed, {media: "/srv/media", etc: "/etc/poddispatchd"}) as machine:
-            host = Host(machine, etc, manager, world, postgres.dsn(name), {})
             webhook, ops = free_ports(2)
+            host = Host(machine, etc, manager, world, postgres.dsn(name), {}, f"127.0.0.1:{webhook}")
             manager.connect_to["pod.example.org:80"] = f"127.0.0.1:{webhook}"  # type: ignore[index]  # a dict
             host.configure("webhook", listen=f"127.0.0.1:{webhook}")
             host.configure("ops", listen=f"127.0.0.1:{ops}")

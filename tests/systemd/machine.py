@@ -14,6 +14,7 @@ from typing import TypeVar
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 UNIT = "poddispatchd.service"
+SOCKET = "poddispatchd-webhook.socket"
 TOOLS = ("debootstrap", "systemd-nspawn", "nsenter", "chroot")
 
 _SUITE = "bookworm"
@@ -32,14 +33,16 @@ def missing_tools() -> list[str]:
     return lacking if os.geteuid() == 0 else [*lacking, "root"]
 
 
-def base_tree() -> Path:
-    """A minimal Debian, made once and kept in the cache."""
+def base_tree(*more: str) -> Path:
+    """A minimal Debian, made once and kept in the cache; with more packages, one of its own."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "poddispatchd"
-    tree, draft = cache / f"{_SUITE}-rootfs", cache / f"{_SUITE}-rootfs.draft"
+    name = "-".join((_SUITE, "rootfs", *more))
+    tree, draft = cache / name, cache / f"{name}.draft"
     if not tree.exists():
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
-        _run("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(draft), *_MIRROR)
+        packages = ",".join((_PACKAGES, *more))
+        _run("debootstrap", "--variant=minbase", f"--include={packages}", _SUITE, str(draft), *_MIRROR)
         _run("chroot", str(draft), "useradd", "--system", "--gid", "www-data", "--no-create-home", "pod")
         draft.rename(tree)
     return tree
@@ -92,9 +95,9 @@ class Machine:
         """``systemctl``, which must succeed."""
         return self.run("systemctl", *arguments)
 
-    def property(self, name: str) -> str:
-        """A property of the unit."""
-        return self.run("systemctl", "show", UNIT, "--property", name, "--value")
+    def property(self, name: str, unit: str = UNIT) -> str:
+        """A property of a unit."""
+        return self.run("systemctl", "show", unit, "--property", name, "--value")
 
     def journal(self) -> list[Mapping[str, str]]:
         """What the unit wrote, and systemd about it."""

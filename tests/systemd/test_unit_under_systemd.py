@@ -9,8 +9,9 @@ import pytest
 
 from poddispatchd.domain.task import TaskType
 from poddispatchd.sandbox.pod.world import add_task, add_video
-from tests.systemd.conftest import Host
-from tests.systemd.machine import UNIT, Machine
+from tests.acceptance.callback_load import CallbackLoad
+from tests.systemd.conftest import TOKEN, Host
+from tests.systemd.machine import SOCKET, UNIT, Machine
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -22,6 +23,7 @@ async def test_the_daemon_lives_under_systemd(host: Host) -> None:
     _sandboxed(machine)
     await _works(host)
     await _reloads(host)
+    await _refuses_no_callback_over_restarts(host)
     await _comes_back_when_killed(machine)
     await _stops_in_order(machine)
     await _stays_down_when_misconfigured(host)
@@ -44,6 +46,8 @@ def _sandboxed(machine: Machine) -> None:
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
     )
     kept = {name: status[name].strip() for name in ("NoNewPrivs", "Seccomp", "CapEff", "CapBnd")}
+    # No other process of its user can read its memory: the kernel gives its files to root then.
+    assert Path(f"/proc/{pid}/environ").stat().st_uid == 0
     assert kept == {"NoNewPrivs": "1", "Seccomp": "2", "CapEff": "0" * 16, "CapBnd": "0" * 16}
     # Even root cannot write where the daemon lives, but for the media tree.
     for path, may in (("/etc/x", False), ("/usr/x", False), ("/opt/x", False), ("/srv/media/x", True)):
@@ -71,9 +75,20 @@ async def _works(host: Host) -> None:
                 await asyncio.sleep(0.1)
     finally:
         await connection.close()
+    _found_by_fields(host.machine, task)
     written = list((host.world.media_root / video.output_directory).iterdir())
     assert written
     assert {path.stat().st_uid for path in written} == {owner.st_uid}
+
+
+def _found_by_fields(machine: Machine, task: int) -> None:
+    """The journal itself finds the lines of a task, and explains them."""
+    command = ("journalctl", "--unit", UNIT, f"POD_TASK_ID={task}", "EVENT=task.completed")
+    [line] = machine.run(*command, "--output", "cat").splitlines()
+    assert line.startswith(f"task.completed task={task} ")
+    machine.run("journalctl", "--update-catalog")
+    explained = machine.run(*command, "--catalog", "--no-pager")
+    assert "The result of a task is in Pod." in explained
 
 
 async def _reloads(host: Host) -> None:
@@ -89,12 +104,39 @@ async def _reloads(host: Host) -> None:
     machine.until(lambda: machine.property("ActiveState") == "active")
 
 
+async def _refuses_no_callback_over_restarts(host: Host) -> None:
+    """Eight restarts in a row: more than systemd allows of a unit that crashes."""
+    machine = host.machine
+    drop_in = machine.tree / f"etc/systemd/system/{SOCKET}.d/address.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text(f"[Socket]\nListenStream=\nListenStream={host.webhook}\n")
+    await asyncio.to_thread(machine.systemctl, "daemon-reload")
+    await asyncio.to_thread(machine.systemctl, "enable", SOCKET)
+    # The socket is the daemon's until then: it is free between these two.
+    await asyncio.to_thread(machine.systemctl, "stop", UNIT)
+    await asyncio.to_thread(machine.systemctl, "start", UNIT)
+    assert machine.lines("socket.received")
+    load = CallbackLoad(
+        f"http://{host.webhook}/runner/notify_task_end/", next(iter(host.manager.tasks)), TOKEN
+    )
+    load.start()
+
+    for _ in range(8):
+        await load.go_on_for(20)
+        await asyncio.to_thread(machine.systemctl, "restart", UNIT)
+    await load.go_on_for(20)
+
+    assert await load.refused() == []
+    assert (machine.property("ActiveState", SOCKET), machine.property("Result")) == ("active", "success")
+
+
 async def _comes_back_when_killed(machine: Machine) -> None:
     before = machine.property("MainPID")
     os.kill(machine.process(), signal.SIGKILL)
 
     machine.until(lambda: machine.property("NRestarts") == "1" and machine.property("SubState") == "running")
     assert machine.property("MainPID") != before
+    assert machine.property("ActiveState", SOCKET) == "active"
 
 
 async def _stops_in_order(machine: Machine) -> None:
@@ -102,6 +144,8 @@ async def _stops_in_order(machine: Machine) -> None:
 
     assert (machine.property("ActiveState"), machine.property("Result")) == ("inactive", "success")
     assert machine.lines("daemon.stopped")
+    # Nor is it started again by the next callback.
+    machine.until(lambda: machine.property("ActiveState", SOCKET) == "inactive")
 
 
 async def _stays_down_when_misconfigured(host: Host) -> None:
@@ -111,5 +155,6 @@ async def _stays_down_when_misconfigured(host: Host) -> None:
 
     machine.until(lambda: machine.property("ActiveState") == "failed")
     assert (machine.property("ExecMainStatus"), machine.property("NRestarts")) == ("2", "0")
+    machine.until(lambda: machine.property("ActiveState", SOCKET) == "inactive")
     assert "set it to true" in machine.lines("config.invalid")[-1]["MESSAGE"]
     host.configure("pod", use_podfile=True)

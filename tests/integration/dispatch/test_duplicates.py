@@ -60,13 +60,13 @@ async def test_one_source_is_submitted_once_and_its_duplicates_follow(
         await daemon.settle()
         assert await _statuses(pod, second, third) == ["completed", "completed"]
         assert f"Task {first}" in (await pod.row(second))["script_output"]
-        # Added after the first one was submitted: a new wish, for the video may have been cut meanwhile.
+        # Added after the first one was submitted: a new request, for the video may have been cut meanwhile.
         assert await pod.status(later) == "running"
         assert pod.posts("first") == 2
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(hours=-1)])
-async def test_duplicates_are_told_from_new_wishes_whatever_pods_clock_says(
+async def test_duplicates_are_told_from_new_requests_whatever_pods_clock_says(
     pod_database: PodDatabase, media_root: Path, ahead: timedelta
 ) -> None:
     async with scene(pod_database, media_root) as pod:

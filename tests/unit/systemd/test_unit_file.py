@@ -1,13 +1,18 @@
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from poddispatchd.config.model import PodSettings
+from poddispatchd.config.model import PodSettings, WebhookSettings
 
 SYSTEMD = Path(__file__).resolve().parents[3] / "systemd"
 UNIT = SYSTEMD / "poddispatchd.service"
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
 
 
 def directives(path: Path) -> dict[str, dict[str, list[str]]]:
@@ -41,15 +46,90 @@ def test_the_default_media_tree_is_the_one_of_the_samples() -> None:
     assert drop_in["Unit"]["RequiresMountsFor"] == [str(PodSettings().media_root)]
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_systemd_understands_every_line(tmp_path: Path) -> None:
+def test_the_socket_is_the_one_of_the_settings_and_has_the_name_that_the_daemon_takes() -> None:
+    unit = directives(SYSTEMD / "poddispatchd-webhook.socket")
+
+    assert unit["Socket"]["ListenStream"] == [str(WebhookSettings().listen)]
+    assert unit["Socket"]["FileDescriptorName"] == ["webhook"]
+    assert unit["Socket"]["Service"] == [UNIT.name]
+    # A daemon that was stopped is not started by the next callback, nor one that refuses its configuration.
+    assert unit["Unit"]["StopWhenUnneeded"] == ["yes"]
+    assert unit["Install"] == {"WantedBy": [UNIT.name]}
+
+
+def test_the_memory_of_the_daemon_is_never_written_to_a_file() -> None:
+    assert directives(UNIT)["Service"]["LimitCORE"] == ["0"]
+
+
+@needs_systemd
+@pytest.mark.parametrize(
+    "example", [None, *sorted(path.name for path in (SYSTEMD / "examples").glob("*.conf"))]
+)
+def test_systemd_understands_every_line(tmp_path: Path, example: str | None) -> None:
     text = UNIT.read_text(encoding="utf-8")
     command = next(line for line in text.splitlines() if line.startswith("ExecStart="))
-    unit = tmp_path / "poddispatchd.service"
+    unit = tmp_path / ("poddispatchd@x.service" if example == "instance.conf" else UNIT.name)
     unit.write_text(text.replace(command, "ExecStart=/bin/true"), encoding="utf-8")
+    if unit.name == UNIT.name:
+        shutil.copy(SYSTEMD / "poddispatchd-webhook.socket", tmp_path)
+    if example is not None:
+        drop_in = (SYSTEMD / "examples" / example).read_text(encoding="utf-8")
+        (tmp_path / f"{unit.name}.d").mkdir()
+        (tmp_path / f"{unit.name}.d" / example).write_text(
+            drop_in.replace("/opt/poddispatchd/bin/poddispatchd run", "/bin/true"), encoding="utf-8"
+        )
+    (tmp_path / "poddispatchd-failed.service").write_text("[Service]\nExecStart=/bin/true\n")
 
     ran = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
+        ["systemd-analyze", "verify", "--man=no", str(unit), *map(str, tmp_path.glob("*.socket"))],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"SYSTEMD_UNIT_PATH": f"{tmp_path}:", "PATH": "/usr/bin:/bin"},
     )
 
-    assert [line for line in ran.stderr.splitlines() if "poddispatchd" in line] == []
+    complaints = [line for line in ran.stderr.splitlines() if "poddispatchd" in line]
+    if example == "notify-reload.conf" and _version() < 253:
+        complaints = [line for line in complaints if "notify-reload" not in line]
+    assert complaints == []
+
+
+def _version() -> int:
+    told = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True, check=True)
+    return int(told.stdout.split()[1])
+
+
+@needs_systemd
+def test_the_daemon_is_exposed_to_little() -> None:
+    ran = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=13", str(UNIT)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_sysusers_and_tmpfiles_name_the_user_of_the_unit() -> None:
+    service = directives(UNIT)["Service"]
+    users = (SYSTEMD / "sysusers.d/poddispatchd.conf").read_text(encoding="utf-8")
+    files = (SYSTEMD / "tmpfiles.d/poddispatchd.conf").read_text(encoding="utf-8")
+
+    [user], [group] = service["User"], service["Group"]
+    assert [line.split()[:3] for line in users.splitlines() if line.startswith(("u ", "m "))] == [
+        ["u", user, "-"],
+        ["m", user, group],
+    ]
+    assert ["z", "/etc/poddispatchd/config.yaml", "0600", user, group, "-"] in [
+        line.split() for line in files.splitlines()
+    ]
+
+
+def test_no_process_of_this_user_can_read_the_memory_of_the_daemon() -> None:
+    asked = "import ctypes; from poddispatchd.runtime.hardening import forbid_dumps as f; " + (
+        "print(f(), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"  # 3: PR_GET_DUMPABLE
+    )
+    ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+
+    assert ran.stdout.split() == ["True", "0"]

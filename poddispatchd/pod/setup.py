@@ -1,0 +1,157 @@
+"""What the owner of Pod's database does once for poddispatchd: a role, its rights, and the schema."""
+
+import base64
+import hashlib
+import hmac
+import os
+from dataclasses import dataclass
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from poddispatchd.database import migration
+from poddispatchd.database.connections import Connection
+from poddispatchd.database.pool import Database
+from poddispatchd.database.sqlstates import INSUFFICIENT_PRIVILEGE
+from poddispatchd.errors import ConfigurationError, DatabaseError
+from poddispatchd.pod.grants import grants_script
+
+_ITERATIONS = 4096
+"""PostgreSQL's own number (scram_iterations)."""
+
+_LOCAL = frozenset({"", "localhost", "127.0.0.1", "::1"})
+
+_ROLE_EXISTS = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = $1)"
+_IS_POD = "SELECT to_regclass('public.runner_manager_task') IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class SetupPlan:
+    """What is set up.
+
+    Attributes:
+        role: that the daemon uses.
+        verifier: of its password, as PostgreSQL stores it; None: the role logs in without one.
+        sets_password: also where the role exists already.
+    """
+
+    role: str
+    verifier: str | None = None
+    sets_password: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetupResult:
+    """What was done; ``steps`` of the schema."""
+
+    made_role: bool
+    steps: tuple[migration.Migration, ...]
+
+
+def quoted(name: str) -> str:
+    """An identifier in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def role_of(dsn: str) -> str | None:
+    """The role that an address of a database names."""
+    parts = urlsplit(dsn)
+    named = parse_qs(parts.query).get("user")
+    return unquote(parts.username) if parts.username else named[0] if named else None
+
+
+def owner_dsn(dsn: str) -> str:
+    """The same database on this machine, over PostgreSQL's socket, as its superuser.
+
+    Raises:
+        ConfigurationError: the database is on another machine.
+    """
+    parts = urlsplit(dsn)
+    given = parse_qs(parts.query)
+    host = given.get("host", [parts.hostname or ""])[0]
+    if host not in _LOCAL and not host.startswith("/"):
+        raise ConfigurationError(
+            f"The database is on {host}: name the address with which its owner reaches it, as "
+            "--owner-dsn postgresql://postgres@"
+            + f"{host}{parts.path}, the password in PGPASSWORD or ~/.pgpass."
+        )
+    port = given.get("port", [str(parts.port) if parts.port else ""])[0]
+    query = "&".join(
+        [
+            *([f"host={quote(host, safe='')}"] if host.startswith("/") else []),
+            *([f"port={port}"] if port else []),
+        ]
+    )
+    return f"postgresql://postgres@{parts.path or '/postgres'}{f'?{query}' if query else ''}"
+
+
+def verifier_of(password: str, salt: bytes | None = None) -> str:
+    """A password as PostgreSQL stores it (RFC 5803): the server's log never gets to see the password.
+
+    One with other characters than ASCII's is given as it is, for PostgreSQL normalises those in its own way.
+    """
+    if not password.isascii():
+        return password
+    salt = os.urandom(16) if salt is None else salt
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _ITERATIONS)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    parts = (salt, stored, hmac.digest(salted, b"Server Key", "sha256"))
+    salt64, stored64, server64 = (base64.b64encode(part).decode() for part in parts)
+    return f"SCRAM-SHA-256${_ITERATIONS}:{salt64}${stored64}:{server64}"
+
+
+def setup_script(role: str, *, has_password: bool) -> str:
+    """The SQL that does it all, for a person to read or run; without the password."""
+    literal = "'" + role.replace("'", "''") + "'"
+    password = f"-- Give it the password of database.dsn: \\password {quoted(role)}\n" if has_password else ""
+    return (
+        "-- Run once, in Pod's database, by its owner or a superuser.\n"
+        "BEGIN;\n"
+        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {literal}) THEN\n"
+        f"  EXECUTE format('CREATE ROLE %I LOGIN', {literal});\n"
+        "END IF; END $$;\n"
+        f"{password}{grants_script(role)}"
+        f"SET LOCAL ROLE {quoted(role)};\n"
+        f"{migration.statements_from(0)}\n"
+        "COMMIT;\n"
+    )
+
+
+async def set_up(database: Database, plan: SetupPlan) -> SetupResult:
+    """Do it, in one transaction; it does no harm to do it again.
+
+    Raises:
+        ConfigurationError: this is not Pod's database.
+        DatabaseError: the role of this connection lacks a right; the words say what to do.
+    """
+    try:
+        async with database.transaction(impatient=False) as connection:
+            if not await connection.fetchval(_IS_POD):
+                name = await connection.fetchval("SELECT current_database()")
+                raise ConfigurationError(
+                    f"The database {name} has no table runner_manager_task: it is not Pod's, or Pod is older "
+                    "than 4.2. See database.dsn."
+                )
+            made_role = await _role(connection, plan)
+            await connection.execute(grants_script(plan.role))
+            await connection.execute(f"SET LOCAL ROLE {quoted(plan.role)}")
+            steps = await migration.upgrade_within(connection)
+            await connection.execute("RESET ROLE")
+            return SetupResult(made_role, steps)
+    except DatabaseError as error:
+        if error.sqlstate != INSUFFICIENT_PRIVILEGE:
+            raise
+        raise DatabaseError(
+            "The role of this connection may not make a role, or does not own Pod's tables: run it as root "
+            "on the machine of the database, or with --owner-dsn as a superuser; or give --print-sql's "
+            "output to your DBA.",
+            sqlstate=error.sqlstate,
+        ) from None
+
+
+async def _role(connection: Connection, plan: SetupPlan) -> bool:
+    exists = await connection.fetchval(_ROLE_EXISTS, plan.role)
+    if exists and not plan.sets_password:
+        return False
+    # A verifier holds no quote; a password that is none is quoted all the same.
+    secret = "" if plan.verifier is None else " PASSWORD '" + plan.verifier.replace("'", "''") + "'"
+    await connection.execute(f"{'ALTER' if exists else 'CREATE'} ROLE {quoted(plan.role)} LOGIN{secret}")
+    return not exists

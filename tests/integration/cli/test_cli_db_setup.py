@@ -1,0 +1,145 @@
+import hashlib
+from collections.abc import AsyncIterator
+from urllib.parse import quote, urlsplit
+
+import asyncpg
+import pytest
+
+from poddispatchd.database import migration
+from poddispatchd.pod.setup import owner_dsn, verifier_of
+from tests.integration.cli.conftest import Pod
+
+_PASSWORD = "pass'word of the role"
+
+
+@pytest.fixture
+async def role(pod: Pod) -> AsyncIterator[str]:
+    """A role that is not there yet, and the owner's password where the command looks for it."""
+    name = f'set up "{hashlib.sha256(pod.database.name.encode()).hexdigest()[:8]}"'
+    quoted = name.replace('"', '""')
+    yield name
+    if await pod.fetch("SELECT FROM pg_roles WHERE rolname = $1", name):
+        await pod.execute(f'DROP OWNED BY "{quoted}" CASCADE; DROP ROLE "{quoted}"')
+
+
+def _owner(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the owner reaches the database: the password is in the environment."""
+    parts = urlsplit(pod.database.dsn.get_secret_value())
+    monkeypatch.setenv("PGPASSWORD", parts.password or "")
+    return f"postgresql://{parts.username}@{parts.hostname}:{parts.port}{parts.path}"
+
+
+async def _logs_in(pod: Pod, role: str) -> asyncpg.Connection:
+    parts = urlsplit(pod.database.dsn.get_secret_value())
+    return await asyncpg.connect(
+        host=parts.hostname, port=parts.port, user=role, password=_PASSWORD, database=parts.path[1:]
+    )
+
+
+def _use_role(pod: Pod, role: str) -> None:
+    parts = urlsplit(pod.database.dsn.get_secret_value())
+    pod.set(
+        "database",
+        dsn=f"postgresql://{quote(role, safe='')}:{quote(_PASSWORD, safe='')}@"
+        f"{parts.hostname}:{parts.port}{parts.path}",
+    )
+
+
+async def test_one_command_makes_the_role_its_rights_and_the_schema(
+    pod: Pod, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = _owner(pod, monkeypatch)
+    _use_role(pod, role)
+
+    said = await pod.run("db", "setup", "--owner-dsn", owner)
+    again = await pod.run("db", "setup", "--owner-dsn", owner)
+    monkeypatch.delenv("PGPASSWORD")
+
+    assert (said.status, said.err) == (0, "")
+    assert f"Role {role}: made" in said.out
+    assert f"Schema poddispatchd: version {migration.LATEST}." in said.out
+    assert (again.status, "was there" in again.out, "as before" in again.out) == (0, True, True)
+    # The daemon's role can do all of the daemon's work, and the schema is its own.
+    status = await pod.run("db", "status", "--json")
+    assert status.json() == {
+        "schema": "poddispatchd",
+        "version": migration.LATEST,
+        "latest": migration.LATEST,
+    }
+    connection = await _logs_in(pod, role)
+    try:
+        assert await connection.fetchval("SELECT has_table_privilege('runner_manager_task', 'UPDATE')")
+        assert await connection.fetchval("SELECT nspowner::regrole::text = quote_ident(current_user)"
+                                         " FROM pg_namespace WHERE nspname = 'poddispatchd'")  # fmt: skip
+    finally:
+        await connection.close()
+
+
+async def test_the_password_of_a_role_that_exists_is_changed_only_when_that_is_asked_for(
+    pod: Pod, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = _owner(pod, monkeypatch)
+    quoted = role.replace('"', '""')
+    await pod.execute(f"CREATE ROLE \"{quoted}\" LOGIN PASSWORD 'another'")
+    _use_role(pod, role)
+
+    await pod.run("db", "setup", "--owner-dsn", owner)
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await _logs_in(pod, role)
+
+    said = await pod.run("db", "setup", "--owner-dsn", owner, "--set-password")
+    assert said.status == 0
+    await (await _logs_in(pod, role)).close()
+
+
+async def test_the_printed_sql_does_the_same_and_holds_no_password(pod: Pod, role: str) -> None:
+    old = pod.database.dsn.get_secret_value()
+    _use_role(pod, role)
+
+    printed = await pod.run("db", "setup", "--print-sql")
+
+    assert (printed.status, _PASSWORD in printed.out, "SCRAM" in printed.out) == (0, False, False)
+    assert not await pod.fetch("SELECT FROM pg_roles WHERE rolname = $1", role)
+    await pod.execute(printed.out)
+    pod.set("database", dsn=old)
+    assert (await pod.run("db", "status")).status == 0
+
+
+async def test_what_the_command_cannot_do_is_said_in_words(
+    pod: Pod, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = _owner(pod, monkeypatch)
+    _use_role(pod, role)
+
+    shown = await pod.run("db", "setup", "--owner-dsn", owner.replace("@", ":secret-word@"))
+    not_pods = await pod.run("db", "setup", "--owner-dsn", owner.rpartition("/")[0] + "/postgres")
+    pod.set("database", dsn="postgresql://someone@db.example.org/pod")
+    elsewhere = await pod.run("db", "setup")
+
+    assert (shown.status, "list of processes" in shown.err, "secret-word" in shown.err) == (2, True, False)
+    assert (not_pods.status, "it is not Pod's" in not_pods.err) == (2, True)
+    assert elsewhere.status == 2
+    assert "--owner-dsn postgresql://postgres@db.example.org/pod" in elsewhere.err
+
+
+@pytest.mark.parametrize(
+    ("dsn", "expected"),
+    [
+        ("postgresql:///pod", "postgresql://postgres@/pod"),
+        ("postgresql://pod:x@localhost:5433/pod", "postgresql://postgres@/pod?port=5433"),
+        (
+            "postgresql:///pod?host=/run/pg&port=6000",
+            "postgresql://postgres@/pod?host=%2Frun%2Fpg&port=6000",
+        ),
+    ],
+)
+def test_the_owner_reaches_the_same_database_over_its_socket(dsn: str, expected: str) -> None:
+    assert owner_dsn(dsn) == expected
+
+
+def test_a_password_never_reaches_the_log_of_the_server_in_plain_text() -> None:
+    assert verifier_of("pencil").startswith("SCRAM-SHA-256$4096:")
+    assert "pencil" not in verifier_of("pencil")
+    assert verifier_of("pencil") != verifier_of("pencil")
+    # PostgreSQL normalises other characters in a way of its own.
+    assert verifier_of("naïf") == "naïf"

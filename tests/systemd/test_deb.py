@@ -1,0 +1,74 @@
+"""The Debian package: installed, upgraded and purged as an administrator does it."""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from poddispatchd import __version__
+from tests.systemd.machine import REPOSITORY, SOCKET, UNIT, Machine, base_tree, booted
+
+pytestmark = pytest.mark.timeout(600)
+
+_MEDIA = "/etc/systemd/system/poddispatchd.service.d/media.conf"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, as ``make deb`` builds it."""
+    out = tmp_path_factory.mktemp("deb")
+    built = subprocess.run(
+        ["sh", str(REPOSITORY / "packaging/build-deb.sh"), str(out)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "PIP": f"{sys.executable} -m pip"},
+    )
+    return Path(built.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture
+def machine(package: Path, tmp_path: Path) -> Iterator[Machine]:
+    tree = tmp_path / "rootfs"
+    subprocess.run(["cp", "--archive", str(base_tree()), str(tree)], check=True)
+    shutil.copy(package, tree / "root/poddispatchd.deb")
+    try:
+        with booted(tree, {}) as machine:
+            yield machine
+    finally:
+        shutil.rmtree(tree, ignore_errors=True)
+
+
+async def test_the_package_lives_and_goes_as_an_administrator_expects(machine: Machine) -> None:
+    run = machine.run
+    told = await asyncio.to_thread(run, "dpkg", "--install", "/root/poddispatchd.deb")
+
+    assert "poddispatchd db setup" in told
+    assert run("/usr/bin/poddispatchd", "--version").endswith(__version__)
+    units = [machine.property("LoadState", unit) for unit in (UNIT, SOCKET)]
+    assert (units, machine.property("ActiveState")) == (["loaded", "loaded"], "inactive")
+    assert run("stat", "--format", "%U:%G:%a", "/etc/poddispatchd") == "root:root:755"
+    assert run("cat", "/var/lib/dpkg/info/poddispatchd.conffiles") == _MEDIA
+    for file in ("man/man8/poddispatchd.8.gz", "man/man5/poddispatchd.yaml.5.gz",
+                 "bash-completion/completions/poddispatchd", "doc/poddispatchd/examples/config.yaml.example",
+                 "doc/poddispatchd/examples/nginx/poddispatchd.conf"):  # fmt: skip
+        assert run("dpkg", "--search", f"/usr/share/{file}").startswith("poddispatchd:")
+    # Nothing in it knows where it was built, nor on whose index its parts were found.
+    assert run("grep", "-rlIE", "/tmp/tmp[.]|/dev/shm", "/opt/poddispatchd/bin", check=False) == ""
+
+    run("sed", "-i", "s|/usr/local/django_projects/podv4/pod/media|/srv/media|", _MEDIA)
+    run("sh", "-c", "echo 'pod: {media_root: /srv/media}' > /etc/poddispatchd/config.yaml")
+    again = await asyncio.to_thread(run, "dpkg", "--install", "/root/poddispatchd.deb")
+    assert "next, set MEDIA_ROOT" not in again
+    assert "ReadWritePaths=/srv/media" in run("cat", _MEDIA)
+    assert run("stat", "--format", "%U:%G:%a", "/etc/poddispatchd/config.yaml") == "pod:www-data:600"
+
+    told = await asyncio.to_thread(run, "dpkg", "--purge", "poddispatchd")
+    assert "DROP SCHEMA poddispatchd CASCADE" in told
+    for path in ("/opt/poddispatchd", "/etc/poddispatchd", "/usr/bin/poddispatchd", _MEDIA):
+        left = run("sh", "-c", f"test -e {path} && echo left || echo gone")
+        assert (path, left) == (path, "gone")
