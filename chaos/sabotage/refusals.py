@@ -20,6 +20,9 @@ _REPAIR_TRIES = 240
 _DAEMONS = "current_setting('application_name') = 'poddispatchd'"
 """Pod's own part of the campaign is let through: what is tried is what the daemons make of it."""
 
+_HELD_FIRST = ("status = 'running' AND task_id IS NOT NULL", "status = 'pending'")
+"""Rows that somebody will want soon: that of a run about to end, or one of the queue."""
+
 _OF_A_ROW = ("P0001", "23514")
 """What a site's trigger raises for one row: an error without a code of its own, or a violated check."""
 
@@ -84,7 +87,7 @@ class DatabaseFaults:
 
     async def lock_row(self) -> None:
         """An open transaction holds the row of a task that is not over, as a forgotten psql does."""
-        seconds = self._lot.seconds(4.0, 20.0)
+        seconds, first = self._lot.seconds(4.0, 20.0), self._lot.one_of(_HELD_FIRST)
         async with self._session() as connection:
             if connection is None:
                 return
@@ -92,7 +95,7 @@ class DatabaseFaults:
             await transaction.start()
             pk = await connection.fetchval(
                 "SELECT id FROM runner_manager_task WHERE status IN ('pending', 'running')"
-                " ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED"
+                f" ORDER BY ({first}) DESC, random() LIMIT 1 FOR UPDATE SKIP LOCKED"
             )
             if pk is None:
                 return
