@@ -27,7 +27,7 @@ test: $(STAMP) pgbouncer nginx axe ## every test
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 unit: $(STAMP) ## the tests that need no server
-	$(BIN)/pytest -n auto -q tests/unit $(PYTEST_OPTIONS)
+	$(BIN)/pytest -n auto -q --hypothesis-profile quick tests/unit $(PYTEST_OPTIONS)
 
 coverage: $(STAMP) pgbouncer nginx axe ## branch coverage of the package under all tests
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered $(PYTEST_OPTIONS)
@@ -80,7 +80,7 @@ clean: ## remove .venv and the caches
 # Two hundred imports killed at random moments; the seed can be chosen: make kills SEED=7
 SEED ?= 1
 kills: $(STAMP) ## two hundred imports killed at random moments (SEED)
-	PODDISPATCHD_TEST_KILLS="200 seed $(SEED)" $(BIN)/pytest -n auto tests/integration/importing/test_random_kills.py
+	PODDISPATCHD_TEST_KILLS="200 seed $(SEED)" $(BIN)/pytest -n auto tests/integration/imports/test_random_kills.py
 
 # Hostile requests and answers, seeded: make fuzz SEED=7 FUZZ_OPTIONS='--requests 1000000'
 fuzz: $(STAMP) ## hostile requests and answers (SEED, FUZZ_OPTIONS)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +73,7 @@ class Result:
     seconds: float
     settled_in: float
     notes: list[str]
+    impossible: Sequence[Kind] = ()
 
 
 async def run(plan: Plan, directory: Path, *, tell: bool = False) -> Result:
@@ -106,6 +107,7 @@ async def run(plan: Plan, directory: Path, *, tell: bool = False) -> Result:
                 *effects.notes(evidence),
                 f"daemons: {settings}",
             ],
+            impossible=scene.disk.impossible,
         )
 
 
@@ -204,7 +206,9 @@ class _Campaign:
             try:
                 connection = await self._scene.connect()
                 try:
-                    await self._scene.pod.add_tasks(connection, wanted - len(self._scene.pod.tasks))
+                    # Sources are written: the campaign itself must not meet a disk that hangs or is hidden.
+                    async with self._scene.disk.busy:
+                        await self._scene.pod.add_tasks(connection, wanted - len(self._scene.pod.tasks))
                 finally:
                     connection.terminate()
             except _UNREACHABLE:

@@ -6,7 +6,7 @@ from chaos.evidence import Evidence
 from chaos.fates import Fate
 from chaos.logs import Line
 from chaos.stage import MAX_ATTEMPTS
-from chaos.timeline import OF_THE_DATABASE, Kind
+from chaos.timeline import OF_STATEMENTS, OF_THE_DATABASE, OF_THE_MEDIA_TREE, Kind
 
 _AFTER = 80.0
 """Seconds after a fault of the database in which a daemon may still meet its consequences."""
@@ -41,7 +41,14 @@ def _is_caused(evidence: Evidence, daemon: str, line: Line) -> bool:
         case "import.failed":
             return any(run.fate in _SPOILT for run in runs) or _was_spoilt(evidence, line)
         case "media.obstructed":
-            return any(one.covers(line.at, after=_AFTER) for one in timeline.of(Kind.DISK_FULL))
+            return any(one.covers(line.at, after=_AFTER) for one in timeline.of(*OF_THE_MEDIA_TREE))
+        case "media.missing":
+            return any(one.covers(line.at, after=_AFTER) for one in timeline.of(Kind.MEDIA_EMPTY))
+        case "service.failed" | "service.crashed":
+            return any(
+                f"({one.detail})" in line.text and one.covers(line.at, after=_AFTER)
+                for one in timeline.of(*OF_STATEMENTS)
+            )
         case "config.invalid":
             return any(
                 one.target == daemon and one.covers(line.at, after=5.0)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chaos.evidence import Evidence
-from chaos.timeline import Kind
+from chaos.timeline import Incident, Kind
 
 _WRONG = 5.0
 """Seconds by which a clock differs from the database's when it is called wrong."""
@@ -15,6 +15,12 @@ _SAME = 3.0
 
 _NO_SPACE = ("No space left", "keep_free")
 """How a daemon's lines tell that the disk is full."""
+
+_SEEN_IN_LOGS = (Kind.ROW_LOCKED, Kind.READ_ONLY, Kind.MIGRATION)
+"""Faults that have happened when a daemon has told of them."""
+
+_TOLD_WITHIN = 5.0
+"""Seconds after such a fault in which a daemon may tell of it."""
 
 _BY_ENDPOINT: Mapping[str, Kind] = {
     "execute": Kind.SUBMISSION_ANSWERS,
@@ -43,6 +49,8 @@ def effects(evidence: Evidence) -> list[Effect]:
     happened.update(kind_of(entry) for entry in evidence.noted if entry["what"] == "met")
     happened[Kind.RUNNER_DEATH] = sum(entry["what"] == "runner died" for entry in evidence.noted)
     happened[Kind.CLOCK_STEP] = _steps_seen(evidence)
+    for kind in _SEEN_IN_LOGS:
+        happened[kind] = sum(_is_told(evidence, one) for one in evidence.timeline.of(kind))
     return [Effect(kind, caused[kind], happened[kind]) for kind in Kind]
 
 
@@ -50,6 +58,8 @@ def kind_of(met: Mapping[str, object]) -> Kind:
     """The kind of fault that a manager says a request met."""
     if met.get("status") == 429:
         return Kind.RATE_LIMIT
+    if met.get("kind") == "unended":
+        return Kind.UNENDED_BODIES
     return _BY_ENDPOINT.get(str(met["endpoint"]), Kind.STATUS_ANSWERS)
 
 
@@ -85,3 +95,13 @@ def _steps_seen(evidence: Evidence) -> int:
     seen = [one.skew for one in evidence.imports if one.skew is not None]
     wanted = [float(one.detail.split()[0]) for one in evidence.timeline.of(Kind.CLOCK_STEP)]
     return sum(any(abs(skew - step) < _SAME for skew in seen) for step in wanted)
+
+
+def _is_told(evidence: Evidence, one: Incident) -> bool:
+    """Whether a daemon has met a fault: it names the SQLSTATE, or the task whose row is held."""
+    lines = (
+        line for lines in evidence.logs.values() for line in lines if one.covers(line.at, after=_TOLD_WITHIN)
+    )
+    if one.kind is Kind.ROW_LOCKED:
+        return any(line.event == "row.locked" and one.target == f"task {line.task}" for line in lines)
+    return any(f"({one.detail})" in line.text for line in lines)

@@ -181,8 +181,8 @@ class DaemonChild(Child):
         """
         async with asyncio.timeout(_PATIENCE):
             while not self.is_ready():
-                if self.surprises:
-                    raise RuntimeError(f"{self.surprises[0]}: see {self.log}.")
+                if self.process is None or self.process.returncode is not None:
+                    raise RuntimeError(f"{self.name} does not start: see {self.log}.")
                 await asyncio.sleep(0.1)
 
     def write_config(self, **changes: dict[str, object]) -> None:

@@ -23,7 +23,7 @@ def _lines(result: Result) -> Iterator[str]:
     for effect in result.effects:
         if effect.caused or effect.happened:
             yield f"  {effect.kind:<42} {effect.caused:6} {effect.happened:9}"
-    impossible = OF_THE_POOLER if plan.pooler is None else UNWANTED
+    impossible = (*(OF_THE_POOLER if plan.pooler is None else UNWANTED), *result.impossible)
     never = [
         str(effect.kind) for effect in result.effects if not effect.happened and effect.kind not in impossible
     ]

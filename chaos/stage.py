@@ -82,8 +82,13 @@ class Stage:
     timeline: Timeline
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        """A connection of the campaign's own, round the pooler and every proxy."""
-        return await asyncpg.connect(self.dsn.get_secret_value(), timeout=5, command_timeout=30)
+        """A connection of the campaign's own, round the pooler and every proxy; it may write at any time."""
+        return await asyncpg.connect(
+            self.dsn.get_secret_value(),
+            timeout=5,
+            command_timeout=30,
+            server_settings={"default_transaction_read_only": "off"},
+        )
 
     async def leader(self) -> DaemonChild | None:
         """The daemon that schedules, as the database knows it."""

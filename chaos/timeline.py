@@ -30,6 +30,7 @@ class Kind(StrEnum):
     SUBMISSION_ANSWERS = "manager: answers to submissions spoilt"
     STATUS_ANSWERS = "manager: answers to questions spoilt"
     DOWNLOADS = "manager: downloads spoilt"
+    UNENDED_BODIES = "manager: HTTP/1.0 bodies, cut"
     DATABASE_RESTART = "database: immediate restart"
     POOLER_KILL = "pooler: kill -9"
     POOLER_CROWDED = "pooler: every server taken"
@@ -39,7 +40,14 @@ class Kind(StrEnum):
     LINK_STALL = "database link: stalled"
     LINK_HALF_OPEN = "database link: half open"
     LINK_DELAY = "database link: delayed"
+    ROW_LOCKED = "task's row: held by another session"
+    ROW_REFUSED = "task's row: its callback refused"
+    TABLE_REFUSED = "database: writes of a table refused"
+    READ_ONLY = "database: read-only sessions"
+    MIGRATION = "database: a table migrated"
     DISK_FULL = "disk: full"
+    MEDIA_HUNG = "media tree: writes hang"
+    MEDIA_EMPTY = "media tree: empty"
     CALLBACK_SWALLOWED = "callback: answered 200, lost"
     CALLBACK_DROPPED = "callback: dropped before Pod"
     CALLBACK_ANSWER_LOST = "callback: its answer dropped"
@@ -57,8 +65,23 @@ UNWANTED = (Kind.POOLER_END,)
 
 OF_THE_POOLER = (Kind.POOLER_KILL, Kind.POOLER_CROWDED, *UNWANTED)
 
+OF_STATEMENTS = (
+    Kind.ROW_LOCKED,
+    Kind.ROW_REFUSED,
+    Kind.TABLE_REFUSED,
+    Kind.READ_ONLY,
+    Kind.MIGRATION,
+)
+"""Faults that refuse statements; the detail of each is the SQLSTATE that they are refused with."""
+
+OF_THE_MEDIA_TREE = (Kind.DISK_FULL, Kind.MEDIA_HUNG, Kind.MEDIA_EMPTY)
+
+OF_A_REAL_DISK = (Kind.MEDIA_HUNG, Kind.MEDIA_EMPTY)
+"""What only root can cause."""
+
 OF_THE_DATABASE = (
     Kind.DATABASE_RESTART,
+    Kind.READ_ONLY,
     *OF_THE_POOLER,
     Kind.LEADER_CUT,
     Kind.LINK_CUT,

@@ -73,6 +73,7 @@ class Parts:
     set_aside: dict[str, int] = field(default_factory=dict)
     """How many items of each queue are set aside, at the last look of the maintenance."""
     _managers_read_at: float = float("-inf")
+    _managers_rings: int = 0
     _catalogue_read_at: float = float("-inf")
 
     def __post_init__(self, shared_media: MediaTree | None) -> None:
@@ -91,11 +92,6 @@ class Parts:
         """The sites whose tasks are dispatched."""
         wanted = self.settings.dispatch.sites
         return frozenset(site.id for site in self.sites.values() if not wanted or site.domain in wanted)
-
-    @property
-    def serves_all_sites(self) -> bool:
-        """Whether tasks are dispatched whatever their site."""
-        return not self.settings.dispatch.sites
 
     def choice_of_site(self) -> Callable[[Sequence[SiteId]], SiteId | None]:
         """Which of its sites a task is done for, None when none is served; good for one look at the queue."""
@@ -169,9 +165,12 @@ class Parts:
         self.sites = sites
 
     async def refresh_managers(self, *, within: float = MANAGERS_FRESH_FOR) -> None:
-        """Read Pod's runner managers again, unless that was done within so many seconds."""
-        now = self.clock.monotonic()
-        if now - self._managers_read_at < within:
+        """Read Pod's runner managers again, unless that was done within so many seconds.
+
+        They are read in any case after a person has paused or resumed one.
+        """
+        now, rings = self.clock.monotonic(), self.wakeups.managers.rings
+        if rings == self._managers_rings and now - self._managers_read_at < within:
             return
         managers = await pod_managers.runner_managers(self.database)
         memories = await self.manager_memories()
@@ -179,5 +178,5 @@ class Parts:
         if any(manager.site_id not in self.sites for manager in managers):
             # A site was added to Pod while the daemon runs.
             self.sites = await pod_managers.sites(self.database)
-        self._managers_read_at = now
+        self._managers_read_at, self._managers_rings = now, rings
         self.registry.refresh(managers, memories, latest_tasks)

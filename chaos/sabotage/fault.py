@@ -1,13 +1,13 @@
 """What all faults share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import TypeAlias, TypeVar
 
-Fault: TypeAlias = Callable[[], Awaitable[None]]
+Fault: TypeAlias = Callable[[], Coroutine[object, object, None]]
 """Causes one fault, and comes back when it is over."""
 
 _T = TypeVar("_T")

@@ -51,7 +51,6 @@ _GONE = {"detail": "Error fetching result from runner"}
 _DOWNLOADS: _Spoilt = (
     {"endpoint": "file", "kind": "cut", "length": 3000},
     {"endpoint": "file", "kind": "cut", "length": 0},
-    {"endpoint": "file", "kind": "unended", "length": 3000},
     {"endpoint": "file", "kind": "wrong-length", "length": 10},
     {"endpoint": "file", "kind": "drop"},
     {"endpoint": "file", "kind": "status", "status": 502},
@@ -69,6 +68,24 @@ _DOWNLOADS: _Spoilt = (
     {"endpoint": "result", "kind": "status", "status": 500},
     {"endpoint": "result", "kind": "drop"},
 )
+
+_WHOLE = 1 << 30
+
+_UNENDED_BODIES: _Spoilt = (
+    {"endpoint": "file", "kind": "unended", "length": 0},
+    {"endpoint": "file", "kind": "unended", "length": 100},
+    {"endpoint": "file", "kind": "unended", "length": 3000},
+    {"endpoint": "file", "kind": "unended", "length": 900, "match": ".mp4"},
+    {"endpoint": "file", "kind": "unended", "length": 60, "match": ".m3u8"},
+    {"endpoint": "file", "kind": "unended", "length": 40, "match": ".png"},
+    {"endpoint": "file", "kind": "unended", "length": 50, "match": ".vtt"},
+    # Not cut, which nothing tells.
+    {"endpoint": "file", "kind": "unended", "length": _WHOLE},
+    {"endpoint": "result", "kind": "unended", "length": 30},
+    {"endpoint": "status", "kind": "unended", "length": 60},
+    {"endpoint": "execute", "kind": "unended", "length": 20},
+)
+"""Bodies of which nothing tells how long they are: HTTP/1.0, nginx's default towards what is behind it."""
 
 _RATE_LIMIT: _Spoilt = (
     {"endpoint": "execute", "kind": "status", "status": 429},
@@ -100,6 +117,7 @@ class ManagerFaults:
             Kind.RATE_LIMIT: lambda: self._spoil(Kind.RATE_LIMIT, _RATE_LIMIT),
             Kind.SUBMISSION_ANSWERS: lambda: self._spoil(Kind.SUBMISSION_ANSWERS, _SUBMISSION_ANSWERS),
             Kind.STATUS_ANSWERS: lambda: self._spoil(Kind.STATUS_ANSWERS, _STATUS_ANSWERS),
+            Kind.UNENDED_BODIES: lambda: self._spoil(Kind.UNENDED_BODIES, _UNENDED_BODIES),
             Kind.DOWNLOADS: lambda: self._spoil(Kind.DOWNLOADS, _DOWNLOADS),
         }
 

@@ -8,6 +8,7 @@ from chaos.sabotage.daemons import DaemonFaults
 from chaos.sabotage.fault import Fault, Lot
 from chaos.sabotage.managers import ManagerFaults
 from chaos.sabotage.pooler import PoolerFaults
+from chaos.sabotage.refusals import DatabaseFaults
 from chaos.sabotage.storage import StorageFaults
 from chaos.stage import Stage
 from chaos.timeline import Kind
@@ -38,6 +39,14 @@ KINDS: Mapping[Kind, int] = {
     Kind.LINK_HALF_OPEN: 2,
     Kind.LINK_DELAY: 1,
     Kind.DISK_FULL: 2,
+    Kind.UNENDED_BODIES: 2,
+    Kind.ROW_LOCKED: 3,
+    Kind.ROW_REFUSED: 3,
+    Kind.TABLE_REFUSED: 3,
+    Kind.READ_ONLY: 1,
+    Kind.MIGRATION: 2,
+    Kind.MEDIA_HUNG: 2,
+    Kind.MEDIA_EMPTY: 2,
 }
 """How often each kind is caused beside the others. Those of callbacks and rows happen all the time."""
 
@@ -82,13 +91,15 @@ class Saboteur:
             **DaemonFaults(stage, shared).faults(),
             **ManagerFaults(stage, shared).faults(),
             **StorageFaults(stage, shared).faults(),
+            **DatabaseFaults(stage.connect, stage.timeline, shared, pooled=stage.pooler is not None).faults(),
         }
         if stage.pooler is not None:
             faults |= PoolerFaults(stage.pooler, stage.timeline, shared).faults()
             kinds = {**kinds, **_OF_THE_POOLER}
         self.drilled = tuple(kind for kind in _DRILLED if kind in faults)
         self._all = faults
-        self._kinds = kinds
+        # Some need root.
+        self._kinds = {kind: share for kind, share in kinds.items() if kind in faults}
         self._lot = lot
         self._pace = pace
         self._under_way: set[asyncio.Task[None]] = set()

@@ -11,20 +11,29 @@ from chaos.timeline import Incident, Kind
 _NEVER_FREE = "1000TiB"
 """More than any disk has: with so much to be kept free, a daemon takes every disk for full."""
 
+_VIDEOS = "videos"
+"""VIDEOS_DIR."""
+
 
 class StorageFaults:
-    """Ends the database, breaks the links to it, and fills the disk."""
+    """Ends the database, breaks the links to it; fills, freezes and hides the disk."""
 
     def __init__(self, stage: Stage, lot: Lot) -> None:
         self._stage = stage
         self._lot = lot
-        self._server_busy, self._disk_busy = asyncio.Lock(), asyncio.Lock()
+        self._server_busy = asyncio.Lock()
         names = [daemon.name for daemon in stage.daemons]
         self._links = LinkFaults(stage.timeline, lot, stage.proxies, names)
 
     def faults(self) -> Mapping[Kind, Fault]:
         """Each of them by its kind."""
+        of_the_disk = {}
+        if self._stage.disk.can_freeze:
+            of_the_disk[Kind.MEDIA_HUNG] = self.freeze_disk
+        if self._stage.disk.is_real:
+            of_the_disk[Kind.MEDIA_EMPTY] = self.hide_videos
         return {
+            **of_the_disk,
             Kind.DATABASE_RESTART: self.restart_database,
             Kind.LEADER_CUT: self.cut_leader_off,
             Kind.LINK_CUT: lambda: self._links.cut(Kind.LINK_CUT),
@@ -55,7 +64,7 @@ class StorageFaults:
     async def fill_disk(self) -> None:
         """No space is left; without a file system of our own, the daemons are told so by their settings."""
         seconds = self._lot.seconds(2.0, 10.0)
-        async with self._lot.turn(self._disk_busy) as ours:
+        async with self._lot.turn(self._stage.disk.busy) as ours:
             if not ours:
                 return
             disk = self._stage.disk
@@ -68,6 +77,45 @@ class StorageFaults:
                     await asyncio.to_thread(disk.empty)
                 else:
                     await self._pretend(incident, seconds)
+
+    async def freeze_disk(self) -> None:
+        """Whatever writes to the media tree hangs for a while, and cannot even be killed meanwhile."""
+        seconds = self._lot.seconds(3.0, 20.0)
+        async with self._lot.turn(self._stage.disk.busy) as ours:
+            if not ours:
+                return
+            with self._stage.timeline.incident(Kind.MEDIA_HUNG, "disk") as incident:
+                incident.happened = await self._stage.disk.freeze(seconds)
+
+    async def hide_videos(self) -> None:
+        """The directory of all videos is there and empty, as where its share is not mounted.
+
+        Not before a video is finished: nobody could tell that a new Pod's directory is not to be empty.
+        """
+        disk, seconds = self._stage.disk, self._lot.seconds(2.0, 15.0)
+        async with self._lot.turn(disk.busy) as ours:
+            if not ours or not await self._has_finished_videos():
+                return
+            with self._stage.timeline.incident(Kind.MEDIA_EMPTY, "disk") as incident:
+                incident.happened = await asyncio.to_thread(disk.hide, _VIDEOS)
+                try:
+                    await asyncio.sleep(seconds if incident.happened else 0)
+                finally:
+                    written = await asyncio.to_thread(disk.show, _VIDEOS)
+                incident.detail = f"{len(written)} files and directories came into it"
+
+    async def _has_finished_videos(self) -> bool:
+        try:
+            connection = await self._stage.connect()
+        except Exception:  # noqa: BLE001 - the database is down, on purpose
+            return False
+        try:
+            query = "SELECT EXISTS (SELECT FROM video_encode_transcript_encodingvideo)"
+            return bool(await connection.fetchval(query))
+        except Exception:  # noqa: BLE001 - it goes down
+            return False
+        finally:
+            connection.terminate()
 
     async def _pretend(self, incident: Incident, seconds: float) -> None:
         for changes in ({"keep_free": _NEVER_FREE}, {}):

@@ -120,10 +120,18 @@ async def _on_database(
 
 async def _server(database: Database) -> Finding:
     row = await database.fetchrow(
-        "SELECT current_database(), current_user, current_setting('server_version')"
+        "SELECT current_database(), current_user, current_setting('server_version'),"
+        " current_setting('transaction_read_only')::boolean"
     )
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
-    return fine("database", f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]}).")
+    words = f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]})"
+    if row[3]:
+        return problem(
+            "database",
+            f"{words}, but read-only, as a standby server does: wait for the switch-over, "
+            "or correct database.dsn.",
+        )
+    return fine("database", f"{words}.")
 
 
 async def _pooler(database: Database) -> Finding:

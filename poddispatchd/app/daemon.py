@@ -16,7 +16,7 @@ from poddispatchd.app.reload import ConfigurationReload
 from poddispatchd.config.keys import changed_keys
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
-from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError, TaskEndedError
+from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError, RowLockedError, TaskEndedError
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import configure_logging, register_secrets
 from poddispatchd.parts import Parts
@@ -146,7 +146,8 @@ class Daemon:
                     await self._take_over_early_reload(parts)
                     stack.push_async_callback(attempt.pop_all().aclose)
                     return parts, work
-            except DatabaseUnavailableError as error:
+            except (DatabaseUnavailableError, RowLockedError) as error:
+                # A table of Pod's that is being altered cannot be had for a while: that passes as well.
                 log.warning(Event.DATABASE_DOWN, error=str(error))
                 self._wait_for(f"Waiting for the database: {error}")
             await ground.clock.sleep(_SECOND_TRY)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.callback import Callback
-from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId
+from poddispatchd.domain.task import ManagerId, Run, RunnerStatus, RunnerTaskId
 from poddispatchd.runtime.lease_queue import Lease, Leased
 
 _QUERIES = load_queries(__package__, "inbox.sql")
@@ -118,6 +118,24 @@ async def lock(connection: Connection, callback: RecordedCallback) -> Turn:
     if is_next is None:
         return Turn.OVER
     return Turn.NOW if is_next else Turn.LATER
+
+
+@dataclass(frozen=True, slots=True)
+class UnsettledCallback:
+    """A callback that waits to be applied, or was set aside; ``last_error`` says why, if it was tried."""
+
+    status: str
+    state: str
+    attempts: int
+    last_error: str | None
+    received_at: datetime
+    next_attempt_at: datetime
+
+
+async def unsettled(connection: Connection, run: Run) -> list[UnsettledCallback]:
+    """The callbacks about a run that changed nothing yet, oldest first."""
+    rows = await connection.fetch(_QUERIES["unsettled"], run.runner_manager_id, run.task_id)
+    return [UnsettledCallback(**row) for row in rows]
 
 
 async def settle(

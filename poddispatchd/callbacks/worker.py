@@ -22,7 +22,7 @@ from poddispatchd.runtime.lease_queue import Leased
 from poddispatchd.runtime.queues import CALLBACKS
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.task_ids import tasks_called
-from poddispatchd.tasks.transitions import Report, Told, apply_report, ring_for
+from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report, ring_for
 
 log = structlog.get_logger(__name__)
 
@@ -134,7 +134,9 @@ class CallbackWorker:
         """Apply one callback to the tasks that carry its id; it is unknown when none does."""
         recorded = RecordedCallback.of(leased)
         callback = recorded.callback
-        report = Report(callback.status, callback.error_message, callback.script_output, Told.BY_CALLBACK)
+        report = Report(
+            callback.status, callback.error_message, callback.script_output, ReportOrigin.CALLBACK
+        )
         async with self._database.transaction() as connection:
             turn = await inbox.lock(connection, recorded)
             if turn is Turn.LATER:

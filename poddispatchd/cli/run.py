@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -20,6 +19,7 @@ from poddispatchd.cli.common import (
     config_option,
     pass_context,
 )
+from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.errors import ConfigurationError
 from poddispatchd.observability.events import Event
@@ -93,7 +93,7 @@ async def once(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     result = await run_once(settings, max_tasks=max_tasks, stop=stop)
-    now = datetime.now().astimezone()
+    now = Clock().now().astimezone()
     if result.stopped:
         click.echo(f"{now:{_TIME}} The pass was stopped; the next one goes on.", err=True)
         sys.exit(EXIT_FAILED)

@@ -16,7 +16,7 @@ from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.diagnosis import why_task
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.media import source_file
-from poddispatchd.domain.situation import Finding, ManagerView, Scheduling, Situation
+from poddispatchd.domain.situation import Finding, ManagerView, Reason, Scheduling, Severity, Situation
 from poddispatchd.domain.task import ManagerId, SiteId, Task, TaskPk, TaskType
 from poddispatchd.errors import SchemaError, UnsubmittableError
 from poddispatchd.journal import scheduling
@@ -66,12 +66,13 @@ async def situation(
     state: State | None,
 ) -> Situation:
     """What surrounds the queue: what only a daemon knows, as full managers, is there if one answers."""
-    now = datetime.now().astimezone()
+    now = Clock().now().astimezone()
     sites = await pod_managers.sites(database)
     wanted = settings.dispatch.sites
     if state is not None:
         views = tuple(_told_by_daemon(entry, now) for entry in state["managers"])
         problem = " ".join(state["not_ready"]) or None
+        is_away = not state["database_up"]
     else:
         memories = journal.memories or {}
         views = tuple(
@@ -83,7 +84,7 @@ async def situation(
             )
             for manager in managers
         )
-        problem = None
+        problem, is_away = None, False
     return Situation(
         now=now,
         managers=views,
@@ -91,7 +92,8 @@ async def situation(
         served=frozenset(pk for pk, site in sites.items() if not wanted or site.domain in wanted),
         scheduling=_scheduling(state, journal.scheduler),
         scheduler=None if journal.scheduler is None else journal.scheduler.instance,
-        database_problem=problem,
+        database_problem=problem if is_away else None,
+        write_problem=None if is_away else problem,
         stalled_after=settings.reconcile.stale_after,
     )
 
@@ -124,6 +126,13 @@ def _told_by_daemon(entry: ManagerEntry, now: datetime) -> ManagerView:
 
 async def why_it_waits(settings: Settings, database: Database, task: Task) -> Finding | None:
     """Why a pending task is not submitted now; None when it does not wait any more."""
+    if task.type is TaskType.OTHER:
+        return Finding(
+            Reason.TYPE_UNKNOWN,
+            Severity.PROBLEM,
+            f"Nothing submits tasks of type {task.type_name!r}.",
+            f"If nobody needs it: 'poddispatchd tasks cancel {task.pk}'.",
+        )
     rows = await overview.pending_rows(database, task=task.pk, limit=1)
     if not rows:
         return None

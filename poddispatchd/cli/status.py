@@ -1,4 +1,4 @@
-"""``status``: the running daemon and the queue at a glance."""
+"""``status``: the running daemon and the queue in short."""
 
 import asyncio
 import sys

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from poddispatchd.cli.completion import manager_names
+from poddispatchd.clock import Clock
 from poddispatchd.config.units import parse_duration
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus, TaskType
@@ -120,7 +121,7 @@ class Since(click.ParamType[datetime | None]):
         try:
             if re.match(r"\d{4}-", text):
                 return datetime.fromisoformat(text).astimezone()
-            return datetime.now().astimezone() - timedelta(seconds=parse_duration(text))
+            return Clock().now().astimezone() - timedelta(seconds=parse_duration(text))
         except ValueError:
             self.fail(f"{text!r} is no length of time (30m, 2h, 7d) and no date (2026-03-01).", param, ctx)
 
@@ -148,7 +149,7 @@ async def _sites(database: Database, domains: tuple[str, ...]) -> list[Any] | No
 
 def age(since: datetime) -> str:
     """How long ago, short enough for a column: ``45s``, ``12m``, ``3h``, ``2d``."""
-    seconds = max(0, int((datetime.now().astimezone() - since).total_seconds()))
+    seconds = max(0, int((Clock().now().astimezone() - since).total_seconds()))
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
             return f"{seconds // size}{unit}"

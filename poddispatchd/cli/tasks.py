@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from poddispatchd.callbacks import inbox
 from poddispatchd.cli.common import (
     EXIT_FAILED,
     Context,
@@ -28,7 +29,7 @@ from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.display import escaped
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.stages import stage_of
-from poddispatchd.domain.task import Task, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import Task, TaskPk, TaskStatus
 from poddispatchd.journal import acts, imports, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import SubmissionState
@@ -60,7 +61,7 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
         names = await _manager_names(database)
         async with database.connection() as connection:
             task = await pod_tasks.get_task(connection, TaskPk(task_pk))
-            journal = await _journal(connection, TaskPk(task_pk), names)
+            journal = await _journal(connection, TaskPk(task_pk), task, names)
             waits_until = None if task is None else await _waits_until(connection, task)
             blocker = (await duplicates.blockers(connection, [TaskPk(task_pk)])).get(TaskPk(task_pk))
         why = None
@@ -73,12 +74,13 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
         **_as_dict(task, names, blocker),
         "stage": _stage(task, journal),
         "waits_until": waits_until,
-        "waits_because": _waits_because(task, blocker),
     }
     if as_json:
         reason = None if why is None else dataclasses.asdict(why)
         print_json({**told, "why": reason, "script_output": task.script_output, **journal})
         return
+    if blocker is not None:
+        told["waits_for"] = blocker.words
     for name, value in told.items():
         click.echo(f"{name.replace('_', ' '):15} {shown(value)}")
     if why is not None:
@@ -98,13 +100,19 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
 
 
 async def _journal(
-    connection: Connection, task: TaskPk, names: dict[int, str]
+    connection: Connection, pk: TaskPk, task: Task | None, names: dict[int, str]
 ) -> dict[str, list[dict[str, object]]]:
-    """The submissions and imports of a task, and what people did to it; none where our schema is not yet."""
-    if await migration.current_version(connection) == 0:
-        return {"submissions": [], "imports": [], "acts": []}
-    sent = await submissions.of_task(connection, task)
-    brought = await imports.of_task(connection, task)
+    """The submissions, callbacks and imports of a task, and what people did to it.
+
+    None where our schema is not yet. Of callbacks only those are told that are not settled.
+    """
+    version = await migration.current_version(connection)
+    if version == 0:
+        return {"submissions": [], "callbacks": [], "imports": [], "acts": []}
+    sent = await submissions.of_task(connection, pk)
+    brought = await imports.of_task(connection, pk)
+    run = None if task is None or version != migration.LATEST else task.run
+    called = [] if run is None else await inbox.unsettled(connection, run)
     return {
         "submissions": [
             {
@@ -117,10 +125,11 @@ async def _journal(
             }
             for item in sent
         ],
+        "callbacks": [dataclasses.asdict(item) for item in called],
         "imports": [dataclasses.asdict(item) for item in brought],
         "acts": [
             {"act": item.act.value, "by": item.actor, "at": item.at, "status_before": item.status_before}
-            for item in await acts.of_task(connection, task)
+            for item in await acts.of_task(connection, pk)
         ],
     }
 
@@ -147,15 +156,6 @@ def _stage(task: Task, journal: Mapping[str, list[dict[str, object]]]) -> str | 
 
 async def _manager_names(database: Database) -> dict[int, str]:
     return {manager.id: manager.name for manager in await pod_managers.runner_managers(database)}
-
-
-def _waits_because(task: Task, blocker: Blocker | None) -> str | None:
-    """What a task that is pending waits for, besides a free runner, in words."""
-    if task.status != TaskStatus.PENDING:
-        return None
-    if task.type is TaskType.OTHER:
-        return f"Nothing submits tasks of type {task.type_name!r}."
-    return None if blocker is None else f"It waits for {blocker.words}."
 
 
 def _as_dict(task: Task, names: dict[int, str], blocker: Blocker | None) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from poddispatchd.database.sqlstates import DRIVER_ERRORS, translate
+from poddispatchd.database.sqlstates import DRIVER_ERRORS, READ_ONLY, translate
 
 if TYPE_CHECKING:
     _Connection = asyncpg.Connection[asyncpg.Record]
@@ -50,6 +50,8 @@ class GuardedConnection:
 
     def __init__(self, raw: _RawConnection) -> None:
         self._raw = raw
+        self.met_read_only = False
+        """Whether a statement was refused because nothing can be written: the session may stay so."""
 
     async def execute(self, query: str, *arguments: object) -> str:
         """Carry out a statement; its command tag, such as ``UPDATE 1``."""
@@ -129,6 +131,8 @@ class GuardedConnection:
             is_closed = self._raw.is_closed()
         except asyncpg.InterfaceError:  # it was given back to the pool
             is_closed = True
+        if getattr(error, "sqlstate", None) == READ_ONLY:
+            self.met_read_only = True
         return translate(error, is_closed=is_closed)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import ClassVar
 
 import asyncpg
@@ -34,7 +34,10 @@ _LET_IN_ONLY = (
     "a pooler in session mode needs a server for each of our connections: database.pool_size and one more"
 )
 
-_STARTUP = {"application_name": "poddispatchd", "timezone": "UTC"}
+APPLICATION_NAME = "poddispatchd"
+"""How our sessions are known to the server."""
+
+_STARTUP = {"application_name": APPLICATION_NAME, "timezone": "UTC"}
 """Server parameters that poolers keep for each client; they refuse clients that begin with others."""
 
 _IDLE_IN_TRANSACTION = "20000"
@@ -86,6 +89,12 @@ async def _to_its_end(work: Coroutine[None, None, None]) -> None:
     except asyncio.CancelledError:
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         raise
+
+
+def _end(raw: "PoolConnectionProxy[asyncpg.Record]") -> None:
+    """End a connection at once, unless the pool has taken it back by itself because it was lost."""
+    with suppress(asyncpg.InterfaceError):
+        raw.terminate()
 
 
 async def _leave_as_it_is(_connection: object) -> None:
@@ -178,14 +187,18 @@ class Database:
         except DRIVER_ERRORS as error:
             raise translate_connecting(error) from None
         self._in_use.add(raw)
+        guarded = GuardedConnection(raw)
         try:
-            yield GuardedConnection(raw)
+            yield guarded
         except RowLockedError as error:
             if error.task is not None and self.on_locked is not None:
                 self.on_locked(error.task)
             raise
         finally:
             self._in_use.discard(raw)
+            if guarded.met_read_only:
+                # A session that began under such a setting does not find out that it is over.
+                await pool.expire_connections()
             await self._give_back(pool, raw)
 
     async def _give_back(
@@ -195,7 +208,7 @@ class Database:
             await _to_its_end(pool.release(raw))
         except DRIVER_ERRORS:
             # Nothing is lost with it: whatever was done on it has been committed, or never will be.
-            raw.terminate()
+            _end(raw)
 
     async def expire(self, *, silent: bool) -> None:
         """The database was lost: make new connections rather than try the old ones, a minute each.
@@ -211,7 +224,7 @@ class Database:
             raise translate(error, is_closed=True) from None
         if silent:
             for connection in tuple(self._in_use):
-                connection.terminate()
+                _end(connection)
 
     @asynccontextmanager
     async def transaction(self, *, impatient: bool = True) -> AsyncIterator[GuardedConnection]:

@@ -270,11 +270,11 @@ class Dispatcher:
 
     def _leave_alone(self, pk: TaskPk, error: Exception) -> None:
         """Let a task whose submission failed wait, longer each time; its intent may be open."""
-        delay = self._parts.incidents.met(_SUBMISSION, error, task=pk)
+        delay = self._parts.incidents.failed(_SUBMISSION, error, task=pk)
         self._setbacks.note(pk, error, delay)
         self._open |= {pk}
         self._view.hold_pk(pk, delay)
 
     def _went_well(self, pk: TaskPk, *, is_stored: bool) -> None:
-        self._setbacks.over(pk, is_stored=is_stored)
-        self._parts.incidents.over(_SUBMISSION, task=pk)
+        self._setbacks.recovered(pk, is_stored=is_stored)
+        self._parts.incidents.recovered(_SUBMISSION, task=pk, wrote=is_stored)

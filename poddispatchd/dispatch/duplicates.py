@@ -40,9 +40,10 @@ async def _follow(
 ) -> int:
     """End waiting tasks, each as the run that was for it; how many there were."""
     taken = await submissions.taken_for(connection, waiting)
+    own = await submissions.runs_of(connection, waiting)
     followers: dict[EndedDuplicate, dict[TaskPk, datetime]] = defaultdict(dict)
     for pk, date_added in waiting.items():
-        duplicate = followed(date_added, ended, taken[pk])
+        duplicate = followed(date_added, ended, taken[pk], own[pk])
         if duplicate is not None:
             followers[duplicate][pk] = date_added
     count = 0

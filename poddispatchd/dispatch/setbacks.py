@@ -37,7 +37,7 @@ class Setbacks:
             self._refused.add(task)
         self._until[task] = self._monotonic() + seconds
 
-    def over(self, task: TaskPk, *, is_stored: bool) -> None:
+    def recovered(self, task: TaskPk, *, is_stored: bool) -> None:
         """A task met no error any more; ``is_stored``: its row was written."""
         if is_stored:
             self._refused.clear()

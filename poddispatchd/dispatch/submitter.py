@@ -13,6 +13,7 @@ from poddispatchd.dispatch.preparations import Preparations
 from poddispatchd.dispatch.source_files import SourceFiles
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.payload import Payload
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus
 from poddispatchd.errors import (
@@ -100,7 +101,7 @@ class Submitter:
             return SubmissionResult(SubmissionOutcome.REFUSED, str(error), is_final=True)
         except MediaMissingError as error:
             return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error), hold=_HOLD)
-        payload = prepared.payload.without(parts.registry.refused_parameters(manager_id))
+        payload = await self._taken_by(manager_id, prepared.payload)
         intent = await self._intend(IntentRequest(task, manager.id, payload, term))
         if isinstance(intent, SubmissionResult):
             return intent
@@ -134,6 +135,12 @@ class Submitter:
                 case Refused():
                     return _not_its_turn(task.pk, answer)
         return SubmissionResult(SubmissionOutcome.UNAVAILABLE, "It changes all the time.", hold=_HOLD)
+
+    async def _taken_by(self, manager: ManagerId, payload: Payload) -> Payload:
+        """The payload without what this manager's runners do not know, as of now."""
+        if payload.can_be_reduced:
+            return payload.without(await self._refused_parameters(manager))
+        return payload
 
     async def _refused_parameters(self, manager: ManagerId) -> frozenset[str]:
         """As of now: what is remembered of managers is read now and then only, and its last run may tell."""

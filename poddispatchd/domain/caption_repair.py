@@ -18,6 +18,9 @@ _TIME = r"(?:(\d{1,6}):)?(\d{1,6}):(\d{1,2})(?:[.,](\d{1,9}))?"
 _TIMING = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?$")
 _IDENTIFIER = re.compile(r"^\s*\d{1,9}\s*$")
 _LIKE_A_TIME = re.compile(r"^\W{0,3}\d.*-->|-->.*\d+[:.,]\d")
+_TOKENS_APART = re.compile(r"^\s*\S+\s*-->\s*\S+\s*$")
+"""Where a time stands: two words that are none, as ``nan --> nan``."""
+
 _APART = ("NOTE", "STYLE", "REGION")
 
 
@@ -109,7 +112,19 @@ class _Reader:
         self._end_caption()
 
     def _begins_caption(self, lines: list[str]) -> bool:
-        return any(_TIMING.match(line) or _LIKE_A_TIME.search(line) for line in lines[:2])
+        return any(_TIMING.match(line) or self._is_like_a_time(line) for line in lines[:2])
+
+    def _is_like_a_time(self, line: str) -> bool:
+        """Whether a line that stands where a time does is meant as one.
+
+        With a caption before, it may be more of that one's text, behind a blank line: only two words with an
+        arrow between them are not believed to be said. Without one it can be nothing else.
+        """
+        if ARROW not in line:
+            return False
+        if self._caption is None:
+            return True
+        return bool(_LIKE_A_TIME.search(line) or _TOKENS_APART.match(line))
 
     def _is_lone_identifier(self, lines: list[str], following: list[str]) -> bool:
         """A number on its own before a time is that caption's, unless it does not count on."""
@@ -128,7 +143,7 @@ class _Reader:
         for offset, line in enumerate(lines):
             timing = _timing(line)
             is_place_of_time = self._caption is None or (offset < 2 and self._caption.line < number)
-            if timing is None and not (is_place_of_time and _LIKE_A_TIME.search(line)):
+            if timing is None and not (is_place_of_time and self._is_like_a_time(line)):
                 if self._caption is not None and self._caption.line >= number:
                     self._caption.text.append(line)
                 elif offset == 0:

@@ -28,6 +28,9 @@ LONG_WAIT = timedelta(minutes=10)
 _NAMED = 4
 """Runner managers or tasks named in one sentence."""
 
+_NOTHING_GOES = (Reason.DATABASE_AWAY, Reason.DATABASE_REFUSES)
+"""What keeps a task waiting whatever else does."""
+
 _ORDER = (Severity.PROBLEM, Severity.NOTICE, Severity.NORMAL)
 
 # --- what concerns everything ---------------------------------------------------------------------------
@@ -42,6 +45,15 @@ def general_findings(situation: Situation) -> list[Finding]:
                 Reason.DATABASE_AWAY,
                 Severity.PROBLEM,
                 f"The database is away, so nothing is scheduled: {situation.database_problem}",
+            )
+        )
+    elif situation.write_problem is not None:
+        found.append(
+            Finding(
+                Reason.DATABASE_REFUSES,
+                Severity.PROBLEM,
+                f"The database does not take what is written, so nothing is scheduled: "
+                f"{situation.write_problem}",
             )
         )
     elif situation.scheduling is Scheduling.NOBODY:
@@ -271,7 +283,7 @@ def why_task(task: WaitingTask, situation: Situation) -> Finding:
     """Why one pending task is not submitted right now, or that it is next."""
     general, own = general_findings(situation), _why_this_task(task, situation)
     is_own_problem = own is not None and own.severity is Severity.PROBLEM
-    if general and (general[0].reason is Reason.DATABASE_AWAY or not is_own_problem):
+    if general and (general[0].reason in _NOTHING_GOES or not is_own_problem):
         return general[0]
     if own is not None:
         return own

@@ -1,10 +1,10 @@
-"""Duplicates: tasks of one type and source. A source is submitted once for all wishes that waited for it.
+"""Duplicates: tasks of one type and source. A source is submitted once for all requests that waited for it.
 
-Pod stores one wish twice when two pages ask at once, or when its CRON and a page meet. What was asked for
-after a run had begun is a new wish: the video may have been cut meanwhile.
+Pod stores one request twice when two pages ask at once, or when its CRON and a page do. What was asked for
+after a run had begun is a new request: the video may have been cut meanwhile.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,7 +30,7 @@ class EndedDuplicate:
 
 
 def followed(
-    date_added: datetime, ended: Sequence[EndedDuplicate], taken: Iterable[Taken]
+    date_added: datetime, ended: Sequence[EndedDuplicate], taken: Iterable[Taken], own: Collection[Run] = ()
 ) -> EndedDuplicate | None:
     """The duplicate whose end is that of a waiting task as well; None when the task must run itself.
 
@@ -38,7 +38,10 @@ def followed(
         date_added: when the one that waits was added.
         ended: its duplicates that are over.
         taken: what a runner manager took from us while the task waited, the latest first.
+        own: runs that the task itself was submitted as. It waits because they came to nothing: those of them
+            that failed are not to end it after all.
     """
+    ended = [each for each in ended if each.status is TaskStatus.COMPLETED or each.run not in own]
     for submission in taken:
         for duplicate in ended:
             if duplicate.pk == submission.pk or (

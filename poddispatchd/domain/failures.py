@@ -25,7 +25,7 @@ _FINAL = (
     "cancelled by user",
     "max_video_size",
 )
-"""Parts of the error text of failures that another run would meet as well, whatever else it says."""
+"""Parts of the error text of failures that another run would have as well, whatever else it says."""
 
 _ADVICE = (
     (
@@ -72,7 +72,7 @@ def is_curable(error: str | None, *, ran: bool) -> bool:
 
 
 def advice(error: str | None) -> str | None:
-    """What a person can do about a failure that another run would meet as well, if that is known."""
+    """What a person can do about a failure that another run would have as well, if that is known."""
     for pattern, words in _ADVICE:
         if error and (match := pattern.search(error)) is not None:
             return words.format(*(group.strip() for group in match.groups()))

@@ -21,18 +21,6 @@ def slugify(text: str) -> str:
     return re.sub(r"[-\s]+", "-", kept).strip("-_")
 
 
-def valid_file_name(name: str) -> str:
-    """A file name exactly as Django's storages clean it: spaces to underscores, odd characters dropped.
-
-    Raises:
-        ValueError: nothing of the name is left.
-    """
-    cleaned = re.sub(r"(?u)[^-\w.]", "", name.strip().replace(" ", "_"))
-    if cleaned in ("", ".", ".."):
-        raise ValueError(f"{name!r} leaves no usable file name")
-    return cleaned
-
-
 def video_number(video_id: VideoId) -> str:
     """The id of a video as Pod writes it in slugs and directories: at least four digits."""
     return f"{video_id:04d}"

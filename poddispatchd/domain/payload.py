@@ -88,6 +88,11 @@ class Payload:
         """The body as it is sent."""
         return json.dumps(self.document()).encode("ascii")
 
+    @property
+    def can_be_reduced(self) -> bool:
+        """Whether it holds parameters that the task can do without."""
+        return any(name in OPTIONAL_PARAMETERS for name, _ in self.parameters)
+
     def without(self, names: Collection[str]) -> "Payload":
         """The same task without some optional parameters, for runners that refuse what they do not know."""
         dropped = OPTIONAL_PARAMETERS.intersection(names)
@@ -266,14 +271,15 @@ def _credits(place: str, shown: Credits, base: str, settings: PayloadSettings) -
     }
 
 
-def refused_parameters(error: str | None) -> frozenset[str]:
-    """The optional parameters over which a runner failed a task; none if that was not why.
+def refused_parameters(error: str | None, kind: TaskType) -> frozenset[str]:
+    """The optional parameters over which a runner failed a task of a type; none if that was not why.
 
     Mirrors Esup-Runner: ``Invalid parameters for task type: transcription (invalid fields: …)``. If
-    one of them cannot be left out the failure is final: then none is named.
+    one of them cannot be left out the failure is final: then none is named. Only transcriptions
+    have optional ones.
     """
     match = _REFUSED.search(error or "")
-    if match is None:
+    if match is None or kind is not TaskType.TRANSCRIPTION:
         return frozenset()
     fields = frozenset(field.strip() for field in match[1].split(","))
     return fields if fields <= OPTIONAL_PARAMETERS else frozenset()

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     """Why a task, or a whole type, is not submitted right now."""
 
     DATABASE_AWAY = "database_away"
+    DATABASE_REFUSES = "database_refuses"
     NOBODY_SCHEDULES = "nobody_schedules"
     ANOTHER_SCHEDULES = "another_schedules"
     SHADOW = "shadow"
@@ -130,6 +131,7 @@ class Situation:
         scheduling: who hands out tasks.
         scheduler: the instance that does, if it is another one.
         database_problem: in words, if the database does not answer.
+        write_problem: in words, if the database answers but does not take what is written.
         media_problem: in words, if nothing can be read or written under MEDIA_ROOT.
         stalled_after: seconds after which a type that waits while none of it runs is a problem
             (``reconcile.stale_after``).
@@ -142,6 +144,7 @@ class Situation:
     scheduling: Scheduling = Scheduling.HERE
     scheduler: str | None = None
     database_problem: str | None = None
+    write_problem: str | None = None
     media_problem: str | None = None
     stalled_after: float = 7200.0
 

@@ -8,6 +8,7 @@ import asyncio
 
 import structlog
 
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import Manifest, left_out, wanted
 from poddispatchd.domain.task import ManagerId, Task, TaskStatus
@@ -33,6 +34,7 @@ from poddispatchd.observability.metrics import ImportOutcome
 from poddispatchd.parts import Parts
 from poddispatchd.pod import duplicates, tasks
 from poddispatchd.pod.imports.common import ImportedResult, ImportPlan
+from poddispatchd.pod.locks import held_row, taking
 from poddispatchd.pod.media import staging as staging_area
 from poddispatchd.pod.media.files import delete_temporaries, existing_files
 from poddispatchd.pod.media.lock import task_lock
@@ -46,7 +48,7 @@ _PATIENCE_WITH_DELETIONS = 20
 """Seconds for which an import waits until files that it brings again are deleted, before it is postponed."""
 
 _PATIENCE_WITH_LOCKS = 10
-"""How often the last transaction is tried while another session holds the task's row: about 20 seconds."""
+"""How often the last transaction is tried while another session holds a row: about 20 seconds."""
 LONGEST_ATTEMPT = 12 * 3600.0
 """Seconds that one attempt may take until its commit: 200 GB at 5 MB/s take eleven hours.
 
@@ -105,8 +107,12 @@ class ImportAttempt:
 
         Raises:
             RaceLostError: its row does not wait for this result any more.
+            RowLockedError: another session holds a row that the import would write.
         """
-        async with self._parts.database.connection() as connection:
+        database = self._parts.database
+        if job.task_pk in self._parts.locked_rows.tasks and await held_row(database, job.task_pk) is not None:
+            raise RowLockedError("Another database session holds a row of this task.", task=job.task_pk)
+        async with database.connection() as connection:
             # What somebody holds is about to be changed: nothing is fetched for it now.
             task = await tasks.get_free_task(connection, job.task_pk)
         if task is None or not is_wanted(job, task):
@@ -219,10 +225,8 @@ class ImportAttempt:
             try:
                 done = await self._write_rows(job, task, plan)
                 break
-            except RowLockedError as error:
+            except RowLockedError:
                 # The result is in place: fetching it again would cost more than waiting a little.
-                if error.task != task.pk:
-                    raise
                 await parts.clock.sleep(1.0)
         else:
             done = await self._write_rows(job, task, plan)
@@ -236,19 +240,26 @@ class ImportAttempt:
             RaceLostError: the result is not wanted any more.
             RowLockedError: another session holds a row.
         """
+        # Whichever row it is, the task's, its video's or a sharer's: this task is the one that waits for it.
         async with self._parts.database.transaction() as connection:
-            # The rows before the import, by primary key: the order of whoever applies a report to them.
-            await duplicates.lock_sharers(connection, task)
-            if not await queue.finish(connection, job, ImportState.DONE):
-                raise RaceLostError("The lease of this import was lost.")
-            if not await tasks.finish(connection, task, TaskStatus.COMPLETED):
-                raise RaceLostError("Someone else changed the task's row meanwhile.")
-            await duplicates.complete_sharers(connection, task)
-            done = await plan.write_rows(connection)
-            await cleanup.settle(connection, job, obsolete=done.obsolete_files, brought=plan.brought)
-            if done.chained_transcription is not None:
-                await scheduling.add_own_tasks(connection, [done.chained_transcription])
-            await notices.add_completed(connection, task, done.video_id, alerts=done.alerts)
+            with taking(task.pk):
+                return await self._written(connection, job, task, plan)
+
+    async def _written(
+        self, connection: Connection, job: ImportJob, task: Task, plan: ImportPlan
+    ) -> ImportedResult:
+        # The rows before the import, by primary key: the order of whoever applies a report to them.
+        await duplicates.lock_sharers(connection, task)
+        if not await queue.finish(connection, job, ImportState.DONE):
+            raise RaceLostError("The lease of this import was lost.")
+        if not await tasks.finish(connection, task, TaskStatus.COMPLETED):
+            raise RaceLostError("Someone else changed the task's row meanwhile.")
+        await duplicates.complete_sharers(connection, task)
+        done = await plan.write_rows(connection)
+        await cleanup.settle(connection, job, obsolete=done.obsolete_files, brought=plan.brought)
+        if done.chained_transcription is not None:
+            await scheduling.add_own_tasks(connection, [done.chained_transcription])
+        await notices.add_completed(connection, task, done.video_id, alerts=done.alerts)
         return done
 
     def _tell(self, task: Task, done: ImportedResult, size: int) -> None:
@@ -263,6 +274,7 @@ class ImportAttempt:
         for warning in done.warnings:
             log.warning(Event.IMPORT_WARNED, task=task.pk, warning=warning)
         self._parts.metrics.imports.labels(task.type, ImportOutcome.COMPLETED).inc()
+        self._parts.incidents.recovered("import", task=task.pk, wrote=True)
 
     def _wake(self, done: ImportedResult) -> None:
         wakeups = self._parts.wakeups

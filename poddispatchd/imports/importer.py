@@ -128,7 +128,7 @@ class Importer:
             await self._leases.attempt(
                 job.lease, lambda: self._attempt.make(job), within=_LONGEST_ITEM, task=job.task_pk
             )
-            self._parts.incidents.over(_IMPORT, task=job.task_pk)
+            self._parts.incidents.recovered(_IMPORT, task=job.task_pk)
         except DatabaseError as error:
             # The attempt was not the result's fault: the lease is given back when the database answers.
             log.warning(Event.IMPORT_RETRIED, task=job.task_pk, reason=str(error))
@@ -136,5 +136,5 @@ class Importer:
             self._parts.session.suspect()
             if type(error) is not DatabaseUnavailableError:
                 # It would come again at once: the database does not take what an import writes.
-                delay = self._parts.incidents.met(_IMPORT, error, task=job.task_pk)
+                delay = self._parts.incidents.failed(_IMPORT, error, task=job.task_pk)
                 self._rest_until = self._parts.clock.monotonic() + delay

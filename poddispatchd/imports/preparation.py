@@ -31,10 +31,13 @@ async def staging_directory(parts: Parts, tree: MediaTree, task: Task) -> MediaP
 async def check_tree(parts: Parts, tree: MediaTree, task: Task) -> None:
     """Make sure that a result is brought into the right media tree: the task's source is there, or others.
 
+    The source of a recording lies elsewhere than the video that is made of it, and proves nothing.
+
     Raises:
         MediaNotWritableError: it is not the right one.
     """
     media_root = parts.settings.pod.media_root
+    missing: str | None = None
     try:
         async with parts.database.connection() as connection:
             source = await sources.load_source(connection, parts.capabilities, task)
@@ -42,9 +45,11 @@ async def check_tree(parts: Parts, tree: MediaTree, task: Task) -> None:
     except (UnsubmittableError, ResultRefusedError):
         pass  # gone: what that means is found out where the result is checked
     else:
-        if await tree.run(path.is_file):
-            return
-    words = await parts.evidence.check()
+        if task.type is not TaskType.STUDIO:
+            if await tree.run(path.is_file):
+                return
+            missing = path.relative
+    words = await parts.evidence.check(source=missing, within=0)
     if words is not None:
         raise MediaNotWritableError(words)
 

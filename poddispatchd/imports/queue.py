@@ -17,8 +17,7 @@ _QUERIES = load_queries(__package__, "queue.sql")
 class ImportJob:
     """A leased import.
 
-    ``attempts`` counts this one; ``video_id`` is reserved for a studio task; ``obstructed_since`` is since
-    when something outside the result keeps it from being imported.
+    ``attempts`` counts this one; ``video_id`` is reserved for a studio task.
     """
 
     lease: Lease
@@ -27,7 +26,6 @@ class ImportJob:
     task_id: RunnerTaskId
     video_id: VideoId | None
     created_at: datetime
-    obstructed_since: datetime | None = None
 
     @classmethod
     def of(cls, leased: Leased) -> "ImportJob":
@@ -40,7 +38,6 @@ class ImportJob:
             task_id=RunnerTaskId(row["task_id"]),
             video_id=None if row["video_id"] is None else VideoId(row["video_id"]),
             created_at=row["created_at"],
-            obstructed_since=row["obstructed_since"],
         )
 
     @property

@@ -36,13 +36,13 @@ async def forget_failure(connection: Connection, task: TaskPk) -> None:
 
 
 async def recent_failures(
-    connection: Connection, *, hours: int, limit: int, but: Collection[TaskPk]
+    connection: Connection, *, hours: int, limit: int, excluding: Collection[TaskPk]
 ) -> dict[TaskPk, Run]:
     """The failures of the last ``hours``, but for some: of each manager at most ``limit``.
 
     Those come first that were not asked about for the longest time.
     """
-    rows = await connection.fetch(_QUERIES["lately"], hours, limit, list(but))
+    rows = await connection.fetch(_QUERIES["lately"], hours, limit, list(excluding))
     return {
         TaskPk(row["task_pk"]): Run(ManagerId(row["runner_manager_id"]), RunnerTaskId(row["task_id"]))
         for row in rows

@@ -33,14 +33,10 @@ class Scheduler:
 
 @dataclass(frozen=True, slots=True)
 class ManagerMemory:
-    """What is remembered of a runner manager.
-
-    ``refused_parameters``: optional parameters over which its runners failed tasks within the last days.
-    """
+    """What is remembered of a runner manager."""
 
     paused_at: datetime | None = None
     last_given_at: datetime | None = None
-    refused_parameters: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +96,6 @@ async def end_lease(connection: Connection, term: int) -> None:
     await connection.fetchval(_QUERIES["end_lease"], term)
 
 
-async def lease_left(connection: Connection) -> float | None:
-    """Seconds until the lease of whoever schedules runs out; None when no lease was taken."""
-    left = await connection.fetchval(_QUERIES["lease_left"])
-    return None if left is None else float(left)
-
-
 async def leader(connection: Connection) -> Leader:
     """The current term and its holder."""
     row = await connection.fetchrow(_QUERIES["leader"])
@@ -156,12 +146,7 @@ async def forget_own_task(connection: Connection, task: TaskPk) -> None:
 async def manager_memories(connection: Connection) -> dict[ManagerId, ManagerMemory]:
     """What is remembered of each runner manager; managers without a memory are absent."""
     rows = await connection.fetch(_QUERIES["runner_managers"])
-    return {
-        ManagerId(row["id"]): ManagerMemory(
-            row["paused_at"], row["last_given_at"], frozenset(row["refused_parameters"] or ())
-        )
-        for row in rows
-    }
+    return {ManagerId(row["id"]): ManagerMemory(row["paused_at"], row["last_given_at"]) for row in rows}
 
 
 async def refused_parameters(connection: Connection, manager: ManagerId) -> frozenset[str]:
@@ -183,11 +168,6 @@ async def note_refused_parameters(connection: Connection, run: Run, names: Colle
 async def note_accepted_parameters(connection: Connection, run: Run) -> None:
     """A run succeeded: its manager's runners know every parameter that its request held."""
     await connection.execute(_QUERIES["note_accepted_parameters"], run.runner_manager_id, run.task_id)
-
-
-async def remember_given(connection: Connection, manager: ManagerId) -> None:
-    """A runner manager was given a task just now."""
-    await connection.execute(_QUERIES["given"], manager)
 
 
 async def pause(connection: Connection, manager: ManagerId) -> None:

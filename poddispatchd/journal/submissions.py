@@ -1,10 +1,9 @@
 """Intents to submit a task, committed before the POST and settled by its answer (invariant I3)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from types import MappingProxyType
 from typing import NewType
 
 import asyncpg
@@ -80,49 +79,6 @@ def _submission(row: asyncpg.Record) -> Submission:
     )
 
 
-async def open_submission(
-    connection: Connection,
-    task: Task,
-    runner_manager_id: ManagerId,
-    *,
-    attempt: int,
-    body: bytes,
-    term: int,
-    waiting: Mapping[TaskPk, datetime] = MappingProxyType({}),
-) -> Submission | None:
-    """Commit an intent; None when the task has an open one already or ``term`` is over.
-
-    It is for the tasks ``waiting`` as well, those of the same source, each with its ``date_added``.
-    """
-    row = await connection.fetchrow(
-        _QUERIES["open"],
-        task.pk,
-        task.type.value,
-        runner_manager_id,
-        attempt,
-        body,
-        term,
-        task.date_added,
-        list(waiting),
-        list(waiting.values()),
-    )
-    if row is None:
-        return None
-    return Submission(
-        id=SubmissionId(row["id"]),
-        task_pk=task.pk,
-        task_type=task.type,
-        runner_manager_id=runner_manager_id,
-        attempt=attempt,
-        body=body,
-        state=SubmissionState.OPEN,
-        posts=1,
-        task_id=None,
-        created_at=row["created_at"],
-        date_added=task.date_added,
-    )
-
-
 async def repost(connection: Connection, submission: Submission, *, term: int) -> bool:
     """Record that the same bytes are about to be posted again; False when the intent or the term is over."""
     return await connection.execute(_QUERIES["repost"], submission.id, term) == "UPDATE 1"
@@ -157,11 +113,6 @@ async def abandon(connection: Connection, task_pk: TaskPk, reason: str) -> None:
 async def forget_waiting(connection: Connection, task_pk: TaskPk) -> None:
     """Let those that waited for the same source run themselves: a person ends this task, not them."""
     await connection.execute(_QUERIES["forget_waiting"], task_pk)
-
-
-async def adopt(connection: Connection, submission: Submission, task_id: RunnerTaskId, reason: str) -> bool:
-    """Give an unidentified submission the task id that a callback revealed; False when it has one."""
-    return await connection.execute(_QUERIES["adopt"], submission.id, task_id, reason) == "UPDATE 1"
 
 
 async def lose(connection: Connection, task: Task, run: Run, reason: str) -> None:
@@ -205,12 +156,20 @@ async def of_task(connection: Connection, task_pk: TaskPk) -> list[Submission]:
     return [_submission(row) for row in await connection.fetch(_QUERIES["of_task"], task_pk)]
 
 
+async def runs_of(connection: Connection, tasks: Collection[TaskPk]) -> dict[TaskPk, set[Run]]:
+    """What each of these tasks itself was submitted as, as far as the ids are known."""
+    runs: dict[TaskPk, set[Run]] = {pk: set() for pk in tasks}
+    for row in await connection.fetch(_QUERIES["runs_of"], list(tasks)):
+        runs[row["task_pk"]].add(Run(row["runner_manager_id"], row["task_id"]))
+    return runs
+
+
 async def taken_for(connection: Connection, waiting: Mapping[TaskPk, datetime]) -> dict[TaskPk, list[Taken]]:
     """What managers took of other tasks while each of these waited for the same source; the latest first.
 
     Args:
         connection: any.
-        waiting: tasks, each with its ``date_added``: a restarted one is another wish.
+        waiting: tasks, each with its ``date_added``: a restarted one is another request.
     """
     rows = await connection.fetch(_QUERIES["taken_for"], list(waiting), list(waiting.values()))
     taken: dict[TaskPk, list[Taken]] = {pk: [] for pk in waiting}

@@ -104,15 +104,21 @@ class Maintenance:
             counted = clock.monotonic()
             if counted - begun > _QUICK_COUNT:
                 self._count_again_at = counted + _COUNT_REST * (counted - begun)
-        if len(self._parts.sites) > 1 and begun >= self._sites_again_at:
+        if len(self._parts.sites) > 1 and (begun >= self._sites_again_at or self._has_new_types(stats)):
             self._sites = await queue.pending_sites(database)
             self._sites_again_at = clock.monotonic() + _SITES_FRESH_FOR
         self.queue_stats = replace(stats, as_of=as_of, sites=self._sites)
-        await self._ended.look(self.queue_stats)
-        await self._acts.look()
+        if self._parts.has_journal:
+            await self._ended.look(self.queue_stats)
+            await self._acts.look()
         self._show(self.queue_stats)
         self._tell_of_standstill(self.queue_stats)
         return self.queue_stats
+
+    def _has_new_types(self, stats: QueueStats) -> bool:
+        """Whether tasks wait of a type of which none did when their sites were read."""
+        known = self._sites or {}
+        return any(stats.count(kind, TaskStatus.PENDING) and kind not in known for kind in TaskType)
 
     def _is_first(self) -> bool:
         return self._purged_at == float("-inf")
@@ -138,7 +144,7 @@ class Maintenance:
         return changed
 
     async def purge(self) -> None:
-        """Delete what has had its time: completed tasks, files of the studio, journal rows, leftovers."""
+        """Delete what has had its time: completed tasks, files, rows of the journal."""
         parts = self._parts
         self._purged_at = parts.clock.monotonic()
         # First: the completed tasks tell which recordings are imported.

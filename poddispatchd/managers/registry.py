@@ -127,11 +127,6 @@ class ManagerRegistry:
             return False
         return max(known.shut_until, known.pace.opening(now)) <= now
 
-    def refused_parameters(self, manager: ManagerId) -> frozenset[str]:
-        """The optional parameters over which runners of this manager failed tasks lately."""
-        known = self._known.get(manager)
-        return frozenset() if known is None else known.memory.refused_parameters
-
     def is_down(self, manager: ManagerId) -> bool:
         """Whether this manager's breaker keeps requests from it."""
         known = self._known.get(manager)

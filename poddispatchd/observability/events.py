@@ -138,8 +138,6 @@ class Event(StrEnum):
     # --- imports ---
     IMPORT_STARTED = "import.started"
     """The result of a task is being downloaded."""
-    IMPORT_COMPLETED = "import.completed"
-    """The result is verified, in place and in the database."""
     IMPORT_FAILED = "import.failed"
     """The result cannot be imported, for good."""
     IMPORT_DROPPED = "import.dropped"

@@ -13,7 +13,7 @@ import asyncpg
 
 from poddispatchd.config.units import format_duration
 from poddispatchd.database.connections import Connection
-from poddispatchd.database.pool import Database
+from poddispatchd.database.pool import APPLICATION_NAME, Database
 from poddispatchd.database.queries import load_queries
 from poddispatchd.database.sqlstates import printable
 from poddispatchd.domain.task import TaskPk
@@ -58,9 +58,10 @@ def taking(task: TaskPk) -> Iterator[None]:
 
 
 async def held_row(database: Database, task: TaskPk) -> HeldRow | None:
-    """The first of a task's rows that another session holds; None when all can be had.
+    """The first of a task's rows that a session of another program holds; None when there is none.
 
-    Takes at most as long as one statement may wait for a lock, and leaves nothing locked.
+    A session of poddispatchd itself holds rows for as long as it waits for a further one: that one is it.
+    Takes at most as long as one statement for each row may wait for a lock, and leaves nothing locked.
 
     Raises:
         DatabaseError: it cannot be found out.
@@ -68,16 +69,24 @@ async def held_row(database: Database, task: TaskPk) -> HeldRow | None:
     async with database.transaction() as waiting:
         pid = await waiting.fetchval("SELECT pg_backend_pid()")
         for name, words in _ROWS.items():
-            trial = asyncio.ensure_future(waiting.fetch(_QUERIES[name], task))
+            trial = asyncio.ensure_future(_take(waiting, _QUERIES[name], task))
             try:
                 done, _ = await asyncio.wait({trial}, timeout=_AT_ONCE)
                 blockers = [] if done else await _blockers(database, pid)
                 await trial
             except RowLockedError:
-                return HeldRow(words, _who(blockers))
+                others = [session for session in blockers if session["application"] != APPLICATION_NAME]
+                if others or not blockers:
+                    return HeldRow(words, _who(others))
             finally:
                 trial.cancel()
     return None
+
+
+async def _take(connection: Connection, query: str, task: TaskPk) -> None:
+    """Lock a row; that it cannot be had does not end the transaction around."""
+    async with connection.transaction():
+        await connection.fetch(query, task)
 
 
 async def held_tasks(database: Database) -> tuple[list[TaskPk], str]:

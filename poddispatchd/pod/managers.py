@@ -25,11 +25,6 @@ async def runner_managers(database: Database) -> list[RunnerManager]:
     return [manager_of(record) for record in await database.fetch(_QUERIES["all"])]
 
 
-async def runner_managers_of_site(database: Database, site: SiteId) -> list[RunnerManager]:
-    """The runner managers of a site, inactive ones included, by (priority, id)."""
-    return [manager_of(record) for record in await database.fetch(_QUERIES["of_site"], site)]
-
-
 async def runner_manager(database: Database, manager: ManagerId) -> RunnerManager | None:
     """One runner manager, active or not; None when it has been deleted."""
     record = await database.fetchrow(_QUERIES["one"], manager)

@@ -21,8 +21,6 @@ LONGEST_STEP = 255
 """Characters of a step's description."""
 
 FAILED_STEP = -1
-SHOWN_COLUMNS = ("shown_video_id", "step", "words", "head", "tail", "shown_recording_id", "comment")
-SHOWN_TYPES = ("bigint", "integer", "text", "text", "text", "bigint", "text")
 
 SHOW_ACCEPTED = _QUERIES["show_accepted"]
 """Parts of a statement that show people what the rows of ``shown`` say: see ``AcceptedRequest.shown``."""
@@ -50,7 +48,7 @@ class AcceptedRequest:
     output_directory: str
 
     def shown(self, start: str) -> tuple[object, ...]:
-        """What people see from now on, as a row of ``SHOWN_COLUMNS``; ``start`` is a ``start_line``."""
+        """What people see from now on, as a row of ``shown``; ``start`` is a ``start_line``."""
         task = self.task
         line = f"process manager remote encode : {self.url} with data {dict(self.body)}"
         match task.type:

@@ -106,11 +106,6 @@ async def find_tasks_near(
     return [task_of(record) for record in records]
 
 
-async def mark_running(connection: Connection, task: Task, manager: ManagerId, task_id: RunnerTaskId) -> bool:
-    """A runner manager accepted this pending task and calls it ``task_id``."""
-    return await _change(connection, "mark_running", task, manager, task_id)
-
-
 async def run_on(connection: Connection, task: Task) -> bool:
     """This task, which may have been over already, is worked on, or its result is there; it keeps its id."""
     return await _change(connection, "run_on", task)
@@ -124,13 +119,6 @@ async def finish(
     A task that is completed already stays untouched (invariant I8).
     """
     return await _change(connection, "finish", task, status.value, script_output)
-
-
-async def fail_pending(connection: Connection, task: Task, script_output: str) -> bool:
-    """This pending task can never be submitted; ``script_output`` says why."""
-    if task.status != TaskStatus.PENDING:
-        return False
-    return await finish(connection, task, TaskStatus.FAILED, script_output)
 
 
 async def write_output(connection: Connection, task: Task, script_output: str) -> bool:

@@ -1,4 +1,4 @@
-"""What may be added to Pod's task table, if its owner wishes: a trigger that announces tasks, and an index.
+"""What may be added to Pod's task table, if its owner wants it: a trigger that announces tasks, and an index.
 
 Nothing here happens by itself: Pod's tables are not ours (invariant I2).
 """
@@ -12,7 +12,6 @@ from poddispatchd.errors import DatabaseError
 
 _QUERIES = load_queries("poddispatchd.pod", "trigger.sql")
 _SCHEMA = "poddispatchd"
-_TRIGGERS = frozenset({"poddispatchd_task_added", "poddispatchd_task_pending"})
 
 INDEX_SQL = f"{_QUERIES['index']};"
 """The index that a long task table wants; CONCURRENTLY, so that Pod goes on meanwhile."""
@@ -53,12 +52,6 @@ async def remove(database: Database) -> None:
         DatabaseError: the role lacks the rights; the words say what to do.
     """
     await _run(database, "remove", "remove-trigger")
-
-
-async def is_installed(database: Database) -> bool:
-    """Whether the whole trigger is there and enabled."""
-    found = {record["name"] for record in await database.fetch(_QUERIES["installed"])}
-    return found >= _TRIGGERS
 
 
 async def facts(database: Database) -> TableFacts:

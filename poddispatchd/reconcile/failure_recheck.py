@@ -49,7 +49,9 @@ class FailureRecheck:
             return {}
         self._looked_at = now
         async with parts.database.connection() as connection:
-            lately = await failures.recent_failures(connection, hours=_FOR_HOURS, limit=_MOST, but=exclude)
+            lately = await failures.recent_failures(
+                connection, hours=_FOR_HOURS, limit=_MOST, excluding=exclude
+            )
             failed = await tasks.failed_tasks(connection, list(lately)) if lately else []
         rows = {item.task.pk: item for item in failed}
         by_manager: dict[RunnerManager, list[UnsettledTask]] = defaultdict(list)

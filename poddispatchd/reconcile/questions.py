@@ -136,7 +136,7 @@ class Questions:
             try:
                 await ask(item)
                 unusable = 0
-                self._incidents.over(kind, task=item.task.pk)
+                self._incidents.recovered(kind, task=item.task.pk)
             except DatabaseUnavailableError:
                 raise
             except RunnerManagerError as error:
@@ -151,7 +151,7 @@ class Questions:
                         Event.RECONCILE_ASKED, task=item.task.pk, decision="unknown", reason=str(error)
                     )
             except Exception as error:  # noqa: BLE001 - one odd row must not keep the others from being asked about
-                self._incidents.met(kind, error, task=item.task.pk)
+                self._incidents.failed(kind, error, task=item.task.pk)
         return Round(items)
 
     async def _guarded(self, manager: RunnerManager, conversation: Awaitable[None]) -> None:

@@ -46,7 +46,7 @@ class RunnerTask:
 
 
 class StopOutcome(StrEnum):
-    """What became of the wish to stop a task (``POST /task/stop/<id>``)."""
+    """What became of the request to stop a task (``POST /task/stop/<id>``)."""
 
     REQUESTED = "requested"
     """Its script is killed; a callback ``failed`` with ``Cancelled by user.`` follows."""

@@ -28,15 +28,19 @@ _FORGOTTEN_AFTER = 900.0
 _ABOUT_ONE_ITEM = (RowLockedError, ValuesRefusedError)
 """Errors of the database that say nothing about what else can be written."""
 
+_ABOUT_EVERYTHING = (DatabaseStateError, SchemaError)
+"""Errors of the database that meet every statement of the kind."""
+
 _IN_WORDS = (DatabaseStateError, RowLockedError, SchemaError)
 """Errors that are no bugs of ours: a sentence says all."""
 
 
 @dataclass(slots=True)
 class _Failures:
-    """Failures in a row of one task, or of a job that works for none."""
+    """Failures in a row of one task, or of a job that works for none; the times are monotonic."""
 
     times: int
+    first_at: float
     last_at: float
 
 
@@ -74,8 +78,10 @@ class Incidents:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._by_job: dict[str, Incident] = {}
+        self._written_at: dict[str, float] = {}
+        """When each job last wrote something for a task; on the monotonic clock."""
 
-    def met(self, job: str, error: Exception, *, task: int | None = None) -> float:
+    def failed(self, job: str, error: Exception, *, task: int | None = None) -> float:
         """Something failed; to be called where the error is handled.
 
         Args:
@@ -88,19 +94,27 @@ class Incidents:
         """
         now = self._clock.monotonic()
         incident = self._by_job.setdefault(job, Incident(job, error))
-        failures = incident.by_task.setdefault(task, _Failures(0, now))
+        failures = incident.by_task.setdefault(task, _Failures(0, now, now))
         incident.times, incident.error = incident.times + 1, error
         failures.times, failures.last_at = failures.times + 1, now
         self._tell(incident, task)
         wait: float = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(failures.times - 1, 10))
         return wait * (0.5 + 0.5 * self._clock.random())
 
-    def over(self, job: str, *, task: int | None = None) -> None:
-        """It went well."""
+    def recovered(self, job: str, *, task: int | None = None, wrote: bool = False) -> None:
+        """It went well.
+
+        Args:
+            job: what went well.
+            task: the task that it was done for.
+            wrote: rows of Pod's were written: what is refused for an older failure is refused for it alone.
+        """
+        if wrote:
+            self._written_at[job] = self._clock.monotonic()
         incident = self._by_job.get(job)
         if incident is not None:
             incident.by_task.pop(task, None)
-            self._close_if_over(incident)
+            self._close_if_recovered(incident)
 
     @property
     def active(self) -> tuple[Incident, ...]:
@@ -110,18 +124,28 @@ class Incidents:
             for task, failures in list(incident.by_task.items()):
                 if now - failures.last_at > _FORGOTTEN_AFTER:
                     del incident.by_task[task]
-            self._close_if_over(incident)
+            self._close_if_recovered(incident)
         return tuple(self._by_job.values())
 
     @property
     def can_write(self) -> bool:
-        """Whether no statement is refused, by the server's state, its schema or a rule of the site's."""
-        return not any(
-            isinstance(incident.error, DatabaseError) and not isinstance(incident.error, _ABOUT_ONE_ITEM)
-            for incident in self.active
-        )
+        """Whether statements are taken, and none refused by the server's state, its schema or the site.
 
-    def _close_if_over(self, incident: Incident) -> None:
+        A statement that is refused for one task, while the same job could write for another one since, says
+        nothing about what else can be written (invariant I12).
+        """
+        return not any(self._keeps_from_writing(incident) for incident in self.active)
+
+    def _keeps_from_writing(self, incident: Incident) -> bool:
+        if not isinstance(incident.error, DatabaseError) or isinstance(incident.error, _ABOUT_ONE_ITEM):
+            return False
+        if isinstance(incident.error, _ABOUT_EVERYTHING):
+            return True
+        # A job that only asks proves nothing by itself: any write for another task does for it.
+        proof = self._written_at.get(incident.job, max(self._written_at.values(), default=float("-inf")))
+        return any(task is None or failures.first_at >= proof for task, failures in incident.by_task.items())
+
+    def _close_if_recovered(self, incident: Incident) -> None:
         if not incident.by_task:
             del self._by_job[incident.job]
             log.info(Event.SERVICE_RECOVERED, job=incident.job, times=incident.times)

@@ -40,7 +40,6 @@ IMPORTS = LeaseQueue(
             "task_id",
             "video_id",
             "created_at",
-            "obstructed_since",
         ),
         partition="runner_manager_id",
         task="task_pk",

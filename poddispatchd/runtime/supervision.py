@@ -1,7 +1,7 @@
 """How every job runs: work, wait to be woken, survive."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -30,7 +30,6 @@ class Pulse:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._working_since: dict[str, float] = {}
-        self._progress: dict[str, float] = {}
 
     def begins(self, job: str) -> None:
         """A job begins a step."""
@@ -39,15 +38,6 @@ class Pulse:
     def ends(self, job: str) -> None:
         """A job has ended a step and waits."""
         self._working_since.pop(job, None)
-
-    def progresses(self, job: str) -> None:
-        """A step of a job went well."""
-        self._progress[job] = self._clock.now().timestamp()
-
-    @property
-    def last_progress(self) -> Mapping[str, float]:
-        """When the last step of each job went well, as a Unix time; jobs without one are absent."""
-        return self._progress
 
     def stuck(self) -> list[str]:
         """The jobs whose current step takes longer than ``STUCK_AFTER``."""
@@ -81,17 +71,16 @@ async def run_job(loop: Loop, around: Surroundings) -> None:
         delay, rest = 0.0, 0.0
         try:
             delay = await loop.step()
-            pulse.progresses(job)
-            around.incidents.over(job)
+            around.incidents.recovered(job)
         except DatabaseUnavailableError as error:
             around.session.suspect()
-            rest = 1.0 if not isinstance(error, DatabaseStateError) else around.incidents.met(job, error)
+            rest = 1.0 if not isinstance(error, DatabaseStateError) else around.incidents.failed(job, error)
         except SchemaError as error:
-            rest = around.incidents.met(job, error)
+            rest = around.incidents.failed(job, error)
             if around.schema_changed is not None:
                 await around.schema_changed()
         except Exception as error:  # noqa: BLE001 - one job's bug must not take the webhook down
-            rest = around.incidents.met(job, error)
+            rest = around.incidents.failed(job, error)
         finally:
             pulse.ends(job)
         if rest:

@@ -32,11 +32,6 @@ class ServiceNotifier:
         self.watchdog_interval = watchdog_interval(os.environ if environ is None else environ)
         self._notifier = _connect() if os.environ.get("NOTIFY_SOCKET") else None
 
-    @property
-    def connected(self) -> bool:
-        """Whether somebody is told."""
-        return self._notifier is not None
-
     def ready(self) -> bool:
         """Started, or done with reloading."""
         return self._send("READY=1")

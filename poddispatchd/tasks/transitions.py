@@ -26,12 +26,12 @@ from poddispatchd.runtime.wakeups import Wakeups
 log = structlog.get_logger(__name__)
 
 
-class Told(StrEnum):
+class ReportOrigin(StrEnum):
     """How a report came here."""
 
-    BY_CALLBACK = "callback"
+    CALLBACK = "callback"
     """It is a hint: it may be repeated, late, or overtaken by another one."""
-    BY_STATUS = "status"
+    STATUS = "status"
     """It is the truth of this moment."""
 
 
@@ -42,7 +42,7 @@ class Report:
     status: RunnerStatus
     error: str | None = None
     output: str | None = field(default=None, repr=False)
-    told: Told = Told.BY_STATUS
+    origin: ReportOrigin = ReportOrigin.STATUS
 
     @property
     def reason(self) -> str | None:
@@ -52,9 +52,14 @@ class Report:
     @property
     def words(self) -> str:
         """What a person reads about a failure, with what can be done about it."""
-        words = failure_words(self.reason, self.output, self.status)
+        words = self.bare_words
         known = advice(self.reason)
         return words if known is None else f"{words.rstrip()}\n{known}"
+
+    @property
+    def bare_words(self) -> str:
+        """What the manager says of a failure."""
+        return failure_words(self.reason, self.output, self.status)
 
     @property
     def identity(self) -> str:
@@ -69,7 +74,7 @@ class Report:
     @property
     def is_curable(self) -> bool:
         """Whether it is a failure that a new submission can cure."""
-        ran = self.told is Told.BY_CALLBACK or bool(self.output)
+        ran = self.origin is ReportOrigin.CALLBACK or bool(self.output)
         return self.status is RunnerStatus.FAILED and is_curable(self.reason, ran=ran)
 
     def merged(self, old: str | None) -> str:
@@ -77,7 +82,7 @@ class Report:
 
         The record of a success may hold an error all the same: that the manager could not call us.
         """
-        error = None if self.is_success and self.told is Told.BY_STATUS else self.reason
+        error = None if self.is_success and self.origin is ReportOrigin.STATUS else self.reason
         return merge_output(old, error, self.output)
 
 
@@ -106,7 +111,8 @@ async def apply_report(connection: Connection, task: Task, report: Report, *, re
             return decision if await _import(connection, current, report) else Decision.IGNORE
         case Decision.RETRY:
             output = report.merged(current.script_output)
-            await requeue_task(connection, current, report.words, retries=retries, output=output)
+            # What a person could do is for a failure that stays.
+            await requeue_task(connection, current, report.bare_words, retries=retries, output=output)
         case Decision.FAIL if report.is_success:
             await fail_task(connection, current, no_import_words(current))
         case Decision.FAIL:
@@ -132,10 +138,10 @@ async def _decided(connection: Connection, task: Task, report: Report, *, max_at
             and may_submit_again(submitted.since, max_attempts=max_attempts)
         )
         # Its next run goes without what this one failed over, which can happen once.
-        if task.is_submittable and task.run is not None and (names := refused_parameters(report.error)):
+        if task.run is not None and (names := refused_parameters(report.error, task.type)):
             may_retry = await scheduling.note_refused_parameters(connection, task.run, names)
     if (
-        report.told is Told.BY_CALLBACK
+        report.origin is ReportOrigin.CALLBACK
         and report.status in (RunnerStatus.FAILED, RunnerStatus.TIMEOUT)
         and task.run is not None
     ):
@@ -257,7 +263,7 @@ async def _go_on(connection: Connection, task: Task, report: Report) -> None:
 
 async def _write_output(connection: Connection, task: Task, report: Report) -> None:
     """Add what a report says to the row's output; a callback without a word makes it empty, as Pod does."""
-    if report.told is Told.BY_STATUS and not report.output and not report.error:
+    if report.origin is ReportOrigin.STATUS and not report.output and not report.error:
         return
     merged = report.merged(task.script_output)
     if merged != task.script_output:

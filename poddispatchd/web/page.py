@@ -4,12 +4,13 @@ import base64
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, TypeAlias
 from zoneinfo import ZoneInfo
 
+from poddispatchd.clock import Clock
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.shadow import counted
@@ -71,7 +72,7 @@ def status_page(state: DaemonState | None, waiting: str, overview: Overview | No
     from markupsafe import Markup  # noqa: PLC0415 - as the template
 
     zone = ZoneInfo("UTC" if state is None else state.time_zone)
-    now = datetime.now(UTC)
+    now = Clock().now()
 
     def moment(value: str | datetime) -> str:
         at = datetime.fromisoformat(value) if isinstance(value, str) else value

@@ -1,7 +1,7 @@
-"""The state of a daemon at a glance: for the status page, the CLI and the health checks."""
+"""The state of a daemon in short: for the status page, the CLI and the health checks."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
 from poddispatchd import __version__
@@ -190,13 +190,16 @@ def state_of(
         problems.append(stale_words(stale, after=parts.settings.reconcile.stale_after))
     if stalled_types:
         problems.append(stalled_words(stalled_types, after=parts.settings.reconcile.stale_after))
-    for words, severity in _queue_words(queue, but=_SAID_ALREADY if nobody else (), stalled=stalled_types):
+    for words, severity in _queue_words(
+        queue, excluding=_SAID_ALREADY if nobody else (), stalled=stalled_types
+    ):
         (problems if severity is Severity.PROBLEM else notices).append(words)
     problems += [
         f"Runner manager {name} does not tell which runners it has: nothing is expected of it."
         for name in blind
     ]
     scheduling = None if shadow is not None else parts.session.term
+    waiting = _waiting(parts, situation, figures)
     return DaemonState(
         version=__version__,
         instance=parts.instance,
@@ -208,7 +211,7 @@ def state_of(
         listening=parts.session.listening,
         submissions_in_progress=submissions,
         imports_in_progress=imports,
-        queue=queue,
+        queue=tuple(with_own_reason(entry, waiting) for entry in queue),
         managers=managers,
         problems=tuple(problems),
         shadow=shadow,
@@ -217,7 +220,7 @@ def state_of(
         as_of=None if queue_stats is None or queue_stats.as_of is None else queue_stats.as_of.isoformat(),
         scheduler=situation.scheduler,
         running_on={} if queue_stats is None else dict(queue_stats.running_on),
-        waiting=_waiting(parts, situation, figures),
+        waiting=waiting,
         time_zone=parts.settings.pod.time_zone,
     )
 
@@ -243,6 +246,9 @@ def situation_of(parts: Parts, managers: Iterable[ManagerReport], figures: Figur
         database_problem=None
         if parts.session.is_up
         else parts.session.problem or "The database does not answer.",
+        write_problem=None
+        if parts.incidents.can_write
+        else " ".join(incident.words for incident in parts.incidents.active),
         media_problem=parts.evidence.problem,
         stalled_after=parts.settings.reconcile.stale_after,
     )
@@ -259,18 +265,18 @@ _SAID_ALREADY = (
 """Why tasks of a type wait when no manager can be given any task."""
 
 
-_TOLD_ANYWAY = (Reason.DATABASE_AWAY, Reason.MEDIA_NOT_USABLE)
+_TOLD_ANYWAY = (Reason.DATABASE_AWAY, Reason.DATABASE_REFUSES, Reason.MEDIA_NOT_USABLE)
 """What is a problem of its own, whether tasks wait or not."""
 
 
 def _queue_words(
-    queue: Iterable[QueueState], *, but: Collection[Reason], stalled: Collection[TaskType]
+    queue: Iterable[QueueState], *, excluding: Collection[Reason], stalled: Collection[TaskType]
 ) -> Iterator[tuple[str, Severity]]:
     """A sentence for each reason that keeps tasks for long, with the types that it keeps."""
     by_finding: dict[tuple[str, Severity], list[TaskType]] = {}
     for entry in queue:
         why = entry.why
-        if why is None or why.severity is Severity.NORMAL or why.reason in (*but, *_TOLD_ANYWAY):
+        if why is None or why.severity is Severity.NORMAL or why.reason in (*excluding, *_TOLD_ANYWAY):
             continue
         if entry.type not in stalled:
             by_finding.setdefault((why.sentence, why.severity), []).append(entry.type)
@@ -297,6 +303,19 @@ def _waiting(parts: Parts, situation: Situation, figures: Figures | None) -> tup
     return tuple(told)
 
 
+def with_own_reason(entry: QueueState, waiting: Iterable[WaitingState]) -> QueueState:
+    """A type whose tasks all wait for reasons of their own, which say more than that a runner is free."""
+    if entry.why is None or entry.why.reason is not Reason.NEXT:
+        return entry
+    own = [task for task in waiting if task.type == entry.type]
+    if len(own) < entry.counts[TaskStatus.PENDING] or any(task.why.reason is Reason.NEXT for task in own):
+        return entry
+    first = own[0]
+    more = f" {len(own) - 1} more wait for reasons of their own." if len(own) > 1 else ""
+    words = f"Task {first.task}: {first.why.words}{more}"
+    return replace(entry, why=Finding(first.why.reason, first.why.severity, words, first.why.remedy))
+
+
 def _queue_state(
     kind: TaskType, queue_stats: QueueStats | None, situation: Situation, choose: SiteChooser
 ) -> QueueState:
@@ -309,7 +328,10 @@ def _queue_state(
         pending=counts[TaskStatus.PENDING],
         running=counts[TaskStatus.RUNNING],
         oldest=oldest,
-        sites=None if queue_stats.sites is None else chosen_sites(queue_stats.sites.get(kind, ()), choose),
+        # Sites are read less often than tasks are counted: of a type that came since nothing is known yet.
+        sites=None
+        if queue_stats.sites is None or kind not in queue_stats.sites
+        else chosen_sites(queue_stats.sites[kind], choose),
     )
     return QueueState(
         kind, counts, None if oldest is None else oldest.isoformat(), why_type(backlog, situation)

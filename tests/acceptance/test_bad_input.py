@@ -1,6 +1,7 @@
 """Whatever a person got wrong is one clear sentence, and never a traceback."""
 
 import asyncio
+import html
 import os
 import socket
 import ssl
@@ -198,7 +199,7 @@ async def test_a_manager_whose_certificate_nobody_trusts_is_named_everywhere(rig
         _, page = await rig.get("/status")
         checked = await rig.run("check")
 
-    assert "The TLS certificate of runner manager &#x27;encoders&#x27; is not trusted" in page
+    assert "The TLS certificate of runner manager 'encoders' is not trusted" in html.unescape(page)
     assert "set runners.ca_file" in str(told["error"])
     assert "Traceback" not in daemon.text
     assert (checked.status, "is not trusted" in checked.out) == (3, True)
@@ -224,6 +225,20 @@ async def test_a_database_that_is_down_at_the_start_is_waited_for(
 
     assert (status, refused) == (405, 503)
     assert "Traceback" not in daemon.text + waiting
+
+
+async def test_a_table_that_somebody_alters_at_the_start_is_waited_for(
+    rig: Rig, notifications: Notifications
+) -> None:
+    """The fault campaign found a daemon that had ended."""
+    async with rig.database.connection() as other:
+        async with other.transaction():
+            await other.execute("LOCK TABLE runner_manager")
+            daemon = await rig.start(ready=False, env={"NOTIFY_SOCKET": notifications.address})
+            words = "STATUS=Waiting for the database: Another database session holds"
+            await notifications.until(lambda text: text.startswith(words))
+        await notifications.until(lambda text: text == "READY=1")
+    assert "Traceback" not in daemon.text
 
 
 async def _call(port: int) -> int:

@@ -68,7 +68,7 @@ async def test_a_stop_takes_its_time_and_no_more_though_the_database_does_not_an
         daemon.signal(signal.SIGTERM)
 
         async with asyncio.timeout(60):
-            assert await daemon.child.wait() == 0
+            assert await daemon.child.wait() == 0, daemon.text
     assert "Traceback" not in daemon.text
 
 

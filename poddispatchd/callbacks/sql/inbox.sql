@@ -51,6 +51,13 @@ SELECT EXISTS (
     WHERE runner_manager_id = ANY($1::bigint[]) AND task_id IS NULL
 )
 
+-- name: unsettled
+-- The callbacks about a run that are not applied yet, or were set aside.
+SELECT status, state, attempts, last_error, received_at, next_attempt_at
+FROM poddispatchd.callback
+WHERE task_id = $2 AND runner_manager_ids @> ARRAY[$1::bigint] AND state IN ('open', 'set_aside')
+ORDER BY id
+
 -- name: lock
 -- Lock a callback that is still open and ours: nobody else applies it meanwhile. An earlier one about the same task
 -- goes first while it is due or worked on; not one that waits to be tried again, or it would hold up all that follow.

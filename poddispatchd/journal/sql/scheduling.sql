@@ -35,10 +35,6 @@ WITH ended AS (
 )
 SELECT pg_notify('poddispatchd_task', 'leader resigned') FROM ended
 
--- name: lease_left
--- Seconds until the lease runs out; NULL without one.
-SELECT extract(epoch FROM lease_expires_at - now())::float8 FROM poddispatchd.leader
-
 -- name: leader
 -- The current term and its holder.
 SELECT term, instance, since FROM poddispatchd.leader
@@ -84,11 +80,8 @@ DELETE FROM poddispatchd.own_task WHERE task_pk = $1
 DELETE FROM poddispatchd.own_task WHERE added_at < now() - make_interval(days => $1)
 
 -- name: runner_managers
--- Which runner managers are paused, when each was last given a task, and over which parameters its runners failed some.
-SELECT id, paused_at, last_given_at, refused.names AS refused_parameters
-FROM poddispatchd.manager_state
-FULL JOIN (SELECT runner_manager_id AS id, array_agg(name) AS names FROM poddispatchd.refused_parameter
-           WHERE refused_at > now() - interval '7 days' GROUP BY runner_manager_id) AS refused USING (id)
+-- Which runner managers are paused, and when each was last given a task.
+SELECT id, paused_at, last_given_at FROM poddispatchd.manager_state
 
 -- name: refused_parameters
 -- Over which parameters runners of a manager failed tasks. After some days they may be others: it is tried again.
@@ -115,11 +108,6 @@ SELECT EXISTS (SELECT FROM held)
 DELETE FROM poddispatchd.refused_parameter AS refused USING poddispatchd.submission
 WHERE refused.runner_manager_id = $1 AND submission.runner_manager_id = $1 AND submission.task_id = $2
   AND submission.body <> '' AND convert_from(submission.body, 'UTF8')::jsonb -> 'parameters' ? refused.name
-
--- name: given
--- A runner manager was given a task.
-INSERT INTO poddispatchd.manager_state (id, last_given_at) VALUES ($1, now())
-ON CONFLICT (id) DO UPDATE SET last_given_at = excluded.last_given_at
 
 -- name: pause
 -- Give a runner manager no new tasks.

@@ -1,20 +1,3 @@
--- name: open
--- Commit the intent to post this body, unless the task has an open one or the scheduler's term is over.
--- FOR KEY SHARE: a new term begins after this statement or before it, never within it; a lease is renewed meanwhile.
--- It is for the tasks $8 as well, which wait for the same source since $9.
-WITH intent AS (
-    INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, date_added)
-    SELECT $1, $2, $3, $4, $5, $7
-    WHERE EXISTS (SELECT FROM poddispatchd.leader WHERE term = $6 FOR KEY SHARE)
-    ON CONFLICT (task_pk) WHERE state = 'open' DO NOTHING
-    RETURNING id, created_at
-), wishes AS (
-    INSERT INTO poddispatchd.wish (submission_id, task_pk, date_added)
-    SELECT intent.id, waiting.task_pk, waiting.date_added
-      FROM intent, unnest($8::bigint[], $9::timestamptz[]) AS waiting (task_pk, date_added)
-)
-SELECT id, created_at FROM intent
-
 -- name: repost
 -- Count one more post of an open intent, unless the scheduler's term is over.
 UPDATE poddispatchd.submission SET posts = posts + 1
@@ -41,11 +24,6 @@ WHERE task_pk = $1 AND state = 'open'
 -- name: forget_waiting
 -- Tasks that waited for the same source do not end as this one does: a person ends it.
 DELETE FROM poddispatchd.wish WHERE submission_id IN (SELECT id FROM poddispatchd.submission WHERE task_pk = $1)
-
--- name: adopt
--- A submission whose answer was lost is the one a callback speaks of.
-UPDATE poddispatchd.submission SET state = 'accepted', task_id = $2, reason = $3, settled_at = now()
-WHERE id = $1 AND state IN ('open', 'refused', 'lost')
 
 -- name: lose
 -- The accepted submission of a task is known to be lost on the runner manager's side.
@@ -96,6 +74,11 @@ DELETE FROM poddispatchd.submission WHERE id IN (
     SELECT id FROM poddispatchd.submission
     WHERE state <> 'open' AND settled_at < now() - make_interval(days => $1) LIMIT $2
 )
+
+-- name: runs_of
+-- What the tasks $1 were submitted as.
+SELECT task_pk, runner_manager_id, task_id FROM poddispatchd.submission
+WHERE task_pk = ANY ($1::bigint[]) AND task_id IS NOT NULL
 
 -- name: taken_for
 -- What runner managers took while tasks waited for the same source, each as it was added; the latest first.

@@ -1,12 +1,16 @@
 """Whether the media tree can be used by this process, in words: what an import does, rehearsed (blocking)."""
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE, Directory, close_lock
 from poddispatchd.pod.media.quirks import LINK_UNSAFE
-from poddispatchd.pod.media.tree import MediaPath, MediaTree, own_name
+from poddispatchd.pod.media.tree import OURS, MediaPath, MediaTree, own_name
+
+_LOOK = re.compile(rf"\.{re.escape(OURS)}0-[0-9a-f]{{16}}")
+"""The name of a file that was written to see whether files can be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,20 @@ def trouble_with(directory: MediaPath) -> str | None:
             return f"{directory} cannot be read by this user: run as the user of Pod."
         name = f".{own_name(None)}"
         try:
+            _remove_left(opened)
             opened.create_file(name, PRIVATE_FILE_MODE).close()
-            opened.unlink(name)
+            # Another daemon that looks at this moment may have taken it for one that was left.
+            opened.unlink(name, missing_ok=True)
         except OSError as error:
             return f"{directory} cannot be written: {error.strerror or error}."
     return None
+
+
+def _remove_left(directory: Directory) -> None:
+    """Remove the files of earlier looks that were killed while the file system did not answer."""
+    for name, status in directory.statuses():
+        if status.is_file and _LOOK.fullmatch(name):
+            directory.unlink(name, missing_ok=True)
 
 
 def rehearse(tree: MediaTree, videos_dir: str, mode: int | None) -> Rehearsal:

@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import ResultRefusedError, disk_error
-from poddispatchd.pod.media.directory import Directory, File
+from poddispatchd.pod.media.directory import Directory
+from poddispatchd.pod.media.opened import File
 from poddispatchd.pod.media.tree import OURS, MediaPath, MediaTree
 
 DERIVED = ".poddispatchd"

@@ -16,10 +16,10 @@ from poddispatchd.pod.media.directory import (
     PRIVATE_DIRECTORY_MODE,
     PRIVATE_FILE_MODE,
     Directory,
-    File,
     Status,
 )
 from poddispatchd.pod.media.files import open_file, same_content
+from poddispatchd.pod.media.opened import File
 from poddispatchd.pod.media.quirks import LINK_UNSAFE
 from poddispatchd.pod.media.tree import MediaPath, own_name
 

@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 from threading import Lock
 from typing import TypeVar
 
-from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE, File
+from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE
+from poddispatchd.pod.media.opened import File
 from poddispatchd.pod.media.tree import MediaPath
 
 T = TypeVar("T")

@@ -7,14 +7,6 @@ SELECT manager.id, name, priority, url, token, site_id,
   FROM runner_manager AS manager
  ORDER BY site_id, priority, manager.id
 
--- name: of_site
--- The runner managers of one site, in the order in which Pod asks them.
-SELECT manager.id, name, priority, url, token, site_id,
-       coalesce((to_jsonb(manager) ->> 'is_active')::boolean, true) AS is_active
-  FROM runner_manager AS manager
- WHERE site_id = $1
- ORDER BY priority, manager.id
-
 -- name: one
 -- One runner manager, active or not.
 SELECT manager.id, name, priority, url, token, site_id,

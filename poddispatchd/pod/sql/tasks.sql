@@ -66,12 +66,6 @@ UPDATE runner_manager_task
    SET status = 'running', rank = NULL
  WHERE id = $1 AND status = $2 AND status <> 'completed' AND task_id IS NOT DISTINCT FROM $3
 
--- name: mark_running
--- A runner manager has accepted this pending task.
-UPDATE runner_manager_task
-   SET status = 'running', runner_manager_id = $4, task_id = $5, rank = NULL
- WHERE id = $1 AND status = $2 AND status = 'pending' AND task_id IS NOT DISTINCT FROM $3
-
 -- name: finish
 -- This task has ended as $4; its output becomes $5 unless that is NULL. A completed task stays so.
 UPDATE runner_manager_task

@@ -22,12 +22,6 @@ DROP TRIGGER IF EXISTS poddispatchd_task_added ON runner_manager_task;
 DROP TRIGGER IF EXISTS poddispatchd_task_pending ON runner_manager_task;
 DROP FUNCTION IF EXISTS {schema}.announce_task();
 
--- name: installed
--- The triggers of ours that the task table has and that are enabled.
-SELECT tgname AS name
-  FROM pg_trigger
- WHERE tgrelid = to_regclass('runner_manager_task') AND tgname LIKE 'poddispatchd\_task\_%' AND tgenabled <> 'D'
-
 -- name: owner
 -- Who owns the task table.
 SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = to_regclass('runner_manager_task')

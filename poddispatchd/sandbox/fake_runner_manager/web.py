@@ -167,11 +167,17 @@ def _version(version: str) -> dict[str, object]:
 
 
 def _token(headers: Mapping[str, str]) -> str | None:
-    """The token of a request: X-API-Token wins, even when it is the wrong one."""
-    own = headers.get("X-API-Token")
+    """The token of a request: X-API-Token wins, even when it is the wrong one.
+
+    Mirrors Starlette, which reads headers as latin-1; aiohttp reads them as UTF-8.
+    """
+    own, authorization = (
+        headers.get(name, "").encode("utf-8", "surrogateescape").decode("latin-1")
+        for name in ("X-API-Token", "Authorization")
+    )
     if own:
         return own
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    scheme, _, token = authorization.partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 

@@ -149,6 +149,43 @@ def test_a_full_disk_takes_not_a_byte(tmp_path: Path) -> None:
         disk.close()
 
 
+async def test_a_frozen_disk_holds_writers_up_and_lets_them_go_on(tmp_path: Path) -> None:
+    disk = SmallDisk(tmp_path / "media", 8 * 2**20)
+    try:
+        if not disk.can_freeze:
+            assert Kind.MEDIA_HUNG in disk.impossible
+            return
+        freezing = asyncio.create_task(disk.freeze(1.0))
+        writer, written = disk.directory / "written", 0
+        while not freezing.done():
+            assert await asyncio.to_thread(writer.write_bytes, b"x") == 1
+            written += 1
+        assert await freezing
+        began = asyncio.get_running_loop().time()
+        writer.write_bytes(b"x")
+        assert asyncio.get_running_loop().time() - began < 0.5
+        assert not disk.impossible
+    finally:
+        disk.close()
+
+
+def test_a_hidden_directory_is_empty_and_whole_again_afterwards(tmp_path: Path) -> None:
+    disk = SmallDisk(tmp_path / "media", 8 * 2**20)
+    try:
+        (disk.directory / "videos").mkdir()
+        (disk.directory / "videos" / "a.mp4").write_bytes(b"film")
+        if not disk.is_real:
+            assert Kind.MEDIA_EMPTY in disk.impossible
+            return
+        assert disk.hide("videos")
+        assert list((disk.directory / "videos").iterdir()) == []
+        (disk.directory / "videos" / "lost.mp4").write_bytes(b"film")
+        assert disk.show("videos") == ["lost.mp4"]
+        assert [path.name for path in (disk.directory / "videos").iterdir()] == ["a.mp4"]
+    finally:
+        disk.close()
+
+
 @pytest.mark.parametrize(
     ("way", "kind", "rows"),
     [

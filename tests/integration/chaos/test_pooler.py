@@ -25,6 +25,7 @@ _TAKEN = (
 )
 
 
+@pytest.mark.slow
 async def test_a_campaign_behind_a_pooler_does_its_tasks(tmp_path: Path) -> None:
     tempo = Tempo(interval="1s", running_after="2s")
     async with stage(tmp_path, tasks=6, seed=2, tempo=tempo, pooler="transaction") as scene:

@@ -200,3 +200,22 @@ async def test_what_is_worth_knowing_before_the_first_start_is_noted(sound: Pod)
     sound.set("ops", listen="127.0.0.1:9")
     found = cast("list[dict[str, str]]", (await sound.run("check", "--json")).json())
     assert "ops.listen" not in {item["subject"] for item in found}
+
+
+async def test_a_server_that_only_reads_is_a_problem(sound: Pod) -> None:
+    """The daemon once was not ready for days, and check had nothing to say against the database."""
+    name = sound.database.dsn.get_secret_value().rpartition("/")[2].partition("?")[0]
+    await sound.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+
+    assert "but read-only" in (await _problems(sound))["database"]
+
+
+async def test_what_keeps_the_running_daemon_from_its_work_is_a_problem(sound: Pod) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"not_ready": ["The inbox fails, 4 times by now."]})
+
+    site = web.Application()
+    site.router.add_get("/api/status", answer)
+    async with listening(site, Address("127.0.0.1", 0), "test") as address:
+        sound.set("ops", listen=str(address))
+        assert (await _problems(sound))["daemon"] == "The inbox fails, 4 times by now."

@@ -4,8 +4,10 @@ from typing import cast
 import aiohttp
 import pytest
 
+from poddispatchd.callbacks import inbox
 from poddispatchd.database import migration
-from poddispatchd.domain.task import RunnerTaskId, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.callback import Callback
+from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.sandbox.pod.world import Video, add_task, add_video
 from tests.integration.cli.conftest import TOKEN, Pod
 
@@ -257,6 +259,19 @@ async def _on_a_dead_manager(pod: Pod) -> tuple[TaskPk, TaskPk]:
     return old, await _newer(pod, old)
 
 
+async def test_a_pending_task_of_an_unknown_type_says_that_nothing_submits_it(pod: Pod) -> None:
+    task = await _pending(pod)
+    await pod.fetch("UPDATE runner_manager_task SET type = 'hologram' WHERE id = $1", task)
+
+    shown = await pod.run("tasks", "show", str(task))
+    as_json = await pod.run("tasks", "show", str(task), "--json")
+
+    assert "why it waits    Nothing submits tasks of type 'hologram'." in shown.out
+    why = cast("dict[str, dict[str, str]]", as_json.json())["why"]
+    assert why["reason"] == "type_unknown"
+    assert why["remedy"] == f"If nobody needs it: 'poddispatchd tasks cancel {task}'."
+
+
 async def test_who_waits_for_whom_is_shown_listed_and_said_by_a_restart(pod: Pod) -> None:
     """The one ran on a manager that was gone, the other one waited, and neither said why."""
     await _with_journal(pod)
@@ -267,7 +282,7 @@ async def test_who_waits_for_whom_is_shown_listed_and_said_by_a_restart(pod: Pod
     refused = await pod.run("tasks", "restart", str(new))
 
     blocker = f"task {old} for the same source, which is running on runner manager second (task id t-old)"
-    assert f"It waits for {blocker}." in shown.out
+    assert f"waits for       {blocker}\n" in shown.out
     assert {item["id"]: item["waits_for"] for item in cast("list[dict[str, int]]", listed.json())} == {
         new: old,
         old: None,
@@ -357,3 +372,32 @@ async def test_nothing_in_an_output_acts_on_the_terminal(pod: Pod) -> None:
         assert not set("\x1b\x07\x9b\u202e\r") & set(answer.out + answer.err)
     assert r"\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil" in said[0].out
     assert cast("dict[str, object]", said[1].json())["script_output"] == hostile
+
+
+async def test_a_callback_that_could_not_be_applied_is_shown_with_its_task_and_why(pod: Pod) -> None:
+    """A task whose end could not be written was once shown as at work, and nothing else."""
+    video = await _video(pod)
+    [first, *_] = pod.world.managers
+    async with pod.database.connection() as connection:
+        task = await add_task(
+            connection,
+            TaskType.ENCODING,
+            video=video,
+            status=TaskStatus.RUNNING,
+            task_id="run-1",
+            runner_manager=first.id,
+        )
+        assert (await pod.run("db", "init")).status == 0
+        callback = Callback(RunnerTaskId("run-1"), RunnerStatus.COMPLETED)
+        await inbox.record(connection, (first.id,), callback)
+        await connection.execute(
+            "UPDATE poddispatchd.callback SET attempts = 7, last_error = 'The database refused a statement.'"
+        )
+
+    shown = await pod.run("tasks", "show", str(task))
+    data = cast(
+        "dict[str, list[dict[str, object]]]", (await pod.run("tasks", "show", str(task), "--json")).json()
+    )
+
+    assert "status completed, state open, attempts 7, last error The database refused a" in shown.out
+    assert [entry["attempts"] for entry in data["callbacks"]] == [7]

@@ -283,9 +283,9 @@ async def replaying(
         settings = _settings(world, case, request_timeout="300ms" if never_answers else "20s")
         daemon = await stack.enter_async_context(running(settings, clock=TickingClock()))
         parts = daemon.parts
-        reception = CallbackReceiver(parts.database, parts.registry, parts.wakeups, parts.clock)
+        receiver = CallbackReceiver(parts.database, parts.registry, parts.wakeups, parts.clock)
         application = webhook_application(
-            reception, settings.webhook, metrics=parts.metrics, clock=parts.clock
+            receiver, settings.webhook, metrics=parts.metrics, clock=parts.clock
         )
         address = await stack.enter_async_context(
             listening(application, settings.webhook.listen, "webhook.listen")

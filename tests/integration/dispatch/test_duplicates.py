@@ -8,7 +8,7 @@ import pytest
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
-from poddispatchd.pod import duplicates
+from poddispatchd.pod import duplicates, tasks
 from poddispatchd.pod.tasks import task_of
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
 from poddispatchd.runner.client import RunnerClient
@@ -60,13 +60,13 @@ async def test_one_source_is_submitted_once_and_its_duplicates_follow(
         await daemon.settle()
         assert await _statuses(pod, second, third) == ["completed", "completed"]
         assert f"Task {first}" in (await pod.row(second))["script_output"]
-        # Added after the first one was submitted: a new wish, for the video may have been cut meanwhile.
+        # Added after the first one was submitted: a new request, for the video may have been cut meanwhile.
         assert await pod.status(later) == "running"
         assert pod.posts("first") == 2
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(hours=-1)])
-async def test_duplicates_are_told_from_new_wishes_whatever_pods_clock_says(
+async def test_duplicates_are_told_from_new_requests_whatever_pods_clock_says(
     pod_database: PodDatabase, media_root: Path, ahead: timedelta
 ) -> None:
     async with scene(pod_database, media_root) as pod:
@@ -127,6 +127,27 @@ async def test_a_duplicate_of_a_failure_shares_its_run_should_a_runner_mend_it(
 
         await duplicates.complete_sharers(pod.connection, task_of(failed))
         assert await pod.status(second) == "completed"
+
+
+async def test_a_task_whose_spoilt_run_is_repeated_does_not_end_as_the_duplicate_of_that_very_run(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """The fault campaign found both failed: the run failed, was mended, and its result was cut short."""
+    async with scene(pod_database, media_root) as pod:
+        video = await _video(pod)
+        first, second = [await _add(pod, video) for _ in range(2)]
+        daemon = await pod.daemon()
+        await daemon.settle()
+        await pod.end(first, TaskStatus.FAILED)
+        [task_id] = pod.fakes["first"].tasks
+        await pod.fakes["first"].finish(task_id)
+        await daemon.settle()
+        failed = task_of(await pod.row(first))
+        assert (await pod.row(second))["task_id"] == failed.task_id
+        assert await tasks.requeue(pod.connection, failed)
+        await daemon.settle()
+        assert await _statuses(pod, first, second) == ["running", "failed"]
+        assert pod.posts("first") == 2
 
 
 async def test_duplicates_of_a_task_that_everybody_refuses_fail_unasked(

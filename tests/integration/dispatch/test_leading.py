@@ -1,4 +1,4 @@
-"""Several daemons, one database: one of them schedules, and a lost connection is a lost office."""
+"""Several daemons, one database: one of them schedules, and a lost connection is a lost lead."""
 
 import asyncio
 from pathlib import Path

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.domain.task import RunnerStatus
 from poddispatchd.runtime.jobs import Loop
@@ -34,8 +36,8 @@ _PATIENCE = 30
 async def _at_work(daemon: Daemon, fakes: Sequence[FakeRunnerManager]) -> AsyncIterator[None]:
     """The dispatcher's own loop, woken by callbacks that these managers make."""
     parts = daemon.parts
-    reception = CallbackReceiver(parts.database, parts.registry, parts.wakeups, parts.clock)
-    webhook = webhook_application(reception, parts.settings.webhook, metrics=parts.metrics, clock=parts.clock)
+    receiver = CallbackReceiver(parts.database, parts.registry, parts.wakeups, parts.clock)
+    webhook = webhook_application(receiver, parts.settings.webhook, metrics=parts.metrics, clock=parts.clock)
     async with listening(webhook, parts.settings.webhook.listen, "webhook.listen") as address:
         for fake in fakes:
             fake.connect_to[f"{DOMAIN}:80"] = str(address)  # type: ignore[index]  # a dict
@@ -73,6 +75,7 @@ async def _taken(pod: Scene, kind: str) -> int:
     )
 
 
+@pytest.mark.slow
 async def test_dead_and_slow_managers_delay_nobody_elses_tasks(
     pod_database: PodDatabase, media_root: Path
 ) -> None:

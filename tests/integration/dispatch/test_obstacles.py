@@ -55,6 +55,7 @@ async def test_a_pending_row_that_someone_holds_waits_and_the_others_are_submitt
         assert told == [Event.ROW_LOCKED]
 
 
+@pytest.mark.slow
 async def test_a_row_that_is_held_after_the_post_gets_its_id_later_and_runs_once(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

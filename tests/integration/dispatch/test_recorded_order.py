@@ -104,6 +104,7 @@ async def _went(connection: Connection, fake: FakeRunnerManager) -> dict[str, li
     return {kind: [pk for type_, pk in order if type_ == kind] for kind in SUBMITTABLE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [5, 20])
 async def test_each_type_goes_in_the_order_in_which_pod_submitted_it_or_should_have(
     world: RewindingWorld, limit: int

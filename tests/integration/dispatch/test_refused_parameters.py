@@ -7,9 +7,9 @@ import pytest
 
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.payload import refused_parameters
-from poddispatchd.domain.task import RunnerStatus, TaskPk
+from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskType
 from poddispatchd.pod.tasks import task_of
-from poddispatchd.tasks.transitions import Report, Told, apply_report
+from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -21,7 +21,7 @@ async def _end(pod: Scene, pk: TaskPk, status: RunnerStatus, error: str | None =
     """What a callback says about the run of a task."""
     row = await pod.row(pk)
     await pod.fakes["first"].finish(row["task_id"])
-    report = Report(status, error, told=Told.BY_CALLBACK)
+    report = Report(status, error, origin=ReportOrigin.CALLBACK)
     async with pod.connection.transaction():
         return await apply_report(pod.connection, task_of(row), report, retries=_ONCE)
 
@@ -48,8 +48,9 @@ async def test_a_run_that_failed_over_it_is_submitted_again_without_it_and_the_m
         assert _sent(pod) == [True, False]
         assert await pod.status(pk) == "running"
 
+        # The next ones neither: none of them is to fail first.
         await pod.transcription()
-        await _settle(daemon)
+        await daemon.settle()
         assert _sent(pod) == [True, False, False]
 
         # After days its runners may be others.
@@ -95,7 +96,7 @@ async def test_a_run_of_pods_own_submission_that_failed_over_it_is_submitted_aga
         pk = await pod.transcription()
         await pod.start(pk, "first", "an-id-of-pod")
         row = await pod.row(pk)
-        report = Report(RunnerStatus.FAILED, _WORDS, told=Told.BY_CALLBACK)
+        report = Report(RunnerStatus.FAILED, _WORDS, origin=ReportOrigin.CALLBACK)
         async with (await pod.daemon()).parts.database.transaction() as connection:
             assert await apply_report(connection, task_of(row), report, retries=_ONCE) is Decision.RETRY
         await (await pod.successor()).settle()
@@ -112,4 +113,5 @@ async def test_a_run_of_pods_own_submission_that_failed_over_it_is_submitted_aga
     ],
 )
 def test_what_can_be_left_out_is_told_by_the_runners_words(error: str | None, names: set[str]) -> None:
-    assert refused_parameters(error) == names
+    assert refused_parameters(error, TaskType.TRANSCRIPTION) == names
+    assert refused_parameters(error, TaskType.ENCODING) == set()

@@ -8,7 +8,7 @@ from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
 from poddispatchd.sandbox.pod.world import Recording, Video, add_task
-from tests.integration.importing.bench import Bench, bench
+from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
 

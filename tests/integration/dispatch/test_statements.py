@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from poddispatchd.domain.task import TaskType
+from poddispatchd.domain.task import SUBMITTABLE, TaskType
 from tests.integration.dispatch.scene import Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -53,7 +53,7 @@ async def _one(pod: Scene, kind: TaskType) -> None:
             await pod.transcription()
 
 
-@pytest.mark.parametrize("kind", list(TaskType))
+@pytest.mark.parametrize("kind", SUBMITTABLE)
 async def test_one_submission_takes_few_statements_and_transactions(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch, kind: TaskType
 ) -> None:

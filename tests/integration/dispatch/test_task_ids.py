@@ -64,12 +64,12 @@ async def test_what_is_found_is_what_a_search_finds(pod_database: PodDatabase, s
     """Runs by us and by Pod, shared, let go of, deleted; ids that two managers gave."""
     chance = random.Random(seed)
     async with _pod(pod_database) as (connection, managers):
-        films, capacity = [await video(connection) for _ in range(3)], [await recording(connection)]
+        films, recordings = [await video(connection) for _ in range(3)], [await recording(connection)]
         for rm in managers:
             for task_id in _IDS:
                 kind = chance.choice(["encoding", "transcription", "studio"])
                 room, film = (
-                    (chance.choice(capacity), None) if kind == "studio" else (None, chance.choice(films))
+                    (chance.choice(recordings), None) if kind == "studio" else (None, chance.choice(films))
                 )
                 for _ in range(chance.randrange(4)):
                     carries = chance.random() < 0.7

@@ -1,7 +1,7 @@
 """What the journal remembers, on a real server and with several at work at once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -33,6 +33,7 @@ from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import Submission, SubmissionState
 from poddispatchd.maintenance import housekeeping
 from poddispatchd.runtime.queues import CALLBACKS, IMPORTS
+from tests.integration.journal.writing import add_intent, until_one_waits
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
 
@@ -85,100 +86,16 @@ async def _imports(connection: Connection, owner: str, limit: int) -> list[Impor
     return [ImportJob.of(each) for each in await IMPORTS.claim(connection, owner, limit)]
 
 
-async def _until(look: Callable[[], Awaitable[object]]) -> object:
-    """What a look gives once it gives something."""
-    for _ in range(1000):
-        if found := await look():
-            return found
-        await asyncio.sleep(0.005)
-    raise AssertionError("it never came")
-
-
-async def _until_one_waits(pod_database: PodDatabase) -> None:
-    waits = (
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
-    async with pod_database.connection() as connection:
-        await _until(lambda: connection.fetchval(waits))
-
-
 # --- submissions -----------------------------------------------------------------------------------------
 
 
-async def _open(
-    connection: Connection, task: int = 1, *, term: int = 0, attempt: int = 1, manager: int = 1
-) -> Submission | None:
-    return await submissions.open_submission(
-        connection, _task(task), ManagerId(manager), attempt=attempt, body=b"{}", term=term
-    )
-
-
-async def _opened(connection: Connection, task: int = 1, **values: int) -> Submission:
-    submission = await _open(connection, task, **values)
-    assert submission is not None
-    return submission
+async def _opened(connection: Connection, task: int = 1) -> Submission:
+    return await add_intent(connection, _task(task), _MANAGER)
 
 
 async def _take(connection: Connection, instance: str, *, seconds: float = 60) -> int | None:
     look = await scheduling.take_lease(connection, instance, seconds=seconds, newest_schema=migration.LATEST)
     return look.term
-
-
-async def test_a_task_has_one_open_submission(pod_database: PodDatabase) -> None:
-    async with _sessions(pod_database) as (one, two):
-        both = await asyncio.gather(_open(one), _open(two))
-        [first] = [submission for submission in both if submission is not None]
-        assert await _open(one) is None
-        await submissions.settle(one, first, SubmissionState.REFUSED)
-        assert await _open(two) is not None
-
-
-async def test_a_scheduler_of_the_past_opens_and_reposts_nothing(pod_database: PodDatabase) -> None:
-    async with _sessions(pod_database) as (one, two):
-        old = await _take(one, "old")
-        assert old is not None
-        intent = await _opened(one, 1, term=old)
-        await scheduling.end_lease(one, old)
-        new = await _take(two, "new")
-        assert new == old + 1
-        assert await _open(one, 2, term=old) is None
-        assert not await submissions.repost(one, intent, term=old)
-        assert await submissions.repost(two, intent, term=new)
-        assert (await scheduling.leader(one)).instance == "new"
-
-
-async def test_a_term_does_not_begin_in_the_middle_of_an_intent(pod_database: PodDatabase) -> None:
-    async with _sessions(pod_database) as (one, two):
-        transaction = one.transaction()
-        await transaction.start()
-        await _opened(one)
-        beginning = asyncio.create_task(_take(two, "new"))
-        await _until_one_waits(pod_database)
-        assert not beginning.done()
-        await transaction.commit()
-        # Whoever begins a term finds every intent of the one before.
-        assert await beginning == 1
-        assert len(await submissions.open_submissions(two)) == 1
-
-
-async def test_a_lease_is_renewed_in_the_middle_of_an_intent_and_no_term_begins(
-    pod_database: PodDatabase,
-) -> None:
-    """An intent may wait for what a stalled daemon has locked: the scheduler lost its lease by that."""
-    async with _sessions(pod_database) as (one, two):
-        assert await _take(one, "old") == 1
-        transaction = one.transaction()
-        await transaction.start()
-        await _opened(one, term=1)
-        async with asyncio.timeout(5):
-            assert await scheduling.renew_lease(two, 1, seconds=0)
-        beginning = asyncio.create_task(_take(two, "new"))
-        await _until_one_waits(pod_database)
-        assert not beginning.done()
-        await transaction.commit()
-        assert await beginning == 2
-        assert len(await submissions.open_submissions(two)) == 1
 
 
 @pytest.mark.parametrize(("renewed_for", "term"), [(60, None), (0, 2)])
@@ -190,7 +107,7 @@ async def test_whoever_waits_for_a_renewal_goes_by_what_it_says(
         async with one.transaction():
             await scheduling.renew_lease(one, 1, seconds=renewed_for)
             beginning = asyncio.create_task(_take(two, "new"))
-            await _until_one_waits(pod_database)
+            await until_one_waits(pod_database)
         assert await beginning == term
         assert (await scheduling.leader(one)).term == (term or 1)
 
@@ -217,8 +134,7 @@ async def test_attempts_are_counted_ever_and_since_the_task_was_added_whatever_p
             await submissions.settle(one, await _opened(one), state, task_id=_id(state))
         again = _task(1, date_added=_NOON + restarted)
         assert (await submissions.attempts(one, again)).since == 0
-        intent = await submissions.open_submission(one, again, _MANAGER, attempt=3, body=b"{}", term=0)
-        assert intent is not None
+        intent = await add_intent(one, again, _MANAGER, attempt=3)
         await submissions.settle(one, intent, SubmissionState.ACCEPTED, task_id=_id("b"))
         counted = await submissions.attempts(one, again)
         assert (counted.ever, counted.since) == (3, 1)
@@ -230,10 +146,7 @@ async def test_a_submission_is_for_those_that_waited_then_and_have_not_been_rest
     async with _sessions(pod_database) as (one, _):
         waiting = {TaskPk(2): _NOON, TaskPk(3): _NOON}
         for task_id in ("first", "second"):
-            intent = await submissions.open_submission(
-                one, _task(1), _MANAGER, attempt=1, body=b"{}", term=0, waiting=waiting
-            )
-            assert intent is not None
+            intent = await add_intent(one, _task(1), _MANAGER, waiting=waiting)
             so_far = [] if task_id == "first" else [Taken(TaskPk(1), _run("first"))]
             assert await submissions.taken_for(one, {TaskPk(2): _NOON}) == {2: so_far}
             await submissions.settle(one, intent, SubmissionState.ACCEPTED, task_id=_id(task_id))
@@ -257,17 +170,6 @@ async def test_a_lost_submission_is_counted_whoever_made_it(pod_database: PodDat
             assert (lost.state, lost.attempt) == (SubmissionState.LOST, 1)
         # Their ids are known: no callback with another one can mean them.
         assert await submissions.unidentified(one, (_MANAGER,)) == []
-
-
-async def test_a_submission_is_adopted_once(pod_database: PodDatabase) -> None:
-    async with _sessions(pod_database) as (one, two):
-        intent = await _opened(one)
-        both = await asyncio.gather(
-            submissions.adopt(one, intent, _id("x"), "found"),
-            submissions.adopt(two, intent, _id("x"), "found"),
-        )
-        assert sorted(both) == [False, True]
-        assert not await submissions.settle(one, intent, SubmissionState.LOST)
 
 
 # --- callbacks -------------------------------------------------------------------------------------------
@@ -422,13 +324,11 @@ async def test_an_import_that_is_tried_again_waits(pod_database: PodDatabase, co
 # --- what is remembered of tasks and managers, and forgotten ---------------------------------------------
 
 
-async def test_pauses_and_turns_are_remembered(pod_database: PodDatabase) -> None:
+async def test_pauses_are_remembered(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, two):
-        await scheduling.remember_given(one, _MANAGER)
         await asyncio.gather(scheduling.pause(one, _MANAGER), scheduling.pause(two, _MANAGER))
         memory = (await scheduling.manager_memories(one))[_MANAGER]
         assert memory.paused_at is not None
-        assert memory.last_given_at is not None
         assert await scheduling.resume(one, _MANAGER)
         assert not await scheduling.resume(one, _MANAGER)
 

@@ -10,6 +10,7 @@ from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection
 from poddispatchd.journal import scheduling
 from tests.integration.journal import older_release
+from tests.integration.journal.writing import lease_left
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
 
@@ -51,7 +52,7 @@ async def test_of_all_who_ask_at_once_one_begins_a_term(sessions: list[Connectio
 async def test_a_lease_keeps_everybody_away_until_it_runs_out(sessions: list[Connection]) -> None:
     holder, other, direct, *_ = sessions
     assert await _take(holder, "holder", seconds=60) == 1
-    left = await scheduling.lease_left(other)
+    left = await lease_left(other)
     assert left is not None
     assert 0 < left <= 60
     assert await _take(other, "other", seconds=60) is None
@@ -62,7 +63,7 @@ async def test_a_lease_keeps_everybody_away_until_it_runs_out(sessions: list[Con
 
     assert await scheduling.renew_lease(holder, 1, seconds=0) == migration.LATEST
     assert await older_release.take_lead(direct, "direct") == 2
-    assert await scheduling.lease_left(other) is None
+    assert await lease_left(other) is None
 
 
 async def test_a_lease_that_ran_out_goes_on_unless_somebody_else_has_begun(

@@ -49,7 +49,6 @@ _ROOMS = {"inbox.sql": "poddispatchd.callbacks", "files.sql": "poddispatchd.impo
 _TWO = """'{"{1}","{1}"}', '{task-7,none}', '{failed,failed}'"""
 
 _HOT = (
-    ("submissions.sql", "open", "7, 'encoding', 1, 1, 'x', 0, now(), '{8,9}', '{2026-03-14,2026-03-14}'"),
     ("submissions.sql", "settle", "7, 'accepted', 't', NULL"),
     ("submissions.sql", "forget_waiting", "7"),
     ("submissions.sql", "open_ones", ""),
@@ -63,6 +62,7 @@ _HOT = (
     ("inbox.sql", "record_all", f"{_TWO}, '{{NULL,NULL}}', '{{NULL,NULL}}', '{{x,y}}', '{{f,f}}', 9"),
     ("inbox.sql", "expected", "'{1}', 'task-7'"),
     ("inbox.sql", "expected", "'{1}', 'unknown'"),
+    ("inbox.sql", "unsettled", "1, 'task-7'"),
     ("inbox.sql", "lock", "100007, 'a'"),
     ("inbox.sql", "settle", "100007, 'applied', ''"),
     ("imports.sql", "open", "7, 1, 'task-7'"),
@@ -114,6 +114,7 @@ def _queries() -> Iterator[tuple[str, str, str]]:
     yield "set aside", queues._SET_ASIDE_COUNTS, ""
 
 
+@pytest.mark.slow
 async def test_hot_queries_look_only_at_what_is_open(pod_database: PodDatabase) -> None:
     async with opened(pod_database) as database, pod_database.connection() as connection:
         await migration.upgrade(database)

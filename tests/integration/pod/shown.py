@@ -5,17 +5,18 @@ from datetime import datetime
 from poddispatchd.database.pool import Connection
 from poddispatchd.pod.progress import (
     SHOW_ACCEPTED,
-    SHOWN_COLUMNS,
-    SHOWN_TYPES,
     AcceptedRequest,
     start_line,
 )
+
+_COLUMNS = ("shown_video_id", "step", "words", "head", "tail", "shown_recording_id", "comment")
+_TYPES = ("bigint", "integer", "text", "text", "text", "bigint", "text")
 
 
 async def show_accepted(connection: Connection, request: AcceptedRequest, *, now: datetime) -> None:
     row = ", ".join(
         f"${number}::{type_} AS {name}"
-        for number, (name, type_) in enumerate(zip(SHOWN_COLUMNS, SHOWN_TYPES, strict=True), start=1)
+        for number, (name, type_) in enumerate(zip(_COLUMNS, _TYPES, strict=True), start=1)
     )
     await connection.execute(
         f"WITH shown AS (SELECT {row}), {SHOW_ACCEPTED} SELECT 1",

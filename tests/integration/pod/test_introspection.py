@@ -94,4 +94,4 @@ async def test_a_newer_pod_is_refused_only_where_it_wants_an_unknown_value(pod_d
     found.check_insert("completion_track")
     with pytest.raises(SchemaError, match=r"video_video\.mood"):
         found.check_insert("completion_track", "video_video")
-    assert any("mood" in line for line in found.describe())
+    assert any("mood" in line for line in found.problems())

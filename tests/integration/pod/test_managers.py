@@ -1,5 +1,5 @@
 from poddispatchd.domain.task import ManagerId, SiteId
-from poddispatchd.pod.managers import runner_manager, runner_managers, runner_managers_of_site, sites
+from poddispatchd.pod.managers import runner_manager, runner_managers, sites
 from tests.integration.pod.rows import manager, opened, site
 from tests.plugins.postgres import PodDatabase
 
@@ -12,11 +12,6 @@ async def test_managers_come_by_site_priority_and_id(pod_database: PodDatabase) 
         third = await manager(connection, here, priority=2)
         other = await manager(connection, there, priority=0)
 
-        assert [rm.id for rm in await runner_managers_of_site(database, SiteId(here))] == [
-            first,
-            second,
-            third,
-        ]
         assert [rm.id for rm in await runner_managers(database)] == [first, second, third, other]
         found = await runner_manager(database, ManagerId(first))
         assert found is not None

@@ -296,7 +296,10 @@ async def test_a_pod_whose_ids_are_plain_integers_is_served_too(pod_database: Po
         )
         assert (pending.task.pk, pending.site_ids) == (first, (here,))
         assert await write_ranks(database, capabilities) == 1
-        assert await tasks.mark_running(connection, pending.task, rm, RunnerTaskId("t"))
+        await connection.execute(
+            "UPDATE runner_manager_task SET status = 'running', runner_manager_id = $1, task_id = 't'",
+            rm,
+        )
         [found] = await tasks.find_tasks(connection, [rm], RunnerTaskId("t"))
         [unsettled] = await tasks.unsettled_tasks(connection)
         assert found.pk == unsettled.task.pk == first

@@ -28,29 +28,6 @@ async def _manager(connection: Connection, **values: object) -> ManagerId:
     return ManagerId(await manager(connection, await site(connection, "pod.example.org"), **values))
 
 
-async def test_an_accepted_task_runs_under_its_manager(pod_database: PodDatabase) -> None:
-    async with pod_database.connection() as connection:
-        rm = await _manager(connection)
-        read = await _read(connection, await task(connection, rank=1))
-        assert await tasks.mark_running(connection, read, rm, RunnerTaskId("t-1"))
-        assert await _read(connection, read.pk) == replace(
-            read, status="running", task_id=RunnerTaskId("t-1"), runner_manager_id=rm, rank=None
-        )
-
-
-async def test_only_one_of_two_submissions_of_a_row_wins(pod_database: PodDatabase) -> None:
-    async with pod_database.connection() as connection:
-        rm = await _manager(connection)
-        read = await _read(connection, await task(connection))
-        assert await tasks.mark_running(connection, read, rm, RunnerTaskId("first"))
-        assert not await tasks.mark_running(connection, read, rm, RunnerTaskId("second"))
-        # Even with what the row says now: it is not pending any more.
-        assert not await tasks.mark_running(
-            connection, await _read(connection, read.pk), rm, RunnerTaskId("third")
-        )
-        assert (await _read(connection, read.pk)).task_id == "first"
-
-
 @pytest.mark.parametrize("change", ["status = 'failed'", "task_id = 'other'", "task_id = NULL"])
 async def test_a_row_that_changed_meanwhile_is_left_alone(pod_database: PodDatabase, change: str) -> None:
     async with pod_database.connection() as connection:
@@ -105,16 +82,6 @@ async def test_a_requeued_task_waits_in_its_old_place_without_its_manager(pod_da
             assert await _read(connection, read.pk) == replace(
                 read, status="pending", task_id=None, runner_manager_id=None, script_output=expected
             )
-
-
-async def test_only_a_pending_task_fails_as_one_that_cannot_be_submitted(pod_database: PodDatabase) -> None:
-    async with pod_database.connection() as connection:
-        pending = await _read(connection, await task(connection))
-        running = await _read(connection, await task(connection, status="running"))
-        assert await tasks.fail_pending(connection, pending, "no file")
-        assert not await tasks.fail_pending(connection, running, "no file")
-        failed = await _read(connection, pending.pk)
-        assert (failed.status, failed.script_output) == ("failed", "no file")
 
 
 async def test_a_task_is_found_by_its_id_under_its_manager_unfinished_ones_first(

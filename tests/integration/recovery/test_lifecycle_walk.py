@@ -23,7 +23,7 @@ from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Endpoint, Fault, FaultKind, Mode, Outcome
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
-from tests.integration.importing.bench import Bench, bench
+from tests.integration.imports.bench import Bench, bench
 from tests.integration.journal.aging import age_journal
 from tests.plugins.postgres import PodDatabase
 
@@ -216,6 +216,7 @@ class Walk:
         return after(stage, Step.CANCELLED) or stage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_task_is_wherever_the_model_says(here: Bench, seed: int) -> None:
     chance = random.Random(seed)

@@ -23,6 +23,7 @@ def probes_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "_PROBE_TIMEOUT", 0.5)
 
 
+@pytest.mark.slow
 async def test_another_daemon_schedules_within_ten_seconds_of_the_leaders_death(
     pod_database: PodDatabase,
 ) -> None:
@@ -124,6 +125,7 @@ async def test_a_stalled_link_is_found_out_and_used_again_when_it_flows(pod_data
         assert await daemon.database.fetch("SELECT 1")
 
 
+@pytest.mark.slow
 async def test_a_database_that_is_away_is_asked_for_ever_more_rarely(pod_database: PodDatabase) -> None:
     async with side(pod_database.dsn, "only") as daemon:
         await daemon.until(leads=True)

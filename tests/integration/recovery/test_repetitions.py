@@ -47,7 +47,7 @@ async def test_an_answer_that_could_not_be_stored_is_stored_later_and_not_asked_
         [pk] = await pod.encodings(1)
         daemon = await pod.daemon()
 
-        async def away(*_: object) -> None:
+        async def away(*_: object, **__: object) -> None:
             raise DatabaseUnavailableError("gone")
 
         with monkeypatch.context() as patch:

@@ -13,7 +13,7 @@ from poddispatchd.sandbox.fake_runner_manager import Mode
 from poddispatchd.sandbox.pod.world import Video, add_task
 from poddispatchd.sandbox.postgresql import PostgresServer
 from poddispatchd.tasks.restored import done_before
-from tests.integration.importing.bench import Bench, bench, daemon_parts, settings_of
+from tests.integration.imports.bench import Bench, bench, daemon_parts, settings_of
 from tests.plugins.postgres import PodDatabase, cloned_database
 
 

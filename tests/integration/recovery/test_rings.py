@@ -11,7 +11,7 @@ from poddispatchd.pod.tasks import get_task
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
 from poddispatchd.sandbox.pod.world import add_task
-from tests.integration.importing.bench import Bench, bench
+from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
 

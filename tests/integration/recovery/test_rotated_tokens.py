@@ -4,7 +4,7 @@ from pathlib import Path
 
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.sandbox.fake_runner_manager import Mode
-from tests.integration.importing.bench import bench
+from tests.integration.imports.bench import bench
 from tests.plugins.postgres import PodDatabase
 
 NEW = "token-since-today"

@@ -7,7 +7,7 @@ import pytest
 
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.submitter import Submitter
-from tests.integration.importing.bench import TOKEN, Bench, bench, schedule
+from tests.integration.imports.bench import TOKEN, Bench, bench, schedule
 from tests.plugins.postgres import PodDatabase
 
 

@@ -263,6 +263,7 @@ async def test_a_manager_that_answers_millions_of_values_holds_up_nobody(client:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 async def test_twenty_of_the_longest_records_leave_the_loop_and_the_memory_alone(
     client: RunnerClient,
 ) -> None:

@@ -181,9 +181,9 @@ async def test_without_a_mode_the_umask_decides(download: Downloader) -> None:
 
 
 async def test_what_stood_there_before_is_replaced_or_removed_but_never_reused(download: Downloader) -> None:
-    leftover = download.into / ".poddispatchd-partial-x"
-    leftover.mkdir(parents=True)
-    (leftover / "0").write_bytes(CONTENT)
+    partial = download.into / ".poddispatchd-partial-x"
+    partial.mkdir(parents=True)
+    (partial / "0").write_bytes(CONTENT)
     (download.into / "a.ts").write_bytes(b"x" * len(CONTENT))
     async with RawServer([WHOLE]) as server:
         await download(server, "a.ts")

@@ -170,6 +170,7 @@ def test_it_runs_for_a_user_without_rights() -> None:
     assert not _listens(int(port))
 
 
+@pytest.mark.slow
 def test_the_workers_of_a_run_share_one_server_that_ends_with_the_run(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["tests.plugins.postgres"]\n')
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")

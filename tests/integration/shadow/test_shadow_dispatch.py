@@ -24,7 +24,7 @@ async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Sce
 
 
 @pytest.fixture
-async def twins(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Scene]:
+async def equals(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Scene]:
     """Two managers of the same priority with one runner each, and one that comes after them."""
     specs = [Spec("left", runners=1), Spec("right", runners=1), Spec("last", priority=2, runners=1)]
     async with scene(pod_database, media_root, *specs) as made:
@@ -51,21 +51,21 @@ async def test_as_many_tasks_are_expected_as_runners_are_free_each_once(here: Sc
         assert shadow.expected() == [(tasks[0], "submit", "first")]
 
 
-async def test_tasks_of_equal_managers_take_turns_and_the_last_manager_gets_the_rest(twins: Scene) -> None:
-    tasks = await twins.encodings(4)
-    async with watching(twins) as shadow:
+async def test_tasks_of_equal_managers_take_turns_and_the_last_manager_gets_the_rest(equals: Scene) -> None:
+    tasks = await equals.encodings(4)
+    async with watching(equals) as shadow:
         await shadow.look()
         managers = {task: manager for task, _, manager in shadow.expected()}
     assert {managers[task] for task in tasks[:2]} == {"left", "right"}
     assert [managers.get(task) for task in tasks[2:]] == ["last", None]
 
 
-async def test_a_type_that_a_manager_never_took_is_not_expected_of_it(twins: Scene) -> None:
+async def test_a_type_that_a_manager_never_took_is_not_expected_of_it(equals: Scene) -> None:
     for name in ("left", "right"):
-        for task in await running(twins, name):
-            await twins.end(task)
-    task = await twins.transcription()
-    async with watching(twins) as shadow:
+        for task in await running(equals, name):
+            await equals.end(task)
+    task = await equals.transcription()
+    async with watching(equals) as shadow:
         await shadow.look()
         assert shadow.expected() == [(task, "submit", "last")]
 
@@ -119,14 +119,14 @@ async def test_pod_agrees_when_the_same_manager_gets_the_task_however_it_ended_s
 
 
 async def test_another_manager_of_the_priority_is_another_turn_and_any_other_is_told_as_such(
-    twins: Scene,
+    equals: Scene,
 ) -> None:
-    turn, other = await twins.encodings(2)
-    async with watching(twins) as shadow:
+    turn, other = await equals.encodings(2)
+    async with watching(equals) as shadow:
         await shadow.look()
         [(_, _, mine), _] = shadow.expected()
-        await twins.start(turn, "right" if mine == "left" else "left", "one")
-        await twins.start(other, "last", "two")
+        await equals.start(turn, "right" if mine == "left" else "left", "one")
+        await equals.start(other, "last", "two")
         await shadow.look(after=20)
         assert shadow.differed() == [(turn, "other_turn"), (other, "other_manager")]
         assert "Pod submitted it to last; poddispatchd would have submitted it to" in shadow.words()

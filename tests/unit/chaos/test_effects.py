@@ -76,3 +76,30 @@ def test_a_full_disk_is_counted_by_the_lines_of_those_that_met_it() -> None:
     logs = {"daemon A": [told, met, replace(met, at=500.0)], "daemon B": [cut]}
     evidence = Evidence(media_root=Path(), timeline=full, logs=logs)
     assert "times that a daemon found no space on the disk: 2" in notes(evidence)
+
+
+def test_a_fault_of_statements_has_happened_when_a_daemon_tells_of_it() -> None:
+    incidents = [
+        Incident(Kind.ROW_LOCKED, "task 7", 1.0, 9.0, "55P03"),
+        Incident(Kind.ROW_LOCKED, "task 8", 1.0, 9.0, "55P03"),
+        Incident(Kind.READ_ONLY, "database", 20.0, 29.0, "25006", happened=True),
+        Incident(Kind.MIGRATION, "completion_track", 40.0, 49.0, "23502"),
+        Incident(Kind.TABLE_REFUSED, "completion_track", 40.0, 49.0, "P0001", happened=True),
+    ]
+    lines = [
+        line("row.locked", 5.0, task=7),
+        line("row.locked", 99.0, task=8),
+        line("import.retried", 45.0, reason="The tables have changed: not null violation (23502)."),
+    ]
+    evidence = Evidence(media_root=Path(), timeline=Timeline(incidents), logs={"daemon A": lines})
+    assert _effects(evidence) == {
+        Kind.ROW_LOCKED: (2, 1),
+        Kind.READ_ONLY: (1, 0),
+        Kind.MIGRATION: (1, 1),
+        Kind.TABLE_REFUSED: (1, 1),
+    }
+
+
+def test_a_body_without_an_end_is_a_kind_of_its_own() -> None:
+    met = {"what": "met", "endpoint": "file", "kind": "unended", "status": None}
+    assert _effects(Evidence(media_root=Path(), noted=[met])) == {Kind.UNENDED_BODIES: (0, 1)}

@@ -209,6 +209,55 @@ def test_an_error_with_its_cause_is_none(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("event", ["service.failed", "service.crashed"])
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (Kind.ROW_LOCKED, "55P03"),
+        (Kind.ROW_REFUSED, "P0001"),
+        (Kind.TABLE_REFUSED, "53100"),
+        (Kind.READ_ONLY, "25006"),
+        (Kind.MIGRATION, "23502"),
+    ],
+)
+def test_a_refused_statement_explains_errors_that_name_its_code(
+    tmp_path: Path, event: str, kind: Kind, code: str
+) -> None:
+    told = line(event, 1020.0, level="error", reason=f"The database refused a statement ({code}).")
+    evidence = _logged(told)(good_end(tmp_path))
+    cause = Incident(kind, "somebody", 1010.0, 1019.0, code)
+    assert _rules(evidence) == {("log", None)}
+    assert not judge(replace(evidence, timeline=Timeline([cause])))
+    assert judge(replace(evidence, timeline=Timeline([replace(cause, detail="XX000")])))
+    assert judge(replace(evidence, timeline=Timeline([replace(cause, begin=1.0, end=2.0)])))
+
+
+@pytest.mark.parametrize(
+    ("event", "kinds"),
+    [
+        ("media.missing", {Kind.MEDIA_EMPTY}),
+        ("media.obstructed", {Kind.DISK_FULL, Kind.MEDIA_HUNG, Kind.MEDIA_EMPTY}),
+    ],
+)
+def test_only_faults_of_the_media_tree_explain_what_is_said_of_it(
+    tmp_path: Path, event: str, kinds: set[Kind]
+) -> None:
+    evidence = _logged(line(event, 1020.0, level="error"))(good_end(tmp_path))
+    explained = {
+        kind
+        for kind in Kind
+        if not judge(replace(evidence, timeline=Timeline([Incident(kind, "disk", 1010.0, 1021.0)])))
+    }
+    assert explained == kinds
+
+
+def test_no_refused_statement_excuses_a_result_that_was_given_up(tmp_path: Path) -> None:
+    given_up = line("import.failed", 1020.0, level="error", task=ENCODING, reason="(P0001)")
+    cause = Incident(Kind.TABLE_REFUSED, "video_video", 1010.0, 1019.0, "P0001", happened=True)
+    evidence = replace(_logged(given_up)(good_end(tmp_path)), timeline=Timeline([cause]))
+    assert _rules(evidence) == {("log", ENCODING)}
+
+
 def test_a_fault_of_the_pooler_explains_a_lost_database(tmp_path: Path) -> None:
     lost = _logged(line("database.down", 1020.0, level="error"))(good_end(tmp_path))
     cause = Timeline([Incident(Kind.POOLER_CROWDED, "pooler", 1015.0, 1019.0)])

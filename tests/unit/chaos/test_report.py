@@ -1,5 +1,7 @@
 """The table of a fault campaign names its seed, what never happened, and figures that are missing."""
 
+from dataclasses import replace
+
 from chaos.campaign import Plan, Result
 from chaos.effects import Effect
 from chaos.recovery import Recovery
@@ -58,3 +60,13 @@ def test_the_verdict_comes_last_and_names_the_seed() -> None:
     bad = text(_result(Violation("twice", "task 1", 1, ("12.00 accepted",))))
     assert bad.splitlines()[-1] == "1 violation (seed 7)"
     assert "VIOLATION (twice): task 1\n    12.00 accepted" in bad
+
+
+def test_what_this_machine_cannot_have_is_not_said_to_be_missing() -> None:
+    made = replace(_result(), effects=[Effect(Kind.MEDIA_HUNG, 0, 0)])
+    assert str(Kind.MEDIA_HUNG) in _never(made)
+    assert str(Kind.MEDIA_HUNG) not in _never(replace(made, impossible=(Kind.MEDIA_HUNG,)))
+
+
+def _never(result: Result) -> str:
+    return next(line for line in text(result).splitlines() if line.startswith("faults that never happened"))

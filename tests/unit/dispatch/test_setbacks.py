@@ -28,10 +28,10 @@ def test_refusals_of_one_task_after_the_other_concern_all_until_one_gets_through
         assert not setbacks.nothing_gets_through
         setbacks.note(TaskPk(pk), DatabaseError("refused"), 1)
     assert setbacks.nothing_gets_through
-    setbacks.over(TaskPk(2), is_stored=False)
+    setbacks.recovered(TaskPk(2), is_stored=False)
     setbacks.note(TaskPk(4), DatabaseError("refused"), 1)
     assert setbacks.nothing_gets_through
-    setbacks.over(TaskPk(4), is_stored=True)
+    setbacks.recovered(TaskPk(4), is_stored=True)
     assert not setbacks.nothing_gets_through
 
 

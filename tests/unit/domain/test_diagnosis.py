@@ -175,6 +175,17 @@ def test_a_lost_database_is_not_another_daemon() -> None:
     assert why_task(TASK, lost).reason is Reason.DATABASE_AWAY
 
 
+def test_a_database_that_takes_nothing_is_not_told_as_one_that_is_away_nor_as_a_free_runner() -> None:
+    """``status`` once said that tasks are submitted now, below the words that nothing can be written."""
+    refusing = replace(CALM, write_problem="The submission fails, 4 times by now.")
+    assert of_type(refusing).words == (
+        "The database does not take what is written, so nothing is scheduled: "
+        "The submission fails, 4 times by now."
+    )
+    task = replace(TASK, source_problem="The source file does not exist.")
+    assert why_task(task, refusing).reason is Reason.DATABASE_REFUSES
+
+
 def test_who_schedules_is_told() -> None:
     another = replace(CALM, scheduling=Scheduling.ANOTHER, scheduler="pod2:1234")
 

@@ -39,21 +39,6 @@ def test_a_slug_is_a_slug_and_stays_the_same(text: str) -> None:
     assert naming.slugify(slug) == slug
 
 
-@given(st.text(min_size=1))
-def test_a_valid_file_name_has_no_separator(name: str) -> None:
-    try:
-        cleaned = naming.valid_file_name(name)
-    except ValueError:
-        return
-    assert re.fullmatch(r"[-\w.]+", cleaned)
-    assert cleaned not in (".", "..")
-
-
-def test_a_name_without_any_usable_character_is_refused() -> None:
-    with pytest.raises(ValueError, match="no usable file name"):
-        naming.valid_file_name(" ?/ ".strip())
-
-
 def test_the_extension_of_a_stored_file_keeps_its_case() -> None:
     assert naming.slugified_file_name("Vignette été (1).PNG") == "vignette-ete-1.PNG"
 

@@ -108,7 +108,7 @@ def test_no_manager_stays_idle_beside_a_task_unless_a_better_ones_answer_is_near
 
 
 @given(_offers, _lanes)
-def test_a_starving_manager_is_one_that_gets_nothing_from_this_page(
+def test_an_unserved_manager_is_one_that_gets_nothing_from_this_page(
     offers: list[Offer], lanes: list[Lane]
 ) -> None:
     unserved_lanes = {lane.manager for lane in unserved(offers, lanes, _NOW)}

@@ -189,6 +189,24 @@ def test_captions_none_of_which_can_be_read_are_never_told_as_silence() -> None:
         read_subtitles("s.vtt", text.encode())
 
 
+@pytest.mark.parametrize("time", ["nan --> nan", "--:--:-- --> --:--:--", "start --> end"])
+def test_a_time_that_is_none_is_named_and_its_text_is_not_shown_with_another_caption(time: str) -> None:
+    """It was once taken for more of the text of the caption before it, or for silence."""
+    text = f"WEBVTT\n\n{LINE}\nUn\n\n{time}\nDeux\n"
+    subtitles = read_subtitles("s.vtt", text.encode())
+    assert [cue.lines for cue in subtitles.cues] == [("Un",)]
+    (warning,) = subtitles.warnings
+    assert warning.startswith("1 of 2 captions in s.vtt could not be read: line 6 (")
+    with pytest.raises(ResultRefusedError, match=r"None of the 1 captions in s\.vtt could be read: line 3"):
+        read_subtitles("s.vtt", f"WEBVTT\n\n{time}\nUn\n".encode())
+
+
+def test_an_arrow_said_behind_a_blank_line_stays_in_its_caption() -> None:
+    text = f"WEBVTT\n\n{LINE}\nUn\n\nde Paris --> vers Lyon\n"
+    (cue,) = read_subtitles("s.vtt", text.encode()).cues
+    assert cue.lines == ("Un", "de Paris --&gt; vers Lyon")
+
+
 WORDS = st.lists(st.text("abcdé,.!?", min_size=1, max_size=12), min_size=1, max_size=6)
 
 

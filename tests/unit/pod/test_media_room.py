@@ -102,6 +102,7 @@ _PATH_METHODS = {
 _DIRECTORY = "a method of Directory, not of a path"
 _ALLOWED = {
     "pod/media/directory.py": "the descriptors themselves: each call is made relative to an opened directory",
+    "pod/media/opened.py": "the descriptors of opened files",
     "pod/media/access.py": _DIRECTORY,
     "pod/media/files.py": _DIRECTORY,
     "pod/media/placing.py": _DIRECTORY,

@@ -8,9 +8,10 @@ import pytest
 
 from poddispatchd.domain.task import TaskPk, VideoId
 from poddispatchd.errors import ImportBusyError, MediaNotWritableError, ResultRefusedError
+from poddispatchd.pod.media.access import trouble_with
 from poddispatchd.pod.media.files import delete_files, list_files, read_text
 from poddispatchd.pod.media.lock import task_lock
-from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.pod.media.tree import MediaTree, own_name
 from tests.unit.pod.trees import staged
 
 TASK = TaskPk(7)
@@ -98,3 +99,12 @@ def test_a_text_that_is_far_too_large_to_be_one_is_refused_without_being_read(tm
 def test_a_text_that_the_disk_does_not_give_is_told(tmp_path: Path) -> None:
     with pytest.raises(MediaNotWritableError, match="cannot be read"):
         read_text(MediaTree(tmp_path).path("gone"))
+
+
+def test_what_a_look_left_that_was_killed_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    left = tmp_path / f".{own_name(None)}"
+    others = [tmp_path / name for name in (".poddispatchd-7-0123456789abcdef", "poddispatchd-0", "x.mp4")]
+    for path in (left, *others):
+        path.write_bytes(b"")
+    assert trouble_with(MediaTree(tmp_path).top) is None
+    assert sorted(tmp_path.iterdir()) == sorted(others)

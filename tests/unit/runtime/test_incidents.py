@@ -4,7 +4,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.clock import Clock
-from poddispatchd.errors import DatabaseError, DatabaseStateError, RowLockedError, ValuesRefusedError
+from poddispatchd.errors import (
+    DatabaseError,
+    DatabaseStateError,
+    RowLockedError,
+    SchemaError,
+    ValuesRefusedError,
+)
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.incidents import Incidents
 
@@ -32,7 +38,7 @@ def _bug(words: str) -> Exception:
 def test_a_failure_that_goes_on_is_told_once_with_its_traceback_and_waits_longer_each_time() -> None:
     incidents = Incidents(_Clock())
     with capture_logs() as logs:
-        waits = [incidents.met("submission", _bug(str(number)), task=7) for number in range(8)]
+        waits = [incidents.failed("submission", _bug(str(number)), task=7) for number in range(8)]
     assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
     [told] = logs
     assert (told["event"], told["job"], told["task"]) == (Event.SERVICE_CRASHED, "submission", 7)
@@ -44,7 +50,7 @@ def test_it_is_counted_in_a_line_now_and_then() -> None:
     incidents = Incidents(clock)
     with capture_logs() as logs:
         for _ in range(21):
-            incidents.met("inbox", _bug("odd"))
+            incidents.failed("inbox", _bug("odd"))
             clock.time += 60
     assert [entry["event"] for entry in logs] == [Event.SERVICE_CRASHED, *[Event.SERVICE_FAILED] * 2]
     assert logs[-1]["times"] == 21
@@ -54,7 +60,7 @@ def test_an_error_of_another_kind_is_told_too() -> None:
     incidents = Incidents(_Clock())
     with capture_logs() as logs:
         for sqlstate in ("P0001", "42601", "P0001"):
-            incidents.met("submission", DatabaseError("It was refused.", sqlstate=sqlstate))
+            incidents.failed("submission", DatabaseError("It was refused.", sqlstate=sqlstate))
     assert len(logs) == 2
 
 
@@ -62,11 +68,11 @@ def test_tasks_of_one_job_are_told_together_and_wait_each_on_their_own() -> None
     incidents = Incidents(_Clock())
     refused = DatabaseError("It was refused.", sqlstate="P0001")
     with capture_logs() as logs:
-        assert [incidents.met("submission", refused, task=task) for task in (1, 2, 1)] == [2, 2, 4]
-        incidents.over("submission", task=1)
+        assert [incidents.failed("submission", refused, task=task) for task in (1, 2, 1)] == [2, 2, 4]
+        incidents.recovered("submission", task=1)
         [incident] = incidents.active
         assert incident.words == "The submission fails (task 2), 3 times by now: It was refused."
-        incidents.over("submission", task=2)
+        incidents.recovered("submission", task=2)
     assert [entry["event"] for entry in logs] == [Event.SERVICE_CRASHED, Event.SERVICE_RECOVERED]
     assert not incidents.active
 
@@ -75,34 +81,81 @@ def test_what_the_server_s_state_refuses_is_told_in_words_and_nothing_can_be_wri
     incidents = Incidents(_Clock())
     assert incidents.can_write
     with capture_logs() as logs:
-        incidents.met("inbox", DatabaseStateError("Its disk is full."))
+        incidents.failed("inbox", DatabaseStateError("Its disk is full."))
     assert [(entry["event"], entry["reason"]) for entry in logs] == [
         (Event.SERVICE_FAILED, "Its disk is full.")
     ]
     refused = incidents.can_write
-    incidents.over("inbox")
+    incidents.recovered("inbox")
     assert (refused, incidents.can_write) == (False, True)
 
 
 def test_bugs_held_rows_and_odd_values_say_nothing_about_writing() -> None:
     incidents = Incidents(_Clock())
-    incidents.met("inbox", _bug("odd"))
-    incidents.met("hooks", RowLockedError())
-    incidents.met("callbacks", ValuesRefusedError())
+    incidents.failed("inbox", _bug("odd"))
+    incidents.failed("hooks", RowLockedError())
+    incidents.failed("callbacks", ValuesRefusedError())
     assert incidents.can_write
 
 
 def test_the_failure_of_a_task_that_is_gone_is_forgotten() -> None:
     clock = _Clock()
     incidents = Incidents(clock)
-    incidents.met("submission", DatabaseError("It was refused."), task=1)
+    incidents.failed("submission", DatabaseError("It was refused."), task=1)
     clock.time = 901
     assert not incidents.active
 
 
 def test_a_bug_shows_its_kind_to_people_and_never_its_text() -> None:
     incidents = Incidents(_Clock())
-    incidents.met("inbox", _bug("hunter2"))
+    incidents.failed("inbox", _bug("hunter2"))
     [incident] = incidents.active
     assert "ValueError" in incident.words
     assert "hunter2" not in incident.words
+
+
+def test_a_statement_refused_for_one_row_while_others_are_written_does_not_end_readiness() -> None:
+    clock = _Clock()
+    incidents = Incidents(clock)
+    refused = DatabaseError("It was refused.", sqlstate="P0001")
+    incidents.failed("submission", refused, task=1)
+    before_another = incidents.can_write
+    clock.time = 5
+    incidents.recovered("submission", task=2, wrote=True)
+    clock.time = 9
+    incidents.failed("submission", refused, task=1)
+    assert (before_another, incidents.can_write) == (False, True)
+    assert [incident.job for incident in incidents.active] == ["submission"]
+
+
+def test_a_rule_that_came_after_the_last_write_ends_readiness_again() -> None:
+    clock = _Clock()
+    incidents = Incidents(clock)
+    refused = DatabaseError("It was refused.", sqlstate="P0001")
+    incidents.failed("submission", refused, task=1)
+    clock.time = 5
+    incidents.recovered("submission", task=2, wrote=True)
+    clock.time = 9
+    incidents.failed("submission", refused, task=3)
+    assert not incidents.can_write
+
+
+def test_a_question_that_went_well_proves_no_write() -> None:
+    clock = _Clock()
+    incidents = Incidents(clock)
+    incidents.failed("question", DatabaseError("It was refused.", sqlstate="P0001"), task=1)
+    clock.time = 5
+    incidents.recovered("question", task=2)
+    by_question = incidents.can_write
+    incidents.recovered("import", task=2, wrote=True)
+    assert (by_question, incidents.can_write) == (False, True)
+
+
+@pytest.mark.parametrize("error", [DatabaseStateError("Its disk is full."), SchemaError("A column is gone.")])
+def test_what_meets_every_statement_ends_readiness_whatever_was_written_before(error: DatabaseError) -> None:
+    clock = _Clock()
+    incidents = Incidents(clock)
+    incidents.failed("submission", error, task=1)
+    clock.time = 5
+    incidents.recovered("submission", task=2, wrote=True)
+    assert not incidents.can_write

@@ -11,6 +11,7 @@ from poddispatchd.journal.ends import EndedTask, HourOfTasks
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.pod.overview import TaskRow
 from poddispatchd.web.figures import Overview
+from poddispatchd.web.page import status_page
 from poddispatchd.web.state import DaemonState, QueueState, WaitingState
 
 NOW = datetime.now(UTC)
@@ -137,3 +138,10 @@ OVERVIEW = Overview(
         HourOfTasks(NOW - timedelta(hours=23 - n), (n * 7) % 11, (n * 5) % 9, n % 5 // 3) for n in range(24)
     ),
 )
+
+STARTING = status_page(None, "Waiting for the database: no <server> answers.")
+PAGES = {
+    "calm": status_page(CALM, "", None),
+    "trouble": status_page(TROUBLE, "", OVERVIEW),
+    "starting": STARTING,
+}

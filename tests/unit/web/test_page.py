@@ -2,26 +2,13 @@
 
 import base64
 import hashlib
-import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from poddispatchd.web.page import page_policy, status_page
-from tests.unit.web.samples import CALM, OVERVIEW, TROUBLE
-
-_AXE = Path(__file__).parents[3] / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
-
-STARTING = status_page(None, "Waiting for the database: no <server> answers.")
-PAGES = {
-    "calm": status_page(CALM, "", None),
-    "trouble": status_page(TROUBLE, "", OVERVIEW),
-    "starting": STARTING,
-}
+from tests.unit.web.samples import CALM, PAGES, STARTING
 
 
 def _text(page: str) -> str:
@@ -97,36 +84,3 @@ def test_a_lost_database_is_not_another_daemon() -> None:
     assert "cannot schedule: the database is away" in status_page(lost, "", None)
     standby = replace(CALM, leader=False, scheduler="pod2:77")
     assert "stands by (pod2:77 schedules)" in status_page(standby, "", None)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1100])
-@pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing(tmp_path: Path, name: str, width: int, scheme: str) -> None:
-    chromium = shutil.which("chromium")
-    if chromium is None or not _AXE.exists():
-        pytest.skip("needs Debian's chromium, and axe-core in .venv/axe (make axe)")
-    run = (
-        "axe.run(document).then(function (r) { var p = document.createElement('pre'); p.id = 'axe'; "
-        "p.textContent = JSON.stringify(r.violations.map(function (v) { return [v.impact, v.id, "
-        "v.nodes.map(function (n) { return n.html; })]; })); document.body.appendChild(p); });"
-    )
-    page = PAGES[name].replace("</body>", f"<script>{_AXE.read_text()}</script><script>{run}</script></body>")
-    # The colours of the scheme, whatever the browser would choose.
-    page = page.replace(
-        "prefers-color-scheme: dark", "min-width: 1px" if scheme == "dark" else "max-width: 1px"
-    )
-    file = tmp_path / "page.html"
-    file.write_text(page, encoding="utf-8")
-    done = subprocess.run(
-        [
-            *(chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"),
-            *(f"--window-size={width},1200", "--virtual-time-budget=15000", "--dump-dom", file.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=100,
-    )
-    [found] = re.findall(r'<pre id="axe">(.*?)</pre>', done.stdout, flags=re.DOTALL)
-    assert json.loads(found) == []

@@ -1,0 +1,91 @@
+"""What has been opened on the media tree, and is closed once: a regular file, or a directory.
+
+All of it blocks for as long as the file system does: it is called in the threads of ``MediaThreads`` only.
+"""
+
+import os
+import stat
+from types import TracebackType
+from typing import Self
+
+from poddispatchd.pod.media.quirks import CHMOD_REFUSED, Quirks
+
+
+class Opened:
+    """A descriptor; closed by ``with``. Every method may raise OSError.
+
+    Args:
+        descriptor: it is this object's from now on.
+        path: for words only.
+        quirks: where refusals that do no harm are told.
+    """
+
+    def __init__(self, descriptor: int, path: str, quirks: Quirks) -> None:
+        self._descriptor = descriptor
+        self.path = path
+        self._quirks = quirks
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor; once is enough."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class File(Opened):
+    """An opened regular file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return os.fstat(self._descriptor).st_size
+
+    def read(self, size: int, *, at: int) -> bytes:
+        """So many bytes from a place on; fewer only at the end of the file."""
+        pieces = []
+        while size > 0 and (piece := os.pread(self._descriptor, size, at)):
+            pieces.append(piece)
+            size -= len(piece)
+            at += len(piece)
+        return b"".join(pieces)
+
+    def write(self, content: bytes) -> None:
+        """Append to what has been written."""
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def restart(self) -> None:
+        """Forget what has been written."""
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+
+    def set_mode(self, mode: int | None) -> None:
+        """Give the file its mode, where the file system has modes; None leaves the one it has."""
+        if mode is None or stat.S_IMODE(os.fstat(self._descriptor).st_mode) == mode:
+            return
+        try:
+            os.fchmod(self._descriptor, mode)
+        except OSError as error:
+            if error.errno not in CHMOD_REFUSED:
+                raise
+            self._quirks.tolerate(
+                "chmod",
+                "Files keep the mode that the file system gives them: set pod.file_permissions to null.",
+                error,
+            )
+
+    def sync(self) -> None:
+        """Bring the content to stable storage."""
+        os.fsync(self._descriptor)

@@ -1,0 +1,176 @@
+"""Only what the driver raised is an error of the database, and no value of a row is ever told."""
+
+import asyncio
+import errno
+import io
+import json
+import logging
+import traceback
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import asyncpg
+import pytest
+import structlog
+from asyncpg.pool import PoolConnectionHolder
+
+from poddispatchd.config.model import LogSettings
+from poddispatchd.database.connections import GuardedConnection
+from poddispatchd.database.pool import Database
+from poddispatchd.errors import (
+    DatabaseError,
+    DatabaseStateError,
+    DatabaseUnavailableError,
+    RowLockedError,
+    SchemaChangedError,
+    ValuesRefusedError,
+)
+from poddispatchd.observability.logs import configure_logging
+from tests.integration.pod.rows import opened
+from tests.plugins.postgres import PodDatabase
+
+_SECRET = "hunter2"
+
+
+async def _cut_off_in_a_transaction(database: Database, other: "asyncpg.Connection[asyncpg.Record]") -> None:
+    async with database.transaction() as connection:
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+        await other.execute("SELECT pg_terminate_backend($1)", pid)
+        await connection.execute("DELETE FROM secret")
+
+
+@pytest.fixture
+async def database(pod_database: PodDatabase) -> AsyncIterator[Database]:
+    async with opened(pod_database) as database:
+        await database.execute(
+            "CREATE TABLE secret (id integer PRIMARY KEY, password text NOT NULL, more text NOT NULL)"
+        )
+        yield database
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        TimeoutError("a manager was slow"),
+        asyncpg.InterfaceError("raised by the code in the block"),
+        RuntimeError("a bug"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_what_the_code_in_a_block_raises_stays_what_it_is(database: Database, own: Exception) -> None:
+    async def work(block: Callable[[], AbstractAsyncContextManager[GuardedConnection]]) -> None:
+        async with block() as connection:
+            await connection.execute("SELECT 1")
+            raise own
+
+    for block in (database.connection, database.transaction):
+        with pytest.raises(type(own)) as caught:
+            await work(block)
+        assert caught.value is own
+    # The connection is as good as before, and nothing is left open on it.
+    assert await database.fetchrow("SELECT 1") is not None
+
+
+async def test_a_timeout_of_our_own_around_a_statement_is_no_loss_of_the_database(database: Database) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1), database.connection() as connection:
+            await connection.execute("SELECT pg_sleep(10)")
+    assert await database.fetchrow("SELECT 1") is not None
+
+
+@pytest.mark.parametrize(
+    ("statement", "arguments", "kind"),
+    [
+        ("INSERT INTO secret (id, password) VALUES (1, $1)", (_SECRET,), SchemaChangedError),
+        ("INSERT INTO secret VALUES (2, $1, '')", (_SECRET,), ValuesRefusedError),
+        ("SELECT $1::text::integer", (_SECRET,), ValuesRefusedError),
+        ("SELECT $1::integer", (_SECRET,), ValuesRefusedError),
+        ("SELECT nothing FROM secret WHERE password = $1", (_SECRET,), SchemaChangedError),
+        ("SELECT FROM nowhere WHERE id = $1", (_SECRET,), SchemaChangedError),
+        (f"DO $$ BEGIN RAISE EXCEPTION 'no {_SECRET} here'; END $$", (), DatabaseError),
+    ],
+)
+async def test_no_value_is_told_by_an_error_its_traceback_or_the_log(
+    database: Database, statement: str, arguments: tuple[object, ...], kind: type[DatabaseError]
+) -> None:
+    """A recorder's password was seen in the log, in mail and in the task's output: DETAIL holds the row."""
+    await database.execute("INSERT INTO secret VALUES (2, $1, '')", _SECRET)
+    said = io.StringIO()
+    configure_logging(LogSettings(format="json"), environ={}, stream=said)
+    log = structlog.get_logger("test")
+    try:
+        with pytest.raises(DatabaseError) as caught:
+            await database.execute(statement, *arguments)
+        log.error("it failed", reason=str(caught.value), exc_info=caught.value)
+    finally:
+        logging.getLogger().handlers.clear()
+        structlog.reset_defaults()
+    assert caught.type is kind
+    shown = [str(caught.value), repr(caught.value), "".join(traceback.format_exception(caught.value))]
+    assert json.loads(said.getvalue())["exception"]
+    assert not [text for text in [*shown, said.getvalue()] if _SECRET in text]
+
+
+async def test_a_row_that_another_session_holds_is_given_up_after_a_second(
+    pod_database: PodDatabase, database: Database
+) -> None:
+    await database.execute("INSERT INTO secret VALUES (1, '', '')")
+    async with pod_database.connection() as other, other.transaction():
+        await other.execute("UPDATE secret SET more = 'x'")
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(RowLockedError):
+            await database.execute("UPDATE secret SET more = 'y'")
+        assert asyncio.get_running_loop().time() - begun < 5
+    assert await database.execute("UPDATE secret SET more = 'y'") == 1
+
+
+async def test_a_server_that_became_read_only_cannot_be_used_for_now(
+    pod_database: PodDatabase, database: Database
+) -> None:
+    await database.execute(f'ALTER DATABASE "{pod_database.name}" SET default_transaction_read_only = on')
+    await database.expire(silent=False)
+    with pytest.raises(DatabaseStateError, match=r"read-only.*25006"):
+        await database.execute("DELETE FROM secret")
+
+
+async def test_sessions_that_began_while_the_server_was_read_only_are_not_kept(
+    pod_database: PodDatabase, database: Database
+) -> None:
+    """A daemon that did not schedule went on with them for minutes after the switch-over."""
+    setting = f'ALTER DATABASE "{pod_database.name}" SET default_transaction_read_only'
+    async with pod_database.connection() as other:
+        await other.execute(f"{setting} = on")
+        await database.expire(silent=False)
+        async with database.connection() as first, database.connection() as second:
+            assert await first.fetchval("SELECT 1") == await second.fetchval("SELECT 1")
+        await other.execute(f"{setting} = off")
+    with pytest.raises(DatabaseStateError, match="25006"):
+        await database.execute("DELETE FROM secret")
+    for _ in range(5):
+        await database.execute("DELETE FROM secret")
+
+
+async def test_a_connection_that_is_lost_while_it_is_given_back_is_no_bug(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault campaign found four jobs crashed by it, when a frozen daemon went on after a restart."""
+    release = PoolConnectionHolder.release
+
+    async def late(holder: Any, timeout: float | None) -> None:  # noqa: ANN401, ASYNC109 - the driver's own
+        holder._con.terminate()
+        holder._release_on_close()
+        await release(holder, timeout)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PoolConnectionHolder, "release", late)
+        assert await database.fetchrow("SELECT 1") is not None
+    assert await database.fetchrow("SELECT 1") is not None
+
+
+async def test_a_server_that_ends_the_session_is_lost(pod_database: PodDatabase, database: Database) -> None:
+    async with pod_database.connection() as other:
+        with pytest.raises(DatabaseUnavailableError):
+            await _cut_off_in_a_transaction(database, other)
+    assert await database.fetchrow("SELECT 1") is not None

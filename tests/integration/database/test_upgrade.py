@@ -1,0 +1,99 @@
+"""The schema of the release before 0011, with a task in every stage, is upgraded and worked on."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.app import features
+from poddispatchd.database import migration
+from poddispatchd.domain.task import TaskPk
+from poddispatchd.imports.importer import Importer
+from poddispatchd.journal import failures, imports, scheduling, submissions
+from poddispatchd.sandbox.pod.world import add_video
+from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
+from tests.integration.journal import older_release
+from tests.integration.pod.rows import opened
+from tests.plugins.postgres import PodDatabase
+
+_DUMP = Path(__file__).with_name("schema_0010.sql")
+
+
+@pytest.fixture
+async def pod(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Scene]:
+    async with scene(pod_database, media_root, Spec("first", runners=30)) as made:
+        for number in range(8):
+            await add_video(made.connection, made.world, title=f"Lecture {number}")
+        await made.connection.execute(await asyncio.to_thread(_DUMP.read_text))
+        yield made
+
+
+@pytest.fixture
+async def daemon(pod: Scene) -> Daemon:
+    """A daemon of this release, which has upgraded the schema at its start."""
+    return await pod.daemon()
+
+
+async def test_the_schema_is_brought_to_the_latest_version(pod: Scene, daemon: Daemon) -> None:
+    assert await migration.current_version(pod.connection) == migration.LATEST
+    assert daemon.parts.session.term == 2
+
+
+async def test_an_intent_whose_answer_was_lost_is_posted_again(pod: Scene, daemon: Daemon) -> None:
+    [intent] = await submissions.open_submissions(pod.connection)
+    await daemon.settle()
+    [posted] = [request for request in pod.fakes["first"].requests if request.path.endswith("/task/execute")][
+        :1
+    ]
+    assert posted.json == json.loads(intent.body)
+    assert await pod.status(TaskPk(4)) == "running"
+
+
+async def test_what_waits_goes_on_waiting_and_the_rest_is_submitted(pod: Scene, daemon: Daemon) -> None:
+    await pod.connection.execute(
+        "UPDATE poddispatchd.own_task SET not_before = now() + interval '1 hour' WHERE task_pk = 8"
+    )
+    await daemon.settle()
+    assert [await pod.status(TaskPk(pk)) for pk in (1, 8, 9)] == ["running", "pending", "pending"]
+
+
+async def test_a_callback_in_the_inbox_is_applied(pod: Scene, daemon: Daemon) -> None:
+    await features.callback_worker(daemon.parts).step()
+    assert await pod.status(TaskPk(3)) == "timeout"
+
+
+async def test_the_result_of_an_importer_that_died_is_taken_up(pod: Scene, daemon: Daemon) -> None:
+    assert await imports.open_tasks(pod.connection) == {TaskPk(5)}
+    importer = Importer(daemon.parts)
+    await importer.step()
+    assert importer.running == 1
+    await importer.stop(5)
+
+
+async def test_the_end_of_a_run_still_ends_those_that_wait_for_its_source(pod: Scene, daemon: Daemon) -> None:
+    assert set(await failures.recent_failures(pod.connection, hours=10**6, limit=9, excluding=())) == {
+        TaskPk(7)
+    }
+    await pod.connection.execute("UPDATE runner_manager_task SET status = 'completed' WHERE id = 2")
+    await daemon.settle()
+    assert await pod.status(TaskPk(9)) == "completed"
+
+
+async def test_nothing_is_scheduled_while_a_daemon_of_the_older_release_has_its_lock(pod: Scene) -> None:
+    async with pod.database.connection() as older, opened(pod.database) as database:
+        assert await older_release.take_lead(older, "older") == 2
+        await migration.upgrade(database)
+        daemon = await pod.daemon()
+        assert (daemon.parts.session.is_up, daemon.parts.session.term) == (True, None)
+        # It goes on with the newer schema: what it reads and writes is as it was.
+        assert await scheduling.leader(older) is not None
+        assert len(await submissions.open_submissions(older)) == 1
+        await older_release.give_up_lead(older)
+        daemon.parts.session.suspect()
+        async with asyncio.timeout(10):
+            while daemon.parts.session.term is None:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+        # And the older one stays away from then on.
+        assert await older_release.take_lead(older, "older") is None

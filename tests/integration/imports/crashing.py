@@ -1,0 +1,133 @@
+"""A daemon that imports what is due and dies, without a word, at the moment that its arguments name.
+
+It is run as a process of its own; the standard input says with which Pod.
+"""
+
+import asyncio
+import atexit
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from pydantic import SecretStr
+
+from poddispatchd.imports import attempt, cleanup, queue
+from poddispatchd.imports.attempt import ImportAttempt
+from poddispatchd.imports.importer import Importer
+from poddispatchd.pod.media.directory import Directory
+from poddispatchd.pod.media.placing import Ready
+from poddispatchd.runner import filesink
+from poddispatchd.sandbox.pod.schema import Variant
+from tests.integration.imports.bench import StillClock, daemon_parts, idle, settings_of
+
+
+def die(*_: object, **__: object) -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
+
+
+def _then_die(function: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+    async def deadly(*arguments: object, **named: object) -> object:
+        await function(*arguments, **named)
+        die()
+
+    return deadly
+
+
+def _then_die_at_once(function: Callable[..., object]) -> Callable[..., object]:
+    def deadly(*arguments: object) -> NoReturn:
+        function(*arguments)
+        die()
+
+    return deadly
+
+
+def _at_call(number: int, function: Callable[..., object]) -> Callable[..., object]:
+    calls = iter(range(10**6))
+
+    def deadly(*arguments: object, **named: object) -> object:
+        if next(calls) == number:
+            die()
+        return function(*arguments, **named)
+
+    return deadly
+
+
+_link = Directory.link
+
+
+def _link_then_die(source: Directory, name: str, into: Directory, new: str) -> None:
+    _link(source, name, into, new)
+    die()
+
+
+def _set(owner: object, name: str, value: object) -> None:
+    setattr(owner, name, value)
+
+
+MOMENTS: dict[str, Callable[[], None]] = {
+    "before the download": lambda: _set(attempt, "download_result", die),
+    "during the download": lambda: _set(filesink.FileSink, "finish", _at_call(2, filesink.FileSink.finish)),
+    "after the download": lambda: _set(attempt, "prepare", die),
+    "before the files are recorded": lambda: _set(ImportAttempt, "_record", die),
+    "before the first rename": lambda: _set(ImportAttempt, "_record", _then_die(ImportAttempt._record)),
+    "amid the renames": lambda: _set(Ready, "swap", _at_call(3, Ready.swap)),
+    "amid the links": lambda: _set(Directory, "link", _link_then_die),
+    "after the renames": lambda: _set(queue, "finish", die),
+    "within the transaction": lambda: _set(cleanup, "settle", _then_die(cleanup.settle)),
+    "after the commit": lambda: _set(ImportAttempt, "_tell", die),
+    "before the clean-up": lambda: _set(cleanup, "delete_obsolete", die),
+    "amid the clean-up": lambda: _set(cleanup, "_delete", die),
+    "after the clean-up": lambda: _set(cleanup, "_delete", _then_die_at_once(cleanup._delete)),
+}
+"""Names of moments, each with what makes the process die then."""
+
+
+_OURS = str(Path(__file__).parents[3] / "poddispatchd")
+_CALLS = "call "
+_LIMIT = "limit "
+
+
+def _die_at_call(number: int) -> None:
+    """Die when so many functions of poddispatchd's have been called: at any moment of its work.
+
+    With a number that is never reached, the count is printed at the end.
+    """
+    calls = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal calls
+        if event == "call" and frame.f_code.co_filename.startswith(_OURS):
+            calls += 1
+            if calls == number:
+                die()
+
+    threading.setprofile(count)
+    sys.setprofile(count)
+    atexit.register(lambda: sys.stdout.write(f"{calls}\n"))
+
+
+async def main(moment: str, dsn: str, media_root: str, variant: str) -> None:
+    settings = settings_of(SecretStr(dsn), Path(media_root), Variant(variant), {})
+    if moment in MOMENTS:
+        MOMENTS[moment]()
+    if moment.startswith(_LIMIT):
+        size = int(moment.removeprefix(_LIMIT))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    async with daemon_parts(settings, StillClock()) as parts:
+        importer = Importer(parts)
+        if moment.startswith(_CALLS):
+            _die_at_call(int(moment.removeprefix(_CALLS)))
+        await importer.step()
+        await idle(importer)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], **json.loads(sys.stdin.read())))

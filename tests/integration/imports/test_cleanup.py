@@ -1,0 +1,234 @@
+"""What nobody needs is deleted outside of any transaction (I1), and never while an import brings it again."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.imports import attempt, cleanup
+from poddispatchd.imports import files as files_module
+from poddispatchd.imports.importer import Importer
+from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.runtime.queues import FILES
+from tests.integration.imports.bench import Bench, bench, idle, release_dead, until
+from tests.plugins.postgres import PodDatabase
+
+DEAD = "UPDATE poddispatchd.obsolete_file SET claimed_by = $1, claimed_until = now() + interval '1 hour'"
+
+
+@pytest.fixture
+async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Bench]:
+    async with bench(pod_database, media_root) as made:
+        yield made
+
+
+async def put_obsolete(here: Bench, *paths: str) -> None:
+    """Files of which no row knows, to be deleted."""
+    for path in paths:
+        file = here.world.media_root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"old")
+        await here.execute("INSERT INTO poddispatchd.obsolete_file (path, task_pk) VALUES ($1, 1)", path)
+
+
+async def obsolete(here: Bench) -> int:
+    return int(await here.value("SELECT count(*) FROM poddispatchd.obsolete_file"))
+
+
+class SlowDeletion:
+    """A file system that takes its time for the first deletion."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._delete = cleanup._delete
+        self._loop = asyncio.get_running_loop()
+        self.begun = asyncio.Event()
+        self._may_end = threading.Event()
+        monkeypatch.setattr(cleanup, "_delete", self._slowly)
+
+    def _slowly(self, tree: MediaTree, paths: list[str]) -> dict[str, str]:
+        if not self.begun.is_set():
+            self._loop.call_soon_threadsafe(self.begun.set)
+            assert self._may_end.wait(60)
+        return self._delete(tree, paths)
+
+    def end(self) -> None:
+        self._may_end.set()
+
+
+@pytest.fixture
+async def slow(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SlowDeletion]:
+    deletion = SlowDeletion(monkeypatch)
+    yield deletion
+    deletion.end()
+
+
+async def test_no_transaction_and_no_connection_is_held_while_files_are_deleted(
+    here: Bench, slow: SlowDeletion
+) -> None:
+    await put_obsolete(here, "videos/x/a.mp4", "videos/x/b.mp4")
+    deleting = asyncio.create_task(cleanup.delete_obsolete(here.parts))
+    await slow.begun.wait()
+    open_ones = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+    )
+    assert (await here.value(open_ones), here.parts.database._in_use) == (0, set())
+    assert await here.value("SELECT path FROM poddispatchd.obsolete_file FOR UPDATE NOWAIT")
+    slow.end()
+    await deleting
+    assert (here.staged(), await obsolete(here)) == ([], 0)
+    assert "videos/x/a.mp4" not in here.files()
+
+
+async def test_an_import_waits_for_the_deletion_of_a_file_that_it_brings_again(
+    here: Bench, slow: SlowDeletion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the new file would be deleted in place of the old one."""
+    waited = asyncio.Event()
+    reclaim = files_module.reclaim_files
+
+    async def watched(*arguments: object) -> bool:
+        is_free = await reclaim(*arguments)  # type: ignore[arg-type] # as it was called
+        if not is_free:
+            waited.set()
+        return is_free
+
+    monkeypatch.setattr(files_module, "reclaim_files", watched)
+    monkeypatch.setattr(attempt, "_PATIENCE_WITH_DELETIONS", 10**6)
+    video = await here.video()
+    task = await here.ready(video=video)
+    path = f"{video.output_directory}/info_video.json"
+    await put_obsolete(here, path)
+    deleting = asyncio.create_task(cleanup.delete_obsolete(here.parts))
+    await slow.begun.wait()
+    importer = Importer(here.parts)
+    await importer.step()
+    await waited.wait()
+    assert here.files()[path] == b"old"
+    slow.end()
+    await deleting
+    await idle(importer)
+    assert await here.status(task) == "completed"
+    assert here.files()[path] not in (b"old", b"")
+    assert await obsolete(here) == 0
+
+
+async def test_an_import_that_waits_too_long_for_a_deletion_is_postponed_without_counting(
+    here: Bench, slow: SlowDeletion
+) -> None:
+    video = await here.video()
+    task = await here.ready(video=video)
+    path = f"{video.output_directory}/info_video.json"
+    await put_obsolete(here, path)
+    deleting = asyncio.create_task(cleanup.delete_obsolete(here.parts))
+    await slow.begun.wait()
+    await here.import_due()
+    [(state, attempts, reason)] = await here.imports_of(task)
+    assert (state, attempts, here.staged()) == ("open", 0, [])
+    assert "being deleted just now" in str(reason)
+    slow.end()
+    await deleting
+    await here.import_again()
+    assert await here.status(task) == "completed"
+    assert path in here.files()
+
+
+async def test_a_deletion_keeps_its_claims_however_long_it_takes(
+    here: Bench, slow: SlowDeletion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FILES, "table", replace(FILES.table, lease_seconds=0.4))
+    await put_obsolete(here, "videos/x/a.mp4")
+    deleting = asyncio.create_task(cleanup.delete_obsolete(here.parts))
+    await slow.begun.wait()
+    await here.execute("UPDATE poddispatchd.obsolete_file SET claimed_until = now() - interval '1 day'")
+    await until(lambda: here.value("SELECT bool_and(claimed_until > now()) FROM poddispatchd.obsolete_file"))
+    slow.end()
+    await deleting
+    assert await obsolete(here) == 0
+
+
+async def test_two_daemons_never_delete_the_same_file(here: Bench, slow: SlowDeletion) -> None:
+    await put_obsolete(here, "videos/x/a.mp4")
+    deleting = asyncio.create_task(cleanup.delete_obsolete(here.parts))
+    await slow.begun.wait()
+    async with here.another() as there:
+        await cleanup.delete_obsolete(there.parts)
+    assert "videos/x/a.mp4" in here.files()
+    slow.end()
+    await deleting
+    assert "videos/x/a.mp4" not in here.files()
+
+
+async def test_what_a_dead_daemon_of_this_host_was_deleting_is_deleted_by_the_next(here: Bench) -> None:
+    await put_obsolete(here, "videos/x/a.mp4")
+    host = here.parts.instance.partition(":")[0]
+    await here.execute(DEAD, f"{host}:1:0")
+    await cleanup.delete_obsolete(here.parts)
+    assert await obsolete(here) == 1
+    await release_dead(here)
+    await cleanup.delete_obsolete(here.parts)
+    assert (await obsolete(here), "videos/x/a.mp4" in here.files()) == (0, False)
+
+
+async def test_what_a_daemon_of_another_host_was_deleting_is_left_to_it_until_its_claim_runs_out(
+    here: Bench,
+) -> None:
+    await put_obsolete(here, "videos/x/a.mp4")
+    await here.execute(DEAD, "elsewhere:1:1")
+    await release_dead(here)
+    await cleanup.delete_obsolete(here.parts)
+    assert await obsolete(here) == 1
+    await here.execute("UPDATE poddispatchd.obsolete_file SET claimed_until = now() - interval '1 second'")
+    await cleanup.delete_obsolete(here.parts)
+    assert await obsolete(here) == 0
+
+
+async def test_files_that_cannot_be_deleted_never_hide_the_others(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleanup, "_BATCH", 2)
+    await put_obsolete(here, "videos/x/dir", "videos/x/pit", "videos/x/file")
+    for name in ("dir", "pit"):
+        (here.world.media_root / f"videos/x/{name}").unlink()
+        (here.world.media_root / f"videos/x/{name}").mkdir()
+    for _ in range(2):
+        await cleanup.delete_obsolete(here.parts)
+    assert "videos/x/file" not in here.files()
+    assert await obsolete(here) == 2
+
+
+async def test_directories_of_a_video_that_hold_nothing_any_more_go_and_no_others(here: Bench) -> None:
+    gone = ("videos/x/0001/sub/dir/a.ts", "videos/x/0001/sub/b.ts", "videos/x/0002/a.ts", "files/y/a.png")
+    await put_obsolete(here, *gone)
+    (here.world.media_root / "videos/x/0002/kept.ts").write_bytes(b"")
+    await cleanup.delete_obsolete(here.parts)
+    root = here.world.media_root
+    there = [(root / path).exists() for path in ("videos/x", "videos/x/0001", "videos/x/0002", "files/y")]
+    assert there == [True, False, True, True]
+
+
+async def test_a_file_that_trips_us_up_is_set_aside_in_the_end_and_the_others_are_deleted(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = cleanup._delete
+
+    def trip(tree: MediaTree, paths: list[str]) -> dict[str, str]:
+        if "videos/x/odd.mp4" in paths:
+            raise ValueError("a bug")
+        return delete(tree, paths)
+
+    monkeypatch.setattr(cleanup, "_delete", trip)
+    await put_obsolete(here, "videos/x/a.mp4", "videos/x/odd.mp4", "videos/x/z.mp4")
+    await cleanup.delete_obsolete(here.parts)
+    left = [name for name in here.files() if name.startswith("videos/x/")]
+    assert left == ["videos/x/odd.mp4"]
+    for _ in range(FILES.table.max_attempts):
+        await here.execute("UPDATE poddispatchd.obsolete_file SET next_attempt_at = now()")
+        await cleanup.delete_obsolete(here.parts)
+    async with here.pod.connection() as connection:
+        [item] = await FILES.set_aside_items(connection, 10)
+    assert (item.key, item.attempts) == ("videos/x/odd.mp4", FILES.table.max_attempts)
+    assert "ValueError" in item.words

@@ -1,0 +1,94 @@
+"""Another session holds the row of a finished task: its result waits, uncounted, and is fetched once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.imports.attempt import ImportAttempt
+from poddispatchd.imports.importer import Importer
+from poddispatchd.imports.queue import ImportJob
+from poddispatchd.pod.imports.common import ImportPlan
+from poddispatchd.pod.media.tree import MediaTree
+from tests.integration.imports.bench import Bench, bench, idle
+from tests.plugins.postgres import PodDatabase
+
+_HOLD = "SELECT FROM runner_manager_task WHERE id = $1 FOR UPDATE"
+
+
+@pytest.fixture
+async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Bench]:
+    async with bench(pod_database, media_root) as made:
+        yield made
+
+
+def _fetched(here: Bench) -> int:
+    return sum("/task/result" in request.path for request in here.fake.requests)
+
+
+async def test_nothing_is_fetched_for_a_row_that_is_held(here: Bench) -> None:
+    held, other = await here.ready(), await here.ready()
+    async with here.pod.connection() as session, session.transaction():
+        await session.execute(_HOLD, held)
+        await here.import_due()
+        assert [await here.status(task) for task in (held, other)] == ["running", "completed"]
+        [(state, attempts, reason)] = await here.imports_of(held)
+        assert (state, attempts) == ("open", 0)
+        assert "holds a row" in str(reason)
+        assert here.parts.locked_rows.tasks == {held}
+    await here.import_again()
+    assert await here.status(held) == "completed"
+
+
+async def test_a_row_that_is_held_at_the_end_is_waited_for_without_fetching_the_result_again(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = await here.ready()
+    importer = Importer(here.parts)
+    tried = asyncio.Event()
+    met, record = here.parts.locked_rows.met, ImportAttempt._record
+
+    def noticed(pk: int) -> None:
+        met(pk)
+        tried.set()
+
+    monkeypatch.setattr(here.parts.database, "on_locked", noticed)
+    async with here.pod.connection() as session:
+        transaction = session.transaction()
+
+        async def recorded(self: ImportAttempt, job: ImportJob, tree: MediaTree, plan: ImportPlan) -> None:
+            await record(self, job, tree, plan)
+            await transaction.start()
+            await session.execute(_HOLD, task)
+
+        monkeypatch.setattr(ImportAttempt, "_record", recorded)
+        await importer.step()
+        async with asyncio.timeout(30):
+            await tried.wait()
+        fetched = _fetched(here)
+        await transaction.rollback()
+        await idle(importer)
+    assert await here.status(task) == "completed"
+    assert _fetched(here) == fetched > 0
+    assert [state for state, *_ in await here.imports_of(task)] == ["done"]
+
+
+async def test_a_result_whose_video_is_held_waits_in_words_and_is_not_fetched_again(here: Bench) -> None:
+    """The row of the video was once met at the end only: each attempt fetched it all, and nobody was told."""
+    held, other = await here.ready(), await here.ready()
+    video = await here.value("SELECT video_id FROM runner_manager_task WHERE id = $1", held)
+    async with here.pod.connection() as session, session.transaction():
+        await session.execute("SELECT FROM video_video WHERE id = $1 FOR UPDATE", video)
+        await here.import_due()
+        assert [await here.status(task) for task in (held, other)] == ["running", "completed"]
+        await here.parts.locked_rows.step()
+        [problem] = here.parts.locked_rows.problems
+        assert problem.startswith(f"Task {held} waits since ")
+        assert "the row of its video is held by process" in problem
+        fetched = _fetched(here)
+        await here.import_again()
+        assert _fetched(here) == fetched
+        assert [(state, attempts) for state, attempts, _ in await here.imports_of(held)] == [("open", 0)]
+    await here.import_again()
+    assert await here.status(held) == "completed"

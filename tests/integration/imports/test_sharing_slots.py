@@ -1,0 +1,130 @@
+"""Import slots are shared between managers: one whose results take long holds up no other (invariant I12)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.imports import attempt
+from poddispatchd.imports.attempt import ImportAttempt
+from poddispatchd.imports.failure_handling import FailureHandling
+from poddispatchd.imports.importer import Importer
+from poddispatchd.imports.queue import ImportJob
+from poddispatchd.runtime import queues
+from poddispatchd.runtime.queues import IMPORTS
+from tests.integration.imports.bench import Bench, bench, idle
+from tests.plugins.postgres import PodDatabase
+
+
+class Attempts:
+    """Attempts that last until they are let go; ``begun`` are the managers of all of them."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.end = asyncio.Event()
+
+    async def make(self, _: ImportAttempt, job: ImportJob) -> None:
+        self.begun.append(job.runner_manager_id)
+        await self.end.wait()
+
+
+@pytest.fixture
+async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Bench]:
+    async with bench(pod_database, media_root, changes={"imports": {"concurrency": 2}}) as made:
+        yield made
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
+    made = Attempts()
+
+    async def make(attempt: ImportAttempt, job: ImportJob) -> None:
+        await made.make(attempt, job)
+
+    monkeypatch.setattr(ImportAttempt, "make", make)
+    return made
+
+
+async def _results(here: Bench, manager: int, *tasks: int) -> None:
+    for task in tasks:
+        await here.execute(
+            "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id) VALUES ($1, $2, $3)",
+            *(task, manager, f"t-{task}"),
+        )
+
+
+async def test_managers_take_turns(here: Bench, attempts: Attempts) -> None:
+    await _results(here, 1, *range(10))
+    await _results(here, 2, 100)
+    importer = Importer(here.parts)
+    await importer.step()
+    await asyncio.sleep(0)
+    assert sorted(attempts.begun) == [1, 2]
+    await importer.stop(5)
+
+
+async def test_a_manager_whose_imports_take_long_does_not_keep_the_slots_from_others(
+    here: Bench, attempts: Attempts
+) -> None:
+    """A byte every five seconds kept all slots for eighteen minutes."""
+    await _results(here, 1, *range(10))
+    importer = Importer(here.parts)
+    await importer.step()
+    await _results(here, 2, 100, 101)
+    # As yet they are no slower than others are: the number of the configuration holds.
+    assert await importer.step() <= 30
+    await asyncio.sleep(0)
+    assert attempts.begun == [1, 1]
+    here.clock.ahead += 30
+    await importer.step()
+    await asyncio.sleep(0)
+    assert attempts.begun == [1, 1, 2]
+    # One for each manager that has none, and no more.
+    here.clock.ahead += 30
+    await importer.step()
+    await asyncio.sleep(0)
+    assert attempts.begun == [1, 1, 2]
+    assert importer.running == 3
+    attempts.end.set()
+    await idle(importer)
+    await importer.stop(5)
+
+
+async def test_an_import_whose_failure_cannot_be_settled_is_set_aside_and_not_begun_again(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was given back uncounted and due at once: dozens of tracebacks a second."""
+
+    async def broken(*_: object) -> None:
+        raise ValueError("a bug")
+
+    task, other = await here.ready(), await here.ready()
+    await here.execute("UPDATE runner_manager_task SET task_id = 'gone' WHERE id = $1", task)
+    monkeypatch.setattr(FailureHandling, "drop", broken)
+    importer = Importer(here.parts)
+    await here.import_due(importer)
+    assert await here.status(other) == "completed"
+    [(state, attempts, words)] = await here.imports_of(task)
+    assert (state, attempts) == ("open", 1)
+    for _ in range(IMPORTS.table.max_attempts):
+        await here.import_again()
+    [(state, attempts, words)] = await here.imports_of(task)
+    assert (state, attempts) == ("set_aside", IMPORTS.table.max_attempts)
+    assert "ValueError" in str(words)
+    async with here.pod.connection() as connection:
+        assert (await queues.set_aside_counts(connection))["imports"] == 1
+
+
+async def test_an_attempt_that_hangs_ends_and_counts(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    task = await here.ready()
+    monkeypatch.setattr(attempt, "LONGEST_ATTEMPT", 0.2)
+    monkeypatch.setattr(attempt, "download_result", hang)
+    async with asyncio.timeout(20):
+        await here.import_due()
+    [(state, attempts, words)] = await here.imports_of(task)
+    assert (state, attempts) == ("open", 1)
+    assert "took longer than" in str(words)

@@ -1,0 +1,83 @@
+"""Two imports at once never meet: neither under a name of their own, nor under one that both would like."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from poddispatchd.domain.task import TaskType
+from poddispatchd.imports.attempt import ImportAttempt
+from poddispatchd.pod.media.placing import Ready
+from tests.integration.imports.bench import Bench, bench
+from tests.plugins.postgres import PodDatabase
+
+
+@pytest.fixture
+async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Bench]:
+    async with bench(pod_database, media_root) as made:
+        yield made
+
+
+async def stored_files(here: Bench, table: str) -> list[str]:
+    async with here.pod.connection() as connection:
+        return [row[0] for row in await connection.fetch(f"SELECT file FROM {table} ORDER BY id")]
+
+
+@pytest.mark.parametrize("kind", [TaskType.ENCODING, TaskType.TRANSCRIPTION])
+async def test_two_results_that_would_have_one_name_get_two(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, kind: TaskType
+) -> None:
+    """Both have chosen before either of them says so."""
+    videos = [await here.video(title=title, transcript="fr") for title in ("One", "Other")]
+    tasks = [await here.ready(kind, video=video) for video in videos]
+    variant = here.pod.variant
+    table = variant.custom_image if kind is TaskType.ENCODING else variant.custom_file
+    before = await stored_files(here, table)
+    chosen = asyncio.Event()
+    waiting: list[object] = []
+    record = ImportAttempt._record
+
+    async def at_once(attempt: ImportAttempt, *arguments: object) -> None:
+        waiting.append(attempt)
+        if len(waiting) >= 2:
+            chosen.set()
+        await chosen.wait()
+        await record(attempt, *arguments)  # type: ignore[arg-type] # as it was called
+
+    monkeypatch.setattr(ImportAttempt, "_record", at_once)
+    with capture_logs() as logged:
+        await here.import_due()
+        await here.import_again()
+    assert [await here.status(task) for task in tasks] == ["completed", "completed"]
+    new = [path for path in await stored_files(here, table) if path not in before]
+    assert len(set(new)) == len(new) == 2
+    assert all(here.files()[path] for path in new)
+    assert not [entry for entry in logged if entry["event"] == "media.obstructed"]
+    assert [entry for entry in logged if "poddispatchd-" in str(entry.get("reason"))] == []
+    assert here.staged() == []
+
+
+async def test_a_name_that_somebody_else_takes_at_the_last_moment_is_left_to_him(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pod's users upload files beside ours."""
+    task = await here.ready(video=await here.video())
+    appear = Ready.appear
+    theirs: list[Path] = []
+
+    def too_late(ready: Ready) -> None:
+        if not theirs:
+            theirs.append(Path(str(ready.move.target)))
+            theirs[0].write_bytes(b"an upload")
+        appear(ready)
+
+    monkeypatch.setattr(Ready, "appear", too_late)
+    await here.import_due()
+    [(state, attempts, reason)] = await here.imports_of(task)
+    assert (state, attempts) == ("open", 0)
+    assert "put there by somebody else" in str(reason)
+    await here.import_again()
+    assert await here.status(task) == "completed"
+    assert theirs[0].read_bytes() == b"an upload"

@@ -1,0 +1,308 @@
+"""What is purged, deleted, swept and counted."""
+
+import os
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from poddispatchd.database.pool import Database
+from poddispatchd.domain.situation import Reason
+from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
+from poddispatchd.imports import cleanup
+from poddispatchd.maintenance import job as janitor_module
+from poddispatchd.maintenance.job import Maintenance
+from poddispatchd.pod.media.lock import task_lock
+from poddispatchd.pod.media.tree import own_name
+from poddispatchd.pod.queue import QueueStats, queue_stats
+from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.sandbox.pod.world import add_task
+from poddispatchd.web.state import state_of
+from tests.integration.imports.bench import Bench, bench, schedule
+from tests.plugins.postgres import PodDatabase
+
+
+@pytest.fixture
+async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Bench]:
+    async with bench(pod_database, media_root, changes={"retention": {"completed_days": 60}}) as made:
+        yield made
+
+
+async def old_task(here: Bench, status: TaskStatus, days: int) -> TaskPk:
+    async with here.pod.connection() as connection:
+        added = here.clock.now() - timedelta(days=days)
+        return await add_task(connection, TaskType.ENCODING, status=status, date_added=added)
+
+
+async def add_obsolete(here: Bench, *paths: str) -> None:
+    for path in paths:
+        await here.execute("INSERT INTO poddispatchd.obsolete_file (path, task_pk) VALUES ($1, 1)", path)
+
+
+def put(here: Bench, path: str) -> Path:
+    file = here.world.media_root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"x")
+    return file
+
+
+async def obsolete(here: Bench) -> list[str]:
+    return await here.value("SELECT array_agg(path ORDER BY path) FROM poddispatchd.obsolete_file") or []
+
+
+async def test_only_completed_tasks_past_their_retention_go_and_in_batches(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(janitor_module, "_BATCH", 2)
+    for _ in range(5):
+        await old_task(here, TaskStatus.COMPLETED, 61)
+    kept = [await old_task(here, status, 61) for status in TaskStatus if status is not TaskStatus.COMPLETED]
+    kept.append(await old_task(here, TaskStatus.COMPLETED, 59))
+    await Maintenance(here.parts).purge()
+    left = await here.value("SELECT array_agg(id ORDER BY id) FROM runner_manager_task")
+    assert left == kept
+    assert here.parts.metrics.purged._value.get() == 5
+
+
+async def test_without_a_retention_nothing_is_purged(pod_database: PodDatabase, media_root: Path) -> None:
+    async with bench(pod_database, media_root) as here:
+        await old_task(here, TaskStatus.COMPLETED, 36000)
+        await Maintenance(here.parts).purge()
+        assert await here.value("SELECT count(*) FROM runner_manager_task") == 1
+
+
+async def test_the_journal_forgets_what_was_settled_long_ago_and_nothing_else(here: Bench) -> None:
+    states = {"old": "done", "open": "open"}
+    for number, state in enumerate(states.values()):
+        await here.execute(
+            "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
+            " VALUES ($1, 1, 'x', $2, now() - interval '91 days')",
+            *(number, state),
+        )
+    await here.execute(
+        "INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, state,"
+        " settled_at) VALUES (1, 'encoding', 1, 1, '', 'accepted', now() - interval '91 days'),"
+        " (2, 'encoding', 1, 1, '', 'accepted', now() - interval '89 days')"
+    )
+    await Maintenance(here.parts).purge()
+    assert await here.value("SELECT array_agg(state) FROM poddispatchd.import") == ["open"]
+    assert await here.value("SELECT array_agg(task_pk) FROM poddispatchd.submission") == [2]
+
+
+async def test_obsolete_files_are_deleted_however_many(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cleanup, "_BATCH", 3)
+    paths = [f"videos/x/0000001/{number}.ts" for number in range(10)]
+    for path in paths:
+        put(here, path)
+    await add_obsolete(here, *paths)
+    await Maintenance(here.parts).purge()
+    assert not set(paths) & here.files().keys()
+    assert not (here.world.media_root / "videos/x/0000001").exists()
+    assert await obsolete(here) == []
+
+
+async def test_a_file_that_a_row_names_is_never_deleted(here: Bench) -> None:
+    video = await here.video(encoded=True)
+    named = f"{video.output_directory}/360p.mp4"
+    await add_obsolete(here, named, video.path)
+    await Maintenance(here.parts).purge()
+    assert {named, video.path} <= here.files().keys()
+    assert await obsolete(here) == []
+
+
+async def test_a_file_that_cannot_be_deleted_is_tried_again_and_does_not_hold_up_the_others(
+    here: Bench,
+) -> None:
+    put(here, "videos/x/directory/inside")
+    put(here, "videos/x/file")
+    await add_obsolete(here, "videos/x/directory", "videos/x/file")
+    await Maintenance(here.parts).purge()
+    assert await obsolete(here) == ["videos/x/directory"]
+    assert "videos/x/file" not in here.files()
+
+
+async def test_what_an_open_import_brings_is_not_deleted_under_its_hands(here: Bench) -> None:
+    put(here, "videos/x/a.mp4")
+    task = await here.ready()
+    await add_obsolete(here, "videos/x/a.mp4")
+    await here.execute(
+        "INSERT INTO poddispatchd.import_file (import_id, path, is_new)"
+        " SELECT id, 'videos/x/a.mp4', true FROM poddispatchd.import"
+    )
+    await Maintenance(here.parts).purge()
+    assert "videos/x/a.mp4" in here.files()
+    await here.execute("UPDATE poddispatchd.import SET state = 'failed' WHERE task_pk = $1", task)
+    await Maintenance(here.parts).purge()
+    assert "videos/x/a.mp4" not in here.files()
+
+
+async def closed_import(here: Bench, task: TaskPk, path: str, *, is_new: bool) -> None:
+    await here.execute(
+        "WITH made AS (INSERT INTO poddispatchd.import"
+        " (task_pk, runner_manager_id, task_id, state, finished_at)"
+        " VALUES ($1, 1, 'x', 'failed', now()) RETURNING id)"
+        " INSERT INTO poddispatchd.import_file SELECT id, $2, $3 FROM made",
+        *(task, path, is_new),
+    )
+
+
+async def test_files_of_an_import_that_was_given_up_elsewhere_are_deleted(here: Bench) -> None:
+    failed = await old_task(here, TaskStatus.FAILED, 1)
+    for name in ("new.mp4", "old.mp4", f".{own_name(failed)}"):
+        put(here, f"videos/x/{name}")
+    await closed_import(here, failed, "videos/x/new.mp4", is_new=True)
+    await here.execute(
+        "INSERT INTO poddispatchd.import_file SELECT id, 'videos/x/old.mp4', false FROM poddispatchd.import"
+    )
+    await Maintenance(here.parts).purge()
+    assert [name for name in here.files() if name.startswith("videos/x/")] == ["videos/x/old.mp4"]
+    assert await here.value("SELECT count(*) FROM poddispatchd.import_file") == 0
+
+
+async def test_files_stay_when_somebody_else_completed_the_task(here: Bench) -> None:
+    completed = await old_task(here, TaskStatus.COMPLETED, 1)
+    put(here, "videos/x/new.mp4")
+    await closed_import(here, completed, "videos/x/new.mp4", is_new=True)
+    await Maintenance(here.parts).purge()
+    assert "videos/x/new.mp4" in here.files()
+
+
+async def test_staging_directories_without_an_open_import_are_swept(here: Bench) -> None:
+    waiting = await here.ready()
+    stale = put(here, "videos/x/.0000001.poddispatchd-9999/a/file.ts")
+    beside = put(here, "videos/.0000002.poddispatchd-9998/file.ts")
+    wanted = put(here, f"videos/x/.0000001.poddispatchd-{waiting}/file.ts")
+    known = put(here, "tasks/9997/file.ts")
+    pods = put(here, "tasks/9996/file.ts")
+    other = put(here, "videos/x/.hidden/file.ts")
+    await closed_import(here, TaskPk(9997), "videos/x/nothing", is_new=True)
+    await Maintenance(here.parts).purge()
+    assert [path.exists() for path in (stale, beside, wanted, known, pods, other)] == [
+        *(False, False, True, False),
+        *(True, True),  # one that only Pod's own code can have made, and one that is none
+    ]
+
+
+async def test_what_pods_own_import_left_is_swept_after_a_day_when_its_task_is_over(here: Bench) -> None:
+    """Nobody ever deleted it: the journal does not know such a task, and Pod forgets."""
+    over = [await old_task(here, status, 1) for status in (TaskStatus.COMPLETED, TaskStatus.FAILED)]
+    going_on = [await old_task(here, status, 1) for status in (TaskStatus.PENDING, TaskStatus.RUNNING)]
+    left = {pk: put(here, f"tasks/{pk}/file.ts") for pk in (*over, *going_on, 9999)}
+    young = put(here, "tasks/9998/file.ts")
+    yesterday = here.clock.now().timestamp() - 86400 - 1
+    for file in left.values():
+        os.utime(file.parent, (yesterday, yesterday))
+    async with task_lock(here.parts.media, TaskPk(9999)):
+        await Maintenance(here.parts).purge()
+    assert [pk for pk, file in left.items() if file.exists()] == [*going_on, 9999]
+    await Maintenance(here.parts).purge()
+    assert [pk for pk, file in left.items() if file.exists()] == going_on
+    assert young.exists()
+
+
+async def test_a_staging_directory_whose_task_is_locked_is_left_alone(here: Bench) -> None:
+    staged = put(here, "videos/x/.0000001.poddispatchd-9999/file.ts")
+    async with task_lock(here.parts.media, TaskPk(9999)):
+        await Maintenance(here.parts).purge()
+        assert staged.exists()
+    await Maintenance(here.parts).purge()
+    assert not staged.parent.exists()
+
+
+async def test_the_free_space_is_measured_and_a_vanished_media_tree_is_survived(here: Bench) -> None:
+    maintenance = Maintenance(here.parts)
+    await maintenance.step()
+    gauge = here.parts.metrics.media_free_bytes
+    assert gauge._value.get() > 0
+    gauge.set(-1)
+    here.world.media_root.rename(here.world.media_root.with_name("gone"))
+    await maintenance.step()
+    assert gauge._value.get() == -1
+
+
+async def test_ranks_are_written_by_the_scheduler_alone(here: Bench) -> None:
+    pending = [await old_task(here, TaskStatus.PENDING, days) for days in (1, 2)]
+    schedule(here.parts, None)
+    await Maintenance(here.parts).step()
+    assert [await here.of(task, "rank") for task in pending] == [None, None]
+    schedule(here.parts, 1)
+    await Maintenance(here.parts).step()
+    assert sorted([await here.of(task, "rank") for task in pending]) == [1, 2]
+
+
+async def test_finished_tasks_are_counted_again_only_after_a_hundred_times_what_counting_them_took(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[bool] = []
+
+    async def slowly(database: Database, *, past: QueueStats | None = None) -> QueueStats:
+        counted.append(past is None)
+        here.clock.ahead += 1.0 if past is None else 0.0
+        return await queue_stats(database, past=past)
+
+    monkeypatch.setattr("poddispatchd.maintenance.job.queue.queue_stats", slowly)
+    maintenance = Maintenance(here.parts)
+    done = await old_task(here, TaskStatus.COMPLETED, 1)
+    await maintenance.look()
+    await here.execute("UPDATE runner_manager_task SET status = 'failed' WHERE id = $1", done)
+    here.clock.ahead += 99.0
+    assert (await maintenance.look()).count(TaskType.ENCODING, TaskStatus.COMPLETED) == 1
+    here.clock.ahead += 1.0
+    assert (await maintenance.look()).count(TaskType.ENCODING, TaskStatus.FAILED) == 1
+    assert counted == [True, False, True]
+
+
+async def test_a_type_that_waits_while_none_of_it_runs_is_told_of_once_until_one_runs(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(janitor_module, "log", SimpleNamespace(error=lambda event, **_: told.append(event)))
+    maintenance, hour = Maintenance(here.parts), 3600.0
+    await old_task(here, TaskStatus.PENDING, 9)
+
+    async def after(hours: float) -> tuple[TaskType, ...]:
+        here.clock.ahead += hours * hour
+        await maintenance.look()
+        return maintenance.stalled_types
+
+    # However long ago it was added: it may have run meanwhile.
+    assert await after(0) == ()
+    assert await after(1.9) == ()
+    assert await after(0.2) == (TaskType.ENCODING,)
+    assert await after(1) == (TaskType.ENCODING,)
+    state = state_of(
+        here.parts,
+        queue_stats=maintenance.queue_stats,
+        submissions=0,
+        imports=0,
+        stalled_types=maintenance.stalled_types,
+    )
+    assert any("encoding have been waiting for more than 2h" in problem for problem in state.problems)
+    assert told == ["queue.stalled"]
+
+    await here.execute("UPDATE runner_manager_task SET status = 'running'")
+    assert await after(0.1) == ()
+    await here.execute("UPDATE runner_manager_task SET status = 'pending'")
+    assert await after(0.1) == ()
+    assert await after(2.1) == (TaskType.ENCODING,)
+    assert told == ["queue.stalled"] * 2
+
+
+async def test_a_type_that_came_since_its_sites_were_read_is_not_said_to_belong_to_no_site(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tasks were counted anew and their sites were not: ``status`` then sent people to dispatch.sites."""
+    monkeypatch.setattr(DatabaseSession, "is_up", True)
+    await here.parts.refresh_managers()
+    maintenance = Maintenance(here.parts)
+    await maintenance.look()
+    video = await here.video()
+    async with here.pod.connection() as connection:
+        await add_task(connection, TaskType.ENCODING, video=video)
+    await maintenance.look()
+    state = state_of(here.parts, queue_stats=maintenance.queue_stats, submissions=0, imports=0)
+    [why] = [entry.why for entry in state.queue if entry.type is TaskType.ENCODING]
+    assert why is not None
+    assert why.reason is Reason.NEXT

@@ -1,0 +1,152 @@
+"""A mail server, a push service or a certificate in trouble holds up nothing but its own (invariant I12)."""
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from poddispatchd.app import features
+from poddispatchd.domain.notices import PushMessage
+from poddispatchd.errors import ServiceUnreachableError
+from poddispatchd.notify import push as push_module
+from poddispatchd.notify.webpush import Target
+from poddispatchd.parts import Parts
+from poddispatchd.pod import recipients
+from poddispatchd.sandbox.pod.world import World
+from tests.integration.notify.bench import Telling, daemon_parts, mail_settings, queue_of, settings_of
+from tests.plugins.postgres import PodDatabase
+
+CERTIFICATE = Path(__file__).parents[1] / "runner" / "localhost.pem"
+
+_PUSH = {"enabled": True, "vapid_private_key": SecretStr("x"), "admin_email": "admin@example.org"}
+
+
+@asynccontextmanager
+async def _silent_server() -> AsyncIterator[int]:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def _deliver(parts: Parts, channel: str, task: int, **content: object) -> None:
+    await parts.database.execute(
+        "INSERT INTO poddispatchd.delivery (channel, task_pk, content) VALUES ($1, $2, $3)",
+        *(channel, task, json.dumps(content)),
+    )
+
+
+def _mail() -> dict[str, object]:
+    return {
+        "sender": "pod@example.org",
+        "to": ["admin@example.org"],
+        "bcc": [],
+        "subject": "s",
+        "text": "t",
+        "html": "h",
+        "message_id": "<1@example.org>",
+        "left": ["admin@example.org"],
+    }
+
+
+async def test_a_certificate_file_that_is_gone_delays_mail_and_nothing_is_left_claimed(
+    pod_database: PodDatabase, world: World, tmp_path: Path
+) -> None:
+    """The notifier crashed at every step, with its claims held."""
+    ca_file = tmp_path / "ca.pem"
+    shutil.copy(CERTIFICATE, ca_file)
+    mail = mail_settings(None, security="tls", ca_file=str(ca_file))
+    async with daemon_parts(settings_of(pod_database, world.media_root, {"mail": mail})) as parts:
+        ca_file.unlink()
+        await _deliver(parts, "mail", 1, **_mail())
+        await Telling(parts).step()
+        assert await queue_of(parts) == [("mail", "open", 1)]
+        [row] = await parts.database.fetch("SELECT lease_owner, last_error FROM poddispatchd.delivery")
+        assert row["lease_owner"] is None
+        assert "mail.ca_file" in row["last_error"]
+
+
+async def test_a_mail_server_that_says_nothing_holds_up_neither_pushes_nor_other_events(
+    pod_database: PodDatabase, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _silent_server() as port:
+        changes = {"mail": {**mail_settings(None), "port": port, "timeout": "2s"}, "push": _PUSH}
+        async with daemon_parts(settings_of(pod_database, world.media_root, changes)) as parts:
+            await _deliver(parts, "mail", 1, **_mail())
+            await _deliver(parts, "push", 2, subscription=1, head="h", body="b", url="u")
+            _known_services(monkeypatch, {1: "good.example.org"})
+            notifier = features.notifier(parts)
+            mailing = asyncio.create_task(notifier.mail.step())
+            await asyncio.sleep(0)
+            async with asyncio.timeout(1.5):
+                await notifier.step()
+                await notifier.push.step()
+            assert not mailing.done()
+            assert await queue_of(parts) == [("mail", "open", 1), ("push", "done", 1)]
+            await mailing
+            assert await queue_of(parts) == [("mail", "open", 1), ("push", "done", 1)]
+
+
+def _known_services(monkeypatch: pytest.MonkeyPatch, services: dict[int, str]) -> list[str]:
+    """Subscriptions of these push services, of which ``dead`` answers nobody; who was posted to."""
+    posted: list[str] = []
+
+    async def subscription(_: object, number: int) -> object:
+        return Target(f"https://{services[number]}/secret", "a", "p")
+
+    async def send(_: object, __: object, target: Target, ___: PushMessage, *, now: object) -> None:
+        posted.append(target.service)
+        await asyncio.sleep(0)
+        if target.service.startswith("dead"):
+            raise ServiceUnreachableError(f"{target.service} cannot be reached.")
+
+    monkeypatch.setattr(recipients, "subscription", subscription)
+    monkeypatch.setattr(push_module, "send_push", send)
+    return posted
+
+
+async def test_a_push_service_that_does_not_answer_is_asked_a_few_times_and_the_others_are_served(
+    pod_database: PodDatabase, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = dict.fromkeys(range(1, 101), "dead.example.org") | {101: "good.example.org"}
+    posted = _known_services(monkeypatch, services)
+    async with daemon_parts(settings_of(pod_database, world.media_root, {"push": _PUSH})) as parts:
+        for number in services:
+            await _deliver(parts, "push", number, subscription=number, head="h", body="b", url="u")
+        notifier = features.notifier(parts)
+        begun = time.monotonic()
+        while await notifier.push.step() == 0.0:
+            pass
+        assert time.monotonic() - begun < 10
+        assert posted.count("good.example.org") == 1
+        assert posted.count("dead.example.org") <= 2 * push_module._AT_ONE_SERVICE
+        counted = await parts.database.fetch(
+            "SELECT state, attempts, count(*) FROM poddispatchd.delivery GROUP BY 1, 2 ORDER BY 1, 2"
+        )
+        assert [tuple(row)[:2] for row in counted] == [("done", 1), ("open", 0), ("open", 1)]
+
+
+async def test_a_delivery_that_nobody_can_read_is_set_aside_and_kept(
+    pod_database: PodDatabase, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _known_services(monkeypatch, {1: "good.example.org"})
+    async with daemon_parts(settings_of(pod_database, world.media_root, {"push": _PUSH})) as parts:
+        await _deliver(parts, "push", 1, subscription="seven")
+        await _deliver(parts, "push", 2, subscription=1, head="h", body="b", url="u")
+        notifier = features.notifier(parts)
+        for _ in range(12):
+            await notifier.push.step()
+            await parts.database.execute(
+                "UPDATE poddispatchd.delivery SET next_attempt_at = now() WHERE state = 'open'"
+            )
+        assert await queue_of(parts) == [("push", "set_aside", 12), ("push", "done", 1)]
+        assert await parts.database.fetch("SELECT FROM poddispatchd.delivery WHERE content IS NOT NULL")

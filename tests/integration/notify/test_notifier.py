@@ -1,0 +1,417 @@
+"""From an event in the journal to a mail: queued with what it tells of, sent once, tried again, given up."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from email.message import EmailMessage
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus, TaskType, VideoId
+from poddispatchd.errors import DatabaseUnavailableError
+from poddispatchd.journal import notices
+from poddispatchd.maintenance import housekeeping
+from poddispatchd.notify import queue
+from poddispatchd.notify.smtp import MailServer
+from poddispatchd.parts import Parts
+from poddispatchd.runtime.queues import DELIVERIES
+from poddispatchd.sandbox.pod.world import World, add_task, add_video
+from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report, fail_task
+from tests.integration.notify.bench import (
+    ONCE,
+    Postbox,
+    Received,
+    Telling,
+    counted,
+    daemon_parts,
+    mail_settings,
+    make_due,
+    postbox,
+    queue_of,
+    record_completion,
+    record_failure,
+    recorded_notices,
+    settings_of,
+    task_of,
+)
+from tests.plugins.postgres import PodDatabase
+
+MakeParts: TypeAlias = Callable[..., AbstractAsyncContextManager[Parts]]
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Postbox]:
+    async with postbox() as made:
+        yield made
+
+
+@pytest.fixture
+def parts_with(pod_database: PodDatabase, media_root: Path, world: World) -> MakeParts:
+    """Parts of a daemon with changed settings, on the seeded Pod."""
+
+    def make(**changes: dict[str, object]) -> AbstractAsyncContextManager[Parts]:
+        return daemon_parts(settings_of(pod_database, media_root, changes))
+
+    return make
+
+
+@pytest.fixture
+async def task(pod_database: PodDatabase, world: World) -> Task:
+    """An encoding of a video with a tricky title that runs on a manager."""
+    async with pod_database.connection() as connection:
+        video = await add_video(
+            connection, world, title="L'été <b>à</b> Évry", title_en="Summer <b>in</b> Évry", owner="faculty"
+        )
+        pk = await add_task(
+            connection,
+            TaskType.ENCODING,
+            video=video,
+            status=TaskStatus.RUNNING,
+            task_id="rm-1",
+            runner_manager=world.managers[0].id,
+        )
+        async with daemon_parts(settings_of(pod_database, world.media_root, {})) as parts:
+            return await task_of(parts, pk)
+
+
+async def test_a_completed_import_is_told_to_managers_and_owner(
+    parts_with: MakeParts, box: Postbox, task: Task
+) -> None:
+    async with parts_with(mail=mail_settings(box)) as parts:
+        await record_completion(parts, task)
+        assert await Telling(parts).step() > 60.0  # nothing is due: the next end of a task rings
+
+        assert [(each.recipients, each.message["Subject"]) for each in box.received] == [
+            (("manager@example.org",), f"[Django] [Pod] Encoding #{task.video_id} completed"),
+            (("faculty@example.org",), f"[Pod] Encoding #{task.video_id} completed"),
+        ]
+        text, html = (part.get_content() for part in box.received[1].message.iter_parts())
+        assert "Summer <b>in</b> Évry" in text
+        assert "Summer &lt;b&gt;in&lt;/b&gt; Évry" in html
+        assert f"http://pod.example.org/video/{task.video_id:04d}-" in text
+        assert await queue_of(parts) == [("mail", "done", 1), ("mail", "done", 1)]
+        assert counted(parts, "mail", "sent") == 2
+        assert (
+            await parts.database.fetchrow("SELECT FROM poddispatchd.delivery WHERE content IS NOT NULL")
+            is None
+        )
+
+
+async def test_nothing_is_queued_when_everything_is_disabled(parts_with: MakeParts, task: Task) -> None:
+    async with parts_with() as parts:
+        await record_completion(parts, task)
+        await record_failure(parts, task)
+        await Telling(parts).step()
+
+        assert await recorded_notices(parts) == []
+        assert await queue_of(parts) == []
+
+
+async def test_what_was_queued_is_dropped_when_mail_is_disabled(
+    parts_with: MakeParts, box: Postbox, task: Task
+) -> None:
+    async with parts_with(mail=mail_settings(None)) as parts:
+        await record_failure(parts, task)
+        await Telling(parts).step()
+    async with parts_with() as parts:
+        await Telling(parts).step()
+        assert await queue_of(parts) == [("mail", "dropped", 1)]
+
+
+async def test_an_event_goes_with_the_transaction_that_it_tells_of(
+    parts_with: MakeParts, box: Postbox, task: Task
+) -> None:
+    async with parts_with(mail=mail_settings(box)) as parts:
+        with suppress(ZeroDivisionError):
+            async with parts.database.transaction() as connection:
+                await notices.add_failed(connection, task, "never committed")
+                raise ZeroDivisionError
+        await Telling(parts).step()
+    assert box.received == []
+
+
+@pytest.mark.parametrize("status", [RunnerStatus.FAILED, RunnerStatus.TIMEOUT])
+async def test_a_reported_end_is_told_to_the_admins_once_however_often_it_is_reported(
+    parts_with: MakeParts, box: Postbox, task: Task, status: RunnerStatus
+) -> None:
+    report = Report(status, "Encoding <failed>", "ffmpeg: no", ReportOrigin.CALLBACK)
+    async with parts_with(mail=mail_settings(box)) as parts:
+        for _ in range(2):
+            async with parts.database.transaction() as connection:
+                current = await task_of(parts, task.pk)
+                await apply_report(connection, current, report, retries=ONCE)
+        await Telling(parts).step()
+
+        (mail,) = box.received
+        assert mail.recipients == ("admin@example.org",)
+        assert mail.message["Subject"] == "[Django] [Pod] Error Encoding Task id: rm-1"
+        assert "Encoding &lt;failed&gt;" in mail.message.as_string()
+
+
+async def test_no_words_undo_what_they_tell_of(parts_with: MakeParts, box: Postbox, task: Task) -> None:
+    async with parts_with(mail=mail_settings(box)) as parts:
+        await record_failure(parts, task, "\0 \ud800 \x1b[31m " + "x" * 100_000)
+        await Telling(parts).step()
+        assert await queue_of(parts) == [("mail", "done", 1)]
+    assert "[…]" in box.received[0].message.get_body(("plain",)).get_content()  # type: ignore[union-attr]  # it has one
+
+
+async def test_what_we_end_ourselves_is_told_by_its_video(
+    parts_with: MakeParts, box: Postbox, task: Task
+) -> None:
+    async with parts_with(mail=mail_settings(box)) as parts:
+        async with parts.database.transaction() as connection:
+            assert await fail_task(connection, task, "Its source is gone.")
+            assert not await fail_task(connection, task, "Its source is gone.")
+        await Telling(parts).step()
+
+    assert box.subjects == [f"[Django] [Pod] Error Encoding Video id: {task.video_id}"]
+
+
+async def test_mail_waits_for_a_server_that_is_away_and_goes_once(
+    parts_with: MakeParts, box: Postbox, task: Task
+) -> None:
+    async with parts_with(mail=mail_settings(None)) as parts:
+        await record_completion(parts, task)
+        await Telling(parts).step()
+        assert await queue_of(parts) == [("mail", "open", 1), ("mail", "open", 1)]
+        assert counted(parts, "mail", "retried") == 2
+    async with parts_with(mail=mail_settings(box)) as parts:
+        again = Telling(parts)
+        await again.step()
+        assert box.received == []  # not yet due
+        await make_due(parts)
+        await again.step()
+        await make_due(parts)
+        await again.step()
+        assert await queue_of(parts) == [("mail", "done", 2), ("mail", "done", 2)]
+    assert len(box.received) == 2
+
+
+async def test_only_who_did_not_get_it_gets_it_again(parts_with: MakeParts, box: Postbox, task: Task) -> None:
+    admins = ["admin@example.org", "busy@example.org", "gone@example.org"]
+    box.answers = {"busy@example.org": "450 Later", "gone@example.org": "550 Unknown"}
+    async with parts_with(mail=mail_settings(box, admins=admins)) as parts:
+        await record_failure(parts, task)
+        notifier = Telling(parts)
+        await notifier.step()
+        box.answers = {}
+        await make_due(parts)
+        await notifier.step()
+
+        assert await queue_of(parts) == [("mail", "done", 2)]
+    assert [each.recipients for each in box.received] == [("admin@example.org",), ("busy@example.org",)]
+    assert box.received[0].message["Message-ID"] == box.received[1].message["Message-ID"]
+
+
+async def test_a_lost_answer_is_tried_again_under_the_same_message_id(
+    parts_with: MakeParts, box: Postbox, task: Task
+) -> None:
+    box.hang_up_after = True
+    async with parts_with(mail=mail_settings(box)) as parts:
+        await record_failure(parts, task)
+        notifier = Telling(parts)
+        await notifier.step()
+        assert await queue_of(parts) == [("mail", "open", 1)]
+        box.hang_up_after = False
+        await make_due(parts)
+        await notifier.step()
+        assert await queue_of(parts) == [("mail", "done", 2)]
+    assert len({each.message["Message-ID"] for each in box.received}) == 1
+
+
+async def test_mail_that_is_refused_or_tried_too_often_is_given_up_and_counted(
+    parts_with: MakeParts, box: Postbox, task: Task
+) -> None:
+    async with parts_with(mail=mail_settings(box)) as parts:
+        notifier = Telling(parts)
+        await record_failure(parts, task)
+        box.data_answers = ["554 Spam"]
+        await notifier.step()
+        assert await queue_of(parts) == [("mail", "failed", 1)]
+        await record_failure(parts, task)
+        for _ in range(12):
+            box.data_answers = ["451 Later"]
+            await notifier.step()
+            await make_due(parts)
+        assert await queue_of(parts) == [("mail", "failed", 1), ("mail", "set_aside", 12)]
+        assert counted(parts, "mail", "failed") == 2
+        assert counted(parts, "mail", "retried") == 11
+    assert box.received == []
+
+
+async def test_a_mail_is_not_sent_again_because_the_database_went_away(
+    parts_with: MakeParts, box: Postbox, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = queue.settle
+
+    async def lost(*_: object) -> None:
+        raise DatabaseUnavailableError
+
+    async with parts_with(mail=mail_settings(box)) as parts:
+        await record_failure(parts, task)
+        notifier = Telling(parts)
+        monkeypatch.setattr(queue, "settle", lost)
+        with pytest.raises(DatabaseUnavailableError):
+            await notifier.step()
+        monkeypatch.setattr(queue, "settle", settle)
+        await make_due(parts)  # even if its claim has run out
+        await notifier.step()
+        assert await queue_of(parts) == [("mail", "done", 1)]
+    assert len(box.received) == 1
+
+
+async def test_a_stop_finishes_the_mail_in_hand_and_gives_the_others_back(
+    parts_with: MakeParts, box: Postbox, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with parts_with(mail=mail_settings(box)) as parts:
+        for _ in range(3):
+            await record_failure(parts, task)
+        notifier = Telling(parts)
+        in_hand, go_on = asyncio.Event(), asyncio.Event()
+        send = MailServer.send
+
+        async def slowly(self: MailServer, *arguments: object) -> object:
+            in_hand.set()
+            await go_on.wait()
+            return await send(self, *arguments)  # type: ignore[arg-type]  # passed on as they come
+
+        monkeypatch.setattr(MailServer, "send", slowly)
+        step = asyncio.create_task(notifier.step())
+        await in_hand.wait()
+        step.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(step, return_exceptions=True)
+
+        assert step.cancelled()
+        assert len(box.received) == 1
+        assert await queue_of(parts) == [("mail", "done", 1), ("mail", "open", 0), ("mail", "open", 0)]
+        await Telling(parts).step()
+        assert len(box.received) == 3
+
+
+async def test_two_daemons_tell_everyone_once(parts_with: MakeParts, box: Postbox, task: Task) -> None:
+    async with parts_with(mail=mail_settings(box)) as one, parts_with(mail=mail_settings(box)) as other:
+        for number in range(15):
+            await record_failure(one, task, f"failure {number}")
+        await asyncio.gather(Telling(one).drain(), Telling(other).drain())
+        assert {state for _, state, _ in await queue_of(one)} == {"done"}
+    assert len(box.received) == 15
+    assert len({each.message["Message-ID"] for each in box.received}) == 15
+
+
+async def test_what_a_killed_daemon_was_at_is_due_again_after_its_claim(
+    parts_with: MakeParts, box: Postbox, task: Task
+) -> None:
+    async with parts_with(mail=mail_settings(None)) as parts:
+        await record_failure(parts, task)
+        await Telling(parts).step()
+        await make_due(parts)
+        async with parts.database.connection() as connection:
+            (claimed,) = await DELIVERIES.claim(connection, "killed", 10, only=["mail"])
+            assert await DELIVERIES.claim(connection, "other", 10, only=["mail"]) == []
+        assert claimed.lease.attempts == 2
+    async with parts_with(mail=mail_settings(box)) as parts:
+        await make_due(parts)
+        await Telling(parts).step()
+    assert len(box.received) == 1
+
+
+async def test_an_event_that_cannot_be_understood_holds_nobody_up(
+    parts_with: MakeParts, box: Postbox, task: Task, pod_database: PodDatabase
+) -> None:
+    async with parts_with(mail=mail_settings(box)) as parts:
+        await record_completion(parts, task)
+        await record_failure(parts, task)
+        async with pod_database.connection() as connection:
+            await connection.execute("ALTER TABLE authentication_owner RENAME TO moved_away")
+        await Telling(parts).step()
+        # It is not forgotten either: it waits until the table is there again.
+        [(event, state, words)] = await recorded_notices(parts)
+        assert (event, state) == ("completed", "open")
+        assert "42P01" in str(words)
+        async with pod_database.connection() as connection:
+            await connection.execute("ALTER TABLE moved_away RENAME TO authentication_owner")
+            await connection.execute("UPDATE poddispatchd.notice SET next_attempt_at = now()")
+        await Telling(parts).step()
+        assert await recorded_notices(parts) == []
+        assert len(box.received) == 3
+        del box.received[1:]
+    assert box.subjects == [f"[Django] [Pod] Error Encoding Video id: {task.video_id}"]
+
+
+async def test_nobody_is_told_of_a_video_that_was_deleted_meanwhile(
+    parts_with: MakeParts, box: Postbox, task: Task
+) -> None:
+    async with parts_with(mail=mail_settings(box)) as parts:
+        async with parts.database.transaction() as connection:
+            await notices.add_completed(connection, task, VideoId(987654))
+        await Telling(parts).step()
+        assert await queue_of(parts) == []
+    assert box.received == []
+
+
+async def test_settled_deliveries_are_forgotten_after_their_time(
+    parts_with: MakeParts, box: Postbox, task: Task
+) -> None:
+    async with parts_with(mail=mail_settings(box)) as parts:
+        await record_failure(parts, task)
+        await Telling(parts).step()
+        await parts.database.execute(
+            "UPDATE poddispatchd.delivery SET settled_at = now() - interval '91 days'"
+        )
+        async with parts.database.connection() as connection:
+            await housekeeping.purge(connection, days=90, batch=100)
+        assert await queue_of(parts) == []
+
+
+async def test_a_mail_that_nobody_can_handle_holds_up_no_other(
+    parts_with: MakeParts, box: Postbox, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = MailServer.send
+
+    async def trip(self: MailServer, *arguments: object) -> object:
+        if not box.received:
+            box.received.append(Received("", (), EmailMessage()))
+            raise RuntimeError("a bug")
+        return await send(self, *arguments)  # type: ignore[arg-type]  # passed on as they come
+
+    async with parts_with(mail=mail_settings(box)) as parts:
+        for _ in range(2):
+            await record_failure(parts, task)
+        monkeypatch.setattr(MailServer, "send", trip)
+        await Telling(parts).step()
+        assert sorted(await queue_of(parts)) == [("mail", "done", 1), ("mail", "open", 1)]
+        await make_due(parts)
+        await Telling(parts).step()
+        assert sorted(await queue_of(parts)) == [("mail", "done", 1), ("mail", "done", 2)]
+    assert len(box.received) == 3
+
+
+async def test_a_slow_server_is_left_the_rest_of_a_batch_for_the_next_step(
+    parts_with: MakeParts, box: Postbox, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch must end before its claim does: else another daemon sends the same mails."""
+    now, send = 0.0, MailServer.send
+
+    async def slowly(self: MailServer, *arguments: object) -> object:
+        nonlocal now
+        now += 119.0
+        return await send(self, *arguments)  # type: ignore[arg-type]  # passed on as they come
+
+    async with parts_with(mail=mail_settings(box)) as parts:
+        for _ in range(3):
+            await record_failure(parts, task)
+        monkeypatch.setattr(MailServer, "send", slowly)
+        monkeypatch.setattr(parts.clock, "monotonic", lambda: now)
+        await Telling(parts).step()
+        assert sorted(await queue_of(parts)) == [
+            ("mail", "done", 1),
+            ("mail", "done", 1),
+            ("mail", "open", 0),
+        ]
+        await Telling(parts).step()
+    assert len(box.received) == 3

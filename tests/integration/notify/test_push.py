@@ -1,0 +1,262 @@
+"""Web push to a push service of our own: what arrives can be read by the browser, and by nobody else."""
+
+import asyncio
+import base64
+import json
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import http_ece
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from py_vapid import Vapid02
+from pydantic import SecretStr
+
+from poddispatchd.config.model import PushSettings
+from poddispatchd.domain.task import Task, TaskStatus, TaskType
+from poddispatchd.errors import ConfigurationError
+from poddispatchd.notify import push
+from poddispatchd.notify.webpush import check_keys
+from poddispatchd.sandbox.pod.world import World, add_task, add_video
+from tests.integration.notify.bench import (
+    Telling,
+    daemon_parts,
+    make_due,
+    queue_of,
+    record_completion,
+    settings_of,
+    task_of,
+)
+from tests.plugins.postgres import PodDatabase
+
+CERTIFICATE = Path(__file__).parents[1] / "runner" / "localhost.pem"
+
+
+def unpadded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def point(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+@dataclass(slots=True)
+class Browser:
+    """What a browser keeps of a subscription."""
+
+    key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    auth: bytes = b"sixteen bytes..."
+
+    def read(self, body: bytes) -> object:
+        plain = http_ece.decrypt(body, private_key=self.key, auth_secret=self.auth, version="aes128gcm")
+        return json.loads(plain)
+
+
+@dataclass(slots=True)
+class PushService:
+    """What was posted to whom, and how it is answered."""
+
+    port: int = 0
+    status: int = 201
+    got: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.got.append((request.path, dict(request.headers), await request.read()))
+        return web.Response(status=self.status, headers={"Location": "https://localhost:1/elsewhere"})
+
+
+@pytest.fixture
+def vapid() -> PushSettings:
+    key = Vapid02()
+    key.generate_keys()
+    secret = key.private_key.private_numbers().private_value.to_bytes(32, "big")
+    return PushSettings(
+        enabled=True,
+        vapid_private_key=SecretStr(unpadded(secret)),
+        vapid_public_key=unpadded(point(key.private_key)),
+        admin_email="admin@example.org",
+    )
+
+
+@pytest.fixture
+async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PushService]:
+    """A push service over TLS, which the notifier's sessions trust."""
+    made = PushService()
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(CERTIFICATE)
+    application = web.Application()
+    application.router.add_post("/{path:.*}", made.take)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "localhost", 0, ssl_context=server_side)
+    await site.start()
+    made.port = runner.addresses[0][1]
+    client_side = ssl.create_default_context(cafile=str(CERTIFICATE))
+
+    def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_side))
+
+    monkeypatch.setattr(push, "open_push_session", session)
+    yield made
+    await runner.cleanup()
+    # The transports of TLS connections close a moment later.
+    await asyncio.sleep(0)
+
+
+@dataclass(slots=True)
+class Scene:
+    """A daemon whose owner of an encoded video has a browser."""
+
+    pod: PodDatabase
+    world: World
+    settings: PushSettings
+    service: PushService
+
+    async def subscribe(
+        self, browser: Browser | None, *, endpoint: str | None = None, owner: str = "subscriber"
+    ) -> None:
+        keys = ("p", "a") if browser is None else (unpadded(point(browser.key)), unpadded(browser.auth))
+        async with self.pod.connection() as connection:
+            await connection.execute("DELETE FROM webpush_pushinformation")
+            subscription = await connection.fetchval(
+                "INSERT INTO webpush_subscriptioninfo (browser, endpoint, auth, p256dh, user_agent) "
+                "VALUES ('Firefox', $1, $3, $2, '') RETURNING id",
+                endpoint or f"https://localhost:{self.service.port}/secret-of-the-browser",
+                *keys,
+            )
+            await connection.execute(
+                "INSERT INTO webpush_pushinformation (subscription_id, user_id) VALUES ($1, $2)",
+                subscription,
+                self.world.people[owner].id,
+            )
+
+    async def complete(
+        self, kind: TaskType = TaskType.ENCODING, *, owner: str = "subscriber", times: int = 1
+    ) -> list[tuple[str, str, int]]:
+        """Complete a task, tell, and look at the queue."""
+        async with self.pod.connection() as connection:
+            video = await add_video(connection, self.world, title="Été <b>", owner=owner)
+            pk = await add_task(connection, kind, video=video, status=TaskStatus.COMPLETED, task_id="rm-1")
+        changes = {
+            "push": {**self.settings.model_dump(), "vapid_private_key": self.settings.vapid_private_key}
+        }
+        async with daemon_parts(settings_of(self.pod, self.world.media_root, changes)) as parts:
+            task: Task = await task_of(parts, pk)
+            await record_completion(parts, task)
+            notifier = Telling(parts)
+            for _ in range(times):
+                await notifier.step()
+                await make_due(parts)
+            return await queue_of(parts)
+
+
+@pytest.fixture
+def scene(pod_database: PodDatabase, world: World, vapid: PushSettings, service: PushService) -> Scene:
+    return Scene(pod_database, world, vapid, service)
+
+
+async def test_the_owners_browser_can_read_what_pods_key_has_signed(scene: Scene) -> None:
+    browser = Browser()
+    await scene.subscribe(browser)
+
+    assert await scene.complete() == [("push", "done", 1)]
+
+    ((path, headers, body),) = scene.service.got
+    assert path == "/secret-of-the-browser"
+    assert browser.read(body) == {
+        "head": "[Pod] Encoding #16 completed",
+        "body": "“Été <b>” is ready.",
+        "url": "http://pod.example.org/video/0016-ete-b/",
+    }
+    assert (headers["Content-Encoding"], headers["TTL"]) == ("aes128gcm", "86400")
+    scheme, _, token = headers["Authorization"].partition(" ")
+    assert scheme == "vapid"
+    assert f"k={scene.settings.vapid_public_key}" in token
+    assert Vapid02.verify(headers["Authorization"])
+    claims = json.loads(base64.urlsafe_b64decode(token.removeprefix("t=").split(".")[1] + "=="))
+    assert claims["sub"] == "mailto:admin@example.org"
+    assert claims["aud"] == f"https://localhost:{scene.service.port}"
+
+
+@pytest.mark.parametrize(
+    ("status", "end"),
+    [
+        (410, ("push", "dropped", 1)),
+        (404, ("push", "dropped", 1)),
+        (400, ("push", "failed", 1)),
+        (307, ("push", "failed", 1)),
+        (429, ("push", "open", 1)),
+        (503, ("push", "open", 1)),
+    ],
+)
+async def test_answers_of_a_push_service(scene: Scene, status: int, end: tuple[str, str, int]) -> None:
+    await scene.subscribe(Browser())
+    scene.service.status = status
+
+    assert await scene.complete() == [end]
+
+    assert len(scene.service.got) == 1
+    async with scene.pod.connection() as connection:
+        # Subscriptions are Pod's to delete, even those that have ended.
+        assert await connection.fetchval("SELECT count(*) FROM webpush_pushinformation") == 1
+
+
+async def test_a_push_is_tried_again_and_then_not_any_more(scene: Scene) -> None:
+    await scene.subscribe(Browser())
+    scene.service.status = 503
+
+    assert await scene.complete(times=14) == [("push", "set_aside", 12)]
+
+    assert len(scene.service.got) == 12
+
+
+@pytest.mark.parametrize(
+    ("kind", "owner"), [(TaskType.TRANSCRIPTION, "subscriber"), (TaskType.ENCODING, "employee")]
+)
+async def test_transcriptions_and_owners_who_accept_none_get_no_push(
+    scene: Scene, kind: TaskType, owner: str
+) -> None:
+    await scene.subscribe(Browser(), owner=owner)
+
+    assert await scene.complete(kind, owner=owner) == []
+
+
+async def test_a_subscription_that_cannot_be_used_holds_nothing_up(scene: Scene) -> None:
+    await scene.subscribe(None)
+    assert await scene.complete() == [("push", "failed", 1)]
+    await scene.subscribe(Browser(), endpoint="http://127.0.0.1:80/plain")
+    assert (await scene.complete())[1:] == [("push", "failed", 1)]
+    assert scene.service.got == []
+
+
+async def test_a_pod_without_web_push_gets_none(scene: Scene) -> None:
+    async with scene.pod.connection() as connection:
+        await connection.execute("DROP TABLE webpush_pushinformation")
+    assert await scene.complete() == []
+
+
+async def test_the_address_of_a_subscription_is_in_no_log(
+    scene: Scene, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    await scene.subscribe(Browser())
+    scene.service.status = 400
+    await scene.complete()
+
+    written = capsys.readouterr()
+    said = written.out + written.err + caplog.text
+    assert "localhost answers 400" in said
+    assert "secret-of-the-browser" not in said
+
+
+def test_keys_that_do_not_belong_together_are_found(vapid: PushSettings) -> None:
+    check_keys(vapid)
+    with pytest.raises(ConfigurationError, match="vapid_public_key: it does not belong"):
+        check_keys(vapid.model_copy(update={"vapid_public_key": "B" + "A" * 86}))
+    with pytest.raises(ConfigurationError, match="vapid_private_key: nothing can be signed") as refused:
+        check_keys(vapid.model_copy(update={"vapid_private_key": SecretStr("hunter2")}))
+    assert "hunter2" not in str(refused.value)

@@ -1,0 +1,108 @@
+"""A leased term by the daemon's own clock: over when it says so, whatever has been heard of the database."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from poddispatchd.database import migration
+from poddispatchd.errors import SchemaNewerError
+from poddispatchd.runtime.leadership import LEASE, Leadership
+from tests.integration.dispatch.scene import HandClock
+from tests.integration.journal.writing import lease_left
+from tests.integration.pod.rows import opened
+from tests.plugins.postgres import PodDatabase
+
+
+@pytest.fixture
+async def connection(pod_database: PodDatabase) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A connection to a database with our schema."""
+    async with opened(pod_database) as database:
+        await migration.upgrade(database)
+    async with pod_database.connection() as connection:
+        yield connection
+
+
+async def test_a_lease_that_is_not_renewed_ends_by_our_own_clock(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    clock = HandClock()
+    leadership = Leadership(instance="one", clock=clock)
+    assert await leadership.attend(connection, hears=True)
+    clock.advance(LEASE - 1)
+    assert leadership.term == 1
+    clock.advance(1)
+    assert leadership.term is None
+
+
+async def test_a_renewed_lease_goes_on_under_its_term(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    clock = HandClock()
+    leadership = Leadership(instance="one", clock=clock)
+    await leadership.attend(connection, hears=True)
+    for _ in range(3):
+        clock.advance(LEASE - 1)
+        assert not await leadership.attend(connection, hears=True)
+        assert leadership.term == 1
+
+
+async def test_a_standby_looks_again_when_the_lease_of_the_other_ends(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    leader = Leadership(instance="one", clock=HandClock())
+    standby = Leadership(instance="other", clock=HandClock())
+    await leader.attend(connection, hears=True)
+    assert 2 <= leader.next_look() < LEASE / 2
+    assert not await standby.attend(connection, hears=True)
+    assert LEASE - 2 < standby.next_look() <= LEASE + 0.2
+    await leader.resign(connection)
+    assert leader.term is None
+    assert await standby.attend(connection, hears=True)
+    assert standby.term == 2
+
+
+async def test_a_standby_that_hears_nothing_looks_often_enough_to_take_over_soon(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    leader, standby = (Leadership(instance=name, clock=HandClock()) for name in ("one", "other"))
+    await leader.attend(connection, hears=False)
+    await standby.attend(connection, hears=False)
+    assert standby.next_look() <= 2.5
+
+
+async def test_who_has_resigned_takes_no_term_any_more(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    leader = Leadership(instance="one", clock=HandClock())
+    await leader.attend(connection, hears=True)
+    await leader.resign(connection)
+    assert not await leader.attend(connection, hears=True)
+    assert leader.term is None
+
+
+async def test_a_leader_hands_over_when_a_newer_release_has_upgraded_the_schema(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    leader = Leadership(instance="one", clock=HandClock())
+    await leader.attend(connection, hears=True)
+    await connection.execute(
+        "INSERT INTO poddispatchd.schema_version (version) VALUES ($1)", migration.LATEST + 1
+    )
+    with pytest.raises(SchemaNewerError, match="install the newer poddispatchd"):
+        await leader.attend(connection, hears=True)
+    assert leader.term is None
+    # The newer one need not wait for the end of the lease.
+    assert await lease_left(connection) is None
+
+
+async def test_a_standby_stops_on_a_newer_schema_too(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    standby = Leadership(instance="one", clock=HandClock())
+    await connection.execute(
+        "INSERT INTO poddispatchd.schema_version (version) VALUES ($1)", migration.LATEST + 1
+    )
+    with pytest.raises(SchemaNewerError):
+        await standby.attend(connection, hears=True)
+    assert standby.term is None
