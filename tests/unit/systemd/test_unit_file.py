@@ -117,9 +117,8 @@ def test_sysusers_and_tmpfiles_name_the_user_of_the_unit() -> None:
     files = (SYSTEMD / "tmpfiles.d/poddispatchd.conf").read_text(encoding="utf-8")
 
     [user], [group] = service["User"], service["Group"]
-    assert [line.split()[:3] for line in users.splitlines() if line.startswith(("u ", "m "))] == [
-        ["u", user, "-"],
-        ["m", user, group],
+    assert [line.split()[:3] for line in users.splitlines() if line.startswith("u ")] == [
+        ["u", user, f"-:{group}"]
     ]
     assert ["z", "/etc/poddispatchd/config.yaml", "0600", user, group, "-"] in [
         line.split() for line in files.splitlines()
