@@ -16,11 +16,13 @@ from poddispatchd.errors import (
     DatabaseUnavailableError,
     DownloadError,
     ImportBusyError,
+    MediaNotWritableError,
     NameTakenError,
     PoddispatchdError,
     RaceLostError,
     ResultError,
     ResultGoneError,
+    ResultIncompleteError,
     RowLockedError,
 )
 from poddispatchd.imports import cleanup, files, queue
@@ -221,6 +223,11 @@ class ImportAttempt:
             async with parts.database.connection() as connection:
                 await files.forget_recorded(connection, job, error.paths)
             raise
+        except ResultIncompleteError:
+            # What was staged has gone: with the whole tree, or the result is to blame.
+            await check_tree(parts, tree, task)
+            raise
+        await self._prove_placed(task, plan, tree)
         for _ in range(_PATIENCE_WITH_LOCKS):
             try:
                 done = await self._write_rows(job, task, plan)
@@ -232,6 +239,23 @@ class ImportAttempt:
             done = await self._write_rows(job, task, plan)
         self._tell(task, done, size)
         return done
+
+    async def _prove_placed(self, task: Task, plan: ImportPlan, tree: MediaTree) -> None:
+        """Look at the files where the rows will name them, before the commit.
+
+        The media tree may have been mounted, or have gone, since the result was checked: the files would be
+        in a directory that nobody sees afterwards.
+
+        Raises:
+            MediaNotWritableError: the tree is not the right one, or not the one they were put into.
+        """
+        await check_tree(self._parts, tree, task)
+        hidden = {*plan.brought} - await tree.run(existing_files, tree, sorted(plan.brought))
+        if hidden:
+            raise MediaNotWritableError(
+                f"{len(hidden)} of the files that were put in place are not there any more: another file "
+                "system was mounted on MEDIA_ROOT, or on a directory in it, meanwhile."
+            )
 
     async def _write_rows(self, job: ImportJob, task: Task, plan: ImportPlan) -> ImportedResult:
         """Write all rows, complete the task and close the import, or change nothing.

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.errors import ImportBusyError
 from poddispatchd.imports import cleanup
+from poddispatchd.imports.attempt import ImportAttempt
 from poddispatchd.imports.importer import Importer
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.pod.media.directory import Directory
@@ -193,6 +195,35 @@ async def test_nothing_is_imported_into_an_empty_directory_of_videos_that_was_fu
     assert "video files that the database knows are not under" in str(reason)
     place.rmdir()
     away.rename(place)
+    here.clock.ahead += 60
+    await here.import_again()
+    assert await here.status(task) == "completed"
+
+
+@pytest.mark.parametrize("moment", ["_record", "_prove_placed"], ids=["before they are placed", "after"])
+async def test_files_that_are_hidden_before_the_commit_are_put_in_place_again(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The fault campaign mounted an empty directory on videos/ amid an import: rows named hidden files."""
+    task = await here.ready(video=await here.video(encoded=True))
+    videos, aside = here.world.media_root / "videos", here.world.media_root.parent / "aside"
+    step = getattr(ImportAttempt, moment)
+
+    async def hide(*arguments: object) -> None:
+        if moment == "_record":
+            await step(*arguments)
+        videos.rename(aside)
+        videos.mkdir()
+        if moment != "_record":
+            await step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImportAttempt, moment, hide)
+        await here.import_due()
+    [(state, attempts, _)] = await here.imports_of(task)
+    assert (state, attempts, await here.status(task)) == ("open", 0, "running")
+    shutil.rmtree(videos)
+    aside.rename(videos)
     here.clock.ahead += 60
     await here.import_again()
     assert await here.status(task) == "completed"
