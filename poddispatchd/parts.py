@@ -169,7 +169,7 @@ class Parts:
 
         They are read in any case after a person has paused or resumed one.
         """
-        now, rings = self.clock.monotonic(), self.wakeups.managers.rings
+        now, rings = self.clock.monotonic(), self.wakeups.administration.rings
         if rings == self._managers_rings and now - self._managers_read_at < within:
             return
         managers = await pod_managers.runner_managers(self.database)

@@ -61,6 +61,7 @@ class Maintenance:
         self._right_ranks: int | None = None
         self._compared_at = float("-inf")
         self._count_again_at = float("-inf")
+        self._changes_by_hand = 0
         self._set_aside_at = float("-inf")
         self._sites: dict[str, frozenset[tuple[SiteId, ...]]] | None = None
         self._sites_again_at = float("-inf")
@@ -97,11 +98,12 @@ class Maintenance:
     async def _look(self) -> QueueStats:
         clock, database = self._parts.clock, self._parts.database
         begun, as_of = clock.monotonic(), clock.now()
-        if begun < self._count_again_at:
+        changes = self._parts.wakeups.administration.rings
+        if begun < self._count_again_at and changes == self._changes_by_hand:
             stats = await queue.queue_stats(database, past=self.queue_stats)
         else:
             stats = await queue.queue_stats(database)
-            counted = clock.monotonic()
+            counted, self._changes_by_hand = clock.monotonic(), changes
             if counted - begun > _QUICK_COUNT:
                 self._count_again_at = counted + _COUNT_REST * (counted - begun)
         if len(self._parts.sites) > 1 and (begun >= self._sites_again_at or self._has_new_types(stats)):

@@ -222,7 +222,7 @@ class DatabaseSession:
         if text == "administration":
             # A person did something: it is told and counted at once.
             self._wakes.maintenance.ring()
-            self._wakes.managers.ring()
+            self._wakes.administration.ring()
         self._wakes.dispatcher.ring()
 
     def _lost(self, error: DatabaseError) -> None:

@@ -43,8 +43,8 @@ class Wakeups:
         self.mail = Wakeup()
         self.push = Wakeup()
         self.hooks = Wakeup()
-        self.managers = Wakeup()
-        """Wakes nobody: whoever needs the runner managers next reads them again."""
+        self.administration = Wakeup()
+        """Wakes nobody: whoever needs the runner managers or the figures next reads them again."""
 
     def ring_all(self) -> None:
         """Everything may have changed: after a start, and after every reconnect."""

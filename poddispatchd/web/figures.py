@@ -61,6 +61,7 @@ class Figures:
         self._turn = asyncio.Lock()
         self._next_count = float("-inf")
         self._next_overview = float("-inf")
+        self._changes_by_hand = 0
         self.scheduler: Scheduler | None = None
         self.overview: Overview | None = None
 
@@ -76,11 +77,19 @@ class Figures:
             return
         try:
             async with asyncio.timeout(_PATIENCE), self._turn:
+                self._forget_after_a_change_by_hand()
                 await self._count()
                 if with_tasks:
                     await self._list()
         except (DatabaseError, TimeoutError):
             return
+
+    def _forget_after_a_change_by_hand(self) -> None:
+        """Who has just changed something looks whether it is changed."""
+        changes = self._parts.wakeups.administration.rings
+        if changes != self._changes_by_hand:
+            self._changes_by_hand = changes
+            self._next_count = self._next_overview = float("-inf")
 
     async def _count(self) -> None:
         clock = self._parts.clock

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.pod.media import directory
+from poddispatchd.pod.media import directory, opened
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -62,7 +62,8 @@ class Refusing:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Refusing:
     refusing = Refusing()
-    monkeypatch.setattr(directory, "os", refusing)
+    for module in (directory, opened):
+        monkeypatch.setattr(module, "os", refusing)
     return refusing
 
 
