@@ -46,8 +46,11 @@ def asked(here: Bench) -> list[str]:
 
 
 async def look(here: Bench, watcher: Reconciler, *, after: float = 0.0) -> float:
+    """Let it ask, and wait until it has all the answers, however long the machine takes for them."""
     here.clock.ahead += after
-    return await watcher.step()
+    seconds = await watcher.step()
+    await watcher.settled()
+    return seconds
 
 
 @pytest.fixture
