@@ -172,13 +172,16 @@ class Dispatcher:
     # --- pending tasks ----------------------------------------------------------------------------------
 
     def _place(self, waiting: list[Waiting]) -> None:
+        most = None
         if self._setbacks.nothing_gets_through:
-            # Whatever a manager would take could not be stored.
-            return
+            # Whatever a manager would take could not be stored. One task at a time shows when it can again.
+            if self._in_hand or not self._setbacks.may_try:
+                return
+            most = 1
         now = self._parts.clock.monotonic()
         by_pk = {entry.item.task.pk: entry for entry in waiting}
         offers = (entry.offer for entry in waiting)
-        for assignment in assign(offers, self._lanes(), now):
+        for assignment in islice(assign(offers, self._lanes(), now), most):
             entry = by_pk[assignment.task]
             kind = entry.item.task.type
             if self._left is not None:

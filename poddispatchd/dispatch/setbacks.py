@@ -13,13 +13,14 @@ class Setbacks:
     """Until when such a task is left alone; what happened is told by the incidents.
 
     When one task after the other is refused by the database and none gets through, something is wrong with
-    it as a whole: then nothing new is submitted until one of those that wait has got through.
+    it as a whole: then one task at a time is tried, with growing waits between, until one has got through.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._until: dict[TaskPk, float] = {}
         self._refused: set[TaskPk] = set()
+        self._next_try = float("-inf")
 
     @property
     def tasks(self) -> frozenset[TaskPk]:
@@ -31,11 +32,17 @@ class Setbacks:
         """Whether the database refuses whatever is tried."""
         return len(self._refused & self._until.keys()) >= _ALL_REFUSED
 
+    @property
+    def may_try(self) -> bool:
+        """Whether it is time to see, with one task, if the database still refuses."""
+        return self._next_try <= self._monotonic()
+
     def note(self, task: TaskPk, error: Exception, seconds: float) -> None:
         """The submission of a task met an error: it is left alone for so many seconds."""
+        self._until[task] = self._monotonic() + seconds
         if isinstance(error, DatabaseError):
             self._refused.add(task)
-        self._until[task] = self._monotonic() + seconds
+            self._next_try = self._until[task]
 
     def recovered(self, task: TaskPk, *, is_stored: bool) -> None:
         """A task met no error any more; ``is_stored``: its row was written."""

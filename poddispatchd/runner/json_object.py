@@ -20,6 +20,7 @@ _DECODER = json.JSONDecoder(strict=False)
 _SPACE = re.compile(r"[ \t\n\r]*")
 _SCALAR = re.compile(r"-?[0-9][0-9.eE+-]{0,1000}|true|false|null|NaN|-?Infinity")
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
+_MARK = re.compile(_TOKEN.pattern + '|"', re.DOTALL)
 _CUT_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*(\\(?:u[0-9a-fA-F]{0,3})?)\Z")
 
 
@@ -117,8 +118,10 @@ def _value(text: str, begin: int) -> tuple[object, int]:
 
 def _end_of_container(text: str, begin: int) -> int:
     depth = 0
-    for count, token in enumerate(_TOKEN.finditer(text, begin)):
+    for count, token in enumerate(_MARK.finditer(text, begin)):
         mark = token[0][0]
+        if token[0] == '"':
+            raise EndOfTextError  # a text that does not end, whatever brackets stand in it
         if mark in "[{":
             depth += 1
         elif mark in "]}":

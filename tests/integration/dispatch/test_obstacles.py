@@ -21,6 +21,12 @@ _REFUSE = """
 """
 
 
+_REFUSE_INTENTS = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not here'; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON poddispatchd.submission FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+
+
 async def _look(daemon: Daemon, times: int, seconds: float) -> None:
     for _ in range(times):
         await daemon.settle()
@@ -127,3 +133,19 @@ async def test_what_could_not_be_stored_is_adopted_after_a_restart(
         await (await pod.successor()).settle()
         [task_id] = pod.fakes["first"].tasks
         assert ((await pod.row(pk))["status"], (await pod.row(pk))["task_id"]) == ("running", task_id)
+
+
+async def test_a_database_that_refused_every_intent_is_tried_again_and_all_tasks_are_submitted(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """After a switch-over to a read-only server nothing was submitted any more until the daemon was restarted."""
+    async with scene(pod_database, media_root, Spec("first", runners=9)) as pod:
+        tasks = await pod.encodings(6)
+        daemon = await pod.daemon()
+        await pod.connection.execute(_REFUSE_INTENTS)
+        await _look(daemon, 8, 20)
+        assert (await pod.statuses(), pod.posts("first")) == ({"pending": 6}, 0)
+        await pod.connection.execute("DROP TRIGGER refuse ON poddispatchd.submission")
+        await _look(daemon, 30, 60)
+        assert await pod.statuses() == {"running": 6}
+        assert [await _runs_of(pod, pk) for pk in tasks] == [1] * 6

@@ -35,6 +35,19 @@ def test_refusals_of_one_task_after_the_other_concern_all_until_one_gets_through
     assert not setbacks.nothing_gets_through
 
 
+def test_of_tasks_that_were_all_refused_one_may_be_tried_when_the_last_one_has_waited() -> None:
+    clock = _Clock()
+    setbacks = Setbacks(clock)
+    for pk in (1, 2, 3):
+        setbacks.note(TaskPk(pk), DatabaseError("refused"), 5 * pk)
+    clock.now = 14
+    assert not setbacks.may_try
+    clock.now = 15
+    assert (setbacks.nothing_gets_through, setbacks.may_try) == (True, True)
+    setbacks.note(TaskPk(1), DatabaseError("refused"), 30)
+    assert not setbacks.may_try
+
+
 def test_errors_that_are_not_the_databases_concern_nobody_else() -> None:
     setbacks = Setbacks(_Clock())
     for pk in range(10):

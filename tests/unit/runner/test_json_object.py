@@ -4,7 +4,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from poddispatchd.runner.json_object import DEEPEST, MOST_VALUES, read_object
@@ -26,6 +26,7 @@ def test_a_whole_object_is_what_pythons_parser_makes_of_it(
 
 
 @given(_OBJECTS, st.floats(0, 1))
+@example({"": {"]": None}}, 0.5)
 def test_of_a_cut_object_every_member_is_right_and_only_the_last_may_be_cut(
     value: dict[str, object], part: float
 ) -> None:
