@@ -138,7 +138,7 @@ async def test_what_could_not_be_stored_is_adopted_after_a_restart(
 async def test_a_database_that_refused_every_intent_is_tried_again_and_all_tasks_are_submitted(
     pod_database: PodDatabase, media_root: Path
 ) -> None:
-    """After a switch-over to a read-only server nothing was submitted any more until the daemon was restarted."""
+    """After a switch-over to a read-only server nothing was submitted until the daemon was restarted."""
     async with scene(pod_database, media_root, Spec("first", runners=9)) as pod:
         tasks = await pod.encodings(6)
         daemon = await pod.daemon()
