@@ -154,12 +154,33 @@ class Questions:
                 self._incidents.failed(kind, error, task=item.task.pk)
         return Round(items)
 
+    async def apart(self, item: UnsettledTask, work: Awaitable[None], kind: str) -> None:
+        """Carry out what was found out about one task: an odd row keeps no other one from its turn (I12).
+
+        Args:
+            item: the task.
+            work: what is to be done.
+            kind: what failures that nobody foresaw are counted under.
+
+        Raises:
+            DatabaseUnavailableError: the database is gone.
+        """
+        try:
+            await work
+            self._incidents.recovered(kind, task=item.task.pk)
+        except DatabaseUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            self._incidents.failed(kind, error, task=item.task.pk)
+
     async def _guarded(self, manager: RunnerManager, conversation: Awaitable[None]) -> None:
         try:
             await conversation
         except DatabaseUnavailableError:
             self._suspect()
-        except Exception:  # nobody waits for it: a bug must be seen all the same
-            log.exception(Event.SERVICE_CRASHED, job="reconciler", runner_manager=manager.name)
+        except Exception as error:  # noqa: BLE001 - nobody waits for it: a bug must be seen all the same
+            self._incidents.failed(f"conversation with {manager.name}", error)
+        else:
+            self._incidents.recovered(f"conversation with {manager.name}")
         finally:
             self._conversations.pop(manager.id, None)

@@ -31,6 +31,9 @@ _PATIENCE = 2.0
 _QUESTION = "question about a running task"
 """What failures that nobody foresaw are counted under."""
 
+_NOWHERE = "recovery of a lost task"
+"""Likewise, for tasks that nobody works on."""
+
 _SHOWN = 100
 """Tasks that wait for others, as far as they are told."""
 
@@ -80,7 +83,7 @@ class Reconciler:
         by_manager: dict[RunnerManager, list[UnsettledTask]] = defaultdict(list)
         for item in self._observations.due(unsettled, parts.clock.monotonic()):
             if item.manager is None or not item.task.task_id:
-                await self._nowhere(item)
+                await self._questions.apart(item, self._nowhere(item), _NOWHERE)
             elif not self._questions.is_busy(item.manager.id):
                 by_manager[item.manager].append(item)
         asked = [item.task.pk for items in by_manager.values() for item in items]
@@ -202,11 +205,11 @@ class Reconciler:
             return
         for item, seen in suspects:
             if seen.is_gone(online, parts.clock.monotonic(), after=patience):
-                await self._outcomes.lost(
-                    item,
+                reason = (
                     f"Runner {seen.runner!r}, which worked on it, is not online at runner manager "
-                    f"{manager.name!r} any more.",
+                    f"{manager.name!r} any more."
                 )
+                await self._questions.apart(item, self._outcomes.lost(item, reason), _NOWHERE)
 
     async def _note_runners(self, items: list[UnsettledTask]) -> None:
         """Tell of the runners that are missing since this look, or are back."""
