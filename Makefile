@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb lint format bench chaos kills fuzz clean
+.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb docs references lint format bench chaos kills fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand --tabs=16
@@ -57,6 +57,14 @@ test-systemd: $(STAMP) ## the unit under a real systemd, as root
 # For the Debian that it is built on: its own Python is the one of the package.
 deb: $(STAMP) ## a Debian package in dist/
 	PIP="$(BIN)/python -m pip" sh packaging/build-deb.sh dist
+
+# Strict: a warning, or a link that leads nowhere, fails it. A test builds it, too.
+docs: $(STAMP) ## the site of the documentation in dist/docs
+	$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs dist/docs
+	@echo dist/docs/index.html
+
+references: $(STAMP) ## what is made from the code: man pages, completions, docs/reference, config.yaml.example
+	$(BIN)/python -m references
 
 lint: $(STAMP) ## formatting, lint, types and import rules
 	$(BIN)/ruff format --check .

@@ -1,6 +1,5 @@
-"""Makes ``config.yaml.example`` from the model: ``python -m poddispatchd.config.example``."""
+"""Makes ``config.yaml.example`` from the model."""
 
-import sys
 import textwrap
 from collections.abc import Iterator
 
@@ -66,7 +65,3 @@ def shown_default(value: object) -> str:
     """A value as it is written behind its key."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False)
     return text.removesuffix("...\n").strip()
-
-
-if __name__ == "__main__":
-    sys.stdout.write(example())

@@ -56,14 +56,17 @@ def ops_application(
         return state()
 
     async def get_metrics(_: web.Request) -> web.Response:
+        """What is measured, in the text format of Prometheus."""
         await fresh(with_tasks=False)
         return web.Response(body=metrics.exposition(), headers={"Content-Type": _METRICS_TYPE})
 
     async def get_live(_: web.Request) -> web.Response:
+        """200 while every job makes progress, else 503 with the names of those that are stuck."""
         stuck = alive()
         return web.json_response({"live": not stuck, "stuck": stuck}, status=503 if stuck else 200)
 
     async def get_ready(_: web.Request) -> web.Response:
+        """200 while the daemon can do its work, else 503 with the reason; what a person should look at."""
         current = state()
         reasons = [waiting()] if current is None else list(current.not_ready)
         problems = reasons if current is None else list(current.problems)
@@ -73,12 +76,14 @@ def ops_application(
         )
 
     async def get_api_status(_: web.Request) -> web.Response:
+        """The state as JSON, see below; 503 while the daemon is starting."""
         current = await fresh(with_tasks=True)
         if current is None:
             return web.json_response({"error": waiting()}, status=503)
         return web.json_response({**dataclasses.asdict(current), "ready": current.ready}, dumps=_as_json)
 
     async def get_status(_: web.Request) -> web.Response:
+        """The same as a page for people."""
         overview = None if refresh is None else await refresh(True)
         return web.Response(
             text=status_page(state(), waiting(), overview),
@@ -89,6 +94,7 @@ def ops_application(
         )
 
     async def get_root(_: web.Request) -> web.Response:
+        """Leads to /status."""
         raise web.HTTPFound("/status")
 
     names = {"localhost", socket.gethostname().lower(), *(name.lower() for name in allowed_hosts)}

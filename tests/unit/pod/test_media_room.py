@@ -110,7 +110,6 @@ _ALLOWED = {
     "web/page.py": "reads the parts of the page that come with the package",
     "cli/config.py": "writes the configuration that is imported from Pod",
     "cli/main.py": "reads the licence that comes with the package",
-    "cli/reference.py": "writes man pages and completions where it is told",
     "config/loading.py": "reads the configuration",
     "database/migration.py": "reads the statements that come with the package",
     "database/queries.py": "reads the statements that come with the package",

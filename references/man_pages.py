@@ -1,27 +1,16 @@
 """The man pages, made from the command line, the settings and the events."""
 
-import re
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-import click
 from pydantic import BaseModel
 
-from poddispatchd.cli.common import EXIT_FAILED, EXIT_FINDINGS, EXIT_USAGE
-from poddispatchd.cli.main import cli
 from poddispatchd.config.example import shown_default
 from poddispatchd.config.keys import KeyPath, section_model
 from poddispatchd.config.loading import DEFAULT_PATH, variable
 from poddispatchd.config.model import Settings
 from poddispatchd.config.showing import settings_as_dict
 from poddispatchd.observability.catalog import explanations
-
-_STATUSES = (
-    (0, "It went well."),
-    (EXIT_FAILED, "It ran, and something failed."),
-    (EXIT_USAGE, "The usage or the configuration is wrong; the daemon is not started again by systemd then."),
-    (EXIT_FINDINGS, "check found a problem."),
-)
+from references.command_tree import STATUSES, commands, paragraphs, program_options
 
 _FILES = (
     (str(DEFAULT_PATH), "The configuration, see poddispatchd.yaml(5)."),
@@ -47,18 +36,17 @@ def daemon_page() -> str:
             "Pod's CRON line process_tasks and its webhook. Under systemd it runs as poddispatchd.service."
         ),
         ".SH OPTIONS",
-        *_options(cli, click.Context(cli, info_name="poddispatchd")),
+        *_options(program_options()),
         ".SH COMMANDS",
     ]
-    for name, command, context in _commands(cli, click.Context(cli, info_name="")):
-        usage = " ".join(command.collect_usage_pieces(context))
+    for command in commands():
         lines += [
-            f".SS {_text(name)} {_text(usage)}",
-            *_paragraphs(_help(command)),
-            *_options(command, context),
+            f".SS {_text(command.name)} {_text(command.usage)}",
+            *_paragraphs("\n\n".join(command.paragraphs)),
+            *_options(command.options),
         ]
     lines.append(".SH EXIT STATUS")
-    for status, words in _STATUSES:
+    for status, words in STATUSES:
         lines += _item(str(status), words)
     lines += [
         ".SH SIGNALS",
@@ -118,33 +106,14 @@ def _settings(model: type[BaseModel], values: dict[str, object], at: KeyPath) ->
             yield from _item(".".join(path), f"{field.description or ''}. Default: {shown_default(value)}")
 
 
-def _commands(
-    group: click.Group, context: click.Context
-) -> Iterator[tuple[str, click.Command, click.Context]]:
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if command is None or command.hidden:
-            continue
-        inner = click.Context(command, info_name=name, parent=context)
-        if isinstance(command, click.Group):
-            yield from _commands(command, inner)
-        else:
-            yield inner.command_path.strip(), command, inner
-
-
-def _help(command: click.Command) -> str:
-    return textwrap.dedent(command.help or command.short_help or "")
-
-
-def _options(command: click.Command, context: click.Context) -> Iterator[str]:
-    for parameter in command.get_params(context):
-        if isinstance(parameter, click.Option) and (record := parameter.get_help_record(context)):
-            yield from _item(*record)
+def _options(options: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for option in options:
+        yield from _item(*option)
 
 
 def _head(name: str, section: int, words: str) -> list[str]:
     return [
-        r".\" Made from the code: python -m poddispatchd.cli.reference",
+        r".\" Made from the code: make references",
         f".TH {_text(name.upper())} {section}",
         # No hyphens that were not in a name or a path, and no wide gaps beside long ones.
         ".nh",
@@ -159,9 +128,9 @@ def _item(term: str, words: str) -> list[str]:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    for paragraph in re.split(r"\n\s*\n", textwrap.dedent(text).strip()):
+    for paragraph in paragraphs(text):
         yield ".PP"
-        yield _text(" ".join(paragraph.replace("\b", "").replace("``", "").split()))
+        yield _text(paragraph.replace("``", ""))
 
 
 def _text(text: str) -> str:

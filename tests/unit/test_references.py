@@ -1,4 +1,4 @@
-"""What is made from the code and shipped: man pages, completions, the message catalog."""
+"""What is made from the code: man pages, completions, the catalog, the references of the documentation."""
 
 import os
 import shutil
@@ -9,25 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.cli.reference import reference_files
 from poddispatchd.config.keys import known_keys
 from poddispatchd.observability.catalog import catalog, explanations, message_id
 from poddispatchd.observability.events import Event
+from references.catalogue import files
 
-SHARE = Path(__file__).resolve().parents[2] / "share"
-
-
-@pytest.mark.parametrize("name", sorted(reference_files()))
-def test_what_is_shipped_is_what_the_code_says(name: str) -> None:
-    assert (SHARE / name).read_text(encoding="utf-8") == reference_files()[name], (
-        "the code changed: python -m poddispatchd.cli.reference share"
-    )
+ROOT = Path(__file__).resolve().parents[2]
+SHARE = ROOT / "share"
 
 
-def test_nothing_is_shipped_that_is_not_made() -> None:
-    shipped = {str(path.relative_to(SHARE)) for path in SHARE.rglob("*") if path.is_file()}
+@pytest.mark.parametrize("name", sorted(files()))
+def test_what_is_made_from_the_code_is_what_the_code_says(name: str) -> None:
+    assert (ROOT / name).read_text(encoding="utf-8") == files()[name], "the code changed: make references"
 
-    assert shipped == set(reference_files())
+
+@pytest.mark.parametrize("directory", ["share", "docs/reference"])
+def test_nothing_is_beside_it_that_is_not_made(directory: str) -> None:
+    found = {str(path.relative_to(ROOT)) for path in (ROOT / directory).rglob("*") if path.is_file()}
+
+    assert found == {name for name in files() if name.startswith(f"{directory}/")}
 
 
 def test_every_event_is_explained_and_has_a_message_id_of_its_own() -> None:
@@ -43,7 +43,7 @@ def test_the_message_id_of_an_event_never_changes() -> None:
 
 
 def test_the_page_of_the_settings_names_every_one() -> None:
-    page = reference_files()["man/poddispatchd.yaml.5"].replace(r"\-", "-")
+    page = files()["share/man/poddispatchd.yaml.5"].replace(r"\-", "-")
 
     assert [key.dotted for key in known_keys().values() if f"\n\\fB{key.dotted}\\fR\n" not in page] == []
 

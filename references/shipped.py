@@ -1,14 +1,12 @@
-"""Writes what is made from the code into ``share/``: ``python -m poddispatchd.cli.reference [DIRECTORY]``."""
+"""What is installed beside the program: completions, man pages, the catalog of the journal."""
 
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
 from poddispatchd.cli.main import cli
-from poddispatchd.cli.man_pages import daemon_page, settings_page
 from poddispatchd.observability.catalog import catalog
+from references.man_pages import daemon_page, settings_page
 
 _NAME = "poddispatchd"
 _SHELLS: Mapping[str, type[ShellComplete]] = {
@@ -18,7 +16,7 @@ _SHELLS: Mapping[str, type[ShellComplete]] = {
 }
 
 
-def reference_files() -> dict[str, str]:
+def shipped_files() -> dict[str, str]:
     """The text of every file, by its path in ``share/``."""
     files = {f"completions/{file}": _completion(shell) for file, shell in _SHELLS.items()}
     return files | {
@@ -33,15 +31,3 @@ def _completion(shell: type[ShellComplete]) -> str:
     completion = shell(cli, {}, _NAME, f"_{_NAME.upper()}_COMPLETE")
     text = ShellComplete.source(completion)
     return "\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n"
-
-
-def main(directory: Path) -> None:
-    """Write all files."""
-    for name, text in reference_files().items():
-        path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "share"))

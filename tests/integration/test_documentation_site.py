@@ -1,0 +1,44 @@
+"""The site of the documentation: built strictly, and of nobody else's parts."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+_FROM_ELSEWHERE = re.compile(
+    r"""(?:<(?:script|img|iframe|source)[^>]+src|<link[^>]+href)="(?:https?:)?//|url\(["']?(?:https?:)?//|@import"""
+)
+
+
+def _build(source: Path, target: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-E", "-b", "html"]
+    return subprocess.run([*command, str(source), str(target)], capture_output=True, text=True, check=False)
+
+
+def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    built = _build(DOCS, tmp_path)
+
+    assert (built.returncode, built.stderr) == (0, "")
+    assert len(list(tmp_path.rglob("*.html"))) >= len(list(DOCS.rglob("*.md")))
+    parts = [path for path in tmp_path.rglob("*") if path.suffix in {".html", ".css"}]
+    assert [path.name for path in parts if _FROM_ELSEWHERE.search(path.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize("link", ["nowhere.md", "page.md#no-such-heading"])
+def test_a_link_that_leads_nowhere_fails_the_build(link: str, tmp_path: Path) -> None:
+    source = tmp_path / "docs"
+    source.mkdir()
+    shutil.copy(DOCS / "conf.py", source)
+    (source / "index.md").write_text(f"# Index\n\n[link]({link})\n")
+    (source / "page.md").write_text("# Page\n\nListed by itself.\n")
+
+    built = _build(source, tmp_path / "site")
+
+    assert built.returncode != 0
+    assert "WARNING: " in built.stderr
+    assert "toctree" not in built.stderr
