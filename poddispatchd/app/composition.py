@@ -192,12 +192,20 @@ async def _examined(
 
 
 async def _media_trouble(tree: MediaTree) -> str | None:
-    """What is wrong with the media tree; a file system that does not answer is waited for later."""
+    """What a person must change about the media tree.
+
+    A full disk, or a file system that does not answer or gives errors, is no reason to stay down over night:
+    imports wait for it.
+    """
     try:
-        return await tree.look(Look.ACCESS, trouble_with, tree.top)
+        trouble = await tree.look(Look.ACCESS, trouble_with, tree.top)
     except MediaSlowError:
         log.warning(Event.MEDIA_SLOW, path=str(tree.root), seconds=tree.limits.look)
         return None
+    if trouble is not None and trouble.may_pass:
+        log.error(Event.MEDIA_OBSTRUCTED, reason=trouble.words)
+        return None
+    return None if trouble is None else trouble.words
 
 
 async def _own_schema(database: Database) -> None:

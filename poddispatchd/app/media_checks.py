@@ -38,9 +38,9 @@ async def known_files_findings(settings: Settings, database: Database, tree: Med
 def _examine(settings: Settings, tree: MediaTree) -> list[Finding]:
     pod = settings.pod
     videos = tree.path(pod.videos_dir)
-    troubles = [words for place in (tree.top, videos) if (words := trouble_with(place)) is not None]
+    troubles = [found for place in (tree.top, videos) if (found := trouble_with(place)) is not None]
     if troubles:
-        return [problem(_SUBJECT, words) for words in troubles]
+        return [problem(_SUBJECT, trouble.words) for trouble in troubles]
     rehearsed = rehearse(tree, pod.videos_dir, pod.file_permissions)
     findings = [problem(_SUBJECT, words) for words in rehearsed.problems]
     findings += [note(_SUBJECT, words) for words in rehearsed.notes]

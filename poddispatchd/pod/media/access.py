@@ -21,21 +21,32 @@ class Rehearsal:
     notes: tuple[str, ...]
 
 
-def trouble_with(directory: MediaPath) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What keeps this process from using a directory: a sentence, and whether it may pass by itself.
+
+    A full disk or a file server that is away passes; a wrong path or a missing right does not.
+    """
+
+    words: str
+    may_pass: bool = False
+
+
+def trouble_with(directory: MediaPath) -> Trouble | None:
     """What keeps this process from reading and writing in a directory; None when nothing does."""
     try:
         opened = directory.opened()
     except FileNotFoundError:
-        return f"{directory} does not exist: set pod.media_root to Pod's MEDIA_ROOT."
+        return Trouble(f"{directory} does not exist: set pod.media_root to Pod's MEDIA_ROOT.")
     except NotADirectoryError:
-        return f"{directory} is not a directory: set pod.media_root to Pod's MEDIA_ROOT."
+        return Trouble(f"{directory} is not a directory: set pod.media_root to Pod's MEDIA_ROOT.")
     except PermissionError:
-        return f"{directory} cannot be reached by this user: run as the user of Pod."
+        return Trouble(f"{directory} cannot be reached by this user: run as the user of Pod.")
     except OSError as error:
-        return f"{directory} cannot be looked at: {error.strerror or error}."
+        return Trouble(f"{directory} cannot be looked at: {error.strerror or error}.", may_pass=True)
     with opened:
         if not opened.is_accessible():
-            return f"{directory} cannot be read by this user: run as the user of Pod."
+            return Trouble(f"{directory} cannot be read by this user: run as the user of Pod.")
         name = f".{own_name(None)}"
         try:
             _remove_left(opened)
@@ -43,7 +54,8 @@ def trouble_with(directory: MediaPath) -> str | None:
             # Another daemon that looks at this moment may have taken it for one that was left.
             opened.unlink(name, missing_ok=True)
         except OSError as error:
-            return f"{directory} cannot be written: {error.strerror or error}."
+            words = f"{directory} cannot be written: {error.strerror or error}."
+            return Trouble(words, may_pass=not isinstance(error, PermissionError))
     return None
 
 
