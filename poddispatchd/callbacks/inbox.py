@@ -86,15 +86,16 @@ async def record_all(connection: Connection, entries: Sequence[Entry]) -> list[b
     """
     callbacks = [entry.callback for entry in entries]
     rows = await connection.fetch(
-        _QUERIES["record_all"],
-        ["{" + ",".join(map(str, entry.managers)) + "}" for entry in entries],
-        [callback.task_id for callback in callbacks],
-        [callback.status.value for callback in callbacks],
-        [callback.error_message for callback in callbacks],
-        [callback.script_output for callback in callbacks],
-        [_digest(entry.managers, entry.callback) for entry in entries],
-        [entry.is_known for entry in entries],
-        _NEWEST,
+        *_QUERIES["record_all"](
+            managers=["{" + ",".join(map(str, entry.managers)) + "}" for entry in entries],
+            task_ids=[callback.task_id for callback in callbacks],
+            statuses=[callback.status.value for callback in callbacks],
+            error_messages=[callback.error_message for callback in callbacks],
+            script_outputs=[callback.script_output for callback in callbacks],
+            digests=[_digest(entry.managers, entry.callback) for entry in entries],
+            known=[entry.is_known for entry in entries],
+            newest=_NEWEST,
+        ),
     )
     return [row["is_expected"] for row in rows]
 
@@ -109,12 +110,14 @@ async def is_expected(connection: Connection, managers: tuple[ManagerId, ...], t
 
     Costs two looks into an index, where Pod's table has none of its ids.
     """
-    return bool(await connection.fetchval(_QUERIES["expected"], list(managers), task_id))
+    return bool(await connection.fetchval(*_QUERIES["expected"](managers=list(managers), task_id=task_id)))
 
 
 async def lock(connection: Connection, callback: RecordedCallback) -> Turn:
     """Keep others from applying a callback until the end of the transaction."""
-    is_next = await connection.fetchval(_QUERIES["lock"], callback.lease.key, callback.lease.owner)
+    is_next = await connection.fetchval(
+        *_QUERIES["lock"](callback=callback.lease.key, owner=callback.lease.owner)
+    )
     if is_next is None:
         return Turn.OVER
     return Turn.NOW if is_next else Turn.LATER
@@ -134,7 +137,9 @@ class UnsettledCallback:
 
 async def unsettled(connection: Connection, run: Run) -> list[UnsettledCallback]:
     """The callbacks about a run that changed nothing yet, oldest first."""
-    rows = await connection.fetch(_QUERIES["unsettled"], run.runner_manager_id, run.task_id)
+    rows = await connection.fetch(
+        *_QUERIES["unsettled"](runner_manager=run.runner_manager_id, task_id=run.task_id)
+    )
     return [UnsettledCallback(**row) for row in rows]
 
 
@@ -142,7 +147,9 @@ async def settle(
     connection: Connection, callback: RecordedCallback, state: CallbackState, outcome: str
 ) -> bool:
     """Close a callback; False when it is closed already."""
-    status = await connection.execute(_QUERIES["settle"], callback.lease.key, state.value, outcome)
+    status = await connection.execute(
+        *_QUERIES["settle"](callback=callback.lease.key, state=state.value, outcome=outcome)
+    )
     return status == "UPDATE 1"
 
 

@@ -18,7 +18,7 @@ from poddispatchd.domain.task import ManagerId, Task, TaskPk
 from poddispatchd.journal.submissions import Submission, SubmissionId, SubmissionState
 from poddispatchd.pod.duplicates import SAME_SOURCE, source_of
 
-_OPEN = load_queries(__package__, "intents.sql")["open"].replace("{same_source}", SAME_SOURCE)
+_OPEN = load_queries(__package__, "intents.sql")["open"].fill(same_source=SAME_SOURCE)
 
 
 class Obstacle(StrEnum):
@@ -80,17 +80,18 @@ async def open_intents(
     bodies = [request.payload.with_attempt(request.attempt).to_bytes() for request in requests]
     sources = [source_of(request.task) for request in requests]
     rows = await connection.fetch(
-        _OPEN,
-        [request.task.pk for request in requests],
-        [request.task.type.value for request in requests],
-        [request.task.date_added for request in requests],
-        [video for _, _, video, _ in sources],
-        [recording for _, _, _, recording in sources],
-        [request.manager for request in requests],
-        [request.attempt for request in requests],
-        bodies,
-        [request.follows_nobody for request in requests],
-        requests[0].term,
+        *_OPEN(
+            tasks=[request.task.pk for request in requests],
+            types=[request.task.type.value for request in requests],
+            dates_added=[request.task.date_added for request in requests],
+            videos=[source["video"] for source in sources],
+            recordings=[source["recording"] for source in sources],
+            runner_managers=[request.manager for request in requests],
+            attempts=[request.attempt for request in requests],
+            bodies=bodies,
+            follow_nobody=[request.follows_nobody for request in requests],
+            term=requests[0].term,
+        )
     )
     by_pk = {row["id"]: row for row in rows}
     return [

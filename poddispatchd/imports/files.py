@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.database.queries import load_queries
+from poddispatchd.database.queries import load_numbered
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import ImportBusyError
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal.imports import ImportId
 from poddispatchd.runtime.queues import IMPORTS
 
-_QUERIES = load_queries(__package__, "files.sql")
+_QUERIES = load_numbered(__package__, "files.sql")
 
 
 @dataclass(frozen=True, slots=True)

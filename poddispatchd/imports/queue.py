@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.database.queries import load_queries
+from poddispatchd.database.queries import load_numbered
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, TaskPk, VideoId
 from poddispatchd.journal.imports import ImportId, ImportState
 from poddispatchd.runtime.lease_queue import Lease, Leased
 from poddispatchd.runtime.queues import IMPORTS
 
-_QUERIES = load_queries(__package__, "queue.sql")
+_QUERIES = load_numbered(__package__, "queue.sql")
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,24 +59,32 @@ async def record(
         status_before: of the task.
     """
     if await migration.current_version(connection) >= _SINCE_VERSION:
-        await connection.execute(_QUERIES["record"], actor, act.value, task, runner_manager, status_before)
+        await connection.execute(
+            *_QUERIES["record"](
+                actor=actor,
+                act=act.value,
+                task=task,
+                runner_manager=runner_manager,
+                status_before=status_before,
+            )
+        )
 
 
 async def of_task(connection: Connection, task: TaskPk) -> list[RecordedAct]:
     """What people did to a task, the latest last."""
     if await migration.current_version(connection) < _SINCE_VERSION:
         return []
-    return [_act(row) for row in await connection.fetch(_QUERIES["of_task"], task)]
+    return [_act(row) for row in await connection.fetch(*_QUERIES["of_task"](task=task))]
 
 
 async def since(connection: Connection, last: int, *, limit: int = 1000) -> list[RecordedAct]:
     """What people did after the act of this id."""
-    return [_act(row) for row in await connection.fetch(_QUERIES["since"], last, limit)]
+    return [_act(row) for row in await connection.fetch(*_QUERIES["since"](last=last, limit=limit))]
 
 
 async def last(connection: Connection) -> int:
     """The id of the last act; 0 before the first."""
-    return int(await connection.fetchval(_QUERIES["last"]))
+    return int(await connection.fetchval(*_QUERIES["last"]()))
 
 
 def _act(row: asyncpg.Record) -> RecordedAct:

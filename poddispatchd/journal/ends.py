@@ -32,23 +32,23 @@ class HourOfTasks:
 
 async def recent(connection: Connection, *, limit: int) -> list[EndedTask]:
     """The last tasks that ended, the latest first."""
-    rows = await connection.fetch(_QUERIES["recent"], limit)
+    rows = await connection.fetch(*_QUERIES["recent"](limit=limit))
     return [EndedTask(TaskPk(row["task_pk"]), row["at"], row["is_completed"]) for row in rows]
 
 
 async def failed(connection: Connection, *, hours: int, limit: int) -> list[EndedTask]:
     """The tasks that failed within the last hours, the latest first."""
-    rows = await connection.fetch(_QUERIES["failed"], hours, limit)
+    rows = await connection.fetch(*_QUERIES["failed"](hours=hours, limit=limit))
     return [EndedTask(TaskPk(row["task_pk"]), row["at"], is_completed=False) for row in rows]
 
 
 async def begun(connection: Connection, tasks: Sequence[TaskPk]) -> dict[TaskPk, datetime]:
     """When the present run of each task began; tasks that Pod submitted itself are absent."""
-    rows = await connection.fetch(_QUERIES["begun"], list(tasks))
+    rows = await connection.fetch(*_QUERIES["begun"](tasks=list(tasks)))
     return {TaskPk(row["task_pk"]): row["at"] for row in rows}
 
 
 async def by_hour(connection: Connection) -> list[HourOfTasks]:
     """The last 24 hours, the oldest first."""
-    rows = await connection.fetch(_QUERIES["by_hour"])
+    rows = await connection.fetch(*_QUERIES["by_hour"]())
     return [HourOfTasks(row["hour"], row["submitted"], row["completed"], row["failed"]) for row in rows]

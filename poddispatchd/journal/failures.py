@@ -21,18 +21,22 @@ async def note_failure(connection: Connection, task: TaskPk, run: Run, identity:
             one that poddispatchd found itself.
     """
     digest = None if identity is None else _digest(identity)
-    await connection.execute(_QUERIES["note"], task, run.runner_manager_id, run.task_id, digest)
+    await connection.execute(
+        *_QUERIES["note"](task=task, runner_manager=run.runner_manager_id, task_id=run.task_id, digest=digest)
+    )
 
 
 async def is_known(connection: Connection, task: TaskPk, run: Run, identity: str) -> bool:
     """Whether the last failure of this run of a task was this very one."""
-    values = (task, run.runner_manager_id, run.task_id, _digest(identity))
-    return bool(await connection.fetchval(_QUERIES["known"], *values))
+    query = _QUERIES["known"](
+        task=task, runner_manager=run.runner_manager_id, task_id=run.task_id, digest=_digest(identity)
+    )
+    return bool(await connection.fetchval(*query))
 
 
 async def forget_failure(connection: Connection, task: TaskPk) -> None:
     """There is a result after all, and it is fetched; should that fail, nobody asks for it again."""
-    await connection.execute(_QUERIES["forget"], task)
+    await connection.execute(*_QUERIES["forget"](task=task))
 
 
 async def recent_failures(
@@ -42,7 +46,7 @@ async def recent_failures(
 
     Those come first that were not asked about for the longest time.
     """
-    rows = await connection.fetch(_QUERIES["lately"], hours, limit, list(excluding))
+    rows = await connection.fetch(*_QUERIES["lately"](hours=hours, limit=limit, excluding=list(excluding)))
     return {
         TaskPk(row["task_pk"]): Run(ManagerId(row["runner_manager_id"]), RunnerTaskId(row["task_id"]))
         for row in rows
@@ -51,7 +55,7 @@ async def recent_failures(
 
 async def note_asked(connection: Connection, tasks: Collection[TaskPk]) -> None:
     """Their managers were asked about these failures."""
-    await connection.execute(_QUERIES["asked"], list(tasks))
+    await connection.execute(*_QUERIES["asked"](tasks=list(tasks)))
 
 
 def _digest(identity: str) -> bytes:

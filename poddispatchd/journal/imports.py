@@ -50,33 +50,40 @@ async def of_task(connection: Connection, task_pk: TaskPk) -> list[ImportRecord]
             created_at=row["created_at"],
             finished_at=row["finished_at"],
         )
-        for row in await connection.fetch(_QUERIES["of_task"], task_pk)
+        for row in await connection.fetch(*_QUERIES["of_task"](task=task_pk))
     ]
 
 
 async def open_import(connection: Connection, task_pk: TaskPk, run: Run) -> bool:
     """Ask for a result to be imported; False when that is asked for, or done, already."""
     return (
-        await connection.fetchval(_QUERIES["open"], task_pk, run.runner_manager_id, run.task_id) is not None
+        await connection.fetchval(
+            *_QUERIES["open"](task=task_pk, runner_manager=run.runner_manager_id, task_id=run.task_id)
+        )
+        is not None
     )
 
 
 async def is_open(connection: Connection, task_pk: TaskPk, run: Run) -> bool:
     """Whether a result is about to be imported."""
-    return bool(await connection.fetchval(_QUERIES["is_open"], task_pk, run.runner_manager_id, run.task_id))
+    return bool(
+        await connection.fetchval(
+            *_QUERIES["is_open"](task=task_pk, runner_manager=run.runner_manager_id, task_id=run.task_id)
+        )
+    )
 
 
 async def drop_open(connection: Connection, task_pk: TaskPk, reason: str) -> None:
     """The result of a task is not wanted any more; whoever is importing it loses its lease."""
-    await connection.execute(_QUERIES["drop_open"], task_pk, reason)
+    await connection.execute(*_QUERIES["drop_open"](task=task_pk, reason=reason))
 
 
 async def open_tasks(connection: Connection) -> frozenset[TaskPk]:
     """The tasks whose result is being imported, or waits for it."""
-    return frozenset(TaskPk(row["task_pk"]) for row in await connection.fetch(_QUERIES["open_tasks"]))
+    return frozenset(TaskPk(row["task_pk"]) for row in await connection.fetch(*_QUERIES["open_tasks"]()))
 
 
 async def known_tasks(connection: Connection, tasks: Collection[TaskPk]) -> dict[TaskPk, bool]:
     """Those of these tasks that ever had an import, and whether one of them is open."""
-    rows = await connection.fetch(_QUERIES["known_tasks"], list(tasks))
+    rows = await connection.fetch(*_QUERIES["known_tasks"](tasks=list(tasks)))
     return {TaskPk(row["task_pk"]): row["is_open"] for row in rows}

@@ -17,5 +17,5 @@ async def tasks_known_as(
     Their rows may carry another one by now, or be gone. A run that Pod submitted is known from the first time
     it was seen until it ends.
     """
-    rows = await connection.fetch(_QUERIES["tasks"], list(managers), task_id)
+    rows = await connection.fetch(*_QUERIES["tasks"](managers=list(managers), task_id=task_id))
     return [TaskPk(row["task_pk"]) for row in rows]

@@ -52,15 +52,16 @@ async def _add(
     words: str = "",
 ) -> None:
     await connection.execute(
-        _QUERIES["add"],
-        event.value,
-        task.pk,
-        task.type.value,
-        task.task_id,
-        video_id,
-        task.recording_id,
-        is_reported,
-        _storable(words),
+        *_QUERIES["add"](
+            event=event.value,
+            task=task.pk,
+            task_type=task.type.value,
+            task_id=task.task_id,
+            video=video_id,
+            recording=task.recording_id,
+            is_reported=is_reported,
+            words=_storable(words),
+        ),
     )
 
 

@@ -27,30 +27,30 @@ class TaskObservation:
 
 async def see(connection: Connection, tasks: Mapping[TaskPk, str | None]) -> dict[TaskPk, TaskObservation]:
     """These tasks run, each under its id; what is known of them, new ones from now on."""
-    await connection.execute(_QUERIES["see"], list(tasks), list(tasks.values()))
+    await connection.execute(*_QUERIES["see"](tasks=list(tasks), task_ids=list(tasks.values())))
     return {
         TaskPk(row["task_pk"]): TaskObservation(
             row["age"], row["missing_runner"], row["missing_for"] or 0.0, row["is_stale"]
         )
-        for row in await connection.fetch(_QUERIES["of_tasks"], list(tasks))
+        for row in await connection.fetch(*_QUERIES["of_tasks"](tasks=list(tasks)))
     }
 
 
 async def forget_others(connection: Connection, tasks: Collection[TaskPk]) -> None:
     """Forget all but these tasks: the others do not run any more."""
-    await connection.execute(_QUERIES["forget_others"], list(tasks))
+    await connection.execute(*_QUERIES["forget_others"](tasks=list(tasks)))
 
 
 async def note_runner(connection: Connection, task: TaskPk, task_id: str, missing: str | None) -> None:
     """The runner that works on this task is missing from now on, or not any more."""
-    await connection.execute(_QUERIES["note_runner"], task, task_id, missing)
+    await connection.execute(*_QUERIES["note_runner"](task=task, task_id=task_id, runner=missing))
 
 
 async def note_stale(connection: Connection, tasks: Collection[TaskPk]) -> None:
     """It has been told that these tasks run for too long."""
-    await connection.execute(_QUERIES["note_stale"], list(tasks))
+    await connection.execute(*_QUERIES["note_stale"](tasks=list(tasks)))
 
 
 async def stale_tasks(connection: Connection, *, limit: int) -> list[TaskPk]:
     """The first tasks that were told to run for too long."""
-    return [TaskPk(row["task_pk"]) for row in await connection.fetch(_QUERIES["stale"], limit)]
+    return [TaskPk(row["task_pk"]) for row in await connection.fetch(*_QUERIES["stale"](limit=limit))]

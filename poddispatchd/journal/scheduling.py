@@ -80,7 +80,9 @@ async def take_lease(
         seconds: by the database's clock.
         newest_schema: no term begins when our schema has a newer version: its writer knows better.
     """
-    row = await connection.fetchrow(_QUERIES["take_lease"], instance, seconds, newest_schema)
+    row = await connection.fetchrow(
+        *_QUERIES["take_lease"](instance=instance, seconds=seconds, newest_schema=newest_schema)
+    )
     assert row is not None  # noqa: S101 - the first migration inserts the row
     return LeaseLook(row["term"], row["seconds_left"], row["version"])
 
@@ -91,32 +93,32 @@ async def renew_lease(connection: Connection, term: int, *, seconds: float) -> i
     Returns:
         The version of our schema; None when another term has begun.
     """
-    version: int | None = await connection.fetchval(_QUERIES["renew_lease"], term, seconds)
+    version: int | None = await connection.fetchval(*_QUERIES["renew_lease"](term=term, seconds=seconds))
     return version
 
 
 async def end_lease(connection: Connection, term: int) -> None:
     """Give a term up; those that stand by and listen hear of it."""
-    await connection.fetchval(_QUERIES["end_lease"], term)
+    await connection.fetchval(*_QUERIES["end_lease"](term=term))
 
 
 async def leader(connection: Connection) -> Leader:
     """The current term and its holder."""
-    row = await connection.fetchrow(_QUERIES["leader"])
+    row = await connection.fetchrow(*_QUERIES["leader"]())
     assert row is not None  # noqa: S101 - the first migration inserts the row
     return Leader(row["term"], row["instance"], row["since"])
 
 
 async def scheduler(connection: Connection) -> Scheduler:
     """Who schedules now, seen from any connection."""
-    row = await connection.fetchrow(_QUERIES["scheduler"])
+    row = await connection.fetchrow(*_QUERIES["scheduler"]())
     assert row is not None  # noqa: S101 - the first migration inserts the row
     return Scheduler(row["instance"], row["since"], row["is_held"])
 
 
 async def add_own_tasks(connection: Connection, tasks: Sequence[TaskPk]) -> None:
     """These pending tasks were made or put back by poddispatchd: they need no grace."""
-    await connection.execute(_QUERIES["add_own_tasks"], list(tasks))
+    await connection.execute(*_QUERIES["add_own_tasks"](tasks=list(tasks)))
 
 
 async def put_back(connection: Connection, task: TaskPk, date_added: datetime, *, wait: float) -> None:
@@ -128,28 +130,28 @@ async def put_back(connection: Connection, task: TaskPk, date_added: datetime, *
         date_added: of its row. A restart gives the row another one, and ends the wait.
         wait: seconds, by the database's clock.
     """
-    await connection.execute(_QUERIES["put_back"], task, date_added, wait)
+    await connection.execute(*_QUERIES["put_back"](task=task, date_added=date_added, seconds=wait))
 
 
 async def own_tasks(connection: Connection) -> dict[TaskPk, Wait | None]:
     """Tasks that need no grace, with the wait of those that are not to be submitted yet."""
-    return {TaskPk(row["task_pk"]): _wait(row) for row in await connection.fetch(_QUERIES["own_tasks"])}
+    return {TaskPk(row["task_pk"]): _wait(row) for row in await connection.fetch(*_QUERIES["own_tasks"]())}
 
 
 async def wait_of(connection: Connection, task: TaskPk, date_added: datetime) -> Wait | None:
     """The wait of a task whose row has this ``date_added``; None when it may be submitted."""
-    row = await connection.fetchrow(_QUERIES["wait_of"], task, date_added)
+    row = await connection.fetchrow(*_QUERIES["wait_of"](task=task, date_added=date_added))
     return None if row is None else _wait(row)
 
 
 async def forget_own_task(connection: Connection, task: TaskPk) -> None:
     """The task was submitted."""
-    await connection.execute(_QUERIES["forget_own_task"], task)
+    await connection.execute(*_QUERIES["forget_own_task"](task=task))
 
 
 async def manager_memories(connection: Connection) -> dict[ManagerId, ManagerMemory]:
     """What is remembered of each runner manager; managers without a memory are absent."""
-    rows = await connection.fetch(_QUERIES["runner_managers"])
+    rows = await connection.fetch(*_QUERIES["runner_managers"]())
     return {
         ManagerId(row["id"]): ManagerMemory(
             row["paused_at"], row["last_given_at"], frozenset(row["refused_parameters"] or ())
@@ -160,7 +162,7 @@ async def manager_memories(connection: Connection) -> dict[ManagerId, ManagerMem
 
 async def refused_parameters(connection: Connection, manager: ManagerId) -> frozenset[str]:
     """The optional parameters over which runners of a manager failed tasks within the last days."""
-    rows = await connection.fetch(_QUERIES["refused_parameters"], manager)
+    rows = await connection.fetch(*_QUERIES["refused_parameters"](runner_manager=manager))
     return frozenset(row["name"] for row in rows)
 
 
@@ -170,23 +172,27 @@ async def note_refused_parameters(connection: Connection, run: Run, names: Colle
     Returns:
         Whether it did, as far as is known: what Pod itself submitted is not known here.
     """
-    values = (run.runner_manager_id, run.task_id, list(names))
-    return bool(await connection.fetchval(_QUERIES["note_refused_parameters"], *values))
+    query = _QUERIES["note_refused_parameters"](
+        runner_manager=run.runner_manager_id, task_id=run.task_id, names=list(names)
+    )
+    return bool(await connection.fetchval(*query))
 
 
 async def note_accepted_parameters(connection: Connection, run: Run) -> None:
     """A run succeeded: its manager's runners know every parameter that its request held."""
-    await connection.execute(_QUERIES["note_accepted_parameters"], run.runner_manager_id, run.task_id)
+    await connection.execute(
+        *_QUERIES["note_accepted_parameters"](runner_manager=run.runner_manager_id, task_id=run.task_id)
+    )
 
 
 async def pause(connection: Connection, manager: ManagerId) -> None:
     """Give a runner manager no new tasks; the ones it has go on."""
-    await connection.execute(_QUERIES["pause"], manager)
+    await connection.execute(*_QUERIES["pause"](runner_manager=manager))
 
 
 async def resume(connection: Connection, manager: ManagerId) -> bool:
     """Give a runner manager tasks again; False when it was not paused."""
-    return await connection.execute(_QUERIES["resume"], manager) == "UPDATE 1"
+    return await connection.execute(*_QUERIES["resume"](runner_manager=manager)) == "UPDATE 1"
 
 
 def _wait(row: asyncpg.Record) -> Wait | None:

@@ -81,12 +81,12 @@ def _submission(row: asyncpg.Record) -> Submission:
 
 async def repost(connection: Connection, submission: Submission, *, term: int) -> bool:
     """Record that the same bytes are about to be posted again; False when the intent or the term is over."""
-    return await connection.execute(_QUERIES["repost"], submission.id, term) == "UPDATE 1"
+    return await connection.execute(*_QUERIES["repost"](submission=submission.id, term=term)) == "UPDATE 1"
 
 
 async def discard(connection: Connection, submission: Submission, reason: str) -> None:
     """Close an intent that was surely not carried out; nothing of a first post is kept."""
-    await connection.execute(_QUERIES["discard"], submission.id, reason)
+    await connection.execute(*_QUERIES["discard"](submission=submission.id, reason=reason))
 
 
 async def settle(
@@ -98,7 +98,9 @@ async def settle(
     reason: str | None = None,
 ) -> bool:
     """Close an open intent; False when it is closed already."""
-    status = await connection.execute(_QUERIES["settle"], submission.id, state.value, task_id, reason)
+    status = await connection.execute(
+        *_QUERIES["settle"](submission=submission.id, state=state.value, task_id=task_id, reason=reason)
+    )
     return status == "UPDATE 1"
 
 
@@ -107,12 +109,12 @@ async def abandon(connection: Connection, task_pk: TaskPk, reason: str) -> None:
 
     A run that a manager made of it belongs to nobody, and its callback is ignored.
     """
-    await connection.execute(_QUERIES["abandon"], task_pk, reason)
+    await connection.execute(*_QUERIES["abandon"](task=task_pk, reason=reason))
 
 
 async def forget_waiting(connection: Connection, task_pk: TaskPk) -> None:
     """Let those that waited for the same source run themselves: a person ends this task, not them."""
-    await connection.execute(_QUERIES["forget_waiting"], task_pk)
+    await connection.execute(*_QUERIES["forget_waiting"](task=task_pk))
 
 
 async def lose(connection: Connection, task: Task, run: Run, reason: str) -> None:
@@ -121,45 +123,54 @@ async def lose(connection: Connection, task: Task, run: Run, reason: str) -> Non
     One that Pod made is not known here yet. It is recorded as the first attempt, for its bytes were those
     that ours would have had.
     """
-    values = (task.pk, run.runner_manager_id, run.task_id, reason)
-    if await connection.execute(_QUERIES["lose"], *values) == "UPDATE 0":
-        await connection.execute(_QUERIES["add_lost"], *values, task.type.value, task.date_added)
+    lost = {
+        "task": task.pk,
+        "runner_manager": run.runner_manager_id,
+        "task_id": run.task_id,
+        "reason": reason,
+    }
+    if await connection.execute(*_QUERIES["lose"](**lost)) == "UPDATE 0":
+        await connection.execute(
+            *_QUERIES["add_lost"](**lost, task_type=task.type.value, date_added=task.date_added)
+        )
 
 
 async def open_submissions(connection: Connection) -> list[Submission]:
     """Every open intent, oldest first."""
-    return [_submission(row) for row in await connection.fetch(_QUERIES["open_ones"])]
+    return [_submission(row) for row in await connection.fetch(*_QUERIES["open_ones"]())]
 
 
 async def unidentified(connection: Connection, managers: tuple[ManagerId, ...]) -> list[Submission]:
     """Submissions to these managers whose task id never became known, newest first."""
-    return [_submission(row) for row in await connection.fetch(_QUERIES["unidentified"], list(managers))]
+    return [
+        _submission(row) for row in await connection.fetch(*_QUERIES["unidentified"](managers=list(managers)))
+    ]
 
 
 async def with_id(
     connection: Connection, managers: tuple[ManagerId, ...], task_id: RunnerTaskId
 ) -> Submission | None:
     """The newest submission that one of these managers gave this id."""
-    row = await connection.fetchrow(_QUERIES["with_id"], list(managers), task_id)
+    row = await connection.fetchrow(*_QUERIES["with_id"](managers=list(managers), task_id=task_id))
     return None if row is None else _submission(row)
 
 
 async def attempts(connection: Connection, task: Task) -> Attempts:
     """How often a task was submitted."""
-    row = await connection.fetchrow(_QUERIES["attempts"], task.pk, task.date_added)
+    row = await connection.fetchrow(*_QUERIES["attempts"](task=task.pk, date_added=task.date_added))
     assert row is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
     return Attempts(row["ever"], row["since"])
 
 
 async def of_task(connection: Connection, task_pk: TaskPk) -> list[Submission]:
     """The submissions of one task, oldest first."""
-    return [_submission(row) for row in await connection.fetch(_QUERIES["of_task"], task_pk)]
+    return [_submission(row) for row in await connection.fetch(*_QUERIES["of_task"](task=task_pk))]
 
 
 async def runs_of(connection: Connection, tasks: Collection[TaskPk]) -> dict[TaskPk, set[Run]]:
     """What each of these tasks itself was submitted as, as far as the ids are known."""
     runs: dict[TaskPk, set[Run]] = {pk: set() for pk in tasks}
-    for row in await connection.fetch(_QUERIES["runs_of"], list(tasks)):
+    for row in await connection.fetch(*_QUERIES["runs_of"](tasks=list(tasks))):
         runs[row["task_pk"]].add(Run(row["runner_manager_id"], row["task_id"]))
     return runs
 
@@ -171,7 +182,9 @@ async def taken_for(connection: Connection, waiting: Mapping[TaskPk, datetime]) 
         connection: any.
         waiting: tasks, each with its ``date_added``: a restarted one is another request.
     """
-    rows = await connection.fetch(_QUERIES["taken_for"], list(waiting), list(waiting.values()))
+    rows = await connection.fetch(
+        *_QUERIES["taken_for"](tasks=list(waiting), dates_added=list(waiting.values()))
+    )
     taken: dict[TaskPk, list[Taken]] = {pk: [] for pk in waiting}
     for row in rows:
         run = None if row["task_id"] is None else Run(row["runner_manager_id"], row["task_id"])

@@ -19,9 +19,9 @@ async def purge(connection: Connection, *, days: int, batch: int) -> None:
     So does what was set aside, for as many days after that: then nothing of it can be tried again anyway, for
     its manager has forgotten the run.
     """
-    for statement, kept in ((_SUBMISSIONS, days), (_ACTS, days), (_FAILURES, _FAILURE_DAYS)):
-        while await connection.execute(statement, kept, batch) == f"DELETE {batch}":
+    for query, kept in ((_SUBMISSIONS, days), (_ACTS, days), (_FAILURES, _FAILURE_DAYS)):
+        while await connection.execute(*query(days=kept, batch=batch)) == f"DELETE {batch}":
             pass
     for queue in QUEUES.values():
         await queue.purge(connection, days=days, batch=batch)
-    await connection.execute(_OWN_TASKS, days)
+    await connection.execute(*_OWN_TASKS(days=days))

@@ -108,17 +108,21 @@ async def plan(
     Returns:
         False when another instance did it: nothing is queued then.
     """
-    if await connection.fetchval(_QUERIES["take"], notice.lease.key) is None:
+    if await connection.fetchval(*_QUERIES["take"](notice=notice.lease.key)) is None:
         return False
     for channel, content in deliveries:
-        await connection.execute(_QUERIES["queue"], channel.value, notice.task_pk, json.dumps(content))
+        await connection.execute(
+            *_QUERIES["queue"](channel=channel.value, task=notice.task_pk, content=json.dumps(content))
+        )
     return True
 
 
 async def keep_rest(connection: Connection, delivery: Delivery, content: Mapping[str, object]) -> None:
     """A part is delivered: only ``content`` is left."""
     await connection.execute(
-        _QUERIES["keep_rest"], delivery.lease.key, delivery.lease.owner, json.dumps(content)
+        *_QUERIES["keep_rest"](
+            delivery=delivery.lease.key, owner=delivery.lease.owner, content=json.dumps(content)
+        )
     )
 
 
@@ -126,9 +130,9 @@ async def settle(
     connection: Connection, delivery: Delivery, state: DeliveryState, error: str | None = None
 ) -> None:
     """Close a delivery; its content, which names people, is forgotten."""
-    await connection.execute(_QUERIES["settle"], delivery.lease.key, state.value, error)
+    await connection.execute(*_QUERIES["settle"](delivery=delivery.lease.key, state=state.value, error=error))
 
 
 async def drop_open(connection: Connection, channel: Channel) -> None:
     """Give up what is queued for a channel that has been switched off."""
-    await connection.execute(_QUERIES["drop_open"], channel.value)
+    await connection.execute(*_QUERIES["drop_open"](channel=channel.value))

@@ -104,14 +104,14 @@ async def introspect(database: Database) -> Capabilities:
         **dict.fromkeys(schema.PRIORITY_USERS, "user_id"),
     }
     tables: dict[str, list[_Column]] = {}
-    for record in await database.fetch(_QUERIES["columns"], sorted(wanted)):
+    for record in await database.fetch(*_QUERIES["columns"](tables=sorted(wanted))):
         tables.setdefault(record["table_name"], []).append(
             _Column(record["column_name"], record["not_null"] and not record["has_default"])
         )
     pointers = await database.fetch(
-        _QUERIES["targets"],
-        [table for table, _ in schema.POINTERS],
-        [column for _, column in schema.POINTERS],
+        *_QUERIES["targets"](
+            tables=[table for table, _ in schema.POINTERS], columns=[column for _, column in schema.POINTERS]
+        ),
     )
     return capabilities_of(
         tables, {(record["table_name"], record["column_name"]): record["target"] for record in pointers}

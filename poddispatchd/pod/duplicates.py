@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypedDict
 
 import asyncpg
 
@@ -27,8 +28,7 @@ SAME_SOURCE = _TEXTS["same_source"]
 """The condition that makes ``other`` a duplicate of ``wanted``, for all statements that look for some."""
 
 _QUERIES = {
-    name: text.replace("{wanted}", _TEXTS["wanted"]).replace("{same_source}", SAME_SOURCE)
-    for name, text in _TEXTS.items()
+    name: query.fill(wanted=_TEXTS["wanted"]).fill(same_source=SAME_SOURCE) for name, query in _TEXTS.items()
 }
 
 
@@ -66,13 +66,13 @@ async def blockers(connection: Connection, tasks: Collection[TaskPk]) -> dict[Ta
             task_id=record["task_id"],
             runner_manager=record["runner_manager"],
         )
-        for record in await connection.fetch(_QUERIES["blockers"], list(tasks))
+        for record in await connection.fetch(*_QUERIES["blockers"](tasks=list(tasks)))
     }
 
 
 async def described(connection: Connection, others: Mapping[TaskPk, TaskPk]) -> dict[TaskPk, Blocker]:
     """How the tasks are that stand in the way of some, by the latter."""
-    records = await connection.fetch(_QUERIES["described"], list(set(others.values())))
+    records = await connection.fetch(*_QUERIES["described"](tasks=list(set(others.values()))))
     found = {record["id"]: record for record in records}
     return {
         pk: Blocker(
@@ -89,24 +89,26 @@ async def described(connection: Connection, others: Mapping[TaskPk, TaskPk]) -> 
 
 async def unfinished_duplicates(connection: Connection, tasks: Collection[TaskPk]) -> list[TaskPk]:
     """The other tasks of the sources of these that wait or run."""
-    return [TaskPk(record["id"]) for record in await connection.fetch(_QUERIES["unfinished"], list(tasks))]
+    return [
+        TaskPk(record["id"]) for record in await connection.fetch(*_QUERIES["unfinished"](tasks=list(tasks)))
+    ]
 
 
 async def waiting_behind(connection: Connection, running: Collection[TaskPk], *, limit: int) -> list[TaskPk]:
     """The first tasks that wait until one of these running ones has ended."""
-    records = await connection.fetch(_QUERIES["waiting_behind"], list(running), limit)
+    records = await connection.fetch(*_QUERIES["waiting_behind"](tasks=list(running), limit=limit))
     return [TaskPk(record["id"]) for record in records]
 
 
 async def waiting_duplicates(connection: Connection, task: Task) -> dict[TaskPk, datetime]:
     """The duplicates that wait, each with its ``date_added``."""
-    records = await connection.fetch(_QUERIES["waiting"], *source_of(task))
+    records = await connection.fetch(*_QUERIES["waiting"](**source_of(task)))
     return {TaskPk(record["id"]): record["date_added"] for record in records}
 
 
 async def ended_duplicates(connection: Connection, task: Task) -> list[EndedDuplicate]:
     """The duplicates that are over: one for each run, however many shared it."""
-    records = await connection.fetch(_QUERIES["ended"], *source_of(task))
+    records = await connection.fetch(*_QUERIES["ended"](**source_of(task)))
     return [
         EndedDuplicate(
             TaskPk(record["id"]),
@@ -131,44 +133,43 @@ async def follow(
     Those younger than ``grace`` seconds are left to Pod's own submission.
     """
     changed = await connection.execute(
-        _QUERIES["follow"],
-        list(waiting),
-        list(waiting.values()),
-        duplicate.status,
-        None if duplicate.run is None else duplicate.run.runner_manager_id,
-        None if duplicate.run is None else duplicate.run.task_id,
-        script_output,
-        grace,
+        *_QUERIES["follow"](
+            tasks=list(waiting),
+            dates_added=list(waiting.values()),
+            status=duplicate.status,
+            runner_manager=None if duplicate.run is None else duplicate.run.runner_manager_id,
+            task_id=None if duplicate.run is None else duplicate.run.task_id,
+            output=script_output,
+            grace=grace,
+        ),
     )
     return int(changed.rpartition(" ")[2])
 
 
 async def has_leader(connection: Connection, task: Task) -> bool:
     """Whether an older duplicate shares the run of this task: the result is imported once, for that one."""
-    found = await connection.fetchval(
-        _QUERIES["leader"], *source_of(task), task.runner_manager_id, task.task_id
-    )
+    found = await connection.fetchval(*_QUERIES["leader"](**source_of(task), **_run(task)))
     return found is not None
 
 
 async def lock_sharers(connection: Connection, task: Task) -> None:
     """Lock a task and those that share its run, by primary key, until the end of the caller's transaction."""
     with taking(task.pk):
-        await connection.execute(
-            _QUERIES["lock_sharers"], *source_of(task), task.runner_manager_id, task.task_id
-        )
+        await connection.execute(*_QUERIES["lock_sharers"](**source_of(task), **_run(task)))
 
 
 async def complete_sharers(connection: Connection, task: Task) -> None:
     """Complete the duplicates that share the run of a task whose result has been imported."""
-    await connection.execute(
-        _QUERIES["complete_sharers"], *source_of(task), task.runner_manager_id, task.task_id
-    )
+    await connection.execute(*_QUERIES["complete_sharers"](**source_of(task), **_run(task)))
 
 
 async def fail_waiting(connection: Connection, task: Task, script_output: str, *, grace: float) -> None:
     """Fail the duplicates that wait; those younger than ``grace`` seconds are left to Pod itself."""
-    await connection.execute(_QUERIES["fail_waiting"], *source_of(task), grace, script_output)
+    await connection.execute(*_QUERIES["fail_waiting"](**source_of(task), grace=grace, output=script_output))
+
+
+def _run(task: Task) -> Mapping[str, object]:
+    return {"runner_manager": task.runner_manager_id, "task_id": task.task_id}
 
 
 def _run_of(record: asyncpg.Record) -> Run | None:
@@ -176,12 +177,21 @@ def _run_of(record: asyncpg.Record) -> Run | None:
     return None if manager is None or task_id is None else Run(manager, task_id)
 
 
-def source_of(task: Task) -> tuple[TaskPk, str, VideoId | None, RecordingId | None]:
-    """A task's key, type and source: its video, or its recording."""
+class TaskSource(TypedDict):
+    """A task's key, type and source, as statements name them: its video, or its recording."""
+
+    task: TaskPk
+    type: str
+    video: VideoId | None
+    recording: RecordingId | None
+
+
+def source_of(task: Task) -> TaskSource:
+    """What a task works on."""
     is_studio = task.type is TaskType.STUDIO
-    return (
-        task.pk,
-        task.type_name,
-        None if is_studio else task.video_id,
-        task.recording_id if is_studio else None,
+    return TaskSource(
+        task=task.pk,
+        type=task.type_name,
+        video=None if is_studio else task.video_id,
+        recording=task.recording_id if is_studio else None,
     )

@@ -30,7 +30,7 @@ async def open_tasks(database: Database) -> list[SeenTask]:
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    return [_seen(record) for record in await database.fetch(_QUERIES["open"])]
+    return [_seen(record) for record in await database.fetch(*_QUERIES["open"]())]
 
 
 async def newest_task(database: Database) -> TaskPk:
@@ -39,7 +39,7 @@ async def newest_task(database: Database) -> TaskPk:
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    record = await database.fetchrow(_QUERIES["newest"])
+    record = await database.fetchrow(*_QUERIES["newest"]())
     return TaskPk(0 if record is None else record[0] or 0)
 
 
@@ -57,7 +57,9 @@ async def moved_tasks(
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    records = await database.fetch(_QUERIES["moved"], above, list(pending), list(running))
+    records = await database.fetch(
+        *_QUERIES["moved"](above=above, pending=list(pending), running=list(running))
+    )
     return [_seen(record) for record in records]
 
 

@@ -47,7 +47,7 @@ def needed_rights() -> Iterator[tuple[str, str]]:
 async def missing_rights(database: Database) -> list[MissingRight]:
     """The rights that the role of this connection lacks, on tables that exist."""
     tables, privileges = zip(*needed_rights(), strict=True)
-    rows = await database.fetch(_QUERIES["missing_rights"], list(tables), list(privileges))
+    rows = await database.fetch(*_QUERIES["missing_rights"](tables=list(tables), privileges=list(privileges)))
     return [MissingRight(row["table_name"], row["privilege"]) for row in rows]
 
 

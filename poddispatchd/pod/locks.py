@@ -14,7 +14,7 @@ import asyncpg
 from poddispatchd.config.units import format_duration
 from poddispatchd.database.connections import Connection
 from poddispatchd.database.pool import APPLICATION_NAME, Database
-from poddispatchd.database.queries import load_queries
+from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.database.sqlstates import printable
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseUnavailableError, RowLockedError, SchemaError
@@ -83,10 +83,10 @@ async def held_row(database: Database, task: TaskPk) -> HeldRow | None:
     return None
 
 
-async def _take(connection: Connection, query: str, task: TaskPk) -> None:
+async def _take(connection: Connection, query: Query, task: TaskPk) -> None:
     """Lock a row; that it cannot be had does not end the transaction around."""
     async with connection.transaction():
-        await connection.fetch(query, task)
+        await connection.fetch(*query(task=task))
 
 
 async def held_tasks(database: Database) -> tuple[list[TaskPk], str]:
@@ -97,7 +97,7 @@ async def held_tasks(database: Database) -> tuple[list[TaskPk], str]:
     """
     try:
         async with database.transaction() as connection:
-            holders = await connection.fetch(_QUERIES["holders"], _LONG)
+            holders = await connection.fetch(*_QUERIES["holders"](seconds=_LONG))
             return (await _not_free(connection), _who(holders)) if holders else ([], "")
     except (SchemaError, RowLockedError):
         # The role may only read, or the whole table is held: whoever looks at the rest tells that.
@@ -105,15 +105,15 @@ async def held_tasks(database: Database) -> tuple[list[TaskPk], str]:
 
 
 async def _not_free(connection: Connection) -> list[TaskPk]:
-    some = [record["id"] for record in await connection.fetch(_QUERIES["candidates"], _LOOKED_AT)]
-    free = {record["id"] for record in await connection.fetch(_QUERIES["unfinished"], some)}
+    some = [record["id"] for record in await connection.fetch(*_QUERIES["candidates"](limit=_LOOKED_AT))]
+    free = {record["id"] for record in await connection.fetch(*_QUERIES["unfinished"](tasks=some))}
     return [TaskPk(pk) for pk in some if pk not in free]
 
 
 async def _blockers(database: Database, pid: int) -> list[asyncpg.Record]:
     try:
         async with database.connection() as connection:
-            return await connection.fetch(_QUERIES["blockers"], pid)
+            return await connection.fetch(*_QUERIES["blockers"](pid=pid))
     except DatabaseUnavailableError:
         return []
 

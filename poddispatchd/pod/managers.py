@@ -22,12 +22,12 @@ async def runner_managers(database: Database) -> list[RunnerManager]:
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    return [manager_of(record) for record in await database.fetch(_QUERIES["all"])]
+    return [manager_of(record) for record in await database.fetch(*_QUERIES["all"]())]
 
 
 async def runner_manager(database: Database, manager: ManagerId) -> RunnerManager | None:
     """One runner manager, active or not; None when it has been deleted."""
-    record = await database.fetchrow(_QUERIES["one"], manager)
+    record = await database.fetchrow(*_QUERIES["one"](runner_manager=manager))
     return None if record is None else manager_of(record)
 
 
@@ -41,13 +41,13 @@ async def latest_tasks(database: Database, *, among: int) -> dict[ManagerId, dat
         database: where Pod's tables are.
         among: how many tasks to look at, the newest: a manager without one of them is long overdue.
     """
-    records = await database.fetch(_QUERIES["latest_tasks"], among)
+    records = await database.fetch(*_QUERIES["latest_tasks"](newest=among))
     return {ManagerId(record["runner_manager_id"]): record["added"] for record in records}
 
 
 async def sites(database: Database) -> dict[SiteId, Site]:
     """Every site, by its id."""
-    records = await database.fetch(_QUERIES["sites"])
+    records = await database.fetch(*_QUERIES["sites"]())
     return {SiteId(record["id"]): Site(SiteId(record["id"]), record["domain"]) for record in records}
 
 

@@ -14,5 +14,5 @@ async def needed_entries(connection: Connection, names: Collection[str]) -> froz
     That one was imported is shown by a completed task alone; wherever a recording's path has the name of an
     entry as a part, that entry counts as its own.
     """
-    rows = await connection.fetch(_QUERIES["needed"], list(names))
+    rows = await connection.fetch(*_QUERIES["needed"](names=list(names)))
     return frozenset(row["name"] for row in rows)

@@ -75,15 +75,16 @@ async def task_rows(database: Database, wanted: TaskFilter, *, limit: int) -> li
         DatabaseUnavailableError: the database cannot be reached.
     """
     records = await database.fetch(
-        _QUERIES["rows"],
-        _listed(wanted.statuses),
-        _listed(wanted.types),
-        wanted.search,
-        _listed(wanted.managers),
-        _listed(wanted.sites),
-        wanted.since,
-        limit,
-        _listed(wanted.tasks),
+        *_QUERIES["rows"](
+            statuses=_listed(wanted.statuses),
+            types=_listed(wanted.types),
+            search=wanted.search,
+            managers=_listed(wanted.managers),
+            sites=_listed(wanted.sites),
+            since=wanted.since,
+            limit=limit,
+            tasks=_listed(wanted.tasks),
+        ),
     )
     return [_row(record) for record in records]
 
@@ -107,7 +108,7 @@ async def pending_rows(
             first=record["first"],
             locked_by=_holder(record),
         )
-        for record in await database.fetch(_QUERIES["waiting"], task, limit, _HELD_FOR)
+        for record in await database.fetch(*_QUERIES["waiting"](task=task, limit=limit, seconds=_HELD_FOR))
     ]
 
 

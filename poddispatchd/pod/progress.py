@@ -86,16 +86,16 @@ async def show_failed(connection: Connection, task: Task, message: str, *, log: 
         return
     await _show_step(connection, task.video_id, FAILED_STEP, message, in_progress=False)
     if log:
-        await connection.execute(_QUERIES["append_log"], task.video_id, message)
+        await connection.execute(*_QUERIES["append_log"](video=task.video_id, line=message))
 
 
 async def comment_recording(connection: Connection, recording: RecordingId, text: str) -> None:
     """Add a line to a recording's comment."""
-    await connection.execute(_QUERIES["append_comment"], recording, storable(text))
+    await connection.execute(*_QUERIES["append_comment"](recording=recording, line=storable(text)))
 
 
 async def _show_step(
     connection: Connection, video: VideoId, number: int, text: str, *, in_progress: bool
 ) -> None:
-    await connection.execute(_QUERIES["in_progress"], video, in_progress)
-    await connection.execute(_QUERIES["step"], video, number, text[:LONGEST_STEP])
+    await connection.execute(*_QUERIES["in_progress"](video=video, in_progress=in_progress))
+    await connection.execute(*_QUERIES["step"](video=video, step=number, words=text[:LONGEST_STEP]))

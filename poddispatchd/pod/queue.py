@@ -15,7 +15,7 @@ from typing import TypeAlias
 import asyncpg
 
 from poddispatchd.database.pool import Database
-from poddispatchd.database.queries import load_queries, render
+from poddispatchd.database.queries import Query, load_queries, render
 from poddispatchd.domain.task import (
     ManagerId,
     RecordingId,
@@ -120,19 +120,19 @@ class WrongRanks:
 @lru_cache(maxsize=32)
 def statement(
     name: str, priority_user_table: str | None, *, by_site: bool = False, with_past: bool = True
-) -> str:
+) -> Query:
     """A statement of ``queue.sql`` for a Pod with or without a table of priority users."""
     if priority_user_table is None:
         priority_users = _QUERIES["no_priority_users"]
     else:
         priority_users = render(_QUERIES["priority_users"], priority_user_table=priority_user_table)
-    # These places take texts of the same file; render() is for identifiers.
-    filled = _QUERIES[name].replace("{on_sites}", _QUERIES["on_some_sites" if by_site else "on_any_site"])
-    filled = filled.replace("{which}", _QUERIES["of_any_status" if with_past else "open_or_ranked"])
+    filled = _QUERIES[name].fill(
+        on_sites=_QUERIES["on_some_sites" if by_site else "on_any_site"],
+        which=_QUERIES["of_any_status" if with_past else "open_or_ranked"],
+    )
     for part in ("ranked", "queue", "owned_tasks", "class", "source", "grace_left"):
-        filled = filled.replace(f"{{{part}}}", _QUERIES[part])
-    filled = filled.replace("{same_source}", SAME_SOURCE)
-    return filled.replace("{priority_users}", priority_users)
+        filled = filled.fill(**{part: _QUERIES[part]})
+    return filled.fill(same_source=SAME_SOURCE, priority_users=priority_users)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,18 +172,23 @@ async def pending_tasks(
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
+    pending = statement("pending", capabilities.priority_user_table, by_site=query.sites is not None)
+    by_site = (
+        {} if query.sites is None else {"sites": list(query.sites), "with_siteless": query.with_siteless}
+    )
     records = await database.fetch(
-        statement("pending", capabilities.priority_user_table, by_site=query.sites is not None),
-        query.limit,
-        query.grace,
-        [type_.value for type_ in query.types],
-        list(query.skip),
-        list(query.ignore_grace),
-        list(query.held),
-        list(query.held.values()),
-        [type_.value for type_, _ in query.exclude_sources],
-        [pk for _, pk in query.exclude_sources],
-        *(() if query.sites is None else (list(query.sites), query.with_siteless)),
+        *pending(
+            limit=query.limit,
+            grace=query.grace,
+            types=[type_.value for type_ in query.types],
+            skip=list(query.skip),
+            ignore_grace=list(query.ignore_grace),
+            held=list(query.held),
+            held_dates=list(query.held.values()),
+            excluded_types=[type_.value for type_, _ in query.exclude_sources],
+            excluded_sources=[pk for _, pk in query.exclude_sources],
+            **by_site,
+        )
     )
     return [_pending(record) for record in records]
 
@@ -199,7 +204,7 @@ async def write_ranks(database: Database, capabilities: Capabilities) -> int:
     query = statement("write_ranks", capabilities.priority_user_table)
     changed, written, places = 0, 0, 1
     while written < places:
-        row = await database.fetchrow(query, written, written + _RANKS_AT_ONCE)
+        row = await database.fetchrow(*query(after=written, up_to=written + _RANKS_AT_ONCE))
         if row is None:
             break
         changed += row["changed"]
@@ -213,7 +218,7 @@ async def wrong_ranks(database: Database, capabilities: Capabilities, *, limit: 
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    records = await database.fetch(statement("wrong_ranks", capabilities.priority_user_table), limit)
+    records = await database.fetch(*statement("wrong_ranks", capabilities.priority_user_table)(limit=limit))
     return WrongRanks(
         records[0]["tasks"] if records else 0,
         {TaskPk(record["id"]): (record["held"], record["place"]) for record in records},
@@ -237,7 +242,7 @@ async def queue_stats(database: Database, *, past: QueueStats | None = None) -> 
     oldest: dict[str, datetime] = {}
     running_on: Counter[ManagerId] = Counter()
     ranks, is_ranked = 0, True
-    for record in await database.fetch(statement("queue_stats", None, with_past=past is None)):
+    for record in await database.fetch(*statement("queue_stats", None, with_past=past is None)()):
         kind = TaskType.of(record["type"])
         if past is None or record["status"] in _OPEN:
             counts[kind, record["status"]] += record["tasks"]
@@ -258,7 +263,7 @@ async def pending_sites(database: Database) -> dict[str, frozenset[tuple[SiteId,
         DatabaseUnavailableError: the database cannot be reached.
     """
     found: dict[str, set[tuple[SiteId, ...]]] = {}
-    for record in await database.fetch(statement("pending_sites", None)):
+    for record in await database.fetch(*statement("pending_sites", None)()):
         found.setdefault(TaskType.of(record["type"]), set()).add(tuple(record["site_ids"]))
     return {kind: frozenset(sites) for kind, sites in found.items()}
 
@@ -291,7 +296,7 @@ async def open_tasks_on_sites(database: Database) -> list[OpenTask]:
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    records = await database.fetch(statement("open_on_sites", None))
+    records = await database.fetch(*statement("open_on_sites", None)())
     return [
         OpenTask(record["id"], record["status"], record["task_id"], tuple(record["site_ids"]))
         for record in records
@@ -304,5 +309,5 @@ async def statuses_of(database: Database, tasks: Collection[TaskPk]) -> dict[Tas
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    records = await database.fetch(statement("statuses", None), list(tasks))
+    records = await database.fetch(*statement("statuses", None)(tasks=list(tasks)))
     return {TaskPk(record["id"]): (record["status"], record["task_id"]) for record in records}

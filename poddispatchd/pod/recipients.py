@@ -27,7 +27,7 @@ async def noted_video(
     database: Database, video_id: VideoId, *, language: str, time_zone: str = "UTC"
 ) -> NotedVideo | None:
     """A video with its owner; title and moment in Pod's language and time zone. None when it is gone."""
-    row = await database.fetchrow(_QUERIES["video"], video_id, language.partition("-")[0])
+    row = await database.fetchrow(*_QUERIES["video"](video=video_id, language=language.partition("-")[0]))
     if row is None:
         return None
     owner = Owner(
@@ -44,13 +44,13 @@ async def noted_video(
 
 async def subscriptions(database: Database, user: int) -> list[int]:
     """The ids of a user's subscriptions to web push; none on a Pod that does not know it."""
-    row = await database.fetchrow(_QUERIES["has_push"])
+    row = await database.fetchrow(*_QUERIES["has_push"]())
     if row is None or not row[0]:
         return []
-    return [int(row["id"]) for row in await database.fetch(_QUERIES["subscriptions"], user)]
+    return [int(row["id"]) for row in await database.fetch(*_QUERIES["subscriptions"](user=user))]
 
 
 async def subscription(database: Database, subscription_id: int) -> Subscription | None:
     """One subscription; None when Pod has deleted it meanwhile."""
-    row = await database.fetchrow(_QUERIES["subscription"], subscription_id)
+    row = await database.fetchrow(*_QUERIES["subscription"](subscription=subscription_id))
     return None if row is None else Subscription(row["endpoint"], row["auth"], row["p256dh"])

@@ -17,4 +17,4 @@ async def referenced_files(
     The columns have no index: ask rarely, and about many paths at once.
     """
     query = render(_NAMED_FILES, image_table=capabilities.image_table, file_table=capabilities.file_table)
-    return frozenset(row["path"] for row in await connection.fetch(query, list(paths)))
+    return frozenset(row["path"] for row in await connection.fetch(*query(paths=list(paths))))

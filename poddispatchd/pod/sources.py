@@ -66,10 +66,11 @@ async def load_sources(
 ) -> list[Source | UnsubmittableError]:
     """What some tasks work on, in one statement; for one that has no source any more, why it has none."""
     records = await connection.fetch(
-        render(_QUERIES["sources"], watermark_table=capabilities.watermark_table),
-        [task.video_id if task.type is not TaskType.STUDIO else None for task in tasks],
-        [task.recording_id if task.type is TaskType.STUDIO else None for task in tasks],
-        [_TITLE + language for language in capabilities.title_languages],
+        *render(_QUERIES["sources"], watermark_table=capabilities.watermark_table)(
+            videos=[task.video_id if task.type is not TaskType.STUDIO else None for task in tasks],
+            recordings=[task.recording_id if task.type is TaskType.STUDIO else None for task in tasks],
+            title_columns=[_TITLE + language for language in capabilities.title_languages],
+        )
     )
     return [_source_of(task, record) for task, record in zip(tasks, records, strict=True)]
 

@@ -11,7 +11,7 @@ from datetime import datetime
 import asyncpg
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.database.queries import load_queries
+from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod.duplicates import SAME_SOURCE
@@ -19,8 +19,8 @@ from poddispatchd.pod.locks import taking
 from poddispatchd.pod.managers import manager_of
 
 _QUERIES = {
-    name: text.replace("{same_source}", SAME_SOURCE)
-    for name, text in load_queries("poddispatchd.pod", "tasks.sql").items()
+    name: query.fill(same_source=SAME_SOURCE)
+    for name, query in load_queries("poddispatchd.pod", "tasks.sql").items()
 }
 
 _NEWEST = 1000
@@ -52,7 +52,7 @@ class Restarted:
 
 async def get_task(connection: Connection, task: TaskPk) -> Task | None:
     """A task by its primary key; None when there is none."""
-    record = await connection.fetchrow(_QUERIES["get"], task)
+    record = await connection.fetchrow(*_QUERIES["get"](task=task))
     return None if record is None else task_of(record)
 
 
@@ -63,7 +63,7 @@ async def lock_task(connection: Connection, task: TaskPk) -> Task | None:
         RowLockedError: another session holds the row; the error names the task.
     """
     with taking(task):
-        record = await connection.fetchrow(_QUERIES["lock"], task)
+        record = await connection.fetchrow(*_QUERIES["lock"](task=task))
     return None if record is None else task_of(record)
 
 
@@ -74,13 +74,13 @@ async def get_free_task(connection: Connection, task: TaskPk) -> Task | None:
         RowLockedError: another session holds the row; the error names the task.
     """
     with taking(task):
-        record = await connection.fetchrow(_QUERIES["get_free"], task)
+        record = await connection.fetchrow(*_QUERIES["get_free"](task=task))
     return None if record is None else task_of(record)
 
 
 async def managers_of_task_id(connection: Connection, task_id: RunnerTaskId) -> frozenset[ManagerId | None]:
     """The managers under which some task has this id; None among them for a task without a manager."""
-    records = await connection.fetch(_QUERIES["owners"], task_id)
+    records = await connection.fetch(*_QUERIES["owners"](task_id=task_id))
     return frozenset(record["runner_manager_id"] for record in records)
 
 
@@ -91,7 +91,7 @@ async def find_tasks(
 
     There is normally one; ids of two managers can be equal, and nothing keeps Pod from storing one twice.
     """
-    records = await connection.fetch(_QUERIES["find"], list(managers), task_id)
+    records = await connection.fetch(*_QUERIES["find"](managers=list(managers), task_id=task_id))
     return [task_of(record) for record in records]
 
 
@@ -102,13 +102,15 @@ async def find_tasks_near(
 
     It costs little however many tasks there are, where ``find_tasks`` searches all of a manager's.
     """
-    records = await connection.fetch(_QUERIES["find_near"], list(managers), task_id, list(near), _NEWEST)
+    records = await connection.fetch(
+        *_QUERIES["find_near"](managers=list(managers), task_id=task_id, near=list(near), newest=_NEWEST)
+    )
     return [task_of(record) for record in records]
 
 
 async def run_on(connection: Connection, task: Task) -> bool:
     """This task, which may have been over already, is worked on, or its result is there; it keeps its id."""
-    return await _change(connection, "run_on", task)
+    return await _change(connection, _QUERIES["run_on"], task)
 
 
 async def finish(
@@ -118,17 +120,17 @@ async def finish(
 
     A task that is completed already stays untouched (invariant I8).
     """
-    return await _change(connection, "finish", task, status.value, script_output)
+    return await _change(connection, _QUERIES["finish"], task, ending=status.value, output=script_output)
 
 
 async def write_output(connection: Connection, task: Task, script_output: str) -> bool:
     """Replace the output of a task that is not completed, and nothing else."""
-    return await _change(connection, "write_output", task, script_output)
+    return await _change(connection, _QUERIES["write_output"], task, output=script_output)
 
 
 async def requeue(connection: Connection, task: Task, *, keep_output: bool = True) -> bool:
     """This task waits again, in its old place in the queue, without a manager and its id."""
-    return await _change(connection, "requeue", task, keep_output)
+    return await _change(connection, _QUERIES["requeue"], task, keeps_output=keep_output)
 
 
 async def unsettled_tasks(
@@ -143,12 +145,14 @@ async def unsettled_tasks(
     They are running, of any type and under any manager, or carry an id though they are pending (Pod stores
     such rows after some odd answers), or have Pod's status ``warning``.
     """
-    return _with_managers(await connection.fetch(_QUERIES["unsettled"], after, added_before, limit))
+    return _with_managers(
+        await connection.fetch(*_QUERIES["unsettled"](after=after, added_before=added_before, limit=limit))
+    )
 
 
 async def failed_tasks(connection: Connection, pks: Collection[TaskPk]) -> list[UnsettledTask]:
     """Those of these tasks that have ended without a result and still carry an id."""
-    return _with_managers(await connection.fetch(_QUERIES["failed"], list(pks)))
+    return _with_managers(await connection.fetch(*_QUERIES["failed"](tasks=list(pks))))
 
 
 def _with_managers(records: Iterable[asyncpg.Record]) -> list[UnsettledTask]:
@@ -170,13 +174,14 @@ async def list_tasks(
 ) -> list[Task]:
     """A page of tasks, newest first, without their output; go on with the last one's key as ``before``."""
     records = await connection.fetch(
-        _QUERIES["list"],
-        None if statuses is None else [str(status) for status in statuses],
-        [type_.value for type_ in types],
-        before,
-        limit,
-        TaskType.OTHER in types,
-        [type_.value for type_ in SUBMITTABLE],
+        *_QUERIES["list"](
+            statuses=None if statuses is None else [str(status) for status in statuses],
+            types=[type_.value for type_ in types],
+            before=before,
+            limit=limit,
+            with_others=TaskType.OTHER in types,
+            known_types=[type_.value for type_ in SUBMITTABLE],
+        ),
     )
     return [task_of(record) for record in records]
 
@@ -188,7 +193,9 @@ async def restart(connection: Connection, tasks: Collection[TaskPk]) -> Restarte
     another one waits or runs already. A task that runs on a manager is to be stopped there by the caller,
     with the id it had. The caller has opened a transaction.
     """
-    found = {record["id"]: record for record in await connection.fetch(_QUERIES["restartable"], list(tasks))}
+    found = {
+        record["id"]: record for record in await connection.fetch(*_QUERIES["restartable"](tasks=list(tasks)))
+    }
     chosen: dict[tuple[str, int], TaskPk] = {}
     blocked_by: dict[TaskPk, TaskPk] = {}
     refused: dict[TaskPk, str] = {pk: "There is no such task." for pk in tasks if pk not in found}
@@ -205,13 +212,13 @@ async def restart(connection: Connection, tasks: Collection[TaskPk]) -> Restarte
             refused[pk] = f"Task {other} for the same source is restarted."
     restarted = sorted(chosen.values())
     if restarted:
-        await connection.execute(_QUERIES["restart"], restarted)
+        await connection.execute(*_QUERIES["restart"](tasks=restarted))
     return Restarted(tuple(restarted), refused, blocked_by)
 
 
 async def purge_completed(connection: Connection, *, added_before: datetime, limit: int = 1000) -> int:
     """Delete completed tasks that were added before a moment, at most ``limit``; return how many."""
-    return _count(await connection.execute(_QUERIES["purge"], added_before, limit))
+    return _count(await connection.execute(*_QUERIES["purge"](added_before=added_before, limit=limit)))
 
 
 def task_of(record: asyncpg.Record) -> Task:
@@ -232,9 +239,11 @@ def task_of(record: asyncpg.Record) -> Task:
     )
 
 
-async def _change(connection: Connection, query: str, task: Task, *values: object) -> bool:
+async def _change(connection: Connection, query: Query, task: Task, **values: object) -> bool:
     with taking(task.pk):
-        status = await connection.execute(_QUERIES[query], task.pk, task.status, task.task_id, *values)
+        status = await connection.execute(
+            *query(task=task.pk, status=task.status, task_id=task.task_id, **values)
+        )
     return _count(status) == 1
 
 

@@ -13,7 +13,7 @@ from poddispatchd.errors import DatabaseError
 _QUERIES = load_queries("poddispatchd.pod", "trigger.sql")
 _SCHEMA = "poddispatchd"
 
-INDEX_SQL = f"{_QUERIES['index']};"
+INDEX_SQL = f"{_QUERIES['index'].sql};"
 """The index that a long task table wants; CONCURRENTLY, so that Pod goes on meanwhile."""
 
 
@@ -56,7 +56,7 @@ async def remove(database: Database) -> None:
 
 async def facts(database: Database) -> TableFacts:
     """Count the tasks and look for the index."""
-    record = await database.fetchrow(_QUERIES["facts"])
+    record = await database.fetchrow(*_QUERIES["facts"]())
     assert record is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
     return TableFacts(**record)
 
@@ -66,7 +66,7 @@ def _script(name: str) -> str:
 
 
 def _statements(name: str) -> str:
-    return render(_QUERIES[name], schema=_SCHEMA)
+    return render(_QUERIES[name], schema=_SCHEMA).sql
 
 
 async def _run(database: Database, name: str, command: str) -> None:
@@ -80,7 +80,7 @@ async def _run(database: Database, name: str, command: str) -> None:
             ) from error
         if error.sqlstate != INSUFFICIENT_PRIVILEGE:
             raise
-        owner = (await database.fetchrow(_QUERIES["owner"]) or ("its owner",))[0]
+        owner = (await database.fetchrow(*_QUERIES["owner"]()) or ("its owner",))[0]
         raise DatabaseError(
             f"Only {owner}, who owns Pod's task table, or a superuser may do this: "
             f"poddispatchd db {command} --print-sql | sudo -u postgres psql <Pod's database>"

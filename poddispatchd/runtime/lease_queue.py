@@ -15,11 +15,10 @@ from datetime import datetime
 import asyncpg
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.database.queries import load_queries
+from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.domain.backoff import Backoff
 
 _TEMPLATE = load_queries(__package__, "lease_queue.sql")
-_PLACE = re.compile(r"\{(\w+)\}")
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 
 UNLIMITED = 2**31 - 1
@@ -66,11 +65,11 @@ class QueueTable:
     condition: str = "true"
     dismissed: str | None = None
 
-    def statements(self) -> Mapping[str, str]:
+    def statements(self) -> Mapping[str, Query]:
         """The statements of this queue, by name.
 
         Raises:
-            ValueError: a name is no plain identifier, or the template has a place that nothing fills.
+            ValueError: a name is no plain identifier.
         """
         places = {
             "table": self._quoted(self.name),
@@ -88,12 +87,7 @@ class QueueTable:
             "lease_expires_at",
         ):
             places[place] = self._quoted(getattr(self, place))
-        try:
-            return {
-                name: _PLACE.sub(lambda match: places[match[1]], query) for name, query in _TEMPLATE.items()
-            }
-        except KeyError as error:
-            raise ValueError(f"lease_queue.sql: nothing fills the place {error}") from None
+        return {name: query.fill(**places) for name, query in _TEMPLATE.items()}
 
     def _quoted(self, identifier: str) -> str:
         if _IDENTIFIER.fullmatch(identifier) is None:
@@ -171,24 +165,27 @@ class LeaseQueue:
         """
         busy = held or {}
         rows = await connection.fetch(
-            self._sql["claim"],
-            owner,
-            self.table.lease_seconds,
-            limit,
-            None if only is None else list(only),
-            list(busy),
-            list(busy.values()),
-            share,
+            *self._sql["claim"](
+                owner=owner,
+                seconds=self.table.lease_seconds,
+                limit=limit,
+                partitions=None if only is None else list(only),
+                held_partitions=list(busy),
+                held_counts=list(busy.values()),
+                share=share,
+            ),
         )
         return [Leased(Lease(row["key"], owner, row["attempts"]), row) for row in rows]
 
     async def renew(self, connection: Connection, owner: str, keys: Collection[object]) -> None:
         """Keep these leases for another ``lease_seconds``."""
-        await connection.execute(self._sql["renew"], owner, self.table.lease_seconds, list(keys))
+        await connection.execute(
+            *self._sql["renew"](owner=owner, seconds=self.table.lease_seconds, keys=list(keys))
+        )
 
     async def holds(self, connection: Connection, lease: Lease) -> bool:
         """Whether the lease is still ours; in a transaction nobody else gets it until its end."""
-        return bool(await connection.fetchval(self._sql["holds"], lease.key, lease.owner))
+        return bool(await connection.fetchval(*self._sql["holds"](key=lease.key, owner=lease.owner)))
 
     async def postpone(
         self,
@@ -201,11 +198,17 @@ class LeaseQueue:
     ) -> None:
         """Give a lease back, due after so many seconds; ``counts``: this was an attempt that failed."""
         kept = None if words is None else _storable(words)
-        await connection.execute(self._sql["postpone"], lease.key, lease.owner, seconds, kept, counts)
+        await connection.execute(
+            *self._sql["postpone"](
+                key=lease.key, owner=lease.owner, seconds=seconds, words=kept, counts=counts
+            )
+        )
 
     async def set_aside(self, connection: Connection, lease: Lease, words: str) -> bool:
         """Give an item up; False when the lease was lost."""
-        status = await connection.execute(self._sql["set_aside"], lease.key, lease.owner, _storable(words))
+        status = await connection.execute(
+            *self._sql["set_aside"](key=lease.key, owner=lease.owner, words=_storable(words))
+        )
         return status == "UPDATE 1"
 
     async def fail(
@@ -225,29 +228,29 @@ class LeaseQueue:
 
     async def release(self, connection: Connection, owner: str, keys: Collection[object]) -> None:
         """Give leases back, due at once; nothing was tried."""
-        await connection.execute(self._sql["release"], owner, list(keys))
+        await connection.execute(*self._sql["release"](owner=owner, keys=list(keys)))
 
     async def release_owner(self, connection: Connection, owner: str) -> None:
         """Give back every lease of an owner; nothing was tried."""
-        await connection.execute(self._sql["release_owner"], owner)
+        await connection.execute(*self._sql["release_owner"](owner=owner))
 
     async def release_dead(self, connection: Connection, is_dead: Callable[[str], bool]) -> None:
         """Give back the leases of owners that have ended without a word."""
-        for row in await connection.fetch(self._sql["owners"]):
+        for row in await connection.fetch(*self._sql["owners"]()):
             if is_dead(row["owner"]):
                 await self.release_owner(connection, row["owner"])
 
     async def next_due(self, connection: Connection, *, only: Collection[str] | None = None) -> float | None:
         """Seconds until the next item is due, 0 or less when it is; None when none is open."""
         named = None if only is None else list(only)
-        seconds: float | None = await connection.fetchval(self._sql["next_due"], named)
+        seconds: float | None = await connection.fetchval(*self._sql["next_due"](partitions=named))
         return seconds
 
     # --- people ------------------------------------------------------------------------------------------
 
     async def figures(self, connection: Connection) -> QueueFigures:
         """How the queue stands."""
-        row = await connection.fetchrow(self._sql["figures"])
+        row = await connection.fetchrow(*self._sql["figures"]())
         assert row is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
         return QueueFigures(row["open"], row["leased"], row["set_aside"], row["oldest"])
 
@@ -262,22 +265,24 @@ class LeaseQueue:
                 created_at=row["created_at"],
                 set_aside_at=row["set_aside_at"],
             )
-            for row in await connection.fetch(self._sql["set_aside_items"], limit)
+            for row in await connection.fetch(*self._sql["set_aside_items"](limit=limit))
         ]
 
     async def retry(self, connection: Connection, key: str) -> bool:
         """Try an item again that was set aside; False when there is none."""
-        return await connection.execute(self._sql["retry"], key) == "UPDATE 1"
+        return await connection.execute(*self._sql["retry"](key=key)) == "UPDATE 1"
 
     async def dismiss(self, connection: Connection, key: str) -> bool:
         """Take an item that was set aside out of sight; False when there is none."""
         if self.table.dismissed is None:
-            return await connection.execute(self._sql["forget"], key) == "DELETE 1"
-        return await connection.execute(self._sql["dismiss"], key, self.table.dismissed) == "UPDATE 1"
+            return await connection.execute(*self._sql["forget"](key=key)) == "DELETE 1"
+        return (
+            await connection.execute(*self._sql["dismiss"](key=key, state=self.table.dismissed)) == "UPDATE 1"
+        )
 
     async def purge(self, connection: Connection, *, days: int, batch: int) -> None:
         """Forget what was settled or set aside more than ``days`` ago, ``batch`` items at a time."""
-        while await connection.execute(self._sql["purge"], days, batch) == f"DELETE {batch}":
+        while await connection.execute(*self._sql["purge"](days=days, batch=batch)) == f"DELETE {batch}":
             pass
 
 

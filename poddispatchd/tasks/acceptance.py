@@ -25,16 +25,13 @@ from poddispatchd.pod.progress import AcceptedRequest
 _NEWEST = 1000
 """Tasks that are searched for an id: what Pod submitted lately is among them."""
 
-_PARTS = {"same_source": SAME_SOURCE, "show_accepted": progress.SHOW_ACCEPTED, "newest": str(_NEWEST)}
+_QUERIES = {
+    name: query.fill(same_source=SAME_SOURCE, show_accepted=progress.SHOW_ACCEPTED, newest=str(_NEWEST))
+    for name, query in load_queries(__package__, "acceptance.sql").items()
+}
 
-
-def _filled(text: str) -> str:
-    for name, part in _PARTS.items():
-        text = text.replace(f"{{{name}}}", part)
-    return text
-
-
-_QUERIES = {name: _filled(text) for name, text in load_queries(__package__, "acceptance.sql").items()}
+_SHOWN = ("shown_videos", "steps", "words", "heads", "tails", "shown_recordings", "comments")
+"""The columns of ``AcceptedRequest.shown``."""
 
 KNOWN_ID = "took the task but gave the id of another one"
 
@@ -109,7 +106,7 @@ async def store_accepted(
 async def _settled_meanwhile(connection: Connection, adopted: Sequence[AcceptedRun]) -> set[TaskPk]:
     if not adopted:
         return set()
-    rows = await connection.fetch(_QUERIES["lock_intents"], [run.intent.id for run in adopted])
+    rows = await connection.fetch(*_QUERIES["lock_intents"](intents=[run.intent.id for run in adopted]))
     open_ones = {row["id"] for row in rows}
     return {run.task.pk for run in adopted if run.intent.id not in open_ones}
 
@@ -121,18 +118,19 @@ async def _store(connection: Connection, runs: Sequence[AcceptedRun], now: datet
     sources = [source_of(run.task) for run in runs]
     shown = [_request_of(run).shown(start) for run in runs]
     rows = await connection.fetch(
-        _QUERIES["store"],
-        [run.task.pk for run in runs],
-        [run.task.type.value for run in runs],
-        [run.intent.date_added if run.is_adopted else run.task.date_added for run in runs],
-        [video for _, _, video, _ in sources],
-        [recording for _, _, _, recording in sources],
-        [run.manager.id for run in runs],
-        [run.task_id for run in runs],
-        [run.intent.id for run in runs],
-        [run.reason for run in runs],
-        [run.is_adopted for run in runs],
-        *(list(column) for column in zip(*shown, strict=True)),
+        *_QUERIES["store"](
+            tasks=[run.task.pk for run in runs],
+            types=[run.task.type.value for run in runs],
+            dates_added=[run.intent.date_added if run.is_adopted else run.task.date_added for run in runs],
+            videos=[source["video"] for source in sources],
+            recordings=[source["recording"] for source in sources],
+            runner_managers=[run.manager.id for run in runs],
+            task_ids=[run.task_id for run in runs],
+            submissions=[run.intent.id for run in runs],
+            reasons=[run.reason for run in runs],
+            adopted=[run.is_adopted for run in runs],
+            **{name: list(column) for name, column in zip(_SHOWN, zip(*shown, strict=True), strict=True)},
+        )
     )
     return {TaskPk(row["id"]): _stored(row) for row in rows}
 

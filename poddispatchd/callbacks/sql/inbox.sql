@@ -1,15 +1,15 @@
 -- name: record_all
 -- Commit many callbacks to the inbox, in their order; of each, whether it was expected (those that are not are left
--- out): said to be known ($7), the id of a submission of ours or one that never became known, of a run that was seen,
--- or of one of the $8 newest tasks. What repeats a callback that is not handled yet is recorded once.
+-- out): said to be known (:known), the id of a submission of ours or one that never became known, of a run that was seen,
+-- or of one of the :newest newest tasks. What repeats a callback that is not handled yet is recorded once.
 WITH incoming AS MATERIALIZED (
     SELECT ordinal, managers::bigint[] AS managers, task_id, status, error_message, script_output, digest, is_known
-      FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::boolean[])
+      FROM unnest(:managers::text[], :task_ids::text[], :statuses::text[], :error_messages::text[], :script_outputs::text[], :digests::bytea[], :known::boolean[])
       WITH ORDINALITY AS given(managers, task_id, status, error_message, script_output, digest, is_known, ordinal)
 ), newest AS MATERIALIZED (
     SELECT runner_manager_id, task_id
-      FROM (SELECT runner_manager_id, task_id FROM runner_manager_task ORDER BY id DESC LIMIT $8) AS latest
-     WHERE task_id = ANY ($2::text[])
+      FROM (SELECT runner_manager_id, task_id FROM runner_manager_task ORDER BY id DESC LIMIT :newest) AS latest
+     WHERE task_id = ANY (:task_ids::text[])
 ), judged AS MATERIALIZED (
     SELECT incoming.*, CASE
         WHEN is_known THEN true
@@ -45,17 +45,17 @@ SELECT is_expected FROM judged ORDER BY ordinal
 -- of one never became known.
 SELECT EXISTS (
     SELECT FROM poddispatchd.submission
-    WHERE runner_manager_id = ANY($1::bigint[]) AND task_id = $2
+    WHERE runner_manager_id = ANY(:managers::bigint[]) AND task_id = :task_id
 ) OR EXISTS (
     SELECT FROM poddispatchd.submission
-    WHERE runner_manager_id = ANY($1::bigint[]) AND task_id IS NULL
+    WHERE runner_manager_id = ANY(:managers::bigint[]) AND task_id IS NULL
 )
 
 -- name: unsettled
 -- The callbacks about a run that are not applied yet, or were set aside.
 SELECT status, state, attempts, last_error, received_at, next_attempt_at
 FROM poddispatchd.callback
-WHERE task_id = $2 AND runner_manager_ids @> ARRAY[$1::bigint] AND state IN ('open', 'set_aside')
+WHERE task_id = :task_id AND runner_manager_ids @> ARRAY[:runner_manager::bigint] AND state IN ('open', 'set_aside')
 ORDER BY id
 
 -- name: lock
@@ -67,11 +67,11 @@ SELECT NOT EXISTS (
       AND earlier.runner_manager_ids && callback.runner_manager_ids
       AND (earlier.next_attempt_at <= now() OR earlier.lease_expires_at > now())
 ) AS is_next
-FROM poddispatchd.callback WHERE id = $1 AND state = 'open' AND lease_owner = $2 FOR UPDATE
+FROM poddispatchd.callback WHERE id = :callback AND state = 'open' AND lease_owner = :owner FOR UPDATE
 
 -- name: settle
 -- Close a callback; its texts are in Pod's row now.
 UPDATE poddispatchd.callback
-SET state = $2, outcome = $3, handled_at = now(), script_output = NULL, error_message = NULL, lease_owner = NULL,
+SET state = :state, outcome = :outcome, handled_at = now(), script_output = NULL, error_message = NULL, lease_owner = NULL,
     lease_expires_at = NULL
-WHERE id = $1 AND state = 'open'
+WHERE id = :callback AND state = 'open'

@@ -2,9 +2,9 @@
 
 -- name: open
 -- (SELECT $n): PostgreSQL does not look into the arrays, and one plan serves for all of them.
--- Commit intents, one for each of the tasks $1, of type $2, added at $3, of video $4 or recording $5, to the manager
--- $6, as attempt $7, with the body $8; of those of $9 it is known that they follow nobody. Nothing is committed when the
--- scheduler's term $10 is over, nor for a task that is not free: it was changed, someone holds its row, it is to wait,
+-- Commit intents, one for each of the tasks :tasks, of type :types, added at :dates_added, of video :videos or recording :recordings, to the manager
+-- :runner_managers, as attempt :attempts, with the body :bodies; of those of :follow_nobody it is known that they follow nobody. Nothing is committed when the
+-- scheduler's term :term is over, nor for a task that is not free: it was changed, someone holds its row, it is to wait,
 -- another one of its source runs or stands before it, it may have to follow one that ended, or its body is for another
 -- attempt. What keeps each of them is in its row of the answer.
 -- OFFSET 0: duplicates are looked for task by task, by the keys of their sources, whatever PostgreSQL knows of the
@@ -12,16 +12,16 @@
 -- FOR KEY SHARE: a new term begins after this statement or before it, never within it; a lease is renewed meanwhile.
 WITH wanted AS MATERIALIZED (
     SELECT *
-      FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::timestamptz[]), (SELECT $4::bigint[]),
-                  (SELECT $5::bigint[]), (SELECT $6::bigint[]), (SELECT $7::integer[]), (SELECT $8::bytea[]),
-                  (SELECT $9::boolean[]))
+      FROM unnest((SELECT :tasks::bigint[]), (SELECT :types::text[]), (SELECT :dates_added::timestamptz[]), (SELECT :videos::bigint[]),
+                  (SELECT :recordings::bigint[]), (SELECT :runner_managers::bigint[]), (SELECT :attempts::integer[]), (SELECT :bodies::bytea[]),
+                  (SELECT :follow_nobody::boolean[]))
            AS task (id, type, date_added, video_id, recording_id, runner_manager_id, attempt, body, follows_nobody)
 ), scheduler AS MATERIALIZED (
-    SELECT FROM poddispatchd.leader WHERE term = $10 FOR KEY SHARE
+    SELECT FROM poddispatchd.leader WHERE term = :term FOR KEY SHARE
 ), free AS MATERIALIZED (
     SELECT task.id
       FROM runner_manager_task AS task
-     WHERE task.id = ANY ((SELECT $1::bigint[])::bigint[])
+     WHERE task.id = ANY ((SELECT :tasks::bigint[])::bigint[])
        AND task.status = 'pending' AND coalesce(task.task_id, '') = ''
      ORDER BY task.id
        FOR NO KEY UPDATE OF task SKIP LOCKED

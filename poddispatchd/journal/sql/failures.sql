@@ -1,6 +1,6 @@
 -- name: note
 -- The run of a task has ended badly.
-INSERT INTO poddispatchd.failure (task_pk, runner_manager_id, task_id, digest) VALUES ($1, $2, $3, $4)
+INSERT INTO poddispatchd.failure (task_pk, runner_manager_id, task_id, digest) VALUES (:task, :runner_manager, :task_id, :digest)
 ON CONFLICT (task_pk) DO UPDATE
    SET runner_manager_id = excluded.runner_manager_id, task_id = excluded.task_id, failed_at = now(), asked_at = NULL,
        digest = excluded.digest
@@ -8,27 +8,27 @@ ON CONFLICT (task_pk) DO UPDATE
 -- name: known
 -- Whether the last failure of a run was this one.
 SELECT EXISTS (SELECT FROM poddispatchd.failure
-                WHERE task_pk = $1 AND runner_manager_id = $2 AND task_id = $3 AND digest = $4)
+                WHERE task_pk = :task AND runner_manager_id = :runner_manager AND task_id = :task_id AND digest = :digest)
 
 -- name: lately
--- The failures of so many hours, but for $3: of each manager so many, first those not asked about for the longest time.
+-- The failures of so many hours, but for :excluding: of each manager so many, first those not asked about for the longest time.
 SELECT task_pk, runner_manager_id, task_id
   FROM (SELECT *, row_number() OVER (PARTITION BY runner_manager_id ORDER BY asked_at NULLS FIRST, failed_at DESC) AS turn
           FROM poddispatchd.failure
-         WHERE failed_at > now() - make_interval(hours => $1) AND task_pk <> ALL ($3::bigint[])) AS lately
- WHERE turn <= $2
+         WHERE failed_at > now() - make_interval(hours => :hours) AND task_pk <> ALL (:excluding::bigint[])) AS lately
+ WHERE turn <= :limit
  ORDER BY turn
 
 -- name: asked
 -- The managers of these were asked about them.
-UPDATE poddispatchd.failure SET asked_at = now() WHERE task_pk = ANY ($1::bigint[])
+UPDATE poddispatchd.failure SET asked_at = now() WHERE task_pk = ANY (:tasks::bigint[])
 
 -- name: forget
 -- There is a result after all, and it is fetched: should that fail, it is not tried again by itself.
-DELETE FROM poddispatchd.failure WHERE task_pk = $1
+DELETE FROM poddispatchd.failure WHERE task_pk = :task
 
 -- name: purge
 -- Forget failures older than so many days, a batch at a time.
 DELETE FROM poddispatchd.failure WHERE task_pk IN (
-    SELECT task_pk FROM poddispatchd.failure WHERE failed_at < now() - make_interval(days => $1) LIMIT $2
+    SELECT task_pk FROM poddispatchd.failure WHERE failed_at < now() - make_interval(days => :days) LIMIT :batch
 )

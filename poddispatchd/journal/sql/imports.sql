@@ -1,6 +1,6 @@
 -- name: open
 -- A result is ready: one import for each (task, manager, task id), opened again after a failure.
-INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id) VALUES ($1, $2, $3)
+INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id) VALUES (:task, :runner_manager, :task_id)
 ON CONFLICT (task_pk, runner_manager_id, task_id) DO UPDATE
 SET state = 'open', attempts = 0, next_attempt_at = now(), lease_owner = NULL, lease_expires_at = NULL,
     last_error = NULL, finished_at = NULL, obstructed_since = NULL
@@ -11,24 +11,24 @@ RETURNING id
 -- Whether a result is about to be imported.
 SELECT EXISTS (
     SELECT FROM poddispatchd.import
-    WHERE task_pk = $1 AND runner_manager_id = $2 AND task_id = $3 AND state = 'open'
+    WHERE task_pk = :task AND runner_manager_id = :runner_manager AND task_id = :task_id AND state = 'open'
 )
 
 -- name: drop_open
 -- The result of this task is not wanted any more, whoever is at it, or though it was set aside.
 UPDATE poddispatchd.import
-SET state = 'dropped', last_error = $2, finished_at = now(), lease_owner = NULL, lease_expires_at = NULL
-WHERE task_pk = $1 AND state IN ('open', 'set_aside')
+SET state = 'dropped', last_error = :reason, finished_at = now(), lease_owner = NULL, lease_expires_at = NULL
+WHERE task_pk = :task AND state IN ('open', 'set_aside')
 
 -- name: of_task
 -- The imports of one task, oldest first.
 SELECT state, task_id, attempts, last_error, created_at, finished_at
-FROM poddispatchd.import WHERE task_pk = $1 ORDER BY id
+FROM poddispatchd.import WHERE task_pk = :task ORDER BY id
 
 -- name: known_tasks
 -- Which of these tasks ever had an import, and whether one of them is open.
 SELECT task_pk, bool_or(state = 'open') AS is_open
-FROM poddispatchd.import WHERE task_pk = ANY($1::bigint[]) GROUP BY task_pk
+FROM poddispatchd.import WHERE task_pk = ANY(:tasks::bigint[]) GROUP BY task_pk
 
 -- name: open_tasks
 -- The tasks whose result is being imported.

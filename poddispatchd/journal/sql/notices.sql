@@ -1,4 +1,4 @@
 -- name: add
 -- Something of which people are to be told; committed with what it tells of.
 INSERT INTO poddispatchd.notice (event, task_pk, task_type, task_id, video_id, recording_id, is_reported, words)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+VALUES (:event, :task, :task_type, :task_id, :video, :recording, :is_reported, :words)

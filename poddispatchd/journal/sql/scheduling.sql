@@ -1,5 +1,5 @@
 -- name: take_lease
--- Begin a term of $2 seconds for instance $1, unless another one's lease runs, or the schema is newer than $3. Writes of
+-- Begin a term of :seconds seconds for instance :instance, unless another one's lease runs, or the schema is newer than :newest_schema. Writes of
 -- every earlier term match nothing from now on; FOR UPDATE waits for statements of the last one. The row tells the term
 -- if one has begun, the schema's version, and for how long the lease that was found still runs.
 -- Releases before 0011 hold an advisory lock instead of a lease: no term begins while one of them has it, and they
@@ -10,12 +10,12 @@ WITH lock AS MATERIALIZED (
     SELECT coalesce(max(version), 0) AS version FROM poddispatchd.schema_version
 ), free AS MATERIALIZED (
     SELECT FROM poddispatchd.leader, lock, known
-    WHERE lock.is_free AND known.version <= $3
-      AND (lease_expires_at IS NULL OR lease_expires_at <= now() OR instance = $1)
+    WHERE lock.is_free AND known.version <= :newest_schema
+      AND (lease_expires_at IS NULL OR lease_expires_at <= now() OR instance = :instance)
     FOR UPDATE OF leader
 ), begun AS (
     UPDATE poddispatchd.leader
-    SET term = term + 1, instance = $1, since = now(), lease_expires_at = now() + make_interval(secs => $2)
+    SET term = term + 1, instance = :instance, since = now(), lease_expires_at = now() + make_interval(secs => :seconds)
     FROM free
     RETURNING term
 )
@@ -25,13 +25,13 @@ FROM poddispatchd.leader CROSS JOIN known LEFT JOIN begun ON true
 -- name: renew_lease
 -- Go on for so many seconds: also with a lease that ran out, as long as nobody else began a term. Tells the schema's
 -- version: another daemon may have upgraded it meanwhile.
-UPDATE poddispatchd.leader SET lease_expires_at = now() + make_interval(secs => $2) WHERE term = $1
+UPDATE poddispatchd.leader SET lease_expires_at = now() + make_interval(secs => :seconds) WHERE term = :term
 RETURNING (SELECT coalesce(max(version), 0) FROM poddispatchd.schema_version) AS version
 
 -- name: end_lease
 -- Let another one schedule at once, and tell those that stand by.
 WITH ended AS (
-    UPDATE poddispatchd.leader SET lease_expires_at = NULL WHERE term = $1 RETURNING term
+    UPDATE poddispatchd.leader SET lease_expires_at = NULL WHERE term = :term RETURNING term
 )
 SELECT pg_notify('poddispatchd_task', 'leader resigned') FROM ended
 
@@ -52,12 +52,12 @@ SELECT term, instance, since,
 
 -- name: add_own_tasks
 -- Tasks that Pod's web process is not submitting by itself.
-INSERT INTO poddispatchd.own_task (task_pk) SELECT unnest($1::bigint[]) ON CONFLICT DO NOTHING
+INSERT INTO poddispatchd.own_task (task_pk) SELECT unnest(:tasks::bigint[]) ON CONFLICT DO NOTHING
 
 -- name: put_back
 -- A task was put back into the queue, to wait there for so many seconds.
 INSERT INTO poddispatchd.own_task (task_pk, date_added, not_before)
-VALUES ($1, $2, now() + make_interval(secs => $3))
+VALUES (:task, :date_added, now() + make_interval(secs => :seconds))
 ON CONFLICT (task_pk) DO UPDATE
 SET added_at = now(), date_added = excluded.date_added, not_before = excluded.not_before
 
@@ -69,15 +69,15 @@ FROM poddispatchd.own_task
 -- name: wait_of
 -- Until when a task waits that has had this date_added since it was put back.
 SELECT date_added, not_before, extract(epoch FROM not_before - now())::double precision AS seconds
-FROM poddispatchd.own_task WHERE task_pk = $1 AND date_added = $2 AND not_before > now()
+FROM poddispatchd.own_task WHERE task_pk = :task AND date_added = :date_added AND not_before > now()
 
 -- name: forget_own_task
 -- The task was submitted.
-DELETE FROM poddispatchd.own_task WHERE task_pk = $1
+DELETE FROM poddispatchd.own_task WHERE task_pk = :task
 
 -- name: purge_own_tasks
 -- Forget tasks that were not submitted for so many days.
-DELETE FROM poddispatchd.own_task WHERE added_at < now() - make_interval(days => $1)
+DELETE FROM poddispatchd.own_task WHERE added_at < now() - make_interval(days => :days)
 
 -- name: runner_managers
 -- Which runner managers are paused, when each was last given a task, and over which parameters its runners failed some.
@@ -89,34 +89,34 @@ FULL JOIN (SELECT runner_manager_id AS id, array_agg(name) AS names FROM poddisp
 -- name: refused_parameters
 -- Over which parameters runners of a manager failed tasks. After some days they may be others: it is tried again.
 SELECT name FROM poddispatchd.refused_parameter
-WHERE runner_manager_id = $1 AND refused_at > now() - interval '7 days'
+WHERE runner_manager_id = :runner_manager AND refused_at > now() - interval '7 days'
 
 -- name: note_refused_parameters
--- A run that manager $1 calls $2 failed over the parameters $3, if its request held them or is not known.
+-- A run that manager :runner_manager calls :task_id failed over the parameters :names, if its request held them or is not known.
 WITH request AS (
     SELECT body FROM poddispatchd.submission
-    WHERE runner_manager_id = $1 AND task_id = $2 AND body <> '' ORDER BY id DESC LIMIT 1
+    WHERE runner_manager_id = :runner_manager AND task_id = :task_id AND body <> '' ORDER BY id DESC LIMIT 1
 ), held AS (
-    SELECT name FROM unnest($3::text[]) AS named (name)
+    SELECT name FROM unnest(:names::text[]) AS named (name)
     WHERE NOT EXISTS (SELECT FROM request)
        OR EXISTS (SELECT FROM request WHERE convert_from(body, 'UTF8')::jsonb -> 'parameters' ? name)
 ), noted AS (
-    INSERT INTO poddispatchd.refused_parameter (runner_manager_id, name) SELECT $1, name FROM held
+    INSERT INTO poddispatchd.refused_parameter (runner_manager_id, name) SELECT :runner_manager, name FROM held
     ON CONFLICT (runner_manager_id, name) DO UPDATE SET refused_at = now()
 )
 SELECT EXISTS (SELECT FROM held)
 
 -- name: note_accepted_parameters
--- A run that manager $1 calls $2 succeeded: the parameters that its request held are known there.
+-- A run that manager :runner_manager calls :task_id succeeded: the parameters that its request held are known there.
 DELETE FROM poddispatchd.refused_parameter AS refused USING poddispatchd.submission
-WHERE refused.runner_manager_id = $1 AND submission.runner_manager_id = $1 AND submission.task_id = $2
+WHERE refused.runner_manager_id = :runner_manager AND submission.runner_manager_id = :runner_manager AND submission.task_id = :task_id
   AND submission.body <> '' AND convert_from(submission.body, 'UTF8')::jsonb -> 'parameters' ? refused.name
 
 -- name: pause
 -- Give a runner manager no new tasks.
-INSERT INTO poddispatchd.manager_state (id, paused_at) VALUES ($1, now())
+INSERT INTO poddispatchd.manager_state (id, paused_at) VALUES (:runner_manager, now())
 ON CONFLICT (id) DO UPDATE SET paused_at = coalesce(poddispatchd.manager_state.paused_at, excluded.paused_at)
 
 -- name: resume
 -- Give a runner manager tasks again.
-UPDATE poddispatchd.manager_state SET paused_at = NULL WHERE id = $1 AND paused_at IS NOT NULL
+UPDATE poddispatchd.manager_state SET paused_at = NULL WHERE id = :runner_manager AND paused_at IS NOT NULL

@@ -1,42 +1,42 @@
 -- name: repost
 -- Count one more post of an open intent, unless the scheduler's term is over.
 UPDATE poddispatchd.submission SET posts = posts + 1
-WHERE id = $1 AND state = 'open' AND EXISTS (SELECT FROM poddispatchd.leader WHERE term = $2 FOR KEY SHARE)
+WHERE id = :submission AND state = 'open' AND EXISTS (SELECT FROM poddispatchd.leader WHERE term = :term FOR KEY SHARE)
 
 -- name: discard
 -- Forget an intent that was posted once and surely not carried out; one posted before is kept as refused.
 WITH kept AS (
-    UPDATE poddispatchd.submission SET state = 'refused', reason = $2, settled_at = now()
-    WHERE id = $1 AND state = 'open' AND posts > 1
+    UPDATE poddispatchd.submission SET state = 'refused', reason = :reason, settled_at = now()
+    WHERE id = :submission AND state = 'open' AND posts > 1
 )
-DELETE FROM poddispatchd.submission WHERE id = $1 AND state = 'open' AND posts = 1
+DELETE FROM poddispatchd.submission WHERE id = :submission AND state = 'open' AND posts = 1
 
 -- name: settle
 -- Close an open intent.
-UPDATE poddispatchd.submission SET state = $2, task_id = $3, reason = $4, settled_at = now()
-WHERE id = $1 AND state = 'open'
+UPDATE poddispatchd.submission SET state = :state, task_id = :task_id, reason = :reason, settled_at = now()
+WHERE id = :submission AND state = 'open'
 
 -- name: abandon
 -- Whatever an open intent of this task led to is not wanted any more; the next one differs in its bytes.
-UPDATE poddispatchd.submission SET state = 'orphaned', reason = $2, settled_at = now()
-WHERE task_pk = $1 AND state = 'open'
+UPDATE poddispatchd.submission SET state = 'orphaned', reason = :reason, settled_at = now()
+WHERE task_pk = :task AND state = 'open'
 
 -- name: forget_waiting
 -- Tasks that waited for the same source do not end as this one does: a person ends it.
-DELETE FROM poddispatchd.wish WHERE submission_id IN (SELECT id FROM poddispatchd.submission WHERE task_pk = $1)
+DELETE FROM poddispatchd.wish WHERE submission_id IN (SELECT id FROM poddispatchd.submission WHERE task_pk = :task)
 
 -- name: lose
 -- The accepted submission of a task is known to be lost on the runner manager's side.
-UPDATE poddispatchd.submission SET state = 'lost', reason = $4, settled_at = now()
-WHERE task_pk = $1 AND runner_manager_id = $2 AND task_id = $3 AND state = 'accepted'
+UPDATE poddispatchd.submission SET state = 'lost', reason = :reason, settled_at = now()
+WHERE task_pk = :task AND runner_manager_id = :runner_manager AND task_id = :task_id AND state = 'accepted'
 
 -- name: add_lost
 -- A submission that Pod made itself is lost: the next one must differ from it as well.
 INSERT INTO poddispatchd.submission
     (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, reason, settled_at, date_added)
-SELECT $1, $5, $2, 1 + count(*) FILTER (WHERE state IN ('accepted', 'lost', 'orphaned')), '', 'lost', $3, $4, now(), $6
-FROM poddispatchd.submission WHERE task_pk = $1
-HAVING NOT coalesce(bool_or(runner_manager_id = $2 AND task_id = $3), false)
+SELECT :task, :task_type, :runner_manager, 1 + count(*) FILTER (WHERE state IN ('accepted', 'lost', 'orphaned')), '', 'lost', :task_id, :reason, now(), :date_added
+FROM poddispatchd.submission WHERE task_pk = :task
+HAVING NOT coalesce(bool_or(runner_manager_id = :runner_manager AND task_id = :task_id), false)
 
 -- name: open_ones
 -- Every open intent, oldest first.
@@ -48,42 +48,42 @@ FROM poddispatchd.submission WHERE state = 'open' ORDER BY id
 -- Submissions to these runner managers whose task id never became known, newest first.
 SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at, date_added
 FROM poddispatchd.submission
-WHERE runner_manager_id = ANY($1::bigint[]) AND state IN ('open', 'refused', 'lost') AND task_id IS NULL
+WHERE runner_manager_id = ANY(:managers::bigint[]) AND state IN ('open', 'refused', 'lost') AND task_id IS NULL
 ORDER BY id DESC LIMIT 1000
 
 -- name: with_id
 -- The newest submission that one of these runner managers gave this id.
 SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at, reason
-FROM poddispatchd.submission WHERE runner_manager_id = ANY($1::bigint[]) AND task_id = $2
+FROM poddispatchd.submission WHERE runner_manager_id = ANY(:managers::bigint[]) AND task_id = :task_id
 ORDER BY id DESC LIMIT 1
 
 -- name: attempts
 -- How often a task was submitted ever (numbers the next attempt), and since it was last added (limits them).
 SELECT count(*) FILTER (WHERE state IN ('accepted', 'lost', 'orphaned')) AS ever,
-       count(*) FILTER (WHERE state IN ('accepted', 'lost') AND date_added = $2) AS since
-FROM poddispatchd.submission WHERE task_pk = $1
+       count(*) FILTER (WHERE state IN ('accepted', 'lost') AND date_added = :date_added) AS since
+FROM poddispatchd.submission WHERE task_pk = :task
 
 -- name: of_task
 -- The submissions of one task, oldest first.
 SELECT id, task_pk, task_type, runner_manager_id, attempt, body, state, posts, task_id, created_at, settled_at, reason
-FROM poddispatchd.submission WHERE task_pk = $1 ORDER BY id
+FROM poddispatchd.submission WHERE task_pk = :task ORDER BY id
 
 -- name: purge
 -- Forget settled submissions older than so many days, a batch at a time.
 DELETE FROM poddispatchd.submission WHERE id IN (
     SELECT id FROM poddispatchd.submission
-    WHERE state <> 'open' AND settled_at < now() - make_interval(days => $1) LIMIT $2
+    WHERE state <> 'open' AND settled_at < now() - make_interval(days => :days) LIMIT :batch
 )
 
 -- name: runs_of
--- What the tasks $1 were submitted as.
+-- What the tasks :tasks were submitted as.
 SELECT task_pk, runner_manager_id, task_id FROM poddispatchd.submission
-WHERE task_pk = ANY ($1::bigint[]) AND task_id IS NOT NULL
+WHERE task_pk = ANY (:tasks::bigint[]) AND task_id IS NOT NULL
 
 -- name: taken_for
 -- What runner managers took while tasks waited for the same source, each as it was added; the latest first.
 SELECT waiting.task_pk AS waiting, submission.task_pk, runner_manager_id, task_id
-FROM unnest($1::bigint[], $2::timestamptz[]) AS waiting (task_pk, date_added)
+FROM unnest(:tasks::bigint[], :dates_added::timestamptz[]) AS waiting (task_pk, date_added)
 JOIN poddispatchd.wish USING (task_pk, date_added)
 JOIN poddispatchd.submission ON submission.id = wish.submission_id
 WHERE state IN ('accepted', 'lost')

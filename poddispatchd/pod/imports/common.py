@@ -10,14 +10,14 @@ import asyncpg
 
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Connection, Database
-from poddispatchd.database.queries import load_queries
+from poddispatchd.database.queries import load_numbered
 from poddispatchd.domain.naming import ctime
 from poddispatchd.domain.task import Task, TaskPk, VideoId
 from poddispatchd.errors import RaceLostError, ResultRefusedError
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
 
-QUERIES = load_queries("poddispatchd.pod", "imports_common.sql")
+QUERIES = load_numbered("poddispatchd.pod", "imports_common.sql")
 
 _DESCRIPTION_LENGTH = 255
 

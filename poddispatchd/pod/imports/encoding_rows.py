@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from poddispatchd.database.pool import Connection, Database
-from poddispatchd.database.queries import load_queries, render
+from poddispatchd.database.queries import load_numbered, render_numbered
 from poddispatchd.domain.encoding_log import LogStyle, log_text
 from poddispatchd.domain.encoding_plan import EncodingContent, MediaRow, Rendition
 from poddispatchd.domain.naming import video_number
@@ -15,7 +15,7 @@ from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import VideoFacts, read_log, write_log, write_step
 from poddispatchd.pod.imports.stored import insert_stored_file, keep_folder, storage_tables
 
-_QUERIES = load_queries("poddispatchd.pod", "imports_encoding.sql")
+_QUERIES = load_numbered("poddispatchd.pod", "imports_encoding.sql")
 
 _TABLES: Mapping[str, str] = {
     "video": "video_encode_transcript_encodingvideo",
@@ -163,13 +163,13 @@ async def _sync_media_rows(connection: Connection, video: VideoFacts, rows: Enco
         if path is None:
             stale[kind].append(record["id"])
         elif path != record["source_file"]:
-            query = render(_QUERIES["update_media_row"], table=_TABLES[kind])
+            query = render_numbered(_QUERIES["update_media_row"], table=_TABLES[kind])
             await connection.execute(query, record["id"], path)
         if path != record["source_file"]:
             replaced.append(record["source_file"])
     for kind, table in _TABLES.items():
         if stale[kind]:
-            await connection.execute(render(_QUERIES["delete_media_rows"], table=table), stale[kind])
+            await connection.execute(render_numbered(_QUERIES["delete_media_rows"], table=table), stale[kind])
         for row in wanted[kind].values():
             await _insert(connection, table, video, row, f"{rows.output_directory}/{row.filename}")
     return replaced
@@ -181,5 +181,5 @@ async def _insert(connection: Connection, table: str, video: VideoFacts, row: Me
             _QUERIES["insert_encodingvideo"], video.id, row.name, row.encoding_format, path, row.rendition_id
         )
     else:
-        query = render(_QUERIES["insert_media_row"], table=table)
+        query = render_numbered(_QUERIES["insert_media_row"], table=table)
         await connection.execute(query, video.id, row.name, row.encoding_format, path)

@@ -4,7 +4,7 @@ import posixpath
 from datetime import datetime
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.database.queries import render
+from poddispatchd.database.queries import render_numbered
 from poddispatchd.domain.naming import (
     collision_suffix,
     fit_file_field,
@@ -76,7 +76,7 @@ async def choose_stored_name(
         return path
     if result.ours is not None and path not in result.ours:
         return suffixed
-    named = await result.database.fetchrow(render(QUERIES["file_is_named"], table=table), path)
+    named = await result.database.fetchrow(render_numbered(QUERIES["file_is_named"], table=table), path)
     if named is not None and not named[0] and await result.tree.run(same_content, staged, target):
         return path
     return suffixed
@@ -104,10 +104,10 @@ async def insert_stored_file(
             folder = await connection.fetchval(QUERIES["insert_folder"], video.slug, video.owner_id, now)
             await _share(connection, folder, video)
         name = posixpath.splitext(posixpath.basename(path))[0]
-        query = render(QUERIES["insert_podfile_file"], table=table)
+        query = render_numbered(QUERIES["insert_podfile_file"], table=table)
         row_id = await connection.fetchval(query, name, now, path, video.owner_id, folder)
     else:
-        row_id = await connection.fetchval(render(QUERIES["insert_main_file"], table=table), path)
+        row_id = await connection.fetchval(render_numbered(QUERIES["insert_main_file"], table=table), path)
     return int(row_id)
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import asyncpg
 
 from poddispatchd.database.pool import Connection, Database
-from poddispatchd.database.queries import load_queries, render
+from poddispatchd.database.queries import load_numbered, render_numbered
 from poddispatchd.domain.task import SiteId, Task, VideoId
 from poddispatchd.errors import RaceLostError, ResultRefusedError, SchemaError
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import write_log
 
-_QUERIES = load_queries("poddispatchd.pod", "imports_studio.sql")
+_QUERIES = load_numbered("poddispatchd.pod", "imports_studio.sql")
 
 _LINKS: Mapping[str, tuple[str, str]] = {
     "video_video_additional_owners": ("recorder_recorder_additional_users", "user_id"),
@@ -154,13 +154,13 @@ async def insert_video(
         raise RaceLostError(f"Video {video_id} was made meanwhile.")
     there = capabilities.columns["video_video"]
     row = {column: value for column, value in values.items() if column in there}
-    columns = ", ".join(render("{column}", column=column) for column in row)
+    columns = ", ".join(render_numbered("{column}", column=column) for column in row)
     query = _QUERIES["insert_video"].replace("{columns}", columns)
     await connection.execute(query, json.dumps(row, default=str))
     await connection.execute(_QUERIES["insert_sites"], video_id, recording.recorder_id, site)
     for target, (source, column) in _LINKS.items():
         if {target, source} <= capabilities.m2m_tables:
-            query = render(_QUERIES["copy_links"], target=target, source=source, column=column)
+            query = render_numbered(_QUERIES["copy_links"], target=target, source=source, column=column)
             await connection.execute(query, video_id, recording.recorder_id)
     if {"video_video_tags", "recorder_recorder_tags"} <= capabilities.m2m_tables:
         await _copy_tags(connection, video_id, recording.recorder_id)
@@ -194,7 +194,7 @@ async def _copy_groups(
     if not {source, target} <= capabilities.m2m_tables:
         return ()
     if "accessgroup_id" in capabilities.columns.get(source, ()):
-        query = render(_QUERIES["copy_links"], target=target, source=source, column="accessgroup_id")
+        query = render_numbered(_QUERIES["copy_links"], target=target, source=source, column="accessgroup_id")
         await connection.execute(query, video_id, recorder_id)
         return ()
     missing = []

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from poddispatchd.database.pool import Connection, Database
-from poddispatchd.database.queries import load_queries
+from poddispatchd.database.queries import load_numbered
 from poddispatchd.domain.manifest import left_out_words
 from poddispatchd.domain.naming import subtitle_file_name
 from poddispatchd.domain.subtitles import READING_WIDTH, STRICT_WIDTH, Subtitles, read_subtitles, reflow
@@ -29,7 +29,7 @@ from poddispatchd.pod.media.files import DERIVED, list_files, read_text
 from poddispatchd.pod.media.placing import Move, move_into_place, write_staged
 from poddispatchd.pod.media.tree import MediaPath
 
-_QUERIES = load_queries("poddispatchd.pod", "imports_transcription.sql")
+_QUERIES = load_numbered("poddispatchd.pod", "imports_transcription.sql")
 
 _WHISPER = "WHISPER"
 """The one transcription type whose captions are already cut for reading; Pod's own default."""

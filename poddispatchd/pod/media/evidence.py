@@ -70,7 +70,7 @@ class MediaEvidence:
         now = self._clock.monotonic()
         if (source is None and now - self._right_at < within) or now - self._wrong_at < _WRONG_FOR:
             return self.problem
-        known = [row["video"] for row in await self._database.fetch(_KNOWN_FILES, _SAMPLE)]
+        known = [row["video"] for row in await self._database.fetch(*_KNOWN_FILES(some=_SAMPLE))]
         places = self._doubtful if source is None else {*self._doubtful, source.partition("/")[0]}
         try:
             words, doubtful = await self._tree.look_within(

@@ -5,8 +5,8 @@
 other.type = wanted.type AND (other.video_id = wanted.video_id OR other.recording_id = wanted.recording_id)
 
 -- name: wanted
--- Task $1, which is of type $2 and works on video $3 or recording $4.
-(SELECT $1::bigint AS id, $2::text AS type, $3::bigint AS video_id, $4::bigint AS recording_id) AS wanted
+-- Task :task, which is of type :type and works on video :video or recording :recording.
+(SELECT :task::bigint AS id, :type::text AS type, :video::bigint AS video_id, :recording::bigint AS recording_id) AS wanted
 
 -- name: waiting
 -- Those that wait.
@@ -28,75 +28,75 @@ SELECT min(other.id) AS id, other.status, max(other.date_added) AS date_added,
  LIMIT 100
 
 -- name: follow
--- Waiting tasks, each as it was added and if that was more than $7 seconds ago, end as $3, as the run did that manager
--- $4 calls $5; $6 says so. For the age see `pending`.
+-- Waiting tasks, each as it was added and if that was more than :grace seconds ago, end as :status, as the run did that manager
+-- :runner_manager calls :task_id; :output says so. For the age see `pending`.
 WITH locked AS MATERIALIZED (
     SELECT task.id
-      FROM unnest($1::bigint[], $2::timestamptz[]) AS waiting (id, date_added)
+      FROM unnest(:tasks::bigint[], :dates_added::timestamptz[]) AS waiting (id, date_added)
       JOIN runner_manager_task AS task ON task.id = waiting.id AND task.date_added = waiting.date_added
      WHERE task.status = 'pending' AND coalesce(task.task_id, '') = ''
-       AND ($7::float8 = 0
-            OR task.date_added < now() - make_interval(secs => $7)
-            OR task.date_added > now() + make_interval(secs => $7))
+       AND (:grace::float8 = 0
+            OR task.date_added < now() - make_interval(secs => :grace)
+            OR task.date_added > now() + make_interval(secs => :grace))
      ORDER BY task.id
        FOR UPDATE OF task
 )
 UPDATE runner_manager_task AS task
-   SET status = $3, rank = NULL, runner_manager_id = $4, task_id = $5, script_output = $6
+   SET status = :status, rank = NULL, runner_manager_id = :runner_manager, task_id = :task_id, script_output = :output
   FROM locked
  WHERE task.id = locked.id
 
 -- name: leader
--- An older one that shares the run of a task, which manager $5 calls $6.
+-- An older one that shares the run of a task, which manager :runner_manager calls :task_id.
 SELECT other.id
   FROM {wanted}
   JOIN runner_manager_task AS other ON {same_source} AND other.id <> wanted.id
- WHERE other.id < $1
-   AND other.runner_manager_id = $5 AND other.task_id = $6
+ WHERE other.id < :task
+   AND other.runner_manager_id = :runner_manager AND other.task_id = :task_id
    AND other.status IN ('pending', 'running', 'warning')
  LIMIT 1
 
 -- name: lock_sharers
--- Lock a task and those that share its run, which manager $5 calls $6, by primary key: the order of every transaction
+-- Lock a task and those that share its run, which manager :runner_manager calls :task_id, by primary key: the order of every transaction
 -- that locks several rows, or two of them would wait for each other.
 SELECT other.id
   FROM runner_manager_task AS other
- WHERE other.id = $1
-    OR ((other.video_id = $3 OR other.recording_id = $4) AND other.type = $2
-        AND other.runner_manager_id = $5 AND other.task_id = $6)
+ WHERE other.id = :task
+    OR ((other.video_id = :video OR other.recording_id = :recording) AND other.type = :type
+        AND other.runner_manager_id = :runner_manager AND other.task_id = :task_id)
  ORDER BY other.id
    FOR UPDATE
 
 -- name: complete_sharers
--- Those that share the run of a task, which manager $5 calls $6, are completed with it, however they had ended.
+-- Those that share the run of a task, which manager :runner_manager calls :task_id, are completed with it, however they had ended.
 UPDATE runner_manager_task AS other
    SET status = 'completed', rank = NULL
   FROM {wanted}
  WHERE {same_source} AND other.id <> wanted.id
-   AND other.runner_manager_id = $5 AND other.task_id = $6
+   AND other.runner_manager_id = :runner_manager AND other.task_id = :task_id
    AND other.status IN ('pending', 'running', 'warning', 'failed', 'timeout')
 
 -- name: fail_waiting
--- Those that wait, and were added more than $5 seconds ago, fail as the task did: $6 says so. For the age see `pending`.
+-- Those that wait, and were added more than :grace seconds ago, fail as the task did: :output says so. For the age see `pending`.
 WITH locked AS MATERIALIZED (
     SELECT other.id
       FROM runner_manager_task AS other
-     WHERE (other.video_id = $3 OR other.recording_id = $4)
-       AND other.id <> $1 AND other.type = $2
+     WHERE (other.video_id = :video OR other.recording_id = :recording)
+       AND other.id <> :task AND other.type = :type
        AND other.status = 'pending' AND coalesce(other.task_id, '') = ''
-       AND ($5::float8 = 0
-            OR other.date_added < now() - make_interval(secs => $5)
-            OR other.date_added > now() + make_interval(secs => $5))
+       AND (:grace::float8 = 0
+            OR other.date_added < now() - make_interval(secs => :grace)
+            OR other.date_added > now() + make_interval(secs => :grace))
      ORDER BY other.id
        FOR UPDATE
 )
 UPDATE runner_manager_task AS other
-   SET status = 'failed', rank = NULL, script_output = $6
+   SET status = 'failed', rank = NULL, script_output = :output
   FROM locked
  WHERE other.id = locked.id
 
 -- name: blockers
--- What each of the tasks $1 that waits waits for: one that runs, else the one that stands first, with its manager.
+-- What each of the tasks :tasks that waits waits for: one that runs, else the one that stands first, with its manager.
 -- 'warning': see tasks.sql.
 SELECT task.id, ahead.id AS blocker, ahead.status, ahead.task_id, ahead.date_added, manager.name AS runner_manager
   FROM runner_manager_task AS task
@@ -116,10 +116,10 @@ SELECT task.id, ahead.id AS blocker, ahead.status, ahead.task_id, ahead.date_add
       LIMIT 1
  ) AS ahead
   LEFT JOIN runner_manager AS manager ON manager.id = ahead.runner_manager_id
- WHERE task.id = ANY ($1::bigint[]) AND task.status = 'pending'
+ WHERE task.id = ANY (:tasks::bigint[]) AND task.status = 'pending'
 
 -- name: unfinished
--- The others of the sources of the tasks $1 that wait or run.
+-- The others of the sources of the tasks :tasks that wait or run.
 SELECT DISTINCT other.id
   FROM runner_manager_task AS task
  CROSS JOIN LATERAL (
@@ -130,12 +130,12 @@ SELECT DISTINCT other.id
      SELECT id, type, status
        FROM runner_manager_task AS film
       WHERE task.type <> 'studio' AND film.video_id = task.video_id) AS other
- WHERE task.id = ANY ($1::bigint[])
-   AND other.id <> ALL ($1::bigint[]) AND other.type = task.type
+ WHERE task.id = ANY (:tasks::bigint[])
+   AND other.id <> ALL (:tasks::bigint[]) AND other.type = task.type
    AND other.status IN ('pending', 'running', 'warning')
 
 -- name: waiting_behind
--- The tasks that wait for the sources of the tasks $1, which run; at most $2.
+-- The tasks that wait for the sources of the tasks :tasks, which run; at most :limit.
 SELECT DISTINCT other.id
   FROM runner_manager_task AS task
  CROSS JOIN LATERAL (
@@ -146,13 +146,13 @@ SELECT DISTINCT other.id
      SELECT id, type, status
        FROM runner_manager_task AS film
       WHERE task.type <> 'studio' AND film.video_id = task.video_id) AS other
- WHERE task.id = ANY ($1::bigint[]) AND other.type = task.type AND other.status = 'pending'
+ WHERE task.id = ANY (:tasks::bigint[]) AND other.type = task.type AND other.status = 'pending'
    AND task.status IN ('running', 'warning')
- ORDER BY other.id LIMIT $2
+ ORDER BY other.id LIMIT :limit
 
 -- name: described
--- How the tasks $1 are, and on which manager.
+-- How the tasks :tasks are, and on which manager.
 SELECT task.id, task.status, task.task_id, task.date_added, manager.name AS runner_manager
   FROM runner_manager_task AS task
   LEFT JOIN runner_manager AS manager ON manager.id = task.runner_manager_id
- WHERE task.id = ANY ($1::bigint[])
+ WHERE task.id = ANY (:tasks::bigint[])

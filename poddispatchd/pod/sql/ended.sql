@@ -8,11 +8,11 @@ SELECT id, type, status, date_added, runner_manager_id FROM runner_manager_task
 SELECT max(id) FROM runner_manager_task
 
 -- name: moved
--- Tasks with an id above $1; of $2 those that wait no more, of $3 those that run no more.
-SELECT id, type, status, date_added, runner_manager_id FROM runner_manager_task WHERE id > $1
+-- Tasks with an id above :above; of :pending those that wait no more, of :running those that run no more.
+SELECT id, type, status, date_added, runner_manager_id FROM runner_manager_task WHERE id > :above
  UNION ALL
 SELECT id, type, status, date_added, runner_manager_id FROM runner_manager_task
- WHERE id = ANY ($2::bigint[]) AND status <> 'pending'
+ WHERE id = ANY (:pending::bigint[]) AND status <> 'pending'
  UNION ALL
 SELECT id, type, status, date_added, runner_manager_id FROM runner_manager_task
- WHERE id = ANY ($3::bigint[]) AND status NOT IN ('running', 'warning')
+ WHERE id = ANY (:running::bigint[]) AND status NOT IN ('running', 'warning')

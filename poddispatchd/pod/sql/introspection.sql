@@ -8,15 +8,15 @@ SELECT wanted.name AS table_name,
        format_type(attribute.atttypid, NULL) AS type,
        attribute.attnotnull AS not_null,
        attribute.atthasdef OR attribute.attidentity <> '' AS has_default
-  FROM unnest($1::text[]) AS wanted (name)
+  FROM unnest(:tables::text[]) AS wanted (name)
   JOIN pg_catalog.pg_attribute AS attribute ON attribute.attrelid = to_regclass(quote_ident(wanted.name))
  WHERE attribute.attnum > 0 AND NOT attribute.attisdropped
  ORDER BY wanted.name, attribute.attnum
 
 -- name: targets
--- The tables that single-column foreign keys point at: of the columns $2 of the tables $1, pair by pair.
+-- The tables that single-column foreign keys point at: of the columns :columns of the tables :tables, pair by pair.
 SELECT wanted.table_name, wanted.column_name, target.relname::text AS target
-  FROM unnest($1::text[], $2::text[]) AS wanted (table_name, column_name)
+  FROM unnest(:tables::text[], :columns::text[]) AS wanted (table_name, column_name)
   JOIN pg_catalog.pg_attribute AS attribute
     ON attribute.attrelid = to_regclass(quote_ident(wanted.table_name))
    AND attribute.attname = wanted.column_name

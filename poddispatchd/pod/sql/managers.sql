@@ -12,12 +12,12 @@ SELECT manager.id, name, priority, url, token, site_id,
 SELECT manager.id, name, priority, url, token, site_id,
        coalesce((to_jsonb(manager) ->> 'is_active')::boolean, true) AS is_active
   FROM runner_manager AS manager
- WHERE manager.id = $1
+ WHERE manager.id = :runner_manager
 
 -- name: latest_tasks
--- When the latest tasks of runner managers were added, whoever submitted them: of the $1 newest tasks only.
+-- When the latest tasks of runner managers were added, whoever submitted them: of the :newest newest tasks only.
 SELECT runner_manager_id, max(date_added) AS added
-  FROM (SELECT runner_manager_id, date_added FROM runner_manager_task ORDER BY id DESC LIMIT $1) AS newest
+  FROM (SELECT runner_manager_id, date_added FROM runner_manager_task ORDER BY id DESC LIMIT :newest) AS newest
  WHERE runner_manager_id IS NOT NULL
  GROUP BY runner_manager_id
 

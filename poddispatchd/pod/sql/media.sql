@@ -5,8 +5,8 @@ WITH finished AS NOT MATERIALIZED (
     WHERE NOT encoding_in_progress AND video <> ''
       AND (EXISTS (SELECT FROM video_encode_transcript_encodingvideo WHERE video_id = film.id)
            OR EXISTS (SELECT FROM video_encode_transcript_encodingaudio WHERE video_id = film.id)))
-(SELECT video FROM finished ORDER BY id LIMIT $1)
-UNION (SELECT video FROM finished ORDER BY id DESC LIMIT $1)
+(SELECT video FROM finished ORDER BY id LIMIT :some)
+UNION (SELECT video FROM finished ORDER BY id DESC LIMIT :some)
 UNION (SELECT video FROM finished
        WHERE id >= (SELECT floor(min(id) + random() * (max(id) - min(id)))::bigint FROM video_video)
-       ORDER BY id LIMIT $1)
+       ORDER BY id LIMIT :some)

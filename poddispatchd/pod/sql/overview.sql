@@ -1,6 +1,6 @@
 -- name: rows
--- Tasks for people, the newest first: of the statuses $1, the types $2, the runner managers $4 and the sites $5, added
--- since $6, among $8 (NULL: any), whose title, slug, owner or id holds $3; at most $7.
+-- Tasks for people, the newest first: of the statuses :statuses, the types :types, the runner managers :managers and the sites :sites, added
+-- since :since, among :tasks (NULL: any), whose title, slug, owner or id holds :search; at most :limit.
 -- failure is what stands before the last output of a script: the words of the last failure.
 SELECT task.id, task.type, task.status, task.task_id, task.rank, task.date_added, task.runner_manager_id,
        task.video_id, task.recording_id,
@@ -14,33 +14,33 @@ SELECT task.id, task.type, task.status, task.task_id, task.rank, task.date_added
   LEFT JOIN auth_user AS owner ON owner.id = video.owner_id
   LEFT JOIN recorder_recording AS recording ON recording.id = task.recording_id
   LEFT JOIN auth_user AS recorder ON recorder.id = recording.user_id
- WHERE ($1::text[] IS NULL OR task.status = ANY ($1))
-   AND ($2::text[] IS NULL OR task.type = ANY ($2)
-        OR ('other' = ANY ($2) AND task.type NOT IN ('encoding', 'studio', 'transcription')))
-   AND ($3::text IS NULL OR strpos(lower(concat_ws(' ', task.id, task.task_id, video.title, video.slug,
+ WHERE (:statuses::text[] IS NULL OR task.status = ANY (:statuses))
+   AND (:types::text[] IS NULL OR task.type = ANY (:types)
+        OR ('other' = ANY (:types) AND task.type NOT IN ('encoding', 'studio', 'transcription')))
+   AND (:search::text IS NULL OR strpos(lower(concat_ws(' ', task.id, task.task_id, video.title, video.slug,
                                                    recording.title, owner.username, recorder.username)),
-                                   lower($3)) > 0)
-   AND ($4::bigint[] IS NULL OR task.runner_manager_id = ANY ($4))
-   AND ($5::bigint[] IS NULL
+                                   lower(:search)) > 0)
+   AND (:managers::bigint[] IS NULL OR task.runner_manager_id = ANY (:managers))
+   AND (:sites::bigint[] IS NULL
         OR EXISTS (SELECT FROM video_video_sites AS site
-                    WHERE site.video_id = task.video_id AND site.site_id = ANY ($5))
+                    WHERE site.video_id = task.video_id AND site.site_id = ANY (:sites))
         OR EXISTS (SELECT FROM recorder_recorder_sites AS site
-                    WHERE site.recorder_id = recording.recorder_id AND site.site_id = ANY ($5)))
-   AND ($6::timestamptz IS NULL OR task.date_added >= $6)
-   AND ($8::bigint[] IS NULL OR task.id = ANY ($8))
+                    WHERE site.recorder_id = recording.recorder_id AND site.site_id = ANY (:sites)))
+   AND (:since::timestamptz IS NULL OR task.date_added >= :since)
+   AND (:tasks::bigint[] IS NULL OR task.id = ANY (:tasks))
  ORDER BY task.id DESC
- LIMIT $7
+ LIMIT :limit
 
 -- name: waiting
--- The pending task $1, or the first $2 of the queue, with the sites of their videos or recorders, and the tasks of the
--- same type and source that come first or run already. Whoever has changed or locked a row and not committed for $3
+-- The pending task :task, or the first :limit of the queue, with the sites of their videos or recorders, and the tasks of the
+-- same type and source that come first or run already. Whoever has changed or locked a row and not committed for :seconds
 -- seconds is named; of other roles' sessions the server tells the process only.
 WITH chosen AS MATERIALIZED (
     SELECT task.*, task.xmax AS locker
       FROM runner_manager_task AS task
-     WHERE task.status = 'pending' AND ($1::bigint IS NULL OR task.id = $1)
+     WHERE task.status = 'pending' AND (:task::bigint IS NULL OR task.id = :task)
      ORDER BY task.rank, task.date_added, task.id
-     LIMIT $2
+     LIMIT :limit
 )
 SELECT chosen.id, chosen.type, chosen.date_added, chosen.rank, chosen.video_id, chosen.recording_id,
        CASE chosen.type
@@ -69,7 +69,7 @@ SELECT chosen.id, chosen.type, chosen.date_added, chosen.rank, chosen.video_id, 
        FROM pg_locks AS held
        JOIN pg_stat_activity AS activity ON activity.pid = held.pid
       WHERE held.locktype = 'transactionid' AND held.granted AND held.transactionid = chosen.locker
-        AND coalesce(activity.xact_start < now() - make_interval(secs => $3), true)
+        AND coalesce(activity.xact_start < now() - make_interval(secs => :seconds), true)
       LIMIT 1
  ) AS holder ON chosen.locker <> '0'::xid
  ORDER BY chosen.rank, chosen.date_added, chosen.id

@@ -51,26 +51,26 @@ SELECT id, held, CASE WHEN waits THEN place END AS place
 SELECT queued.* FROM queued WHERE true
 
 -- name: on_some_sites
--- Tasks of the queue on one of the sites $10, and if $11 also those on none.
+-- Tasks of the queue on one of the sites :sites, and if :with_siteless also those on none.
 SELECT queued.*
   FROM queued
-  LEFT JOIN (SELECT video_id, bool_or(site_id = ANY ($10::bigint[])) AS is_wanted
+  LEFT JOIN (SELECT video_id, bool_or(site_id = ANY (:sites::bigint[])) AS is_wanted
                FROM video_video_sites GROUP BY video_id) AS film ON film.video_id = queued.video_id
-  LEFT JOIN (SELECT recording_id, bool_or(site_id = ANY ($10::bigint[])) AS is_wanted
+  LEFT JOIN (SELECT recording_id, bool_or(site_id = ANY (:sites::bigint[])) AS is_wanted
                FROM room_sites GROUP BY recording_id) AS room ON room.recording_id = queued.recording_id
- WHERE coalesce(CASE WHEN type = 'studio' THEN room.is_wanted ELSE film.is_wanted END, $11)
+ WHERE coalesce(CASE WHEN type = 'studio' THEN room.is_wanted ELSE film.is_wanted END, :with_siteless)
 
 -- name: grace_left
--- Seconds for which a task of the queue is left to Pod's own submission: it was added less than $2 seconds ago and is
--- not among $5. One from the future tells nothing of its age.
-CASE WHEN date_added > now() + make_interval(secs => $2::float8) OR id = ANY ($5::bigint[]) THEN 0
-     ELSE greatest(0, $2::float8 - extract(epoch FROM now() - date_added)::float8)
+-- Seconds for which a task of the queue is left to Pod's own submission: it was added less than :grace seconds ago and is
+-- not among :ignore_grace. One from the future tells nothing of its age.
+CASE WHEN date_added > now() + make_interval(secs => :grace::float8) OR id = ANY (:ignore_grace::bigint[]) THEN 0
+     ELSE greatest(0, :grace::float8 - extract(epoch FROM now() - date_added)::float8)
 END
 
 -- name: pending
--- The next tasks to hand out: at most $1, of the types $3, not among $4; last of all those that are left to Pod for a
--- while. Those of $6 are left out as long as they were added at $7, and all of a type of $8 and the source in the same
--- place of $9. The sites are tested as one of the two above says.
+-- The next tasks to hand out: at most :limit, of the types :types, not among :skip; last of all those that are left to Pod for a
+-- while. Those of :held are left out as long as they were added at :held_dates, and all of a type of :excluded_types and the source in the same
+-- place of :excluded_sources. The sites are tested as one of the two above says.
 -- first_of_source is the pending task of the same type and source that stands first, running_duplicate one that runs;
 -- they are looked for once for each source, however many tasks wait for it.
 WITH priority_users AS ({priority_users}),
@@ -82,14 +82,14 @@ WITH priority_users AS ({priority_users}),
      queued AS ({queue}),
      next AS (
          {on_sites}
-            AND type = ANY ($3::text[])
-            AND id <> ALL ($4::bigint[])
-            AND (id, date_added) NOT IN (SELECT * FROM unnest($6::bigint[], $7::timestamptz[]))
-            AND (cardinality($9::bigint[]) = 0
+            AND type = ANY (:types::text[])
+            AND id <> ALL (:skip::bigint[])
+            AND (id, date_added) NOT IN (SELECT * FROM unnest(:held::bigint[], :held_dates::timestamptz[]))
+            AND (cardinality(:excluded_sources::bigint[]) = 0
                  OR {source} IS NULL
-                 OR (type, {source}) NOT IN (SELECT * FROM unnest($8::text[], $9::bigint[])))
-          ORDER BY $2::float8 > 0 AND {grace_left} > 0, class, date_added, id
-          LIMIT $1
+                 OR (type, {source}) NOT IN (SELECT * FROM unnest(:excluded_types::text[], :excluded_sources::bigint[])))
+          ORDER BY :grace::float8 > 0 AND {grace_left} > 0, class, date_added, id
+          LIMIT :limit
      ),
      by_source AS MATERIALIZED (
          SELECT wanted.ids, wanted.classes, same_source.first_of_source, same_source.running_duplicate
@@ -122,7 +122,7 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
  ORDER BY grace_left > 0, next.class, task.date_added, task.id
 
 -- name: write_ranks
--- Number the pending tasks at the places after $1 up to $2, and with the first ones clear every other rank, touching
+-- Number the pending tasks at the places after :after up to :up_to, and with the first ones clear every other rank, touching
 -- only rows that change: each of them is held until the end of the statement. Tells how many places there are.
 -- A row that someone is changing right now is left to the next time; one that was changed meanwhile is checked.
 WITH priority_users AS ({priority_users}),
@@ -130,7 +130,7 @@ WITH priority_users AS ({priority_users}),
      wrong AS MATERIALIZED (
          SELECT id, place
            FROM ranked
-          WHERE held IS DISTINCT FROM place AND coalesce(place, 1) > $1 AND coalesce(place, 1) <= $2
+          WHERE held IS DISTINCT FROM place AND coalesce(place, 1) > :after AND coalesce(place, 1) <= :up_to
      ),
      changed AS (
          SELECT task.id, wrong.place
@@ -150,13 +150,13 @@ WITH priority_users AS ({priority_users}),
 SELECT (SELECT count(*)::integer FROM written) AS changed, (SELECT coalesce(max(place), 0) FROM ranked) AS places
 
 -- name: wrong_ranks
--- The first $1 tasks whose rank is not their place in the queue, and how many there are.
+-- The first :limit tasks whose rank is not their place in the queue, and how many there are.
 WITH priority_users AS ({priority_users})
 SELECT id, held, place, count(*) OVER () AS tasks
   FROM ({ranked}) AS ranked
  WHERE held IS DISTINCT FROM place
  ORDER BY place, id
- LIMIT $1
+ LIMIT :limit
 
 -- name: of_any_status
 -- Every task.
@@ -205,5 +205,5 @@ SELECT task.id, task.status, task.task_id,
  WHERE task.status IN ('pending', 'running', 'warning')
 
 -- name: statuses
--- What became of the tasks $1; those that were deleted are left out.
-SELECT id, status, task_id FROM runner_manager_task WHERE id = ANY ($1::bigint[])
+-- What became of the tasks :tasks; those that were deleted are left out.
+SELECT id, status, task_id FROM runner_manager_task WHERE id = ANY (:tasks::bigint[])

@@ -2,8 +2,8 @@
 
 -- name: sources
 -- (SELECT $n): PostgreSQL does not look into the arrays, and one plan serves for all of them.
--- The videos $1 and recordings $2 of tasks, one of both for each, in their order; nothing where they are gone. With a
--- video come its titles of the columns $3, its cuts and dressings, newest first, its first mp3 and the languages of its
+-- The videos :videos and recordings :recordings of tasks, one of both for each, in their order; nothing where they are gone. With a
+-- video come its titles of the columns :title_columns, its cuts and dressings, newest first, its first mp3 and the languages of its
 -- tracks; with each the renditions, all of them whatever their sites, as Pod sends them.
 WITH every_rendition AS MATERIALIZED (
     SELECT coalesce(json_agg(json_build_object(
@@ -16,7 +16,7 @@ SELECT every_rendition.renditions, recording.source_file,
        this_video.duration,
        (SELECT jsonb_object_agg(key, value)
           FROM jsonb_each_text(to_jsonb(this_video))
-         WHERE key = ANY ($3::text[]) AND value IS NOT NULL)::text AS titles,
+         WHERE key = ANY (:title_columns::text[]) AND value IS NOT NULL)::text AS titles,
        (SELECT audio.source_file
           FROM video_encode_transcript_encodingaudio AS audio
          WHERE audio.video_id = this_video.id AND audio.encoding_format = 'audio/mp3'
@@ -38,7 +38,7 @@ SELECT every_rendition.renditions, recording.source_file,
           LEFT JOIN video_video AS opening ON opening.id = dressing.opening_credits_id
           LEFT JOIN video_video AS ending ON ending.id = dressing.ending_credits_id
          WHERE dressed.video_id = this_video.id)::text AS dressings
-  FROM unnest((SELECT $1::bigint[]), (SELECT $2::bigint[])) WITH ORDINALITY AS wanted (video_id, recording_id, place)
+  FROM unnest((SELECT :videos::bigint[]), (SELECT :recordings::bigint[])) WITH ORDINALITY AS wanted (video_id, recording_id, place)
  CROSS JOIN every_rendition
   LEFT JOIN video_video AS this_video ON this_video.id = wanted.video_id
   LEFT JOIN recorder_recording AS recording ON recording.id = wanted.recording_id

@@ -3,19 +3,19 @@
 -- the end of the lease: a daemon of the release before, which knows no leases, stays away as long.
 
 -- name: claim
--- Lease at most $3 due items as $1 for $2 seconds, in turn between partitions: first of those that hold least ($5, $6);
--- of one partition at most $7, counted with what it holds; of the partitions $4 only, if any are named.
+-- Lease at most :limit due items as :owner for :seconds seconds, in turn between partitions: first of those that hold least (:held_partitions, :held_counts);
+-- of one partition at most :share, counted with what it holds; of the partitions :partitions only, if any are named.
 WITH turns AS (
     SELECT item.{key} AS key, {order},
            row_number() OVER (PARTITION BY item.{partition} ORDER BY {order}) + coalesce(held.count, 0) AS turn
     FROM poddispatchd.{table} AS item
-    LEFT JOIN unnest($5::text[], $6::integer[]) AS held (partition, count) ON held.partition = item.{partition}::text
+    LEFT JOIN unnest(:held_partitions::text[], :held_counts::integer[]) AS held (partition, count) ON held.partition = item.{partition}::text
     WHERE item.state = 'open' AND item.next_attempt_at <= now()
       AND (item.{lease_expires_at} IS NULL OR item.{lease_expires_at} <= now())
-      AND ($4::text[] IS NULL OR item.{partition}::text = ANY($4))
+      AND (:partitions::text[] IS NULL OR item.{partition}::text = ANY(:partitions))
       AND {condition}
 ), chosen AS (
-    SELECT key FROM turns WHERE turn <= $7 ORDER BY turn, {order} LIMIT $3
+    SELECT key FROM turns WHERE turn <= :share ORDER BY turn, {order} LIMIT :limit
 ), locked AS MATERIALIZED (
     SELECT item.{key} AS key FROM poddispatchd.{table} AS item
     WHERE item.{key} IN (SELECT key FROM chosen)
@@ -24,56 +24,56 @@ WITH turns AS (
     ORDER BY item.{key} FOR UPDATE OF item SKIP LOCKED
 )
 UPDATE poddispatchd.{table} AS item
-SET attempts = item.attempts + 1, {lease_owner} = $1,
-    {lease_expires_at} = now() + make_interval(secs => $2), next_attempt_at = now() + make_interval(secs => $2)
+SET attempts = item.attempts + 1, {lease_owner} = :owner,
+    {lease_expires_at} = now() + make_interval(secs => :seconds), next_attempt_at = now() + make_interval(secs => :seconds)
 FROM locked WHERE item.{key} = locked.key
 RETURNING item.{key} AS key, item.attempts, {payload}
 
 -- name: renew
--- Keep leases of an owner for another $2 seconds.
+-- Keep leases of an owner for another :seconds seconds.
 UPDATE poddispatchd.{table}
-SET {lease_expires_at} = now() + make_interval(secs => $2), next_attempt_at = now() + make_interval(secs => $2)
-WHERE state = 'open' AND {lease_owner} = $1 AND {key} = ANY($3)
+SET {lease_expires_at} = now() + make_interval(secs => :seconds), next_attempt_at = now() + make_interval(secs => :seconds)
+WHERE state = 'open' AND {lease_owner} = :owner AND {key} = ANY(:keys)
 
 -- name: holds
 -- Whether an owner has the lease of an item; nobody else gets it until the end of the transaction.
-SELECT true FROM poddispatchd.{table} WHERE {key} = $1 AND state = 'open' AND {lease_owner} = $2 FOR UPDATE
+SELECT true FROM poddispatchd.{table} WHERE {key} = :key AND state = 'open' AND {lease_owner} = :owner FOR UPDATE
 
 -- name: postpone
--- Give a lease back: due after $3 seconds; an attempt that was none of the item's ($5) does not count.
+-- Give a lease back: due after :seconds seconds; an attempt that was none of the item's (:counts) does not count.
 UPDATE poddispatchd.{table}
-SET {lease_owner} = NULL, {lease_expires_at} = NULL, next_attempt_at = now() + make_interval(secs => $3),
-    last_error = coalesce($4, last_error),
-    attempts = CASE WHEN $5::boolean THEN attempts ELSE greatest(attempts - 1, 0) END
-WHERE {key} = $1 AND state = 'open' AND {lease_owner} = $2
+SET {lease_owner} = NULL, {lease_expires_at} = NULL, next_attempt_at = now() + make_interval(secs => :seconds),
+    last_error = coalesce(:words, last_error),
+    attempts = CASE WHEN :counts::boolean THEN attempts ELSE greatest(attempts - 1, 0) END
+WHERE {key} = :key AND state = 'open' AND {lease_owner} = :owner
 
 -- name: set_aside
 -- Give an item up, with its words: it stays, and a person can have it tried again.
 UPDATE poddispatchd.{table}
-SET state = 'set_aside', {settled_at} = now(), last_error = $3, {lease_owner} = NULL, {lease_expires_at} = NULL
-WHERE {key} = $1 AND state = 'open' AND {lease_owner} = $2
+SET state = 'set_aside', {settled_at} = now(), last_error = :words, {lease_owner} = NULL, {lease_expires_at} = NULL
+WHERE {key} = :key AND state = 'open' AND {lease_owner} = :owner
 
 -- name: release
 -- Give leases of an owner back, due at once: nothing was tried.
 UPDATE poddispatchd.{table}
 SET {lease_owner} = NULL, {lease_expires_at} = NULL, next_attempt_at = now(), attempts = greatest(attempts - 1, 0)
-WHERE state = 'open' AND {lease_owner} = $1 AND {key} = ANY($2)
+WHERE state = 'open' AND {lease_owner} = :owner AND {key} = ANY(:keys)
 
 -- name: release_owner
 -- Give back every lease of an owner that has ended: what it was at is due at once, and was not tried.
 UPDATE poddispatchd.{table}
 SET {lease_owner} = NULL, {lease_expires_at} = NULL, next_attempt_at = now(), attempts = greatest(attempts - 1, 0)
-WHERE state = 'open' AND {lease_owner} = $1
+WHERE state = 'open' AND {lease_owner} = :owner
 
 -- name: owners
 -- Who holds leases.
 SELECT DISTINCT {lease_owner} AS owner FROM poddispatchd.{table} WHERE state = 'open' AND {lease_owner} IS NOT NULL
 
 -- name: next_due
--- The seconds until the next item is due (0 or less: now), of the partitions $1 if any are named; NULL: there is none.
+-- The seconds until the next item is due (0 or less: now), of the partitions :partitions if any are named; NULL: there is none.
 SELECT extract(epoch FROM min(greatest(next_attempt_at, {lease_expires_at})) - now())::double precision
 FROM poddispatchd.{table}
-WHERE state = 'open' AND ($1::text[] IS NULL OR {partition}::text = ANY($1))
+WHERE state = 'open' AND (:partitions::text[] IS NULL OR {partition}::text = ANY(:partitions))
 
 -- name: figures
 -- How many items are open, leased and set aside, and when the oldest open one came.
@@ -84,27 +84,27 @@ SELECT count(*) FILTER (WHERE state = 'open') AS open,
 FROM poddispatchd.{table} WHERE state IN ('open', 'set_aside')
 
 -- name: set_aside_items
--- At most $1 items that were set aside, the latest first.
+-- At most :limit items that were set aside, the latest first.
 SELECT {key}::text AS key, {task}::text AS task, attempts, last_error, {created_at} AS created_at,
        {settled_at} AS set_aside_at
-FROM poddispatchd.{table} WHERE state = 'set_aside' ORDER BY {settled_at} DESC, {key} LIMIT $1
+FROM poddispatchd.{table} WHERE state = 'set_aside' ORDER BY {settled_at} DESC, {key} LIMIT :limit
 
 -- name: retry
 -- Try an item again that was set aside, as if it were new.
 UPDATE poddispatchd.{table} SET state = 'open', attempts = 0, next_attempt_at = now(), {settled_at} = NULL
-WHERE {key}::text = $1 AND state = 'set_aside'
+WHERE {key}::text = :key AND state = 'set_aside'
 
 -- name: dismiss
--- An item that was set aside is seen to: it is settled as $2.
-UPDATE poddispatchd.{table} SET state = $2, {settled_at} = now() WHERE {key}::text = $1 AND state = 'set_aside'
+-- An item that was set aside is seen to: it is settled as :state.
+UPDATE poddispatchd.{table} SET state = :state, {settled_at} = now() WHERE {key}::text = :key AND state = 'set_aside'
 
 -- name: forget
 -- An item that was set aside is seen to: it goes.
-DELETE FROM poddispatchd.{table} WHERE {key}::text = $1 AND state = 'set_aside'
+DELETE FROM poddispatchd.{table} WHERE {key}::text = :key AND state = 'set_aside'
 
 -- name: purge
--- Forget what was settled or set aside more than $1 days ago, at most $2 items.
+-- Forget what was settled or set aside more than :days days ago, at most :batch items.
 DELETE FROM poddispatchd.{table} WHERE {key} IN (
     SELECT {key} FROM poddispatchd.{table}
-    WHERE state <> 'open' AND {settled_at} < now() - make_interval(days => $1) LIMIT $2
+    WHERE state <> 'open' AND {settled_at} < now() - make_interval(days => :days) LIMIT :batch
 )

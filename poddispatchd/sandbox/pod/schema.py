@@ -39,5 +39,5 @@ async def create_schema(connection: Connection, variant: Variant) -> None:
     async with connection.transaction():
         for query in load_queries(__package__, "schema.sql").values():
             await connection.execute(
-                render(query, custom_image=variant.custom_image, custom_file=variant.custom_file)
+                *render(query, custom_image=variant.custom_image, custom_file=variant.custom_file)()
             )

@@ -33,11 +33,29 @@ from poddispatchd.sandbox.pod.world import (
 _SITE_ID = SiteId(1)
 _OTHER_SITE_ID = SiteId(2)
 
-_RENDITIONS = (
-    ("640x360", "500k", "750k", "1000k", "96k", True),
-    ("1280x720", "1000k", "2000k", "3000k", "128k", True),
-    ("1920x1080", "2000k", "3000k", "4500k", "192k", False),
-)
+_RENDITIONS: Mapping[str, Mapping[str, object]] = {
+    "640x360": {
+        "minrate": "500k",
+        "video_bitrate": "750k",
+        "maxrate": "1000k",
+        "audio_bitrate": "96k",
+        "encode_mp4": True,
+    },
+    "1280x720": {
+        "minrate": "1000k",
+        "video_bitrate": "2000k",
+        "maxrate": "3000k",
+        "audio_bitrate": "128k",
+        "encode_mp4": True,
+    },
+    "1920x1080": {
+        "minrate": "2000k",
+        "video_bitrate": "3000k",
+        "maxrate": "4500k",
+        "audio_bitrate": "192k",
+        "encode_mp4": False,
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +116,10 @@ async def seed_world(
     other_site = Site(_OTHER_SITE_ID, "other.example.org")
     async with connection.transaction():
         for each in (site, other_site):
-            await connection.execute(QUERIES["insert_site"], each.id, each.domain, each.domain[:50])
-        await connection.execute(QUERIES["advance_site_ids"])
+            await connection.execute(
+                *QUERIES["insert_site"](site=each.id, domain=each.domain, name=each.domain[:50])
+            )
+        await connection.execute(*QUERIES["advance_site_ids"]())
         people = {spec.username: await _add_person(connection, spec, site) for spec in _PEOPLE}
         types = await _add_types(connection, site)
         world = World(
@@ -127,13 +147,14 @@ async def seed_world(
 async def add_manager(connection: Connection, spec: ManagerSpec, site: Site) -> RunnerManager:
     """Enter a runner manager for a site."""
     manager = await connection.fetchval(
-        QUERIES["insert_manager"],
-        spec.name,
-        spec.priority,
-        spec.is_active,
-        spec.url,
-        spec.token.get_secret_value(),
-        site.id,
+        *QUERIES["insert_manager"](
+            name=spec.name,
+            priority=spec.priority,
+            is_active=spec.is_active,
+            url=spec.url,
+            token=spec.token.get_secret_value(),
+            site=site.id,
+        ),
     )
     return RunnerManager(
         id=ManagerId(manager),
@@ -151,23 +172,31 @@ async def _add_person(connection: Connection, spec: _PersonSpec, site: Site) -> 
     is_staff = spec.affiliation not in (None, "", "student")
     user = int(
         await connection.fetchval(
-            QUERIES["insert_user"], spec.username, spec.username.title(), email, is_staff
+            *QUERIES["insert_user"](
+                username=spec.username, first_name=spec.username.title(), email=email, is_staff=is_staff
+            )
         )
     )
-    await connection.fetchval(QUERIES["insert_folder"], "home", user)
+    await connection.fetchval(*QUERIES["insert_folder"](name="home", owner=user))
     if spec.is_priority:
-        await connection.execute(QUERIES["insert_priority_user"], user)
+        await connection.execute(*QUERIES["insert_priority_user"](user=user))
     if spec.is_subscribed:
         # The address can never exist: nothing leaves the machine.
         subscription = await connection.fetchval(
-            QUERIES["insert_subscription"], "https://push.invalid/sandbox"
+            *QUERIES["insert_subscription"](endpoint="https://push.invalid/sandbox")
         )
-        await connection.execute(QUERIES["insert_push_information"], subscription, user)
+        await connection.execute(*QUERIES["insert_push_information"](subscription=subscription, user=user))
     if spec.affiliation is None:
         return Person(user, spec.username, email, "", None)
     hashkey = hashlib.sha256(f"sandbox{spec.username}".encode()).hexdigest()
     owner = await connection.fetchval(
-        QUERIES["insert_owner"], user, spec.affiliation, hashkey, "Etab_1", spec.accepts_notifications
+        *QUERIES["insert_owner"](
+            user=user,
+            affiliation=spec.affiliation,
+            hashkey=hashkey,
+            establishment="Etab_1",
+            accepts_notifications=spec.accepts_notifications,
+        )
     )
     await link(connection, "authentication_owner_sites", owner_id=owner, site_id=site.id)
     return Person(user, spec.username, email, spec.affiliation, hashkey)
@@ -176,19 +205,20 @@ async def _add_person(connection: Connection, spec: _PersonSpec, site: Site) -> 
 async def _add_types(connection: Connection, site: Site) -> Mapping[str, int]:
     types = {}
     for title, slug in (("Autre", "other"), ("Cours magistral", "cours-magistral")):
-        types[slug] = int(await connection.fetchval(QUERIES["insert_type"], title, slug))
+        types[slug] = int(await connection.fetchval(*QUERIES["insert_type"](title=title, slug=slug)))
         await link(connection, "video_type_sites", type_id=types[slug], site_id=site.id)
     return types
 
 
 async def _add_renditions(connection: Connection, site: Site) -> Mapping[str, int]:
     renditions = {}
-    for columns in _RENDITIONS:
-        renditions[columns[0]] = int(await connection.fetchval(QUERIES["insert_rendition"], *columns))
+    for resolution, columns in _RENDITIONS.items():
+        query = QUERIES["insert_rendition"](resolution=resolution, **columns)
+        renditions[resolution] = int(await connection.fetchval(*query))
         await link(
             connection,
             "video_encode_transcript_videorendition_sites",
-            videorendition_id=renditions[columns[0]],
+            videorendition_id=renditions[resolution],
             site_id=site.id,
         )
     return renditions
@@ -200,31 +230,68 @@ async def _add_recorders(
     """One recorder as its form proposes it, one with every option set, and one for a group of users."""
     bare = int(
         await connection.fetchval(
-            QUERIES["insert_recorder"],
-            *("Studio bare", "192.0.2.1", True, False, None, "0", "", None, False, "studio-bare"),
-            *(types["other"], None),
+            *QUERIES["insert_recorder"](
+                name="Studio bare",
+                address="192.0.2.1",
+                is_draft=True,
+                is_restricted=False,
+                password=None,
+                cursus="0",
+                transcript="",
+                licence=None,
+                allow_downloading=False,
+                directory="studio-bare",
+                type=types["other"],
+                user=None,
+            )
         )
     )
     full = int(
         await connection.fetchval(
-            QUERIES["insert_recorder"],
-            *("Studio full", "192.0.2.2", False, True, "sandbox", "M", "fr", "by-nc", True, "studio-full"),
-            *(types["cours-magistral"], people["faculty"].id),
+            *QUERIES["insert_recorder"](
+                name="Studio full",
+                address="192.0.2.2",
+                is_draft=False,
+                is_restricted=True,
+                password="sandbox",  # noqa: S106 - of a made-up recorder
+                cursus="M",
+                transcript="fr",
+                licence="by-nc",
+                allow_downloading=True,
+                directory="studio-full",
+                type=types["cours-magistral"],
+                user=people["faculty"].id,
+            )
         )
     )
     restricted = int(
         await connection.fetchval(
-            QUERIES["insert_recorder"],
-            *("Studio restricted", "192.0.2.3", False, True, None, "0", "", None, False, "studio-restricted"),
-            *(types["other"], None),
+            *QUERIES["insert_recorder"](
+                name="Studio restricted",
+                address="192.0.2.3",
+                is_draft=False,
+                is_restricted=True,
+                password=None,
+                cursus="0",
+                transcript="",
+                licence=None,
+                allow_downloading=False,
+                directory="studio-restricted",
+                type=types["other"],
+                user=None,
+            )
         )
     )
     for recorder in (bare, full, restricted):
         await link(connection, "recorder_recorder_sites", recorder_id=recorder, site_id=site.id)
-    channel = await connection.fetchval(QUERIES["insert_channel"], "Chaîne A", "chaine-a", site.id)
-    theme = await connection.fetchval(QUERIES["insert_theme"], "Thème 1", "theme-1", channel)
+    channel = await connection.fetchval(
+        *QUERIES["insert_channel"](title="Chaîne A", slug="chaine-a", site=site.id)
+    )
+    theme = await connection.fetchval(
+        *QUERIES["insert_theme"](title="Thème 1", slug="theme-1", channel=channel)
+    )
     discipline = await connection.fetchval(
-        QUERIES["insert_discipline"], "Mathématiques", "mathematiques", site.id
+        *QUERIES["insert_discipline"](title="Mathématiques", slug="mathematiques", site=site.id)
     )
     helper = people["helper"].id
     await link(connection, "recorder_recorder_channel", recorder_id=full, channel_id=channel)
@@ -232,11 +299,13 @@ async def _add_recorders(
     await link(connection, "recorder_recorder_discipline", recorder_id=full, discipline_id=discipline)
     await link(connection, "recorder_recorder_additional_users", recorder_id=full, user_id=helper)
     for tag in ("algèbre", "première année"):
-        row = await connection.fetchval(QUERIES["insert_recorder_tag"], tag, slugify(tag))
+        row = await connection.fetchval(*QUERIES["insert_recorder_tag"](name=tag, slug=slugify(tag)))
         await link(connection, "recorder_recorder_tags", recorder_id=full, tagulous_recorder_tags_id=row)
     # Pod keeps groups of recorders and of videos apart: these two have nothing in common but their name.
-    group = await connection.fetchval(QUERIES["insert_group"], "promotion")
-    access_group = await connection.fetchval(QUERIES["insert_access_group"], "promotion", "promotion")
+    group = await connection.fetchval(*QUERIES["insert_group"](name="promotion"))
+    access_group = await connection.fetchval(
+        *QUERIES["insert_access_group"](display_name="promotion", code_name="promotion")
+    )
     await link(
         connection, "recorder_recorder_restrict_access_to_groups", recorder_id=restricted, group_id=group
     )
@@ -305,8 +374,12 @@ async def _add_watermark(connection: Connection, world: World, person: Person) -
     """An image of the file manager, which watermarks need whatever the variant."""
     path = f"files/{person.folder}/watermark.png"
     await asyncio.to_thread(put_file, world.media_root, path)
-    folder = await connection.fetchval(QUERIES["insert_folder"], "watermarks", person.id)
-    return int(await connection.fetchval(QUERIES["insert_image"], "watermark", path, person.id, folder))
+    folder = await connection.fetchval(*QUERIES["insert_folder"](name="watermarks", owner=person.id))
+    return int(
+        await connection.fetchval(
+            *QUERIES["insert_image"](name="watermark", file=path, user=person.id, folder=folder)
+        )
+    )
 
 
 async def _add_recordings(connection: Connection, world: World) -> Mapping[str, Recording]:

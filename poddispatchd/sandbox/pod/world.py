@@ -110,7 +110,7 @@ async def add_video(
         with_file: False leaves the media tree without the source, as after an accident.
     """
     person = world.people[owner]
-    video_id = VideoId(await connection.fetchval(QUERIES["next_video_id"]))
+    video_id = VideoId(await connection.fetchval(*QUERIES["next_video_id"]()))
     name = PurePosixPath(slugified_file_name(file_name or f"{title}.mp4"))
     path = f"{VIDEOS_DIRECTORY}/{person.folder}/{name}"
     if await asyncio.to_thread((world.media_root / path).exists):
@@ -118,17 +118,18 @@ async def add_video(
     slug = video_slug(video_id, title)
     async with connection.transaction():
         await connection.execute(
-            QUERIES["insert_video"],
-            video_id,
-            path,
-            title,
-            title_en,
-            slug,
-            transcript,
-            is_draft,
-            duration,
-            person.id,
-            world.types["other"],
+            *QUERIES["insert_video"](
+                video=video_id,
+                file=path,
+                title=title,
+                title_en=title_en,
+                slug=slug,
+                transcript=transcript,
+                is_draft=is_draft,
+                duration=duration,
+                owner=person.id,
+                type=world.types["other"],
+            ),
         )
         await link(connection, "video_video_sites", video_id=video_id, site_id=(site or world.site).id)
     if with_file:
@@ -144,9 +145,11 @@ async def add_encodings(connection: Connection, world: World, video: Video) -> N
     async with connection.transaction():
         for name, rendition in films.items():
             path = f"{folder}/{name}.mp4"
-            await connection.execute(QUERIES["insert_video_encoding"], name, path, rendition, video.id)
-        await connection.execute(QUERIES["insert_audio_encoding"], sound, video.id)
-        await connection.execute(QUERIES["insert_playlist"], playlist, video.id)
+            await connection.execute(
+                *QUERIES["insert_video_encoding"](name=name, file=path, rendition=rendition, video=video.id)
+            )
+        await connection.execute(*QUERIES["insert_audio_encoding"](file=sound, video=video.id))
+        await connection.execute(*QUERIES["insert_playlist"](file=playlist, video=video.id))
     for path in (sound, playlist, *(f"{folder}/{name}.mp4" for name in films)):
         await asyncio.to_thread(put_file, world.media_root, path)
 
@@ -160,7 +163,7 @@ async def add_cut(
     duration: str = "00:00:04",
 ) -> None:
     """Cut a video in Pod's editor; ``duration`` (``HH:MM:SS``) is that of the whole source."""
-    await connection.execute(QUERIES["insert_cut"], start, end, duration, video.id)
+    await connection.execute(*QUERIES["insert_cut"](start=start, end=end, duration=duration, video=video.id))
 
 
 async def add_dressing(
@@ -178,13 +181,14 @@ async def add_dressing(
     async with connection.transaction():
         dressing = int(
             await connection.fetchval(
-                QUERIES["insert_dressing"],
-                title,
-                position,
-                opacity,
-                None if opening is None else opening.id,
-                None if ending is None else ending.id,
-                watermark,
+                *QUERIES["insert_dressing"](
+                    title=title,
+                    position=position,
+                    opacity=opacity,
+                    opening=None if opening is None else opening.id,
+                    ending=None if ending is None else ending.id,
+                    watermark=watermark,
+                ),
             )
         )
         await link(connection, "dressing_dressing_videos", dressing_id=dressing, video_id=video.id)
@@ -206,7 +210,9 @@ async def add_recording(
     base_url = f"{world.site.base_url(https=False)}/media"
     source = await asyncio.to_thread(put_studio_package, world.media_root, base_url, number)
     recording = await connection.fetchval(
-        QUERIES["insert_recording"], title, str(source), world.recorders[recorder], person.id
+        *QUERIES["insert_recording"](
+            title=title, file=str(source), recorder=world.recorders[recorder], user=person.id
+        )
     )
     return Recording(RecordingId(recording), title, source, person)
 
@@ -227,16 +233,17 @@ async def add_task(
     """Add a task as Pod does when a user asks for one; ``date_added`` is the database's now when None."""
     return TaskPk(
         await connection.fetchval(
-            QUERIES["insert_task"],
-            task_type.value,
-            status.value,
-            task_id,
-            date_added,
-            rank,
-            script_output,
-            None if recording is None else recording.id,
-            runner_manager,
-            None if video is None else video.id,
+            *QUERIES["insert_task"](
+                type=task_type.value,
+                status=status.value,
+                task_id=task_id,
+                date_added=date_added,
+                rank=rank,
+                script_output=script_output,
+                recording=None if recording is None else recording.id,
+                runner_manager=runner_manager,
+                video=None if video is None else video.id,
+            ),
         )
     )
 
@@ -245,10 +252,14 @@ async def add_finished_tasks(connection: Connection, world: World, count: int) -
     """Add the history of a busy Pod: completed encodings of one video, one a minute into the past."""
     manager = world.managers[0].id if world.managers else None
     video = next(iter(world.videos.values()))
-    await connection.execute(QUERIES["insert_finished_tasks"], count, manager, video.id)
+    await connection.execute(
+        *QUERIES["insert_finished_tasks"](count=count, runner_manager=manager, video=video.id)
+    )
 
 
 async def link(connection: Connection, table: str, **ends: int) -> None:
     """Add a row to a many-to-many table; the two ends are named by their columns."""
     (left, first), (right, second) = ends.items()
-    await connection.execute(render(QUERIES["link"], table=table, left=left, right=right), first, second)
+    await connection.execute(
+        *render(QUERIES["link"], table=table, left=left, right=right)(left=first, right=second)
+    )

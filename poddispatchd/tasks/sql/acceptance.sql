@@ -2,26 +2,26 @@
 
 -- name: store
 -- (SELECT $n): PostgreSQL does not look into the arrays, and one plan serves for all of them.
--- Each row $1, of type $2, of video $4 or recording $5, carries from now on the id $7 that manager $6 gave, if it is
--- pending as it was added at $3 (NULL: whenever), no other run has that id, and none of its source runs under another.
--- Its intent $8 is settled, with the reason $9; $10 says of an adopted one, which need not be open. What people see of
--- it is in $11 to $17.
+-- Each row :tasks, of type :types, of video :videos or recording :recordings, carries from now on the id :task_ids that manager :runner_managers gave, if it is
+-- pending as it was added at :dates_added (NULL: whenever), no other run has that id, and none of its source runs under another.
+-- Its intent :submissions is settled, with the reason :reasons; :adopted says of an adopted one, which need not be open. What people see of
+-- it is in :shown_videos to :comments.
 -- A row that someone else holds is left alone. The newest {newest} tasks are searched for the ids, with those that the
 -- journal knows by them, and all of the same sources: the table has no index on ids. OFFSET 0: see `open`.
 WITH wanted AS MATERIALIZED (
     SELECT *
-      FROM unnest((SELECT $1::bigint[]), (SELECT $2::text[]), (SELECT $3::timestamptz[]), (SELECT $4::bigint[]),
-                  (SELECT $5::bigint[]), (SELECT $6::bigint[]), (SELECT $7::text[]), (SELECT $8::bigint[]),
-                  (SELECT $9::text[]), (SELECT $10::boolean[]), (SELECT $11::bigint[]), (SELECT $12::integer[]),
-                  (SELECT $13::text[]), (SELECT $14::text[]), (SELECT $15::text[]), (SELECT $16::bigint[]),
-                  (SELECT $17::text[]))
+      FROM unnest((SELECT :tasks::bigint[]), (SELECT :types::text[]), (SELECT :dates_added::timestamptz[]), (SELECT :videos::bigint[]),
+                  (SELECT :recordings::bigint[]), (SELECT :runner_managers::bigint[]), (SELECT :task_ids::text[]), (SELECT :submissions::bigint[]),
+                  (SELECT :reasons::text[]), (SELECT :adopted::boolean[]), (SELECT :shown_videos::bigint[]), (SELECT :steps::integer[]),
+                  (SELECT :words::text[]), (SELECT :heads::text[]), (SELECT :tails::text[]), (SELECT :shown_recordings::bigint[]),
+                  (SELECT :comments::text[]))
            AS task (id, type, date_added, video_id, recording_id, runner_manager_id, task_id,
                     submission_id, reason, is_adopted,
                     shown_video_id, step, words, head, tail, shown_recording_id, comment)
 ), held AS MATERIALIZED (
     SELECT task.id, task.status, task.task_id, task.runner_manager_id, task.date_added
       FROM runner_manager_task AS task
-     WHERE task.id = ANY ((SELECT $1::bigint[])::bigint[])
+     WHERE task.id = ANY ((SELECT :tasks::bigint[])::bigint[])
      ORDER BY task.id
        FOR NO KEY UPDATE OF task SKIP LOCKED
 ), hint AS MATERIALIZED (
@@ -73,7 +73,7 @@ WITH wanted AS MATERIALIZED (
     UPDATE runner_manager_task AS task
        SET status = 'running', runner_manager_id = judged.runner_manager_id, task_id = judged.task_id, rank = NULL
       FROM judged
-     WHERE task.id = ANY ((SELECT $1::bigint[])::bigint[]) AND task.id = judged.id AND task.status = 'pending'
+     WHERE task.id = ANY ((SELECT :tasks::bigint[])::bigint[]) AND task.id = judged.id AND task.status = 'pending'
        AND judged.is_pending AND NOT judged.is_known AND judged.running_duplicate IS NULL
     RETURNING task.id
 ), outcome AS MATERIALIZED (
@@ -113,8 +113,8 @@ WITH wanted AS MATERIALIZED (
 SELECT id, verdict, is_new, running_duplicate FROM outcome
 
 -- name: lock_intents
--- Which of the intents $1 no id is known of yet; nobody else settles them until the end of the transaction.
+-- Which of the intents :intents no id is known of yet; nobody else settles them until the end of the transaction.
 SELECT id FROM poddispatchd.submission
- WHERE id = ANY ($1::bigint[]) AND task_id IS NULL AND state IN ('open', 'refused', 'lost')
+ WHERE id = ANY (:intents::bigint[]) AND task_id IS NULL AND state IN ('open', 'refused', 'lost')
  ORDER BY id
    FOR NO KEY UPDATE

@@ -119,13 +119,13 @@ async def test_an_acceptance_reads_the_tasks_of_its_source_a_few_times_and_the_n
         await transaction.rollback()
 
 
-_LOCKS: Mapping[str, tuple[object, ...]] = {
-    "task": (7,),
-    "video": (7,),
-    "recording": (7,),
-    "step": (7,),
-    "log": (7,),
-    "unfinished": (list(range(1, 501)),),
+_LOCKS: Mapping[str, Mapping[str, object]] = {
+    "task": {"task": 7},
+    "video": {"task": 7},
+    "recording": {"task": 7},
+    "step": {"task": 7},
+    "log": {"task": 7},
+    "unfinished": {"tasks": list(range(1, 501))},
 }
 
 
@@ -138,7 +138,7 @@ async def test_a_look_for_locked_rows_finds_them_by_their_keys(
     async with old_pod.connection() as connection:
         explaining = _Explaining(connection, mode)
         with pytest.raises(_ExplainedError):
-            await explaining.fetch(load_queries("poddispatchd.pod", "locks.sql")[name], *_LOCKS[name])
+            await explaining.fetch(*load_queries("poddispatchd.pod", "locks.sql")[name](**_LOCKS[name]))
         assert 1 <= explaining.read <= 500
 
 

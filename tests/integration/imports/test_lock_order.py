@@ -108,7 +108,7 @@ async def test_a_commit_locks_an_older_row_of_its_run_before_its_own(here: Bench
 def _statements() -> Iterator[tuple[str, str]]:
     for file in sorted(Path(pod_package.__file__).parent.joinpath("sql").glob("*.sql")):
         for name, query in load_queries("poddispatchd.pod", file.name).items():
-            yield f"{file.name}: {name}", query
+            yield f"{file.name}: {name}", query.sql
 
 
 _ONE_ROW = re.compile(r"WHERE (?:\w+\.)?id = \$1\b")

@@ -19,6 +19,6 @@ async def show_accepted(connection: Connection, request: AcceptedRequest, *, now
         for number, (name, type_) in enumerate(zip(_COLUMNS, _TYPES, strict=True), start=1)
     )
     await connection.execute(
-        f"WITH shown AS (SELECT {row}), {SHOW_ACCEPTED} SELECT 1",
+        f"WITH shown AS (SELECT {row}), {SHOW_ACCEPTED.sql} SELECT 1",
         *request.shown(start_line(now)),
     )

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.database.queries import load_queries
+from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.pod.duplicates import SAME_SOURCE
 from poddispatchd.pod.queue import CandidateQuery, pending_tasks, queue_stats, statement, write_ranks
 from poddispatchd.sandbox.postgresql import PostgresServer
@@ -22,62 +22,102 @@ _DUPLICATES = 2_000
 _PRIORITY_USERS = "runner_manager_priority_user"
 _SOON = datetime(2020, 1, 1, tzinfo=UTC)
 
-_DUPLICATE = (7, "encoding", 7, None)
-_RUN = (*_DUPLICATE, 1, "task-7")
+_DUPLICATE: Mapping[str, object] = {"task": 7, "type": "encoding", "video": 7, "recording": None}
+_RUN: Mapping[str, object] = {**_DUPLICATE, "runner_manager": 1, "task_id": "task-7"}
 
-_BY_KEY: Mapping[str, Mapping[str, tuple[object, ...]]] = {
+_BY_KEY: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "tasks.sql": {
-        "get": (7,),
-        "find": ([1], "task-7"),
-        "find_near": ([1], "task-7", [7, 8], 1000),
-        "get_free": (7,),
-        "lock": (7,),
-        "run_on": (7, "running", "t"),
-        "finish": (7, "running", "t", "failed", "out"),
-        "write_output": (7, "running", "t", "out"),
-        "requeue": (7, "running", "t", True),
-        "failed": ([7, 8],),
-        "list": (None, ["encoding"], None, 50, False, ["encoding", "studio"]),
-        "restartable": ([7, 8],),
-        "restart": ([7, 8],),
+        "get": {"task": 7},
+        "find": {"managers": [1], "task_id": "task-7"},
+        "find_near": {"managers": [1], "task_id": "task-7", "near": [7, 8], "newest": 1000},
+        "get_free": {"task": 7},
+        "lock": {"task": 7},
+        "run_on": {"task": 7, "status": "running", "task_id": "t"},
+        "finish": {"task": 7, "status": "running", "task_id": "t", "ending": "failed", "output": "out"},
+        "write_output": {"task": 7, "status": "running", "task_id": "t", "output": "out"},
+        "requeue": {"task": 7, "status": "running", "task_id": "t", "keeps_output": True},
+        "failed": {"tasks": [7, 8]},
+        "list": {
+            "statuses": None,
+            "types": ["encoding"],
+            "before": None,
+            "limit": 50,
+            "with_others": False,
+            "known_types": ["encoding", "studio"],
+        },
+        "restartable": {"tasks": [7, 8]},
+        "restart": {"tasks": [7, 8]},
     },
     "duplicates.sql": {
-        "blockers": ([7, 8],),
-        "unfinished": ([7, 8],),
-        "waiting_behind": ([7, 8], 100),
-        "described": ([7, 8],),
+        "blockers": {"tasks": [7, 8]},
+        "unfinished": {"tasks": [7, 8]},
+        "waiting_behind": {"tasks": [7, 8], "limit": 100},
+        "described": {"tasks": [7, 8]},
         "waiting": _DUPLICATE,
         "ended": _DUPLICATE,
-        "follow": ([7], [_SOON], "failed", 1, "task-7", "out", 30.0),
+        "follow": {
+            "tasks": [7],
+            "dates_added": [_SOON],
+            "status": "failed",
+            "runner_manager": 1,
+            "task_id": "task-7",
+            "output": "out",
+            "grace": 30.0,
+        },
         "leader": _RUN,
         "complete_sharers": _RUN,
         "lock_sharers": _RUN,
-        "fail_waiting": (*_DUPLICATE, 30.0, "out"),
+        "fail_waiting": {**_DUPLICATE, "grace": 30.0, "output": "out"},
     },
-    "managers.sql": {"latest_tasks": (500,)},
-    "queue.sql": {"statuses": ([7, 8],)},
-    "overview.sql": {"rows": (None, None, None, None, None, None, 50, [7, 8])},
-    "ended.sql": {"newest": (), "moved": (FINISHED + PENDING, [7, 8], [9])},
-    "observed.sql": {"rows": (list(range(1, 1001)),)},
+    "managers.sql": {"latest_tasks": {"newest": 500}},
+    "queue.sql": {"statuses": {"tasks": [7, 8]}},
+    "overview.sql": {
+        "rows": {
+            "statuses": None,
+            "types": None,
+            "search": None,
+            "managers": None,
+            "sites": None,
+            "since": None,
+            "limit": 50,
+            "tasks": [7, 8],
+        }
+    },
+    "ended.sql": {"newest": {}, "moved": {"above": FINISHED + PENDING, "pending": [7, 8], "running": [9]}},
+    "observed.sql": {"rows": {"tasks": list(range(1, 1001))}},
 }
 """Statements that find their rows by a key, however long the table is."""
 
-_PAGE: tuple[object, ...] = (20, 30.0, ["encoding", "studio"], [], [], [7], [_SOON], ["encoding"], [7])
+_PAGE: Mapping[str, object] = {
+    "limit": 20,
+    "grace": 30.0,
+    "types": ["encoding", "studio"],
+    "skip": [],
+    "ignore_grace": [],
+    "held": [7],
+    "held_dates": [_SOON],
+    "excluded_types": ["encoding"],
+    "excluded_sources": [7],
+}
 
-_ONE_READING: Mapping[str, Mapping[str, tuple[object, ...]]] = {
+_ONE_READING: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "queue.sql": {
         "pending": _PAGE,
-        "write_ranks": (0, 10_000),
-        "wrong_ranks": (1,),
-        "queue_stats": (),
-        "open_on_sites": (),
-        "pending_sites": (),
+        "write_ranks": {"after": 0, "up_to": 10_000},
+        "wrong_ranks": {"limit": 1},
+        "queue_stats": {},
+        "open_on_sites": {},
+        "pending_sites": {},
     },
-    "tasks.sql": {"unsettled": (0, None, 200), "purge": (_SOON, 1000), "owners": ("task-7",)},
-    "observed.sql": {"running": ([7],), "types_taken": (), "purgeable": (_SOON,)},
-    "trigger.sql": {"facts": ()},
-    "overview.sql": {"waiting": (None, 20, 5.0)},
-    "ended.sql": {"open": ()},
+    "tasks.sql": {
+        "unsettled": {"after": 0, "added_before": None, "limit": 200},
+        "purge": {"added_before": _SOON, "limit": 1000},
+        "owners": {"task_id": "task-7"},
+    },
+    "observed.sql": {"running": {"besides": [7]}, "types_taken": {}, "purgeable": {"added_before": _SOON}},
+    "trigger.sql": {"facts": {}},
+    "overview.sql": {"waiting": {"task": None, "limit": 20, "seconds": 5.0}},
+    "ended.sql": {"open": {}},
 }
 """Statements that read the table, once: its statuses and dates have no index."""
 
@@ -111,10 +151,10 @@ async def old_pod(postgres: PostgresServer) -> AsyncIterator[PodDatabase]:
         yield database
 
 
-async def _scans(connection: Connection, query: str, *arguments: object) -> list[str]:
+async def _scans(connection: Connection, query: Query, **values: object) -> list[str]:
     """The ways in which a statement reads ``runner_manager_task``."""
     async with connection.transaction():
-        text = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *arguments)
+        text = await connection.fetchval(*_explained("EXPLAIN (FORMAT JSON)", query, **values))
     return [
         str(node["Node Type"])
         for node in nodes(json.loads(text)[0]["Plan"])
@@ -122,20 +162,24 @@ async def _scans(connection: Connection, query: str, *arguments: object) -> list
     ]
 
 
-def _text(file: str, name: str) -> str:
+def _explained(explain: str, query: Query, **values: object) -> tuple[str, *tuple[object, ...]]:
+    sql, *arguments = query(**values)
+    return f"{explain} {sql}", *arguments
+
+
+def _query(file: str, name: str) -> Query:
     if file == "queue.sql":
         return statement(name, _PRIORITY_USERS)
-    text = load_queries("poddispatchd.pod", file)[name]
     wanted = load_queries("poddispatchd.pod", "duplicates.sql")["wanted"]
-    return text.replace("{wanted}", wanted).replace("{same_source}", SAME_SOURCE)
+    return load_queries("poddispatchd.pod", file)[name].fill(wanted=wanted).fill(same_source=SAME_SOURCE)
 
 
 @pytest.mark.slow
 async def test_tasks_are_found_by_their_keys_among_years_of_others(old_pod: PodDatabase) -> None:
     async with old_pod.connection() as connection:
         for file, queries in _BY_KEY.items():
-            for name, arguments in queries.items():
-                scans = await _scans(connection, _text(file, name), *arguments)
+            for name, values in queries.items():
+                scans = await _scans(connection, _query(file, name), **values)
                 assert scans, (file, name)
                 assert "Seq Scan" not in scans, (file, name)
 
@@ -145,9 +189,17 @@ async def test_a_task_is_found_by_its_id_without_reading_all_of_its_managers(old
         row = await connection.fetchrow("SELECT * FROM runner_manager_task WHERE task_id = 'task-7'")
         assert row is not None
         read = {}
-        for name, more in (("find", ()), ("find_near", ([row["id"]], 100))):
-            explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {_text('tasks.sql', name)}"
-            text = await connection.fetchval(explain, [row["runner_manager_id"]], "task-7", *more)
+        for name, more in (
+            ("find", {}),
+            ("find_near", {"near": [row["id"]], "newest": 100}),
+        ):
+            values: Mapping[str, object] = {
+                "managers": [row["runner_manager_id"]],
+                "task_id": "task-7",
+                **more,
+            }
+            query = _explained("EXPLAIN (ANALYZE, FORMAT JSON)", _query("tasks.sql", name), **values)
+            text = await connection.fetchval(*query)
             read[name] = rows_read(json.loads(text)[0]["Plan"])
         of_source = (FINISHED + PENDING) / 500
         assert read["find"] >= FINISHED / 100
@@ -157,13 +209,15 @@ async def test_a_task_is_found_by_its_id_without_reading_all_of_its_managers(old
 async def test_what_needs_the_whole_table_reads_it_once(old_pod: PodDatabase) -> None:
     async with old_pod.connection() as connection:
         for file, queries in _ONE_READING.items():
-            for name, arguments in queries.items():
-                scans = await _scans(connection, _text(file, name), *arguments)
+            for name, values in queries.items():
+                scans = await _scans(connection, _query(file, name), **values)
                 # Rows that were chosen are changed by hashing: only those that there are.
                 allowed = 3 if name == "write_ranks" else 1
                 assert scans.count("Seq Scan") <= allowed, (file, name, scans)
         by_site = statement("pending", _PRIORITY_USERS, by_site=True)
-        assert (await _scans(connection, by_site, *_PAGE, [1], True)).count("Seq Scan") == 1
+        assert (await _scans(connection, by_site, **_PAGE, sites=[1], with_siteless=True)).count(
+            "Seq Scan"
+        ) == 1
 
 
 @pytest.mark.parametrize("limit", [20, _DUPLICATES])
@@ -181,11 +235,13 @@ async def test_a_look_reads_the_tasks_of_one_video_a_few_times_however_many_wait
             await video(connection),
             _DUPLICATES,
         )
-        look = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement('pending', _PRIORITY_USERS)}"
+        nothing: Mapping[str, object] = {name: [] for name, value in _PAGE.items() if isinstance(value, list)}
+        values = {**nothing, "limit": limit, "grace": 0.0, "types": ["encoding"]}
+        look = _explained("EXPLAIN (ANALYZE, FORMAT JSON)", statement("pending", _PRIORITY_USERS), **values)
         for statistics in ("none", "ANALYZE"):
             if statistics != "none":
                 await connection.execute(statistics)
-            text = await connection.fetchval(look, limit, 0.0, ["encoding"], [], [], [], [], [], [])
+            text = await connection.fetchval(*look)
             assert rows_read(json.loads(text)[0]["Plan"]) <= 3 * _DUPLICATES, (statistics, text)
 
 
@@ -199,11 +255,11 @@ def test_no_statement_about_tasks_is_left_out(file: str) -> None:
 async def test_reading_the_whole_table_takes_seconds_at_most(old_pod: PodDatabase) -> None:
     async with pod(old_pod) as (database, capabilities, connection):
         for file, queries in _ONE_READING.items():
-            for name, arguments in queries.items():
+            for name, values in queries.items():
                 if name in ("write_ranks", "purge"):
                     continue
                 started = time.monotonic()
-                await connection.fetch(_text(file, name), *arguments)
+                await connection.fetch(*_query(file, name)(**values))
                 # A bound on orders of magnitude only: one reading, not one for each task.
                 assert time.monotonic() - started < 10, (file, name)
         assert len(await pending_tasks(database, capabilities, CandidateQuery(limit=20))) == 20

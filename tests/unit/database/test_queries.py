@@ -1,0 +1,112 @@
+"""Statements with named parameters: what PostgreSQL gets, and that every call gives what they take."""
+
+import ast
+import importlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import poddispatchd
+from poddispatchd.database.queries import Query, render
+
+_PACKAGE = Path(poddispatchd.__file__).parent
+
+
+def test_a_name_becomes_a_number_and_its_value_the_argument_with_that_number() -> None:
+    query = Query("SELECT * FROM task WHERE status = :status AND id > :after LIMIT :limit")
+
+    assert query.sql == "SELECT * FROM task WHERE status = $1 AND id > $2 LIMIT $3"
+    assert query(limit=5, after=7, status="pending") == (query.sql, "pending", 7, 5)
+
+
+def test_a_name_that_stands_twice_is_one_parameter() -> None:
+    query = Query("SELECT :task::bigint, :task")
+
+    assert query(task=1) == ("SELECT $1::bigint, $1", 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'at 12:30, it''s :late'",
+        r"E'\':not\n' || 'me'",
+        '"a column:name"',
+        "$$ SELECT :inside $$",
+        "$body$ :a $$ :b $body$",
+        "id::text::inet",
+        "-- what :is said",
+        "/* and\n:not meant */",
+        "names[1:2]",
+    ],
+)
+def test_strings_casts_and_comments_are_left_alone(text: str) -> None:
+    query = Query(f"SELECT {text}\n, :real")
+
+    assert query.sql == f"SELECT {text}\n, $1"
+    assert query.parameters == ("real",)
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"task": 1}, {"tasks": [1], "limit": 1}, {"task": 1, "limit": 1, "x": 1}]
+)
+def test_a_call_with_other_names_is_refused_in_words(values: Mapping[str, object]) -> None:
+    with pytest.raises(TypeError, match="takes task, limit, and was given"):
+        Query("SELECT :task LIMIT :limit")(**values)
+
+
+def test_parts_bring_their_parameters_with_them() -> None:
+    part = Query("other.id <> :task")
+    query = Query("SELECT FROM {table} AS other WHERE {part} LIMIT :limit").fill(part=part)
+
+    assert render(query, table='odd"name')(limit=1, task=2) == (
+        'SELECT FROM "odd""name" AS other WHERE other.id <> $1 LIMIT $2',
+        2,
+        1,
+    )
+
+
+def test_a_statement_is_the_same_text_every_time() -> None:
+    query = Query("SELECT FROM {table} WHERE id = :id")
+
+    assert render(query, table="a").sql is render(query, table="a").sql
+
+
+def _calls(tree: ast.Module) -> Iterator[tuple[ast.Call, str, str]]:
+    """Every call of a statement by its name: ``_QUERIES["name"](...)``, or ``self._sql["name"](...)``."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Subscript(value=ast.Name(id=table), slice=ast.Constant(value=str(name)))):
+                yield node, table, name
+            case ast.Call(
+                func=ast.Subscript(value=ast.Attribute(attr="_sql"), slice=ast.Constant(value=str(name)))
+            ):
+                yield node, "_TEMPLATE", name
+
+
+@cache
+def _modules() -> list[Path]:
+    texts = ((path, path.read_text(encoding="utf-8")) for path in sorted(_PACKAGE.rglob("*.py")))
+    return [path for path, text in texts if "QUERIES[" in text or "_sql[" in text]
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(_PACKAGE)))
+def test_every_call_gives_the_parameters_that_its_statement_names(path: Path) -> None:
+    dotted = ".".join(("poddispatchd", *path.relative_to(_PACKAGE).with_suffix("").parts))
+    module = importlib.import_module(dotted)
+    for call, table, name in _calls(ast.parse(path.read_text(encoding="utf-8"))):
+        query = getattr(module, table)[name]
+        given = {keyword.arg for keyword in call.keywords}
+        where = f"{path.name}:{call.lineno} {name}"
+        assert isinstance(query, Query), where
+        assert not call.args, where
+        if None in given:  # some of them come as a mapping
+            assert given - {None} <= set(query.parameters), where
+        else:
+            assert given == set(query.parameters), where
+
+
+def test_every_statement_is_named_in_full() -> None:
+    assert len(_modules()) > 25
+    assert sum(len(list(_calls(ast.parse(path.read_text("utf-8"))))) for path in _modules()) > 120
