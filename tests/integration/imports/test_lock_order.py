@@ -108,11 +108,11 @@ async def test_a_commit_locks_an_older_row_of_its_run_before_its_own(here: Bench
 def _statements() -> Iterator[tuple[str, str]]:
     for file in sorted(Path(pod_package.__file__).parent.joinpath("sql").glob("*.sql")):
         for name, query in load_queries("poddispatchd.pod", file.name).items():
-            yield f"{file.name}: {name}", query.sql
+            yield f"{file.name}: {name}", query.source
 
 
-_ONE_ROW = re.compile(r"WHERE (?:\w+\.)?id = \$1\b")
-_IN_ORDER = re.compile(r"ORDER BY (?:\w+\.)?id\s+(?:LIMIT \$\d\s+)?FOR UPDATE")
+_ONE_ROW = re.compile(r"WHERE (?:\w+\.)?id = (?::task|\$1)\b")
+_IN_ORDER = re.compile(r"ORDER BY (?:\w+\.)?id\s+(?:LIMIT (?::\w+|\$\d)\s+)?FOR UPDATE")
 _LOCKED_BEFORE = ("duplicates.sql: complete_sharers", "tasks.sql: restart")
 """Their rows are locked by the statement before them in the same transaction: lock_sharers, restartable."""
 
