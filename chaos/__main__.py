@@ -39,6 +39,11 @@ def main() -> int:
         choices=("session", "transaction"),
         help="what a PgBouncer between daemons and database pools (default: there is none)",
     )
+    parser.add_argument(
+        "--file-server",
+        action="store_true",
+        help="serve the media tree by a bindfs that can stand still; as root (default: a plain file system)",
+    )
     parser.add_argument("--keep", type=Path, help="directory for logs and histories, kept")
     arguments = parser.parse_args()
     if arguments.pooler is not None:
@@ -58,6 +63,7 @@ def main() -> int:
         pace=arguments.pace,
         drills=arguments.drills,
         pooler=arguments.pooler,
+        file_server=arguments.file_server,
     )
     result = asyncio.run(run(plan, directory, tell=True))
     print(text(result))

@@ -15,6 +15,7 @@ from chaos import effects, files
 from chaos.effects import Effect
 from chaos.evidence import gather
 from chaos.oracle import judge
+from chaos.postgres import UNREACHABLE
 from chaos.recovery import QUIET_AFTER, Recovery, late, recoveries
 from chaos.sabotage import KINDS, Saboteur
 from chaos.stage import Stage, Tempo, stage
@@ -30,9 +31,6 @@ _DRILL = 90.0
 _TIDYING = 30.0
 """Seconds that new daemons have to tidy up after the crashes of the old ones."""
 
-_UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
-"""The database is down on purpose, or the disk is full."""
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -42,8 +40,9 @@ class Plan:
     everything must have come to its end. ``pace`` stretches the pauses between faults, ``brevity`` their
     length; ``kinds`` are those that are caused, and their shares. Before all that, each of the faults whose
     recovery has a name is caused ``drills`` times with nothing else beside it. ``pooler`` is what a PgBouncer
-    before the database pools (``session`` or ``transaction``); None: there is none. ``second_look`` are the
-    seconds until failed tasks are asked about again: ten times the daemons' interval, and some.
+    before the database pools (``session`` or ``transaction``); None: there is none. With a
+    ``file_server`` the media tree is served by a process that can stand still. ``second_look`` is the time
+    in seconds until failed tasks are asked about again: ten times the daemons' interval, and some.
     """
 
     tasks: int
@@ -54,6 +53,7 @@ class Plan:
     brevity: float = 1.0
     drills: int = 0
     pooler: str | None = None
+    file_server: bool = False
     kinds: Mapping[Kind, int] = field(default_factory=lambda: KINDS)
     tempo: Tempo = field(default_factory=Tempo)
     second_look: float = 25.0
@@ -80,7 +80,12 @@ async def run(plan: Plan, directory: Path, *, tell: bool = False) -> Result:
     """Carry out a campaign in a directory, where all logs and histories stay."""
     begun = time.monotonic()
     async with stage(
-        directory, tasks=plan.tasks, seed=plan.seed, tempo=plan.tempo, pooler=plan.pooler
+        directory,
+        tasks=plan.tasks,
+        seed=plan.seed,
+        tempo=plan.tempo,
+        pooler=plan.pooler,
+        file_server=plan.file_server,
     ) as scene:
         campaign = _Campaign(scene, plan, tell=tell)
         await campaign.break_things()
@@ -211,7 +216,7 @@ class _Campaign:
                         await self._scene.pod.add_tasks(connection, wanted - len(self._scene.pod.tasks))
                 finally:
                     connection.terminate()
-            except _UNREACHABLE:
+            except UNREACHABLE:
                 # Whatever was added is known.
                 await asyncio.sleep(1.0)
 
@@ -230,11 +235,11 @@ class _Campaign:
     async def _fetch(self, query: str) -> list[asyncpg.Record]:
         try:
             connection = await self._scene.connect()
-        except _UNREACHABLE:
+        except UNREACHABLE:
             return []
         try:
             return await connection.fetch(query)
-        except _UNREACHABLE:
+        except UNREACHABLE:
             return []
         finally:
             connection.terminate()

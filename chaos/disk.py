@@ -1,9 +1,11 @@
-"""A media tree whose disk can be filled, frozen and hidden: a small file system where that can be mounted."""
+"""A media tree whose disk can be filled, frozen, stopped and hidden: a file system of its own if possible."""
 
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +20,9 @@ _IMAGE = ("-q", "-F", "-m", "0", "-O", "^has_journal")
 _FREEZE = 'fsfreeze --freeze "$1" && { echo frozen; sleep "$2"; fsfreeze --unfreeze "$1"; }'
 """A process of its own thaws it: whoever waits for the disk could not."""
 
+_MOUNT_PATIENCE = 10.0
+"""Seconds in which a file server has mounted what it serves."""
+
 
 @dataclass(slots=True)
 class SmallDisk:
@@ -27,6 +32,8 @@ class SmallDisk:
 
     Attributes:
         directory: where it is mounted.
+        size: in bytes.
+        wants_server: whether a process serves it (FUSE), as a file server serves a share.
         is_real: whether it is a file system of its own.
         can_freeze: whether writes to it can be made to hang.
         busy: held by whoever does something to it, or writes to it beside the daemons.
@@ -34,25 +41,45 @@ class SmallDisk:
 
     directory: Path
     size: int
+    wants_server: bool = False
     is_real: bool = False
     can_freeze: bool = False
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _server: "subprocess.Popen[bytes] | None" = None
 
     def __post_init__(self) -> None:
-        """Mount it: an ext4 that can be frozen, or else a tmpfs."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        """Mount it: an ext4 that can be frozen, or else a tmpfs; with a file server in front if wanted.
+
+        Raises:
+            RuntimeError: there is to be a file server, and bindfs or FUSE is missing.
+        """
+        for directory in (self.directory, self._below):
+            directory.mkdir(parents=True, exist_ok=True)
         self.can_freeze = shutil.which("fsfreeze") is not None and self._mount_image()
         size = f"size={self.size},mode=755"
-        self.is_real = self.can_freeze or _as_root(
-            "mount", "-t", "tmpfs", "-o", size, "tmpfs", self.directory
-        )
+        self.is_real = self.can_freeze or _as_root("mount", "-t", "tmpfs", "-o", size, "tmpfs", self._below)
+        if self.wants_server and self.is_real:
+            self._server = _serve(self._below, self.directory)
 
     @property
     def impossible(self) -> tuple[Kind, ...]:
         """The faults that it is not able to have."""
-        if self.can_freeze:
-            return ()
-        return (Kind.MEDIA_HUNG,) if self.is_real else OF_A_REAL_DISK
+        if not self.is_real:
+            return OF_A_REAL_DISK
+        frozen = () if self.can_freeze else (Kind.MEDIA_HUNG,)
+        return frozen if self.can_stop else (*frozen, Kind.MEDIA_STOPPED)
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether everything that touches it can be made to hang."""
+        return self._server is not None
+
+    @property
+    def _below(self) -> Path:
+        """Where the disk itself is mounted: behind its file server, if it is to have one."""
+        return (
+            self.directory.with_name(f"{self.directory.name}.disk") if self.wants_server else self.directory
+        )
 
     @property
     def _aside(self) -> Path:
@@ -64,16 +91,16 @@ class SmallDisk:
         with image.open("wb") as file:
             file.truncate(self.size)
         if _as_root("mkfs.ext4", *_IMAGE, image) and _as_root(
-            "mount", "-o", "loop,noatime", image, self.directory
+            "mount", "-o", "loop,noatime", image, self._below
         ):
-            (self.directory / "lost+found").rmdir()
+            (self._below / "lost+found").rmdir()
             return True
         image.unlink()
         return False
 
     def fill(self) -> None:
         """Leave not a byte."""
-        with (self.directory / _BALLAST).open("ab", buffering=0) as ballast:
+        with (self._below / _BALLAST).open("ab", buffering=0) as ballast:
             size = _CHUNK
             while size:
                 try:
@@ -95,12 +122,12 @@ class SmallDisk:
 
     def empty(self) -> None:
         """Give the space back."""
-        (self.directory / _BALLAST).unlink(missing_ok=True)
+        (self._below / _BALLAST).unlink(missing_ok=True)
 
     async def freeze(self, seconds: float) -> bool:
         """Let everything that writes hang for so long; whether it did. Comes back when it is over."""
         process = await asyncio.create_subprocess_exec(
-            "sh", "-c", _FREEZE, "sh", str(self.directory), f"{seconds:.2f}",
+            "sh", "-c", _FREEZE, "sh", str(self._below), f"{seconds:.2f}",
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             # It thaws the disk although the campaign is interrupted.
@@ -108,6 +135,16 @@ class SmallDisk:
         )  # fmt: skip
         told, _ = await process.communicate()
         return process.returncode == 0 and told.strip() == b"frozen"
+
+    async def stop(self, seconds: float) -> bool:
+        """Let everything that touches it hang for so long, reads as well; whether it did."""
+        assert self._server is not None
+        self._server.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+            return self._server.poll() is None
+        finally:
+            self._server.send_signal(signal.SIGCONT)
 
     def hide(self, name: str) -> bool:
         """Put an empty directory over one of the tree, as if what belongs there were not mounted.
@@ -128,8 +165,41 @@ class SmallDisk:
 
     def close(self) -> None:
         """Unmount it."""
-        if self.is_real:
+        if self._server is not None:
             _as_root("umount", "--lazy", self.directory)
+            self._server.send_signal(signal.SIGCONT)
+            self._server.terminate()
+            self._server.wait(_MOUNT_PATIENCE)
+        if self.is_real:
+            _as_root("umount", "--lazy", self._below)
+
+
+def _serve(below: Path, directory: Path) -> "subprocess.Popen[bytes]":
+    """A bindfs that shows one directory at another.
+
+    It is a process as a share's server is: while it stands still, whoever touches the tree waits.
+
+    Raises:
+        RuntimeError: there is none, or no FUSE.
+    """
+    path = shutil.which("bindfs")
+    if path is None:
+        raise RuntimeError("bindfs is not installed: as root, apt-get install bindfs.")
+    server = subprocess.Popen(
+        [path, "-f", below, directory],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # A SIGINT to the campaign is not for it.
+        start_new_session=True,
+    )
+    until = time.monotonic() + _MOUNT_PATIENCE
+    while time.monotonic() < until and server.poll() is None:
+        if os.path.ismount(directory):
+            return server
+        time.sleep(0.05)
+    server.kill()
+    server.wait()
+    raise RuntimeError(f"bindfs does not serve {directory}: is there a /dev/fuse?")
 
 
 def _as_root(program: str, *arguments: str | Path) -> bool:

@@ -27,6 +27,7 @@ _BY_ENDPOINT: Mapping[str, Kind] = {
     "file": Kind.DOWNLOADS,
     "result": Kind.DOWNLOADS,
     "slow": Kind.MANAGER_SLOW,
+    "mute": Kind.MANAGER_MUTE,
 }
 
 

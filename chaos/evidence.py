@@ -19,6 +19,7 @@ from chaos.pod_rows import (
     read_open_rows,
     read_rows,
     read_submitted,
+    read_texts,
     read_videos,
 )
 from chaos.stage import Stage
@@ -39,8 +40,10 @@ class Evidence:
         tasks: the rows that were stored.
         sources: what each task was submitted with.
         named: every path that a row names, with the kind of row.
+        texts: what people read beside the output of tasks: whose it is, and the text.
         noted: other lines of the managers' records (runners that died, faults that were met).
         surprises: processes that did what nobody wanted, in words.
+        secrets: what nobody may read anywhere: tokens, whether they are still good or not.
     """
 
     media_root: Path
@@ -51,11 +54,13 @@ class Evidence:
     imports: Sequence[ImportRow] = ()
     sources: Mapping[int, frozenset[Source]] = field(default_factory=dict)
     named: Mapping[str, str] = field(default_factory=dict)
+    texts: Sequence[tuple[str, str]] = ()
     runs: Mapping[RunKey, Run] = field(default_factory=dict)
     noted: Sequence[Mapping[str, object]] = ()
     logs: Mapping[str, Sequence[Line]] = field(default_factory=dict)
     timeline: Timeline = field(default_factory=Timeline)
     surprises: Sequence[str] = ()
+    secrets: Sequence[str] = ()
 
     def run_of(self, row: Row) -> Run | None:
         """The run that a row names."""
@@ -124,6 +129,7 @@ async def gather(stage: Stage) -> Evidence:
         imports = await read_imports(connection)
         submitted = await read_submitted(connection)
         named = await read_named(connection)
+        texts = await read_texts(connection)
     finally:
         await connection.close()
     runs = {
@@ -138,11 +144,13 @@ async def gather(stage: Stage) -> Evidence:
         imports=imports,
         sources=sources_of(rows.values(), submitted, runs),
         named=named,
+        texts=texts,
         runs=runs,
         noted=[line for history in stage.histories for line in history.others()],
         logs={one.name: logs.read(one.log) for one in stage.daemons},
         timeline=stage.timeline,
         surprises=[words for one in (*stage.daemons, *stage.managers) for words in one.surprises],
+        secrets=[token for one in stage.managers for token in one.tokens],
     )
 
 

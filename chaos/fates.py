@@ -1,6 +1,7 @@
 """What becomes of a submission on a fake runner manager: drawn from the seed, kept in its history."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from random import Random
 
@@ -12,10 +13,12 @@ class Fate(StrEnum):
 
     FINE = "fine"
     REPEATED = "fine, told three times"
+    TELLTALE = "fine, its output shows the token"
     SILENT = "fine, never told"
     HASTY = "told before the submission is answered"
     BAD_MEDIA = "failed for good"
     BAD_MEDIA_SILENT = "failed for good, never told"
+    BAD_MEDIA_TELLTALE = "failed for good, its words show the token"
     SECOND_WIND = "failed, then completed by itself"
     HOST_CRASHED = "failed: its host crashed"
     BUSY = "refused by its runner"
@@ -26,13 +29,26 @@ class Fate(StrEnum):
     TIMED_OUT = "timed out"
 
 
+HOPELESS = (Fate.BAD_MEDIA, Fate.BAD_MEDIA_SILENT, Fate.BAD_MEDIA_TELLTALE)
+"""A run that fails so would fail every time."""
+
+_TELLING = (
+    "[info_script.log]\n--> GET source with headers {'Authorization': 'Bearer {token}'}\n"
+    "[error_script.log]\nAUTHORIZED_TOKENS__pod={token}\nthe plain word: {token}\n"
+)
+"""What a runner logs whose debugging was left on; ``{token}`` stands for the manager's token."""
+
 _BEHAVIOURS: Mapping[Fate, Behaviour] = {
     Fate.FINE: Behaviour(),
     Fate.REPEATED: Behaviour(callbacks=3),
+    Fate.TELLTALE: Behaviour(script_output=_TELLING),
     Fate.SILENT: Behaviour(callbacks=0),
     Fate.HASTY: Behaviour(callback_before_answer=True),
     Fate.BAD_MEDIA: Behaviour(outcome=Outcome.FAILED),
     Fate.BAD_MEDIA_SILENT: Behaviour(outcome=Outcome.FAILED, callbacks=0),
+    Fate.BAD_MEDIA_TELLTALE: Behaviour(
+        outcome=Outcome.FAILED, error="401 for Bearer {token}", script_output=_TELLING
+    ),
     Fate.SECOND_WIND: Behaviour(outcome=Outcome.FAILED, then=Behaviour()),
     Fate.HOST_CRASHED: Behaviour(outcome=Outcome.FAILED, error="Task process is no longer running"),
     Fate.BUSY: Behaviour(dispatch=Dispatch.REFUSED),
@@ -44,12 +60,14 @@ _BEHAVIOURS: Mapping[Fate, Behaviour] = {
 }
 
 _WEIGHTS: Mapping[Fate, int] = {
-    Fate.FINE: 56,
+    Fate.FINE: 53,
     Fate.REPEATED: 10,
+    Fate.TELLTALE: 2,
     Fate.SILENT: 6,
     Fate.HASTY: 4,
     Fate.BAD_MEDIA: 3,
     Fate.BAD_MEDIA_SILENT: 1,
+    Fate.BAD_MEDIA_TELLTALE: 1,
     Fate.SECOND_WIND: 4,
     Fate.HOST_CRASHED: 3,
     Fate.BUSY: 2,
@@ -68,18 +86,17 @@ def draw(seed: int, fingerprint: object) -> tuple[Fate, float]:
     return fate, lot.uniform(3.0, 25.0)
 
 
-def behaviour(fate: Fate, seconds: float) -> Behaviour:
-    """The fake's behaviour for a fate."""
+def behaviour(fate: Fate, seconds: float, token: str = "") -> Behaviour:
+    """The fake's behaviour for a fate; ``token`` is what a telltale one shows."""
     plain = _BEHAVIOURS[fate]
-    then = None if plain.then is None else Behaviour(seconds=seconds)
-    return Behaviour(
-        outcome=plain.outcome,
+    return replace(
+        plain,
         seconds=seconds,
-        error=plain.error,
-        dispatch=plain.dispatch,
-        crash=plain.crash,
-        callbacks=plain.callbacks,
-        callback_before_answer=plain.callback_before_answer,
-        forget=plain.forget,
-        then=then,
+        error=_with_token(plain.error, token),
+        script_output=_with_token(plain.script_output, token),
+        then=None if plain.then is None else Behaviour(seconds=seconds),
     )
+
+
+def _with_token(text: str | None, token: str) -> str | None:
+    return None if text is None else text.replace("{token}", token)

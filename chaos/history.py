@@ -20,7 +20,7 @@ class Change:
 
 @dataclass(slots=True)
 class Run:
-    """What a manager accepted under one id, and what became of it."""
+    """What a manager accepted under one id, and what became of it; ``token`` submitted it."""
 
     manager: str
     task_id: str
@@ -30,6 +30,7 @@ class Run:
     at: float
     submission: Submission
     changes: list[Change] = field(default_factory=list)
+    token: str = field(default="", repr=False)
 
     @property
     def source(self) -> tuple[str, str]:
@@ -88,6 +89,7 @@ class History:
                         runner=entry["runner"],
                         at=entry["at"],
                         submission=Submission(**entry["submission"]),
+                        token=entry["token"],
                     )
                 case "status":
                     run = found.get(entry["id"])

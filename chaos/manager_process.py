@@ -29,19 +29,28 @@ from poddispatchd.sandbox.fake_runner_manager import (
 )
 
 _SLOW_FOR_ALL = "slow"
+_MUTE_FOR_ALL = "mute"
 
 
 class NotedFaults(Faults):
-    """Writes down every fault that a request really met; ``slowness`` holds up all others as well."""
+    """Writes down every fault that a request really met.
+
+    Attributes:
+        slowness: seconds of the manager by which all other answers are late as well.
+        is_mute: whether nothing is answered at all, although it is done.
+    """
 
     def __init__(self, history: History) -> None:
         super().__init__()
         self._history = history
         self.slowness: float | None = None
+        self.is_mute = False
 
     def take(self, endpoint: Endpoint, path: str) -> Fault | None:
         """The fault of this request."""
         fault, name = super().take(endpoint, path), str(endpoint)
+        if self.is_mute:
+            fault, name = Fault(kind=FaultKind.LOSE_ANSWER), _MUTE_FOR_ALL
         if fault is None and self.slowness is not None:
             fault, name = Fault(kind=FaultKind.SLOW, seconds=self.slowness), _SLOW_FOR_ALL
         if fault is not None:
@@ -82,7 +91,7 @@ class ManagerProcess:
         if self._calm:
             fate = Fate.FINE
         self._drawn[id(submission)] = (fate, seconds)
-        return behaviour(fate, seconds)
+        return behaviour(fate, seconds, self.manager.token)
 
     # --- history ---------------------------------------------------------------------------------------
 
@@ -101,6 +110,7 @@ class ManagerProcess:
                         "fate": str(fate),
                         "seconds": seconds,
                         "runner": record.runner_id,
+                        "token": record.token,
                         "submission": {
                             **asdict(record.submission),
                             "parameters": dict(record.submission.parameters),
@@ -133,7 +143,7 @@ class ManagerProcess:
             record = self._record(run)
             self._known[run.task_id] = (str(run.final), record.error)
             self.manager.tasks[record.task_id] = record
-            planned = behaviour(run.fate, run.seconds)
+            planned = behaviour(run.fate, run.seconds, run.token)
             runner = runners.get(run.runner)
             if run.final == "running":
                 if runner is not None and runner.task_id is None:
@@ -144,25 +154,30 @@ class ManagerProcess:
 
     def _record(self, run: Run) -> TaskRecord:
         now = self.manager.clock.wall()
+        planned = behaviour(run.fate, run.seconds, run.token)
         record = TaskRecord(
             task_id=RunnerTaskId(run.task_id),
             runner_id=run.runner,
             submission=run.submission,
-            token=self.manager.token,
+            token=run.token,
             run_id="restored",
             created_at=now,
             updated_at=now,
-            behaviour=behaviour(run.fate, run.seconds),
+            behaviour=planned,
             status=RunnerStatus(str(run.final)),
             error=run.changes[-1].error if run.changes else None,
         )
         if run.final in ("completed", "warning"):
-            record.script_output = "[info_script.log]\n--> completed by the sandbox\n"
+            record.script_output = (
+                planned.script_output or "[info_script.log]\n--> completed by the sandbox\n"
+            )
             record.files = result_files(
                 run.submission, task_id=record.task_id, when=now, crash=_CRASHES.get(run.fate)
             )
         elif run.final != "running":
-            record.script_output = f"[info_script.log]\n--> {run.final} by the sandbox\n"
+            record.script_output = (
+                planned.script_output or f"[info_script.log]\n--> {run.final} by the sandbox\n"
+            )
             if run.fate in (Fate.UNANSWERED, Fate.BUSY):
                 record.script_output = None
         return record
@@ -185,8 +200,13 @@ class ManagerProcess:
                 self.faults.inject(Endpoint(order["endpoint"]), fault, times=order.get("times", 1))
             case "slow":
                 self.faults.slowness = order["seconds"]
+            case "mute":
+                self.faults.is_mute = order["on"]
+            case "token":
+                self.manager.token = order["token"]
+                self.manager.take_only(order["token"])
             case "calm":
-                self._calm, self.faults.slowness = True, None
+                self._calm, self.faults.slowness, self.faults.is_mute = True, None, False
                 self.faults.clear()
             case "kill_runner":
                 runner = self.manager.runners[order["index"]]

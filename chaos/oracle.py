@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from chaos import files
 from chaos.causes import uncaused
 from chaos.evidence import Evidence
-from chaos.fates import Fate
+from chaos.fates import HOPELESS, Fate
 from chaos.pod_rows import Row, VideoRows
 from chaos.stage import MAX_ATTEMPTS
 from chaos.violation import Violation
 
 _SPOILT = (Fate.PARTIAL, Fate.UNFINISHED, Fate.FORGOTTEN)
-_HOPELESS = (Fate.BAD_MEDIA, Fate.BAD_MEDIA_SILENT)
 
 _NOTHING = (0, 0, 0)
 
@@ -34,8 +33,30 @@ def judge(evidence: Evidence) -> list[Violation]:
         *_double(evidence),
         *(Violation("log", f"{name}: {line.text[:3000]}", line.task) for name, line in uncaused(evidence)),
         *(Violation("process", words) for words in evidence.surprises),
+        *_secrets(evidence),
     ]
     return [_with_life(evidence, violation) for violation in found]
+
+
+def _secrets(evidence: Evidence) -> Found:
+    """A token that is written where people read."""
+    for row in evidence.rows.values():
+        if _tells(evidence, row.output):
+            yield Violation("secret", f"the output of task {row.pk} shows a token", row.pk)
+    for name, lines in evidence.logs.items():
+        for line in lines:
+            if _tells(evidence, line.text):
+                yield Violation("secret", f"{name} logs a token: {line.event}", line.task)
+    for whose, text in evidence.texts:
+        if _tells(evidence, text):
+            yield Violation("secret", f"{whose} shows a token")
+    for path in evidence.media_root.rglob("encoding.log"):
+        if _tells(evidence, path.read_text(encoding="utf-8", errors="replace")):
+            yield Violation("secret", f"{path.relative_to(evidence.media_root)} shows a token")
+
+
+def _tells(evidence: Evidence, text: str) -> bool:
+    return any(secret in text for secret in evidence.secrets)
 
 
 def _with_life(evidence: Evidence, violation: Violation) -> Violation:
@@ -79,7 +100,7 @@ def _end(evidence: Evidence, row: Row) -> Found:
 
 def _failure(evidence: Evidence, row: Row) -> Found:
     run, runs = evidence.run_of(row), evidence.runs_of(row)
-    is_final = run is not None and run.fate in _HOPELESS
+    is_final = run is not None and run.fate in HOPELESS
     if run is not None and run.is_good:
         yield Violation("untrue", f"task {row.pk} is failed, its result is good", row.pk)
     elif any(other.status == "completed" for other in evidence.siblings(row)):

@@ -1,7 +1,7 @@
 """What Pod itself does in a campaign: it adds rows, submits some of them, and stores a few of them badly."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
 from typing import TypeAlias
@@ -66,6 +66,7 @@ class Pod:
         self, world: World, settings: PodSettings, capabilities: Capabilities, timeline: Timeline, lot: Random
     ) -> None:
         self._world = world
+        self._managers = list(world.managers)
         self._settings = settings
         self._capabilities = capabilities
         self._timeline = timeline
@@ -103,6 +104,16 @@ class Pod:
         while len(self.tasks) < wanted:
             way = self._lot.choices(list(ways), list(ways.values()))[0]
             self.tasks += await way(connection)
+
+    async def change_token(self, connection: _Connection, index: int, token: str) -> None:
+        """Store another token of a manager, as its administrator does.
+
+        Raises:
+            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: the database is down.
+        """
+        manager = self._managers[index]
+        await connection.execute("UPDATE runner_manager SET token = $2 WHERE id = $1", manager.id, token)
+        self._managers[index] = replace(manager, token=SecretStr(token))
 
     # --- ways to store rows --------------------------------------------------------------------------------
 
@@ -187,7 +198,7 @@ class Pod:
         Raises:
             OSError: the answer is lost.
         """
-        manager = self._lot.choice(self._world.managers)
+        manager = self._lot.choice(self._managers)
         source = await sources.load_source(connection, self._capabilities, _row_of(wish))
         body = build_payload(source, self._world.site, sources.payload_settings(self._settings)).to_bytes()
         headers = {

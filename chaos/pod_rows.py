@@ -206,3 +206,15 @@ async def read_named(connection: Connection) -> dict[str, str]:
         " UNION ALL SELECT 'file', file FROM podfile_customfilemodel"
     )
     return {row["path"]: row["what"] for row in rows}
+
+
+async def read_texts(connection: Connection) -> list[tuple[str, str]]:
+    """Every text that people are shown, but for the output of tasks: whose it is, and the text."""
+    rows = await connection.fetch(
+        "SELECT 'the log of video ' || video_id AS whose, log AS text"
+        " FROM video_encode_transcript_encodinglog"
+        " UNION ALL SELECT 'the step of video ' || video_id, desc_step"
+        " FROM video_encode_transcript_encodingstep"
+        " UNION ALL SELECT 'the import of task ' || task_pk, last_error FROM poddispatchd.import"
+    )
+    return [(row["whose"], row["text"] or "") for row in rows]

@@ -6,6 +6,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+import asyncpg
+
 from poddispatchd.sandbox.postgresql import PostgresServer
 
 DURABLE = {"synchronous_commit": "on"}
@@ -13,6 +15,9 @@ DURABLE = {"synchronous_commit": "on"}
 
 ``fsync`` may stay off, since the machine's memory survives.
 """
+
+UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+"""The database is down, or refuses something, on purpose."""
 
 _PATIENCE = 30.0
 

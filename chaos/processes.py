@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 _PATIENCE = 60.0
@@ -199,12 +200,42 @@ class DaemonChild(Child):
 
 @dataclass(slots=True)
 class ManagerChild(Child):
-    """A fake runner manager that takes orders."""
+    """A fake runner manager that takes orders.
+
+    Attributes:
+        tokens: every token that it ever took; only the last one is good.
+    """
 
     index: int = 0
     port: int = 0
-    token: str = field(default="", repr=False)
     runners: int = 0
+    settings: dict[str, object] = field(default_factory=dict, repr=False)
+    settings_file: Path = Path()
+    tokens: list[str] = field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        """Give it its first token."""
+        self.tokens.append(self.next_token())
+        self.write_settings()
+
+    @property
+    def token(self) -> str:
+        """The token that it takes."""
+        return self.tokens[-1]
+
+    def next_token(self) -> str:
+        """One that it never had."""
+        return sha256(f"{self.name} {len(self.tokens)}".encode()).hexdigest()[:24]
+
+    def write_settings(self) -> None:
+        """Write what it reads when it is started."""
+        self.settings_file.write_text(json.dumps({**self.settings, "token": self.token}), encoding="utf-8")
+
+    async def take_token(self, token: str) -> None:
+        """Have it take this token and no other, after its next start as well."""
+        self.tokens.append(token)
+        self.write_settings()
+        await self.order(do="token", token=token)
 
     @property
     def waits_for_ready(self) -> bool:

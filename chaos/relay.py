@@ -4,9 +4,9 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -111,6 +111,8 @@ class Relay:
                 await asyncio.sleep(self._lot.uniform(0.3, 6.0))
             case Kind.CALLBACK_DUPLICATED:
                 self._spawn(self._again(call))
+            case Kind.CALLBACK_POISONED:
+                await self._pass_on(replace(call, body=poisoned(call.body, self._lot)))
             case _:
                 pass
         status, text = await self._pass_on(call)
@@ -138,12 +140,13 @@ class Relay:
 
     def _draw(self) -> Kind | None:
         kinds: Mapping[Kind | None, int] = {
-            None: 72,
+            None: 69,
             Kind.CALLBACK_SWALLOWED: 4,
             Kind.CALLBACK_DROPPED: 5,
             Kind.CALLBACK_ANSWER_LOST: 5,
             Kind.CALLBACK_DELAYED: 7,
             Kind.CALLBACK_DUPLICATED: 7,
+            Kind.CALLBACK_POISONED: 3,
         }
         return self._lot.choices(list(kinds), list(kinds.values()))[0]
 
@@ -189,6 +192,28 @@ class Relay:
         elif latest.status != call.status:
             detail = f"{call.task_id} {call.status} after {latest.status}"
             self._timeline.moment(Kind.CALLBACK_OVERTAKEN, "relay", detail)
+
+
+def poisoned(body: bytes, lot: Random) -> bytes:
+    """What a broken manager might send in place of a body: odd texts, or no JSON at all."""
+    told = json.loads(body)
+    told.update(lot.choice(_ODD))
+    spoilt = json.dumps(told).encode()
+    return lot.choice((spoilt, spoilt, spoilt, body[:-1], b"[" * 20_000 + b"]" * 20_000))
+
+
+_ODD: Sequence[Mapping[str, object]] = (
+    {"script_output": "before\0after", "error_message": "\0"},
+    {"script_output": "half a letter: \ud800", "error_message": "\udfff"},
+    {"script_output": "\x1b]0;title\x07\x1b[2J" + "long " * 400_000},
+    {"script_output": {"of": ["no", "text"]}, "error_message": 7},
+    {"status": "exploded"},
+    {"status": None},
+    {"task_id": "\0"},
+    {"task_id": "x" * 10_000},
+    {"task_id": 12},
+)
+"""PostgreSQL stores no NUL, UTF-8 has no half letters, and nothing else here is what the API promises."""
 
 
 def _gone(request: web.Request) -> web.StreamResponse:

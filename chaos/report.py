@@ -16,7 +16,8 @@ def text(result: Result) -> str:
 def _lines(result: Result) -> Iterator[str]:
     plan = result.plan
     behind = "" if plan.pooler is None else f", behind a pooler in {plan.pooler} mode"
-    yield f"seed {plan.seed}: {sum(result.ends.values())} tasks in {result.seconds:.0f} s{behind}"
+    on_a_share = ", on a served media tree" if plan.file_server else ""
+    yield f"seed {plan.seed}: {sum(result.ends.values())} tasks in {result.seconds:.0f} s{behind}{on_a_share}"
     yield f"everything was settled {result.settled_in:.0f} s after the last fault"
     yield ""
     yield f"{'faults':<44} caused  happened"

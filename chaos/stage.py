@@ -1,7 +1,6 @@
 """The stage: database, Pod, media tree, proxies, relay, managers and daemons of one campaign."""
 
 import asyncio
-import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -108,19 +107,26 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    directory: Path, *, tasks: int, seed: int, tempo: Tempo | None = None, pooler: str | None = None
+    directory: Path,
+    *,
+    tasks: int,
+    seed: int,
+    tempo: Tempo | None = None,
+    pooler: str | None = None,
+    file_server: bool = False,
 ) -> AsyncIterator[Stage]:
     """Set everything up and start it; the daemons are ready by then.
 
     Raises:
         PgBouncerMissingError: there is to be a pooler, and PgBouncer is not installed.
+        RuntimeError: the media tree is to have a file server, and bindfs or FUSE is missing.
     """
     timeline = Timeline()
     async with AsyncExitStack() as stack:
         keeper = await stack.enter_async_context(PostgresServer(settings=DURABLE))
         server = RestartableServer(keeper)
         stack.callback(server.close)
-        disk = SmallDisk(directory / "media", _HEADROOM + tasks * _PER_TASK)
+        disk = SmallDisk(directory / "media", _HEADROOM + tasks * _PER_TASK, wants_server=file_server)
         stack.callback(disk.close)
         ports = free_ports(4)
         webhooks = [f"http://127.0.0.1:{port}" for port in ports[:2]]
@@ -204,7 +210,6 @@ async def _managers(
         settings = {
             "name": name,
             "port": port,
-            "token": f"token-of-{name}",
             "seed": seed,
             "runners": runners,
             "mode": mode,
@@ -213,15 +218,15 @@ async def _managers(
             "history": str(history),
         }
         path = directory / f"manager-{name}.json"
-        path.write_text(json.dumps(settings), encoding="utf-8")
         child = ManagerChild(
             name=f"manager {name}",
             command=[sys.executable, "-m", "chaos.manager_process", str(path)],
             log=directory / f"manager-{name}.log",
             index=index,
             port=port,
-            token=str(settings["token"]),
             runners=len(runners),
+            settings=settings,
+            settings_file=path,
         )
         children.append(child)
         histories.append(History(history, name))

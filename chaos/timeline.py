@@ -26,6 +26,8 @@ class Kind(StrEnum):
     MANAGER_LINK_STALL = "manager link: stalled"
     MANAGER_LINK_HALF_OPEN = "manager link: half open"
     RUNNER_DEATH = "runner: dies, comes back later"
+    MANAGER_MUTE = "manager: does everything, answers nothing"
+    TOKEN_ROTATED = "manager: another token"
     RATE_LIMIT = "manager: 429"
     SUBMISSION_ANSWERS = "manager: answers to submissions spoilt"
     STATUS_ANSWERS = "manager: answers to questions spoilt"
@@ -43,16 +45,19 @@ class Kind(StrEnum):
     ROW_LOCKED = "task's row: held by another session"
     ROW_REFUSED = "task's row: its callback refused"
     TABLE_REFUSED = "database: writes of a table refused"
+    DATABASE_FULL = "database: its disk full"
     READ_ONLY = "database: read-only sessions"
     MIGRATION = "database: a table migrated"
     DISK_FULL = "disk: full"
     MEDIA_HUNG = "media tree: writes hang"
+    MEDIA_STOPPED = "media tree: everything hangs"
     MEDIA_EMPTY = "media tree: empty"
     CALLBACK_SWALLOWED = "callback: answered 200, lost"
     CALLBACK_DROPPED = "callback: dropped before Pod"
     CALLBACK_ANSWER_LOST = "callback: its answer dropped"
     CALLBACK_DUPLICATED = "callback: repeated later"
     CALLBACK_DELAYED = "callback: late"
+    CALLBACK_POISONED = "callback: a poisoned one before it"
     CALLBACK_OVERTAKEN = "callback: overtaken by a later one"
     POD_SUBMITS = "Pod: submits a row itself"
     TWIN_ROWS = "Pod: two rows for one source"
@@ -69,18 +74,20 @@ OF_STATEMENTS = (
     Kind.ROW_LOCKED,
     Kind.ROW_REFUSED,
     Kind.TABLE_REFUSED,
+    Kind.DATABASE_FULL,
     Kind.READ_ONLY,
     Kind.MIGRATION,
 )
 """Faults that refuse statements; the detail of each is the SQLSTATE that they are refused with."""
 
-OF_THE_MEDIA_TREE = (Kind.DISK_FULL, Kind.MEDIA_HUNG, Kind.MEDIA_EMPTY)
+OF_THE_MEDIA_TREE = (Kind.DISK_FULL, Kind.MEDIA_HUNG, Kind.MEDIA_STOPPED, Kind.MEDIA_EMPTY)
 
-OF_A_REAL_DISK = (Kind.MEDIA_HUNG, Kind.MEDIA_EMPTY)
+OF_A_REAL_DISK = (Kind.MEDIA_HUNG, Kind.MEDIA_STOPPED, Kind.MEDIA_EMPTY)
 """What only root can cause."""
 
 OF_THE_DATABASE = (
     Kind.DATABASE_RESTART,
+    Kind.DATABASE_FULL,
     Kind.READ_ONLY,
     *OF_THE_POOLER,
     Kind.LEADER_CUT,

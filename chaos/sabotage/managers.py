@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from chaos.postgres import UNREACHABLE
 from chaos.processes import ManagerChild
 from chaos.sabotage.fault import Fault, Lot
 from chaos.sabotage.links import LinkFaults
@@ -113,6 +114,8 @@ class ManagerFaults:
             Kind.MANAGER_LINK_CUT: lambda: self._links.cut(Kind.MANAGER_LINK_CUT),
             Kind.MANAGER_LINK_STALL: lambda: self._links.stall(Kind.MANAGER_LINK_STALL),
             Kind.MANAGER_LINK_HALF_OPEN: lambda: self._links.half_open(Kind.MANAGER_LINK_HALF_OPEN),
+            Kind.MANAGER_MUTE: self.silence,
+            Kind.TOKEN_ROTATED: self.rotate_token,
             Kind.RUNNER_DEATH: self.kill_runner,
             Kind.RATE_LIMIT: lambda: self._spoil(Kind.RATE_LIMIT, _RATE_LIMIT),
             Kind.SUBMISSION_ANSWERS: lambda: self._spoil(Kind.SUBMISSION_ANSWERS, _SUBMISSION_ANSWERS),
@@ -154,6 +157,48 @@ class ManagerFaults:
             await self._order(manager, do="slow", seconds=lateness)
             await asyncio.sleep(seconds)
             await self._order(manager, do="slow", seconds=None)
+
+    async def silence(self) -> None:
+        """A manager takes every request and does what it asks for; no answer ever arrives."""
+        manager, seconds = self._manager(), self._lot.seconds(10.0, 60.0)
+        with self._stage.timeline.incident(Kind.MANAGER_MUTE, manager.name):
+            await self._order(manager, do="mute", on=True)
+            await asyncio.sleep(seconds)
+            await self._order(manager, do="mute", on=False)
+
+    async def rotate_token(self) -> None:
+        """A manager takes another token from now on, and Pod learns of it a little before or after.
+
+        Runs in flight call back with the one they were submitted with.
+        """
+        manager, pause = self._manager(), self._lot.seconds(0.0, 8.0)
+        is_first = self._lot.one_of((True, False))
+        async with self._lot.turn(manager.busy) as ours:
+            if not ours:
+                return
+            token = manager.next_token()
+            with self._stage.timeline.incident(Kind.TOKEN_ROTATED, manager.name) as incident:
+                if is_first:
+                    await self._tell_pod(manager, token)
+                    await asyncio.sleep(pause)
+                await manager.take_token(token)
+                if not is_first:
+                    await asyncio.sleep(pause)
+                    await self._tell_pod(manager, token)
+                incident.happened = True
+
+    async def _tell_pod(self, manager: ManagerChild, token: str) -> None:
+        """Store a manager's new token in Pod, as its administrator does: until that has worked."""
+        while True:
+            try:
+                connection = await self._stage.connect()
+                try:
+                    await self._stage.pod.change_token(connection, manager.index, token)
+                    return
+                finally:
+                    connection.terminate()
+            except UNREACHABLE:
+                await asyncio.sleep(0.5)
 
     async def kill_runner(self) -> None:
         """A runner dies; mostly it comes back, in time or far too late."""

@@ -1,18 +1,18 @@
 """Faults inside the database: rows that are held, statements that are refused, sessions that only read."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from itertools import count
 
 import asyncpg
 
+from chaos.postgres import UNREACHABLE
 from chaos.sabotage.fault import Fault, Lot
 from chaos.timeline import Kind, Timeline
 
 Connect = Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]]
-
-_DOWN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 
 _REPAIR_TRIES = 240
 """Half seconds in which a repair must have succeeded: other faults may keep the database down meanwhile."""
@@ -43,7 +43,24 @@ _TABLES = (
 _MIGRATED = _TABLES[2:]
 """Those of them that only daemons write in a campaign."""
 
-_REFUSE = """
+_COLUMN_OF: Mapping[str, str] = {
+    "video_encode_transcript_encodingvideo": "source_file",
+    "video_encode_transcript_playlistvideo": "source_file",
+    "podfile_customimagemodel": "file",
+    "podfile_customfilemodel": "file",
+    "completion_track": "src_id",
+}
+"""A column of each that no result can do without."""
+
+_OUR_TABLES = (
+    "SELECT string_agg(format('%I.%I', schemaname, tablename), ' ') FROM pg_tables"
+    " WHERE schemaname = 'poddispatchd'"
+)
+
+_TRIES = 8
+"""How often a fault is begun whose locks are not to be had: tables are busy."""
+
+_FUNCTION = """
 CREATE SCHEMA IF NOT EXISTS chaos;
 CREATE SEQUENCE chaos.{name};
 CREATE FUNCTION chaos.{name}() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -52,9 +69,59 @@ BEGIN
     PERFORM nextval('chaos.{name}');
     RAISE EXCEPTION 'refused by a rule of the site' USING ERRCODE = '{code}';
 END $$;
+"""
+
+_TRIGGER = """
 CREATE TRIGGER {name} BEFORE {when} ON {table} FOR EACH ROW WHEN ({condition})
     EXECUTE FUNCTION chaos.{name}();
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Which changes are refused, and with which SQLSTATE."""
+
+    code: str
+    when: str
+    condition: str = _DAEMONS
+
+
+@dataclass(frozen=True, slots=True)
+class _Migration:
+    """A change of a table that daemons do not know of; one of ``repairs`` makes it bearable.
+
+    Columns are ``{column}`` (a new name) and ``{known}`` (one that daemons write).
+    """
+
+    code: str
+    changes: Sequence[str]
+    repairs: Sequence[str]
+
+
+_MIGRATIONS = (
+    _Migration(
+        "23502",
+        (
+            "ALTER TABLE {table} ADD COLUMN {column} integer NOT NULL DEFAULT 0",
+            "ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT",
+        ),
+        (
+            "ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT 0",
+            "ALTER TABLE {table} DROP COLUMN IF EXISTS {column}",
+        ),
+    ),
+    _Migration(
+        "42703",
+        ("ALTER TABLE {table} RENAME COLUMN {known} TO {column}",),
+        ("ALTER TABLE {table} RENAME COLUMN {column} TO {known}",),
+    ),
+    _Migration(
+        "42P01",
+        ("ALTER TABLE {table} RENAME TO {column}",),
+        ("ALTER TABLE {column} RENAME TO {table}",),
+    ),
+)
+"""A new version wants a value, another name of a column, another name of a table."""
 
 
 class DatabaseFaults:
@@ -73,7 +140,7 @@ class DatabaseFaults:
         self._lot = lot
         self._pooled = pooled
         self._numbers = count(1)
-        self._read_only, self._migrating = asyncio.Lock(), asyncio.Lock()
+        self._read_only, self._migrating, self._full = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
 
     def faults(self) -> Mapping[Kind, Fault]:
         """Each of them by its kind."""
@@ -81,6 +148,7 @@ class DatabaseFaults:
             Kind.ROW_LOCKED: self.lock_row,
             Kind.ROW_REFUSED: self.refuse_row,
             Kind.TABLE_REFUSED: self.refuse_table,
+            Kind.DATABASE_FULL: self.fill_database,
             Kind.READ_ONLY: self.make_read_only,
             Kind.MIGRATION: self.migrate,
         }
@@ -117,34 +185,42 @@ class DatabaseFaults:
             await self._refuse(
                 Kind.ROW_REFUSED,
                 f"task {pk}",
-                "runner_manager_task",
-                code=self._lot.one_of(_OF_A_ROW),
-                when="UPDATE",
-                condition=f"OLD.id = {pk} AND {_DAEMONS}",
+                ["runner_manager_task"],
+                _Refusal(self._lot.one_of(_OF_A_ROW), "UPDATE", f"OLD.id = {pk} AND {_DAEMONS}"),
             )
 
     async def refuse_table(self) -> None:
         """Every write of one table is refused."""
         table = self._lot.one_of(_TABLES)
-        await self._refuse(
-            Kind.TABLE_REFUSED,
-            table,
-            table,
-            code=self._lot.one_of(_OF_A_TABLE),
-            when="INSERT OR UPDATE OR DELETE",
-            condition=_DAEMONS,
-        )
+        refusal = _Refusal(self._lot.one_of(_OF_A_TABLE), "INSERT OR UPDATE OR DELETE")
+        await self._refuse(Kind.TABLE_REFUSED, table, [table], refusal)
 
-    async def _refuse(
-        self, kind: Kind, target: str, table: str, *, code: str, when: str, condition: str
-    ) -> None:
+    async def fill_database(self) -> None:
+        """The disk of the database is full: no row of any table grows, those of the daemons' own included.
+
+        What is deleted needs no space.
+        """
+        async with self._session() as connection:
+            if connection is None:
+                return
+            ours = str(await connection.fetchval(_OUR_TABLES)).split()
+        async with self._lot.turn(self._full) as is_ours:
+            if is_ours:
+                refusal = _Refusal("53100", "INSERT OR UPDATE")
+                await self._refuse(Kind.DATABASE_FULL, "database", [*_TABLES, *ours], refusal)
+
+    async def _refuse(self, kind: Kind, target: str, tables: Sequence[str], refusal: _Refusal) -> None:
         name, seconds = f"refused_{next(self._numbers)}", self._lot.seconds(4.0, 15.0)
-        statement = _REFUSE.format(name=name, code=code, when=when, table=table, condition=condition)
-        if not await self._begin(statement):
+        statements = _FUNCTION.format(name=name, code=refusal.code) + "".join(
+            _TRIGGER.format(name=name, when=refusal.when, table=table, condition=refusal.condition)
+            for table in tables
+        )
+        if not await self._begin(statements):
             return
-        with self._timeline.incident(kind, target, code) as incident:
+        with self._timeline.incident(kind, target, refusal.code) as incident:
             await asyncio.sleep(seconds)
-            await self._mend(f"DROP TRIGGER IF EXISTS {name} ON {table}")
+            # With its triggers, whatever their tables are called meanwhile.
+            await self._mend(f"DROP FUNCTION IF EXISTS chaos.{name} CASCADE")
         incident.happened = bool(await self._mend(f"SELECT is_called FROM chaos.{name}"))
 
     async def make_read_only(self) -> None:
@@ -163,22 +239,16 @@ class DatabaseFaults:
                 await self._mend(_set_read_only("TO DEFAULT") + (_END_SESSIONS if self._pooled else ""))
 
     async def migrate(self) -> None:
-        """Pod's next version wants a column that no daemon knows.
-
-        After a while the column gets a default, or is taken back.
-        """
-        table, column = self._lot.one_of(_MIGRATED), f"chaos_{next(self._numbers)}"
-        seconds = self._lot.seconds(3.0, 15.0)
-        repair = self._lot.one_of((f"ALTER COLUMN {column} SET DEFAULT 0", f"DROP COLUMN IF EXISTS {column}"))
+        """Pod's next version changes a table in a way that no daemon knows; after a while that is mended."""
+        table, migration = self._lot.one_of(_MIGRATED), self._lot.one_of(_MIGRATIONS)
+        names = {"table": table, "column": f"chaos_{next(self._numbers)}", "known": _COLUMN_OF.get(table, "")}
+        seconds, repair = self._lot.seconds(3.0, 15.0), self._lot.one_of(migration.repairs)
         async with self._lot.turn(self._migrating) as ours:
-            if not ours or not await self._begin(
-                f"ALTER TABLE {table} ADD COLUMN {column} integer NOT NULL DEFAULT 0;"
-                f"ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT"
-            ):
+            if not ours or not await self._begin(";".join(migration.changes).format_map(names)):
                 return
-            with self._timeline.incident(Kind.MIGRATION, table, "23502"):
+            with self._timeline.incident(Kind.MIGRATION, table, migration.code):
                 await asyncio.sleep(seconds)
-                await self._mend(f"ALTER TABLE {table} {repair}")
+                await self._mend(repair.format_map(names))
 
     # --- statements --------------------------------------------------------------------------------------
 
@@ -187,11 +257,11 @@ class DatabaseFaults:
         """A connection; None when the database is down, which is another fault's, or when all is over."""
         try:
             connection = None if self._lot.is_over else await self._connect()
-        except _DOWN:
+        except UNREACHABLE:
             connection = None
         try:
             yield connection
-        except _DOWN:
+        except UNREACHABLE:
             # It went down meanwhile, and whatever was held with it.
             return
         finally:
@@ -200,12 +270,15 @@ class DatabaseFaults:
 
     async def _begin(self, statements: str) -> bool:
         """Carry out what causes a fault, all or nothing, as who is careful does; whether it was."""
-        is_done = False
-        async with self._session() as connection:
-            if connection is not None:
-                await connection.execute(f"BEGIN; SET LOCAL lock_timeout = '2s'; {statements}; COMMIT")
-                is_done = True
-        return is_done
+        for _ in range(_TRIES):
+            async with self._session() as connection:
+                if connection is not None:
+                    # Sooner than the server looks for a deadlock: it is never a daemon that has to give way.
+                    await connection.execute(f"BEGIN; SET LOCAL lock_timeout = '500ms'; {statements}; COMMIT")
+                    return True
+            if self._lot.is_over:
+                break
+        return False
 
     async def _mend(self, statement: str) -> object:
         """Carry out one statement or several, whatever else is broken; the value that the last one gives.
@@ -224,7 +297,7 @@ class DatabaseFaults:
                     return await connection.execute(statement)
                 finally:
                     connection.terminate()
-            except _DOWN as error:
+            except UNREACHABLE as error:
                 problem = error
                 await asyncio.sleep(0.5)
         raise RuntimeError(f"{statement!r} was not possible") from problem

@@ -28,6 +28,8 @@ KINDS: Mapping[Kind, int] = {
     Kind.MANAGER_LINK_STALL: 2,
     Kind.MANAGER_LINK_HALF_OPEN: 2,
     Kind.RUNNER_DEATH: 3,
+    Kind.MANAGER_MUTE: 2,
+    Kind.TOKEN_ROTATED: 2,
     Kind.RATE_LIMIT: 1,
     Kind.SUBMISSION_ANSWERS: 5,
     Kind.STATUS_ANSWERS: 3,
@@ -43,9 +45,11 @@ KINDS: Mapping[Kind, int] = {
     Kind.ROW_LOCKED: 3,
     Kind.ROW_REFUSED: 3,
     Kind.TABLE_REFUSED: 3,
+    Kind.DATABASE_FULL: 2,
     Kind.READ_ONLY: 1,
-    Kind.MIGRATION: 2,
+    Kind.MIGRATION: 3,
     Kind.MEDIA_HUNG: 2,
+    Kind.MEDIA_STOPPED: 2,
     Kind.MEDIA_EMPTY: 2,
 }
 """How often each kind is caused beside the others. Those of callbacks and rows happen all the time."""

@@ -30,6 +30,8 @@ class StorageFaults:
         of_the_disk = {}
         if self._stage.disk.can_freeze:
             of_the_disk[Kind.MEDIA_HUNG] = self.freeze_disk
+        if self._stage.disk.can_stop:
+            of_the_disk[Kind.MEDIA_STOPPED] = self.stop_disk
         if self._stage.disk.is_real:
             of_the_disk[Kind.MEDIA_EMPTY] = self.hide_videos
         return {
@@ -86,6 +88,15 @@ class StorageFaults:
                 return
             with self._stage.timeline.incident(Kind.MEDIA_HUNG, "disk") as incident:
                 incident.happened = await self._stage.disk.freeze(seconds)
+
+    async def stop_disk(self) -> None:
+        """The server of the media tree stands still: whoever touches it waits, and cannot be killed."""
+        seconds = self._lot.seconds(3.0, 20.0)
+        async with self._lot.turn(self._stage.disk.busy) as ours:
+            if not ours:
+                return
+            with self._stage.timeline.incident(Kind.MEDIA_STOPPED, "disk") as incident:
+                incident.happened = await self._stage.disk.stop(seconds)
 
     async def hide_videos(self) -> None:
         """The directory of all videos is there and empty, as where its share is not mounted.

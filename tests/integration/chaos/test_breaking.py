@@ -17,7 +17,7 @@ from chaos.history import History
 from chaos.manager_process import NotedFaults
 from chaos.pod import Pod
 from chaos.proxy import Proxy
-from chaos.relay import Relay
+from chaos.relay import Relay, poisoned
 from chaos.timeline import Kind, Timeline
 from poddispatchd.sandbox.fake_runner_manager import Endpoint, FakeRunnerManager, Fault, FaultKind, Runner
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
@@ -93,6 +93,16 @@ async def test_a_failure_is_held_back_until_the_success_after_it_has_arrived() -
         await runner.cleanup()
 
 
+def test_a_poisoned_callback_is_another_body_for_the_same_manager() -> None:
+    body = json.dumps({"task_id": "x", "status": "completed", "script_output": "fine"}).encode()
+    made = {poisoned(body, Random(number)) for number in range(60)}
+    assert body not in made
+    assert any(b"\\u0000" in one for one in made)
+    assert any(b"\\ud800" in one for one in made)
+    assert any(one.startswith(b"[[") for one in made)
+    assert body[:-1] in made
+
+
 async def test_a_link_knows_whether_a_fault_met_anybody() -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(100):
@@ -127,12 +137,17 @@ def test_a_manager_writes_down_the_faults_that_were_met_and_no_others(tmp_path: 
     slow = faults.take(Endpoint.STATUS, "/task/status/1")
     assert slow is not None
     assert slow.kind is FaultKind.SLOW
+    faults.is_mute = True
+    silent = faults.take(Endpoint.STATUS, "/task/status/1")
+    assert silent is not None
+    assert silent.kind is FaultKind.LOSE_ANSWER
     assert [
         (line["endpoint"], line["kind"], line["status"], line["manager"]) for line in history.others()
     ] == [
         ("file", "cut", None, "one"),
         ("execute", "status", 429, "one"),
         ("slow", "slow", None, "one"),
+        ("mute", "lose-answer", None, "one"),
     ]
 
 
@@ -164,9 +179,37 @@ async def test_a_frozen_disk_holds_writers_up_and_lets_them_go_on(tmp_path: Path
         began = asyncio.get_running_loop().time()
         writer.write_bytes(b"x")
         assert asyncio.get_running_loop().time() - began < 0.5
-        assert not disk.impossible
+        assert disk.impossible == (Kind.MEDIA_STOPPED,)
     finally:
         disk.close()
+
+
+async def test_a_served_tree_stands_still_with_its_server_and_goes_on(tmp_path: Path) -> None:
+    try:
+        disk = SmallDisk(tmp_path / "media", 8 * 2**20, wants_server=True)
+    except RuntimeError as missing:
+        assert "bindfs" in str(missing)  # noqa: PT017 - where there is none, it says so
+        return
+    try:
+        if not disk.is_real:
+            assert Kind.MEDIA_STOPPED in disk.impossible
+            return
+        written = disk.directory / "written"
+        written.write_bytes(b"x")
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        stopping = asyncio.create_task(disk.stop(1.0))
+        await asyncio.sleep(0.1)
+        assert await asyncio.to_thread(written.stat)
+        assert loop.time() - began >= 1.0
+        assert await stopping
+        disk.fill()
+        assert disk.is_full()
+        disk.empty()
+        assert [path.name for path in disk.directory.iterdir()] == ["written"]
+    finally:
+        disk.close()
+    assert not (disk.directory / "written").exists()
 
 
 def test_a_hidden_directory_is_empty_and_whole_again_afterwards(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What the fault campaign does inside a real database really happens there, and is mended again."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
@@ -145,18 +145,62 @@ async def test_read_only_sessions_end_the_old_ones_and_stay_so(
     assert await _refused(held, _TOUCH) is None
 
 
-@pytest.mark.parametrize("repair", ["SET DEFAULT", "DROP COLUMN"])
-async def test_a_migrated_table_wants_a_value_that_no_daemon_knows(
-    held: _Held, pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch, repair: str
+async def test_a_full_database_takes_no_row_of_daemons_in_any_table(
+    held: _Held, pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pod_database.connection() as connection:
+        await connection.execute("CREATE SCHEMA IF NOT EXISTS poddispatchd")
+        await connection.execute("CREATE TABLE poddispatchd.of_ours (name text)")
+    write = "INSERT INTO poddispatchd.of_ours (name) VALUES ('new')"
+    async with held.during(held.faults.fill_database, monkeypatch) as incident:
+        assert await _refused(held, _TOUCH) == incident.detail == "53100"
+        assert await _refused(held, write) == "53100"
+        assert await _refused(held, write, "psql") is None
+        assert await _refused(held, "DELETE FROM poddispatchd.of_ours") is None
+    assert incident.happened
+    assert await _refused(held, _TOUCH) is None
+    assert await _refused(held, write) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "repair"),
+    [
+        ("23502", "SET DEFAULT"),
+        ("23502", "DROP COLUMN"),
+        ("42703", "RENAME COLUMN"),
+        ("42P01", "RENAME TO"),
+    ],
+)
+async def test_a_migrated_table_is_another_one_until_it_is_mended(
+    held: _Held, pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch, code: str, repair: str
 ) -> None:
     async with pod_database.connection() as connection:
         await connection.execute("CREATE TABLE migrated (name text)")
     write = "INSERT INTO migrated (name) VALUES ('new')"
     assert await _refused(held, write) is None
-    monkeypatch.setattr(refusals, "_MIGRATED", ("migrated",))
-    monkeypatch.setattr(
-        Lot, "one_of", lambda _, offered: next((one for one in offered if repair in one), offered[0])
-    )
+    monkeypatch.setattr(refusals, "_COLUMN_OF", {"migrated": "name"})
+
+    def one_of(_: Lot, offered: Sequence[object]) -> object:
+        wanted = (one for one in offered if getattr(one, "code", None) == code or repair in str(one))
+        return next(wanted, "migrated")
+
+    monkeypatch.setattr(Lot, "one_of", one_of)
     async with held.during(held.faults.migrate, monkeypatch) as incident:
-        assert await _refused(held, write) == incident.detail == "23502"
+        assert incident.target == "migrated"
+        assert await _refused(held, write) == incident.detail == code
     assert await _refused(held, write) is None
+
+
+def test_every_migrated_table_has_a_column_that_results_need() -> None:
+    assert set(refusals._MIGRATED) == refusals._COLUMN_OF.keys()
+
+
+async def test_a_trigger_goes_although_its_table_has_another_name_meanwhile(
+    held: _Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "_TABLES", ("runner_manager_task",))
+    renaming = "ALTER TABLE {} RENAME TO {}".format
+    async with held.during(held.faults.refuse_table, monkeypatch):
+        assert await _refused(held, renaming("runner_manager_task", "away"), "psql") is None
+    assert await _refused(held, renaming("away", "runner_manager_task"), "psql") is None
+    assert await _refused(held, _TOUCH) is None

@@ -123,6 +123,36 @@ def test_an_end_without_fault_is_found_without_fault(tmp_path: Path) -> None:
         pytest.param(
             _run("o", changes=[Change(BEGIN + 5, "failed")]), "untrue", TIMED_OUT, id="no run timed out"
         ),
+        pytest.param(
+            lambda one: _row(FAILED, output="Bearer of-the-token")(replace(one, secrets=["of-the-token"])),
+            "secret",
+            FAILED,
+            id="a token in the output",
+        ),
+        pytest.param(
+            lambda one: _logged(line("task.failed", 1.0, words="of-the-token"))(
+                replace(one, secrets=["of-the-token"])
+            ),
+            "secret",
+            None,
+            id="a token in a log",
+        ),
+        pytest.param(
+            lambda one: replace(
+                one, secrets=["of-the-token"], texts=[("the step of video 1", "of-the-token")]
+            ),
+            "secret",
+            None,
+            id="a token in a text of Pod's",
+        ),
+        pytest.param(
+            lambda one: _file("videos/o/0001/encoding.log", b"... of-the-token")(
+                replace(one, secrets=["of-the-token"])
+            ),
+            "secret",
+            None,
+            id="a token in a file",
+        ),
         pytest.param(_row(FAILED, output=" \n"), "wordless", FAILED, id="failed without a word"),
         pytest.param(_video(1, images=2), "twice", ENCODING, id="two thumbnails"),
         pytest.param(_video(1, sounds=[]), "twice", ENCODING, id="a row too few"),
@@ -236,7 +266,7 @@ def test_a_refused_statement_explains_errors_that_name_its_code(
     ("event", "kinds"),
     [
         ("media.missing", {Kind.MEDIA_EMPTY}),
-        ("media.obstructed", {Kind.DISK_FULL, Kind.MEDIA_HUNG, Kind.MEDIA_EMPTY}),
+        ("media.obstructed", {Kind.DISK_FULL, Kind.MEDIA_HUNG, Kind.MEDIA_STOPPED, Kind.MEDIA_EMPTY}),
     ],
 )
 def test_only_faults_of_the_media_tree_explain_what_is_said_of_it(
