@@ -91,23 +91,18 @@ def write_staged(path: MediaPath, content: bytes, *, behind: MediaPath | None = 
 
 
 def replace_file(path: MediaPath, content: bytes) -> None:
-    """Write a small file in the place of whatever has its name, at once; its directory is made if need be.
+    """Write a small file in the place of whatever has its name; its directory is made if need be.
 
+    It is written under its own name: a crash leaves a shorter file at worst, and nothing else.
     Its mode is left to the umask, as Pod leaves it.
 
     Raises:
         OSError: it cannot be written.
     """
     with path.parent.made() as directory:
-        name = f".{own_name(path.tree.task)}"
-        try:
-            with directory.create_file(name, None) as file:
-                file.write(content)
-            directory.rename(name, directory, path.name)
-        except BaseException:
-            with suppress(OSError):
-                directory.unlink(name, missing_ok=True)
-            raise
+        directory.unlink(path.name, missing_ok=True)
+        with directory.create_file(path.name, None) as file:
+            file.write(content)
 
 
 def move_into_place(moves: Iterable[Move], mode: int | None) -> None:

@@ -9,7 +9,8 @@ import pytest
 from poddispatchd.errors import NoSpaceError, ResultError, ResultIncompleteError
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.files import list_files
-from poddispatchd.pod.media.placing import Move, move_into_place, write_staged
+from poddispatchd.pod.media.opened import File
+from poddispatchd.pod.media.placing import Move, move_into_place, replace_file, write_staged
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from tests.unit.pod.trees import staged
 
@@ -50,6 +51,24 @@ def test_what_is_replaced_is_replaced_at_once_with_the_mode_asked_for(tmp_path: 
     assert target.read_text() == "new"
     assert target.stat().st_mode & 0o777 == 0o640
     assert [path.name for path in target.parent.iterdir()] == ["a"]
+
+
+def test_a_daemon_killed_while_it_begins_a_log_leaves_nothing_beside_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "videos/0001/encoding.log"
+    staged(log.parent, **{log.name: "of the run before"})
+    there: list[str] = []
+    write = File.write
+
+    def spy(file: File, content: bytes) -> None:
+        there.extend(path.name for path in log.parent.iterdir())
+        write(file, content)
+
+    monkeypatch.setattr(File, "write", spy)
+    replace_file(at(log), b"Start at : now\n")
+    assert there == ["encoding.log"]
+    assert log.read_text() == "Start at : now\n"
 
 
 def test_new_directories_have_the_mode_that_pod_gives_them(tmp_path: Path) -> None:
