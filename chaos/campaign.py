@@ -13,7 +13,7 @@ import asyncpg
 
 from chaos import effects, files
 from chaos.effects import Effect
-from chaos.evidence import gather
+from chaos.evidence import Evidence, gather
 from chaos.oracle import judge
 from chaos.postgres import UNREACHABLE
 from chaos.recovery import QUIET_AFTER, Recovery, late, recoveries
@@ -200,7 +200,7 @@ class _Campaign:
         await self._scene.relay.shut()
         while time.monotonic() - begun < _TIDYING:
             evidence = await gather(self._scene)
-            if not evidence.open_rows and not any(files.strangers(evidence)):
+            if not evidence.open_rows and not await asyncio.to_thread(_is_untidy, evidence):
                 break
             await asyncio.sleep(1.0)
         await asyncio.gather(*(daemon.terminate() for daemon in daemons))
@@ -243,3 +243,7 @@ class _Campaign:
             return []
         finally:
             connection.terminate()
+
+
+def _is_untidy(evidence: Evidence) -> bool:
+    return any(files.strangers(evidence))

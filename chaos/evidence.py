@@ -1,5 +1,6 @@
 """Everything that is known when a campaign is over, in one place: what the oracle judges."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,7 +121,10 @@ class Evidence:
 
 
 async def gather(stage: Stage) -> Evidence:
-    """Read everything; the daemons have ended."""
+    """Read everything that is there by now.
+
+    Long files are read in a thread: the links of daemons that still run go through the event loop.
+    """
     connection = await stage.connect()
     try:
         rows = await read_rows(connection)
@@ -132,26 +136,32 @@ async def gather(stage: Stage) -> Evidence:
         texts = await read_texts(connection)
     finally:
         await connection.close()
-    runs = {
-        (history.manager, run.task_id): run for history in stage.histories for run in history.runs().values()
-    }
-    return Evidence(
-        media_root=stage.media_root,
-        tasks=stage.pod.tasks,
-        rows=rows,
-        videos=videos,
-        open_rows=open_rows,
-        imports=imports,
-        sources=sources_of(rows.values(), submitted, runs),
-        named=named,
-        texts=texts,
-        runs=runs,
-        noted=[line for history in stage.histories for line in history.others()],
-        logs={one.name: logs.read(one.log) for one in stage.daemons},
-        timeline=stage.timeline,
-        surprises=[words for one in (*stage.daemons, *stage.managers) for words in one.surprises],
-        secrets=[token for one in stage.managers for token in one.tokens],
-    )
+
+    def with_files() -> Evidence:
+        runs = {
+            (history.manager, run.task_id): run
+            for history in stage.histories
+            for run in history.runs().values()
+        }
+        return Evidence(
+            media_root=stage.media_root,
+            tasks=stage.pod.tasks,
+            rows=rows,
+            videos=videos,
+            open_rows=open_rows,
+            imports=imports,
+            sources=sources_of(rows.values(), submitted, runs),
+            named=named,
+            texts=texts,
+            runs=runs,
+            noted=[line for history in stage.histories for line in history.others()],
+            logs={one.name: logs.read(one.log) for one in stage.daemons},
+            timeline=stage.timeline,
+            surprises=[words for one in (*stage.daemons, *stage.managers) for words in one.surprises],
+            secrets=[token for one in stage.managers for token in one.tokens],
+        )
+
+    return await asyncio.to_thread(with_files)
 
 
 def sources_of(
