@@ -8,7 +8,13 @@ import structlog
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.task import TaskPk, TaskStatus
-from poddispatchd.errors import DatabaseUnavailableError, ImportBusyError, MediaSlowError, ResultError
+from poddispatchd.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    ImportBusyError,
+    MediaSlowError,
+    ResultError,
+)
 from poddispatchd.imports import files
 from poddispatchd.imports.files import BroughtFile
 from poddispatchd.imports.queue import ImportJob
@@ -28,7 +34,7 @@ from poddispatchd.pod.media.staging import Staging, staging_directories
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.referenced_files import referenced_files
-from poddispatchd.runtime.item_errors import words_of
+from poddispatchd.runtime.item_errors import is_to_blame, words_of
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Lease
 from poddispatchd.runtime.queues import FILES
@@ -37,6 +43,9 @@ log = structlog.get_logger(__name__)
 
 _BATCH = 100
 """Files claimed at once: few, since an import that brings one of them back waits for all of them."""
+
+_PUT_OFF = 60.0
+"""Seconds until files are looked at again that the database could say nothing about."""
 
 _CLOSED = 1000
 
@@ -62,6 +71,11 @@ async def delete_obsolete(parts: Parts, task: TaskPk | None = None) -> None:
             problems = await _delete_unless_needed(parts, sorted(of_path))
             for path, problem in problems.items():
                 await _not_deleted(parts, of_path[path], path, problem)
+        except DatabaseUnavailableError:
+            raise
+        except DatabaseError as error:
+            await _put_off(parts, of_path.values(), error)
+            return
         finally:
             for lease in of_path.values():
                 leases.let_go(lease)
@@ -74,6 +88,9 @@ async def _delete_unless_needed(parts: Parts, paths: list[str]) -> dict[str, str
 
     Should something else go wrong with many, they are tried one by one: one of them must not keep the others
     (invariant I12).
+
+    Raises:
+        DatabaseError: what it would refuse for every file, as after a migration of Pod's.
     """
     try:
         async with parts.database.connection() as connection:
@@ -83,17 +100,32 @@ async def _delete_unless_needed(parts: Parts, paths: list[str]) -> dict[str, str
         problems = await tree.run_within(tree.limits.file, partial(_delete, tree, needless))
         async with parts.database.connection() as connection:
             await files.forget_obsolete_files(connection, parts.instance, {*paths} - problems.keys())
-    except DatabaseUnavailableError:
-        raise
     except MediaSlowError as error:
         return dict.fromkeys(paths, str(error))
-    except Exception as error:  # noqa: BLE001 - its words are kept with the file
+    except Exception as error:
+        if not is_to_blame(error):
+            raise
         if len(paths) == 1:
             return {paths[0]: words_of(error)}
         problems = {}
         for path in paths:
             problems |= await _delete_unless_needed(parts, [path])
     return problems
+
+
+async def _put_off(parts: Parts, leases: Collection[Lease], error: DatabaseError) -> None:
+    """Later, uncounted: it is no fault of these files (invariant I16)."""
+    words = words_of(error)
+    async with parts.database.connection() as connection:
+        for lease in leases:
+            await FILES.postpone(connection, lease, _PUT_OFF, words=words)
+    log.warning(
+        Event.QUEUE_ITEM_POSTPONED,
+        queue=FILES.table.name,
+        items=len(leases),
+        reason=words,
+        in_seconds=_PUT_OFF,
+    )
 
 
 async def _not_deleted(parts: Parts, lease: Lease, path: str, problem: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from poddispatchd.imports import attempt, cleanup
 from poddispatchd.imports import files as files_module
@@ -208,6 +209,28 @@ async def test_directories_of_a_video_that_hold_nothing_any_more_go_and_no_other
     root = here.world.media_root
     there = [(root / path).exists() for path in ("videos/x", "videos/x/0001", "videos/x/0002", "files/y")]
     assert there == [True, False, True, True]
+
+
+async def test_files_wait_uncounted_while_a_table_that_may_name_them_has_another_name(
+    here: Bench,
+) -> None:
+    """They were counted out one by one, with a line for each of them at every import."""
+    names = [f"videos/x/{number}.mp4" for number in range(5)]
+    await put_obsolete(here, *names)
+    await here.execute("ALTER TABLE video_encode_transcript_playlistvideo RENAME TO away")
+    with capture_logs() as logged:
+        for _ in range(FILES.table.max_attempts + 1):
+            await here.execute("UPDATE poddispatchd.obsolete_file SET next_attempt_at = now()")
+            await cleanup.delete_obsolete(here.parts)
+    assert await here.value("SELECT sum(attempts) FROM poddispatchd.obsolete_file") == 0
+    assert [name for name in here.files() if name in names] == names
+    told = [line for line in logged if line["event"] == "queue.item_postponed"]
+    assert {(line["items"], line["log_level"]) for line in told} == {(5, "warning")}
+    assert len(logged) == len(told) == FILES.table.max_attempts + 1
+    await here.execute("ALTER TABLE away RENAME TO video_encode_transcript_playlistvideo")
+    await here.execute("UPDATE poddispatchd.obsolete_file SET next_attempt_at = now()")
+    await cleanup.delete_obsolete(here.parts)
+    assert (await obsolete(here), [name for name in here.files() if name in names]) == (0, [])
 
 
 async def test_a_file_that_trips_us_up_is_set_aside_in_the_end_and_the_others_are_deleted(
