@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -9,7 +10,7 @@ from functools import partial
 import structlog
 
 from poddispatchd.domain.task import SiteId, TaskStatus, TaskType
-from poddispatchd.errors import MediaSlowError
+from poddispatchd.errors import DatabaseUnavailableError, MediaSlowError
 from poddispatchd.imports import cleanup
 from poddispatchd.journal import imports
 from poddispatchd.maintenance import housekeeping
@@ -78,17 +79,31 @@ class Maintenance:
         parts = self._parts
         begun = parts.clock.monotonic()
         queue_stats = await self.look()
-        await self.measure()
-        await self.count_set_aside()
+        await self._apart("look at the media tree", self.measure())
+        await self._apart("count of what was set aside", self.count_set_aside())
         if parts.session.term is not None:
             if any(queue_stats.count(kind, TaskStatus.PENDING) for kind in TaskType) or self._is_first():
-                await self._keep_ranks(queue_stats)
+                await self._apart("writing of ranks", self._keep_ranks(queue_stats))
             if parts.clock.monotonic() - self._purged_at >= _PURGE_EVERY:
                 await self.purge()
         # Each submission moves every rank behind it: a long queue must not be renumbered all the time.
         spent = parts.clock.monotonic() - begun
         await parts.clock.sleep(min(max(_NOT_TOO_OFTEN, _REST * spent), _IDLE))
         return _IDLE
+
+    async def _apart(self, what: str, work: Awaitable[object]) -> None:
+        """Do one thing of a round: when it fails, the others are done all the same (I12).
+
+        Raises:
+            DatabaseUnavailableError: the database is gone.
+        """
+        try:
+            await work
+            self._parts.incidents.recovered(what)
+        except DatabaseUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told by the incidents
+            self._parts.incidents.failed(what, error)
 
     async def look(self) -> QueueStats:
         """Count the tasks; those that are finished, if counting them was quick or is long ago."""
@@ -150,14 +165,17 @@ class Maintenance:
         parts = self._parts
         self._purged_at = parts.clock.monotonic()
         # First: the completed tasks tell which recordings are imported.
-        await purge_opencast_files(parts)
+        await self._apart("purge of recordings", purge_opencast_files(parts))
         days = parts.settings.retention.completed_days
         if days > 0:
-            await self._purge_completed(days)
-        async with parts.database.connection() as connection:
+            await self._apart("purge of completed tasks", self._purge_completed(days))
+        await self._apart("purge of the journal", self._purge_journal())
+        await self._apart("clean-up after imports", cleanup.sweep(parts))
+        await self._apart("deletion of replaced files", cleanup.delete_obsolete(parts))
+
+    async def _purge_journal(self) -> None:
+        async with self._parts.database.connection() as connection:
             await housekeeping.purge(connection, days=_JOURNAL_DAYS, batch=_BATCH)
-        await cleanup.sweep(parts)
-        await cleanup.delete_obsolete(parts)
 
     async def _purge_completed(self, days: int) -> None:
         parts = self._parts

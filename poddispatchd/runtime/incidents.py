@@ -143,7 +143,7 @@ class Incidents:
             return True
         # A job that only asks proves nothing by itself: any write for another task does for it.
         proof = self._written_at.get(incident.job, max(self._written_at.values(), default=float("-inf")))
-        return any(task is None or failures.first_at >= proof for task, failures in incident.by_task.items())
+        return any(failures.first_at >= proof for failures in incident.by_task.values())
 
     def _close_if_recovered(self, incident: Incident) -> None:
         if not incident.by_task:

@@ -91,6 +91,31 @@ async def test_the_journal_forgets_what_was_settled_long_ago_and_nothing_else(he
     assert await here.value("SELECT array_agg(task_pk) FROM poddispatchd.submission") == [2]
 
 
+async def test_what_cannot_be_done_keeps_nothing_else_from_being_done(here: Bench) -> None:
+    """A site's own table and trigger refuse what they know of: once nothing else was purged any more."""
+    waiting = await old_task(here, TaskStatus.PENDING, 1)
+    referenced = await old_task(here, TaskStatus.COMPLETED, 61)
+    await here.execute(
+        "CREATE TABLE site_report (task_id bigint REFERENCES runner_manager_task);"
+        f"INSERT INTO site_report VALUES ({referenced});"
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
+        "CREATE TRIGGER refuse BEFORE UPDATE OF rank ON runner_manager_task"
+        " FOR EACH ROW EXECUTE FUNCTION refuse();"
+        "INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, state,"
+        " settled_at) VALUES (1, 'encoding', 1, 1, '', 'accepted', now() - interval '91 days')"
+    )
+    replaced = put(here, "videos/replaced.mp4")
+    await add_obsolete(here, "videos/replaced.mp4")
+
+    await Maintenance(here.parts).step()
+
+    assert await here.of(waiting, "rank") is None
+    assert not replaced.exists()
+    assert await here.value("SELECT count(*) FROM poddispatchd.submission") == 0
+    failing = {incident.job for incident in here.parts.incidents.active}
+    assert failing == {"writing of ranks", "purge of completed tasks"}
+
+
 async def test_obsolete_files_are_deleted_however_many(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cleanup, "_BATCH", 3)
     paths = [f"videos/x/0000001/{number}.ts" for number in range(10)]
