@@ -10,13 +10,13 @@ from pathlib import Path
 import asyncpg
 from pydantic import SecretStr
 
+from poddispatchd.app import features
 from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.config.model import Settings
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.task import TaskType
-from poddispatchd.managers.prober import Prober
 from poddispatchd.parts import Parts
 from poddispatchd.pod import trigger
 from poddispatchd.runtime.jobs import Loop
@@ -82,7 +82,7 @@ class Bench:
         dispatcher = Dispatcher(parts, Submitter(parts))
         for name, step, wake in (
             ("dispatcher", dispatcher.step, parts.wakeups.dispatcher),
-            ("prober", Prober(parts).step, Wakeup()),
+            ("prober", features.prober(parts).step, Wakeup()),
         ):
             job = asyncio.create_task(
                 run_job(

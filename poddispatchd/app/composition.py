@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from poddispatchd.app.features import callback_worker, hooks, notifier
+from poddispatchd.app.features import callback_worker, hooks, notifier, prober, reconciler
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.clock import Clock
 from poddispatchd.config.consistency import unfit_for_pod
@@ -271,9 +271,9 @@ class Jobs(Work):
             dispatcher=Dispatcher(parts, Submitter(parts), budget=budget),
             inbox=callback_worker(parts),
             importer=Importer(parts),
-            reconciler=Reconciler(parts),
+            reconciler=reconciler(parts),
             maintenance=Maintenance(parts),
-            prober=Prober(parts),
+            prober=prober(parts),
             notifier=notifier(parts),
             hooks=hooks(parts),
         )

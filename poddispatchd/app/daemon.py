@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from poddispatchd import __version__
+from poddispatchd.app import features
 from poddispatchd.app.composition import Jobs, Resources, assembled, create_resources, open_patiently
 from poddispatchd.app.listeners import drain, listen_for_callbacks
 from poddispatchd.app.reload import ConfigurationReload
@@ -25,7 +26,6 @@ from poddispatchd.runtime.jobs import Loop, Work
 from poddispatchd.runtime.supervision import Pulse, Surroundings, cancel_surely, run_job, unless
 from poddispatchd.runtime.supervisor import Supervisor
 from poddispatchd.runtime.systemd import ServiceNotifier
-from poddispatchd.shadow.jobs import ShadowJobs
 from poddispatchd.web.figures import Figures, Overview
 from poddispatchd.web.listener import Serving, serving
 from poddispatchd.web.ops import OPS_HEADERS, OPS_LIMITS, ops_application
@@ -141,7 +141,7 @@ class Daemon:
             try:
                 async with AsyncExitStack() as attempt:
                     parts = await attempt.enter_async_context(assembled(ground))
-                    work: Work = ShadowJobs.of(parts) if ground.is_shadow else Jobs.of(parts)
+                    work: Work = features.shadow_jobs(parts) if ground.is_shadow else Jobs.of(parts)
                     await work.begin()
                     await self._take_over_early_reload(parts)
                     stack.push_async_callback(attempt.pop_all().aclose)

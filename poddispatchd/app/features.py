@@ -4,6 +4,7 @@ from functools import partial
 
 from poddispatchd.callbacks.adoption import Adoption
 from poddispatchd.callbacks.worker import CallbackWorker
+from poddispatchd.managers.prober import Prober
 from poddispatchd.notify.deliveries import Deliveries
 from poddispatchd.notify.hooks import Hooks
 from poddispatchd.notify.mail import MailSender
@@ -13,6 +14,15 @@ from poddispatchd.notify.push import PushSender
 from poddispatchd.notify.queue import Channel
 from poddispatchd.observability.metrics import DeliveryOutcome
 from poddispatchd.parts import Parts
+from poddispatchd.reconcile.failure_recheck import FailureRecheck
+from poddispatchd.reconcile.outcomes import AppliedOutcomes, Outcomes
+from poddispatchd.reconcile.reconciler import Reconciler
+from poddispatchd.shadow.capacity import Capacity
+from poddispatchd.shadow.dispatch import ShadowDispatcher
+from poddispatchd.shadow.jobs import ShadowJobs
+from poddispatchd.shadow.maintenance import ShadowUpkeep
+from poddispatchd.shadow.outcomes import ShadowOutcomes
+from poddispatchd.shadow.stats import ShadowStats
 
 
 def callback_worker(parts: Parts) -> CallbackWorker:
@@ -35,6 +45,68 @@ def callback_worker(parts: Parts) -> CallbackWorker:
         retries=lambda: parts.retries,
         adoption=adoption,
         locked=lambda: parts.locked_rows.tasks,
+    )
+
+
+def prober(parts: Parts) -> Prober:
+    """The job that finds out whether runner managers that failed work again."""
+    return Prober(parts.client, parts.registry, parts.clock)
+
+
+def applied_outcomes(parts: Parts) -> AppliedOutcomes:
+    """What carries out what runner managers say about running tasks."""
+    return AppliedOutcomes(
+        database=parts.database,
+        registry=parts.registry,
+        settings=lambda: parts.settings.reconcile,
+        retries=lambda: parts.retries,
+        locked_rows=parts.locked_rows,
+        wakeups=parts.wakeups,
+        metrics=parts.metrics,
+    )
+
+
+def reconciler(parts: Parts, outcomes: Outcomes | None = None) -> Reconciler:
+    """The job that asks runner managers about running tasks, and about failures that they may have mended.
+
+    With ``outcomes`` it tells these what it finds out, and asks about no failures: nothing is carried out.
+    """
+    recheck = FailureRecheck(
+        database=parts.database,
+        client=parts.client,
+        settings=lambda: parts.settings.reconcile,
+        retries=lambda: parts.retries,
+        wakeups=parts.wakeups,
+        metrics=parts.metrics,
+        clock=parts.clock,
+    )
+    return Reconciler(
+        database=parts.database,
+        session=parts.session,
+        client=parts.client,
+        registry=parts.registry,
+        incidents=parts.incidents,
+        settings=lambda: parts.settings.reconcile,
+        outcomes=outcomes or applied_outcomes(parts),
+        recheck=recheck if outcomes is None else None,
+        metrics=parts.metrics,
+        clock=parts.clock,
+    )
+
+
+def shadow_jobs(parts: Parts) -> ShadowJobs:
+    """The jobs of a daemon that decides, tells and changes nothing."""
+    stats, capacity = ShadowStats(parts.metrics), Capacity(parts)
+    outcomes = ShadowOutcomes(parts, stats)
+    return ShadowJobs(
+        parts=parts,
+        stats=stats,
+        capacity=capacity,
+        outcomes=outcomes,
+        dispatcher=ShadowDispatcher(parts, stats, outcomes, capacity),
+        reconciler=reconciler(parts, outcomes),
+        upkeep=ShadowUpkeep(parts, stats),
+        prober=prober(parts),
     )
 
 

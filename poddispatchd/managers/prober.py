@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 
+from poddispatchd.clock import Clock
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import RunnerManagerError
+from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.state import ManagerReport
-from poddispatchd.parts import Parts
+from poddispatchd.runner.client import RunnerClient
 
 _BROKEN = (BreakerState.OPEN, BreakerState.MISCONFIGURED)
 _IDLE = 5.0
@@ -19,8 +21,10 @@ _INACTIVE_EVERY = 300.0
 class Prober:
     """Asks the health of managers whose breaker is not closed and whose time has come."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, client: RunnerClient, registry: ManagerRegistry, clock: Clock) -> None:
+        self._client = client
+        self._registry = registry
+        self._clock = clock
         self._asking: dict[ManagerId, asyncio.Task[None]] = {}
         self._inactive_asked: dict[ManagerId, float] = {}
 
@@ -29,7 +33,7 @@ class Prober:
 
         None is waited for: one manager that hangs must not keep another one that is back from its tasks.
         """
-        reports = self._parts.registry.reports()
+        reports = self._registry.reports()
         broken = [report for report in reports if report.state in _BROKEN and report.is_active]
         for report in broken:
             if report.retry_in is None:
@@ -40,7 +44,7 @@ class Prober:
 
     def _look_at_inactive(self, inactive: Sequence[ManagerReport]) -> None:
         """Ask those that get no tasks now and then: nothing else tells whether one could be activated."""
-        now = self._parts.clock.monotonic()
+        now = self._clock.monotonic()
         self._inactive_asked = {
             report.id: self._inactive_asked.get(report.id, float("-inf")) for report in inactive
         }
@@ -61,16 +65,15 @@ class Prober:
             await asyncio.wait(self._asking.values())
 
     async def _probe(self, manager_id: ManagerId) -> None:
-        parts = self._parts
-        manager = parts.registry.get(manager_id)
+        manager = self._registry.get(manager_id)
         try:
             if manager is not None:
-                await parts.client.health(manager)
-                parts.registry.learn(manager_id, None)
+                await self._client.health(manager)
+                self._registry.learn(manager_id, None)
         except RunnerManagerError as error:
-            parts.registry.learn(manager_id, error)
-            if manager_id in self._inactive_asked and not parts.registry.is_down(manager_id):
+            self._registry.learn(manager_id, error)
+            if manager_id in self._inactive_asked and not self._registry.is_down(manager_id):
                 # One failure is none yet: the next answer decides.
-                self._inactive_asked[manager_id] = parts.clock.monotonic() - _INACTIVE_EVERY
+                self._inactive_asked[manager_id] = self._clock.monotonic() - _INACTIVE_EVERY
         finally:
             self._asking.pop(manager_id, None)

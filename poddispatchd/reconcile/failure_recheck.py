@@ -4,12 +4,15 @@ It calls when it is done; should that call be lost, nobody would ever hear of it
 """
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 import structlog
 
-from poddispatchd.domain.lifecycle import Decision
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import ReconcileSettings
+from poddispatchd.database.pool import Database
+from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import (
@@ -17,10 +20,12 @@ from poddispatchd.errors import (
 )
 from poddispatchd.journal import failures
 from poddispatchd.observability.events import Event
-from poddispatchd.parts import Parts
+from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import tasks
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.reconcile.questions import Questions
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.transitions import Report, apply_report, ring_for
 
 log = structlog.get_logger(__name__)
@@ -38,17 +43,33 @@ _MOST = 200
 class FailureRecheck:
     """Asks again, now and then, about tasks that failed lately; only their success matters."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(
+        self,
+        *,
+        database: Database,
+        client: RunnerClient,
+        settings: Callable[[], ReconcileSettings],
+        retries: Callable[[], Retries],
+        wakeups: Wakeups,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._client = client
+        self._settings = settings
+        self._retries = retries
+        self._wakeups = wakeups
+        self._metrics = metrics
+        self._clock = clock
         self._looked_at = float("-inf")
 
     async def due(self, *, exclude: Collection[TaskPk] = ()) -> dict[RunnerManager, list[UnsettledTask]]:
         """The failures to ask about now, but for some; none if that was done lately."""
-        parts, now = self._parts, self._parts.clock.monotonic()
-        if now - self._looked_at < _RARELY * parts.settings.reconcile.interval:
+        now = self._clock.monotonic()
+        if now - self._looked_at < _RARELY * self._settings().interval:
             return {}
         self._looked_at = now
-        async with parts.database.connection() as connection:
+        async with self._database.connection() as connection:
             lately = await failures.recent_failures(
                 connection, hours=_FOR_HOURS, limit=_MOST, excluding=exclude
             )
@@ -76,7 +97,7 @@ class FailureRecheck:
         # Whoever asks about a running task finds out what is wrong with a manager; nobody waits for these.
         done = await questions.in_turn(manager, items, ask, "question about a failed task", teaches=False)
         if done.asked:
-            async with self._parts.database.connection() as connection:
+            async with self._database.connection() as connection:
                 await failures.note_asked(connection, [item.task.pk for item in done.asked])
 
     async def _ask(self, manager: RunnerManager, item: UnsettledTask) -> None:
@@ -86,18 +107,18 @@ class FailureRecheck:
             RunnerManagerError: it cannot be told.
             DatabaseUnavailableError: what it says cannot be stored.
         """
-        parts, task_id = self._parts, item.task.task_id
+        task_id = item.task.task_id
         assert task_id is not None  # noqa: S101 - it is that of its failure
-        record = await parts.client.status(manager, task_id)
+        record = await self._client.status(manager, task_id)
         if record.status is None:
             return
         report = Report(record.status, record.error, record.script_output)
         if not report.is_success:
             return
-        async with parts.database.transaction() as connection:
-            decision = await apply_report(connection, item.task, report, retries=parts.retries)
+        async with self._database.transaction() as connection:
+            decision = await apply_report(connection, item.task, report, retries=self._retries())
         if decision is not Decision.IGNORE:
-            parts.metrics.reconciled.labels(decision).inc()
+            self._metrics.reconciled.labels(decision).inc()
             log.info(
                 Event.RECONCILE_ASKED,
                 task=item.task.pk,
@@ -105,4 +126,4 @@ class FailureRecheck:
                 was=item.task.status,
                 decision=decision.value,
             )
-        ring_for(decision, parts.wakeups)
+        ring_for(decision, self._wakeups)

@@ -1,22 +1,25 @@
 """What follows from what runner managers say about running tasks."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 import structlog
 
-from poddispatchd.database.pool import Connection
-from poddispatchd.domain.lifecycle import Decision, may_submit_again
+from poddispatchd.config.model import ReconcileSettings
+from poddispatchd.database.pool import Connection, Database
+from poddispatchd.domain.lifecycle import Decision, Retries, may_submit_again
 from poddispatchd.domain.script_output import merge_output
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import RowLockedError
 from poddispatchd.journal import failures, imports, observations, submissions
 from poddispatchd.journal.observations import TaskObservation
+from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
-from poddispatchd.observability.metrics import LostOutcome
-from poddispatchd.parts import Parts
+from poddispatchd.observability.metrics import LostOutcome, Metrics
 from poddispatchd.pod import tasks
 from poddispatchd.pod.tasks import UnsettledTask
+from poddispatchd.runtime.locked_rows import LockedRows
+from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.transitions import Report, apply_report, fail_task, requeue_task, ring_for
 
 log = structlog.get_logger(__name__)
@@ -52,8 +55,24 @@ class Outcomes(Protocol):
 class AppliedOutcomes:
     """Carries it out."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(
+        self,
+        *,
+        database: Database,
+        registry: ManagerRegistry,
+        settings: Callable[[], ReconcileSettings],
+        retries: Callable[[], Retries],
+        locked_rows: LockedRows,
+        wakeups: Wakeups,
+        metrics: Metrics,
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._settings = settings
+        self._retries = retries
+        self._locked_rows = locked_rows
+        self._wakeups = wakeups
+        self._metrics = metrics
 
     async def importing(self, connection: Connection) -> Collection[TaskPk]:
         """The tasks whose result is being imported, or waits for it."""
@@ -71,25 +90,24 @@ class AppliedOutcomes:
 
     async def runner_missing(self, task: TaskPk, task_id: str, runner: str | None) -> None:
         """Write it down: the next pass, or another daemon, counts on from there."""
-        async with self._parts.database.connection() as connection:
+        async with self._database.connection() as connection:
             await observations.note_runner(connection, task, task_id, runner)
 
     async def stale(self, tasks: Collection[TaskPk]) -> None:
         """Write it down: it is told once."""
-        async with self._parts.database.connection() as connection:
+        async with self._database.connection() as connection:
             await observations.note_stale(connection, tasks)
 
     async def reported(self, item: UnsettledTask, report: Report) -> None:
         """Do what the report means for the row as it is by now."""
-        parts = self._parts
         try:
-            async with parts.database.transaction() as connection:
-                decision = await apply_report(connection, item.task, report, retries=parts.retries)
+            async with self._database.transaction() as connection:
+                decision = await apply_report(connection, item.task, report, retries=self._retries())
         except RowLockedError:
             # Its manager is asked again; meanwhile the row may be free.
-            parts.locked_rows.met(item.task.pk)
+            self._locked_rows.met(item.task.pk)
             return
-        parts.metrics.reconciled.labels(decision).inc()
+        self._metrics.reconciled.labels(decision).inc()
         if decision not in (Decision.WAIT, Decision.IGNORE):
             log.info(
                 Event.RECONCILE_ASKED,
@@ -98,19 +116,19 @@ class AppliedOutcomes:
                 decision=decision.value,
             )
             if item.task.runner_manager_id is not None:
-                parts.registry.freed(item.task.runner_manager_id)
-        ring_for(decision, parts.wakeups)
+                self._registry.freed(item.task.runner_manager_id)
+        ring_for(decision, self._wakeups)
 
     async def lost(self, item: UnsettledTask, reason: str) -> None:
         """Put the task back into the queue, or bring it to its end (``reconcile.lost``)."""
         try:
             await self._lost(item, reason)
         except RowLockedError:
-            self._parts.locked_rows.met(item.task.pk)
+            self._locked_rows.met(item.task.pk)
 
     async def _lost(self, item: UnsettledTask, reason: str) -> None:
-        parts, settings = self._parts, self._parts.settings.reconcile
-        async with parts.database.transaction() as connection:
+        settings = self._settings()
+        async with self._database.transaction() as connection:
             task = await tasks.lock_task(connection, item.task.pk)
             if task is None or (task.status, task.task_id) != (item.task.status, item.task.task_id):
                 return
@@ -121,7 +139,7 @@ class AppliedOutcomes:
             if settings.lost == "requeue" and may_requeue:
                 words = f"It was lost, so that it is submitted again: {reason}"
                 output = merge_output(task.script_output, words, None)
-                await requeue_task(connection, task, reason, retries=parts.retries, output=output)
+                await requeue_task(connection, task, reason, retries=self._retries(), output=output)
                 outcome, decision = LostOutcome.REQUEUED, Decision.RETRY
             else:
                 await fail_task(connection, task, reason)
@@ -129,5 +147,5 @@ class AppliedOutcomes:
                     # Its runner may come back, and with it the result.
                     await failures.note_failure(connection, task.pk, task.run)
                 outcome, decision = LostOutcome.FAILED, Decision.FAIL
-        parts.metrics.reconciled.labels(outcome).inc()
-        ring_for(decision, parts.wakeups)
+        self._metrics.reconciled.labels(outcome).inc()
+        ring_for(decision, self._wakeups)

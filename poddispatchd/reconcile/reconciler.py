@@ -1,22 +1,29 @@
 """Running rows against what their runner manager says: nothing stays ``running`` for ever."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import structlog
 
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import ReconcileSettings
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerStatus, StaleTasks, TaskPk, TaskType
 from poddispatchd.errors import RunnerTaskUnknownError
+from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
-from poddispatchd.parts import Parts
+from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import duplicates, tasks
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.reconcile.failure_recheck import FailureRecheck
 from poddispatchd.reconcile.observations import Observations
 from poddispatchd.reconcile.online_runners import OnlineRunners
-from poddispatchd.reconcile.outcomes import AppliedOutcomes, Outcomes
+from poddispatchd.reconcile.outcomes import Outcomes
 from poddispatchd.reconcile.questions import Questions
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.tasks.transitions import Report
 
 log = structlog.get_logger(__name__)
@@ -42,22 +49,45 @@ class Reconciler:
     """Asks runner managers about running tasks: only the scheduler does, and first about all of them.
 
     Args:
-        parts: the daemon's.
-        outcomes: is told what they say; by default it is carried out.
-        recheck: which failures are asked about again as well; by default, where outcomes are carried out,
-            those of ``FailureRecheck``.
+        database: Pod's.
+        session: whose term it is.
+        client: asks.
+        registry: learns how the managers answer.
+        incidents: is told of what nobody foresaw.
+        settings: the current ones.
+        outcomes: is told what managers say.
+        recheck: which failures are asked about again as well; None: none.
+        metrics: of the daemon.
+        clock: of the daemon.
     """
 
     def __init__(
-        self, parts: Parts, outcomes: Outcomes | None = None, recheck: FailureRecheck | None = None
+        self,
+        *,
+        database: Database,
+        session: DatabaseSession,
+        client: RunnerClient,
+        registry: ManagerRegistry,
+        incidents: Incidents,
+        settings: Callable[[], ReconcileSettings],
+        outcomes: Outcomes,
+        recheck: FailureRecheck | None,
+        metrics: Metrics,
+        clock: Clock,
     ) -> None:
-        self._parts = parts
-        self._outcomes: Outcomes = outcomes or AppliedOutcomes(parts)
-        self._recheck = FailureRecheck(parts) if outcomes is None and recheck is None else recheck
-        self._questions = Questions(parts.registry, parts.clock, parts.incidents, parts.session.suspect)
+        self._database = database
+        self._session = session
+        self._client = client
+        self._registry = registry
+        self._settings = settings
+        self._outcomes = outcomes
+        self._recheck = recheck
+        self._metrics = metrics
+        self._clock = clock
+        self._questions = Questions(registry, clock, incidents, session.suspect)
         self._observations = Observations()
         self._term: int | None = None
-        self._online_runners = OnlineRunners(parts.client, parts.registry, parts.clock)
+        self._online_runners = OnlineRunners(client, registry, clock)
         self.stale = StaleTasks()
         """The tasks that ran for too long at the last look, and who waits for them."""
 
@@ -68,12 +98,11 @@ class Reconciler:
 
     async def step(self) -> float:
         """Ask about the tasks whose turn it is; seconds until the next look."""
-        parts = self._parts
-        interval = parts.settings.reconcile.interval
-        term = parts.session.term
+        interval = self._settings().interval
+        term = self._session.term
         if term is None:
             self._term = None
-            await self._show_stale([], parts.clock.monotonic())
+            await self._show_stale([], self._clock.monotonic())
             return interval
         is_first = term != self._term
         if is_first:
@@ -81,7 +110,7 @@ class Reconciler:
             self._observations = Observations()
         unsettled = await self._look(is_first=is_first)
         by_manager: dict[RunnerManager, list[UnsettledTask]] = defaultdict(list)
-        for item in self._observations.due(unsettled, parts.clock.monotonic()):
+        for item in self._observations.due(unsettled, self._clock.monotonic()):
             if item.manager is None or not item.task.task_id:
                 await self._questions.apart(item, self._nowhere(item), _NOWHERE)
             elif not self._questions.is_busy(item.manager.id):
@@ -97,7 +126,7 @@ class Reconciler:
         # Whoever takes longer goes on by itself: nobody else's tasks wait for a manager that is slow.
         await self._questions.wait(_PATIENCE)
         self._term = term
-        now = parts.clock.monotonic()
+        now = self._clock.monotonic()
         await self._show_stale(unsettled, now)
         turn = self._observations.next_turn()
         return interval if turn is None else min(interval, max(turn - now, 1.0))
@@ -112,9 +141,8 @@ class Reconciler:
 
     async def _look(self, *, is_first: bool) -> list[UnsettledTask]:
         """Every unsettled task, watched. Those whose result is being imported have answered already."""
-        parts = self._parts
         found: list[UnsettledTask] = []
-        async with parts.database.connection() as connection:
+        async with self._database.connection() as connection:
             while True:
                 after = found[-1].task.pk if found else TaskPk(0)
                 page = await tasks.unsettled_tasks(connection, after=after, limit=_PAGE)
@@ -126,7 +154,7 @@ class Reconciler:
                 await self._outcomes.forget_except(connection, running=[item.task.pk for item in found])
             unobserved = self._observations.unobserved(found)
             known = await self._outcomes.observe(connection, unobserved) if unobserved else {}
-        now, settings = parts.clock.monotonic(), parts.settings.reconcile
+        now, settings = self._clock.monotonic(), self._settings()
         self._observations.renew(
             found, known, now=now, running_after=settings.running_after, ask_all=is_first
         )
@@ -145,11 +173,11 @@ class Reconciler:
         Raises:
             DatabaseUnavailableError: what it says cannot be stored.
         """
-        regular = self._parts.clock.monotonic() + self._parts.settings.reconcile.interval
+        regular = self._clock.monotonic() + self._settings().interval
         self._observations.postpone((item.task.pk for item in items), regular)
 
         async def ask(item: UnsettledTask) -> None:
-            if self._parts.session.term == term:
+            if self._session.term == term:
                 await self._ask_about(manager, item)
 
         done = await self._questions.in_turn(manager, items, ask, _QUESTION)
@@ -157,7 +185,7 @@ class Reconciler:
             if done.until is not None:
                 self._observations.ask_at((item.task.pk for item in done.rest), done.until)
             return
-        if self._parts.session.term != term:
+        if self._session.term != term:
             return
         if items:
             await self._look_for_runners(manager, items)
@@ -166,17 +194,17 @@ class Reconciler:
             await self._recheck.ask(self._questions, manager, failed)
 
     async def _ask_about(self, manager: RunnerManager, item: UnsettledTask) -> None:
-        parts, seen = self._parts, self._observations.get(item)
+        seen = self._observations.get(item)
         if seen is None or item.task.task_id is None:
             return  # it has ended meanwhile
-        seen.ask_at = parts.clock.monotonic() + parts.settings.reconcile.interval
+        seen.ask_at = self._clock.monotonic() + self._settings().interval
         try:
-            record = await parts.client.status(manager, item.task.task_id)
+            record = await self._client.status(manager, item.task.task_id)
         except RunnerTaskUnknownError as error:
-            parts.registry.learn(manager.id, None)
+            self._registry.learn(manager.id, None)
             await self._denied(item, str(error))
             return
-        parts.registry.learn(manager.id, None)
+        self._registry.learn(manager.id, None)
         seen.denials = 0
         seen.runs_on(record.runner_id if record.status is RunnerStatus.RUNNING else None)
         if record.status is not None:
@@ -191,8 +219,8 @@ class Reconciler:
 
     async def _look_for_runners(self, manager: RunnerManager, items: list[UnsettledTask]) -> None:
         """Find tasks that their manager calls running although their runner is gone."""
-        parts, patience = self._parts, self._parts.settings.reconcile.running_after
-        now = parts.clock.monotonic()
+        patience = self._settings().running_after
+        now = self._clock.monotonic()
         suspects = [
             (item, seen)
             for item in items
@@ -204,7 +232,7 @@ class Reconciler:
         if online is None:
             return
         for item, seen in suspects:
-            if seen.is_gone(online, parts.clock.monotonic(), after=patience):
+            if seen.is_gone(online, self._clock.monotonic(), after=patience):
                 reason = (
                     f"Runner {seen.runner!r}, which worked on it, is not online at runner manager "
                     f"{manager.name!r} any more."
@@ -228,30 +256,29 @@ class Reconciler:
         await self._denied(item, "It runs nowhere: the row has no runner manager or no task id.")
 
     async def _denied(self, item: UnsettledTask, reason: str) -> None:
-        parts, seen = self._parts, self._observations.get(item)
+        seen = self._observations.get(item)
         if seen is None:
             return
-        seen.ask_at = parts.clock.monotonic() + ASK_AGAIN_AFTER
+        seen.ask_at = self._clock.monotonic() + ASK_AGAIN_AFTER
         if seen.denied():
-            seen.ask_at = parts.clock.monotonic() + parts.settings.reconcile.interval
+            seen.ask_at = self._clock.monotonic() + self._settings().interval
             await self._outcomes.lost(item, reason)
 
     async def _waiting_behind(self, running: Collection[TaskPk]) -> tuple[TaskPk, ...]:
         """The first tasks that wait for these: who looks at them may end either."""
         if not running:
             return ()
-        async with self._parts.database.connection() as connection:
+        async with self._database.connection() as connection:
             return tuple(await duplicates.waiting_behind(connection, running, limit=_SHOWN))
 
     async def _show_stale(self, unsettled: list[UnsettledTask], now: float) -> None:
         """Count the tasks that run for too long, and tell of each once."""
-        parts = self._parts
-        found = list(self._observations.stale(unsettled, now, after=parts.settings.reconcile.stale_after))
+        found = list(self._observations.stale(unsettled, now, after=self._settings().stale_after))
         late = tuple(item.task.pk for item, _ in found)
         self.stale = StaleTasks(late, await self._waiting_behind(late))
         for kind in TaskType:
             count = sum(item.task.type is kind for item, _ in found)
-            parts.metrics.stale_tasks.labels(kind).set(count)
+            self._metrics.stale_tasks.labels(kind).set(count)
         news = [item for item, is_news in found if is_news]
         for item in news:
             log.error(

@@ -31,22 +31,6 @@ class ShadowJobs(Work):
     upkeep: ShadowUpkeep
     prober: Prober
 
-    @classmethod
-    def of(cls, parts: Parts) -> "ShadowJobs":
-        """The jobs that work with these parts."""
-        stats, capacity = ShadowStats(parts.metrics), Capacity(parts)
-        outcomes = ShadowOutcomes(parts, stats)
-        return cls(
-            parts=parts,
-            stats=stats,
-            capacity=capacity,
-            outcomes=outcomes,
-            dispatcher=ShadowDispatcher(parts, stats, outcomes, capacity),
-            reconciler=Reconciler(parts, outcomes),
-            upkeep=ShadowUpkeep(parts, stats),
-            prober=Prober(parts),
-        )
-
     @property
     def loops(self) -> Iterable[Loop]:
         """The jobs, each with what wakes it."""

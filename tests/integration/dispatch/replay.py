@@ -291,7 +291,7 @@ async def replaying(
             listening(application, settings.webhook.listen, "webhook.listen")
         )
         manager.webhook = f"http://{address}"
-        yield Replay(daemon, manager, connection, Reconciler(parts), features.callback_worker(parts))
+        yield Replay(daemon, manager, connection, features.reconciler(parts), features.callback_worker(parts))
 
 
 def _settings(world: SharedWorld, case: Mapping[str, Any], *, request_timeout: str) -> Settings:

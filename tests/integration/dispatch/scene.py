@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncpg
 from pydantic import SecretStr
 
+from poddispatchd.app import features
 from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
@@ -109,7 +110,7 @@ async def running(
     async with assembled(replace(made, session=session)) as parts:
         holding = asyncio.create_task(parts.session.run())
         dispatcher = Dispatcher(parts, Submitter(parts), budget=budget)
-        prober = Prober(parts)
+        prober = features.prober(parts)
         try:
             await parts.session.available()
             yield Daemon(parts, dispatcher, prober, clock, holding)

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.pod import duplicates, tasks
 from poddispatchd.pod.tasks import task_of
-from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
+from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import Accepted
 from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
@@ -252,7 +253,7 @@ async def test_tasks_that_hang_since_before_the_first_start_run_again_unless_the
             await pod.start(pk, "first", f"forgotten-{pk}")
         await pod.end(later)
         daemon = await pod.daemon(dispatch={"grace": 0}, reconcile={"retry_wait": 0})
-        reconciler = Reconciler(daemon.parts)
+        reconciler = features.reconciler(daemon.parts)
         for _ in range(2):
             await reconciler.step()
             daemon.clock.advance(ASK_AGAIN_AFTER)
@@ -324,7 +325,7 @@ async def test_a_task_that_waits_with_an_id_is_asked_about_before_it_is_submitte
         await Dispatcher(daemon.parts, Submitter(daemon.parts)).step()
         assert await _statuses(pod, known, unknown) == ["pending", "pending"]
 
-        reconciler = Reconciler(daemon.parts)
+        reconciler = features.reconciler(daemon.parts)
         for _ in range(2):
             await reconciler.step()
             daemon.clock.advance(ASK_AGAIN_AFTER)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
-from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
 from poddispatchd.sandbox.pod.world import Recording, Video, add_task
 from tests.integration.imports.bench import Bench, bench
@@ -42,7 +42,7 @@ async def test_the_result_is_imported_once_and_completes_both(
         pair = await _pair(here, kind)
         videos = await here.value("SELECT count(*) FROM video_video")
         await here.end(pair[0])
-        await Reconciler(here.parts).step()
+        await features.reconciler(here.parts).step()
         await here.import_due()
         assert [await here.status(pk) for pk in pair] == ["completed", "completed"]
         assert [len(await here.imports_of(pk)) for pk in pair] == [1, 0]
@@ -54,7 +54,7 @@ async def test_a_failure_ends_both(pod_database: PodDatabase, media_root: Path) 
     async with bench(pod_database, media_root) as here:
         pair = await _pair(here, TaskType.ENCODING)
         await here.end(pair[0], Behaviour(outcome=Outcome.FAILED, error="no such codec"))
-        await Reconciler(here.parts).step()
+        await features.reconciler(here.parts).step()
         assert [await here.status(pk) for pk in pair] == ["failed", "failed"]
         assert "no such codec" in await here.words(pair[1])
 
@@ -66,6 +66,6 @@ async def test_a_result_that_cannot_be_imported_for_one_is_tried_for_the_other(
         first, second = await _pair(here, TaskType.ENCODING)
         await here.end(first)
         await here.execute("UPDATE runner_manager_task SET status = 'failed' WHERE id = $1", first)
-        await Reconciler(here.parts).step()
+        await features.reconciler(here.parts).step()
         await here.import_due()
         assert await here.status(second) == "completed"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
 from poddispatchd.pod import tasks
 from poddispatchd.reconcile import failure_recheck
-from poddispatchd.reconcile.outcomes import AppliedOutcomes
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
@@ -44,7 +44,7 @@ async def _mended(here: Bench, task: TaskPk) -> None:
 
 
 async def test_a_failure_that_was_mended_in_silence_is_found_and_imported(here: Bench) -> None:
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     task = await _failed(here, watcher)
     await _mended(here, task)
     here.clock.ahead += _RARELY
@@ -54,7 +54,7 @@ async def test_a_failure_that_was_mended_in_silence_is_found_and_imported(here: 
 
 
 async def test_a_mended_failure_is_mended_for_every_row_that_shares_its_run(here: Bench) -> None:
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     task = await _failed(here, watcher)
     await here.execute(
         "INSERT INTO runner_manager_task"
@@ -75,7 +75,7 @@ async def test_a_mended_failure_is_mended_for_every_row_that_shares_its_run(here
 
 
 async def test_a_failure_that_stays_one_is_left_as_it_is_and_asked_about_rarely(here: Bench) -> None:
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     task = await _failed(here, watcher)
     words = await here.words(task)
     here.fake.requests.clear()
@@ -94,7 +94,7 @@ async def test_a_failure_by_callback_that_was_mended_in_silence_is_found_too(her
         report = Report(RunnerStatus.TIMEOUT, "It took too long", origin=ReportOrigin.CALLBACK)
         assert await apply_report(connection, row, report, retries=here.parts.retries) is Decision.TIME_OUT
     await here.end(task)
-    await Reconciler(here.parts).step()
+    await features.reconciler(here.parts).step()
     await here.import_due()
     assert await here.status(task) == "completed"
 
@@ -108,16 +108,16 @@ async def test_a_run_given_up_with_its_runner_is_imported_when_that_comes_back_w
     settings = here.parts.settings
     fails = settings.reconcile.model_copy(update={"lost": "fail"})
     parts = replace(here.parts, settings=settings.model_copy(update={"reconcile": fails}))
-    await AppliedOutcomes(parts).lost(item, "Its runner is gone.")
+    await features.applied_outcomes(parts).lost(item, "Its runner is gone.")
     assert await here.status(task) == "failed"
     await here.end(task)
-    await Reconciler(here.parts).step()
+    await features.reconciler(here.parts).step()
     await here.import_due()
     assert await here.status(task) == "completed"
 
 
 async def test_a_failure_that_somebody_restarted_or_ended_by_hand_is_left_to_them(here: Bench) -> None:
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     restarted, by_hand = await _failed(here, watcher), await here.running()
     await _mended(here, restarted)
     await here.end(by_hand)
@@ -132,8 +132,8 @@ async def test_every_failure_is_asked_about_in_its_turn_however_many_there_are(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failure_recheck, "_MOST", 2)
-    failed = [await _failed(here, Reconciler(here.parts)) for _ in range(5)]
-    watcher = Reconciler(here.parts)
+    failed = [await _failed(here, features.reconciler(here.parts)) for _ in range(5)]
+    watcher = features.reconciler(here.parts)
     here.fake.requests.clear()
     for _ in range(3):
         here.clock.ahead += _RARELY
@@ -144,8 +144,8 @@ async def test_every_failure_is_asked_about_in_its_turn_however_many_there_are(
 
 
 async def test_a_manager_that_is_silent_is_asked_about_one_failure_and_the_others_later(here: Bench) -> None:
-    failed = [await _failed(here, Reconciler(here.parts)) for _ in range(3)]
-    watcher = Reconciler(here.parts)
+    failed = [await _failed(here, features.reconciler(here.parts)) for _ in range(3)]
+    watcher = features.reconciler(here.parts)
     here.fake.requests.clear()
     here.fake.faults.inject(Endpoint.STATUS, Fault(kind=FaultKind.STATUS, status=503))
     for asked in (1, 4):
@@ -158,9 +158,9 @@ async def test_a_manager_that_is_silent_is_asked_about_one_failure_and_the_other
 async def test_a_manager_that_is_slow_is_asked_a_few_at_a_time_until_each_had_its_turn(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = [await _failed(here, Reconciler(here.parts)) for _ in range(5)]
+    failed = [await _failed(here, features.reconciler(here.parts)) for _ in range(5)]
     await here.execute("UPDATE poddispatchd.failure SET asked_at = NULL")
-    watcher, status = Reconciler(here.parts), RunnerClient.status
+    watcher, status = features.reconciler(here.parts), RunnerClient.status
     asked: list[str] = []
 
     async def slow(client: RunnerClient, manager: RunnerManager, task_id: RunnerTaskId) -> RunnerTask:
@@ -177,7 +177,7 @@ async def test_a_manager_that_is_slow_is_asked_a_few_at_a_time_until_each_had_it
 
 
 async def test_a_result_that_was_given_up_is_not_asked_for_again(here: Bench) -> None:
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     task = await _failed(here, watcher)
     await _mended(here, task)
     here.clock.ahead += _RARELY
@@ -190,7 +190,7 @@ async def test_a_result_that_was_given_up_is_not_asked_for_again(here: Bench) ->
 
 
 async def test_a_failure_of_days_ago_is_left_alone(here: Bench) -> None:
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     task = await _failed(here, watcher)
     await here.execute("UPDATE poddispatchd.failure SET failed_at = now() - interval '25 hours'")
     await _mended(here, task)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.sandbox.fake_runner_manager import Mode
@@ -42,7 +43,7 @@ async def test_a_row_that_runs_nowhere_and_cannot_be_written_holds_up_nobody(her
     nowhere, other = await here.running(), await here.running()
     await here.execute("UPDATE runner_manager_task SET runner_manager_id = NULL WHERE id = $1", nowhere)
     await _refuse_writes_to(here, nowhere)
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await _look(here, watcher)
     await here.end(other)
     await _look(here, watcher, after=INTERVAL)
@@ -55,7 +56,7 @@ async def test_a_row_whose_runner_is_gone_and_cannot_be_written_holds_up_nobody(
     """They are asked about one after the other, and all of them run on the runner that vanished."""
     tasks = [await here.running() for _ in range(3)]
     await _refuse_writes_to(here, tasks[0])
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await _look(here, watcher)
     here.fake.runners.clear()
     for _ in range(3):

@@ -77,7 +77,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
 async def test_a_result_whose_callback_was_lost_is_imported(here: Bench, kind: TaskType) -> None:
     task = await here.running(kind)
     await here.end(task)
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     assert await here.imports_of(task) == [("open", 0, None)]
     await here.import_due()
     assert await here.status(task) == "completed"
@@ -91,7 +91,7 @@ async def test_a_result_that_the_manager_calls_a_warning_is_imported(here: Bench
     record.status = record.status.WARNING
     record.callback_warning = "Notify URL callback failed: 503"
     await here.execute("UPDATE runner_manager_task SET status = 'warning'")
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     await here.import_due()
     assert await here.status(task) == "completed"
     assert "Notify URL" not in await here.words(task)
@@ -120,14 +120,14 @@ async def test_a_failure_that_nobody_told_is_found_with_its_words(
 ) -> None:
     task = await here.running(kind)
     await here.end(task, behaviour)
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     assert await here.status(task) == status
     assert words in await here.words(task)
 
 
 async def test_a_task_that_runs_is_left_alone(here: Bench) -> None:
     task = await here.running()
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await look(here, watcher)
     assert (await here.status(task), await here.words(task), await here.imports_of(task)) == (
         "running",
@@ -143,7 +143,7 @@ async def test_a_status_that_nobody_knows_changes_nothing_and_is_told_once(
     task_id = await here.of(task, "task_id")
     body = {"task_id": task_id, "status": "levitating"}
     here.fake.faults.inject("status", Fault(kind=FaultKind.STATUS, status=200, body=body), times=None)
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     for _ in range(3):
         await look(here, watcher, after=INTERVAL)
     assert await here.status(task) == "running"
@@ -160,7 +160,7 @@ async def test_one_unusable_answer_does_not_keep_the_others_from_being_asked_abo
     await here.end(other)
     fault = Fault(kind=FaultKind.STATUS, status=200, body=body, match=await here.of(odd, "task_id"))
     here.fake.faults.inject("status", fault, times=None)
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     assert (await here.status(odd), (await here.imports_of(other))[0][0]) == ("running", "open")
 
 
@@ -168,7 +168,7 @@ async def test_a_manager_that_talks_nonsense_is_left_alone_for_now(here: Bench) 
     for _ in range(6):
         await here.running()
     here.fake.faults.inject("status", Fault(kind=FaultKind.HTML), times=None)
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await look(here, watcher)
     assert len(asked(here)) == 3
 
@@ -181,7 +181,7 @@ async def test_a_forgotten_task_is_asked_about_twice_and_submitted_again_with_ot
 ) -> None:
     task = await here.running()
     here.fake.forget(await here.of(task, "task_id"))
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await look(here, watcher)
     assert (await here.status(task), watcher.in_doubt) == ("running", True)
     await look(here, watcher, after=ASK_AGAIN_AFTER)
@@ -196,7 +196,7 @@ async def test_a_forgotten_task_is_asked_about_twice_and_submitted_again_with_ot
 
 async def test_one_denial_between_answers_is_forgiven(here: Bench) -> None:
     task = await here.running()
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     denial = Fault(kind=FaultKind.STATUS, status=404, body={"detail": "Task not found"})
     for _ in range(3):
         here.fake.faults.inject("status", denial)
@@ -209,7 +209,7 @@ async def test_a_404_of_a_proxy_is_no_denial(here: Bench) -> None:
     task = await here.running()
     page = Fault(kind=FaultKind.STATUS, status=404, body="<html>nothing here</html>")
     here.fake.faults.inject("status", page, times=None)
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     for _ in range(4):
         await look(here, watcher, after=700)
     assert await here.status(task) == "running"
@@ -222,7 +222,7 @@ async def test_a_lost_task_fails_in_words_where_it_may_not_run_again(
     async with bench(pod_database, media_root, changes={"reconcile": changes}) as here:
         task = await here.running()
         here.fake.forget(await here.of(task, "task_id"))
-        watcher = Reconciler(here.parts)
+        watcher = features.reconciler(here.parts)
         await look(here, watcher)
         await look(here, watcher, after=ASK_AGAIN_AFTER)
         assert await here.status(task) == "failed"
@@ -235,7 +235,7 @@ async def test_a_lost_task_fails_in_words_where_it_may_not_run_again(
 async def test_a_row_that_names_nobody_runs_nowhere(here: Bench, missing: str) -> None:
     task = await here.running()
     await here.execute(f"UPDATE runner_manager_task SET {missing} = NULL")
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await look(here, watcher)
     assert await here.status(task) == "running"  # Pod may be about to write the rest
     await look(here, watcher, after=ASK_AGAIN_AFTER)
@@ -245,7 +245,7 @@ async def test_a_row_that_names_nobody_runs_nowhere(here: Bench, missing: str) -
 async def test_a_task_on_a_runner_that_is_gone_is_lost_after_a_while(here: Bench) -> None:
     task = await here.running()
     record = here.fake.tasks[RunnerTaskId(await here.of(task, "task_id"))]
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await look(here, watcher)
     await look(here, watcher, after=RUNNING_AFTER)
     assert asked(here).count("runners") == 1
@@ -262,7 +262,7 @@ async def test_a_task_on_a_runner_that_is_gone_is_lost_after_a_while(here: Bench
 
 async def test_every_task_of_a_runner_that_is_gone_is_found_whoever_asked_for_the_list(here: Bench) -> None:
     """The list was looked at for the tasks whose turn it was when it was asked for, and for no others."""
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await here.running()
     await look(here, watcher)
     late = await here.running()
@@ -277,7 +277,7 @@ async def test_every_task_of_a_runner_that_is_gone_is_found_whoever_asked_for_th
 
 async def test_a_runner_that_comes_back_keeps_its_task(here: Bench) -> None:
     task = await here.running()
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await look(here, watcher)
     runners = list(here.fake.runners)
     here.fake.runners.clear()
@@ -295,7 +295,7 @@ async def test_an_inactive_manager_is_still_asked(here: Bench) -> None:
     task = await here.running()
     await here.end(task)
     await here.execute("UPDATE runner_manager SET is_active = false")
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     assert (await here.imports_of(task))[0][0] == "open"
 
 
@@ -304,7 +304,7 @@ async def test_an_unreachable_manager_is_waited_for_and_its_tasks_are_reported_o
 ) -> None:
     tasks = [await here.running() for _ in range(3)]
     await here.fake.stop()
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await look(here, watcher)
     for _ in range(5):
         await look(here, watcher, after=STALE_AFTER / 4)
@@ -328,7 +328,7 @@ async def test_an_unreachable_manager_is_asked_about_one_task_and_not_hammered(h
     for _ in range(5):
         await here.running()
     here.fake.faults.inject("status", Fault(kind=FaultKind.STATUS, status=500), times=None)
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     delay = await look(here, watcher)
     assert (len(asked(here)), delay) == (1, INTERVAL)
     await look(here, watcher, after=1)
@@ -344,7 +344,7 @@ async def test_age_counts_from_our_submission_over_restarts(here: Bench, logged:
         *(ours, await here.of(ours, "task_id")),
     )
     await here.execute("UPDATE runner_manager_task SET date_added = now() - interval '9 days'")
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     assert told_stale(logged) == [ours]
     assert await here.status(pods) == "running"
 
@@ -368,14 +368,14 @@ async def test_age_counts_from_first_sight_where_pod_submitted_over_restarts(
     """It began again with each daemon, and with each pass from a CRON line: nothing ever became stale."""
     task = await here.running()
     for _ in range(3):
-        await look(here, Reconciler(here.parts))
+        await look(here, features.reconciler(here.parts))
         assert told_stale(logged) == []
         await hours_pass(here, 0.75)
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     assert told_stale(logged) == [task]
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     await here.execute("UPDATE runner_manager_task SET status = 'warning'")  # Pod's word: still to be fetched
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await look(here, watcher)
     assert told_stale(logged) == [task]  # once, whoever looks
     assert watcher.stale.tasks == (task,)
@@ -386,18 +386,18 @@ async def test_age_counts_from_first_sight_where_pod_submitted_over_restarts(
 
 async def test_a_task_that_runs_under_another_id_is_a_new_one(here: Bench, logged: list[EventDict]) -> None:
     task, other = await here.running(), await here.running()
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     await hours_pass(here, 3)
     await here.execute(
         "UPDATE runner_manager_task SET task_id = $2 WHERE id = $1", task, await here.of(other, "task_id")
     )
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     assert told_stale(logged) == [other]
 
 
 async def test_what_is_known_of_a_task_is_forgotten_with_its_end(here: Bench) -> None:
     task, other = await here.running(), await here.running()
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await look(here, watcher)
     await here.end(task)
     await look(here, watcher, after=INTERVAL)
@@ -410,27 +410,27 @@ async def test_a_runner_that_is_gone_is_found_by_passes_that_remember_nothing(he
     """Each pass from a CRON line began to count again: a dead runner kept its tasks for ever."""
     task = await here.running()
     record = here.fake.tasks[RunnerTaskId(await here.of(task, "task_id"))]
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     await hours_pass(here, 1)
     here.fake.runners[:] = [runner for runner in here.fake.runners if runner.id != record.runner_id]
     for _ in range(2):
-        await look(here, Reconciler(here.parts))
+        await look(here, features.reconciler(here.parts))
         assert await here.status(task) == "running"
     await hours_pass(here, RUNNING_AFTER / 3600)
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     assert await here.status(task) == "pending"
 
 
 async def test_a_runner_that_was_missing_and_came_back_is_missed_anew(here: Bench) -> None:
     task = await here.running()
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     runners = list(here.fake.runners)
     for _ in range(3):
         here.fake.runners.clear()
         await hours_pass(here, 1)
-        await look(here, Reconciler(here.parts))
+        await look(here, features.reconciler(here.parts))
         here.fake.runners.extend(runners)
-        await look(here, Reconciler(here.parts))
+        await look(here, features.reconciler(here.parts))
     assert await here.status(task) == "running"
 
 
@@ -438,13 +438,13 @@ async def test_a_task_that_a_restarted_manager_gave_to_another_runner_is_not_mis
     task = await here.running()
     record = here.fake.tasks[RunnerTaskId(await here.of(task, "task_id"))]
     other = next(runner for runner in here.fake.runners if runner.id != record.runner_id)
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     await hours_pass(here, 1)
     here.fake.runners[:] = [runner for runner in here.fake.runners if runner.id != record.runner_id]
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     record.runner_id = other.id
     await hours_pass(here, 1)
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     assert await here.status(task) == "running"
 
 
@@ -453,7 +453,7 @@ async def test_a_database_that_is_lost_while_runners_are_looked_for_is_no_crash(
 ) -> None:
     """It came as a group of errors, which nobody took for a lost database."""
     task = await here.running()
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     await hours_pass(here, 1)
     here.fake.runners.clear()
 
@@ -462,7 +462,7 @@ async def test_a_database_that_is_lost_while_runners_are_looked_for_is_no_crash(
 
     with monkeypatch.context() as patch:
         patch.setattr(observations, "note_runner", lost)
-        await look(here, Reconciler(here.parts))
+        await look(here, features.reconciler(here.parts))
     assert await here.status(task) == "running"
     assert await here.value("SELECT missing_runner FROM poddispatchd.sighting") is None
 
@@ -471,7 +471,7 @@ async def test_a_database_that_is_lost_while_runners_are_looked_for_is_no_crash(
 
 
 async def test_the_first_look_of_a_term_asks_about_everything_and_later_ones_in_turn(here: Bench) -> None:
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     first = await here.running()
     await look(here, watcher)
     second = await here.running()
@@ -491,13 +491,13 @@ async def test_the_first_look_of_a_term_asks_about_everything_and_later_ones_in_
 async def test_only_the_scheduler_asks(here: Bench) -> None:
     await here.running()
     schedule(here.parts, None)
-    assert await look(here, Reconciler(here.parts)) == INTERVAL
+    assert await look(here, features.reconciler(here.parts)) == INTERVAL
     assert asked(here) == []
 
 
 async def test_a_task_whose_result_is_being_imported_is_not_asked_about(here: Bench) -> None:
     await here.ready()
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     assert await look(here, watcher) == INTERVAL
     assert asked(here) == []
 
@@ -520,7 +520,7 @@ async def test_a_thousand_running_tasks_are_asked_about_once_each_and_in_turn(
         waits.append(seconds)
 
     monkeypatch.setattr(here.clock, "sleep", sleep)
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     assert asked(here) == [f"task-{number}" for number in range(1000)]
     assert len(waits) == 999
     assert min(waits) > 0
@@ -540,7 +540,7 @@ async def test_one_odd_row_does_not_keep_the_others_from_being_reconciled(
         return await apply(connection, task, *rest, **named)  # type: ignore[arg-type]  # passed on
 
     monkeypatch.setattr(outcomes, "apply_report", picky)
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     assert (await here.imports_of(other))[0][0] == "open"
     assert [entry["task"] for entry in logged if entry["event"] == Event.SERVICE_CRASHED] == [odd]
 
@@ -560,7 +560,7 @@ async def test_a_callback_and_a_look_at_once_make_one_import(here: Bench) -> Non
     task = await here.running()
     await here.end(task, Behaviour(script_output="the log"))
     await asyncio.gather(
-        called(here, task, RunnerStatus.COMPLETED, "the log"), look(here, Reconciler(here.parts))
+        called(here, task, RunnerStatus.COMPLETED, "the log"), look(here, features.reconciler(here.parts))
     )
     assert await here.imports_of(task) == [("open", 0, None)]
     assert (await here.words(task)).count("the log") == 1
@@ -573,7 +573,7 @@ async def test_a_callback_and_a_look_at_once_make_one_import(here: Bench) -> Non
 async def test_a_failed_task_that_its_runner_ran_again_is_imported(here: Bench) -> None:
     task = await here.running()
     await here.end(task, Behaviour(outcome=Outcome.FAILED, error="No source", script_output="log"))
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     assert await here.status(task) == "failed"
     await here.end(task)
     await called(here, task, RunnerStatus.COMPLETED)
@@ -589,7 +589,7 @@ async def test_two_rows_with_one_id_are_both_served(here: Bench) -> None:
         "UPDATE runner_manager_task SET task_id = $2 WHERE id = $1", second, await here.of(first, "task_id")
     )
     await here.end(first)
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     assert [(await here.imports_of(task))[0][0] for task in (first, second)] == ["open", "open"]
 
 
@@ -598,7 +598,7 @@ async def test_who_waits_for_a_task_that_runs_for_too_long_is_told_with_it(here:
     old = await here.running(video=video)
     async with here.pod.connection() as connection:
         new = await add_task(connection, TaskType.ENCODING, video=video)
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await look(here, watcher)
     await look(here, watcher, after=STALE_AFTER + 1)
     assert (watcher.stale.tasks, watcher.stale.waiting) == ((old,), (new,))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerTaskId, TaskPk
 from poddispatchd.reconcile import questions
@@ -79,7 +80,7 @@ async def test_the_others_are_asked_again_while_one_manager_keeps_us_waiting(
     slow = Slow(await _on_another_manager(here, held, "slow"))
     monkeypatch.setattr(RunnerClient, "status", slow.in_place_of_status())
     monkeypatch.setattr("poddispatchd.reconcile.reconciler._PATIENCE", 0.05)
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     try:
         await watcher.step()
         await _until_quiet(here, watcher)
@@ -113,7 +114,7 @@ async def test_a_manager_is_asked_for_half_a_minute_in_one_go_and_goes_on_at_the
         return await status(client, manager, task_id)
 
     monkeypatch.setattr(RunnerClient, "status", tardy)
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     for expected in (2, 4, 5):
         assert await watcher.step() <= INTERVAL
         assert len(asked) == expected
@@ -127,7 +128,7 @@ async def test_questions_that_go_on_are_broken_off_at_a_stop(
     slow = Slow(await _on_another_manager(here, held, "slow"))
     monkeypatch.setattr(RunnerClient, "status", slow.in_place_of_status())
     monkeypatch.setattr("poddispatchd.reconcile.reconciler._PATIENCE", 0.05)
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await watcher.step()
     await watcher.stop()
     await watcher.settled()
@@ -145,7 +146,7 @@ async def test_a_task_that_ended_while_its_manager_kept_us_waiting_is_left_as_it
     slow = Slow(await _on_another_manager(here, held, "slow"))
     monkeypatch.setattr(RunnerClient, "status", slow.in_place_of_status())
     monkeypatch.setattr("poddispatchd.reconcile.reconciler._PATIENCE", 0.05)
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await watcher.step()
     await here.end(held)
     await here.execute(
@@ -167,7 +168,7 @@ async def test_nothing_more_is_asked_once_another_daemon_schedules(
     )
     monkeypatch.setattr(RunnerClient, "status", slow.in_place_of_status())
     monkeypatch.setattr("poddispatchd.reconcile.reconciler._PATIENCE", 0.05)
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await watcher.step()
     schedule(here.parts, None)
     slow.go.set()

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod import queue, tasks
-from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
+from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Mode, Outcome
 from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report
 from tests.integration.imports.bench import Bench, bench
@@ -33,7 +34,7 @@ async def test_a_result_for_a_video_is_imported_as_an_encoding(here: Bench) -> N
     """The real Pod does so with whatever is no studio task and no transcription."""
     task = await _unknown(here)
     await here.end(task)
-    await Reconciler(here.parts).step()
+    await features.reconciler(here.parts).step()
     await here.import_due()
     assert await here.status(task) == "completed"
     assert await here.value("SELECT count(*) FROM video_encode_transcript_encodingvideo") > 0
@@ -43,10 +44,10 @@ async def test_a_result_for_a_video_is_imported_as_an_encoding(here: Bench) -> N
 async def test_a_result_for_nothing_ends_failed_in_words(here: Bench) -> None:
     task = await _unknown(here, without_video=True)
     await here.end(task)
-    await Reconciler(here.parts).step()
+    await features.reconciler(here.parts).step()
     assert await here.status(task) == "failed"
     assert "Its type 'chapters' is not known, and it has no video" in await here.words(task)
-    await Reconciler(here.parts).step()
+    await features.reconciler(here.parts).step()
     assert (await here.imports_of(task), await here.status(task)) == ([], "failed")
     assert await here.value("SELECT count(*) FROM poddispatchd.notice") == 1
 
@@ -55,7 +56,7 @@ async def test_a_result_for_nothing_ends_failed_in_words(here: Bench) -> None:
 async def test_a_failure_applies(here: Bench, *, without_video: bool) -> None:
     task = await _unknown(here, without_video=without_video)
     await here.end(task, Behaviour(outcome=Outcome.FAILED, error="Bad chapters", script_output="the log"))
-    await Reconciler(here.parts).step()
+    await features.reconciler(here.parts).step()
     assert await here.status(task) == "failed"
     assert "Bad chapters" in await here.words(task)
 
@@ -122,7 +123,7 @@ async def test_a_failure_that_a_new_submission_would_cure_ends_it_all_the_same(
 async def test_one_that_its_manager_has_forgotten_fails(here: Bench) -> None:
     task = await _unknown(here)
     here.fake.forget(await here.of(task, "task_id"))
-    watcher = Reconciler(here.parts)
+    watcher = features.reconciler(here.parts)
     await watcher.step()
     here.clock.ahead += ASK_AGAIN_AFTER
     await watcher.step()
@@ -132,6 +133,6 @@ async def test_one_that_its_manager_has_forgotten_fails(here: Bench) -> None:
 async def test_one_whose_result_is_not_whole_fails(here: Bench) -> None:
     task = await _unknown(here)
     await here.end(task, Behaviour(manifest=["encoding.log"]))
-    await Reconciler(here.parts).step()
+    await features.reconciler(here.parts).step()
     await here.import_due()
     assert await here.status(task) == "failed"

@@ -17,9 +17,8 @@ from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskSta
 from poddispatchd.journal import imports, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import SubmissionState
-from poddispatchd.managers.prober import Prober
 from poddispatchd.pod.tasks import get_task
-from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
+from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Endpoint, Fault, FaultKind, Mode, Outcome
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
@@ -45,7 +44,7 @@ class Walk:
     def __init__(self, here: Bench, task: TaskPk) -> None:
         self.here, self.task = here, task
         self.dispatcher = Dispatcher(here.parts, Submitter(here.parts))
-        self.reconciler = Reconciler(here.parts)
+        self.reconciler = features.reconciler(here.parts)
 
     # --- what is -----------------------------------------------------------------------------------------
 
@@ -101,7 +100,7 @@ class Walk:
         self.here.clock.ahead += _LATER
         async with self.here.pod.connection() as connection:
             await age_journal(connection, _LATER)
-        prober = Prober(self.here.parts)
+        prober = features.prober(self.here.parts)
         await prober.step()
         await prober.settled()
         await self.dispatcher.step()

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from poddispatchd.app import features
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.task import TaskPk, TaskType
-from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.sandbox.fake_runner_manager import Mode
 from poddispatchd.sandbox.pod.world import Video, add_task
 from poddispatchd.sandbox.postgresql import PostgresServer
@@ -62,7 +62,7 @@ async def test_nothing_that_the_manager_can_still_tell_of_is_run_twice_and_nothi
             await _submit(here)
             for task in (running, done_since):
                 await here.end(task)
-            await Reconciler(here.parts).step()
+            await features.reconciler(here.parts).step()
             await here.import_due()
             assert [await here.status(task) for task in (running, done_since, in_flight)] == [
                 "completed",
@@ -80,7 +80,7 @@ async def test_nothing_that_the_manager_can_still_tell_of_is_run_twice_and_nothi
                 ]
                 # What must be run again is said.
                 assert await done_before(after.parts.database, after.parts.media) == [done_since]
-                await Reconciler(after.parts).step()
+                await features.reconciler(after.parts).step()
                 await after.import_due()
                 await _submit(after)
                 # What was running at the backup is imported from its manager; what runs is taken up.
@@ -93,7 +93,7 @@ async def test_nothing_that_the_manager_can_still_tell_of_is_run_twice_and_nothi
                 for task in (in_flight, done_since):
                     await after.end(task)
                 after.clock.ahead += 600
-                await Reconciler(after.parts).step()
+                await features.reconciler(after.parts).step()
                 await after.import_due()
                 assert [await after.status(task) for task in (done_since, in_flight)] == ["completed"] * 2
                 encodings = "SELECT count(DISTINCT video_id) FROM video_encode_transcript_encodingvideo"

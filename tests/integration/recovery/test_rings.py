@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.pod.tasks import get_task
-from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
 from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.imports.bench import Bench, bench
@@ -51,7 +51,7 @@ async def test_of_a_result_that_cannot_be_imported(here: Bench) -> None:
 async def test_of_a_failure_that_was_reported(here: Bench) -> None:
     task = await here.running()
     await here.end(task, Behaviour(outcome=Outcome.FAILED, error="Bad medium"))
-    await Reconciler(here.parts).step()
+    await features.reconciler(here.parts).step()
     await _is_told(here, task)
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from poddispatchd.reconcile.reconciler import Reconciler
+from poddispatchd.app import features
 from poddispatchd.sandbox.fake_runner_manager import Mode
 from tests.integration.imports.bench import bench
 from tests.plugins.postgres import PodDatabase
@@ -16,7 +16,7 @@ async def test_runs_in_flight_are_found_by_asking_with_the_new_token(
     """Their manager calls with the token that it was given them with, and is refused."""
     async with bench(pod_database, media_root, mode=Mode.SHARED) as here:
         task = await here.running()
-        watcher = Reconciler(here.parts)
+        watcher = features.reconciler(here.parts)
         await watcher.step()
         await here.end(task)
         here.fake.take_only(NEW)

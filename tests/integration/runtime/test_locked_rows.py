@@ -15,7 +15,6 @@ from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
 from poddispatchd.observability.events import Event
 from poddispatchd.pod.locks import held_row
-from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
 from poddispatchd.web.state import state_of
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
@@ -135,7 +134,7 @@ async def test_the_reconciler_goes_on_with_the_others(pod: Scene) -> None:
         await pod.fakes["first"].finish((await pod.row(pk))["task_id"], "timeout")
     async with _held(pod, _TASKS, held):
         with capture_logs() as logs:
-            await Reconciler(daemon.parts).step()
+            await features.reconciler(daemon.parts).step()
         assert [await pod.status(pk) for pk in (held, other)] == ["running", "timeout"]
         assert daemon.parts.locked_rows.tasks == {held}
     assert Event.SERVICE_CRASHED not in [entry["event"] for entry in logs]

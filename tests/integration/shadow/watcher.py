@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from structlog.testing import capture_logs
 from structlog.types import EventDict
 
+from poddispatchd.app import features
 from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.observability.events import Event
@@ -79,7 +80,7 @@ async def watching(scene: Scene, **settings: object) -> AsyncIterator[Shadow]:
     with capture_logs() as told:
         async with assembled(ground) as parts:
             session = asyncio.create_task(parts.session.run())
-            jobs = ShadowJobs.of(parts)
+            jobs = features.shadow_jobs(parts)
             try:
                 await parts.session.available()
                 yield Shadow(parts, jobs, clock, told)
