@@ -1,22 +1,17 @@
 """Building the parts that the daemon and a single pass share, and finding out first whether they can work."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
 
-from poddispatchd.app.features import callback_worker, hooks, notifier, prober, reconciler
-from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.clock import Clock
 from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database, ReadOnlyDatabase
-from poddispatchd.dispatch.dispatcher import Dispatcher
-from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.backoff import full_jitter
-from poddispatchd.domain.task import StaleTasks, TaskType
 from poddispatchd.errors import (
     ConfigurationError,
     DatabaseError,
@@ -24,12 +19,7 @@ from poddispatchd.errors import (
     MediaSlowError,
     SchemaError,
 )
-from poddispatchd.imports.importer import Importer
-from poddispatchd.maintenance.job import Maintenance
-from poddispatchd.managers.prober import Prober
 from poddispatchd.managers.registry import ManagerRegistry
-from poddispatchd.notify.hooks import Hooks
-from poddispatchd.notify.notifier import Notifier
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.parts import Parts
@@ -39,28 +29,17 @@ from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media.access import trouble_with
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
-from poddispatchd.pod.queue import QueueStats
-from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient, open_session
-from poddispatchd.runtime import queues
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.instances import instance_name
-from poddispatchd.runtime.jobs import Loop, Work
 from poddispatchd.runtime.locked_rows import LockedRows
-from poddispatchd.runtime.wakeups import Wakeup, Wakeups
+from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.shadow.client import AskingClient
 from poddispatchd.shadow.parts import ShadowParts
 from poddispatchd.shadow.session import ShadowSession
-from poddispatchd.tasks.restored import done_before, restored_words
 
 log = structlog.get_logger(__name__)
-
-_STOP_SUBMISSIONS = 5.0
-"""Seconds that submissions in progress get at a stop; later ones are settled at the next start."""
-
-_STOP_IMPORTS = 60.0
-"""Seconds that imports past their commit point get at a stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,96 +226,3 @@ async def open_patiently(resources: Resources, tell: Callable[[str], None]) -> N
             0.2 + full_jitter(failures, base=0.5, cap=10.0, random=resources.clock.random)
         )
         failures += 1
-
-
-@dataclass(frozen=True, slots=True)
-class Jobs(Work):
-    """The daemon's jobs."""
-
-    parts: Parts
-    dispatcher: Dispatcher
-    inbox: CallbackWorker
-    importer: Importer
-    reconciler: Reconciler
-    maintenance: Maintenance
-    prober: Prober
-    notifier: Notifier
-    hooks: Hooks
-
-    @classmethod
-    def of(cls, parts: Parts, *, budget: int | None = None) -> "Jobs":
-        """The jobs that work with these parts; ``budget`` limits how many tasks are submitted."""
-        return cls(
-            parts=parts,
-            dispatcher=Dispatcher(parts, Submitter(parts), budget=budget),
-            inbox=callback_worker(parts),
-            importer=Importer(parts),
-            reconciler=reconciler(parts),
-            maintenance=Maintenance(parts),
-            prober=prober(parts),
-            notifier=notifier(parts),
-            hooks=hooks(parts),
-        )
-
-    @property
-    def loops(self) -> Iterable[Loop]:
-        """The jobs, each with what wakes it."""
-        wakeups = self.parts.wakeups
-        return (
-            Loop("inbox", self.inbox.step, wakeups.inbox),
-            Loop("reconciler", self.reconciler.step, wakeups.reconciler),
-            Loop("importer", self.importer.step, wakeups.importer),
-            Loop("dispatcher", self.dispatcher.step, wakeups.dispatcher),
-            Loop("maintenance", self.maintenance.step, wakeups.maintenance),
-            Loop("notifier", self.notifier.step, wakeups.notifier),
-            Loop("mail", self.notifier.mail.step, wakeups.mail),
-            Loop("push", self.notifier.push.step, wakeups.push),
-            Loop("hooks", self.hooks.step, wakeups.hooks),
-            Loop("prober", self.prober.step, Wakeup()),
-            Loop("locked rows", self.parts.locked_rows.step, self.parts.locked_rows.wake),
-        )
-
-    @property
-    def submissions(self) -> int:
-        """Submissions in progress."""
-        return self.dispatcher.in_hand
-
-    @property
-    def imports(self) -> int:
-        """Imports in progress."""
-        return self.importer.running
-
-    @property
-    def queue_stats(self) -> QueueStats | None:
-        """The last look at the queue; None before the first one."""
-        return self.maintenance.queue_stats
-
-    async def look(self) -> QueueStats:
-        """Count the tasks now."""
-        return await self.maintenance.look()
-
-    @property
-    def stale(self) -> StaleTasks:
-        """The tasks that run for too long."""
-        return self.reconciler.stale
-
-    @property
-    def stalled_types(self) -> Collection[TaskType]:
-        """The types of which tasks wait for too long while none runs."""
-        return self.maintenance.stalled_types
-
-    async def begin(self) -> None:
-        """Give back what a crashed daemon held: nothing else is at work yet."""
-        async with self.parts.database.connection() as connection:
-            await queues.release_dead(connection)
-        if done := await done_before(self.parts.database, self.parts.media):
-            log.warning(Event.DATABASE_RESTORED, reason=restored_words(done))
-
-    async def stop(self) -> None:
-        """Finish what is past its commit point, hand back the rest."""
-        await self.dispatcher.stop(_STOP_SUBMISSIONS)
-        # Imports may take a minute more: another daemon schedules meanwhile.
-        await self.parts.session.resign()
-        await self.importer.stop(_STOP_IMPORTS)
-        await self.reconciler.stop()
-        await self.inbox.stop()

@@ -11,7 +11,8 @@ import structlog
 
 from poddispatchd import __version__
 from poddispatchd.app import features
-from poddispatchd.app.composition import Jobs, Resources, assembled, create_resources, open_patiently
+from poddispatchd.app.composition import Resources, assembled, create_resources, open_patiently
+from poddispatchd.app.jobs import Jobs
 from poddispatchd.app.listeners import drain, listen_for_callbacks
 from poddispatchd.app.reload import ConfigurationReload
 from poddispatchd.config.keys import changed_keys

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from poddispatchd.app.composition import Jobs, assembled, create_resources
+from poddispatchd.app.composition import assembled, create_resources
+from poddispatchd.app.jobs import Jobs
 from poddispatchd.app.pass_summary import SiteSummary, end_of_pass
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.task import TaskStatus, TaskType

@@ -7,8 +7,9 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.diagnosis import manager_findings, why_type
+from poddispatchd.domain.diagnosis import why_type
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.manager_diagnosis import manager_findings
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import Backlog, Finding, ManagerView, Reason, Severity, Situation
 from poddispatchd.domain.task import ManagerId, SiteId, TaskStatus, TaskType

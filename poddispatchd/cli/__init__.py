@@ -13,6 +13,6 @@ def import_structlog() -> None:
         return
     sys.modules["rich"] = None  # type: ignore[assignment]  # what the import system takes for "not there"
     try:
-        import structlog  # noqa: F401, PLC0415 - imported now, so that nobody imports it with rich later
+        import structlog  # noqa: F401 - imported now, so that nobody imports it with rich later
     finally:
         del sys.modules["rich"]

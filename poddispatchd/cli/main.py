@@ -123,7 +123,7 @@ def _run(arguments: Sequence[str] | None) -> None:
 def _complain(words: str) -> None:
     """One line on standard error; the journal gets it as an error."""
     import_structlog()
-    from poddispatchd.observability.logs import choose_format  # noqa: PLC0415 - not for help
+    from poddispatchd.observability.logs import choose_format
 
     journald = choose_format("auto", environ=os.environ, stream=sys.stderr) == "journald"
     click.echo(f"{'<3>' if journald else ''}poddispatchd: {words}", err=True)

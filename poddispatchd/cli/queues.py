@@ -85,12 +85,21 @@ async def list_(context: Context, config_path: Path | None, *, as_json: bool) ->
         )
 
 
+def _of_set_aside_items(command: Callable[..., None]) -> Callable[..., None]:
+    """The parameters of a command about items that were set aside: their queue, and which of them."""
+    for parameter in (
+        pass_context,
+        config_option,
+        click.option("--all", "whole_queue", is_flag=True, help="Everything that this queue has set aside."),
+        click.argument("ids", metavar="ID...", nargs=-1),
+        click.argument("queue", type=click.Choice(list(QUEUES))),
+    ):
+        command = parameter(command)
+    return command
+
+
 @queues.command(short_help="Try items that were set aside again.")
-@click.argument("queue", type=click.Choice(list(QUEUES)))
-@click.argument("ids", metavar="ID...", nargs=-1)
-@click.option("--all", "whole_queue", is_flag=True, help="Everything that this queue has set aside.")
-@config_option
-@pass_context
+@_of_set_aside_items
 @asynchronous
 async def retry(
     context: Context, config_path: Path | None, queue: str, ids: tuple[str, ...], *, whole_queue: bool
@@ -101,11 +110,7 @@ async def retry(
 
 
 @queues.command(short_help="Dismiss items that were set aside.")
-@click.argument("queue", type=click.Choice(list(QUEUES)))
-@click.argument("ids", metavar="ID...", nargs=-1)
-@click.option("--all", "whole_queue", is_flag=True, help="Everything that this queue has set aside.")
-@config_option
-@pass_context
+@_of_set_aside_items
 @asynchronous
 async def dismiss(
     context: Context, config_path: Path | None, queue: str, ids: tuple[str, ...], *, whole_queue: bool

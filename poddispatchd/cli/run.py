@@ -43,7 +43,7 @@ async def run(context: Context, config_path: Path | None, *, dry_run: bool) -> N
     With --dry-run it needs no more than to read Pod's tables. Runner managers are asked about running tasks
     and for their runners, which changes nothing there; the webhook stays closed.
     """
-    import structlog  # noqa: PLC0415 - only here a problem belongs into the log as well
+    import structlog
 
     forbid_dumps()
     settings = context.settings(config_path)

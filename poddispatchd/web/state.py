@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 from poddispatchd import __version__
 from poddispatchd.config.units import format_duration
 from poddispatchd.database.poolers import Pooling
-from poddispatchd.domain.diagnosis import manager_findings, nobody_takes_tasks, why_task, why_type
+from poddispatchd.domain.diagnosis import nobody_takes_tasks, why_task, why_type
+from poddispatchd.domain.manager_diagnosis import manager_findings
 from poddispatchd.domain.shadow import ShadowState
 from poddispatchd.domain.situation import Backlog, Finding, Reason, Scheduling, Severity, Situation
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, StaleTasks, TaskPk, TaskStatus, TaskType

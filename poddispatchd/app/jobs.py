@@ -1,0 +1,126 @@
+"""The jobs of a daemon and of a single pass: built from the parts, begun and stopped together."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from poddispatchd.app.features import callback_worker, hooks, notifier, prober, reconciler
+from poddispatchd.callbacks.worker import CallbackWorker
+from poddispatchd.dispatch.dispatcher import Dispatcher
+from poddispatchd.dispatch.submitter import Submitter
+from poddispatchd.domain.task import StaleTasks, TaskType
+from poddispatchd.imports.importer import Importer
+from poddispatchd.maintenance.job import Maintenance
+from poddispatchd.managers.prober import Prober
+from poddispatchd.notify.hooks import Hooks
+from poddispatchd.notify.notifier import Notifier
+from poddispatchd.observability.events import Event
+from poddispatchd.parts import Parts
+from poddispatchd.pod.queue import QueueStats
+from poddispatchd.reconcile.reconciler import Reconciler
+from poddispatchd.runtime import queues
+from poddispatchd.runtime.jobs import Loop, Work
+from poddispatchd.runtime.wakeups import Wakeup
+from poddispatchd.tasks.restored import done_before, restored_words
+
+log = structlog.get_logger(__name__)
+
+_STOP_SUBMISSIONS = 5.0
+"""Seconds that submissions in progress get at a stop; later ones are settled at the next start."""
+
+_STOP_IMPORTS = 60.0
+"""Seconds that imports past their commit point get at a stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs(Work):
+    """The daemon's jobs."""
+
+    parts: Parts
+    dispatcher: Dispatcher
+    inbox: CallbackWorker
+    importer: Importer
+    reconciler: Reconciler
+    maintenance: Maintenance
+    prober: Prober
+    notifier: Notifier
+    hooks: Hooks
+
+    @classmethod
+    def of(cls, parts: Parts, *, budget: int | None = None) -> "Jobs":
+        """The jobs that work with these parts; ``budget`` limits how many tasks are submitted."""
+        return cls(
+            parts=parts,
+            dispatcher=Dispatcher(parts, Submitter(parts), budget=budget),
+            inbox=callback_worker(parts),
+            importer=Importer(parts),
+            reconciler=reconciler(parts),
+            maintenance=Maintenance(parts),
+            prober=prober(parts),
+            notifier=notifier(parts),
+            hooks=hooks(parts),
+        )
+
+    @property
+    def loops(self) -> Iterable[Loop]:
+        """The jobs, each with what wakes it."""
+        wakeups = self.parts.wakeups
+        return (
+            Loop("inbox", self.inbox.step, wakeups.inbox),
+            Loop("reconciler", self.reconciler.step, wakeups.reconciler),
+            Loop("importer", self.importer.step, wakeups.importer),
+            Loop("dispatcher", self.dispatcher.step, wakeups.dispatcher),
+            Loop("maintenance", self.maintenance.step, wakeups.maintenance),
+            Loop("notifier", self.notifier.step, wakeups.notifier),
+            Loop("mail", self.notifier.mail.step, wakeups.mail),
+            Loop("push", self.notifier.push.step, wakeups.push),
+            Loop("hooks", self.hooks.step, wakeups.hooks),
+            Loop("prober", self.prober.step, Wakeup()),
+            Loop("locked rows", self.parts.locked_rows.step, self.parts.locked_rows.wake),
+        )
+
+    @property
+    def submissions(self) -> int:
+        """Submissions in progress."""
+        return self.dispatcher.in_hand
+
+    @property
+    def imports(self) -> int:
+        """Imports in progress."""
+        return self.importer.running
+
+    @property
+    def queue_stats(self) -> QueueStats | None:
+        """The last look at the queue; None before the first one."""
+        return self.maintenance.queue_stats
+
+    async def look(self) -> QueueStats:
+        """Count the tasks now."""
+        return await self.maintenance.look()
+
+    @property
+    def stale(self) -> StaleTasks:
+        """The tasks that run for too long."""
+        return self.reconciler.stale
+
+    @property
+    def stalled_types(self) -> Collection[TaskType]:
+        """The types of which tasks wait for too long while none runs."""
+        return self.maintenance.stalled_types
+
+    async def begin(self) -> None:
+        """Give back what a crashed daemon held: nothing else is at work yet."""
+        async with self.parts.database.connection() as connection:
+            await queues.release_dead(connection)
+        if done := await done_before(self.parts.database, self.parts.media):
+            log.warning(Event.DATABASE_RESTORED, reason=restored_words(done))
+
+    async def stop(self) -> None:
+        """Finish what is past its commit point, hand back the rest."""
+        await self.dispatcher.stop(_STOP_SUBMISSIONS)
+        # Imports may take a minute more: another daemon schedules meanwhile.
+        await self.parts.session.resign()
+        await self.importer.stop(_STOP_IMPORTS)
+        await self.reconciler.stop()
+        await self.inbox.stop()

@@ -1,0 +1,144 @@
+"""What is wrong with runner managers, and why none of some sites takes a task of a type."""
+
+from collections.abc import Collection, Iterable, Sequence
+
+from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.situation import (
+    Finding,
+    ManagerView,
+    Reason,
+    Severity,
+    Situation,
+    breaker_words,
+)
+from poddispatchd.domain.task import SiteId, TaskType
+
+_NAMED = 4
+"""Runner managers or tasks named in one sentence."""
+
+
+def manager_findings(situation: Situation) -> list[Finding]:
+    """What a person should know of runner managers, one finding for each that does not work."""
+    found = []
+    for manager in situation.managers:
+        if not manager.is_active:
+            continue
+        if manager.is_paused:
+            found.append(
+                Finding(
+                    Reason.MANAGERS_PAUSED,
+                    Severity.NOTICE,
+                    f"Runner manager {manager.name} is paused.",
+                    f"To give it tasks again: 'poddispatchd runners resume {manager.name}'.",
+                )
+            )
+        elif manager.state is BreakerState.MISCONFIGURED:
+            found.append(
+                Finding(
+                    Reason.MANAGERS_MISCONFIGURED,
+                    Severity.PROBLEM,
+                    f"Runner manager {manager.name} is misconfigured: {manager.error}",
+                )
+            )
+        elif manager.error is not None:
+            found.append(
+                Finding(
+                    Reason.MANAGERS_DOWN,
+                    Severity.PROBLEM,
+                    f"Runner manager {manager.name} is {breaker_words(manager.state)}: {manager.error}",
+                )
+            )
+    return found
+
+
+def why_managers(kind: TaskType, sites: Collection[SiteId], situation: Situation) -> Finding:
+    """Why no runner manager of these sites takes a task of this type, or that one will."""
+    if not situation.managers:
+        return Finding(
+            Reason.NO_MANAGER,
+            Severity.PROBLEM,
+            "There is no runner manager.",
+            "Add one in Pod's administration.",
+        )
+    of_site = [manager for manager in situation.managers if manager.site in sites]
+    place = _place(sites, situation)
+    if not of_site:
+        return Finding(
+            Reason.NO_MANAGER_FOR_SITE,
+            Severity.PROBLEM,
+            f"No runner manager belongs to {place}.",
+            "Add one for it in Pod's administration.",
+        )
+    active = [manager for manager in of_site if manager.is_active]
+    if not active:
+        return Finding(
+            Reason.MANAGERS_INACTIVE,
+            Severity.PROBLEM,
+            f"Every runner manager of {place} is inactive ({_names(of_site)}).",
+            "Activate one in Pod's administration.",
+        )
+    usable = [manager for manager in active if not manager.is_paused]
+    if not usable:
+        first = active[0].name
+        return Finding(
+            Reason.MANAGERS_PAUSED,
+            Severity.PROBLEM,
+            f"Every active runner manager of {place} is paused ({_names(active)}).",
+            f"Resume one: 'poddispatchd runners resume {first}'.",
+        )
+    asked = [m for m in usable if m.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN)]
+    if not asked:
+        return _none_works(usable, place, situation)
+    full = [manager for manager in asked if kind in manager.full_until]
+    if len(full) < len(asked):
+        return Finding(Reason.NEXT, Severity.NORMAL, "A runner manager has room: they are submitted now.")
+    others = [manager for manager in of_site if manager not in asked]
+    besides = "; ".join(f"{manager.name} is {manager.state_words()}" for manager in others[:_NAMED])
+    return Finding(
+        Reason.MANAGERS_FULL,
+        Severity.NORMAL,
+        f"They wait for a free runner: {'; '.join(_full(m, kind, situation) for m in full[:_NAMED])}"
+        + (f"; {len(full) - _NAMED} more are full" if len(full) > _NAMED else "")
+        + (f"; {besides}." if besides else "."),
+    )
+
+
+def _none_works(managers: Sequence[ManagerView], place: str, situation: Situation) -> Finding:
+    misconfigured = all(manager.state is BreakerState.MISCONFIGURED for manager in managers)
+    told = "; ".join(
+        f"{manager.name} is {manager.state_words()}"
+        + (f" ({manager.error.rstrip('.')})" if manager.error else "")
+        + (f", asked again at {situation.clock(manager.retry_at)}" if manager.retry_at else "")
+        for manager in managers[:_NAMED]
+    )
+    return Finding(
+        Reason.MANAGERS_MISCONFIGURED if misconfigured else Reason.MANAGERS_DOWN,
+        Severity.PROBLEM,
+        f"No runner manager of {place} can be used: {told}.",
+        "Correct its address or token in Pod's administration."
+        if misconfigured
+        else "See to it that it runs and can be reached: 'poddispatchd runners test'.",
+    )
+
+
+def _full(manager: ManagerView, kind: TaskType, situation: Situation) -> str:
+    since = manager.full_since.get(kind)
+    until = manager.full_until.get(kind)
+    return (
+        f"{manager.name} is full"
+        + (f" since {situation.clock(since)}" if since else "")
+        + (f", asked again at {situation.clock(until)}" if until else "")
+    )
+
+
+def _place(sites: Collection[SiteId], situation: Situation) -> str:
+    names = [situation.sites.get(site, f"site {site}") for site in sorted(sites)]
+    if not names or len(names) == len(situation.sites):
+        return "this Pod"
+    return " and ".join(names)
+
+
+def _names(managers: Iterable[ManagerView]) -> str:
+    names = list(dict.fromkeys(manager.name for manager in managers))
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
