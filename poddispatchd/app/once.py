@@ -128,13 +128,13 @@ async def _round(parts: Parts, jobs: Jobs) -> bool:
 async def _reconcile(parts: Parts, jobs: Jobs) -> None:
     """Ask about every running task, and a second time about those that nobody knew."""
     await jobs.reconciler.step()
-    await jobs.reconciler.settled()
+    await jobs.reconciler.until_idle()
     for _ in range(_MOST_LOOKS):
         if not jobs.reconciler.in_doubt:
             return
         await parts.clock.sleep(ASK_AGAIN_AFTER)
         await jobs.reconciler.step()
-        await jobs.reconciler.settled()
+        await jobs.reconciler.until_idle()
 
 
 async def _apply_callbacks(jobs: Jobs) -> None:

@@ -143,7 +143,7 @@ async def unsettled(connection: Connection, run: Run) -> list[UnsettledCallback]
     return [UnsettledCallback(**row) for row in rows]
 
 
-async def settle(
+async def close_callback(
     connection: Connection, callback: RecordedCallback, state: CallbackState, outcome: str
 ) -> bool:
     """Close a callback; False when it is closed already."""

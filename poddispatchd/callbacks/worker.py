@@ -156,7 +156,7 @@ class CallbackWorker:
             ]
             changed = any(decision is not Decision.IGNORE for decision in decisions)
             state = CallbackState.APPLIED if changed else CallbackState.IGNORED
-            await inbox.settle(connection, recorded, state, ", ".join(decisions))
+            await inbox.close_callback(connection, recorded, state, ", ".join(decisions))
         for decision in decisions:
             ring_for(decision, self._wakeups)
         log.info(
@@ -241,7 +241,7 @@ class CallbackWorker:
         async with self._database.transaction() as connection:
             if await tasks_called(connection, recorded.managers, recorded.callback.task_id):
                 return False
-            await inbox.settle(connection, recorded, state, reason)
+            await inbox.close_callback(connection, recorded, state, reason)
         tell = log.info if is_ours else log.warning
         tell(Event.CALLBACK_IGNORED, task_id=recorded.callback.task_id, reason=reason)
         return True

@@ -27,7 +27,7 @@ _COMMAND_TIMEOUT = 60.0
 """Seconds: a statement that takes longer is cancelled; every one of ours is bounded and indexed or paged."""
 
 _CONNECT_TIMEOUT = 10.0
-_SETTLE_TIMEOUT = 5.0
+_PREPARE_TIMEOUT = 5.0
 
 _LET_IN_ONLY = (
     "it lets us in and answers nothing, as a pooler does that has no server free; "
@@ -308,7 +308,7 @@ class Database:
         )
         try:
             keep_alive(connection)
-            is_own = await poolers.settle(connection, self._session, within=_SETTLE_TIMEOUT)
+            is_own = await poolers.prepare(connection, self._session, within=_PREPARE_TIMEOUT)
         except TimeoutError:
             connection.terminate()
             raise NoAnswerError(_LET_IN_ONLY) from None

@@ -49,7 +49,7 @@ _MEANINGS = {
 }
 
 
-async def settle(
+async def prepare(
     connection: "asyncpg.Connection[asyncpg.Record]", parameters: Mapping[str, str], *, within: float
 ) -> bool:
     """Set server parameters for this connection if its server is its own; whether it is.

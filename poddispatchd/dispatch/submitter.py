@@ -175,7 +175,7 @@ class Submitter:
             task = await tasks.get_task(connection, intent.task_pk)
             if task is None or task.status != TaskStatus.PENDING:
                 # Whatever the manager made of it is found by its callback.
-                await submissions.settle(
+                await submissions.close_intent(
                     connection, intent, SubmissionState.LOST, reason="The row is not pending any more."
                 )
                 return SubmissionResult(SubmissionOutcome.LOST, is_final=True)
@@ -194,7 +194,7 @@ class Submitter:
     async def give_up(self, intent: Submission, reason: str) -> None:
         """Close an open intent whose answer can never be had."""
         async with self._parts.database.connection() as connection:
-            await submissions.settle(connection, intent, SubmissionState.LOST, reason=reason)
+            await submissions.close_intent(connection, intent, SubmissionState.LOST, reason=reason)
         log.warning(Event.SUBMISSION_LOST, task=intent.task_pk, reason=reason)
 
     async def fail(self, task: Task, reason: str) -> None:

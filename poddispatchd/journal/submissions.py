@@ -89,7 +89,7 @@ async def discard(connection: Connection, submission: Submission, reason: str) -
     await connection.execute(*_QUERIES["discard"](submission=submission.id, reason=reason))
 
 
-async def settle(
+async def close_intent(
     connection: Connection,
     submission: Submission,
     state: SubmissionState,

@@ -59,7 +59,7 @@ class Prober:
                 self._probe(report.id), name=f"probe of {report.name}"
             )
 
-    async def settled(self) -> None:
+    async def until_idle(self) -> None:
         """Wait for the probes in progress."""
         while self._asking:
             await asyncio.wait(self._asking.values())

@@ -52,7 +52,7 @@ class Deliveries:
         async with self._database.connection() as connection:
             return await DELIVERIES.next_due(connection, only=[self._channel.value])
 
-    async def settle(self, delivery: Delivery, state: DeliveryState, error: str | None = None) -> None:
+    async def finish(self, delivery: Delivery, state: DeliveryState, error: str | None = None) -> None:
         """Close a delivery, tell and count it."""
         self._known[delivery.lease.key] = (delivery, state, error)
         facts = {"channel": self._channel.value, "task": delivery.task_pk}
@@ -95,6 +95,6 @@ class Deliveries:
     async def _write_known(self) -> None:
         for known, (delivery, state, error) in list(self._known.items()):
             async with self._database.connection() as connection:
-                await queue.settle(connection, delivery, state, error)
+                await queue.close_delivery(connection, delivery, state, error)
             self._known.pop(known, None)
             self.leases.let_go(delivery.lease)

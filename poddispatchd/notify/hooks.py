@@ -95,21 +95,21 @@ class Hooks:
             run = await run_hook((*settings.after, *ids), seconds=settings.after_timeout, environ=os.environ)
         except DeliveryRefusedError as error:
             log.error(Event.HOOK_FAILED, **facts, reason=str(error))  # noqa: TRY400 - words say it all
-            await self._settle(delivery, HookOutcome.FAILED, str(error))
+            await self._finish(delivery, HookOutcome.FAILED, str(error))
             return
         if run.succeeded:
             log.info(Event.HOOK_COMPLETED, **facts, output=run.output or None)
-            await self._settle(delivery, HookOutcome.COMPLETED)
+            await self._finish(delivery, HookOutcome.COMPLETED)
             return
         words = f"Exit status {run.status}."
         if run.timed_out:
             words = f"It was killed after {settings.after_timeout:g} s."
         log.error(Event.HOOK_FAILED, **facts, reason=words, output=run.output or None)
         outcome = HookOutcome.TIMED_OUT if run.timed_out else HookOutcome.FAILED
-        await self._settle(delivery, outcome, words)
+        await self._finish(delivery, outcome, words)
 
-    async def _settle(self, delivery: Delivery, outcome: HookOutcome, error: str | None = None) -> None:
+    async def _finish(self, delivery: Delivery, outcome: HookOutcome, error: str | None = None) -> None:
         state = DeliveryState.DONE if outcome is HookOutcome.COMPLETED else DeliveryState.FAILED
         async with self._database.connection() as connection:
-            await queue.settle(connection, delivery, state, error)
+            await queue.close_delivery(connection, delivery, state, error)
         self._metrics.import_hooks.labels(outcome).inc()

@@ -97,7 +97,7 @@ class MailSender:
         try:
             sent = await server.send(envelope, delivery.created_at)
         except DeliveryRefusedError as error:
-            await self._deliveries.settle(delivery, DeliveryState.FAILED, str(error))
+            await self._deliveries.finish(delivery, DeliveryState.FAILED, str(error))
             return
         except DeliveryError as error:
             if not server.is_connected:
@@ -110,7 +110,7 @@ class MailSender:
             await self._deliveries.keep_rest(delivery, envelope.only_to(sent.left).to_content())
             await self._deliveries.retry(delivery, sent.words)
         else:
-            await self._deliveries.settle(delivery, DeliveryState.DONE)
+            await self._deliveries.finish(delivery, DeliveryState.DONE)
 
     def _works(self, *, server: str) -> None:
         if self._is_down:

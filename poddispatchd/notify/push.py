@@ -100,13 +100,13 @@ class PushSender:
                     return
                 await self._send(http, target, message)
         except RecipientGoneError as error:
-            await self._deliveries.settle(delivery, DeliveryState.DROPPED, str(error))
+            await self._deliveries.finish(delivery, DeliveryState.DROPPED, str(error))
         except DeliveryRefusedError as error:
-            await self._deliveries.settle(delivery, DeliveryState.FAILED, str(error))
+            await self._deliveries.finish(delivery, DeliveryState.FAILED, str(error))
         except DeliveryError as error:
             await self._deliveries.retry(delivery, str(error))
         else:
-            await self._deliveries.settle(delivery, DeliveryState.DONE)
+            await self._deliveries.finish(delivery, DeliveryState.DONE)
 
     async def _send(self, http: aiohttp.ClientSession, target: Target, message: PushMessage) -> None:
         try:

@@ -126,7 +126,7 @@ async def keep_rest(connection: Connection, delivery: Delivery, content: Mapping
     )
 
 
-async def settle(
+async def close_delivery(
     connection: Connection, delivery: Delivery, state: DeliveryState, error: str | None = None
 ) -> None:
     """Close a delivery; its content, which names people, is forgotten."""

@@ -131,7 +131,7 @@ class Reconciler:
         turn = self._observations.next_turn()
         return interval if turn is None else min(interval, max(turn - now, 1.0))
 
-    async def settled(self) -> None:
+    async def until_idle(self) -> None:
         """Wait for the questions that go on."""
         await self._questions.wait()
 

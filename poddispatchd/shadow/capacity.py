@@ -77,7 +77,7 @@ class Capacity:
         active = (manager for manager in self._parts.registry.all() if manager.is_active)
         return [manager.name for manager in active if self._online.get(manager.id, 0) is None]
 
-    async def settled(self) -> None:
+    async def until_idle(self) -> None:
         """Wait for the questions in progress."""
         while self._asking:
             await asyncio.wait(self._asking.values())

@@ -70,7 +70,7 @@ async def test_a_submission_whose_answer_was_lost_long_ago_is_found(pod: Pod, re
     task = await rows.task(pod.connection)
     async with bench(pod.database) as webhook:
         intent = await _intent(pod, task, _body())
-        await submissions.settle(pod.connection, intent, SubmissionState.LOST, reason="no answer")
+        await submissions.close_intent(pod.connection, intent, SubmissionState.LOST, reason="no answer")
         records.known["t-new"] = _record(_body())
         assert await _completed(webhook) == 200
         await webhook.settle()
@@ -83,7 +83,7 @@ async def test_a_run_that_was_lost_before_the_task_was_restarted_is_not_that_of_
     task = await rows.task(pod.connection)
     async with bench(pod.database) as webhook:
         intent = await _intent(pod, task, _body())
-        await submissions.settle(pod.connection, intent, SubmissionState.LOST, reason="no answer")
+        await submissions.close_intent(pod.connection, intent, SubmissionState.LOST, reason="no answer")
         await pod.connection.execute(
             "UPDATE runner_manager_task SET date_added = date_added + interval '1 hour' WHERE id = $1", task
         )
@@ -201,7 +201,7 @@ async def test_the_answer_that_comes_while_its_callback_is_looked_up_is_no_troub
                 task,
                 pod.manager,
             )
-            await submissions.settle(
+            await submissions.close_intent(
                 pod.connection, intent, SubmissionState.ACCEPTED, task_id=RunnerTaskId("t-new")
             )
             return record

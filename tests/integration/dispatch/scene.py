@@ -89,7 +89,7 @@ class Daemon:
 
     async def probe(self) -> None:
         await self.prober.step()
-        await self.prober.settled()
+        await self.prober.until_idle()
 
 
 @asynccontextmanager
@@ -116,7 +116,7 @@ async def running(
             yield Daemon(parts, dispatcher, prober, clock, holding)
         finally:
             await dispatcher.stop(0)
-            await prober.settled()
+            await prober.until_idle()
             holding.cancel()
             await asyncio.gather(holding, return_exceptions=True)
 

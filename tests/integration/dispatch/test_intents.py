@@ -59,7 +59,7 @@ async def test_a_task_has_one_open_submission(pod_database: PodDatabase) -> None
         again = await _open(one, task)
         assert isinstance(again, Refused)
         assert again.obstacle is Obstacle.UNSETTLED
-        await submissions.settle(one, first, SubmissionState.REFUSED)
+        await submissions.close_intent(one, first, SubmissionState.REFUSED)
         assert isinstance(await _open(two, task), Submission)
 
 

@@ -131,11 +131,11 @@ async def test_attempts_are_counted_ever_and_since_the_task_was_added_whatever_p
 ) -> None:
     async with _sessions(pod_database) as (one, _):
         for state in (SubmissionState.ACCEPTED, SubmissionState.ORPHANED, SubmissionState.REFUSED):
-            await submissions.settle(one, await _opened(one), state, task_id=_id(state))
+            await submissions.close_intent(one, await _opened(one), state, task_id=_id(state))
         again = _task(1, date_added=_NOON + restarted)
         assert (await submissions.attempts(one, again)).since == 0
         intent = await add_intent(one, again, _MANAGER, attempt=3)
-        await submissions.settle(one, intent, SubmissionState.ACCEPTED, task_id=_id("b"))
+        await submissions.close_intent(one, intent, SubmissionState.ACCEPTED, task_id=_id("b"))
         counted = await submissions.attempts(one, again)
         assert (counted.ever, counted.since) == (3, 1)
 
@@ -149,7 +149,7 @@ async def test_a_submission_is_for_those_that_waited_then_and_have_not_been_rest
             intent = await add_intent(one, _task(1), _MANAGER, waiting=waiting)
             so_far = [] if task_id == "first" else [Taken(TaskPk(1), _run("first"))]
             assert await submissions.taken_for(one, {TaskPk(2): _NOON}) == {2: so_far}
-            await submissions.settle(one, intent, SubmissionState.ACCEPTED, task_id=_id(task_id))
+            await submissions.close_intent(one, intent, SubmissionState.ACCEPTED, task_id=_id(task_id))
         both = [Taken(TaskPk(1), _run("second")), Taken(TaskPk(1), _run("first"))]
         restarted = _NOON - timedelta(days=1)
         wanted = {TaskPk(1): _NOON, TaskPk(2): restarted, TaskPk(3): _NOON}
@@ -161,7 +161,7 @@ async def test_a_submission_is_for_those_that_waited_then_and_have_not_been_rest
 
 async def test_a_lost_submission_is_counted_whoever_made_it(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, _):
-        await submissions.settle(one, await _opened(one), SubmissionState.ACCEPTED, task_id=_id("ours"))
+        await submissions.close_intent(one, await _opened(one), SubmissionState.ACCEPTED, task_id=_id("ours"))
         for task, task_id in ((1, "ours"), (1, "ours"), (2, "pods"), (2, "pods")):
             await submissions.lose(one, _task(task), _run(task_id), "forgotten")
             assert (await submissions.attempts(one, _task(task))).since == 1
@@ -187,7 +187,7 @@ async def test_the_same_callback_is_recorded_once_while_it_is_open(pod_database:
         await inbox.record(one, (ManagerId(2),), _callback())
         claimed = await _callbacks(one, 10)
         assert len(claimed) == 6
-        await inbox.settle(one, claimed[0], CallbackState.APPLIED, "wait")
+        await inbox.close_callback(one, claimed[0], CallbackState.APPLIED, "wait")
         await inbox.record(one, (_MANAGER,), _callback())
         assert len(await _callbacks(one, 10)) == 1
 
@@ -222,7 +222,7 @@ async def test_a_callback_has_its_turn_after_earlier_ones_of_its_task(pod_databa
         assert await inbox.lock(two, second) is Turn.LATER
         assert await inbox.lock(two, other) is Turn.NOW
         assert await inbox.lock(two, first) is Turn.NOW
-        await inbox.settle(one, first, CallbackState.APPLIED, "wait")
+        await inbox.close_callback(one, first, CallbackState.APPLIED, "wait")
         assert await inbox.lock(two, first) is Turn.OVER
         assert await inbox.lock(two, second) is Turn.NOW
 
@@ -368,11 +368,11 @@ async def test_what_is_settled_is_forgotten_after_its_time_and_what_is_open_neve
 ) -> None:
     async with _sessions(pod_database) as (one, _):
         for task in range(1, 6):
-            await submissions.settle(one, await _opened(one, task), SubmissionState.ACCEPTED)
+            await submissions.close_intent(one, await _opened(one, task), SubmissionState.ACCEPTED)
             await inbox.record(one, (_MANAGER,), _callback(f"t-{task}"))
             await _import(one, task)
         for recorded in await _callbacks(one, 10):
-            await inbox.settle(one, recorded, CallbackState.APPLIED, "")
+            await inbox.close_callback(one, recorded, CallbackState.APPLIED, "")
         for job in await _imports(one, "a", 10):
             await queue.finish(one, job, ImportState.DONE)
         await one.execute(

@@ -245,7 +245,7 @@ async def test_mail_that_is_refused_or_tried_too_often_is_given_up_and_counted(
 async def test_a_mail_is_not_sent_again_because_the_database_went_away(
     parts_with: MakeParts, box: Postbox, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settle = queue.settle
+    close = queue.close_delivery
 
     async def lost(*_: object) -> None:
         raise DatabaseUnavailableError
@@ -253,10 +253,10 @@ async def test_a_mail_is_not_sent_again_because_the_database_went_away(
     async with parts_with(mail=mail_settings(box)) as parts:
         await record_failure(parts, task)
         notifier = Telling(parts)
-        monkeypatch.setattr(queue, "settle", lost)
+        monkeypatch.setattr(queue, "close_delivery", lost)
         with pytest.raises(DatabaseUnavailableError):
             await notifier.step()
-        monkeypatch.setattr(queue, "settle", settle)
+        monkeypatch.setattr(queue, "close_delivery", close)
         await make_due(parts)  # even if its claim has run out
         await notifier.step()
         assert await queue_of(parts) == [("mail", "done", 1)]

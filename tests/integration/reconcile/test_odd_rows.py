@@ -36,7 +36,7 @@ async def _refuse_writes_to(here: Bench, task: TaskPk) -> None:
 async def _look(here: Bench, watcher: Reconciler, *, after: float = 0.0) -> None:
     here.clock.ahead += after
     await watcher.step()
-    await watcher.settled()
+    await watcher.until_idle()
 
 
 async def test_a_row_that_runs_nowhere_and_cannot_be_written_holds_up_nobody(here: Bench) -> None:

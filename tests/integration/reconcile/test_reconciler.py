@@ -49,7 +49,7 @@ async def look(here: Bench, watcher: Reconciler, *, after: float = 0.0) -> float
     """Let it ask, and wait until it has all the answers, however long the machine takes for them."""
     here.clock.ahead += after
     seconds = await watcher.step()
-    await watcher.settled()
+    await watcher.until_idle()
     return seconds
 
 

@@ -93,7 +93,7 @@ async def test_the_others_are_asked_again_while_one_manager_keeps_us_waiting(
         assert slow.asked.count("slow") == 1
         await here.end(held)
         slow.go.set()
-        await watcher.settled()
+        await watcher.until_idle()
         assert [state for state, *_ in await here.imports_of(held)] == ["open"]
     finally:
         await watcher.stop()
@@ -131,7 +131,7 @@ async def test_questions_that_go_on_are_broken_off_at_a_stop(
     watcher = features.reconciler(here.parts)
     await watcher.step()
     await watcher.stop()
-    await watcher.settled()
+    await watcher.until_idle()
     assert await here.status(held) == "running"
     slow.go.set()
     here.clock.ahead += INTERVAL
@@ -154,7 +154,7 @@ async def test_a_task_that_ended_while_its_manager_kept_us_waiting_is_left_as_it
     )
     await watcher.step()
     slow.go.set()
-    await watcher.settled()
+    await watcher.until_idle()
     assert (await here.status(held), await here.imports_of(held)) == ("pending", [])
 
 
@@ -172,5 +172,5 @@ async def test_nothing_more_is_asked_once_another_daemon_schedules(
     await watcher.step()
     schedule(here.parts, None)
     slow.go.set()
-    await watcher.settled()
+    await watcher.until_idle()
     assert slow.asked == ["slow"]

@@ -352,7 +352,7 @@ async def test_a_scheduler_stays_one_while_it_waits_for_what_a_stalled_one_has_l
 
         async def store() -> None:
             async with old.database.transaction() as connection:
-                await submissions.settle(connection, intent, SubmissionState.ACCEPTED)
+                await submissions.close_intent(connection, intent, SubmissionState.ACCEPTED)
                 old.proxy.stall()
                 stored.set()
                 await asyncio.Event().wait()

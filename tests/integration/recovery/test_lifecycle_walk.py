@@ -102,7 +102,7 @@ class Walk:
             await age_journal(connection, _LATER)
         prober = features.prober(self.here.parts)
         await prober.step()
-        await prober.settled()
+        await prober.until_idle()
         await self.dispatcher.step()
         await self.dispatcher.drain()
 

@@ -32,7 +32,7 @@ class Shadow:
         """One look at the queue, and another one when the managers have told their runners."""
         self.clock.advance(after)
         await self.jobs.dispatcher.step()
-        await self.jobs.capacity.settled()
+        await self.jobs.capacity.until_idle()
         await self.jobs.dispatcher.step()
 
     async def ask(self, *, after: float = 0.0) -> None:
