@@ -3,11 +3,11 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
-from poddispatchd.domain.routing import Lane, Offer, capacity, unserved
-from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
+from poddispatchd.dispatch.sights import Sight, Waiting
+from poddispatchd.domain.routing import Lane, capacity, unserved
+from poddispatchd.domain.task import SiteId, TaskPk, TaskType
 from poddispatchd.journal.scheduling import Wait
 from poddispatchd.parts import Parts
 from poddispatchd.pod import queue
@@ -36,34 +36,6 @@ _A_MOMENT = 0.01
 
 _GROWTH = 4
 _MOST_REMEMBERED = 10_000
-
-
-@dataclass(slots=True)
-class Sight:
-    """What is remembered of a pending task while it waits. Times are of the monotonic clock.
-
-    ``refusals``: why managers refused its payload. ``held_until``: until when it is left alone.
-    """
-
-    since: float
-    date_added: datetime
-    refusals: dict[ManagerId, str] = field(default_factory=dict)
-    held_until: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A task that may be submitted now, for one of its sites."""
-
-    item: PendingTask
-    site: SiteId
-    sight: Sight
-
-    @property
-    def offer(self) -> Offer:
-        """As routing sees it."""
-        task = self.item.task
-        return Offer(task.pk, task.type, self.site, frozenset(self.sight.refusals))
 
 
 class Candidates:

@@ -8,8 +8,9 @@ from itertools import islice
 from typing import TypeAlias
 
 from poddispatchd.dispatch.acceptance import SubmissionResult
-from poddispatchd.dispatch.candidates import Candidates, Waiting
+from poddispatchd.dispatch.candidates import Candidates
 from poddispatchd.dispatch.setbacks import Setbacks
+from poddispatchd.dispatch.sights import Waiting
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.routing import Lane, assign, next_opening
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskPk, TaskStatus
@@ -179,6 +180,9 @@ class Dispatcher:
                 return
             most = 1
         now = self._parts.clock.monotonic()
+        for entry in waiting:
+            if entry.sight.refusals:
+                entry.sight.reconsider(self._able(entry.site), now)
         by_pk = {entry.item.task.pk: entry for entry in waiting}
         offers = (entry.offer for entry in waiting)
         for assignment in islice(assign(offers, self._lanes(), now), most):
@@ -196,6 +200,10 @@ class Dispatcher:
         next_ones = (entry for entry in waiting if entry.item.task.pk not in self._in_hand)
         for entry in islice(next_ones, len(self._in_hand)):
             self._submitter.prepare(entry.item.task, self._parts.sites[entry.site])
+
+    def _able(self, site: SiteId) -> set[ManagerId]:
+        """The managers of a site that are to take tasks, now or later."""
+        return {lane.manager for lane in self._parts.registry.lanes() if lane.site == site}
 
     def _lanes(self) -> list[Lane]:
         """The managers that may get a task.
@@ -229,10 +237,9 @@ class Dispatcher:
         elif result.is_final or result.outcome is SubmissionOutcome.ORPHANED:
             self._view.forget(task.pk)
         elif result.outcome is SubmissionOutcome.REFUSED:
-            sight.refusals[place.manager] = result.reason
+            sight.refused(place.manager, result.reason, self._parts.clock.monotonic())
             # A payload that every manager refuses will never be accepted: the task fails, in words.
-            able = {lane.manager for lane in self._parts.registry.lanes() if lane.site == place.site}
-            if able <= sight.refusals.keys():
+            if self._able(place.site) <= sight.refusals.keys():
                 self._view.forget(task.pk)
                 await self._submitter.fail(task, " ".join(dict.fromkeys(sight.refusals.values())))
         elif result.hold > 0:

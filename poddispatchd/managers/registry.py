@@ -195,7 +195,9 @@ class ManagerRegistry:
             return
         now = self._clock.monotonic()
         if kind is not None:
-            known.lost_answers = known.lost_answers + 1 if isinstance(error, AnswerLostError) else 0
+            is_lost = isinstance(error, AnswerLostError)
+            known.lost_answers = known.lost_answers + 1 if is_lost else 0
+            known.lost_at = now if is_lost else known.lost_at
         outcome = Outcome.of(error)
         if outcome is Outcome.ANSWERED and kind is None and known.breaker.state is not BreakerState.CLOSED:
             self._answers_again(known, now)

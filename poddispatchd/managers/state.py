@@ -16,6 +16,10 @@ from poddispatchd.journal.scheduling import ManagerMemory
 DOUBTFUL_AFTER = 3
 """Lost answers in a row after which others get the tasks: something cuts what a healthy manager says."""
 
+DOUBT_LASTS = 600.0
+"""Seconds after the last lost answer for which that is believed. Only a submission shows that answers come
+again, and while the others have room it would get none: then it gets one task in its turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class ManagerReport:
@@ -63,7 +67,8 @@ class ManagerState:
     is configured well by now, for the health check never saw the problem. ``begun_at`` is when the last
     submission began, ``given_at`` when the last one began that was accepted; ``latest_task`` is when
     the latest of its tasks was added, whoever submitted it. ``lost_answers``: submissions in a row whose
-    answer did not arrive. ``turn`` is the number of the submission in progress, or of the last one.
+    answer did not arrive, ``lost_at`` when the last of them did not. ``turn`` is the number of the submission
+    in progress, or of the last one.
     """
 
     manager: RunnerManager
@@ -83,6 +88,7 @@ class ManagerState:
     given_at: datetime | None = None
     latest_task: datetime | None = None
     lost_answers: int = 0
+    lost_at: float = 0.0
     turn: int = 0
 
     @property
@@ -121,7 +127,7 @@ class ManagerState:
             last_given=self.last_turn,
             busy_since=self.busy_since,
             is_slow=self.is_slow,
-            is_doubtful=self.lost_answers >= DOUBTFUL_AFTER,
+            is_doubtful=self.lost_answers >= DOUBTFUL_AFTER and now - self.lost_at < DOUBT_LASTS,
         )
 
     def report(self, now: float) -> ManagerReport:

@@ -157,6 +157,34 @@ async def test_a_manager_whose_answers_come_again_gets_its_turn_back(
         assert len(pod.fakes["first"].tasks) == 3
 
 
+async def test_a_manager_whose_answers_were_lost_is_tried_again_though_the_others_have_room(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("first", 1, 9), Spec("other", 2, 99)) as pod:
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP), times=None)
+        [lost] = await pod.encodings(1)
+        daemon = await pod.daemon()
+        for _ in range(6):
+            await daemon.settle()
+            daemon.clock.advance(61)
+            await daemon.probe()
+        # Given up, it goes to the other one, which is never full: nothing would ever ask the first again.
+        await pod.connection.execute(
+            "UPDATE poddispatchd.submission SET created_at = now() - interval '601 s' WHERE state = 'open'"
+        )
+        await daemon.settle()
+        pod.fakes["first"].faults.clear()
+        soon = await pod.encodings(2)
+        await daemon.settle()
+        assert await pod.holders([lost, *soon]) == ["other"] * 3
+
+        daemon.clock.advance(601)
+        await daemon.probe()
+        later = await pod.encodings(2)
+        await daemon.settle()
+        assert await pod.holders(later) == ["first"] * 2
+
+
 async def test_a_manager_that_stays_down_does_not_keep_its_lost_task_for_ever(
     pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,6 +197,44 @@ async def test_a_task_that_one_manager_refuses_is_given_to_another_and_blocks_no
         assert await pod.holders(others) == ["picky"] * 3
 
 
+async def test_a_task_that_the_last_manager_left_refuses_fails_in_words(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("picky", 1, 9), Spec("full", 2, 0)) as pod:
+        [pk] = await pod.encodings(1)
+        _refuse(pod, "picky", 422, {"detail": "no such parameter"})
+        daemon = await pod.daemon()
+        await daemon.settle()
+        assert await pod.status(pk) == "pending"
+
+        # The one it waited for is taken out of service.
+        await pod.connection.execute(
+            "UPDATE runner_manager SET is_active = false WHERE id = $1", pod.ids["full"]
+        )
+        daemon.clock.advance(15)
+        await daemon.settle()
+        row = await pod.row(pk)
+        assert (row["status"], pod.posts("picky")) == ("failed", 2)
+        assert "no such parameter" in row["script_output"]
+
+
+async def test_a_manager_that_refused_a_task_is_asked_again_after_an_hour(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("picky", 1, 9), Spec("full", 2, 0)) as pod:
+        [pk] = await pod.encodings(1)
+        _refuse(pod, "picky", 422)
+        daemon = await pod.daemon()
+        await daemon.settle()
+        pod.fakes["picky"].faults.clear()  # upgraded
+        daemon.clock.advance(3500)
+        await daemon.settle()
+        assert (await pod.status(pk), pod.posts("picky")) == ("pending", 1)
+        daemon.clock.advance(101)
+        await daemon.settle()
+        assert await pod.holders([pk]) == ["picky"]
+
+
 async def test_an_outage_is_told_once_and_health_decides_when_tasks_come_back(
     pod_database: PodDatabase, media_root: Path
 ) -> None:
