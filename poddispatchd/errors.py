@@ -188,7 +188,7 @@ class UnsubmittableError(PoddispatchdError):
 
 
 class MediaMissingError(PoddispatchdError):
-    """There is nothing under MEDIA_ROOT: it is not mounted, and no task is to blame."""
+    """MEDIA_ROOT, or a part of it, is not mounted or does not answer: no task is to blame."""
 
 
 class ResultError(PoddispatchdError):

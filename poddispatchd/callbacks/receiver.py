@@ -18,6 +18,7 @@ from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId
 from poddispatchd.errors import CallbackRefusedError
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
+from poddispatchd.observability.logs import without_secrets
 from poddispatchd.pod import tasks
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.task_ids import known_tasks_called
@@ -86,7 +87,7 @@ class CallbackReceiver:
         """
         notice = await self._read(body)
         try:
-            callback = notice.callback()
+            callback = notice.callback(without_secrets)
         except CallbackRefusedError:
             # Pod looks for the task before it looks at the rest.
             if notice.task_id is not None:

@@ -13,6 +13,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.manager import RunnerManager, token_bytes
 from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import CallbackRefusedError, DatabaseUnavailableError
+from poddispatchd.observability.logs import register_secret
 from poddispatchd.pod import managers as pod_managers
 
 FRESH_FOR = 5.0
@@ -125,6 +126,8 @@ class TokenBook:
         begun = self._clock.monotonic()
         self.reads += 1
         managers = await within(self._patience, pod_managers.runner_managers(self._database))
+        for manager in managers:
+            register_secret(manager.token)
         self._known, self._read_at = tuple(_known(managers)), begun
 
     def _has_read(self, task: "asyncio.Task[None]") -> None:

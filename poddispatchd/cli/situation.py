@@ -11,7 +11,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
-from poddispatchd.dispatch.source_files import MISSING_WORDS, SourceFiles
+from poddispatchd.dispatch.source_files import MISSING_WORDS, SILENT_WORDS, Presence, SourceFiles
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.diagnosis import why_task
 from poddispatchd.domain.manager import RunnerManager
@@ -164,7 +164,10 @@ async def _source_problem(settings: Settings, database: Database, task: Task) ->
     except SchemaError:
         return None
     tree = MediaTree(settings.pod.media_root)
-    words = MISSING_WORDS.get(await SourceFiles(tree).look(path))
+    found = await SourceFiles(tree).look(path)
+    if found is Presence.SILENT:
+        return SILENT_WORDS.format(path=tree.root / path)
+    words = MISSING_WORDS.get(found)
     if words is None:
         return None  # it is there, or another user may see more
     evidence = MediaEvidence(tree, database, Clock(), settings.pod.videos_dir, logs=False)

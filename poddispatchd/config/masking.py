@@ -137,6 +137,22 @@ _IN_TEXT = (
 )
 
 
+_CREDENTIALS = _IN_TEXT[1:3]
+_CREDENTIALS_HINT = re.compile(r"authorization|bearer|basic", re.IGNORECASE)
+
+
+def mask_credentials(text: str) -> str:
+    """A text without what stands in it as a header for a login; all else is left as it is.
+
+    For texts that are kept, as the output of a script: nothing of them may be lost to a guess.
+    """
+    if _CREDENTIALS_HINT.search(text) is None:
+        return text
+    for pattern in _CREDENTIALS:
+        text = pattern.sub(rf"\g<keep>{MASK}\g<after>", text)
+    return text
+
+
 _HINT = re.compile(r"://|authorization|bearer|basic|passw|pwd|secret|token|api[_-]?key", re.IGNORECASE)
 """Each of these patterns wants one of these words: most values of log lines hold none, and are done with."""
 

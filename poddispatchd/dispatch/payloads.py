@@ -5,21 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
-from poddispatchd.dispatch.source_files import MISSING_WORDS, Presence, SourceFiles
+from poddispatchd.dispatch.source_files import MISSING_WORDS, SILENT_WORDS, Presence, SourceFiles
 from poddispatchd.domain import media
 from poddispatchd.domain.payload import Payload, build_payload
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.source import EncodingSource, Source
 from poddispatchd.domain.task import Task
 from poddispatchd.errors import MediaMissingError, UnsubmittableError
-from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
 from poddispatchd.pod import sources
 from poddispatchd.runtime.batching import Batcher
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +38,7 @@ class Payloads:
 
         Raises:
             UnsubmittableError: no runner could ever run this, or its source file does not exist or is empty.
-            MediaMissingError: the media tree is not the right one.
+            MediaMissingError: the media tree is not the right one, or does not answer.
         """
         pod = self._parts.settings.pod
         source = await self._sources.put(task)
@@ -54,7 +49,7 @@ class Payloads:
         return Prepared(payload, _directory(pod.media_root, source))
 
     async def _check(self, path: str) -> None:
-        """Make sure that a source is there, or that nobody can know.
+        """Make sure that a source is there, or that only others can know.
 
         It has failed only when it is looked for before and after the tree has shown that it is the right one:
         it may have been mounted just now.
@@ -67,10 +62,11 @@ class Payloads:
             found = await self._disk.look(path)
         if found in MISSING_WORDS:
             raise UnsubmittableError(MISSING_WORDS[found].format(path=media_root / path))
-        if found is Presence.UNKNOWN:
-            # A file system that does not answer is no reason to fail the task.
-            seconds = self._parts.media.limits.look
-            log.warning(Event.MEDIA_SLOW, path=str(media_root / path), seconds=seconds)
+        if found is Presence.SILENT:
+            words = SILENT_WORDS.format(path=media_root / path)
+            self._parts.evidence.silent(path, words)
+            raise MediaMissingError(words)
+        self._parts.evidence.answered(path)
 
     async def directory_of(self, task: Task) -> str:
         """Where the results of an encoding would be; nowhere for other tasks, or for a video that is gone."""

@@ -1,5 +1,6 @@
 """Whether the source files of tasks are there, without waiting for a file system that does not answer."""
 
+import errno
 from enum import Enum, auto
 
 from poddispatchd.errors import MediaSlowError, ResultRefusedError
@@ -16,9 +17,10 @@ class Presence(Enum):
     """It is there and has no bytes."""
     NOT_A_FILE = auto()
     """A directory, a FIFO or the like has its name."""
-    UNKNOWN = auto()
-    """The file system did not answer in time, or answered with an error, or a link leads there, which is not
-    followed."""
+    HIDDEN = auto()
+    """We may not see it, or a link leads there, which is not followed: the web server may see more."""
+    SILENT = auto()
+    """The file system did not answer in time, or is in trouble."""
 
 
 MISSING_WORDS = {
@@ -29,8 +31,32 @@ MISSING_WORDS = {
 """Why a task whose source is found like that can never be run, if the media tree is the right one."""
 
 
+SILENT_WORDS = (
+    "The source {path} cannot be looked at: its file system does not answer, or answers with errors. "
+    "Tasks from there wait until it does."
+)
+"""Why a task waits. Whoever works on it fetches its source from the web server, which reads the same files,
+and its result would have to be written there: it would be run to fail."""
+
+_IN_TROUBLE = (
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENOTCONN,
+    errno.ETIMEDOUT,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ECONNREFUSED,
+    errno.ECONNABORTED,
+    errno.EREMOTEIO,
+)
+"""What file systems of a network say whose server is away, FUSE without its process, and disks that fail."""
+
+
 class SourceFiles:
-    """Asks for one file at a time, in a thread of its own kind: a hanging NFS holds up nothing else."""
+    """Asks for one file at a time of each directory of the first level, in threads of their own kind.
+
+    A hanging NFS holds up nothing else.
+    """
 
     def __init__(self, tree: MediaTree) -> None:
         self._tree = tree
@@ -38,18 +64,25 @@ class SourceFiles:
     async def look(self, relative: str) -> Presence:
         """Whether there is a file at a path relative to MEDIA_ROOT; within ``limits.look`` seconds."""
         try:
-            return await self._tree.look(Look.SOURCE, _presence, self._tree, relative)
+            return await self._tree.look_within(
+                self._tree.limits.look,
+                Look.SOURCE,
+                lambda: _presence(self._tree, relative),
+                place=relative.partition("/")[0],
+            )
         except MediaSlowError:
-            return Presence.UNKNOWN
+            return Presence.SILENT
 
 
 def _presence(tree: MediaTree, relative: str) -> Presence:
     try:
         status = tree.path(relative).status()
-    except (OSError, ResultRefusedError):
-        return Presence.UNKNOWN
+    except OSError as error:
+        return Presence.SILENT if error.errno in _IN_TROUBLE else Presence.HIDDEN
+    except ResultRefusedError:
+        return Presence.HIDDEN
     if status is None:
         return Presence.MISSING
     if status.is_file:
         return Presence.THERE if status.size else Presence.EMPTY
-    return Presence.UNKNOWN if status.is_link else Presence.NOT_A_FILE
+    return Presence.HIDDEN if status.is_link else Presence.NOT_A_FILE

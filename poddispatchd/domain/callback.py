@@ -1,6 +1,6 @@
 """What a runner manager says when a task has ended."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 
 from poddispatchd.domain.json_body import read_json
@@ -66,11 +66,14 @@ class Notice:
         is_storable = len(task_id) <= _LONGEST_TASK_ID and storable(task_id) == task_id
         return cls(RunnerTaskId(task_id) if is_storable else None, data)
 
-    def callback(self) -> Callback:
+    def callback(self, masked: Callable[[str], str] = str) -> Callback:
         """The whole report.
 
         Pod stores whatever stands in ``status``; here it must be one that runner managers give. Texts that
         are none are written as Pod writes them (Python's ``str``).
+
+        Args:
+            masked: takes out of a text what must not be kept; before it is cut, which might leave half of it.
 
         Raises:
             CallbackRefusedError: 400 without a status, or with an unknown one; 404 when no task can have
@@ -87,16 +90,16 @@ class Notice:
         return Callback(
             task_id=self.task_id,
             status=status,
-            error_message=_text(self._data.get("error_message")),
-            script_output=_text(self._data.get("script_output")),
+            error_message=_text(self._data.get("error_message"), masked),
+            script_output=_text(self._data.get("script_output"), masked),
         )
 
 
-def _text(value: object) -> str | None:
+def _text(value: object, masked: Callable[[str], str]) -> str | None:
     if value is None:
         return None
     try:
         text = str(value)
     except RecursionError:
         raise CallbackRefusedError(400, "Invalid request.") from None
-    return bounded(storable(text))
+    return bounded(masked(storable(text)))

@@ -28,6 +28,7 @@ from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.observability.events import Event
+from poddispatchd.observability.logs import without_secrets
 from poddispatchd.observability.metrics import ImportOutcome
 from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
@@ -61,7 +62,8 @@ class FailedAttempt:
     def words(self) -> str:
         """Why, for people."""
         words = str(self.error) if isinstance(self.error, OSError) else words_of(self.error)
-        return storable(words) or type(self.error).__name__
+        # Names of files are the manager's words.
+        return without_secrets(storable(words)) or type(self.error).__name__
 
 
 def is_wanted(job: ImportJob, task: Task) -> bool:

@@ -11,10 +11,13 @@ from urllib.parse import quote, quote_plus
 
 from pydantic import SecretBytes, SecretStr
 
-from poddispatchd.config.masking import MASK, dsn_password, mask_dsn, mask_text
+from poddispatchd.config.masking import MASK, dsn_password, mask_credentials, mask_dsn, mask_text
 
 _SHORTEST = 6
 """A shorter secret is a common word or number: replacing it would spoil lines and give it away."""
+
+_SHORTEST_SAID = 8
+"""The same for texts that are kept: a word that a script may well write is left in them."""
 
 _SECRET_NAME = re.compile(
     r"(?:.*[_-])?(?:authorization|cookie|passw(?:or)?d|secret|token|api[_-]?key)", re.IGNORECASE
@@ -32,15 +35,30 @@ class Redactor:
 
     def __init__(self) -> None:
         self._needles: tuple[str, ...] = ()
+        self._registered: dict[str, re.Pattern[str]] = {}
+        """What was registered, and how it is found where it stands alone."""
 
     def register(self, secret: SecretStr) -> None:
         """Remember a secret; of a database address, its password too, also as it is written in addresses."""
         value = secret.get_secret_value().strip()
+        if value in self._registered:
+            return
+        self._registered = {**self._registered, value: re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")}
         found = {value, dsn_password(value) or ""}
         forms = {form for text in found for form in (text, quote(text, safe=""), quote_plus(text))}
         # The longest first: a secret that holds another one is replaced whole.
         needles = {form for form in forms if len(form) >= _SHORTEST} | set(self._needles)
         self._needles = tuple(sorted(needles, key=len, reverse=True))
+
+    def said(self, text: str) -> str:
+        """What somebody else says, to be kept: without registered secrets and headers of a login.
+
+        A secret is taken out where it stands alone, so that no word is spoilt that happens to hold it.
+        """
+        for value, alone in self._registered.items():
+            if len(value) >= _SHORTEST_SAID and value in text:
+                text = alone.sub(MASK, text)
+        return mask_credentials(text)
 
     def text(self, text: str) -> str:
         """A text without registered secrets and without what looks like one."""

@@ -12,6 +12,7 @@ from poddispatchd.errors import (
     RunnerTaskUnknownError,
     UnusableAnswerError,
 )
+from poddispatchd.observability.logs import without_secrets
 from poddispatchd.runner.records import Accepted, RunnerInfo, RunnerTask, StopOutcome
 from poddispatchd.runner.refusals import (
     detail_of,
@@ -73,7 +74,7 @@ def accepted(manager: RunnerManager, answer: Answer) -> Accepted:
             f"Runner manager {manager.name!r} took the task but gave {problem}.", orphan=orphan
         )
     status = data.get("status")
-    word = _clean(status)[:_LONGEST_TASK_ID] if isinstance(status, str) else ""
+    word = _said(status)[:_LONGEST_TASK_ID] if isinstance(status, str) else ""
     return Accepted(RunnerTaskId(task_id), word or "running")
 
 
@@ -109,14 +110,14 @@ def task_record(manager: RunnerManager, answer: Answer, task_id: RunnerTaskId) -
     return RunnerTask(
         task_id=task_id,
         status=RunnerStatus(status) if status in frozenset(RunnerStatus) else None,
-        raw_status=_clean(status)[:_LONGEST_WORD],
-        error=_text(data, "error"),
-        script_output=_text(data, "script_output"),
+        raw_status=_said(status)[:_LONGEST_WORD],
+        error=_said_text(data, "error"),
+        script_output=_said_text(data, "script_output"),
         task_type=_text(data, "task_type"),
         source_url=_text(data, "source_url"),
         notify_url=_text(data, "notify_url"),
         parameters=parameters if isinstance(parameters, dict) else {},
-        runner_id=_text(data, "runner_id"),
+        runner_id=_said_text(data, "runner_id"),
         run_id=_text(data, "run_id"),
         created_at=_text(data, "created_at"),
         updated_at=_text(data, "updated_at"),
@@ -143,12 +144,12 @@ def record_from_result(manager: RunnerManager, answer: Answer, task_id: RunnerTa
     detail = detail_of(answer) or ""
     match answer.status:
         case 400 if detail.startswith(_TASK_FAILED):
-            error = _clean(detail.removeprefix(_TASK_FAILED).lstrip())
+            error = _said(detail.removeprefix(_TASK_FAILED).lstrip())
             return RunnerTask(task_id, RunnerStatus.FAILED, RunnerStatus.FAILED.value, error=error)
         case 425:
             word = detail.rpartition("Status:")[2].strip().lower()
             known = word if word in frozenset(RunnerStatus) else RunnerStatus.RUNNING.value
-            return RunnerTask(task_id, RunnerStatus(known), _clean(word)[:_LONGEST_WORD])
+            return RunnerTask(task_id, RunnerStatus(known), _said(word)[:_LONGEST_WORD])
         case _:
             raise refusal(manager, answer)
 
@@ -190,7 +191,7 @@ def runner_list(manager: RunnerManager, answer: Answer) -> list[RunnerInfo]:
         raise UnusableAnswerError(f"Runner manager {manager.name!r} answered no list of runners.")
     found = []
     for entry in entries:
-        if isinstance(entry, dict) and (runner_id := _text(entry, "id")):
+        if isinstance(entry, dict) and (runner_id := _said_text(entry, "id")):
             age = entry.get("age_seconds")
             found.append(
                 RunnerInfo(
@@ -222,6 +223,16 @@ def _text(data: Mapping[str, object], key: str) -> str | None:
     if value is None:
         return None
     return _clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _said_text(data: Mapping[str, object], key: str) -> str | None:
+    text = _text(data, key)
+    return None if text is None else without_secrets(text)
+
+
+def _said(text: str) -> str:
+    """A manager's words, to be kept: see ``without_secrets``."""
+    return without_secrets(_clean(text))
 
 
 def _clean(text: str) -> str:

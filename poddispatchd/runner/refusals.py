@@ -3,8 +3,10 @@
 An answer as HTML comes from a reverse proxy in front of the manager and says nothing about tasks.
 """
 
+import re
 from urllib.parse import urlsplit
 
+from poddispatchd.config.masking import MASK
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.errors import (
     AnswerLostError,
@@ -19,6 +21,7 @@ from poddispatchd.errors import (
     RunnerTaskUnknownError,
     RunnerUnreachableError,
 )
+from poddispatchd.observability.logs import without_secrets
 from poddispatchd.runner.json_object import read_object
 from poddispatchd.runner.transport import Answer
 
@@ -193,6 +196,7 @@ def _words(manager: RunnerManager, text: str) -> str:
     """Another machine's words, fit for a log: one short line without our token."""
     token = manager.token.get_secret_value().strip()
     if token:
-        text = text.replace(token, "***")
+        text = re.sub(rf"(?<!\w){re.escape(token)}(?!\w)", MASK, text)
+    text = without_secrets(text)
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return (line if len(line) <= _LONGEST_WORDS else line[: _LONGEST_WORDS - 1] + "…").rstrip(".")

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from poddispatchd.dispatch.candidates import Candidates
-from poddispatchd.dispatch.sights import Waiting
 from poddispatchd.dispatch.payloads import Payloads
+from poddispatchd.dispatch.sights import Waiting
 from poddispatchd.domain.routing import Lane, assign
 from poddispatchd.domain.shadow import (
     Agreement,

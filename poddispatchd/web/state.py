@@ -179,6 +179,7 @@ def state_of(
     ]
     if parts.evidence.problem is not None:
         problems.append(parts.evidence.problem)
+    problems += parts.evidence.place_problems
     nobody = nobody_takes_tasks(situation)
     found = manager_findings(situation) if nobody is None else [nobody]
     problems += [finding.sentence for finding in found if finding.severity is Severity.PROBLEM]
@@ -250,7 +251,7 @@ def situation_of(parts: Parts, managers: Iterable[ManagerReport], figures: Figur
         write_problem=None
         if parts.incidents.can_write
         else " ".join(incident.words for incident in parts.incidents.active),
-        media_problem=parts.evidence.problem,
+        media_problem=parts.evidence.nothing_can_be_submitted,
         stalled_after=parts.settings.reconcile.stale_after,
     )
 

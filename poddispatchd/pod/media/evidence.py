@@ -31,9 +31,16 @@ FRESH_FOR = 10.0
 _WRONG_FOR = 1.0
 """Seconds for which the other finding is not made again: a long queue asks for each of its tasks."""
 
+_DOUBTED_FOR = 600.0
+"""Seconds after which a directory that is bare, or does not answer, is forgotten unless a task asks for a
+file in it again."""
+
 
 class MediaEvidence:
     """Looks for what the database knows, and remembers what was found.
+
+    A directory of the first level may be a mount of its own. One that is bare, though a task has its source
+    there, keeps that task waiting; it says nothing about the rest of the tree.
 
     Args:
         tree: the media tree.
@@ -53,15 +60,45 @@ class MediaEvidence:
         self._videos_dir = videos_dir
         self._right_at = float("-inf")
         self._wrong_at = float("-inf")
-        self._doubtful: set[str] = set()
+        self._asked_at: dict[str, float] = {}
+        """When a task last missed its source in these directories, which were bare."""
+        self._bare: dict[str, str] = {}
+        self._silent: dict[str, tuple[str, float]] = {}
         self.problem: str | None = None
         """What was wrong at the last look, in words; None when the tree was the right one."""
+
+    @property
+    def place_problems(self) -> tuple[str, ...]:
+        """A sentence for each directory in which tasks have their sources and nothing can be found."""
+        return (*self._bare.values(), *self._silent_words().values())
+
+    @property
+    def nothing_can_be_submitted(self) -> str | None:
+        """Why no task can be, in words: the tree is not the right one, or its videos do not answer."""
+        return self.problem or self._silent_words().get(_place(self._videos_dir))
+
+    def silent(self, source: str, words: str) -> None:
+        """A source could not be looked at: its file system does not answer, or is in trouble."""
+        now, place = self._clock.monotonic(), _place(source)
+        if self._logs and place not in self._silent_words():
+            log.error(Event.MEDIA_SLOW, reason=words)
+        self._silent[place] = (words, now)
+
+    def answered(self, source: str) -> None:
+        """A source could be looked at."""
+        if self._silent.pop(_place(source), None) is not None and self._logs:
+            log.info(Event.MEDIA_FOUND)
+
+    def _silent_words(self) -> dict[str, str]:
+        now = self._clock.monotonic()
+        return {place: words for place, (words, at) in self._silent.items() if now - at < _DOUBTED_FOR}
 
     async def check(self, *, source: str | None = None, within: float = FRESH_FOR) -> str | None:
         """What speaks against this being the right media tree, in words; None when nothing does.
 
         Args:
-            source: a file of a task that is not there; that alone does not speak against the tree.
+            source: a file of a task that is not there; that alone does not speak against the tree, but it
+                does when the directory of the first level that it should be in is missing or empty.
             within: how many seconds an earlier finding that it is the right one is good for.
 
         Raises:
@@ -70,55 +107,74 @@ class MediaEvidence:
         now = self._clock.monotonic()
         if (source is None and now - self._right_at < within) or now - self._wrong_at < _WRONG_FOR:
             return self.problem
-        known = [row["video"] for row in await self._database.fetch(*_KNOWN_FILES(some=_SAMPLE))]
-        places = self._doubtful if source is None else {*self._doubtful, source.partition("/")[0]}
+        rows = await self._database.fetch(*_KNOWN_FILES(some=_SAMPLE))
+        known = [(row["video"], row["rendition"]) for row in rows]
+        asked = {place: at for place, at in self._asked_at.items() if now - at < _DOUBTED_FOR}
+        place = None if source is None else _place(source)
+        if place is not None:
+            asked[place] = now
         try:
-            words, doubtful = await self._tree.look_within(
+            words, bare = await self._tree.look_within(
                 self._tree.limits.space,
                 Look.TREE,
-                lambda: examine(self._tree, self._videos_dir, known, sorted(places)),
+                lambda: examine(self._tree, self._videos_dir, known, sorted(asked)),
             )
         except MediaSlowError as error:
             return str(error)
-        self._doubtful = doubtful
-        self._tell(words)
+        self._asked_at = {name: at for name, at in asked.items() if name in bare}
+        # Nothing is known of its parts while the whole may be another one.
+        told = sorted(bare) if words is None else []
+        self._tell(words, {name: _bare_words(self._tree, name) for name in told})
         if words is None:
             self._right_at, self._wrong_at = self._clock.monotonic(), float("-inf")
         else:
             self._right_at, self._wrong_at = float("-inf"), self._clock.monotonic()
-        return words
+        return words if words is not None or place is None else self._bare.get(place)
 
-    def _tell(self, words: str | None) -> None:
-        if self._logs and words is not None and self.problem is None:
-            log.error(Event.MEDIA_MISSING, reason=words)
-        if self._logs and words is None and self.problem is not None:
+    def _tell(self, words: str | None, bare: dict[str, str]) -> None:
+        news = [words] if words is not None and self.problem is None else []
+        news += [sentence for place, sentence in bare.items() if place not in self._bare]
+        was_wrong = self.problem is not None or bool(self._bare)
+        self.problem, self._bare = words, bare
+        if not self._logs:
+            return
+        for sentence in news:
+            log.error(Event.MEDIA_MISSING, reason=sentence)
+        if was_wrong and words is None and not bare:
             log.info(Event.MEDIA_FOUND)
-        self.problem = words
 
 
 def examine(
-    tree: MediaTree, videos_dir: str, known: Sequence[str], places: Sequence[str]
-) -> tuple[str | None, set[str]]:
+    tree: MediaTree, videos_dir: str, known: Sequence[tuple[str, str | None]], places: Sequence[str]
+) -> tuple[str | None, frozenset[str]]:
     """Look for known files, and into directories of the first level in which something should be (blocking).
+
+    Args:
+        tree: the media tree.
+        videos_dir: VIDEOS_DIR.
+        known: of videos that are finished: the video file, and a rendition if there is one.
+        places: directories of the first level.
 
     Returns:
         What is wrong, in words, if anything is; and which of the places are missing or empty.
     """
-    doubtful = {place for place in places if _is_bare(tree, place)}
-    if known:
-        words = _without_videos(tree, videos_dir, known)
-        if words is not None:
-            return words, doubtful
-    if doubtful:
-        place = min(doubtful)
-        return (
-            f"{tree.root / place} is missing or empty, though the database names files in it: is it "
-            "mounted? Nothing is submitted from there, and nothing is deleted, until it is."
-        ), doubtful
-    return None, doubtful
+    bare = frozenset(place for place in places if _is_bare(tree, place))
+    return (_without_videos(tree, videos_dir, known) if known else None), bare
 
 
-def _without_videos(tree: MediaTree, videos_dir: str, known: Sequence[str]) -> str | None:
+def _place(path: str) -> str:
+    """The directory of the first level that a path leads into."""
+    return path.partition("/")[0]
+
+
+def _bare_words(tree: MediaTree, place: str) -> str:
+    return (
+        f"{tree.root / place} is missing or empty, though tasks have their sources in it: is it mounted? "
+        "They wait until it is; 'poddispatchd tasks cancel' ends those whose source is gone for good."
+    )
+
+
+def _without_videos(tree: MediaTree, videos_dir: str, known: Sequence[tuple[str, str | None]]) -> str | None:
     try:
         tree.path(videos_dir).opened().close()
     except FileNotFoundError:
@@ -131,11 +187,12 @@ def _without_videos(tree: MediaTree, videos_dir: str, known: Sequence[str]) -> s
         return f"{error.strerror}."
     except OSError as error:
         return f"{tree.root / videos_dir} cannot be looked at: {error.strerror}."
-    found = sum(_is_there(tree, path) for path in known)
+    # Some have their originals on tape: a rendition proves as much.
+    found = sum(any(path and _is_there(tree, path) for path in files) for files in known)
     if 2 * found >= len(known):
         return None
     return (
-        f"{len(known) - found} of {len(known)} video files that the database knows are not under "
+        f"{len(known) - found} of {len(known)} videos that the database knows have no file under "
         f"{tree.root}: is it mounted, and is it Pod's MEDIA_ROOT? Until they are there no task fails and "
         "nothing is deleted."
     )

@@ -26,12 +26,18 @@ _MOST_WORK = 32
 """Threads for imports and deletions: two of each import, and some."""
 
 
+_MOST_PLACES = 4
+"""Places of one kind of look that may hang, each with a thread; a further one is not looked at."""
+
+_MOST_LEFT_BEHIND = 4
+"""Looks that may hang although the file system answers others: each keeps a thread until it ends."""
+
 _REST = 30.0
 """Seconds after which a thread that has nothing to do ends."""
 
 
 class Look(StrEnum):
-    """What is looked at; one look of each kind at a time, and so at most one that hangs."""
+    """What is looked at; one look of each kind and place at a time, and so at most one that hangs."""
 
     SOURCE = "source file"
     LOG = "encoding.log"
@@ -96,14 +102,21 @@ class _Pool:
 
 @dataclass(slots=True)
 class _Turn:
-    """Whose turn it is to look at something of one kind."""
+    """Whose turn it is to look at something of one kind at one place.
 
+    ``when_late`` is called when a look that was left behind ends after all.
+    """
+
+    when_late: Callable[[], None]
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     overdue_at: float = float("inf")
+    is_left_behind: bool = False
 
     def end(self, answer: "asyncio.Future[T]") -> None:
         _seen(answer)
         self.overdue_at = float("inf")
+        if self.is_left_behind:
+            self.when_late()
         self.lock.release()
 
 
@@ -153,20 +166,25 @@ class MediaThreads:
     def __init__(self) -> None:
         self._looks = _Pool("media look", _MOST_LOOKS)
         self._work = _Pool("media work", _MOST_WORK)
-        self._turns: dict[Look, _Turn] = {}
+        self._turns: dict[tuple[Look, str], _Turn] = {}
+        self._proof = float("-inf")
+        """When the last look began that was answered."""
+        self._left_behind = 0
 
-    async def look(self, kind: Look, function: Callable[[], T], *, limit: float) -> T:
-        """What a function says that only looks; one at a time of each kind.
+    async def look(self, kind: Look, function: Callable[[], T], *, limit: float, place: str = "") -> T:
+        """What a function says that only looks; one at a time of each kind and place.
 
-        A look that is given up or cancelled goes on in its thread, and no other of its kind begins meanwhile.
+        A look that is given up or cancelled goes on in its thread, and no other of its kind begins at its
+        place meanwhile, unless a later look at something else is answered: then it hangs for a reason of its
+        own, as on a mount that has been replaced, and is left behind.
 
         Raises:
             MediaSlowError: it took longer than ``limit`` seconds, its turn included, or an earlier one still
                 does.
         """
         loop = asyncio.get_running_loop()
-        turn = self._turns.setdefault(kind, _Turn())
         begun = loop.time()
+        turn = self._turn(kind, place, begun)
         if begun >= turn.overdue_at:
             raise MediaSlowError(f"MEDIA_ROOT still does not answer ({kind}).")
         too_slow = f"MEDIA_ROOT did not answer within {limit:g} seconds ({kind})."
@@ -181,7 +199,30 @@ class MediaThreads:
         done, _ = await asyncio.wait({answer}, timeout=max(0.0, begun + limit - loop.time()))
         if not done:
             raise MediaSlowError(too_slow)
+        self._proof = max(self._proof, begun)
         return answer.result()
+
+    def _turn(self, kind: Look, place: str, now: float) -> _Turn:
+        """The turn of a kind at a place: a new one when the look that hangs there is left behind.
+
+        Raises:
+            MediaSlowError: looks of this kind hang at too many places.
+        """
+        turn = self._turns.get((kind, place))
+        if turn is not None and self._proof > turn.overdue_at and self._left_behind < _MOST_LEFT_BEHIND:
+            # It hangs, and something else was answered meanwhile.
+            self._left_behind += 1
+            turn.is_left_behind = True
+            turn = None
+        if turn is None:
+            hanging = [of for (of, _), known in self._turns.items() if now >= known.overdue_at]
+            if hanging.count(kind) >= _MOST_PLACES:
+                raise MediaSlowError(f"MEDIA_ROOT still does not answer ({kind}).")
+            turn = self._turns[kind, place] = _Turn(when_late=self._came_back)
+        return turn
+
+    def _came_back(self) -> None:
+        self._left_behind -= 1
 
     async def run(self, lane: Lane, function: Callable[[], T], *, limit: float) -> T:
         """What a function returns that may change something.

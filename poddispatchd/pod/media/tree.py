@@ -245,9 +245,9 @@ class MediaTree:
         """
         return await self.look_within(self.limits.look, kind, lambda: function(*arguments, **named))
 
-    async def look_within(self, limit: float, kind: Look, function: Callable[[], T]) -> T:
-        """The same with a limit of its own, in seconds."""
-        return await self._threads.look(kind, function, limit=limit)
+    async def look_within(self, limit: float, kind: Look, function: Callable[[], T], *, place: str = "") -> T:
+        """The same with a limit of its own, in seconds; looks at another ``place`` do not wait for it."""
+        return await self._threads.look(kind, function, limit=limit, place=place)
 
     async def run(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """What a function returns that changes something, within ``limits.step`` seconds.

@@ -303,3 +303,23 @@ async def test_texts_of_handled_callbacks_are_not_kept(pod: Pod) -> None:
     assert await pod.connection.fetchval(
         "SELECT script_output IS NULL AND error_message IS NULL FROM poddispatchd.callback"
     )
+
+
+async def test_a_token_that_a_runner_repeats_is_kept_nowhere(pod: Pod) -> None:
+    pk = await pod.running()
+    said = (
+        f"curl -H 'Authorization: Bearer {TOKEN}' {TOKEN}\nfailed: 403 of {OTHER_TOKEN}, put the token right"
+    )
+    async with bench(pod.database) as webhook:
+        with capture_logs() as logged:
+            answer = await _call(webhook, status="failed", error_message=said, script_output=said)
+            assert answer == _OK
+            kept = await pod.connection.fetch(
+                "SELECT error_message, script_output FROM poddispatchd.callback"
+            )
+            await webhook.inbox.drain()
+    row = await pod.row(pk)
+    everything = f"{logged} {kept} {row} {await pod.connection.fetch('SELECT * FROM poddispatchd.notice')}"
+    assert TOKEN not in everything
+    assert OTHER_TOKEN not in everything
+    assert "put the token right" in str(row["script_output"])

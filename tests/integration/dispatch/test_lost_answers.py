@@ -395,7 +395,7 @@ async def test_a_row_that_changed_while_the_disk_was_slow_is_not_posted(
 
         async def slow(_self: SourceFiles, _path: str) -> Presence:
             await pod.start(pk, "first", "an-id-of-pod")
-            return Presence.UNKNOWN
+            return Presence.THERE
 
         monkeypatch.setattr(SourceFiles, "look", slow)
         await daemon.settle()

@@ -1,6 +1,7 @@
 """What is not there is told apart from a tree that is not there, and nothing waits for a file (I12, I16)."""
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -153,14 +154,15 @@ def media_threads() -> int:
     return sum(thread.name.startswith("media") for thread in threading.enumerate())
 
 
-async def test_a_media_tree_that_hangs_stops_neither_the_dispatcher_nor_what_else_runs(
+async def test_tasks_wait_for_a_media_tree_that_hangs_and_nothing_else_does(
     pod: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go = threading.Event()
+    status = Directory.status
 
-    def hang(_directory: Directory, _name: str) -> Status | None:
+    def hang(directory: Directory, name: str) -> Status | None:
         go.wait(60)
-        return None
+        return status(directory, name)
 
     pks = await pod.encodings(2)
     daemon = await pod.daemon()
@@ -168,11 +170,94 @@ async def test_a_media_tree_that_hangs_stops_neither_the_dispatcher_nor_what_els
     daemon.parts.media.limits = Limits(look=0.05, space=0.05, step=0.05, file=0.05)
     monkeypatch.setattr(Directory, "status", hang)
     try:
-        async with asyncio.timeout(30):
-            await daemon.settle()
-            assert await asyncio.get_running_loop().getaddrinfo("localhost", 80)
-        # Whether a source is there is not known: that is no reason to fail the task.
-        assert [await pod.status(pk) for pk in pks] == ["running"] * 2
+        with capture_logs() as logged:
+            async with asyncio.timeout(30):
+                for _ in range(3):
+                    await daemon.settle()
+                    daemon.clock.advance(6)
+                assert await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+        # Its result could be written nowhere, and the web server reads the same files.
+        assert [await pod.status(pk) for pk in pks] == ["pending"] * 2
+        assert pod.posts("first") == 0
         assert media_threads() - before <= 3
+        assert [entry["event"] for entry in logged if entry["event"].startswith("media.")] == ["media.slow"]
+        state = state_of(daemon.parts, queue_stats=None, submissions=0, imports=0)
+        assert any("cannot be looked at" in words for words in state.problems)
     finally:
         go.set()
+    daemon.parts.media.limits = Limits()
+    async with asyncio.timeout(30):
+        while await pod.statuses() != {"running": 2}:
+            daemon.clock.advance(6)
+            await daemon.settle()
+    assert daemon.parts.evidence.place_problems == ()
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ENOTCONN])
+async def test_tasks_wait_for_a_file_system_in_trouble_and_cost_no_attempt(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(_directory: Directory, _name: str) -> Status | None:
+        raise OSError(code, os.strerror(code))
+
+    pk = await pod.encoding(title="One")
+    daemon = await pod.daemon()
+    with monkeypatch.context() as patch:
+        patch.setattr(Directory, "status", refuse)
+        await daemon.settle()
+        assert (await pod.status(pk), pod.posts("first")) == ("pending", 0)
+    daemon.clock.advance(6)
+    await daemon.settle()
+    assert await pod.status(pk) == "running"
+
+
+async def test_what_only_we_may_not_see_is_left_to_the_web_server(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_directory: Directory, _name: str) -> Status | None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    pk = await pod.encoding(title="One")
+    daemon = await pod.daemon()
+    monkeypatch.setattr(Directory, "status", refuse)
+    await daemon.settle()
+    assert await pod.status(pk) == "running"
+
+
+async def test_one_mount_that_is_not_there_keeps_only_the_tasks_whose_sources_are_in_it(
+    pod: Scene, media_root: Path
+) -> None:
+    await finished(pod)
+    studio = await pod.studio()
+    missing = await pod.encoding(title="Deleted", with_file=False)
+    pending = await pod.encoding(title="New")
+    recording = await pod.connection.fetchval("SELECT source_file FROM recorder_recording")
+    recordings = media_root / Path(recording).relative_to(media_root).parts[0]
+    recordings.rename(media_root.with_name("away"))
+    recordings.mkdir()
+    daemon = await pod.daemon()
+    for _ in range(2):
+        await daemon.settle()
+        daemon.clock.advance(6)
+    assert [await pod.status(pk) for pk in (studio, missing, pending)] == ["pending", "failed", "running"]
+    # Neither imports nor the purge are kept by it.
+    assert await daemon.parts.evidence.check(within=0) is None
+    state = state_of(daemon.parts, queue_stats=None, submissions=0, imports=0)
+    assert any(f"{recordings} is missing or empty" in words for words in state.problems)
+
+    # A person gives it up: nothing goes on doubting for its sake.
+    await pod.connection.execute("DELETE FROM runner_manager_task WHERE id = $1", studio)
+    daemon.clock.advance(601)
+    await daemon.parts.evidence.check(within=0)
+    assert daemon.parts.evidence.place_problems == ()
+
+
+async def test_originals_that_were_taken_away_for_good_do_not_make_a_tree_the_wrong_one(
+    pod: Scene, media_root: Path
+) -> None:
+    for video in await finished(pod):
+        (media_root / video.path).unlink()
+    missing = await pod.encoding(title="Deleted", with_file=False)
+    daemon = await pod.daemon()
+    await daemon.settle()
+    assert await pod.status(missing) == "failed"

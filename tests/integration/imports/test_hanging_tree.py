@@ -159,7 +159,7 @@ async def test_in_a_tree_that_is_not_the_right_one_nothing_is_deleted_or_importe
     assert all(file.exists() for file in (left, entry, obsolete))
     [(state, attempts, reason)] = await here.imports_of(task)
     assert (state, attempts, await here.status(task)) == ("open", 0, "running")
-    assert "video files that the database knows are not under" in str(reason)
+    assert "videos that the database knows have no file under" in str(reason)
 
     for file in (left, obsolete):
         file.unlink()
@@ -192,7 +192,7 @@ async def test_nothing_is_imported_into_an_empty_directory_of_videos_that_was_fu
     assert list(place.rglob("*")) == []
     [(state, attempts, reason)] = await here.imports_of(task)
     assert (state, attempts, await here.status(task)) == ("open", 0, "running")
-    assert "video files that the database knows are not under" in str(reason)
+    assert "videos that the database knows have no file under" in str(reason)
     place.rmdir()
     away.rename(place)
     here.clock.ahead += 60

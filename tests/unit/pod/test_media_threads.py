@@ -84,6 +84,49 @@ async def test_a_look_that_ends_after_all_gives_its_turn_back(hanging: Hanging) 
             await asyncio.sleep(0.001)
 
 
+async def test_a_look_that_hangs_at_one_place_holds_up_no_other_place(hanging: Hanging) -> None:
+    threads = MediaThreads()
+    with pytest.raises(MediaSlowError):
+        await threads.look(Look.SOURCE, hanging, limit=0.01, place="recordings")
+    assert await threads.look(Look.SOURCE, lambda: "there", limit=10, place="videos") == "there"
+    for number in range(20):
+        with pytest.raises(MediaSlowError):
+            await threads.look(Look.SOURCE, hanging, limit=0.01, place=f"place {number}")
+    await until(lambda: hanging.begun == 4)
+    assert await threads.look(Look.TREE, lambda: "there", limit=10) == "there"
+
+
+async def test_a_look_that_hangs_for_ever_is_left_behind_once_the_file_system_answers_others(
+    hanging: Hanging,
+) -> None:
+    """A thread may wait for a mount that has been replaced, and never come back."""
+    threads = MediaThreads()
+    for _ in range(3):
+        with pytest.raises(MediaSlowError):
+            await threads.look(Look.SOURCE, hanging, limit=0.01)
+    assert hanging.begun == 1
+    assert await threads.look(Look.SPACE, lambda: 1, limit=10) == 1
+    assert await threads.look(Look.SOURCE, lambda: "there", limit=10) == "there"
+
+    # Not without end: each of them keeps a thread.
+    for _ in range(20):
+        with pytest.raises(MediaSlowError):
+            await threads.look(Look.SOURCE, hanging, limit=0.01)
+        assert await threads.look(Look.SPACE, lambda: 1, limit=10) == 1
+    assert hanging.begun == 5
+    hanging.let_go()
+
+    async def again() -> bool:
+        try:
+            return await threads.look(Look.SOURCE, lambda: True, limit=10)
+        except MediaSlowError:
+            return False
+
+    async with asyncio.timeout(30):
+        while not await again():  # noqa: ASYNC110 - the state of a thread
+            await asyncio.sleep(0.001)
+
+
 async def test_a_cancelled_look_leaks_no_turn(hanging: Hanging) -> None:
     threads = MediaThreads()
     for _ in range(100):
