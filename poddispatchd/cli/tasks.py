@@ -118,7 +118,7 @@ async def _journal(
             {
                 "attempt": item.attempt,
                 "runner_manager": names.get(item.runner_manager_id),
-                "state": item.state.value,
+                "state": item.state,
                 "task_id": item.task_id,
                 "at": item.created_at,
                 "reason": item.reason,

@@ -86,7 +86,7 @@ class FailureHandling:
         if isinstance(error, RunnerManagerError):
             parts.registry.learn(job.runner_manager_id, error)
         if isinstance(error, (NoSpaceError, MediaNotWritableError, OSError)):
-            parts.storage.obstructed(str(error), job.task_pk)
+            parts.storage.obstructed(attempt.words, job.task_pk)
         else:
             parts.storage.usable(job.task_pk)
         async with parts.database.connection() as connection:

@@ -31,7 +31,8 @@ class ImportState(StrEnum):
 class ImportRecord:
     """An import as it is told to people."""
 
-    state: ImportState
+    state: str
+    """A word of ``ImportState``, or of a newer release."""
     task_id: RunnerTaskId
     attempts: int
     last_error: str | None
@@ -39,11 +40,19 @@ class ImportRecord:
     finished_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """What is known of an open import: who is at it, and why the last attempt came to nothing."""
+
+    owner: str | None
+    error: str | None
+
+
 async def of_task(connection: Connection, task_pk: TaskPk) -> list[ImportRecord]:
     """The imports of one task, oldest first."""
     return [
         ImportRecord(
-            state=ImportState(row["state"]),
+            state=row["state"],
             task_id=RunnerTaskId(row["task_id"]),
             attempts=row["attempts"],
             last_error=row["last_error"],
@@ -81,6 +90,12 @@ async def drop_open(connection: Connection, task_pk: TaskPk, reason: str) -> Non
 async def open_tasks(connection: Connection) -> frozenset[TaskPk]:
     """The tasks whose result is being imported, or waits for it."""
     return frozenset(TaskPk(row["task_pk"]) for row in await connection.fetch(*_QUERIES["open_tasks"]()))
+
+
+async def last_words(connection: Connection, tasks: Collection[TaskPk]) -> dict[TaskPk, LastWords]:
+    """How the last attempts to import the results of these tasks ended, of those whose import is open."""
+    rows = await connection.fetch(*_QUERIES["last_words"](tasks=list(tasks)))
+    return {TaskPk(row["task_pk"]): LastWords(row["lease_owner"], row["last_error"]) for row in rows}
 
 
 async def known_tasks(connection: Connection, tasks: Collection[TaskPk]) -> dict[TaskPk, bool]:

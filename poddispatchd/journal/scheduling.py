@@ -13,6 +13,10 @@ from poddispatchd.domain.task import ManagerId, Run, TaskPk
 _QUERIES = load_queries(__package__, "scheduling.sql")
 
 
+_LONGEST_WAIT = 2 * 86400.0
+"""Seconds: nothing waits for longer; the database's clock was set back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Leader:
     """The scheduler's current term; ``instance`` is None before the first one."""
@@ -196,6 +200,6 @@ async def resume(connection: Connection, manager: ManagerId) -> bool:
 
 
 def _wait(row: asyncpg.Record) -> Wait | None:
-    if row["not_before"] is None or row["seconds"] <= 0:
+    if row["not_before"] is None or not 0 < row["seconds"] < _LONGEST_WAIT:
         return None
     return Wait(row["not_before"], row["seconds"], row["date_added"])

@@ -25,6 +25,7 @@ from poddispatchd.pod.media.files import free_space
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.queue import QueueStats
 from poddispatchd.runtime import queues
+from poddispatchd.runtime.lease_queue import LONGEST_WORDS
 
 log = structlog.get_logger(__name__)
 
@@ -211,10 +212,21 @@ class Maintenance:
             else:
                 parts.storage.usable()
         await parts.evidence.check()
-        if parts.storage.waiting:
-            async with parts.database.connection() as connection:
-                elsewhere = parts.storage.waiting - await imports.open_tasks(connection)
-            parts.storage.usable(*elsewhere)
+        await self._forget_obstacles_of_others()
+
+    async def _forget_obstacles_of_others(self) -> None:
+        """What another daemon has taken over since, or brought to an end, is no obstacle of ours any more."""
+        parts, waiting = self._parts, self._parts.storage.waiting
+        if not waiting:
+            return
+        async with parts.database.connection() as connection:
+            known = await imports.last_words(connection, list(waiting))
+        for task, words in waiting.items():
+            last = known.get(task)
+            is_ours = last is not None and last.owner == parts.instance
+            is_same = last is not None and last.owner is None and last.error == words[:LONGEST_WORDS]
+            if not (is_ours or is_same):
+                parts.storage.usable(task)
 
     async def count_set_aside(self) -> None:
         """Look at what was set aside in the queues of the journal; not too often."""

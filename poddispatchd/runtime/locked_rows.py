@@ -17,8 +17,9 @@ log = structlog.get_logger(__name__)
 
 _IDLE = 120.0
 _LOOK_EVERY = 2.0
-_AT_ONCE = 5
-"""Tasks looked at in one go: each takes a second while its row is held."""
+_HELD_AT_ONCE = 5
+_FREE_AT_ONCE = 200
+"""Tasks looked at in one go: a held row takes a second to find out about, a free one some milliseconds."""
 
 _SAME_INCIDENT = 60.0
 """Seconds within which a row that is held again is no news."""
@@ -107,10 +108,14 @@ class LockedRows:
         Raises:
             DatabaseError: it cannot be found out now.
         """
-        freed = []
-        for locked in sorted(self._tasks.values(), key=lambda each: each.seen_at)[:_AT_ONCE]:
+        freed: list[LockedTask] = []
+        held = 0
+        for locked in sorted(self._tasks.values(), key=lambda each: each.seen_at):
+            if held >= _HELD_AT_ONCE or len(freed) >= _FREE_AT_ONCE:
+                break
             met_at, locked.seen_at = locked.seen_at, self._clock.monotonic()
             was_held, locked.held = locked.held, await held_row(self._database, locked.pk)
+            held += locked.held is not None
             if locked.held is None and not locked.is_doubtful:
                 freed.append(locked)
             elif locked.held is None:

@@ -20,9 +20,9 @@ class Storage:
         return next(iter(self._obstacles.values()), None)
 
     @property
-    def waiting(self) -> frozenset[TaskPk]:
-        """The tasks whose results this daemon could not write."""
-        return frozenset(task for task in self._obstacles if task is not None)
+    def waiting(self) -> dict[TaskPk, str]:
+        """The tasks whose results this daemon could not write, and why."""
+        return {task: words for task, words in self._obstacles.items() if task is not None}
 
     def obstructed(self, words: str, task: TaskPk | None = None) -> None:
         """The result of a task could not be written; or, without a task, there is no room for any."""

@@ -53,7 +53,8 @@ WITH wanted AS MATERIALIZED (
            (SELECT min(id) FROM duplicate WHERE of_id = wanted.id AND is_ahead) AS ahead,
            (SELECT extract(epoch FROM not_before - now())::float8
               FROM poddispatchd.own_task
-             WHERE task_pk = wanted.id AND own_task.date_added = wanted.date_added AND not_before > now()) AS wait,
+             WHERE task_pk = wanted.id AND own_task.date_added = wanted.date_added
+               AND not_before > now() AND not_before < now() + interval '2 days') AS wait,
            (SELECT 1 + count(*)::integer
               FROM poddispatchd.submission
              WHERE task_pk = wanted.id AND state IN ('accepted', 'lost', 'orphaned')) AS next_attempt

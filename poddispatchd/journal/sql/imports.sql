@@ -33,3 +33,8 @@ FROM poddispatchd.import WHERE task_pk = ANY(:tasks::bigint[]) GROUP BY task_pk
 -- name: open_tasks
 -- The tasks whose result is being imported.
 SELECT DISTINCT task_pk FROM poddispatchd.import WHERE state = 'open'
+
+-- name: last_words
+-- Who is at the open imports of these tasks, and why the last attempt at each came to nothing.
+SELECT task_pk, lease_owner, last_error FROM poddispatchd.import
+WHERE state = 'open' AND task_pk = ANY(:tasks::bigint[])

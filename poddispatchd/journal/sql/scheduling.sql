@@ -4,6 +4,7 @@
 -- if one has begun, the schema's version, and for how long the lease that was found still runs.
 -- Releases before 0011 hold an advisory lock instead of a lease: no term begins while one of them has it, and they
 -- begin none while a lease runs. The lock is tried for this statement only.
+-- No lease is as long as ten minutes: the server's clock was set back, and its holder has not renewed it since.
 WITH lock AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtextextended('poddispatchd.scheduler', 0)) AS is_free
 ), known AS MATERIALIZED (
@@ -11,7 +12,8 @@ WITH lock AS MATERIALIZED (
 ), free AS MATERIALIZED (
     SELECT FROM poddispatchd.leader, lock, known
     WHERE lock.is_free AND known.version <= :newest_schema
-      AND (lease_expires_at IS NULL OR lease_expires_at <= now() OR instance = :instance)
+      AND (lease_expires_at IS NULL OR lease_expires_at <= now() OR instance = :instance
+           OR lease_expires_at > now() + interval '10 minutes')
     FOR UPDATE OF leader
 ), begun AS (
     UPDATE poddispatchd.leader
@@ -67,9 +69,11 @@ SELECT task_pk, date_added, not_before, extract(epoch FROM not_before - now())::
 FROM poddispatchd.own_task
 
 -- name: wait_of
--- Until when a task waits that has had this date_added since it was put back.
+-- Until when a task waits that has had this date_added since it was put back; a longer wait than any is none: the
+-- server's clock was set back.
 SELECT date_added, not_before, extract(epoch FROM not_before - now())::double precision AS seconds
-FROM poddispatchd.own_task WHERE task_pk = :task AND date_added = :date_added AND not_before > now()
+FROM poddispatchd.own_task
+WHERE task_pk = :task AND date_added = :date_added AND not_before > now() AND not_before < now() + interval '2 days'
 
 -- name: forget_own_task
 -- The task was submitted.

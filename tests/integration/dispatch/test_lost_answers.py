@@ -216,6 +216,26 @@ async def test_a_manager_that_stays_down_does_not_keep_its_lost_task_for_ever(
         ]
 
 
+async def test_an_intent_from_the_future_is_given_up_when_its_manager_is_down(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """The database's clock was set back by a year: its age says nothing."""
+    async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
+        [pk] = await pod.encodings(1)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP), times=None)
+        daemon = await pod.daemon()
+        await daemon.settle()
+        await pod.fakes["first"].stop()
+        await pod.connection.execute(
+            "UPDATE poddispatchd.submission SET created_at = created_at + interval '1 year'"
+        )
+        for _ in range(3):
+            daemon.clock.advance(70)
+            await daemon.probe()
+            await daemon.settle()
+        assert await pod.holders([pk]) == ["other"]
+
+
 async def test_a_manager_that_is_gone_from_pod_gives_its_open_task_free(
     pod_database: PodDatabase, media_root: Path
 ) -> None:

@@ -162,12 +162,32 @@ async def test_a_result_that_waits_for_room_is_not_shown_for_ever_when_another_d
     async with bench(pod_database, media_root) as here:
         task = await here.ready()
         here.parts.storage.obstructed("There is no space.", task)
+        await here.execute("UPDATE poddispatchd.import SET last_error = 'There is no space.'")
         maintenance = Maintenance(here.parts)
         await maintenance.measure()
         assert here.parts.storage.problem == "There is no space."
         async with here.another() as there:
             await there.import_due()
         await maintenance.measure()
+        assert here.parts.storage.problem is None
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        "lease_owner = 'another', lease_expires_at = now() + interval '20 s'",
+        "last_error = 'The runner manager does not answer.'",
+    ],
+)
+async def test_what_keeps_another_daemon_from_a_result_is_not_what_kept_this_one(
+    pod_database: PodDatabase, media_root: Path, since: str
+) -> None:
+    async with bench(pod_database, media_root) as here:
+        task = await here.ready()
+        here.parts.storage.obstructed("There is no space.", task)
+        await here.execute("UPDATE poddispatchd.import SET last_error = 'There is no space.'")
+        await here.execute(f"UPDATE poddispatchd.import SET {since}")
+        await Maintenance(here.parts).measure()
         assert here.parts.storage.problem is None
 
 

@@ -66,6 +66,14 @@ async def test_a_lease_keeps_everybody_away_until_it_runs_out(sessions: list[Con
     assert await lease_left(other) is None
 
 
+async def test_a_lease_from_the_future_keeps_nobody_away(sessions: list[Connection]) -> None:
+    """The server's clock was an hour ahead when its holder died, and was set right since."""
+    holder, other, *_ = sessions
+    assert await _take(holder, "holder", seconds=3600) == 1
+    assert await _take(other, "other", seconds=60) == 2
+    assert await scheduling.renew_lease(holder, 1, seconds=60) is None
+
+
 async def test_a_lease_that_ran_out_goes_on_unless_somebody_else_has_begun(
     sessions: list[Connection],
 ) -> None:

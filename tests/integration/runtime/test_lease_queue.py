@@ -267,3 +267,24 @@ def test_the_wait_doubles_up_to_a_limit() -> None:
     backoff = Backoff(shortest=1.0, base=2.0, cap=10.0)
     assert [backoff.delay(attempts, lambda: 1.0) for attempts in (1, 2, 3, 4, 5)] == [3, 5, 9, 11, 11]
     assert backoff.delay(5, lambda: 0.0) == 1.0
+
+
+@every_queue
+async def test_a_clock_of_the_server_that_was_set_back_keeps_no_item_waiting(
+    pod_database: PodDatabase, queue: LeaseQueue
+) -> None:
+    async with _sessions(pod_database) as (one, _):
+        await _add(one, queue, 1, 2)
+        assert len(await queue.claim(one, "killed meanwhile", 1)) == 1
+        table = queue.table
+        await one.execute(
+            f"UPDATE poddispatchd.{table.name} SET next_attempt_at = next_attempt_at + interval '1 year',"
+            f" {table.lease_expires_at} = {table.lease_expires_at} + interval '1 year'"
+        )
+        due = await queue.next_due(one)
+        assert due is not None
+        assert due <= 0
+        assert len(await queue.claim(one, "one", 9)) == 2
+        due = await queue.next_due(one)
+        assert due is not None
+        assert due > 0

@@ -177,3 +177,24 @@ async def test_an_import_of_ours_that_waits_for_a_row_is_not_named_as_who_holds_
     assert found is not None
     assert found.what == "the row of its video"
     assert "program psql" in found.by
+
+
+async def test_a_thousand_tasks_go_on_as_soon_as_what_held_them_all_lets_go(pod: Scene) -> None:
+    daemon = await pod.daemon()
+    [video] = await pod.encodings(1)
+    await pod.connection.execute(
+        "INSERT INTO runner_manager_task (type, status, task_id, date_added, script_output, video_id) "
+        "SELECT 'encoding', 'pending', '', now(), '', video_id"
+        " FROM runner_manager_task, generate_series(1, 300)"
+        " WHERE id = $1",
+        video,
+    )
+    pks = [row["id"] for row in await pod.connection.fetch("SELECT id FROM runner_manager_task")]
+    async with _held(pod, _TASKS, *pks[:7]):
+        for pk in pks:
+            daemon.parts.locked_rows.met(pk)
+        await daemon.parts.locked_rows.step()
+        assert daemon.parts.locked_rows.tasks >= set(pks[:5])
+    for _ in range(3):
+        await daemon.parts.locked_rows.step()
+    assert daemon.parts.locked_rows.tasks == frozenset()
