@@ -10,6 +10,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from poddispatchd.database.sqlstates import DRIVER_ERRORS, READ_ONLY, translate
+from poddispatchd.errors import DatabaseUnavailableError
 
 if TYPE_CHECKING:
     _Connection = asyncpg.Connection[asyncpg.Record]
@@ -18,6 +19,10 @@ else:
     _Connection = asyncpg.Connection
 
 _RawConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+
+_FAILURES = (*DRIVER_ERRORS, AttributeError)
+"""What a call of the driver raises. It takes a connection apart that is ended, and stumbles over what is
+missing when that happens between two steps of its own."""
 
 _FAREWELL = 2.0
 """Seconds in which the other side can say that it has heard of the end of a connection."""
@@ -57,53 +62,53 @@ class GuardedConnection:
         """Carry out a statement; its command tag, such as ``UPDATE 1``."""
         try:
             return str(await self._raw.execute(query, *arguments))
-        except DRIVER_ERRORS as error:
+        except _FAILURES as error:
             raise self._translated(error) from None
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """All rows of a statement."""
         try:
             return await self._raw.fetch(query, *arguments)
-        except DRIVER_ERRORS as error:
+        except _FAILURES as error:
             raise self._translated(error) from None
 
     async def fetchrow(self, query: str, *arguments: object) -> asyncpg.Record | None:
         """The first row of a statement."""
         try:
             return await self._raw.fetchrow(query, *arguments)
-        except DRIVER_ERRORS as error:
+        except _FAILURES as error:
             raise self._translated(error) from None
 
     async def fetchval(self, query: str, *arguments: object) -> Any:  # noqa: ANN401 - what a column holds
         """The first column of the first row of a statement."""
         try:
             return await self._raw.fetchval(query, *arguments)
-        except DRIVER_ERRORS as error:
+        except _FAILURES as error:
             raise self._translated(error) from None
 
     async def executemany(self, query: str, arguments: Sequence[Sequence[object]]) -> None:
         """Carry out a statement for each row of arguments."""
         try:
             await self._raw.executemany(query, arguments)
-        except DRIVER_ERRORS as error:
+        except _FAILURES as error:
             raise self._translated(error) from None
 
     def transaction(self, *, readonly: bool = False) -> "GuardedTransaction":
         """A transaction, or a savepoint within one; committed at a block's end, rolled back by an error."""
-        return GuardedTransaction(self, self._raw.transaction(readonly=readonly))
+        return GuardedTransaction(self, lambda: self._raw.transaction(readonly=readonly))
 
     async def add_listener(self, channel: str, callback: Callable[..., None]) -> None:
         """Hear the notifications of a channel."""
         try:
             await self._raw.add_listener(channel, callback)
-        except DRIVER_ERRORS as error:
+        except _FAILURES as error:
             raise self._translated(error) from None
 
     async def remove_listener(self, channel: str, callback: Callable[..., None]) -> None:
         """Hear them no longer."""
         try:
             await self._raw.remove_listener(channel, callback)
-        except DRIVER_ERRORS as error:
+        except _FAILURES as error:
             raise self._translated(error) from None
 
     def add_termination_listener(self, callback: Callable[..., None]) -> None:
@@ -118,7 +123,7 @@ class GuardedConnection:
         """End it."""
         try:
             await self._raw.close(timeout=timeout)
-        except DRIVER_ERRORS as error:
+        except _FAILURES as error:
             raise self._translated(error) from None
 
     def terminate(self) -> None:
@@ -131,6 +136,8 @@ class GuardedConnection:
             is_closed = self._raw.is_closed()
         except asyncpg.InterfaceError:  # it was given back to the pool
             is_closed = True
+        if isinstance(error, AttributeError):
+            return _lost() if is_closed else error
         if getattr(error, "sqlstate", None) == READ_ONLY:
             self.met_read_only = True
         return translate(error, is_closed=is_closed)
@@ -139,30 +146,37 @@ class GuardedConnection:
 class GuardedTransaction:
     """A transaction whose beginning and end raise our errors."""
 
-    def __init__(self, connection: GuardedConnection, raw: "Transaction") -> None:
+    def __init__(self, connection: GuardedConnection, begin: "Callable[[], Transaction]") -> None:
         self._connection = connection
-        self._raw = raw
+        self._begin = begin
+        self._raw: Transaction | None = None
 
     async def __aenter__(self) -> None:
         try:
+            self._raw = self._begin()
             await self._raw.start()
-        except DRIVER_ERRORS as error:
+        except _FAILURES as error:
             raise self._connection._translated(error) from None  # noqa: SLF001 - one module
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        assert self._raw is not None  # noqa: S101 - it was entered
         try:
             if error is None:
                 await self._raw.commit()
             else:
                 await self._raw.rollback()
-        except DRIVER_ERRORS as own:
+        except _FAILURES as own:
             if error is None:
                 raise self._connection._translated(own) from None  # noqa: SLF001 - one module
             # What happened in the block says more than that it could not be rolled back. Nobody may go on in
             # this transaction: the server rolls it back when the connection ends.
             self._connection.terminate()
+
+
+def _lost() -> DatabaseUnavailableError:
+    return DatabaseUnavailableError("The database cannot be reached: the connection is lost.")
 
 
 Connection: TypeAlias = (

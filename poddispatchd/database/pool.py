@@ -206,7 +206,7 @@ class Database:
     ) -> None:
         try:
             await _to_its_end(pool.release(raw))
-        except DRIVER_ERRORS:
+        except (*DRIVER_ERRORS, AttributeError):
             # Nothing is lost with it: whatever was done on it has been committed, or never will be.
             _end(raw)
 

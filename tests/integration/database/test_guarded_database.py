@@ -1,6 +1,7 @@
 """Only what the driver raised is an error of the database, and no value of a row is ever told."""
 
 import asyncio
+import contextlib
 import errno
 import io
 import json
@@ -174,3 +175,57 @@ async def test_a_server_that_ends_the_session_is_lost(pod_database: PodDatabase,
         with pytest.raises(DatabaseUnavailableError):
             await _cut_off_in_a_transaction(database, other)
     assert await database.fetchrow("SELECT 1") is not None
+
+
+async def test_a_connection_that_is_ended_between_two_steps_of_the_driver_is_lost(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = asyncpg.Connection._get_statement
+
+    async def ended_meanwhile(raw: "asyncpg.Connection[Any]", *arguments: object, **named: object) -> object:
+        statement = await prepare(raw, *arguments, **named)
+        raw.terminate()
+        return statement
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncpg.Connection, "_get_statement", ended_meanwhile)
+        with pytest.raises(DatabaseUnavailableError):
+            await database.fetch("SELECT $1::int", 1)
+    assert await database.fetch("SELECT $1::int", 1)
+
+
+async def test_a_transaction_cannot_begin_on_a_connection_that_is_lost(database: Database) -> None:
+    async with database.connection() as connection:
+        await database.expire(silent=True)
+        with pytest.raises(DatabaseUnavailableError):
+            async with connection.transaction():
+                pass
+
+
+async def test_a_database_that_is_given_up_at_any_moment_raises_nothing_but_that_it_is_lost(
+    database: Database,
+) -> None:
+    unforeseen: list[BaseException] = []
+    lost = 0
+
+    async def work(number: int) -> None:
+        nonlocal lost
+        for turn in range(40):
+            try:
+                async with database.transaction() as connection:
+                    await connection.fetch(f"SELECT {number}, {turn}, $1::int", turn)
+                    async with connection.transaction():
+                        await connection.fetchval("SELECT pg_sleep(0.001)")
+            except DatabaseUnavailableError:
+                lost += 1
+            except Exception as error:  # noqa: BLE001 - what is looked for
+                unforeseen.append(error)
+
+    working = asyncio.gather(*(work(number) for number in range(8)))
+    while not working.done():
+        await asyncio.sleep(0.003)
+        with contextlib.suppress(DatabaseError):
+            await database.expire(silent=True)
+    await working
+    assert unforeseen == []
+    assert lost
