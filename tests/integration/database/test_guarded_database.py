@@ -180,7 +180,7 @@ async def test_a_server_that_ends_the_session_is_lost(pod_database: PodDatabase,
 async def test_a_connection_that_is_ended_between_two_steps_of_the_driver_is_lost(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare = asyncpg.Connection._get_statement
+    prepare = asyncpg.Connection.__dict__["_get_statement"]
 
     async def ended_meanwhile(raw: "asyncpg.Connection[Any]", *arguments: object, **named: object) -> object:
         statement = await prepare(raw, *arguments, **named)
