@@ -41,3 +41,9 @@ async def create_schema(connection: Connection, variant: Variant) -> None:
             await connection.execute(
                 *render(query, custom_image=variant.custom_image, custom_file=variant.custom_file)()
             )
+
+
+async def upgrade_schema(connection: Connection) -> None:
+    """Add what Pod 4.4 has besides, to the tables of ``create_schema``."""
+    await connection.execute("ALTER TABLE runner_manager ADD COLUMN admin_url varchar(250)")
+    await connection.execute("UPDATE runner_manager SET admin_url = url || 'admin' WHERE admin_url IS NULL")

@@ -1,7 +1,6 @@
 """Whatever table refuses what an import writes, or is held: the result waits and comes in once."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,63 +9,15 @@ from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.errors import DatabaseError
 from poddispatchd.imports import attempt
 from tests.integration.imports.bench import Bench, bench
+from tests.integration.pod.obstacles import SECRET, in_the_way, noted
 from tests.plugins.postgres import PodDatabase
-
-_REFUSE = """
-CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN RAISE EXCEPTION 'not today: %', NEW USING ERRCODE = '{code}'; END $$;
-CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()
-"""
-
-
-_NOTE = """
-CREATE TABLE written (name text);
-CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN INSERT INTO written VALUES (TG_RELID::regclass::text); RETURN NULL; END $$;
-DO $$ DECLARE name regclass; BEGIN
-    FOR name IN SELECT oid FROM pg_class WHERE relkind = 'r' AND relname <> 'written'
-                   AND relnamespace IN ('public'::regnamespace, 'poddispatchd'::regnamespace) LOOP
-        EXECUTE format('CREATE TRIGGER note AFTER INSERT OR UPDATE ON %s'
-                       ' FOR EACH ROW EXECUTE FUNCTION note()', name);
-    END LOOP;
-END $$
-"""
-
-
-async def _written(here: Bench, kind: TaskType) -> list[str]:
-    """The tables of Pod's and of ours in which an import of this kind inserts or changes rows."""
-    task = await here.ready(kind)
-    await here.execute(_NOTE)
-    await here.import_due()
-    assert await here.status(task) == "completed"
-    await here.execute("DROP FUNCTION note() CASCADE")
-    async with here.pod.connection() as connection:
-        return [row[0] for row in await connection.fetch("SELECT DISTINCT name FROM written ORDER BY 1")]
-
-
-@asynccontextmanager
-async def _refusing(here: Bench, table: str, code: str) -> AsyncIterator[None]:
-    """A trigger of the site refuses every row of a table."""
-    await here.execute(_REFUSE.format(table=table, code=code))
-    try:
-        yield
-    finally:
-        await here.execute("DROP FUNCTION refuse() CASCADE")
-
-
-@asynccontextmanager
-async def _held(here: Bench, table: str) -> AsyncIterator[None]:
-    """Another session lets nobody write into a table, as while an index is built."""
-    async with here.pod.connection() as other, other.transaction():
-        await other.execute(f"LOCK TABLE {table} IN SHARE MODE")
-        yield
 
 
 async def _still_waits(here: Bench, task: TaskPk) -> None:
     assert await here.status(task) == "running"
-    [(state, attempts, _)] = await here.imports_of(task)
+    [(state, attempts, words)] = await here.imports_of(task)
     assert (state, attempts <= 1) == ("open", True)
-    assert "not today" not in str(await here.imports_of(task)) + await here.words(task)
+    assert SECRET not in f"{words} {await here.words(task)}"
 
 
 async def _comes_in(here: Bench, task: TaskPk) -> None:
@@ -92,14 +43,18 @@ async def test_whichever_table_cannot_be_written_the_result_waits_and_comes_in_o
 ) -> None:
     monkeypatch.setattr(attempt, "_PATIENCE_WITH_LOCKS", 0)
     async with bench(pod_database, media_root) as here:
-        tables = await _written(here, kind)
+        task = await here.ready(kind)
+        async with noted(pod_database) as tables:
+            await here.import_due()
+        assert await here.status(task) == "completed"
         assert len(tables) > 5
         for table in tables:
             task = await here.ready(kind)
-            around = _held(here, table) if obstacle == "held" else _refusing(here, table, obstacle)
-            async with around:
+            async with in_the_way(pod_database, table, obstacle):
                 with suppress(DatabaseError):  # the queue itself: the job meets it, and looks again
                     await here.import_due()
-                if await here.status(task) != "completed":
+                was_in_the_way = await here.status(task) != "completed"
+                if was_in_the_way:
                     await _still_waits(here, task)
-            await _comes_in(here, task) if await here.status(task) != "completed" else None
+            if was_in_the_way:
+                await _comes_in(here, task)
