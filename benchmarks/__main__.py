@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 
 import structlog
 
-from benchmarks import dispatch, queue
+from benchmarks import dispatch, foresight, queue
 from benchmarks.report import Figure
 
 BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
     "slot-use": dispatch.slot_use,
     "many-managers": dispatch.many_managers,
     "long-queue": queue.long_queue,
+    "foresight": foresight.calibration,
 }
 
 

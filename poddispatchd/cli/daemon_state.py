@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from poddispatchd.config.units import Address
 from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.forecast import Interval
 from poddispatchd.domain.situation import breaker_words
 from poddispatchd.errors import PoddispatchdError
 
@@ -70,6 +71,22 @@ class ShadowEntry(TypedDict):
     longest_wait: float
 
 
+class IntervalEntry(TypedDict):
+    """Between two moments, in eight of ten cases."""
+
+    low: str
+    high: str
+
+
+class ExpectedEntry(TypedDict):
+    """What is expected of the queue."""
+
+    as_of: str
+    begins: dict[str, IntervalEntry]
+    ends: dict[str, IntervalEntry]
+    drained: dict[str, IntervalEntry]
+
+
 class State(TypedDict):
     """All of it."""
 
@@ -90,6 +107,7 @@ class State(TypedDict):
     scheduler: str | None
     running_on: dict[str, int]
     waiting: list[WaitingEntry]
+    expected: ExpectedEntry | None
 
 
 class DaemonAwayError(PoddispatchdError):
@@ -161,3 +179,17 @@ def as_of_words(state: State) -> str:
     if state["as_of"] is None:
         return "Tasks have not been counted yet."
     return f"Tasks as of {datetime.fromisoformat(state['as_of']).astimezone():%Y-%m-%d %H:%M:%S %Z}."
+
+
+def drained_words(state: State) -> str | None:
+    """When what waits and runs will be done, by type; None when nothing does or nobody knows."""
+    expected = state.get("expected")
+    if not expected or not expected["drained"]:
+        return None
+    now = datetime.fromisoformat(expected["as_of"])
+    said = [f"{kind} {_interval(each).words(now)}" for kind, each in sorted(expected["drained"].items())]
+    return f"Expected to be done, in eight of ten cases: {'; '.join(said)}."
+
+
+def _interval(entry: IntervalEntry) -> Interval:
+    return Interval(datetime.fromisoformat(entry["low"]), datetime.fromisoformat(entry["high"]))

@@ -22,6 +22,7 @@ from poddispatchd.cli.daemon_state import (
     State,
     as_of_words,
     ask_daemon,
+    drained_words,
     full_in_words,
     role_in_words,
     state_in_words,
@@ -79,6 +80,8 @@ def _print(state: State) -> None:
         if entry["why"] is not None:
             words = f"{entry['why']['words']} {entry['why']['remedy']}".rstrip()
             click.echo(f"{entry['type']}: {words}")
+    if (expected := drained_words(state)) is not None:
+        click.echo(expected)
     click.echo(as_of_words(state))
     click.echo()
     print_table(

@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -20,8 +20,10 @@ from poddispatchd.cli.common import (
     shortened,
     shown,
 )
+from poddispatchd.cli.expectations import expected, expected_words, interval_as_dict
 from poddispatchd.cli.task_filter import Chosen, age, filter_options
-from poddispatchd.domain.task import ManagerId, TaskPk
+from poddispatchd.domain.forecast import Forecast
+from poddispatchd.domain.task import ManagerId
 from poddispatchd.pod import duplicates, overview
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.duplicates import Blocker
@@ -55,11 +57,13 @@ async def list_(
         found = await overview.task_rows(database, await chosen.filter(database), limit=limit)
         async with database.connection() as connection:
             blockers = await duplicates.blockers(connection, [row.pk for row in found])
+        forecast = await expected(settings, database, [row.status for row in found])
     if as_json:
-        print_json([_as_dict(row, names, blockers.get(row.pk)) for row in found])
+        print_json([_as_dict(row, names, blockers.get(row.pk), forecast) for row in found])
         return
     width = 10_000 if wide else _terminal_width()
-    _print(found, names, blockers, width)
+    remarks = [_remark(row, blockers.get(row.pk), forecast) for row in found]
+    _print(found, names, remarks, width)
     if len(found) == limit and sys.stderr.isatty():
         click.echo(f"Only the newest {limit}: --limit shows more.", err=True)
 
@@ -70,7 +74,7 @@ def _terminal_width() -> int:
 
 
 def _print(
-    found: list[TaskRow], names: dict[ManagerId, str], blockers: Mapping[TaskPk, Blocker], width: int
+    found: list[TaskRow], names: dict[ManagerId, str], remarks: Sequence[str | None], width: int
 ) -> None:
     rows = [
         (
@@ -90,15 +94,21 @@ def _print(
         rows,
         empty="There are no such tasks.",
         width=width,
-        remarks=[_remark(row, blockers.get(row.pk)) for row in found],
+        remarks=remarks,
     )
 
 
-def _remark(row: TaskRow, blocker: Blocker | None) -> str | None:
-    return row.failure if blocker is None else f"It waits for {blocker.words}."
+def _remark(row: TaskRow, blocker: Blocker | None, forecast: Forecast | None) -> str | None:
+    words = None if forecast is None else expected_words(forecast, row.pk, row.status)
+    # Most are unknown where nothing has ended yet: that is said once for each by `tasks show`.
+    said = None if words is None or words == "unknown" else f"Expected: {words}."
+    waits = row.failure if blocker is None else f"It waits for {blocker.words}."
+    return " ".join(filter(None, (waits, said))) or None
 
 
-def _as_dict(row: TaskRow, names: dict[ManagerId, str], blocker: Blocker | None) -> dict[str, object]:
+def _as_dict(
+    row: TaskRow, names: dict[ManagerId, str], blocker: Blocker | None, forecast: Forecast | None
+) -> dict[str, object]:
     told = dataclasses.asdict(row)
     return {
         "id": told.pop("pk"),
@@ -106,6 +116,8 @@ def _as_dict(row: TaskRow, names: dict[ManagerId, str], blocker: Blocker | None)
         "source": _source(row),
         "runner_manager": names.get(row.runner_manager_id or ManagerId(0)),
         "waits_for": None if blocker is None else blocker.task,
+        "expected_begin": None if forecast is None else interval_as_dict(forecast.begins.get(row.pk)),
+        "expected_end": None if forecast is None else interval_as_dict(forecast.ends.get(row.pk)),
     }
 
 

@@ -20,6 +20,7 @@ from poddispatchd.cli.common import (
     print_json,
     shown,
 )
+from poddispatchd.cli.expectations import expected, expected_words, interval_as_dict
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.situation import why_it_waits
 from poddispatchd.cli.task_actions import cancel, restart, watch
@@ -67,6 +68,7 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
         why = None
         if task is not None and task.status == TaskStatus.PENDING:
             why = await why_it_waits(settings, database, task)
+        forecast = None if task is None else await expected(settings, database, [task.status])
     if task is None:
         click.echo(f"There is no task {task_pk}.", err=True)
         sys.exit(EXIT_FAILED)
@@ -77,7 +79,11 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
     }
     if as_json:
         reason = None if why is None else dataclasses.asdict(why)
-        print_json({**told, "why": reason, "script_output": task.script_output, **journal})
+        coming = {
+            "expected_begin": None if forecast is None else interval_as_dict(forecast.begins.get(task.pk)),
+            "expected_end": None if forecast is None else interval_as_dict(forecast.ends.get(task.pk)),
+        }
+        print_json({**told, **coming, "why": reason, "script_output": task.script_output, **journal})
         return
     if blocker is not None:
         told["waits_for"] = blocker.words
@@ -85,6 +91,8 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
         click.echo(f"{name.replace('_', ' '):15} {shown(value)}")
     if why is not None:
         click.echo(f"{'why it waits':15} {why.sentence}")
+    if forecast is not None:
+        click.echo(f"{'expected':15} {expected_words(forecast, task.pk, task.status)}")
     for kind, entries in journal.items():
         click.echo(f"\n{kind}:" if entries else f"\n{kind}: none")
         for entry in entries:

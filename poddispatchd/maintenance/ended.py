@@ -1,4 +1,4 @@
-"""One line and one count for every task that ends, whoever ended it: a callback, Pod's CRON, a person.
+"""Every task that ends is told, counted and kept, whoever ended it: a callback, Pod's CRON, a person.
 
 Tasks end in many places: with a duplicate that ran for them, in Pod's administration, by hand in the
 database. The rows themselves are compared from look to look: none is missed. Only the scheduler tells.
@@ -12,6 +12,8 @@ from prometheus_client import Histogram
 
 from poddispatchd.domain.task import TaskPk, TaskStatus
 from poddispatchd.journal import ends
+from poddispatchd.journal.history import EndedTask
+from poddispatchd.maintenance.history import History
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
 from poddispatchd.pod import ended
@@ -37,6 +39,8 @@ class EndedTasks:
         self._pending: set[TaskPk] = set()
         self._running: dict[TaskPk, _Begun] = {}
         self._compare_at = float("-inf")
+        self._history = History(parts)
+        self._unrecorded: list[EndedTask] = []
 
     async def look(self, stats: QueueStats) -> None:
         """See what has changed since the last look; the first one only takes note.
@@ -58,10 +62,18 @@ class EndedTasks:
         for task in moved:
             self._follow(task, now)
         self._newest = max((self._newest, *(task.pk for task in moved)))
+        await self._keep(now)
         await self._compare(stats)
+
+    async def _keep(self, now: datetime) -> None:
+        """Keep those that have ended; what cannot be written now is written with the next ones."""
+        if self._unrecorded:
+            await self._history.record(self._unrecorded, now)
+            self._unrecorded = []
 
     async def _take_note(self) -> None:
         database = self._parts.database
+        await self._history.fill()
         self._newest = await ended.newest_task(database)
         open_tasks = await ended.open_tasks(database)
         running = [task.pk for task in open_tasks if task.status in _RUNNING]
@@ -92,6 +104,17 @@ class EndedTasks:
         if ran is not None:
             self._observe(metrics.run, task, ran)
         manager = self._parts.registry.get(task.runner_manager_id) if task.runner_manager_id else None
+        waited = None if begun is None else (begun - task.date_added).total_seconds()
+        self._unrecorded.append(
+            EndedTask(
+                task.pk,
+                task.type,
+                task.status,
+                task.runner_manager_id,
+                waited=None if waited is None else max(0.0, waited),
+                ran=None if ran is None else max(0.0, ran),
+            )
+        )
         log.info(
             Event.TASK_ENDED,
             task=task.pk,

@@ -87,6 +87,8 @@ class Event(StrEnum):
     """The result of a task is in Pod."""
     TASK_ENDED = "task.ended"
     """A task is over, whoever ended it and however: one line for each."""
+    HISTORY_FAILED = "history.failed"
+    """What tasks took cannot be kept, and is missing in forecasts and reports; nothing waits for it."""
     PERSON_ACTED = "person.acted"
     """Somebody restarted or cancelled a task, paused or resumed a runner manager: who, and from where."""
     TASK_STALE = "task.stale"

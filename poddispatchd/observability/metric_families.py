@@ -67,6 +67,13 @@ class MetricFamilies:
         self.wait = self._histogram(
             "wait_seconds", "Time from a task's date_added to the beginning of its run.", _WAITS, "type"
         )
+        self.expected_drain = self._gauge(
+            "expected_drain_seconds",
+            "Time until nothing of a type waits or runs any more, in eight of ten cases between low and "
+            "high; NaN: there is no basis for saying so.",
+            "type",
+            "bound",
+        )
         self.run = self._histogram(
             "run_seconds", "Time from the beginning of a run to the end of its task.", _WAITS, "type"
         )

@@ -108,6 +108,9 @@ class Metrics(MetricFamilies):
                 self.tasks.labels(kind, status)
             self.wait.labels(kind)
             self.run.labels(kind)
+            if kind in SUBMITTABLE:
+                for bound in ("low", "high"):
+                    self.expected_drain.labels(kind, bound)
             for ended in ("completed", "failed", "timeout"):
                 self.ended.labels(kind, ended)
             for outcome in ImportOutcome:

@@ -122,17 +122,22 @@ def statement(
     name: str, priority_user_table: str | None, *, by_site: bool = False, with_past: bool = True
 ) -> Query:
     """A statement of ``queue.sql`` for a Pod with or without a table of priority users."""
+    text = _QUERIES[name].fill(
+        on_sites=_QUERIES["on_some_sites" if by_site else "on_any_site"],
+        which=_QUERIES["of_any_status" if with_past else "open_or_ranked"],
+    )
+    return filled(text, priority_user_table)
+
+
+def filled(text: Query, priority_user_table: str | None) -> Query:
+    """A statement with the parts of ``queue.sql`` that it names in braces."""
     if priority_user_table is None:
         priority_users = _QUERIES["no_priority_users"]
     else:
         priority_users = render(_QUERIES["priority_users"], priority_user_table=priority_user_table)
-    filled = _QUERIES[name].fill(
-        on_sites=_QUERIES["on_some_sites" if by_site else "on_any_site"],
-        which=_QUERIES["of_any_status" if with_past else "open_or_ranked"],
-    )
     for part in ("ranked", "queue", "owned_tasks", "class", "source", "grace_left"):
-        filled = filled.fill(**{part: _QUERIES[part]})
-    return filled.fill(same_source=SAME_SOURCE, priority_users=priority_users)
+        text = text.fill(**{part: _QUERIES[part]})
+    return text.fill(same_source=SAME_SOURCE, priority_users=priority_users)
 
 
 @dataclass(frozen=True, slots=True)

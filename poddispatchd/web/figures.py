@@ -16,6 +16,7 @@ from poddispatchd.pod import overview
 from poddispatchd.pod.overview import PendingRow, TaskFilter, TaskRow
 from poddispatchd.pod.queue import QueueStats
 from poddispatchd.runtime import queues
+from poddispatchd.web.expected import Expected
 
 FRESH_FOR = 1.0
 """Seconds for which counts are not made again, however many look."""
@@ -28,6 +29,9 @@ _PATIENCE = 3.0
 
 _REST = 20.0
 """How many times as long as a count took it is good for."""
+
+_EXPECTED_FRESH_FOR, _EXPECTED_LONGEST_AGE = 10.0, 60.0
+"""Seconds for which a forecast is good for the page, and for the metrics."""
 
 _WAITING, _RUNNING, _ENDED, _FAILED = 20, 50, 20, 500
 _DAY = 24
@@ -64,6 +68,8 @@ class Figures:
         self._changes_by_hand = 0
         self.scheduler: Scheduler | None = None
         self.overview: Overview | None = None
+        self.expected = Expected(parts)
+        self._stats: QueueStats | None = None
 
     async def refresh(self, *, with_tasks: bool = False) -> None:
         """Count anew unless that was done just now; what cannot be counted stays as it was, with its time.
@@ -81,6 +87,9 @@ class Figures:
                 await self._count()
                 if with_tasks:
                     await self._list()
+                if self._stats is not None:
+                    age = _EXPECTED_FRESH_FOR if with_tasks else _EXPECTED_LONGEST_AGE
+                    await self.expected.refresh(self._stats, within=age)
         except (DatabaseError, TimeoutError):
             return
 
@@ -90,13 +99,14 @@ class Figures:
         if changes != self._changes_by_hand:
             self._changes_by_hand = changes
             self._next_count = self._next_overview = float("-inf")
+            self.expected.forget()
 
     async def _count(self) -> None:
         clock = self._parts.clock
         begun = clock.monotonic()
         if begun < self._next_count:
             return
-        await self._look()
+        self._stats = await self._look()
         if self._parts.session.term is None and self._parts.has_journal:
             async with self._parts.database.connection() as connection:
                 self.scheduler = await scheduling.scheduler(connection)

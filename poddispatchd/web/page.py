@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from poddispatchd.clock import Clock
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.forecast import Interval
 from poddispatchd.domain.shadow import counted
 from poddispatchd.domain.situation import Severity, breaker_words, duration_words
 from poddispatchd.domain.task import TaskStatus
@@ -97,6 +98,7 @@ def status_page(state: DaemonState | None, waiting: str, overview: Overview | No
         number=_number,
         thousands=_thousands,
         counted=counted,
+        expected=lambda interval: _expected(interval, now),
         colour=lambda severity: _COLOURS[severity],
         manager_state=_manager_state,
         manager_colour=_manager_colour,
@@ -134,6 +136,10 @@ def _number(count: int, noun: str) -> str:
 
 def _thousands(count: int) -> str:
     return f"{count:,}".replace(",", "\u202f")
+
+
+def _expected(interval: Interval | None, now: datetime) -> str:
+    return "unknown" if interval is None else interval.words(now)
 
 
 def _manager_state(manager: ManagerReport) -> str:

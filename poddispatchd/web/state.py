@@ -18,6 +18,7 @@ from poddispatchd.parts import Parts
 from poddispatchd.pod.queue import QueueStats
 from poddispatchd.runtime.queues import set_aside_words
 from poddispatchd.tasks.waiting import SiteChooser, chosen_sites, site_chooser, waiting_task
+from poddispatchd.web.expectation import ExpectedState, expected_state
 from poddispatchd.web.figures import Figures
 
 _SHOWN = 5
@@ -56,7 +57,8 @@ class DaemonState:
     ``database_writable`` is False while the database refuses what the daemon has to write.
     ``as_of`` is when the tasks were counted, ``scheduler`` the instance that schedules if it is another one,
     ``running_on`` the running tasks of each runner manager, ``waiting`` why the first tasks of the queue
-    wait. To poll because of a pooler is no problem: it was chosen with the pooler.
+    wait, ``expected`` when they and the running ones will be done.
+    To poll because of a pooler is no problem: it was chosen with the pooler.
     """
 
     version: str
@@ -80,6 +82,7 @@ class DaemonState:
     running_on: dict[ManagerId, int] = field(default_factory=dict)
     waiting: tuple[WaitingState, ...] = ()
     time_zone: str = "UTC"
+    expected: ExpectedState | None = None
 
     @property
     def ready(self) -> bool:
@@ -224,6 +227,7 @@ def state_of(
         running_on={} if queue_stats is None else dict(queue_stats.running_on),
         waiting=waiting,
         time_zone=parts.settings.pod.time_zone,
+        expected=_expected(parts, figures),
     )
 
 
@@ -284,6 +288,16 @@ def _queue_words(
             by_finding.setdefault((why.sentence, why.severity), []).append(entry.type)
     for (sentence, severity), types in by_finding.items():
         yield f"Pending tasks of type {' and '.join(types)}: {sentence}", severity
+
+
+def _expected(parts: Parts, figures: Figures | None) -> ExpectedState | None:
+    if figures is None:
+        return None
+    overview = figures.overview
+    shown: set[TaskPk] = set()
+    if overview is not None:
+        shown = {row.pk for row in overview.waiting} | {row.pk for row in overview.running}
+    return expected_state(figures.expected.forecast, shown, parts.clock.now())
 
 
 def _waiting(parts: Parts, situation: Situation, figures: Figures | None) -> tuple[WaitingState, ...]:

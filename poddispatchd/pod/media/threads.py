@@ -40,6 +40,7 @@ class Look(StrEnum):
     """What is looked at; one look of each kind and place at a time, and so at most one that hangs."""
 
     SOURCE = "source file"
+    SIZE = "sizes of source files"
     LOG = "encoding.log"
     SPACE = "free space"
     TREE = "known files"

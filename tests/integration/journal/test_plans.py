@@ -42,6 +42,9 @@ _FILL = f"""
     INSERT INTO poddispatchd.notice (event, task_pk, task_type)
     SELECT 'failed', n, 'encoding' FROM generate_series(1, 20) AS n;
     INSERT INTO poddispatchd.obsolete_file (path, task_pk) SELECT n::text, n FROM generate_series(1, 20) AS n;
+    INSERT INTO poddispatchd.ended_run (task_pk, task_type, status, priority, ran, ended_at)
+    SELECT n, 'encoding', 'completed', 1, 60, now() - make_interval(secs => n)
+      FROM generate_series(1, {_SETTLED}) AS n;
 """
 
 _ROOMS = {"inbox.sql": "poddispatchd.callbacks", "files.sql": "poddispatchd.imports"}
@@ -109,13 +112,15 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ("scheduling.sql", "put_back", {"task": "7", "date_added": "now()", "seconds": "20"}),
     ("scheduling.sql", "wait_of", {"task": "7", "date_added": "now()"}),
     ("known_runs.sql", "tasks", {"managers": "'{1}'", "task_id": "'task-7'"}),
+    ("history.sql", "recent_runs", {"types": "'{encoding,studio}'"}),
+    ("history.sql", "is_empty", {}),
     ("observations.sql", "see", {"tasks": "'{7,8}'", "task_ids": "'{task-7,NULL}'"}),
     ("observations.sql", "of_tasks", {"tasks": "'{7,8}'"}),
     ("observations.sql", "note_runner", {"task": "7", "task_id": "'task-7'", "runner": "'runner'"}),
 )
 
 _MOST_ROWS = 500
-"""Rows that a hot query may look at: all that is open, several times over."""
+"""Rows that a hot query may look at: all that is open, several times over, or 400 runs."""
 
 
 _OF_A_QUEUE: Mapping[str, Mapping[str, str]] = {

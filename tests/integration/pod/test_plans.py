@@ -11,7 +11,7 @@ import pytest_asyncio
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.pod.duplicates import SAME_SOURCE
-from poddispatchd.pod.queue import CandidateQuery, pending_tasks, queue_stats, statement, write_ranks
+from poddispatchd.pod.queue import CandidateQuery, filled, pending_tasks, queue_stats, statement, write_ranks
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.pod.rows import pod, video
 from tests.integration.pod.years import FINISHED, PENDING, nodes, rows_read, years_of_tasks
@@ -85,6 +85,7 @@ _BY_KEY: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     },
     "ended.sql": {"newest": {}, "moved": {"above": FINISHED + PENDING, "pending": [7, 8], "running": [9]}},
     "observed.sql": {"rows": {"tasks": list(range(1, 1001))}},
+    "work.sql": {"work_of": {"tasks": [7, 8]}},
 }
 """Statements that find their rows by a key, however long the table is."""
 
@@ -118,6 +119,7 @@ _ONE_READING: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "trigger.sql": {"facts": {}},
     "overview.sql": {"waiting": {"task": None, "limit": 20, "seconds": 5.0}},
     "ended.sql": {"open": {}},
+    "work.sql": {"waiting_work": {"limit": 300}, "running_work": {"limit": 1000}},
 }
 """Statements that read the table, once: its statuses and dates have no index."""
 
@@ -170,6 +172,8 @@ def _explained(explain: str, query: Query, **values: object) -> tuple[str, *tupl
 def _query(file: str, name: str) -> Query:
     if file == "queue.sql":
         return statement(name, _PRIORITY_USERS)
+    if file == "work.sql":
+        return filled(load_queries("poddispatchd.pod", file)[name], _PRIORITY_USERS)
     wanted = load_queries("poddispatchd.pod", "duplicates.sql")["wanted"]
     return load_queries("poddispatchd.pod", file)[name].fill(wanted=wanted).fill(same_source=SAME_SOURCE)
 

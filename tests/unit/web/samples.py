@@ -5,16 +5,27 @@ from datetime import UTC, datetime, timedelta
 
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.forecast import Interval
 from poddispatchd.domain.situation import Finding, Reason, Severity
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskStatus, TaskType
 from poddispatchd.journal.ends import EndedTask, HourOfTasks
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.pod.overview import TaskRow
+from poddispatchd.web.expectation import ExpectedState
 from poddispatchd.web.figures import Overview
 from poddispatchd.web.page import status_page
 from poddispatchd.web.state import DaemonState, QueueState, WaitingState
 
 NOW = datetime.now(UTC)
+
+
+def _in(low: int, high: int) -> Interval:
+    """Between so many minutes from now, and some seconds until somebody looks."""
+    late = timedelta(seconds=30)
+    return Interval(
+        NOW + timedelta(minutes=low) + (late if low else timedelta()), NOW + timedelta(minutes=high) + late
+    )
+
 
 FULL = Finding(
     Reason.MANAGERS_FULL,
@@ -106,6 +117,12 @@ TROUBLE = replace(
     problems=("Runner manager third is down: no connection to 10.0.0.3 port 8081.",),
     notices=(f"Pending tasks of type encoding: {FULL.words}",),
     waiting=tuple(WaitingState(TaskPk(100 + n), "encoding", n, FULL) for n in range(1, 8)),
+    expected=ExpectedState(
+        NOW,
+        begins={TaskPk(101): _in(4, 12), TaskPk(102): _in(70, 190)},
+        ends={TaskPk(101): _in(19, 48), TaskPk(50): _in(0, 35)},
+        drained={"encoding": _in(600, 1500)},
+    ),
 )
 
 

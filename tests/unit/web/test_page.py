@@ -84,3 +84,13 @@ def test_a_lost_database_is_not_another_daemon() -> None:
     assert "cannot schedule: the database is away" in status_page(lost, "", None)
     standby = replace(CALM, leader=False, scheduler="pod2:77")
     assert "stands by (pod2:77 schedules)" in status_page(standby, "", None)
+
+
+def test_what_is_expected_is_told_and_so_is_what_is_not_known() -> None:
+    page = PAGES["trouble"]
+
+    assert '<td class="nowrap">in 4 min to 12 min</td><td class="nowrap">in 19 min to 48 min</td>' in page
+    assert '<td class="nowrap">in 1 h 10 min to 3 h 10 min</td><td class="nowrap">unknown</td>' in page
+    assert '<td class="nowrap">in 10 h 00 min to 1 d 1 h</td>' in page
+    assert "within 35 min" in page
+    assert "begins" not in PAGES["calm"]

@@ -1,0 +1,87 @@
+"""When tasks are expected to begin and end, for a command: from the journal, and a daemon if one answers."""
+
+from collections.abc import Collection
+
+from poddispatchd.cli.daemon_state import State
+from poddispatchd.cli.situation import Journal, daemon_state, read_journal
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import Settings
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Database
+from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.capacity import ManagerNow
+from poddispatchd.domain.forecast import Forecast, Interval
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.task import TaskPk, TaskStatus
+from poddispatchd.pod import managers as pod_managers
+from poddispatchd.pod.capabilities import introspect
+from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.pod.source_sizes import SourceSizes
+from poddispatchd.tasks.expectations import Around, Expectations
+from poddispatchd.tasks.waiting import site_chooser
+
+OPEN = (TaskStatus.PENDING, TaskStatus.RUNNING)
+
+
+async def expected(
+    settings: Settings, database: Database, statuses: Collection[str], state: State | None = None
+) -> Forecast | None:
+    """What can be expected of the queue; None when none of these statuses is one of a task that is not over.
+
+    Args:
+        settings: those in effect.
+        database: Pod's.
+        statuses: of the tasks that are shown.
+        state: of the daemon, if it was asked already.
+    """
+    if not {*OPEN} & {*statuses} or not await _has_history(database):
+        return None
+    state = state or await daemon_state(settings)
+    journal = await read_journal(database)
+    managers = await pod_managers.runner_managers(database)
+    sites = await pod_managers.sites(database)
+    around = Around(
+        managers=_managers_now(managers, journal, state),
+        choose=site_chooser(settings, sites, frozenset(one.site_id for one in managers if one.is_active)),
+        own_tasks=journal.own_tasks or {},
+    )
+    sizes = SourceSizes(MediaTree(settings.pod.media_root))
+    return await Expectations(database, sizes).read(await introspect(database), around, Clock().now())
+
+
+def interval_as_dict(interval: Interval | None) -> dict[str, object] | None:
+    """An interval for programs; None: nobody knows."""
+    return None if interval is None else {"low": interval.low, "high": interval.high}
+
+
+def expected_words(forecast: Forecast, task: TaskPk, status: str) -> str | None:
+    """When a task is expected to begin and end, for people; None for one that is over."""
+    if status not in OPEN:
+        return None
+    begins, ends = forecast.begins.get(task), forecast.ends.get(task)
+    if ends is None:
+        return "unknown"
+    if begins is None:
+        return f"ends {ends.words(forecast.as_of)}"
+    return f"begins {begins.words(forecast.as_of)}, ends {ends.words(forecast.as_of)}"
+
+
+async def _has_history(database: Database) -> bool:
+    async with database.connection() as connection:
+        return await migration.current_version(connection) >= migration.LATEST
+
+
+def _managers_now(
+    managers: Collection[RunnerManager], journal: Journal, state: State | None
+) -> list[ManagerNow]:
+    """The managers as they are: whether one is down or full only a daemon knows."""
+    entries = {} if state is None else {entry["id"]: entry for entry in state["managers"]}
+    paused = {pk for pk, memory in (journal.memories or {}).items() if memory.paused_at is not None}
+    found = []
+    for manager in managers:
+        entry = entries.get(manager.id)
+        up = entry is None or entry["state"] in (BreakerState.CLOSED, BreakerState.HALF_OPEN)
+        usable = manager.is_active and manager.id not in paused and up
+        full = frozenset() if entry is None else frozenset(entry["full_for"])
+        found.append(ManagerNow(manager.id, manager.site_id, usable, full))
+    return found

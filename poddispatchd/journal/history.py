@@ -1,0 +1,89 @@
+"""What tasks took: the latest runs one by one, and sums by day; both bounded."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.run_times import EndedRun, SourceSize
+from poddispatchd.domain.task import ManagerId, TaskPk
+
+_QUERIES = load_queries(__package__, "history.sql")
+
+MOST_RUNS = 100_000
+"""Runs kept one by one: a few weeks of the busiest Pod, in about 20 MB."""
+
+_RUN_DAYS = 35
+_DAYS = 800
+
+
+@dataclass(frozen=True, slots=True)
+class EndedTask:
+    """A task that has ended; ``waited`` and ``ran`` are in seconds, None where that was not seen."""
+
+    pk: TaskPk
+    type: str
+    status: str
+    manager: ManagerId | None
+    waited: float | None
+    ran: float | None
+    owner: int | None = None
+    priority: int = 1
+    source: SourceSize = SourceSize()  # noqa: RUF009 - it is frozen
+
+
+async def record(connection: Connection, tasks: Sequence[EndedTask], at: datetime, time_zone: str) -> None:
+    """Keep tasks that have ended, in one statement."""
+    await connection.execute(
+        *_QUERIES["record"](
+            tasks=[task.pk for task in tasks],
+            types=[task.type for task in tasks],
+            statuses=[task.status for task in tasks],
+            managers=[task.manager for task in tasks],
+            owners=[task.owner for task in tasks],
+            priorities=[task.priority for task in tasks],
+            waits=[task.waited for task in tasks],
+            runs=[task.ran for task in tasks],
+            seconds=[task.source.seconds for task in tasks],
+            bytes=[task.source.bytes for task in tasks],
+            time_zone=time_zone,
+            at=at,
+        )
+    )
+
+
+async def fill(connection: Connection, time_zone: str) -> bool:
+    """Learn from the journal and Pod's tables what was before the first start; False when that was done.
+
+    Part of a transaction.
+    """
+    if not await connection.fetchval(*_QUERIES["is_empty"]()):
+        return False
+    await connection.execute(*_QUERIES["fill_runs"](most=MOST_RUNS, days=_RUN_DAYS))
+    await connection.execute(*_QUERIES["fill_days"](time_zone=time_zone, days=_DAYS))
+    return True
+
+
+async def recent_runs(connection: Connection, types: Collection[str]) -> list[EndedRun]:
+    """The latest runs of each type, as a forecast wants them."""
+    return [
+        EndedRun(
+            type=row["task_type"],
+            ran=row["ran"],
+            ended_at=row["ended_at"],
+            manager=row["runner_manager_id"],
+            source=SourceSize(row["source_seconds"], row["source_bytes"]),
+            waited=row["waited"],
+            priority=row["priority"],
+        )
+        for row in await connection.fetch(*_QUERIES["recent_runs"](types=list(types)))
+    ]
+
+
+async def purge(connection: Connection, *, batch: int) -> None:
+    """Forget what is beyond the bounds, ``batch`` runs at a time."""
+    query = _QUERIES["purge_runs"](days=_RUN_DAYS, batch=batch, most=MOST_RUNS)
+    while await connection.execute(*query) == f"DELETE {batch}":
+        pass
+    await connection.execute(*_QUERIES["purge_days"](days=_DAYS))

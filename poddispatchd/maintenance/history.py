@@ -1,0 +1,80 @@
+"""Keeps what tasks took, for forecasts and reports: two statements when some have ended, else none."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+
+from poddispatchd.domain.run_times import SourceSize
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
+from poddispatchd.journal import history
+from poddispatchd.journal.history import EndedTask
+from poddispatchd.observability.events import Event
+from poddispatchd.parts import Parts
+from poddispatchd.pod import work
+from poddispatchd.pod.source_sizes import SourceSizes
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 500
+"""Tasks recorded in one statement; more end in one moment only when somebody changes them by hand."""
+
+_LOOKED_AT = 20
+"""Source files whose size is asked for in one go."""
+
+
+class History:
+    """Records the tasks that end; only the scheduler does."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._sizes = SourceSizes(parts.media)
+
+    async def fill(self) -> None:
+        """Learn what was before, at the first start of all.
+
+        Raises:
+            DatabaseUnavailableError: the database cannot be reached.
+        """
+        try:
+            async with self._parts.database.transaction() as connection:
+                await history.fill(connection, self._parts.settings.pod.time_zone)
+        except DatabaseUnavailableError:
+            raise
+        except DatabaseError as error:
+            log.warning(Event.HISTORY_FAILED, reason=str(error))
+
+    async def record(self, ended: Sequence[EndedTask], at: datetime) -> None:
+        """Keep tasks that have ended; what the database refuses is told, and nothing else waits for it.
+
+        Raises:
+            DatabaseUnavailableError: the database cannot be reached.
+        """
+        try:
+            await self._record(ended, at)
+        except DatabaseUnavailableError:
+            raise
+        except DatabaseError as error:
+            log.warning(Event.HISTORY_FAILED, tasks=len(ended), reason=str(error))
+
+    async def _record(self, ended: Sequence[EndedTask], at: datetime) -> None:
+        parts = self._parts
+        for start in range(0, len(ended), _AT_ONCE):
+            some = ended[start : start + _AT_ONCE]
+            found = await work.work_of(parts.database, parts.capabilities, [task.pk for task in some])
+            sizes = await self._sizes.of((one.path for one in found.values() if one.path), most=_LOOKED_AT)
+            complete = [
+                replace(
+                    task,
+                    owner=one.owner,
+                    priority=one.priority,
+                    source=SourceSize(one.seconds, sizes.get(one.path or "")),
+                )
+                for task in some
+                # A row that was deleted meanwhile has told all it can.
+                if (one := found.get(task.pk)) is not None
+            ]
+            if complete:
+                async with parts.database.connection() as connection:
+                    await history.record(connection, complete, at, parts.settings.pod.time_zone)

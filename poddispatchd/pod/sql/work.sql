@@ -1,0 +1,37 @@
+-- What tasks are to work on, for whoever reckons how long that takes. {class}, {owned_tasks}, {queue} and
+-- {priority_users} are those of queue.sql.
+
+-- name: waiting_work
+-- The first :limit pending tasks in the order of the queue, with the sites of their videos or recorders.
+WITH priority_users AS ({priority_users}),
+     first AS (SELECT * FROM ({queue}) AS queued ORDER BY class, date_added, id LIMIT :limit)
+SELECT first.*, nullif(video.duration, 0) AS seconds, video.video AS path,
+       CASE first.type
+       WHEN 'studio' THEN ARRAY(SELECT site.site_id
+                                  FROM recorder_recording AS recording
+                                  JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
+                                 WHERE recording.id = first.recording_id ORDER BY site.site_id)
+       ELSE ARRAY(SELECT site.site_id FROM video_video_sites AS site
+                   WHERE site.video_id = first.video_id ORDER BY site.site_id)
+       END AS site_ids
+  FROM first
+  LEFT JOIN video_video AS video ON video.id = first.video_id
+ ORDER BY class, date_added, id
+
+-- name: running_work
+-- The tasks that run, the latest :limit ('warning': see tasks.sql).
+SELECT task.id, task.type, task.date_added, task.video_id, task.recording_id, task.runner_manager_id,
+       nullif(video.duration, 0) AS seconds, video.video AS path
+  FROM runner_manager_task AS task
+  LEFT JOIN video_video AS video ON video.id = task.video_id
+ WHERE task.status IN ('running', 'warning')
+ ORDER BY task.id DESC LIMIT :limit
+
+-- name: work_of
+-- Whose the tasks :tasks are, their class, and what they worked on.
+WITH priority_users AS ({priority_users})
+SELECT task.id, {class} AS class, coalesce(video.owner_id, recording.user_id) AS owner_id,
+       nullif(video.duration, 0) AS seconds, video.video AS path
+  FROM {owned_tasks}
+  LEFT JOIN recorder_recording AS recording ON recording.id = task.recording_id
+ WHERE task.id = ANY (:tasks::bigint[])

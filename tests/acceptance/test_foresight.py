@@ -1,0 +1,87 @@
+"""When tasks are expected to begin and end, told by a running daemon and by the commands."""
+
+import asyncio
+import json
+import re
+from typing import cast
+
+from poddispatchd.domain.task import TaskType
+from poddispatchd.sandbox.fake_runner_manager.faults import Fault, FaultKind
+from tests.acceptance.process import PATIENCE
+from tests.acceptance.rig import Rig
+
+_PAST = """
+    INSERT INTO poddispatchd.ended_run
+           (task_pk, task_type, status, runner_manager_id, priority, waited, ran, ended_at)
+    SELECT 1000 + n, 'encoding', 'completed', $1, 1, 5, 600 + n, now() - make_interval(secs => n * 620)
+      FROM generate_series(1, 60) AS n
+"""
+"""One runner that encoded for ten minutes each time."""
+
+
+async def _full_manager_with_a_past(rig: Rig) -> None:
+    assert (await rig.run("db", "init")).status == 0
+    await rig.execute(_PAST, rig.world.managers[0].id)
+    rig.manager.faults.inject("execute", Fault(kind=FaultKind.STATUS, status=503), times=None)
+    daemon = await rig.start()
+    rig.set("ops", listen=rig.ops.removeprefix("http://"))
+    await rig.add(TaskType.ENCODING, TaskType.ENCODING, TaskType.TRANSCRIPTION)
+    await daemon.event("runner_manager.full")
+
+
+async def test_what_waits_is_told_when_it_will_be_done_everywhere(rig: Rig) -> None:
+    await _full_manager_with_a_past(rig)
+    first, second, transcription = sorted(await rig.statuses())
+
+    listed = {row["id"]: row for row in json.loads((await rig.run("tasks", "list", "--json")).out)}
+    shown = (await rig.run("tasks", "show", str(second))).out
+    state = json.loads((await rig.get("/api/status"))[1])
+    page = (await rig.get("/status"))[1]
+    metrics = (await rig.get("/metrics"))[1]
+    status = (await rig.run("status")).out
+
+    assert re.search(
+        r"^expected        begins in 1\d min to \d\d min, ends in 2\d min to \d\d min$", shown, re.MULTILINE
+    )
+    assert listed[first]["expected_end"]["low"] < listed[second]["expected_end"]["low"]
+    # No transcription has ever ended: nothing is known, and nothing is made up.
+    assert (listed[transcription]["expected_begin"], listed[transcription]["expected_end"]) == (None, None)
+    expected = state["expected"]
+    assert set(expected["ends"]) == {str(first), str(second)}
+    assert set(expected["drained"]) == {"encoding"}
+    assert '<th scope="col">begins</th><th scope="col">ends</th>' in page
+    assert re.search(r'<td class="nowrap">in 1\d min to \d\d min</td>', page)
+    drain = dict(
+        re.findall(r'poddispatchd_expected_drain_seconds\{bound="low",type="(\w+)"\} (\S+)', metrics)
+    )
+    assert 1200 < float(drain["encoding"]) < 1500
+    assert (drain["transcription"], drain["studio"]) == ("NaN", "0.0")
+    assert "Expected to be done, in eight of ten cases: encoding in 2" in status
+
+
+async def test_a_queue_without_a_past_is_unknown_and_says_so(rig: Rig) -> None:
+    rig.manager.faults.inject("execute", Fault(kind=FaultKind.STATUS, status=503), times=None)
+    daemon = await rig.start()
+    rig.set("ops", listen=rig.ops.removeprefix("http://"))
+    [task] = await rig.add(TaskType.ENCODING)
+    await daemon.event("runner_manager.full")
+
+    assert "\nexpected        unknown\n" in (await rig.run("tasks", "show", str(task))).out
+    assert "Expected" not in (await rig.run("tasks", "list")).out
+    state = cast("dict[str, dict[str, object]]", json.loads((await rig.get("/api/status"))[1]))
+    assert state["expected"]["drained"] == {}
+
+
+async def test_what_ended_is_learnt_from(rig: Rig) -> None:
+    await rig.start()
+    await rig.add(*[TaskType.ENCODING] * 3)
+
+    async def kept() -> int:
+        [row] = await rig.fetch("SELECT count(*) AS n FROM poddispatchd.ended_run WHERE status = 'completed'")
+        return cast("int", row["n"])
+
+    async with asyncio.timeout(PATIENCE):
+        while await kept() < 3:
+            # Whoever looks has the daemon look.
+            await rig.get("/metrics")
+    assert (await rig.fetch("SELECT sum(completed) AS n FROM poddispatchd.day_of_tasks"))[0]["n"] == 3

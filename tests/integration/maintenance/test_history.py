@@ -1,0 +1,186 @@
+"""What tasks took is kept: whoever ended them, in few statements, and bounded."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
+from poddispatchd.journal import history
+from poddispatchd.maintenance.job import Maintenance
+from tests.integration.imports.bench import Bench, bench
+from tests.plugins.postgres import PodDatabase
+
+
+@pytest.fixture
+async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Bench]:
+    async with bench(pod_database, media_root) as made:
+        yield made
+
+
+async def ends(here: Bench, task: TaskPk, status: TaskStatus) -> None:
+    """As Pod's administration or its CRON would."""
+    await here.execute("UPDATE runner_manager_task SET status = $2 WHERE id = $1", task, status.value)
+
+
+async def ended_runs(here: Bench) -> list[tuple[object, ...]]:
+    async with here.pod.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT task_pk, task_type, status, round(ran), owner_id IS NOT NULL, priority, source_bytes > 0"
+            " FROM poddispatchd.ended_run ORDER BY id"
+        )
+    return [tuple(row) for row in rows]
+
+
+async def test_tasks_that_ended_are_kept_one_by_one_and_in_the_sums_of_their_day(here: Bench) -> None:
+    maintenance = Maintenance(here.parts)
+    await maintenance.look()
+    video = await here.video()
+    task, other = await here.running(video=video), await here.running()
+    await maintenance.look()
+    await ends(here, task, TaskStatus.COMPLETED)
+    await ends(here, other, TaskStatus.TIMEOUT)
+
+    await maintenance.look()
+
+    assert await ended_runs(here) == [
+        (task, "encoding", "completed", 0, True, 1, True),
+        (other, "encoding", "timeout", 0, True, 1, True),
+    ]
+    sums = "SELECT completed, failed, waits, runs FROM poddispatchd.day_of_tasks"
+    async with here.pod.connection() as connection:
+        assert [tuple(row) for row in await connection.fetch(sums)] == [(1, 1, 2, 2)]
+
+
+async def _statements(maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a look sends to the database."""
+    told: list[str] = []
+    driver = asyncpg.connection.Connection
+
+    def telling(name: str) -> None:
+        original = getattr(driver, name)
+
+        async def told_of(self: object, query: str, *arguments: object, **named: object) -> object:
+            told.append(query)
+            return await original(self, query, *arguments, **named)
+
+        monkeypatch.setattr(driver, name, told_of)
+
+    for name in ("fetch", "fetchrow", "fetchval", "execute"):
+        telling(name)
+    await maintenance.look()
+    monkeypatch.undo()
+    return told
+
+
+async def test_a_round_in_which_nothing_ended_takes_no_statement_more_and_one_with_ends_two(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maintenance = Maintenance(here.parts)
+    await maintenance.look()
+    tasks = [await here.running() for _ in range(3)]
+    await maintenance.look()
+
+    quiet = await _statements(maintenance, monkeypatch)
+    for task in tasks:
+        await ends(here, task, TaskStatus.COMPLETED)
+    busy = await _statements(maintenance, monkeypatch)
+
+    assert not any("ended_run" in query or "day_of_tasks" in query for query in quiet)
+    assert len(busy) == len(quiet) + 2
+    assert len(await ended_runs(here)) == 3
+
+
+async def test_what_the_database_refuses_holds_up_nothing(here: Bench) -> None:
+    """The figures of the queue go on although the history cannot be written."""
+    maintenance = Maintenance(here.parts)
+    await maintenance.look()
+    task = await here.running()
+    await maintenance.look()
+    await here.execute("ALTER TABLE poddispatchd.ended_run RENAME TO gone")
+    await ends(here, task, TaskStatus.FAILED)
+
+    stats = await maintenance.look()
+
+    assert stats.count(TaskType.ENCODING, TaskStatus.FAILED) == 1
+
+
+async def test_the_first_start_learns_from_the_journal_and_pods_table(here: Bench) -> None:
+    for status in (TaskStatus.COMPLETED, TaskStatus.COMPLETED, TaskStatus.FAILED):
+        await here.running(status=status)
+    known = await here.running(TaskType.TRANSCRIPTION, status=TaskStatus.COMPLETED)
+    await here.execute("UPDATE runner_manager_task SET date_added = now() - interval '3 days'")
+    await here.execute(
+        "INSERT INTO poddispatchd.submission"
+        " (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, settled_at)"
+        " SELECT id, type, runner_manager_id, 1, 'x', 'accepted', task_id, now() - interval '1 hour'"
+        " FROM runner_manager_task WHERE id = $1",
+        known,
+    )
+    await here.execute(
+        "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
+        " SELECT id, runner_manager_id, task_id, 'done', now() - interval '50 minutes'"
+        " FROM runner_manager_task WHERE id = $1",
+        known,
+    )
+
+    for _ in range(2):
+        # Another start learns nothing again.
+        await Maintenance(here.parts).look()
+
+    assert [(run[0], run[2], run[3]) for run in await ended_runs(here)] == [(known, "completed", 600.0)]
+    sums = "SELECT sum(completed), sum(failed), sum(runs), count(DISTINCT day) FROM poddispatchd.day_of_tasks"
+    async with here.pod.connection() as connection:
+        [row] = await connection.fetch(sums)
+    assert tuple(row) == (3, 1, 1, 2)
+
+
+async def test_the_history_stays_small_however_many_tasks_end(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MOST_RUNS", 1000)
+    await here.execute(
+        "INSERT INTO poddispatchd.ended_run (task_pk, task_type, status, runner_manager_id, owner_id,"
+        " priority, waited, ran, source_seconds, source_bytes, ended_at)"
+        " SELECT n, 'encoding', 'completed', n % 10, n % 500, 1, 60, 600, 1800, 123456789,"
+        " now() - make_interval(secs => 50000 - n) FROM generate_series(1, 50000) AS n"
+    )
+    size = await here.value("SELECT pg_total_relation_size('poddispatchd.ended_run') / 50000.0")
+    await here.execute(
+        "INSERT INTO poddispatchd.ended_run (task_pk, task_type, status, priority, ended_at)"
+        " SELECT 0, 'encoding', 'failed', 1, now() - interval '36 days' FROM generate_series(1, 10)"
+    )
+    await here.execute(
+        "INSERT INTO poddispatchd.day_of_tasks (day, task_type, runner_manager_id)"
+        " SELECT current_date - n, 'encoding', 1 FROM generate_series(0, 900) AS n"
+    )
+    days = await here.value("SELECT pg_total_relation_size('poddispatchd.day_of_tasks') / 901.0")
+
+    async with here.parts.database.connection() as connection:
+        await history.purge(connection, batch=20_000)
+
+    # A hundred thousand runs, and 800 days of three types on ten managers.
+    assert 100_000 * float(size) + 800 * 30 * float(days) < 50e6
+    kept = "SELECT count(*), min(task_pk) > 0 FROM poddispatchd.ended_run"
+    async with here.pod.connection() as connection:
+        [(count, only_late)] = await connection.fetch(kept)
+    assert (count <= 1000, only_late) == (True, True)
+    assert await here.value("SELECT count(*) FROM poddispatchd.day_of_tasks") == 801
+
+
+async def test_runs_come_back_as_forecasts_want_them(here: Bench) -> None:
+    maintenance = Maintenance(here.parts)
+    await maintenance.look()
+    task = await here.running()
+    await maintenance.look()
+    here.clock.now = lambda ahead=timedelta(minutes=10), real=here.clock.now: real() + ahead  # type: ignore[method-assign,misc]
+    await ends(here, task, TaskStatus.COMPLETED)
+    await maintenance.look()
+
+    async with here.parts.database.connection() as connection:
+        [run] = await history.recent_runs(connection, [kind.value for kind in TaskType])
+
+    assert (run.type, round(run.ran / 60), run.manager) == ("encoding", 10, here.world.managers[0].id)
+    assert run.source.bytes
