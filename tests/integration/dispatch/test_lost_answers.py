@@ -67,6 +67,18 @@ async def test_a_lost_answer_is_asked_for_with_the_same_bytes(
         assert (submission.state, submission.posts) == (SubmissionState.ACCEPTED, 2)
 
 
+async def test_a_task_whose_answer_was_lost_counts_towards_what_a_pass_may_submit(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root) as pod:
+        lost, _ = await pod.encodings(2)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER))
+        daemon = await pod.daemon(budget=1)
+        await _settle_again(daemon)
+        await _assert_one_run(pod, lost)
+        assert len(pod.fakes["first"].tasks) == 1
+
+
 async def test_an_answer_that_does_not_come_in_time_is_lost_too(
     pod_database: PodDatabase, media_root: Path
 ) -> None:
