@@ -77,7 +77,7 @@ class Figures:
         Args:
             with_tasks: read the tasks that a page lists as well.
         """
-        problems = (self._parts.storage.problem, self._parts.evidence.problem)
+        problems = (self._parts.storage.problem, self._parts.evidence.nothing_can_be_submitted)
         self._parts.metrics.media_usable.set(problems == (None, None))
         if not self._parts.session.is_up:
             return

@@ -62,6 +62,18 @@ async def test_one_task_is_shown_whole(pod: Pod) -> None:
     assert data["stage"] == "waiting"
 
 
+async def test_a_task_is_shown_though_a_newer_release_has_words_of_its_own_for_its_import(pod: Pod) -> None:
+    await _with_journal(pod)
+    task = await _running(pod)
+    await pod.execute("ALTER TABLE poddispatchd.import DROP CONSTRAINT import_state_check")
+    await pod.execute(
+        "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state)"
+        f" VALUES ({task}, 1, 'x', 'a word of tomorrow')"
+    )
+    shown = await pod.run("tasks", "show", str(task))
+    assert (shown.status, "a word of tomorrow" in shown.out) == (0, True)
+
+
 async def test_the_stage_of_a_task_is_shown(pod: Pod) -> None:
     await _with_journal(pod)
     waiting, running = await _pending(pod), await _running(pod)
