@@ -613,7 +613,7 @@ async def test_who_waits_for_a_task_that_runs_for_too_long_is_told_with_it(here:
 async def test_a_record_of_many_megabytes_keeps_no_task_running(here: Bench, outcome: Outcome) -> None:
     task = await here.running()
     await here.end(task, Behaviour(outcome=outcome, script_output="frame=1 fps=25 " * 1_200_000))
-    await look(here, Reconciler(here.parts))
+    await look(here, features.reconciler(here.parts))
     await here.import_due()
     assert await here.status(task) == outcome.value
     assert len(await here.words(task)) < 2 * 2**20
