@@ -11,7 +11,8 @@ from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.activation import ReceivedSockets
 from poddispatchd.web.listener import Serving, serving
-from poddispatchd.web.webhook import webhook_application, webhook_limits
+from poddispatchd.web.refusals import RefusalLog
+from poddispatchd.web.webhook import early_answers, webhook_application, webhook_limits
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +31,10 @@ async def listen_for_callbacks(
     """
     reception = CallbackReceiver(ground.database, ground.registry, ground.wakeups, ground.clock)
     settings = ground.settings.webhook
-    webhook = webhook_application(reception, settings, metrics=ground.metrics, clock=ground.clock)
+    refusals = RefusalLog("webhook", ground.clock.monotonic)
+    webhook = webhook_application(
+        reception, settings, metrics=ground.metrics, clock=ground.clock, refusals=refusals
+    )
     sockets = received.take("webhook")
     opened = serving(
         webhook,
@@ -39,6 +43,9 @@ async def listen_for_callbacks(
         limits=webhook_limits(settings),
         trusted=settings.trusted_proxies,
         metrics=ground.metrics,
+        early=early_answers(
+            reception, settings, metrics=ground.metrics, clock=ground.clock, refusals=refusals
+        ),
     )
     listener = await stack.enter_async_context(opened)
     if sockets:

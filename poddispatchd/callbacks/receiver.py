@@ -69,6 +69,10 @@ class CallbackReceiver:
         """Whether this token was somebody's when the tokens were read last, however long ago."""
         return self._tokens.has_seen(token)
 
+    def is_refused(self, token: bytes) -> bool:
+        """Whether this token is known to be nobody's, without a look at the database."""
+        return self._tokens.is_refused(token)
+
     async def signers(self, token: bytes) -> tuple[ManagerId, ...]:
         """Whose token this is; asked before anything of a body is read (invariant I13).
 

@@ -73,7 +73,7 @@ class TokenBook:
         if signers := self.fresh_signers(token):
             return signers
         now = self._clock.monotonic()
-        digest = hashlib.blake2b(token, key=self._key, digest_size=16).digest()
+        digest = self._digest(token)
         if self._refused.get(digest, float("-inf")) > now:
             raise CallbackRefusedError(403, "Invalid Bearer token.")
         if now - self._read_at >= FRESH_FOR_STRANGERS:
@@ -86,6 +86,16 @@ class TokenBook:
     def has_seen(self, token: bytes) -> bool:
         """Whether this token was somebody's when the tokens were read last."""
         return bool(self._match(token))
+
+    def is_refused(self, token: bytes) -> bool:
+        """Whether this token is known to be nobody's, without another look."""
+        now = self._clock.monotonic()
+        if self._refused.get(self._digest(token), float("-inf")) > now:
+            return True
+        return now - self._read_at < FRESH_FOR_STRANGERS and not self._match(token)
+
+    def _digest(self, token: bytes) -> bytes:
+        return hashlib.blake2b(token, key=self._key, digest_size=16).digest()
 
     def _match(self, token: bytes) -> tuple[ManagerId, ...]:
         token = token.strip()

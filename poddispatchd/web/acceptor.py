@@ -5,6 +5,7 @@ import errno
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 _BATCH = 32
@@ -16,6 +17,12 @@ _BACKLOG = 4096
 _PAUSE = 0.2
 """Seconds without a look after the system had no descriptor or memory for a connection."""
 
+_FIRST = 2**14
+"""Bytes that are looked at as soon as a connection is taken: under load its whole request is there."""
+
+_THROWN_AWAY = 2**18
+"""Bytes of a body that nobody wants which are read, lest the answer is lost with a reset connection."""
+
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _RESET = struct.pack("ii", 1, 0)
 
@@ -23,8 +30,11 @@ _RESET = struct.pack("ii", 1, 0)
 class Taker(Protocol):
     """Decides about connections."""
 
-    def takes(self, address: str) -> asyncio.Protocol | None:
-        """What serves a new connection; None: it is closed."""
+    def answers(self, address: str, data: bytes) -> bytes | None:
+        """The whole answer to what has arrived, when nothing more is to be done for this connection."""
+
+    def takes(self, address: str, data: bytes) -> asyncio.Protocol | None:
+        """What serves a new connection, of which something may have arrived; None: it is closed."""
 
     def exhausted(self, *, is_now: bool) -> None:
         """The system has no room for connections, or has some again."""
@@ -122,7 +132,17 @@ class Acceptor:
             self._take(connection, str(address[0]))
 
     def _take(self, connection: socket.socket, address: str) -> None:
-        protocol = self._taker.takes(address)
+        try:
+            data = connection.recv(_FIRST)
+        except (BlockingIOError, InterruptedError):
+            data = b""
+        except OSError:
+            connection.close()
+            return
+        if data and (answer := self._taker.answers(address, data)) is not None:
+            _answer(connection, answer)
+            return
+        protocol = self._taker.takes(address, data)
         if protocol is None:
             # With a reset: nothing of it lingers in the kernel.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -149,3 +169,13 @@ class Acceptor:
     def _resume(self, listener: socket.socket) -> None:
         del self._pauses[listener.fileno()]
         self._loop.add_reader(listener.fileno(), self._accept, listener)
+
+
+def _answer(connection: socket.socket, answer: bytes) -> None:
+    """Send an answer that fits into the socket's buffer, and close."""
+    with suppress(OSError), connection:
+        connection.send(answer)
+        connection.shutdown(socket.SHUT_WR)
+        left = _THROWN_AWAY
+        while left > 0 and (thrown := len(connection.recv(2**16))):
+            left -= thrown

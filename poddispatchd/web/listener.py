@@ -21,6 +21,7 @@ from poddispatchd.web.connections import ConnectionTable, Limits, State
 from poddispatchd.web.forwarded import Networks, is_trusted
 from poddispatchd.web.protocol import Gate, Site, peer_of
 from poddispatchd.web.refusals import RefusalLog
+from poddispatchd.web.strangers import Early
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +56,11 @@ class Listener:
         self._is_full = False
         self._name = site.refusals.listener
 
-    def takes(self, address: str) -> asyncio.Protocol | None:
+    def answers(self, address: str, data: bytes) -> bytes | None:
+        """The whole answer to the beginning of a connection, when that decides already."""
+        return self._site.answers(address, data)
+
+    def takes(self, address: str, data: bytes) -> asyncio.Protocol | None:
         """What serves a new connection of an address; None when there is no room for it."""
         table = self._site.table
         is_exempt = is_trusted(address, self._trusted)
@@ -64,7 +69,7 @@ class Listener:
         if not has_room or table.dropped > dropped:
             self._count("crowded" if has_room else "full")
             self._tell_full()
-        return Gate(self._site, address, is_exempt=is_exempt) if has_room else None
+        return Gate(self._site, address, data, is_exempt=is_exempt) if has_room else None
 
     def exhausted(self, *, is_now: bool) -> None:
         """The system has no descriptor left, in spite of what is kept back, or has some again."""
@@ -145,9 +150,12 @@ async def listening(
     trusted: Networks = (),
     headers: Mapping[str, str] | None = None,
     metrics: Metrics | None = None,
+    early: Early | None = None,
 ) -> AsyncIterator[Address]:
     """The same as ``serving``; gives the address in effect."""
-    opened = serving(served, address, key, limits=limits, trusted=trusted, headers=headers, metrics=metrics)
+    opened = serving(
+        served, address, key, limits=limits, trusted=trusted, headers=headers, metrics=metrics, early=early
+    )
     async with opened as listener:
         yield listener.address
 
@@ -162,6 +170,7 @@ async def serving(
     trusted: Networks = (),
     headers: Mapping[str, str] | None = None,
     metrics: Metrics | None = None,
+    early: Early | None = None,
 ) -> AsyncIterator[Serving]:
     """Serve an application, or one handler, until the end of the block.
 
@@ -174,6 +183,7 @@ async def serving(
         trusted: web servers of ours: their connections are not counted as one address'.
         headers: of every answer.
         metrics: where connections are counted.
+        early: what answers strangers by the head of their request alone.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
@@ -191,7 +201,7 @@ async def serving(
         table = ConnectionTable(limits)
         server.request_handler = _guarded(server.request_handler, table)
         refusals = RefusalLog(key.partition(".")[0], asyncio.get_running_loop().time)
-        site = Site(server, table, refusals, dict(headers or {}))
+        site = Site(server, table, refusals, dict(headers or {}), early)
         listener = Listener(site, limits, trusted=trusted, metrics=metrics)
         sockets = await _bound(where, key) if isinstance(where, Address) else acceptor.received(where)
         host, port = sockets[0].getsockname()[:2]

@@ -8,6 +8,7 @@ from aiohttp.web_protocol import RequestHandler
 from poddispatchd.observability.events import Event
 from poddispatchd.web.connections import ConnectionTable, Peer
 from poddispatchd.web.refusals import RefusalLog
+from poddispatchd.web.strangers import Early
 
 _LONGEST_HEAD = 16 * 2**10
 _LONGEST_LINE = 8190
@@ -31,18 +32,33 @@ class Site:
     """What all connections of a listener share."""
 
     def __init__(
-        self, server: web.Server, table: ConnectionTable, refusals: RefusalLog, headers: dict[str, str]
+        self,
+        server: web.Server,
+        table: ConnectionTable,
+        refusals: RefusalLog,
+        headers: dict[str, str],
+        early: Early | None = None,
     ) -> None:
         self.server = server
         self.table = table
         self.refusals = refusals
         self.headers = HEADERS | headers
         self.is_ending = False
+        self._early = early
         self.loop = asyncio.get_running_loop()
 
-    def refuse(self, peer: Peer, status: int, reason: str) -> None:
+    def refuse(self, address: str, status: int, reason: str) -> None:
         """Note that a request was none."""
-        self.refusals.tell(Event.REQUESTS_REFUSED, remote=peer.address, status=status, reason=reason)
+        self.refusals.tell(Event.REQUESTS_REFUSED, remote=address, status=status, reason=reason)
+
+    def answers(self, address: str, data: bytes) -> bytes | None:
+        """The whole answer to the beginning of a connection; None when aiohttp, or more of it, is needed."""
+        if not (b"A" <= data[:1] <= b"Z" or data[:1] in b"\r\n"):
+            self.refuse(address, 400, "not HTTP")
+            return canned(400)
+        if self._early is None or self.is_ending:
+            return None
+        return self._early(address, data)
 
 
 class Gate(asyncio.Protocol):
@@ -52,11 +68,12 @@ class Gate(asyncio.Protocol):
     until its time is over or others need the room.
     """
 
-    __slots__ = ("_head", "_site", "_transport", "peer")
+    __slots__ = ("_first", "_head", "_site", "_transport", "peer")
 
-    def __init__(self, site: Site, address: str, *, is_exempt: bool) -> None:
+    def __init__(self, site: Site, address: str, first: bytes = b"", *, is_exempt: bool) -> None:
         self._site = site
         self._head = b""
+        self._first = first
         self._transport: asyncio.Transport | None = None
         self.peer = Peer(address, self.drop, is_exempt)
 
@@ -65,17 +82,28 @@ class Gate(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a listener's sockets are streams
         self._transport = transport
         self._site.table.add(self.peer, self._site.loop.time())
+        first, self._first = self._first, b""
+        if first:
+            self._take(first, is_judged=True)
 
     def data_received(self, data: bytes) -> None:
         """A piece of the head; with the last one, aiohttp takes over."""
+        self._take(data)
+
+    def _take(self, data: bytes, *, is_judged: bool = False) -> None:
         seen = max(0, len(self._head) - 3)
-        self._head += data
-        if not (b"A" <= self._head[:1] <= b"Z" or self._head[:1] in b"\r\n"):
-            self._refuse(400, "not HTTP")
-        elif self._head.find(b"\r\n\r\n", seen) >= 0:
+        is_begun, self._head = bool(self._head), self._head + data
+        is_whole = self._head.find(b"\r\n\r\n", seen) >= 0
+        answer = None
+        if not is_judged and (is_whole or not is_begun):
+            answer = self._site.answers(self.peer.address, self._head)
+        if answer is not None:
+            self._refuse(answer)
+        elif is_whole:
             self._hand_over()
         elif len(self._head) > _LONGEST_HEAD:
-            self._refuse(431, "head too long")
+            self._site.refuse(self.peer.address, 431, "head too long")
+            self._refuse(canned(431))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         """It has ended before its first request was there."""
@@ -99,11 +127,10 @@ class Gate(asyncio.Protocol):
         connection.connection_made(transport)
         connection.data_received(head)
 
-    def _refuse(self, status: int, reason: str) -> None:
-        self._site.refuse(self.peer, status, reason)
+    def _refuse(self, answer: bytes) -> None:
         self._head = b""
         if self._transport is not None:
-            self._transport.write(canned(status))
+            self._transport.write(answer)
             self._transport.close()
 
 
@@ -144,7 +171,7 @@ class Connection(RequestHandler):
         try:
             super().data_received(data)
         except Exception as error:  # noqa: BLE001 - whatever it is, a peer made it and hears so
-            self._site.refuse(self.peer, 400, type(error).__name__)
+            self._site.refuse(self.peer.address, 400, type(error).__name__)
             if self._raw is not None:
                 self._raw.write(canned(400))
             self.force_close()
@@ -199,7 +226,7 @@ class Connection(RequestHandler):
             self._log_bug(exc)
             status = 503
         else:
-            self._site.refuse(self.peer, status, type(exc).__name__)
+            self._site.refuse(self.peer.address, status, type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun")
         answer = web.Response(status=status, text=_WORDS.get(status, "Bad request.") + "\n")

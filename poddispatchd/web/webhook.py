@@ -19,12 +19,22 @@ from poddispatchd.web.bodies import BodyMemory, read_body
 from poddispatchd.web.connections import Limits
 from poddispatchd.web.forwarded import client_address
 from poddispatchd.web.listener import Handler
-from poddispatchd.web.protocol import recognise, speaks_for
+from poddispatchd.web.protocol import HEADERS, recognise, speaks_for
 from poddispatchd.web.refusals import RefusalLog
+from poddispatchd.web.strangers import Early, Strangers
 
 log = structlog.get_logger(__name__)
 
 _NOT_A_CALLBACK = 405
+_WORDS = {
+    401: "Missing or invalid Bearer token.",
+    403: "Invalid Bearer token.",
+    404: "Not found.",
+    _NOT_A_CALLBACK: "Only POST requests are allowed.",
+    415: "Only application/json content type is allowed.",
+}
+"""What strangers hear."""
+
 _RETRY_LATER = 503
 _RETRY_AFTER = 30.0
 _LIMITED = 429
@@ -39,6 +49,7 @@ def webhook_application(
     metrics: Metrics,
     clock: Clock,
     patience: float = PATIENCE,
+    refusals: RefusalLog | None = None,
 ) -> Handler:
     """The public listener: one path and nothing else.
 
@@ -52,12 +63,14 @@ def webhook_application(
         metrics: where answers are counted.
         clock: what they are timed with.
         patience: seconds the database has to record a callback.
+        refusals: where what is refused is told.
     """
-    webhook = _Webhook(receiver, settings, metrics, clock, patience)
+    refusals = refusals or RefusalLog("webhook", clock.monotonic)
+    webhook = _Webhook(receiver, settings, metrics, refusals, patience)
 
     async def handle(request: web.BaseRequest) -> web.Response:
         if request.path != settings.path:
-            return web.json_response({"error": "Not found."}, status=404)
+            return web.json_response({"error": _WORDS[404]}, status=404)
         begun = clock.monotonic()
         answer = await webhook.answer(request)
         metrics.webhook_requests.labels(str(answer.status)).inc()
@@ -65,6 +78,42 @@ def webhook_application(
         return answer
 
     return handle
+
+
+def early_answers(
+    receiver: CallbackReceiver,
+    settings: WebhookSettings,
+    *,
+    metrics: Metrics,
+    clock: Clock,
+    refusals: RefusalLog | None = None,
+) -> Early:
+    """What answers strangers by the head of their request alone when many of them come: the same statuses.
+
+    Args: as of ``webhook_application``.
+    """
+    told = refusals or RefusalLog("webhook", clock.monotonic)
+
+    def refused(address: str, status: int) -> None:
+        if status != 404:
+            metrics.webhook_requests.labels(str(status)).inc()
+            told.flush()
+            told.tell(
+                Event.CALLBACK_REFUSED,
+                remote=address,
+                status=status,
+                reason=_WORDS[status],
+                is_alarming=status != _NOT_A_CALLBACK,
+            )
+
+    return Strangers(
+        settings.path,
+        {status: {CallbackRefusedError(status, words).key: words} for status, words in _WORDS.items()},
+        HEADERS,
+        tokens=(receiver.has_seen, receiver.is_refused),
+        refused=refused,
+        monotonic=clock.monotonic,
+    ).answer
 
 
 def webhook_limits(settings: WebhookSettings) -> Limits:
@@ -83,7 +132,7 @@ class _Webhook:
         receiver: CallbackReceiver,
         settings: WebhookSettings,
         metrics: Metrics,
-        clock: Clock,
+        refusals: RefusalLog,
         patience: float,
     ) -> None:
         self._receiver = receiver
@@ -91,7 +140,7 @@ class _Webhook:
         self._metrics = metrics
         self._patience = patience
         self._memory = BodyMemory()
-        self._refusals = RefusalLog("webhook", clock.monotonic)
+        self._refusals = refusals
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         """What a request is answered, whatever it is."""
@@ -138,9 +187,9 @@ class _Webhook:
             TimeoutError: the database is too slow.
         """
         if request.method != "POST":
-            raise CallbackRefusedError(_NOT_A_CALLBACK, "Only POST requests are allowed.")
+            raise CallbackRefusedError(_NOT_A_CALLBACK, _WORDS[_NOT_A_CALLBACK])
         if "application/json" not in request.headers.get("Content-Type", ""):
-            raise CallbackRefusedError(415, "Only application/json content type is allowed.")
+            raise CallbackRefusedError(415, _WORDS[415])
         token = _bearer(request)
         signers = self._receiver.fresh_signers(token)
         if not signers:
@@ -199,5 +248,5 @@ def _bearer(request: web.BaseRequest) -> bytes:
     header = request.headers.get("Authorization", "")
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise CallbackRefusedError(401, "Missing or invalid Bearer token.")
+        raise CallbackRefusedError(401, _WORDS[401])
     return token.strip().encode("utf-8", "surrogateescape")

@@ -1,0 +1,105 @@
+"""Many strangers hear by the head of their request alone what they would hear otherwise."""
+
+import pytest
+
+from poddispatchd.web.strangers import Strangers, head_of, status_for
+
+PATH = "/runner/notify_task_end/"
+TOKEN = b"a-token"
+
+
+def request(*headers: str, line: str = f"POST {PATH} HTTP/1.1", body: str = "") -> bytes:
+    return "\r\n".join([line, "Host: x", *headers, "", body]).encode("latin-1")
+
+
+JSON = "Content-Type: application/json"
+
+
+class World:
+    """Strangers, whose clock and tokens are set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.told: list[int] = []
+        self.refused = {b"wrong"}
+        self.strangers = Strangers(
+            PATH,
+            {status: {"error": f"words of {status}"} for status in (401, 403, 404, 405, 415)},
+            {"Server": "us"},
+            tokens=(TOKEN.__eq__, self.refused.__contains__),
+            refused=lambda _, status: self.told.append(status),
+            monotonic=lambda: self.now,
+        )
+
+    def answer(self, data: bytes) -> bytes | None:
+        return self.strangers.answer("203.0.113.9", data)
+
+    def crowded(self) -> "World":
+        while self.answer(request(line="GET / HTTP/1.1")) is None:
+            pass
+        self.told.clear()
+        return self
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (request(line="GET / HTTP/1.1"), 404),
+        (request(line=f"GET {PATH}?a=b HTTP/1.1"), 405),
+        (request(), 415),
+        (request("Content-Type: text/plain"), 415),
+        (request(JSON), 401),
+        (request(JSON, "Authorization: Basic x"), 401),
+        (request(JSON, "Authorization: Bearer "), 401),
+        (request("CONTENT-TYPE:application/json", "aUTHORIZATION:bearer  wrong "), 403),
+    ],
+)
+def test_in_a_crowd_the_head_alone_decides(data: bytes, status: int) -> None:
+    world = World().crowded()
+    answer = world.answer(data)
+    assert answer is not None
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"\r\nConnection: close\r\n" in answer
+    assert b"\r\nServer: us\r\n" in answer
+    assert answer.endswith(b'\r\n\r\n{"error": "words of %d"}' % status)
+    assert world.told == [status]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request(JSON, "Authorization: Bearer a-token"),
+        request(JSON, "Authorization: Bearer wrong", "Authorization: Bearer a-token"),
+        request(line="GET / HTTP/1.1")[:-2],  # not whole
+        request(JSON, "Authorization: Bearer perhaps-new"),
+        request(line="nonsense"),
+        request(line="POST http://x/ HTTP/1.1"),
+        b"\r\n" + request(JSON),
+    ],
+)
+def test_whoever_may_have_a_token_and_whatever_is_not_plain_is_served_as_ever(data: bytes) -> None:
+    world = World().crowded()
+    assert world.answer(data) is None
+    assert world.told == []
+
+
+def test_a_few_strangers_a_second_are_served_as_everybody_is() -> None:
+    world = World()
+    data = request(JSON, "Authorization: Bearer wrong")
+    assert [world.answer(data) for _ in range(50)] == [None] * 50
+    assert world.answer(data) is not None
+    world.now += 0.1
+    assert [world.answer(data) is None for _ in range(6)] == [True] * 5 + [False]
+
+
+def test_who_asks_for_the_head_of_an_answer_gets_no_body() -> None:
+    answer = World().crowded().answer(request(line=f"HEAD {PATH} HTTP/1.1"))
+    assert answer is not None
+    assert answer.startswith(b"HTTP/1.1 405 ")
+    assert answer.endswith(b"\r\n\r\n")
+
+
+def test_a_head_that_only_contains_a_token_elsewhere_is_a_strangers() -> None:
+    head = head_of(request(JSON, "X-A: Authorization: Bearer a-token", body="Authorization: Bearer a-token"))
+    assert head is not None
+    assert status_for(head, PATH.encode()) == 401
