@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb docs references lint format bench chaos kills fuzz clean
+.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb docs references lint format bench chaos kills faults fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand --tabs=16
@@ -89,6 +89,10 @@ clean: ## remove .venv and the caches
 SEED ?= 1
 kills: $(STAMP) ## two hundred imports killed at random moments (SEED)
 	PODDISPATCHD_TEST_KILLS="200 seed $(SEED)" $(BIN)/pytest -n auto tests/integration/imports/test_random_kills.py
+
+# Hours on a slow machine: every call of three kinds of import, with seven kinds of failure.
+faults: $(STAMP) ## every system call of an import fails in turn
+	PODDISPATCHD_TEST_CALLS=every $(BIN)/pytest -n auto tests/integration/imports/test_failing_calls.py
 
 # Hostile requests and answers, seeded: make fuzz SEED=7 FUZZ_OPTIONS='--requests 1000000'
 fuzz: $(STAMP) ## hostile requests and answers (SEED, FUZZ_OPTIONS)

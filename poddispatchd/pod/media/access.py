@@ -89,8 +89,9 @@ def rehearse(tree: MediaTree, videos_dir: str, mode: int | None) -> Rehearsal:
                         except OSError as error:
                             problems.append(f"{what} in {place}: {error.strerror or error}.")
             finally:
-                with suppress(OSError):
-                    videos.remove_tree(name)
+                for left in (name, _renamed(name)):
+                    with suppress(OSError):
+                        videos.remove_tree(left)
     except OSError as error:
         problems.append(f"A directory cannot be made in {place}: {error.strerror or error}.")
     tolerated = tree.tolerated()
@@ -126,9 +127,13 @@ class _Stage:
             self.notes.append("The file system has no hard links: files are moved instead.")
 
     def rename(self) -> None:
-        target = f"{self.name}-renamed"
+        target = _renamed(self.name)
         self.staging.rename("a", self.videos, target)
         self.videos.unlink(target)
+
+
+def _renamed(name: str) -> str:
+    return f"{name}-renamed"
 
 
 def _steps(stage: _Stage) -> list[tuple[str, Callable[[], None]]]:

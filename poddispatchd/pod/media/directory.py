@@ -225,7 +225,7 @@ class Directory(Opened):
                 raise self._in_the_way(name, "regular file")
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            os.close(descriptor)
+            close_lock(descriptor)
             if error.errno in LOCK_REFUSED:
                 words = f"{os.strerror(error.errno or 0)} ({NO_LOCKS})"
                 raise OSError(error.errno, words) from error
@@ -233,9 +233,14 @@ class Directory(Opened):
         return descriptor
 
     def _checked(self, descriptor: int, name: str) -> "File":
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return File(descriptor, f"{self.path}/{name}", self._quirks)
-        os.close(descriptor)
+        file = File(descriptor, f"{self.path}/{name}", self._quirks)
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return file
+        except OSError:
+            file.close()
+            raise
+        file.close()
         raise self._in_the_way(name, "regular file")
 
     def _in_the_way(self, name: str, wanted: str) -> NotPlainError:
@@ -250,8 +255,9 @@ class Directory(Opened):
 
 
 def close_lock(descriptor: int) -> None:
-    """Give a lock of ``Directory.lock_file`` back."""
-    os.close(descriptor)
+    """Give a lock of ``Directory.lock_file`` back, which the kernel does whatever it says."""
+    with suppress(OSError):
+        os.close(descriptor)
 
 
 def real_path(path: Path) -> Path:

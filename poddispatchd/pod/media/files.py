@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import ResultRefusedError, disk_error
-from poddispatchd.pod.media.directory import Directory
+from poddispatchd.pod.media.directory import Directory, NotPlainError
 from poddispatchd.pod.media.opened import File
 from poddispatchd.pod.media.tree import OURS, MediaPath, MediaTree
 
@@ -89,7 +89,11 @@ def read_part(path: MediaPath, size: int, *, at: int = 0) -> bytes:
 
 
 def same_content(first: MediaPath, second: MediaPath) -> bool:
-    """Whether two files hold the same bytes; false when either cannot be read."""
+    """Whether two files hold the same bytes; false when either is not there, or no file.
+
+    Raises:
+        OSError: the disk does not give them.
+    """
     try:
         with open_file(first) as left, open_file(second) as right:
             if left.size != right.size:
@@ -102,7 +106,7 @@ def same_content(first: MediaPath, second: MediaPath) -> bool:
                 if not chunk:
                     return True
                 at += len(chunk)
-    except OSError:
+    except (FileNotFoundError, NotPlainError):
         return False
 
 

@@ -5,6 +5,7 @@ All of it blocks for as long as the file system does: it is called in the thread
 
 import os
 import stat
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -37,7 +38,14 @@ class Opened:
         self.close()
 
     def close(self) -> None:
-        """Close the descriptor; once is enough."""
+        """Close the descriptor; once is enough.
+
+        The kernel gives it back whatever it says. Of what has only been read, nobody needs to know.
+        """
+        with suppress(OSError):
+            self._close()
+
+    def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -45,6 +53,19 @@ class Opened:
 
 class File(Opened):
     """An opened regular file."""
+
+    _is_written = False
+
+    def close(self) -> None:
+        """Close the descriptor; once is enough.
+
+        Raises:
+            OSError: what has been written did not arrive: a server, or a quota, may say so as late as now.
+        """
+        if self._is_written:
+            self._close()
+        else:
+            super().close()
 
     @property
     def size(self) -> int:
@@ -62,6 +83,7 @@ class File(Opened):
 
     def write(self, content: bytes) -> None:
         """Append to what has been written."""
+        self._is_written = True
         rest = memoryview(content)
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
@@ -89,3 +111,4 @@ class File(Opened):
     def sync(self) -> None:
         """Bring the content to stable storage."""
         os.fsync(self._descriptor)
+        self._is_written = False

@@ -211,10 +211,12 @@ class _Beside:
                 parent.remove_directory(path.name)
 
     def sync(self) -> None:
-        """Bring the names of all targets to stable storage."""
-        for path in sorted(self._targets, key=str):
+        """Bring the names of all targets to stable storage, and those of directories made for them."""
+        above = {path.parent for path in self._made}
+        for path in sorted({*self._targets, *above}, key=str):
             try:
-                self._targets[path].sync()
+                with path.opened() as directory:
+                    directory.sync()
             except OSError as error:
                 raise disk_error(error, f"{path} cannot be written") from error
 

@@ -12,8 +12,8 @@ from typing import ParamSpec, TypeVar
 
 from poddispatchd.domain.naming import video_number
 from poddispatchd.domain.task import TaskPk, VideoId
-from poddispatchd.errors import ResultRefusedError
-from poddispatchd.pod.media.directory import DIRECTORY_MODE, Directory, Status, real_path
+from poddispatchd.errors import ResultRefusedError, disk_error
+from poddispatchd.pod.media.directory import DIRECTORY_MODE, Directory, NotPlainError, Status, real_path
 from poddispatchd.pod.media.quirks import Quirks
 from poddispatchd.pod.media.threads import Lane, Look, MediaThreads
 
@@ -22,6 +22,10 @@ T = TypeVar("T")
 
 OURS = "poddispatchd-"
 """What the names of all that we make for a while have in them; behind it, the number of its task."""
+
+
+_NO_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+"""What is said of a name that no file can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +159,19 @@ class MediaPath:
             return None
 
     def is_file(self) -> bool:
-        """Whether a regular file is there that can be looked at."""
+        """Whether a regular file is there; a link above it leads nowhere.
+
+        Raises:
+            MediaNotWritableError: it cannot be told: the disk fails, which is no evidence about the file.
+        """
         try:
             status = self.status()
-        except OSError:
+        except NotPlainError:
             return False
+        except OSError as error:
+            if error.errno in _NO_NAME:
+                return False
+            raise disk_error(error, f"{self} cannot be looked at") from error
         return status is not None and status.is_file
 
     def exists(self) -> bool:

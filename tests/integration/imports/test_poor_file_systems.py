@@ -19,19 +19,10 @@ from tests.integration.imports.bench import bench
 from tests.integration.imports.test_crashes import run_until
 from tests.plugins.postgres import PodDatabase
 
-_SOURCE = Path(__file__).with_name("refusing.c")
-
 needs_gcc = pytest.mark.skipif(
     shutil.which("gcc") is None, reason="the library that refuses is compiled; test_refusals.py does without"
 )
 pytestmark = needs_gcc
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("refusing") / "refusing.so"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", made, _SOURCE, "-ldl"], check=True, timeout=120)
-    return made
 
 
 def refusing(library: Path, root: Path, **calls: int) -> dict[str, str]:
