@@ -1,7 +1,9 @@
 """Taking in a callback: who signed it, whom it concerns, and its way into the inbox."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import structlog
 
@@ -30,6 +32,12 @@ _FINAL = (RunnerStatus.COMPLETED, RunnerStatus.WARNING, RunnerStatus.FAILED, Run
 _MOST_SEARCHES = 50
 """Searches that may wait for their turn: one is made at a time, for each looks through all of Pod's tasks."""
 
+_MOST_SEARCHES_OF_ONE = 10
+"""Of these, for one runner manager: another one does not wait behind many, nor is it sent away (I12)."""
+
+_SHORT = 2**16
+"""Bytes of a body that is read at once, in a few milliseconds: it waits behind no long one."""
+
 
 class CallbackReceiver:
     """Commits callbacks to the inbox; whoever is answered 2xx can forget the matter (invariant I3)."""
@@ -54,7 +62,7 @@ class CallbackReceiver:
         self._limited: set[tuple[ManagerId, ...]] = set()
         self._parsing = asyncio.Lock()
         self._searching = asyncio.Lock()
-        self._searches = 0
+        self._searches: Counter[tuple[ManagerId, ...]] = Counter()
 
     @property
     def token_reads(self) -> int:
@@ -108,7 +116,7 @@ class CallbackReceiver:
     async def _read(self, body: bytes) -> Notice:
         """Read a body; long ones a step at a time, and one after the other: others want to be served, too."""
         steps = Notice.steps(body)
-        async with self._parsing:
+        async with self._parsing if len(body) > _SHORT else nullcontext():
             while True:
                 try:
                     next(steps)
@@ -152,16 +160,21 @@ class CallbackReceiver:
             DatabaseUnavailableError: it cannot be told now.
         """
         seconds = self._quota.search(signers, self._clock.monotonic())
-        if seconds or self._searches >= _MOST_SEARCHES:
+        is_crowded = (
+            self._searches[signers] >= _MOST_SEARCHES_OF_ONE or self._searches.total() >= _MOST_SEARCHES
+        )
+        if seconds or is_crowded:
             raise CallbackRefusedError(
                 429, "Too many callbacks about unknown tasks; call again later.", retry_after=seconds or 5.0
             )
-        self._searches += 1
+        self._searches[signers] += 1
         try:
             async with self._searching:
                 owners = await within(self._patience, self._owners(signers, task_id))
         finally:
-            self._searches -= 1
+            self._searches[signers] -= 1
+            if not self._searches[signers]:
+                del self._searches[signers]
         if not owners:
             raise CallbackRefusedError(404, "Task not found.")
         if None in owners and len(owners) == 1:

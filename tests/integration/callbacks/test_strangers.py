@@ -11,9 +11,10 @@ from structlog.testing import capture_logs
 from poddispatchd.callbacks import quota as quotas
 from poddispatchd.callbacks import recorder as recorders
 from poddispatchd.callbacks.quota import Rate
+from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.domain.callback import Notice
 from poddispatchd.web.bodies import BodyMemory
-from tests.integration.callbacks.bench import PATH, Bench, ShiftedClock, bench
+from tests.integration.callbacks.bench import PATH, Answer, Bench, ShiftedClock, bench
 from tests.integration.callbacks.conftest import OTHER_TOKEN, TOKEN, Pod
 
 _JSON = ("Content-Type", "application/json")
@@ -317,3 +318,45 @@ async def test_in_a_crowd_of_strangers_each_hears_the_same_as_alone_and_callback
             assert len({answer.rpartition(b"\r\n\r\n")[2] for answer in answers}) == 1
             await _ok(webhook)
         assert webhook.receiver.token_reads <= 10
+
+
+async def test_a_short_callback_does_not_wait_behind_long_ones(pod: Pod) -> None:
+    """Eight megabytes of escapes are read in half a second, and one manager may send one after the other."""
+    await pod.running()
+    async with bench(pod.database) as webhook, asyncio.timeout(20):
+        await _ok(webhook)
+        async with webhook.receiver._parsing:  # a long one is being read
+            long = asyncio.create_task(
+                webhook.call(OTHER_TOKEN, task_id="t-1", status="running", script_output="\n" * 100_000)
+            )
+            await _ok(webhook)
+            assert not long.done()
+        assert (await long).status == 403
+
+
+async def test_one_manager_cannot_take_all_turns_of_the_search_for_ids(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = asyncio.Event()
+
+    async def found(*_: object) -> tuple[int, ...]:
+        await slow.wait()
+        return ()
+
+    monkeypatch.setattr(CallbackReceiver, "_owners", found)
+    async with bench(pod.database) as webhook, asyncio.timeout(20):
+        hostile = [
+            asyncio.create_task(webhook.call(TOKEN, task_id=f"unknown-{number}", status="failed"))
+            for number in range(12)
+        ]
+        done: set[asyncio.Task[Answer]] = set()
+        while len(done) < 2:
+            done, _ = await asyncio.wait(hostile, return_when=asyncio.FIRST_COMPLETED)
+        assert {each.result().status for each in done} == {429}
+        other = asyncio.create_task(webhook.call(OTHER_TOKEN, task_id="unknown", status="failed"))
+        while webhook.receiver._searches.total() < 11:  # noqa: ASYNC110 - nobody announces that it waits
+            await asyncio.sleep(0.01)
+        slow.set()
+        assert (await other).status == 404
+        statuses = [(await each).status for each in hostile]
+        assert (statuses.count(404), statuses.count(429)) == (10, 2)
