@@ -114,16 +114,21 @@ class CallbackReceiver:
             self._wakeups.dispatcher.ring()
 
     async def _read(self, body: bytes) -> Notice:
-        """Read a body; long ones a step at a time, and one after the other: others want to be served, too."""
+        """Read a body; long ones a step at a time, and one after the other: others want to be served, too.
+
+        A pause as long as each step leaves them half of the time.
+        """
+        now = self._clock.monotonic
         steps = Notice.steps(body)
         async with self._parsing if len(body) > _SHORT else nullcontext():
             while True:
+                begun = now()
                 try:
                     next(steps)
                 except StopIteration as finished:
                     notice: Notice = finished.value
                     return notice
-                await asyncio.sleep(0)
+                await asyncio.sleep(now() - begun)
 
     async def _record(self, signers: tuple[ManagerId, ...], callback: Callback) -> None:
         self._spend(signers, callback)

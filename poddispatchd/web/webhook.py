@@ -33,7 +33,7 @@ _WORDS = {
     _NOT_A_CALLBACK: "Only POST requests are allowed.",
     415: "Only application/json content type is allowed.",
 }
-"""What strangers hear."""
+"""What strangers hear, whether their request is served or its head alone is looked at."""
 
 _RETRY_LATER = 503
 _RETRY_AFTER = 30.0
@@ -108,7 +108,7 @@ def early_answers(
 
     return Strangers(
         settings.path,
-        {status: {CallbackRefusedError(status, words).key: words} for status, words in _WORDS.items()},
+        {status: {"error": words} for status, words in _WORDS.items()},
         HEADERS,
         tokens=(receiver.has_seen, receiver.is_refused),
         refused=refused,
@@ -187,9 +187,9 @@ class _Webhook:
             TimeoutError: the database is too slow.
         """
         if request.method != "POST":
-            raise CallbackRefusedError(_NOT_A_CALLBACK, _WORDS[_NOT_A_CALLBACK])
+            raise CallbackRefusedError(_NOT_A_CALLBACK, "Only POST requests are allowed.")
         if "application/json" not in request.headers.get("Content-Type", ""):
-            raise CallbackRefusedError(415, _WORDS[415])
+            raise CallbackRefusedError(415, "Only application/json content type is allowed.")
         token = _bearer(request)
         signers = self._receiver.fresh_signers(token)
         if not signers:
@@ -248,5 +248,5 @@ def _bearer(request: web.BaseRequest) -> bytes:
     header = request.headers.get("Authorization", "")
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise CallbackRefusedError(401, _WORDS[401])
+        raise CallbackRefusedError(401, "Missing or invalid Bearer token.")
     return token.strip().encode("utf-8", "surrogateescape")
