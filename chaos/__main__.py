@@ -44,6 +44,13 @@ def main() -> int:
         action="store_true",
         help="serve the media tree by a bindfs that can stand still; as root (default: a plain file system)",
     )
+    parser.add_argument(
+        "--from",
+        dest="older",
+        type=Path,
+        metavar="DIRECTORY",
+        help="the tree of an older release, whose daemons are upgraded in the middle of it (default: none)",
+    )
     parser.add_argument("--keep", type=Path, help="directory for logs and histories, kept")
     arguments = parser.parse_args()
     if arguments.pooler is not None:
@@ -64,6 +71,7 @@ def main() -> int:
         drills=arguments.drills,
         pooler=arguments.pooler,
         file_server=arguments.file_server,
+        older=arguments.older and arguments.older.resolve(),
     )
     result = asyncio.run(run(plan, directory, tell=True))
     print(text(result))

@@ -16,6 +16,7 @@ from chaos.effects import Effect
 from chaos.evidence import Evidence, gather
 from chaos.oracle import judge
 from chaos.postgres import UNREACHABLE
+from chaos.processes import OUR_SOURCE
 from chaos.recovery import QUIET_AFTER, Recovery, late, recoveries
 from chaos.sabotage import KINDS, Saboteur
 from chaos.stage import Stage, Tempo, stage
@@ -27,6 +28,9 @@ _SHARE_OF_FEEDING = 0.8
 
 _DRILL = 90.0
 """Seconds over which the tasks of one round of drills are added: about as long as it takes."""
+
+_ROLLING = 20.0
+"""Seconds between the upgrades of two daemons."""
 
 _TIDYING = 30.0
 """Seconds that new daemons have to tidy up after the crashes of the old ones."""
@@ -40,9 +44,10 @@ class Plan:
     everything must have come to its end. ``pace`` stretches the pauses between faults, ``brevity`` their
     length; ``kinds`` are those that are caused, and their shares. Before all that, each of the faults whose
     recovery has a name is caused ``drills`` times with nothing else beside it. ``pooler`` is what a PgBouncer
-    before the database pools (``session`` or ``transaction``); None: there is none. With a
-    ``file_server`` the media tree is served by a process that can stand still. ``second_look`` is the time
-    in seconds until failed tasks are asked about again: ten times the daemons' interval, and some.
+    before the database pools (``session`` or ``transaction``); None: there is none. With a ``file_server``
+    the media tree is served by a process that can stand still. With an ``older`` tree the daemons are of
+    that release at first, and are upgraded in the middle. ``second_look`` are the seconds until failed tasks
+    are asked about again: ten times the daemons' interval, and some.
     """
 
     tasks: int
@@ -54,6 +59,7 @@ class Plan:
     drills: int = 0
     pooler: str | None = None
     file_server: bool = False
+    older: Path | None = None
     kinds: Mapping[Kind, int] = field(default_factory=lambda: KINDS)
     tempo: Tempo = field(default_factory=Tempo)
     second_look: float = 25.0
@@ -86,6 +92,7 @@ async def run(plan: Plan, directory: Path, *, tell: bool = False) -> Result:
         tempo=plan.tempo,
         pooler=plan.pooler,
         file_server=plan.file_server,
+        older=plan.older,
     ) as scene:
         campaign = _Campaign(scene, plan, tell=tell)
         await campaign.break_things()
@@ -141,10 +148,32 @@ class _Campaign:
         enough = asyncio.Event()
         breaking = asyncio.create_task(saboteur.run(enough))
         with self._fed(drilled, plan.tasks, seconds=_SHARE_OF_FEEDING * 60 * plan.minutes):
-            await asyncio.sleep(60 * plan.minutes)
+            if plan.older is None:
+                await asyncio.sleep(60 * plan.minutes)
+            else:
+                await asyncio.sleep(30 * plan.minutes)
+                await self._upgrade()
+                await asyncio.sleep(30 * plan.minutes)
         enough.set()
         await breaking
         self.failures = saboteur.failures
+
+    async def _upgrade(self) -> None:
+        """Replace the daemons by this release, one after the other.
+
+        The first one migrates the schema; the other one notices that, hands over and ends by itself. Whoever
+        is started from now on is of this release.
+        """
+        for daemon in self._scene.daemons:
+            daemon.source = OUR_SOURCE
+            daemon.may_end()
+        for daemon in self._scene.daemons:
+            async with daemon.busy:
+                with self._scene.timeline.incident(Kind.UPGRADE, daemon.name) as incident:
+                    incident.happened = daemon.has_ended or await daemon.terminate() == 0
+                    await daemon.start()
+            # Both releases are at work.
+            await asyncio.sleep(_ROLLING)
 
     @contextmanager
     def _fed(self, begin: int, end: int, *, seconds: float) -> Iterator[None]:

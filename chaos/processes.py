@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+OUR_SOURCE = Path(__file__).parents[1]
+
 _PATIENCE = 60.0
 
 
@@ -23,6 +25,7 @@ class Child:
         busy: held by whoever does something to it.
         log_size: how long the log was when it was started.
         surprises: ends that nobody wanted: what it did, in words.
+        source: the tree of the release that it is.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Child:
     log: Path
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     surprises: list[str] = field(default_factory=list)
+    source: Path = OUR_SOURCE
     process: asyncio.subprocess.Process | None = None
     log_size: int = 0
     _watch: "asyncio.Task[None] | None" = None
@@ -62,7 +66,7 @@ class Child:
 
     def environment(self) -> Mapping[str, str]:
         """What is added to our own environment."""
-        paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        paths = [str(self.source), os.environ.get("PYTHONPATH", "")]
         return {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
     async def _look(self, process: asyncio.subprocess.Process) -> None:
@@ -82,6 +86,15 @@ class Child:
         self._wanted_end = True
         self._signal(signal.SIGKILL)
         return await self.process.wait() == -signal.SIGKILL
+
+    def may_end(self) -> None:
+        """From now on its end by itself is no surprise: a newer release takes over."""
+        self._wanted_end = True
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is no process any more."""
+        return self.process is None or self.process.returncode is not None
 
     async def terminate(self, patience: float = _PATIENCE) -> int:
         """End it as systemd does; its exit status. One that does not end is a surprise."""

@@ -5,7 +5,7 @@ from statistics import median
 
 from chaos.campaign import Result
 from chaos.recovery import Recovery
-from chaos.timeline import OF_THE_POOLER, UNWANTED
+from chaos.timeline import OF_THE_POOLER, UNWANTED, Kind
 
 
 def text(result: Result) -> str:
@@ -16,15 +16,21 @@ def text(result: Result) -> str:
 def _lines(result: Result) -> Iterator[str]:
     plan = result.plan
     behind = "" if plan.pooler is None else f", behind a pooler in {plan.pooler} mode"
+    after = "" if plan.older is None else ", upgraded in the middle"
     on_a_share = ", on a served media tree" if plan.file_server else ""
-    yield f"seed {plan.seed}: {sum(result.ends.values())} tasks in {result.seconds:.0f} s{behind}{on_a_share}"
+    where = f"{behind}{on_a_share}{after}"
+    yield f"seed {plan.seed}: {sum(result.ends.values())} tasks in {result.seconds:.0f} s{where}"
     yield f"everything was settled {result.settled_in:.0f} s after the last fault"
     yield ""
     yield f"{'faults':<44} caused  happened"
     for effect in result.effects:
         if effect.caused or effect.happened:
             yield f"  {effect.kind:<42} {effect.caused:6} {effect.happened:9}"
-    impossible = (*(OF_THE_POOLER if plan.pooler is None else UNWANTED), *result.impossible)
+    impossible = (
+        *(OF_THE_POOLER if plan.pooler is None else UNWANTED),
+        *((Kind.UPGRADE,) if plan.older is None else ()),
+        *result.impossible,
+    )
     never = [
         str(effect.kind) for effect in result.effects if not effect.happened and effect.kind not in impossible
     ]

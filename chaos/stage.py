@@ -16,7 +16,7 @@ from chaos.history import History
 from chaos.pgbouncer import PgBouncer, pgbouncer
 from chaos.pod import Pod
 from chaos.postgres import DURABLE, RestartableServer
-from chaos.processes import DaemonChild, ManagerChild, daemon_command
+from chaos.processes import OUR_SOURCE, DaemonChild, ManagerChild, daemon_command
 from chaos.proxy import Proxy, through
 from chaos.relay import Relay
 from chaos.timeline import Kind, Timeline
@@ -114,12 +114,13 @@ async def stage(
     tempo: Tempo | None = None,
     pooler: str | None = None,
     file_server: bool = False,
+    older: Path | None = None,
 ) -> AsyncIterator[Stage]:
-    """Set everything up and start it; the daemons are ready by then.
+    """Set everything up and start it; the daemons are ready by then, those of an ``older`` release if any.
 
     Raises:
         PgBouncerMissingError: there is to be a pooler, and PgBouncer is not installed.
-        RuntimeError: the media tree is to have a file server, and bindfs or FUSE is missing.
+        RuntimeError: a daemon does not start; or the media tree is to have a file server, and there is none.
     """
     timeline = Timeline()
     async with AsyncExitStack() as stack:
@@ -165,6 +166,8 @@ async def stage(
             histories=histories,
             timeline=timeline,
         )
+        for daemon in daemons:
+            daemon.source = older or OUR_SOURCE
         for daemon in daemons:
             await daemon.start()
             stack.push_async_callback(daemon.kill)

@@ -18,6 +18,7 @@ class Kind(StrEnum):
     DAEMON_PAUSE = "daemon: SIGSTOP, SIGCONT"
     DAEMON_RELOAD = "daemon: SIGHUP"
     DAEMON_BAD_RELOAD = "daemon: SIGHUP on a bad file"
+    UPGRADE = "daemon: upgraded"
     CLOCK_STEP = "daemon: its machine's clock jumps"
     MANAGER_KILL = "manager: kill -9"
     MANAGER_PAUSE = "manager: SIGSTOP, SIGCONT"
@@ -97,7 +98,7 @@ OF_THE_DATABASE = (
     Kind.LINK_DELAY,
 )
 
-OF_A_DAEMON = (Kind.DAEMON_KILL, Kind.LEADER_KILL, Kind.DAEMON_STOP, Kind.DAEMON_PAUSE)
+OF_A_DAEMON = (Kind.DAEMON_KILL, Kind.LEADER_KILL, Kind.DAEMON_STOP, Kind.DAEMON_PAUSE, Kind.UPGRADE)
 
 
 @dataclass(slots=True)

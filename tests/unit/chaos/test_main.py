@@ -71,6 +71,19 @@ def test_without_asking_there_is_no_pooler(monkeypatch: pytest.MonkeyPatch) -> N
     assert [plan.pooler for plan, _ in asked] == [None, "session", "transaction"]
 
 
+def test_a_file_server_and_an_older_release_are_there_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = _campaign(monkeypatch)
+    for arguments in ([], ["--file-server"], ["--from", str(tmp_path)]):
+        assert _call(monkeypatch, *arguments) == 0
+    assert [(plan.file_server, plan.older) for plan, _ in asked] == [
+        (False, None),
+        (True, None),
+        (False, tmp_path.resolve()),
+    ]
+
+
 def test_where_pgbouncer_is_missing_it_is_told_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
