@@ -49,6 +49,12 @@ def _is_caused(evidence: Evidence, daemon: str, line: Line) -> bool:
                 f"({one.detail})" in line.text and one.covers(line.at, after=_AFTER)
                 for one in timeline.of(*OF_STATEMENTS)
             )
+        case "runner_manager.misconfigured":
+            return any(
+                one.target == f"manager {line.facts.get('runner_manager')}"
+                and one.covers(line.at, after=_AFTER)
+                for one in timeline.of(Kind.TOKEN_ROTATED)
+            )
         case "config.invalid":
             return any(
                 one.target == daemon and one.covers(line.at, after=5.0)

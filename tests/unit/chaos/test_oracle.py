@@ -281,6 +281,15 @@ def test_only_faults_of_the_media_tree_explain_what_is_said_of_it(
     assert explained == kinds
 
 
+def test_only_another_token_of_that_manager_explains_that_it_refuses_ours(tmp_path: Path) -> None:
+    told = line("runner_manager.misconfigured", 1020.0, level="error", runner_manager="two")
+    evidence = _logged(told)(good_end(tmp_path))
+    cause = Incident(Kind.TOKEN_ROTATED, "manager two", 1010.0, 1019.0)
+    assert not judge(replace(evidence, timeline=Timeline([cause])))
+    assert judge(replace(evidence, timeline=Timeline([replace(cause, target="manager one")])))
+    assert judge(replace(evidence, timeline=Timeline([replace(cause, kind=Kind.MANAGER_KILL)])))
+
+
 def test_no_refused_statement_excuses_a_result_that_was_given_up(tmp_path: Path) -> None:
     given_up = line("import.failed", 1020.0, level="error", task=ENCODING, reason="(P0001)")
     cause = Incident(Kind.TABLE_REFUSED, "video_video", 1010.0, 1019.0, "P0001", happened=True)
