@@ -49,6 +49,8 @@ def _is_caused(evidence: Evidence, daemon: str, line: Line) -> bool:
                 f"({one.detail})" in line.text and one.covers(line.at, after=_AFTER)
                 for one in timeline.of(*OF_STATEMENTS)
             )
+        case "schema.changed":
+            return any(one.covers(line.at, after=_AFTER) for one in timeline.of(Kind.MIGRATION))
         case "runner_manager.misconfigured":
             return any(
                 one.target == f"manager {line.facts.get('runner_manager')}"

@@ -29,6 +29,10 @@ class ConfigurationError(PoddispatchdError):
         self.problems = problems
 
 
+class PodUnfitError(ConfigurationError):
+    """Pod's tables, or the rights on them, do not fit although they did: a migration may be under way."""
+
+
 class TaskEndedError(PoddispatchdError):
     """A part of the daemon ended although it was to run on: the daemon ends, and systemd starts it anew."""
 

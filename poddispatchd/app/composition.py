@@ -17,6 +17,8 @@ from poddispatchd.errors import (
     DatabaseError,
     DatabaseUnavailableError,
     MediaSlowError,
+    PodUnfitError,
+    RowLockedError,
     SchemaError,
 )
 from poddispatchd.managers.registry import ManagerRegistry
@@ -101,7 +103,8 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
 
     Raises:
         ConfigurationError: something that only a person can change.
-        DatabaseUnavailableError: the database went away; worth another try.
+        PodUnfitError: Pod's tables do not fit for now; worth another try.
+        DatabaseError: the database went away, or refuses something; worth another try.
     """
     settings, database = resources.settings, resources.database
     async with AsyncExitStack() as stack:
@@ -148,6 +151,7 @@ async def _examined(
 
     Raises:
         ConfigurationError: with every problem found.
+        PodUnfitError: Pod's tables are all that does not fit, and they did.
     """
     problems = []
     if not is_shadow and (words := await _media_trouble(media)) is not None:
@@ -155,12 +159,14 @@ async def _examined(
     try:
         capabilities = await introspect(database)
         missing = await grants.missing_rights(database)
+        if is_shadow:
+            missing = [right for right in missing if right.privilege == "SELECT"]
+        if missing:
+            raise SchemaError(grants.words_of(missing))  # noqa: TRY301 - what both have in common is below
     except SchemaError as error:
+        if not problems and await _did_fit(database):
+            raise PodUnfitError(str(error)) from error
         raise ConfigurationError(str(error), *problems) from error
-    if is_shadow:
-        missing = [right for right in missing if right.privilege == "SELECT"]
-    if missing:
-        problems.append(grants.words_of(missing))
     else:
         sites = await pod_managers.sites(database)
         unfit = unfit_for_pod(settings, sites.values(), podfile=capabilities.podfile)
@@ -168,6 +174,12 @@ async def _examined(
     if problems:
         raise ConfigurationError(*problems)
     return capabilities
+
+
+async def _did_fit(database: Database) -> bool:
+    """Whether a daemon has worked on this database: its schema is made when everything fits, not before."""
+    async with database.connection() as connection:
+        return await migration.current_version(connection) > 0
 
 
 async def _media_trouble(tree: MediaTree) -> str | None:
@@ -191,7 +203,7 @@ async def _own_schema(database: Database) -> None:
     try:
         for step in await migration.upgrade(database):
             log.info(Event.SCHEMA_UPGRADED, version=step.version, name=step.name)
-    except DatabaseUnavailableError:
+    except (DatabaseUnavailableError, RowLockedError):
         raise
     except SchemaError as error:
         raise ConfigurationError(str(error)) from error

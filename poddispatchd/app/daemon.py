@@ -18,7 +18,14 @@ from poddispatchd.app.reload import ConfigurationReload
 from poddispatchd.config.keys import changed_keys
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
-from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError, RowLockedError, TaskEndedError
+from poddispatchd.errors import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    PodUnfitError,
+    RowLockedError,
+    SchemaChangedError,
+    TaskEndedError,
+)
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import configure_logging, register_secrets
 from poddispatchd.parts import Parts
@@ -38,7 +45,7 @@ _LONGEST_BEAT = 10.0
 
 _SESSION = "database session"
 
-_SECOND_TRY = 1.0
+_SECOND_TRY = 2.0
 """Seconds after the database was lost in the middle of the start."""
 
 _NEEDS_RESTART = ("database", "pod", "runners", "webhook", "ops")
@@ -136,7 +143,7 @@ class Daemon:
 
     async def _prepare(self, stack: AsyncExitStack) -> tuple[Parts, Work]:
         """The parts and the jobs on a database that answers and fits, however long that takes."""
-        ground = self._resources
+        ground, told = self._resources, ""
         while True:
             await open_patiently(ground, self._wait_for)
             try:
@@ -147,7 +154,12 @@ class Daemon:
                     await self._take_over_early_reload(parts)
                     stack.push_async_callback(attempt.pop_all().aclose)
                     return parts, work
-            except (DatabaseUnavailableError, RowLockedError) as error:
+            except PodUnfitError as error:
+                # Pod is being migrated, perhaps. Nobody would start the daemon again at night.
+                if told != (told := str(error)):
+                    log.warning(Event.SCHEMA_CHANGED, reason=told)
+                self._wait_for(f"Waiting for Pod's tables: {error}")
+            except (DatabaseUnavailableError, RowLockedError, SchemaChangedError) as error:
                 # A table of Pod's that is being altered cannot be had for a while: that passes as well.
                 log.warning(Event.DATABASE_DOWN, error=str(error))
                 self._wait_for(f"Waiting for the database: {error}")

@@ -56,7 +56,7 @@ class Event(StrEnum):
     """Notifications of the database arrive again, or stopped arriving: polling goes on either way."""
 
     SCHEMA_CHANGED = "schema.changed"
-    """Pod's tables, or the rights on them, were changed under the daemon: the catalogue is read again."""
+    """Pod's tables, or the rights on them, were changed: the catalogue is read again until they fit."""
     ROW_LOCKED = "row.locked"
     """Another database session holds a task's row or what belongs to it; the task waits, all others go on."""
     ROW_FREED = "row.freed"
