@@ -1,4 +1,4 @@
-"""The schema of the release before 0011, with a task in every stage, is upgraded and worked on."""
+"""The schemas of earlier releases, with a task in every stage, are upgraded and worked on."""
 
 import asyncio
 import json
@@ -12,21 +12,29 @@ from poddispatchd.database import migration
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.imports.importer import Importer
 from poddispatchd.journal import failures, imports, scheduling, submissions
+from poddispatchd.runtime.queues import CALLBACKS, FILES
 from poddispatchd.sandbox.pod.world import add_video
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.integration.journal import older_release
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
 
-_DUMP = Path(__file__).with_name("schema_0010.sql")
+_OLDEST, _LEASES = "schema_0010.sql", "schema_0018.sql"
+"""The release before leases, which schedules under an advisory lock, and the one with them."""
+
+
+@pytest.fixture(params=[_OLDEST, _LEASES])
+def dump(request: pytest.FixtureRequest) -> Path:
+    """What an earlier release left."""
+    return Path(__file__).with_name(str(request.param))
 
 
 @pytest.fixture
-async def pod(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Scene]:
+async def pod(pod_database: PodDatabase, media_root: Path, dump: Path) -> AsyncIterator[Scene]:
     async with scene(pod_database, media_root, Spec("first", runners=30)) as made:
         for number in range(8):
             await add_video(made.connection, made.world, title=f"Lecture {number}")
-        await made.connection.execute(await asyncio.to_thread(_DUMP.read_text))
+        await made.connection.execute(await asyncio.to_thread(dump.read_text))
         yield made
 
 
@@ -81,6 +89,23 @@ async def test_the_end_of_a_run_still_ends_those_that_wait_for_its_source(pod: S
     assert await pod.status(TaskPk(9)) == "completed"
 
 
+@pytest.mark.parametrize("dump", [_LEASES], indirect=True)
+async def test_what_was_set_aside_learnt_and_written_down_is_kept(pod: Scene, daemon: Daemon) -> None:
+    async with opened(pod.database) as database, database.connection() as connection:
+        callbacks = await CALLBACKS.set_aside_items(connection, 9)
+        files = await FILES.set_aside_items(connection, 9)
+    assert [(item.task, item.words) for item in callbacks] == [
+        ("67c4b7ec-25be-4b05-aea2-a4666efa357d", "The database refused a statement: raise (P0001).")
+    ]
+    assert [item.key for item in files] == ["videos/stuck.mp4"]
+    assert (
+        await pod.connection.fetchval("SELECT name FROM poddispatchd.refused_parameter") == "source_language"
+    )
+    assert await pod.connection.fetchval("SELECT act FROM poddispatchd.act") == "restart"
+    assert await pod.connection.fetchval("SELECT path FROM poddispatchd.import_file") == "videos/half.mp4"
+
+
+@pytest.mark.parametrize("dump", [_OLDEST], indirect=True)
 async def test_nothing_is_scheduled_while_a_daemon_of_the_older_release_has_its_lock(pod: Scene) -> None:
     async with pod.database.connection() as older, opened(pod.database) as database:
         assert await older_release.take_lead(older, "older") == 2
