@@ -44,7 +44,7 @@ class Evidence:
         texts: what people read beside the output of tasks: whose it is, and the text.
         noted: other lines of the managers' records (runners that died, faults that were met).
         surprises: processes that did what nobody wanted, in words.
-        secrets: what nobody may read anywhere: tokens, whether they are still good or not.
+        secrets: what nobody may read anywhere: tokens that are good.
     """
 
     media_root: Path
@@ -158,7 +158,7 @@ async def gather(stage: Stage) -> Evidence:
             logs={one.name: logs.read(one.log) for one in stage.daemons},
             timeline=stage.timeline,
             surprises=[words for one in (*stage.daemons, *stage.managers) for words in one.surprises],
-            secrets=[token for one in stage.managers for token in one.tokens],
+            secrets=[one.token for one in stage.managers],
         )
 
     return await asyncio.to_thread(with_files)

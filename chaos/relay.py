@@ -195,9 +195,15 @@ class Relay:
 
 
 def poisoned(body: bytes, lot: Random) -> bytes:
-    """What a broken manager might send in place of a body: odd texts, or no JSON at all."""
+    """What a broken manager might send in place of a body: odd texts, or no JSON at all.
+
+    Why a run failed stays as it is: that decides what becomes of the task.
+    """
     told = json.loads(body)
+    reason = told.get("error_message")
     told.update(lot.choice(_ODD))
+    if told["status"] != "completed":
+        told["error_message"] = reason
     spoilt = json.dumps(told).encode()
     return lot.choice((spoilt, spoilt, spoilt, body[:-1], b"[" * 20_000 + b"]" * 20_000))
 

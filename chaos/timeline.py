@@ -81,6 +81,9 @@ OF_STATEMENTS = (
 )
 """Faults that refuse statements; the detail of each is the SQLSTATE that they are refused with."""
 
+OF_TABLES = (Kind.ROW_REFUSED, Kind.TABLE_REFUSED, Kind.DATABASE_FULL, Kind.MIGRATION)
+"""Those that change tables."""
+
 OF_THE_MEDIA_TREE = (Kind.DISK_FULL, Kind.MEDIA_HUNG, Kind.MEDIA_STOPPED, Kind.MEDIA_EMPTY)
 
 OF_A_REAL_DISK = (Kind.MEDIA_HUNG, Kind.MEDIA_STOPPED, Kind.MEDIA_EMPTY)

@@ -205,3 +205,24 @@ async def test_words_of_our_own_stand_on_a_line_of_their_own(pod: Pod) -> None:
         assert read is not None
         assert await fail_task(pod.connection, read, "It is lost.")
         assert (await pod.row(task))["script_output"] == "half a line\nIt is lost."
+
+
+async def test_the_token_that_a_runner_writes_into_its_words_is_not_stored_for_people(pod: Pod) -> None:
+    """Its debugging is on, or it tells the headers of a request that failed."""
+    task = await pod.running()
+    error, output = f"401 for Bearer {TOKEN}", f"headers: {TOKEN}\n"
+    async with bench(pod.database) as daemon:
+        for _ in range(2):
+            await daemon.call(
+                TOKEN, task_id="t-1", status="failed", error_message=error, script_output=output
+            )
+            await daemon.settle()
+            await _later(pod)
+    row = await pod.row(task)
+    assert (row["status"], row["script_output"]) == ("failed", "401 for Bearer ***\n---\nheaders: ***\n")
+    told = await pod.connection.fetch(
+        "SELECT words FROM poddispatchd.notice"
+        " UNION ALL SELECT desc_step FROM video_encode_transcript_encodingstep"
+    )
+    assert told
+    assert all("401 for Bearer ***" in text and TOKEN not in text for (text,) in told)
