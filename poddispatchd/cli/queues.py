@@ -1,8 +1,7 @@
 """``queues``: what waits in the journal, and what was set aside after too many attempts."""
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +13,15 @@ from poddispatchd.cli.common import (
     asynchronous,
     config_option,
     json_option,
-    open_database,
     pass_context,
     print_json,
     print_table,
 )
 from poddispatchd.cli.groups import SuggestingGroup
+from poddispatchd.cli.journal import open_journal
 from poddispatchd.config.model import Settings
-from poddispatchd.database import migration
-from poddispatchd.database.pool import Connection, Database
-from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, PoddispatchdError
+from poddispatchd.database.pool import Connection
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.runtime import queues as journal_queues
 from poddispatchd.runtime.database_session import CHANNEL, QUEUES_CHANGED
 from poddispatchd.runtime.queues import QUEUES
@@ -43,7 +41,7 @@ def queues() -> None:
 @asynchronous
 async def list_(context: Context, config_path: Path | None, *, as_json: bool) -> None:
     """List the queues, and the latest 100 items that each of them has set aside, with the last error."""
-    async with _journal(context.settings(config_path)) as database, database.connection() as connection:
+    async with open_journal(context.settings(config_path)) as database, database.connection() as connection:
         figures = await journal_queues.figures(connection)
         items = await journal_queues.set_aside(connection, limit=_SHOWN)
     rows = [
@@ -142,7 +140,7 @@ async def _each(
     if bool(chosen.ids) == chosen.all:
         raise click.UsageError("Name the ids that 'poddispatchd queues list' shows, or give --all.")
     failed = False
-    async with _journal(settings) as database:
+    async with open_journal(settings) as database:
         async with database.connection() as connection:
             keys = await chosen.keys(connection)
         for key in keys:
@@ -165,16 +163,3 @@ async def _each(
             await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, QUEUES_CHANGED)
     if failed:
         sys.exit(EXIT_FAILED)
-
-
-@asynccontextmanager
-async def _journal(settings: Settings) -> AsyncIterator[Database]:
-    """A database with a journal of our version."""
-    async with open_database(settings) as database:
-        async with database.connection() as connection:
-            version = await migration.checked_version(connection)
-        if version < migration.LATEST:
-            raise PoddispatchdError(
-                "The schema poddispatchd is not up to date: run 'poddispatchd db upgrade'."
-            )
-        yield database

@@ -22,6 +22,7 @@ from poddispatchd.cli.common import (
     shown,
 )
 from poddispatchd.cli.task_filter import Chosen, filter_options
+from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus
 from poddispatchd.pod import managers as pod_managers
@@ -33,7 +34,7 @@ from poddispatchd.tasks.administration import Treated, cancel_tasks, restart_tas
 
 _Action: TypeAlias = Callable[[Database, RunnerClient, Sequence[TaskPk]], Awaitable[list[Treated]]]
 
-_MOST_AT_ONCE = 1000
+MOST_AT_ONCE = 1000
 """Tasks that one command restarts at most."""
 
 _WATCHED = 500
@@ -78,20 +79,38 @@ async def restart(
         raise click.UsageError("Name the tasks by their ids, or choose some: --failed --since 2h.")
     settings = context.settings(config_path)
     async with open_database(settings) as database:
-        found = await overview.task_rows(database, await chosen.filter(database), limit=_MOST_AT_ONCE + 1)
-    if len(found) > _MOST_AT_ONCE:
-        raise click.UsageError(f"These are more than {_MOST_AT_ONCE} tasks: choose fewer, as by --since.")
+        found = await overview.task_rows(database, await chosen.filter(database), limit=MOST_AT_ONCE + 1)
+    if len(found) > MOST_AT_ONCE:
+        raise click.UsageError(f"These are more than {MOST_AT_ONCE} tasks: choose fewer, as by --since.")
     wanted = ids if by_id else tuple(sorted(row.pk for row in found))
-    if dry_run or not wanted:
-        _say_what_would_begin_again(found)
-        return
-    if not yes:
-        _ask(found, is_chosen=not by_id)
+    if confirm_restart(found, is_chosen=not by_id, dry_run=dry_run or not wanted, yes=yes):
+        await restart_found(settings, wanted, end_others=end_others, as_json=as_json)
+
+
+async def restart_found(
+    settings: Settings, wanted: Sequence[int], *, end_others: bool, as_json: bool
+) -> None:
+    """Let tasks begin again, and say what became of each; exit status 1 when one could not be restarted."""
 
     async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
         return await restart_tasks(database, client, tasks, by=person(), end_others=end_others)
 
-    await _treat(context, config_path, wanted, act, as_json=as_json)
+    await _treat(settings, wanted, act, as_json=as_json)
+
+
+def confirm_restart(found: Sequence[TaskRow], *, is_chosen: bool, dry_run: bool, yes: bool) -> bool:
+    """Whether these tasks are to begin again: not in a rehearsal, which names them, nor without a yes.
+
+    Raises:
+        UsageError: nobody can be asked.
+        Abort: the person does not agree.
+    """
+    if dry_run:
+        _say_what_would_begin_again(found)
+        return False
+    if not yes:
+        _ask(found, is_chosen=is_chosen)
+    return True
 
 
 def _say_what_would_begin_again(found: Sequence[TaskRow]) -> None:
@@ -138,13 +157,10 @@ async def cancel(context: Context, config_path: Path | None, ids: tuple[int, ...
     async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
         return await cancel_tasks(database, client, tasks, by=person())
 
-    await _treat(context, config_path, ids, act, as_json=as_json)
+    await _treat(context.settings(config_path), ids, act, as_json=as_json)
 
 
-async def _treat(
-    context: Context, config_path: Path | None, ids: Sequence[int], act: _Action, *, as_json: bool
-) -> None:
-    settings = context.settings(config_path)
+async def _treat(settings: Settings, ids: Sequence[int], act: _Action, *, as_json: bool) -> None:
     async with open_database(settings) as database, open_session(settings.runners) as session:
         client = RunnerClient(session, request_timeout=settings.runners.request_timeout)
         treated = await act(database, client, [TaskPk(number) for number in ids])

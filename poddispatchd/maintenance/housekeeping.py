@@ -2,7 +2,7 @@
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
-from poddispatchd.journal import history
+from poddispatchd.journal import dismissals, history
 from poddispatchd.runtime.queues import QUEUES
 
 _SUBMISSIONS = load_queries("poddispatchd.journal", "submissions.sql")["purge"]
@@ -27,3 +27,4 @@ async def purge(connection: Connection, *, days: int, batch: int) -> None:
         await queue.purge(connection, days=days, batch=batch)
     await connection.execute(*_OWN_TASKS(days=days))
     await history.purge(connection, batch=batch)
+    await dismissals.purge(connection)

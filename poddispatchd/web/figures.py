@@ -8,7 +8,7 @@ from datetime import datetime
 from poddispatchd.database import migration
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseError
-from poddispatchd.journal import ends, scheduling
+from poddispatchd.journal import dismissals, ends, scheduling
 from poddispatchd.journal.ends import EndedTask, HourOfTasks
 from poddispatchd.journal.scheduling import Scheduler, Wait
 from poddispatchd.parts import Parts
@@ -157,6 +157,7 @@ class Figures:
             row.pk: row
             for row in await overview.task_rows(database, TaskFilter(tasks=wanted), limit=len(wanted) + 1)
         }
+        unseen = {item.pk for item in failed} - await self._dismissed(rows)
         return Overview(
             as_of=as_of,
             waiting=tuple(waiting),
@@ -168,7 +169,14 @@ class Figures:
             failed=tuple(
                 (rows[item.pk], item)
                 for item in failed
-                if item.pk in rows and rows[item.pk].status in ("failed", "timeout")
+                if item.pk in unseen and item.pk in rows and rows[item.pk].status in ("failed", "timeout")
             ),
             hours=tuple(hours),
         )
+
+    async def _dismissed(self, rows: Mapping[TaskPk, TaskRow]) -> set[TaskPk]:
+        """Which of these tasks a person has seen to."""
+        if not rows or not self._parts.has_journal:
+            return set()
+        async with self._parts.database.connection() as connection:
+            return await dismissals.dismissed(connection, {pk: row.date_added for pk, row in rows.items()})

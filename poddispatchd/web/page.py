@@ -19,6 +19,7 @@ from poddispatchd.domain.situation import Severity, breaker_words, duration_word
 from poddispatchd.domain.task import TaskStatus
 from poddispatchd.journal.ends import HourOfTasks
 from poddispatchd.managers.state import ManagerReport
+from poddispatchd.web.failures import failure_groups
 from poddispatchd.web.figures import Overview
 from poddispatchd.web.state import DaemonState
 
@@ -90,7 +91,7 @@ def status_page(state: DaemonState | None, waiting: str, overview: Overview | No
         role="" if state is None else _role(state),
         statuses=[status.value for status in TaskStatus],
         managers={} if state is None else {manager.id: manager.name for manager in state.managers},
-        failures=[] if overview is None else _by_reason(overview),
+        failures=[] if overview is None else failure_groups(overview),
         bars=None if overview is None else _bars(overview.hours, zone),
         pooling=None if state is None or state.pooling is Pooling.NONE else state.pooling.meaning,
         moment=moment,
@@ -170,14 +171,6 @@ def _remarks(manager: ManagerReport, moment: Moment) -> list[str]:
     if manager.paced_for is not None:
         remarks.append(f"paced: the next task in {manager.paced_for:.0f} s")
     return remarks
-
-
-def _by_reason(overview: Overview) -> list[tuple[str, list[int]]]:
-    """The failures of a day, grouped by their words, the most frequent first."""
-    grouped: dict[str, list[int]] = {}
-    for row, _ in overview.failed:
-        grouped.setdefault(row.failure or "without words", []).append(row.pk)
-    return sorted(grouped.items(), key=lambda item: -len(item[1]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from poddispatchd.pod.queue import QueueStats
 from poddispatchd.runtime.queues import set_aside_words
 from poddispatchd.tasks.waiting import SiteChooser, chosen_sites, site_chooser, waiting_task
 from poddispatchd.web.expectation import ExpectedState, expected_state
+from poddispatchd.web.failures import FailureState, failure_states
 from poddispatchd.web.figures import Figures
 
 _SHOWN = 5
@@ -57,7 +58,8 @@ class DaemonState:
     ``database_writable`` is False while the database refuses what the daemon has to write.
     ``as_of`` is when the tasks were counted, ``scheduler`` the instance that schedules if it is another one,
     ``running_on`` the running tasks of each runner manager, ``waiting`` why the first tasks of the queue
-    wait, ``expected`` when they and the running ones will be done.
+    wait, ``expected`` when they and the running ones will be done, ``failures`` what failed in the last
+    day, by reason.
     To poll because of a pooler is no problem: it was chosen with the pooler.
     """
 
@@ -83,6 +85,7 @@ class DaemonState:
     waiting: tuple[WaitingState, ...] = ()
     time_zone: str = "UTC"
     expected: ExpectedState | None = None
+    failures: tuple[FailureState, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -228,6 +231,7 @@ def state_of(
         waiting=waiting,
         time_zone=parts.settings.pod.time_zone,
         expected=_expected(parts, figures),
+        failures=failure_states(None if figures is None else figures.overview),
     )
 
 

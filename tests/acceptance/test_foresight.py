@@ -6,6 +6,7 @@ import re
 from typing import cast
 
 from poddispatchd.domain.task import TaskType
+from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
 from poddispatchd.sandbox.fake_runner_manager.faults import Fault, FaultKind
 from tests.acceptance.process import PATIENCE
 from tests.acceptance.rig import Rig
@@ -85,3 +86,37 @@ async def test_what_ended_is_learnt_from(rig: Rig) -> None:
             # Whoever looks has the daemon look.
             await rig.get("/metrics")
     assert (await rig.fetch("SELECT sum(completed) AS n FROM poddispatchd.day_of_tasks"))[0]["n"] == 3
+
+
+async def test_failures_of_one_reason_are_reviewed_together_on_a_running_daemon(rig: Rig) -> None:
+    daemon = await rig.start()
+    rig.set("ops", listen=rig.ops.removeprefix("http://"))
+    tasks = [
+        await _failed_on_the_manager(rig, f"Script timeout after {seconds} seconds") for seconds in (60, 3600)
+    ]
+    await daemon.events("task.failed", 2)
+
+    [group] = json.loads((await rig.run("failures", "list", "--json")).out)
+    [told] = json.loads((await rig.get("/api/status"))[1])["failures"]
+    page = (await rig.get("/status"))[1]
+    assert (group["reason"], group["tasks"]) == ("Script timeout after N seconds", 2)
+    assert (told["group"], told["count"], sorted(told["tasks"])) == (group["group"], 2, sorted(tasks))
+    assert f'<td class="nowrap">{group["group"]}</td>' in page
+
+    rig.manager.faults.script = None
+    restarted = await rig.run("failures", "restart", group["group"], "--yes")
+
+    assert restarted.out.count("It waits again, last in the queue.") == 2
+    async with asyncio.timeout(PATIENCE):
+        while set((await rig.statuses()).values()) != {"completed"}:
+            await rig.get("/metrics")
+    assert json.loads((await rig.run("failures", "list", "--json")).out) == []
+
+
+async def _failed_on_the_manager(rig: Rig, words: str) -> int:
+    rig.manager.faults.script = lambda _: Behaviour(outcome=Outcome.FAILED, error=words)
+    [task] = await rig.add(TaskType.ENCODING)
+    async with asyncio.timeout(PATIENCE):
+        while (await rig.statuses())[task] != "failed":
+            await rig.get("/metrics")
+    return task

@@ -114,6 +114,7 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ("known_runs.sql", "tasks", {"managers": "'{1}'", "task_id": "'task-7'"}),
     ("history.sql", "recent_runs", {"types": "'{encoding,studio}'"}),
     ("history.sql", "is_empty", {}),
+    ("dismissals.sql", "dismissed", {"tasks": "'{7,8}'"}),
     ("observations.sql", "see", {"tasks": "'{7,8}'", "task_ids": "'{task-7,NULL}'"}),
     ("observations.sql", "of_tasks", {"tasks": "'{7,8}'"}),
     ("observations.sql", "note_runner", {"task": "7", "task_id": "'task-7'", "runner": "'runner'"}),

@@ -38,7 +38,8 @@ def test_what_runs_what_ended_and_what_failed_is_listed_with_titles_and_words() 
     )
     assert "1 h 13 min" in text
     assert "failed : effective video duration is 0 seconds" in text
-    assert "2 effective video duration is 0 seconds 40, 41" in text
+    assert re.search(r"2 effective video duration is N seconds 20\S+ \S+ \S+ 40, 41 [0-9a-f]{8} ", text)
+    assert "poddispatchd failures show GROUP" in text
 
 
 def test_managers_are_described_in_plain_words() -> None:

@@ -1,0 +1,43 @@
+"""Tasks that have failed, with when and why, for people who review them."""
+
+from datetime import datetime
+
+from poddispatchd.database.pool import Database
+from poddispatchd.domain.failure_groups import FailedTask, FailureGroup, grouped
+from poddispatchd.domain.task import TaskStatus
+from poddispatchd.journal import dismissals
+from poddispatchd.pod import overview
+from poddispatchd.pod.overview import TaskFilter, TaskRow
+
+_FAILED = (TaskStatus.FAILED.value, TaskStatus.TIMEOUT.value)
+
+_MOST = 10_000
+"""Failed tasks that are looked at, the newest ones."""
+
+
+async def failures_since(
+    database: Database, since: datetime, *, with_dismissed: bool = False
+) -> list[FailureGroup]:
+    """The tasks that failed since a moment and have not been restarted, by reason.
+
+    One whose end was not seen (it failed before poddispatchd looked) failed when it was added, as far as can
+    be told.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be reached.
+    """
+    rows = await overview.task_rows(database, TaskFilter(statuses=_FAILED), limit=_MOST)
+    async with database.connection() as connection:
+        seen = await dismissals.failed_at(connection, [row.pk for row in rows])
+        known = {row.pk: row.date_added for row in rows}
+        gone = set() if with_dismissed else await dismissals.dismissed(connection, known)
+    return grouped(
+        failed
+        for row in rows
+        if row.pk not in gone and (failed := failed_task(row, seen.get(row.pk, row.date_added))).at >= since
+    )
+
+
+def failed_task(row: TaskRow, at: datetime) -> FailedTask:
+    """A task that failed at a moment."""
+    return FailedTask(row.pk, row.type, at, row.failure, row.date_added, row.title, row.owner)
