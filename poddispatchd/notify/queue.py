@@ -117,6 +117,13 @@ async def plan(
     return True
 
 
+async def add_mail(connection: Connection, content: Mapping[str, object]) -> None:
+    """Queue a mail that follows from no event; it is of no task, which is 0 here."""
+    await connection.execute(
+        *_QUERIES["queue"](channel=Channel.MAIL.value, task=0, content=json.dumps(content))
+    )
+
+
 async def keep_rest(connection: Connection, delivery: Delivery, content: Mapping[str, object]) -> None:
     """A part is delivered: only ``content`` is left."""
     await connection.execute(

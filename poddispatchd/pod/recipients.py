@@ -3,6 +3,7 @@
 All of it is Pod's and only read: a subscription that a push service has given up stays where it is.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
@@ -54,3 +55,13 @@ async def subscription(database: Database, subscription_id: int) -> Subscription
     """One subscription; None when Pod has deleted it meanwhile."""
     row = await database.fetchrow(*_QUERIES["subscription"](subscription=subscription_id))
     return None if row is None else Subscription(row["endpoint"], row["auth"], row["p256dh"])
+
+
+async def usernames(database: Database, users: Collection[int]) -> dict[int, str]:
+    """The names under which users log in, without those that are gone.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be reached.
+    """
+    rows = await database.fetch(*_QUERIES["usernames"](users=list(users)))
+    return {row["id"]: row["username"] for row in rows}

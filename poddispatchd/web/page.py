@@ -35,7 +35,8 @@ Moment: TypeAlias = Callable[[str | datetime], str]
 
 
 @cache
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """A file of the page, as text."""
     return files("poddispatchd.web").joinpath("templates", name).read_text(encoding="utf-8")
 
 
@@ -48,8 +49,8 @@ def _source(text: str) -> str:
 def page_policy() -> str:
     """The Content-Security-Policy of the page: its own style and script, questions to its own listener."""
     return (
-        f"default-src 'none'; style-src {_source(_resource('status.css'))}; "
-        f"script-src {_source(_resource('status.js'))}; connect-src 'self'; "
+        f"default-src 'none'; style-src {_source(resource('status.css'))}; "
+        f"script-src {_source(resource('status.js'))}; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
@@ -60,7 +61,7 @@ def _template() -> "Template":
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.from_string(_resource("status.html.j2"))
+    return environment.from_string(resource("status.html.j2"))
 
 
 def status_page(state: DaemonState | None, waiting: str, overview: Overview | None = None) -> str:
@@ -82,8 +83,8 @@ def status_page(state: DaemonState | None, waiting: str, overview: Overview | No
 
     return _template().render(
         # Our own text, whose digest the policy names: escaping would change it.
-        style=Markup(_resource("status.css")),  # noqa: S704
-        script=Markup(_resource("status.js")),  # noqa: S704
+        style=Markup(resource("status.css")),  # noqa: S704
+        script=Markup(resource("status.js")),  # noqa: S704
         title=_title(state),
         state=state,
         waiting=waiting,

@@ -86,6 +86,12 @@ async def test_what_ended_is_learnt_from(rig: Rig) -> None:
             # Whoever looks has the daemon look.
             await rig.get("/metrics")
     assert (await rig.fetch("SELECT sum(completed) AS n FROM poddispatchd.day_of_tasks"))[0]["n"] == 3
+    report = json.loads((await rig.run("report", "--format", "json")).out)
+    assert [(item["type"], item["completed"], item["failed"]) for item in report["types"]] == [
+        ("encoding", 3, 0)
+    ]
+    assert [item["name"] for item in report["managers"]] == ["encoders"]
+    assert "3 tasks completed, 0 failed." in (await rig.run("report")).out
 
 
 async def test_failures_of_one_reason_are_reviewed_together_on_a_running_daemon(rig: Rig) -> None:

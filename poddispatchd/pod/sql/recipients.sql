@@ -24,3 +24,7 @@ SELECT DISTINCT subscription_id AS id FROM webpush_pushinformation WHERE user_id
 -- name: subscription
 -- How one browser is told.
 SELECT endpoint, auth, p256dh FROM webpush_subscriptioninfo WHERE id = :subscription;
+
+-- name: usernames
+-- The names under which users log in.
+SELECT id, username FROM auth_user WHERE id = ANY (:users::bigint[])

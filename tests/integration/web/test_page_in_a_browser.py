@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.web.report import report_page
+from tests.unit.domain.test_report import REPORT
 from tests.unit.web.samples import PAGES
+
+_PAGES = {**PAGES, "report": report_page(REPORT)}
 
 _AXE = Path(__file__).parents[3] / ".venv" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -16,7 +20,7 @@ _AXE = Path(__file__).parents[3] / ".venv" / "axe" / "node_modules" / "axe-core"
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1100])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", _PAGES)
 def test_axe_finds_nothing(tmp_path: Path, name: str, width: int, scheme: str) -> None:
     chromium = shutil.which("chromium")
     if chromium is None or not _AXE.exists():
@@ -26,7 +30,9 @@ def test_axe_finds_nothing(tmp_path: Path, name: str, width: int, scheme: str) -
         "p.textContent = JSON.stringify(r.violations.map(function (v) { return [v.impact, v.id, "
         "v.nodes.map(function (n) { return n.html; })]; })); document.body.appendChild(p); });"
     )
-    page = PAGES[name].replace("</body>", f"<script>{_AXE.read_text()}</script><script>{run}</script></body>")
+    page = _PAGES[name].replace(
+        "</body>", f"<script>{_AXE.read_text()}</script><script>{run}</script></body>"
+    )
     # The colours of the scheme, whatever the browser would choose.
     page = page.replace(
         "prefers-color-scheme: dark", "min-width: 1px" if scheme == "dark" else "max-width: 1px"

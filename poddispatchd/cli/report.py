@@ -1,0 +1,72 @@
+"""``report``: what runners did for whom in a week, for those who must account for them."""
+
+import dataclasses
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import click
+
+from poddispatchd.cli.common import Context, asynchronous, config_option, pass_context, print_json
+from poddispatchd.cli.journal import open_journal
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import MailSettings
+from poddispatchd.domain.display import escaped
+from poddispatchd.domain.notices import Mail
+from poddispatchd.domain.report import Report, report_text
+from poddispatchd.notify import queue
+from poddispatchd.notify.message import Envelope
+from poddispatchd.runtime.database_session import CHANNEL, QUEUES_CHANGED
+from poddispatchd.tasks.report import read_report
+from poddispatchd.web.report import report_page
+
+
+@click.command(short_help="Tell what runners did for whom in a week.")
+@click.option(
+    "--days", default=7, show_default=True, type=click.IntRange(1, 35), help="Days until now, 35 at most."
+)
+@click.option(
+    "--format",
+    "form",
+    default="text",
+    show_default=True,
+    type=click.Choice(["text", "json", "html"]),
+    help="HTML is one file with plots.",
+)
+@click.option("--mail", is_flag=True, help="Send it to mail.admins, through the queue of deliveries.")
+@config_option
+@pass_context
+@asynchronous
+async def report(context: Context, config_path: Path | None, days: int, form: str, *, mail: bool) -> None:
+    """Tell what runners did for whom: tasks, waits, run times, utilisation, failures, busiest owners."""
+    settings = context.settings(config_path)
+    if mail and not (settings.mail.enabled and settings.mail.admins):
+        raise click.UsageError("--mail needs mail.enabled, and somebody in mail.admins.")
+    until = Clock().now().astimezone(ZoneInfo(settings.pod.time_zone))
+    async with open_journal(settings) as database:
+        found = await read_report(database, until - timedelta(days=days), until)
+        if mail:
+            envelope = Envelope.of(_mail(settings.mail, found))
+            async with database.connection() as connection:
+                await queue.add_mail(connection, envelope.to_content())
+                await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, QUEUES_CHANGED)
+            click.echo(f"It is sent to {', '.join(settings.mail.admins)}.")
+            return
+    match form:
+        case "json":
+            print_json(dataclasses.asdict(found))
+        case "html":
+            click.echo(report_page(found), nl=False)
+        case _:
+            click.echo(escaped(report_text(found)), nl=False)
+
+
+def _mail(settings: MailSettings, found: Report) -> Mail:
+    subject = f"poddispatchd, {found.since:%Y-%m-%d} to {found.until:%Y-%m-%d}: "
+    return Mail(
+        sender=settings.server_email or settings.from_email,
+        to=tuple(settings.admins),
+        subject=f"{settings.subject_prefix}{subject}{found.completed} completed, {found.failed} failed",
+        text=report_text(found),
+        html=report_page(found),
+    )
