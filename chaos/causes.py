@@ -6,14 +6,10 @@ from chaos.evidence import Evidence
 from chaos.fates import Fate
 from chaos.logs import Line
 from chaos.stage import MAX_ATTEMPTS
-from chaos.timeline import OF_STATEMENTS, OF_TABLES, OF_THE_DATABASE, OF_THE_MEDIA_TREE, Kind
+from chaos.timeline import OF_STATEMENTS, OF_THE_DATABASE, OF_THE_MEDIA_TREE, Kind
 
 _AFTER = 80.0
 """Seconds after a fault of the database in which a daemon may still meet its consequences."""
-
-_LOCKED, _LOCKING = "(55P03)", 8.0
-"""What a daemon says of a table that is locked, and how many seconds a fault that changes tables holds locks
-before it begins."""
 
 _TRIED_FOR = 120.0
 """Seconds in which the attempts to import a result follow each other, at most."""
@@ -52,9 +48,6 @@ def _is_caused(evidence: Evidence, daemon: str, line: Line) -> bool:
             return any(
                 f"({one.detail})" in line.text and one.covers(line.at, after=_AFTER)
                 for one in timeline.of(*OF_STATEMENTS)
-            ) or (
-                _LOCKED in line.text
-                and any(one.covers(line.at, before=_LOCKING) for one in timeline.of(*OF_TABLES))
             )
         case "schema.changed":
             return any(one.covers(line.at, after=_AFTER) for one in timeline.of(Kind.MIGRATION))

@@ -46,6 +46,7 @@ class Kind(StrEnum):
     ROW_LOCKED = "task's row: held by another session"
     ROW_REFUSED = "task's row: its callback refused"
     TABLE_REFUSED = "database: writes of a table refused"
+    TABLE_LOCKED = "database: tables locked to be changed"
     DATABASE_FULL = "database: its disk full"
     READ_ONLY = "database: read-only sessions"
     MIGRATION = "database: a table migrated"
@@ -75,14 +76,12 @@ OF_STATEMENTS = (
     Kind.ROW_LOCKED,
     Kind.ROW_REFUSED,
     Kind.TABLE_REFUSED,
+    Kind.TABLE_LOCKED,
     Kind.DATABASE_FULL,
     Kind.READ_ONLY,
     Kind.MIGRATION,
 )
 """Faults that refuse statements; the detail of each is the SQLSTATE that they are refused with."""
-
-OF_TABLES = (Kind.ROW_REFUSED, Kind.TABLE_REFUSED, Kind.DATABASE_FULL, Kind.MIGRATION)
-"""Those that change tables."""
 
 OF_THE_MEDIA_TREE = (Kind.DISK_FULL, Kind.MEDIA_HUNG, Kind.MEDIA_STOPPED, Kind.MEDIA_EMPTY)
 

@@ -273,8 +273,12 @@ class DatabaseFaults:
         for _ in range(_TRIES):
             async with self._session() as connection:
                 if connection is not None:
-                    # Sooner than the server looks for a deadlock: it is never a daemon that has to give way.
-                    await connection.execute(f"BEGIN; SET LOCAL lock_timeout = '500ms'; {statements}; COMMIT")
+                    with self._timeline.incident(Kind.TABLE_LOCKED, "database", "55P03") as locking:
+                        locking.happened = True
+                        # Sooner than the server looks for a deadlock: it is no daemon that has to give way.
+                        await connection.execute(
+                            f"BEGIN; SET LOCAL lock_timeout = '500ms'; {statements}; COMMIT"
+                        )
                     return True
             if self._lot.is_over:
                 break

@@ -57,16 +57,25 @@ SET state = 'set_aside', {settled_at} = now(), last_error = :words, {lease_owner
 WHERE {key} = :key AND state = 'open' AND {lease_owner} = :owner
 
 -- name: release
--- Give leases of an owner back, due at once: nothing was tried.
+-- Give leases of an owner back, due at once: nothing was tried. A row that another session holds, as one of the owner's
+-- whose link is dead does, keeps its lease until that runs out: nobody waits for it here.
 UPDATE poddispatchd.{table}
 SET {lease_owner} = NULL, {lease_expires_at} = NULL, next_attempt_at = now(), attempts = greatest(attempts - 1, 0)
-WHERE state = 'open' AND {lease_owner} = :owner AND {key} = ANY(:keys)
+WHERE {key} IN (
+    SELECT item.{key} FROM poddispatchd.{table} AS item
+    WHERE item.state = 'open' AND item.{lease_owner} = :owner AND item.{key} = ANY(:keys)
+    ORDER BY item.{key} FOR UPDATE SKIP LOCKED
+)
 
 -- name: release_owner
--- Give back every lease of an owner that has ended: what it was at is due at once, and was not tried.
+-- Give back every lease of an owner that has ended: what it was at is due at once, and was not tried. As above.
 UPDATE poddispatchd.{table}
 SET {lease_owner} = NULL, {lease_expires_at} = NULL, next_attempt_at = now(), attempts = greatest(attempts - 1, 0)
-WHERE state = 'open' AND {lease_owner} = :owner
+WHERE {key} IN (
+    SELECT item.{key} FROM poddispatchd.{table} AS item
+    WHERE item.state = 'open' AND item.{lease_owner} = :owner
+    ORDER BY item.{key} FOR UPDATE SKIP LOCKED
+)
 
 -- name: owners
 -- Who holds leases.

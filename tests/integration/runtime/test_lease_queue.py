@@ -152,6 +152,28 @@ async def test_a_person_has_what_was_set_aside_tried_again_or_dismisses_it(
 
 
 @every_queue
+async def test_leases_are_given_back_although_a_session_of_a_dead_link_still_holds_an_item(
+    pod_database: PodDatabase, queue: LeaseQueue
+) -> None:
+    """The server finds out after 20 s: until then a daemon could claim nothing, and said so as an error."""
+    async with _sessions(pod_database) as (one, two):
+        await _add(one, queue, 1, 2)
+        items = {item.lease.key for item in await queue.claim(one, "a", 2)}
+        key, of_the_dead = queue.table.key, min(items, key=str)
+        async with two.transaction():
+            await two.execute(
+                f"SELECT FROM poddispatchd.{queue.table.name} WHERE {key} = $1 FOR UPDATE", of_the_dead
+            )
+            await one.execute("SET lock_timeout = '100ms'")
+            await queue.release(one, "a", items)
+            free = [item.lease.key for item in await queue.claim(one, "b", 5)]
+            await queue.release_owner(one, "a")
+        assert free == sorted(items - {of_the_dead}, key=str)
+        await queue.release_owner(one, "a")
+        assert [item.lease.key for item in await queue.claim(one, "b", 5)] == [of_the_dead]
+
+
+@every_queue
 async def test_what_was_not_tried_is_given_back_uncounted(
     pod_database: PodDatabase, queue: LeaseQueue
 ) -> None:

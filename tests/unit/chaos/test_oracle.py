@@ -281,15 +281,6 @@ def test_only_faults_of_the_media_tree_explain_what_is_said_of_it(
     assert explained == kinds
 
 
-def test_a_table_is_locked_before_a_fault_that_changes_it_begins(tmp_path: Path) -> None:
-    told = line("service.failed", 1020.0, level="error", reason="Another session holds a table (55P03).")
-    evidence = _logged(told)(good_end(tmp_path))
-    cause = Incident(Kind.TABLE_REFUSED, "video_video", 1025.0, 1030.0, "P0001")
-    assert not judge(replace(evidence, timeline=Timeline([cause])))
-    assert judge(replace(evidence, timeline=Timeline([replace(cause, begin=1040.0, end=1050.0)])))
-    assert judge(replace(evidence, timeline=Timeline([replace(cause, kind=Kind.DISK_FULL)])))
-
-
 def test_only_another_token_of_that_manager_explains_that_it_refuses_ours(tmp_path: Path) -> None:
     told = line("runner_manager.misconfigured", 1020.0, level="error", runner_manager="two")
     evidence = _logged(told)(good_end(tmp_path))
