@@ -101,13 +101,3 @@ def load_queries(package: str, file: str) -> Mapping[str, Query]:
 def render(query: Query, **identifiers: str) -> Query:
     """Fill in the ``{identifier}`` places of a query, each quoted as PostgreSQL quotes identifiers."""
     return query.fill(**{key: '"' + value.replace('"', '""') + '"' for key, value in identifiers.items()})
-
-
-def load_numbered(package: str, file: str) -> Mapping[str, str]:
-    """The queries of a file whose parameters are numbered still (``$1``)."""
-    return {name: query.sql for name, query in load_queries(package, file).items()}
-
-
-def render_numbered(query: str, **identifiers: str) -> str:
-    """``render`` for one of them."""
-    return render(Query(query), **identifiers).sql

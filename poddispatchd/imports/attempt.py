@@ -11,12 +11,11 @@ import structlog
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import Manifest, left_out, wanted
-from poddispatchd.domain.task import ManagerId, Task, TaskStatus
+from poddispatchd.domain.task import ManagerId, Task
 from poddispatchd.errors import (
     DatabaseUnavailableError,
     DownloadError,
     ImportBusyError,
-    MediaNotWritableError,
     NameTakenError,
     PoddispatchdError,
     RaceLostError,
@@ -25,17 +24,16 @@ from poddispatchd.errors import (
     ResultIncompleteError,
     RowLockedError,
 )
-from poddispatchd.imports import cleanup, files, queue
+from poddispatchd.imports import files
 from poddispatchd.imports.failure_handling import FailedAttempt, FailureHandling, is_wanted
-from poddispatchd.imports.preparation import check_tree, prepare, staging_directory
+from poddispatchd.imports.preparation import Staged, check_tree, prepare, prove_placed, staging_directory
 from poddispatchd.imports.queue import ImportJob
-from poddispatchd.journal import notices, scheduling
-from poddispatchd.journal.imports import ImportState
+from poddispatchd.journal import notices
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import ImportOutcome
 from poddispatchd.parts import Parts
-from poddispatchd.pod import duplicates, tasks
-from poddispatchd.pod.imports.common import ImportedResult, ImportPlan
+from poddispatchd.pod import duplicates
+from poddispatchd.pod.imports.common import ImportedResult, ImportPlan, WantedTask, read_wanted_task
 from poddispatchd.pod.locks import held_row, taking
 from poddispatchd.pod.media import staging as staging_area
 from poddispatchd.pod.media.files import delete_temporaries, existing_files
@@ -85,12 +83,13 @@ class ImportAttempt:
     async def _under_lock(self, job: ImportJob, tree: MediaTree) -> None:
         staging: MediaPath | None = None
         try:
-            task = await self._wanted_task(job)
+            wanted = await self._wanted_task(job)
             manager = await self._manager_of(job.runner_manager_id)
+            task = wanted.task
             log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type_name, attempt=job.attempts)
-            await check_tree(self._parts, tree, task)
-            staging = await staging_directory(self._parts, tree, task)
-            await self._import(job, task, manager, staging)
+            await check_tree(self._parts, tree, wanted)
+            staging = staging_directory(tree, wanted)
+            await self._import(job, wanted, manager, staging)
         except RaceLostError as error:
             await self._failures.drop(FailedAttempt(job, error, tree, staging), str(error))
         except DatabaseUnavailableError:
@@ -104,7 +103,7 @@ class ImportAttempt:
 
     # --- the steps ---------------------------------------------------------------------------------------
 
-    async def _wanted_task(self, job: ImportJob) -> Task:
+    async def _wanted_task(self, job: ImportJob) -> WantedTask:
         """The task as it is now.
 
         Raises:
@@ -116,10 +115,10 @@ class ImportAttempt:
             raise RowLockedError("Another database session holds a row of this task.", task=job.task_pk)
         async with database.connection() as connection:
             # What somebody holds is about to be changed: nothing is fetched for it now.
-            task = await tasks.get_free_task(connection, job.task_pk)
-        if task is None or not is_wanted(job, task):
+            wanted = await read_wanted_task(connection, job.task_pk)
+        if wanted is None or not is_wanted(job, wanted.task):
             raise RaceLostError("The row was completed, restarted or deleted by someone else.")
-        return task
+        return wanted
 
     async def _manager_of(self, manager_id: ManagerId) -> RunnerManager:
         """The manager that has the result.
@@ -134,30 +133,35 @@ class ImportAttempt:
             raise ResultGoneError("Its runner manager has been deleted from Pod.")
         return manager
 
-    async def _import(self, job: ImportJob, task: Task, manager: RunnerManager, staging: MediaPath) -> None:
+    async def _import(
+        self, job: ImportJob, wanted: WantedTask, manager: RunnerManager, staging: MediaPath
+    ) -> None:
         """Everything from the download to the clean-up after the commit.
 
         Raises:
             RaceLostError: the result is not wanted any more, or another importer has it.
             PoddispatchdError: it could not be imported.
         """
-        begun = self._parts.clock.monotonic()
+        task, begun = wanted.task, self._parts.clock.monotonic()
         try:
             async with asyncio.timeout(LONGEST_ATTEMPT):
                 await staging.tree.run(staging_area.begin, staging, task.pk)
                 manifest = await self._parts.client.manifest(manager, job.task_id)
                 size = await self._download(job, task, manager, manifest, staging)
-                plan = await prepare(self._parts, task, job, staging, left_out(manifest, task.type))
+                async with self._parts.database.connection() as connection:
+                    names = await files.known_names(connection, job)
+                staged = Staged(staging, left_out(manifest, task.type), names)
+                plan = await prepare(self._parts, task, job, staged)
         except TimeoutError:
             raise DownloadError(f"It took longer than {LONGEST_ATTEMPT / 3600:g} hours.") from None
-        commit = asyncio.ensure_future(self._commit(job, task, plan, size, staging.tree))
+        commit = asyncio.ensure_future(self._commit(job, wanted, plan, staged, size))
         try:
-            done = await asyncio.shield(commit)
+            done, has_obsolete = await asyncio.shield(commit)
         except asyncio.CancelledError:
             # From here on nothing waits for the network: a stop lets it finish, under the lock.
-            done = await commit
+            done, has_obsolete = await commit
         self._parts.metrics.import_duration.labels(task.type).observe(self._parts.clock.monotonic() - begun)
-        await self._failures.clean(job, staging.tree, staging)
+        await self._failures.tidy(job, staging.tree, staging, has_obsolete=has_obsolete)
         self._wake(done)
 
     async def _download(
@@ -184,7 +188,7 @@ class ImportAttempt:
         parts.registry.learn(manager.id, None)
         return result.size
 
-    async def _record(self, job: ImportJob, tree: MediaTree, plan: ImportPlan) -> None:
+    async def _record(self, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
         """Commit what is about to be put in place: nothing of it stays if the import never ends well.
 
         Raises:
@@ -192,15 +196,14 @@ class ImportAttempt:
             ImportBusyError: one of these files is still being deleted, or another import has chosen its name.
         """
         parts, brought, stored = self._parts, sorted(plan.brought), sorted(plan.stored)
-        async with parts.database.connection() as connection:
-            earlier = await files.recorded_files(connection, job)
+        tree, earlier = staged.directory.tree, staged.names.ours
         # What a crash of an earlier attempt left half-way: this one holds the task's lock.
         await tree.run(delete_temporaries, tree, {*earlier, *brought}, job.task_pk)
         there = await tree.run(existing_files, tree, brought)
         async with parts.database.transaction() as connection:
             if not await files.record_files(connection, job, brought, there=there, stored=stored):
                 raise RaceLostError("The lease of this import was lost.")
-        taken = await tree.run(existing_files, tree, stored) - {*earlier}
+        taken = await tree.run(existing_files, tree, stored) - earlier if stored else set()
         if taken:
             raise NameTakenError("Somebody else has taken the name of one of these files meanwhile.", *taken)
         for _ in range(_PATIENCE_WITH_DELETIONS):
@@ -211,12 +214,16 @@ class ImportAttempt:
         raise ImportBusyError("Files that this result brings again are being deleted just now.")
 
     async def _commit(
-        self, job: ImportJob, task: Task, plan: ImportPlan, size: int, tree: MediaTree
-    ) -> ImportedResult:
-        """Files into place, then the one transaction that is the commit point (invariant I6)."""
-        parts = self._parts
+        self, job: ImportJob, wanted: WantedTask, plan: ImportPlan, staged: Staged, size: int
+    ) -> tuple[ImportedResult, bool]:
+        """Files into place, then the one transaction that is the commit point (invariant I6).
+
+        Returns:
+            What was imported, and whether files are to be deleted because of it.
+        """
+        parts, tree = self._parts, staged.directory.tree
         try:
-            await self._record(job, tree, plan)
+            await self._record(job, plan, staged)
             # Files may have to be copied to another file system.
             await tree.run_within(tree.limits.file + size / _SLOWEST_COPY, plan.apply_files)
         except NameTakenError as error:
@@ -225,39 +232,22 @@ class ImportAttempt:
             raise
         except ResultIncompleteError:
             # What was staged has gone: with the whole tree, or the result is to blame.
-            await check_tree(parts, tree, task)
+            await check_tree(parts, tree, wanted)
             raise
-        await self._prove_placed(task, plan, tree)
+        await prove_placed(parts, tree, wanted, plan.brought)
         for _ in range(_PATIENCE_WITH_LOCKS):
             try:
-                done = await self._write_rows(job, task, plan)
+                written = await self._write_rows(job, wanted.task, plan)
                 break
             except RowLockedError:
                 # The result is in place: fetching it again would cost more than waiting a little.
                 await parts.clock.sleep(1.0)
         else:
-            done = await self._write_rows(job, task, plan)
-        self._tell(task, done, size)
-        return done
+            written = await self._write_rows(job, wanted.task, plan)
+        self._tell(wanted.task, written[0], size)
+        return written
 
-    async def _prove_placed(self, task: Task, plan: ImportPlan, tree: MediaTree) -> None:
-        """Look at the files where the rows will name them, before the commit.
-
-        The media tree may have been mounted, or have gone, since the result was checked: the files would be
-        in a directory that nobody sees afterwards.
-
-        Raises:
-            MediaNotWritableError: the tree is not the right one, or not the one they were put into.
-        """
-        await check_tree(self._parts, tree, task)
-        hidden = {*plan.brought} - await tree.run(existing_files, tree, sorted(plan.brought))
-        if hidden:
-            raise MediaNotWritableError(
-                f"{len(hidden)} of the files that were put in place are not there any more: another file "
-                "system was mounted on MEDIA_ROOT, or on a directory in it, meanwhile."
-            )
-
-    async def _write_rows(self, job: ImportJob, task: Task, plan: ImportPlan) -> ImportedResult:
+    async def _write_rows(self, job: ImportJob, task: Task, plan: ImportPlan) -> tuple[ImportedResult, bool]:
         """Write all rows, complete the task and close the import, or change nothing.
 
         Raises:
@@ -271,20 +261,21 @@ class ImportAttempt:
 
     async def _written(
         self, connection: Connection, job: ImportJob, task: Task, plan: ImportPlan
-    ) -> ImportedResult:
-        # The rows before the import, by primary key: the order of whoever applies a report to them.
-        await duplicates.lock_sharers(connection, task)
-        if not await queue.finish(connection, job, ImportState.DONE):
-            raise RaceLostError("The lease of this import was lost.")
-        if not await tasks.finish(connection, task, TaskStatus.COMPLETED):
+    ) -> tuple[ImportedResult, bool]:
+        # The rows of tasks first, by primary key: the order of whoever applies a report to them.
+        if not await duplicates.complete(connection, task):
             raise RaceLostError("Someone else changed the task's row meanwhile.")
-        await duplicates.complete_sharers(connection, task)
         done = await plan.write_rows(connection)
-        await cleanup.settle(connection, job, obsolete=done.obsolete_files, brought=plan.brought)
-        if done.chained_transcription is not None:
-            await scheduling.add_own_tasks(connection, [done.chained_transcription])
+        chained = done.chained_transcription
+        has_obsolete = await files.settle(
+            connection,
+            job,
+            brought=plan.brought,
+            obsolete=done.obsolete_files,
+            own_tasks=() if chained is None else (chained,),
+        )
         await notices.add_completed(connection, task, done.video_id, alerts=done.alerts)
-        return done
+        return done, has_obsolete
 
     def _tell(self, task: Task, done: ImportedResult, size: int) -> None:
         log.info(

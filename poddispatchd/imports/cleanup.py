@@ -144,15 +144,6 @@ def _delete(tree: MediaTree, paths: list[str]) -> dict[str, str]:
     return problems
 
 
-async def settle(
-    connection: Connection, job: ImportJob, *, obsolete: Collection[str], brought: Collection[str]
-) -> None:
-    """An import is being committed: have deleted what it replaced, and what only earlier attempts brought."""
-    superseded = await files.settle_files(connection, job, brought)
-    await files.add_obsolete_files(connection, job.task_pk, sorted({*obsolete} - {*brought}))
-    await _discard(connection, job.task_pk, superseded)
-
-
 async def withdraw(parts: Parts, job: ImportJob, tree: MediaTree) -> None:
     """Have the files deleted that an import has put in place so far, though it is going to be tried again.
 

@@ -117,7 +117,22 @@ class FailureHandling:
             self._parts.metrics.imports.labels(task.type, ImportOutcome.DROPPED).inc()
         await self._leave(attempt)
 
-    async def clean(self, job: ImportJob, tree: MediaTree, staging: MediaPath | None) -> None:
+    async def tidy(self, job: ImportJob, tree: MediaTree, staging: MediaPath, *, has_obsolete: bool) -> None:
+        """Remove what a committed import has left; what remains is for the next purge.
+
+        ``has_obsolete``: there are files that are not needed any more. The caller holds the task's lock.
+        """
+        self._parts.storage.usable(job.task_pk)
+        if tree.lane.hangs:
+            return
+        await _delete_staging(staging)
+        if has_obsolete:
+            try:
+                await cleanup.delete_obsolete(self._parts, job.task_pk)
+            except (DatabaseError, ResultError) as error:
+                log.warning(Event.MEDIA_NOT_WRITABLE, task=job.task_pk, reason=words_of(error))
+
+    async def _clean(self, job: ImportJob, tree: MediaTree, staging: MediaPath | None) -> None:
         """Remove the staging directory and what is not needed any more; what remains is for the next purge.
 
         The caller holds the task's lock.
@@ -228,7 +243,7 @@ class FailureHandling:
 
     async def _leave(self, attempt: FailedAttempt) -> None:
         if attempt.tree is not None:
-            await self.clean(attempt.job, attempt.tree, attempt.staging)
+            await self._clean(attempt.job, attempt.tree, attempt.staging)
         else:
             self._parts.storage.usable(attempt.job.task_pk)
 

@@ -8,14 +8,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.database.queries import load_numbered
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.errors import ImportBusyError
+from poddispatchd.errors import ImportBusyError, RaceLostError
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal.imports import ImportId
-from poddispatchd.runtime.queues import IMPORTS
 
-_QUERIES = load_numbered(__package__, "files.sql")
+_QUERIES = load_queries(__package__, "files.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +25,24 @@ class BroughtFile:
     is_new: bool
 
 
-async def recorded_files(connection: Connection, job: ImportJob) -> list[str]:
-    """What earlier attempts of an import put in place, or were about to."""
-    return [row["path"] for row in await connection.fetch(_QUERIES["recorded_files"], job.id)]
+@dataclass(frozen=True, slots=True)
+class KnownNames:
+    """Files that open imports put in place: this one so far (``ours``), and others (``taken``)."""
+
+    ours: frozenset[str]
+    taken: frozenset[str]
+
+
+async def known_names(connection: Connection, job: ImportJob) -> KnownNames:
+    """What attempts at an import put in place, or were about to; no new name may be one of the others'."""
+    rows = await connection.fetch(*_QUERIES["known_names"](import_id=job.id))
+    ours = frozenset(row["path"] for row in rows if row["is_ours"])
+    return KnownNames(ours, frozenset(row["path"] for row in rows if not row["is_ours"]))
 
 
 async def forget_recorded(connection: Connection, job: ImportJob, paths: Collection[str]) -> None:
     """What is at these paths is not this import's after all: it must not be deleted with what is."""
-    await connection.execute(_QUERIES["forget_recorded"], job.id, list(paths))
-
-
-async def chosen_names(connection: Connection, job: ImportJob) -> frozenset[str]:
-    """The paths that other open imports are putting in place: no new name may be one of them."""
-    return frozenset(row["path"] for row in await connection.fetch(_QUERIES["chosen_names"], job.id))
+    await connection.execute(*_QUERIES["forget_recorded"](import_id=job.id, paths=list(paths)))
 
 
 async def record_files(
@@ -67,13 +71,16 @@ async def record_files(
     Raises:
         ImportBusyError: another open import has chosen one of the names meanwhile.
     """
-    if not await IMPORTS.holds(connection, job.lease):
+    hold = _QUERIES["hold"](import_id=job.id, owner=job.owner, chooses=bool(stored))
+    if not await connection.fetch(*hold):
         return False
-    if stored:
-        await connection.execute(_QUERIES["one_choice_at_a_time"])
-        if not (await chosen_names(connection, job)).isdisjoint(stored):
-            raise ImportBusyError("Another import has chosen the name of one of these files meanwhile.")
-    await connection.execute(_QUERIES["record_files"], job.id, list(brought), list(there))
+    is_free = await connection.fetchval(
+        *_QUERIES["record_files"](
+            import_id=job.id, brought=list(brought), there=list(there), stored=list(stored)
+        )
+    )
+    if not is_free:
+        raise ImportBusyError("Another import has chosen the name of one of these files meanwhile.")
     return True
 
 
@@ -83,30 +90,55 @@ async def reclaim_files(connection: Connection, brought: Collection[str]) -> boo
     Returns:
         False while one of them is being deleted: ask again before putting it in place.
     """
-    return not await connection.fetchval(_QUERIES["reclaim_files"], list(brought))
+    return not await connection.fetchval(*_QUERIES["reclaim_files"](brought=list(brought)))
 
 
-async def settle_files(connection: Connection, job: ImportJob, brought: Collection[str]) -> list[BroughtFile]:
-    """The import is being committed: what it brought is Pod's.
+async def settle(
+    connection: Connection,
+    job: ImportJob,
+    *,
+    brought: Collection[str],
+    obsolete: Collection[str],
+    own_tasks: Collection[TaskPk] = (),
+) -> bool:
+    """Close an import that is being committed: what it brought is Pod's.
+
+    Args:
+        connection: in the transaction that writes its rows.
+        job: the import.
+        brought: the files that it put in place.
+        obsolete: files that it replaced; what only earlier attempts brought is deleted as well.
+        own_tasks: tasks that were added with it.
 
     Returns:
-        What earlier attempts put in place, or were about to, and this one did not.
+        Whether there are files to be deleted.
+
+    Raises:
+        RaceLostError: the lease is lost.
     """
-    superseded = await connection.fetch(_QUERIES["superseded_files"], job.id, list(brought))
-    await connection.execute(_QUERIES["settle_files"], job.id, list(brought))
-    await connection.execute(_QUERIES["reclaim_files"], list(brought))
-    return [BroughtFile(row["path"], row["is_new"]) for row in superseded]
+    has_obsolete: bool | None = await connection.fetchval(
+        *_QUERIES["settle"](
+            import_id=job.id,
+            owner=job.owner,
+            brought=list(brought),
+            replaced=sorted(obsolete),
+            own_tasks=list(own_tasks),
+        )
+    )
+    if has_obsolete is None:
+        raise RaceLostError("The lease of this import was lost.")
+    return has_obsolete
 
 
 async def closed_with_files(connection: Connection, limit: int) -> list[tuple[ImportId, TaskPk]]:
     """Imports that ended without a commit after they had put files in place, with their tasks."""
-    rows = await connection.fetch(_QUERIES["closed_with_files"], limit)
+    rows = await connection.fetch(*_QUERIES["closed_with_files"](limit=limit))
     return [(ImportId(row["id"]), TaskPk(row["task_pk"])) for row in rows]
 
 
 async def take_files(connection: Connection, import_id: ImportId, owner: str) -> list[BroughtFile]:
     """Forget what an import put in place, and tell it; nothing of one that another instance holds."""
-    rows = await connection.fetch(_QUERIES["take_files"], import_id, owner)
+    rows = await connection.fetch(*_QUERIES["take_files"](import_id=import_id, owner=owner))
     return [BroughtFile(row["path"], row["is_new"]) for row in rows]
 
 
@@ -117,9 +149,9 @@ async def add_obsolete_files(connection: Connection, task_pk: TaskPk, paths: Seq
     """These files, relative to MEDIA_ROOT, are to be deleted."""
     if not paths:
         return
-    await connection.execute(_QUERIES["add_obsolete_files"], list(paths), task_pk)
+    await connection.execute(*_QUERIES["add_obsolete_files"](paths=list(paths), task=task_pk))
 
 
 async def forget_obsolete_files(connection: Connection, owner: str, paths: Iterable[str]) -> None:
     """These claimed files are gone, or needed after all."""
-    await connection.execute(_QUERIES["forget_obsolete_files"], owner, list(paths))
+    await connection.execute(*_QUERIES["forget_obsolete_files"](owner=owner, paths=list(paths)))

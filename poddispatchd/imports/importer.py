@@ -74,6 +74,9 @@ class Importer:
             self._begin(await self._leases.claim(free, held=self._held()))
         elif (spare := min(slots, self._slow()) + free) > 0:
             self._begin(await self._leases.claim(spare, held=self._held(), share=1))
+        if len(self._running) >= slots and not self._slow():
+            # The end of an import rings; one that is slow by then leaves its slot to another manager.
+            return max(self._until_slow(), _SOONEST)
         async with self._parts.database.connection() as connection:
             due = await IMPORTS.next_due(connection)
         if due is None:

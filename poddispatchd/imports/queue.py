@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.database.queries import load_numbered
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, TaskPk, VideoId
+from poddispatchd.errors import RaceLostError, SchemaError
 from poddispatchd.journal.imports import ImportId, ImportState
 from poddispatchd.runtime.lease_queue import Lease, Leased
 from poddispatchd.runtime.queues import IMPORTS
 
-_QUERIES = load_numbered(__package__, "queue.sql")
+_QUERIES = load_queries(__package__, "queue.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +59,32 @@ class ImportJob:
 
 async def obstructed_for(connection: Connection, job: ImportJob) -> float:
     """For how many seconds something outside the result has kept it from being imported."""
-    seconds: float | None = await connection.fetchval(_QUERIES["obstructed_for"], job.id)
+    seconds: float | None = await connection.fetchval(*_QUERIES["obstructed_for"](import_id=job.id))
     return seconds or 0.0
 
 
-async def reserve_video(connection: Connection, job: ImportJob, video_id: VideoId) -> VideoId | None:
-    """Store the id for the video of a studio import; the one that holds, or None when the lease is lost."""
-    kept = await connection.fetchval(_QUERIES["reserve_video"], job.id, job.owner, video_id)
-    return None if kept is None else VideoId(kept)
+async def reserve_video(connection: Connection, job: ImportJob) -> VideoId:
+    """The id of the video that a studio import makes: the same at every attempt.
+
+    Raises:
+        RaceLostError: the lease is lost.
+        SchemaError: the ids of videos come from no sequence.
+    """
+    record = await connection.fetchrow(*_QUERIES["reserve_video"](import_id=job.id, owner=job.owner))
+    if record is None:
+        raise RaceLostError("The lease of this import was lost.")
+    if record["video_id"] is None:
+        raise SchemaError("The ids of video_video come from no sequence: no video can be made.")
+    return VideoId(record["video_id"])
 
 
 async def finish(
     connection: Connection, job: ImportJob, state: ImportState, error: str | None = None
 ) -> bool:
     """Close an import; False when the lease is lost, and then nothing else may be committed."""
-    status = await connection.execute(_QUERIES["finish"], job.id, job.owner, state.value, error)
+    status = await connection.execute(
+        *_QUERIES["finish"](import_id=job.id, owner=job.owner, state=state.value, words=error)
+    )
     return status == "UPDATE 1"
 
 
@@ -95,5 +107,7 @@ async def retry(
         counts: whether this attempt counts.
         obstructed: whether the obstacle lies outside the result; how long it does is remembered.
     """
-    await connection.execute(_QUERIES["note_obstacle"], job.id, job.owner, obstructed, counts)
+    await connection.execute(
+        *_QUERIES["note_obstacle"](import_id=job.id, owner=job.owner, is_obstructed=obstructed, counts=counts)
+    )
     await IMPORTS.postpone(connection, job.lease, seconds, words=words, counts=counts)

@@ -152,15 +152,16 @@ async def has_leader(connection: Connection, task: Task) -> bool:
     return found is not None
 
 
-async def lock_sharers(connection: Connection, task: Task) -> None:
-    """Lock a task and those that share its run, by primary key, until the end of the caller's transaction."""
+async def complete(connection: Connection, task: Task) -> bool:
+    """Complete a task whose result is in Pod, and with it those that share its run (invariant I4).
+
+    Returns:
+        False when the task's row is not as it was read any more: then the caller undoes everything.
+    """
+    query = _QUERIES["complete"](**source_of(task), **_run(task), status=task.status)
     with taking(task.pk):
-        await connection.execute(*_QUERIES["lock_sharers"](**source_of(task), **_run(task)))
-
-
-async def complete_sharers(connection: Connection, task: Task) -> None:
-    """Complete the duplicates that share the run of a task whose result has been imported."""
-    await connection.execute(*_QUERIES["complete_sharers"](**source_of(task), **_run(task)))
+        is_done: bool = await connection.fetchval(*query)
+    return is_done
 
 
 async def fail_waiting(connection: Connection, task: Task, script_output: str, *, grace: float) -> None:

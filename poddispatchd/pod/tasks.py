@@ -67,17 +67,6 @@ async def lock_task(connection: Connection, task: TaskPk) -> Task | None:
     return None if record is None else task_of(record)
 
 
-async def get_free_task(connection: Connection, task: TaskPk) -> Task | None:
-    """A task by its primary key, as ``get_task``; it was not held by anybody at this moment.
-
-    Raises:
-        RowLockedError: another session holds the row; the error names the task.
-    """
-    with taking(task):
-        record = await connection.fetchrow(*_QUERIES["get_free"](task=task))
-    return None if record is None else task_of(record)
-
-
 async def managers_of_task_id(connection: Connection, task_id: RunnerTaskId) -> frozenset[ManagerId | None]:
     """The managers under which some task has this id; None among them for a task without a manager."""
     records = await connection.fetch(*_QUERIES["owners"](task_id=task_id))

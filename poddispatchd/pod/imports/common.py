@@ -1,7 +1,8 @@
 """What the imports of all three task types share: a staged result, its plan, facts of a video, log, step."""
 
+import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -10,16 +11,26 @@ import asyncpg
 
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Connection, Database
-from poddispatchd.database.queries import load_numbered
+from poddispatchd.database.queries import Query, load_queries
+from poddispatchd.domain import media
+from poddispatchd.domain.encoding_plan import Rendition
 from poddispatchd.domain.naming import ctime
-from poddispatchd.domain.task import Task, TaskPk, VideoId
-from poddispatchd.errors import RaceLostError, ResultRefusedError
+from poddispatchd.domain.task import Task, TaskPk, TaskType, VideoId
+from poddispatchd.errors import RaceLostError, ResultRefusedError, UnsubmittableError
 from poddispatchd.pod.capabilities import Capabilities
+from poddispatchd.pod.locks import taking
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
+from poddispatchd.pod.tasks import task_of
 
-QUERIES = load_numbered("poddispatchd.pod", "imports_common.sql")
+_TEXTS = load_queries("poddispatchd.pod", "imports_common.sql")
 
-_DESCRIPTION_LENGTH = 255
+
+def with_common_parts(queries: Mapping[str, Query]) -> Mapping[str, Query]:
+    """Statements with the parts that imports have in common filled in."""
+    return {name: query.fill(**_TEXTS) for name, query in queries.items()}
+
+
+QUERIES = with_common_parts(_TEXTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +102,57 @@ class ImportPlan(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class WantedTask:
+    """A task whose result is wanted, and what its row says of files.
+
+    Args:
+        task: as it is now.
+        video_file: of its video, as Pod stores it; None without a video.
+        source_file: what its runner fetched, as Pod stores it; None when that is gone.
+    """
+
+    task: Task
+    video_file: str | None
+    source_file: str | None
+
+    def source_below(self, media_root: str) -> str | None:
+        """Where the source is, relative to MEDIA_ROOT; None when no row names one there."""
+        try:
+            return media.inside_media_root(media_root, self.source_file or "", f"Task {self.task.pk}")
+        except UnsubmittableError:
+            return None
+
+
+async def read_wanted_task(connection: Connection, task: TaskPk) -> WantedTask | None:
+    """A task by its primary key, None when there is none; it was not held by anybody at this moment.
+
+    Raises:
+        RowLockedError: another session holds the row; the error names the task.
+    """
+    with taking(task):
+        record = await connection.fetchrow(*QUERIES["wanted_task"](task=task))
+    if record is None:
+        return None
+    is_studio = TaskType.of(record["type"]) is TaskType.STUDIO
+    source = record["source_file"] if is_studio else record["mp3"] or record["video_file"]
+    return WantedTask(task_of(record), record["video_file"], source)
+
+
+@dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """What an import needs of a row of ``video_video``; ``video`` is relative to MEDIA_ROOT."""
+    """What an import needs to know of a video.
+
+    Args:
+        id: its primary key.
+        video: its file, relative to MEDIA_ROOT.
+        slug: of its page.
+        owner_id: the user who owns it.
+        main_lang: the language that is spoken in it.
+        transcript: the language of its transcription; empty when none is wanted.
+        overview: its overview, relative to MEDIA_ROOT; empty without one.
+        hashkey: the directory of its owner's files; empty for a user without an Owner row.
+        first_track_language: the language of its first subtitles; empty without any.
+    """
 
     id: VideoId
     video: str
@@ -101,19 +161,20 @@ class VideoFacts:
     main_lang: str
     transcript: str
     overview: str
+    hashkey: str = ""
+    first_track_language: str = ""
 
-    @classmethod
-    def of(cls, record: asyncpg.Record) -> "VideoFacts":
-        """The facts in a row of ``video_facts``."""
-        return cls(
-            id=VideoId(record["id"]),
-            video=record["video"],
-            slug=record["slug"],
-            owner_id=record["owner_id"],
-            main_lang=record["main_lang"],
-            transcript=record["transcript"],
-            overview=record["overview"] or "",
-        )
+
+Renditions = Mapping[str, Rendition]
+"""Pod's renditions by resolution."""
+
+
+def renditions_of(record: asyncpg.Record) -> Renditions:
+    """The renditions that came with what else was read."""
+    found = json.loads(record["renditions"])
+    return {
+        each["resolution"]: Rendition(each["id"], each["resolution"], each["video_bitrate"]) for each in found
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,21 +198,42 @@ class ImportedResult:
     chained_transcription: TaskPk | None = None
 
 
-async def read_video(database: Database, task: Task) -> VideoFacts:
-    """The video of a task.
+async def read_video(database: Database, task: Task) -> tuple[VideoFacts, Renditions]:
+    """The video of a task, and Pod's renditions.
 
     Raises:
-        ResultRefusedError: there is none, or it has no file.
+        ResultRefusedError: there is no video, or it has no file.
     """
     record = None
     if task.video_id is not None:
-        record = await database.fetchrow(QUERIES["video_facts"], task.video_id)
+        record = await database.fetchrow(*QUERIES["video_facts"](video=task.video_id))
     if record is None:
         raise ResultRefusedError(f"The video of task {task.pk} does not exist any more.")
-    video = VideoFacts.of(record)
-    if not video.video:
-        raise ResultRefusedError(f"Video {video.id} has no file, so its results have no place to go.")
-    return video
+    video = VideoFacts(
+        id=VideoId(record["id"]),
+        video=checked_video_file(task, record["video"]),
+        slug=record["slug"],
+        owner_id=record["owner_id"],
+        main_lang=record["main_lang"],
+        transcript=record["transcript"],
+        overview=record["overview"] or "",
+        hashkey=record["hashkey"] or "",
+        first_track_language=record["first_track_language"] or "",
+    )
+    return video, renditions_of(record)
+
+
+def checked_video_file(task: Task, file: str | None) -> str:
+    """The file of a task's video, beside which its result has its place.
+
+    Raises:
+        ResultRefusedError: there is no video, or it has no file.
+    """
+    if file is None:
+        raise ResultRefusedError(f"The video of task {task.pk} does not exist any more.")
+    if not file:
+        raise ResultRefusedError(f"Video {task.video_id} has no file, so its results have no place to go.")
+    return file
 
 
 async def lock_video(connection: Connection, expected: VideoFacts) -> VideoFacts:
@@ -160,29 +242,15 @@ async def lock_video(connection: Connection, expected: VideoFacts) -> VideoFacts
     Raises:
         RaceLostError: it was deleted, or its file was replaced, since the plan was made.
     """
-    record = await connection.fetchrow(QUERIES["lock_video"], expected.id)
+    record = await connection.fetchrow(*QUERIES["lock_video"](video=expected.id))
     if record is None:
         raise RaceLostError(f"Video {expected.id} was deleted meanwhile.")
-    video = VideoFacts.of(record)
-    if video.video != expected.video:
+    if record["video"] != expected.video:
         raise RaceLostError(f"The file of video {expected.id} was replaced meanwhile.")
-    return video
-
-
-async def read_log(connection: Connection, video_id: VideoId) -> str | None:
-    """The text of a video's log; None if it has none yet."""
-    record = await connection.fetchrow(QUERIES["log_of_video"], video_id)
-    return None if record is None else record["log"] or ""
-
-
-async def write_log(connection: Connection, video_id: VideoId, text: str) -> None:
-    """Replace the text of a video's log, or start it."""
-    if await connection.execute(QUERIES["update_log"], video_id, text) == "UPDATE 0":
-        await connection.execute(QUERIES["insert_log"], video_id, text)
-
-
-async def write_step(connection: Connection, video_id: VideoId, number: int, description: str) -> None:
-    """Set how far a video is; Pod's pages show the description."""
-    cut = description[:_DESCRIPTION_LENGTH]
-    if await connection.execute(QUERIES["update_step"], video_id, number, cut) == "UPDATE 0":
-        await connection.execute(QUERIES["insert_step"], video_id, number, cut)
+    return replace(
+        expected,
+        slug=record["slug"],
+        owner_id=record["owner_id"],
+        transcript=record["transcript"],
+        overview=record["overview"] or "",
+    )

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from poddispatchd.domain.encoding_log import LogStyle
 from poddispatchd.domain.encoding_plan import PodChoices
 from poddispatchd.domain.thumbnails import ThumbnailChoice
-from poddispatchd.pod.imports.common import StagedResult, VideoFacts
+from poddispatchd.pod.imports.common import Renditions, StagedResult, VideoFacts
 from poddispatchd.pod.imports.encoding_files import EncodingFiles, read_staged
-from poddispatchd.pod.imports.encoding_rows import EncodingRows, read_renditions
+from poddispatchd.pod.imports.encoding_rows import EncodingRows
 from poddispatchd.pod.imports.stored import choose_stored_name, stored_files_directory
 
 
@@ -23,6 +23,7 @@ class Encoded:
 async def prepare_encoded(
     result: StagedResult,
     video: VideoFacts,
+    renditions: Renditions,
     *,
     elsewhere: Mapping[str, str] | None = None,
     also_required: Mapping[str, str] | None = None,
@@ -32,6 +33,7 @@ async def prepare_encoded(
     Args:
         result: what was downloaded.
         video: whose encoding it is; it need not exist yet.
+        renditions: Pod's.
         elsewhere: files that do not go to the video's output directory, with their paths.
         also_required: further files that must be there, with their meaning in words.
 
@@ -47,7 +49,7 @@ async def prepare_encoded(
         result.directory,
         output_directory,
         PodChoices(
-            await read_renditions(result.database),
+            renditions,
             settings.encoding_choices,
             ThumbnailChoice.by_version(settings.version),
         ),
@@ -59,7 +61,7 @@ async def prepare_encoded(
         thumbnail = await choose_stored_name(
             result,
             table=result.capabilities.image_table,
-            directory=await stored_files_directory(result, video),
+            directory=stored_files_directory(result.capabilities, video),
             name=staged.content.thumbnail,
             staged=result.directory / staged.content.thumbnail,
         )

@@ -60,5 +60,5 @@ async def prepare(result: StagedResult) -> EncodingPlan:
         ResultRefusedError: the result must not be imported; every finding is told.
     """
     result.capabilities.check_insert(*encoding_tables(result.capabilities))
-    video = await read_video(result.database, result.task)
-    return EncodingPlan(result.capabilities, video, await prepare_encoded(result, video))
+    video, renditions = await read_video(result.database, result.task)
+    return EncodingPlan(result.capabilities, video, await prepare_encoded(result, video, renditions))

@@ -1,27 +1,23 @@
 """The rows of an encoding."""
 
+import json
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from poddispatchd.database.pool import Connection, Database
-from poddispatchd.database.queries import load_numbered, render_numbered
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.encoding_log import LogStyle, log_text
-from poddispatchd.domain.encoding_plan import EncodingContent, MediaRow, Rendition
+from poddispatchd.domain.encoding_plan import EncodingContent
 from poddispatchd.domain.naming import video_number
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.imports.common import VideoFacts, read_log, write_log, write_step
-from poddispatchd.pod.imports.stored import insert_stored_file, keep_folder, storage_tables
+from poddispatchd.pod.imports.common import VideoFacts, with_common_parts
+from poddispatchd.pod.imports.stored import storage_tables, store
 
-_QUERIES = load_numbered("poddispatchd.pod", "imports_encoding.sql")
-
-_TABLES: Mapping[str, str] = {
-    "video": "video_encode_transcript_encodingvideo",
-    "audio": "video_encode_transcript_encodingaudio",
-    "playlist": "video_encode_transcript_playlistvideo",
-}
+_QUERIES = with_common_parts(load_queries("poddispatchd.pod", "imports_encoding.sql"))
 
 _NO_TRANSCRIPTION = ("", "0", "1")
 """Values of ``video.transcript`` that ask for none; 0 and 1 are what old Pods stored."""
@@ -30,21 +26,14 @@ _NO_TRANSCRIPTION = ("", "0", "1")
 def encoding_tables(capabilities: Capabilities) -> tuple[str, ...]:
     """Every table that the import of an encoding may insert into."""
     return (
-        *_TABLES.values(),
+        "video_encode_transcript_encodingvideo",
+        "video_encode_transcript_encodingaudio",
+        "video_encode_transcript_playlistvideo",
         "video_encode_transcript_encodinglog",
         "video_encode_transcript_encodingstep",
         "runner_manager_task",
         *storage_tables(capabilities, capabilities.image_table),
     )
-
-
-async def read_renditions(database: Database) -> dict[str, Rendition]:
-    """Pod's renditions by resolution."""
-    records = await database.fetch(_QUERIES["renditions"])
-    return {
-        record["resolution"]: Rendition(record["id"], record["resolution"], record["video_bitrate"])
-        for record in records
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,42 +75,40 @@ async def write_encoding(
     connection: Connection, capabilities: Capabilities, video: VideoFacts, rows: EncodingRows
 ) -> EncodingRowsOutcome:
     """Write the rows of an encoding, inside the caller's transaction and with the video locked."""
-    replaced = await _sync_media_rows(connection, video, rows)
-    content = rows.content
+    stored = await store(
+        connection, capabilities, video, table=capabilities.image_table, path=rows.thumbnail, now=rows.now
+    )
+    changes = media_row_changes(stored.media_rows, rows)
+    content, replaced = rows.content, list(changes.replaced)
     overview = f"{rows.output_directory}/{content.overview}" if content.overview is not None else ""
     if video.overview:
         replaced += [video.overview, posixpath.splitext(video.overview)[0] + ".png"]
-    thumbnail_id = None
-    await keep_folder(connection, capabilities, video)
-    if rows.thumbnail is not None:
-        thumbnail_id = await insert_stored_file(
-            connection, capabilities, video, table=capabilities.image_table, path=rows.thumbnail, now=rows.now
-        )
-    transcribe = rows.use_transcription and content.has_audio and video.transcript not in _NO_TRANSCRIPTION
-    await connection.execute(
-        _QUERIES["update_video"],
-        video.id,
-        content.duration,
-        content.is_video,
-        overview,
-        transcribe,
-        thumbnail_id,
-    )
     log = log_text(
-        await read_log(connection, video.id),
+        stored.log,
         content,
         rows.log_directory,
         rows.ended_at,
         style=rows.log_style,
-        thumbnail_id=thumbnail_id,
+        thumbnail_id=stored.file_id,
     )
-    await write_log(connection, video.id, log)
-    chained = None
-    if transcribe:
-        chained = await connection.fetchval(_QUERIES["insert_transcription_task"], video.id, rows.now)
-        await write_step(connection, video.id, 5, "transcripting audio")
-    else:
-        await write_step(connection, video.id, 0, "done")
+    transcribe = rows.use_transcription and content.has_audio and video.transcript not in _NO_TRANSCRIPTION
+    step, step_words = (5, "transcripting audio") if transcribe else (0, "done")
+    chained = await connection.fetchval(
+        *_QUERIES["write"](
+            video=video.id,
+            log=log,
+            step=step,
+            step_words=step_words,
+            duration=content.duration,
+            is_video=content.is_video,
+            overview=overview,
+            in_progress=transcribe,
+            thumbnail=stored.file_id,
+            brought=json.dumps(changes.brought),
+            stale=json.dumps(changes.stale),
+            transcription_added=rows.now if transcribe else None,
+        )
+    )
     return EncodingRowsOutcome(
         obsolete_files=obsolete_files(replaced, rows.new_files, video),
         chained_transcription=None if chained is None else TaskPk(chained),
@@ -140,46 +127,52 @@ def obsolete_files(replaced: Iterable[str], new_files: frozenset[str], video: Vi
     )
 
 
-async def _sync_media_rows(connection: Connection, video: VideoFacts, rows: EncodingRows) -> list[str]:
-    """Update the rows that are made anew, insert the new ones, delete the rest.
+@dataclass(frozen=True, slots=True)
+class MediaRowChanges:
+    """What becomes of the rows of a video's encodings, as documents.
 
-    Returns:
-        The files that were named by rows that changed or went.
+    Args:
+        brought: rows that are made anew, with their id, and new ones, in order.
+        stale: rows that the new result does not bring.
+        replaced: the files that were named by rows that change or go.
     """
+
+    brought: Sequence[Mapping[str, object]]
+    stale: Sequence[Mapping[str, object]]
+    replaced: Sequence[str]
+
+
+def media_row_changes(there: Iterable[Mapping[str, Any]], rows: EncodingRows) -> MediaRowChanges:
+    """Update the rows that are made anew, insert the new ones, delete the rest."""
+    content = rows.content
     wanted = {
-        kind: {row.key: row for row in group}
+        (kind, *row.key): f"{rows.output_directory}/{row.filename}"
         for kind, group in (
-            ("video", rows.content.videos),
-            ("audio", rows.content.audios),
-            ("playlist", rows.content.playlists),
+            ("video", content.videos),
+            ("audio", content.audios),
+            ("playlist", content.playlists),
         )
+        for row in group
     }
-    stale: dict[str, list[int]] = {kind: [] for kind in _TABLES}
+    brought: list[Mapping[str, object]] = []
+    stale: list[Mapping[str, object]] = []
     replaced: list[str] = []
-    for record in await connection.fetch(_QUERIES["media_rows"], video.id):
-        kind = record["kind"]
-        row = wanted[kind].pop((record["name"], record["encoding_format"], record["rendition_id"]), None)
-        path = None if row is None else f"{rows.output_directory}/{row.filename}"
+    for row in there:
+        path = wanted.pop((row["kind"], row["name"], row["encoding_format"], row["rendition_id"]), None)
         if path is None:
-            stale[kind].append(record["id"])
-        elif path != record["source_file"]:
-            query = render_numbered(_QUERIES["update_media_row"], table=_TABLES[kind])
-            await connection.execute(query, record["id"], path)
-        if path != record["source_file"]:
-            replaced.append(record["source_file"])
-    for kind, table in _TABLES.items():
-        if stale[kind]:
-            await connection.execute(render_numbered(_QUERIES["delete_media_rows"], table=table), stale[kind])
-        for row in wanted[kind].values():
-            await _insert(connection, table, video, row, f"{rows.output_directory}/{row.filename}")
-    return replaced
-
-
-async def _insert(connection: Connection, table: str, video: VideoFacts, row: MediaRow, path: str) -> None:
-    if row.rendition_id is not None:
-        await connection.execute(
-            _QUERIES["insert_encodingvideo"], video.id, row.name, row.encoding_format, path, row.rendition_id
+            stale.append({"kind": row["kind"], "id": row["id"]})
+        elif path != row["source_file"]:
+            brought.append({"kind": row["kind"], "id": row["id"], "source_file": path})
+        if path != row["source_file"]:
+            replaced.append(row["source_file"])
+    for (kind, name, encoding_format, rendition_id), path in wanted.items():
+        brought.append(
+            {
+                "kind": kind,
+                "name": name,
+                "encoding_format": encoding_format,
+                "source_file": path,
+                "rendition_id": rendition_id,
+            }
         )
-    else:
-        query = render_numbered(_QUERIES["insert_media_row"], table=table)
-        await connection.execute(query, video.id, row.name, row.encoding_format, path)
+    return MediaRowChanges(brought, stale, replaced)

@@ -1,10 +1,14 @@
 """Files that Pod stores for its users: custom files and images, and podfile's folders."""
 
+import json
 import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.database.queries import render_numbered
+from poddispatchd.database.queries import render
 from poddispatchd.domain.naming import (
     collision_suffix,
     fit_file_field,
@@ -27,15 +31,14 @@ def storage_tables(capabilities: Capabilities, table: str) -> tuple[str, ...]:
     return (table, *folders)
 
 
-async def stored_files_directory(result: StagedResult, video: VideoFacts) -> str:
+def stored_files_directory(capabilities: Capabilities, video: VideoFacts) -> str:
     """Where Pod stores custom files of a video's owner: ``files/<hashkey>`` with podfile, else ``files``.
 
     For a user without an Owner row, the directory of the video file tells the hash key of the time.
     """
-    if not result.capabilities.podfile:
+    if not capabilities.podfile:
         return "files"
-    record = await result.database.fetchrow(QUERIES["owner_hashkey"], video.owner_id)
-    hashkey = record["hashkey"] if record is not None else None
+    hashkey = video.hashkey
     if not hashkey:
         hashkey = posixpath.basename(posixpath.dirname(video.video))
         if len(hashkey) != _HASHKEY_LENGTH:
@@ -76,62 +79,47 @@ async def choose_stored_name(
         return path
     if result.ours is not None and path not in result.ours:
         return suffixed
-    named = await result.database.fetchrow(render_numbered(QUERIES["file_is_named"], table=table), path)
+    named = await result.database.fetchrow(*render(QUERIES["file_is_named"], table=table)(path=path))
     if named is not None and not named[0] and await result.tree.run(same_content, staged, target):
         return path
     return suffixed
 
 
-async def insert_stored_file(
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was stored, and what is known of its video.
+
+    Args:
+        file_id: the id of the new row; None without a file.
+        media_rows: what the video has been encoded to so far, as documents.
+        log: the text of the video's log; None if it has none yet.
+    """
+
+    file_id: int | None
+    media_rows: Sequence[Mapping[str, Any]]
+    log: str | None
+
+
+async def store(
     connection: Connection,
     capabilities: Capabilities,
     video: VideoFacts,
     *,
     table: str,
-    path: str,
+    path: str | None,
     now: datetime,
-) -> int:
-    """A row of a table of custom files or images: always a new one.
+) -> Stored:
+    """Store a custom file or image, if there is one: always in a new row; in the caller's transaction.
 
-    With podfile it lies in the video's folder, which is made if need be, and is the owner's.
-
-    Returns:
-        The id of the row.
+    With podfile it lies in the video's folder, which is made if need be, and is the owner's. The folder is
+    brought in step with the video in any case, as Pod does whenever it saves a video.
     """
+    values: dict[str, object] = {"video": video.id, "path": path}
     if capabilities.podfile:
-        folder = await _folder(connection, video)
-        if folder is None:
-            folder = await connection.fetchval(QUERIES["insert_folder"], video.slug, video.owner_id, now)
-            await _share(connection, folder, video)
-        name = posixpath.splitext(posixpath.basename(path))[0]
-        query = render_numbered(QUERIES["insert_podfile_file"], table=table)
-        row_id = await connection.fetchval(query, name, now, path, video.owner_id, folder)
-    else:
-        row_id = await connection.fetchval(render_numbered(QUERIES["insert_main_file"], table=table), path)
-    return int(row_id)
-
-
-async def keep_folder(connection: Connection, capabilities: Capabilities, video: VideoFacts) -> None:
-    """Bring the folder of a video in step with it, as Pod does whenever it saves a video."""
-    if not capabilities.podfile:
-        return
-    folder = await _folder(connection, video)
-    if folder is not None:
-        await _share(connection, folder, video)
-
-
-async def _folder(connection: Connection, video: VideoFacts) -> int | None:
-    pattern = f"{video_number(video.id)}-%"
-    record = await connection.fetchrow(QUERIES["folder_of_video"], video.slug, video.owner_id, pattern)
-    if record is None:
-        return None
-    if (record["name"], record["owner_id"]) != (video.slug, video.owner_id):
-        await connection.execute(QUERIES["update_folder"], record["id"], video.slug, video.owner_id)
-    return int(record["id"])
-
-
-async def _share(connection: Connection, folder: int, video: VideoFacts) -> None:
-    records = await connection.fetch(QUERIES["additional_owners"], video.id)
-    users = [record["user_id"] for record in records]
-    if users:
-        await connection.execute(QUERIES["share_folder"], folder, users)
+        values["name"] = None if path is None else posixpath.splitext(posixpath.basename(path))[0]
+        values |= {"now": now, "slug": video.slug, "owner": video.owner_id}
+        values["numbered"] = f"{video_number(video.id)}-%"
+    query = render(QUERIES["store_in_folder" if capabilities.podfile else "store"], table=table)
+    record = await connection.fetchrow(*query(**values))
+    assert record is not None  # noqa: S101 - a SELECT without FROM; tells mypy
+    return Stored(record["file_id"], json.loads(record["media_rows"] or "[]"), record["log"])

@@ -13,9 +13,7 @@ from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import ImportedResult, StagedResult, VideoFacts
 from poddispatchd.pod.imports.encoded import Encoded, prepare_encoded
 from poddispatchd.pod.imports.encoding_rows import encoding_tables, write_encoding
-from poddispatchd.pod.imports.studio_rows import Recording, insert_video, read_recording, reserve_video_id
-
-__all__ = ["BASE_FILE", "StudioPlan", "prepare", "reserve_video_id"]
+from poddispatchd.pod.imports.studio_rows import Recording, insert_video, read_recording
 
 BASE_FILE = "studio_base.mp4"
 """The file of the result that becomes the video's own file."""
@@ -75,7 +73,7 @@ async def prepare(result: StagedResult, *, video_id: VideoId, created_at: dateti
 
     Args:
         result: what was downloaded.
-        video_id: what ``reserve_video_id`` gave to this task, the same at every attempt.
+        video_id: reserved for this task, the same at every attempt.
         created_at: the moment it was reserved, the same at every attempt: the file is named after it.
 
     Raises:
@@ -91,6 +89,7 @@ async def prepare(result: StagedResult, *, video_id: VideoId, created_at: dateti
     encoded = await prepare_encoded(
         result,
         video,
+        recording.renditions,
         elsewhere={BASE_FILE: video.video},
         also_required={BASE_FILE: "the video made from the recording"},
     )
@@ -115,6 +114,7 @@ def _video(
         main_lang=str(recording.values["main_lang"]),
         transcript=str(recording.values["transcript"] or "") if settings.use_transcription else "",
         overview="",
+        hashkey=recording.hashkey,
     )
 
 

@@ -1,19 +1,19 @@
 """The rows of a new video made from a studio recording."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import asyncpg
 
 from poddispatchd.database.pool import Connection, Database
-from poddispatchd.database.queries import load_numbered, render_numbered
+from poddispatchd.database.queries import Query, load_queries, render
 from poddispatchd.domain.task import SiteId, Task, VideoId
-from poddispatchd.errors import RaceLostError, ResultRefusedError, SchemaError
+from poddispatchd.errors import RaceLostError, ResultRefusedError
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.imports.common import write_log
+from poddispatchd.pod.imports.common import Renditions, renditions_of, with_common_parts
 
-_QUERIES = load_numbered("poddispatchd.pod", "imports_studio.sql")
+_QUERIES = with_common_parts(load_queries("poddispatchd.pod", "imports_studio.sql"))
 
 _LINKS: Mapping[str, tuple[str, str]] = {
     "video_video_additional_owners": ("recorder_recorder_additional_users", "user_id"),
@@ -38,6 +38,7 @@ class Recording:
         hashkey: the directory of the owner's files.
         affiliation: the owner's.
         values: columns of the video that come from the recorder.
+        renditions: Pod's.
         warnings: what a person should know, each a sentence.
     """
 
@@ -48,6 +49,7 @@ class Recording:
     hashkey: str
     affiliation: str
     values: Mapping[str, object]
+    renditions: Renditions
     warnings: tuple[str, ...]
 
 
@@ -65,20 +67,6 @@ _COPIED = (
 )
 
 
-async def reserve_video_id(connection: Connection) -> VideoId:
-    """Take an id for a video that is going to be made.
-
-    The caller records it before files are named after it, so that every attempt makes the same video.
-
-    Raises:
-        SchemaError: the ids of videos come from no sequence.
-    """
-    number = await connection.fetchval(_QUERIES["reserve_video_id"])
-    if number is None:
-        raise SchemaError("The ids of video_video come from no sequence: no video can be made.")
-    return VideoId(number)
-
-
 async def read_recording(database: Database, task: Task) -> Recording:
     """The recording of a studio task.
 
@@ -87,25 +75,20 @@ async def read_recording(database: Database, task: Task) -> Recording:
     """
     record = None
     if task.recording_id is not None:
-        record = await database.fetchrow(_QUERIES["recording"], task.recording_id)
+        record = await database.fetchrow(*_QUERIES["recording"](recording=task.recording_id))
     if record is None:
         raise ResultRefusedError(f"The recording of task {task.pk} does not exist any more.")
     user, recorder_user = record["user_id"], record["recorder_user_id"]
-    owners = {
-        row["user_id"]: row
-        for row in await database.fetch(_QUERIES["owners"], [user, recorder_user])
-        if row["hashkey"]
-    }
-    if user in owners:
-        return _recording(record, user, owners[user]["hashkey"], owners[user]["affiliation"])
-    earlier = await database.fetchrow(_QUERIES["earlier_directory"], user)
-    if earlier is not None:
+    if record["hashkey"]:
+        return _recording(record, user, record["hashkey"], record["affiliation"])
+    if record["earlier_hashkey"]:
         said = f"User {user} has no Owner row: the files are stored beside those of an earlier video."
-        return _recording(record, user, earlier["hashkey"], "", said)
-    if recorder_user in owners:
-        owner = owners[recorder_user]
+        return _recording(record, user, record["earlier_hashkey"], "", said)
+    if record["recorder_hashkey"]:
         said = f"User {user} has no Owner row: the video belongs to the recorder's user {recorder_user}."
-        return _recording(record, recorder_user, owner["hashkey"], owner["affiliation"], said)
+        return _recording(
+            record, recorder_user, record["recorder_hashkey"], record["recorder_affiliation"], said
+        )
     raise ResultRefusedError(
         f"User {user} of recording {task.recording_id} has no Owner row, and neither has the user of its "
         "recorder: open the user in Pod's administration and save it."
@@ -121,6 +104,7 @@ def _recording(record: asyncpg.Record, owner: int, hashkey: str, affiliation: st
         hashkey=hashkey,
         affiliation=affiliation or "",
         values={column: record[column] for column in (*_COPIED, "transcript")},
+        renditions=renditions_of(record),
         warnings=said,
     )
 
@@ -150,35 +134,51 @@ async def insert_video(
     Raises:
         RaceLostError: the video exists already.
     """
-    if await connection.fetchval(_QUERIES["video_exists"], video_id):
-        raise RaceLostError(f"Video {video_id} was made meanwhile.")
     there = capabilities.columns["video_video"]
     row = {column: value for column, value in values.items() if column in there}
-    columns = ", ".join(render_numbered("{column}", column=column) for column in row)
-    query = _QUERIES["insert_video"].replace("{columns}", columns)
-    await connection.execute(query, json.dumps(row, default=str))
-    await connection.execute(_QUERIES["insert_sites"], video_id, recording.recorder_id, site)
-    for target, (source, column) in _LINKS.items():
-        if {target, source} <= capabilities.m2m_tables:
-            query = render_numbered(_QUERIES["copy_links"], target=target, source=source, column=column)
-            await connection.execute(query, video_id, recording.recorder_id)
+    links = "".join(
+        render(_QUERIES["copy_links"], target=target, source=source, column=column).source
+        for target, (source, column) in _LINKS.items()
+        if {target, source} <= capabilities.m2m_tables
+    )
+    columns = ", ".join(render(Query("{column}"), column=column).source for column in row)
+    made = await connection.fetchval(
+        *_QUERIES["insert_video"].fill(columns=columns, links=links)(
+            video=video_id,
+            row=json.dumps(row, default=str),
+            log=recording.comment,
+            site=site,
+            recorder=recording.recorder_id,
+        )
+    )
+    if made is None:
+        raise RaceLostError(f"Video {video_id} was made meanwhile.")
     if {"video_video_tags", "recorder_recorder_tags"} <= capabilities.m2m_tables:
         await _copy_tags(connection, video_id, recording.recorder_id)
-    await write_log(connection, video_id, recording.comment)
     return await _copy_groups(connection, capabilities, video_id, recording.recorder_id)
 
 
 async def _copy_tags(connection: Connection, video_id: VideoId, recorder_id: int) -> None:
-    records = await connection.fetch(_QUERIES["recorder_tags"], recorder_id)
-    for name, slug in sorted((record["name"], record["slug"]) for record in records):
-        tag = await connection.fetchval(_QUERIES["count_tag"], name)
-        if tag is None:
-            tag = await connection.fetchval(_QUERIES["insert_tag"], name, await _free_slug(connection, slug))
-        await connection.execute(_QUERIES["link_tag"], video_id, tag)
+    """Tags whose names differ in case only are one, as for Pod."""
+    known: list[int] = []
+    new: dict[str, tuple[str, str]] = {}
+    taken: set[str] = set()
+    records = await connection.fetch(*_QUERIES["recorder_tags"](recorder=recorder_id))
+    for record in sorted(records, key=lambda each: (each["name"], each["slug"])):
+        if record["id"] is not None:
+            known.append(record["id"])
+        elif record["name"].lower() not in new:
+            slug = _free_slug(record["slug"], {*record["taken"], *taken})
+            new[record["name"].lower()] = (record["name"], slug)
+            taken.add(slug)
+    if known or new:
+        names, slugs = [name for name, _ in new.values()], [slug for _, slug in new.values()]
+        await connection.execute(
+            *_QUERIES["link_tags"](video=video_id, known=known, names=names, slugs=slugs)
+        )
 
 
-async def _free_slug(connection: Connection, slug: str) -> str:
-    taken = {record["slug"] for record in await connection.fetch(_QUERIES["tag_slugs"], slug[:40])}
+def _free_slug(slug: str, taken: Collection[str]) -> str:
     free, number = slug, 1
     while free in taken:
         suffix = f"_{number}"
@@ -194,19 +194,12 @@ async def _copy_groups(
     if not {source, target} <= capabilities.m2m_tables:
         return ()
     if "accessgroup_id" in capabilities.columns.get(source, ()):
-        query = render_numbered(_QUERIES["copy_links"], target=target, source=source, column="accessgroup_id")
-        await connection.execute(query, video_id, recorder_id)
+        await connection.execute(*_QUERIES["copy_access_groups"](video=video_id, recorder=recorder_id))
         return ()
-    missing = []
-    for record in await connection.fetch(_QUERIES["recorder_groups"], recorder_id):
-        if record["accessgroup_id"] is None:
-            missing.append(record["name"])
-        else:
-            await connection.execute(_QUERIES["restrict_to_group"], video_id, record["accessgroup_id"])
-    if not missing:
+    records = await connection.fetch(*_QUERIES["restrict_to_groups"](video=video_id, recorder=recorder_id))
+    if not records:
         return ()
-    await connection.execute(_QUERIES["restrict_to_authenticated"], video_id)
     return (
-        f"No access group is named {', '.join(map(repr, missing))}: the video is for every authenticated "
-        "user, not only for these groups of its recorder.",
+        f"No access group is named {', '.join(repr(record['name']) for record in records)}: the video is for "
+        "every authenticated user, not only for these groups of its recorder.",
     )

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from poddispatchd.database.pool import Connection, Database
-from poddispatchd.database.queries import load_numbered
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.manifest import left_out_words
 from poddispatchd.domain.naming import subtitle_file_name
 from poddispatchd.domain.subtitles import READING_WIDTH, STRICT_WIDTH, Subtitles, read_subtitles, reflow
@@ -13,23 +13,20 @@ from poddispatchd.pod.imports.common import (
     StagedResult,
     VideoFacts,
     lock_video,
-    read_log,
     read_video,
-    write_log,
-    write_step,
+    with_common_parts,
 )
 from poddispatchd.pod.imports.stored import (
     choose_stored_name,
-    insert_stored_file,
-    keep_folder,
     storage_tables,
+    store,
     stored_files_directory,
 )
 from poddispatchd.pod.media.files import DERIVED, list_files, read_text
 from poddispatchd.pod.media.placing import Move, move_into_place, write_staged
 from poddispatchd.pod.media.tree import MediaPath
 
-_QUERIES = load_numbered("poddispatchd.pod", "imports_transcription.sql")
+_QUERIES = with_common_parts(load_queries("poddispatchd.pod", "imports_transcription.sql"))
 
 _WHISPER = "WHISPER"
 """The one transcription type whose captions are already cut for reading; Pod's own default."""
@@ -85,8 +82,7 @@ class TranscriptionPlan:
         """
         capabilities = self.result.capabilities
         video = await lock_video(connection, self.video)
-        await keep_folder(connection, capabilities, video)
-        file_id = await insert_stored_file(
+        stored = await store(
             connection,
             capabilities,
             video,
@@ -94,18 +90,19 @@ class TranscriptionPlan:
             path=self.path,
             now=self.result.now,
         )
-        track = await connection.fetchval(_QUERIES["track_to_update"], video.id, self.language)
-        if track is None:
-            await connection.execute(_QUERIES["insert_track"], self.language, file_id, video.id)
-        else:
-            await connection.execute(_QUERIES["update_track"], track, file_id)
-        await connection.execute(_QUERIES["finish_video"], video.id)
-        await write_step(connection, video.id, 0, "done")
-        existing = await read_log(connection, video.id)
+        head = [stored.log] if stored.log else []
         message = f"Subtitles in {self.language!r} with {self.captions} captions: {self.path}"
-        head = [existing] if existing else []
-        parts = [*head, *self.warnings, message, f"End : {self.result.ended_at}"]
-        await write_log(connection, video.id, "\n\n".join(parts))
+        log = "\n\n".join([*head, *self.warnings, message, f"End : {self.result.ended_at}"])
+        await connection.execute(
+            *_QUERIES["write"](
+                video=video.id,
+                log=log,
+                step=0,
+                step_words="done",
+                file=stored.file_id,
+                language=self.language,
+            )
+        )
         return ImportedResult(
             video_id=video.id,
             summary=f"Video {video.id} has subtitles in {self.language!r} with {self.captions} captions.",
@@ -129,13 +126,13 @@ async def prepare(result: StagedResult) -> TranscriptionPlan:
         "video_encode_transcript_encodingstep",
         *storage_tables(capabilities, capabilities.file_table),
     )
-    video = await read_video(result.database, result.task)
-    language = await _language(result.database, video)
+    video, _ = await read_video(result.database, result.task)
+    language = video.transcript or video.first_track_language or video.main_lang
     staged, subtitles = await result.tree.run(_normalise, result)
     stored = await choose_stored_name(
         result,
         table=capabilities.file_table,
-        directory=await stored_files_directory(result, video),
+        directory=stored_files_directory(capabilities, video),
         name=subtitle_file_name(language, result.now.astimezone(result.zone)),
         staged=staged,
     )
@@ -149,13 +146,6 @@ async def prepare(result: StagedResult) -> TranscriptionPlan:
         staged=staged,
         path=stored,
     )
-
-
-async def _language(database: Database, video: VideoFacts) -> str:
-    if video.transcript:
-        return video.transcript
-    record = await database.fetchrow(_QUERIES["first_track_language"], video.id)
-    return str(record["lang"]) if record is not None and record["lang"] else video.main_lang
 
 
 def _normalise(result: StagedResult) -> tuple[MediaPath, Subtitles]:

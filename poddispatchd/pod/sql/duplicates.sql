@@ -56,25 +56,28 @@ SELECT other.id
    AND other.status IN ('pending', 'running', 'warning')
  LIMIT 1
 
--- name: lock_sharers
--- Lock a task and those that share its run, which manager :runner_manager calls :task_id, by primary key: the order of every transaction
--- that locks several rows, or two of them would wait for each other.
-SELECT other.id
-  FROM runner_manager_task AS other
- WHERE other.id = :task
-    OR ((other.video_id = :video OR other.recording_id = :recording) AND other.type = :type
-        AND other.runner_manager_id = :runner_manager AND other.task_id = :task_id)
- ORDER BY other.id
-   FOR UPDATE
-
--- name: complete_sharers
--- Those that share the run of a task, which manager :runner_manager calls :task_id, are completed with it, however they had ended.
-UPDATE runner_manager_task AS other
-   SET status = 'completed', rank = NULL
-  FROM {wanted}
- WHERE {same_source} AND other.id <> wanted.id
-   AND other.runner_manager_id = :runner_manager AND other.task_id = :task_id
-   AND other.status IN ('pending', 'running', 'warning', 'failed', 'timeout')
+-- name: complete
+-- A task that still is as it was read, in :status, is completed, and with it those that share its run, which manager
+-- :runner_manager calls :task_id, however they had ended; says whether it was so. They are locked by primary key: the
+-- order of every transaction that locks several rows, or two of them would wait for each other.
+WITH locked AS MATERIALIZED (
+    SELECT other.id
+      FROM runner_manager_task AS other
+     WHERE other.id = :task
+        OR ((other.video_id = :video OR other.recording_id = :recording) AND other.type = :type
+            AND other.runner_manager_id = :runner_manager AND other.task_id = :task_id)
+     ORDER BY other.id
+       FOR UPDATE
+), completed AS (
+    UPDATE runner_manager_task AS task
+       SET status = 'completed', rank = NULL
+      FROM locked
+     WHERE task.id = locked.id AND task.task_id IS NOT DISTINCT FROM :task_id
+       AND CASE WHEN task.id = :task THEN task.status = :status AND task.status <> 'completed'
+                ELSE task.status IN ('pending', 'running', 'warning', 'failed', 'timeout') END
+    RETURNING task.id
+)
+SELECT EXISTS (SELECT FROM completed WHERE id = :task)
 
 -- name: fail_waiting
 -- Those that wait, and were added more than :grace seconds ago, fail as the task did: :output says so. For the age see `pending`.

@@ -1,103 +1,120 @@
 -- Statements shared by the imports of all three task types.
 
+-- name: wanted_task
+-- The task :task with its output, and the file that its runner fetched, unless somebody holds the row: an error at once.
+SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank, task.script_output,
+       task.video_id, task.recording_id, task.runner_manager_id,
+       film.video AS video_file, recording.source_file,
+       (SELECT audio.source_file
+          FROM video_encode_transcript_encodingaudio AS audio
+         WHERE audio.video_id = film.id AND audio.encoding_format = 'audio/mp3' AND task.type = 'transcription'
+         ORDER BY audio.id
+         LIMIT 1) AS mp3
+  FROM runner_manager_task AS task
+  LEFT JOIN video_video AS film ON film.id = task.video_id
+  LEFT JOIN recorder_recording AS recording ON recording.id = task.recording_id
+ WHERE task.id = :task
+   FOR NO KEY UPDATE OF task NOWAIT;
+
+-- name: renditions
+-- Every rendition, by which the files of a result are told apart.
+(SELECT coalesce(json_agg(json_build_object(
+            'id', id, 'resolution', resolution, 'video_bitrate', video_bitrate) ORDER BY id), '[]')::text
+   FROM video_encode_transcript_videorendition);
+
 -- name: video_facts
--- What an import needs to know of a video.
-SELECT id, video, slug, owner_id, main_lang, transcript, overview
-FROM video_video
-WHERE id = $1;
+-- What an import needs to know of the video :video, of its owner and of Pod.
+SELECT film.id, film.video, film.slug, film.owner_id, film.main_lang, film.transcript, film.overview,
+       owner.hashkey,
+       (SELECT lang FROM completion_track WHERE video_id = film.id ORDER BY id LIMIT 1) AS first_track_language,
+       {renditions} AS renditions
+  FROM video_video AS film
+  LEFT JOIN authentication_owner AS owner ON owner.user_id = film.owner_id
+ WHERE film.id = :video;
 
 -- name: lock_video
--- The same, and nobody else changes the row until the end of the transaction.
-SELECT id, video, slug, owner_id, main_lang, transcript, overview
-FROM video_video
-WHERE id = $1
-FOR UPDATE;
-
--- name: owner_hashkey
--- The directory name of a user's files; no row for a user without an Owner.
-SELECT hashkey
-FROM authentication_owner
-WHERE user_id = $1;
-
--- name: additional_owners
--- The users who own a video besides its owner.
-SELECT user_id
-FROM video_video_additional_owners
-WHERE video_id = $1
-ORDER BY user_id;
+-- What may have changed of it, and nobody else changes the row until the end of the transaction.
+SELECT video, slug, owner_id, transcript, overview
+  FROM video_video
+ WHERE id = :video
+   FOR UPDATE;
 
 -- name: file_is_named
 -- Whether a row of a table of custom files or images holds this path.
-SELECT EXISTS (SELECT FROM {table} WHERE file = $1);
+SELECT EXISTS (SELECT FROM {table} WHERE file = :path);
 
--- name: insert_podfile_file
--- A custom file or image of a folder.
-INSERT INTO {table} (name, description, uploaded_at, file, created_by_id, folder_id)
-VALUES ($1, '', $2, $3, $4, $5)
-RETURNING id;
+-- name: known_of_video
+-- What the video :video has been encoded to so far, and its log; NULL without one.
+(SELECT json_agg(row ORDER BY row.id)
+   FROM (SELECT id, 'video' AS kind, name, encoding_format, source_file, rendition_id
+           FROM video_encode_transcript_encodingvideo WHERE video_id = :video
+          UNION ALL
+         SELECT id, 'audio', name, encoding_format, source_file, NULL
+           FROM video_encode_transcript_encodingaudio WHERE video_id = :video
+          UNION ALL
+         SELECT id, 'playlist', name, encoding_format, source_file, NULL
+           FROM video_encode_transcript_playlistvideo WHERE video_id = :video) AS row)::text AS media_rows,
+(SELECT coalesce(log, '')
+   FROM video_encode_transcript_encodinglog WHERE video_id = :video ORDER BY id LIMIT 1) AS log;
 
--- name: insert_main_file
--- A custom file or image of a Pod without podfile.
-INSERT INTO {table} (file)
-VALUES ($1)
-RETURNING id;
+-- name: store_in_folder
+-- Bring the folder of the video :video in step with it, as Pod does whenever it saves a video: named as its slug :slug and
+-- its owner's :owner, or else beginning with its number (:numbered); its additional owners use it. A custom file or image :path,
+-- called :name, is stored there if there is one; the folder is made for it if need be. Then what is known of the video.
+WITH found AS MATERIALIZED (
+    SELECT id, name, owner_id
+      FROM podfile_userfolder
+     WHERE (name = :slug AND owner_id = :owner) OR name LIKE :numbered
+     ORDER BY (name = :slug AND owner_id = :owner) DESC, id
+     LIMIT 1
+), moved AS (
+    UPDATE podfile_userfolder AS folder
+       SET name = :slug, owner_id = :owner
+      FROM found
+     WHERE folder.id = found.id AND (found.name <> :slug OR found.owner_id <> :owner)
+), made AS (
+    INSERT INTO podfile_userfolder (name, owner_id, created_at)
+    SELECT :slug, :owner, :now::timestamptz
+     WHERE :path::text IS NOT NULL AND NOT EXISTS (SELECT FROM found)
+    RETURNING id
+), folder AS (
+    SELECT id FROM found UNION ALL SELECT id FROM made
+), shared AS (
+    INSERT INTO podfile_userfolder_users (userfolder_id, user_id)
+    SELECT folder.id, owner.user_id
+      FROM folder, video_video_additional_owners AS owner
+     WHERE owner.video_id = :video
+       AND NOT EXISTS (SELECT FROM podfile_userfolder_users AS known
+                        WHERE known.userfolder_id = folder.id AND known.user_id = owner.user_id)
+     ORDER BY owner.user_id
+), stored AS (
+    INSERT INTO {table} (name, description, uploaded_at, file, created_by_id, folder_id)
+    SELECT :name, '', :now, :path, :owner, folder.id
+      FROM folder
+     WHERE :path IS NOT NULL
+    RETURNING id
+)
+SELECT (SELECT id FROM stored) AS file_id, {known_of_video};
 
--- name: folder_of_video
--- The folder that belongs to a video: named as its slug, or else beginning with its number.
-SELECT id, name, owner_id
-FROM podfile_userfolder
-WHERE (name = $1 AND owner_id = $2) OR name LIKE $3
-ORDER BY (name = $1 AND owner_id = $2) DESC, id
-LIMIT 1;
+-- name: store
+-- The same in a Pod without podfile, which has no folders.
+WITH stored AS (
+    INSERT INTO {table} (file)
+    SELECT :path::text WHERE :path::text IS NOT NULL
+    RETURNING id
+)
+SELECT (SELECT id FROM stored) AS file_id, {known_of_video};
 
--- name: insert_folder
--- A folder for a video.
-INSERT INTO podfile_userfolder (name, owner_id, created_at)
-VALUES ($1, $2, $3)
-RETURNING id;
-
--- name: update_folder
--- A folder follows its video's slug and owner.
-UPDATE podfile_userfolder
-SET name = $2, owner_id = $3
-WHERE id = $1;
-
--- name: share_folder
--- The additional owners of a video use its folder.
-INSERT INTO podfile_userfolder_users (userfolder_id, user_id)
-SELECT $1, wanted.user_id
-FROM unnest($2::int[]) AS wanted (user_id)
-WHERE NOT EXISTS (
-    SELECT FROM podfile_userfolder_users AS known
-    WHERE known.userfolder_id = $1 AND known.user_id = wanted.user_id
+-- name: log_and_step
+-- The log of the video :video becomes :log; how far it is, :step, in the words :step_words.
+kept_log AS (
+    UPDATE video_encode_transcript_encodinglog SET log = :log WHERE video_id = :video RETURNING id
+), first_log AS (
+    INSERT INTO video_encode_transcript_encodinglog (video_id, log, logfile)
+    SELECT :video, :log, '' WHERE NOT EXISTS (SELECT FROM kept_log)
+), kept_step AS (
+    UPDATE video_encode_transcript_encodingstep SET num_step = :step, desc_step = :step_words WHERE video_id = :video RETURNING id
+), first_step AS (
+    INSERT INTO video_encode_transcript_encodingstep (video_id, num_step, desc_step)
+    SELECT :video, :step, :step_words WHERE NOT EXISTS (SELECT FROM kept_step)
 );
-
--- name: log_of_video
--- The text of a video's log.
-SELECT log
-FROM video_encode_transcript_encodinglog
-WHERE video_id = $1
-ORDER BY id
-LIMIT 1;
-
--- name: update_log
--- Replace the text of a video's log.
-UPDATE video_encode_transcript_encodinglog
-SET log = $2
-WHERE video_id = $1;
-
--- name: insert_log
--- The first log of a video.
-INSERT INTO video_encode_transcript_encodinglog (video_id, log, logfile)
-VALUES ($1, $2, '');
-
--- name: update_step
--- How far a video is.
-UPDATE video_encode_transcript_encodingstep
-SET num_step = $2, desc_step = $3
-WHERE video_id = $1;
-
--- name: insert_step
--- How far a video is, for the first time.
-INSERT INTO video_encode_transcript_encodingstep (video_id, num_step, desc_step)
-VALUES ($1, $2, $3);

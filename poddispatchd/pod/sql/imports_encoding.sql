@@ -1,59 +1,54 @@
 -- Rows of an encoding.
 
--- name: renditions
--- Every rendition, by which the files of a result are told apart.
-SELECT id, resolution, video_bitrate
-FROM video_encode_transcript_videorendition
-ORDER BY id;
-
--- name: media_rows
--- What a video has been encoded to so far.
-SELECT id, 'video' AS kind, name, encoding_format, source_file, rendition_id
-FROM video_encode_transcript_encodingvideo
-WHERE video_id = $1
-UNION ALL
-SELECT id, 'audio', name, encoding_format, source_file, NULL
-FROM video_encode_transcript_encodingaudio
-WHERE video_id = $1
-UNION ALL
-SELECT id, 'playlist', name, encoding_format, source_file, NULL
-FROM video_encode_transcript_playlistvideo
-WHERE video_id = $1
-ORDER BY id;
-
--- name: update_media_row
--- The file of an encoding that is made anew.
-UPDATE {table}
-SET source_file = $2
-WHERE id = $1;
-
--- name: delete_media_rows
--- Encodings that the new result does not bring.
-DELETE FROM {table}
-WHERE id = ANY ($1::bigint[]);
-
--- name: insert_encodingvideo
--- An encoding to a rendition.
-INSERT INTO video_encode_transcript_encodingvideo (video_id, name, encoding_format, source_file, rendition_id)
-VALUES ($1, $2, $3, $4, $5);
-
--- name: insert_media_row
--- An audio track or a playlist.
-INSERT INTO {table} (video_id, name, encoding_format, source_file)
-VALUES ($1, $2, $3, $4);
-
--- name: update_video
--- A video after its encoding; its title and slug are never touched.
-UPDATE video_video
-SET duration = $2, is_video = $3, overview = $4, encoding_in_progress = $5, thumbnail_id = coalesce($6, thumbnail_id)
-WHERE id = $1;
-
--- name: insert_transcription_task
--- The transcription that follows an encoding, unless one is on its way already.
-INSERT INTO runner_manager_task (type, status, video_id, date_added)
-SELECT 'transcription', 'pending', $1, $2
-WHERE NOT EXISTS (
-    SELECT FROM runner_manager_task
-    WHERE video_id = $1 AND type = 'transcription' AND status IN ('pending', 'running')
+-- name: write
+-- A video after its encoding; its title and slug are never touched. Its encodings are :brought, each with the id of the row
+-- that it is made anew in, if there is one; rows that the new result does not bring go (:stale). With :transcription_added the transcription
+-- follows that was added at that moment, unless one is on its way already.
+WITH {log_and_step}, brought AS MATERIALIZED (
+    SELECT row.*, ordinality AS place
+      FROM ROWS FROM (json_to_recordset(:brought::json) AS (
+               kind text, id bigint, name text, encoding_format text, source_file text, rendition_id bigint
+           )) WITH ORDINALITY AS row (kind, id, name, encoding_format, source_file, rendition_id)
+), stale AS MATERIALIZED (
+    SELECT kind, id FROM json_to_recordset(:stale::json) AS row (kind text, id bigint)
+), changed_videos AS (
+    UPDATE video_encode_transcript_encodingvideo AS row SET source_file = brought.source_file
+      FROM brought WHERE brought.kind = 'video' AND row.id = brought.id
+), new_videos AS (
+    INSERT INTO video_encode_transcript_encodingvideo (video_id, name, encoding_format, source_file, rendition_id)
+    SELECT :video, name, encoding_format, source_file, rendition_id
+      FROM brought WHERE kind = 'video' AND id IS NULL ORDER BY place
+), stale_videos AS (
+    DELETE FROM video_encode_transcript_encodingvideo AS row USING stale WHERE kind = 'video' AND row.id = stale.id
+), changed_audios AS (
+    UPDATE video_encode_transcript_encodingaudio AS row SET source_file = brought.source_file
+      FROM brought WHERE brought.kind = 'audio' AND row.id = brought.id
+), new_audios AS (
+    INSERT INTO video_encode_transcript_encodingaudio (video_id, name, encoding_format, source_file)
+    SELECT :video, name, encoding_format, source_file
+      FROM brought WHERE kind = 'audio' AND id IS NULL ORDER BY place
+), stale_audios AS (
+    DELETE FROM video_encode_transcript_encodingaudio AS row USING stale WHERE kind = 'audio' AND row.id = stale.id
+), changed_playlists AS (
+    UPDATE video_encode_transcript_playlistvideo AS row SET source_file = brought.source_file
+      FROM brought WHERE brought.kind = 'playlist' AND row.id = brought.id
+), new_playlists AS (
+    INSERT INTO video_encode_transcript_playlistvideo (video_id, name, encoding_format, source_file)
+    SELECT :video, name, encoding_format, source_file
+      FROM brought WHERE kind = 'playlist' AND id IS NULL ORDER BY place
+), stale_playlists AS (
+    DELETE FROM video_encode_transcript_playlistvideo AS row USING stale WHERE kind = 'playlist' AND row.id = stale.id
+), written AS (
+    UPDATE video_video
+       SET duration = :duration, is_video = :is_video, overview = :overview, encoding_in_progress = :in_progress,
+           thumbnail_id = coalesce(:thumbnail, thumbnail_id)
+     WHERE id = :video
+), transcription AS (
+    INSERT INTO runner_manager_task (type, status, video_id, date_added)
+    SELECT 'transcription', 'pending', :video, :transcription_added::timestamptz
+     WHERE :transcription_added::timestamptz IS NOT NULL
+       AND NOT EXISTS (SELECT FROM runner_manager_task
+                        WHERE video_id = :video AND type = 'transcription' AND status IN ('pending', 'running'))
+    RETURNING id
 )
-RETURNING id;
+SELECT id FROM transcription;

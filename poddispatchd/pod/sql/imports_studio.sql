@@ -1,134 +1,116 @@
 -- Rows of a studio task: a new video made after its recorder.
 
--- name: reserve_video_id
--- The id of a video that is going to be made; reserved before its files are named after it.
-SELECT nextval(pg_get_serial_sequence('video_video', 'id')::regclass);
-
 -- name: recording
--- A recording with the defaults of its recorder.
-SELECT
-    recording.title,
-    recording.user_id,
-    recording.comment,
-    recording.recorder_id,
-    recorder.user_id AS recorder_user_id,
-    recorder.type_id,
-    recorder.is_draft,
-    recorder.is_restricted,
-    recorder.password,
-    recorder.cursus,
-    recorder.main_lang,
-    recorder.transcript,
-    recorder.licence,
-    recorder.allow_downloading,
-    recorder.is_360,
-    recorder.disable_comment
-FROM recorder_recording AS recording
-JOIN recorder_recorder AS recorder ON recorder.id = recording.recorder_id
-WHERE recording.id = $1;
-
--- name: owners
--- Directory name and affiliation of users, where they have an Owner row.
-SELECT user_id, hashkey, affiliation
-FROM authentication_owner
-WHERE user_id = ANY ($1::int[]);
-
--- name: earlier_directory
--- The directory name of a user's files, told by a video of that user.
-SELECT substring(video FROM '/([0-9a-f]{64})/[^/]+$') AS hashkey
-FROM video_video
-WHERE owner_id = $1 AND video ~ '/[0-9a-f]{64}/[^/]+$'
-ORDER BY id DESC
-LIMIT 1;
-
--- name: video_exists
--- Whether the video has been made already.
-SELECT EXISTS (SELECT FROM video_video WHERE id = $1);
+-- The recording :recording with the defaults of its recorder, and the directory name and affiliation of the users of both, where
+-- they have an Owner row; for a user without one, the directory name that an earlier video of that user tells.
+SELECT recording.title, recording.user_id, recording.comment, recording.recorder_id,
+       recorder.user_id AS recorder_user_id, recorder.type_id, recorder.is_draft, recorder.is_restricted,
+       recorder.password, recorder.cursus, recorder.main_lang, recorder.transcript, recorder.licence,
+       recorder.allow_downloading, recorder.is_360, recorder.disable_comment,
+       owner.hashkey, owner.affiliation,
+       recorder_owner.hashkey AS recorder_hashkey, recorder_owner.affiliation AS recorder_affiliation,
+       CASE WHEN coalesce(owner.hashkey, '') = '' THEN (
+           SELECT substring(video FROM '/([0-9a-f]{64})/[^/]+$')
+             FROM video_video
+            WHERE owner_id = recording.user_id AND video ~ '/[0-9a-f]{64}/[^/]+$'
+            ORDER BY id DESC
+            LIMIT 1
+       ) END AS earlier_hashkey,
+       {renditions} AS renditions
+  FROM recorder_recording AS recording
+  JOIN recorder_recorder AS recorder ON recorder.id = recording.recorder_id
+  LEFT JOIN authentication_owner AS owner ON owner.user_id = recording.user_id
+  LEFT JOIN authentication_owner AS recorder_owner ON recorder_owner.user_id = recorder.user_id
+ WHERE recording.id = :recording;
 
 -- name: insert_video
--- A video from a document; {columns} are the ones of its keys.
-INSERT INTO video_video ({columns})
-OVERRIDING SYSTEM VALUE
-SELECT {columns}
-FROM jsonb_populate_record(NULL::video_video, $1::jsonb);
-
--- name: insert_sites
--- The current site and the recorder's.
-INSERT INTO video_video_sites (video_id, site_id)
-SELECT $1, sites.site_id
-FROM (
-    SELECT $3::int AS site_id
-    UNION
-    SELECT site_id FROM recorder_recorder_sites WHERE recorder_id = $2
-) AS sites
-ORDER BY sites.site_id;
+-- The video :video, unless it has been made already, from the document :row ({columns} are the ones of its keys), with its
+-- first log :log, the current site :site and those of its recorder :recorder, and copies of the recorder's links.
+WITH made AS (
+    INSERT INTO video_video ({columns})
+    OVERRIDING SYSTEM VALUE
+    SELECT {columns}
+      FROM jsonb_populate_record(NULL::video_video, :row::jsonb) AS video
+     WHERE NOT EXISTS (SELECT FROM video_video WHERE id = :video)
+    RETURNING id
+), log AS (
+    INSERT INTO video_encode_transcript_encodinglog (video_id, log, logfile)
+    SELECT id, :log, '' FROM made
+), sites AS (
+    INSERT INTO video_video_sites (video_id, site_id)
+    SELECT made.id, site.site_id
+      FROM made, (SELECT :site::int AS site_id
+                   UNION
+                  SELECT site_id FROM recorder_recorder_sites WHERE recorder_id = :recorder) AS site
+     ORDER BY site.site_id
+){links}
+SELECT id FROM made;
 
 -- name: copy_links
 -- Links of a recorder to something else become the video's.
-INSERT INTO {target} (video_id, {column})
-SELECT DISTINCT $1::bigint, {column}
-FROM {source}
-WHERE recorder_id = $2
-ORDER BY {column};
-
--- name: recorder_tags
--- The tags of a recorder.
-SELECT tag.name, tag.slug
-FROM recorder_tagulous_recorder_tags AS tag
-JOIN recorder_recorder_tags AS link ON link.tagulous_recorder_tags_id = tag.id
-WHERE link.recorder_id = $1;
-
--- name: count_tag
--- One more video with a tag that exists.
-UPDATE video_tagulous_video_tags
-SET count = count + 1
-WHERE id = (
-    SELECT id
-    FROM video_tagulous_video_tags
-    WHERE name = $1 OR lower(name) = lower($1)
-    ORDER BY (name = $1) DESC, id
-    LIMIT 1
-)
-RETURNING id;
-
--- name: tag_slugs
--- Slugs of tags that begin like another.
-SELECT slug
-FROM video_tagulous_video_tags
-WHERE starts_with(slug, $1);
-
--- name: insert_tag
--- The first video with a tag.
-INSERT INTO video_tagulous_video_tags (name, slug, count, protected)
-VALUES ($1, $2, 1, FALSE)
-RETURNING id;
-
--- name: link_tag
--- A video gets a tag.
-INSERT INTO video_video_tags (video_id, tagulous_video_tags_id)
-VALUES ($1, $2);
-
--- name: recorder_groups
--- The groups a recorder is restricted to, with the access groups of the same name (videos know only those).
-SELECT auth_group.name, min(access.id) AS accessgroup_id
-FROM recorder_recorder_restrict_access_to_groups AS link
-JOIN auth_group ON auth_group.id = link.group_id
-LEFT JOIN authentication_accessgroup AS access
-    ON auth_group.name IN (access.display_name, access.code_name)
-WHERE link.recorder_id = $1
-GROUP BY auth_group.name
-ORDER BY auth_group.name;
-
--- name: restrict_to_group
--- A video is for an access group.
-INSERT INTO video_video_restrict_access_to_groups (video_id, accessgroup_id)
-SELECT $1, $2
-WHERE NOT EXISTS (
-    SELECT FROM video_video_restrict_access_to_groups WHERE video_id = $1 AND accessgroup_id = $2
+, {target} AS (
+    INSERT INTO {target} (video_id, {column})
+    SELECT made.id, link.{column}
+      FROM made, (SELECT DISTINCT {column} FROM {source} WHERE recorder_id = :recorder) AS link
+     ORDER BY link.{column}
 );
 
--- name: restrict_to_authenticated
--- A video is not public.
-UPDATE video_video
-SET is_restricted = TRUE
-WHERE id = $1;
+-- name: recorder_tags
+-- The tags of the recorder :recorder, each with the one of videos that has its name, and the slugs that begin like its own.
+SELECT tag.name, tag.slug, known.id,
+       ARRAY(SELECT slug FROM video_tagulous_video_tags WHERE starts_with(slug, left(tag.slug, 40)))::text[] AS taken
+  FROM recorder_tagulous_recorder_tags AS tag
+  JOIN recorder_recorder_tags AS link ON link.tagulous_recorder_tags_id = tag.id
+  LEFT JOIN LATERAL (
+      SELECT id
+        FROM video_tagulous_video_tags
+       WHERE name = tag.name OR lower(name) = lower(tag.name)
+       ORDER BY (name = tag.name) DESC, id
+       LIMIT 1
+  ) AS known ON TRUE
+ WHERE link.recorder_id = :recorder;
+
+-- name: link_tags
+-- The video :video gets tags: those with the ids :known have one more video, those called :names with the slugs :slugs their first.
+WITH counted AS (
+    UPDATE video_tagulous_video_tags SET count = count + 1 WHERE id = ANY (:known::bigint[]) RETURNING id
+), made AS (
+    INSERT INTO video_tagulous_video_tags (name, slug, count, protected)
+    SELECT name, slug, 1, FALSE
+      FROM unnest(:names::text[], :slugs::text[]) WITH ORDINALITY AS tag (name, slug, place)
+     ORDER BY place
+    RETURNING id
+)
+INSERT INTO video_video_tags (video_id, tagulous_video_tags_id)
+SELECT :video, id FROM (SELECT id FROM counted UNION SELECT id FROM made) AS tag ORDER BY id;
+
+-- name: copy_access_groups
+-- The access groups that the recorder :recorder is restricted to become those of the video :video.
+INSERT INTO video_video_restrict_access_to_groups (video_id, accessgroup_id)
+SELECT DISTINCT :video::bigint, accessgroup_id
+  FROM recorder_recorder_restrict_access_to_groups
+ WHERE recorder_id = :recorder
+ ORDER BY accessgroup_id;
+
+-- name: restrict_to_groups
+-- The video :video is for the access groups (videos know only those) of the same names as the groups that the recorder :recorder
+-- is restricted to. Those that have none of the same name are told: then it is not public.
+WITH wanted AS MATERIALIZED (
+    SELECT auth_group.name, min(access.id) AS accessgroup_id
+      FROM recorder_recorder_restrict_access_to_groups AS link
+      JOIN auth_group ON auth_group.id = link.group_id
+      LEFT JOIN authentication_accessgroup AS access
+        ON auth_group.name IN (access.display_name, access.code_name)
+     WHERE link.recorder_id = :recorder
+     GROUP BY auth_group.name
+), restricted AS (
+    INSERT INTO video_video_restrict_access_to_groups (video_id, accessgroup_id)
+    SELECT DISTINCT :video::bigint, accessgroup_id
+      FROM wanted
+     WHERE accessgroup_id IS NOT NULL
+     ORDER BY accessgroup_id
+), closed AS (
+    UPDATE video_video SET is_restricted = TRUE
+     WHERE id = :video AND EXISTS (SELECT FROM wanted WHERE accessgroup_id IS NULL)
+)
+SELECT name FROM wanted WHERE accessgroup_id IS NULL ORDER BY name;

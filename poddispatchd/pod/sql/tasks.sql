@@ -49,13 +49,6 @@ SELECT id, type, status, task_id, date_added, rank, script_output, video_id, rec
  WHERE id = :task
    FOR NO KEY UPDATE
 
--- name: get_free
--- One task with its output, unless somebody holds it: that is an error at once.
-SELECT id, type, status, task_id, date_added, rank, script_output, video_id, recording_id, runner_manager_id
-  FROM runner_manager_task
- WHERE id = :task
-   FOR NO KEY UPDATE NOWAIT
-
 -- name: owners
 -- The managers under which some task has this id; NULL for a task without one.
 SELECT DISTINCT runner_manager_id FROM runner_manager_task WHERE task_id = :task_id

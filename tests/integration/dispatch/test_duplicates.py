@@ -126,7 +126,7 @@ async def test_a_duplicate_of_a_failure_shares_its_run_should_a_runner_mend_it(
         assert (follower["status"], follower["task_id"]) == ("failed", failed["task_id"])
         assert follower["runner_manager_id"] == failed["runner_manager_id"]
 
-        await duplicates.complete_sharers(pod.connection, task_of(failed))
+        await duplicates.complete(pod.connection, task_of(failed))
         assert await pod.status(second) == "completed"
 
 
@@ -344,5 +344,5 @@ async def test_rows_that_share_a_run_have_one_leader(pod_database: PodDatabase, 
         assert [await duplicates.has_leader(pod.connection, task) for task in tasks] == [False, True, False]
 
         await pod.end(leader)
-        await duplicates.complete_sharers(pod.connection, tasks[0])
+        await duplicates.complete(pod.connection, tasks[0])
         assert await _statuses(pod, sharer, elsewhere) == ["completed", "running"]

@@ -11,7 +11,7 @@ import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.errors import ImportBusyError
-from poddispatchd.imports import cleanup
+from poddispatchd.imports import attempt, cleanup
 from poddispatchd.imports.attempt import ImportAttempt
 from poddispatchd.imports.importer import Importer
 from poddispatchd.maintenance.job import Maintenance
@@ -200,14 +200,18 @@ async def test_nothing_is_imported_into_an_empty_directory_of_videos_that_was_fu
     assert await here.status(task) == "completed"
 
 
-@pytest.mark.parametrize("moment", ["_record", "_prove_placed"], ids=["before they are placed", "after"])
+@pytest.mark.parametrize(
+    ("owner", "moment"),
+    [(ImportAttempt, "_record"), (attempt, "prove_placed")],
+    ids=["before they are placed", "after"],
+)
 async def test_files_that_are_hidden_before_the_commit_are_put_in_place_again(
-    here: Bench, monkeypatch: pytest.MonkeyPatch, moment: str
+    here: Bench, monkeypatch: pytest.MonkeyPatch, owner: object, moment: str
 ) -> None:
     """The fault campaign mounted an empty directory on videos/ amid an import: rows named hidden files."""
     task = await here.ready(video=await here.video(encoded=True))
     videos, aside = here.world.media_root / "videos", here.world.media_root.parent / "aside"
-    step = getattr(ImportAttempt, moment)
+    step = getattr(owner, moment)
 
     async def hide(*arguments: object) -> None:
         if moment == "_record":
@@ -218,7 +222,7 @@ async def test_files_that_are_hidden_before_the_commit_are_put_in_place_again(
             await step(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ImportAttempt, moment, hide)
+        patch.setattr(owner, moment, hide)
         await here.import_due()
     [(state, attempts, _)] = await here.imports_of(task)
     assert (state, attempts, await here.status(task)) == ("open", 0, "running")

@@ -8,9 +8,9 @@ import pytest
 
 from poddispatchd.imports.attempt import ImportAttempt
 from poddispatchd.imports.importer import Importer
+from poddispatchd.imports.preparation import Staged
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.pod.imports.common import ImportPlan
-from poddispatchd.pod.media.tree import MediaTree
 from tests.integration.imports.bench import Bench, bench, idle
 from tests.plugins.postgres import PodDatabase
 
@@ -57,8 +57,8 @@ async def test_a_row_that_is_held_at_the_end_is_waited_for_without_fetching_the_
     async with here.pod.connection() as session:
         transaction = session.transaction()
 
-        async def recorded(self: ImportAttempt, job: ImportJob, tree: MediaTree, plan: ImportPlan) -> None:
-            await record(self, job, tree, plan)
+        async def recorded(self: ImportAttempt, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
+            await record(self, job, plan, staged)
             await transaction.start()
             await session.execute(_HOLD, task)
 

@@ -6,19 +6,16 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from poddispatchd.database.pool import Connection
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import SUBMITTABLE, RunnerStatus, TaskPk, TaskType
-from poddispatchd.imports import queue
+from poddispatchd.imports import files, queue
 from poddispatchd.imports.importer import Importer
-from poddispatchd.imports.queue import ImportJob
-from poddispatchd.journal.imports import ImportState
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.pod import tasks
 from poddispatchd.pod.imports.encoding_files import EncodingFiles
@@ -211,14 +208,17 @@ async def test_a_report_that_comes_while_an_import_is_settled_waits_for_it(
             report = Report(RunnerStatus.COMPLETED)
             return await apply_report(connection, task, report, retries=here.parts.retries)
 
-    async def finish(connection: Connection, job: ImportJob, state: ImportState, error: str = "") -> bool:
-        settled = await real_finish(connection, job, state, error or None)
-        reports.append(asyncio.create_task(report()))
-        await until(lambda: here.value(_SOMEBODY_WAITS))
+    def reported(settle: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool]]:
+        async def settled(*arguments: object, **named: object) -> bool:
+            answer = await settle(*arguments, **named)
+            reports.append(asyncio.create_task(report()))
+            await until(lambda: here.value(_SOMEBODY_WAITS))
+            return answer
+
         return settled
 
-    real_finish = queue.finish
-    monkeypatch.setattr(queue, "finish", finish)
+    monkeypatch.setattr(queue, "finish", reported(queue.finish))
+    monkeypatch.setattr(files, "settle", reported(files.settle))
     await here.import_due()
     assert await asyncio.gather(*reports) == [Decision.IGNORE]
     assert await here.status(pk) == end

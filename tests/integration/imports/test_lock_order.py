@@ -64,15 +64,15 @@ async def test_a_callback_and_a_commit_about_the_same_rows_wait_for_each_other_i
             await until(lambda: here.value(_SOMEBODY_WAITS))
         return decision
 
-    async def lock_sharers(connection: Connection, task: Task) -> None:
+    async def complete(connection: Connection, task: Task) -> bool:
         """The import is about to commit: only now the callback takes its first row."""
         if not applying:
             applying.append(asyncio.create_task(worker.step()))
             await begun.wait()
-        await lock(connection, task)
+        return await complete_rows(connection, task)
 
-    lock = duplicates.lock_sharers
-    monkeypatch.setattr(duplicates, "lock_sharers", lock_sharers)
+    complete_rows = duplicates.complete
+    monkeypatch.setattr(duplicates, "complete", complete)
     monkeypatch.setattr(worker_module, "apply_report", apply)
     async with here.parts.database.connection() as connection:
         task_id = RunnerTaskId(str(await here.of(first, "task_id")))
@@ -113,8 +113,8 @@ def _statements() -> Iterator[tuple[str, str]]:
 
 _ONE_ROW = re.compile(r"WHERE (?:\w+\.)?id = (?::task|\$1)\b")
 _IN_ORDER = re.compile(r"ORDER BY (?:\w+\.)?id\s+(?:LIMIT (?::\w+|\$\d)\s+)?FOR UPDATE")
-_LOCKED_BEFORE = ("duplicates.sql: complete_sharers", "tasks.sql: restart")
-"""Their rows are locked by the statement before them in the same transaction: lock_sharers, restartable."""
+_LOCKED_BEFORE = ("tasks.sql: restart",)
+"""Its rows are locked by the statement before it in the same transaction, restartable."""
 
 
 def test_every_statement_that_changes_several_tasks_locks_them_by_primary_key() -> None:

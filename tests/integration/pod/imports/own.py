@@ -11,7 +11,7 @@ from pathlib import Path
 
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.imports import encoding, studio, transcription
 from poddispatchd.pod.imports.common import ImportedResult, ImportPlan, StagedResult
@@ -73,6 +73,12 @@ def encoded(base: str = "a", *, audio: bool = True, thumbnail: bytes = PNG) -> d
     return {**files, "info_video.json": json.dumps(info).encode()}
 
 
+async def reserved_video_id(database: Database) -> VideoId:
+    """As the journal reserves one for a studio task."""
+    async with database.connection() as connection:
+        return VideoId(await connection.fetchval("SELECT nextval('video_video_id_seq')"))
+
+
 @dataclass(frozen=True, slots=True)
 class Importing:
     """One task, its staging directory and everything an import of it needs."""
@@ -98,8 +104,7 @@ class Importing:
 
     async def studio(self) -> ImportedResult:
         """The whole import of a studio task, clean-up included."""
-        async with self.database.connection() as connection:
-            video_id = await studio.reserve_video_id(connection)
+        video_id = await reserved_video_id(self.database)
         return await self._imported(await studio.prepare(self.staged(), video_id=video_id, created_at=NOW))
 
     async def _imported(self, plan: ImportPlan) -> ImportedResult:

@@ -11,7 +11,15 @@ from poddispatchd.errors import RaceLostError, ResultIncompleteError, ResultRefu
 from poddispatchd.pod.imports import studio
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.pod.world import World, add_recording
-from tests.integration.pod.imports.own import NOW, column, encoded, importing, tree_of, value
+from tests.integration.pod.imports.own import (
+    NOW,
+    column,
+    encoded,
+    importing,
+    reserved_video_id,
+    tree_of,
+    value,
+)
 from tests.plugins.postgres import PodDatabase
 
 both_variants = pytest.mark.parametrize("variant", list(Variant))
@@ -85,8 +93,7 @@ async def test_an_import_that_died_anywhere_makes_one_video_in_the_end(
     async with pod_database.connection() as connection:
         recording = await add_recording(connection, world)
     async with importing(pod_database, world, TaskType.STUDIO, RESULT, recording=recording) as task:
-        async with task.database.connection() as connection:
-            video_id = await studio.reserve_video_id(connection)
+        video_id = await reserved_video_id(task.database)
         trees = []
         for minutes in (0, 5):
             staged = task.staged(NOW + timedelta(minutes=minutes))
@@ -102,14 +109,6 @@ async def test_an_import_that_died_anywhere_makes_one_video_in_the_end(
     assert await column(pod_database, "SELECT id FROM video_video WHERE video LIKE '%studio_base%'") == [
         video_id
     ]
-
-
-async def test_two_recordings_never_get_one_id(pod_database: PodDatabase, world: World) -> None:
-    async with pod_database.connection() as connection:
-        ids = {await studio.reserve_video_id(connection) for _ in range(3)}
-        known = {row["id"] for row in await connection.fetch("SELECT id FROM video_video")}
-    assert len(ids) == 3
-    assert not ids & known
 
 
 async def test_the_groups_of_a_recorder_are_found_by_their_name(

@@ -1,0 +1,76 @@
+"""What an import costs the database."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.domain.task import TaskType
+from poddispatchd.errors import RaceLostError
+from poddispatchd.imports import queue
+from poddispatchd.imports.importer import Importer
+from poddispatchd.imports.queue import ImportJob
+from poddispatchd.runtime.queues import IMPORTS
+from tests.integration.counting import counted
+from tests.integration.imports.bench import Bench, bench, idle
+from tests.plugins.postgres import PodDatabase
+
+_LOOK = 2
+"""Statements of the importer's look: a claim, for several imports, and when the next one is due."""
+
+_RECORDING = 6
+"""Further ones of a studio task: the id and row of its video, tags read and linked, groups, known files."""
+
+
+@pytest.fixture
+async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Bench]:
+    async with bench(pod_database, media_root) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"),
+    [(TaskType.ENCODING, 12), (TaskType.TRANSCRIPTION, 12), (TaskType.STUDIO, 12 + _RECORDING)],
+)
+async def test_one_import_takes_few_statements_and_transactions(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, kind: TaskType, most: int
+) -> None:
+    for _ in range(2):  # the second one finds everything read that is read once
+        task = await here.ready(kind)
+        importer = Importer(here.parts)
+        with counted(monkeypatch) as cost:
+            await importer.step()
+            await idle(importer)
+    assert await here.status(task) == "completed"
+    assert len(cost.statements) <= _LOOK + most
+    # The claim, what is about to be put in place, what is not obsolete any more, and the commit point.
+    assert cost.transactions <= 4 + (kind is TaskType.STUDIO)
+
+
+async def test_an_encoding_that_replaces_another_takes_no_more(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = await here.video(encoded=True)
+    await here.import_due()
+    task = await here.ready(video=video)
+    importer = Importer(here.parts)
+    with counted(monkeypatch) as cost:
+        await importer.step()
+        await idle(importer)
+    assert await here.status(task) == "completed"
+    rows = [query for query in cost.statements if "encodingvideo AS row" in query]
+    assert len(rows) == 1
+
+
+async def test_a_recording_gets_one_video_id_however_often_it_is_tried(here: Bench) -> None:
+    for _ in range(2):
+        await here.ready(TaskType.STUDIO)
+    async with here.parts.database.connection() as connection:
+        jobs = [ImportJob.of(item) for item in await IMPORTS.claim(connection, "one", 9)]
+        first, second = [await queue.reserve_video(connection, job) for job in jobs]
+        assert [await queue.reserve_video(connection, job) for job in jobs] == [first, second]
+        known = {row["id"] for row in await connection.fetch("SELECT id FROM video_video")}
+        assert len({first, second} - known) == 2
+        await IMPORTS.release_owner(connection, "one")
+        with pytest.raises(RaceLostError):
+            await queue.reserve_video(connection, jobs[0])
