@@ -3,7 +3,11 @@
 import asyncio
 import json
 import re
+from email import message_from_bytes
+from email.policy import default
 from typing import cast
+
+from aiosmtpd.smtp import SMTP, Envelope
 
 from poddispatchd.domain.task import TaskType
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
@@ -126,3 +130,46 @@ async def _failed_on_the_manager(rig: Rig, words: str) -> int:
         while (await rig.statuses())[task] != "failed":
             await rig.get("/metrics")
     return task
+
+
+class _Mailbox:
+    """What an SMTP server has taken."""
+
+    def __init__(self) -> None:
+        self.taken: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd calls it so
+        content = envelope.content
+        assert isinstance(content, bytes)
+        self.taken.put_nowait(content)
+        return "250 OK"
+
+
+async def test_a_mailed_report_is_sent_by_the_daemon(rig: Rig) -> None:
+    mailbox = _Mailbox()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: SMTP(mailbox, enable_SMTPUTF8=False), "127.0.0.1", 0
+    )
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        rig.set(
+            "mail",
+            enabled=True,
+            host="127.0.0.1",
+            port=port,
+            from_email="pod@example.org",
+            admins=["ops@example.org"],
+        )
+        daemon = await rig.start()
+
+        assert (await rig.run("report", "--mail")).out == "It is sent to ops@example.org.\n"
+
+        async with asyncio.timeout(PATIENCE):
+            mail = await mailbox.taken.get()
+        await daemon.event("notice.sent")
+    parsed = message_from_bytes(mail, policy=default)
+    body, page = parsed.get_body(("plain",)), parsed.get_body(("html",))
+    assert body is not None
+    assert page is not None
+    assert "0 tasks completed, 0 failed." in body.get_content()
+    assert '<h2 id="owners">Busiest owners</h2>' in page.get_content()
