@@ -20,8 +20,8 @@ _REPAIR_TRIES = 240
 _DAEMONS = "current_setting('application_name') = 'poddispatchd'"
 """Pod's own part of the campaign is let through: what is tried is what the daemons make of it."""
 
-_HELD_FIRST = ("status = 'running' AND task_id IS NOT NULL", "status = 'pending'")
-"""Rows that somebody will want soon: that of a run about to end, or one of the queue."""
+_HELD_FIRST = ("status = 'running' AND task_id IS NOT NULL", "status = 'pending'", "status = 'pending'")
+"""Rows that somebody wants soon: that of a run about to end, or, which is surer, the first of the queue."""
 
 _OF_A_ROW = ("P0001", "23514")
 """What a site's trigger raises for one row: an error without a code of its own, or a violated check."""
@@ -163,7 +163,7 @@ class DatabaseFaults:
             await transaction.start()
             pk = await connection.fetchval(
                 "SELECT id FROM runner_manager_task WHERE status IN ('pending', 'running')"
-                f" ORDER BY ({first}) DESC, random() LIMIT 1 FOR UPDATE SKIP LOCKED"
+                f" ORDER BY ({first}) DESC, rank NULLS LAST, random() LIMIT 1 FOR UPDATE SKIP LOCKED"
             )
             if pk is None:
                 return
