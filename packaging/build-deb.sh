@@ -2,6 +2,7 @@
 # Builds poddispatchd_VERSION_ARCH.deb into a directory: a virtual environment with the versions of constraints.txt under
 # /opt/poddispatchd, and everything around it. The package fits the Debian whose Python builds it.
 #   PYTHON=/usr/bin/python3 sh packaging/build-deb.sh dist
+# Its maintainer is who builds it: DEBFULLNAME and DEBEMAIL, as for Debian's own tools, else this account.
 set -eu
 
 out=${1:?"usage: sh packaging/build-deb.sh DIRECTORY"}
@@ -43,6 +44,8 @@ version=$("$prefix/bin/python" -c 'import poddispatchd; print(poddispatchd.__ver
 next=$("$python" -c 'import sys; print(f"{sys.version_info[0]}.{sys.version_info[1] + 1}")')
 this=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 arch=$(dpkg --print-architecture)
+account=$(id -un)
+maintainer="${DEBFULLNAME:-$account} <${DEBEMAIL:-$account@$(hostname --fqdn 2> /dev/null || hostname)}>"
 install -d "$stage/DEBIAN"
 install -m 0755 "$here/postinst" "$here/prerm" "$here/postrm" "$stage/DEBIAN/"
 (cd "$stage" && find etc -type f | sed 's|^|/|') > "$stage/DEBIAN/conffiles"
@@ -50,7 +53,7 @@ cat > "$stage/DEBIAN/control" <<END
 Package: poddispatchd
 Version: $version
 Architecture: $arch
-Maintainer: poddispatchd <poddispatchd@localhost>
+Maintainer: $maintainer
 Section: video
 Priority: optional
 Installed-Size: $(du -sk --exclude=DEBIAN "$stage" | cut -f1)

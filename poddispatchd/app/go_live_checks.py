@@ -50,7 +50,11 @@ def configuration_findings(
         )
         return
     except OSError as error:
-        yield _found(Severity.NOTICE, f"{file} cannot be looked at: {error.strerror}.")
+        yield _found(
+            Severity.PROBLEM,
+            f"The daemon's user cannot read {file}: {error.strerror}.",
+            "'systemd-tmpfiles --create poddispatchd.conf' gives it to that user.",
+        )
         return
     if mode & stat.S_IROTH and any(secret in text for secret in _secrets(settings)):
         yield _found(
@@ -91,7 +95,7 @@ def user_findings(settings: Settings) -> Iterator[Finding]:
         yield _found(
             Severity.NOTICE,
             "This is root, who may do everything: no right under MEDIA_ROOT was tried as the service's user.",
-            "Ask again as that user: 'runuser -u pod -- poddispatchd check'.",
+            "No unit has this configuration. Ask as that user: 'runuser -u pod -- poddispatchd check'.",
         )
 
 

@@ -1,23 +1,25 @@
 """``check``: everything that can be wrong."""
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
 from poddispatchd.app.checks import run_checks
-from poddispatchd.app.findings import Severity, problem
+from poddispatchd.app.findings import Finding, Severity, fine, problem
 from poddispatchd.cli.common import (
     EXIT_FINDINGS,
     Context,
-    asynchronous,
     config_option,
     json_option,
     pass_context,
     print_json,
+    run_async,
 )
 from poddispatchd.cli.situation import daemon_state
+from poddispatchd.cli.unit import Unit, run_as
 from poddispatchd.config.model import Settings
 
 
@@ -25,11 +27,27 @@ from poddispatchd.config.model import Settings
 @config_option
 @json_option
 @pass_context
-@asynchronous
-async def check(context: Context, config_path: Path | None, *, as_json: bool) -> None:
-    """Look for everything that can be wrong, and say it in words. Exit status 3 if something is."""
+def check(context: Context, config_path: Path | None, *, as_json: bool) -> None:
+    """Look for everything that can be wrong, and say it in words. Exit status 3 if something is.
+
+    Root looks as the user of the unit, whom rights of files and of the database concern.
+    """
     settings = context.settings(config_path)
-    findings = [finding async for finding in run_checks(settings, context.config_path)]
+    unit = context.unit
+    account = None if unit is None else unit.account
+
+    def look() -> int:
+        return run_async(_check(settings, context.config_path, unit, as_json=as_json))
+
+    status = look() if account is None or account.pw_uid == 0 else run_as(account, look)
+    if status:
+        sys.exit(status)
+
+
+async def _check(settings: Settings, path: Path | None, unit: Unit | None, *, as_json: bool) -> int:
+    """Look, print what was found, and return the exit status."""
+    findings = [] if unit is None else list(_unit_findings(settings, unit))
+    findings += [finding async for finding in run_checks(settings, path)]
     findings += [problem("daemon", words) for words in await _not_ready(settings)]
     if as_json:
         print_json(
@@ -40,10 +58,24 @@ async def check(context: Context, config_path: Path | None, *, as_json: bool) ->
             mark, color = _MARKS[item.severity]
             click.echo(f"{click.style(mark, fg=color)} {item.subject}: {item.words}")
     problems = sum(item.severity is Severity.PROBLEM for item in findings)
-    if problems:
-        if not as_json:
-            click.echo(f"{problems} problem{'s' if problems > 1 else ''} found.", err=True)
-        sys.exit(EXIT_FINDINGS)
+    if problems and not as_json:
+        click.echo(f"{problems} problem{'s' if problems > 1 else ''} found.", err=True)
+    return EXIT_FINDINGS if problems else 0
+
+
+def _unit_findings(settings: Settings, unit: Unit) -> Iterator[Finding]:
+    """Whether all this was asked as the daemon will ask, and may write where it has to."""
+    root = settings.pod.media_root
+    if unit.account is None:
+        yield problem("unit", f"{unit.name} runs as {unit.user}, and this machine has no such user.")
+    elif os.geteuid() == unit.account.pw_uid:
+        yield fine("unit", f"All this was asked as {unit.user}, the user of {unit.name}.")
+    if not unit.may_write(root):
+        yield problem(
+            "unit",
+            f"{unit.name} may not write to {root}: name it in ReadWritePaths= of a drop-in (media.conf), "
+            "then systemctl daemon-reload.",
+        )
 
 
 async def _not_ready(settings: Settings) -> Sequence[str]:

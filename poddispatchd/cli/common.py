@@ -17,6 +17,7 @@ from poddispatchd.domain.display import escaped, escaped_json
 
 if TYPE_CHECKING:
     # What costs time to import is imported where it is used: help is to be quick.
+    from poddispatchd.cli.unit import Unit
     from poddispatchd.config.model import Settings
     from poddispatchd.database.pool import Database
 
@@ -35,6 +36,8 @@ class Context:
     """The options that stand before the subcommand."""
 
     config_path: Path | None
+    unit: "Unit | None" = None
+    """The unit that runs with this configuration; known to root only, once there are settings."""
 
     def settings(self, config_path: Path | None = None) -> "Settings":
         """The configuration in effect.
@@ -47,10 +50,24 @@ class Context:
 
         if config_path is not None:
             self.config_path = config_path
-        settings = load_settings(self.config_path, environ=os.environ)
+        self.unit = _unit_for_root(self.config_path)
+        settings = load_settings(
+            self.config_path,
+            environ=os.environ,
+            credentials={} if self.unit is None else self.unit.credentials,
+        )
         register_secrets(settings)
         configure_logging(settings.log, environ=os.environ)
         return settings
+
+
+def _unit_for_root(config_path: Path | None) -> "Unit | None":
+    if os.geteuid() != 0 or os.environ.get("CREDENTIALS_DIRECTORY"):
+        return None
+    from poddispatchd.cli.unit import unit_of
+
+    named = os.environ.get("PODDISPATCHD_CONFIG")
+    return unit_of(config_path or (Path(named) if named else None))
 
 
 pass_context = click.make_pass_decorator(Context)

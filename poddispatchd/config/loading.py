@@ -4,7 +4,8 @@ Precedence, the last one wins, key by key:
 
 1. the defaults of the model;
 2. the file: the path given, else ``$PODDISPATCHD_CONFIG``, else ``DEFAULT_PATH`` if it exists;
-3. credentials: ``$CREDENTIALS_DIRECTORY/<section>.<key>``, as systemd's ``LoadCredential=`` lays them;
+3. credentials: ``$CREDENTIALS_DIRECTORY/<section>.<key>``, as systemd's ``LoadCredential=`` lays them; for
+   commands of root, the files that the unit's ``LoadCredential=`` names;
 4. the environment: ``PODDISPATCHD_SECTION__KEY``.
 
 A credential beats the file, so that a file meant for everyone may keep a harmless default; the environment
@@ -14,6 +15,7 @@ beats everything, because it is what somebody types to try something out.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import ValidationError
 
@@ -35,7 +37,11 @@ _NULL = frozenset({"null", "~"})
 
 
 def load_settings(
-    path: Path | None, *, environ: Mapping[str, str], default_path: Path = DEFAULT_PATH
+    path: Path | None,
+    *,
+    environ: Mapping[str, str],
+    default_path: Path = DEFAULT_PATH,
+    credentials: Mapping[str, Path] = MappingProxyType({}),
 ) -> Settings:
     """The settings of file, credentials and environment together.
 
@@ -43,6 +49,7 @@ def load_settings(
         path: the file asked for; None takes ``$PODDISPATCHD_CONFIG``, else ``default_path`` if it exists.
         environ: the environment, ``os.environ`` but in tests.
         default_path: the file that is allowed to be missing.
+        credentials: files of credentials by their names, where no ``$CREDENTIALS_DIRECTORY`` has them.
 
     Raises:
         ConfigurationError: it holds every problem of all three sources, each with its place; no secret.
@@ -52,6 +59,9 @@ def load_settings(
     gathered.read_file(chosen or default_path, may_be_missing=chosen is None)
     if environ.get("CREDENTIALS_DIRECTORY"):
         gathered.read_credentials(Path(environ["CREDENTIALS_DIRECTORY"]))
+    else:
+        for name, file in credentials.items():
+            gathered.read_credential(name, file)
     gathered.read_environment(environ)
     return gathered.validate()
 
@@ -126,22 +136,25 @@ class _Gathered:
             self.problems.append(f"$CREDENTIALS_DIRECTORY: {directory} cannot be read: {error.strerror}")
             return
         for file in files:
-            path = tuple(file.name.split("."))
-            key = known_keys().get(path)
-            if key is None:
-                # The directory may hold files for other uses, as certificates; a misspelt key is a mistake.
-                hint = suggestion(path) if len(path) > 1 else ""
-                if path[:-1] in known_sections() or hint:
-                    self.problems.append(f"credential {file.name}: unknown key{hint}")
-                continue
-            try:
-                text = file.read_bytes().decode()
-            except OSError as error:
-                self.problems.append(f"credential {file.name}: it cannot be read: {error.strerror}")
-            except UnicodeDecodeError:
-                self.problems.append(f"credential {file.name}: it is not UTF-8")
-            else:
-                self._put(key, text.removesuffix("\n").removesuffix("\r"), f"credential {file.name}")
+            self.read_credential(file.name, file)
+
+    def read_credential(self, name: str, file: Path) -> None:
+        path = tuple(name.split("."))
+        key = known_keys().get(path)
+        if key is None:
+            # The directory may hold files for other uses, as certificates; a misspelt key is a mistake.
+            hint = suggestion(path) if len(path) > 1 else ""
+            if path[:-1] in known_sections() or hint:
+                self.problems.append(f"credential {name}: unknown key{hint}")
+            return
+        try:
+            text = file.read_bytes().decode()
+        except OSError as error:
+            self.problems.append(f"credential {name}: it cannot be read: {error.strerror}")
+        except UnicodeDecodeError:
+            self.problems.append(f"credential {name}: it is not UTF-8")
+        else:
+            self._put(key, text.removesuffix("\n").removesuffix("\r"), f"credential {name}")
 
     def read_environment(self, environ: Mapping[str, str]) -> None:
         for name in sorted(environ):

@@ -222,6 +222,13 @@ class RetentionSettings(Section):
         description="Files of the studio are deleted after so many days, those of a recording once it is "
         "imported (Pod does so after 7); 0: kept",
     )
+    journal_days: int = Field(
+        default=90,
+        ge=7,
+        le=3650,
+        description="What poddispatchd remembers of ended tasks, and of what people did, goes after so many "
+        "days; of tasks that Pod has deleted, a day after they ended",
+    )
 
 
 class WebhookSettings(Section):

@@ -43,7 +43,10 @@ class Uploaded:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A task that ended badly: ``subject`` as Pod names it (``Video id: 12``), ``words`` for the reason."""
+    """A task that ended badly: ``subject`` as Pod names it (``Video id: 12``), ``words`` for the reason.
+
+    ``link`` leads to the task in Pod's administration.
+    """
 
     subject: str
     task_type: TaskType
@@ -51,6 +54,7 @@ class Failure:
     source: str
     words: str
     runner_task: str | None = None
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +156,15 @@ def _about_task(language: str, failure: Failure, title_site: str, sentence: str)
             f"{said}: task {failure.task} ({failure.task_type.value}, {source}), "
             f"known to its runner manager as {known}."
         )
+    link = escape(failure.link)
     return _letter(
         language,
-        [what, words],
-        [escape(what), f"<code>{escape(words).replace(chr(10), '<br>')}</code>" if words else ""],
+        [what, words, failure.link],
+        [
+            escape(what),
+            f"<code>{escape(words).replace(chr(10), '<br>')}</code>" if words else "",
+            f'<a href="{link}">{link}</a>' if link else "",
+        ],
     )
 
 

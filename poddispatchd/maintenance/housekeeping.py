@@ -1,7 +1,7 @@
-"""Forgetting what is settled."""
+"""Forgetting what is settled, and what is about tasks that Pod has deleted."""
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.database.queries import load_queries
+from poddispatchd.database.queries import load_queries, render
 from poddispatchd.journal import dismissals, history
 from poddispatchd.runtime.queues import QUEUES
 
@@ -11,15 +11,35 @@ _FAILURES = load_queries("poddispatchd.journal", "failures.sql")["purge"]
 _FAILURE_DAYS = 2
 """Days after which nobody asks about a failure any more, and one to spare."""
 
+_ERASURE = load_queries("poddispatchd.maintenance", "erasure.sql")
+_OF_TASKS = {
+    "submission": "settled_at",
+    "import": "finished_at",
+    "notice": "settled_at",
+    "delivery": "settled_at",
+}
+"""The tables whose rows are about a task and hold more of it than its number, and when a row was settled."""
+
+_ERASED = (
+    *(render(_ERASURE["erase"], table=table, settled_at=column) for table, column in _OF_TASKS.items()),
+    _ERASURE["erase_callbacks"],
+)
+_FORGET_OWNERS = _ERASURE["forget_owners"]
+
 _OWN_TASKS = load_queries("poddispatchd.journal", "scheduling.sql")["purge_own_tasks"]
 
 
 async def purge(connection: Connection, *, days: int, batch: int) -> None:
     """Delete journal rows settled more than ``days`` ago, ``batch`` rows at a time; open ones stay.
 
+    Of tasks that Pod has deleted, with a video or a user, they go a day after they were settled.
+
     So does what was set aside, for as many days after that: then nothing of it can be tried again anyway, for
     its manager has forgotten the run.
     """
+    for erase in _ERASED:
+        while await connection.execute(*erase(batch=batch)) == f"DELETE {batch}":
+            pass
     for query, kept in ((_SUBMISSIONS, days), (_ACTS, days), (_FAILURES, _FAILURE_DAYS)):
         while await connection.execute(*query(days=kept, batch=batch)) == f"DELETE {batch}":
             pass
@@ -28,3 +48,5 @@ async def purge(connection: Connection, *, days: int, batch: int) -> None:
     await connection.execute(*_OWN_TASKS(days=days))
     await history.purge(connection, batch=batch)
     await dismissals.purge(connection)
+    while await connection.execute(*_FORGET_OWNERS(batch=batch)) == f"UPDATE {batch}":
+        pass

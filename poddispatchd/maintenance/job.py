@@ -50,8 +50,6 @@ said in other tables, and in them that changes rarely."""
 _PURGE_EVERY = 3600.0
 _SET_ASIDE_EVERY = 10.0
 _BATCH = 1000
-_JOURNAL_DAYS = 90
-"""Days for which the journal keeps what is settled: as long as managers keep their records, and some."""
 
 
 class Maintenance:
@@ -175,8 +173,9 @@ class Maintenance:
         await self._apart("deletion of replaced files", cleanup.delete_obsolete(parts))
 
     async def _purge_journal(self) -> None:
+        days = self._parts.settings.retention.journal_days
         async with self._parts.database.connection() as connection:
-            await housekeeping.purge(connection, days=_JOURNAL_DAYS, batch=_BATCH)
+            await housekeeping.purge(connection, days=days, batch=_BATCH)
 
     async def _purge_completed(self, days: int) -> None:
         parts = self._parts

@@ -7,6 +7,7 @@ import structlog
 
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.french import ENGLISH, in_language
 from poddispatchd.domain.notices import (
     Failure,
     MailRules,
@@ -50,7 +51,7 @@ def mail_rules(settings: Settings) -> MailRules:
     )
 
 
-def failure_of(notice: Notice) -> Failure:
+def failure_of(notice: Notice, link: str = "", language: str = ENGLISH) -> Failure:
     """What a mail about a failure, or about an odd result, tells.
 
     As Pod, its subject names the runner's task when the manager reported the failure, and otherwise the video
@@ -70,9 +71,15 @@ def failure_of(notice: Notice) -> Failure:
         task_type=notice.task_type,
         task=notice.task_pk,
         source=next((f"{kind} {pk}" for kind, pk in sources if pk is not None), "nothing"),
-        words=notice.words,
+        words=in_language(notice.words, language),
         runner_task=notice.task_id,
+        link=link,
     )
+
+
+def task_link(site: Site, task: int, *, https: bool) -> str:
+    """Where a task stands in Pod's administration, whose address is Django's own, as Pod has it."""
+    return f"{site.base_url(https=https)}/admin/video_encode_transcript/task/{task}/change/"
 
 
 def video_link(site: Site, video: NotedVideo, *, https: bool) -> str:
@@ -94,12 +101,15 @@ class Planner:
         """Everything that follows from an event; nothing when all of it is disabled."""
         settings = self._settings()
         if notice.event is NoticeEvent.FAILED:
-            return _about_failure(settings, notice)
+            return _about_failure(settings, notice, self._task_link(notice))
         found: list[Planned] = []
         if settings.imports.after:
             found.append((Channel.HOOK, {"type": notice.task_type.value, "video": notice.video_id}))
-        found += _about_warnings(settings, notice)
+        found += _about_warnings(settings, notice, self._task_link(notice))
         return found + await self._about_completion(settings, notice)
+
+    def _task_link(self, notice: Notice) -> str:
+        return task_link(self._site(), notice.task_pk, https=self._settings().pod.https)
 
     async def _about_completion(self, settings: Settings, notice: Notice) -> list[Planned]:
         if notice.video_id is None or not (settings.mail.enabled or settings.push.enabled):
@@ -138,15 +148,15 @@ class Planner:
         return [(Channel.PUSH, {"subscription": each, **asdict(message)}) for each in browsers]
 
 
-def _about_failure(settings: Settings, notice: Notice) -> list[Planned]:
+def _about_failure(settings: Settings, notice: Notice, link: str) -> list[Planned]:
     if not settings.mail.enabled:
         return []
-    mails = failure_mails(mail_rules(settings), failure_of(notice))
+    mails = failure_mails(mail_rules(settings), failure_of(notice, link, settings.pod.language))
     return [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]
 
 
-def _about_warnings(settings: Settings, notice: Notice) -> list[Planned]:
+def _about_warnings(settings: Settings, notice: Notice, link: str) -> list[Planned]:
     if not (settings.mail.enabled and notice.words):
         return []
-    mails = warning_mails(mail_rules(settings), failure_of(notice))
+    mails = warning_mails(mail_rules(settings), failure_of(notice, link, settings.pod.language))
     return [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]

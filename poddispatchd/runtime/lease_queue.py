@@ -47,6 +47,7 @@ class QueueTable:
         lease_expires_at: until when.
         condition: SQL that decides whether a due item may be claimed at all; its table is called ``item``.
         dismissed: the state of an item that a person has seen to after it was set aside; None: it is deleted.
+        content: the columns that are forgotten then.
     """
 
     name: str
@@ -64,6 +65,7 @@ class QueueTable:
     lease_expires_at: str = "lease_expires_at"
     condition: str = "true"
     dismissed: str | None = None
+    content: tuple[str, ...] = ()
 
     def statements(self) -> Mapping[str, Query]:
         """The statements of this queue, by name.
@@ -76,6 +78,7 @@ class QueueTable:
             "order": ", ".join(self._quoted(column) for column in self.order),
             "payload": ", ".join(f"item.{self._quoted(column)}" for column in self.payload),
             "condition": f"({self.condition})",
+            "forgotten": "".join(f"{self._quoted(column)} = NULL, " for column in self.content),
         }
         for place in (
             "key",

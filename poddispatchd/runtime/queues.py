@@ -28,6 +28,7 @@ CALLBACKS = LeaseQueue(
         created_at="received_at",
         settled_at="handled_at",
         dismissed="ignored",
+        content=("error_message", "script_output"),
     )
 )
 
@@ -87,6 +88,7 @@ DELIVERIES = LeaseQueue(
         max_attempts=12,
         backoff=Backoff(shortest=15.0, base=60.0, cap=4 * 3600.0),
         dismissed="dropped",
+        content=("content",),
     )
 )
 

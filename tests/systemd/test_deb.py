@@ -3,14 +3,14 @@
 import asyncio
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from poddispatchd import __version__
-from tests.systemd.machine import REPOSITORY, SOCKET, UNIT, Machine, base_tree, booted
+from tests.systemd.machine import SOCKET, UNIT, Machine, base_tree, booted
+from tests.systemd.test_readme import build_package
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -20,15 +20,7 @@ _MEDIA = "/etc/systemd/system/poddispatchd.service.d/media.conf"
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package, as ``make deb`` builds it."""
-    out = tmp_path_factory.mktemp("deb")
-    built = subprocess.run(
-        ["sh", str(REPOSITORY / "packaging/build-deb.sh"), str(out)],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "PIP": f"{sys.executable} -m pip"},
-    )
-    return Path(built.stdout.strip().splitlines()[-1])
+    return build_package(tmp_path_factory.mktemp("deb"))
 
 
 @pytest.fixture
@@ -48,6 +40,8 @@ async def test_the_package_lives_and_goes_as_an_administrator_expects(machine: M
     told = await asyncio.to_thread(run, "dpkg", "--install", "/root/poddispatchd.deb")
 
     assert "poddispatchd db setup" in told
+    told = run("dpkg-query", "--show", "--showformat", "${Maintainer}", "poddispatchd")
+    assert told == "Operations <operations@example.org>"
     assert run("/usr/bin/poddispatchd", "--version").endswith(__version__)
     units = [machine.property("LoadState", unit) for unit in (UNIT, SOCKET)]
     assert (units, machine.property("ActiveState")) == (["loaded", "loaded"], "inactive")

@@ -6,12 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import asyncpg
 import pytest
+import yaml
 from pydantic import SecretStr
 
 from poddispatchd.domain.task import TaskType
@@ -20,9 +22,10 @@ from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
 from poddispatchd.sandbox.ports import free_ports
+from tests.acceptance.callback_load import CallbackLoad
 from tests.systemd.machine import REPOSITORY, Machine, base_tree, booted
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 _TOKEN = "token-of-the-readme"
 _PASSWORD = "pods-own-password"
@@ -39,13 +42,53 @@ VERSION = "4.3.0"
 """
 
 
-def readme_commands() -> list[str]:
-    """The commands that lead from a checkout to an active daemon."""
+_OLD = "8b5ca35"
+"""The release from which an upgrade is tried."""
+
+
+class Way(StrEnum):
+    """What the README begins with, in its order."""
+
+    PACKAGE = "package"
+    CHECKOUT = "checkout"
+
+
+def readme_commands(way: Way) -> list[str]:
+    """The commands that lead to an active daemon."""
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     section = text.partition("## On a real Pod")[2]
-    block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
-    assert block is not None
-    return block[1].strip().splitlines()
+    block = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)[list(Way).index(way)]
+    return str(block).strip().splitlines()
+
+
+def build_package(out: Path, source: Path = REPOSITORY) -> Path:
+    """The package, as ``make deb`` builds it."""
+    out.mkdir(parents=True, exist_ok=True)
+    environment = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "PIP": f"{sys.executable} -m pip",
+        "DEBFULLNAME": "Operations",
+        "DEBEMAIL": "operations@example.org",
+    }
+    built = subprocess.run(
+        ["sh", str(source / "packaging/build-deb.sh"), str(out)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    return Path(built.stdout.strip().splitlines()[-1])
+
+
+def old_package(work: Path) -> Path:
+    """The package of the release before."""
+    source = work / "old"
+    source.mkdir()
+    archive = ["git", "-C", str(REPOSITORY), "archive", _OLD]
+    packed = subprocess.run(archive, check=True, capture_output=True)
+    subprocess.run(["tar", "-x", "-C", str(source)], input=packed.stdout, check=True)
+    return build_package(work / "old-dist", source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +111,29 @@ class Site:
             text=True,
             check=False,
         )
+
+    async def follow(self, commands: Iterable[str]) -> None:
+        """Type commands, each of which must succeed and show no password."""
+        for command in commands:
+            done = await asyncio.to_thread(self.type, command)
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+            print(f"# {command}\n{done.stdout}{done.stderr}")  # noqa: T201 - shown when the next one fails
+            assert _PASSWORD not in done.stdout + done.stderr
+
+    async def completes_a_task(self, title: str) -> None:
+        """A new task is done to its end."""
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            video = await add_video(connection, self.world, title=title)
+            for path in self.world.media_root.rglob("*"):
+                os.chown(path, self.owner, -1)
+            task = await add_task(connection, TaskType.ENCODING, video=video)
+            async with asyncio.timeout(120):
+                query = "SELECT status <> 'completed' FROM runner_manager_task WHERE id = $1"
+                while await connection.fetchval(query, task):  # noqa: ASYNC110 - another process changes the row
+                    await asyncio.sleep(0.2)
+        finally:
+            await connection.close()
 
 
 def _wheels(directory: Path) -> None:
@@ -139,30 +205,122 @@ async def site(manager: FakeRunnerManager, tmp_path: Path) -> AsyncIterator[Site
         shutil.rmtree(tree, ignore_errors=True)
 
 
-def test_fewer_than_ten_commands_lead_to_an_active_daemon() -> None:
-    assert len(readme_commands()) < 10
+@pytest.mark.parametrize("way", list(Way))
+def test_fewer_than_ten_commands_lead_to_an_active_daemon(way: Way) -> None:
+    assert len(readme_commands(way)) < 10
 
 
 async def test_the_readme_leads_from_a_checkout_to_a_completed_task(site: Site) -> None:
-    for command in readme_commands():
-        done = await asyncio.to_thread(site.type, command)
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        print(f"# {command}\n{done.stdout}{done.stderr}")  # noqa: T201 - shown when the next one fails
-        assert _PASSWORD not in done.stdout + done.stderr
+    await site.follow(readme_commands(Way.CHECKOUT))
 
     machine = site.machine
     assert machine.property("ActiveState") == "active"
     [received] = machine.lines("socket.received")
     assert f"address={_WEBHOOK}" in received["MESSAGE"]
+    await site.completes_a_task("As the README says")
+
+
+async def test_the_readme_leads_from_a_package_to_a_completed_task(site: Site, tmp_path: Path) -> None:
+    built = await asyncio.to_thread(build_package, tmp_path / "dist")
+    shutil.copy(built, site.machine.tree / "root/poddispatchd")
+    await site.follow(readme_commands(Way.PACKAGE))
+
+    assert site.machine.property("ActiveState") == "active"
+    await site.completes_a_task("From the package")
+    await _root_looks_with_the_eyes_of_the_daemon(site)
+    await _root_finds_the_database_by_the_credential_of_the_unit(site)
+
+
+async def _root_looks_with_the_eyes_of_the_daemon(site: Site) -> None:
+    checked = await asyncio.to_thread(site.type, "poddispatchd check")
+    assert "All this was asked as pod, the user of poddispatchd.service." in checked.stdout
+    assert checked.returncode == 0, checked.stdout
+
+    videos = site.world.media_root / "videos"
+    os.chown(videos, 0, 0)
+    drop_in = "/etc/systemd/system/poddispatchd.service.d/media.conf"
+    await asyncio.to_thread(site.type, f"sed -i 's|^ReadWritePaths=.*|ReadWritePaths=/srv|' {drop_in}")
+    checked = await asyncio.to_thread(site.type, "poddispatchd check")
+    os.chown(videos, site.owner, -1)
+    await asyncio.to_thread(
+        site.type, f"sed -i 's|^ReadWritePaths=.*|ReadWritePaths={_POD}/media|' {drop_in}"
+    )
+
+    assert checked.returncode == 3, checked.stdout
+    assert "PROBLEM media tree: " in checked.stdout
+    assert f"PROBLEM unit: poddispatchd.service may not write to {_POD}/media" in checked.stdout
+
+
+async def _root_finds_the_database_by_the_credential_of_the_unit(site: Site) -> None:
+    """The address is taken out of the configuration and given to the unit, as the manual says."""
+    config = site.machine.tree / "etc/poddispatchd/config.yaml"
+    tree = yaml.safe_load(config.read_text(encoding="utf-8"))
+    dsn = tree["database"].pop("dsn")
+    (config.parent / "database.dsn").write_text(dsn)
+    (config.parent / "database.dsn").chmod(0o600)
+    config.write_text(yaml.safe_dump({key: value for key, value in tree.items() if value}), encoding="utf-8")
+    unit = site.machine.tree / "etc/systemd/system/poddispatchd.service.d/credentials.conf"
+    unit.write_text("[Service]\nLoadCredential=database.dsn:/etc/poddispatchd/database.dsn\n")
+
+    await site.follow(
+        [
+            "systemctl daemon-reload && systemctl restart poddispatchd",
+            "poddispatchd tasks list",
+            "poddispatchd db status",
+            "poddispatchd check",
+        ]
+    )
+    assert site.machine.property("ActiveState") == "active"
+
+
+async def test_an_upgrade_refuses_no_callback_and_a_roll_back_leaves_pod_as_it_was(
+    site: Site, tmp_path: Path, manager: FakeRunnerManager
+) -> None:
+    checkout = site.machine.tree / "root/poddispatchd"
+    shutil.copy(await asyncio.to_thread(old_package, tmp_path), checkout)
+    commands = readme_commands(Way.PACKAGE)
+    await site.follow(command.replace(" check", " --version") for command in commands)
+    await site.completes_a_task("Before the upgrade")
+    for old in checkout.glob("poddispatchd_*.deb"):
+        old.unlink()
+    shutil.copy(await asyncio.to_thread(build_package, tmp_path / "dist"), checkout)
+    load = CallbackLoad(f"http://{_WEBHOOK}/runner/notify_task_end/", next(iter(manager.tasks)), _TOKEN)
+    load.start()
+    await load.go_on_for(20)
+    # The version may be the same: a newer file is what counts here.
+    await site.follow(["apt-get install --yes --reinstall --allow-downgrades ./poddispatchd_*.deb"])
+    await load.go_on_for(20)
+    assert await load.refused() == []
+    await site.completes_a_task("After the upgrade")
+    await site.follow(["poddispatchd db status", "poddispatchd check"])
+
+    await _goes_back(site)
+
+
+async def _goes_back(site: Site) -> None:
+    """As docs/cutover.md says, from the trigger to the role."""
     connection = await asyncpg.connect(site.dsn)
     try:
-        video = await add_video(connection, site.world, title="As the README says")
-        for path in site.world.media_root.rglob("*"):
-            os.chown(path, site.owner, -1)
+        rows = await connection.fetch("SELECT id, status, task_id FROM runner_manager_task ORDER BY id")
+        await site.follow(
+            [
+                "poddispatchd db install-trigger",
+                "poddispatchd db remove-trigger",
+                "systemctl disable --now poddispatchd.service poddispatchd-webhook.socket",
+            ]
+        )
+        await connection.execute("DROP SCHEMA poddispatchd CASCADE")
+        left = (
+            "SELECT count(*) FROM pg_trigger"
+            " WHERE tgrelid = 'runner_manager_task'::regclass AND NOT tgisinternal"
+        )
+        assert await connection.fetchval(left) == 0
+        assert (
+            await connection.fetch("SELECT id, status, task_id FROM runner_manager_task ORDER BY id") == rows
+        )
+        video = await add_video(connection, site.world, title="With the CRON again")
         task = await add_task(connection, TaskType.ENCODING, video=video)
-        async with asyncio.timeout(120):
-            query = "SELECT status <> 'completed' FROM runner_manager_task WHERE id = $1"
-            while await connection.fetchval(query, task):  # noqa: ASYNC110 - another process changes the row
-                await asyncio.sleep(0.2)
+        status = "SELECT status FROM runner_manager_task WHERE id = $1"
+        assert await connection.fetchval(status, task) == "pending"
     finally:
         await connection.close()

@@ -108,8 +108,9 @@ UPDATE poddispatchd.{table} SET state = 'open', attempts = 0, next_attempt_at = 
 WHERE {key}::text = :key AND state = 'set_aside'
 
 -- name: dismiss
--- An item that was set aside is seen to: it is settled as :state.
-UPDATE poddispatchd.{table} SET state = :state, {settled_at} = now() WHERE {key}::text = :key AND state = 'set_aside'
+-- An item that was set aside is seen to: it is settled as :state, and what it was to bring is forgotten.
+UPDATE poddispatchd.{table} SET {forgotten} state = :state, {settled_at} = now()
+WHERE {key}::text = :key AND state = 'set_aside'
 
 -- name: forget
 -- An item that was set aside is seen to: it goes.

@@ -81,6 +81,12 @@ async def test_the_journal_forgets_what_was_settled_long_ago_and_nothing_else(he
             " VALUES ($1, 1, 'x', $2, now() - interval '91 days')",
             *(number, state),
         )
+    for pk in (1, 2):
+        await here.execute(
+            "INSERT INTO runner_manager_task (id, type, status, date_added, task_id)"
+            " OVERRIDING SYSTEM VALUE VALUES ($1, 'encoding', 'failed', now(), '')",
+            pk,
+        )
     await here.execute(
         "INSERT INTO poddispatchd.submission (task_pk, task_type, runner_manager_id, attempt, body, state,"
         " settled_at) VALUES (1, 'encoding', 1, 1, '', 'accepted', now() - interval '91 days'),"

@@ -150,6 +150,25 @@ async def test_a_reported_end_is_told_to_the_admins_once_however_often_it_is_rep
         assert "Encoding &lt;failed&gt;" in mail.message.as_string()
 
 
+async def test_a_mail_to_admins_leads_to_the_task_and_reads_french_where_pod_does(
+    parts_with: MakeParts, box: Postbox, task: Task
+) -> None:
+    async with parts_with(mail=mail_settings(box), pod={"language": "fr", "https": True}) as parts:
+        async with parts.database.transaction() as connection:
+            words = f"Its result cannot be imported: The video of task {task.pk} does not exist any more."
+            assert await fail_task(connection, task, words)
+        await Telling(parts).step()
+
+    (mail,) = box.received
+    french = f"Son résultat ne peut pas être importé : La vidéo de la tâche {task.pk} n'existe plus."
+    link = f"https://pod.example.org/admin/video_encode_transcript/task/{task.pk}/change/"
+    text, page = (mail.message.get_body((kind,)).get_content() for kind in ("plain", "html"))  # type: ignore[union-attr]  # it has both
+    assert "Une tâche de" in text
+    assert french in text
+    assert link in text
+    assert f'<a href="{link}">' in page
+
+
 async def test_no_words_undo_what_they_tell_of(parts_with: MakeParts, box: Postbox, task: Task) -> None:
     async with parts_with(mail=mail_settings(box)) as parts:
         await record_failure(parts, task, "\0 \ud800 \x1b[31m " + "x" * 100_000)

@@ -1,0 +1,138 @@
+"""The systemd unit of this machine's daemon: its user, its credentials, where it may write.
+
+Root asks for these, so that a command finds what the daemon finds, and ``check`` looks with its eyes.
+"""
+
+import os
+import pwd
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from poddispatchd.config.loading import DEFAULT_PATH
+
+_PATIENCE = 5.0
+"""Seconds that systemctl may take."""
+
+_LISTS = frozenset({"LoadCredential", "ReadWritePaths", "BindPaths"})
+"""Settings that add up, until an empty one begins anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is written in a unit and its drop-ins, as far as it matters here."""
+
+    name: str
+    user: str = "root"
+    is_strict: bool = False
+    writable: tuple[Path, ...] = ()
+    credentials: Mapping[str, Path] = field(default_factory=dict)
+
+    def may_write(self, path: Path) -> bool:
+        """Whether the sandbox of the unit lets the daemon write below a path, rights of files apart."""
+        return not self.is_strict or any(path.is_relative_to(place) for place in self.writable)
+
+    @property
+    def account(self) -> "pwd.struct_passwd | None":
+        """Its user; None where this machine does not know it."""
+        try:
+            return pwd.getpwnam(self.user)
+        except KeyError:
+            return None
+
+
+def unit_of(config: Path | None) -> Unit | None:
+    """The unit that runs with a configuration; None when there is none, or nobody can tell.
+
+    ``/etc/poddispatchd/medicine.yaml`` belongs to the instance ``poddispatchd@medicine``; a file elsewhere to
+    no unit.
+    """
+    path = config or DEFAULT_PATH
+    systemctl = shutil.which("systemctl")
+    if systemctl is None or path.parent != DEFAULT_PATH.parent:
+        return None
+    instance = "" if path == DEFAULT_PATH else path.stem
+    name = f"poddispatchd@{instance}.service" if instance else "poddispatchd.service"
+    try:
+        told = subprocess.run(  # noqa: S603 - a program of the system, and a name of ours
+            [systemctl, "cat", "--no-pager", name],
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return parsed(name, told.stdout, instance) if told.returncode == 0 else None
+
+
+def parsed(name: str, text: str, instance: str = "") -> Unit:
+    """A unit from what ``systemctl cat`` prints: the file, then its drop-ins."""
+    single: dict[str, str] = {}
+    many: dict[str, list[str]] = {key: [] for key in _LISTS}
+    section = ""
+    for line in text.replace("\\\n", " ").splitlines():
+        if match := re.fullmatch(r"\[(\w+)\]\s*", line):
+            section = match[1]
+        key, equals, value = line.partition("=")
+        if section != "Service" or not equals or line.startswith(("#", ";")):
+            continue
+        key, value = key.strip(), value.strip().replace("%i", instance)
+        if key not in _LISTS:
+            single[key] = value
+        elif value:
+            many[key] += value.split()
+        else:
+            many[key].clear()
+    credentials = dict(entry.split(":", 1) for entry in many["LoadCredential"] if ":/" in entry)
+    places = [
+        *many["ReadWritePaths"],
+        *(entry.split(":")[1 if ":" in entry else 0] for entry in many["BindPaths"]),
+    ]
+    return Unit(
+        name,
+        single.get("User") or "root",
+        single.get("ProtectSystem") == "strict",
+        tuple(Path(place.lstrip("-+")) for place in places),
+        {key: Path(path) for key, path in credentials.items()},
+    )
+
+
+def run_as(account: "pwd.struct_passwd", function: Callable[[], int]) -> int:
+    """Run a function in a process of another user, and return its exit status. Only root may.
+
+    Args:
+        account: the user.
+        function: it prints what it has to say, and returns an exit status.
+    """
+    child = os.fork()
+    if child == 0:  # pragma: no cover - another process
+        _become(account, function)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _become(
+    account: "pwd.struct_passwd", function: Callable[[], int]
+) -> None:  # pragma: no cover - see above
+    import sys
+    import traceback
+
+    status = 1
+    try:
+        os.initgroups(account.pw_name, account.pw_gid)
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
+        os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
+        status = function()
+    except SystemExit as ending:
+        status = ending.code if isinstance(ending.code, int) else 1
+    except BaseException:  # noqa: BLE001 - nothing of it may go on in the place of the parent
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

@@ -1,0 +1,101 @@
+"""What root learns of the unit, and looking as its user."""
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.cli.unit import parsed, run_as, unit_of
+
+_SYSTEMD = Path(__file__).resolve().parents[3] / "systemd"
+
+
+def _shipped() -> str:
+    return "\n".join(
+        (_SYSTEMD / name).read_text(encoding="utf-8")
+        for name in ("poddispatchd.service", "poddispatchd.service.d/media.conf")
+    )
+
+
+def test_the_unit_that_is_shipped_runs_as_pod_and_may_write_to_media_root_only() -> None:
+    unit = parsed("poddispatchd.service", _shipped())
+
+    assert (unit.user, unit.credentials) == ("pod", {})
+    assert unit.may_write(Path("/usr/local/django_projects/podv4/pod/media/videos"))
+    assert not unit.may_write(Path("/srv/media"))
+
+
+def test_drop_ins_add_places_and_credentials_and_an_empty_setting_begins_anew() -> None:
+    text = _shipped() + (
+        "\n[Service]\nReadWritePaths=\nReadWritePaths=-/srv/media \\\n  /srv/more\n"
+        "BindPaths=/home/pod/media:/var/media\n"
+        "LoadCredential=mail.password:/etc/old\nLoadCredential=\n"
+        "LoadCredential=database.dsn:/etc/poddispatchd/%i.dsn\n[Unit]\nUser=nobody\n"
+    )
+    unit = parsed("poddispatchd@medicine.service", text, "medicine")
+
+    assert unit.credentials == {"database.dsn": Path("/etc/poddispatchd/medicine.dsn")}
+    assert [unit.may_write(Path(place)) for place in ("/srv/media/x", "/srv/more", "/var/media", "/srv")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert unit.user == "pod"
+    assert not unit.may_write(Path("/usr/local/django_projects/podv4/pod/media"))
+
+
+def test_a_unit_that_is_not_strict_may_write_everywhere() -> None:
+    assert parsed("poddispatchd.service", "[Service]\nUser=pod\n").may_write(Path("/srv/media"))
+
+
+@pytest.mark.parametrize(
+    ("config", "asked"),
+    [
+        (None, "poddispatchd.service"),
+        (Path("/etc/poddispatchd/config.yaml"), "poddispatchd.service"),
+        (Path("/etc/poddispatchd/medicine.yaml"), "poddispatchd@medicine.service"),
+    ],
+)
+def test_the_unit_is_found_by_the_configuration(
+    config: Path | None, asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "systemctl"
+    program.write_text(f'#!/bin/sh\n[ "$3" = {asked} ] && printf "[Service]\\nUser=pod\\n"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    unit = unit_of(config)
+
+    assert unit is not None
+    assert (unit.name, unit.user) == (asked, "pod")
+
+
+@pytest.mark.parametrize("config", [Path("/tmp/try.yaml"), Path("try.yaml")])
+def test_a_configuration_elsewhere_has_no_unit(config: Path) -> None:
+    assert unit_of(config) is None
+
+
+def test_without_systemd_there_is_no_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert unit_of(None) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_another_user_looks_with_its_own_rights_and_the_status_comes_back(tmp_path: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    tmp_path.chmod(0o700)
+
+    def look() -> int:
+        try:
+            os.stat(tmp_path / "x")  # noqa: PTH116 - no module is to be imported as this user
+        except PermissionError:
+            return 3 if os.getuid() == nobody.pw_uid and os.getgroups() == [nobody.pw_gid] else 4
+        except FileNotFoundError:
+            return 5
+        return 6
+
+    assert run_as(nobody, look) == 3
+    assert os.geteuid() == 0

@@ -1,0 +1,167 @@
+"""Every sentence that ends a task, and so stands in a mail to ADMINS, is there in French."""
+
+import ast
+import re
+from collections.abc import Iterator
+from itertools import chain, product
+from pathlib import Path
+
+import pytest
+
+import poddispatchd
+from poddispatchd.dispatch.source_files import MISSING_WORDS
+from poddispatchd.domain.failures import advice
+from poddispatchd.domain.french import ENGLISH, in_language
+from poddispatchd.domain.french_sentences import PHRASES, SENTENCES
+
+_PACKAGE = Path(poddispatchd.__file__).parent
+_ERRORS = {
+    "UnsubmittableError",
+    "ResultIncompleteError",
+    "ResultRefusedError",
+    "DownloadError",
+    "BrokenOffError",
+    "TooSlowError",
+    "ResultGoneError",
+    "ResultUnfetchableError",
+    "RunnerTaskUnknownError",
+    "PayloadRefusedError",
+}
+"""Their words end a task, or send it back into the queue, and stand in its output then."""
+
+_LISTS = {"refused", "incomplete", "alerts"}
+"""Lists of findings that such an error, or a mail to ADMINS, is made of."""
+
+_KEPT = {"{}", "{} {}", "None of the {}"}
+"""Templates that only pass on what was worded elsewhere."""
+
+_SAMPLES = (
+    "x.mp4",
+    "info_video.json",
+    "",
+    "is cut short",
+    "is not relative",
+    "renditions",
+    "Its runner manager has been deleted from Pod.",
+)
+
+
+def _template(node: ast.expr) -> str | None:
+    """The text of a literal or an f-string, with ``{}`` for what varies; None for what is made elsewhere."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    return None
+
+
+def _worded() -> Iterator[tuple[str, str]]:
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        if "sandbox" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            is_error = isinstance(node.func, ast.Name) and node.func.id in _ERRORS
+            is_finding = (
+                isinstance(node.func, ast.Attribute)
+                and node.func.attr == "append"
+                and getattr(node.func.value, "attr", getattr(node.func.value, "id", "")) in _LISTS
+            )
+            for argument in node.args if is_error or is_finding else ():
+                template = _template(argument)
+                if template is not None and template not in _KEPT:
+                    yield f"{path.relative_to(_PACKAGE)}:{node.lineno}", template
+
+
+_WORDED = list(_worded())
+
+
+def test_there_are_sentences_to_look_for() -> None:
+    assert len(_WORDED) > 50
+
+
+@pytest.mark.parametrize(("place", "template"), _WORDED, ids=[place for place, _ in _WORDED])
+def test_what_ends_a_task_is_there_in_french(place: str, template: str) -> None:
+    *pieces, last = template.split("{}")
+    fillings = product(_SAMPLES, repeat=len(pieces))
+    sentences = (
+        "".join(chain.from_iterable(zip(pieces, filling, strict=True))) + last for filling in fillings
+    )
+
+    assert any(map(_is_french, sentences)), f"add it to french_sentences.py: {template}"
+
+
+def _is_french(words: str) -> bool:
+    """Whether no sentence of it was left as it is."""
+    french = in_language(words, "fr")
+    return french != words and not any(
+        part in french for part in re.split(r"(?<=[.:;]) ", words) if len(part) > 12
+    )
+
+
+@pytest.mark.parametrize("words", MISSING_WORDS.values())
+def test_a_source_that_is_not_there_is_told_in_french(words: str) -> None:
+    french = in_language(words.format(path="/srv/media/l'été 1.mp4"), "fr")
+
+    assert "/srv/media/l'été 1.mp4" in french
+    assert "source file" not in french
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["Invalid fields: source_language", "duration is 0 seconds", "does not appear to be a valid video",
+     "no audio stream", "Script timeout after 3600 s", "exceeds MAX_VIDEO_SIZE_GB"],
+)  # fmt: skip
+def test_advice_is_given_in_french(error: str) -> None:
+    english = advice(error)
+    assert english is not None
+
+    assert _is_french(english)
+
+
+def test_every_sentence_is_found_again_with_what_varies_in_it() -> None:
+    for english, french in SENTENCES.items():
+        for places in (english, french):
+            assert places.count("{") == places.count("}")
+        assert set(re.findall(r"\{(\w+)\}", english)) == set(re.findall(r"\{(\w+)\}", french)), english
+        phrase, french_phrase = next(iter(PHRASES.items()))
+        values = {"phrase": phrase, "lines": ""}
+        filled = re.sub(r"\{(\w+)\}", lambda place: values.get(place[1], f"<{place[1]}>"), english)  # noqa: B023
+        expected = {"phrase": french_phrase, "lines": ""}
+        wanted = re.sub(r"\{(\w+)\}", lambda place: expected.get(place[1], f"<{place[1]}>"), french)  # noqa: B023
+        assert in_language(filled, "fr-ca") == wanted
+
+
+def test_sentences_one_after_the_other_and_within_each_other() -> None:
+    words = (
+        "Its result cannot be imported: 360p.m3u8 (the playlist of 640x360) is missing.; "
+        "overview.vtt (the overview) is empty."
+    )
+
+    assert in_language(words, "fr") == (
+        "Son résultat ne peut pas être importé : 360p.m3u8 (la liste de lecture de 640x360) manque.; "
+        "overview.vtt (l'aperçu) est vide."
+    )
+
+
+@pytest.mark.parametrize("lines", ["", ": line 4", ": lines 4, 9, …"])
+@pytest.mark.parametrize("words", ["None of the 3 captions in {} could be read{} ({}).",
+                                   "2 of 3 captions in {} could not be read{} ({})."])  # fmt: skip
+def test_captions_that_are_lost_are_told_in_french(words: str, lines: str) -> None:
+    assert _is_french(words.format("a.vtt", lines, "times are written 00:01:02.345 --> 00:01:04.000"))
+
+
+def test_what_others_say_stays_as_it_is() -> None:
+    said = "ffmpeg: moov atom not found\nThe source cannot be read as a video: upload it again."
+
+    assert in_language(said, "fr") == (
+        "ffmpeg: moov atom not found\nLa source ne peut pas être lue comme une vidéo : déposez-la de nouveau."
+    )
+
+
+@pytest.mark.parametrize("language", [ENGLISH, "en-gb", "de"])
+def test_other_languages_have_it_in_english(language: str) -> None:
+    words = "Video 7 has been deleted."
+
+    assert in_language(words, language) == words
