@@ -17,9 +17,13 @@ _HEADER = "WEBVTT"
 _TIME = r"(?:(\d{1,6}):)?(\d{1,6}):(\d{1,2})(?:[.,](\d{1,9}))?"
 _TIMING = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?$")
 _IDENTIFIER = re.compile(r"^\s*\d{1,9}\s*$")
-_LIKE_A_TIME = re.compile(r"^\W{0,3}\d.*-->|-->.*\d+[:.,]\d")
+_BEGINS_LIKE_A_TIME = re.compile(r"\W{0,3}\d")
+_HOLDS_LIKE_A_TIME = re.compile(r"\d[:.,]\d")
 _TOKENS_APART = re.compile(r"^\s*\S+\s*-->\s*\S+\s*$")
 """Where a time stands: two words that are none, as ``nan --> nan``."""
+
+_LONGEST_TIMES = 200
+"""Characters of a line that may be meant as times: a longer one is a text."""
 
 _APART = ("NOTE", "STYLE", "REGION")
 
@@ -124,7 +128,14 @@ class _Reader:
             return False
         if self._caption is None:
             return True
-        return bool(_LIKE_A_TIME.search(line) or _TOKENS_APART.match(line))
+        if len(line) > _LONGEST_TIMES:
+            return False
+        before, _, behind = line.partition(ARROW)
+        return bool(
+            _BEGINS_LIKE_A_TIME.match(before)
+            or _HOLDS_LIKE_A_TIME.search(behind)
+            or _TOKENS_APART.match(line)
+        )
 
     def _is_lone_identifier(self, lines: list[str], following: list[str]) -> bool:
         """A number on its own before a time is that caption's, unless it does not count on."""

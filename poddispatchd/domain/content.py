@@ -28,13 +28,17 @@ _ENDINGS = _MEDIA_ENDINGS | IMAGE_ENDINGS | _TEXT_ENDINGS
 
 _EXECUTED = re.compile(
     r"(php\d?|phtml|pht|phps|phar|cgi|fcgi|pl|py|rb|sh|asp|aspx|ashx|jsp|jspx|cfm|shtml?|stm|inc|htaccess|"
-    r"html?|xhtml|xht|xml|xsl|xslt|svgz?|js|mjs|css|swf|wasm)"
+    r"html?|xhtml|xht|xml|xsl|xslt|svgz?|js|mjs|css|swf|wasm|mhtml?|mht|hta|htc|pdf|asis|var|lua|"
+    # Served with a Content-Encoding, so that what is looked at here is not what a browser reads.
+    r"gz|br|zst|bz2|xz)"
 )
 """Endings that make some web servers run a file, or name its type, wherever in its name they stand."""
 
 _SKIPPED = b"\t\n\x0b\x0c\r \0"
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
-_SCRIPTS = (b"#!", b"%pdf-", b"%!ps", b"<", b"+adw-", b"{\\rtf")
+_SCRIPTS = (b"#!", b"%pdf-", b"%!ps", b"<", b"+adw", b"+/v", b"{\\rtf")
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")
+"""Beginnings of gzip, Zstandard, bzip2, xz and zip: nothing that results hold begins so."""
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
@@ -66,6 +70,8 @@ def active_content(head: bytes) -> str | None:
     Mirrors how browsers guess the type of what a server sends without one (WHATWG, MIME sniffing): byte order
     marks and white space are passed over. Whatever then begins with ``<`` is taken for markup.
     """
+    if head.startswith(_COMPRESSED):
+        return "is compressed, so that what it holds cannot be looked at"
     for mark in _BYTE_ORDER_MARKS:
         head = head.removeprefix(mark)
     # Without NULs, UTF-16 and UTF-32 read as ASCII.

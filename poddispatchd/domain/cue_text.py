@@ -8,7 +8,6 @@ import re
 
 __all__ = ["clean_plain", "clean_text", "is_harmless_style"]
 
-_TAG = re.compile(r"<[^>]*>|<")
 _LOOKS_LIKE_A_TAG = re.compile(r"<\s*[/!?a-z]", re.IGNORECASE)
 _SPAN = re.compile(r"<(/?)(c|i|b|u|ruby|rt|v|lang)((?:\.[\w-]{1,50})*)(?:\s+([^>]*))?>")
 _TIMESTAMP = re.compile(r"<(?:\d{1,4}:)?\d{2}:\d{2}\.\d{3}>")
@@ -19,7 +18,27 @@ _ACTIVE_STYLE = re.compile(r"url|image|@|\\|<|>|expression|script|behavior|bindi
 
 def clean_text(text: str) -> str:
     """The text of a caption; a tag that WebVTT does not know is taken out, what it holds stays."""
-    return _TAG.sub(_kept, text)
+    kept: list[str] = []
+    at = end = 0
+    # Every step goes on behind what it has looked at: megabytes of "<" take no longer than another text.
+    while (tag := text.find("<", at)) >= 0:
+        kept.append(text[at:tag])
+        if 0 <= end <= tag:
+            end = text.find(">", tag)
+        if end < 0:
+            kept.append(text[tag:].replace("<", "&lt;"))
+            return "".join(kept)
+        if (time := _TIMESTAMP.match(text, tag)) is not None:
+            kept.append(time[0])
+            at = end + 1
+        elif _LOOKS_LIKE_A_TAG.match(text, tag):
+            kept.append(_kept(_SPAN.match(text, tag)))
+            at = end + 1
+        else:
+            kept.append("&lt;")
+            at = tag + 1
+    kept.append(text[at:])
+    return "".join(kept)
 
 
 def clean_plain(text: str) -> str:
@@ -32,15 +51,9 @@ def is_harmless_style(lines: tuple[str, ...]) -> bool:
     return _ACTIVE_STYLE.search("\n".join(lines)) is None
 
 
-def _kept(match: re.Match[str]) -> str:
-    tag = match[0]
-    if _TIMESTAMP.fullmatch(tag):
-        return tag
-    span = _SPAN.fullmatch(tag)
+def _kept(span: re.Match[str] | None) -> str:
     if span is None:
-        if tag == "<":
-            return "&lt;"
-        return "" if _LOOKS_LIKE_A_TAG.match(tag) else "&lt;" + clean_text(tag[1:])
+        return ""
     slash, name, classes, annotation = span.groups()
     if slash:
         return f"</{name}>"

@@ -11,6 +11,9 @@ from poddispatchd.domain.task import TaskPk
 NO_WORDS = "without words"
 
 _LONGEST = 200
+_LOOKED_AT = 1000
+"""Characters of the words: some patterns take time by the square of what they look at."""
+
 _EXAMPLES = 5
 
 _FOLDED = (
@@ -77,7 +80,7 @@ class FailureGroup:
 
 def reason_of(words: str | None) -> str:
     """The words of a failure without numbers, ids, paths, times and addresses."""
-    text = " ".join((words or "").split())
+    text = " ".join((words or "")[: 4 * _LOOKED_AT].split())[:_LOOKED_AT]
     for pattern, name in _FOLDED:
         text = pattern.sub(name, text)
     return text[:_LONGEST] or NO_WORDS

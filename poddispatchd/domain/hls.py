@@ -1,6 +1,7 @@
 """HTTP Live Streaming playlists: are they whole, and the master playlist that Pod adds to them."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,23 @@ from poddispatchd.domain.content import uri_problem
 _BYTE_RANGE = re.compile(r"^(\d{1,15})(?:@(\d{1,15}))?$")
 _ADDRESS = re.compile(r"""(?:URI|VALUE|PATH)\s*=\s*("[^"]*"|[^",\s]*)""", re.IGNORECASE)
 """In tags, an address is the value of an attribute whose name ends so."""
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+"""As players see it: the other line ends of Unicode are characters of a line."""
+
+_MOST_LINES = 500_000
+"""Of a playlist: one of a day with segments of two seconds has 130,000."""
+
+_TAGS = frozenset(
+    {
+        *("#EXTM3U", "#EXTINF", "#EXT-X-VERSION", "#EXT-X-TARGETDURATION", "#EXT-X-MEDIA-SEQUENCE"),
+        *("#EXT-X-DISCONTINUITY", "#EXT-X-DISCONTINUITY-SEQUENCE", "#EXT-X-PLAYLIST-TYPE", "#EXT-X-ENDLIST"),
+        *("#EXT-X-BYTERANGE", "#EXT-X-MAP", "#EXT-X-KEY", "#EXT-X-BITRATE", "#EXT-X-GAP", "#EXT-X-START"),
+        *("#EXT-X-PROGRAM-DATE-TIME", "#EXT-X-INDEPENDENT-SEGMENTS", "#EXT-X-ALLOW-CACHE"),
+        *("#EXT-X-I-FRAMES-ONLY", "#EXT-X-STREAM-INF", "#EXT-X-MEDIA", "#EXT-X-I-FRAME-STREAM-INF"),
+    }
+)
+"""What encoders write. The other tags make players fetch, from addresses in attributes of many names."""
 
 _WITH_UNIT = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([kmg])", re.IGNORECASE)
 _PLAIN = re.compile(r"\d{1,12}(?:\.\d{1,6})?")
@@ -50,8 +68,8 @@ def playlist_findings(name: str, text: str, media_size: int) -> list[str]:
 
     A runner that crashed leaves a playlist without its end, or one that points behind the end of the file.
     """
-    lines = [line.strip() for line in text.lstrip("\ufeff").splitlines()]
-    if not lines or lines[0] != "#EXTM3U":
+    lines = _lines(text)
+    if lines[0] != "#EXTM3U":
         return [f"{name} is not a playlist."]
     findings = []
     if "#EXT-X-ENDLIST" not in lines:
@@ -68,11 +86,20 @@ def playlist_findings(name: str, text: str, media_size: int) -> list[str]:
 
 def address_findings(name: str, text: str) -> list[str]:
     """Where a playlist would lead a player to something else than files beside it, each a sentence."""
-    lines = [line.strip() for line in text.lstrip("\ufeff").splitlines()]
-    if not lines or lines[0] != "#EXTM3U":
+    if text.count("\n") + text.count("\r") > _MOST_LINES:
+        return [f"{name} has more than {_MOST_LINES} lines."]
+    lines = _lines(text)
+    if lines[0] != "#EXTM3U":
         return [f"{name} is not a playlist."]
+    odd = [
+        f"{name} holds a line that {problem}: {line[:60]!a}."
+        for line in lines
+        if (problem := _line_problem(line)) is not None
+    ]
+    if odd:
+        return odd
     addresses = (
-        address.strip('"')
+        address.strip("\"'")
         for line in lines
         for address in (_ADDRESS.findall(line) if line.startswith("#") else [line])
     )
@@ -81,6 +108,23 @@ def address_findings(name: str, text: str) -> list[str]:
         for address in addresses
         if (problem := uri_problem(address)) is not None
     ]
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip(" \t") for line in _LINE_END.split(text.removeprefix("\ufeff"))]
+
+
+def _line_problem(line: str) -> str | None:
+    """Why players may read a line otherwise than we do, in words; None when they cannot."""
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in line if character != "\t"):
+        return "holds a control character"
+    if line.startswith("#EXT") and line.partition(":")[0] not in _TAGS:
+        return "begins with a tag that no result needs"
+    if "#EXT" in line[1:]:
+        return "holds a tag that does not begin it"
+    if line.startswith("#") and line.count('"') % 2:
+        return "has a quotation mark without its other one"
+    return None
 
 
 def _end_of_ranges(lines: Sequence[str]) -> int | None:

@@ -18,6 +18,9 @@ MOST_FILES = 10_000
 _MOST_NAMED = 10
 _LONGEST_NAME = 255
 _LONGEST_PATH = 1024
+_MOST_PARTS = 16
+"""Of a name: a result lies in one directory, and each part of each name may be one more to make."""
+
 _SHA256_DIGITS = 64
 _TRANSCRIPTION_SUFFIXES = (".vtt", ".json")
 
@@ -68,7 +71,7 @@ def parse_manifest(data: Mapping[str, object], task_id: RunnerTaskId) -> Manifes
         for file in files
         if (problem := unsafe(file.path)) is not None
     ]
-    findings += _clashes(files)
+    findings = findings or _clashes(files)
     if findings:
         raise ResultRefusedError(*findings)
     if not files:
@@ -125,6 +128,8 @@ def unsafe(path: str) -> str | None:
         return "leaves the result's directory"
     if "" in parts or "." in parts:
         return "holds an empty part"
+    if len(parts) > _MOST_PARTS:
+        return "lies in too many directories"
     if len(path.encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in parts):
         return "is too long"
     return None

@@ -21,6 +21,12 @@ STRICT_WIDTH = 40
 _LINES = 2
 _MOST_NAMED = 5
 
+_MOST_LINES = 500_000
+"""Of a file: a caption for every second of a day has 350,000."""
+
+_LONGEST_CAPTION = 100_000
+"""Characters of one caption: far more than the words of a whole lecture."""
+
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -99,6 +105,8 @@ def read_captions(name: str, data: bytes) -> Subtitles:
         text = data.decode(encoding)
     except UnicodeDecodeError:
         raise ResultRefusedError(f"The subtitles in {name} are not text in UTF-8.") from None
+    if text.count("\n") + text.count("\r") > _MOST_LINES:
+        raise ResultRefusedError(f"The subtitles in {name} have more than {_MOST_LINES} lines.")
     source = repaired(text)
     try:
         parsed = webvtt.from_string("\n".join(source.lines))
@@ -106,6 +114,8 @@ def read_captions(name: str, data: bytes) -> Subtitles:
     except (MalformedFileError, MalformedCaptionError, ValueError) as error:
         reason = str(error).strip().rstrip(".") or type(error).__name__
         raise ResultRefusedError(f"The subtitles in {name} are not WebVTT: {reason}.") from None
+    if any(len(line) > _LONGEST_CAPTION for cue in read for line in cue.lines):
+        raise ResultRefusedError(f"A caption in {name} has more than {_LONGEST_CAPTION} characters.")
     lost = source.captions - len(read)
     if lost > 0 and not read:
         raise ResultRefusedError(f"None of the {_lost_words(name, lost, source)}")

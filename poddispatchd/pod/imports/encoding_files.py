@@ -21,6 +21,9 @@ LOG_FILE = "encoding.log"
 
 _PATH_LENGTH = 255
 
+_LARGEST_INFO = 2 * 2**20
+"""Bytes of ``info_video.json``, which has some kilobytes: parsed, it takes many times its size in memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class StagedEncoding:
@@ -58,7 +61,7 @@ def read_staged(
         check_file(name, meaning, listing, reasons, findings)
     info = None
     if INFO_FILE in listing:
-        info = parse_info(read_text(staging / INFO_FILE), findings)
+        info = parse_info(read_text(staging / INFO_FILE, most=_LARGEST_INFO), findings)
     else:
         check_file(INFO_FILE, "", listing, reasons, findings)
     content = None

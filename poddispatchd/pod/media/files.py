@@ -58,8 +58,8 @@ def open_file(path: MediaPath) -> File:
         return directory.open_file(path.name)
 
 
-def read_text(path: MediaPath) -> bytes:
-    """A file that is small if it is what its name says: playlists, subtitles, JSON.
+def read_text(path: MediaPath, *, most: int = _LARGEST_TEXT) -> bytes:
+    """A file that is small if it is what its name says: playlists, subtitles, JSON; ``most`` in bytes.
 
     Raises:
         ResultRefusedError: it is larger than any of these.
@@ -67,11 +67,11 @@ def read_text(path: MediaPath) -> bytes:
     """
     try:
         with open_file(path) as file:
-            content = file.read(_LARGEST_TEXT + 1, at=0)
+            content = file.read(most + 1, at=0)
     except OSError as error:
         raise disk_error(error, f"{path} cannot be read") from error
-    if len(content) > _LARGEST_TEXT:
-        raise ResultRefusedError(f"{path.name} is larger than {_LARGEST_TEXT // 2**20} MiB.")
+    if len(content) > most:
+        raise ResultRefusedError(f"{path.name} is larger than {most // 2**20} MiB.")
     return content
 
 

@@ -1,6 +1,7 @@
 """What browsers and web servers would run never lies in Pod's media tree, whatever a runner sends."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -76,6 +77,23 @@ async def test_a_page_under_the_name_of_a_thumbnail_is_never_one(here: Bench) ->
             {"360p_un-cours.m3u8": PLAYLIST.format("../../a.ts").encode()},
             "leaves the result's directory",
         ),
+        (
+            {
+                "360p_un-cours.m3u8": PLAYLIST.format(
+                    '#EXT-X-KEY:METHOD=AES-128,\vURI="http://evil.test/k"\na.ts'
+                ).encode()
+            },
+            "holds a control character",
+        ),
+        (
+            {
+                "360p_un-cours.m3u8": PLAYLIST.format(
+                    '#EXT-X-DATERANGE:ID="a",X-ASSET-LIST="http://evil.test/"\na.ts'
+                ).encode()
+            },
+            "begins with a tag that no result needs",
+        ),
+        ({"/".join(["a"] * 300) + ".ts": b""}, "lies in too many directories"),
         ({"overview.png": b"GIF89a"}, "overview.png (the overview) is no PNG, JPEG or WebP picture"),
         (
             {"overview.vtt": b"WEBVTT\n\n00:00.000 --> 00:01.000\nhttp://evil.test/o.png#xywh=0,0,1,1\n"},
@@ -87,6 +105,9 @@ async def test_a_page_under_the_name_of_a_thumbnail_is_never_one(here: Bench) ->
         "playlist elsewhere",
         "playlist of a file",
         "playlist above",
+        "attribute behind a line end of Unicode",
+        "attribute of advertisements",
+        "directories",
         "picture",
         "overview",
     ],
@@ -115,6 +136,17 @@ async def test_captions_are_written_anew_with_what_webvtt_knows(here: Bench) -> 
 
     [stored] = [content for name, content in here.files().items() if "/subtitle_" in name]
     assert stored == b"WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n<i>Oui</i>\n"
+
+
+@pytest.mark.parametrize("piece", [b"<", b"-->", b"<1"])
+async def test_captions_that_take_for_ever_to_clean_are_refused_within_seconds(
+    here: Bench, piece: bytes
+) -> None:
+    """Their cleaning once took time by the square of their length, and let nobody else go on meanwhile."""
+    captions = b"WEBVTT\n\n00:00.000 --> 00:01.000\na\n\n" + piece * (2**21 // len(piece)) + b">\n"
+    begun = time.process_time()
+    assert (await imported(here, {"un-cours.vtt": captions}, TaskType.TRANSCRIPTION)).startswith("failed")
+    assert time.process_time() - begun < 30
 
 
 @pytest.mark.parametrize(

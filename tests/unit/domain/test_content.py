@@ -49,6 +49,14 @@ def test_what_results_hold_may_come_in(name: str) -> None:
             "page.html.txt",
             "a.cgi.json",
             "x.phtml/a.ts",
+            "page.atom.gz.divx",
+            "map.var.m3u8",
+            "a.asis.txt",
+            "evil.HTML ",
+            "evil.txt.",
+            "evil.txt ",
+            "evil.\uff54xt",
+            "evil.txt\u200b",
         ),
     ],
 )
@@ -130,7 +138,7 @@ def test_addresses_beside_a_playlist_are_fine(uri: str) -> None:
 OUTSIDE = [
     *("http://evil/a.ts", "HTTPS://evil", "//evil/a.ts", "/etc/passwd", "file:///etc/passwd", "data:,x"),
     *("javascript:x", "../a.ts", "a/../../b.ts", "..", "%2e%2e/a.ts", "%252e%252e/a.ts", "..\\a.ts"),
-    *("\\\\evil\\a", "%2Fetc/passwd", "http%3A//evil", "{$base}a.ts", "a\x01.ts"),
+    *("\\\\evil\\a", "%2Fetc/passwd", "http%3A//evil", "{$base}a.ts", "ht\ttp://evil"),
 ]
 
 
@@ -142,6 +150,54 @@ def test_addresses_that_lead_elsewhere_are_told(uri: str, line: str) -> None:
     text = f"\ufeff#EXTM3U\n{line.format(uri)}\n#EXT-X-ENDLIST\n"
     (finding,) = address_findings("a.m3u8", text)
     assert finding.startswith("a.m3u8 names an address that ")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        # Line ends to Unicode, white space or nothing to a player: the attribute is one of the tag's.
+        *(
+            f'#EXT-X-KEY:METHOD=AES-128,{end}URI="http://evil/k"'
+            for end in "\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+        ),
+        "# a comment\u2028http://evil/a.ts",
+        "a\x01.ts",
+        '#EXT-X-KEY:METHOD=AES-128,URI="http://evil/k',
+        "#EXT-X-KEY:METHOD=AES-128,URI='http://evil/k'",
+        '#EXT-X-DATERANGE:ID="a",X-ASSET-LIST="https://evil/"',
+        '#EXT-X-SESSION-DATA:DATA-ID="a",URI="a.json"',
+        '#EXT-X-CONTENT-STEERING:SERVER-URI="a"',
+        '#EXTINF:2,#EXT-X-DATERANGE:X-ASSET-LIST="https://evil/"',
+        "a.ts\rhttp://evil/a.ts",
+        '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="a",URI="//evil/a.m3u8"',
+    ],
+)
+def test_a_line_that_players_read_otherwise_than_we_do_hides_no_address(line: str) -> None:
+    assert address_findings("a.m3u8", f"#EXTM3U\n#EXTINF:2,\n{line}\n#EXT-X-ENDLIST\n") != []
+
+
+def test_a_playlist_with_every_tag_that_encoders_write_passes() -> None:
+    text = (
+        "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-INDEPENDENT-SEGMENTS\n# a comment\n"
+        '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="Un: été",DEFAULT=YES,URI="a.m3u8"\n'
+        '#EXT-X-STREAM-INF:BANDWIDTH=1,CODECS="avc1.64001f,mp4a.40.2",RESOLUTION=640x360\n360p.m3u8\n'
+        '#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-MAP:URI="i.mp4"\n'
+        "#EXT-X-PROGRAM-DATE-TIME:2026-01-01T00:00:00Z\n#EXTINF:2.0,\n#EXT-X-BYTERANGE:10@0\na.ts\n"
+        "#EXT-X-DISCONTINUITY\n#EXTINF:2.0,Un\ttitre\na.ts\n#EXT-X-ENDLIST\n"
+    )
+    assert address_findings("a.m3u8", text) == []
+
+
+def test_a_playlist_of_millions_of_lines_is_not_gone_through() -> None:
+    assert address_findings("a.m3u8", "#EXTM3U" + "\n" * 500_001) == ["a.m3u8 has more than 500000 lines."]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"\x1f\x8b\x08\0", b"(\xb5/\xfd", b"BZh9", b"\xfd7zXZ\0", b"PK\x03\x04", b"+ADwAcwBjAHI-", b"+/v8APA-"],
+)
+def test_what_is_packed_or_in_another_alphabet_cannot_be_looked_at_and_stays_out(head: bytes) -> None:
+    assert active_content(head) is not None
 
 
 def test_something_else_than_a_playlist_is_none() -> None:

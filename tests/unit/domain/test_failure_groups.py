@@ -1,5 +1,6 @@
 """Failures of one reason are one group, whatever numbers, files and times their words name."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -86,3 +87,10 @@ def test_every_failure_is_in_one_group_whose_reason_is_bounded(texts: list[str])
     assert sorted(task.pk for group in groups for task in group.failures) == list(range(len(texts)))
     assert len({group.key for group in groups}) == len(groups)
     assert all(0 < len(group.reason) <= 200 for group in groups)
+
+
+@pytest.mark.parametrize("piece", ["a-", "a.", "/a", "1:", "ab", "0x", "a.b/"])
+def test_words_of_a_million_characters_are_judged_by_their_beginning(piece: str) -> None:
+    begun = time.thread_time()
+    assert reason_of(piece * 2**20)
+    assert time.thread_time() - begun < 5

@@ -85,6 +85,7 @@ def test_two_sums_for_one_file_refuse_the_result() -> None:
         "x" * 256,
         "é" * 128,
         "d/" * 600 + "x",
+        "d/" * 16 + "x",
     ],
 )
 def test_one_unsafe_name_refuses_the_whole_result(name: str) -> None:

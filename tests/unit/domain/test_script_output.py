@@ -1,7 +1,15 @@
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.script_output import failure_words, merge_output, storable
+from poddispatchd.domain.script_output import (
+    failure_words,
+    merge_output,
+    storable,
+    without_callback_warning,
+)
 
 _TEXT = st.text(st.characters(), max_size=60)
 _MAYBE = st.none() | _TEXT
@@ -80,3 +88,30 @@ def test_pods_words_stand_where_a_manager_sent_something_that_says_nothing() -> 
     assert failure_words("0", "0", "failed") == "Runner manager task failed"
     assert failure_words("0", "out", "failed") == "out"
     assert failure_words("\0", "out", "failed") == "out"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (None, None),
+        ("boom", "boom"),
+        ("boom\n\nNotify callback warning: HTTP 503", "boom"),
+        ("boom \n \n\n Notify callback warning: a\n\nb", "boom \n "),
+        (" Notify callback warning: a", ""),
+        ("Notify callback warning: a", ""),
+        ("said: Notify callback warning: a", "said: Notify callback warning: a"),
+        ("said\nNotify callback warning: \n\nNotify callback warning: a", "said\nNotify callback warning: "),
+    ],
+)
+def test_an_error_message_loses_what_a_manager_says_of_its_own_call(
+    said: str | None, kept: str | None
+) -> None:
+    assert without_callback_warning(said) == kept
+
+
+@pytest.mark.parametrize("piece", ["\n", "Notify callback warning: ", "\n Notify callback warning: ", " \n"])
+def test_megabytes_of_an_error_message_are_gone_through_once(piece: str) -> None:
+    """A million blank lines once held up everything for the best part of an hour."""
+    begun = time.thread_time()
+    without_callback_warning("a" + piece * (2**21 // len(piece)))
+    assert time.thread_time() - begun < 5

@@ -1,6 +1,7 @@
 """Subtitles are read like Pod reads them, and written so that players accept them."""
 
 import re
+import time
 from itertools import pairwise
 
 import pytest
@@ -277,3 +278,52 @@ def test_no_tag_but_those_of_webvtt_is_ever_written(text: str) -> None:
     kept = clean_text(text)
     tags = re.findall(r"<[^>]*>?", kept)
     assert all(re.fullmatch(r"</?(c|i|b|u|ruby|rt|v|lang)[^<>=\"]*>", tag) for tag in tags)
+
+
+_MILLION = 2**20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<" * _MILLION,
+        "<" * _MILLION + ">",
+        "<1" * _MILLION + ">",
+        "< " * _MILLION + "b>",
+        "<i <" * _MILLION,
+        "<" + " " * _MILLION,
+        "<c" + ".a" * _MILLION,
+        "<v " + "a" * _MILLION + "!>",
+        "<0" * _MILLION + ">",
+    ],
+    ids=["open", "one end", "no tags", "apart", "tag in tag", "space", "classes", "speaker", "times"],
+)
+def test_markup_of_a_million_characters_is_gone_through_once(text: str) -> None:
+    """It took time by the square of its length, or more calls within calls than there may be."""
+    begun = time.thread_time()
+    kept = clean_text(text)
+    assert time.thread_time() - begun < 10
+    assert "<b" not in kept
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["-->" * 10_000 + "1" * 30_000, "-->" * 15_000 + " a b", "1" * 60_000 + "-->", " " * 60_000 + "-->"],
+)
+def test_a_line_of_arrows_is_a_text_and_gone_through_once(line: str) -> None:
+    begun = time.thread_time()
+    assert normalised(f"WEBVTT\n\n{LINE}\na\n\n{line}\n").count(" --> ") == 1
+    assert time.thread_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"{LINE}\n" + "a" * 100_001, "A caption in s.vtt has more than 100000 characters."),
+        ("a\n\n" * 250_001, "The subtitles in s.vtt have more than 500000 lines."),
+    ],
+)
+def test_what_no_player_shows_is_refused_before_it_is_gone_through(text: str, words: str) -> None:
+    with pytest.raises(ResultRefusedError) as refused:
+        normalised(f"WEBVTT\n\n{text}\n")
+    assert str(refused.value) == words
