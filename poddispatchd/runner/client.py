@@ -208,7 +208,7 @@ class RunnerClient(RunnerReader):
             task_id: of the result.
             path: as in the manifest; each of its parts is escaped.
             headers: for a range.
-            first_byte_timeout: seconds without a byte after which the connection is given up.
+            first_byte_timeout: seconds that the head of the answer may take, and then each silence.
         """
         patience = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT, sock_read=first_byte_timeout)
         address = route("task", "result", task_id, "file", *path.split("/"))

@@ -25,6 +25,8 @@ _MOST_PIECES = 1024
 """However small they are: each costs memory of its own."""
 
 _LARGEST_REFUSAL = 64 * 2**10
+_LONGEST_REFUSAL = 10.0
+"""Seconds in which the body of a refusal is read: its status says enough."""
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _PROXIED_NAME = re.compile(r"[A-Za-z0-9._ -]+")
 """The only names that a manager without shared storage passes on to its runner."""
@@ -247,11 +249,15 @@ class Transfer:
 
     async def _refused(self, response: aiohttp.ClientResponse) -> Exception:
         body = bytearray()
-        async for piece in response.content.iter_any():
-            body += piece
-            if len(body) > _LARGEST_REFUSAL:
-                response.close()
-                break
+        try:
+            async with asyncio.timeout(_LONGEST_REFUSAL):
+                async for piece in response.content.iter_any():
+                    body += piece
+                    if len(body) > _LARGEST_REFUSAL:
+                        response.close()
+                        break
+        except TimeoutError:
+            response.close()
         answer = Answer(
             status=response.status,
             content_type=content_type(response),

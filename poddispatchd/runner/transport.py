@@ -4,6 +4,7 @@ Nothing is ever sent twice from here. aiohttp by itself repeats a GET once when 
 be closed, never a POST.
 """
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -174,15 +175,19 @@ async def exchange(
     if body is not None:
         sent["Content-Type"] = "application/json"
     with _named_errors(manager, method):
-        async with session.request(
-            method,
-            _url(manager, path),
-            data=body,
-            headers=sent,
-            allow_redirects=False,
-            timeout=patience,
-            read_bufsize=_READ_BUFFER,
-        ) as response:
+        async with (
+            asyncio.timeout(_head_limit(patience)) as limit,
+            session.request(
+                method,
+                _url(manager, path),
+                data=body,
+                headers=sent,
+                allow_redirects=False,
+                timeout=patience,
+                read_bufsize=_READ_BUFFER,
+            ) as response,
+        ):
+            limit.reschedule(None)
             yield response
 
 
@@ -233,6 +238,13 @@ async def ask(
             location=response.headers.get("Location", ""),
             is_cut=len(content) > limit,
         )
+
+
+def _head_limit(patience: aiohttp.ClientTimeout) -> float | None:
+    """Seconds that the head of an answer may take, with all informational answers before it."""
+    if patience.sock_read is None:
+        return None
+    return (patience.connect or 0.0) + patience.sock_read
 
 
 def content_type(response: aiohttp.ClientResponse) -> str:

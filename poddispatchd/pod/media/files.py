@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.errors import ResultRefusedError, disk_error
+from poddispatchd.errors import MediaNotWritableError, ResultRefusedError, disk_error
 from poddispatchd.pod.media.directory import Directory, NotPlainError
 from poddispatchd.pod.media.opened import File
 from poddispatchd.pod.media.tree import OURS, MediaPath, MediaTree
@@ -22,8 +22,8 @@ def list_files(directory: MediaPath) -> dict[str, int]:
     """Names (relative, with ``/``) and sizes of the files below a directory, ours left out.
 
     Raises:
-        ResultRefusedError: something in it is neither a file nor a directory.
-        ResultError: the directory cannot be read.
+        MediaNotWritableError: something in it is neither a file nor a directory, or it cannot be read.
+        NoSpaceError: so does a full file system.
     """
     found: dict[str, int] = {}
     try:
@@ -45,7 +45,18 @@ def _list(directory: Directory, prefix: str, found: dict[str, int]) -> None:
         elif status.is_file:
             found[prefix + name] = status.size
         else:
-            raise ResultRefusedError(f"{prefix + name} in the result is not a plain file.")
+            raise replaced_error(prefix + name)
+
+
+def replaced_error(name: str) -> MediaNotWritableError:
+    """What a staged file means that is no file any more.
+
+    We made it, a plain one, and no runner can change it: somebody else who writes to the media tree did. That
+    says nothing about the result (invariant I16).
+    """
+    return MediaNotWritableError(
+        f"{name} in the staging directory is not a plain file any more: something else changes files there."
+    )
 
 
 def open_file(path: MediaPath) -> File:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from poddispatchd.errors import (
     MediaNotWritableError,
     NameTakenError,
-    ResultIncompleteError,
-    ResultRefusedError,
     disk_error,
 )
 from poddispatchd.pod.media.directory import (
@@ -18,7 +16,7 @@ from poddispatchd.pod.media.directory import (
     Directory,
     Status,
 )
-from poddispatchd.pod.media.files import open_file, same_content
+from poddispatchd.pod.media.files import open_file, replaced_error, same_content
 from poddispatchd.pod.media.opened import File
 from poddispatchd.pod.media.quirks import LINK_UNSAFE
 from poddispatchd.pod.media.tree import MediaPath, own_name
@@ -120,9 +118,8 @@ def move_into_place(moves: Iterable[Move], mode: int | None) -> None:
     Raises:
         NoSpaceError: the disk is full.
         NameTakenError: somebody else has put another file where one was to be new.
-        ResultIncompleteError: a staged file has gone and its target is not there either.
-        ResultRefusedError: a staged file is none.
-        MediaNotWritableError: a file cannot be moved; the words say which and why.
+        MediaNotWritableError: a file cannot be moved, or somebody else has taken away or replaced a staged
+            one; the words say which and why.
     """
     ordered = sorted({move.target: move for move in moves}.values(), key=_order)
     with ExitStack() as stack:
@@ -227,9 +224,9 @@ class _Beside:
         if source is None or status is None:
             if target.is_file():
                 return None
-            raise ResultIncompleteError(f"{staged.name} has vanished from the staging directory.")
+            raise MediaNotWritableError(f"{staged.name} has vanished from the staging directory.")
         if not status.is_file:
-            raise ResultRefusedError(f"{staged.name} in the result is not a plain file.")
+            raise replaced_error(staged.name)
         there = self._made_directory(target.parent)
         old = there.status(target.name)
         self._make_durable(source, staged.name)

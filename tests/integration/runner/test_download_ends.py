@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.domain.manifest import ResultFile
-from poddispatchd.errors import DownloadError, ResultUnfetchableError, RunnerManagerUnavailableError
+from poddispatchd.errors import (
+    DownloadError,
+    ResultUnfetchableError,
+    RunnerManagerMisconfiguredError,
+    RunnerManagerUnavailableError,
+)
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.sandbox.fake_runner_manager.results import RESULTS
 from tests.integration.runner.raw_server import Answer, RawServer, Request, hang, head, raw, reply
@@ -145,6 +150,55 @@ async def test_a_manager_that_sends_no_first_byte_loses_its_place_after_two_wait
             await download(server, "a.ts")
 
     assert len(server.requests) == 2
+
+
+def dripping(beginning: bytes, piece: bytes) -> Answer:
+    """A piece every hundredth of a second, for as long as somebody listens."""
+
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(beginning)
+        while not writer.is_closing():
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("beginning", "piece"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX-A: ", b"a"),
+        (b"HTTP/1.1 200 OK\r\n", b"X-A: a\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n"),
+    ],
+    ids=["header", "headers", "continue", "hints"],
+)
+async def test_a_manager_whose_head_never_ends_loses_its_place_as_one_that_says_nothing(
+    download: Downloader, monkeypatch: pytest.MonkeyPatch, beginning: bytes, piece: bytes
+) -> None:
+    monkeypatch.setattr("poddispatchd.runner.client.CONNECT_TIMEOUT", 0.2)
+    download.limit(first_byte_timeout=0.1)
+    async with RawServer([dripping(beginning, piece)]) as server:
+        async with asyncio.timeout(10):
+            with pytest.raises(RunnerManagerUnavailableError):
+                await download(server, "a.ts")
+
+    assert len(server.requests) == 2
+
+
+async def test_a_refusal_whose_words_never_end_is_understood_by_its_status(
+    download: Downloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poddispatchd.runner.fetch._LONGEST_REFUSAL", 0.1)
+    download.limit(first_byte_timeout=60.0)
+    async with RawServer([dripping(head(404, content_length="60000"), b"a")]) as server:
+        async with asyncio.timeout(10):
+            with pytest.raises(RunnerManagerMisconfiguredError):
+                await download(server, "a.ts")
+
+    assert len(server.requests) == 1
 
 
 async def test_a_result_of_many_slow_files_has_an_end_of_its_own(download: Downloader) -> None:

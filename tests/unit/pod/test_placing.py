@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.errors import NoSpaceError, ResultError, ResultIncompleteError
+from poddispatchd.errors import MediaNotWritableError, NoSpaceError, ResultError
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.files import list_files
 from poddispatchd.pod.media.opened import File
@@ -94,7 +94,7 @@ def test_putting_files_in_place_can_be_redone_at_any_moment(tmp_path: Path) -> N
 
 
 def test_a_staged_file_that_has_vanished_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ResultIncompleteError, match="vanished"):
+    with pytest.raises(MediaNotWritableError, match="vanished"):
         move_into_place([move(tmp_path / "a", tmp_path / "b")], 0o644)
 
 
