@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb docs references lint format bench chaos kills faults fuzz clean
+.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb docs references lint format bench chaos soak kills faults fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand --tabs=16
@@ -81,6 +81,9 @@ bench: $(STAMP) ## the benchmarks
 
 chaos: $(STAMP) $(if $(findstring --pooler,$(CHAOS_OPTIONS)),pgbouncer) ## the fault campaign (CHAOS_OPTIONS, see docs/chaos.md)
 	$(BIN)/python -m chaos $(CHAOS_OPTIONS)
+
+soak: $(STAMP) ## an hour of work with faults, in which nothing may grow (SOAK_OPTIONS, see docs/soak.md)
+	$(BIN)/python -m soak $(SOAK_OPTIONS)
 
 clean: ## remove .venv and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import TypeAlias
 
 import asyncpg
 
@@ -16,15 +17,12 @@ from chaos.effects import Effect
 from chaos.evidence import Evidence, gather
 from chaos.oracle import judge
 from chaos.postgres import UNREACHABLE
-from chaos.processes import OUR_SOURCE
+from chaos.processes import OUR_SOURCE, Command, daemon_command
 from chaos.recovery import QUIET_AFTER, Recovery, late, recoveries
 from chaos.sabotage import KINDS, Saboteur
 from chaos.stage import Stage, Tempo, stage
 from chaos.timeline import Kind
 from chaos.violation import Violation
-
-_SHARE_OF_FEEDING = 0.8
-"""The share of the time of faults over which tasks are added: the last ones need some of it, too."""
 
 _DRILL = 90.0
 """Seconds over which the tasks of one round of drills are added: about as long as it takes."""
@@ -34,6 +32,14 @@ _ROLLING = 20.0
 
 _TIDYING = 30.0
 """Seconds that new daemons have to tidy up after the crashes of the old ones."""
+
+
+Watch: TypeAlias = Callable[[Stage], AbstractAsyncContextManager[object]]
+"""Looks on from the side."""
+
+
+def _unwatched(_: Stage) -> AbstractAsyncContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,8 @@ class Plan:
     before the database pools (``session`` or ``transaction``); None: there is none. With a ``file_server``
     the media tree is served by a process that can stand still. With an ``older`` tree the daemons are of
     that release at first, and are upgraded in the middle. ``second_look`` are the seconds until failed tasks
-    are asked about again: ten times the daemons' interval, and some.
+    are asked about again: ten times the daemons' interval, and some. ``feeding`` is the share of the time of
+    faults over which tasks are added: the last ones need some of it, too.
     """
 
     tasks: int
@@ -63,6 +70,7 @@ class Plan:
     kinds: Mapping[Kind, int] = field(default_factory=lambda: KINDS)
     tempo: Tempo = field(default_factory=Tempo)
     second_look: float = 25.0
+    feeding: float = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +90,18 @@ class Result:
     impossible: Sequence[Kind] = ()
 
 
-async def run(plan: Plan, directory: Path, *, tell: bool = False) -> Result:
-    """Carry out a campaign in a directory, where all logs and histories stay."""
+async def run(
+    plan: Plan,
+    directory: Path,
+    *,
+    tell: bool = False,
+    command: Command = daemon_command,
+    watched: Watch = _unwatched,
+) -> Result:
+    """Carry out a campaign in a directory, where all logs and histories stay.
+
+    ``command`` is how the daemons are started; ``watched`` looks on while things break.
+    """
     begun = time.monotonic()
     async with stage(
         directory,
@@ -93,9 +111,11 @@ async def run(plan: Plan, directory: Path, *, tell: bool = False) -> Result:
         pooler=plan.pooler,
         file_server=plan.file_server,
         older=plan.older,
+        command=command,
     ) as scene:
         campaign = _Campaign(scene, plan, tell=tell)
-        await campaign.break_things()
+        async with watched(scene):
+            await campaign.break_things()
         settled_in = await campaign.settle()
         scene.timeline.save(directory / "timeline.json")
         evidence = await gather(scene)
@@ -147,7 +167,7 @@ class _Campaign:
                 await asyncio.sleep(QUIET_AFTER + 1)
         enough = asyncio.Event()
         breaking = asyncio.create_task(saboteur.run(enough))
-        with self._fed(drilled, plan.tasks, seconds=_SHARE_OF_FEEDING * 60 * plan.minutes):
+        with self._fed(drilled, plan.tasks, seconds=plan.feeding * 60 * plan.minutes):
             if plan.older is None:
                 await asyncio.sleep(60 * plan.minutes)
             else:

@@ -5,10 +5,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeAlias
+
+Command: TypeAlias = Callable[[Path, Path], list[str]]
+"""How a daemon is started whose configuration and wall clock are what two files say."""
 
 OUR_SOURCE = Path(__file__).parents[1]
 

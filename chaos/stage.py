@@ -16,7 +16,7 @@ from chaos.history import History
 from chaos.pgbouncer import PgBouncer, pgbouncer
 from chaos.pod import Pod
 from chaos.postgres import DURABLE, RestartableServer
-from chaos.processes import OUR_SOURCE, DaemonChild, ManagerChild, daemon_command
+from chaos.processes import OUR_SOURCE, Command, DaemonChild, ManagerChild, daemon_command
 from chaos.proxy import Proxy, through
 from chaos.relay import Relay
 from chaos.timeline import Kind, Timeline
@@ -115,8 +115,11 @@ async def stage(
     pooler: str | None = None,
     file_server: bool = False,
     older: Path | None = None,
+    command: Command = daemon_command,
 ) -> AsyncIterator[Stage]:
     """Set everything up and start it; the daemons are ready by then, those of an ``older`` release if any.
+
+    ``command`` is how they are started.
 
     Raises:
         PgBouncerMissingError: there is to be a pooler, and PgBouncer is not installed.
@@ -145,6 +148,7 @@ async def stage(
                 through(dsn, proxy.port),
                 disk.directory,
                 tempo or Tempo(),
+                command=command,
                 webhook_port=ports[index],
                 ops_port=ports[2 + index],
             )
@@ -273,6 +277,7 @@ def _daemon(
     media_root: Path,
     tempo: Tempo,
     *,
+    command: Command,
     webhook_port: int,
     ops_port: int,
 ) -> DaemonChild:
@@ -280,7 +285,7 @@ def _daemon(
     config, clock = directory / f"daemon-{name}.yaml", directory / f"daemon-{name}.clock"
     child = DaemonChild(
         name=f"daemon {name}",
-        command=daemon_command(config, clock),
+        command=command(config, clock),
         log=directory / f"daemon-{name}.log",
         config=config,
         clock=clock,

@@ -1,0 +1,81 @@
+"""The daemon, which tells what it holds: ``python -m soak.observed_daemon CONFIG CLOCK [--trace]``.
+
+SIGUSR1: memory, threads, descriptors and asyncio tasks are written to the file that ``observation`` names.
+SIGUSR2, with ``--trace``: a snapshot of tracemalloc goes beside it. The process looks at itself, since the
+kernel hides what belongs to one that forbids dumps (``runtime/hardening.py``).
+"""
+
+import asyncio
+import gc
+import json
+import signal
+import sys
+import tracemalloc
+from pathlib import Path
+from types import FrameType
+
+from chaos.skewed_daemon import skew
+from poddispatchd.cli.main import main
+
+
+def observation(config: Path) -> Path:
+    """Where the daemon of a configuration writes what it holds."""
+    return config.with_suffix(".observation")
+
+
+def snapshot(config: Path) -> Path:
+    """Where its snapshots go; whoever reads one moves it away."""
+    return config.with_suffix(".snapshot")
+
+
+def look() -> dict[str, int]:
+    """What this process holds now."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    figures = dict(line.split(":", 1) for line in status.splitlines())
+    return {
+        "rss_kib": int(figures["VmRSS"].split()[0]),
+        "anonymous_kib": int(figures["RssAnon"].split()[0]),
+        "threads": int(figures["Threads"]),
+        "descriptors": len(list(Path("/proc/self/fd").iterdir())) - 1,
+        "tasks": _tasks(),
+        "traced_kib": tracemalloc.get_traced_memory()[0] // 1024,
+    }
+
+
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        # The loop has not begun, or is over.
+        return 0
+
+
+def _write(path: Path, text: str) -> None:
+    fresh = path.with_suffix(".fresh")
+    fresh.write_text(text, encoding="ascii")
+    fresh.replace(path)
+
+
+def _answer_signals(config: Path) -> None:
+    def told(_: int, __: FrameType | None) -> None:
+        _write(observation(config), json.dumps(look()))
+
+    def traced(_: int, __: FrameType | None) -> None:
+        gc.collect()
+        fresh = snapshot(config).with_suffix(".unfinished")
+        tracemalloc.take_snapshot().dump(str(fresh))
+        fresh.replace(snapshot(config))
+
+    signal.signal(signal.SIGUSR1, told)
+    if tracemalloc.is_tracing():
+        signal.signal(signal.SIGUSR2, traced)
+
+
+if __name__ == "__main__":
+    config, clock = Path(sys.argv[1]), Path(sys.argv[2])
+    if "--trace" in sys.argv:
+        tracemalloc.start(4)
+    sys.argv[1:] = ["run", "-c", str(config)]
+    skew(clock)
+    _answer_signals(config)
+    main()
