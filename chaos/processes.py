@@ -18,6 +18,9 @@ OUR_SOURCE = Path(__file__).parents[1]
 
 _PATIENCE = 60.0
 
+_START = 180.0
+"""Seconds for a process to begin, on a machine with much else to do."""
+
 
 @dataclass(slots=True)
 class Child:
@@ -57,7 +60,7 @@ class Child:
             )
         if self.waits_for_ready:
             assert self.process.stdout is not None
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_START):
                 line = await self.process.stdout.readline()
             if line.strip() != b"ready":
                 raise RuntimeError(f"{self.name} does not start: see {self.log}.")
@@ -197,7 +200,7 @@ class DaemonChild(Child):
         Raises:
             RuntimeError: it ended instead.
         """
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_START):
             while not self.is_ready():
                 if self.process is None or self.process.returncode is not None:
                     raise RuntimeError(f"{self.name} does not start: see {self.log}.")

@@ -19,7 +19,7 @@ from poddispatchd.sandbox.postgresql import PostgresServer
 
 TOKEN = "token-of-the-real-manager"
 PASSWORD = "password-of-the-database"
-_START = 60.0
+_START = 240.0
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 _SILENCE = 0.3
 _FEW_DESCRIPTORS = 16

@@ -1,11 +1,13 @@
 """The daemon, which tells what it holds: ``python -m soak.observed_daemon CONFIG CLOCK [--trace]``.
 
-SIGUSR1: memory, threads, descriptors and asyncio tasks are written to the file that ``observation`` names.
-SIGUSR2, with ``--trace``: a snapshot of tracemalloc goes beside it. The process looks at itself, since the
-kernel hides what belongs to one that forbids dumps (``runtime/hardening.py``).
+SIGUSR1: memory, threads, descriptors and asyncio tasks are written to the file that ``observation`` names;
+with ``--trace`` the first one begins the tracing, for a start takes long under it. SIGUSR2, with ``--trace``:
+a snapshot of tracemalloc goes beside it. The process looks at itself, since the kernel hides what belongs to
+one that forbids dumps (``runtime/hardening.py``).
 """
 
 import asyncio
+import ctypes
 import gc
 import json
 import signal
@@ -39,7 +41,31 @@ def look() -> dict[str, int]:
         "descriptors": len(list(Path("/proc/self/fd").iterdir())) - 1,
         "tasks": _tasks(),
         "traced_kib": tracemalloc.get_traced_memory()[0] // 1024,
+        **_heap(),
     }
+
+
+_NAMES = (
+    *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+    *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+)
+
+
+class _MallInfo2(ctypes.Structure):
+    """What mallinfo2(3) tells, as malloc.h has it."""
+
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _NAMES)
+
+
+def _heap() -> dict[str, int]:
+    """What of the C library's heaps is used and free; nothing where it does not tell."""
+    try:
+        mallinfo2 = ctypes.CDLL(None).mallinfo2
+    except AttributeError:
+        return {}
+    mallinfo2.restype = _MallInfo2
+    told = mallinfo2()
+    return {"heap_used_kib": (told.uordblks + told.hblkhd) // 1024, "heap_free_kib": told.fordblks // 1024}
 
 
 def _tasks() -> int:
@@ -56,8 +82,10 @@ def _write(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _answer_signals(config: Path) -> None:
+def _answer_signals(config: Path, *, is_traced: bool) -> None:
     def told(_: int, __: FrameType | None) -> None:
+        if is_traced and not tracemalloc.is_tracing():
+            tracemalloc.start(3)
         _write(observation(config), json.dumps(look()))
 
     def traced(_: int, __: FrameType | None) -> None:
@@ -67,15 +95,14 @@ def _answer_signals(config: Path) -> None:
         fresh.replace(snapshot(config))
 
     signal.signal(signal.SIGUSR1, told)
-    if tracemalloc.is_tracing():
+    if is_traced:
         signal.signal(signal.SIGUSR2, traced)
 
 
 if __name__ == "__main__":
     config, clock = Path(sys.argv[1]), Path(sys.argv[2])
-    if "--trace" in sys.argv:
-        tracemalloc.start(4)
+    is_traced = "--trace" in sys.argv
     sys.argv[1:] = ["run", "-c", str(config)]
     skew(clock)
-    _answer_signals(config)
+    _answer_signals(config, is_traced=is_traced)
     main()

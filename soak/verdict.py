@@ -9,6 +9,8 @@ LIMITS: Mapping[str, float] = MappingProxyType(
     {
         "rss_kib": 4 * 1024,
         "anonymous_kib": 4 * 1024,
+        "heap_used_kib": 2 * 1024,
+        "heap_free_kib": 4 * 1024,
         "traced_kib": 1024,
         "threads": 4,
         "descriptors": 8,

@@ -31,6 +31,7 @@ from poddispatchd.observability.logs import configure_logging, register_secrets
 from poddispatchd.parts import Parts
 from poddispatchd.runtime.activation import receive_sockets
 from poddispatchd.runtime.jobs import Loop, Work
+from poddispatchd.runtime.memory import give_back_regularly
 from poddispatchd.runtime.supervision import Pulse, Surroundings, cancel_surely, run_job, unless
 from poddispatchd.runtime.supervisor import Supervisor
 from poddispatchd.runtime.systemd import ServiceNotifier
@@ -113,6 +114,7 @@ class Daemon:
             )
             self._supervisor.start("watchdog", self._beat)
             self._supervisor.start("reload", self._reload_when_asked)
+            self._supervisor.start("memory", partial(give_back_regularly, ground.clock.sleep))
             stack.push_async_callback(self._supervisor.stop)
             await self._work_until_stopped(stack)
             self._notifier.stopping()

@@ -25,6 +25,7 @@ from poddispatchd.errors import ConfigurationError
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import configure_logging, log_only_tracebacks
 from poddispatchd.runtime.hardening import forbid_dumps
+from poddispatchd.runtime.memory import keep_heap_small
 
 
 @click.command(short_help="Run the daemon.")
@@ -46,6 +47,7 @@ async def run(context: Context, config_path: Path | None, *, dry_run: bool) -> N
     import structlog
 
     forbid_dumps()
+    keep_heap_small()
     settings = context.settings(config_path)
     try:
         await Daemon(settings, config_path=context.config_path, is_shadow=dry_run).run()

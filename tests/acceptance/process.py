@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 Entry: TypeAlias = Mapping[str, object]
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which something that was announced will never happen, on a busy machine."""
 
 

@@ -1,0 +1,65 @@
+"""Memory that was needed once goes back to the system."""
+
+import subprocess
+import sys
+
+import pytest
+
+from poddispatchd.runtime.memory import give_back, give_back_regularly, keep_heap_small
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+from poddispatchd.runtime.memory import give_back, keep_heap_small
+
+def resident():
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+if sys.argv[1] == "kept small":
+    assert keep_heap_small()
+before = resident()
+# As results leave a heap: many blocks of 100 KiB go, and a small one among them stays here and there.
+blocks = [bytes(100_000) for _ in range(500)]
+small = [bytes(2_000) for _ in range(500)]
+mixed = [block for pair in zip(blocks, small) for block in pair]
+kept = small[::50]
+del blocks, small, mixed
+if sys.argv[1] == "kept small":
+    give_back()
+print(resident() - before)
+"""
+
+
+def _left(how: str) -> float:
+    """MiB that a process keeps of 50 that it does not need any more."""
+    said = subprocess.run([sys.executable, "-c", _PROGRAM, how], check=True, capture_output=True, text=True)
+    return float(said.stdout)
+
+
+def test_blocks_that_are_free_go_back_although_others_among_them_are_not() -> None:
+    assert _left("kept small") < 5
+
+
+def test_this_c_library_can_be_told_so_and_a_second_time_as_well() -> None:
+    assert keep_heap_small()
+    assert keep_heap_small()
+    assert give_back() in (True, False)
+
+
+class _OverError(Exception):
+    """Ends the test."""
+
+
+async def test_it_is_given_back_every_minute() -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise _OverError
+
+    with pytest.raises(_OverError):
+        await give_back_regularly(sleep)
+
+    assert slept == [60.0, 60.0, 60.0]
