@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb docs references lint format bench chaos soak kills faults fuzz clean
+.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb docs references lint format bench audit sbom chaos soak kills faults fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand --tabs=16
@@ -84,6 +84,27 @@ chaos: $(STAMP) $(if $(findstring --pooler,$(CHAOS_OPTIONS)),pgbouncer) ## the f
 
 soak: $(STAMP) ## an hour of work with faults, in which nothing may grow (SOAK_OPTIONS, see docs/soak.md)
 	$(BIN)/python -m soak $(SOAK_OPTIONS)
+
+# Of what a server installs. A source of vulnerabilities that does not answer is told; nothing is taken for sound then.
+audit: $(VENV)/.audit ## insecure patterns, dependencies, known vulnerabilities
+	$(BIN)/ruff check --select S poddispatchd
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive poddispatchd --exclude poddispatchd/sandbox
+	$(BIN)/deptry .
+	$(BIN)/python packaging/vulnerabilities.py constraints.txt
+
+sbom: $(VENV)/.audit ## what a server installs, as CycloneDX, in dist/
+	rm -rf $(VENV)/server
+	$(PYTHON) -m venv --without-pip $(VENV)/server
+	$(BIN)/python -m pip --python $(VENV)/server/bin/python install --quiet --disable-pip-version-check \
+		--constraint constraints.txt '.[push]'
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON \
+		--output-file dist/poddispatchd.cdx.json $(VENV)/server/bin/python
+
+$(VENV)/.audit: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[audit,demo,dev,push]'
+	@touch $@
 
 clean: ## remove .venv and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
