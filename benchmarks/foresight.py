@@ -17,7 +17,7 @@ from math import exp, log
 from benchmarks.report import Figure
 from poddispatchd.domain.capacity import ManagerNow, capacities
 from poddispatchd.domain.forecast import Forecast, Interval, PendingWork, RunningWork, Work, forecast
-from poddispatchd.domain.queue_play import Played
+from poddispatchd.domain.queue_simulation import Played
 from poddispatchd.domain.run_times import EndedRun, SourceSize
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
 

@@ -13,7 +13,7 @@ from benchmarks.pod import database
 from benchmarks.report import Figure
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import SiteId
-from poddispatchd.pod import queue, trigger
+from poddispatchd.pod import queue_order, trigger
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.sandbox.pod.seed import seed_world
 from poddispatchd.sandbox.pod.world import add_video
@@ -37,26 +37,28 @@ async def long_queue() -> list[Figure]:
             capabilities = await introspect(pool)
 
             async def look() -> object:
-                return await queue.pending_tasks(pool, capabilities, queue.CandidateQuery(limit=20))
-
-            async def look_at_a_site() -> object:
-                return await queue.pending_tasks(
-                    pool, capabilities, queue.CandidateQuery(limit=20, sites=[SiteId(1)])
+                return await queue_order.pending_tasks(
+                    pool, capabilities, queue_order.CandidateQuery(limit=20)
                 )
 
-            past = await queue.queue_stats(pool)
+            async def look_at_a_site() -> object:
+                return await queue_order.pending_tasks(
+                    pool, capabilities, queue_order.CandidateQuery(limit=20, sites=[SiteId(1)])
+                )
+
+            past = await queue_order.queue_stats(pool)
 
             async def count_all() -> object:
-                return await queue.queue_stats(pool)
+                return await queue_order.queue_stats(pool)
 
             async def count() -> object:
-                return await queue.queue_stats(pool, past=past)
+                return await queue_order.queue_stats(pool, past=past)
 
             async def compare() -> object:
-                return await queue.wrong_ranks(pool, capabilities, limit=1)
+                return await queue_order.wrong_ranks(pool, capabilities, limit=1)
 
             async def number() -> object:
-                return await queue.write_ranks(pool, capabilities)
+                return await queue_order.write_ranks(pool, capabilities)
 
             async def measured(which: str) -> list[Figure]:
                 look_, count_, compare_ = [await _median(part) for part in (look, count, compare)]

@@ -28,10 +28,10 @@ from poddispatchd.domain.task import SiteId, StaleTasks, TaskStatus
 from poddispatchd.errors import ConfigurationError, DatabaseError, RunnerManagerError, SchemaError
 from poddispatchd.journal import observations
 from poddispatchd.notify.checks import check_hook, check_mail, check_push
-from poddispatchd.pod import duplicates, grants, tasks
+from poddispatchd.pod import grants, same_source, tasks
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
-from poddispatchd.pod.locks import held_tasks
+from poddispatchd.pod.lock_holders import held_tasks
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runtime import queues
@@ -223,7 +223,7 @@ async def _running(settings: Settings, database: Database) -> list[Finding]:
                 return []
             told = await observations.stale_tasks(connection, limit=_MOST_STALE)
             found = [await tasks.get_task(connection, pk) for pk in told]
-            waiting = await duplicates.waiting_behind(connection, told, limit=_MOST_STALE)
+            waiting = await same_source.waiting_behind(connection, told, limit=_MOST_STALE)
     except DatabaseError:
         return []  # what keeps us from looking is told already
     running = (task for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING)

@@ -17,7 +17,7 @@ from poddispatchd.notify.hooks import Hooks
 from poddispatchd.notify.notifier import Notifier
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
-from poddispatchd.pod.queue import QueueStats
+from poddispatchd.pod.queue_order import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runtime import queues
 from poddispatchd.runtime.jobs import Loop, Work

@@ -11,7 +11,7 @@ from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.activation import ReceivedSockets
 from poddispatchd.web.listener import Serving, serving
-from poddispatchd.web.refusals import RefusalLog
+from poddispatchd.web.refusal_log import RefusalLog
 from poddispatchd.web.webhook import early_answers, webhook_application, webhook_limits
 
 log = structlog.get_logger(__name__)

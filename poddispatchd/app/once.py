@@ -12,7 +12,7 @@ from poddispatchd.config.model import Settings
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
-from poddispatchd.pod import queue
+from poddispatchd.pod import queue_order
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
 from poddispatchd.runtime.supervision import cancel_surely, unless
 
@@ -84,7 +84,7 @@ async def _until_available(parts: Parts, session: "asyncio.Task[None]") -> None:
 
 
 async def _pass(parts: Parts, jobs: Jobs, stop: asyncio.Event) -> PassResult:
-    before = await queue.open_tasks_on_sites(parts.database)
+    before = await queue_order.open_tasks_on_sites(parts.database)
     await jobs.begin()
     try:
         if await unless(stop, _round(parts, jobs), within=_LONGEST_ROUND) is None:

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from poddispatchd.domain.task import SiteId, TaskPk
 from poddispatchd.parts import Parts
-from poddispatchd.pod import queue
-from poddispatchd.pod.queue import OpenTask
+from poddispatchd.pod import queue_order
+from poddispatchd.pod.queue_order import OpenTask
 
 _ENDINGS = {"completed": "completed", "failed": "failed", "timeout": "failed"}
 _SHOWN = ("submitted", "completed", "failed", "pending", "running")
@@ -69,8 +69,8 @@ def summarise(
 
 async def end_of_pass(parts: Parts, before: list[OpenTask]) -> tuple[SiteSummary, ...]:
     """The summary of a pass that began with these tasks."""
-    after = await queue.open_tasks_on_sites(parts.database)
-    became = await queue.statuses_of(parts.database, [task.pk for task in before])
+    after = await queue_order.open_tasks_on_sites(parts.database)
+    became = await queue_order.statuses_of(parts.database, [task.pk for task in before])
     choose = parts.choice_of_site()
     combinations = {task.site_ids for task in (*before, *after)}
     site_of = {

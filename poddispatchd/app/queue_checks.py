@@ -7,9 +7,9 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.diagnosis import why_type
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manager_diagnosis import manager_findings
+from poddispatchd.domain.pending_reasons import why_type
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import Backlog, Finding, ManagerView, Reason, Severity, Situation
 from poddispatchd.domain.task import ManagerId, SiteId, TaskStatus, TaskType
@@ -17,8 +17,8 @@ from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.maintenance.stalled_queue import stalled_words, still
 from poddispatchd.pod import managers as pod_managers
-from poddispatchd.pod import queue
-from poddispatchd.tasks.waiting import chosen_sites, site_chooser
+from poddispatchd.pod import queue_order
+from poddispatchd.tasks.pending_facts import chosen_sites, site_chooser
 
 
 async def pending_findings(settings: Settings, database: Database) -> list[Finding]:
@@ -27,12 +27,12 @@ async def pending_findings(settings: Settings, database: Database) -> list[Findi
     Raises:
         DatabaseError: the database cannot be looked at.
     """
-    stats = await queue.queue_stats(database)
+    stats = await queue_order.queue_stats(database)
     sites = await pod_managers.sites(database)
     managers = await pod_managers.runner_managers(database)
     situation = await _situation(settings, database, sites, managers)
     choose = site_chooser(settings, sites, frozenset(m.site_id for m in managers if m.is_active))
-    by_site = await queue.pending_sites(database) if len(situation.sites) > 1 else {}
+    by_site = await queue_order.pending_sites(database) if len(situation.sites) > 1 else {}
     after = settings.reconcile.stale_after
     latest = situation.now - timedelta(seconds=after)
     stalled = [kind for kind in still(stats) if stats.oldest_pending[kind] < latest]

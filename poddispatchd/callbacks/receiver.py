@@ -10,7 +10,7 @@ import structlog
 from poddispatchd.callbacks import inbox
 from poddispatchd.callbacks.inbox import Entry
 from poddispatchd.callbacks.patience import PATIENCE, within
-from poddispatchd.callbacks.quota import Quota
+from poddispatchd.callbacks.rate_limits import Quota
 from poddispatchd.callbacks.recorder import Recorder
 from poddispatchd.callbacks.tokens import TokenBook
 from poddispatchd.clock import Clock

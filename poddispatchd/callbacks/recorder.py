@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from poddispatchd.callbacks import inbox
 from poddispatchd.callbacks.inbox import Entry
 from poddispatchd.callbacks.patience import PATIENCE, within
-from poddispatchd.callbacks.quota import stored_size
+from poddispatchd.callbacks.rate_limits import stored_size
 from poddispatchd.database.pool import Database
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, PoddispatchdError
 

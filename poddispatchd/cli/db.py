@@ -19,7 +19,7 @@ from poddispatchd.cli.common import (
 from poddispatchd.cli.db_setup import setup
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.database import migration
-from poddispatchd.pod import queue, trigger
+from poddispatchd.pod import queue_order, trigger
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.pod.grants import grants_script
 
@@ -148,7 +148,7 @@ async def advise_index(context: Context, config_path: Path | None, *, print_sql:
         capabilities = await introspect(database)
         facts = await trigger.facts(database)
         begun = time.monotonic()
-        await queue.pending_tasks(database, capabilities, queue.CandidateQuery(limit=20))
+        await queue_order.pending_tasks(database, capabilities, queue_order.CandidateQuery(limit=20))
         milliseconds = (time.monotonic() - begun) * 1000
     click.echo(
         f"{facts.tasks} tasks, {facts.unfinished} of them unfinished; one look at the queue took "

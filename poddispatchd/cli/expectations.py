@@ -18,7 +18,7 @@ from poddispatchd.pod.capabilities import introspect
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.source_sizes import SourceSizes
 from poddispatchd.tasks.expectations import Around, Expectations
-from poddispatchd.tasks.waiting import site_chooser
+from poddispatchd.tasks.pending_facts import site_chooser
 
 OPEN = (TaskStatus.PENDING, TaskStatus.RUNNING)
 

@@ -13,9 +13,9 @@ from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.dispatch.source_files import MISSING_WORDS, SILENT_WORDS, Presence, SourceFiles
 from poddispatchd.domain.breaker import BreakerState
-from poddispatchd.domain.diagnosis import why_task
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.media import source_file
+from poddispatchd.domain.pending_reasons import why_task
 from poddispatchd.domain.situation import Finding, ManagerView, Reason, Scheduling, Severity, Situation
 from poddispatchd.domain.task import ManagerId, SiteId, Task, TaskPk, TaskType
 from poddispatchd.errors import SchemaError, UnsubmittableError
@@ -26,7 +26,7 @@ from poddispatchd.pod import overview, sources
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.tree import MediaTree
-from poddispatchd.tasks.waiting import site_chooser, waiting_task
+from poddispatchd.tasks.pending_facts import site_chooser, waiting_task
 
 
 @dataclass(frozen=True, slots=True)

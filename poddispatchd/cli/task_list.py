@@ -24,10 +24,10 @@ from poddispatchd.cli.expectations import expected, expected_words, interval_as_
 from poddispatchd.cli.task_filter import Chosen, age, filter_options
 from poddispatchd.domain.forecast import Forecast
 from poddispatchd.domain.task import ManagerId
-from poddispatchd.pod import duplicates, overview
 from poddispatchd.pod import managers as pod_managers
-from poddispatchd.pod.duplicates import Blocker
+from poddispatchd.pod import overview, same_source
 from poddispatchd.pod.overview import TaskRow
+from poddispatchd.pod.same_source import Blocker
 
 _NARROWEST = 80
 _OWNER, _MANAGER = 8, 10
@@ -56,7 +56,7 @@ async def list_(
         names = {manager.id: manager.name for manager in await pod_managers.runner_managers(database)}
         found = await overview.task_rows(database, await chosen.filter(database), limit=limit)
         async with database.connection() as connection:
-            blockers = await duplicates.blockers(connection, [row.pk for row in found])
+            blockers = await same_source.blockers(connection, [row.pk for row in found])
         forecast = await expected(settings, database, [row.status for row in found])
     if as_json:
         print_json([_as_dict(row, names, blockers.get(row.pk), forecast) for row in found])

@@ -34,10 +34,10 @@ from poddispatchd.domain.task import Task, TaskPk, TaskStatus
 from poddispatchd.journal import acts, imports, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import SubmissionState
-from poddispatchd.pod import duplicates
 from poddispatchd.pod import managers as pod_managers
+from poddispatchd.pod import same_source
 from poddispatchd.pod import tasks as pod_tasks
-from poddispatchd.pod.duplicates import Blocker
+from poddispatchd.pod.same_source import Blocker
 
 
 @click.group(cls=SuggestingGroup)
@@ -64,7 +64,7 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
             task = await pod_tasks.get_task(connection, TaskPk(task_pk))
             journal = await _journal(connection, TaskPk(task_pk), task, names)
             waits_until = None if task is None else await _waits_until(connection, task)
-            blocker = (await duplicates.blockers(connection, [TaskPk(task_pk)])).get(TaskPk(task_pk))
+            blocker = (await same_source.blockers(connection, [TaskPk(task_pk)])).get(TaskPk(task_pk))
         why = None
         if task is not None and task.status == TaskStatus.PENDING:
             why = await why_it_waits(settings, database, task)

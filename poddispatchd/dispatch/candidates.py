@@ -10,8 +10,8 @@ from poddispatchd.domain.routing import Lane, capacity, unserved
 from poddispatchd.domain.task import SiteId, TaskPk, TaskType
 from poddispatchd.journal.scheduling import Wait
 from poddispatchd.parts import Parts
-from poddispatchd.pod import queue
-from poddispatchd.pod.queue import CandidateQuery, PendingTask
+from poddispatchd.pod import queue_order
+from poddispatchd.pod.queue_order import CandidateQuery, PendingTask
 from poddispatchd.runtime.supervision import cancel_surely
 
 _PAGE = 20
@@ -250,7 +250,7 @@ class Candidates:
                 held=held,
                 exclude_sources={item.source for item in seen if item.source is not None},
             )
-            found += await queue.pending_tasks(parts.database, parts.capabilities, query)
+            found += await queue_order.pending_tasks(parts.database, parts.capabilities, query)
         return sorted(found, key=lambda item: (item.grace_left > 0, item.place))[:size]
 
     def _submittable(self, page: list[PendingTask], now: float) -> list[Waiting]:

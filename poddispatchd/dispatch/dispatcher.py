@@ -20,7 +20,7 @@ from poddispatchd.journal.submissions import Submission
 from poddispatchd.observability.metrics import SubmissionOutcome
 from poddispatchd.parts import MANAGERS_FRESH_FOR, Parts
 from poddispatchd.pod import tasks
-from poddispatchd.pod.queue import PendingTask
+from poddispatchd.pod.queue_order import PendingTask
 from poddispatchd.runtime.supervision import cancel_surely
 
 _SOON = 0.05

@@ -16,7 +16,7 @@ from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.payload import Payload
 from poddispatchd.domain.task import ManagerId, Task, TaskPk
 from poddispatchd.journal.submissions import Submission, SubmissionId, SubmissionState
-from poddispatchd.pod.duplicates import SAME_SOURCE, source_of
+from poddispatchd.pod.same_source import SAME_SOURCE, source_of
 
 _OPEN = load_queries(__package__, "intents.sql")["open"].fill(same_source=SAME_SOURCE)
 
@@ -31,7 +31,7 @@ class Obstacle(StrEnum):
     LOCKED = "locked"
     """Someone else's transaction holds the row."""
     MAY_FOLLOW = "may follow"
-    """Its source was worked on for another task while it waited: see ``dispatch/duplicates.py``."""
+    """Its source was worked on for another task while it waited: see ``dispatch/coalescing.py``."""
     AHEAD = "ahead"
     """Another task of its source runs or stands before it."""
     WAIT = "wait"

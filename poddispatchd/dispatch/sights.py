@@ -6,7 +6,7 @@ from datetime import datetime
 
 from poddispatchd.domain.routing import Offer
 from poddispatchd.domain.task import ManagerId, SiteId
-from poddispatchd.pod.queue import PendingTask
+from poddispatchd.pod.queue_order import PendingTask
 
 _REFUSAL_LASTS = 3600.0
 """Seconds after which a manager that refused a task is asked again, should it wait still: it may have been

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import structlog
 
-from poddispatchd.dispatch import duplicates
+from poddispatchd.dispatch import coalescing
 from poddispatchd.dispatch.acceptance import Acceptance, SubmissionResult
 from poddispatchd.dispatch.intents import IntentRequest, Obstacle, Refused, open_intents
 from poddispatchd.dispatch.payloads import Payloads
@@ -126,7 +126,7 @@ class Submitter:
                     request = replace(request, payload=payload, attempt=answer.next_attempt)
                 case Refused(obstacle=Obstacle.MAY_FOLLOW):
                     async with self._parts.database.connection() as connection:
-                        if await duplicates.follow(connection, self._parts, task):
+                        if await coalescing.follow(connection, self._parts, task):
                             return SubmissionResult(
                                 SubmissionOutcome.REFUSED, "Its source was done meanwhile.", is_final=True
                             )
@@ -202,7 +202,7 @@ class Submitter:
         """A pending task can never be submitted: say why wherever Pod's people look."""
         async with self._parts.database.transaction() as connection:
             if await fail_task(connection, task, reason):
-                await duplicates.fail_alike(connection, self._parts, task, reason)
+                await coalescing.fail_alike(connection, self._parts, task, reason)
         ring_for(Decision.FAIL, self._parts.wakeups)
 
     # --- the way to the manager -------------------------------------------------------------------------

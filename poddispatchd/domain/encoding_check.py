@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from poddispatchd.domain.content import name_problem
 from poddispatchd.domain.encoding_result import (
     INFO_FILE,
     MP3,
@@ -14,6 +13,7 @@ from poddispatchd.domain.encoding_result import (
     Findings,
     unsaid,
 )
+from poddispatchd.domain.file_policy import name_problem
 from poddispatchd.domain.hls import playlist_findings
 
 _MOST_NAMED = 3

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from poddispatchd.domain.content import IMAGE_ENDINGS
 from poddispatchd.domain.encoding_result import (
     MP3,
     MP4,
@@ -13,6 +12,7 @@ from poddispatchd.domain.encoding_result import (
     EncodingInfo,
     Findings,
 )
+from poddispatchd.domain.file_policy import IMAGE_ENDINGS
 from poddispatchd.domain.hls import Variant, master_playlist, parse_bitrate
 from poddispatchd.domain.thumbnails import ThumbnailChoice
 

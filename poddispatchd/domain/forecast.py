@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from poddispatchd.domain.arrivals import Arrivals
 from poddispatchd.domain.capacity import Capacity
-from poddispatchd.domain.queue_play import Outcomes, Played, QueuePlay, Running
+from poddispatchd.domain.queue_simulation import Outcomes, Played, QueuePlay, Running
 from poddispatchd.domain.run_times import EndedRun, run_times
 from poddispatchd.domain.situation import duration_words
 from poddispatchd.domain.task import ManagerId, TaskPk

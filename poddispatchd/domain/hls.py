@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from poddispatchd.domain.content import uri_problem
+from poddispatchd.domain.file_policy import uri_problem
 
 _BYTE_RANGE = re.compile(r"^(\d{1,15})(?:@(\d{1,15}))?$")
 _ADDRESS = re.compile(r"""(?:URI|VALUE|PATH)\s*=\s*("[^"]*"|[^",\s]*)""", re.IGNORECASE)

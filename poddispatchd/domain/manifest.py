@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from poddispatchd.domain.content import name_problem
+from poddispatchd.domain.file_policy import name_problem
 from poddispatchd.domain.task import RunnerTaskId, TaskType
 from poddispatchd.errors import ResultIncompleteError, ResultRefusedError, UnusableAnswerError
 

@@ -32,9 +32,9 @@ from poddispatchd.journal import notices
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import ImportOutcome
 from poddispatchd.parts import Parts
-from poddispatchd.pod import duplicates
+from poddispatchd.pod import same_source
 from poddispatchd.pod.imports.common import ImportedResult, ImportPlan, WantedTask, read_wanted_task
-from poddispatchd.pod.locks import held_row, taking
+from poddispatchd.pod.lock_holders import held_row, taking
 from poddispatchd.pod.media import staging as staging_area
 from poddispatchd.pod.media.files import delete_temporaries, existing_files
 from poddispatchd.pod.media.lock import task_lock
@@ -263,7 +263,7 @@ class ImportAttempt:
         self, connection: Connection, job: ImportJob, task: Task, plan: ImportPlan
     ) -> tuple[ImportedResult, bool]:
         # The rows of tasks first, by primary key: the order of whoever applies a report to them.
-        if not await duplicates.complete(connection, task):
+        if not await same_source.complete(connection, task):
             raise RaceLostError("Someone else changed the task's row meanwhile.")
         done = await plan.write_rows(connection)
         chained = done.chained_transcription

@@ -18,7 +18,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
 from poddispatchd.pod import ended
 from poddispatchd.pod.ended import SeenTask
-from poddispatchd.pod.queue import QueueStats
+from poddispatchd.pod.queue_order import QueueStats
 
 log = structlog.get_logger(__name__)
 

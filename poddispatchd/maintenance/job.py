@@ -20,10 +20,10 @@ from poddispatchd.maintenance.opencast import purge_opencast_files
 from poddispatchd.maintenance.stalled_queue import StalledQueue, stalled_words
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
-from poddispatchd.pod import queue, tasks
+from poddispatchd.pod import queue_order, tasks
 from poddispatchd.pod.media.files import free_space
 from poddispatchd.pod.media.threads import Look
-from poddispatchd.pod.queue import QueueStats
+from poddispatchd.pod.queue_order import QueueStats
 from poddispatchd.runtime import queues
 from poddispatchd.runtime.lease_queue import LONGEST_WORDS
 
@@ -114,14 +114,14 @@ class Maintenance:
         begun, as_of = clock.monotonic(), clock.now()
         changes = self._parts.wakeups.administration.rings
         if begun < self._count_again_at and changes == self._changes_by_hand:
-            stats = await queue.queue_stats(database, past=self.queue_stats)
+            stats = await queue_order.queue_stats(database, past=self.queue_stats)
         else:
-            stats = await queue.queue_stats(database)
+            stats = await queue_order.queue_stats(database)
             counted, self._changes_by_hand = clock.monotonic(), changes
             if counted - begun > _QUICK_COUNT:
                 self._count_again_at = counted + _COUNT_REST * (counted - begun)
         if len(self._parts.sites) > 1 and (begun >= self._sites_again_at or self._has_new_types(stats)):
-            self._sites = await queue.pending_sites(database)
+            self._sites = await queue_order.pending_sites(database)
             self._sites_again_at = clock.monotonic() + _SITES_FRESH_FOR
         self.queue_stats = replace(stats, as_of=as_of, sites=self._sites)
         if self._parts.has_journal:
@@ -147,14 +147,14 @@ class Maintenance:
                 return
             self._compared_at = now
             # Several processes of the server compare; only one can write.
-            if not (await queue.wrong_ranks(parts.database, parts.capabilities, limit=1)).count:
+            if not (await queue_order.wrong_ranks(parts.database, parts.capabilities, limit=1)).count:
                 return
         changed = await self.write_ranks()
         self._right_ranks, self._compared_at = None if changed else queue_stats.ranks, now
 
     async def write_ranks(self) -> int:
         """Give every pending task its place in the queue; how many ranks changed."""
-        changed = await queue.write_ranks(self._parts.database, self._parts.capabilities)
+        changed = await queue_order.write_ranks(self._parts.database, self._parts.capabilities)
         if changed:
             log.debug(Event.RANKS_WRITTEN, rows=changed)
         return changed

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from poddispatchd.config.units import format_duration
 from poddispatchd.domain.task import TaskStatus, TaskType
-from poddispatchd.pod.queue import QueueStats
+from poddispatchd.pod.queue_order import QueueStats
 
 
 class StalledQueue:

@@ -11,7 +11,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.queue import filled
+from poddispatchd.pod.queue_order import filled
 
 _QUERIES = load_queries("poddispatchd.pod", "work.sql")
 

@@ -13,8 +13,7 @@ from poddispatchd.errors import (
     UnusableAnswerError,
 )
 from poddispatchd.observability.logs import without_secrets
-from poddispatchd.runner.records import Accepted, RunnerInfo, RunnerTask, StopOutcome
-from poddispatchd.runner.refusals import (
+from poddispatchd.runner.http_errors import (
     detail_of,
     is_no_route,
     parsed,
@@ -22,6 +21,7 @@ from poddispatchd.runner.refusals import (
     says_task_unknown,
     submission_refusal,
 )
+from poddispatchd.runner.records import Accepted, RunnerInfo, RunnerTask, StopOutcome
 from poddispatchd.runner.transport import Answer
 
 _LONGEST_TASK_ID = 100

@@ -17,8 +17,8 @@ from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.errors import RecordTooLongError, RunnerManagerMisconfiguredError
 from poddispatchd.runner import answers
 from poddispatchd.runner.health import health_at, root_facts
+from poddispatchd.runner.http_errors import result_refusal
 from poddispatchd.runner.records import Accepted, Health, RunnerInfo, RunnerTask, StopOutcome
-from poddispatchd.runner.refusals import result_refusal
 from poddispatchd.runner.transport import (
     CONNECT_TIMEOUT,
     SHORT_ANSWER,

@@ -15,7 +15,7 @@ from poddispatchd.domain.wholeness import Wholeness
 from poddispatchd.errors import DownloadError, ResultGoneError, ResultUnfetchableError
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.filesink import FileSink
-from poddispatchd.runner.refusals import detail_of, result_refusal
+from poddispatchd.runner.http_errors import detail_of, result_refusal
 from poddispatchd.runner.transport import Answer, content_type
 
 _CHUNK = 2**20

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.errors import RunnerManagerMisconfiguredError, UnusableAnswerError
 from poddispatchd.runner.answers import json_object
+from poddispatchd.runner.http_errors import refusal
 from poddispatchd.runner.records import Health
-from poddispatchd.runner.refusals import refusal
 from poddispatchd.runner.transport import Answer
 
 _KNOWN_PATHS = ("api/health", "manager/health")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from poddispatchd.domain.shadow import ShadowState
 from poddispatchd.domain.task import StaleTasks, TaskType
-from poddispatchd.pod.queue import QueueStats
+from poddispatchd.pod.queue_order import QueueStats
 from poddispatchd.runtime.wakeups import Wakeup
 
 

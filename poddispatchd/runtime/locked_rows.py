@@ -10,7 +10,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.observability.events import Event
-from poddispatchd.pod.locks import HeldRow, held_row
+from poddispatchd.pod.lock_holders import HeldRow, held_row
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups
 
 log = structlog.get_logger(__name__)

@@ -23,8 +23,8 @@ from poddispatchd.domain.shadow import (
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, Task, TaskPk
 from poddispatchd.errors import MediaMissingError, UnsubmittableError
 from poddispatchd.parts import Parts
-from poddispatchd.pod import observed, queue
-from poddispatchd.pod.queue import PendingTask
+from poddispatchd.pod import observed, queue_order
+from poddispatchd.pod.queue_order import PendingTask
 from poddispatchd.shadow.capacity import Capacity
 from poddispatchd.shadow.outcomes import ShadowOutcomes
 from poddispatchd.shadow.stats import ShadowStats
@@ -81,7 +81,9 @@ class ShadowDispatcher:
         parts = self._parts
         begun = parts.clock.monotonic()
         await parts.refresh_managers()
-        head = await queue.pending_tasks(parts.database, parts.capabilities, queue.CandidateQuery(_HEAD))
+        head = await queue_order.pending_tasks(
+            parts.database, parts.capabilities, queue_order.CandidateQuery(_HEAD)
+        )
         await self._compare(head)
         self._queue = {standing.task: standing for standing in self._standings(head)}
         waiting = [standing for standing in self._queue.values() if standing.could_go]

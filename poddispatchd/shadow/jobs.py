@@ -7,7 +7,7 @@ from poddispatchd.domain.shadow import ShadowState
 from poddispatchd.domain.task import StaleTasks
 from poddispatchd.managers.prober import Prober
 from poddispatchd.parts import Parts
-from poddispatchd.pod.queue import QueueStats
+from poddispatchd.pod.queue_order import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runtime.jobs import Loop, Work
 from poddispatchd.runtime.wakeups import Wakeup

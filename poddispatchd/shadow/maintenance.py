@@ -7,8 +7,8 @@ from poddispatchd.domain.shadow import Difference
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.parts import Parts
-from poddispatchd.pod import observed, queue
-from poddispatchd.pod.queue import QueueStats
+from poddispatchd.pod import observed, queue_order
+from poddispatchd.pod.queue_order import QueueStats
 from poddispatchd.shadow.stats import ShadowStats
 
 _EVERY = 60.0
@@ -59,7 +59,7 @@ class ShadowUpkeep:
     async def _look_at_ranks(self) -> None:
         """Ranks lag behind the queue until Pod's next turn: only those that stay wrong over one count."""
         parts = self._parts
-        wrong = await queue.wrong_ranks(parts.database, parts.capabilities, limit=_RANKS_NAMED)
+        wrong = await queue_order.wrong_ranks(parts.database, parts.capabilities, limit=_RANKS_NAMED)
         parts.metrics.shadow_wrong_ranks.set(wrong.count)
         held = {(pk, rank) for pk, (rank, _) in wrong.first.items()}
         stayed = sorted(held & self._wrong_ranks)

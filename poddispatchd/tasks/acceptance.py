@@ -19,8 +19,8 @@ from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.pod import progress
-from poddispatchd.pod.duplicates import SAME_SOURCE, source_of
 from poddispatchd.pod.progress import AcceptedRequest
+from poddispatchd.pod.same_source import SAME_SOURCE, source_of
 
 _NEWEST = 1000
 """Tasks that are searched for an id: what Pod submitted lately is among them."""

@@ -10,7 +10,7 @@ from datetime import datetime
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.capacity import Capacity, ManagerNow, capacities
 from poddispatchd.domain.forecast import PLAYED, Forecast, PendingWork, RunningWork, Work, forecast
-from poddispatchd.domain.queue_play import Played
+from poddispatchd.domain.queue_simulation import Played
 from poddispatchd.domain.run_times import EndedRun, SourceSize
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk
 from poddispatchd.journal import ends, history
@@ -19,7 +19,7 @@ from poddispatchd.pod import work
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.source_sizes import SourceSizes
 from poddispatchd.pod.work import OpenWork
-from poddispatchd.tasks.waiting import SiteChooser
+from poddispatchd.tasks.pending_facts import SiteChooser
 
 _RUNNING = 1000
 _LOOKED_AT = 50

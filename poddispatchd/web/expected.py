@@ -8,7 +8,7 @@ from poddispatchd.domain.forecast import Forecast
 from poddispatchd.domain.task import SUBMITTABLE, TaskStatus
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.parts import Parts
-from poddispatchd.pod.queue import QueueStats
+from poddispatchd.pod.queue_order import QueueStats
 from poddispatchd.pod.source_sizes import SourceSizes
 from poddispatchd.tasks.expectations import Around, Expectations
 

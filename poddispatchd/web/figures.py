@@ -14,7 +14,7 @@ from poddispatchd.journal.scheduling import Scheduler, Wait
 from poddispatchd.parts import Parts
 from poddispatchd.pod import overview
 from poddispatchd.pod.overview import PendingRow, TaskFilter, TaskRow
-from poddispatchd.pod.queue import QueueStats
+from poddispatchd.pod.queue_order import QueueStats
 from poddispatchd.runtime import queues
 from poddispatchd.web.expected import Expected
 

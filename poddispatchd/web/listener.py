@@ -17,10 +17,10 @@ from poddispatchd.errors import ConfigurationError
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web import acceptor
-from poddispatchd.web.connections import ConnectionTable, Limits, State
-from poddispatchd.web.forwarded import Networks, is_trusted
+from poddispatchd.web.client_address import Networks, is_trusted
+from poddispatchd.web.connection_limits import ConnectionTable, Limits, State
 from poddispatchd.web.protocol import Gate, Site, peer_of
-from poddispatchd.web.refusals import RefusalLog
+from poddispatchd.web.refusal_log import RefusalLog
 from poddispatchd.web.strangers import Early
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from aiohttp import web
 
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.web.connections import Limits
+from poddispatchd.web.connection_limits import Limits
 from poddispatchd.web.figures import Overview
 from poddispatchd.web.page import page_policy, status_page
 from poddispatchd.web.state import DaemonState

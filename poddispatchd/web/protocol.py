@@ -6,8 +6,8 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from poddispatchd.observability.events import Event
-from poddispatchd.web.connections import ConnectionTable, Peer
-from poddispatchd.web.refusals import RefusalLog
+from poddispatchd.web.connection_limits import ConnectionTable, Peer
+from poddispatchd.web.refusal_log import RefusalLog
 from poddispatchd.web.strangers import Early
 
 _LONGEST_HEAD = 16 * 2**10

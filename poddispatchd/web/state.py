@@ -7,17 +7,17 @@ from zoneinfo import ZoneInfo
 from poddispatchd import __version__
 from poddispatchd.config.units import format_duration
 from poddispatchd.database.poolers import Pooling
-from poddispatchd.domain.diagnosis import nobody_takes_tasks, why_task, why_type
 from poddispatchd.domain.manager_diagnosis import manager_findings
+from poddispatchd.domain.pending_reasons import nobody_takes_tasks, why_task, why_type
 from poddispatchd.domain.shadow import ShadowState
 from poddispatchd.domain.situation import Backlog, Finding, Reason, Scheduling, Severity, Situation
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, StaleTasks, TaskPk, TaskStatus, TaskType
 from poddispatchd.maintenance.stalled_queue import stalled_words
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.parts import Parts
-from poddispatchd.pod.queue import QueueStats
+from poddispatchd.pod.queue_order import QueueStats
 from poddispatchd.runtime.queues import set_aside_words
-from poddispatchd.tasks.waiting import SiteChooser, chosen_sites, site_chooser, waiting_task
+from poddispatchd.tasks.pending_facts import SiteChooser, chosen_sites, site_chooser, waiting_task
 from poddispatchd.web.expectation import ExpectedState, expected_state
 from poddispatchd.web.failures import FailureState, failure_states
 from poddispatchd.web.figures import Figures

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from poddispatchd.callbacks.quota import Bucket, Rate
+from poddispatchd.callbacks.rate_limits import Bucket, Rate
 
 Early: TypeAlias = Callable[[str, bytes], bytes | None]
 """The whole answer to a stranger, given the address and what has arrived; None: it is to be served."""

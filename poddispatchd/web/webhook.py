@@ -16,11 +16,11 @@ from poddispatchd.errors import CallbackRefusedError, DatabaseError, DatabaseUna
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web.bodies import BodyMemory, read_body
-from poddispatchd.web.connections import Limits
-from poddispatchd.web.forwarded import client_address
+from poddispatchd.web.client_address import client_address
+from poddispatchd.web.connection_limits import Limits
 from poddispatchd.web.listener import Handler
 from poddispatchd.web.protocol import HEADERS, recognise, speaks_for
-from poddispatchd.web.refusals import RefusalLog
+from poddispatchd.web.refusal_log import RefusalLog
 from poddispatchd.web.strangers import Early, Strangers
 
 log = structlog.get_logger(__name__)

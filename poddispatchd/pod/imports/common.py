@@ -18,7 +18,7 @@ from poddispatchd.domain.naming import ctime
 from poddispatchd.domain.task import Task, TaskPk, TaskType, VideoId
 from poddispatchd.errors import RaceLostError, ResultRefusedError, UnsubmittableError
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.locks import taking
+from poddispatchd.pod.lock_holders import taking
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.pod.tasks import task_of
 

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from poddispatchd.domain.content import (
+from poddispatchd.domain.cue_text import clean_text
+from poddispatchd.domain.encoding_result import OVERVIEW_FILE
+from poddispatchd.domain.file_policy import (
     HEAD,
     IMAGE_ENDINGS,
     active_content,
@@ -11,8 +13,6 @@ from poddispatchd.domain.content import (
     name_problem,
     uri_problem,
 )
-from poddispatchd.domain.cue_text import clean_text
-from poddispatchd.domain.encoding_result import OVERVIEW_FILE
 from poddispatchd.domain.hls import address_findings
 from poddispatchd.domain.subtitles import Subtitles, read_captions
 from poddispatchd.errors import ResultRefusedError

@@ -27,7 +27,7 @@ from poddispatchd.database.pool import Connection, Database
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.parts import Parts
-from poddispatchd.pod import queue
+from poddispatchd.pod import queue_order
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runtime.database_session import DatabaseSession
@@ -97,7 +97,7 @@ class Bench:
         """Handle callbacks until none is due, and give everything its rank as the maintenance would."""
         while await self.inbox.step() <= 0.1:
             pass
-        await queue.write_ranks(self.parts.database, self.parts.capabilities)
+        await queue_order.write_ranks(self.parts.database, self.parts.capabilities)
 
 
 @asynccontextmanager

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from poddispatchd.callbacks import quota as quotas
+from poddispatchd.callbacks import rate_limits as quotas
 from poddispatchd.callbacks import recorder as recorders
-from poddispatchd.callbacks.quota import Rate
+from poddispatchd.callbacks.rate_limits import Rate
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.domain.callback import Notice
 from poddispatchd.web.bodies import BodyMemory

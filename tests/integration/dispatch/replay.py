@@ -18,7 +18,7 @@ from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Connection
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.submitter import Submitter
-from poddispatchd.pod.queue import write_ranks
+from poddispatchd.pod.queue_order import write_ranks
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
 from poddispatchd.web.listener import listening
 from poddispatchd.web.webhook import webhook_application

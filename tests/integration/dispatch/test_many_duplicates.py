@@ -8,8 +8,8 @@ import pytest
 
 from poddispatchd.domain.duplicates import EndedDuplicate
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
-from poddispatchd.pod import duplicates, queue
-from poddispatchd.pod.queue import PendingTask
+from poddispatchd.pod import queue_order, same_source
+from poddispatchd.pod.queue_order import PendingTask
 from poddispatchd.sandbox.pod.world import add_task, add_video
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
@@ -46,14 +46,14 @@ async def _look(daemon: Daemon) -> None:
 @pytest.fixture
 def rows_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """How many rows of the queue the dispatcher has looked at so far."""
-    read, pending_tasks = list[PendingTask](), queue.pending_tasks
+    read, pending_tasks = list[PendingTask](), queue_order.pending_tasks
 
     async def counted(*arguments: object, **named: object) -> list[PendingTask]:
         page = await pending_tasks(*arguments, **named)  # type: ignore[arg-type]  # passed on
         read.extend(page)
         return page
 
-    monkeypatch.setattr(queue, "pending_tasks", counted)
+    monkeypatch.setattr(queue_order, "pending_tasks", counted)
     return lambda: len(read)
 
 
@@ -116,5 +116,5 @@ async def test_one_that_was_restarted_meanwhile_does_not_end_with_the_others(
             "UPDATE runner_manager_task SET date_added = now() WHERE id = $1", pks[2]
         )
         duplicate = EndedDuplicate(pks[0], TaskStatus.COMPLETED, datetime.now(UTC), None)
-        assert await duplicates.follow(pod.connection, waiting, duplicate, "words", grace=0) == 1
+        assert await same_source.follow(pod.connection, waiting, duplicate, "words", grace=0) == 1
         assert [await pod.status(pk) for pk in pks] == ["pending", "completed", "pending"]

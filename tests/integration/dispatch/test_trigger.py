@@ -8,7 +8,7 @@ import asyncpg
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.pod import trigger
-from poddispatchd.pod.queue import write_ranks
+from poddispatchd.pod.queue_order import write_ranks
 from poddispatchd.runtime.database_session import CHANNEL
 from poddispatchd.runtime.jobs import Loop
 from poddispatchd.runtime.supervision import Pulse, Surroundings, cancel_surely, run_job

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from poddispatchd.imports import attempt, cleanup, files
 from poddispatchd.imports.attempt import ImportAttempt
 from poddispatchd.imports.importer import Importer
-from poddispatchd.pod import duplicates
+from poddispatchd.pod import same_source
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.placing import Ready
 from poddispatchd.runner import filesink
@@ -81,7 +81,7 @@ MOMENTS: dict[str, Callable[[], None]] = {
     "before the first rename": lambda: _set(ImportAttempt, "_record", _then_die(ImportAttempt._record)),
     "amid the renames": lambda: _set(Ready, "swap", _at_call(3, Ready.swap)),
     "amid the links": lambda: _set(Directory, "link", _link_then_die),
-    "after the renames": lambda: _set(duplicates, "complete", die),
+    "after the renames": lambda: _set(same_source, "complete", die),
     "within the transaction": lambda: _set(files, "settle", _then_die(files.settle)),
     "after the commit": lambda: _set(ImportAttempt, "_tell", die),
     "before the clean-up": lambda: _set(cleanup, "delete_obsolete", die),

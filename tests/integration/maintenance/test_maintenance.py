@@ -16,7 +16,7 @@ from poddispatchd.maintenance import job as janitor_module
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.tree import own_name
-from poddispatchd.pod.queue import QueueStats, queue_stats
+from poddispatchd.pod.queue_order import QueueStats, queue_stats
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.web.state import state_of

@@ -8,7 +8,7 @@ import pytest
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.maintenance.job import Maintenance
-from poddispatchd.pod import queue
+from poddispatchd.pod import queue_order
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.imports.bench import Bench, bench
@@ -36,13 +36,13 @@ async def _ranks(here: Bench) -> dict[int, int | None]:
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many ranks were written each time."""
-    write_ranks, counts = queue.write_ranks, list[int]()
+    write_ranks, counts = queue_order.write_ranks, list[int]()
 
     async def counted(database: Database, capabilities: Capabilities) -> int:
         counts.append(await write_ranks(database, capabilities))
         return counts[-1]
 
-    monkeypatch.setattr(queue, "write_ranks", counted)
+    monkeypatch.setattr(queue_order, "write_ranks", counted)
     return counts
 
 

@@ -10,8 +10,15 @@ import pytest_asyncio
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries
-from poddispatchd.pod.duplicates import SAME_SOURCE
-from poddispatchd.pod.queue import CandidateQuery, filled, pending_tasks, queue_stats, statement, write_ranks
+from poddispatchd.pod.queue_order import (
+    CandidateQuery,
+    filled,
+    pending_tasks,
+    queue_stats,
+    statement,
+    write_ranks,
+)
+from poddispatchd.pod.same_source import SAME_SOURCE
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.pod.rows import pod, video
 from tests.integration.pod.years import FINISHED, PENDING, nodes, rows_read, years_of_tasks

@@ -7,7 +7,7 @@ import pytest
 
 from poddispatchd.domain.task import TaskType
 from poddispatchd.pod.capabilities import introspect
-from poddispatchd.pod.queue import CandidateQuery, pending_tasks, write_ranks
+from poddispatchd.pod.queue_order import CandidateQuery, pending_tasks, write_ranks
 from tests.integration.pod.rows import opened
 from tests.plugins.shared_world import SharedWorldFactory
 from tests.shared import SHARED

@@ -8,7 +8,7 @@ import pytest
 from poddispatchd.app import features
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskStatus, TaskType
-from poddispatchd.pod import queue, tasks
+from poddispatchd.pod import queue_order, tasks
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Mode, Outcome
 from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report
@@ -86,7 +86,7 @@ async def test_listings_and_counts_see_it(here: Bench) -> None:
         everything = [item.pk for item in await tasks.list_tasks(connection)]
         others = [item.pk for item in await tasks.list_tasks(connection, types=[TaskType.OTHER])]
         encodings = [item.pk for item in await tasks.list_tasks(connection, types=[TaskType.ENCODING])]
-    queue_stats = await queue.queue_stats(here.parts.database)
+    queue_stats = await queue_order.queue_stats(here.parts.database)
     assert found is not None
     assert (everything, others, encodings) == ([second, known, task], [second, task], [known])
     assert queue_stats.count(TaskType.OTHER, TaskStatus.RUNNING) == 2
@@ -96,8 +96,8 @@ async def test_one_that_waits_is_never_submitted_and_a_restart_says_why_not(here
     task = await _unknown(here)
     await here.execute("UPDATE runner_manager_task SET status = 'pending', task_id = NULL")
     assert (
-        await queue.pending_tasks(
-            here.parts.database, here.parts.capabilities, queue.CandidateQuery(limit=10)
+        await queue_order.pending_tasks(
+            here.parts.database, here.parts.capabilities, queue_order.CandidateQuery(limit=10)
         )
         == []
     )

@@ -14,7 +14,7 @@ from poddispatchd.callbacks import inbox
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
 from poddispatchd.observability.events import Event
-from poddispatchd.pod.locks import held_row
+from poddispatchd.pod.lock_holders import held_row
 from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
 from poddispatchd.web.state import state_of
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
@@ -154,7 +154,7 @@ async def test_a_person_is_told_that_a_row_is_held_and_the_others_are_treated(po
 
 
 async def test_check_names_the_task_and_who_holds_it(pod: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("poddispatchd.pod.locks._LONG", 0.0)
+    monkeypatch.setattr("poddispatchd.pod.lock_holders._LONG", 0.0)
     [held, _] = await pod.encodings(2)
     async with _held(pod, _TASKS, held):
         findings = [finding async for finding in run_checks(pod.settings())]

@@ -17,7 +17,7 @@ from poddispatchd.errors import ConfigurationError
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web import listener as listener_module
 from poddispatchd.web import protocol
-from poddispatchd.web.connections import Limits
+from poddispatchd.web.connection_limits import Limits
 from poddispatchd.web.listener import listening
 from tests.integration.web.wire import connect, ended, many, said
 

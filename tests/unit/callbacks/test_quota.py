@@ -1,6 +1,6 @@
 """How much of one runner manager is recorded."""
 
-from poddispatchd.callbacks.quota import BYTES, CALLBACKS, UNKNOWN, Bucket, Quota, Rate
+from poddispatchd.callbacks.rate_limits import BYTES, CALLBACKS, UNKNOWN, Bucket, Quota, Rate
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.content import active_content, image_problem, name_problem, uri_problem
+from poddispatchd.domain.file_policy import active_content, image_problem, name_problem, uri_problem
 from poddispatchd.domain.hls import address_findings
 
 PNG, JPEG, WEBP = b"\x89PNG\r\n\x1a\n...", b"\xff\xd8\xff\xe0...", b"RIFF\x04\0\0\0WEBPVP8 "

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from poddispatchd.domain.breaker import BreakerState
-from poddispatchd.domain.diagnosis import general_findings, why_task, why_type
 from poddispatchd.domain.manager_diagnosis import manager_findings
+from poddispatchd.domain.pending_reasons import general_findings, why_task, why_type
 from poddispatchd.domain.situation import (
     Backlog,
     Finding,

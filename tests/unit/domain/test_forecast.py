@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from poddispatchd.domain.capacity import Capacity, ManagerNow, capacities, slots_seen
 from poddispatchd.domain.forecast import Forecast, Interval, PendingWork, RunningWork, Work, forecast
-from poddispatchd.domain.queue_play import Played
+from poddispatchd.domain.queue_simulation import Played
 from poddispatchd.domain.run_times import FEWEST, EndedRun, SourceSize, run_times
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
 

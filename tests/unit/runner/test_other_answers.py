@@ -13,8 +13,8 @@ from poddispatchd.errors import (
     UnusableAnswerError,
 )
 from poddispatchd.runner.answers import runner_list, stop_outcome, task_record
+from poddispatchd.runner.http_errors import result_refusal
 from poddispatchd.runner.records import RunnerInfo, StopOutcome
-from poddispatchd.runner.refusals import result_refusal
 from poddispatchd.runner.transport import Answer
 from tests.unit.runner.managers import answer, manager, page
 

@@ -23,7 +23,7 @@ from poddispatchd.errors import (
     RunnerUnreachableError,
 )
 from poddispatchd.runner.answers import accepted, json_object, task_record
-from poddispatchd.runner.refusals import result_refusal
+from poddispatchd.runner.http_errors import result_refusal
 from poddispatchd.runner.transport import Answer
 from tests.shared import SHARED
 from tests.unit.runner.managers import manager

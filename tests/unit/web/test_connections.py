@@ -1,6 +1,6 @@
 """Which connections are kept when there are too many."""
 
-from poddispatchd.web.connections import ConnectionTable, Limits, Peer
+from poddispatchd.web.connection_limits import ConnectionTable, Limits, Peer
 
 _LIMITS = Limits(most=6, most_of_one=3, head_seconds=10, idle_seconds=60)
 

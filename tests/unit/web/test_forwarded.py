@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from poddispatchd.web.forwarded import client_address, counted_as, is_trusted
+from poddispatchd.web.client_address import client_address, counted_as, is_trusted
 
 _OURS = (ip_network("127.0.0.1"), ip_network("::1"), ip_network("10.0.0.0/8"))
 

@@ -20,7 +20,7 @@ from poddispatchd.domain.task import (
     TaskType,
     VideoId,
 )
-from poddispatchd.pod.locks import taking
+from poddispatchd.pod.lock_holders import taking
 
 _TEXTS = load_queries("poddispatchd.pod", "duplicates.sql")
 

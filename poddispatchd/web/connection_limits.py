@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from poddispatchd.web.forwarded import counted_as
+from poddispatchd.web.client_address import counted_as
 
 
 @dataclass(frozen=True, slots=True)

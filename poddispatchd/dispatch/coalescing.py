@@ -10,7 +10,7 @@ from poddispatchd.domain.duplicates import EndedDuplicate, followed
 from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.journal import submissions
 from poddispatchd.parts import Parts
-from poddispatchd.pod import duplicates
+from poddispatchd.pod import same_source
 
 _TOGETHER = 1000
 """Tasks that are ended in one statement."""
@@ -22,10 +22,10 @@ async def follow(connection: Connection, parts: Parts, task: Task) -> bool:
     Those that waited with it end too: one by one, thousands of them would hold up all others. What was asked
     for since is left in the queue, as is what Pod may be submitting itself.
     """
-    ended = await duplicates.ended_duplicates(connection, task)
+    ended = await same_source.ended_duplicates(connection, task)
     if not ended or not await _follow(connection, {task.pk: task.date_added}, ended, grace=0):
         return False
-    others = iter((await duplicates.waiting_duplicates(connection, task)).items())
+    others = iter((await same_source.waiting_duplicates(connection, task)).items())
     while some := dict(islice(others, _TOGETHER)):
         await _follow(connection, some, ended, grace=parts.settings.dispatch.grace)
     return True
@@ -49,7 +49,7 @@ async def _follow(
     count = 0
     for duplicate, of_it in followers.items():
         words = f"Task {duplicate.pk} did the same source meanwhile and ended as {duplicate.status}."
-        count += await duplicates.follow(connection, of_it, duplicate, words, grace=grace)
+        count += await same_source.follow(connection, of_it, duplicate, words, grace=grace)
     return count
 
 
@@ -59,4 +59,4 @@ async def fail_alike(connection: Connection, parts: Parts, task: Task, reason: s
     Nobody is told of them: what can be told was told of the first.
     """
     words = f"Task {task.pk} for the same source failed: {reason}"
-    await duplicates.fail_waiting(connection, task, words, grace=parts.settings.dispatch.grace)
+    await same_source.fail_waiting(connection, task, words, grace=parts.settings.dispatch.grace)
