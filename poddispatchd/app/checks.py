@@ -9,6 +9,7 @@ from poddispatchd.app.findings import Finding, Severity, fine, note, problem
 from poddispatchd.app.go_live_checks import (
     configuration_findings,
     listener_findings,
+    proxy_findings,
     user_findings,
     webhook_finding,
 )
@@ -57,6 +58,8 @@ async def run_checks(settings: Settings, config_path: Path | None = None) -> Asy
         yield _told("configuration", told)
     for told in listener_findings(settings):
         yield _told("ops.listen", told)
+    for told in proxy_findings(settings):
+        yield _told("webhook.trusted_proxies", told)
     for told in user_findings(settings):
         yield _told("user", told)
     tree = MediaTree(settings.pod.media_root)

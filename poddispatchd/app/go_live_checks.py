@@ -116,6 +116,18 @@ def listener_findings(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def proxy_findings(settings: Settings) -> Iterator[Finding]:
+    """Whether strangers could count as web servers of ours, and say which address they come from."""
+    for network in settings.webhook.trusted_proxies:
+        if network.prefixlen == 0:
+            yield _found(
+                Severity.PROBLEM,
+                f"webhook.trusted_proxies holds {network}: whoever calls may name any address as "
+                "his, and the limits for each address limit nobody.",
+                "Name the addresses of the web servers that stand in front, and no others.",
+            )
+
+
 async def webhook_finding(settings: Settings, site: Site) -> Finding:
     """Whether the address that runner managers are given leads to our webhook, and not to Pod's own.
 
