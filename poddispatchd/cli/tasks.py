@@ -37,6 +37,7 @@ from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import same_source
 from poddispatchd.pod import tasks as pod_tasks
+from poddispatchd.pod.overview import TaskFilter, TaskRow, task_rows
 from poddispatchd.pod.same_source import Blocker
 
 
@@ -69,11 +70,12 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
         if task is not None and task.status == TaskStatus.PENDING:
             why = await why_it_waits(settings, database, task)
         forecast = None if task is None else await expected(settings, database, [task.status])
+        rows = await task_rows(database, TaskFilter(tasks=[TaskPk(task_pk)]), limit=1)
     if task is None:
         click.echo(f"There is no task {task_pk}.", err=True)
         sys.exit(EXIT_FAILED)
     told = {
-        **_as_dict(task, names, blocker),
+        **_as_dict(task, rows[0] if rows else None, names, blocker),
         "stage": _stage(task, journal),
         "waits_until": waits_until,
     }
@@ -166,13 +168,18 @@ async def _manager_names(database: Database) -> dict[int, str]:
     return {manager.id: manager.name for manager in await pod_managers.runner_managers(database)}
 
 
-def _as_dict(task: Task, names: dict[int, str], blocker: Blocker | None) -> dict[str, object]:
+def _as_dict(
+    task: Task, row: TaskRow | None, names: dict[int, str], blocker: Blocker | None
+) -> dict[str, object]:
+    """``row``: the task as people see it; None when it was deleted a moment ago."""
     return {
         "id": task.pk,
         "type": task.type_name,
         "status": task.status,
         "rank": task.rank,
         "source": task.source,
+        "title": None if row is None else row.title,
+        "owner": None if row is None else row.owner,
         "runner_manager": names.get(task.runner_manager_id or 0),
         "task_id": task.task_id,
         "date_added": task.date_added,

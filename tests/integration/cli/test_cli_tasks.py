@@ -60,6 +60,8 @@ async def test_one_task_is_shown_whole(pod: Pod) -> None:
     data = cast("dict[str, object]", as_json.json())
     assert (data["id"], data["submissions"], data["imports"]) == (task, [], [])
     assert data["stage"] == "waiting"
+    assert None not in (data["title"], data["owner"])
+    assert f"title           {data['title']}\n" in shown.out
 
 
 async def test_a_task_is_shown_though_a_newer_release_has_words_of_its_own_for_its_import(pod: Pod) -> None:
