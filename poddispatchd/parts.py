@@ -115,7 +115,7 @@ class Parts:
         async with self.database.connection() as connection:
             return await scheduling.manager_memories(connection)
 
-    async def missing_rights(self) -> Sequence[grants.MissingRight]:
+    async def missing_rights(self) -> Sequence[grants.Right]:
         """What this role may not do and must."""
         return await grants.missing_rights(self.database)
 

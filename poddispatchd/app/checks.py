@@ -168,10 +168,13 @@ async def _held_rows(database: Database) -> Finding:
 
 async def _rights(database: Database) -> list[Finding]:
     missing = await grants.missing_rights(database)
-    if not missing:
-        return [fine("rights", "The role has every right it needs on Pod's tables.")]
-    words = grants.words_of(missing)
-    return [problem("rights", words)]
+    found = (
+        problem("rights", grants.words_of(missing))
+        if missing
+        else fine("rights", "The role has every right it needs on Pod's tables.")
+    )
+    surplus = await grants.surplus_rights(database)
+    return [found] if surplus is None else [found, note("rights", surplus)]
 
 
 async def _own_schema(database: Database) -> list[Finding]:
@@ -180,6 +183,7 @@ async def _own_schema(database: Database) -> list[Finding]:
             version = await migration.checked_version(connection)
             may_create = await connection.fetchval(
                 "SELECT has_database_privilege(current_database(), 'CREATE')"
+                " OR coalesce(has_schema_privilege(to_regnamespace('poddispatchd'), 'CREATE'), false)"
             )
     except SchemaError as error:
         return [problem("own schema", str(error))]

@@ -126,7 +126,12 @@ def notifier(parts: Parts) -> Notifier:
         owner=parts.instance,
         clock=parts.clock,
         wakeups=parts.wakeups,
-        planner=Planner(parts.database, lambda: parts.settings, lambda: parts.sites[parts.current_site]),
+        planner=Planner(
+            parts.database,
+            lambda: parts.capabilities,
+            lambda: parts.settings,
+            lambda: parts.sites[parts.current_site],
+        ),
         mail=MailSender(of_channel(Channel.MAIL, count=count_mail), lambda: parts.settings.mail, parts.clock),
         push=PushSender(
             of_channel(Channel.PUSH, count=count_push),

@@ -14,12 +14,14 @@ from poddispatchd.errors import DatabaseError, SchemaError, SchemaNewerError
 SCHEMA = "poddispatchd"
 
 _BOOTSTRAP = f"""\
-CREATE SCHEMA IF NOT EXISTS {SCHEMA};
+DO $$ BEGIN IF to_regnamespace('{SCHEMA}') IS NULL THEN CREATE SCHEMA {SCHEMA}; END IF; END $$;
 CREATE TABLE IF NOT EXISTS {SCHEMA}.schema_version (
     version integer PRIMARY KEY,
     applied_at timestamptz NOT NULL DEFAULT now()
 );
 """
+
+# Not IF NOT EXISTS: that wants the right to create schemas even where this one is there.
 
 _EXISTS = """\
 SELECT EXISTS (

@@ -25,6 +25,7 @@ from poddispatchd.notify.message import Envelope
 from poddispatchd.notify.queue import Channel, Notice
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import recipients
+from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.runtime.item_errors import words_of
 
 log = structlog.get_logger(__name__)
@@ -91,9 +92,14 @@ class Planner:
     """Finds out what follows from events, with the settings of the moment."""
 
     def __init__(
-        self, database: Database, settings: Callable[[], Settings], site: Callable[[], Site]
+        self,
+        database: Database,
+        capabilities: Callable[[], Capabilities],
+        settings: Callable[[], Settings],
+        site: Callable[[], Site],
     ) -> None:
         self._database = database
+        self._capabilities = capabilities
         self._settings = settings
         self._site = site
 
@@ -116,7 +122,11 @@ class Planner:
             return []
         pod = settings.pod
         video = await recipients.noted_video(
-            self._database, notice.video_id, language=pod.language, time_zone=pod.time_zone
+            self._database,
+            self._capabilities(),
+            notice.video_id,
+            language=pod.language,
+            time_zone=pod.time_zone,
         )
         if video is None:
             return []

@@ -20,6 +20,7 @@ from poddispatchd.config.model import MailSettings
 from poddispatchd.domain.mail_addresses import address_of
 from poddispatchd.errors import DeliveryError, DeliveryRefusedError
 from poddispatchd.notify.message import Envelope
+from poddispatchd.observability.logs import without_secrets
 
 _LONGEST_WORDS = 300
 _LONGEST_SEND = 120.0
@@ -163,9 +164,9 @@ def _sorted_out(answers: Mapping[str, tuple[int, str]]) -> Sent:
     return Sent(
         left=tuple(who for who, (code, _) in answers.items() if not _is_final(code)),
         refused=tuple(who for who, (code, _) in answers.items() if _is_final(code)),
-        words="; ".join(f"{who}: {code} {' '.join(words.split())}" for who, (code, words) in answers.items())[
-            :_LONGEST_WORDS
-        ],
+        words=without_secrets(
+            "; ".join(f"{who}: {code} {' '.join(words.split())}" for who, (code, words) in answers.items())
+        )[:_LONGEST_WORDS],
     )
 
 
@@ -174,5 +175,5 @@ def _words(error: Exception) -> str:
         said = f"{error.code} {error.message}"
     else:
         said = str(error) or type(error).__name__
-    shown = "".join(character if character.isprintable() else " " for character in said)
+    shown = "".join(character if character.isprintable() else " " for character in without_secrets(said))
     return " ".join(shown.split())[:_LONGEST_WORDS].rstrip(" :")

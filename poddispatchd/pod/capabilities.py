@@ -4,6 +4,7 @@ Index and constraint names, the order of columns and the width of ids differ bet
 lack columns and tables; newer ones may ask for values that are not known here.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -25,7 +26,8 @@ class Capabilities:
     ``podfile`` is USE_PODFILE as the tables were made; ``image_table`` and ``file_table`` hold custom
     images and files, ``watermark_table`` the watermarks of dressings. ``has_is_active``: runner managers
     can be deactivated. ``priority_user_table`` is None on Pods without priority users. ``title_languages``
-    are the suffixes of the columns of translated titles (``fr`` of ``title_fr``). ``unknown_columns``
+    are the suffixes of the columns of translated titles (``fr`` of ``title_fr``), ``hidden_titles`` those of
+    them that our role may not read: Pod learned that language after the grants. ``unknown_columns``
     names, by table, the columns that want a value which is not known here: nothing can be inserted there.
     ``m2m_tables`` are the many-to-many tables of videos and recorders that exist.
     """
@@ -37,10 +39,18 @@ class Capabilities:
     has_is_active: bool = True
     priority_user_table: str | None = None
     title_languages: tuple[str, ...] = ()
+    hidden_titles: frozenset[str] = frozenset()
     description_languages: tuple[str, ...] = ()
     unknown_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     m2m_tables: frozenset[str] = frozenset()
     columns: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def readable_titles(self) -> tuple[str, ...]:
+        """The columns of translated titles that may be read."""
+        names = (name for name in self.title_languages if name not in self.hidden_titles)
+        # A name that SQL would want quoted is no language.
+        return tuple(f"title_{name}" for name in names if re.fullmatch(r"[a-z0-9_]+", name))
 
     def check_insert(self, *tables: str) -> None:
         """Refuse to insert where a value is wanted that is not known here.
@@ -67,6 +77,11 @@ class Capabilities:
             else f"Priority users are read from {self.priority_user_table}.",
             f"Titles are translated into: {', '.join(self.title_languages) or 'no language'}.",
         ]
+        if self.hidden_titles:
+            lines.append(
+                f"The role may not read the titles in {', '.join(sorted(self.hidden_titles))}, and the plain "
+                "title is used: let the owner of Pod's tables run what 'poddispatchd db grants ROLE' prints."
+            )
         missing = sorted(schema.COPIED.keys() - self.m2m_tables)
         if missing:
             lines.append(f"Not in this version of Pod, and left out of studio imports: {', '.join(missing)}.")
@@ -86,6 +101,7 @@ class Capabilities:
 class _Column:
     name: str
     wants_value: bool
+    is_readable: bool = True
 
 
 async def introspect(database: Database) -> Capabilities:
@@ -106,7 +122,11 @@ async def introspect(database: Database) -> Capabilities:
     tables: dict[str, list[_Column]] = {}
     for record in await database.fetch(*_QUERIES["columns"](tables=sorted(wanted))):
         tables.setdefault(record["table_name"], []).append(
-            _Column(record["column_name"], record["not_null"] and not record["has_default"])
+            _Column(
+                record["column_name"],
+                wants_value=record["not_null"] and not record["has_default"],
+                is_readable=record["is_readable"],
+            )
         )
     pointers = await database.fetch(
         *_QUERIES["targets"](
@@ -136,6 +156,7 @@ def capabilities_of(
     if podfile is not None:
         written |= schema.WRITTEN_WITH_PODFILE if podfile else schema.WRITTEN_WITHOUT_PODFILE
     _check_complete({**schema.READ, **written}, columns, image_table, podfile)
+    hidden = frozenset(column.name for column in tables["video_video"] if not column.is_readable)
     title_languages = _suffixes(columns["video_video"], "title_")
     description_languages = _suffixes(columns["video_video"], "description_")
     known = {
@@ -163,6 +184,7 @@ def capabilities_of(
             (name for name in schema.PRIORITY_USERS if "user_id" in columns.get(name, ())), None
         ),
         title_languages=title_languages,
+        hidden_titles=frozenset(_suffixes(hidden, "title_")),
         description_languages=description_languages,
         unknown_columns={table: names for table, names in unknown.items() if names},
         m2m_tables=frozenset(

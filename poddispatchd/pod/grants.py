@@ -1,6 +1,6 @@
-"""The rights that poddispatchd's role needs in Pod's database."""
+"""The rights that poddispatchd's role needs in Pod's database, and those that it has beyond them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from poddispatchd.database.pool import Database
@@ -9,53 +9,160 @@ from poddispatchd.pod import schema
 
 _QUERIES = load_queries("poddispatchd.pod", "grants.sql")
 
-_CHANGED = {
-    **schema.WRITTEN,
-    **schema.WRITTEN_WITH_PODFILE,
-    **schema.WRITTEN_WITHOUT_PODFILE,
-    **{table: columns for table, columns in schema.COPIED.items() if table.startswith("video_video_")},
-    "video_tagulous_video_tags": "",
-    "podfile_userfolder_users": "",
+_SHOWN = 12
+
+_READ = (
+    "auth_group",
+    "authentication_accessgroup",
+    "completion_track",
+    "cut_cutvideo",
+    "django_site",
+    "dressing_dressing",
+    "dressing_dressing_videos",
+    "main_customfilemodel",
+    "main_customimagemodel",
+    "podfile_customfilemodel",
+    "podfile_customimagemodel",
+    "podfile_userfolder",
+    "podfile_userfolder_users",
+    "recorder_recorder_additional_users",
+    "recorder_recorder_channel",
+    "recorder_recorder_discipline",
+    "recorder_recorder_restrict_access_to_groups",
+    "recorder_recorder_sites",
+    "recorder_recorder_tags",
+    "recorder_recorder_theme",
+    "recorder_recording",
+    "recorder_tagulous_recorder_tags",
+    "runner_manager",
+    "runner_manager_task",
+    *schema.PRIORITY_USERS,
+    "video_encode_transcript_encodingaudio",
+    "video_encode_transcript_encodinglog",
+    "video_encode_transcript_encodingstep",
+    "video_encode_transcript_encodingvideo",
+    "video_encode_transcript_playlistvideo",
+    "video_encode_transcript_videorendition",
+    "video_tagulous_video_tags",
+    "video_video_additional_owners",
+    "video_video_sites",
+)
+"""Tables that may be read as a whole."""
+
+_READ_IN_PART: Mapping[str, str] = {
+    "auth_user": "id username first_name last_name email",
+    "authentication_owner": "user_id hashkey affiliation establishment accepts_notifications",
+    "recorder_recorder": (
+        "id user_id type_id is_draft is_restricted password cursus main_lang transcript licence "
+        "allow_downloading is_360 disable_comment"
+    ),
+    "video_video": (
+        "id video title title_* slug owner_id main_lang transcript overview duration encoding_in_progress "
+        "date_added thumbnail_id"
+    ),
+    **schema.NOTIFIED,
 }
-"""Tables in which rows are added and changed, and some deleted: what an import replaces, and purged tasks."""
+"""Tables with secrets beside what is read: hashes of passwords, logins of recorders, passwords of videos.
 
-_UPDATED = ("recorder_recording",)
+The password of a recorder is read, for Pod gives it to the video of a studio recording.
+"""
 
-_LOOKED_UP = ("auth_group", "authentication_accessgroup", "recorder_tagulous_recorder_tags")
-"""What the links of a recorder point at: a studio import finds the like for its video."""
+_INSERTED = (
+    "completion_track",
+    "main_customfilemodel",
+    "main_customimagemodel",
+    "podfile_customfilemodel",
+    "podfile_customimagemodel",
+    "podfile_userfolder",
+    "podfile_userfolder_users",
+    "runner_manager_task",
+    "video_encode_transcript_encodingaudio",
+    "video_encode_transcript_encodinglog",
+    "video_encode_transcript_encodingstep",
+    "video_encode_transcript_encodingvideo",
+    "video_encode_transcript_playlistvideo",
+    "video_tagulous_video_tags",
+    "video_video",
+    "video_video_additional_owners",
+    "video_video_channel",
+    "video_video_discipline",
+    "video_video_restrict_access_to_groups",
+    "video_video_sites",
+    "video_video_tags",
+    "video_video_theme",
+)
+
+_UPDATED: Mapping[str, str] = {
+    "completion_track": "src_id",
+    "podfile_userfolder": "name owner_id",
+    "recorder_recording": "comment",
+    "runner_manager_task": "status task_id rank script_output date_added runner_manager_id",
+    "video_encode_transcript_encodingaudio": "source_file",
+    "video_encode_transcript_encodinglog": "log",
+    "video_encode_transcript_encodingstep": "num_step desc_step",
+    "video_encode_transcript_encodingvideo": "source_file",
+    "video_encode_transcript_playlistvideo": "source_file",
+    "video_tagulous_video_tags": "count",
+    "video_video": "duration is_video overview encoding_in_progress thumbnail_id is_restricted",
+}
+
+_DELETED = (
+    "runner_manager_task",
+    "video_encode_transcript_encodingaudio",
+    "video_encode_transcript_encodingvideo",
+    "video_encode_transcript_playlistvideo",
+)
+"""What an import replaces, and what is purged."""
 
 
 @dataclass(frozen=True, slots=True)
-class MissingRight:
-    """A right that the current role lacks."""
+class Right:
+    """A privilege on a table, or on some of its columns; ``name_*`` stands for all that begin so."""
 
     table: str
     privilege: str
+    columns: tuple[str, ...] = ()
 
 
-def needed_rights() -> Iterator[tuple[str, str]]:
-    """Every table with each privilege needed on it; a table that this Pod lacks needs none."""
-    read = {*schema.READ, *schema.COPIED, *schema.PRIORITY_USERS, *schema.NOTIFIED, *_LOOKED_UP}
-    for table in sorted(read | _CHANGED.keys()):
-        yield table, "SELECT"
-        if table in _CHANGED:
-            yield from ((table, privilege) for privilege in ("INSERT", "UPDATE", "DELETE"))
-        elif table in _UPDATED:
-            yield table, "UPDATE"
+def needed_rights() -> Iterator[Right]:
+    """Every privilege that is needed on every table; a table or column that this Pod lacks needs none."""
+    for table in sorted({*_READ, *_READ_IN_PART, *_INSERTED}):
+        if table in _READ:
+            yield Right(table, "SELECT")
+        if table in _READ_IN_PART:
+            yield Right(table, "SELECT", tuple(_READ_IN_PART[table].split()))
+        if table in _INSERTED:
+            yield Right(table, "INSERT")
+        if table in _UPDATED:
+            yield Right(table, "UPDATE", tuple(_UPDATED[table].split()))
+        if table in _DELETED:
+            yield Right(table, "DELETE")
 
 
-async def missing_rights(database: Database) -> list[MissingRight]:
-    """The rights that the role of this connection lacks, on tables that exist."""
-    tables, privileges = zip(*needed_rights(), strict=True)
-    rows = await database.fetch(*_QUERIES["missing_rights"](tables=list(tables), privileges=list(privileges)))
-    return [MissingRight(row["table_name"], row["privilege"]) for row in rows]
+async def missing_rights(database: Database) -> list[Right]:
+    """The rights that the role of this connection lacks, on tables and columns that exist.
+
+    Columns of ``name_*`` may be missing: what they hold can be done without.
+    """
+    rows = await database.fetch(*_QUERIES["missing_rights"](**_as_arrays()))
+    return [Right(row["table_name"], row["privilege"], tuple(row["columns"])) for row in rows]
 
 
-def words_of(missing: Iterable[MissingRight]) -> str:
+def _as_arrays() -> dict[str, list[str]]:
+    rights = list(needed_rights())
+    return {
+        "tables": [right.table for right in rights],
+        "privileges": [right.privilege for right in rights],
+        "columns": [" ".join(right.columns) for right in rights],
+    }
+
+
+def words_of(missing: Iterable[Right]) -> str:
     """A sentence that names the rights and says how they are given."""
     by_table: dict[str, list[str]] = {}
     for right in missing:
-        by_table.setdefault(right.table, []).append(right.privilege)
+        columns = f" ({', '.join(right.columns)})" if right.columns else ""
+        by_table.setdefault(right.table, []).append(right.privilege + columns)
     listed = "; ".join(f"{', '.join(rights)} on {table}" for table, rights in by_table.items())
     return (
         f"The database role lacks {listed}: let the owner of Pod's tables run what "
@@ -63,28 +170,36 @@ def words_of(missing: Iterable[MissingRight]) -> str:
     )
 
 
+async def surplus_rights(database: Database) -> str | None:
+    """What the role of this connection may do beyond its needs, in a sentence; None: nothing."""
+    advice = "give poddispatchd a role of its own, with 'poddispatchd db setup'"
+    role = await database.fetchrow(*_QUERIES["role"]())
+    assert role is not None  # noqa: S101 - every session has a role
+    if role["is_superuser"]:
+        return f"The role {role['name']} is a superuser, who may read and change everything: {advice}."
+    if role["owns_tables"]:
+        return f"The role {role['name']} owns Pod's tables, and may change or drop them: {advice}."
+    found = [words for words, has in (("CREATE on the database", role["may_create"]),) if has]
+    rows = await database.fetch(*_QUERIES["surplus_rights"](**_as_arrays()))
+    found += [f"{', '.join(row['privileges'])} on {row['table_name']}" for row in rows]
+    if not found:
+        return None
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return (
+        f"The role {role['name']} has rights that it does not need: {'; '.join(found[:_SHOWN])}{more}. "
+        f"Revoke them, or {advice}."
+    )
+
+
 def grants_script(role: str) -> str:
-    """The statements that give a role what it needs; tables that this Pod lacks are skipped."""
-    quoted = '"' + role.replace('"', '""') + '"'
+    """The statements that give a role what it needs; tables and columns that this Pod lacks are skipped.
+
+    The schema is made for the role, which so needs no right to create any; who may not give it away, lets the
+    role use it.
+    """
     literal = "'" + role.replace("'", "''") + "'"
-    by_table: dict[str, list[str]] = {}
-    for table, privilege in needed_rights():
-        by_table.setdefault(table, []).append(privilege)
-    lines = [
-        "-- Run by the owner of Pod's tables, in Pod's database.",
-        "DO $$",
-        "DECLARE item record;",
-        "BEGIN",
-        f"  EXECUTE format('GRANT CREATE ON DATABASE %I TO %I', current_database(), {literal});",
-        "  FOR item IN SELECT * FROM (VALUES",
-        ",\n".join(f"    ('{table}', '{', '.join(rights)}')" for table, rights in by_table.items()),
-        "  ) AS wanted (name, rights) LOOP",
-        "    IF to_regclass(item.name) IS NOT NULL THEN",
-        f"      EXECUTE format('GRANT %s ON %s TO %I', item.rights, to_regclass(item.name), {literal});",
-        "    END IF;",
-        "  END LOOP;",
-        "END $$;",
-        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {quoted};",
-        "",
-    ]
-    return "\n".join(lines)
+    wanted = ",\n".join(
+        f"    ('{right.table}', '{right.privilege}', '{' '.join(right.columns)}')"
+        for right in needed_rights()
+    )
+    return _QUERIES["grant"].fill(role=literal, rights=wanted).source + ";\n"

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from poddispatchd.database.pool import Database
-from poddispatchd.database.queries import load_queries
+from poddispatchd.database.queries import load_queries, render
 from poddispatchd.domain.notices import NotedVideo, Owner
 from poddispatchd.domain.task import VideoId
+from poddispatchd.pod.capabilities import Capabilities
 
 _QUERIES = load_queries("poddispatchd.pod", "recipients.sql")
 
@@ -25,10 +26,17 @@ class Subscription:
 
 
 async def noted_video(
-    database: Database, video_id: VideoId, *, language: str, time_zone: str = "UTC"
+    database: Database,
+    capabilities: Capabilities,
+    video_id: VideoId,
+    *,
+    language: str,
+    time_zone: str = "UTC",
 ) -> NotedVideo | None:
     """A video with its owner; title and moment in Pod's language and time zone. None when it is gone."""
-    row = await database.fetchrow(*_QUERIES["video"](video=video_id, language=language.partition("-")[0]))
+    translated = f"title_{language.partition('-')[0]}"
+    title = translated if translated in capabilities.readable_titles else "title"
+    row = await database.fetchrow(*render(_QUERIES["video"], title=title)(video=video_id))
     if row is None:
         return None
     owner = Owner(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 READ: Mapping[str, str] = {
-    "auth_user": "id username email is_superuser",
+    "auth_user": "id username email",
     "authentication_owner": "user_id hashkey affiliation establishment",
     "cut_cutvideo": "id video_id start end duration",
     "django_site": "id domain name",

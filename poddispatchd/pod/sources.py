@@ -10,7 +10,7 @@ import asyncpg
 
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Connection
-from poddispatchd.database.queries import load_queries, render
+from poddispatchd.database.queries import Query, load_queries, render
 from poddispatchd.domain import media
 from poddispatchd.domain.payload import PayloadSettings
 from poddispatchd.domain.source import (
@@ -66,13 +66,18 @@ async def load_sources(
 ) -> list[Source | UnsubmittableError]:
     """What some tasks work on, in one statement; for one that has no source any more, why it has none."""
     records = await connection.fetch(
-        *render(_QUERIES["sources"], watermark_table=capabilities.watermark_table)(
+        *_sources_query(capabilities)(
             videos=[task.video_id if task.type is not TaskType.STUDIO else None for task in tasks],
             recordings=[task.recording_id if task.type is TaskType.STUDIO else None for task in tasks],
-            title_columns=[_TITLE + language for language in capabilities.title_languages],
         )
     )
     return [_source_of(task, record) for task, record in zip(tasks, records, strict=True)]
+
+
+def _sources_query(capabilities: Capabilities) -> Query:
+    titles = ", ".join(f"'{column}', this_video.{column}" for column in capabilities.readable_titles)
+    query = _QUERIES["sources"].fill(titles=f"jsonb_build_object({titles})")
+    return render(query, watermark_table=capabilities.watermark_table)
 
 
 def output_directory(media_root: Path, video: Video) -> Path:

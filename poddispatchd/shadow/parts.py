@@ -7,7 +7,7 @@ from typing import ClassVar
 from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.journal.scheduling import ManagerMemory, Wait
 from poddispatchd.parts import Parts
-from poddispatchd.pod.grants import MissingRight
+from poddispatchd.pod.grants import Right
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class ShadowParts(Parts):
         """None: whatever waits may be Pod's to submit at this moment."""
         return {}
 
-    async def missing_rights(self) -> Sequence[MissingRight]:
+    async def missing_rights(self) -> Sequence[Right]:
         """None that matter here: it reads, and what it may not read it notices."""
         return ()
 

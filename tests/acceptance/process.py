@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 Entry: TypeAlias = Mapping[str, object]
 
-PATIENCE = 60.0
+PATIENCE = 100.0
 """Seconds after which something that was announced will never happen, on a busy machine."""
 
 

@@ -1,33 +1,236 @@
 """A role with nothing but the rights that ``db grants`` prints."""
 
+import json
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from poddispatchd.domain.task import TaskType
+import asyncpg
+import pytest
+
+from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.sandbox import fake_runner_manager as fake
+from poddispatchd.sandbox.fake_runner_manager import Behaviour, Submission
+from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.world import add_recording, add_task
+from tests.acceptance.process import Outcome, Process
 from tests.acceptance.rig import Rig
+from tests.integration.notify.bench import mail_settings, postbox
+
+_PASSWORD = "password-of-the-daemon"
+_ALL = (TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO)
 
 
-async def test_the_printed_rights_are_all_that_the_daemon_needs(rig: Rig) -> None:
-    role = f"{rig.database.name}_daemon"
-    password = "password-of-the-daemon"
-    await rig.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
+@dataclass(slots=True)
+class Role:
+    """The poor role: its name, and the address under which it reaches Pod's database."""
+
+    name: str
+    dsn: str
+
+
+@pytest.fixture
+async def role(rig: Rig) -> AsyncIterator[Role]:
+    """The rig's daemon and commands log in as a role with the printed rights."""
+    name = f"{rig.database.name}_daemon"
+    await rig.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{_PASSWORD}'")
     # As it is by itself for a role called poddispatchd, whose own schema "$user" then is.
-    await rig.execute(f"ALTER ROLE {role} SET search_path = poddispatchd, public")
+    await rig.execute(f"ALTER ROLE {name} SET search_path = poddispatchd, public")
     try:
-        await rig.execute((await rig.run("db", "grants", role)).out)
+        await rig.execute((await rig.run("db", "grants", name)).out)
         split = urlsplit(rig.database.dsn.get_secret_value())
-        rig.use(f"postgresql://{role}:{password}@{split.hostname}:{split.port}{split.path}")
-        rig.set("retention", completed_days=1)
-        tasks = await rig.add(TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO)
-
-        daemon = await rig.start()
-        for task in tasks:
-            await daemon.event("task.completed", task=task)
-        checked = await rig.run("check")
-        await daemon.kill()
+        role = Role(name, f"postgresql://{name}:{_PASSWORD}@{split.hostname}:{split.port}{split.path}")
+        rig.use(role.dsn)
+        yield role
     finally:
-        await rig.execute(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+        for process in rig.processes:
+            await process.kill()
+        await rig.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")
+    said = rig.everything_said()
+    assert _PASSWORD not in said
+    for words in ("permission denied", "42501", "The database role lacks", "may not use the schema"):
+        assert words not in said
 
-    assert daemon.find("service.crashed") is None
-    assert "permission denied" not in daemon.text
-    assert "The role has every right it needs" in checked.out
-    assert (checked.status, password in rig.everything_said()) == (0, False)
+
+async def _completed(daemon: Process, tasks: list[TaskPk]) -> None:
+    for task in tasks:
+        try:
+            await daemon.event("task.completed", task=task)
+        except TimeoutError:
+            raise AssertionError(f"task {task} is not completed:\n{daemon.text}") from None
+
+
+def _about_rights(checked: Outcome) -> list[tuple[str, str]]:
+    """What ``check --json`` says of the rights; other findings are about this machine."""
+    found = json.loads(checked.out)
+    return [(each["severity"], each["words"]) for each in found if each["subject"] == "rights"]
+
+
+async def _recordings(rig: Rig) -> list[TaskPk]:
+    """Studio tasks of recorders with every option set, and with groups of users."""
+    async with rig.database.connection() as connection:
+        return [
+            await add_task(
+                connection,
+                TaskType.STUDIO,
+                recording=await add_recording(connection, rig.world, title=kind, recorder=kind),
+            )
+            for kind in ("full", "restricted")
+        ]
+
+
+async def _subscribe(rig: Rig) -> None:
+    """Every user has a browser that nobody answers for."""
+    await rig.execute(
+        "INSERT INTO webpush_subscriptioninfo (browser, endpoint, auth, p256dh, user_agent)"
+        " VALUES ('Firefox', 'https://localhost:9/x', 'a', 'p', '')"
+    )
+    await rig.execute(
+        "INSERT INTO webpush_pushinformation (subscription_id, user_id)"
+        " SELECT subscription.id, auth_user.id FROM webpush_subscriptioninfo AS subscription, auth_user"
+    )
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("variant", list(Variant))
+async def test_the_printed_rights_are_all_that_the_daemon_needs(
+    rig: Rig, role: Role, variant: Variant
+) -> None:
+    rig.set("pod", use_podfile=variant is Variant.PODFILE, language="fr")
+    rig.set("retention", completed_days=1)
+    async with postbox() as box:
+        rig.tree["mail"] = mail_settings(box)
+        tasks = [*await rig.add(*_ALL), *await _recordings(rig)]
+        encoding, transcription = tasks[:2]
+        await rig.execute(
+            "INSERT INTO runner_manager_task (type, status, video_id, date_added)"
+            " SELECT type, status, video_id, now() FROM runner_manager_task WHERE id = $1",
+            encoding,
+        )
+        daemon = await rig.start()
+        await _completed(daemon, tasks)
+
+        # Both are done again: rows are replaced, and one that the new result does not bring goes.
+        await rig.execute(
+            "INSERT INTO video_encode_transcript_encodingaudio (video_id, name, encoding_format, source_file)"
+            " SELECT video_id, 'old', 'audio/ogg', 'old.ogg' FROM runner_manager_task WHERE id = $1",
+            encoding,
+        )
+        await daemon.kill()
+        restarted = await rig.run(
+            "tasks", "restart", str(encoding), str(transcription), "--yes", "--end-others"
+        )
+        again = await rig.start()
+        await _completed(again, [encoding, transcription])
+
+        # One fails for good, and one is cancelled while it runs.
+        rig.manager.faults.script = _fails
+        [failing] = await rig.add(TaskType.ENCODING)
+        await again.event("task.failed", task=failing)
+        rig.manager.faults.script = _runs_on
+        [held] = await rig.add(TaskType.ENCODING)
+        await again.event("task.submitted", task=held)
+        cancelled = await rig.run("tasks", "cancel", str(held))
+
+        # The oldest ones are purged.
+        await rig.execute(
+            "UPDATE runner_manager_task SET date_added = now() - interval '3 days' WHERE id = $1", encoding
+        )
+        # It hands its lease back, so that the single pass may schedule.
+        again.signal(signal.SIGTERM)
+        await again.ended()
+        passed = await rig.run("once")
+
+        for line in (
+            "tasks list", f"tasks show {transcription}", "runners list", "runners pause encoders",
+            "runners resume encoders", "queues list", "db status", "db upgrade", "config show",
+        ):  # fmt: skip
+            outcome = await rig.run(*line.split())
+            assert outcome.status == 0, f"{line}: {outcome.text}"
+        checked = await rig.run("check", "--json")
+        subjects = box.subjects
+
+    assert restarted.status == 0, restarted.text
+    assert passed.status == 0, passed.text
+    assert cancelled.status == 0, cancelled.text
+    assert encoding not in await rig.statuses()
+    assert (await rig.statuses())[transcription] == "completed"
+    assert not await rig.fetch("SELECT FROM video_encode_transcript_encodingaudio WHERE name = 'old'")
+    assert len([each for each in subjects if "terminé" in each or "complet" in each]) >= 3
+    assert {"service.crashed", "service.failed"}.isdisjoint(
+        entry["event"] for process in rig.processes for entry in process.entries
+    )
+    assert _about_rights(checked) == [("fine", "The role has every right it needs on Pod's tables.")]
+
+
+def _fails(_: Submission) -> Behaviour:
+    return Behaviour(outcome=fake.Outcome.FAILED, error="No such codec")
+
+
+def _runs_on(_: Submission) -> Behaviour:
+    return Behaviour(seconds=3600.0)
+
+
+async def test_what_pod_keeps_secret_stays_out_of_its_reach(rig: Rig, role: Role) -> None:
+    connection = await asyncpg.connect(role.dsn)
+    try:
+        for statement in (
+            "SELECT password FROM auth_user",
+            "SELECT * FROM auth_user",
+            "SELECT salt FROM recorder_recorder",
+            "SELECT credentials_password FROM recorder_recorder",
+            "SELECT password FROM video_video",
+            "UPDATE auth_user SET is_superuser = true",
+            "UPDATE video_video SET owner_id = 1",
+            "UPDATE runner_manager SET url = 'http://elsewhere/'",
+            "DELETE FROM video_video",
+            "DELETE FROM recorder_recording",
+            "CREATE SCHEMA another",
+            "CREATE TABLE public.another ()",
+            "SELECT nextval('auth_user_id_seq')",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+    finally:
+        await connection.close()
+    assert rig.database.name in role.name
+
+
+async def test_a_language_that_pod_learns_later_keeps_no_task_from_running(rig: Rig, role: Role) -> None:
+    await rig.execute("ALTER TABLE video_video ADD COLUMN title_it varchar(250)")
+    rig.set("pod", language="it")
+    [task] = await rig.add(TaskType.ENCODING)
+
+    daemon = await rig.start()
+    await daemon.event("task.completed", task=task)
+    checked = await rig.run("check", "--json")
+    await rig.execute((await rig.run("db", "grants", role.name)).out)
+    mended = await rig.run("check", "--json")
+
+    assert "The role may not read the titles in it" in checked.out
+    assert [severity for severity, _ in _about_rights(checked) + _about_rights(mended)] == ["fine", "fine"]
+    assert "The role may not read" not in mended.out
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("ALTER ROLE {role} SUPERUSER", "is a superuser"),
+        ("GRANT postgres TO {role}", "owns Pod's tables"),
+        ("GRANT SELECT, DELETE ON auth_user TO {role}", "does not need: SELECT, DELETE on auth_user"),
+        ("GRANT CREATE ON DATABASE {database} TO {role}", "does not need: CREATE on the database"),
+    ],
+)
+async def test_check_names_rights_that_are_not_needed(
+    rig: Rig, role: Role, statement: str, words: str
+) -> None:
+    await rig.execute(statement.format(role=role.name, database=rig.database.name))
+
+    checked = await rig.run("check", "--json")
+
+    [needed, surplus] = _about_rights(checked)
+    assert needed[0] == "fine"
+    assert surplus[0] == "note"
+    assert words in surplus[1]
+    assert "poddispatchd db setup" in surplus[1]

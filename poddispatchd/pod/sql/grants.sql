@@ -1,7 +1,88 @@
 -- name: missing_rights
--- The pairs of table (:tables) and privilege (:privileges) that the current role lacks; tables that do not exist are left out.
-SELECT wanted.table_name, wanted.privilege
-  FROM unnest(:tables::text[], :privileges::text[]) AS wanted (table_name, privilege)
+-- The pairs of table (:tables) and privilege (:privileges) that the current role lacks, on the whole table or, of the
+-- columns :columns (by table, with blanks between them), on those that are named; tables and columns that do not exist
+-- are left out.
+SELECT wanted.table_name, wanted.privilege, lacking.columns
+  FROM unnest(:tables::text[], :privileges::text[], :columns::text[]) AS wanted (table_name, privilege, columns)
+ CROSS JOIN LATERAL (
+     SELECT ARRAY(SELECT attname::text
+                    FROM pg_catalog.pg_attribute
+                   WHERE attrelid = to_regclass(wanted.table_name) AND attnum > 0 AND NOT attisdropped
+                     AND attname = ANY (string_to_array(wanted.columns, ' '))
+                     AND NOT has_column_privilege(attrelid, attnum, wanted.privilege)
+                   ORDER BY attnum) AS columns) AS lacking
  WHERE to_regclass(wanted.table_name) IS NOT NULL
-   AND NOT has_table_privilege(to_regclass(wanted.table_name), wanted.privilege)
+   AND CASE WHEN wanted.columns = '' THEN NOT has_table_privilege(to_regclass(wanted.table_name), wanted.privilege)
+            ELSE lacking.columns <> '{}' END
  ORDER BY wanted.table_name, wanted.privilege
+
+-- name: role
+-- Who the current role is, and what it may do with everything.
+SELECT rolname AS name, rolsuper AS is_superuser,
+       EXISTS (SELECT FROM pg_catalog.pg_class
+                WHERE pg_class.oid = to_regclass('runner_manager_task')
+                  AND pg_has_role(current_user, relowner, 'USAGE')) AS owns_tables,
+       has_database_privilege(current_database(), 'CREATE') AS may_create
+  FROM pg_catalog.pg_roles WHERE rolname = current_user
+
+-- name: surplus_rights
+-- What the current role may do with whole tables beyond the rights given, as those above.
+WITH needed AS MATERIALIZED (
+    SELECT to_regclass(table_name)::oid AS relation, privilege, columns
+      FROM unnest(:tables::text[], :privileges::text[], :columns::text[]) AS given (table_name, privilege, columns)
+)
+SELECT pg_class.oid::regclass::text AS table_name, array_agg(privilege ORDER BY place) AS privileges
+  FROM pg_catalog.pg_class
+ CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER'])
+       WITH ORDINALITY AS every (privilege, place)
+ WHERE relkind IN ('r', 'p')
+   AND relnamespace = (SELECT relnamespace FROM pg_catalog.pg_class WHERE oid = to_regclass('runner_manager_task'))
+   AND has_table_privilege(pg_class.oid, privilege)
+   AND NOT EXISTS (SELECT FROM needed
+                    WHERE needed.relation = pg_class.oid AND needed.privilege = every.privilege AND needed.columns = '')
+ GROUP BY pg_class.oid
+ ORDER BY pg_class.oid::regclass::text
+
+-- name: grant
+-- Run by the owner of Pod's tables, in Pod's database.
+DO $$
+DECLARE
+    item record;
+    names text;
+    sequence text;
+BEGIN
+  IF to_regnamespace('poddispatchd') IS NULL THEN
+    BEGIN
+      EXECUTE format('CREATE SCHEMA poddispatchd AUTHORIZATION %I', {role});
+    EXCEPTION WHEN insufficient_privilege THEN
+      -- Only a member of the role can make it the owner.
+      CREATE SCHEMA poddispatchd;
+      EXECUTE format('GRANT ALL ON SCHEMA poddispatchd TO %I', {role});
+    END;
+  END IF;
+  FOR item IN SELECT to_regclass(name) AS place, * FROM (VALUES
+{rights}
+  ) AS wanted (name, privilege, columns) LOOP
+    CONTINUE WHEN item.place IS NULL;
+    IF item.columns = '' THEN
+      EXECUTE format('GRANT %s ON %s TO %I', item.privilege, item.place, {role});
+    ELSE
+      SELECT string_agg(DISTINCT quote_ident(attname), ', ') INTO names
+        FROM pg_catalog.pg_attribute
+        JOIN unnest(string_to_array(item.columns, ' ')) AS given (pattern)
+          ON attname LIKE replace(replace(pattern, '_', '\_'), '*', '%')
+       WHERE attrelid = item.place AND attnum > 0 AND NOT attisdropped;
+      IF names IS NOT NULL THEN
+        EXECUTE format('GRANT %s (%s) ON %s TO %I', item.privilege, names, item.place, {role});
+      END IF;
+    END IF;
+    IF item.privilege = 'INSERT' AND EXISTS (
+      SELECT FROM pg_catalog.pg_attribute WHERE attrelid = item.place AND attname = 'id' AND NOT attisdropped
+    ) THEN
+      sequence := pg_get_serial_sequence(item.place::text, 'id');
+      IF sequence IS NOT NULL THEN
+        EXECUTE format('GRANT USAGE ON SEQUENCE %s TO %I', sequence, {role});
+      END IF;
+    END IF;
+  END LOOP;
+END $$;

@@ -1,13 +1,16 @@
 -- Who is told about a video.
 
 -- name: video
--- A video with its title in a language, and its owner; what older Pods lack is NULL. (The table has a column video.)
-SELECT found.id, found.slug, found.date_added,
-       coalesce(nullif(to_jsonb(found) ->> ('title_' || :language::text), ''), found.title) AS title,
+-- A video with its title in a language, and its owner. (The table has a column video.) An owner of an older Pod accepts
+-- no notifications: the name then means that of `absent`.
+SELECT found.id, found.slug, found.date_added, coalesce(nullif(found.{title}, ''), found.title) AS title,
        auth_user.id AS user_id, auth_user.email, auth_user.username,
        concat_ws(' ', nullif(auth_user.first_name, ''), nullif(auth_user.last_name, '')) AS name,
-       owner.establishment, (to_jsonb(owner) ->> 'accepts_notifications')::boolean AS accepts_notifications
-FROM video_video AS found
+       owner.establishment,
+       (SELECT accepts_notifications FROM authentication_owner AS this WHERE this.user_id = owner.user_id)
+           AS accepts_notifications
+FROM (SELECT NULL::boolean AS accepts_notifications) AS absent
+CROSS JOIN video_video AS found
 JOIN auth_user ON auth_user.id = found.owner_id
 LEFT JOIN authentication_owner AS owner ON owner.user_id = auth_user.id
 WHERE found.id = :video;

@@ -2,9 +2,9 @@
 
 -- name: sources
 -- (SELECT $n): PostgreSQL does not look into the arrays, and one plan serves for all of them.
--- The videos :videos and recordings :recordings of tasks, one of both for each, in their order; nothing where they are gone. With a
--- video come its titles of the columns :title_columns, its cuts and dressings, newest first, its first mp3 and the languages of its
--- tracks; with each the renditions, all of them whatever their sites, as Pod sends them.
+-- The videos :videos and recordings :recordings of tasks, one of both for each, in their order; nothing where they are
+-- gone. With a video come its translated titles, its cuts and dressings, newest first, its first mp3 and the languages
+-- of its tracks; with each the renditions, all of them whatever their sites, as Pod sends them.
 WITH every_rendition AS MATERIALIZED (
     SELECT coalesce(json_agg(json_build_object(
                'resolution', resolution, 'video_bitrate', video_bitrate,
@@ -14,9 +14,7 @@ WITH every_rendition AS MATERIALIZED (
 SELECT every_rendition.renditions, recording.source_file,
        this_video.video AS file, this_video.slug, this_video.title, this_video.main_lang, this_video.transcript,
        this_video.duration,
-       (SELECT jsonb_object_agg(key, value)
-          FROM jsonb_each_text(to_jsonb(this_video))
-         WHERE key = ANY (:title_columns::text[]) AND value IS NOT NULL)::text AS titles,
+       CASE WHEN this_video.id IS NOT NULL THEN jsonb_strip_nulls({titles})::text END AS titles,
        (SELECT audio.source_file
           FROM video_encode_transcript_encodingaudio AS audio
          WHERE audio.video_id = this_video.id AND audio.encoding_format = 'audio/mp3'

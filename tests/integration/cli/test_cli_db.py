@@ -46,7 +46,7 @@ async def test_grants_quote_whatever_the_role_is_called(pod: Pod) -> None:
         said = await pod.run("db", "grants", role)
         await pod.execute(said.out)
         rights = await pod.fetch(
-            "SELECT has_table_privilege($1, 'runner_manager_task', 'UPDATE') AS may", role
+            "SELECT has_table_privilege($1, 'runner_manager_task', 'DELETE') AS may", role
         )
     finally:
         quoted = role.replace('"', '""')

@@ -68,7 +68,7 @@ async def test_one_command_makes_the_role_its_rights_and_the_schema(
     }
     connection = await _logs_in(pod, role)
     try:
-        assert await connection.fetchval("SELECT has_table_privilege('runner_manager_task', 'UPDATE')")
+        assert await connection.fetchval("SELECT has_table_privilege('runner_manager_task', 'DELETE')")
         assert await connection.fetchval("SELECT nspowner::regrole::text = quote_ident(current_user)"
                                          " FROM pg_namespace WHERE nspname = 'poddispatchd'")  # fmt: skip
     finally:

@@ -96,7 +96,12 @@ def recorded_mails(expect: Json) -> Sent:
 async def our_mails(parts: Parts) -> Sent:
     """What follows from everything recorded so far, which is taken away."""
     found: Sent = []
-    planner = Planner(parts.database, lambda: parts.settings, lambda: parts.sites[parts.current_site])
+    planner = Planner(
+        parts.database,
+        lambda: parts.capabilities,
+        lambda: parts.settings,
+        lambda: parts.sites[parts.current_site],
+    )
     async with parts.database.connection() as connection:
         recorded = await NOTICES.claim(connection, "test", 1000)
     for leased in sorted(recorded, key=lambda each: int(str(each.lease.key))):
