@@ -40,7 +40,7 @@ def _is_caused(evidence: Evidence, daemon: str, line: Line) -> bool:
             return any(run.had("failed", "timeout") for run in runs) or len(runs) >= MAX_ATTEMPTS
         case "import.failed":
             return any(run.fate in _SPOILT for run in runs) or _was_spoilt(evidence, line)
-        case "media.obstructed":
+        case "media.obstructed" | "media.slow":
             return any(one.covers(line.at, after=_AFTER) for one in timeline.of(*OF_THE_MEDIA_TREE))
         case "media.missing":
             return any(one.covers(line.at, after=_AFTER) for one in timeline.of(Kind.MEDIA_EMPTY))

@@ -266,6 +266,7 @@ def test_a_refused_statement_explains_errors_that_name_its_code(
     ("event", "kinds"),
     [
         ("media.missing", {Kind.MEDIA_EMPTY}),
+        ("media.slow", {Kind.DISK_FULL, Kind.MEDIA_HUNG, Kind.MEDIA_STOPPED, Kind.MEDIA_EMPTY}),
         ("media.obstructed", {Kind.DISK_FULL, Kind.MEDIA_HUNG, Kind.MEDIA_STOPPED, Kind.MEDIA_EMPTY}),
     ],
 )
