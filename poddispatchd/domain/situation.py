@@ -151,7 +151,7 @@ class Situation:
     def clock(self, moment: datetime) -> str:
         """A moment for people, in the zone of ``now``: the time alone on the same day."""
         local = moment.astimezone(self.now.tzinfo)
-        return f"{local:%H:%M:%S}" if local.date() == self.now.date() else f"{local:%Y-%m-%d %H:%M %Z}"
+        return f"{local:%H:%M:%S %Z}" if local.date() == self.now.date() else f"{local:%Y-%m-%d %H:%M %Z}"
 
 
 @dataclass(frozen=True, slots=True)

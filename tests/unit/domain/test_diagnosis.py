@@ -64,10 +64,10 @@ def test_full_managers_are_named_with_since_when_and_when_they_are_asked_again()
 
     assert (finding.reason, finding.severity) == (Reason.MANAGERS_FULL, Severity.NORMAL)
     assert finding.words == (
-        "They wait for a free runner: first is full since 16:10:00, asked again at 17:00:40."
+        "They wait for a free runner: first is full since 16:10:00 UTC, asked again at 17:00:40 UTC."
     )
     assert why_task(TASK, replace(CALM, managers=(FULL,))).words == (
-        "It waits for a free runner: first is full since 16:10:00, asked again at 17:00:40."
+        "It waits for a free runner: first is full since 16:10:00 UTC, asked again at 17:00:40 UTC."
         " It has place 3 in the queue."
     )
 
@@ -135,7 +135,7 @@ def test_paused_managers_are_resumed_and_not_added() -> None:
             ),
             Reason.MANAGERS_DOWN,
             "No runner manager of pod.example.org can be used: first is down (It cannot be reached), "
-            "asked again at 17:02:00; second is misconfigured (401). "
+            "asked again at 17:02:00 UTC; second is misconfigured (401). "
             "See to it that it runs and can be reached: 'poddispatchd runners test'.",
         ),
         (
@@ -233,12 +233,12 @@ def test_a_media_tree_that_cannot_be_used_comes_before_the_managers() -> None:
         (
             replace(TASK, waits_until=NOW + timedelta(minutes=1)),
             Reason.RETRY_WAIT,
-            "It was put back into the queue, and waits until 17:01:00 before it is tried again.",
+            "It was put back into the queue, and waits until 17:01:00 UTC before it is tried again.",
         ),
         (
             replace(TASK, visible_at=NOW - timedelta(seconds=10), grace=30),
             Reason.GRACE,
-            "It is new: until 17:00:20 Pod itself may submit it (dispatch.grace).",
+            "It is new: until 17:00:20 UTC Pod itself may submit it (dispatch.grace).",
         ),
         (
             replace(TASK, refused_by=frozenset({"first"})),
