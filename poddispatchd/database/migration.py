@@ -13,15 +13,19 @@ from poddispatchd.errors import DatabaseError, SchemaError, SchemaNewerError
 
 SCHEMA = "poddispatchd"
 
-_BOOTSTRAP = f"""\
+_MAKE_SCHEMA = f"""\
 DO $$ BEGIN IF to_regnamespace('{SCHEMA}') IS NULL THEN CREATE SCHEMA {SCHEMA}; END IF; END $$;
+"""
+# Not IF NOT EXISTS: that wants the right to create schemas even where this one is there.
+
+_HAS_SCHEMA = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)"
+
+_MAKE_VERSIONS = f"""\
 CREATE TABLE IF NOT EXISTS {SCHEMA}.schema_version (
     version integer PRIMARY KEY,
     applied_at timestamptz NOT NULL DEFAULT now()
 );
 """
-
-# Not IF NOT EXISTS: that wants the right to create schemas even where this one is there.
 
 _EXISTS = """\
 SELECT EXISTS (
@@ -85,7 +89,9 @@ def script(version: int) -> str:
 def statements_from(version: int) -> str:
     """The same without its transaction."""
     steps = pending(version)
-    return "\n".join([_BOOTSTRAP, *(step.script() for step in steps)]) if steps else ""
+    if not steps:
+        return ""
+    return "\n".join([_MAKE_SCHEMA + _MAKE_VERSIONS, *(step.script() for step in steps)])
 
 
 async def upgrade(database: Database) -> tuple[Migration, ...]:
@@ -117,7 +123,10 @@ async def upgrade_within(connection: Connection) -> tuple[Migration, ...]:
     await connection.execute(_LOCK)
     steps = pending(await checked_version(connection))
     if steps:
-        await connection.execute(_BOOTSTRAP)
+        # Without PL/pgSQL: behind a pooler its settings would stay on a server that others use, too.
+        if not await connection.fetchval(_HAS_SCHEMA, SCHEMA):
+            await connection.execute(f"CREATE SCHEMA {SCHEMA}")
+        await connection.execute(_MAKE_VERSIONS)
     for step in steps:
         await connection.execute(step.script())
     if steps:

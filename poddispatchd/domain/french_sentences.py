@@ -103,6 +103,8 @@ SENTENCES: Mapping[str, str] = {
     "The video bitrate of rendition {rendition} is not readable ({value}): correct it in Pod's administration.": "Le débit vidéo de la définition {rendition} est illisible ({value}) : corrigez-le dans l'administration de Pod.",
     "A rendition is named {name}, as the master playlist must be.": "Une définition est nommée {name}, comme doit l'être la liste de lecture principale.",
     "The subtitles in {file} hold no caption: nothing was understood in the sound.": "Les sous-titres de {file} sont vides : rien n'a été compris dans le son.",
+    "The subtitles in {file} have more than {count} lines.": "Les sous-titres de {file} ont plus de {count} lignes.",
+    "A caption in {file} has more than {count} characters.": "Un sous-titre de {file} a plus de {count} caractères.",
     "The subtitles in {file} are not text in UTF-8.": "Les sous-titres de {file} ne sont pas du texte en UTF-8.",
     "The subtitles in {file} are not WebVTT: {words}.": "Les sous-titres de {file} ne sont pas du WebVTT : {words}.",
     "None of the {count} captions in {file} could be read{lines} (times are written 00:01:02.345 --> 00:01:04.000).": "Aucun des {count} sous-titres de {file} n'a pu être lu{lines} (les temps s'écrivent 00:01:02.345 --> 00:01:04.000).",

@@ -207,7 +207,9 @@ async def test_a_pass_does_nothing_while_a_daemon_schedules(here: Bench, tmp_pat
     leading = await here.parts.database.dedicated_connection()
     try:
         assert await Leadership(instance="a daemon", clock=here.parts.clock).attend(leading, hears=True)
-        await leading.execute("UPDATE poddispatchd.leader SET lease_expires_at = now() + interval '1 hour'")
+        await leading.execute(
+            "UPDATE poddispatchd.leader SET lease_expires_at = now() + interval '9 minutes'"
+        )
         result = await run_once(here.parts.settings)
         assert not result.scheduled
         status, output, _ = await command(here, tmp_path)

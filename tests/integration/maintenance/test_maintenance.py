@@ -273,7 +273,7 @@ async def test_finished_tasks_are_counted_again_only_after_a_hundred_times_what_
         here.clock.ahead += 1.0 if past is None else 0.0
         return await queue_stats(database, past=past)
 
-    monkeypatch.setattr("poddispatchd.maintenance.job.queue.queue_stats", slowly)
+    monkeypatch.setattr("poddispatchd.maintenance.job.queue_order.queue_stats", slowly)
     maintenance = Maintenance(here.parts)
     done = await old_task(here, TaskStatus.COMPLETED, 1)
     await maintenance.look()

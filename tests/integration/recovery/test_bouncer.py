@@ -142,7 +142,7 @@ async def test_statement_mode_is_refused_in_words(pod_database: PodDatabase, tmp
 async def test_a_pooler_without_a_server_for_us_is_told_in_words(
     pod_database: PodDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poddispatchd.database.pool._SETTLE_TIMEOUT", 0.3)
+    monkeypatch.setattr("poddispatchd.database.pool._PREPARE_TIMEOUT", 0.3)
     async with (
         pgbouncer(pod_database.dsn, tmp_path, "session", default_pool_size=1) as bouncer,
         _opened(bouncer.dsn) as database,

@@ -59,7 +59,7 @@ class Walk:
         return stage_of(
             status,
             is_intended=any(item.state is SubmissionState.OPEN for item in sent),
-            has_result=any(item.state is ImportState.OPEN for item in brought),
+            has_result=any(item.state == ImportState.OPEN for item in brought),
         )
 
     async def may_submit_again(self) -> bool:
