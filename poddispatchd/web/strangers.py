@@ -1,6 +1,6 @@
 """Answering strangers by the head of their request alone: no task, no parser, no transport.
 
-That costs a fifth of a whole request. A few strangers a second are served as everybody is; when more come,
+That costs less than a whole request. A few strangers a second are served as everybody is; when more come,
 the others hear the same status in this way, and callbacks do not wait behind them.
 """
 
