@@ -60,12 +60,14 @@ ORDER BY id
 
 -- name: lock
 -- Lock a callback that is still open and ours: nobody else applies it meanwhile. An earlier one about the same task
--- goes first while it is due or worked on; not one that waits to be tried again, or it would hold up all that follow.
+-- goes first while it is due or worked on, or waits a moment for its own turn; not one that waits to be tried again, or
+-- it would hold up all that follow.
 SELECT NOT EXISTS (
     SELECT FROM poddispatchd.callback AS earlier
     WHERE earlier.task_id = callback.task_id AND earlier.state = 'open' AND earlier.id < callback.id
       AND earlier.runner_manager_ids && callback.runner_manager_ids
-      AND (earlier.next_attempt_at <= now() OR earlier.lease_expires_at > now())
+      AND (earlier.next_attempt_at <= now() OR earlier.lease_expires_at > now()
+           OR (earlier.attempts = 0 AND earlier.next_attempt_at <= now() + interval '1 second'))
 ) AS is_next
 FROM poddispatchd.callback WHERE id = :callback AND state = 'open' AND lease_owner = :owner FOR UPDATE
 

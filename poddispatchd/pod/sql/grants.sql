@@ -5,12 +5,14 @@
 SELECT wanted.table_name, wanted.privilege, lacking.columns
   FROM unnest(:tables::text[], :privileges::text[], :columns::text[]) AS wanted (table_name, privilege, columns)
  CROSS JOIN LATERAL (
-     SELECT ARRAY(SELECT attname::text
-                    FROM pg_catalog.pg_attribute
-                   WHERE attrelid = to_regclass(wanted.table_name) AND attnum > 0 AND NOT attisdropped
-                     AND attname = ANY (string_to_array(wanted.columns, ' '))
-                     AND NOT has_column_privilege(attrelid, attnum, wanted.privilege)
-                   ORDER BY attnum) AS columns) AS lacking
+     -- CASE: a privilege that columns cannot have, as DELETE, must not be asked for; it would be an error.
+    SELECT CASE WHEN wanted.columns = '' THEN ARRAY[]::text[]
+           ELSE ARRAY(SELECT attname::text
+                        FROM pg_catalog.pg_attribute
+                       WHERE attrelid = to_regclass(wanted.table_name) AND attnum > 0 AND NOT attisdropped
+                         AND attname = ANY (string_to_array(wanted.columns, ' '))
+                         AND NOT has_column_privilege(attrelid, attnum, wanted.privilege)
+                       ORDER BY attnum) END AS columns) AS lacking
  WHERE to_regclass(wanted.table_name) IS NOT NULL
    AND CASE WHEN wanted.columns = '' THEN NOT has_table_privilege(to_regclass(wanted.table_name), wanted.privilege)
             ELSE lacking.columns <> '{}' END
