@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from email.utils import getaddresses
 
 from poddispatchd.app.once import run_once
@@ -18,7 +17,7 @@ from tests.integration.notify.bench import Postbox, Received, postbox
 from tests.integration.notify.test_recorded_mails import Sent, recorded_mails
 from tests.integration.notify.test_recorded_mails import settings_of as mailing
 from tests.integration.pod.imports.changes import Changes, actual_changes, snapshot
-from tests.integration.pod.imports.expected import dates, recorded_changes
+from tests.integration.pod.imports.expected import recorded_changes
 from tests.plugins.shared_world import RECORDED_RUNNER_BASE, SharedWorld, SharedWorldFactory
 from tests.recorded.manager import Request, recorded_manager
 from tests.recorded.values import Json, items, mapping, text
@@ -73,7 +72,7 @@ def recorded_effect(case: Mapping[str, Json]) -> Effect:
     [step] = items(case["steps"])
     expect = mapping(mapping(step)["expect"])
     asked = [" ".join(text(part) for part in items(pair)) for pair in items(expect["runner_requests"])]
-    return Effect(recorded_changes(expect, dates(datetime.now(UTC))), sorted(recorded_mails(expect)), asked)
+    return Effect(recorded_changes(expect), sorted(recorded_mails(expect)), asked)
 
 
 async def make_pass(shared_world: SharedWorldFactory, case: Mapping[str, Json]) -> Passed:

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import pytest
 from pydantic import ValidationError
@@ -14,7 +13,7 @@ from poddispatchd.config.model import RetentionSettings
 from poddispatchd.reconcile import reconciler
 from tests.integration.notify.test_recorded_mails import recorded_mails
 from tests.integration.pod.imports.changes import compare
-from tests.integration.pod.imports.expected import dates, recorded_changes
+from tests.integration.pod.imports.expected import recorded_changes
 from tests.integration.pod.imports.vectors import load, steps
 from tests.integration.reconcile.passes import Effect, Passed, make_pass, recorded_effect
 from tests.plugins.shared_world import SharedWorldFactory
@@ -118,7 +117,7 @@ def _is_asked(effect: Effect) -> None:
 def _studio(effect: Effect) -> None:
     """As a studio task with such a result is imported after its callback."""
     expect = steps(load("st-repeat/podfile"))[0]
-    effect.changes = recorded_changes(expect, dates(datetime.now(UTC)))
+    effect.changes = recorded_changes(expect)
     effect.mails = sorted(recorded_mails(dict(expect)))
     effect.asked = [ASKED, *(f"GET {path}" for path in items(expect["runner_get_requests"]))]
     # The same result, but for the film itself, and a status says nothing of an output.

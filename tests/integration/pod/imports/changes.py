@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -19,6 +19,8 @@ Row = dict[str, Json]
 _CTIME = re.compile(r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}")
 _NOW = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\.\d{6}")
 _STAMP = re.compile(r"\d{8}-\d{6}")
+_RECORDED_DISTANCES = (0, 730)
+"""Days from the import's own to the dates that recordings name."""
 _IGNORED = ("django_session", "django_migrations", "auth_permission", "django_content_type")
 
 
@@ -153,6 +155,8 @@ def _value(column: str, value: Json, references: Mapping[tuple[str, Json], str],
         # Imports get their moment from the test, which is now.
         assert abs(datetime.fromisoformat(text(value)) - datetime.now(UTC)) < timedelta(minutes=10)
         return {"$now": True}
+    if column in ("date_evt", "date_delete") and value is not None:
+        return {"$today_plus_days": _days_from_today(date.fromisoformat(text(value)))}
     pointed = [_POINTERS[column]] if column in _POINTERS else []
     if column in ("thumbnail_id", "src_id"):
         kind = "image" if column == "thumbnail_id" else "file"
@@ -161,6 +165,13 @@ def _value(column: str, value: Json, references: Mapping[tuple[str, Json], str],
         if (target, value) in references:
             return {"$ref": references[target, value]}
     return _normalise(value, media_root)
+
+
+def _days_from_today(day: date) -> int:
+    """How far a date is from the day of the import, which is yesterday when midnight has passed since."""
+    now = datetime.now(UTC)
+    distances = [(day - moment.date()).days for moment in (now, now - timedelta(minutes=10))]
+    return next((days for days in distances if days in _RECORDED_DISTANCES), distances[0])
 
 
 def _fingerprint(mode: int, content: bytes, media_root: str) -> str:

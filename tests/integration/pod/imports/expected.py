@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from tests.integration.pod.imports.changes import Changes
 from tests.integration.pod.imports.vectors import load, steps
@@ -36,22 +35,19 @@ class Deviation:
     asks: tuple[str, ...] | None = None
 
 
-def wanted_changes(
-    case: Mapping[str, Json], step: int, deviations: Sequence[Deviation], now: datetime
-) -> Changes:
+def wanted_changes(case: Mapping[str, Json], step: int, deviations: Sequence[Deviation]) -> Changes:
     """What the import after a callback must change, if it is completed.
 
     Args:
         case: the recording.
         step: which of its callbacks.
         deviations: how we differ from it.
-        now: the moment of the import.
     """
     source = case
     for deviation in deviations:
         if deviation.like is not None:
             source, step = load(f"{deviation.like}/podfile"), 0
-    changes = recorded_changes(steps(source)[step], dates(now))
+    changes = recorded_changes(steps(source)[step])
     if source["variant"] != case["variant"]:
         _without_podfile(changes)
     for deviation in deviations:
@@ -60,7 +56,7 @@ def wanted_changes(
     return changes
 
 
-def recorded_changes(expect: Mapping[str, Json], today_plus: Mapping[int, str]) -> Changes:
+def recorded_changes(expect: Mapping[str, Json]) -> Changes:
     """A recorded expectation in the same form, without what Pod does twice.
 
     The thumbnail: Pod imports it once for the video and once for the audio. We import it once.
@@ -73,15 +69,13 @@ def recorded_changes(expect: Mapping[str, Json], today_plus: Mapping[int, str]) 
         if entry["op"] == "insert":
             if text(entry["ref"]) in renumbered:
                 continue
-            row = {
-                key: _expected(value, renumbered, today_plus) for key, value in mapping(entry["row"]).items()
-            }
+            row = {key: _expected(value, renumbered) for key, value in mapping(entry["row"]).items()}
             if table == "runner_manager_task":
                 row |= {"status": "pending", "rank": None, "task_id": None, "runner_manager_id": None}
             changes.inserted.setdefault(table, []).append(row)
         elif entry["op"] == "update":
             changes.updated[f"{table} {entry['id']}"] = {
-                column: _expected(items(pair)[1], renumbered, today_plus)
+                column: _expected(items(pair)[1], renumbered)
                 for column, pair in mapping(entry["changes"]).items()
             }
         else:
@@ -108,13 +102,9 @@ def _renumbered(expect: Mapping[str, Json]) -> set[str]:
     return second
 
 
-def _expected(value: Json, renumbered: set[str], today_plus: Mapping[int, str]) -> Json:
+def _expected(value: Json, renumbered: set[str]) -> Json:
     if isinstance(value, dict) and "$ref" in value and text(value["$ref"]) in renumbered:
         return {"$ref": text(value["$ref"]).replace("#2", "#1")}
-    if isinstance(value, dict) and "$today_plus_days" in value:
-        days = value["$today_plus_days"]
-        assert isinstance(days, int)
-        return today_plus[days]
     return _once(value) if isinstance(value, str) else value
 
 
@@ -130,11 +120,6 @@ def _once(log: str) -> str:
 def _expected_fingerprint(entry: Mapping[str, Json]) -> str:
     digest = entry.get("normalised_sha256") or entry["sha256"]
     return f"{entry['mode']} {'*' if 'normalised_tail' in entry else digest}"
-
-
-def dates(now: datetime) -> dict[int, str]:
-    """The dates that recordings name by their distance from today."""
-    return {days: (now + timedelta(days=days)).date().isoformat() for days in (0, 365, 730, 1095, 1460)}
 
 
 def _without_podfile(changes: Changes) -> None:

@@ -1,7 +1,6 @@
 """One recorded import replayed and judged, callback after callback."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from tests.integration.pod.imports.changes import Changes, actual_changes, compare
 from tests.integration.pod.imports.expected import Deviation, wanted_changes
@@ -64,7 +63,7 @@ async def _replay(
     if deviation.fails:
         _assert_failed(changes, deviation.fails)
         return
-    wanted = wanted_changes(case, number, (general, deviation), datetime.now(UTC))
+    wanted = wanted_changes(case, number, (general, deviation))
     if general.other_log or deviation.other_log:
         for side in (changes, wanted):
             _forget_log(side)
