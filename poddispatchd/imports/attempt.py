@@ -26,6 +26,7 @@ from poddispatchd.errors import (
 )
 from poddispatchd.imports import files
 from poddispatchd.imports.failure_handling import FailedAttempt, FailureHandling, is_wanted
+from poddispatchd.imports.obstacles import Obstacles
 from poddispatchd.imports.preparation import Staged, check_tree, prepare, prove_placed, staging_directory
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import notices
@@ -64,9 +65,9 @@ _UNFORESEEN = "poddispatchd met an error nobody foresaw ({name}): its log tells 
 class ImportAttempt:
     """Makes attempts at imports; one object serves all of them, what belongs to one attempt is handed on."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, obstacles: Obstacles) -> None:
         self._parts = parts
-        self._failures = FailureHandling(parts)
+        self._failures = FailureHandling(parts, obstacles)
 
     async def make(self, job: ImportJob) -> None:
         """Import a result, or do what follows from not having been able to.

@@ -24,6 +24,7 @@ from poddispatchd.errors import (
     SchemaError,
 )
 from poddispatchd.imports import cleanup, queue
+from poddispatchd.imports.obstacles import Obstacles
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import submissions
 from poddispatchd.journal.imports import ImportState
@@ -75,8 +76,9 @@ def is_wanted(job: ImportJob, task: Task) -> bool:
 class FailureHandling:
     """Settles attempts that came to nothing."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, obstacles: Obstacles) -> None:
         self._parts = parts
+        self._obstacles = obstacles
 
     async def handle(self, attempt: FailedAttempt) -> None:
         """Find out what follows from an error, and do it."""
@@ -123,6 +125,9 @@ class FailureHandling:
         ``has_obsolete``: there are files that are not needed any more. The caller holds the task's lock.
         """
         self._parts.storage.usable(job.task_pk)
+        if ready := self._obstacles.passed(job.id, job.runner_manager_id):
+            async with self._parts.database.connection() as connection:
+                await queue.bring_forward(connection, ready)
         if tree.lane.hangs:
             return
         await _delete_staging(staging)
@@ -181,6 +186,8 @@ class FailureHandling:
                 counts=action is NextAction.RETRY,
                 obstructed=action is NextAction.WAIT,
             )
+        if action is NextAction.WAIT:
+            self._obstacles.met(job.id, job.runner_manager_id, attempt.error)
         parts.metrics.imports.labels(task.type, ImportOutcome.RETRIED).inc()
         # That somebody else is at it is told elsewhere, once.
         tell = log.debug if action is NextAction.BUSY else log.warning

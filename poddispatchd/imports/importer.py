@@ -8,7 +8,9 @@ from functools import partial
 import structlog
 
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
+from poddispatchd.imports import queue
 from poddispatchd.imports.attempt import LONGEST_ATTEMPT, ImportAttempt
+from poddispatchd.imports.obstacles import Obstacles
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
@@ -49,7 +51,8 @@ class Importer:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._attempt = ImportAttempt(parts)
+        self._obstacles = Obstacles()
+        self._attempt = ImportAttempt(parts, self._obstacles)
         self._leases = LeaseHolder(IMPORTS, parts.database, parts.instance, parts.clock)
         self._running: dict[object, _Running] = {}
         self._stopping = False
@@ -68,6 +71,9 @@ class Importer:
         rest = self._rest_until - self._parts.clock.monotonic()
         if rest > 0:
             return rest
+        if ready := self._obstacles.answered(self._parts.registry.is_down):
+            async with self._parts.database.connection() as connection:
+                await queue.bring_forward(connection, ready)
         slots = self._parts.settings.imports.concurrency
         free = slots - len(self._running)
         if free > 0:

@@ -1,5 +1,6 @@
 """The queue of results to import, as an importer sees it: leased jobs, and how they end (invariant I7)."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -111,3 +112,8 @@ async def retry(
         *_QUERIES["note_obstacle"](import_id=job.id, owner=job.owner, is_obstructed=obstructed, counts=counts)
     )
     await IMPORTS.postpone(connection, job.lease, seconds, words=words, counts=counts)
+
+
+async def bring_forward(connection: Connection, imports: Collection[ImportId]) -> None:
+    """What kept these imports waiting is over: they are due soon, unless somebody is at them."""
+    await connection.execute(*_QUERIES["bring_forward"](import_ids=list(imports)))

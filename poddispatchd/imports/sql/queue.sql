@@ -21,3 +21,12 @@ UPDATE poddispatchd.import
 SET obstructed_since = CASE WHEN :is_obstructed::boolean THEN coalesce(obstructed_since, now())
                             WHEN :counts::boolean THEN NULL ELSE obstructed_since END
 WHERE id = :import_id AND state = 'open' AND lease_owner = :owner
+
+-- name: bring_forward
+-- Imports that waited for an obstacle to go are due within some seconds, not all at once; one that has ended stays as it is.
+UPDATE poddispatchd.import SET next_attempt_at = least(next_attempt_at, now() + random() * interval '5 seconds')
+WHERE id IN (
+    SELECT id FROM poddispatchd.import
+    WHERE id = ANY(:import_ids) AND state = 'open' AND lease_owner IS NULL AND obstructed_since IS NOT NULL
+    ORDER BY id FOR UPDATE SKIP LOCKED
+)

@@ -1,0 +1,84 @@
+"""When an obstacle goes, what waited for it does not sit out a wait that grew with the trouble."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.domain.task import TaskPk
+from poddispatchd.errors import RunnerManagerUnavailableError
+from poddispatchd.imports.importer import Importer
+from poddispatchd.sandbox.fake_runner_manager import Fault, FaultKind, Mode
+from tests.integration.imports.bench import Bench, bench
+from tests.plugins.postgres import PodDatabase
+
+
+@pytest.fixture
+async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Bench]:
+    async with bench(pod_database, media_root, mode=Mode.SHARED) as made:
+        yield made
+
+
+async def _obstructed(here: Bench, importer: Importer, count: int) -> list[TaskPk]:
+    """Imports whose manager has given nothing for an hour, and which wait for long by now."""
+    waiting = [await here.ready() for _ in range(count)]
+    here.fake.faults.inject("result", Fault(kind=FaultKind.DROP), times=None)
+    await here.import_due(importer)
+    here.fake.faults.clear()
+    await here.execute(
+        "UPDATE poddispatchd.import SET obstructed_since = now() - interval '1 hour',"
+        " next_attempt_at = now() + interval '10 minutes'"
+        " WHERE state = 'open' AND obstructed_since IS NOT NULL"
+    )
+    return waiting
+
+
+async def _seconds_until_due(here: Bench, task: TaskPk) -> float:
+    seconds = await here.value(
+        "SELECT extract(epoch FROM next_attempt_at - now())::float FROM poddispatchd.import"
+        " WHERE task_pk = $1 AND state = 'open'",
+        task,
+    )
+    assert isinstance(seconds, float)
+    return seconds
+
+
+async def test_an_import_that_goes_through_brings_the_others_of_its_manager_forward(here: Bench) -> None:
+    importer = Importer(here.parts)
+    waiting = await _obstructed(here, importer, 2)
+    latest = await here.ready()
+    await here.import_due(importer)
+    assert await here.status(latest) == "completed"
+    assert max([await _seconds_until_due(here, task) for task in waiting]) <= 5
+
+
+async def test_a_manager_that_answers_again_gets_its_waiting_imports(here: Bench) -> None:
+    importer, registry = Importer(here.parts), here.parts.registry
+    [task] = await _obstructed(here, importer, 1)
+    manager = here.world.managers[0].id
+    for _ in range(2):
+        registry.learn(manager, RunnerManagerUnavailableError("It is away."))
+    await importer.step()
+    assert await _seconds_until_due(here, task) > 500
+    registry.learn(manager, None)
+    await importer.step()
+    assert await _seconds_until_due(here, task) <= 5
+
+
+async def test_imports_that_fail_one_after_the_other_bring_nothing_forward(here: Bench) -> None:
+    importer = Importer(here.parts)
+    [task] = await _obstructed(here, importer, 1)
+    await here.ready()
+    here.fake.faults.inject("result", Fault(kind=FaultKind.DROP), times=None)
+    await here.import_due(importer)
+    assert await _seconds_until_due(here, task) > 500
+
+
+async def test_an_import_that_waits_by_its_own_fault_is_not_brought_forward(here: Bench) -> None:
+    importer = Importer(here.parts)
+    [task] = await _obstructed(here, importer, 1)
+    await here.execute("UPDATE poddispatchd.import SET obstructed_since = NULL WHERE task_pk = $1", task)
+    latest = await here.ready()
+    await here.import_due(importer)
+    assert await here.status(latest) == "completed"
+    assert await _seconds_until_due(here, task) > 500
