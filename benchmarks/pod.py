@@ -14,8 +14,6 @@ from poddispatchd.app import features
 from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.config.model import Settings
-from poddispatchd.dispatch.dispatcher import Dispatcher
-from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.task import TaskType
 from poddispatchd.parts import Parts
 from poddispatchd.pod import trigger
@@ -79,7 +77,7 @@ class Bench:
             listening(application, parts.settings.webhook.listen, "webhook.listen")
         )
         _CALLBACKS[f"{DOMAIN}:80"] = str(address)
-        dispatcher = Dispatcher(parts, Submitter(parts))
+        dispatcher = features.dispatcher(parts)
         for name, step, wake in (
             ("dispatcher", dispatcher.step, parts.wakeups.dispatcher),
             ("prober", features.prober(parts).step, Wakeup()),

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 
 class Clock:
@@ -16,6 +17,10 @@ class Clock:
     def now(self) -> datetime:
         """The wall clock, in UTC: for what people and databases read."""
         return datetime.now(UTC)
+
+    def now_in(self, time_zone: str) -> datetime:
+        """The wall clock in a zone, as Pod's people read it."""
+        return self.now().astimezone(ZoneInfo(time_zone))
 
     def random(self) -> float:
         """A number of [0, 1)."""

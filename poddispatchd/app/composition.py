@@ -38,7 +38,6 @@ from poddispatchd.runtime.instances import instance_name
 from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.shadow.client import AskingClient
-from poddispatchd.shadow.parts import ShadowParts
 from poddispatchd.shadow.session import ShadowSession
 
 log = structlog.get_logger(__name__)
@@ -116,7 +115,7 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
             await _own_schema(database)
         http = open_session(settings.runners)
         stack.push_async_callback(http.close)
-        parts = (ShadowParts if resources.is_shadow else Parts)(
+        parts = Parts(
             settings=settings,
             database=database,
             capabilities=capabilities,
@@ -133,9 +132,10 @@ async def assembled(resources: Resources) -> AsyncIterator[Parts]:
             incidents=resources.incidents,
             locked_rows=resources.locked_rows,
             shared_media=resources.media,
+            has_journal=not resources.is_shadow,
         )
-        await parts.refresh_sites()
-        await parts.refresh_managers()
+        await parts.verify(settings)
+        await parts.managers.refresh()
         with suppress(OSError, MediaSlowError):
             # From now on the links on the first level lead where they lead now.
             await parts.media.look(Look.ACCESS, parts.media.first_level_links)

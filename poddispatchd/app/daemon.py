@@ -180,7 +180,7 @@ class Daemon:
             self._figures = Figures(parts, work.look)
             self._parts, self._work = parts, work
             around = Surroundings(
-                parts.session, parts.clock, self._pulse, parts.incidents, parts.refresh_capabilities
+                parts.session, parts.clock, self._pulse, parts.incidents, parts.catalogue.refresh
             )
             for loop in work.loops:
                 self._supervisor.start(loop.name, partial(run_job, self._counted(parts, loop), around))

@@ -1,9 +1,20 @@
 """The jobs of the features, each with what it uses."""
 
+from collections.abc import Callable
 from functools import partial
 
 from poddispatchd.callbacks.adoption import Adoption
 from poddispatchd.callbacks.worker import CallbackWorker
+from poddispatchd.dispatch.acceptance import Acceptance
+from poddispatchd.dispatch.candidates import Candidates
+from poddispatchd.dispatch.dispatcher import Dispatcher
+from poddispatchd.dispatch.encoding_log import EncodingLogs
+from poddispatchd.dispatch.failed_submissions import FailedSubmissions
+from poddispatchd.dispatch.intent_log import IntentLog
+from poddispatchd.dispatch.payloads import Payloads
+from poddispatchd.dispatch.source_files import SourceFiles
+from poddispatchd.dispatch.submitter import Submitter
+from poddispatchd.domain.routing import Lane
 from poddispatchd.managers.prober import Prober
 from poddispatchd.notify.deliveries import Deliveries
 from poddispatchd.notify.hooks import Hooks
@@ -25,14 +36,88 @@ from poddispatchd.shadow.outcomes import ShadowOutcomes
 from poddispatchd.shadow.stats import ShadowStats
 
 
+def dispatcher(parts: Parts, *, budget: int | None = None) -> Dispatcher:
+    """The job that submits pending tasks; ``budget``: how many of each type."""
+    intents = _intents(parts)
+    return Dispatcher(
+        session=parts.session,
+        managers=parts.managers,
+        candidates=_candidates(parts, parts.registry.lanes, read_beside=True),
+        submitter=submitter(parts, intents),
+        intents=intents,
+        failed=FailedSubmissions(
+            incidents=parts.incidents,
+            locked_rows=parts.locked_rows,
+            session=parts.session,
+            catalogue=parts.catalogue,
+            clock=parts.clock,
+        ),
+        settings=lambda: parts.settings.dispatch,
+        wakeup=parts.wakeups.dispatcher,
+        metrics=parts.metrics,
+        clock=parts.clock,
+        budget=budget,
+    )
+
+
+def submitter(parts: Parts, intents: IntentLog | None = None) -> Submitter:
+    """What submits one task to one runner manager."""
+    pod = parts.settings.pod
+    return Submitter(
+        session=parts.session,
+        client=parts.client,
+        registry=parts.registry,
+        payloads=_payloads(parts),
+        intents=intents or _intents(parts),
+        acceptance=Acceptance(
+            database=parts.database,
+            client=parts.client,
+            registry=parts.registry,
+            logs=EncodingLogs(parts.media, pod, parts.clock),
+            wakeups=parts.wakeups,
+            pod=pod,
+            clock=parts.clock,
+        ),
+        metrics=parts.metrics,
+        clock=parts.clock,
+    )
+
+
+def _candidates(parts: Parts, lanes: Callable[[], list[Lane]], *, read_beside: bool = False) -> Candidates:
+    return Candidates(
+        database=parts.database,
+        catalogue=parts.catalogue,
+        sites=parts.sites,
+        lanes=lanes,
+        own_tasks=parts.own_tasks,
+        settings=lambda: parts.settings.dispatch,
+        clock=parts.clock,
+        read_beside=read_beside,
+    )
+
+
+def _intents(parts: Parts) -> IntentLog:
+    return IntentLog(parts.database, lambda: parts.settings.dispatch, parts.wakeups)
+
+
+def _payloads(parts: Parts) -> Payloads:
+    return Payloads(
+        database=parts.database,
+        catalogue=parts.catalogue,
+        disk=SourceFiles(parts.media),
+        evidence=parts.evidence,
+        pod=parts.settings.pod,
+    )
+
+
 def callback_worker(parts: Parts) -> CallbackWorker:
     """The job that applies callbacks."""
     adoption = Adoption(
         database=parts.database,
-        capabilities=parts.capabilities,
+        catalogue=parts.catalogue,
         client=parts.client,
         registry=parts.registry,
-        refresh_managers=parts.refresh_managers,
+        refresh_managers=parts.managers.refresh,
         pod=parts.settings.pod,
         clock=parts.clock,
         task_adopted=parts.wakeups.maintenance,
@@ -96,14 +181,34 @@ def reconciler(parts: Parts, outcomes: Outcomes | None = None) -> Reconciler:
 
 def shadow_jobs(parts: Parts) -> ShadowJobs:
     """The jobs of a daemon that decides, tells and changes nothing."""
-    stats, capacity = ShadowStats(parts.metrics), Capacity(parts)
-    outcomes = ShadowOutcomes(parts, stats)
+    stats = ShadowStats(parts.metrics)
+    capacity = Capacity(
+        database=parts.database,
+        client=parts.client,
+        registry=parts.registry,
+        settings=lambda: parts.settings.reconcile,
+        dispatcher=parts.wakeups.dispatcher,
+        clock=parts.clock,
+    )
+    outcomes = ShadowOutcomes(parts.database, stats, lambda: parts.settings, parts.clock)
     return ShadowJobs(
-        parts=parts,
+        wakeups=parts.wakeups,
         stats=stats,
         capacity=capacity,
         outcomes=outcomes,
-        dispatcher=ShadowDispatcher(parts, stats, outcomes, capacity),
+        dispatcher=ShadowDispatcher(
+            database=parts.database,
+            catalogue=parts.catalogue,
+            managers=parts.managers,
+            sites=parts.sites,
+            payloads=_payloads(parts),
+            candidates=partial(_candidates, parts),
+            capacity=capacity,
+            outcomes=outcomes,
+            stats=stats,
+            settings=lambda: parts.settings,
+            clock=parts.clock,
+        ),
         reconciler=reconciler(parts, outcomes),
         upkeep=ShadowUpkeep(parts, stats),
         prober=prober(parts),
@@ -128,9 +233,9 @@ def notifier(parts: Parts) -> Notifier:
         wakeups=parts.wakeups,
         planner=Planner(
             parts.database,
-            lambda: parts.capabilities,
+            lambda: parts.catalogue.capabilities,
             lambda: parts.settings,
-            lambda: parts.sites[parts.current_site],
+            lambda: parts.sites.current,
         ),
         mail=MailSender(of_channel(Channel.MAIL, count=count_mail), lambda: parts.settings.mail, parts.clock),
         push=PushSender(

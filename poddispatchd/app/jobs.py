@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from poddispatchd.app.features import callback_worker, hooks, notifier, prober, reconciler
+from poddispatchd.app.features import callback_worker, dispatcher, hooks, notifier, prober, reconciler
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.dispatch.dispatcher import Dispatcher
-from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.task import StaleTasks, TaskType
 from poddispatchd.imports.importer import Importer
 from poddispatchd.maintenance.job import Maintenance
@@ -52,7 +51,7 @@ class Jobs(Work):
         """The jobs that work with these parts; ``budget`` limits how many tasks are submitted."""
         return cls(
             parts=parts,
-            dispatcher=Dispatcher(parts, Submitter(parts), budget=budget),
+            dispatcher=dispatcher(parts, budget=budget),
             inbox=callback_worker(parts),
             importer=Importer(parts),
             reconciler=reconciler(parts),

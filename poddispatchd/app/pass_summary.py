@@ -71,11 +71,11 @@ async def end_of_pass(parts: Parts, before: list[OpenTask]) -> tuple[SiteSummary
     """The summary of a pass that began with these tasks."""
     after = await queue_order.open_tasks_on_sites(parts.database)
     became = await queue_order.statuses_of(parts.database, [task.pk for task in before])
-    choose = parts.choice_of_site()
+    choose = parts.sites.chooser()
     combinations = {task.site_ids for task in (*before, *after)}
     site_of = {
-        sites: "" if (chosen := choose(sites)) is None else parts.sites[chosen].domain
+        sites: "" if (chosen := choose(sites)) is None else parts.sites.known[chosen].domain
         for sites in combinations
     }
-    domains = [site.domain for pk, site in sorted(parts.sites.items()) if pk in parts.served_sites]
+    domains = [site.domain for pk, site in sorted(parts.sites.known.items()) if pk in parts.sites.served]
     return summarise(before, became, after, site_of=site_of, domains=domains)

@@ -16,9 +16,10 @@ from poddispatchd.domain.task import ManagerId, SiteId, TaskStatus, TaskType
 from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.maintenance.stalled_queue import stalled_words, still
+from poddispatchd.managers.sites import site_chooser
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import queue_order
-from poddispatchd.tasks.pending_facts import chosen_sites, site_chooser
+from poddispatchd.tasks.pending_facts import chosen_sites
 
 
 async def pending_findings(settings: Settings, database: Database) -> list[Finding]:

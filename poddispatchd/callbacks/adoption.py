@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from enum import StrEnum
 from typing import assert_never
-from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -23,7 +22,7 @@ from poddispatchd.journal.submissions import Submission
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import sources, tasks
-from poddispatchd.pod.capabilities import Capabilities
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.runtime.wakeups import Wakeup
@@ -64,7 +63,7 @@ class Adoption:
         self,
         *,
         database: Database,
-        capabilities: Capabilities,
+        catalogue: Catalogue,
         client: RunnerClient,
         registry: ManagerRegistry,
         refresh_managers: Callable[[], Awaitable[None]],
@@ -73,7 +72,7 @@ class Adoption:
         task_adopted: Wakeup,
     ) -> None:
         self._database = database
-        self._capabilities = capabilities
+        self._catalogue = catalogue
         self._client = client
         self._registry = registry
         self._refresh_managers = refresh_managers
@@ -128,7 +127,7 @@ class Adoption:
                 is_adopted=True,
                 reason="found by its callback",
             )
-            now = self._clock.now().astimezone(ZoneInfo(self._pod.time_zone))
+            now = self._clock.now_in(self._pod.time_zone)
             [stored] = await store_accepted(connection, [run], now=now)
         match stored.verdict:
             case Verdict.RUNNING:
@@ -150,7 +149,7 @@ class Adoption:
 
     async def _output_directory(self, connection: Connection, task: Task) -> str:
         try:
-            source = await sources.load_source(connection, self._capabilities, task)
+            source = await sources.load_source(connection, self._catalogue.capabilities, task)
             if isinstance(source, EncodingSource):
                 return str(sources.output_directory(self._pod.media_root, source.video))
         except UnsubmittableError:

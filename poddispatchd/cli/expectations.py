@@ -13,12 +13,12 @@ from poddispatchd.domain.capacity import ManagerNow
 from poddispatchd.domain.forecast import Forecast, Interval
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import TaskPk, TaskStatus
+from poddispatchd.managers.sites import site_chooser
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.source_sizes import SourceSizes
 from poddispatchd.tasks.expectations import Around, Expectations
-from poddispatchd.tasks.pending_facts import site_chooser
 
 OPEN = (TaskStatus.PENDING, TaskStatus.RUNNING)
 

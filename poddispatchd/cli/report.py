@@ -3,7 +3,6 @@
 import dataclasses
 from datetime import timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import click
 
@@ -42,7 +41,7 @@ async def report(context: Context, config_path: Path | None, days: int, form: st
     settings = context.settings(config_path)
     if mail and not (settings.mail.enabled and settings.mail.admins):
         raise click.UsageError("--mail needs mail.enabled, and somebody in mail.admins.")
-    until = Clock().now().astimezone(ZoneInfo(settings.pod.time_zone))
+    until = Clock().now_in(settings.pod.time_zone)
     async with open_journal(settings) as database:
         found = await read_report(database, until - timedelta(days=days), until)
         if mail:

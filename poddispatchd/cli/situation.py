@@ -21,12 +21,13 @@ from poddispatchd.domain.task import ManagerId, SiteId, Task, TaskPk, TaskType
 from poddispatchd.errors import SchemaError, UnsubmittableError
 from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import ManagerMemory, Scheduler, Wait
+from poddispatchd.managers.sites import site_chooser
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import overview, sources
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.tree import MediaTree
-from poddispatchd.tasks.pending_facts import site_chooser, waiting_task
+from poddispatchd.tasks.pending_facts import waiting_task
 
 
 @dataclass(frozen=True, slots=True)

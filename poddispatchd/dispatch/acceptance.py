@@ -1,25 +1,25 @@
 """The answers of runner managers that took a task, stored together; and what follows from each."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import assert_never
-from zoneinfo import ZoneInfo
 
 import structlog
 
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import PodSettings
+from poddispatchd.database.pool import Database
+from poddispatchd.dispatch.encoding_log import EncodingLogs
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerTaskId
-from poddispatchd.errors import ResultError, RowLockedError, RunnerManagerError, UnusableAnswerError
+from poddispatchd.errors import RowLockedError, RunnerManagerError, UnusableAnswerError
+from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import SubmissionOutcome
-from poddispatchd.parts import Parts
-from poddispatchd.pod import progress
-from poddispatchd.pod.media.placing import replace_file
-from poddispatchd.pod.media.threads import Look
+from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.batching import Batcher
+from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.acceptance import KNOWN_ID, AcceptedRun, Stored, Verdict, store_accepted
 
 log = structlog.get_logger(__name__)
@@ -44,12 +44,37 @@ class SubmissionResult:
 
 
 class Acceptance:
-    """Stores the ids of accepted tasks."""
+    """Stores the ids of accepted tasks.
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    Args:
+        database: Pod's.
+        client: stops what belongs to no row.
+        registry: learns what an answer shows of its manager.
+        logs: are begun for encodings.
+        wakeups: of those who go on with the tasks.
+        pod: in whose time zone Pod's people read.
+        clock: of the daemon.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        client: RunnerClient,
+        registry: ManagerRegistry,
+        logs: EncodingLogs,
+        wakeups: Wakeups,
+        pod: PodSettings,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._client = client
+        self._registry = registry
+        self._logs = logs
+        self._wakeups = wakeups
+        self._pod = pod
+        self._clock = clock
         self._runs: Batcher[AcceptedRun, Stored] = Batcher(self._store, at_once=2)
-        self._logs: set[asyncio.Task[None]] = set()
 
     async def store(self, run: AcceptedRun, status: str, *, alone: bool = False) -> SubmissionResult:
         """Store the id of an accepted run, and do what follows from what became of it.
@@ -63,20 +88,20 @@ class Acceptance:
             RowLockedError: someone else's transaction holds the row.
             DatabaseError: the id could not be stored.
         """
-        parts, task, manager = self._parts, run.task, run.manager
+        task, manager = run.task, run.manager
         stored = await self._runs.put(run, alone=alone)
         for pause in _PAUSES:
             if stored.verdict is not Verdict.LOCKED:
                 break
-            await parts.clock.sleep(pause)
+            await self._clock.sleep(pause)
             stored = await self._runs.put(run, alone=True)
         if stored.verdict is Verdict.LOCKED:
             raise RowLockedError(
                 f"The row of task {task.pk} is held by another database session: its id cannot be stored.",
                 task=task.pk,
             )
-        parts.wakeups.inbox.ring()
-        parts.wakeups.maintenance.ring()
+        self._wakeups.inbox.ring()
+        self._wakeups.maintenance.ring()
         facts = {"task": task.pk, "runner_manager": manager.name, "task_id": run.task_id}
         match stored.verdict:
             case Verdict.RUNNING:
@@ -88,10 +113,10 @@ class Acceptance:
                     attempt=run.intent.attempt,
                 )
                 if run.output_directory:
-                    self._begin_log(Path(run.output_directory))
+                    self._logs.begin(Path(run.output_directory))
                 if status not in ("running", "pending"):
                     # It has ended already: what a callback would say is asked for at once.
-                    parts.wakeups.reconciler.ring()
+                    self._wakeups.reconciler.ring()
                 return SubmissionResult(SubmissionOutcome.ACCEPTED)
             case Verdict.ORPHANED | Verdict.SETTLED:
                 log.warning(Event.SUBMISSION_ORPHANED, **facts)
@@ -105,7 +130,7 @@ class Acceptance:
                     Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error)
                 )
                 if run.intent.attempt > 1:
-                    parts.registry.learn(manager.id, error, kind=task.type)
+                    self._registry.learn(manager.id, error, kind=task.type)
                 return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error))
             case other:
                 assert_never(other)
@@ -113,38 +138,12 @@ class Acceptance:
     async def stop(self, manager: RunnerManager, task_id: RunnerTaskId) -> None:
         """Stop a task that belongs to no row; if that fails its callback is ignored later."""
         try:
-            await self._parts.client.stop(manager, task_id)
+            await self._client.stop(manager, task_id)
         except RunnerManagerError as error:
             log.warning(
                 Event.SUBMISSION_ORPHANED, runner_manager=manager.name, task_id=task_id, reason=str(error)
             )
 
-    async def finished(self) -> None:
-        """Wait until the logs of accepted encodings have been begun."""
-        if self._logs:
-            await asyncio.wait(self._logs)
-
     async def _store(self, runs: Sequence[AcceptedRun]) -> Sequence[Stored]:
-        async with self._parts.database.connection() as connection:
-            return await store_accepted(connection, runs, now=self._now())
-
-    def _begin_log(self, directory: Path) -> None:
-        """Create the output directory with its ``encoding.log``, as Pod does at submission; best effort.
-
-        Nobody waits for it: the file system may hang.
-        """
-        writing = asyncio.create_task(self._write_log(directory), name=f"log in {directory}")
-        self._logs.add(writing)
-        writing.add_done_callback(self._logs.discard)
-
-    async def _write_log(self, directory: Path) -> None:
-        tree, pod = self._parts.media, self._parts.settings.pod
-        line = progress.start_line(self._now()).encode() + b"\n"
-        try:
-            path = tree.path(directory.relative_to(pod.media_root).as_posix()) / "encoding.log"
-            await tree.look(Look.LOG, replace_file, path, line)
-        except (OSError, ValueError, ResultError) as error:
-            log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=str(error))
-
-    def _now(self) -> datetime:
-        return self._parts.clock.now().astimezone(ZoneInfo(self._parts.settings.pod.time_zone))
+        async with self._database.connection() as connection:
+            return await store_accepted(connection, runs, now=self._clock.now_in(self._pod.time_zone))

@@ -2,15 +2,19 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import DispatchSettings
+from poddispatchd.database.pool import Database
 from poddispatchd.dispatch.sights import Sight, Waiting
 from poddispatchd.domain.routing import Lane, capacity, unserved
 from poddispatchd.domain.task import SiteId, TaskPk, TaskType
 from poddispatchd.journal.scheduling import Wait
-from poddispatchd.parts import Parts
+from poddispatchd.managers.sites import PodSites
 from poddispatchd.pod import queue_order
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_order import CandidateQuery, PendingTask
 from poddispatchd.runtime.supervision import cancel_surely
 
@@ -41,14 +45,36 @@ _MOST_REMEMBERED = 10_000
 class Candidates:
     """Looks at the head of the queue, as far as managers can take tasks right now.
 
-    ``lanes`` are the managers as routing sees them; by default what their answers have taught.
+    Args:
+        database: Pod's.
+        catalogue: what Pod's tables have.
+        sites: on which the tasks are.
+        lanes: the managers as routing sees them.
+        own_tasks: the tasks that Pod is not submitting itself, and the waits of some.
+        settings: the current ones.
+        clock: of the daemon.
+        read_beside: whether a long queue may be read while tasks that were read before are submitted.
     """
 
     def __init__(
-        self, parts: Parts, *, lanes: Callable[[], list[Lane]] | None = None, read_beside: bool = False
+        self,
+        *,
+        database: Database,
+        catalogue: Catalogue,
+        sites: PodSites,
+        lanes: Callable[[], list[Lane]],
+        own_tasks: Callable[[], Awaitable[Mapping[TaskPk, Wait | None]]],
+        settings: Callable[[], DispatchSettings],
+        clock: Clock,
+        read_beside: bool = False,
     ) -> None:
-        self._parts = parts
-        self._lanes = lanes or parts.registry.lanes
+        self._database = database
+        self._catalogue = catalogue
+        self._sites = sites
+        self._lanes = lanes
+        self._read_own_tasks = own_tasks
+        self._settings = settings
+        self._clock = clock
         self._sights: dict[TaskPk, Sight] = {}
         self._own_tasks: Mapping[TaskPk, Wait | None] = {}
         self._own_tasks_read_at = float("-inf")
@@ -71,7 +97,7 @@ class Candidates:
             types: of which tasks may be submitted.
             own_tasks_within: seconds for which it is not read again which tasks need no grace or are to wait.
         """
-        now = self._parts.clock.monotonic()
+        now = self._clock.monotonic()
         is_fresh = now < self._stale_at
         if is_fresh or (self._read_beside and self._last_read_took > _LONG_READ):
             waiting = self._serving_all(skip, types, now)
@@ -104,17 +130,17 @@ class Candidates:
     ) -> list[Waiting] | None:
         """What is left of the tasks read last, if there is one for everybody who can take one."""
         waiting = [entry for entry in self._read.values() if self._is_free(entry, skip, types, now)]
-        served = self._parts.served_sites
+        served = self._sites.served
         lanes = [lane for lane in self._lanes() if lane.site in served]
         return None if unserved((entry.offer for entry in waiting), lanes, now) else waiting
 
     async def _read_again(
         self, skip: frozenset[TaskPk], types: Collection[TaskType], own_tasks_within: float
     ) -> None:
-        begun = self._parts.clock.monotonic()
+        begun = self._clock.monotonic()
         waiting = await self._look_again(skip, types, own_tasks_within)
         self._read = {entry.item.task.pk: entry for entry in waiting}
-        ended = self._parts.clock.monotonic()
+        ended = self._clock.monotonic()
         self._last_read_took = ended - begun
         self._stale_at = ended + min(_REREAD * self._last_read_took, _MOST_STALE)
 
@@ -144,10 +170,9 @@ class Candidates:
         task of a source stands before all others of it, so that a page tells of a source whatever it can:
         no further one holds any task of it.
         """
-        parts = self._parts
-        now = parts.clock.monotonic()
+        now = self._clock.monotonic()
         if now - self._own_tasks_read_at >= own_tasks_within:
-            self._own_tasks = await parts.own_tasks()
+            self._own_tasks = await self._read_own_tasks()
             self._own_tasks_read_at = now
         unserved_lanes = self._lanes()
         size = max(self._page_size, 2 * len(unserved_lanes))
@@ -173,18 +198,18 @@ class Candidates:
         """What is remembered of a task; a restarted one begins anew."""
         known = self._sights.get(item.task.pk)
         if known is None or known.date_added != item.task.date_added:
-            known = Sight(self._parts.clock.monotonic(), item.task.date_added)
+            known = Sight(self._clock.monotonic(), item.task.date_added)
             self._sights[item.task.pk] = known
         return known
 
     def hold(self, item: PendingTask, seconds: float) -> None:
         """Leave a task alone for a while."""
-        self.sight(item).held_until = self._parts.clock.monotonic() + seconds
+        self.sight(item).held_until = self._clock.monotonic() + seconds
 
     def hold_pk(self, pk: TaskPk, seconds: float) -> None:
         """Leave a task alone for a while, if it has been seen."""
         if (known := self._sights.get(pk)) is not None:
-            known.held_until = self._parts.clock.monotonic() + seconds
+            known.held_until = self._clock.monotonic() + seconds
 
     def next_release(self, now: float) -> float | None:
         """When the next task that is left alone may be tried again; None when there is none."""
@@ -212,7 +237,7 @@ class Candidates:
     def _room(
         self, lanes: Iterable[Lane], types: Collection[TaskType], now: float
     ) -> dict[TaskType, frozenset[SiteId]]:
-        served = self._parts.served_sites
+        served = self._sites.served
         room = {kind: sites & served for kind, sites in capacity(lanes, now).items() if kind in types}
         return {kind: sites for kind, sites in room.items() if sites}
 
@@ -230,8 +255,7 @@ class Candidates:
 
         Types with room on the same sites are asked for at once: nearly always all of them.
         """
-        parts = self._parts
-        grace = parts.settings.dispatch.grace
+        grace = self._settings().grace
         kinds: dict[frozenset[SiteId], list[TaskType]] = defaultdict(list)
         for kind, sites in room.items():
             kinds[sites].append(kind)
@@ -243,19 +267,19 @@ class Candidates:
                 limit=size,
                 grace=grace,
                 types=types,
-                sites=None if sites >= parts.sites.keys() else sites,
-                with_siteless=parts.current_site in sites,
+                sites=None if sites >= self._sites.known.keys() else sites,
+                with_siteless=self._sites.current_id in sites,
                 skip=skip | sourceless,
                 ignore_grace=tuple(self._own_tasks) if grace else (),
                 held=held,
                 exclude_sources={item.source for item in seen if item.source is not None},
             )
-            found += await queue_order.pending_tasks(parts.database, parts.capabilities, query)
+            found += await queue_order.pending_tasks(self._database, self._catalogue.capabilities, query)
         return sorted(found, key=lambda item: (item.grace_left > 0, item.place))[:size]
 
     def _submittable(self, page: list[PendingTask], now: float) -> list[Waiting]:
         """The tasks that wait for nothing but a runner: one of each source, on a site that is served."""
-        choose = self._parts.choice_of_site()
+        choose = self._sites.chooser()
         entries = []
         for item in page:
             sight, site = self.sight(item), choose(item.site_ids)
@@ -265,7 +289,7 @@ class Candidates:
             # With an id it may run already: the reconciler finds out, and takes the id off if it does not.
             is_free = item.is_first and not item.task.task_id
             if is_free and site is not None and sight.held_until <= now:
-                entries.append(Waiting(item, site, sight))
+                entries.append(Waiting(item, self._sites.known[site], sight))
         return entries
 
     def _forget_some(self, seen: Collection[TaskPk]) -> None:

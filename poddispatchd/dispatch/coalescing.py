@@ -9,25 +9,24 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.domain.duplicates import EndedDuplicate, followed
 from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.journal import submissions
-from poddispatchd.parts import Parts
 from poddispatchd.pod import same_source
 
 _TOGETHER = 1000
 """Tasks that are ended in one statement."""
 
 
-async def follow(connection: Connection, parts: Parts, task: Task) -> bool:
+async def follow(connection: Connection, task: Task, *, grace: float) -> bool:
     """End a task that waited while its source was worked on, as that run ended; whether there was one.
 
     Those that waited with it end too: one by one, thousands of them would hold up all others. What was asked
-    for since is left in the queue, as is what Pod may be submitting itself.
+    for since is left in the queue, as is what Pod may be submitting itself within ``grace`` seconds.
     """
     ended = await same_source.ended_duplicates(connection, task)
     if not ended or not await _follow(connection, {task.pk: task.date_added}, ended, grace=0):
         return False
     others = iter((await same_source.waiting_duplicates(connection, task)).items())
     while some := dict(islice(others, _TOGETHER)):
-        await _follow(connection, some, ended, grace=parts.settings.dispatch.grace)
+        await _follow(connection, some, ended, grace=grace)
     return True
 
 
@@ -53,10 +52,10 @@ async def _follow(
     return count
 
 
-async def fail_alike(connection: Connection, parts: Parts, task: Task, reason: str) -> None:
+async def fail_alike(connection: Connection, task: Task, reason: str, *, grace: float) -> None:
     """Fail those that wait for the source of a task that can never be submitted.
 
     Nobody is told of them: what can be told was told of the first.
     """
     words = f"Task {task.pk} for the same source failed: {reason}"
-    await same_source.fail_waiting(connection, task, words, grace=parts.settings.dispatch.grace)
+    await same_source.fail_waiting(connection, task, words, grace=grace)

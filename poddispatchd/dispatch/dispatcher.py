@@ -7,29 +7,28 @@ from functools import partial
 from itertools import islice
 from typing import TypeAlias
 
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import DispatchSettings
 from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.dispatch.candidates import Candidates
-from poddispatchd.dispatch.setbacks import Setbacks
+from poddispatchd.dispatch.failed_submissions import FailedSubmissions
+from poddispatchd.dispatch.intent_log import IntentLog, is_hopeless
 from poddispatchd.dispatch.sights import Waiting
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.routing import Lane, assign, next_opening
-from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskPk, TaskStatus
-from poddispatchd.errors import DatabaseStateError, DatabaseUnavailableError, RowLockedError, SchemaError
-from poddispatchd.journal import submissions
+from poddispatchd.domain.site import Site
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk
 from poddispatchd.journal.submissions import Submission
-from poddispatchd.observability.metrics import SubmissionOutcome
-from poddispatchd.parts import MANAGERS_FRESH_FOR, Parts
-from poddispatchd.pod import tasks
+from poddispatchd.managers.rows import FRESH_FOR, ManagerRows
+from poddispatchd.observability.metrics import Metrics, SubmissionOutcome
 from poddispatchd.pod.queue_order import PendingTask
+from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.supervision import cancel_surely
+from poddispatchd.runtime.wakeups import Wakeup
 
 _SOON = 0.05
 _QUIET_FRESH_FOR = 300.0
 """Seconds for which managers and own tasks are not read again while nothing happens: idling is cheap."""
-
-_SUBMISSION = "submission"
-"""What the failures of submissions are counted under."""
-
 
 _SPENT = frozenset({SubmissionOutcome.ACCEPTED, SubmissionOutcome.LOST})
 """What uses up the budget: a manager has the task, or may have it."""
@@ -44,28 +43,61 @@ class _Place:
     """A task, the site for which it is done and the manager that is asked."""
 
     item: PendingTask
-    site: SiteId
+    site: Site
     manager: ManagerId
 
 
 class Dispatcher:
     """Keeps every runner manager busy. Only the scheduler (the daemon with a term) submits.
 
-    ``budget`` limits the tasks of each type that are still submitted, as ``process_tasks --max-tasks`` does;
-    None is no limit.
+    Args:
+        session: whose term it is.
+        managers: who can take tasks.
+        candidates: what waits.
+        submitter: submits one task.
+        intents: what was posted and not answered.
+        failed: what follows from errors.
+        settings: the current ones.
+        wakeup: of this job.
+        metrics: of the daemon.
+        clock: of the daemon.
+        budget: how many tasks of each type are still submitted, as ``process_tasks --max-tasks``; None: any
+            number.
     """
 
-    def __init__(self, parts: Parts, submitter: Submitter, *, budget: int | None = None) -> None:
-        self._parts = parts
+    def __init__(
+        self,
+        *,
+        session: DatabaseSession,
+        managers: ManagerRows,
+        candidates: Candidates,
+        submitter: Submitter,
+        intents: IntentLog,
+        failed: FailedSubmissions,
+        settings: Callable[[], DispatchSettings],
+        wakeup: Wakeup,
+        metrics: Metrics,
+        clock: Clock,
+        budget: int | None = None,
+    ) -> None:
+        self._session = session
+        self._managers = managers
+        self._registry = managers.registry
+        self._view = candidates
         self._submitter = submitter
-        self._view = Candidates(parts, read_beside=True)
+        self._intents = intents
+        self._failed = failed
+        self._setbacks = failed.setbacks
+        self._settings = settings
+        self._wakeup = wakeup
+        self._metrics = metrics
+        self._clock = clock
         self._in_hand: dict[TaskPk, asyncio.Task[None]] = {}
         self._open: frozenset[TaskPk] = frozenset()
         self._open_at: frozenset[ManagerId] = frozenset()
         self._unsettled = True
         self._was_busy = True
         self._rings = -1
-        self._setbacks = Setbacks(parts.clock.monotonic)
         self._left = None if budget is None else dict.fromkeys(SUBMITTABLE, budget)
 
     @property
@@ -80,24 +112,23 @@ class Dispatcher:
 
     async def step(self) -> float:
         """Settle what is open, then submit what can be submitted; seconds until the next look."""
-        parts = self._parts
-        if parts.session.term is None:
+        if self._session.term is None:
             self._unsettled = True
             # For the status page and the metrics, which name the managers.
-            await parts.refresh_managers(within=_QUIET_FRESH_FOR)
-            return parts.settings.dispatch.poll_interval
+            await self._managers.refresh(within=_QUIET_FRESH_FOR)
+            return self._settings().poll_interval
         is_quiet = self._is_quiet()
-        await parts.refresh_managers(within=_QUIET_FRESH_FOR if is_quiet else MANAGERS_FRESH_FOR)
+        await self._managers.refresh(within=_QUIET_FRESH_FOR if is_quiet else FRESH_FOR)
         if self._unsettled:
             await self._settle_open()
         waiting = await self._view.look(
-            skip=frozenset(self._in_hand) | self._open | parts.locked_rows.tasks,
+            skip=frozenset(self._in_hand) | self._open | self._failed.locked,
             types=[kind for kind in SUBMITTABLE if self._left is None or self._left[kind] > 0],
             own_tasks_within=_QUIET_FRESH_FOR if is_quiet else 0.0,
         )
         if waiting:
             # A manager paused or deactivated while nothing happened gets no task.
-            await parts.refresh_managers()
+            await self._managers.refresh()
         # In the order of the queue; nothing is awaited between looking at the managers and taking them.
         self._place(waiting)
         self._prepare_next(waiting)
@@ -106,9 +137,8 @@ class Dispatcher:
 
     def _is_quiet(self) -> bool:
         """Whether only the clock asks for this look, and the last one found nothing to do or to wait for."""
-        parts = self._parts
-        rings, self._rings = self._rings, parts.wakeups.dispatcher.rings
-        is_full = next_opening(parts.registry.lanes(), parts.clock.monotonic()) is not None
+        rings, self._rings = self._rings, self._wakeup.rings
+        is_full = next_opening(self._registry.lanes(), self._clock.monotonic()) is not None
         return rings == self._rings and not (self._was_busy or self._unsettled or is_full)
 
     async def drain(self) -> None:
@@ -124,14 +154,14 @@ class Dispatcher:
             await cancel_surely(*late)
 
     def _next_look(self) -> float:
-        now = self._parts.clock.monotonic()
+        now = self._clock.monotonic()
         moments = [
-            next_opening(self._parts.registry.lanes(), now),
+            next_opening(self._registry.lanes(), now),
             self._view.next_release(now),
             self._setbacks.next_due(self._open),
         ]
         soonest = min((moment - now for moment in moments if moment is not None), default=float("inf"))
-        return min(self._parts.settings.dispatch.poll_interval, max(soonest, _SOON))
+        return min(self._settings().poll_interval, max(soonest, _SOON))
 
     # --- intents whose answer is not known -------------------------------------------------------------
 
@@ -140,27 +170,22 @@ class Dispatcher:
 
         The manager answers the same bytes with the same id while the task is in flight (invariant I3).
         """
-        parts = self._parts
-        async with parts.database.connection() as connection:
-            still_open = await submissions.open_submissions(connection)
-            for pk in self._setbacks.tasks - {entry.task_pk for entry in still_open} - self._in_hand.keys():
-                task = await tasks.get_task(connection, pk)
-                if task is None or task.status != TaskStatus.PENDING:
-                    # Its callback was quicker, or a person.
-                    self._went_well(pk, is_stored=True)
+        still_open, gone = await self._intents.unanswered(self._setbacks.tasks - self._in_hand.keys())
+        for pk in gone:
+            self._failed.went_well(pk, is_stored=True)
         unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in self._in_hand}
-        locked = parts.locked_rows.tasks
+        locked = self._failed.locked
         for pk, submission in list(unknown.items()):
             manager = submission.runner_manager_id
             if pk in locked or not self._setbacks.is_due(pk):
                 continue
-            if parts.registry.get(manager) is None:
-                await self._submitter.give_up(submission, "Its runner manager is gone from Pod.")
+            if self._registry.get(manager) is None:
+                await self._intents.give_up(submission, "Its runner manager is gone from Pod.")
                 del unknown[pk]
-            elif parts.registry.is_free(manager):
+            elif self._registry.is_free(manager):
                 self._hand_out(pk, manager, partial(self._repost, submission))
-            elif parts.registry.is_down(manager) and self._submitter.is_hopeless(submission):
-                await self._submitter.give_up(submission, "Its runner manager has been down for too long.")
+            elif self._registry.is_down(manager) and is_hopeless(submission):
+                await self._intents.give_up(submission, "Its runner manager has been down for too long.")
                 del unknown[pk]
         self._open = frozenset(unknown)
         self._open_at = frozenset(submission.runner_manager_id for submission in unknown.values())
@@ -179,7 +204,7 @@ class Dispatcher:
             if self._in_hand or not self._setbacks.may_try:
                 return
             most = 1
-        now = self._parts.clock.monotonic()
+        now = self._clock.monotonic()
         for entry in waiting:
             if entry.sight.refusals:
                 entry.sight.reconsider(self._able(entry.site), now)
@@ -199,11 +224,11 @@ class Dispatcher:
         """Those that the managers which are busy now can have next."""
         next_ones = (entry for entry in waiting if entry.item.task.pk not in self._in_hand)
         for entry in islice(next_ones, len(self._in_hand)):
-            self._submitter.prepare(entry.item.task, self._parts.sites[entry.site])
+            self._submitter.prepare(entry.item.task, entry.site)
 
-    def _able(self, site: SiteId) -> set[ManagerId]:
+    def _able(self, site: Site) -> set[ManagerId]:
         """The managers of a site that are to take tasks, now or later."""
-        return {lane.manager for lane in self._parts.registry.lanes() if lane.site == site}
+        return {lane.manager for lane in self._registry.lanes() if lane.site == site.id}
 
     def _lanes(self) -> list[Lane]:
         """The managers that may get a task.
@@ -211,12 +236,12 @@ class Dispatcher:
         One whose answers are lost, time and again, gets no other task before the one is settled that it may
         have: that one stays with it, and the others go elsewhere.
         """
-        lanes = self._parts.registry.lanes()
+        lanes = self._registry.lanes()
         return [lane for lane in lanes if not (lane.is_doubtful and lane.manager in self._open_at)]
 
     async def _first_post(self, place: _Place, answered: Callable[[], None]) -> SubmissionOutcome:
-        task, parts = place.item.task, self._parts
-        result = await self._submitter.submit(task, parts.sites[place.site], place.manager, answered)
+        task = place.item.task
+        result = await self._submitter.submit(task, place.site, place.manager, answered)
         if self._left is not None and result.outcome not in _SPENT:
             self._left[task.type] += 1
         await self._learn(place, result)
@@ -232,59 +257,41 @@ class Dispatcher:
             self._open |= {task.pk}
             self._open_at |= {place.manager}
         elif result.outcome is SubmissionOutcome.ACCEPTED:
-            self._parts.metrics.dispatch_latency.observe(self._parts.clock.monotonic() - sight.since)
+            self._metrics.dispatch_latency.observe(self._clock.monotonic() - sight.since)
             self._view.forget(task.pk)
         elif result.is_final or result.outcome is SubmissionOutcome.ORPHANED:
             self._view.forget(task.pk)
         elif result.outcome is SubmissionOutcome.REFUSED:
-            sight.refused(place.manager, result.reason, self._parts.clock.monotonic())
+            sight.refused(place.manager, result.reason, self._clock.monotonic())
             # A payload that every manager refuses will never be accepted: the task fails, in words.
             if self._able(place.site) <= sight.refusals.keys():
                 self._view.forget(task.pk)
-                await self._submitter.fail(task, " ".join(dict.fromkeys(sight.refusals.values())))
+                await self._intents.fail(task, " ".join(dict.fromkeys(sight.refusals.values())))
         elif result.hold > 0:
             self._unsettled = True
             self._view.hold(place.item, result.hold)
 
     def _hand_out(self, pk: TaskPk, manager: ManagerId, work: _Work) -> None:
         """Let one submission run on its own; its manager gets no other one before it has answered."""
-        parts = self._parts
-        turn = parts.registry.begin(manager)
+        turn = self._registry.begin(manager)
 
         def answered() -> None:
-            parts.registry.end(manager, turn)
-            parts.wakeups.dispatcher.ring()
+            self._registry.end(manager, turn)
+            self._wakeup.ring()
 
         async def run() -> None:
             try:
                 outcome = await work(answered)
-                self._went_well(pk, is_stored=outcome is SubmissionOutcome.ACCEPTED)
-            except RowLockedError:
-                self._unsettled = True
-                parts.locked_rows.met(pk)
-            except DatabaseUnavailableError as error:
-                self._unsettled = True
-                parts.session.suspect()
-                if isinstance(error, DatabaseStateError):
-                    self._leave_alone(pk, error)
+                self._failed.went_well(pk, is_stored=outcome is SubmissionOutcome.ACCEPTED)
             except Exception as error:  # noqa: BLE001 - one task's surprise must not stop the others, nor come back at once
                 self._unsettled = True
-                self._leave_alone(pk, error)
-                if isinstance(error, SchemaError):
-                    await parts.refresh_capabilities()
+                if (delay := self._failed.met(pk, error)) is not None:
+                    # Its intent may be open.
+                    self._open |= {pk}
+                    self._view.hold_pk(pk, delay)
+                await self._failed.look_closer(error)
             finally:
                 self._in_hand.pop(pk, None)
                 answered()
 
         self._in_hand[pk] = asyncio.create_task(run(), name=f"submission of task {pk}")
-
-    def _leave_alone(self, pk: TaskPk, error: Exception) -> None:
-        """Let a task whose submission failed wait, longer each time; its intent may be open."""
-        delay = self._parts.incidents.failed(_SUBMISSION, error, task=pk)
-        self._setbacks.note(pk, error, delay)
-        self._open |= {pk}
-        self._view.hold_pk(pk, delay)
-
-    def _went_well(self, pk: TaskPk, *, is_stored: bool) -> None:
-        self._setbacks.recovered(pk, is_stored=is_stored)
-        self._parts.incidents.recovered(_SUBMISSION, task=pk, wrote=is_stored)

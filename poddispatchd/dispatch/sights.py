@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from poddispatchd.domain.routing import Offer
-from poddispatchd.domain.task import ManagerId, SiteId
+from poddispatchd.domain.site import Site
+from poddispatchd.domain.task import ManagerId
 from poddispatchd.pod.queue_order import PendingTask
 
 _REFUSAL_LASTS = 3600.0
@@ -47,11 +48,11 @@ class Waiting:
     """A task that may be submitted now, for one of its sites."""
 
     item: PendingTask
-    site: SiteId
+    site: Site
     sight: Sight
 
     @property
     def offer(self) -> Offer:
         """As routing sees it."""
         task = self.item.task
-        return Offer(task.pk, task.type, self.site, frozenset(self.sight.refusals))
+        return Offer(task.pk, task.type, self.site.id, frozenset(self.sight.refusals))

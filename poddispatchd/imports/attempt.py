@@ -128,7 +128,7 @@ class ImportAttempt:
             ResultGoneError: it is gone from Pod.
         """
         # Its address or token may be new: nobody else looks while nothing is to be submitted, or elsewhere.
-        await self._parts.refresh_managers()
+        await self._parts.managers.refresh()
         manager = self._parts.registry.get(manager_id)
         if manager is None:
             raise ResultGoneError("Its runner manager has been deleted from Pod.")

@@ -94,7 +94,7 @@ async def _delete_unless_needed(parts: Parts, paths: list[str]) -> dict[str, str
     """
     try:
         async with parts.database.connection() as connection:
-            named = await referenced_files(connection, parts.capabilities, paths)
+            named = await referenced_files(connection, parts.catalogue.capabilities, paths)
         needless = [path for path in paths if path not in named]
         tree = MediaTree.sharing(parts.media)
         problems = await tree.run_within(tree.limits.file, partial(_delete, tree, needless))

@@ -84,7 +84,7 @@ class FailureHandling:
         """Find out what follows from an error, and do it."""
         parts, job, error = self._parts, attempt.job, attempt.error
         if isinstance(error, SchemaError):
-            await parts.refresh_capabilities()
+            await parts.catalogue.refresh()
         if isinstance(error, RunnerManagerError):
             parts.registry.learn(job.runner_manager_id, error)
         if isinstance(error, (NoSpaceError, MediaNotWritableError, OSError)):

@@ -97,7 +97,7 @@ async def prepare(parts: Parts, task: Task, job: ImportJob, staged: Staged) -> I
     result = StagedResult(
         parts.database,
         parts.settings.pod,
-        parts.capabilities,
+        parts.catalogue.capabilities,
         task,
         staged.directory,
         parts.clock.now(),

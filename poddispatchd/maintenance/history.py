@@ -62,7 +62,8 @@ class History:
         parts = self._parts
         for start in range(0, len(ended), _AT_ONCE):
             some = ended[start : start + _AT_ONCE]
-            found = await work.work_of(parts.database, parts.capabilities, [task.pk for task in some])
+            pks = [task.pk for task in some]
+            found = await work.work_of(parts.database, parts.catalogue.capabilities, pks)
             sizes = await self._sizes.of((one.path for one in found.values() if one.path), most=_LOOKED_AT)
             complete = [
                 replace(

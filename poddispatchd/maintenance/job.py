@@ -120,7 +120,7 @@ class Maintenance:
             counted, self._changes_by_hand = clock.monotonic(), changes
             if counted - begun > _QUICK_COUNT:
                 self._count_again_at = counted + _COUNT_REST * (counted - begun)
-        if len(self._parts.sites) > 1 and (begun >= self._sites_again_at or self._has_new_types(stats)):
+        if len(self._parts.sites.known) > 1 and (begun >= self._sites_again_at or self._has_new_types(stats)):
             self._sites = await queue_order.pending_sites(database)
             self._sites_again_at = clock.monotonic() + _SITES_FRESH_FOR
         self.queue_stats = replace(stats, as_of=as_of, sites=self._sites)
@@ -147,14 +147,15 @@ class Maintenance:
                 return
             self._compared_at = now
             # Several processes of the server compare; only one can write.
-            if not (await queue_order.wrong_ranks(parts.database, parts.capabilities, limit=1)).count:
+            capabilities = parts.catalogue.capabilities
+            if not (await queue_order.wrong_ranks(parts.database, capabilities, limit=1)).count:
                 return
         changed = await self.write_ranks()
         self._right_ranks, self._compared_at = None if changed else queue_stats.ranks, now
 
     async def write_ranks(self) -> int:
         """Give every pending task its place in the queue; how many ranks changed."""
-        changed = await queue_order.write_ranks(self._parts.database, self._parts.capabilities)
+        changed = await queue_order.write_ranks(self._parts.database, self._parts.catalogue.capabilities)
         if changed:
             log.debug(Event.RANKS_WRITTEN, rows=changed)
         return changed

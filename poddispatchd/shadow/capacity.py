@@ -1,16 +1,21 @@
 """Which runner managers are taken to have a free runner, though none is ever offered a task."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from math import inf
 
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import ReconcileSettings
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.routing import Lane
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk, TaskType
-from poddispatchd.parts import Parts
+from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.pod import observed
 from poddispatchd.reconcile.online_runners import OnlineRunners
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runtime.wakeups import Wakeup
 
 _TYPES_FRESH_FOR = 3600.0
 """Seconds for which the history of tasks is not read again."""
@@ -21,11 +26,32 @@ class Capacity:
 
     Managers list runners without the types of tasks they do, and without what they do for others than this
     Pod. A type that a manager never took is not expected of it, unless it never took anything.
+
+    Args:
+        database: Pod's.
+        client: asks.
+        registry: the managers.
+        settings: how often they are asked.
+        dispatcher: is woken when a manager has another number of runners.
+        clock: of the daemon.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._online_runners = OnlineRunners(parts.client, parts.registry, parts.clock)
+    def __init__(
+        self,
+        *,
+        database: Database,
+        client: RunnerClient,
+        registry: ManagerRegistry,
+        settings: Callable[[], ReconcileSettings],
+        dispatcher: Wakeup,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._online_runners = OnlineRunners(client, registry, clock)
         self._asking: dict[ManagerId, asyncio.Task[None]] = {}
         self._online: dict[ManagerId, int | None] = {}
         self._asked_at: dict[ManagerId, float] = {}
@@ -39,19 +65,19 @@ class Capacity:
         Args:
             ended: tasks that run only in Pod's rows: their runners are free.
         """
-        parts, now = self._parts, self._parts.clock.monotonic()
-        self._running = await observed.running_tasks(parts.database, besides=ended)
+        now = self._clock.monotonic()
+        self._running = await observed.running_tasks(self._database, besides=ended)
         if now - self._taken_read_at >= _TYPES_FRESH_FOR:
-            self._taken = await observed.types_taken(parts.database)
+            self._taken = await observed.types_taken(self._database)
             self._taken_read_at = now
-        known = {manager.id for manager in parts.registry.all()}
+        known = {manager.id for manager in self._registry.all()}
         for gone in self._asked_at.keys() - known:
             self._asked_at.pop(gone)
             self._online.pop(gone, None)
-        for manager in parts.registry.all():
-            fresh_for = parts.settings.reconcile.interval
+        for manager in self._registry.all():
+            fresh_for = self._settings().interval
             is_fresh = now - self._asked_at.get(manager.id, -inf) < fresh_for
-            if manager.is_active and not is_fresh and parts.registry.is_free(manager.id):
+            if manager.is_active and not is_fresh and self._registry.is_free(manager.id):
                 self._ask(manager, now)
 
     def lanes(self, expected: Mapping[ManagerId, int]) -> list[Lane]:
@@ -61,7 +87,7 @@ class Capacity:
             expected: how many tasks they would hold besides those that run there.
         """
         lanes = []
-        for lane in self._parts.registry.lanes():
+        for lane in self._registry.lanes():
             taken = self._taken.get(lane.manager)
             is_full = self.free(lane.manager) <= expected.get(lane.manager, 0)
             closed = [kind for kind in SUBMITTABLE if is_full or (taken is not None and kind not in taken)]
@@ -74,7 +100,7 @@ class Capacity:
 
     def blind(self) -> list[str]:
         """The names of the managers that do not tell their runners: nothing is expected of them."""
-        active = (manager for manager in self._parts.registry.all() if manager.is_active)
+        active = (manager for manager in self._registry.all() if manager.is_active)
         return [manager.name for manager in active if self._online.get(manager.id, 0) is None]
 
     async def until_idle(self) -> None:
@@ -97,13 +123,12 @@ class Capacity:
             )
 
     async def _learn(self, manager: RunnerManager) -> None:
-        parts = self._parts
         try:
-            runners = await self._online_runners.online(manager, not_before=parts.clock.monotonic())
+            runners = await self._online_runners.online(manager, not_before=self._clock.monotonic())
             online = None if runners is None else len(runners)
             has_changed = self._online.get(manager.id, -1) != online
             self._online[manager.id] = online
             if has_changed:
-                parts.wakeups.dispatcher.ring()
+                self._dispatcher.ring()
         finally:
             self._asking.pop(manager.id, None)

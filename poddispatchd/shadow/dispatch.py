@@ -1,9 +1,12 @@
 """Which task would be submitted to which runner manager, and what Pod does with it instead."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import Settings
+from poddispatchd.database.pool import Database
 from poddispatchd.dispatch.candidates import Candidates
 from poddispatchd.dispatch.payloads import Payloads
 from poddispatchd.dispatch.sights import Waiting
@@ -22,8 +25,10 @@ from poddispatchd.domain.shadow import (
 )
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, Task, TaskPk
 from poddispatchd.errors import MediaMissingError, UnsubmittableError
-from poddispatchd.parts import Parts
+from poddispatchd.managers.rows import ManagerRows
+from poddispatchd.managers.sites import PodSites
 from poddispatchd.pod import observed, queue_order
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_order import PendingTask
 from poddispatchd.shadow.capacity import Capacity
 from poddispatchd.shadow.outcomes import ShadowOutcomes
@@ -65,24 +70,41 @@ class ShadowDispatcher:
     """
 
     def __init__(
-        self, parts: Parts, stats: ShadowStats, outcomes: ShadowOutcomes, capacity: Capacity
+        self,
+        *,
+        database: Database,
+        catalogue: Catalogue,
+        managers: ManagerRows,
+        sites: PodSites,
+        payloads: Payloads,
+        candidates: Callable[[Callable[[], list[Lane]]], Candidates],
+        capacity: Capacity,
+        outcomes: ShadowOutcomes,
+        stats: ShadowStats,
+        settings: Callable[[], Settings],
+        clock: Clock,
     ) -> None:
-        self._parts = parts
-        self._stats = stats
-        self._outcomes = outcomes
+        self._database = database
+        self._catalogue = catalogue
+        self._managers = managers
+        self._registry = managers.registry
+        self._sites = sites
+        self._payloads = payloads
+        self._view = candidates(self._lanes)
         self._capacity = capacity
-        self._payloads = Payloads(parts)
-        self._view = Candidates(parts, lanes=self._lanes)
+        self._outcomes = outcomes
+        self._stats = stats
+        self._settings = settings
+        self._clock = clock
         self._expected: dict[TaskPk, _Expected] = {}
         self._queue: dict[TaskPk, Standing] = {}
 
     async def step(self) -> float:
         """One look; seconds until the next one."""
-        parts = self._parts
-        begun = parts.clock.monotonic()
-        await parts.refresh_managers()
+        begun = self._clock.monotonic()
+        await self._managers.refresh()
         head = await queue_order.pending_tasks(
-            parts.database, parts.capabilities, queue_order.CandidateQuery(_HEAD)
+            self._database, self._catalogue.capabilities, queue_order.CandidateQuery(_HEAD)
         )
         await self._compare(head)
         self._queue = {standing.task: standing for standing in self._standings(head)}
@@ -90,11 +112,11 @@ class ShadowDispatcher:
         is_done = True
         if len(head) == _HEAD or any(standing.task not in self._expected for standing in waiting):
             is_done = await self._decide({item.task.pk: place for place, item in enumerate(head, start=1)})
-        spent = parts.clock.monotonic() - begun
-        return max(parts.settings.dispatch.poll_interval if is_done else _SOON, _REST * spent)
+        spent = self._clock.monotonic() - begun
+        return max(self._settings().dispatch.poll_interval if is_done else _SOON, _REST * spent)
 
     def _standings(self, head: list[PendingTask]) -> list[Standing]:
-        grace, choose = self._parts.settings.dispatch.grace, self._parts.choice_of_site()
+        grace, choose = self._settings().dispatch.grace, self._sites.chooser()
         return [
             Standing(
                 task=item.task.pk,
@@ -135,7 +157,7 @@ class ShadowDispatcher:
         left = {entry.item.task.pk: entry for entry in waiting}
         while len(self._expected) < _MOST:
             offers = [entry.offer for entry in left.values()]
-            placed = assign(offers, self._lanes(), self._parts.clock.monotonic())
+            placed = assign(offers, self._lanes(), self._clock.monotonic())
             if not placed:
                 break
             for assignment in placed:
@@ -149,10 +171,9 @@ class ShadowDispatcher:
         Raises:
             MediaMissingError: nothing would be submitted.
         """
-        parts, task = self._parts, entry.item.task
-        now = parts.clock.monotonic()
+        task, now = entry.item.task, self._clock.monotonic()
         try:
-            await self._payloads.of(task, parts.sites[entry.site])
+            await self._payloads.of(task, entry.site)
         except UnsubmittableError as error:
             submission = ExpectedSubmission(task.date_added, None)
             self._expected[task.pk] = _Expected(submission, task, now, str(error))
@@ -161,9 +182,9 @@ class ShadowDispatcher:
         submission = ExpectedSubmission(task.date_added, manager)
         self._expected[task.pk] = _Expected(submission, task, now)
         # Its turn is over, as if it had taken the task.
-        turn = parts.registry.begin(manager)
-        parts.registry.accepted(manager, task.type)
-        parts.registry.end(manager, turn)
+        turn = self._registry.begin(manager)
+        self._registry.accepted(manager, task.type)
+        self._registry.end(manager, turn)
         self._stats.expects(
             Intention.SUBMIT, task, runner_manager=self._name(manager), rank=rank, rank_in_pod=task.rank
         )
@@ -177,7 +198,7 @@ class ShadowDispatcher:
         """
         here = {item.task.pk: item.task for item in head}
         gone = (self._queue.keys() | self._expected.keys()) - here.keys()
-        rows = await observed.rows(self._parts.database, gone)
+        rows = await observed.rows(self._database, gone)
         for pk in sorted(gone & self._queue.keys()):
             if (row := rows.get(pk)) is not None:
                 self._tell_overtaken(self._queue[pk], row, here)
@@ -188,8 +209,8 @@ class ShadowDispatcher:
                 self._tell_surprise(self._queue[pk], rows.get(pk))
 
     def _settle(self, expected: _Expected, row: Row | None) -> None:
-        task, now = expected.task, self._parts.clock.monotonic()
-        priorities = {manager.id: manager.priority for manager in self._parts.registry.all()}
+        task, now = expected.task, self._clock.monotonic()
+        priorities = {manager.id: manager.priority for manager in self._registry.all()}
         verdict = compare_submission(expected.submission, row, priorities)
         waited = now - expected.since
         if verdict is None:
@@ -198,7 +219,7 @@ class ShadowDispatcher:
         del self._expected[task.pk]
         self._view.forget(task.pk)
         self._queue.pop(task.pk, None)
-        facts = {"task": task.pk, **self._managers(expected, row), "waited": round(waited, 1)}
+        facts = {"task": task.pk, **self._asked(expected, row), "waited": round(waited, 1)}
         if expected.submission.manager is not None and row is not None and row.manager is not None:
             self._stats.waited(waited)
         match verdict:
@@ -208,7 +229,7 @@ class ShadowDispatcher:
                 self._stats.differs(verdict, self._words(expected, verdict, row), **facts)
 
     def _tell_late(self, expected: _Expected, waited: float) -> None:
-        if expected.is_told or waited < self._parts.settings.shadow.cron_interval:
+        if expected.is_told or waited < self._settings().shadow.cron_interval:
             return
         expected.is_told = True
         manager = expected.submission.manager
@@ -261,10 +282,10 @@ class ShadowDispatcher:
     def _name(self, manager: ManagerId | None) -> str | None:
         if manager is None:
             return None
-        known = self._parts.registry.get(manager)
+        known = self._registry.get(manager)
         return f"manager {manager}" if known is None else known.name
 
-    def _managers(self, expected: _Expected, row: Row | None) -> dict[str, str | None]:
+    def _asked(self, expected: _Expected, row: Row | None) -> dict[str, str | None]:
         in_pod = None if row is None else self._name(row.manager)
         return {"runner_manager": self._name(expected.submission.manager), "in_pod": in_pod}
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from poddispatchd.domain.shadow import ShadowState
 from poddispatchd.domain.task import StaleTasks
 from poddispatchd.managers.prober import Prober
-from poddispatchd.parts import Parts
 from poddispatchd.pod.queue_order import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runtime.jobs import Loop, Work
-from poddispatchd.runtime.wakeups import Wakeup
+from poddispatchd.runtime.wakeups import Wakeup, Wakeups
 from poddispatchd.shadow.capacity import Capacity
 from poddispatchd.shadow.dispatch import ShadowDispatcher
 from poddispatchd.shadow.maintenance import ShadowUpkeep
@@ -22,7 +21,7 @@ from poddispatchd.shadow.stats import ShadowStats
 class ShadowJobs(Work):
     """The jobs; no callback reaches them, so that running tasks are found by asking."""
 
-    parts: Parts
+    wakeups: Wakeups
     stats: ShadowStats
     capacity: Capacity
     outcomes: ShadowOutcomes
@@ -34,7 +33,7 @@ class ShadowJobs(Work):
     @property
     def loops(self) -> Iterable[Loop]:
         """The jobs, each with what wakes it."""
-        wakeups = self.parts.wakeups
+        wakeups = self.wakeups
         return (
             Loop("reconciler", self.reconcile, wakeups.reconciler),
             Loop("dispatcher", self.dispatcher.step, wakeups.dispatcher),

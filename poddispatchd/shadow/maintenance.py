@@ -59,7 +59,9 @@ class ShadowUpkeep:
     async def _look_at_ranks(self) -> None:
         """Ranks lag behind the queue until Pod's next turn: only those that stay wrong over one count."""
         parts = self._parts
-        wrong = await queue_order.wrong_ranks(parts.database, parts.capabilities, limit=_RANKS_NAMED)
+        wrong = await queue_order.wrong_ranks(
+            parts.database, parts.catalogue.capabilities, limit=_RANKS_NAMED
+        )
         parts.metrics.shadow_wrong_ranks.set(wrong.count)
         held = {(pk, rank) for pk, (rank, _) in wrong.first.items()}
         stayed = sorted(held & self._wrong_ranks)

@@ -1,9 +1,11 @@
 """What would follow from what runner managers say about running tasks, and what Pod makes of them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from poddispatchd.database.pool import Connection
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import Settings
+from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.lifecycle import decide, may_submit_again, row_status
 from poddispatchd.domain.shadow import (
     Agreement,
@@ -16,7 +18,6 @@ from poddispatchd.domain.shadow import (
 )
 from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.journal.observations import TaskObservation
-from poddispatchd.parts import Parts
 from poddispatchd.pod import observed
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.shadow.stats import ShadowStats
@@ -42,9 +43,13 @@ class _Watched:
 class ShadowOutcomes:
     """Tells what would be done, once for each task and intention, and compares; it does nothing."""
 
-    def __init__(self, parts: Parts, stats: ShadowStats) -> None:
-        self._parts = parts
+    def __init__(
+        self, database: Database, stats: ShadowStats, settings: Callable[[], Settings], clock: Clock
+    ) -> None:
+        self._database = database
         self._stats = stats
+        self._settings = settings
+        self._clock = clock
         self._watched: dict[TaskPk, _Watched] = {}
 
     @property
@@ -83,18 +88,18 @@ class ShadowOutcomes:
 
     async def lost(self, item: UnsettledTask, reason: str) -> None:
         """Nobody works on a task."""
-        again = self._parts.settings.reconcile.lost == "requeue" and self._may_submit_again()
+        again = self._settings().reconcile.lost == "requeue" and self._may_submit_again()
         self._expect(item, Intention.REQUEUE if again else Intention.FAIL, reason)
 
     async def compare(self) -> None:
         """Compare with what became of the rows."""
-        rows = await observed.rows(self._parts.database, self._watched.keys())
+        rows = await observed.rows(self._database, self._watched.keys())
         for pk, watched in list(self._watched.items()):
             self._compare(watched, rows.get(pk))
 
     def _may_submit_again(self) -> bool:
         """As the daemon decides of a row that Pod submitted."""
-        return may_submit_again(0, max_attempts=self._parts.settings.reconcile.max_attempts)
+        return may_submit_again(0, max_attempts=self._settings().reconcile.max_attempts)
 
     def _expect(self, item: UnsettledTask, intention: Intention, reason: str) -> None:
         task, known = item.task, self._watched.get(item.task.pk)
@@ -102,12 +107,12 @@ class ShadowOutcomes:
         if (known is not None and known.end == end) or (known is None and len(self._watched) >= _MOST):
             return
         manager = None if item.manager is None else item.manager.name
-        since = self._parts.clock.monotonic()
+        since = self._clock.monotonic()
         self._watched[task.pk] = _Watched(end, task, manager, reason[:500], since)
         self._stats.expects(intention, task, runner_manager=manager, reason=reason[:500])
 
     def _compare(self, watched: _Watched, row: Row | None) -> None:
-        task, waited = watched.task, self._parts.clock.monotonic() - watched.since
+        task, waited = watched.task, self._clock.monotonic() - watched.since
         verdict = compare_end(watched.end, row)
         facts = {
             "task": task.pk,
@@ -117,7 +122,7 @@ class ShadowOutcomes:
         }
         match verdict:
             case None:
-                patience = _TURNS * self._parts.settings.shadow.cron_interval
+                patience = _TURNS * self._settings().shadow.cron_interval
                 if waited >= patience and not watched.is_told:
                     watched.is_told = True
                     self._stats.differs(Difference.LEFT_RUNNING, _left(watched, waited), **facts)

@@ -15,11 +15,11 @@ from poddispatchd.domain.run_times import EndedRun, SourceSize
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk
 from poddispatchd.journal import ends, history
 from poddispatchd.journal.scheduling import Wait
+from poddispatchd.managers.sites import SiteChooser
 from poddispatchd.pod import work
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.source_sizes import SourceSizes
 from poddispatchd.pod.work import OpenWork
-from poddispatchd.tasks.pending_facts import SiteChooser
 
 _RUNNING = 1000
 _LOOKED_AT = 50

@@ -1,33 +1,18 @@
 """What is known of pending tasks when somebody asks why they wait."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping
 
-from poddispatchd.config.model import Settings
-from poddispatchd.domain.routing import site_of
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import WaitingTask
 from poddispatchd.domain.task import SiteId, TaskPk, TaskType
 from poddispatchd.journal.scheduling import Wait
+from poddispatchd.managers.sites import SiteChooser
 from poddispatchd.pod.overview import PendingRow
-
-SiteChooser: TypeAlias = Callable[[Sequence[SiteId]], SiteId | None]
-"""Which of its sites a task is done for; None when none of them is served."""
 
 
 def chosen_sites(sites: Iterable[tuple[SiteId, ...]], choose: SiteChooser) -> frozenset[SiteId]:
     """The sites for which tasks on these sets of sites are done."""
     return frozenset(site for site in map(choose, sites) if site is not None)
-
-
-def site_chooser(
-    settings: Settings, sites: Mapping[SiteId, Site], with_managers: frozenset[SiteId]
-) -> SiteChooser:
-    """Which of its sites a task is done for, as the dispatcher chooses."""
-    wanted = settings.dispatch.sites
-    served = frozenset(pk for pk, site in sites.items() if not wanted or site.domain in wanted)
-    current = SiteId(settings.pod.site_id)
-    return lambda own: site_of(own, current=current, served=served, with_managers=with_managers)
 
 
 def waiting_task(

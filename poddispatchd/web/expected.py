@@ -40,11 +40,11 @@ class Expected:
         if any(pending.values()) or any(running.values()):
             around = Around(
                 managers=[manager_now(report) for report in parts.registry.reports()],
-                choose=parts.choice_of_site(),
+                choose=parts.sites.chooser(),
                 own_tasks=await parts.own_tasks(),
                 pending=pending,
             )
-            self.forecast = await self._expectations.read(parts.capabilities, around, moment)
+            self.forecast = await self._expectations.read(parts.catalogue.capabilities, around, moment)
         else:
             self.forecast = Forecast(moment)
         self._made_at = now

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from zoneinfo import ZoneInfo
 
 from poddispatchd import __version__
 from poddispatchd.config.units import format_duration
@@ -13,11 +12,12 @@ from poddispatchd.domain.shadow import ShadowState
 from poddispatchd.domain.situation import Backlog, Finding, Reason, Scheduling, Severity, Situation
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, StaleTasks, TaskPk, TaskStatus, TaskType
 from poddispatchd.maintenance.stalled_queue import stalled_words
+from poddispatchd.managers.sites import SiteChooser
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.parts import Parts
 from poddispatchd.pod.queue_order import QueueStats
 from poddispatchd.runtime.queues import set_aside_words
-from poddispatchd.tasks.pending_facts import SiteChooser, chosen_sites, site_chooser, waiting_task
+from poddispatchd.tasks.pending_facts import chosen_sites, waiting_task
 from poddispatchd.web.expectation import ExpectedState, expected_state
 from poddispatchd.web.failures import FailureState, failure_states
 from poddispatchd.web.figures import Figures
@@ -163,7 +163,7 @@ def state_of(
     """
     managers = tuple(parts.registry.reports())
     situation = situation_of(parts, managers, figures)
-    choose = parts.choice_of_site()
+    choose = parts.sites.chooser()
     queue = tuple(
         state
         for state in (_queue_state(kind, queue_stats, situation, choose) for kind in TaskType)
@@ -179,7 +179,7 @@ def state_of(
     if not parts.incidents.can_write:
         not_ready += failing
     problems += [
-        *filter(None, (parts.session.lease_problem, parts.schema_problem)),
+        *filter(None, (parts.session.lease_problem, parts.catalogue.problem)),
         *failing,
         *parts.locked_rows.problems,
     ]
@@ -237,7 +237,7 @@ def state_of(
 
 def situation_of(parts: Parts, managers: Iterable[ManagerReport], figures: Figures | None) -> Situation:
     """What surrounds the queue, as this daemon knows it."""
-    now = parts.clock.now().astimezone(ZoneInfo(parts.settings.pod.time_zone))
+    now = parts.clock.now_in(parts.settings.pod.time_zone)
     scheduler = None if figures is None else figures.scheduler
     if not parts.has_journal:
         scheduling = Scheduling.SHADOW
@@ -249,8 +249,8 @@ def situation_of(parts: Parts, managers: Iterable[ManagerReport], figures: Figur
     return Situation(
         now=now,
         managers=tuple(manager.view(now) for manager in managers),
-        sites={pk: site.domain for pk, site in parts.sites.items()},
-        served=parts.served_sites,
+        sites={pk: site.domain for pk, site in parts.sites.known.items()},
+        served=parts.sites.served,
         scheduling=scheduling,
         scheduler=scheduler.instance if scheduler is not None and scheduling is Scheduling.ANOTHER else None,
         database_problem=None
@@ -307,14 +307,13 @@ def _expected(parts: Parts, figures: Figures | None) -> ExpectedState | None:
 def _waiting(parts: Parts, situation: Situation, figures: Figures | None) -> tuple[WaitingState, ...]:
     if figures is None or figures.overview is None:
         return ()
-    lanes = parts.registry.lanes()
-    choose = site_chooser(parts.settings, parts.sites, frozenset(lane.site for lane in lanes))
+    choose = parts.sites.chooser()
     told = []
     for row in figures.overview.waiting:
         task = waiting_task(
             row,
             choose=choose,
-            sites=parts.sites,
+            sites=parts.sites.known,
             own_tasks=figures.overview.own_tasks,
             grace=parts.settings.dispatch.grace,
         )

@@ -97,7 +97,7 @@ class Bench:
         """Handle callbacks until none is due, and give everything its rank as the maintenance would."""
         while await self.inbox.step() <= 0.1:
             pass
-        await queue_order.write_ranks(self.parts.database, self.parts.capabilities)
+        await queue_order.write_ranks(self.parts.database, self.parts.catalogue.capabilities)
 
 
 @asynccontextmanager
@@ -144,7 +144,7 @@ async def bench(
             locked_rows=LockedRows(database, wakeups, clock),
         )
         database.on_locked = parts.locked_rows.met
-        await parts.refresh_managers()
+        await parts.managers.refresh()
         receiver = CallbackReceiver(database, registry, wakeups, clock, patience=patience)
         application = webhook_application(
             receiver, settings.webhook, metrics=metrics, clock=clock, patience=patience

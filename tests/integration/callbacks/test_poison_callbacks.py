@@ -170,7 +170,7 @@ async def _silent_manager() -> AsyncIterator[str]:
 async def test_many_unknown_ids_of_a_silent_manager_do_not_hold_up_the_callbacks_of_others(pod: Pod) -> None:
     async with _silent_manager() as url, bench(pod.database) as webhook:
         await pod.connection.execute("UPDATE runner_manager SET url = $1 WHERE id = $2", url, pod.manager)
-        await webhook.parts.refresh_managers(within=0)
+        await webhook.parts.managers.refresh(within=0)
         # A submission whose answer was lost: any unknown id of this manager can be it.
         waiting = await rows.task(pod.connection)
         await pod.connection.execute(

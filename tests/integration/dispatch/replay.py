@@ -17,7 +17,6 @@ from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Connection
 from poddispatchd.dispatch.dispatcher import Dispatcher
-from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.pod.queue_order import write_ranks
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
 from poddispatchd.web.listener import listening
@@ -195,7 +194,7 @@ class Replay:
         match stimulus["do"]:
             case "process_tasks":
                 parts = self.daemon.parts
-                dispatcher = Dispatcher(parts, Submitter(parts), budget=stimulus.get("max_tasks"))
+                dispatcher = features.dispatcher(parts, budget=stimulus.get("max_tasks"))
             case "sql":
                 for statement in stimulus["sql"]:
                     await self.connection.execute(statement)
@@ -254,7 +253,7 @@ class Replay:
 
     async def _rows(self) -> tuple[str, ...]:
         """All rows, with the ranks that the maintenance gives them."""
-        await write_ranks(self.daemon.parts.database, self.daemon.parts.capabilities)
+        await write_ranks(self.daemon.parts.database, self.daemon.parts.catalogue.capabilities)
         rows = await self.connection.fetch("SELECT * FROM runner_manager_task")
         open_ones = await self.connection.fetch(
             "SELECT task_pk FROM poddispatchd.import WHERE state = 'open'"

@@ -16,7 +16,6 @@ from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.dispatch.dispatcher import Dispatcher
-from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus, TaskType
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
@@ -109,7 +108,7 @@ async def running(
     )
     async with assembled(replace(made, session=session)) as parts:
         holding = asyncio.create_task(parts.session.run())
-        dispatcher = Dispatcher(parts, Submitter(parts), budget=budget)
+        dispatcher = features.dispatcher(parts, budget=budget)
         prober = features.prober(parts)
         try:
             await parts.session.available()

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.app import features
-from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.pod import same_source, tasks
@@ -322,7 +321,7 @@ async def test_a_task_that_waits_with_an_id_is_asked_about_before_it_is_submitte
             await pod.connection.execute(
                 "UPDATE runner_manager_task SET status = 'pending', task_id = $2 WHERE id = $1", pk, value
             )
-        await Dispatcher(daemon.parts, Submitter(daemon.parts)).step()
+        await features.dispatcher(daemon.parts).step()
         assert await _statuses(pod, known, unknown) == ["pending", "pending"]
 
         reconciler = features.reconciler(daemon.parts)

@@ -326,7 +326,7 @@ async def test_a_type_that_came_since_its_sites_were_read_is_not_said_to_belong_
 ) -> None:
     """Tasks were counted anew and their sites were not: ``status`` then sent people to dispatch.sites."""
     monkeypatch.setattr(DatabaseSession, "is_up", True)
-    await here.parts.refresh_managers()
+    await here.parts.managers.refresh()
     maintenance = Maintenance(here.parts)
     await maintenance.look()
     video = await here.video()

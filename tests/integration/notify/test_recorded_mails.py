@@ -98,9 +98,9 @@ async def our_mails(parts: Parts) -> Sent:
     found: Sent = []
     planner = Planner(
         parts.database,
-        lambda: parts.capabilities,
+        lambda: parts.catalogue.capabilities,
         lambda: parts.settings,
-        lambda: parts.sites[parts.current_site],
+        lambda: parts.sites.current,
     )
     async with parts.database.connection() as connection:
         recorded = await NOTICES.claim(connection, "test", 1000)

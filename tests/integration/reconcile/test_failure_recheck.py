@@ -1,7 +1,6 @@
 """A task that failed, and that its manager completed later without anybody hearing of it."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,8 +106,9 @@ async def test_a_run_given_up_with_its_runner_is_imported_when_that_comes_back_w
         [item] = await tasks.unsettled_tasks(connection, after=TaskPk(0), limit=1)
     settings = here.parts.settings
     fails = settings.reconcile.model_copy(update={"lost": "fail"})
-    parts = replace(here.parts, settings=settings.model_copy(update={"reconcile": fails}))
-    await features.applied_outcomes(parts).lost(item, "Its runner is gone.")
+    here.parts.settings = settings.model_copy(update={"reconcile": fails})
+    await features.applied_outcomes(here.parts).lost(item, "Its runner is gone.")
+    here.parts.settings = settings
     assert await here.status(task) == "failed"
     await here.end(task)
     await features.reconciler(here.parts).step()

@@ -36,7 +36,7 @@ async def _on_another_manager(here: Bench, task: TaskPk, name: str) -> int:
         name,
     )
     await here.execute("UPDATE runner_manager_task SET runner_manager_id = $2 WHERE id = $1", task, manager)
-    await here.parts.refresh_managers(within=0)
+    await here.parts.managers.refresh(within=0)
     return int(manager)
 
 

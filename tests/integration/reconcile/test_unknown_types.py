@@ -97,7 +97,7 @@ async def test_one_that_waits_is_never_submitted_and_a_restart_says_why_not(here
     await here.execute("UPDATE runner_manager_task SET status = 'pending', task_id = NULL")
     assert (
         await queue_order.pending_tasks(
-            here.parts.database, here.parts.capabilities, queue_order.CandidateQuery(limit=10)
+            here.parts.database, here.parts.catalogue.capabilities, queue_order.CandidateQuery(limit=10)
         )
         == []
     )

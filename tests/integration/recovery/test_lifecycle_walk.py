@@ -8,8 +8,6 @@ import pytest
 
 from poddispatchd.app import features
 from poddispatchd.callbacks import inbox
-from poddispatchd.dispatch.dispatcher import Dispatcher
-from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.lifecycle import may_submit_again, row_status
 from poddispatchd.domain.stages import Stage, Step, after, stage_of
@@ -43,7 +41,7 @@ class Walk:
 
     def __init__(self, here: Bench, task: TaskPk) -> None:
         self.here, self.task = here, task
-        self.dispatcher = Dispatcher(here.parts, Submitter(here.parts))
+        self.dispatcher = features.dispatcher(here.parts)
         self.reconciler = features.reconciler(here.parts)
 
     # --- what is -----------------------------------------------------------------------------------------

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from poddispatchd.app import features
-from poddispatchd.dispatch.dispatcher import Dispatcher
-from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.sandbox.fake_runner_manager import Mode
 from poddispatchd.sandbox.pod.world import Video, add_task
@@ -20,7 +18,7 @@ from tests.plugins.postgres import PodDatabase, cloned_database
 async def _submit(here: Bench) -> None:
     """Submit what waits, as far as there are free runners."""
     await here.execute("UPDATE poddispatchd.leader SET term = $1", here.parts.session.term)
-    dispatcher = Dispatcher(here.parts, Submitter(here.parts))
+    dispatcher = features.dispatcher(here.parts)
     for _ in range(4):
         await dispatcher.step()
         await dispatcher.drain()

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.app import features
-from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.pod.tasks import get_task
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
@@ -37,8 +36,8 @@ async def test_of_a_source_that_is_gone(here: Bench) -> None:
         pk = await add_task(connection, TaskType.ENCODING, video=video)
         task = await get_task(connection, pk)
     assert task is not None
-    site = here.parts.sites[here.parts.current_site]
-    await Submitter(here.parts).submit(task, site, here.world.managers[0].id, lambda: None)
+    site = here.parts.sites.current
+    await features.submitter(here.parts).submit(task, site, here.world.managers[0].id, lambda: None)
     await _is_told(here, pk)
 
 

@@ -26,7 +26,7 @@ async def test_runs_in_flight_are_found_by_asking_with_the_new_token(
         assert await here.status(task) == "running"
         await here.execute("UPDATE runner_manager SET token = $1", NEW)
         here.clock.ahead += 120
-        await here.parts.refresh_managers()
+        await here.parts.managers.refresh()
         await watcher.step()
         await here.import_due()
         assert await here.status(task) == "completed"

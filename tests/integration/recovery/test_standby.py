@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.dispatch.dispatcher import Dispatcher
-from poddispatchd.dispatch.submitter import Submitter
+from poddispatchd.app import features
 from tests.integration.imports.bench import TOKEN, Bench, bench, schedule
 from tests.plugins.postgres import PodDatabase
 
@@ -25,13 +24,13 @@ async def test_it_imports_with_a_token_that_was_changed_meanwhile(standby: Bench
         await standby.execute("UPDATE runner_manager SET token = $1", token)
         standby.clock.ahead += 11
         if token != TOKEN:
-            await standby.parts.refresh_managers()
+            await standby.parts.managers.refresh()
     await standby.import_due()
     assert await standby.status(task) == "completed"
 
 
 async def test_it_shows_managers_that_were_added_and_removed(standby: Bench) -> None:
-    dispatcher = Dispatcher(standby.parts, Submitter(standby.parts))
+    dispatcher = features.dispatcher(standby.parts)
     await standby.execute("UPDATE runner_manager SET name = 'renamed'")
     standby.clock.ahead += 301
     await dispatcher.step()
@@ -39,7 +38,7 @@ async def test_it_shows_managers_that_were_added_and_removed(standby: Bench) -> 
 
 
 async def test_it_looks_at_them_rarely(standby: Bench) -> None:
-    dispatcher = Dispatcher(standby.parts, Submitter(standby.parts))
+    dispatcher = features.dispatcher(standby.parts)
     await standby.execute("UPDATE runner_manager SET name = 'renamed'")
     standby.clock.ahead += 299
     await dispatcher.step()
