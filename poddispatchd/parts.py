@@ -83,6 +83,11 @@ class Parts:
         )
 
     @property
+    def output_language(self) -> str:
+        """Of the words that we write into Pod's rows for people."""
+        return self.settings.pod.output_language
+
+    @property
     def retries(self) -> Retries:
         """How often a task is submitted, and how long it waits in between."""
         settings = self.settings.reconcile

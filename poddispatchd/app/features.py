@@ -97,7 +97,9 @@ def _candidates(parts: Parts, lanes: Callable[[], list[Lane]], *, read_beside: b
 
 
 def _intents(parts: Parts) -> IntentLog:
-    return IntentLog(parts.database, lambda: parts.settings.dispatch, parts.wakeups)
+    return IntentLog(
+        parts.database, lambda: parts.settings.dispatch, parts.wakeups, lambda: parts.output_language
+    )
 
 
 def _payloads(parts: Parts) -> Payloads:
@@ -128,6 +130,7 @@ def callback_worker(parts: Parts) -> CallbackWorker:
         clock=parts.clock,
         wakeups=parts.wakeups,
         retries=lambda: parts.retries,
+        language=lambda: parts.output_language,
         adoption=adoption,
         locked=lambda: parts.locked_rows.tasks,
     )
@@ -145,6 +148,7 @@ def applied_outcomes(parts: Parts) -> AppliedOutcomes:
         registry=parts.registry,
         settings=lambda: parts.settings.reconcile,
         retries=lambda: parts.retries,
+        language=lambda: parts.output_language,
         locked_rows=parts.locked_rows,
         wakeups=parts.wakeups,
         metrics=parts.metrics,
@@ -161,6 +165,7 @@ def reconciler(parts: Parts, outcomes: Outcomes | None = None) -> Reconciler:
         client=parts.client,
         settings=lambda: parts.settings.reconcile,
         retries=lambda: parts.retries,
+        language=lambda: parts.output_language,
         wakeups=parts.wakeups,
         metrics=parts.metrics,
         clock=parts.clock,

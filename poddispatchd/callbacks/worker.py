@@ -64,6 +64,7 @@ class CallbackWorker:
         clock: Clock,
         wakeups: Wakeups,
         retries: Callable[[], Retries],
+        language: Callable[[], str],
         adoption: Adoption,
         locked: Callable[[], Collection[TaskPk]],
     ) -> None:
@@ -71,6 +72,7 @@ class CallbackWorker:
         self._clock = clock
         self._wakeups = wakeups
         self._retries = retries
+        self._language = language
         self._adoption = adoption
         self._locked = locked
         self._leases = LeaseHolder(CALLBACKS, database, owner, clock)
@@ -151,7 +153,9 @@ class CallbackWorker:
                 await CALLBACKS.postpone(connection, leased.lease, _HELD)
                 return
             decisions = [
-                await apply_report(connection, task, report, retries=self._retries())
+                await apply_report(
+                    connection, task, report, retries=self._retries(), language=self._language()
+                )
                 for task in concerned(known)
             ]
             changed = any(decision is not Decision.IGNORE for decision in decisions)

@@ -93,7 +93,9 @@ async def restart_found(
     """Let tasks begin again, and say what became of each; exit status 1 when one could not be restarted."""
 
     async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
-        return await restart_tasks(database, client, tasks, by=person(), end_others=end_others)
+        return await restart_tasks(
+            database, client, tasks, by=person(), end_others=end_others, language=settings.pod.output_language
+        )
 
     await _treat(settings, wanted, act, as_json=as_json)
 
@@ -153,11 +155,12 @@ async def cancel(context: Context, config_path: Path | None, ids: tuple[int, ...
 
     Exit status 1 when a task could not be cancelled.
     """
+    settings = context.settings(config_path)
 
     async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
-        return await cancel_tasks(database, client, tasks, by=person())
+        return await cancel_tasks(database, client, tasks, by=person(), language=settings.pod.output_language)
 
-    await _treat(context.settings(config_path), ids, act, as_json=as_json)
+    await _treat(settings, ids, act, as_json=as_json)
 
 
 async def _treat(settings: Settings, ids: Sequence[int], act: _Action, *, as_json: bool) -> None:

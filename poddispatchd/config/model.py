@@ -91,6 +91,11 @@ class PodSettings(Section):
     transcription_normalize: bool = Field(default=False, description="TRANSCRIPTION_NORMALIZE")
     captions_strict_accessibility: bool = Field(default=False, description="CAPTIONS_STRICT_ACCESSIBILITY")
     language: str = Field(default="fr", pattern=r"^[a-z]{2}(-[a-z]+)?$", description="LANGUAGE_CODE")
+    output_language: Literal["en", "fr"] = Field(
+        default="en",
+        description="Language of the reasons that poddispatchd writes into a task's script_output and onto "
+        "the video's page: en or fr ('config import' takes it from LANGUAGE_CODE)",
+    )
     languages: tuple[str, ...] = Field(
         default=("fr", "en"),
         min_length=1,

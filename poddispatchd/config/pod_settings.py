@@ -177,6 +177,11 @@ def _inside(name: str) -> Callable[[object], object]:
     return convert
 
 
+def _french(value: object) -> object:
+    """Our words are in French besides the English that is the default."""
+    return "fr" if isinstance(value, str) and value.partition("-")[0] == "fr" else _ABSENT
+
+
 def _mode(value: object) -> object:
     return f"{value:04o}" if isinstance(value, int) else value
 
@@ -243,7 +248,7 @@ _READERS: Mapping[str, list[_Reader]] = {
     "TRANSCRIPTION_TYPE": _one("pod.transcription_type"),
     "TRANSCRIPTION_NORMALIZE": _one("pod.transcription_normalize"),
     "CAPTIONS_STRICT_ACCESSIBILITY": _one("pod.captions_strict_accessibility"),
-    "LANGUAGE_CODE": _one("pod.language"),
+    "LANGUAGE_CODE": [*_one("pod.language"), *_one("pod.output_language", _french)],
     "LANGUAGES": _one("pod.languages", _first_of_each),
     "TIME_ZONE": _one("pod.time_zone"),
     "ENCODING_CHOICES": _one("pod.encoding_choices", _first_of_each),

@@ -7,6 +7,7 @@ from itertools import islice
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.duplicates import EndedDuplicate, followed
+from poddispatchd.domain.french import in_language
 from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.journal import submissions
 from poddispatchd.pod import same_source
@@ -15,18 +16,21 @@ _TOGETHER = 1000
 """Tasks that are ended in one statement."""
 
 
-async def follow(connection: Connection, task: Task, *, grace: float) -> bool:
+async def follow(connection: Connection, task: Task, *, grace: float, language: str) -> bool:
     """End a task that waited while its source was worked on, as that run ended; whether there was one.
 
     Those that waited with it end too: one by one, thousands of them would hold up all others. What was asked
     for since is left in the queue, as is what Pod may be submitting itself within ``grace`` seconds.
+    The words are in ``language``.
     """
     ended = await same_source.ended_duplicates(connection, task)
-    if not ended or not await _follow(connection, {task.pk: task.date_added}, ended, grace=0):
+    if not ended or not await _follow(
+        connection, {task.pk: task.date_added}, ended, grace=0, language=language
+    ):
         return False
     others = iter((await same_source.waiting_duplicates(connection, task)).items())
     while some := dict(islice(others, _TOGETHER)):
-        await _follow(connection, some, ended, grace=grace)
+        await _follow(connection, some, ended, grace=grace, language=language)
     return True
 
 
@@ -36,6 +40,7 @@ async def _follow(
     ended: Sequence[EndedDuplicate],
     *,
     grace: float,
+    language: str,
 ) -> int:
     """End waiting tasks, each as the run that was for it; how many there were."""
     taken = await submissions.taken_for(connection, waiting)
@@ -48,14 +53,15 @@ async def _follow(
     count = 0
     for duplicate, of_it in followers.items():
         words = f"Task {duplicate.pk} did the same source meanwhile and ended as {duplicate.status}."
-        count += await same_source.follow(connection, of_it, duplicate, words, grace=grace)
+        told = in_language(words, language)
+        count += await same_source.follow(connection, of_it, duplicate, told, grace=grace)
     return count
 
 
-async def fail_alike(connection: Connection, task: Task, reason: str, *, grace: float) -> None:
+async def fail_alike(connection: Connection, task: Task, reason: str, *, grace: float, language: str) -> None:
     """Fail those that wait for the source of a task that can never be submitted.
 
     Nobody is told of them: what can be told was told of the first.
     """
-    words = f"Task {task.pk} for the same source failed: {reason}"
+    words = in_language(f"Task {task.pk} for the same source failed: {reason}", language)
     await same_source.fail_waiting(connection, task, words, grace=grace)

@@ -43,14 +43,20 @@ class IntentLog:
         database: Pod's.
         settings: the current ones; new tasks are left to Pod for ``grace`` seconds.
         wakeups: of those who tell that a task failed.
+        language: of the words that people read in Pod.
     """
 
     def __init__(
-        self, database: Database, settings: Callable[[], DispatchSettings], wakeups: Wakeups
+        self,
+        database: Database,
+        settings: Callable[[], DispatchSettings],
+        wakeups: Wakeups,
+        language: Callable[[], str],
     ) -> None:
         self._database = database
         self._settings = settings
         self._wakeups = wakeups
+        self._language = language
         self._requests: Batcher[IntentRequest, Submission | Refused] = Batcher(self._open, at_once=2)
 
     async def open(self, request: IntentRequest) -> Submission | SubmissionResult:
@@ -71,7 +77,8 @@ class IntentLog:
                     request = replace(request, payload=payload, attempt=answer.next_attempt)
                 case Refused(obstacle=Obstacle.MAY_FOLLOW):
                     async with self._database.connection() as connection:
-                        if await coalescing.follow(connection, task, grace=self._settings().grace):
+                        grace = self._settings().grace
+                        if await coalescing.follow(connection, task, grace=grace, language=self._language()):
                             return SubmissionResult(
                                 SubmissionOutcome.REFUSED, "Its source was done meanwhile.", is_final=True
                             )
@@ -131,9 +138,10 @@ class IntentLog:
 
     async def fail(self, task: Task, reason: str) -> None:
         """A pending task can never be submitted: say why wherever Pod's people look."""
+        grace, language = self._settings().grace, self._language()
         async with self._database.transaction() as connection:
-            if await fail_task(connection, task, reason):
-                await coalescing.fail_alike(connection, task, reason, grace=self._settings().grace)
+            if await fail_task(connection, task, reason, language=language):
+                await coalescing.fail_alike(connection, task, reason, grace=grace, language=language)
         ring_for(Decision.FAIL, self._wakeups)
 
     async def _open(self, requests: Sequence[IntentRequest]) -> Sequence[Submission | Refused]:

@@ -9,6 +9,7 @@ from typing import assert_never
 
 import structlog
 
+from poddispatchd.domain.french import in_language
 from poddispatchd.domain.import_failures import Circumstances, NextAction, longest_delay, next_action
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.script_output import merge_output, storable
@@ -223,7 +224,9 @@ class FailureHandling:
             if not await queue.finish(connection, job, ImportState.DROPPED, attempt.words):
                 return
             if current is not None and is_wanted(job, current):
-                said = await apply_report(connection, current, report, retries=parts.retries)
+                said = await apply_report(
+                    connection, current, report, retries=parts.retries, language=parts.output_language
+                )
         ring_for(said, parts.wakeups)
         log.warning(Event.IMPORT_DROPPED, task=task.pk, reason=attempt.words, status=record.status.value)
         parts.metrics.imports.labels(task.type, ImportOutcome.DROPPED).inc()
@@ -232,6 +235,7 @@ class FailureHandling:
     async def _end(self, attempt: FailedAttempt, task: Task, action: NextAction) -> None:
         """Let the task run again, or end it in words; the result is given up."""
         parts, job, reason = self._parts, attempt.job, attempt.words
+        language = parts.output_language
         outcome = ImportOutcome.FAILED if action is NextAction.FAIL else ImportOutcome.RESUBMITTED
         async with parts.database.transaction() as connection:
             await tasks.lock_task(connection, task.pk)
@@ -239,10 +243,13 @@ class FailureHandling:
                 return
             if action is NextAction.RESUBMIT:
                 words = f"Its result cannot be imported, so that it is submitted again: {reason}"
-                output = merge_output(task.script_output, words, None)
-                await requeue_task(connection, task, reason, retries=parts.retries, output=output)
+                output = merge_output(task.script_output, in_language(words, language), None)
+                await requeue_task(
+                    connection, task, reason, retries=parts.retries, output=output, language=language
+                )
             else:
-                await fail_task(connection, task, f"Its result cannot be imported: {reason}")
+                words = f"Its result cannot be imported: {reason}"
+                await fail_task(connection, task, words, language=language)
         log.error(Event.IMPORT_FAILED, task=task.pk, reason=reason, outcome=outcome.value)
         parts.metrics.imports.labels(task.type, outcome).inc()
         ring_for(Decision.FAIL if action is NextAction.FAIL else Decision.RETRY, parts.wakeups)

@@ -50,6 +50,7 @@ class FailureRecheck:
         client: RunnerClient,
         settings: Callable[[], ReconcileSettings],
         retries: Callable[[], Retries],
+        language: Callable[[], str],
         wakeups: Wakeups,
         metrics: Metrics,
         clock: Clock,
@@ -58,6 +59,7 @@ class FailureRecheck:
         self._client = client
         self._settings = settings
         self._retries = retries
+        self._language = language
         self._wakeups = wakeups
         self._metrics = metrics
         self._clock = clock
@@ -116,7 +118,9 @@ class FailureRecheck:
         if not report.is_success:
             return
         async with self._database.transaction() as connection:
-            decision = await apply_report(connection, item.task, report, retries=self._retries())
+            decision = await apply_report(
+                connection, item.task, report, retries=self._retries(), language=self._language()
+            )
         if decision is not Decision.IGNORE:
             self._metrics.reconciled.labels(decision).inc()
             log.info(

@@ -7,6 +7,7 @@ import structlog
 
 from poddispatchd.config.model import ReconcileSettings
 from poddispatchd.database.pool import Connection, Database
+from poddispatchd.domain.french import in_language
 from poddispatchd.domain.lifecycle import Decision, Retries, may_submit_again
 from poddispatchd.domain.script_output import merge_output
 from poddispatchd.domain.task import TaskPk
@@ -62,6 +63,7 @@ class AppliedOutcomes:
         registry: ManagerRegistry,
         settings: Callable[[], ReconcileSettings],
         retries: Callable[[], Retries],
+        language: Callable[[], str],
         locked_rows: LockedRows,
         wakeups: Wakeups,
         metrics: Metrics,
@@ -70,6 +72,7 @@ class AppliedOutcomes:
         self._registry = registry
         self._settings = settings
         self._retries = retries
+        self._language = language
         self._locked_rows = locked_rows
         self._wakeups = wakeups
         self._metrics = metrics
@@ -102,7 +105,9 @@ class AppliedOutcomes:
         """Do what the report means for the row as it is by now."""
         try:
             async with self._database.transaction() as connection:
-                decision = await apply_report(connection, item.task, report, retries=self._retries())
+                decision = await apply_report(
+                    connection, item.task, report, retries=self._retries(), language=self._language()
+                )
         except RowLockedError:
             # Its manager is asked again; meanwhile the row may be free.
             self._locked_rows.met(item.task.pk)
@@ -127,7 +132,7 @@ class AppliedOutcomes:
             self._locked_rows.met(item.task.pk)
 
     async def _lost(self, item: UnsettledTask, reason: str) -> None:
-        settings = self._settings()
+        settings, language = self._settings(), self._language()
         async with self._database.transaction() as connection:
             task = await tasks.lock_task(connection, item.task.pk)
             if task is None or (task.status, task.task_id) != (item.task.status, item.task.task_id):
@@ -138,11 +143,13 @@ class AppliedOutcomes:
             )
             if settings.lost == "requeue" and may_requeue:
                 words = f"It was lost, so that it is submitted again: {reason}"
-                output = merge_output(task.script_output, words, None)
-                await requeue_task(connection, task, reason, retries=self._retries(), output=output)
+                output = merge_output(task.script_output, in_language(words, language), None)
+                await requeue_task(
+                    connection, task, reason, retries=self._retries(), output=output, language=language
+                )
                 outcome, decision = LostOutcome.REQUEUED, Decision.RETRY
             else:
-                await fail_task(connection, task, reason)
+                await fail_task(connection, task, reason, language=language)
                 if task.run is not None:
                     # Its runner may come back, and with it the result.
                     await failures.note_failure(connection, task.pk, task.run)

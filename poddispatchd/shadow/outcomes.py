@@ -83,7 +83,7 @@ class ShadowOutcomes:
         if intention is None:
             self._watched.pop(item.task.pk, None)
         else:
-            words = "" if report.is_success else report.words
+            words = "" if report.is_success else report.words()
             self._expect(item, intention, words or f"Its manager says: {report.status.value}.")
 
     async def lost(self, item: UnsettledTask, reason: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
+from poddispatchd.domain.french import ENGLISH, in_language
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.script_output import merge_output
 from poddispatchd.domain.task import ManagerId, Run, RunnerStatus, Task, TaskPk, TaskStatus
@@ -36,7 +37,13 @@ class Treated:
 
 
 async def restart_tasks(
-    database: Database, client: RunnerClient, wanted: Sequence[TaskPk], *, by: str, end_others: bool = False
+    database: Database,
+    client: RunnerClient,
+    wanted: Sequence[TaskPk],
+    *,
+    by: str,
+    end_others: bool = False,
+    language: str = ENGLISH,
 ) -> list[Treated]:
     """Begin tasks again, as Pod's administration does, and stop the runs that are under way.
 
@@ -49,11 +56,14 @@ async def restart_tasks(
         by: who wants it, for the journal.
         end_others: end other tasks of the same source that wait or run first; else nothing is restarted
             beside them: one job for each source.
+        language: of the words that people read in Pod.
     """
     held: dict[TaskPk, str] = {}
     while True:
         try:
-            done = await _restart(database, wanted, frozenset(held), by=by, end_others=end_others)
+            done = await _restart(
+                database, wanted, frozenset(held), by=by, end_others=end_others, language=language
+            )
             break
         except RowLockedError as error:
             if error.task is None:
@@ -83,7 +93,13 @@ class _Restarted:
 
 
 async def _restart(
-    database: Database, asked: Sequence[TaskPk], held: Collection[TaskPk], *, by: str, end_others: bool
+    database: Database,
+    asked: Sequence[TaskPk],
+    held: Collection[TaskPk],
+    *,
+    by: str,
+    end_others: bool,
+    language: str,
 ) -> _Restarted:
     """Restart them but for the held ones in one transaction, which locks rows in the order of their ids."""
     async with database.transaction() as connection:
@@ -93,7 +109,8 @@ async def _restart(
         ended: list[Task] = []
         for pk in others:
             if (other := before.pop(pk, None)) is not None and other.status in _UNFINISHED:
-                await _cancel(connection, other, f"Ended by {by}, who restarted another task of its source.")
+                words = f"Ended by {by}, who restarted another task of its source."
+                await _cancel(connection, other, words, language)
                 await acts.record(connection, Act.CANCEL, by, task=pk, status_before=other.status)
                 ended.append(other)
         restarted = await tasks.restart(connection, list(before))
@@ -132,7 +149,12 @@ async def _with_what_is_in_the_way(connection: Connection, restarted: Restarted)
 
 
 async def cancel_tasks(
-    database: Database, client: RunnerClient, wanted: Sequence[TaskPk], *, by: str
+    database: Database,
+    client: RunnerClient,
+    wanted: Sequence[TaskPk],
+    *,
+    by: str,
+    language: str = ENGLISH,
 ) -> list[Treated]:
     """End tasks that wait or run: failed, in words, and stopped on their runner.
 
@@ -142,7 +164,7 @@ async def cancel_tasks(
     under_way: list[Task] = []
     for pk in dict.fromkeys(wanted):
         try:
-            task = await _cancel_one(database, pk, treated, by=by)
+            task = await _cancel_one(database, pk, treated, by=by, language=language)
         except RowLockedError:
             treated.append(Treated(pk, False, _HELD))
             continue
@@ -158,7 +180,9 @@ async def cancel_tasks(
     ]
 
 
-async def _cancel_one(database: Database, pk: TaskPk, treated: list[Treated], *, by: str) -> Task | None:
+async def _cancel_one(
+    database: Database, pk: TaskPk, treated: list[Treated], *, by: str, language: str
+) -> Task | None:
     """Cancel one task; None when there is nothing to cancel, and why is told in ``treated``."""
     async with database.transaction() as connection:
         task = await tasks.lock_task(connection, pk)
@@ -168,13 +192,13 @@ async def _cancel_one(database: Database, pk: TaskPk, treated: list[Treated], *,
         if task.status not in _UNFINISHED:
             treated.append(Treated(pk, False, f"It has ended already: {task.status}."))
             return None
-        await _cancel(connection, task, f"Cancelled by {by}.")
+        await _cancel(connection, task, f"Cancelled by {by}.", language)
         await acts.record(connection, Act.CANCEL, by, task=pk, status_before=task.status)
         await _announce(connection)
         return task
 
 
-async def _cancel(connection: Connection, task: Task, words: str) -> None:
+async def _cancel(connection: Connection, task: Task, words: str, language: str) -> None:
     with_journal = await migration.current_version(connection) > 0
     if with_journal:
         await imports.drop_open(connection, task.pk, words)
@@ -182,13 +206,14 @@ async def _cancel(connection: Connection, task: Task, words: str) -> None:
         await submissions.forget_waiting(connection, task.pk)
         await scheduling.forget_own_task(connection, task.pk)
         await _lose(connection, task, words)
-    output = merge_output(task.script_output, words, None)
+    told = in_language(words, language)
+    output = merge_output(task.script_output, told, None)
     # Back into the queue and out of it at once: only that takes manager and id off the row.
     await tasks.requeue(connection, task)
     waiting = await tasks.lock_task(connection, task.pk)
     assert waiting is not None  # noqa: S101 - locked since it was read
     await tasks.finish(connection, waiting, TaskStatus.FAILED, output)
-    await progress.show_failed(connection, task, words, log=True)
+    await progress.show_failed(connection, task, told, log=True)
 
 
 async def _lose(connection: Connection, task: Task, reason: str) -> None:

@@ -8,6 +8,7 @@ import structlog
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.failures import advice, is_curable
+from poddispatchd.domain.french import ENGLISH, in_language
 from poddispatchd.domain.lifecycle import Decision, Retries, decide, may_submit_again, row_status
 from poddispatchd.domain.payload import refused_parameters
 from poddispatchd.domain.script_output import (
@@ -49,12 +50,16 @@ class Report:
         """The error text, without what is about the manager's call to us."""
         return without_callback_warning(self.error)
 
-    @property
-    def words(self) -> str:
-        """What a person reads about a failure, with what can be done about it."""
+    def words(self, language: str = ENGLISH) -> str:
+        """What a person reads about a failure, with what can be done about it in a language of Pod's."""
         words = self.bare_words
-        known = advice(self.reason)
+        known = self.advice(language)
         return words if known is None else f"{words.rstrip()}\n{known}"
+
+    def advice(self, language: str = ENGLISH) -> str | None:
+        """What can be done about a failure, if that is known."""
+        known = advice(self.reason)
+        return None if known is None else in_language(known, language)
 
     @property
     def bare_words(self) -> str:
@@ -86,7 +91,9 @@ class Report:
         return merge_output(old, error, self.output)
 
 
-async def apply_report(connection: Connection, task: Task, report: Report, *, retries: Retries) -> Decision:
+async def apply_report(
+    connection: Connection, task: Task, report: Report, *, retries: Retries, language: str = ENGLISH
+) -> Decision:
     """Decide what a report means for a row as it is now, and do it; part of the caller's transaction.
 
     Args:
@@ -94,6 +101,7 @@ async def apply_report(connection: Connection, task: Task, report: Report, *, re
         task: the row as it was read; it carries a manager and an id.
         report: what the manager says of this id.
         retries: how often the task is submitted.
+        language: of the words that people read in Pod (``pod.output_language``).
 
     Returns:
         What was done; IGNORE also when the row does not carry this id any more (invariant I4), and when the
@@ -112,13 +120,15 @@ async def apply_report(connection: Connection, task: Task, report: Report, *, re
         case Decision.RETRY:
             output = report.merged(current.script_output)
             # What a person could do is for a failure that stays.
-            await requeue_task(connection, current, report.bare_words, retries=retries, output=output)
+            await requeue_task(
+                connection, current, report.bare_words, retries=retries, output=output, language=language
+            )
         case Decision.FAIL if report.is_success:
-            await fail_task(connection, current, no_import_words(current))
+            await fail_task(connection, current, no_import_words(current), language=language)
         case Decision.FAIL:
-            await _end(connection, current, TaskStatus.FAILED, report)
+            await _end(connection, current, TaskStatus.FAILED, report, language)
         case Decision.TIME_OUT:
-            await _end(connection, current, TaskStatus.TIMEOUT, report)
+            await _end(connection, current, TaskStatus.TIMEOUT, report, language)
         case Decision.WAIT:
             await _go_on(connection, current, report)
         case Decision.IGNORE:
@@ -167,7 +177,13 @@ async def _is_repeated(connection: Connection, task: Task, report: Report) -> bo
 
 
 async def requeue_task(
-    connection: Connection, task: Task, reason: str, *, retries: Retries, output: str | None = None
+    connection: Connection,
+    task: Task,
+    reason: str,
+    *,
+    retries: Retries,
+    output: str | None = None,
+    language: str = ENGLISH,
 ) -> bool:
     """Put a task whose run is lost back into the queue, to wait there; its next run differs in its bytes.
 
@@ -177,7 +193,7 @@ async def requeue_task(
         Whether the row was still as it was read.
     """
     if not task.is_submittable:
-        return await fail_task(connection, task, reason)
+        return await fail_task(connection, task, reason, language=language)
     submitted = await submissions.attempts(connection, task)
     if output is not None and not await tasks.write_output(connection, task, output):
         return False
@@ -199,17 +215,20 @@ async def requeue_task(
     return True
 
 
-async def fail_task(connection: Connection, task: Task, reason: str) -> bool:
+async def fail_task(connection: Connection, task: Task, reason: str, *, language: str = ENGLISH) -> bool:
     """End a task for good with words of our own: in its output, on the video's page and in its log.
+
+    Those are in ``language``. The notice has them in English: who is told is told in Pod's language later.
 
     Returns:
         Whether the row was still as it was read.
     """
     current = await tasks.lock_task(connection, task.pk)
     old = None if current is None else current.script_output
-    if not await tasks.finish(connection, task, TaskStatus.FAILED, _with_words(old, reason)):
+    told = in_language(reason, language)
+    if not await tasks.finish(connection, task, TaskStatus.FAILED, _with_words(old, told)):
         return False
-    await progress.show_failed(connection, task, reason, log=True)
+    await progress.show_failed(connection, task, told, log=True)
     await notices.add_failed(connection, task, reason)
     log.error(Event.TASK_FAILED, task=task.pk, type=task.type_name, source=task.source, reason=reason)
     return True
@@ -270,16 +289,16 @@ async def _write_output(connection: Connection, task: Task, report: Report) -> N
         await tasks.write_output(connection, task, merged)
 
 
-async def _end(connection: Connection, task: Task, status: TaskStatus, report: Report) -> None:
+async def _end(connection: Connection, task: Task, status: TaskStatus, report: Report, language: str) -> None:
     output = report.merged(task.script_output)
-    if (known := advice(report.reason)) is not None:
+    if (known := report.advice(language)) is not None:
         output = _with_words(output, known)
     await tasks.finish(connection, task, status, output)
     await imports.drop_open(connection, task.pk, f"The task ended as {status}.")
     if task.run is not None:
         await failures.note_failure(connection, task.pk, task.run, report.identity)
-    words = report.words
-    await progress.show_failed(connection, task, words)
+    words = report.words()
+    await progress.show_failed(connection, task, report.words(language))
     await notices.add_failed(connection, task, words, is_reported=True)
     log.error(
         Event.TASK_FAILED,

@@ -44,6 +44,12 @@ def test_an_absent_transcription_type_is_not_set_so_that_no_model_type_is_sent()
     assert _imported("TRANSCRIPTION_TYPE = 'VOSK'").tree["pod"]["transcription_type"] == "VOSK"
 
 
+@pytest.mark.parametrize(("code", "expected"), [("fr", "fr"), ("fr-ca", "fr"), ("en", None), ("nl", None)])
+def test_reasons_are_french_where_pod_is_said_to_be(code: str, expected: str | None) -> None:
+    assert _imported(f"LANGUAGE_CODE = '{code}'").tree["pod"].get("output_language") == expected
+    assert "output_language" not in _imported("SITE_ID = 1").tree["pod"]
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
