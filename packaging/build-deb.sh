@@ -25,6 +25,8 @@ $pip --python "$prefix/bin/python" install --quiet --disable-pip-version-check -
 find "$prefix/bin" -type f -exec sed -i "s|$stage/opt|/opt|g" {} +
 sed -i "s|$stage/opt|/opt|g" "$prefix/pyvenv.cfg"
 find "$prefix" -name direct_url.json -delete
+# What the wheel carries for the system goes to its places below.
+rm -rf "$prefix/share/poddispatchd" "$prefix/share/man/man8/poddispatchd.8" "$prefix/share/man/man5/poddispatchd.yaml.5"
 find "$prefix" -name __pycache__ -type d -prune -exec rm -rf {} +
 
 DESTDIR=$stage UNITDIR=/usr/lib/systemd/system BINDIR=/usr/bin \

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Puts everything that the system reads in its place: units, user, who may read the configuration, completions, man
-# pages and the command. Run as root, from a checkout, again after an upgrade:
+# pages and the command. Run as root, from a checkout (or share/poddispatchd of an environment), again after an upgrade:
 #   sh systemd/install.sh /path/of/MEDIA_ROOT
 # poddispatchd itself is in /opt/poddispatchd (see README.md). DESTDIR, UNITDIR and BINDIR are for packages.
 set -eu

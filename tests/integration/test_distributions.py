@@ -1,0 +1,89 @@
+"""The source archive makes the wheel, and the wheel carries all that a system needs besides the program."""
+
+import shutil
+import site
+import subprocess
+import sys
+import tarfile
+import venv
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from poddispatchd import __version__
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_CARRIED = ("systemd", "share", "contrib", "config.yaml.example")
+"""What lies below share/poddispatchd of an environment as it does in the source."""
+
+
+def _run(*command: str | Path, cwd: Path | None = None) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def _files(root: Path, names: Iterable[str]) -> dict[str, bytes]:
+    found = [each for name in names for each in ((root / name), *(root / name).rglob("*")) if each.is_file()]
+    return {each.relative_to(root).as_posix(): each.read_bytes() for each in found}
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty environment with the wheel that the unpacked source archive makes."""
+    work = tmp_path_factory.mktemp("distributions")
+    _run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", work, cwd=_REPOSITORY)
+    with tarfile.open(work / f"poddispatchd-{__version__}.tar.gz") as archive:
+        archive.extractall(work, filter="data")
+    source = work / f"poddispatchd-{__version__}"
+    _run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", work, cwd=source)
+    [wheel] = work.glob("*.whl")
+    prefix = work / "environment"
+    venv.create(prefix, with_pip=False)
+    _run(sys.executable, "-m", "pip", "--python", prefix / "bin/python", "install", "--no-deps", wheel)
+    # What it depends on comes from here: an index is not needed.
+    [packages] = prefix.glob("lib/python3*/site-packages")
+    (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()), encoding="utf-8")
+    return prefix
+
+
+def test_the_program_of_the_wheel_runs(prefix: Path) -> None:
+    module = _run(
+        prefix / "bin/python", "-c", "import poddispatchd; print(poddispatchd.__file__)", cwd=prefix
+    )
+
+    assert module.startswith(str(prefix))
+    assert __version__ in _run(prefix / "bin/poddispatchd", "--version", cwd=prefix)
+
+
+def test_the_wheel_has_what_the_system_needs_as_the_source_has_it(prefix: Path) -> None:
+    carried = _files(prefix / "share/poddispatchd", _CARRIED)
+
+    assert carried == _files(_REPOSITORY, _CARRIED)
+    for name in ("systemd/poddispatchd-webhook.socket", "contrib/nginx/poddispatchd.conf"):
+        assert name in carried
+    for manual in ("man8/poddispatchd.8", "man5/poddispatchd.yaml.5"):
+        assert (prefix / "share/man" / manual).read_bytes() == (
+            _REPOSITORY / "share/man" / Path(manual).name
+        ).read_bytes()
+
+
+def test_its_units_are_put_in_place_without_a_checkout(prefix: Path, tmp_path: Path) -> None:
+    script = prefix / "share/poddispatchd/systemd/install.sh"
+    shell = shutil.which("sh")
+    assert shell is not None
+    _run("/usr/bin/env", f"DESTDIR={tmp_path}", shell, script, "/srv/pod/media")
+
+    for name in (
+        "etc/systemd/system/poddispatchd.service",
+        "etc/systemd/system/poddispatchd-webhook.socket",
+        "usr/lib/sysusers.d/poddispatchd.conf",
+        "usr/lib/tmpfiles.d/poddispatchd.conf",
+        "usr/lib/systemd/catalog/poddispatchd.catalog",
+        "usr/share/man/man8/poddispatchd.8",
+        "usr/share/bash-completion/completions/poddispatchd",
+    ):
+        assert (tmp_path / name).stat().st_size
+    drop_in = tmp_path / "etc/systemd/system/poddispatchd.service.d/media.conf"
+    assert "/srv/pod/media" in drop_in.read_text(encoding="utf-8")
