@@ -28,7 +28,7 @@ from poddispatchd.domain.situation import Severity as Waiting
 from poddispatchd.domain.task import SiteId, StaleTasks, TaskStatus
 from poddispatchd.errors import ConfigurationError, DatabaseError, RunnerManagerError, SchemaError
 from poddispatchd.journal import observations
-from poddispatchd.notify.checks import check_hook, check_mail, check_push
+from poddispatchd.notify.checks import check_events, check_hook, check_mail, check_push
 from poddispatchd.pod import grants, same_source, tasks
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
@@ -273,12 +273,13 @@ def _fit(settings: Settings, sites: dict[SiteId, Site], capabilities: Capabiliti
 
 
 async def _telling(settings: Settings) -> list[Finding]:
-    """Mail, pushes and the command after an import."""
+    """Mail, pushes, the command after an import and outgoing events."""
     mail, hook = settings.mail, settings.imports
     looks = (
         ("mail", mail.enabled, check_mail(mail)),
         ("push", settings.push.enabled, check_push(settings.push)),
         ("after imports", bool(hook.after), asyncio.to_thread(check_hook, hook)),
+        ("events", settings.events.enabled, asyncio.to_thread(check_events, settings.events)),
     )
     findings = []
     for subject, is_enabled, look in looks:

@@ -17,12 +17,15 @@ from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.routing import Lane
 from poddispatchd.managers.prober import Prober
 from poddispatchd.notify.deliveries import Deliveries
+from poddispatchd.notify.event_sender import EventSender
+from poddispatchd.notify.event_watch import EventWatch
 from poddispatchd.notify.hooks import Hooks
 from poddispatchd.notify.mail import MailSender
 from poddispatchd.notify.notifier import Notifier
 from poddispatchd.notify.planner import Planner
 from poddispatchd.notify.push import PushSender
 from poddispatchd.notify.queue import Channel
+from poddispatchd.notify.scheduler_watch import SchedulerWatch
 from poddispatchd.observability.metrics import DeliveryOutcome
 from poddispatchd.parts import Parts
 from poddispatchd.reconcile.failure_recheck import FailureRecheck
@@ -241,6 +244,7 @@ def notifier(parts: Parts) -> Notifier:
             lambda: parts.catalogue.capabilities,
             lambda: parts.settings,
             lambda: parts.sites.current,
+            parts.clock.now,
         ),
         mail=MailSender(of_channel(Channel.MAIL, count=count_mail), lambda: parts.settings.mail, parts.clock),
         push=PushSender(
@@ -249,6 +253,43 @@ def notifier(parts: Parts) -> Notifier:
             parts.database,
             parts.clock,
         ),
+    )
+
+
+def event_sender(parts: Parts) -> EventSender:
+    """The job that tells other programs."""
+
+    def count(outcome: DeliveryOutcome) -> None:
+        parts.metrics.events.labels(outcome).inc()
+
+    deliveries = Deliveries(
+        Channel.EVENT, database=parts.database, owner=parts.instance, clock=parts.clock, count=count
+    )
+    return EventSender(deliveries, lambda: parts.settings.events, parts.clock)
+
+
+def scheduler_watch(parts: Parts) -> SchedulerWatch:
+    """The job that sees whether anybody schedules."""
+    return SchedulerWatch(
+        database=parts.database,
+        session=parts.session,
+        settings=lambda: parts.settings,
+        queued=parts.wakeups.events,
+        clock=parts.clock,
+    )
+
+
+def event_watch(parts: Parts, scheduler: SchedulerWatch) -> EventWatch:
+    """The job that finds out what other programs are to be told of."""
+    return EventWatch(
+        database=parts.database,
+        session=parts.session,
+        registry=parts.registry,
+        is_well=prober(parts).is_well,
+        settings=lambda: parts.settings,
+        scheduler=scheduler,
+        queued=parts.wakeups.events,
+        clock=parts.clock,
     )
 
 

@@ -5,15 +5,28 @@ from dataclasses import dataclass
 
 import structlog
 
-from poddispatchd.app.features import callback_worker, dispatcher, hooks, notifier, prober, reconciler
+from poddispatchd.app.features import (
+    callback_worker,
+    dispatcher,
+    event_sender,
+    event_watch,
+    hooks,
+    notifier,
+    prober,
+    reconciler,
+    scheduler_watch,
+)
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.domain.task import StaleTasks, TaskType
 from poddispatchd.imports.importer import Importer
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.managers.prober import Prober
+from poddispatchd.notify.event_sender import EventSender
+from poddispatchd.notify.event_watch import EventWatch
 from poddispatchd.notify.hooks import Hooks
 from poddispatchd.notify.notifier import Notifier
+from poddispatchd.notify.scheduler_watch import SchedulerWatch
 from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
 from poddispatchd.pod.queue_order import QueueStats
@@ -45,10 +58,14 @@ class Jobs(Work):
     prober: Prober
     notifier: Notifier
     hooks: Hooks
+    events: EventSender
+    event_watch: EventWatch
+    scheduler_watch: SchedulerWatch
 
     @classmethod
     def of(cls, parts: Parts, *, budget: int | None = None) -> "Jobs":
         """The jobs that work with these parts; ``budget`` limits how many tasks are submitted."""
+        watch = scheduler_watch(parts)
         return cls(
             parts=parts,
             dispatcher=dispatcher(parts, budget=budget),
@@ -59,6 +76,9 @@ class Jobs(Work):
             prober=prober(parts),
             notifier=notifier(parts),
             hooks=hooks(parts),
+            events=event_sender(parts),
+            event_watch=event_watch(parts, watch),
+            scheduler_watch=watch,
         )
 
     @property
@@ -75,6 +95,14 @@ class Jobs(Work):
             Loop("mail", self.notifier.mail.step, wakeups.mail),
             Loop("push", self.notifier.push.step, wakeups.push),
             Loop("hooks", self.hooks.step, wakeups.hooks),
+            Loop("events", self.events.step, wakeups.events),
+            Loop("event watch", self.event_watch.step, wakeups.event_watch),
+            Loop(
+                "scheduler watch",
+                self.scheduler_watch.step,
+                wakeups.scheduler_watch,
+                needs_database=False,
+            ),
             Loop("prober", self.prober.step, Wakeup()),
             Loop("locked rows", self.parts.locked_rows.step, self.parts.locked_rows.wake),
         )

@@ -151,6 +151,8 @@ async def _tell(jobs: Jobs, stop: asyncio.Event) -> None:
 async def _drain(jobs: Jobs) -> bool:
     await jobs.notifier.drain()
     await jobs.hooks.drain()
+    await jobs.event_watch.look_once()
+    await jobs.events.drain()
     return True
 
 

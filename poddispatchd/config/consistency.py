@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from poddispatchd.config.keys import KeyPath
-from poddispatchd.config.model import MailSettings, PushSettings, Settings
+from poddispatchd.config.model import EventsSettings, MailSettings, PushSettings, Settings
 from poddispatchd.config.units import Address
+from poddispatchd.domain.signature import SHORTEST_KEY, signing_key
 from poddispatchd.domain.site import Site
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 -- names the wildcard, binds nothing
@@ -33,7 +35,11 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[KeyPath, ...], st
             (("database", "dsn"),),
             "database.dsn: write an address that starts with postgresql://, as postgresql://user@host/database",
         )
-    for section, ca_file in (("runners", settings.runners.ca_file), ("mail", settings.mail.ca_file)):
+    for section, ca_file in (
+        ("runners", settings.runners.ca_file),
+        ("mail", settings.mail.ca_file),
+        ("events", settings.events.ca_file),
+    ):
         words = "" if ca_file is None else _unusable(ca_file)
         if words:
             yield ((section, "ca_file"),), f"{section}.ca_file: {ca_file} {words}"
@@ -46,6 +52,7 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[KeyPath, ...], st
         )
     yield from _mail(settings.mail)
     yield from _push(settings.push)
+    yield from _events(settings.events)
     if settings.imports.after and not settings.imports.after[0].startswith("/"):
         yield (
             (("imports", "after"),),
@@ -102,6 +109,37 @@ def _push(push: PushSettings) -> Iterator[tuple[tuple[KeyPath, ...], str]]:
         yield (("push", "enabled"),), "push.enabled: install what it needs, poddispatchd[push]"
     if push.enabled and not push.admin_email:
         yield (("push", "admin_email"),), "push.admin_email: push is enabled, so give an address of yours"
+
+
+def _events(events: EventsSettings) -> Iterator[tuple[tuple[KeyPath, ...], str]]:
+    url, secret = events.url.get_secret_value(), events.secret.get_secret_value()
+    if url and not _is_web_address(url):
+        # Its text may hold a secret: it is not shown.
+        yield (("events", "url"),), "events.url: write an address that starts with https:// or http://"
+    if url and events.command:
+        yield (
+            (("events", "url"), ("events", "command")),
+            "events.url and events.command: choose one, a command can post as well",
+        )
+    if secret and signing_key(secret) is None:
+        yield (
+            (("events", "secret"),),
+            f"events.secret: write at least {SHORTEST_KEY} characters, or whsec_ and as many bytes in base64",
+        )
+    if events.command and not events.command[0].startswith("/"):
+        yield (
+            (("events", "command"),),
+            f"events.command: {events.command[0]!r} is looked for nowhere, write its absolute path",
+        )
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and url.isprintable()
 
 
 def _clash(one: Address, other: Address) -> bool:

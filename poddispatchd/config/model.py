@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from poddispatchd.config.units import Address, Duration, FileMode, ListenAddress, Network, Size
 from poddispatchd.domain.mail_addresses import bare_address, mailbox
+from poddispatchd.domain.outgoing_events import EventType, Subscribable
 
 
 def _time_zone(name: str) -> str:
@@ -34,6 +35,16 @@ Mailbox = Annotated[str, AfterValidator(mailbox)]
 """A sender: ``pod@example.org`` or ``Pod <pod@example.org>``; empty: none."""
 MailAddress = Annotated[str, AfterValidator(bare_address)]
 """A recipient: ``someone@example.org``."""
+
+
+def _subscription(kind: EventType) -> EventType:
+    if kind not in Subscribable:
+        raise ValueError("this one is sent by 'poddispatchd events test' only")
+    return kind
+
+
+Subscription = Annotated[EventType, AfterValidator(_subscription)]
+"""A type of events that can be asked for."""
 
 
 class Section(BaseModel):
@@ -346,6 +357,47 @@ class PushSettings(Section):
     admin_email: MailAddress = Field(default="", description="VAPID_ADMIN_EMAIL of WEBPUSH_SETTINGS")
 
 
+class EventsSettings(Section):
+    """Telling other programs what happens: a chat room, a ticket system. Not in shadow mode."""
+
+    url: SecretStr = Field(
+        default=SecretStr(""),
+        description="An http:// or https:// address that each event is posted to, as JSON; that of a chat "
+        "room is a secret",
+    )
+    secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="Signs what is posted (Standard Webhooks: HMAC-SHA256 over id, time and body), 24 "
+        "characters or more; empty: unsigned",
+    )
+    ca_file: AbsolutePath | None = Field(
+        default=None, description="Certificates of the authorities trusted besides the system's (PEM)"
+    )
+    command: tuple[str, ...] = Field(
+        default=(),
+        description="Or a command run for each event, one at a time: a program (absolute path) and its "
+        "arguments, without a shell; it reads the JSON",
+    )
+    timeout: Duration = Field(
+        default=10.0, gt=0, le=60, description="Longest wait for the answer, or for the end of the command"
+    )
+    types: tuple[Subscription, ...] = Field(
+        default=Subscribable, description="What is told; all there is by default"
+    )
+    debounce: Duration = Field(
+        default=60.0,
+        ge=0,
+        le=3600,
+        description="How long a runner manager must be down, or up again, and how long nobody must schedule, "
+        "until it is told",
+    )
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is told."""
+        return bool((self.url.get_secret_value() or self.command) and self.types)
+
+
 class ShadowSettings(Section):
     """Shadow mode (run --dry-run), beside Pod's own CRON."""
 
@@ -382,5 +434,6 @@ class Settings(Section):
     ops: OpsSettings = OpsSettings()
     mail: MailSettings = MailSettings()
     push: PushSettings = PushSettings()
+    events: EventsSettings = EventsSettings()
     shadow: ShadowSettings = ShadowSettings()
     log: LogSettings = LogSettings()

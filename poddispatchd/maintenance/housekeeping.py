@@ -2,7 +2,7 @@
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries, render
-from poddispatchd.journal import dismissals, history
+from poddispatchd.journal import dismissals, history, told
 from poddispatchd.runtime.queues import QUEUES
 
 _SUBMISSIONS = load_queries("poddispatchd.journal", "submissions.sql")["purge"]
@@ -48,5 +48,6 @@ async def purge(connection: Connection, *, days: int, batch: int) -> None:
     await connection.execute(*_OWN_TASKS(days=days))
     await history.purge(connection, batch=batch)
     await dismissals.purge(connection)
+    await told.purge(connection)
     while await connection.execute(*_FORGET_OWNERS(batch=batch)) == f"UPDATE {batch}":
         pass

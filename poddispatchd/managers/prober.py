@@ -64,6 +64,18 @@ class Prober:
         while self._asking:
             await asyncio.wait(self._asking.values())
 
+    async def is_well(self, manager_id: ManagerId) -> bool:
+        """Whether a manager answers its health check now; what it answers is learnt from."""
+        manager = self._registry.get(manager_id)
+        if manager is None:
+            return False
+        try:
+            await self._client.health(manager)
+        except RunnerManagerError as error:
+            self._registry.learn(manager_id, error)
+            return False
+        return True
+
     async def _probe(self, manager_id: ManagerId) -> None:
         manager = self._registry.get(manager_id)
         try:

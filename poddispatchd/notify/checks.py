@@ -1,10 +1,11 @@
-"""What can be wrong with mail, pushes and the command after an import, as the configuration names them."""
+"""What can be wrong with mail, pushes and commands, as the configuration names them."""
 
 import asyncio
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from poddispatchd.config.model import ImportsSettings, MailSettings, PushSettings
+from poddispatchd.config.model import EventsSettings, ImportsSettings, MailSettings, PushSettings
 from poddispatchd.errors import ConfigurationError, DeliveryError
 from poddispatchd.notify.smtp import mail_server
 from poddispatchd.notify.webpush import check_keys
@@ -54,14 +55,36 @@ def check_hook(settings: ImportsSettings) -> str:
     """
     if not settings.after:
         return "There is none (imports.after)."
-    program = Path(settings.after[0])
+    program = _runnable(settings.after[0], "imports.after")
+    return f"{program} is run after each import."
+
+
+def check_events(settings: EventsSettings) -> str:
+    """Whether other programs can be told, as far as can be known without telling them; in words.
+
+    Raises:
+        ConfigurationError: they cannot.
+    """
+    if not settings.enabled:
+        return "No other program is told (events.url, events.command)."
+    if settings.command:
+        return f"{_runnable(settings.command[0], 'events.command')} is run for each event."
+    address = urlsplit(settings.url.get_secret_value())
+    words = [f"Events are posted to {address.hostname} ({address.scheme})"]
+    if not settings.secret.get_secret_value():
+        words.append("unsigned, for events.secret is empty")
+    return ", ".join(words) + ". Try it with 'poddispatchd events test'."
+
+
+def _runnable(name: str, setting: str) -> Path:
+    program = Path(name)
     try:
         is_file = program.is_file()
     except OSError as error:
-        words = f"imports.after: {program} cannot be reached by this user: {error.strerror}."
+        words = f"{setting}: {program} cannot be reached by this user: {error.strerror}."
         raise ConfigurationError(words) from error
     if not is_file:
-        raise ConfigurationError(f"imports.after: {program} does not exist.")
+        raise ConfigurationError(f"{setting}: {program} does not exist.")
     if not os.access(program, os.X_OK):
-        raise ConfigurationError(f"imports.after: {program} cannot be executed by this user.")
-    return f"{program} is run after each import."
+        raise ConfigurationError(f"{setting}: {program} cannot be executed by this user.")
+    return program

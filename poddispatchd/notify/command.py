@@ -1,4 +1,4 @@
-"""The command after an import: no shell, none of our environment, killed when it takes too long."""
+"""Commands of an administrator: no shell, none of our environment, killed when they take too long."""
 
 import asyncio
 import os
@@ -12,6 +12,7 @@ from poddispatchd.errors import DeliveryRefusedError
 _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR")
 """A list of what is passed on cannot let a secret through, as one of what is not could."""
 
+_STDIN = 0
 _HEAD = 2000
 _TAIL = 2000
 _LINGER = 1.0
@@ -48,8 +49,9 @@ class _Output(asyncio.SubprocessProtocol):
         self._head += data[: max(0, room)]
         self._tail = (self._tail + data[max(0, room) :])[-_TAIL:]
 
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - there is one pipe
-        self.closed.set()
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - how is all one
+        if fd != _STDIN:
+            self.closed.set()
 
     def process_exited(self) -> None:
         self.exited.set()
@@ -65,10 +67,18 @@ def hook_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name in _PASSED_ON or name.startswith("LC_")}
 
 
-async def run_hook(command: Sequence[str], *, seconds: float, environ: Mapping[str, str]) -> HookRun:
+async def run_hook(
+    command: Sequence[str], *, seconds: float, environ: Mapping[str, str], given: bytes | None = None
+) -> HookRun:
     """Run a command in a process group of its own; the whole group is killed when its time is over.
 
     Cancelling kills it too.
+
+    Args:
+        command: a program and its arguments.
+        seconds: how long it may take.
+        environ: of which the likes of ``PATH`` are passed on.
+        given: what it can read; None: nothing.
 
     Raises:
         DeliveryRefusedError: it cannot be started.
@@ -78,7 +88,7 @@ async def run_hook(command: Sequence[str], *, seconds: float, environ: Mapping[s
         transport, output = await loop.subprocess_exec(
             _Output,
             *command,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=hook_environment(environ),
@@ -90,6 +100,11 @@ async def run_hook(command: Sequence[str], *, seconds: float, environ: Mapping[s
         raise DeliveryRefusedError(f"{command[0]} cannot be started: {words}.") from error
     timed_out = False
     try:
+        if given is not None and (pipe := transport.get_pipe_transport(0)) is not None:
+            # One that does not read it may end all the same: a broken pipe is no failure.
+            assert isinstance(pipe, asyncio.WriteTransport)  # noqa: S101 - the first pipe is written to
+            pipe.write(given)
+            pipe.close()
         try:
             async with asyncio.timeout(seconds):
                 await output.exited.wait()

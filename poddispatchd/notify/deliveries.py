@@ -55,7 +55,7 @@ class Deliveries:
     async def finish(self, delivery: Delivery, state: DeliveryState, error: str | None = None) -> None:
         """Close a delivery, tell and count it."""
         self._known[delivery.lease.key] = (delivery, state, error)
-        facts = {"channel": self._channel.value, "task": delivery.task_pk}
+        facts = {"channel": self._channel.value, "task": delivery.task_pk or None}
         match state:
             case DeliveryState.DONE:
                 log.info(Event.NOTICE_SENT, **facts)
@@ -68,11 +68,15 @@ class Deliveries:
                 self._count(DeliveryOutcome.FAILED)
         await self._write_known()
 
-    async def retry(self, delivery: Delivery, error: str) -> None:
+    async def retry(self, delivery: Delivery, error: str, *, is_last: bool = False) -> None:
         """An attempt failed: try again later, or set it aside when this was the last one."""
         async with self._database.connection() as connection:
-            seconds = await DELIVERIES.fail(connection, delivery.lease, error, random=self._clock.random)
-        facts = {"channel": self._channel.value, "task": delivery.task_pk, "reason": error}
+            seconds = None
+            if is_last:
+                await DELIVERIES.set_aside(connection, delivery.lease, error)
+            else:
+                seconds = await DELIVERIES.fail(connection, delivery.lease, error, random=self._clock.random)
+        facts = {"channel": self._channel.value, "task": delivery.task_pk or None, "reason": error}
         if seconds is None:
             log.error(Event.NOTICE_FAILED, **facts, attempts=delivery.attempts)
             self._count(DeliveryOutcome.FAILED)

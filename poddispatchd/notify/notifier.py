@@ -86,6 +86,7 @@ class Notifier:
             Channel.MAIL: self._wakeups.mail.ring,
             Channel.PUSH: self._wakeups.push.ring,
             Channel.HOOK: self._wakeups.hooks.ring,
+            Channel.EVENT: self._wakeups.events.ring,
         }
         for channel in channels:
             wakeups[channel]()

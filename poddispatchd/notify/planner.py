@@ -1,7 +1,9 @@
 """From an event to what is delivered: the settings, the people and the words, brought together."""
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import datetime
 
 import structlog
 
@@ -18,9 +20,11 @@ from poddispatchd.domain.notices import (
     failure_mails,
     warning_mails,
 )
+from poddispatchd.domain.outgoing_events import EventType, FailedTask, task_failed
 from poddispatchd.domain.site import Site
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal.notices import NoticeEvent
+from poddispatchd.notify.event_words import public_reason, wording_of
 from poddispatchd.notify.message import Envelope
 from poddispatchd.notify.queue import Channel, Notice
 from poddispatchd.observability.events import Event
@@ -97,17 +101,21 @@ class Planner:
         capabilities: Callable[[], Capabilities],
         settings: Callable[[], Settings],
         site: Callable[[], Site],
+        now: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._capabilities = capabilities
         self._settings = settings
         self._site = site
+        self._now = now
 
     async def deliveries(self, notice: Notice) -> list[Planned]:
         """Everything that follows from an event; nothing when all of it is disabled."""
         settings = self._settings()
         if notice.event is NoticeEvent.FAILED:
-            return _about_failure(settings, notice, self._task_link(notice))
+            link = self._task_link(notice)
+            told = _to_programs(settings, notice, link, self._now())
+            return _about_failure(settings, notice, link) + told
         found: list[Planned] = []
         if settings.imports.after:
             found.append((Channel.HOOK, {"type": notice.task_type.value, "video": notice.video_id}))
@@ -163,6 +171,20 @@ def _about_failure(settings: Settings, notice: Notice, link: str) -> list[Planne
         return []
     mails = failure_mails(mail_rules(settings), failure_of(notice, link, settings.pod.language))
     return [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]
+
+
+def _to_programs(settings: Settings, notice: Notice, link: str, now: datetime) -> list[Planned]:
+    if not (settings.events.enabled and EventType.TASK_FAILED in settings.events.types):
+        return []
+    failed = FailedTask(
+        notice.task_pk,
+        notice.task_type,
+        notice.video_id,
+        public_reason(notice.words, settings.pod.language),
+        link,
+    )
+    event = task_failed(str(uuid.uuid4()), now, wording_of(settings.pod), failed)
+    return [(Channel.EVENT, event.to_content())]
 
 
 def _about_warnings(settings: Settings, notice: Notice, link: str) -> list[Planned]:

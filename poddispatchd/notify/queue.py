@@ -6,13 +6,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+import structlog
+
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import RecordingId, RunnerTaskId, TaskPk, TaskType, VideoId
 from poddispatchd.journal.notices import NoticeEvent
+from poddispatchd.observability.events import Event
 from poddispatchd.runtime.lease_queue import Lease, Leased
 
+log = structlog.get_logger(__name__)
+
 _QUERIES = load_queries(__package__, "queue.sql")
+
+MOST_EVENTS = 1000
+"""Outgoing events that wait or were set aside at most: an endpoint that is gone must not fill the journal."""
 
 
 class Channel(StrEnum):
@@ -21,6 +29,7 @@ class Channel(StrEnum):
     MAIL = "mail"
     PUSH = "push"
     HOOK = "hook"
+    EVENT = "event"
 
 
 class DeliveryState(StrEnum):
@@ -111,6 +120,9 @@ async def plan(
     if await connection.fetchval(*_QUERIES["take"](notice=notice.lease.key)) is None:
         return False
     for channel, content in deliveries:
+        if channel is Channel.EVENT:
+            await add_event(connection, content, task=notice.task_pk)
+            continue
         await connection.execute(
             *_QUERIES["queue"](channel=channel.value, task=notice.task_pk, content=json.dumps(content))
         )
@@ -122,6 +134,26 @@ async def add_mail(connection: Connection, content: Mapping[str, object]) -> Non
     await connection.execute(
         *_QUERIES["queue"](channel=Channel.MAIL.value, task=0, content=json.dumps(content))
     )
+
+
+async def add_event(connection: Connection, content: Mapping[str, object], *, task: int = 0) -> bool:
+    """Queue an outgoing event; 0 is for one of no task.
+
+    Returns:
+        False when too many wait: it is told in the log, and nowhere else.
+    """
+    status = await connection.execute(
+        *_QUERIES["queue_event"](task=task, content=json.dumps(content), most=MOST_EVENTS)
+    )
+    if status == "INSERT 0 1":
+        return True
+    log.error(
+        Event.NOTICE_FAILED,
+        channel=Channel.EVENT.value,
+        task=task or None,
+        reason=f"{MOST_EVENTS} events wait or were set aside: no more are kept.",
+    )
+    return False
 
 
 async def keep_rest(connection: Connection, delivery: Delivery, content: Mapping[str, object]) -> None:

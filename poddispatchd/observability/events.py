@@ -151,9 +151,9 @@ class Event(StrEnum):
 
     # --- mail, pushes and the command after an import ---
     NOTICE_SENT = "notice.sent"
-    """A mail or a push was taken by its server."""
+    """A mail, a push or an outgoing event was taken by its server, or its command."""
     NOTICE_RETRIED = "notice.retried"
-    """A mail or a push was not taken, and is tried again."""
+    """A mail, a push or an outgoing event was not taken, and is tried again."""
     NOTICE_DROPPED = "notice.dropped"
     """A push has nobody to go to any more."""
     NOTICE_FAILED = "notice.failed"

@@ -137,6 +137,9 @@ class MetricFamilies:
         )
         self.mail = self._counter("mail_total", "Mail by what became of an attempt to send it.", "outcome")
         self.push = self._counter("push_total", "Web pushes by what became of an attempt.", "outcome")
+        self.events = self._counter(
+            "events_total", "Outgoing events by what became of an attempt to send them.", "outcome"
+        )
         self.import_hooks = self._counter(
             "import_hooks_total", "Runs of the command after an import, by how they ended.", "outcome"
         )

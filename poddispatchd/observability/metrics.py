@@ -42,7 +42,7 @@ class LostOutcome(StrEnum):
 
 
 class DeliveryOutcome(StrEnum):
-    """What became of a mail or a push."""
+    """What became of a mail, a push or an outgoing event."""
 
     SENT = "sent"
     RETRIED = "retried"
@@ -75,6 +75,7 @@ class Metrics(MetricFamilies):
         for delivered in DeliveryOutcome:
             self.mail.labels(delivered)
             self.push.labels(delivered)
+            self.events.labels(delivered)
         for hook in HookOutcome:
             self.import_hooks.labels(hook)
         for queue in ("callbacks", "imports", "notices", "deliveries", "files"):

@@ -11,11 +11,15 @@ from poddispatchd.runtime.wakeups import Wakeup
 
 
 class Loop(NamedTuple):
-    """One job: its name, one step of it, and what wakes it before its time."""
+    """One job: its name, one step of it, and what wakes it before its time.
+
+    ``needs_database``: it waits while the database does not answer.
+    """
 
     name: str
     step: Callable[[], Awaitable[float]]
     wake: Wakeup
+    needs_database: bool = True
 
 
 class Work(ABC):

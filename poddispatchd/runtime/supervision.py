@@ -66,7 +66,8 @@ async def run_job(loop: Loop, around: Surroundings) -> None:
     """
     job, pulse = loop.name, around.pulse
     while True:
-        await around.session.available()
+        if loop.needs_database:
+            await around.session.available()
         pulse.begins(job)
         delay, rest = 0.0, 0.0
         try:

@@ -43,6 +43,9 @@ class Wakeups:
         self.mail = Wakeup()
         self.push = Wakeup()
         self.hooks = Wakeup()
+        self.events = Wakeup()
+        self.event_watch = Wakeup()
+        self.scheduler_watch = Wakeup()
         self.administration = Wakeup()
         """Wakes nobody: whoever needs the runner managers or the figures next reads them again."""
 
@@ -58,5 +61,8 @@ class Wakeups:
             self.mail,
             self.push,
             self.hooks,
+            self.events,
+            self.event_watch,
+            self.scheduler_watch,
         ):
             wake.ring()

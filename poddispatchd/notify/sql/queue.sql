@@ -6,6 +6,12 @@ DELETE FROM poddispatchd.notice WHERE id = :notice RETURNING id
 -- Something to deliver.
 INSERT INTO poddispatchd.delivery (channel, task_pk, content) VALUES (:channel, :task, :content)
 
+-- name: queue_event
+-- An outgoing event, unless :most of them wait or were set aside.
+INSERT INTO poddispatchd.delivery (channel, task_pk, content)
+SELECT 'event', :task, :content
+WHERE (SELECT count(*) FROM poddispatchd.delivery WHERE channel = 'event' AND state IN ('open', 'set_aside')) < :most
+
 -- name: keep_rest
 -- What is left of a delivery.
 UPDATE poddispatchd.delivery SET content = :content WHERE id = :delivery AND state = 'open' AND lease_owner = :owner

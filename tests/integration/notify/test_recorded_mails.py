@@ -101,6 +101,7 @@ async def our_mails(parts: Parts) -> Sent:
         lambda: parts.catalogue.capabilities,
         lambda: parts.settings,
         lambda: parts.sites.current,
+        parts.clock.now,
     )
     async with parts.database.connection() as connection:
         recorded = await NOTICES.claim(connection, "test", 1000)

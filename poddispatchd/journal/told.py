@@ -1,0 +1,42 @@
+"""What other programs were told: a daemon that takes over, or starts again, tells nothing twice."""
+
+from dataclasses import dataclass
+
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
+
+_QUERIES = load_queries(__package__, "told.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class UntoldItem:
+    """An item that was set aside; ``subject`` names it here, ``words`` are those of its queue."""
+
+    subject: str
+    queue: str
+    item: str
+    task: int | None
+    words: str
+
+
+async def states(connection: Connection) -> dict[str, str]:
+    """What was told last, by its subject."""
+    return {row["subject"]: row["state"] for row in await connection.fetch(*_QUERIES["states"]())}
+
+
+async def note(connection: Connection, subject: str, state: str) -> bool:
+    """Something is told, in the transaction that queues it; False when it was told already."""
+    return bool(await connection.fetchval(*_QUERIES["note"](subject=subject, state=state)))
+
+
+async def untold_items(connection: Connection, *, limit: int) -> list[UntoldItem]:
+    """Callbacks and imports that were set aside within a day, and of which nobody was told."""
+    return [
+        UntoldItem(row["subject"], row["queue"], row["item"], row["task"], row["words"] or "")
+        for row in await connection.fetch(*_QUERIES["set_aside"](limit=limit))
+    ]
+
+
+async def purge(connection: Connection) -> None:
+    """Forget what is over."""
+    await connection.execute(*_QUERIES["purge"]())

@@ -1,0 +1,116 @@
+"""Handing one outgoing event over: a POST with a signature, or a command that reads it.
+
+The address may be a secret, as those of chat rooms are: only its host is named. No redirect is followed, and
+little of an answer is read.
+"""
+
+import os
+import ssl
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePath
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from poddispatchd import __version__
+from poddispatchd.config.model import EventsSettings
+from poddispatchd.domain.outgoing_events import OutgoingEvent
+from poddispatchd.domain.signature import signature_headers, signing_key
+from poddispatchd.errors import DeliveryError, ServiceUnreachableError
+from poddispatchd.notify.command import run_hook
+
+_MOST_READ = 2000
+"""Bytes of an answer that are read: enough for a person who tries."""
+
+_LONGEST_REST = 3600.0
+"""Seconds that an endpoint may ask to be left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventAnswer:
+    """What came back. ``words`` are ours; ``said`` are those of the other side, for who tries it by hand.
+
+    ``rest``: seconds for which it asks to be left alone.
+    """
+
+    is_taken: bool
+    words: str
+    said: str = ""
+    rest: float | None = None
+
+
+async def hand_over(settings: EventsSettings, event: OutgoingEvent, *, now: datetime) -> EventAnswer:
+    """Post an event, or run the command with it.
+
+    Raises:
+        ServiceUnreachableError: nobody answers there.
+        DeliveryError: the command cannot be started.
+    """
+    if settings.command:
+        return await _run(settings, event)
+    return await _post(settings, event, now)
+
+
+async def _run(settings: EventsSettings, event: OutgoingEvent) -> EventAnswer:
+    name = PurePath(settings.command[0]).name
+    run = await run_hook(
+        settings.command, seconds=settings.timeout, environ=os.environ, given=event.body() + b"\n"
+    )
+    if run.timed_out:
+        return EventAnswer(False, f"{name} was killed after {settings.timeout:g} s.", run.output)
+    return EventAnswer(run.succeeded, f"{name} ended with status {run.status}.", run.output)
+
+
+async def _post(settings: EventsSettings, event: OutgoingEvent, now: datetime) -> EventAnswer:
+    url = settings.url.get_secret_value()
+    host, body = urlsplit(url).hostname or "nobody", event.body()
+    key = signing_key(settings.secret.get_secret_value())
+    headers = signature_headers(key, event.id, int(now.timestamp()), body)
+    headers |= {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+    try:
+        # Many are in the Internet, so that the proxy of the environment is used.
+        async with (
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=_tls(settings)),
+                timeout=aiohttp.ClientTimeout(total=settings.timeout),
+                trust_env=True,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                headers={"User-Agent": f"poddispatchd/{__version__}"},
+            ) as http,
+            http.post(url, data=body, headers=headers, allow_redirects=False) as answer,
+        ):
+            return _judged(host, answer, await _beginning(answer))
+    except aiohttp.ClientConnectorCertificateError:
+        words = f"The certificate of {host} is not trusted: see events.ca_file."
+        raise ServiceUnreachableError(words) from None
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        reason = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+        raise ServiceUnreachableError(f"{host} cannot be reached ({reason}).") from None
+
+
+async def _beginning(answer: aiohttp.ClientResponse) -> str:
+    """The first words of an answer: its head has told what became of the event."""
+    try:
+        return (await answer.content.read(_MOST_READ)).decode(errors="replace")
+    except (aiohttp.ClientError, TimeoutError):
+        return ""
+
+
+def _judged(host: str, answer: aiohttp.ClientResponse, said: str) -> EventAnswer:
+    if 300 <= answer.status < 400:
+        return EventAnswer(False, f"{host} answers {answer.status}: redirects are not followed.", said)
+    asked = answer.headers.get("Retry-After", "")
+    rest = min(float(asked), _LONGEST_REST) if asked.isascii() and asked.isdigit() else None
+    return EventAnswer(200 <= answer.status < 300, f"{host} answers {answer.status}.", said, rest)
+
+
+def _tls(settings: EventsSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if settings.ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=settings.ca_file)
+        except (OSError, ssl.SSLError):
+            raise DeliveryError(f"events.ca_file: {settings.ca_file} cannot be used.") from None
+    return context
