@@ -77,7 +77,6 @@ class EventWatch:
             return _EVERY
         if self._session.term != self._term:
             await self._begin(self._session.term)
-        await self._look_at_scheduler()
         await self._look_at_managers(settings)
         await self._look_at_queues()
         return _EVERY
@@ -87,25 +86,18 @@ class EventWatch:
         term = self._session.term
         if self._settings().events.enabled and term is not None:
             await self._begin(term)
-            await self._look_at_scheduler()
+            await self._scheduler.step()
             await self._look_at_queues()
 
     async def _begin(self, term: int) -> None:
         """Go on where the scheduler before stopped."""
         async with self._database.connection() as connection:
             self._told = await told.states(connection)
+        self._scheduler.has_told |= self._told.get(SCHEDULER) == "missing"
         self._managers, self._queues_again_at = {}, float("-inf")
         self._term = term
 
     # --- what is looked at -------------------------------------------------------------------------------
-
-    async def _look_at_scheduler(self) -> None:
-        if not (self._scheduler.has_told or self._told.get(SCHEDULER) == "missing"):
-            return
-        # The term: after an outage in which nothing could be noted, this is news all the same.
-        made = events.scheduler_back(_new_id(), self._clock.now(), self._wording)
-        await self._tell(SCHEDULER, f"back {self._term}", made)
-        self._scheduler.has_told = False
 
     async def _look_at_managers(self, settings: Settings) -> None:
         now, delay = self._clock.monotonic(), settings.events.debounce
@@ -138,6 +130,7 @@ class EventWatch:
         if is_well:
             made = events.manager_up(_new_id(), self._clock.now(), self._wording, report.name)
             await self._tell(_subject(report), "up", made)
+            self._told.pop(_subject(report), None)
             self._managers[report.id] = watched.told(is_down=False)
         else:
             # Not for another while.
@@ -155,6 +148,7 @@ class EventWatch:
             comes_and_goes=found is News.COMES_AND_GOES,
         )
         await self._tell(_subject(report), "down", made)
+        self._told[_subject(report)] = "down"
         self._managers[report.id] = self._managers[report.id].told(is_down=True)
 
     async def _look_at_queues(self) -> None:
@@ -183,7 +177,6 @@ class EventWatch:
         async with self._database.transaction() as connection:
             if await told.note(connection, subject, state) and is_wanted:
                 await queue.add_event(connection, event.to_content())
-        self._told[subject] = state
         self._queued.ring()
 
 

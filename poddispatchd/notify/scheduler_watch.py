@@ -32,7 +32,10 @@ _MOST_TRIES = 60
 
 
 class SchedulerWatch:
-    """Sees whether any daemon schedules; each daemon looks. ``has_told``: that nobody does."""
+    """Sees whether any daemon schedules; each daemon looks.
+
+    ``has_told``: that nobody does, and not yet its end.
+    """
 
     def __init__(
         self,
@@ -62,6 +65,8 @@ class SchedulerWatch:
             return _IDLE
         if await self._somebody_schedules():
             self._forget()
+            if self.has_told:
+                await self._tell_end(settings)
             return _EVERY
         now = self._clock.monotonic()
         self._since = now if self._since is None else self._since
@@ -94,6 +99,22 @@ class SchedulerWatch:
         if not self._session.is_up:
             return self._session.problem or "The database does not answer."
         return self._session.lease_problem or "No daemon holds the lease of the scheduler."
+
+    async def _tell_end(self, settings: Settings) -> None:
+        """Somebody schedules again: whoever told that nobody did tells it, one of them.
+
+        Raises:
+            DatabaseError: it cannot be queued: it is tried again with the next look.
+        """
+        event = events.scheduler_back(str(uuid.uuid4()), self._clock.now(), wording_of(settings.pod))
+        async with self._database.transaction() as connection:
+            # The term: after an outage in which nothing could be noted, this is news all the same.
+            term = (await scheduling.leader(connection)).term
+            is_news = await told.note(connection, SUBJECT, f"back {term}")
+            if is_news and event.type in settings.events.types:
+                await queue.add_event(connection, event.to_content())
+        self.has_told = False
+        self._queued.ring()
 
     async def _queue(self, event: OutgoingEvent) -> bool:
         """Leave it to the queue, unless another daemon did; False without the database."""

@@ -1,6 +1,6 @@
 -- name: states
 -- What was told last of what lasts.
-SELECT subject, state FROM poddispatchd.told
+SELECT subject, state FROM poddispatchd.told WHERE state <> 'set_aside'
 
 -- name: note
 -- Something is told now; no row when it was told already, by whomever.

@@ -283,8 +283,8 @@ class Watching:
 
     async def look(self, *, after: float = 0.0) -> None:
         self.daemon.clock.advance(after)
-        await self.scheduler.step()
         await self.watch.step()
+        await self.scheduler.step()
         if self.daemon.parts.session.is_up:
             await self.sender.step()
 
@@ -394,8 +394,8 @@ async def test_of_two_daemons_one_tells_that_nobody_schedules_while_the_database
 ) -> None:
     async with scene(pod_database, media_root, Spec("first")) as pod:
         both = [await _watching(pod, endpoint.url) for _ in range(2)]
-        for each in both:
-            # A newer release, as far as they know: they schedule no more, and go on for now.
+        # They schedule no more, and go on: the one that stands by first, or it would take over.
+        for each in reversed(both):
             await each.daemon.parts.session.resign()
         for _ in range(4):
             for each in both:
@@ -403,9 +403,15 @@ async def test_of_two_daemons_one_tells_that_nobody_schedules_while_the_database
         assert endpoint.types == ["scheduler.missing"]
 
         successor = await _watching(pod, endpoint.url)
-        await successor.look()
-        await successor.look(after=61)
-    assert endpoint.types == ["scheduler.missing", "scheduler.back"]
+        for each in (successor, *both, successor):
+            await each.look(after=61)
+        assert endpoint.types == ["scheduler.missing", "scheduler.back"]
+
+        await successor.daemon.parts.session.resign()
+        for _ in range(4):
+            for each in (successor, *both):
+                await each.look(after=31)
+    assert endpoint.types == ["scheduler.missing", "scheduler.back", "scheduler.missing"]
 
 
 def _gone() -> DatabaseUnavailableError:
