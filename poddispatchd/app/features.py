@@ -15,6 +15,16 @@ from poddispatchd.dispatch.payloads import Payloads
 from poddispatchd.dispatch.source_files import SourceFiles
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.routing import Lane
+from poddispatchd.imports.attempt import ImportAttempt
+from poddispatchd.imports.commit import ImportCommit
+from poddispatchd.imports.deletion import Deletion
+from poddispatchd.imports.downloads import Downloads
+from poddispatchd.imports.failure_handling import FailureHandling
+from poddispatchd.imports.importer import Importer
+from poddispatchd.imports.preparation import Preparation
+from poddispatchd.imports.surroundings import Surroundings
+from poddispatchd.imports.sweep import Sweep
+from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.managers.prober import Prober
 from poddispatchd.notify.deliveries import Deliveries
 from poddispatchd.notify.event_sender import EventSender
@@ -113,6 +123,83 @@ def _payloads(parts: Parts) -> Payloads:
         evidence=parts.evidence,
         pod=parts.settings.pod,
     )
+
+
+def importer(parts: Parts) -> Importer:
+    """The job that brings results into Pod."""
+    surroundings = Surroundings(parts.registry, parts.storage, parts.catalogue)
+    preparation = Preparation(
+        database=parts.database,
+        catalogue=parts.catalogue,
+        evidence=parts.evidence,
+        locked_rows=parts.locked_rows,
+        pod=parts.settings.pod,
+        clock=parts.clock,
+    )
+    failures = FailureHandling(
+        database=parts.database,
+        client=parts.client,
+        registry=parts.registry,
+        surroundings=surroundings,
+        deletion=deletion(parts),
+        settings=lambda: parts.settings,
+        retries=lambda: parts.retries,
+        wakeups=parts.wakeups,
+        metrics=parts.metrics,
+        clock=parts.clock,
+    )
+    attempts = ImportAttempt(
+        media=parts.media,
+        managers=parts.managers,
+        preparation=preparation,
+        downloads=Downloads(parts.client, parts.registry, lambda: parts.settings, parts.metrics, parts.clock),
+        commits=ImportCommit(parts.database, preparation, parts.incidents, parts.metrics, parts.clock),
+        failures=failures,
+        wakeups=parts.wakeups,
+        metrics=parts.metrics,
+        clock=parts.clock,
+    )
+    return Importer(
+        database=parts.database,
+        session=parts.session,
+        owner=parts.instance,
+        attempts=attempts,
+        surroundings=surroundings,
+        incidents=parts.incidents,
+        settings=lambda: parts.settings.imports,
+        wakeup=parts.wakeups.importer,
+        clock=parts.clock,
+    )
+
+
+def deletion(parts: Parts) -> Deletion:
+    """What deletes files that nobody needs any more."""
+    return Deletion(
+        database=parts.database,
+        catalogue=parts.catalogue,
+        media=parts.media,
+        evidence=parts.evidence,
+        owner=parts.instance,
+        clock=parts.clock,
+    )
+
+
+def maintenance(parts: Parts) -> Maintenance:
+    """The job that keeps ranks and figures, and deletes what has had its time."""
+    of_imports = deletion(parts)
+    sweep = Sweep(
+        database=parts.database,
+        deletion=of_imports,
+        media=parts.media,
+        evidence=parts.evidence,
+        videos_dir=parts.settings.pod.videos_dir,
+        clock=parts.clock,
+    )
+    purges = {
+        "clean-up after imports": sweep.run,
+        "deletion of replaced files": of_imports.delete_obsolete,
+    }
+    return Maintenance(parts, purges)
 
 
 def callback_worker(parts: Parts) -> CallbackWorker:
@@ -218,7 +305,7 @@ def shadow_jobs(parts: Parts) -> ShadowJobs:
             clock=parts.clock,
         ),
         reconciler=reconciler(parts, outcomes),
-        upkeep=ShadowUpkeep(parts, stats),
+        upkeep=ShadowUpkeep(parts, stats, Maintenance(parts, {})),
         prober=prober(parts),
     )
 

@@ -5,17 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from poddispatchd.app.features import (
-    callback_worker,
-    dispatcher,
-    event_sender,
-    event_watch,
-    hooks,
-    notifier,
-    prober,
-    reconciler,
-    scheduler_watch,
-)
+from poddispatchd.app import features
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.domain.task import StaleTasks, TaskType
@@ -65,19 +55,19 @@ class Jobs(Work):
     @classmethod
     def of(cls, parts: Parts, *, budget: int | None = None) -> "Jobs":
         """The jobs that work with these parts; ``budget`` limits how many tasks are submitted."""
-        watch = scheduler_watch(parts)
+        watch = features.scheduler_watch(parts)
         return cls(
             parts=parts,
-            dispatcher=dispatcher(parts, budget=budget),
-            inbox=callback_worker(parts),
-            importer=Importer(parts),
-            reconciler=reconciler(parts),
-            maintenance=Maintenance(parts),
-            prober=prober(parts),
-            notifier=notifier(parts),
-            hooks=hooks(parts),
-            events=event_sender(parts),
-            event_watch=event_watch(parts, watch),
+            dispatcher=features.dispatcher(parts, budget=budget),
+            inbox=features.callback_worker(parts),
+            importer=features.importer(parts),
+            reconciler=features.reconciler(parts),
+            maintenance=features.maintenance(parts),
+            prober=features.prober(parts),
+            notifier=features.notifier(parts),
+            hooks=features.hooks(parts),
+            events=features.event_sender(parts),
+            event_watch=features.event_watch(parts, watch),
             scheduler_watch=watch,
         )
 

@@ -3,41 +3,44 @@
 The decision is ``domain/import_failures.py``; here it is carried out.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import assert_never
 
 import structlog
 
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import Settings
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.french import in_language
 from poddispatchd.domain.import_failures import Circumstances, NextAction, longest_delay, next_action
-from poddispatchd.domain.lifecycle import Decision
+from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.script_output import merge_output, storable
-from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus
+from poddispatchd.domain.task import RunnerStatus, Task
 from poddispatchd.errors import (
     DatabaseError,
-    MediaNotWritableError,
-    NoSpaceError,
     PoddispatchdError,
     ResultError,
     ResultGoneError,
-    RunnerManagerError,
-    SchemaError,
 )
-from poddispatchd.imports import cleanup, queue
-from poddispatchd.imports.obstacles import Obstacles
+from poddispatchd.imports import queue
+from poddispatchd.imports.deletion import Deletion
 from poddispatchd.imports.queue import ImportJob
+from poddispatchd.imports.surroundings import Surroundings
 from poddispatchd.journal import submissions
 from poddispatchd.journal.imports import ImportState
+from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import without_secrets
-from poddispatchd.observability.metrics import ImportOutcome
-from poddispatchd.parts import Parts
+from poddispatchd.observability.metrics import ImportOutcome, Metrics
 from poddispatchd.pod import tasks
 from poddispatchd.pod.media.files import delete_tree
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
+from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.runtime.item_errors import words_of
+from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.transitions import Report, apply_report, fail_task, requeue_task, ring_for
 
 log = structlog.get_logger(__name__)
@@ -68,56 +71,78 @@ class FailedAttempt:
         return without_secrets(storable(words)) or type(self.error).__name__
 
 
-def is_wanted(job: ImportJob, task: Task) -> bool:
-    """Whether a row still waits for this result."""
-    is_same = (task.task_id, task.runner_manager_id) == (job.task_id, job.runner_manager_id)
-    return is_same and task.status != TaskStatus.COMPLETED
-
-
 class FailureHandling:
-    """Settles attempts that came to nothing."""
+    """Settles attempts that came to nothing.
 
-    def __init__(self, parts: Parts, obstacles: Obstacles) -> None:
-        self._parts = parts
-        self._obstacles = obstacles
+    Args:
+        database: Pod's.
+        client: asks managers what they say of a task now.
+        registry: the managers.
+        surroundings: hear of what an attempt has met.
+        deletion: removes what it has put in place.
+        settings: the current ones.
+        retries: how often a task is submitted.
+        wakeups: of those who go on with a task.
+        metrics: of the daemon.
+        clock: of the daemon.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        client: RunnerClient,
+        registry: ManagerRegistry,
+        surroundings: Surroundings,
+        deletion: Deletion,
+        settings: Callable[[], Settings],
+        retries: Callable[[], Retries],
+        wakeups: Wakeups,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._client = client
+        self._registry = registry
+        self._surroundings = surroundings
+        self._deletion = deletion
+        self._settings = settings
+        self._retries = retries
+        self._wakeups = wakeups
+        self._metrics = metrics
+        self._clock = clock
 
     async def handle(self, attempt: FailedAttempt) -> None:
         """Find out what follows from an error, and do it."""
-        parts, job, error = self._parts, attempt.job, attempt.error
-        if isinstance(error, SchemaError):
-            await parts.catalogue.refresh()
-        if isinstance(error, RunnerManagerError):
-            parts.registry.learn(job.runner_manager_id, error)
-        if isinstance(error, (NoSpaceError, MediaNotWritableError, OSError)):
-            parts.storage.obstructed(attempt.words, job.task_pk)
-        else:
-            parts.storage.usable(job.task_pk)
-        async with parts.database.connection() as connection:
+        job, error = attempt.job, attempt.error
+        await self._surroundings.met(job, error, attempt.words)
+        async with self._database.connection() as connection:
             task = await tasks.get_task(connection, job.task_pk)
             if task is not None:
                 submitted = await submissions.attempts(connection, task)
             obstructed_for = await queue.obstructed_for(connection, job)
-        if task is None or not is_wanted(job, task):
+        if task is None or not job.is_wanted_by(task):
             await self.drop(attempt, "The row was completed, restarted or deleted by someone else.")
             return
+        settings = self._settings()
         now = Circumstances(
             attempts=job.attempts,
-            max_attempts=parts.settings.imports.max_attempts,
-            may_resubmit=max(submitted.since, 1) < parts.settings.reconcile.max_attempts,
+            max_attempts=settings.imports.max_attempts,
+            may_resubmit=max(submitted.since, 1) < settings.reconcile.max_attempts,
             obstructed_for=obstructed_for,
-            lost=parts.settings.reconcile.lost,
+            lost=settings.reconcile.lost,
         )
         await self._apply(attempt, task, next_action(error, now), now)
 
     async def drop(self, attempt: FailedAttempt, reason: str) -> None:
         """The result is not wanted any more, or another importer has it: leave without a trace."""
         job = attempt.job
-        async with self._parts.database.connection() as connection:
+        async with self._database.connection() as connection:
             task = await tasks.get_task(connection, job.task_pk)
             await queue.finish(connection, job, ImportState.DROPPED, reason)
         log.info(Event.IMPORT_DROPPED, task=job.task_pk, reason=reason)
         if task is not None:
-            self._parts.metrics.imports.labels(task.type, ImportOutcome.DROPPED).inc()
+            self._metrics.imports.labels(task.type, ImportOutcome.DROPPED).inc()
         await self._leave(attempt)
 
     async def tidy(self, job: ImportJob, tree: MediaTree, staging: MediaPath, *, has_obsolete: bool) -> None:
@@ -125,16 +150,15 @@ class FailureHandling:
 
         ``has_obsolete``: there are files that are not needed any more. The caller holds the task's lock.
         """
-        self._parts.storage.usable(job.task_pk)
-        if ready := self._obstacles.passed(job.id, job.runner_manager_id):
-            async with self._parts.database.connection() as connection:
+        if ready := self._surroundings.imported(job):
+            async with self._database.connection() as connection:
                 await queue.bring_forward(connection, ready)
         if tree.lane.hangs:
             return
         await _delete_staging(staging)
         if has_obsolete:
             try:
-                await cleanup.delete_obsolete(self._parts, job.task_pk)
+                await self._deletion.delete_obsolete(job.task_pk)
             except (DatabaseError, ResultError) as error:
                 log.warning(Event.MEDIA_NOT_WRITABLE, task=job.task_pk, reason=words_of(error))
 
@@ -143,14 +167,14 @@ class FailureHandling:
 
         The caller holds the task's lock.
         """
-        self._parts.storage.usable(job.task_pk)
+        self._surroundings.left(job)
         if tree.lane.hangs:
             # The thread that hangs may still put files in place.
             return
         await _delete_staging(staging)
         try:
-            await cleanup.discard_brought(self._parts, tree, job.id, job.task_pk)
-            await cleanup.delete_obsolete(self._parts, job.task_pk)
+            await self._deletion.discard_brought(tree, job.id, job.task_pk)
+            await self._deletion.delete_obsolete(job.task_pk)
         except (DatabaseError, ResultError) as error:
             log.warning(Event.MEDIA_NOT_WRITABLE, task=job.task_pk, reason=words_of(error))
 
@@ -170,15 +194,15 @@ class FailureHandling:
     async def _postpone(
         self, attempt: FailedAttempt, task: Task, action: NextAction, now: Circumstances
     ) -> None:
-        parts, job = self._parts, attempt.job
-        delay = 1.0 + longest_delay(action, now) * parts.clock.random()
+        job = attempt.job
+        delay = 1.0 + longest_delay(action, now) * self._clock.random()
         tree = attempt.tree
         if tree is not None and attempt.staging is not None and not tree.lane.hangs:
             # Nothing of it is used again, and the space may be what is missing.
-            await cleanup.withdraw(parts, job, tree)
+            await self._deletion.withdraw(job, tree)
             await _delete_staging(attempt.staging)
-            await cleanup.delete_obsolete(parts, job.task_pk)
-        async with parts.database.transaction() as connection:
+            await self._deletion.delete_obsolete(job.task_pk)
+        async with self._database.transaction() as connection:
             await queue.retry(
                 connection,
                 job,
@@ -188,20 +212,20 @@ class FailureHandling:
                 obstructed=action is NextAction.WAIT,
             )
         if action is NextAction.WAIT:
-            self._obstacles.met(job.id, job.runner_manager_id, attempt.error)
-        parts.metrics.imports.labels(task.type, ImportOutcome.RETRIED).inc()
+            self._surroundings.keep_waiting(job, attempt.error)
+        self._metrics.imports.labels(task.type, ImportOutcome.RETRIED).inc()
         # That somebody else is at it is told elsewhere, once.
         tell = log.debug if action is NextAction.BUSY else log.warning
         tell(Event.IMPORT_RETRIED, task=task.pk, reason=attempt.words, in_seconds=round(delay, 1))
 
     async def _ask(self, attempt: FailedAttempt, task: Task, now: Circumstances) -> None:
         """The manager gives no result: take over what it says of the task now, as a callback would."""
-        parts, job = self._parts, attempt.job
+        job = attempt.job
         try:
-            manager = parts.registry.get(job.runner_manager_id)
+            manager = self._registry.get(job.runner_manager_id)
             if manager is None:
                 raise ResultGoneError("Its runner manager has been deleted from Pod.")
-            record = await parts.client.status(manager, job.task_id)
+            record = await self._client.status(manager, job.task_id)
         except PoddispatchdError as error:
             await self.handle(FailedAttempt(job, error, attempt.tree, attempt.staging))
             return
@@ -213,31 +237,34 @@ class FailureHandling:
 
     async def _take_over(self, attempt: FailedAttempt, task: Task, record: RunnerTask) -> None:
         """The run goes on, or has ended otherwise: the import is dropped, the row follows the manager."""
-        parts, job = self._parts, attempt.job
+        job = attempt.job
         assert record.status is not None  # noqa: S101 - _ask has seen to it
         report = Report(record.status)
         if record.status not in (RunnerStatus.RUNNING, RunnerStatus.PENDING):
             report = Report(record.status, record.error, record.script_output)
         said = Decision.IGNORE
-        async with parts.database.transaction() as connection:
+        async with self._database.transaction() as connection:
             current = await tasks.lock_task(connection, task.pk)
             if not await queue.finish(connection, job, ImportState.DROPPED, attempt.words):
                 return
-            if current is not None and is_wanted(job, current):
+            if current is not None and job.is_wanted_by(current):
                 said = await apply_report(
-                    connection, current, report, retries=parts.retries, language=parts.output_language
+                    connection,
+                    current,
+                    report,
+                    retries=self._retries(),
+                    language=self._settings().pod.output_language,
                 )
-        ring_for(said, parts.wakeups)
+        ring_for(said, self._wakeups)
         log.warning(Event.IMPORT_DROPPED, task=task.pk, reason=attempt.words, status=record.status.value)
-        parts.metrics.imports.labels(task.type, ImportOutcome.DROPPED).inc()
+        self._metrics.imports.labels(task.type, ImportOutcome.DROPPED).inc()
         await self._leave(attempt)
 
     async def _end(self, attempt: FailedAttempt, task: Task, action: NextAction) -> None:
         """Let the task run again, or end it in words; the result is given up."""
-        parts, job, reason = self._parts, attempt.job, attempt.words
-        language = parts.output_language
+        job, reason, language = attempt.job, attempt.words, self._settings().pod.output_language
         outcome = ImportOutcome.FAILED if action is NextAction.FAIL else ImportOutcome.RESUBMITTED
-        async with parts.database.transaction() as connection:
+        async with self._database.transaction() as connection:
             await tasks.lock_task(connection, task.pk)
             if not await queue.finish(connection, job, ImportState.FAILED, reason):
                 return
@@ -245,21 +272,21 @@ class FailureHandling:
                 words = f"Its result cannot be imported, so that it is submitted again: {reason}"
                 output = merge_output(task.script_output, in_language(words, language), None)
                 await requeue_task(
-                    connection, task, reason, retries=parts.retries, output=output, language=language
+                    connection, task, reason, retries=self._retries(), output=output, language=language
                 )
             else:
                 words = f"Its result cannot be imported: {reason}"
                 await fail_task(connection, task, words, language=language)
         log.error(Event.IMPORT_FAILED, task=task.pk, reason=reason, outcome=outcome.value)
-        parts.metrics.imports.labels(task.type, outcome).inc()
-        ring_for(Decision.FAIL if action is NextAction.FAIL else Decision.RETRY, parts.wakeups)
+        self._metrics.imports.labels(task.type, outcome).inc()
+        ring_for(Decision.FAIL if action is NextAction.FAIL else Decision.RETRY, self._wakeups)
         await self._leave(attempt)
 
     async def _leave(self, attempt: FailedAttempt) -> None:
         if attempt.tree is not None:
             await self._clean(attempt.job, attempt.tree, attempt.staging)
         else:
-            self._parts.storage.usable(attempt.job.task_pk)
+            self._surroundings.left(attempt.job)
 
 
 async def _delete_staging(staging: MediaPath | None) -> None:

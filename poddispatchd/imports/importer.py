@@ -2,21 +2,27 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import ImportsSettings
+from poddispatchd.database.pool import Database
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.imports import queue
 from poddispatchd.imports.attempt import LONGEST_ATTEMPT, ImportAttempt
-from poddispatchd.imports.obstacles import Obstacles
 from poddispatchd.imports.queue import ImportJob
+from poddispatchd.imports.surroundings import Surroundings
 from poddispatchd.observability.events import Event
-from poddispatchd.parts import Parts
+from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
 from poddispatchd.runtime.queues import IMPORTS
+from poddispatchd.runtime.wakeups import Wakeup
 
 log = structlog.get_logger(__name__)
 
@@ -47,13 +53,41 @@ class Importer:
     Managers take turns. The slots of imports that take long are given a second time, to managers of which
     nothing is being imported: one that is slow holds up the results of no other (invariant I12). So there are
     never more than twice ``imports.concurrency``, and no more than that but for slow ones.
+
+    Args:
+        database: Pod's.
+        session: is told when the database does not answer.
+        owner: the instance that holds the leases.
+        attempts: makes one import.
+        surroundings: what imports wait for.
+        incidents: is told of what fails again and again.
+        settings: the current ones.
+        wakeup: of this job.
+        clock: of the daemon.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._obstacles = Obstacles()
-        self._attempt = ImportAttempt(parts, self._obstacles)
-        self._leases = LeaseHolder(IMPORTS, parts.database, parts.instance, parts.clock)
+    def __init__(
+        self,
+        *,
+        database: Database,
+        session: DatabaseSession,
+        owner: str,
+        attempts: ImportAttempt,
+        surroundings: Surroundings,
+        incidents: Incidents,
+        settings: Callable[[], ImportsSettings],
+        wakeup: Wakeup,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._session = session
+        self._attempts = attempts
+        self._surroundings = surroundings
+        self._incidents = incidents
+        self._settings = settings
+        self._wakeup = wakeup
+        self._clock = clock
+        self._leases = LeaseHolder(IMPORTS, database, owner, clock)
         self._running: dict[object, _Running] = {}
         self._stopping = False
         self._rest_until = float("-inf")
@@ -68,13 +102,13 @@ class Importer:
         """Lease what is due and begin it; seconds until the next look."""
         if self._stopping:
             return _IDLE
-        rest = self._rest_until - self._parts.clock.monotonic()
+        rest = self._rest_until - self._clock.monotonic()
         if rest > 0:
             return rest
-        if ready := self._obstacles.answered(self._parts.registry.is_down):
-            async with self._parts.database.connection() as connection:
+        if ready := self._surroundings.answered():
+            async with self._database.connection() as connection:
                 await queue.bring_forward(connection, ready)
-        slots = self._parts.settings.imports.concurrency
+        slots = self._settings().concurrency
         free = slots - len(self._running)
         if free > 0:
             self._begin(await self._leases.claim(free, held=self._held()))
@@ -83,7 +117,7 @@ class Importer:
         if len(self._running) >= slots and not self._slow():
             # The end of an import rings; one that is slow by then leaves its slot to another manager.
             return max(self._until_slow(), _SOONEST)
-        async with self._parts.database.connection() as connection:
+        async with self._database.connection() as connection:
             due = await IMPORTS.next_due(connection)
         if due is None:
             return _IDLE  # the end of an import rings
@@ -109,12 +143,12 @@ class Importer:
         return dict(Counter(str(each.job.runner_manager_id) for each in self._running.values()))
 
     def _slow(self) -> int:
-        now = self._parts.clock.monotonic()
+        now = self._clock.monotonic()
         return sum(now - running.begun_at >= _SLOW for running in self._running.values())
 
     def _until_slow(self) -> float:
         """Seconds until another import in progress counts as slow."""
-        now = self._parts.clock.monotonic()
+        now = self._clock.monotonic()
         ages = [now - running.begun_at for running in self._running.values()]
         return min((_SLOW - age for age in ages if age < _SLOW), default=_IDLE)
 
@@ -125,25 +159,25 @@ class Importer:
                 self._leases.abandon(job.lease)
                 continue
             work = asyncio.create_task(self._work(job), name=f"import of task {job.task_pk}")
-            self._running[job.lease.key] = _Running(job, work, self._parts.clock.monotonic())
+            self._running[job.lease.key] = _Running(job, work, self._clock.monotonic())
             work.add_done_callback(partial(self._ended, job.lease.key))
 
     def _ended(self, key: object, _: "asyncio.Task[None]") -> None:
         self._running.pop(key, None)
-        self._parts.wakeups.importer.ring()
+        self._wakeup.ring()
 
     async def _work(self, job: ImportJob) -> None:
         try:
             await self._leases.attempt(
-                job.lease, lambda: self._attempt.make(job), within=_LONGEST_ITEM, task=job.task_pk
+                job.lease, lambda: self._attempts.make(job), within=_LONGEST_ITEM, task=job.task_pk
             )
-            self._parts.incidents.recovered(_IMPORT, task=job.task_pk)
+            self._incidents.recovered(_IMPORT, task=job.task_pk)
         except DatabaseError as error:
             # The attempt was not the result's fault: the lease is given back when the database answers.
             log.warning(Event.IMPORT_RETRIED, task=job.task_pk, reason=str(error))
             self._leases.abandon(job.lease)
-            self._parts.session.suspect()
+            self._session.suspect()
             if type(error) is not DatabaseUnavailableError:
                 # It would come again at once: the database does not take what an import writes.
-                delay = self._parts.incidents.failed(_IMPORT, error, task=job.task_pk)
-                self._rest_until = self._parts.clock.monotonic() + delay
+                delay = self._incidents.failed(_IMPORT, error, task=job.task_pk)
+                self._rest_until = self._clock.monotonic() + delay

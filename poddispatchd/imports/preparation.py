@@ -4,16 +4,28 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import PodSettings
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import Task, TaskType, VideoId, no_import_words
-from poddispatchd.errors import MediaNotWritableError, ResultRefusedError
-from poddispatchd.imports import queue
+from poddispatchd.errors import MediaNotWritableError, RaceLostError, ResultRefusedError, RowLockedError
+from poddispatchd.imports import files, queue
 from poddispatchd.imports.files import KnownNames
 from poddispatchd.imports.queue import ImportJob
-from poddispatchd.parts import Parts
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.imports import encoding, studio, transcription
-from poddispatchd.pod.imports.common import ImportPlan, StagedResult, WantedTask, checked_video_file
+from poddispatchd.pod.imports.common import (
+    ImportPlan,
+    StagedResult,
+    WantedTask,
+    checked_video_file,
+    read_wanted_task,
+)
+from poddispatchd.pod.lock_holders import held_row
+from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.files import existing_files
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
+from poddispatchd.runtime.locked_rows import LockedRows
 
 
 def staging_directory(tree: MediaTree, wanted: WantedTask) -> MediaPath:
@@ -29,92 +41,141 @@ def staging_directory(tree: MediaTree, wanted: WantedTask) -> MediaPath:
     return tree.staging_directory(file, VideoId(task.video_id or 0), task.pk)
 
 
-async def check_tree(parts: Parts, tree: MediaTree, wanted: WantedTask) -> None:
-    """Make sure that a result is brought into the right media tree: the task's source is there, or others.
-
-    The source of a recording lies elsewhere than the video that is made of it, and proves nothing.
-
-    Raises:
-        MediaNotWritableError: it is not the right one.
-    """
-    missing = None
-    if wanted.task.type is not TaskType.STUDIO:
-        missing = wanted.source_below(str(parts.settings.pod.media_root))
-        if missing is not None and await tree.run(tree.path(missing).is_file):
-            return
-    words = await parts.evidence.check(source=missing, within=0)
-    if words is not None:
-        raise MediaNotWritableError(words)
-
-
-async def prove_placed(parts: Parts, tree: MediaTree, wanted: WantedTask, brought: Collection[str]) -> None:
-    """Look at the files where the rows will name them, before the commit.
-
-    The media tree may have been mounted, or have gone, since the result was checked: the files would be
-    in a directory that nobody sees afterwards.
-
-    Raises:
-        MediaNotWritableError: the tree is not the right one, or not the one they were put into.
-    """
-    await check_tree(parts, tree, wanted)
-    hidden = {*brought} - await tree.run(existing_files, tree, sorted(brought))
-    if hidden:
-        raise MediaNotWritableError(
-            f"{len(hidden)} of the files that were put in place are not there any more: another file "
-            "system was mounted on MEDIA_ROOT, or on a directory in it, meanwhile."
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Staged:
     """A result as it was downloaded.
 
     Args:
         directory: where.
+        size: its bytes.
         left_out: its files that were not downloaded, with the reason.
         names: what this import and others have recorded.
     """
 
     directory: MediaPath
+    size: int
     left_out: Mapping[str, str]
     names: KnownNames
 
 
-async def prepare(parts: Parts, task: Task, job: ImportJob, staged: Staged) -> ImportPlan:
-    """Check a staged result and plan its import; nothing visible is touched.
+class Preparation:
+    """What is found out before anything visible is touched.
 
     Args:
-        parts: what the daemon is made of.
-        task: whose result it is.
-        job: the import.
-        staged: the result.
-
-    Raises:
-        ResultIncompleteError: something is missing or cut short.
-        ResultRefusedError: the result must not be imported.
-        RaceLostError: the lease is lost.
+        database: Pod's.
+        catalogue: what Pod's tables have.
+        evidence: whether the media tree is the right one.
+        locked_rows: tasks that wait for a row.
+        pod: how this Pod is set up.
+        clock: of the daemon.
     """
-    result = StagedResult(
-        parts.database,
-        parts.settings.pod,
-        parts.catalogue.capabilities,
-        task,
-        staged.directory,
-        parts.clock.now(),
-        staged.left_out,
-        ours=staged.names.ours,
-        taken=staged.names.taken,
-    )
-    match task.result_type:
-        case TaskType.ENCODING:
-            return await encoding.prepare(result)
-        case TaskType.TRANSCRIPTION:
-            return await transcription.prepare(result)
-        case TaskType.STUDIO:
-            async with parts.database.connection() as connection:
-                video_id = await queue.reserve_video(connection, job)
-            return await studio.prepare(result, video_id=video_id, created_at=job.created_at)
-        case TaskType.OTHER | None:
-            raise ResultRefusedError(no_import_words(task))
-        case _:
-            assert_never(task.result_type)
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        catalogue: Catalogue,
+        evidence: MediaEvidence,
+        locked_rows: LockedRows,
+        pod: PodSettings,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._evidence = evidence
+        self._locked_rows = locked_rows
+        self._pod = pod
+        self._clock = clock
+
+    async def wanted_task(self, job: ImportJob) -> WantedTask:
+        """The task as it is now.
+
+        Raises:
+            RaceLostError: its row does not wait for this result any more.
+            RowLockedError: another session holds a row that the import would write.
+        """
+        if job.task_pk in self._locked_rows.tasks and await held_row(self._database, job.task_pk) is not None:
+            raise RowLockedError("Another database session holds a row of this task.", task=job.task_pk)
+        async with self._database.connection() as connection:
+            # What somebody holds is about to be changed: nothing is fetched for it now.
+            wanted = await read_wanted_task(connection, job.task_pk)
+        if wanted is None or not job.is_wanted_by(wanted.task):
+            raise RaceLostError("The row was completed, restarted or deleted by someone else.")
+        return wanted
+
+    async def known_names(self, job: ImportJob) -> KnownNames:
+        """The names of files that this import and others have recorded."""
+        async with self._database.connection() as connection:
+            return await files.known_names(connection, job)
+
+    async def check_tree(self, tree: MediaTree, wanted: WantedTask) -> None:
+        """Make sure that the media tree is the right one: the task's source is there, or others are.
+
+        The source of a recording lies elsewhere than the video that is made of it, and proves nothing.
+
+        Raises:
+            MediaNotWritableError: it is not the right one.
+        """
+        missing = None
+        if wanted.task.type is not TaskType.STUDIO:
+            missing = wanted.source_below(str(self._pod.media_root))
+            if missing is not None and await tree.run(tree.path(missing).is_file):
+                return
+        words = await self._evidence.check(source=missing, within=0)
+        if words is not None:
+            raise MediaNotWritableError(words)
+
+    async def prove_placed(self, tree: MediaTree, wanted: WantedTask, brought: Collection[str]) -> None:
+        """Look at the files where the rows will name them, before the commit.
+
+        The media tree may have been mounted, or have gone, since the result was checked: the files would be
+        in a directory that nobody sees afterwards.
+
+        Raises:
+            MediaNotWritableError: the tree is not the right one, or not the one they were put into.
+        """
+        await self.check_tree(tree, wanted)
+        hidden = {*brought} - await tree.run(existing_files, tree, sorted(brought))
+        if hidden:
+            raise MediaNotWritableError(
+                f"{len(hidden)} of the files that were put in place are not there any more: another file "
+                "system was mounted on MEDIA_ROOT, or on a directory in it, meanwhile."
+            )
+
+    async def prepare(self, task: Task, job: ImportJob, staged: Staged) -> ImportPlan:
+        """Check a staged result and plan its import; nothing visible is touched.
+
+        Args:
+            task: whose result it is.
+            job: the import.
+            staged: the result.
+
+        Raises:
+            ResultIncompleteError: something is missing or cut short.
+            ResultRefusedError: the result must not be imported.
+            RaceLostError: the lease is lost.
+        """
+        result = StagedResult(
+            self._database,
+            self._pod,
+            self._catalogue.capabilities,
+            task,
+            staged.directory,
+            self._clock.now(),
+            staged.left_out,
+            ours=staged.names.ours,
+            taken=staged.names.taken,
+        )
+        match task.result_type:
+            case TaskType.ENCODING:
+                return await encoding.prepare(result)
+            case TaskType.TRANSCRIPTION:
+                return await transcription.prepare(result)
+            case TaskType.STUDIO:
+                async with self._database.connection() as connection:
+                    video_id = await queue.reserve_video(connection, job)
+                return await studio.prepare(result, video_id=video_id, created_at=job.created_at)
+            case TaskType.OTHER | None:
+                raise ResultRefusedError(no_import_words(task))
+            case _:
+                assert_never(task.result_type)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
-from poddispatchd.domain.task import ManagerId, RunnerTaskId, TaskPk, VideoId
+from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, VideoId
 from poddispatchd.errors import RaceLostError, SchemaError
 from poddispatchd.journal.imports import ImportId, ImportState
 from poddispatchd.runtime.lease_queue import Lease, Leased
@@ -56,6 +56,11 @@ class ImportJob:
     def attempts(self) -> int:
         """Attempts that count, this one included."""
         return self.lease.attempts
+
+    def is_wanted_by(self, task: Task) -> bool:
+        """Whether a row still waits for this result."""
+        is_same = (task.task_id, task.runner_manager_id) == (self.task_id, self.runner_manager_id)
+        return is_same and task.status != TaskStatus.COMPLETED
 
 
 async def obstructed_for(connection: Connection, job: ImportJob) -> float:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -11,7 +11,6 @@ import structlog
 
 from poddispatchd.domain.task import SiteId, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseUnavailableError, MediaSlowError
-from poddispatchd.imports import cleanup
 from poddispatchd.journal import imports
 from poddispatchd.maintenance import housekeeping
 from poddispatchd.maintenance.acts import ActLog
@@ -55,8 +54,9 @@ _BATCH = 1000
 class Maintenance:
     """Keeps ranks and figures up to date, and deletes what has had its time; only the scheduler writes."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, purges: Mapping[str, Callable[[], Awaitable[object]]]) -> None:
         self._parts = parts
+        self._purges = purges
         self._purged_at = float("-inf")
         self._right_ranks: int | None = None
         self._compared_at = float("-inf")
@@ -170,8 +170,8 @@ class Maintenance:
         if days > 0:
             await self._apart("purge of completed tasks", self._purge_completed(days))
         await self._apart("purge of the journal", self._purge_journal())
-        await self._apart("clean-up after imports", cleanup.sweep(parts))
-        await self._apart("deletion of replaced files", cleanup.delete_obsolete(parts))
+        for what, purge in self._purges.items():
+            await self._apart(what, purge())
 
     async def _purge_journal(self) -> None:
         days = self._parts.settings.retention.journal_days

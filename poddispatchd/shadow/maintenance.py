@@ -20,10 +20,10 @@ _RANKS_NAMED = 100
 class ShadowUpkeep:
     """Counts what would be renumbered and purged; it changes nothing."""
 
-    def __init__(self, parts: Parts, stats: ShadowStats) -> None:
+    def __init__(self, parts: Parts, stats: ShadowStats, janitor: Maintenance) -> None:
         self._parts = parts
         self._stats = stats
-        self._janitor = Maintenance(parts)
+        self._janitor = janitor
         self._summed_up_at = parts.clock.monotonic()
         self._ranks_seen_at = -inf
         self._purge_seen_at = -inf

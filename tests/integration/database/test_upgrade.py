@@ -10,7 +10,6 @@ import pytest
 from poddispatchd.app import features
 from poddispatchd.database import migration
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.imports.importer import Importer
 from poddispatchd.journal import failures, imports, scheduling, submissions
 from poddispatchd.runtime.queues import CALLBACKS, FILES
 from poddispatchd.sandbox.pod.world import add_video
@@ -74,7 +73,7 @@ async def test_a_callback_in_the_inbox_is_applied(pod: Scene, daemon: Daemon) ->
 
 async def test_the_result_of_an_importer_that_died_is_taken_up(pod: Scene, daemon: Daemon) -> None:
     assert await imports.open_tasks(pod.connection) == {TaskPk(5)}
-    importer = Importer(daemon.parts)
+    importer = features.importer(daemon.parts)
     await importer.step()
     assert importer.running == 1
     await importer.stop(5)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from poddispatchd.app import features
 from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
@@ -216,7 +217,7 @@ class Bench:
 
     async def import_due(self, importer: Importer | None = None) -> Importer:
         """Import what is due now, to its end; what is to be tried again waits."""
-        importer = importer or Importer(self.parts)
+        importer = importer or features.importer(self.parts)
         await importer.step()
         await idle(importer)
         await importer.step()  # gives back what a lost database ended

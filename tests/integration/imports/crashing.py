@@ -18,9 +18,11 @@ from typing import NoReturn
 
 from pydantic import SecretStr
 
-from poddispatchd.imports import attempt, cleanup, files
-from poddispatchd.imports.attempt import ImportAttempt
-from poddispatchd.imports.importer import Importer
+from poddispatchd.app import features
+from poddispatchd.imports import deletion, downloads, files
+from poddispatchd.imports.commit import ImportCommit
+from poddispatchd.imports.deletion import Deletion
+from poddispatchd.imports.preparation import Preparation
 from poddispatchd.pod import same_source
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.placing import Ready
@@ -74,19 +76,19 @@ def _set(owner: object, name: str, value: object) -> None:
 
 
 MOMENTS: dict[str, Callable[[], None]] = {
-    "before the download": lambda: _set(attempt, "download_result", die),
+    "before the download": lambda: _set(downloads, "download_result", die),
     "during the download": lambda: _set(filesink.FileSink, "finish", _at_call(2, filesink.FileSink.finish)),
-    "after the download": lambda: _set(attempt, "prepare", die),
-    "before the files are recorded": lambda: _set(ImportAttempt, "_record", die),
-    "before the first rename": lambda: _set(ImportAttempt, "_record", _then_die(ImportAttempt._record)),
+    "after the download": lambda: _set(Preparation, "prepare", die),
+    "before the files are recorded": lambda: _set(ImportCommit, "record", die),
+    "before the first rename": lambda: _set(ImportCommit, "record", _then_die(ImportCommit.record)),
     "amid the renames": lambda: _set(Ready, "swap", _at_call(3, Ready.swap)),
     "amid the links": lambda: _set(Directory, "link", _link_then_die),
     "after the renames": lambda: _set(same_source, "complete", die),
     "within the transaction": lambda: _set(files, "settle", _then_die(files.settle)),
-    "after the commit": lambda: _set(ImportAttempt, "_tell", die),
-    "before the clean-up": lambda: _set(cleanup, "delete_obsolete", die),
-    "amid the clean-up": lambda: _set(cleanup, "_delete", die),
-    "after the clean-up": lambda: _set(cleanup, "_delete", _then_die_at_once(cleanup._delete)),
+    "after the commit": lambda: _set(ImportCommit, "_tell", die),
+    "before the clean-up": lambda: _set(Deletion, "delete_obsolete", die),
+    "amid the clean-up": lambda: _set(deletion, "_delete", die),
+    "after the clean-up": lambda: _set(deletion, "_delete", _then_die_at_once(deletion._delete)),
 }
 """Names of moments, each with what makes the process die then."""
 
@@ -123,7 +125,7 @@ async def main(moment: str, dsn: str, media_root: str, variant: str) -> None:
         size = int(moment.removeprefix(_LIMIT))
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     async with daemon_parts(settings, StillClock()) as parts:
-        importer = Importer(parts)
+        importer = features.importer(parts)
         if moment.startswith(_CALLS):
             _die_at_call(int(moment.removeprefix(_CALLS)))
         await importer.step()

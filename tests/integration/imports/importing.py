@@ -12,8 +12,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from poddispatchd.imports.importer import Importer
-from poddispatchd.maintenance.job import Maintenance
+from poddispatchd.app import features
 from poddispatchd.sandbox.pod.schema import Variant
 from tests.integration.imports.bench import StillClock, daemon_parts, idle, settings_of
 
@@ -33,13 +32,13 @@ async def main() -> None:
                 wanted.get("is_lasting", False),
                 wanted.get("kinds", 0),
             )
-            importer = Importer(parts)
+            importer = features.importer(parts)
             await importer.step()
             await idle(importer)
             calls, failed = library.refuse_calls(), library.refuse_hits()
             library.refuse_from(ctypes.c_long(_NEVER), 0, 0, 0)
             if wanted.get("tidy"):
-                await Maintenance(parts).purge()
+                await features.maintenance(parts).purge()
             answer = {"calls": calls, "failed": failed, "problem": parts.storage.problem}
             sys.__stdout__.write("#" + json.dumps(answer) + "\n")  # type: ignore[union-attr] # it is there
             sys.__stdout__.flush()  # type: ignore[union-attr] # it is there

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from poddispatchd.imports import attempt, cleanup
+from poddispatchd.app import features
+from poddispatchd.imports import commit, deletion
 from poddispatchd.imports import files as files_module
-from poddispatchd.imports.importer import Importer
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime.queues import FILES
 from tests.integration.imports.bench import Bench, bench, idle, release_dead, until
@@ -43,11 +43,11 @@ class SlowDeletion:
     """A file system that takes its time for the first deletion."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._delete = cleanup._delete
+        self._delete = deletion._delete
         self._loop = asyncio.get_running_loop()
         self.begun = asyncio.Event()
         self._may_end = threading.Event()
-        monkeypatch.setattr(cleanup, "_delete", self._slowly)
+        monkeypatch.setattr(deletion, "_delete", self._slowly)
 
     def _slowly(self, tree: MediaTree, paths: list[str]) -> dict[str, str]:
         if not self.begun.is_set():
@@ -61,16 +61,16 @@ class SlowDeletion:
 
 @pytest.fixture
 async def slow(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SlowDeletion]:
-    deletion = SlowDeletion(monkeypatch)
-    yield deletion
-    deletion.end()
+    slow = SlowDeletion(monkeypatch)
+    yield slow
+    slow.end()
 
 
 async def test_no_transaction_and_no_connection_is_held_while_files_are_deleted(
     here: Bench, slow: SlowDeletion
 ) -> None:
     await put_obsolete(here, "videos/x/a.mp4", "videos/x/b.mp4")
-    deleting = asyncio.create_task(cleanup.delete_obsolete(here.parts))
+    deleting = asyncio.create_task(features.deletion(here.parts).delete_obsolete())
     await slow.begun.wait()
     open_ones = (
         "SELECT count(*) FROM pg_stat_activity"
@@ -98,14 +98,14 @@ async def test_an_import_waits_for_the_deletion_of_a_file_that_it_brings_again(
         return is_free
 
     monkeypatch.setattr(files_module, "reclaim_files", watched)
-    monkeypatch.setattr(attempt, "_PATIENCE_WITH_DELETIONS", 10**6)
+    monkeypatch.setattr(commit, "_PATIENCE_WITH_DELETIONS", 10**6)
     video = await here.video()
     task = await here.ready(video=video)
     path = f"{video.output_directory}/info_video.json"
     await put_obsolete(here, path)
-    deleting = asyncio.create_task(cleanup.delete_obsolete(here.parts))
+    deleting = asyncio.create_task(features.deletion(here.parts).delete_obsolete())
     await slow.begun.wait()
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     await importer.step()
     await waited.wait()
     assert here.files()[path] == b"old"
@@ -124,7 +124,7 @@ async def test_an_import_that_waits_too_long_for_a_deletion_is_postponed_without
     task = await here.ready(video=video)
     path = f"{video.output_directory}/info_video.json"
     await put_obsolete(here, path)
-    deleting = asyncio.create_task(cleanup.delete_obsolete(here.parts))
+    deleting = asyncio.create_task(features.deletion(here.parts).delete_obsolete())
     await slow.begun.wait()
     await here.import_due()
     [(state, attempts, reason)] = await here.imports_of(task)
@@ -142,7 +142,7 @@ async def test_a_deletion_keeps_its_claims_however_long_it_takes(
 ) -> None:
     monkeypatch.setattr(FILES, "table", replace(FILES.table, lease_seconds=0.4))
     await put_obsolete(here, "videos/x/a.mp4")
-    deleting = asyncio.create_task(cleanup.delete_obsolete(here.parts))
+    deleting = asyncio.create_task(features.deletion(here.parts).delete_obsolete())
     await slow.begun.wait()
     await here.execute("UPDATE poddispatchd.obsolete_file SET claimed_until = now() - interval '1 day'")
     await until(lambda: here.value("SELECT bool_and(claimed_until > now()) FROM poddispatchd.obsolete_file"))
@@ -153,10 +153,10 @@ async def test_a_deletion_keeps_its_claims_however_long_it_takes(
 
 async def test_two_daemons_never_delete_the_same_file(here: Bench, slow: SlowDeletion) -> None:
     await put_obsolete(here, "videos/x/a.mp4")
-    deleting = asyncio.create_task(cleanup.delete_obsolete(here.parts))
+    deleting = asyncio.create_task(features.deletion(here.parts).delete_obsolete())
     await slow.begun.wait()
     async with here.another() as there:
-        await cleanup.delete_obsolete(there.parts)
+        await features.deletion(there.parts).delete_obsolete()
     assert "videos/x/a.mp4" in here.files()
     slow.end()
     await deleting
@@ -167,10 +167,10 @@ async def test_what_a_dead_daemon_of_this_host_was_deleting_is_deleted_by_the_ne
     await put_obsolete(here, "videos/x/a.mp4")
     host = here.parts.instance.partition(":")[0]
     await here.execute(DEAD, f"{host}:1:0")
-    await cleanup.delete_obsolete(here.parts)
+    await features.deletion(here.parts).delete_obsolete()
     assert await obsolete(here) == 1
     await release_dead(here)
-    await cleanup.delete_obsolete(here.parts)
+    await features.deletion(here.parts).delete_obsolete()
     assert (await obsolete(here), "videos/x/a.mp4" in here.files()) == (0, False)
 
 
@@ -180,23 +180,23 @@ async def test_what_a_daemon_of_another_host_was_deleting_is_left_to_it_until_it
     await put_obsolete(here, "videos/x/a.mp4")
     await here.execute(DEAD, "elsewhere:1:1")
     await release_dead(here)
-    await cleanup.delete_obsolete(here.parts)
+    await features.deletion(here.parts).delete_obsolete()
     assert await obsolete(here) == 1
     await here.execute("UPDATE poddispatchd.obsolete_file SET claimed_until = now() - interval '1 second'")
-    await cleanup.delete_obsolete(here.parts)
+    await features.deletion(here.parts).delete_obsolete()
     assert await obsolete(here) == 0
 
 
 async def test_files_that_cannot_be_deleted_never_hide_the_others(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cleanup, "_BATCH", 2)
+    monkeypatch.setattr(deletion, "_BATCH", 2)
     await put_obsolete(here, "videos/x/dir", "videos/x/pit", "videos/x/file")
     for name in ("dir", "pit"):
         (here.world.media_root / f"videos/x/{name}").unlink()
         (here.world.media_root / f"videos/x/{name}").mkdir()
     for _ in range(2):
-        await cleanup.delete_obsolete(here.parts)
+        await features.deletion(here.parts).delete_obsolete()
     assert "videos/x/file" not in here.files()
     assert await obsolete(here) == 2
 
@@ -205,7 +205,7 @@ async def test_directories_of_a_video_that_hold_nothing_any_more_go_and_no_other
     gone = ("videos/x/0001/sub/dir/a.ts", "videos/x/0001/sub/b.ts", "videos/x/0002/a.ts", "files/y/a.png")
     await put_obsolete(here, *gone)
     (here.world.media_root / "videos/x/0002/kept.ts").write_bytes(b"")
-    await cleanup.delete_obsolete(here.parts)
+    await features.deletion(here.parts).delete_obsolete()
     root = here.world.media_root
     there = [(root / path).exists() for path in ("videos/x", "videos/x/0001", "videos/x/0002", "files/y")]
     assert there == [True, False, True, True]
@@ -221,7 +221,7 @@ async def test_files_wait_uncounted_while_a_table_that_may_name_them_has_another
     with capture_logs() as logged:
         for _ in range(FILES.table.max_attempts + 1):
             await here.execute("UPDATE poddispatchd.obsolete_file SET next_attempt_at = now()")
-            await cleanup.delete_obsolete(here.parts)
+            await features.deletion(here.parts).delete_obsolete()
     assert await here.value("SELECT sum(attempts) FROM poddispatchd.obsolete_file") == 0
     assert [name for name in here.files() if name in names] == names
     told = [line for line in logged if line["event"] == "queue.item_postponed"]
@@ -229,28 +229,28 @@ async def test_files_wait_uncounted_while_a_table_that_may_name_them_has_another
     assert len(logged) == len(told) == FILES.table.max_attempts + 1
     await here.execute("ALTER TABLE away RENAME TO video_encode_transcript_playlistvideo")
     await here.execute("UPDATE poddispatchd.obsolete_file SET next_attempt_at = now()")
-    await cleanup.delete_obsolete(here.parts)
+    await features.deletion(here.parts).delete_obsolete()
     assert (await obsolete(here), [name for name in here.files() if name in names]) == (0, [])
 
 
 async def test_a_file_that_trips_us_up_is_set_aside_in_the_end_and_the_others_are_deleted(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    delete = cleanup._delete
+    delete = deletion._delete
 
     def trip(tree: MediaTree, paths: list[str]) -> dict[str, str]:
         if "videos/x/odd.mp4" in paths:
             raise ValueError("a bug")
         return delete(tree, paths)
 
-    monkeypatch.setattr(cleanup, "_delete", trip)
+    monkeypatch.setattr(deletion, "_delete", trip)
     await put_obsolete(here, "videos/x/a.mp4", "videos/x/odd.mp4", "videos/x/z.mp4")
-    await cleanup.delete_obsolete(here.parts)
+    await features.deletion(here.parts).delete_obsolete()
     left = [name for name in here.files() if name.startswith("videos/x/")]
     assert left == ["videos/x/odd.mp4"]
     for _ in range(FILES.table.max_attempts):
         await here.execute("UPDATE poddispatchd.obsolete_file SET next_attempt_at = now()")
-        await cleanup.delete_obsolete(here.parts)
+        await features.deletion(here.parts).delete_obsolete()
     async with here.pod.connection() as connection:
         [item] = await FILES.set_aside_items(connection, 10)
     assert (item.key, item.attempts) == ("videos/x/odd.mp4", FILES.table.max_attempts)

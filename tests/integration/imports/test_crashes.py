@@ -14,8 +14,8 @@ from shutil import copytree
 import asyncpg
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskType
-from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.sandbox.pod.world import Video
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.imports.bench import (
@@ -109,7 +109,7 @@ async def restart(there: Bench) -> None:
         )
     await release_dead(there)
     await there.import_due()
-    await Maintenance(there.parts).purge()
+    await features.maintenance(there.parts).purge()
 
 
 async def made_ready(ready: Bench, kind: TaskType) -> tuple[TaskPk, Video | None]:
@@ -179,7 +179,7 @@ async def test_after_a_kill_an_import_that_never_succeeds_leaves_the_tree_as_it_
         )
         await restart(hit)
         await hit.import_again()
-        await Maintenance(hit.parts).purge()
+        await features.maintenance(hit.parts).purge()
         assert await hit.status(task) == "failed"
         after = await state_of(hit.pod, hit.world.media_root)
         names = {name for name in before if name.startswith("file ")}

@@ -7,7 +7,7 @@ import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.errors import DatabaseError
-from poddispatchd.imports import attempt
+from poddispatchd.imports import commit
 from tests.integration.imports.bench import Bench, bench
 from tests.integration.pod.obstacles import SECRET, in_the_way, noted
 from tests.plugins.postgres import PodDatabase
@@ -41,7 +41,7 @@ async def test_whichever_table_cannot_be_written_the_result_waits_and_comes_in_o
     kind: TaskType,
     obstacle: str,
 ) -> None:
-    monkeypatch.setattr(attempt, "_PATIENCE_WITH_LOCKS", 0)
+    monkeypatch.setattr(commit, "_PATIENCE_WITH_LOCKS", 0)
     async with bench(pod_database, media_root) as here:
         task = await here.ready(kind)
         async with noted(pod_database) as tables:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk, TaskType, VideoId
 from poddispatchd.errors import DatabaseUnavailableError
-from poddispatchd.imports import attempt
+from poddispatchd.imports import downloads
 from poddispatchd.imports.importer import Importer
+from poddispatchd.imports.preparation import Preparation
 from poddispatchd.journal import submissions
 from poddispatchd.pod import tasks
 from poddispatchd.runner.download import DownloadLimits
@@ -43,7 +45,7 @@ async def here(pod_database: PodDatabase, media_root: Path, mode: Mode) -> Async
 @pytest.fixture
 def lone(monkeypatch: pytest.MonkeyPatch) -> None:
     """One attempt at each file, so that a fault is not outlived by the download's own patience."""
-    monkeypatch.setattr(attempt, "DownloadLimits", partial(DownloadLimits, attempts=1))
+    monkeypatch.setattr(downloads, "DownloadLimits", partial(DownloadLimits, attempts=1))
 
 
 async def video_of(here: Bench, task: TaskPk) -> VideoId:
@@ -335,7 +337,7 @@ async def test_a_directory_that_cannot_be_written_is_waited_for_however_long_it_
 async def holding(here: Bench) -> Importer:
     """An import that waits for its first file."""
     here.fake.faults.inject("file", Fault(kind=FaultKind.SLOW, seconds=0.4))
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     await importer.step()
     await here.fake.wait_for(lambda: any("/file/" in request.path for request in here.fake.requests))
     return importer
@@ -422,7 +424,7 @@ async def test_a_database_lost_at_any_step_costs_no_attempt(
 ) -> None:
     """At each use of the database in turn it is away, once."""
     task = await here.ready()
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     uses, me = iter(range(1000)), asyncio.current_task()
     connection = Database.connection
 
@@ -446,7 +448,7 @@ async def test_a_bug_in_an_import_ends_in_words_as_well(here: Bench, monkeypatch
     async def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(attempt, "prepare", broken)
+    monkeypatch.setattr(Preparation, "prepare", broken)
     for _ in range(5):
         await here.import_again()
     await assert_failed_in_words(here, task, "nobody foresaw (ZeroDivisionError)")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from poddispatchd.app import features
 from poddispatchd.domain.task import TaskType
 from poddispatchd.imports import attempt
-from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.observability.metrics import ImportOutcome
 from poddispatchd.pod.imports import encoding_files, transcription
 from poddispatchd.pod.media import staging
@@ -163,7 +163,7 @@ async def test_a_result_that_waits_for_room_is_not_shown_for_ever_when_another_d
         task = await here.ready()
         here.parts.storage.obstructed("There is no space.", task)
         await here.execute("UPDATE poddispatchd.import SET last_error = 'There is no space.'")
-        maintenance = Maintenance(here.parts)
+        maintenance = features.maintenance(here.parts)
         await maintenance.measure()
         assert here.parts.storage.problem == "There is no space."
         async with here.another() as there:
@@ -187,7 +187,7 @@ async def test_what_keeps_another_daemon_from_a_result_is_not_what_kept_this_one
         here.parts.storage.obstructed("There is no space.", task)
         await here.execute("UPDATE poddispatchd.import SET last_error = 'There is no space.'")
         await here.execute(f"UPDATE poddispatchd.import SET {since}")
-        await Maintenance(here.parts).measure()
+        await features.maintenance(here.parts).measure()
         assert here.parts.storage.problem is None
 
 
@@ -197,11 +197,11 @@ async def test_too_little_room_is_shown_before_any_result_meets_it(
     async with bench(pod_database, media_root, changes={"imports": {"keep_free": "1000000GiB"}}) as here:
         with capture_logs() as logged:
             for _ in range(3):
-                await Maintenance(here.parts).measure()
+                await features.maintenance(here.parts).measure()
         assert [entry["event"] for entry in logged] == ["media.obstructed"]
         assert "less than imports.keep_free" in str(here.parts.storage.problem)
         assert here.parts.metrics.media_free_bytes._value.get() > 0
         plenty = here.parts.settings.imports.model_copy(update={"keep_free": 1})
         here.parts.settings = here.parts.settings.model_copy(update={"imports": plenty})
-        await Maintenance(here.parts).measure()
+        await features.maintenance(here.parts).measure()
         assert here.parts.storage.problem is None

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.errors import ImportBusyError
-from poddispatchd.imports import attempt, cleanup
-from poddispatchd.imports.attempt import ImportAttempt
-from poddispatchd.imports.importer import Importer
-from poddispatchd.maintenance.job import Maintenance
+from poddispatchd.imports.commit import ImportCommit
+from poddispatchd.imports.preparation import Preparation
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.opened import File
@@ -87,7 +86,7 @@ async def test_an_import_whose_files_hang_waits_uncounted_and_is_done_when_they_
     await until(is_free)
     await here.import_again()
     assert await here.status(task) == "completed"
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
     assert here.staged() == []
 
 
@@ -96,7 +95,7 @@ async def test_a_stop_does_not_wait_for_a_file_that_hangs(
 ) -> None:
     await here.ready(video=await here.video())
     hang = Hang(monkeypatch, File, "write")
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     await importer.step()
 
     async def hangs() -> bool:
@@ -121,8 +120,8 @@ async def test_sweeping_purging_and_measuring_a_tree_that_hangs_ends(
     try:
         async with asyncio.timeout(60):
             for _ in range(3):
-                await Maintenance(here.parts).measure()
-                await Maintenance(here.parts).purge()
+                await features.maintenance(here.parts).measure()
+                await features.maintenance(here.parts).purge()
         assert "does not answer" in str(here.parts.storage.problem) or "did not" in str(
             here.parts.storage.problem
         )
@@ -153,8 +152,8 @@ async def test_in_a_tree_that_is_not_the_right_one_nothing_is_deleted_or_importe
     )
     retention = here.parts.settings.retention.model_copy(update={"opencast_files_days": 1})
     here.parts.settings = here.parts.settings.model_copy(update={"retention": retention})
-    await Maintenance(here.parts).purge()
-    await cleanup.delete_obsolete(here.parts)
+    await features.maintenance(here.parts).purge()
+    await features.deletion(here.parts).delete_obsolete()
     await here.import_due()
     assert all(file.exists() for file in (left, entry, obsolete))
     [(state, attempts, reason)] = await here.imports_of(task)
@@ -202,7 +201,7 @@ async def test_nothing_is_imported_into_an_empty_directory_of_videos_that_was_fu
 
 @pytest.mark.parametrize(
     ("owner", "moment"),
-    [(ImportAttempt, "_record"), (attempt, "prove_placed")],
+    [(ImportCommit, "record"), (Preparation, "prove_placed")],
     ids=["before they are placed", "after"],
 )
 async def test_files_that_are_hidden_before_the_commit_are_put_in_place_again(
@@ -214,11 +213,11 @@ async def test_files_that_are_hidden_before_the_commit_are_put_in_place_again(
     step = getattr(owner, moment)
 
     async def hide(*arguments: object) -> None:
-        if moment == "_record":
+        if moment == "record":
             await step(*arguments)
         videos.rename(aside)
         videos.mkdir()
-        if moment != "_record":
+        if moment != "record":
             await step(*arguments)
 
     with monkeypatch.context() as patch:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.imports.attempt import ImportAttempt
-from poddispatchd.imports.importer import Importer
+from poddispatchd.app import features
+from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.preparation import Staged
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.pod.imports.common import ImportPlan
@@ -45,9 +45,9 @@ async def test_a_row_that_is_held_at_the_end_is_waited_for_without_fetching_the_
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = await here.ready()
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     tried = asyncio.Event()
-    met, record = here.parts.locked_rows.met, ImportAttempt._record
+    met, record = here.parts.locked_rows.met, ImportCommit.record
 
     def noticed(pk: int) -> None:
         met(pk)
@@ -57,12 +57,12 @@ async def test_a_row_that_is_held_at_the_end_is_waited_for_without_fetching_the_
     async with here.pod.connection() as session:
         transaction = session.transaction()
 
-        async def recorded(self: ImportAttempt, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
+        async def recorded(self: ImportCommit, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
             await record(self, job, plan, staged)
             await transaction.start()
             await session.execute(_HOLD, task)
 
-        monkeypatch.setattr(ImportAttempt, "_record", recorded)
+        monkeypatch.setattr(ImportCommit, "record", recorded)
         await importer.step()
         async with asyncio.timeout(30):
             await tried.wait()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.errors import ResultRefusedError
+from poddispatchd.imports.preparation import Preparation
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Mode
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
@@ -73,7 +74,7 @@ async def test_an_error_that_quotes_what_no_database_stores_ends_in_words_too(
     async def quote(*_: object) -> None:
         raise ResultRefusedError("Line 3 says \0 and \ud800.")
 
-    monkeypatch.setattr("poddispatchd.imports.attempt.prepare", quote)
+    monkeypatch.setattr(Preparation, "prepare", quote)
     task = await here.ready()
     await here.import_due()
 

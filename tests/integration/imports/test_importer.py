@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import SUBMITTABLE, RunnerStatus, TaskPk, TaskType
 from poddispatchd.imports import files, queue
-from poddispatchd.imports.importer import Importer
-from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.pod import tasks
 from poddispatchd.pod.imports.encoding_files import EncodingFiles
 from poddispatchd.pod.media.lock import task_lock
@@ -176,7 +175,7 @@ async def test_files_are_left_alone_while_somebody_else_holds_the_lock_of_their_
     async with task_lock(here.parts.media, task):
         await here.import_due()
         assert ((await here.imports_of(task))[0][0], brought.exists()) == ("dropped", True)
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
     assert not brought.exists()
 
 
@@ -230,7 +229,7 @@ async def test_the_lease_is_kept_during_a_long_download_although_nobody_takes_a_
     monkeypatch.setattr(IMPORTS, "table", replace(IMPORTS.table, lease_seconds=0.2))
     task = await here.ready()
     here.fake.faults.inject("file", Fault(kind=FaultKind.HANG))
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     await importer.step()
     await here.fake.wait_for(lambda: any("/file/" in request.path for request in here.fake.requests))
     await here.execute("UPDATE poddispatchd.import SET lease_expires_at = now()")
@@ -246,7 +245,7 @@ async def test_the_lease_is_kept_during_a_long_download_although_nobody_takes_a_
 async def test_a_lease_that_ran_out_is_taken_over_and_its_old_holder_commits_nothing(here: Bench) -> None:
     task = await here.ready()
     here.fake.faults.inject("file", Fault(kind=FaultKind.SLOW, seconds=0.5))
-    late = Importer(here.parts)
+    late = features.importer(here.parts)
     await late.step()
     await here.fake.wait_for(lambda: any("/file/" in request.path for request in here.fake.requests))
     # The first holder was out of reach for longer than its lease; another one is at it now.
@@ -262,7 +261,7 @@ async def test_a_lease_that_ran_out_is_taken_over_and_its_old_holder_commits_not
 async def test_only_what_is_worked_on_keeps_its_lease(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease that a lost database left behind was renewed for ever while other imports ran."""
     stranded = await here.ready()
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     await here.execute(
         "UPDATE poddispatchd.import SET lease_owner = $1, lease_expires_at = now() + interval '1 hour'",
         here.parts.instance,
@@ -318,7 +317,7 @@ def test_a_daemon_of_another_host_is_never_called_dead() -> None:
 async def test_a_stop_hands_back_what_is_before_its_commit_point_without_counting(here: Bench) -> None:
     task = await here.ready()
     here.fake.faults.inject("file", Fault(kind=FaultKind.HANG))
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     await importer.step()
     await here.fake.wait_for(lambda: any("/file/" in request.path for request in here.fake.requests))
     await importer.stop(5)
@@ -342,7 +341,7 @@ async def test_a_stop_lets_an_import_past_its_commit_point_finish_under_the_lock
         apply(files)
 
     monkeypatch.setattr(EncodingFiles, "apply", held)
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     await importer.step()
     await reached.wait()
     stopping = asyncio.create_task(importer.stop(30))
@@ -355,7 +354,7 @@ async def test_a_stop_lets_an_import_past_its_commit_point_finish_under_the_lock
 
 
 async def test_a_stopped_importer_takes_nothing_new(here: Bench) -> None:
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     await importer.stop(1)
     task = await here.ready()
     await here.import_due(importer)
@@ -389,7 +388,7 @@ async def test_no_more_results_are_imported_at_once_than_allowed(
         for _ in range(2):
             await here.ready()
         here.fake.faults.inject("result", Fault(kind=FaultKind.SLOW, seconds=0.2))
-        importer = Importer(here.parts)
+        importer = features.importer(here.parts)
         await importer.step()
         await importer.step()
         assert importer.running == 1

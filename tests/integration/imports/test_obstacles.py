@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import RunnerManagerUnavailableError
 from poddispatchd.imports.importer import Importer
@@ -44,7 +45,7 @@ async def _seconds_until_due(here: Bench, task: TaskPk) -> float:
 
 
 async def test_an_import_that_goes_through_brings_the_others_of_its_manager_forward(here: Bench) -> None:
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     waiting = await _obstructed(here, importer, 2)
     latest = await here.ready()
     await here.import_due(importer)
@@ -53,7 +54,7 @@ async def test_an_import_that_goes_through_brings_the_others_of_its_manager_forw
 
 
 async def test_a_manager_that_answers_again_gets_its_waiting_imports(here: Bench) -> None:
-    importer, registry = Importer(here.parts), here.parts.registry
+    importer, registry = features.importer(here.parts), here.parts.registry
     [task] = await _obstructed(here, importer, 1)
     manager = here.world.managers[0].id
     for _ in range(2):
@@ -66,7 +67,7 @@ async def test_a_manager_that_answers_again_gets_its_waiting_imports(here: Bench
 
 
 async def test_imports_that_fail_one_after_the_other_bring_nothing_forward(here: Bench) -> None:
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     [task] = await _obstructed(here, importer, 1)
     await here.ready()
     here.fake.faults.inject("result", Fault(kind=FaultKind.DROP), times=None)
@@ -75,7 +76,7 @@ async def test_imports_that_fail_one_after_the_other_bring_nothing_forward(here:
 
 
 async def test_an_import_that_waits_by_its_own_fault_is_not_brought_forward(here: Bench) -> None:
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     [task] = await _obstructed(here, importer, 1)
     await here.execute("UPDATE poddispatchd.import SET obstructed_since = NULL WHERE task_pk = $1", task)
     latest = await here.ready()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.imports import attempt
+from poddispatchd.app import features
+from poddispatchd.imports import attempt, downloads
 from poddispatchd.imports.attempt import ImportAttempt
 from poddispatchd.imports.failure_handling import FailureHandling
-from poddispatchd.imports.importer import Importer
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.runtime import queues
 from poddispatchd.runtime.queues import IMPORTS
@@ -57,7 +57,7 @@ async def _results(here: Bench, manager: int, *tasks: int) -> None:
 async def test_managers_take_turns(here: Bench, attempts: Attempts) -> None:
     await _results(here, 1, *range(10))
     await _results(here, 2, 100)
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     await importer.step()
     await asyncio.sleep(0)
     assert sorted(attempts.begun) == [1, 2]
@@ -69,7 +69,7 @@ async def test_a_manager_whose_imports_take_long_does_not_keep_the_slots_from_ot
 ) -> None:
     """A byte every five seconds kept all slots for eighteen minutes."""
     await _results(here, 1, *range(10))
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     await importer.step()
     await _results(here, 2, 100, 101)
     # As yet they are no slower than others are: the number of the configuration holds.
@@ -102,7 +102,7 @@ async def test_an_import_whose_failure_cannot_be_settled_is_set_aside_and_not_be
     task, other = await here.ready(), await here.ready()
     await here.execute("UPDATE runner_manager_task SET task_id = 'gone' WHERE id = $1", task)
     monkeypatch.setattr(FailureHandling, "drop", broken)
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     await here.import_due(importer)
     assert await here.status(other) == "completed"
     [(state, attempts, words)] = await here.imports_of(task)
@@ -123,7 +123,7 @@ async def test_an_attempt_that_hangs_ends_and_counts(here: Bench, monkeypatch: p
 
     task = await here.ready()
     monkeypatch.setattr(attempt, "LONGEST_ATTEMPT", 0.2)
-    monkeypatch.setattr(attempt, "download_result", hang)
+    monkeypatch.setattr(downloads, "download_result", hang)
     async with asyncio.timeout(20):
         await here.import_due()
     [(state, attempts, words)] = await here.imports_of(task)

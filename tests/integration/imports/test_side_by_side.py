@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.domain.task import TaskType
-from poddispatchd.imports.attempt import ImportAttempt
+from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.pod.media.placing import Ready
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
@@ -37,16 +37,16 @@ async def test_two_results_that_would_have_one_name_get_two(
     before = await stored_files(here, table)
     chosen = asyncio.Event()
     waiting: list[object] = []
-    record = ImportAttempt._record
+    record = ImportCommit.record
 
-    async def at_once(attempt: ImportAttempt, *arguments: object) -> None:
-        waiting.append(attempt)
+    async def at_once(commit: ImportCommit, *arguments: object) -> None:
+        waiting.append(commit)
         if len(waiting) >= 2:
             chosen.set()
         await chosen.wait()
-        await record(attempt, *arguments)  # type: ignore[arg-type] # as it was called
+        await record(commit, *arguments)  # type: ignore[arg-type] # as it was called
 
-    monkeypatch.setattr(ImportAttempt, "_record", at_once)
+    monkeypatch.setattr(ImportCommit, "record", at_once)
     with capture_logs() as logged:
         await here.import_due()
         await here.import_again()

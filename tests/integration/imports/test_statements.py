@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.domain.task import TaskType
 from poddispatchd.errors import RaceLostError
 from poddispatchd.imports import queue
-from poddispatchd.imports.importer import Importer
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.runtime.queues import IMPORTS
 from tests.integration.counting import counted
@@ -38,7 +38,7 @@ async def test_one_import_takes_few_statements_and_transactions(
     costs = []
     for _ in range(3):  # the later ones find everything read that is read now and then
         task = await here.ready(kind)
-        importer = Importer(here.parts)
+        importer = features.importer(here.parts)
         with counted(monkeypatch) as cost:
             await importer.step()
             await idle(importer)
@@ -55,7 +55,7 @@ async def test_an_encoding_that_replaces_another_takes_no_more(
     video = await here.video(encoded=True)
     await here.import_due()
     task = await here.ready(video=video)
-    importer = Importer(here.parts)
+    importer = features.importer(here.parts)
     with counted(monkeypatch) as cost:
         await importer.step()
         await idle(importer)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.domain.task import TaskPk, TaskType
-from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.runtime.queues import CALLBACKS, DELIVERIES
 from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.imports.bench import Bench, bench
@@ -70,7 +70,7 @@ async def test_what_is_settled_of_a_deleted_task_goes_after_a_day_and_of_others_
         await connection.execute(_ROWS[table].replace("25 hours", "23 hours"), 987654)
     await here.execute("DELETE FROM runner_manager_task WHERE id = $1", deleted)
 
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
 
     column = "task_id" if table == "callback" else "task_pk::text"
     left = await here.value(f"SELECT array_agg({column} ORDER BY id) FROM poddispatchd.{table}")
@@ -89,7 +89,7 @@ async def test_nothing_names_a_person_whose_video_pod_has_deleted(here: Bench) -
 
     await here.execute("DELETE FROM runner_manager_task WHERE id = $1", task)
     await here.execute("UPDATE poddispatchd.import SET finished_at = finished_at - interval '25 hours'")
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
 
     assert await _naming(here, _PERSON) == []
 
@@ -113,7 +113,7 @@ async def test_what_people_did_is_kept_as_long_as_the_setting_says(
                 "INSERT INTO poddispatchd.act (at, actor, act, task_pk)"
                 f" VALUES (now() - interval '{days} days', 'dupont on pod1', 'cancel', {days})"
             )
-        await Maintenance(here.parts).purge()
+        await features.maintenance(here.parts).purge()
 
         assert await here.value("SELECT array_agg(task_pk) FROM poddispatchd.act") == [TaskPk(29)]
 
@@ -126,7 +126,7 @@ async def test_the_history_forgets_whose_run_it_was_when_pod_deletes_the_user(he
             " VALUES (1, 'encoding', 'completed', $1, 1, now())",
             owner,
         )
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
 
     assert await here.value("SELECT array_agg(owner_id ORDER BY id) FROM poddispatchd.ended_run") == [
         known,

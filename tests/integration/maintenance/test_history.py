@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.journal import history
 from poddispatchd.maintenance.job import Maintenance
@@ -35,7 +36,7 @@ async def ended_runs(here: Bench) -> list[tuple[object, ...]]:
 
 
 async def test_tasks_that_ended_are_kept_one_by_one_and_in_the_sums_of_their_day(here: Bench) -> None:
-    maintenance = Maintenance(here.parts)
+    maintenance = features.maintenance(here.parts)
     await maintenance.look()
     video = await here.video()
     task, other = await here.running(video=video), await here.running()
@@ -78,7 +79,7 @@ async def _statements(maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch)
 async def test_a_round_in_which_nothing_ended_takes_no_statement_more_and_one_with_ends_two(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    maintenance = Maintenance(here.parts)
+    maintenance = features.maintenance(here.parts)
     await maintenance.look()
     tasks = [await here.running() for _ in range(3)]
     await maintenance.look()
@@ -95,7 +96,7 @@ async def test_a_round_in_which_nothing_ended_takes_no_statement_more_and_one_wi
 
 async def test_what_the_database_refuses_holds_up_nothing(here: Bench) -> None:
     """The figures of the queue go on although the history cannot be written."""
-    maintenance = Maintenance(here.parts)
+    maintenance = features.maintenance(here.parts)
     await maintenance.look()
     task = await here.running()
     await maintenance.look()
@@ -128,7 +129,7 @@ async def test_the_first_start_learns_from_the_journal_and_pods_table(here: Benc
 
     for _ in range(2):
         # Another start learns nothing again.
-        await Maintenance(here.parts).look()
+        await features.maintenance(here.parts).look()
 
     assert [(run[0], run[2], run[3]) for run in await ended_runs(here)] == [(known, "completed", 600.0)]
     sums = "SELECT sum(completed), sum(failed), sum(runs), count(DISTINCT day) FROM poddispatchd.day_of_tasks"
@@ -171,7 +172,7 @@ async def test_the_history_stays_small_however_many_tasks_end(
 
 
 async def test_runs_come_back_as_forecasts_want_them(here: Bench) -> None:
-    maintenance = Maintenance(here.parts)
+    maintenance = features.maintenance(here.parts)
     await maintenance.look()
     task = await here.running()
     await maintenance.look()

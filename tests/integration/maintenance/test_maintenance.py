@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.situation import Reason
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
-from poddispatchd.imports import cleanup
+from poddispatchd.imports import deletion
 from poddispatchd.maintenance import job as janitor_module
-from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.tree import own_name
 from poddispatchd.pod.queue_order import QueueStats, queue_stats
@@ -60,7 +60,7 @@ async def test_only_completed_tasks_past_their_retention_go_and_in_batches(
         await old_task(here, TaskStatus.COMPLETED, 61)
     kept = [await old_task(here, status, 61) for status in TaskStatus if status is not TaskStatus.COMPLETED]
     kept.append(await old_task(here, TaskStatus.COMPLETED, 59))
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
     left = await here.value("SELECT array_agg(id ORDER BY id) FROM runner_manager_task")
     assert left == kept
     assert here.parts.metrics.purged._value.get() == 5
@@ -69,7 +69,7 @@ async def test_only_completed_tasks_past_their_retention_go_and_in_batches(
 async def test_without_a_retention_nothing_is_purged(pod_database: PodDatabase, media_root: Path) -> None:
     async with bench(pod_database, media_root) as here:
         await old_task(here, TaskStatus.COMPLETED, 36000)
-        await Maintenance(here.parts).purge()
+        await features.maintenance(here.parts).purge()
         assert await here.value("SELECT count(*) FROM runner_manager_task") == 1
 
 
@@ -92,7 +92,7 @@ async def test_the_journal_forgets_what_was_settled_long_ago_and_nothing_else(he
         " settled_at) VALUES (1, 'encoding', 1, 1, '', 'accepted', now() - interval '91 days'),"
         " (2, 'encoding', 1, 1, '', 'accepted', now() - interval '89 days')"
     )
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
     assert await here.value("SELECT array_agg(state) FROM poddispatchd.import") == ["open"]
     assert await here.value("SELECT array_agg(task_pk) FROM poddispatchd.submission") == [2]
 
@@ -113,7 +113,7 @@ async def test_what_cannot_be_done_keeps_nothing_else_from_being_done(here: Benc
     replaced = put(here, "videos/replaced.mp4")
     await add_obsolete(here, "videos/replaced.mp4")
 
-    await Maintenance(here.parts).step()
+    await features.maintenance(here.parts).step()
 
     assert await here.of(waiting, "rank") is None
     assert not replaced.exists()
@@ -123,12 +123,12 @@ async def test_what_cannot_be_done_keeps_nothing_else_from_being_done(here: Benc
 
 
 async def test_obsolete_files_are_deleted_however_many(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cleanup, "_BATCH", 3)
+    monkeypatch.setattr(deletion, "_BATCH", 3)
     paths = [f"videos/x/0000001/{number}.ts" for number in range(10)]
     for path in paths:
         put(here, path)
     await add_obsolete(here, *paths)
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
     assert not set(paths) & here.files().keys()
     assert not (here.world.media_root / "videos/x/0000001").exists()
     assert await obsolete(here) == []
@@ -138,7 +138,7 @@ async def test_a_file_that_a_row_names_is_never_deleted(here: Bench) -> None:
     video = await here.video(encoded=True)
     named = f"{video.output_directory}/360p.mp4"
     await add_obsolete(here, named, video.path)
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
     assert {named, video.path} <= here.files().keys()
     assert await obsolete(here) == []
 
@@ -149,7 +149,7 @@ async def test_a_file_that_cannot_be_deleted_is_tried_again_and_does_not_hold_up
     put(here, "videos/x/directory/inside")
     put(here, "videos/x/file")
     await add_obsolete(here, "videos/x/directory", "videos/x/file")
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
     assert await obsolete(here) == ["videos/x/directory"]
     assert "videos/x/file" not in here.files()
 
@@ -162,10 +162,10 @@ async def test_what_an_open_import_brings_is_not_deleted_under_its_hands(here: B
         "INSERT INTO poddispatchd.import_file (import_id, path, is_new)"
         " SELECT id, 'videos/x/a.mp4', true FROM poddispatchd.import"
     )
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
     assert "videos/x/a.mp4" in here.files()
     await here.execute("UPDATE poddispatchd.import SET state = 'failed' WHERE task_pk = $1", task)
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
     assert "videos/x/a.mp4" not in here.files()
 
 
@@ -187,7 +187,7 @@ async def test_files_of_an_import_that_was_given_up_elsewhere_are_deleted(here: 
     await here.execute(
         "INSERT INTO poddispatchd.import_file SELECT id, 'videos/x/old.mp4', false FROM poddispatchd.import"
     )
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
     assert [name for name in here.files() if name.startswith("videos/x/")] == ["videos/x/old.mp4"]
     assert await here.value("SELECT count(*) FROM poddispatchd.import_file") == 0
 
@@ -196,7 +196,7 @@ async def test_files_stay_when_somebody_else_completed_the_task(here: Bench) -> 
     completed = await old_task(here, TaskStatus.COMPLETED, 1)
     put(here, "videos/x/new.mp4")
     await closed_import(here, completed, "videos/x/new.mp4", is_new=True)
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
     assert "videos/x/new.mp4" in here.files()
 
 
@@ -209,7 +209,7 @@ async def test_staging_directories_without_an_open_import_are_swept(here: Bench)
     pods = put(here, "tasks/9996/file.ts")
     other = put(here, "videos/x/.hidden/file.ts")
     await closed_import(here, TaskPk(9997), "videos/x/nothing", is_new=True)
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
     assert [path.exists() for path in (stale, beside, wanted, known, pods, other)] == [
         *(False, False, True, False),
         *(True, True),  # one that only Pod's own code can have made, and one that is none
@@ -226,9 +226,9 @@ async def test_what_pods_own_import_left_is_swept_after_a_day_when_its_task_is_o
     for file in left.values():
         os.utime(file.parent, (yesterday, yesterday))
     async with task_lock(here.parts.media, TaskPk(9999)):
-        await Maintenance(here.parts).purge()
+        await features.maintenance(here.parts).purge()
     assert [pk for pk, file in left.items() if file.exists()] == [*going_on, 9999]
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
     assert [pk for pk, file in left.items() if file.exists()] == going_on
     assert young.exists()
 
@@ -236,14 +236,14 @@ async def test_what_pods_own_import_left_is_swept_after_a_day_when_its_task_is_o
 async def test_a_staging_directory_whose_task_is_locked_is_left_alone(here: Bench) -> None:
     staged = put(here, "videos/x/.0000001.poddispatchd-9999/file.ts")
     async with task_lock(here.parts.media, TaskPk(9999)):
-        await Maintenance(here.parts).purge()
+        await features.maintenance(here.parts).purge()
         assert staged.exists()
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
     assert not staged.parent.exists()
 
 
 async def test_the_free_space_is_measured_and_a_vanished_media_tree_is_survived(here: Bench) -> None:
-    maintenance = Maintenance(here.parts)
+    maintenance = features.maintenance(here.parts)
     await maintenance.step()
     gauge = here.parts.metrics.media_free_bytes
     assert gauge._value.get() > 0
@@ -256,10 +256,10 @@ async def test_the_free_space_is_measured_and_a_vanished_media_tree_is_survived(
 async def test_ranks_are_written_by_the_scheduler_alone(here: Bench) -> None:
     pending = [await old_task(here, TaskStatus.PENDING, days) for days in (1, 2)]
     schedule(here.parts, None)
-    await Maintenance(here.parts).step()
+    await features.maintenance(here.parts).step()
     assert [await here.of(task, "rank") for task in pending] == [None, None]
     schedule(here.parts, 1)
-    await Maintenance(here.parts).step()
+    await features.maintenance(here.parts).step()
     assert sorted([await here.of(task, "rank") for task in pending]) == [1, 2]
 
 
@@ -274,7 +274,7 @@ async def test_finished_tasks_are_counted_again_only_after_a_hundred_times_what_
         return await queue_stats(database, past=past)
 
     monkeypatch.setattr("poddispatchd.maintenance.job.queue_order.queue_stats", slowly)
-    maintenance = Maintenance(here.parts)
+    maintenance = features.maintenance(here.parts)
     done = await old_task(here, TaskStatus.COMPLETED, 1)
     await maintenance.look()
     await here.execute("UPDATE runner_manager_task SET status = 'failed' WHERE id = $1", done)
@@ -290,7 +290,7 @@ async def test_a_type_that_waits_while_none_of_it_runs_is_told_of_once_until_one
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(janitor_module, "log", SimpleNamespace(error=lambda event, **_: told.append(event)))
-    maintenance, hour = Maintenance(here.parts), 3600.0
+    maintenance, hour = features.maintenance(here.parts), 3600.0
     await old_task(here, TaskStatus.PENDING, 9)
 
     async def after(hours: float) -> tuple[TaskType, ...]:
@@ -327,7 +327,7 @@ async def test_a_type_that_came_since_its_sites_were_read_is_not_said_to_belong_
     """Tasks were counted anew and their sites were not: ``status`` then sent people to dispatch.sites."""
     monkeypatch.setattr(DatabaseSession, "is_up", True)
     await here.parts.managers.refresh()
-    maintenance = Maintenance(here.parts)
+    maintenance = features.maintenance(here.parts)
     await maintenance.look()
     video = await here.video()
     async with here.pod.connection() as connection:

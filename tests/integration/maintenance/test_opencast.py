@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.maintenance import opencast
-from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.maintenance.opencast import purge_opencast_files
 from poddispatchd.sandbox.pod.media import STUDIO_DIRECTORY
 from poddispatchd.sandbox.pod.schema import Variant
@@ -116,7 +116,7 @@ async def test_an_entry_of_two_recordings_is_kept_for_the_one_that_is_not_import
 async def test_without_the_setting_everything_is_kept(pod_database: PodDatabase, media_root: Path) -> None:
     async with pod_with(pod_database, media_root, {}) as here:
         old = upload(here, "old", days=1000)
-        await Maintenance(here.parts).purge()
+        await features.maintenance(here.parts).purge()
         assert old.exists()
 
 
@@ -138,7 +138,7 @@ async def test_recordings_are_looked_at_before_their_tasks_are_purged(
     async with pod_with(pod_database, media_root, {**A_WEEK, "completed_days": 60}) as here:
         entry = await recorded(here, "completed", days=61)
         await here.execute("UPDATE runner_manager_task SET date_added = now() - interval '61 days'")
-        await Maintenance(here.parts).purge()
+        await features.maintenance(here.parts).purge()
         assert await here.value("SELECT count(*) FROM runner_manager_task") == 0
         assert not entry.exists()
 
@@ -149,7 +149,7 @@ async def test_a_directory_that_cannot_be_read_is_survived(here: Bench) -> None:
     upload(here, "old")
     directory.rename(elsewhere)
     directory.symlink_to(elsewhere)
-    await Maintenance(here.parts).purge()
+    await features.maintenance(here.parts).purge()
     assert (elsewhere / "old").exists()
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk, TaskType
-from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.pod import queue_order
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.sandbox.pod.world import add_task
@@ -50,7 +50,7 @@ async def test_ranks_that_are_right_are_left_alone_until_somebody_touches_one(
     here: Bench, written: list[int]
 ) -> None:
     first, second = await _waiting(here), await _waiting(here)
-    maintenance = Maintenance(here.parts)
+    maintenance = features.maintenance(here.parts)
     for _ in range(4):
         await maintenance.step()
     assert written == [2, 0]  # written, found to be right, and then seen not to have changed
@@ -79,7 +79,7 @@ async def test_a_video_whose_owner_changes_finds_its_place_after_a_while(
     here: Bench, written: list[int]
 ) -> None:
     tasks = [await _waiting(here) for _ in range(2)]
-    maintenance = Maintenance(here.parts)
+    maintenance = features.maintenance(here.parts)
     await maintenance.step()
     await maintenance.step()
     student = await here.value("SELECT min(user_id) FROM authentication_owner WHERE affiliation = 'student'")

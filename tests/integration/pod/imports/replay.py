@@ -9,7 +9,6 @@ import aiohttp
 from poddispatchd.app import features
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.config.units import Address
-from poddispatchd.imports.importer import Importer
 from poddispatchd.parts import Parts
 from poddispatchd.web.listener import listening
 from poddispatchd.web.webhook import webhook_application
@@ -45,7 +44,7 @@ class Replay:
 
     async def settle(self) -> None:
         """Let the callback have its effect: every attempt at an import, one after the other."""
-        inbox, importer = features.callback_worker(self.parts), Importer(self.parts)
+        inbox, importer = features.callback_worker(self.parts), features.importer(self.parts)
         while await inbox.step() <= 0.1:
             pass
         for _ in range(_ROUNDS):

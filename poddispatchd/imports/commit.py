@@ -1,0 +1,165 @@
+"""A result into place: files, then the one transaction that is the commit point (I5, I6)."""
+
+import structlog
+
+from poddispatchd.clock import Clock
+from poddispatchd.database.pool import Connection, Database
+from poddispatchd.domain.task import Task
+from poddispatchd.errors import (
+    ImportBusyError,
+    NameTakenError,
+    RaceLostError,
+    ResultIncompleteError,
+    RowLockedError,
+)
+from poddispatchd.imports import files
+from poddispatchd.imports.preparation import Preparation, Staged
+from poddispatchd.imports.queue import ImportJob
+from poddispatchd.journal import notices
+from poddispatchd.observability.events import Event
+from poddispatchd.observability.metrics import ImportOutcome, Metrics
+from poddispatchd.pod import same_source
+from poddispatchd.pod.imports.common import ImportedResult, ImportPlan, WantedTask
+from poddispatchd.pod.lock_holders import taking
+from poddispatchd.pod.media.files import delete_temporaries, existing_files
+from poddispatchd.runtime.incidents import Incidents
+
+log = structlog.get_logger(__name__)
+
+_PATIENCE_WITH_DELETIONS = 20
+"""Seconds for which an import waits until files that it brings again are deleted, before it is postponed."""
+
+_PATIENCE_WITH_LOCKS = 10
+"""How often the last transaction is tried while another session holds a row: about 20 seconds."""
+
+_SLOWEST_COPY = 5 * 2**20
+"""Bytes a second that a file system takes at least."""
+
+
+class ImportCommit:
+    """Puts results in place.
+
+    Args:
+        database: Pod's.
+        preparation: knows whether the media tree is the right one.
+        incidents: hears that an import went well.
+        metrics: of the daemon.
+        clock: of the daemon.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        preparation: Preparation,
+        incidents: Incidents,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._preparation = preparation
+        self._incidents = incidents
+        self._metrics = metrics
+        self._clock = clock
+
+    async def record(self, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
+        """Commit what is about to be put in place: nothing of it stays if the import never ends well.
+
+        Raises:
+            RaceLostError: the lease is lost.
+            ImportBusyError: one of these files is still being deleted, or another import has chosen its name.
+        """
+        brought, stored = sorted(plan.brought), sorted(plan.stored)
+        tree, earlier = staged.directory.tree, staged.names.ours
+        # What a crash of an earlier attempt left half-way: this one holds the task's lock.
+        await tree.run(delete_temporaries, tree, {*earlier, *brought}, job.task_pk)
+        there = await tree.run(existing_files, tree, brought)
+        async with self._database.transaction() as connection:
+            if not await files.record_files(connection, job, brought, there=there, stored=stored):
+                raise RaceLostError("The lease of this import was lost.")
+        taken = await tree.run(existing_files, tree, stored) - earlier if stored else set()
+        if taken:
+            raise NameTakenError("Somebody else has taken the name of one of these files meanwhile.", *taken)
+        for _ in range(_PATIENCE_WITH_DELETIONS):
+            async with self._database.connection() as connection:
+                if await files.reclaim_files(connection, brought):
+                    return
+            await self._clock.sleep(1.0)
+        raise ImportBusyError("Files that this result brings again are being deleted just now.")
+
+    async def commit(
+        self, job: ImportJob, wanted: WantedTask, plan: ImportPlan, staged: Staged
+    ) -> tuple[ImportedResult, bool]:
+        """Files into place, then the one transaction that is the commit point (invariant I6).
+
+        Returns:
+            What was imported, and whether files are to be deleted because of it.
+        """
+        tree = staged.directory.tree
+        try:
+            await self.record(job, plan, staged)
+            # Files may have to be copied to another file system.
+            await tree.run_within(tree.limits.file + staged.size / _SLOWEST_COPY, plan.apply_files)
+        except NameTakenError as error:
+            async with self._database.connection() as connection:
+                await files.forget_recorded(connection, job, error.paths)
+            raise
+        except ResultIncompleteError:
+            # What was staged has gone: with the whole tree, or the result is to blame.
+            await self._preparation.check_tree(tree, wanted)
+            raise
+        await self._preparation.prove_placed(tree, wanted, plan.brought)
+        for _ in range(_PATIENCE_WITH_LOCKS):
+            try:
+                written = await self._write_rows(job, wanted.task, plan)
+                break
+            except RowLockedError:
+                # The result is in place: fetching it again would cost more than waiting a little.
+                await self._clock.sleep(1.0)
+        else:
+            written = await self._write_rows(job, wanted.task, plan)
+        self._tell(wanted.task, written[0], staged.size)
+        return written
+
+    async def _write_rows(self, job: ImportJob, task: Task, plan: ImportPlan) -> tuple[ImportedResult, bool]:
+        """Write all rows, complete the task and close the import, or change nothing.
+
+        Raises:
+            RaceLostError: the result is not wanted any more.
+            RowLockedError: another session holds a row.
+        """
+        # Whichever row it is, the task's, its video's or a sharer's: this task is the one that waits for it.
+        async with self._database.transaction() as connection:
+            with taking(task.pk):
+                return await self._written(connection, job, task, plan)
+
+    async def _written(
+        self, connection: Connection, job: ImportJob, task: Task, plan: ImportPlan
+    ) -> tuple[ImportedResult, bool]:
+        # The rows of tasks first, by primary key: the order of whoever applies a report to them.
+        if not await same_source.complete(connection, task):
+            raise RaceLostError("Someone else changed the task's row meanwhile.")
+        done = await plan.write_rows(connection)
+        chained = done.chained_transcription
+        has_obsolete = await files.settle(
+            connection,
+            job,
+            brought=plan.brought,
+            obsolete=done.obsolete_files,
+            own_tasks=() if chained is None else (chained,),
+        )
+        await notices.add_completed(connection, task, done.video_id, alerts=done.alerts)
+        return done, has_obsolete
+
+    def _tell(self, task: Task, done: ImportedResult, size: int) -> None:
+        log.info(
+            Event.TASK_COMPLETED,
+            task=task.pk,
+            type=task.type_name,
+            video=done.video_id,
+            bytes=size,
+            result=done.summary,
+        )
+        for warning in done.warnings:
+            log.warning(Event.IMPORT_WARNED, task=task.pk, warning=warning)
+        self._metrics.imports.labels(task.type, ImportOutcome.COMPLETED).inc()
+        self._incidents.recovered("import", task=task.pk, wrote=True)

@@ -1,0 +1,188 @@
+"""Files that imports have replaced, or brought and never committed: deleted when nobody needs them."""
+
+from collections.abc import Collection
+from contextlib import suppress
+from functools import partial
+
+import structlog
+
+from poddispatchd.clock import Clock
+from poddispatchd.database.pool import Connection, Database
+from poddispatchd.domain.task import TaskPk, TaskStatus
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, MediaSlowError, ResultError
+from poddispatchd.imports import files
+from poddispatchd.imports.files import BroughtFile
+from poddispatchd.imports.queue import ImportJob
+from poddispatchd.journal.imports import ImportId
+from poddispatchd.observability.events import Event
+from poddispatchd.pod import tasks
+from poddispatchd.pod.catalogue import Catalogue
+from poddispatchd.pod.media.evidence import MediaEvidence
+from poddispatchd.pod.media.files import delete_empty_directories, delete_files, delete_temporaries
+from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.pod.referenced_files import referenced_files
+from poddispatchd.runtime.item_errors import is_to_blame, words_of
+from poddispatchd.runtime.lease_holder import LeaseHolder
+from poddispatchd.runtime.lease_queue import Lease
+from poddispatchd.runtime.queues import FILES
+
+log = structlog.get_logger(__name__)
+
+_BATCH = 100
+"""Files claimed at once: few, since an import that brings one of them back waits for all of them."""
+
+_PUT_OFF = 60.0
+"""Seconds until files are looked at again that the database could say nothing about."""
+
+
+class Deletion:
+    """Deletes what nobody needs, a few files at a time.
+
+    Args:
+        database: Pod's.
+        catalogue: which rows may name a file.
+        media: the media tree.
+        evidence: whether it is the right one.
+        owner: the instance that holds the leases of files.
+        clock: of the daemon.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        catalogue: Catalogue,
+        media: MediaTree,
+        evidence: MediaEvidence,
+        owner: str,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._media = media
+        self._evidence = evidence
+        self._owner = owner
+        self._clock = clock
+
+    async def delete_obsolete(self, task: TaskPk | None = None) -> None:
+        """Delete files that nobody needs any more, of one task or of all, outside of transactions (I1).
+
+        A file that a row of Pod names after all is kept (invariant I5); one that cannot be deleted is tried
+        again at another time. Nothing is deleted from a media tree that may not be the right one.
+        """
+        if await self._evidence.check() is not None:
+            return
+        leases = LeaseHolder(FILES, self._database, self._owner, self._clock)
+        only = None if task is None else [str(task)]
+        while items := await leases.claim(_BATCH, only=only):
+            of_path = {str(item.lease.key): item.lease for item in items}
+            try:
+                problems = await self._delete_unless_needed(sorted(of_path))
+                for path, problem in problems.items():
+                    await self._not_deleted(of_path[path], path, problem)
+            except DatabaseUnavailableError:
+                raise
+            except DatabaseError as error:
+                await self._put_off(of_path.values(), error)
+                return
+            finally:
+                for lease in of_path.values():
+                    leases.let_go(lease)
+            if len(items) < _BATCH:
+                return
+
+    async def withdraw(self, job: ImportJob, tree: MediaTree) -> None:
+        """Have the files deleted that an import has put in place so far; it is going to be tried again.
+
+        The caller holds the task's lock.
+        """
+        async with self._database.transaction() as connection:
+            brought = await files.take_files(connection, job.id, job.owner)
+            await _discard(connection, job.task_pk, brought)
+        await _tidy(tree, job.task_pk, brought)
+
+    async def discard_brought(self, tree: MediaTree, import_id: ImportId, task_pk: TaskPk) -> None:
+        """Have the files deleted that a closed import put in place and did not commit.
+
+        None of them goes when somebody else completed the task: its result has the same names. The caller
+        holds the task's lock, so that nobody is putting files in place meanwhile.
+        """
+        async with self._database.transaction() as connection:
+            brought = await files.take_files(connection, import_id, self._owner)
+            task = await tasks.get_task(connection, task_pk) if brought else None
+            is_kept = task is not None and task.status == TaskStatus.COMPLETED
+            await _discard(connection, task_pk, brought, keep=is_kept)
+        await _tidy(tree, task_pk, brought)
+
+    async def _delete_unless_needed(self, paths: list[str]) -> dict[str, str]:
+        """Delete files and forget them; which could not be deleted, and why.
+
+        Should something else go wrong with many, they are tried one by one: one of them must not keep the
+        others (invariant I12).
+
+        Raises:
+            DatabaseError: what it would refuse for every file, as after a migration of Pod's.
+        """
+        try:
+            async with self._database.connection() as connection:
+                named = await referenced_files(connection, self._catalogue.capabilities, paths)
+            needless = [path for path in paths if path not in named]
+            tree = MediaTree.sharing(self._media)
+            problems = await tree.run_within(tree.limits.file, partial(_delete, tree, needless))
+            async with self._database.connection() as connection:
+                await files.forget_obsolete_files(connection, self._owner, {*paths} - problems.keys())
+        except MediaSlowError as error:
+            return dict.fromkeys(paths, str(error))
+        except Exception as error:
+            if not is_to_blame(error):
+                raise
+            if len(paths) == 1:
+                return {paths[0]: words_of(error)}
+            problems = {}
+            for path in paths:
+                problems |= await self._delete_unless_needed([path])
+        return problems
+
+    async def _put_off(self, leases: Collection[Lease], error: DatabaseError) -> None:
+        """Later, uncounted: it is no fault of these files (invariant I16)."""
+        words = words_of(error)
+        async with self._database.connection() as connection:
+            for lease in leases:
+                await FILES.postpone(connection, lease, _PUT_OFF, words=words)
+        log.warning(
+            Event.QUEUE_ITEM_POSTPONED,
+            queue=FILES.table.name,
+            items=len(leases),
+            reason=words,
+            in_seconds=_PUT_OFF,
+        )
+
+    async def _not_deleted(self, lease: Lease, path: str, problem: str) -> None:
+        """Another time, after all others; after many attempts a person has to look."""
+        async with self._database.connection() as connection:
+            seconds = await FILES.fail(connection, lease, problem, random=self._clock.random)
+        if seconds is None:
+            log.error(Event.QUEUE_ITEM_SET_ASIDE, queue=FILES.table.name, item=path, reason=problem)
+        else:
+            log.warning(Event.MEDIA_NOT_WRITABLE, reason=problem)
+
+
+def _delete(tree: MediaTree, paths: list[str]) -> dict[str, str]:
+    problems = delete_files(tree, paths)
+    delete_empty_directories(tree, paths)
+    return problems
+
+
+async def _tidy(tree: MediaTree, task_pk: TaskPk, brought: list[BroughtFile]) -> None:
+    """Delete what an import left half-way beside the files that it brought or was about to bring."""
+    if brought:
+        with suppress(ResultError):
+            await tree.run(delete_temporaries, tree, [file.path for file in brought], task_pk)
+
+
+async def _discard(
+    connection: Connection, task_pk: TaskPk, brought: list[BroughtFile], *, keep: bool = False
+) -> None:
+    """What was there before, under the same names, stays: rows name it, and a viewer may watch it."""
+    paths = {file.path for file in brought if file.is_new and not keep}
+    await files.add_obsolete_files(connection, task_pk, sorted(paths))
