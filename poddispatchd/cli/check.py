@@ -19,6 +19,7 @@ from poddispatchd.cli.common import (
     run_async,
 )
 from poddispatchd.cli.situation import daemon_state
+from poddispatchd.cli.tables import say
 from poddispatchd.cli.unit import Unit, run_as
 from poddispatchd.config.model import Settings
 
@@ -56,7 +57,7 @@ async def _check(settings: Settings, path: Path | None, unit: Unit | None, *, as
     else:
         for item in findings:
             mark, color = _MARKS[item.severity]
-            click.echo(f"{click.style(mark, fg=color)} {item.subject}: {item.words}")
+            say(f"{item.subject}: {item.words}", first=f"{click.style(mark, fg=color)} ", rest=" " * 8)
     problems = sum(item.severity is Severity.PROBLEM for item in findings)
     if problems and not as_json:
         click.echo(f"{problems} problem{'s' if problems > 1 else ''} found.", err=True)

@@ -3,8 +3,7 @@
 import asyncio
 import json
 import os
-import unicodedata
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from poddispatchd.cli.unit import Unit
     from poddispatchd.config.model import Settings
     from poddispatchd.database.pool import Database
-
-_NARROWEST_COLUMN = 8
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -127,75 +124,6 @@ def print_json(data: object) -> None:
 
 def _for_programs(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def print_table(
-    head: Sequence[str],
-    rows: Sequence[Sequence[object]],
-    *,
-    empty: str,
-    width: int | None = None,
-    remarks: Sequence[str | None] = (),
-) -> None:
-    """Print rows for people. Columns in which every row is empty are left out.
-
-    Args:
-        head: the names of the columns.
-        rows: their cells.
-        empty: what is said when there are none.
-        width: of a line; the last column is cut off there. Without one, columns are as wide as they need: a
-            line that a terminal wraps is still one line for grep and for a paste into a mail.
-        remarks: a line below each row that has something to say.
-    """
-    if not rows:
-        if empty:
-            click.echo(empty)
-        return
-    cells = [[shown(cell).replace("\n", " ") for cell in row] for row in rows]
-    used = [n for n in range(len(head)) if n == 0 or any(row[n] != "-" for row in cells)]
-    lines = [[head[n] for n in used], *([row[n] for n in used] for row in cells)]
-    numeric = [all(_is_number(row[n]) for row in cells) for n in used]
-    widths = [max(width_of(line[n]) for line in lines) for n in range(len(used))]
-    if width is not None:
-        left = max(_NARROWEST_COLUMN, width - sum(widths[:-1]) - 2 * (len(widths) - 1))
-        widths[-1] = min(widths[-1], left)
-        lines = [[*line[:-1], shortened(line[-1], left)] for line in lines]
-    for number, line in enumerate(lines):
-        text = "  ".join(
-            _padded(cell, width, right=right)
-            for cell, width, right in zip(line, widths, numeric, strict=True)
-        ).rstrip()
-        click.secho(text, bold=number == 0)
-        remark = remarks[number - 1] if number and number <= len(remarks) else None
-        if remark:
-            line_below = f"    {shown(remark)}"
-            click.secho(line_below if width is None else shortened(line_below, width), dim=True)
-
-
-def shortened(text: str, width: int) -> str:
-    """A text that takes so many columns at most, with an ellipsis where something is cut off."""
-    if width_of(text) <= width:
-        return text
-    while text and width_of(text) > width - 1:
-        text = text[:-1]
-    return f"{text.rstrip()}…"
-
-
-def _is_number(cell: str) -> bool:
-    return cell == "-" or cell.isdecimal()
-
-
-def _padded(cell: str, width: int, *, right: bool) -> str:
-    space = " " * (width - width_of(cell))
-    return space + cell if right else cell + space
-
-
-def width_of(text: str) -> int:
-    """Columns on a terminal: wide characters take two, marks above letters none."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
-    )
 
 
 def asynchronous(function: Callable[_P, Coroutine[None, None, _R]]) -> Callable[_P, _R]:

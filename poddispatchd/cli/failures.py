@@ -14,13 +14,13 @@ from poddispatchd.cli.common import (
     pass_context,
     person,
     print_json,
-    print_table,
     shown,
 )
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.journal import open_journal
+from poddispatchd.cli.tables import print_table, say
 from poddispatchd.cli.task_actions import MOST_AT_ONCE, confirm_restart, restart_found
-from poddispatchd.cli.task_filter import Since
+from poddispatchd.cli.task_filter import Since, age
 from poddispatchd.domain.failure_groups import FailureGroup
 from poddispatchd.errors import PoddispatchdError
 from poddispatchd.journal import dismissals
@@ -66,7 +66,10 @@ async def list_(
         return
     print_table(
         ("group", "tasks", "first", "last", "reason"),
-        [(group.key, len(group.failures), group.first, group.last, group.reason) for group in groups],
+        [
+            (group.key, len(group.failures), age(group.first), age(group.last), group.reason)
+            for group in groups
+        ],
         empty="Nothing has failed that was not restarted or dismissed.",
     )
 
@@ -87,9 +90,9 @@ async def show(
     if as_json:
         print_json(_as_dict(group))
         return
-    click.echo(f"{group.key}: {shown(group.reason)}")
+    say(f"{group.key}: {shown(group.reason)}", rest="  ")
     for example in group.examples:
-        click.echo(f"  {shown(example)}")
+        say(shown(example), first="  ", rest="    ")
     click.echo()
     print_table(
         ("task", "type", "failed at", "owner", "title"),

@@ -15,10 +15,10 @@ from poddispatchd.cli.common import (
     json_option,
     pass_context,
     print_json,
-    print_table,
 )
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.journal import open_journal
+from poddispatchd.cli.tables import print_table
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Connection
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError

@@ -16,7 +16,6 @@ from poddispatchd.cli.common import (
     pass_context,
     person,
     print_json,
-    print_table,
 )
 from poddispatchd.cli.completion import manager_names
 from poddispatchd.cli.daemon_state import (
@@ -27,6 +26,7 @@ from poddispatchd.cli.daemon_state import (
     state_in_words,
 )
 from poddispatchd.cli.groups import SuggestingGroup
+from poddispatchd.cli.tables import print_table, say
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
@@ -126,7 +126,7 @@ async def test(context: Context, config_path: Path | None, names: tuple[str, ...
     else:
         for manager, (ok, words) in zip(chosen, results, strict=True):
             mark = click.style("ok     ", fg="green") if ok else click.style("PROBLEM", fg="red")
-            click.echo(f"{mark} {manager.name}: {words}")
+            say(f"{manager.name}: {words}", first=f"{mark} ", rest=" " * 8)
         if not chosen:
             click.echo("There are no runner managers: add one in Pod's administration.")
     if not all(ok for ok, _ in results):

@@ -15,7 +15,6 @@ from poddispatchd.cli.common import (
     json_option,
     pass_context,
     print_json,
-    print_table,
 )
 from poddispatchd.cli.daemon_state import (
     ShadowEntry,
@@ -27,9 +26,13 @@ from poddispatchd.cli.daemon_state import (
     role_in_words,
     state_in_words,
 )
+from poddispatchd.cli.tables import print_table, say
+from poddispatchd.cli.task_filter import age
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.shadow import counted
 from poddispatchd.domain.task import TaskStatus
+
+_BESIDE = " " * len("PROBLEM ")
 
 
 @click.command()
@@ -50,27 +53,27 @@ async def status(context: Context, config_path: Path | None, *, as_json: bool) -
 
 
 def _print(state: State) -> None:
-    click.echo(
+    say(
         f"poddispatchd {state['version']} ({state['instance']}) {role_in_words(state)}; "
         f"{state['submissions_in_progress']} submissions, {state['imports_in_progress']} imports in progress."
     )
     if (pooling := Pooling(state["pooling"])) is not Pooling.NONE:
-        click.echo(pooling.meaning)
+        say(pooling.meaning)
     if state["shadow"] is not None:
         _print_shadow(state["shadow"])
     for problem in state["problems"]:
-        click.echo(f"{click.style('PROBLEM', fg='red')} {problem}")
+        say(problem, first=f"{click.style('PROBLEM', fg='red')} ", rest=_BESIDE)
     for notice in state["notices"]:
-        click.echo(f"{click.style('note   ', fg='yellow')} {notice}")
+        say(notice, first=f"{click.style('note   ', fg='yellow')} ", rest=_BESIDE)
     names = [item.value for item in TaskStatus]
     click.echo()
     print_table(
-        ("type", *names, "oldest pending since"),
+        ("type", *names, "oldest pending"),
         [
             (
                 entry["type"],
                 *(entry["counts"].get(name, 0) for name in names),
-                None if entry["oldest_pending"] is None else datetime.fromisoformat(entry["oldest_pending"]),
+                _age(entry["oldest_pending"]),
             )
             for entry in state["queue"]
         ],
@@ -79,13 +82,13 @@ def _print(state: State) -> None:
     for entry in state["queue"]:
         if entry["why"] is not None:
             words = f"{entry['why']['words']} {entry['why']['remedy']}".rstrip()
-            click.echo(f"{entry['type']}: {words}")
+            say(f"{entry['type']}: {words}", rest="  ")
     if (expected := drained_words(state)) is not None:
-        click.echo(expected)
+        say(expected, rest="  ")
     click.echo(as_of_words(state))
     click.echo()
     print_table(
-        ("runner manager", "priority", "state", "tasks", "full for", "error"),
+        ("runner manager", "priority", "state", "tasks", "full for"),
         [
             (
                 manager["name"],
@@ -93,12 +96,15 @@ def _print(state: State) -> None:
                 state_in_words(manager),
                 state["running_on"].get(str(manager["id"]), 0),
                 full_in_words(manager),
-                manager["error"],
             )
             for manager in state["managers"]
         ],
         empty="There are no runner managers.",
     )
+
+
+def _age(moment: str | None) -> str | None:
+    return None if moment is None else age(datetime.fromisoformat(moment))
 
 
 def _print_shadow(shadow: ShadowEntry) -> None:

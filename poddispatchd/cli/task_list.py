@@ -16,11 +16,10 @@ from poddispatchd.cli.common import (
     open_database,
     pass_context,
     print_json,
-    print_table,
-    shortened,
     shown,
 )
 from poddispatchd.cli.expectations import expected, expected_words, interval_as_dict
+from poddispatchd.cli.tables import print_table, shortened
 from poddispatchd.cli.task_filter import Chosen, age, filter_options
 from poddispatchd.domain.forecast import Forecast
 from poddispatchd.domain.task import ManagerId

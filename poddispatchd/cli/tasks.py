@@ -23,6 +23,7 @@ from poddispatchd.cli.common import (
 from poddispatchd.cli.expectations import expected, expected_words, interval_as_dict
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.situation import why_it_waits
+from poddispatchd.cli.tables import say
 from poddispatchd.cli.task_actions import cancel, restart, watch
 from poddispatchd.cli.task_list import list_
 from poddispatchd.database import migration
@@ -90,23 +91,28 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
     if blocker is not None:
         told["waits_for"] = blocker.words
     for name, value in told.items():
-        click.echo(f"{name.replace('_', ' '):15} {shown(value)}")
+        _say(name.replace("_", " "), shown(value))
     if why is not None:
-        click.echo(f"{'why it waits':15} {why.sentence}")
+        _say("why it waits", why.sentence)
     if forecast is not None:
-        click.echo(f"{'expected':15} {expected_words(forecast, task.pk, task.status)}")
+        _say("expected", shown(expected_words(forecast, task.pk, task.status)))
     for kind, entries in journal.items():
         click.echo(f"\n{kind}:" if entries else f"\n{kind}: none")
         for entry in entries:
-            click.echo(
-                "  "
-                + ", ".join(
+            say(
+                ", ".join(
                     f"{key.replace('_', ' ')} {shown(value)}"
                     for key, value in entry.items()
                     if value is not None
-                )
+                ),
+                first="  ",
+                rest="    ",
             )
     click.echo(f"\noutput:\n{escaped(task.script_output)}" if task.script_output else "\noutput: none")
+
+
+def _say(name: str, text: str) -> None:
+    say(text, first=f"{name:15} ", rest=" " * 16)
 
 
 async def _journal(

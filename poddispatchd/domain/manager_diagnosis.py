@@ -1,5 +1,6 @@
 """What is wrong with runner managers, and why none of some sites takes a task of a type."""
 
+import shlex
 from collections.abc import Collection, Iterable, Sequence
 
 from poddispatchd.domain.breaker import BreakerState
@@ -10,6 +11,7 @@ from poddispatchd.domain.situation import (
     Severity,
     Situation,
     breaker_words,
+    error_about,
 )
 from poddispatchd.domain.task import SiteId, TaskType
 
@@ -29,7 +31,7 @@ def manager_findings(situation: Situation) -> list[Finding]:
                     Reason.MANAGERS_PAUSED,
                     Severity.NOTICE,
                     f"Runner manager {manager.name} is paused.",
-                    f"To give it tasks again: 'poddispatchd runners resume {manager.name}'.",
+                    f"To give it tasks again: {_command('runners resume', manager)}.",
                 )
             )
         elif manager.state is BreakerState.MISCONFIGURED:
@@ -37,7 +39,7 @@ def manager_findings(situation: Situation) -> list[Finding]:
                 Finding(
                     Reason.MANAGERS_MISCONFIGURED,
                     Severity.PROBLEM,
-                    f"Runner manager {manager.name} is misconfigured: {manager.error}",
+                    f"Runner manager {manager.name} is misconfigured: {_error(manager)}",
                 )
             )
         elif manager.error is not None:
@@ -45,7 +47,8 @@ def manager_findings(situation: Situation) -> list[Finding]:
                 Finding(
                     Reason.MANAGERS_DOWN,
                     Severity.PROBLEM,
-                    f"Runner manager {manager.name} is {breaker_words(manager.state)}: {manager.error}",
+                    f"Runner manager {manager.name} is {breaker_words(manager.state)}: {_error(manager)}",
+                    f"See to it that it runs and can be reached: {_command('runners test', manager)}.",
                 )
             )
     return found
@@ -79,12 +82,11 @@ def why_managers(kind: TaskType, sites: Collection[SiteId], situation: Situation
         )
     usable = [manager for manager in active if not manager.is_paused]
     if not usable:
-        first = active[0].name
         return Finding(
             Reason.MANAGERS_PAUSED,
             Severity.PROBLEM,
             f"Every active runner manager of {place} is paused ({_names(active)}).",
-            f"Resume one: 'poddispatchd runners resume {first}'.",
+            f"Resume one: {_command('runners resume', active[0])}.",
         )
     asked = [m for m in usable if m.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN)]
     if not asked:
@@ -107,7 +109,7 @@ def _none_works(managers: Sequence[ManagerView], place: str, situation: Situatio
     misconfigured = all(manager.state is BreakerState.MISCONFIGURED for manager in managers)
     told = "; ".join(
         f"{manager.name} is {manager.state_words()}"
-        + (f" ({manager.error.rstrip('.')})" if manager.error else "")
+        + (f" ({_error(manager).rstrip('.')})" if manager.error else "")
         + (f", asked again at {situation.clock(manager.retry_at)}" if manager.retry_at else "")
         for manager in managers[:_NAMED]
     )
@@ -119,6 +121,23 @@ def _none_works(managers: Sequence[ManagerView], place: str, situation: Situatio
         if misconfigured
         else "See to it that it runs and can be reached: 'poddispatchd runners test'.",
     )
+
+
+def _command(name: str, manager: ManagerView) -> str:
+    """A command about a runner manager, as it is typed: its name may hold anything."""
+    return (
+        f"'poddispatchd {name} {manager.name}'"
+        if _is_plain(manager.name)
+        else (f"poddispatchd {name} {shlex.quote(manager.name)}")
+    )
+
+
+def _is_plain(name: str) -> bool:
+    return shlex.quote(name) == name
+
+
+def _error(manager: ManagerView) -> str:
+    return error_about(manager.name, manager.error or "")
 
 
 def _full(manager: ManagerView, kind: TaskType, situation: Situation) -> str:

@@ -25,6 +25,19 @@ LONG_WAIT = timedelta(minutes=10)
 _NOTHING_GOES = (Reason.DATABASE_AWAY, Reason.DATABASE_REFUSES)
 """What keeps a task waiting whatever else does."""
 
+OWN_REASONS = (
+    Reason.ROW_LOCKED,
+    Reason.SOURCE_MISSING,
+    Reason.TYPE_UNKNOWN,
+    Reason.SITE_NOT_SERVED,
+    Reason.SAME_SOURCE_RUNS,
+    Reason.SAME_SOURCE_WAITS,
+    Reason.RETRY_WAIT,
+    Reason.GRACE,
+    Reason.MANAGERS_REFUSE,
+)
+"""What concerns one task and no other one, as far as can be told."""
+
 _ORDER = (Severity.PROBLEM, Severity.NOTICE, Severity.NORMAL)
 
 # --- what concerns everything ---------------------------------------------------------------------------

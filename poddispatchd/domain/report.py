@@ -135,7 +135,7 @@ def report_text(report: Report) -> str:
         f"{report.completed} tasks completed, {report.failed} failed.",
     ]
     lines += _section(
-        "Tasks (half and nine of ten below)",
+        "Tasks (of two times, half stayed below the first, nine of ten below the other)",
         ("type", "completed", "failed", "waited", "", "ran", "", "runner time"),
         [
             (

@@ -119,6 +119,15 @@ def breaker_words(state: BreakerState) -> str:
             return "misconfigured"
 
 
+def error_about(name: str, error: str) -> str:
+    """The last error of a runner manager, where it is named already."""
+    for called in (repr(name), name):
+        about = f"Runner manager {called} "
+        if error.startswith(about):
+            return f"it {error.removeprefix(about)}"
+    return error
+
+
 @dataclass(frozen=True, slots=True)
 class Situation:
     """Everything around the queue that can keep a task waiting.

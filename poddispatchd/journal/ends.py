@@ -6,9 +6,11 @@ from datetime import datetime
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
-from poddispatchd.domain.task import TaskPk
+from poddispatchd.domain.task import TaskPk, TaskType
 
 _QUERIES = load_queries(__package__, "ends.sql")
+
+_TYPES = [kind.value for kind in TaskType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ async def recent(connection: Connection, *, limit: int) -> list[EndedTask]:
 
 async def failed(connection: Connection, *, hours: int, limit: int) -> list[EndedTask]:
     """The tasks that failed within the last hours, the latest first."""
-    rows = await connection.fetch(*_QUERIES["failed"](hours=hours, limit=limit))
+    rows = await connection.fetch(*_QUERIES["failed"](hours=hours, limit=limit, types=_TYPES))
     return [EndedTask(TaskPk(row["task_pk"]), row["at"], is_completed=False) for row in rows]
 
 
@@ -50,5 +52,5 @@ async def begun(connection: Connection, tasks: Sequence[TaskPk]) -> dict[TaskPk,
 
 async def by_hour(connection: Connection) -> list[HourOfTasks]:
     """The last 24 hours, the oldest first."""
-    rows = await connection.fetch(*_QUERIES["by_hour"]())
+    rows = await connection.fetch(*_QUERIES["by_hour"](types=_TYPES))
     return [HourOfTasks(row["hour"], row["submitted"], row["completed"], row["failed"]) for row in rows]

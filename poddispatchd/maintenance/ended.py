@@ -4,6 +4,7 @@ Tasks end in many places: with a duplicate that ran for them, in Pod's administr
 database. The rows themselves are compared from look to look: none is missed. Only the scheduler tells.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -59,11 +60,29 @@ class EndedTasks:
             self._parts.database, above=self._newest, pending=self._pending, running=self._running
         )
         now = self._parts.clock.now()
+        await self._learn_beginnings(moved)
         for task in moved:
             self._follow(task, now)
         self._newest = max((self._newest, *(task.pk for task in moved)))
         await self._keep(now)
         await self._compare(stats)
+
+    async def _learn_beginnings(self, moved: Sequence[SeenTask]) -> None:
+        """Learn when tasks began that have ended since the last look, as far as the journal knows."""
+        unseen = {
+            task.pk: task for task in moved if task.status in _ENDED and self._running.get(task.pk) is None
+        }
+        if not unseen:
+            return
+        async with self._parts.database.connection() as connection:
+            begun = await ends.begun(connection, list(unseen))
+        for pk, at in begun.items():
+            waited = (at - unseen[pk].date_added).total_seconds()
+            if waited < 0:
+                continue  # the run of before a restart
+            if pk not in self._running:
+                self._observe(self._parts.metrics.wait, unseen[pk], waited)
+            self._running[pk] = at
 
     async def _keep(self, now: datetime) -> None:
         """Keep those that have ended; what cannot be written now is written with the next ones."""

@@ -5,6 +5,7 @@ be closed, never a POST.
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -315,4 +316,6 @@ def _connect_words(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeo
         return f"no connection within {CONNECT_TIMEOUT:g} s"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "its host name is not known"
-    return error.strerror or "the connection failed"
+    # Its text has the address in the form of Python's.
+    reason = "the connection failed" if error.errno is None else os.strerror(error.errno).lower()
+    return f"{reason} ({error.host}:{error.port})"

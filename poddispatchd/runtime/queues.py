@@ -158,10 +158,11 @@ async def set_aside(connection: Connection, *, limit: int = _WITH_WORDS) -> dict
 
 def set_aside_words(counts: Mapping[str, int]) -> str | None:
     """A sentence about what was set aside, by queue; None when nothing was."""
-    some = [f"{count} of {name}" for name, count in counts.items() if count]
-    if not some:
+    names = [name for name, count in counts.items() if count]
+    if not names:
         return None
+    some = [f"{counts[name]} of {name}" for name in names]
     return (
         f"Set aside after too many attempts: {', '.join(some)}. "
-        "See 'poddispatchd queues list'; try them again with 'poddispatchd queues retry'."
+        f"See 'poddispatchd queues list'; to try them again: 'poddispatchd queues retry {names[0]} --all'."
     )

@@ -39,13 +39,17 @@ _DAY = 24
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Tasks one by one, as far as a page shows them; ``as_of`` is when they were read."""
+    """Tasks one by one, as far as a page shows them; ``as_of`` is when they were read.
+
+    ``titles`` are those of the waiting ones.
+    """
 
     as_of: datetime
     waiting: tuple[PendingRow, ...] = ()
     own_tasks: Mapping[TaskPk, Wait | None] = field(default_factory=dict)
     running: tuple[TaskRow, ...] = ()
     begun: Mapping[TaskPk, datetime] = field(default_factory=dict)
+    titles: Mapping[TaskPk, str | None] = field(default_factory=dict)
     ended: tuple[tuple[TaskRow, EndedTask], ...] = ()
     failed: tuple[tuple[TaskRow, EndedTask], ...] = ()
     hours: tuple[HourOfTasks, ...] = ()
@@ -152,7 +156,7 @@ class Figures:
             ended = await ends.recent(connection, limit=_ENDED)
             failed = await ends.failed(connection, hours=_DAY, limit=_FAILED)
             hours = await ends.by_hour(connection)
-        wanted = {item.pk for item in (*ended, *failed)}
+        wanted = {item.pk for item in (*ended, *failed)} | {item.pk for item in waiting}
         rows = {
             row.pk: row
             for row in await overview.task_rows(database, TaskFilter(tasks=wanted), limit=len(wanted) + 1)
@@ -164,6 +168,7 @@ class Figures:
             own_tasks=own_tasks,
             running=tuple(sorted(running, key=lambda row: begun.get(row.pk, row.date_added))),
             begun=begun,
+            titles={item.pk: rows[item.pk].title for item in waiting if item.pk in rows},
             # A task that was restarted since has not ended.
             ended=tuple((rows[item.pk], item) for item in ended if item.pk in rows),
             failed=tuple(

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,20 +15,22 @@ from poddispatchd.clock import Clock
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.forecast import Interval
+from poddispatchd.domain.pending_reasons import OWN_REASONS
 from poddispatchd.domain.shadow import counted
-from poddispatchd.domain.situation import Severity, breaker_words, duration_words
-from poddispatchd.domain.task import TaskStatus
+from poddispatchd.domain.situation import Severity, breaker_words, duration_words, error_about
+from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.journal.ends import HourOfTasks
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.web.failures import failure_groups
 from poddispatchd.web.figures import Overview
-from poddispatchd.web.state import DaemonState
+from poddispatchd.web.state import DaemonState, WaitingState
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 _PLOT_HEIGHT = 110
 _LEFT, _HOUR = 24, 30
+_CLAUSE = re.compile(r"[:.] ")
 
 
 Moment: TypeAlias = Callable[[str | datetime], str]
@@ -105,6 +108,7 @@ def status_page(state: DaemonState | None, waiting: str, overview: Overview | No
         manager_state=_manager_state,
         manager_colour=_manager_colour,
         remarks=lambda manager: _remarks(manager, moment),
+        why=lambda item: "" if state is None else _why(item, state),
     )
 
 
@@ -144,6 +148,14 @@ def _expected(interval: Interval | None, now: datetime) -> str:
     return "unknown" if interval is None else interval.words(now)
 
 
+def _why(item: WaitingState, state: DaemonState) -> str:
+    """Why a task waits; what keeps all of its type, which the page has at length, in short."""
+    of_type = next((entry.why for entry in state.queue if entry.type == item.type), None)
+    if of_type is None or of_type.reason is not item.why.reason or item.why.reason in OWN_REASONS:
+        return item.why.sentence
+    return f"{_CLAUSE.split(item.why.words, maxsplit=1)[0].rstrip('.')}."
+
+
 def _manager_state(manager: ManagerReport) -> str:
     if not manager.is_active:
         return "inactive"
@@ -159,16 +171,16 @@ def _manager_colour(manager: ManagerReport) -> str:
 
 
 def _remarks(manager: ManagerReport, moment: Moment) -> list[str]:
-    remarks = [] if manager.error is None else [manager.error]
+    remarks = [] if manager.error is None else [error_about(manager.name, manager.error)]
     if manager.paused_since is not None:
         remarks.append(f"paused since {moment(manager.paused_since)}")
-    for kind, seconds in manager.full_for.items():
+    together: dict[str, list[TaskType]] = {}
+    for kind in manager.full_for:
         since = manager.full_since.get(kind)
-        remarks.append(
-            f"full for {kind.value}"
-            + (f" since {moment(since)}" if since is not None else "")
-            + f", asked again in {seconds:.0f} s"
-        )
+        together.setdefault("" if since is None else f" since {moment(since)}", []).append(kind)
+    for words, kinds in together.items():
+        soonest = min(manager.full_for[kind] for kind in kinds)
+        remarks.append(f"full for {' and '.join(kinds)}{words}, asked again in {soonest:.0f} s")
     if manager.paced_for is not None:
         remarks.append(f"paced: the next task in {manager.paced_for:.0f} s")
     return remarks

@@ -17,7 +17,8 @@ SELECT task_type, count(*) FILTER (WHERE status = 'completed') AS completed,
 -- The same by runner manager, NULL: none: how long its runners worked within the period.
 SELECT runner_manager_id, count(*) FILTER (WHERE status = 'completed') AS completed,
        count(*) FILTER (WHERE status <> 'completed') AS failed,
-       coalesce(sum(least(ran, extract(epoch FROM ended_at - :since::timestamptz))), 0)::double precision AS ran
+       coalesce(sum(least(ran, extract(epoch FROM ended_at - :since::timestamptz))) FILTER (WHERE ran IS NOT NULL), 0)
+           ::double precision AS ran
   FROM poddispatchd.ended_run WHERE ended_at >= :since AND ended_at < :until
  GROUP BY runner_manager_id ORDER BY runner_manager_id NULLS LAST
 

@@ -44,6 +44,17 @@ async def test_a_report_adds_up(pod: Pod) -> None:
     assert sum(cast("int", day["completed"]) for day in found["days"]) == 36
 
 
+async def test_runs_whose_length_nobody_saw_took_no_time_of_a_runner(pod: Pod) -> None:
+    """Each of them counted as if it had lasted since the beginning of the period."""
+    await _pod_with_a_past(pod)
+    await pod.execute("UPDATE poddispatchd.ended_run SET ran = NULL, waited = NULL")
+
+    found = cast("dict[str, list[dict[str, object]]]", (await pod.run("report", "--format", "json")).json())
+
+    [manager] = found["managers"]
+    assert (manager["completed"], manager["ran"]) == (36, 0)
+
+
 async def test_text_and_html_have_the_same_figures_and_a_period_is_kept(pod: Pod) -> None:
     await _pod_with_a_past(pod)
 

@@ -55,6 +55,39 @@ async def test_tasks_that_ended_are_kept_one_by_one_and_in_the_sums_of_their_day
         assert [tuple(row) for row in await connection.fetch(sums)] == [(1, 1, 2, 2)]
 
 
+async def test_of_a_run_that_nobody_saw_the_journal_knows_how_long_it_took(here: Bench) -> None:
+    """It began and ended between two looks: reports and forecasts knew nothing of short tasks."""
+    maintenance = features.maintenance(here.parts)
+    await maintenance.look()
+    seen = [await here.running(status=TaskStatus.PENDING) for _ in range(3)]
+    await maintenance.look()
+    short, restarted, of_pod = seen
+    await here.execute("UPDATE runner_manager_task SET date_added = now() - interval '10 minutes'")
+    for task, ago in ((short, 8), (restarted, 20)):
+        await here.execute(
+            "INSERT INTO poddispatchd.submission"
+            " (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, settled_at)"
+            " SELECT id, type, runner_manager_id, 1, 'x', 'accepted', task_id,"
+            " now() - make_interval(mins => $2) FROM runner_manager_task WHERE id = $1",
+            task,
+            ago,
+        )
+    for task in (short, restarted, of_pod):
+        await ends(here, task, TaskStatus.COMPLETED)
+
+    await maintenance.look()
+
+    async with here.pod.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT task_pk, round(waited / 60) AS waited, round(ran / 60) AS ran FROM poddispatchd.ended_run"
+        )
+    assert {row["task_pk"]: (row["waited"], row["ran"]) for row in rows} == {
+        short: (2, 8),
+        restarted: (None, None),
+        of_pod: (None, None),
+    }
+
+
 async def _statements(maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a look sends to the database."""
     told: list[str] = []

@@ -277,6 +277,24 @@ def test_one_of_several_managers_that_does_not_work_is_a_finding_of_its_own() ->
     ]
 
 
+def test_a_manager_is_named_once_in_a_sentence_and_quoted_in_a_command() -> None:
+    away = replace(
+        FREE,
+        name="salle d'examen",
+        state=BreakerState.OPEN,
+        error="""Runner manager "salle d'examen" cannot be reached: connection refused (10.0.0.3:80).""",
+    )
+    resting = replace(FREE, name="salle d'examen", is_paused=True)
+    found = manager_findings(replace(CALM, managers=(away, resting)))
+
+    assert [item.sentence for item in found] == [
+        "Runner manager salle d'examen is down: it cannot be reached: connection refused (10.0.0.3:80). "
+        """See to it that it runs and can be reached: poddispatchd runners test 'salle d'"'"'examen'.""",
+        "Runner manager salle d'examen is paused. "
+        """To give it tasks again: poddispatchd runners resume 'salle d'"'"'examen'.""",
+    ]
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(-3, "0 s"), (59, "59 s"), (61, "1 min"), (3600, "1 h 00 min"), (90_000, "1 d 1 h")],

@@ -143,6 +143,7 @@ OVERVIEW = Overview(
     as_of=NOW,
     running=(row(50, "Amphi B: introduction à la thermodynamique des systèmes ouverts et fermés"),),
     begun={TaskPk(50): NOW - timedelta(minutes=73)},
+    titles={TaskPk(100 + n): f"Analyse, chapitre {n}" for n in range(1, 7)},
     ended=(
         *((task, EndedTask(task.pk, NOW - timedelta(minutes=5), is_completed=False)) for task in _FAILED),
         (

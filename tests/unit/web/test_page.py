@@ -4,11 +4,16 @@ import base64
 import hashlib
 import re
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from poddispatchd.domain.situation import Finding, Reason, Severity
+from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.web.expectation import ExpectedState
 from poddispatchd.web.page import page_policy, status_page
-from tests.unit.web.samples import CALM, PAGES, STARTING
+from poddispatchd.web.state import WaitingState
+from tests.unit.web.samples import CALM, NOW, OVERVIEW, PAGES, STARTING, TROUBLE
 
 
 def _text(page: str) -> str:
@@ -88,10 +93,52 @@ def test_a_lost_database_is_not_another_daemon() -> None:
 
 
 def test_what_is_expected_is_told_and_so_is_what_is_not_known() -> None:
-    page = PAGES["trouble"]
+    page = re.sub(r' data-label="[^"]*"', "", PAGES["trouble"])
 
     assert '<td class="nowrap">in 4 min to 12 min</td><td class="nowrap">in 19 min to 48 min</td>' in page
     assert '<td class="nowrap">in 1 h 10 min to 3 h 10 min</td><td class="nowrap">unknown</td>' in page
     assert '<td class="nowrap">in 10 h 00 min to 1 d 1 h</td>' in page
     assert "within 35 min" in page
     assert "begins" not in PAGES["calm"]
+
+
+def test_nothing_is_said_of_the_future_while_nothing_is_known_of_it() -> None:
+    text = _text(status_page(replace(TROUBLE, expected=ExpectedState(NOW)), "", OVERVIEW))
+
+    assert "unknown" not in text
+    assert "begins" not in text
+
+
+def test_what_keeps_a_whole_type_is_said_at_length_once() -> None:
+    text = _text(PAGES["trouble"])
+
+    assert text.count("encoders is full since 16:10:00") == 2  # among the notices, and of the type
+    assert text.count("They wait for a free runner. ") == len(TROUBLE.waiting)
+
+
+def test_what_keeps_one_task_only_is_said_at_length() -> None:
+    wait = Finding(Reason.RETRY_WAIT, Severity.NORMAL, "It was put back: it waits until 17:00. Then it goes.")
+    state = replace(TROUBLE, waiting=(WaitingState(TaskPk(7), "encoding", 1, wait),))
+
+    assert wait.words in _text(status_page(state, "", OVERVIEW))
+
+
+def test_tasks_that_wait_have_titles() -> None:
+    text = _text(PAGES["trouble"])
+
+    assert "1 101 Analyse, chapitre 1 encoding" in text
+
+
+def test_types_for_which_a_manager_is_full_since_the_same_second_are_told_together() -> None:
+    since = NOW - timedelta(minutes=50)
+    full = replace(
+        TROUBLE.managers[0],
+        full_for={TaskType.ENCODING: 40.0, TaskType.STUDIO: 20.0},
+        full_since={
+            TaskType.ENCODING: since.replace(microsecond=1),
+            TaskType.STUDIO: since.replace(microsecond=2),
+        },
+    )
+    text = _text(status_page(replace(TROUBLE, managers=(full,)), "", OVERVIEW))
+
+    assert re.search(r"full for encoding and studio since \S+ \S+ \S+, asked again in 20 s", text)
