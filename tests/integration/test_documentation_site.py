@@ -25,8 +25,39 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tm
 
     assert (built.returncode, built.stderr) == (0, "")
     assert len(list(tmp_path.rglob("*.html"))) >= len(list(DOCS.rglob("*.md")))
+    assert _reachable(tmp_path) >= {path.relative_to(tmp_path) for path in _pages(tmp_path)}
     parts = [path for path in tmp_path.rglob("*") if path.suffix in {".html", ".css"}]
     assert [path.name for path in parts if _FROM_ELSEWHERE.search(path.read_text(encoding="utf-8"))] == []
+
+
+def _pages(site: Path) -> list[Path]:
+    return [site / path.relative_to(DOCS).with_suffix(".html") for path in DOCS.rglob("*.md")]
+
+
+def _reachable(site: Path) -> set[Path]:
+    """The pages to which links lead from the first one, by way of others."""
+    found, ahead = set(), [Path("index.html")]
+    while ahead:
+        page = ahead.pop()
+        if page in found:
+            continue
+        found.add(page)
+        for link in re.findall(r'href="([^"#:]+\.html)[#"]', (site / page).read_text(encoding="utf-8")):
+            linked = (site / page.parent / link).resolve()
+            if linked.exists():
+                ahead.append(linked.relative_to(site.resolve()))
+    return found
+
+
+def test_a_page_that_no_list_names_is_reached_all_the_same(tmp_path: Path) -> None:
+    source = tmp_path / "docs"
+    source.mkdir()
+    shutil.copy(DOCS / "conf.py", source)
+    (source / "index.md").write_text("# Index\n")
+    (source / "page.md").write_text("# Page\n")
+
+    assert _build(source, tmp_path / "site").returncode == 0
+    assert Path("page.html") in _reachable(tmp_path / "site")
 
 
 @pytest.mark.parametrize("link", ["nowhere.md", "page.md#no-such-heading"])
