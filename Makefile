@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb docs references lint format bench audit sbom chaos soak kills faults fuzz clean
+.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb docs references lint format bench bench-full audit sbom chaos soak kills faults fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand --tabs=16
@@ -76,8 +76,11 @@ format: $(STAMP) ## repair what the formatter and the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## the benchmarks
-	$(BIN)/python -m benchmarks
+bench: $(STAMP) ## figures of the daemon beside bare ones, in ten minutes (BENCH_OPTIONS, see docs/performance.md)
+	$(BIN)/python -m benchmarks $(BENCH_OPTIONS)
+
+bench-full: $(STAMP) ## the same with all samples
+	$(BIN)/python -m benchmarks --full $(BENCH_OPTIONS)
 
 chaos: $(STAMP) $(if $(findstring --pooler,$(CHAOS_OPTIONS)),pgbouncer) ## the fault campaign (CHAOS_OPTIONS, see docs/chaos.md)
 	$(BIN)/python -m chaos $(CHAOS_OPTIONS)

@@ -1,42 +1,64 @@
-"""``python -m benchmarks [NAME…]``: runs those named, else all; exit status 1 when a limit is missed."""
+"""``python -m benchmarks``: figures of the daemon beside bare ones; exit status 1 when a limit is missed."""
 
+import argparse
 import asyncio
-import logging
+import json
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 
-import structlog
+from benchmarks import callbacks, foresight, latency, memory, rest, results, slots, submissions
+from benchmarks.sizes import Size
+from benchmarks.table import HEAD, Figure, line, load, machine, record
 
-from benchmarks import dispatch, foresight, queue
-from benchmarks.report import Figure
-
-BENCHMARKS: dict[str, Callable[[], Coroutine[None, None, list[Figure]]]] = {
-    "insert-to-post": dispatch.insert_to_post,
-    "callback-to-post": dispatch.callback_to_post,
-    "slot-use": dispatch.slot_use,
-    "many-managers": dispatch.many_managers,
-    "long-queue": queue.long_queue,
-    "foresight": foresight.calibration,
+MEASUREMENTS: dict[str, Callable[[Size], Coroutine[None, None, list[Figure]]]] = {
+    "instant-managers": submissions.instant_managers,
+    "slow-managers": submissions.slow_managers,
+    "long-queue": submissions.long_queue,
+    "insert-to-post": latency.insert_to_post,
+    "callback-to-post": latency.callback_to_post,
+    "slot-use": slots.slot_use,
+    "many-managers": slots.many_managers,
+    "callbacks": callbacks.callbacks,
+    "small-results": results.small_results,
+    "large-result": results.large_result,
+    "start": rest.start,
+    "idle": rest.idle,
+    "large-imports": memory.large_imports,
+    "large-callbacks": memory.large_callbacks,
 }
+"""Those that run unless others are named."""
 
 
-def main(names: list[str]) -> int:
-    """Run and print; the exit status."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    unknown = [name for name in names if name not in BENCHMARKS]
-    if unknown:
-        print(f"There is no benchmark {unknown[0]}; there are: {', '.join(BENCHMARKS)}.", file=sys.stderr)
-        return 2
-    missed = 0
-    for name in names or BENCHMARKS:
+async def _foresight(_: Size) -> list[Figure]:
+    return foresight.calibration()
+
+
+BY_NAME = {"foresight": _foresight}
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *MEASUREMENTS, *BY_NAME], help="those only")
+    parser.add_argument("--quick", dest="size", action="store_const", const=Size.QUICK, default=Size.USUAL)
+    parser.add_argument("--full", dest="size", action="store_const", const=Size.FULL)
+    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    options = parser.parse_args(arguments)
+    facts = machine()
+    print(", ".join(f"{name} {value}" for name, value in facts.items()), HEAD, sep="\n")
+    figures: list[Figure] = []
+    for name in options.names or MEASUREMENTS:
         begun = time.monotonic()
-        figures = asyncio.run(BENCHMARKS[name]())
-        print(f"{name} ({time.monotonic() - begun:.0f} s)")
-        for figure in figures:
-            print(f"  {figure.line()}", flush=True)
-            missed += not figure.holds
-    return 1 if missed else 0
+        found = asyncio.run({**MEASUREMENTS, **BY_NAME}[name](options.size))
+        print(*map(line, found), sep="\n")
+        print(f"  ({name}: {time.monotonic() - begun:.0f} s, load {load()})", flush=True)
+        figures += found
+    if options.json is not None:
+        document = {"machine": facts, "size": options.size.name, "figures": [*map(record, figures)]}
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return 0 if all(figure.keeps(figure.limit) for figure in figures) else 1
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from itertools import count
 from math import exp, log
 
-from benchmarks.report import Figure
+from benchmarks.table import Figure
 from poddispatchd.domain.capacity import ManagerNow, capacities
 from poddispatchd.domain.forecast import Forecast, Interval, PendingWork, RunningWork, Work, forecast
 from poddispatchd.domain.queue_simulation import Played
@@ -174,7 +174,7 @@ def _job(rng: Rng, number: int, came: float, work: Callable[[Rng, str, float], f
 
 def _lawful(rng: Rng, kind: str, seconds: float) -> float:
     pace = {"encoding": 0.35, "transcription": 0.2, "studio": 0.5}[kind]
-    return 20 + pace * seconds**0.95 * exp(rng.gauss(0, 0.3))
+    return 20 + pace * float(seconds**0.95) * exp(rng.gauss(0, 0.3))
 
 
 def _wild(rng: Rng, kind: str, seconds: float) -> float:
@@ -224,8 +224,8 @@ class _Held:
     def figures(self, name: str) -> list[Figure]:
         share = 100 * self.within / max(1, self.said)
         return [
-            Figure(f"{name}, {self.said} said, {self.unknown} unknown", share, "%", 70, at_least=True),
-            Figure("… and at most", share, "%", 90),
+            Figure(f"{name}, {self.said} said, {self.unknown} unknown", "%", share, limit=70),
+            Figure("… and at most", "%", share, limit=90, at_least=False),
         ]
 
 
@@ -250,10 +250,10 @@ def _calibration(name: str, day: Day) -> list[Figure]:
         *waits.figures(f"{name}: beginnings of those that wait within the 80 % interval"),
         *ends.figures(f"{name}: ends of those that wait"),
         *running.figures(f"{name}: ends of those that run"),
-        Figure("… the longest computation", 1000 * max(took), "ms"),
+        Figure("… the longest computation", "ms", 1000 * max(took)),
     ]
 
 
-async def calibration() -> list[Figure]:
+def calibration() -> list[Figure]:
     """How often what was expected came true, on a simulated day and on one as recorded."""
     return [*_calibration("simulated", _simulated()), *_calibration("as recorded", _recorded_like())]

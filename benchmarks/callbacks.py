@@ -1,0 +1,120 @@
+"""How many callbacks a second are committed and answered, and how long the slowest wait."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+
+import asyncpg
+from aiohttp import web
+
+from benchmarks.manager import Spec, callback, managers, token
+from benchmarks.sizes import Size
+from benchmarks.system import system
+from benchmarks.table import Figure, beside, percentile
+
+_CLIENTS = {1: (0.3, 0.7), 8: (0.5, 0.9), 32: (0.6, 1.2)}
+"""Clients at once, with the limit and the reach of the ratio."""
+
+_PATH = "/runner/notify_task_end/"
+
+
+async def callbacks(size: Size) -> list[Figure]:
+    """Clients that keep their connections, beside a handler of aiohttp with one SELECT and one INSERT."""
+    seconds = size.of(1.0, 2.0, 4.0)
+    figures = []
+    async with managers([Spec()]) as fakes, system(fakes.ports) as pod:
+        await pod.start()
+        ids = await pod.add_running(await pod.add_videos(32))
+        await pod.connection.execute(
+            "CREATE TABLE bench_callback (id bigserial PRIMARY KEY, body bytea NOT NULL)"
+        )
+        async with _bare(pod.dsn) as bare:
+            await _load(pod.webhook, ids, 8, 1.0)
+            await _load(bare, ids, 8, 1.0)
+            for clients, (limit, reach) in _CLIENTS.items():
+                rates, ends = [], []
+                for _ in range(size.rounds):
+                    ours = await _load(pod.webhook, ids, clients, seconds)
+                    theirs = await _load(bare, ids, clients, seconds)
+                    rates.append((len(ours) / seconds, len(theirs) / seconds))
+                    ends.append((1000 * percentile(ours, 0.99), 1000 * percentile(theirs, 0.99)))
+                name = f"callbacks of {clients} client{'s' * (clients > 1)}"
+                figures += [
+                    beside(name, "per s", rates, limit=limit, reach=reach),
+                    beside("… p99", "ms", ends, limit=4, reach=1.2, at_least=False),
+                ]
+    return figures
+
+
+_numbers = count()
+
+
+async def _load(port: int, ids: list[str], clients: int, seconds: float) -> list[float]:
+    """How long each callback took, in so many seconds."""
+    until = time.perf_counter() + seconds
+    taken: list[float] = []
+
+    async def client(task_id: str) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while (begun := time.perf_counter()) < until:
+            # Each says something new: what repeats another one is recorded once.
+            writer.write(callback(token(0), task_id, status="running", output=f"{next(_numbers)}"))
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), head
+            _, _, length = head.lower().partition(b"content-length:")
+            await reader.readexactly(int(length.partition(b"\r\n")[0]))
+            taken.append(time.perf_counter() - begun)
+        writer.close()
+
+    await asyncio.gather(*map(client, ids[:clients]))
+    return taken
+
+
+# --- bare -------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _bare(dsn: str) -> AsyncIterator[int]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.callbacks"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(dsn.encode() + b"\n")
+    try:
+        yield int(await process.stdout.readline())
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def _serve(dsn: str) -> None:
+    async with asyncpg.create_pool(dsn, min_size=10, max_size=10) as pool:
+
+        async def take(request: web.Request) -> web.Response:
+            data = await request.json()
+            async with pool.acquire() as connection:
+                await connection.fetchrow(
+                    "SELECT id FROM runner_manager_task WHERE task_id = $1", data["task_id"]
+                )
+                await connection.execute(
+                    "INSERT INTO bench_callback (body) VALUES ($1)", await request.read()
+                )
+            return web.json_response({"status": "OK"})
+
+        application = web.Application()
+        application.router.add_post(_PATH, take)
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        print(runner.addresses[0][1], flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.stdin.readline().strip()))
