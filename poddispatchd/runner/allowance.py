@@ -35,6 +35,8 @@ class Allowance:
         self.received = 0
         """Bytes that have come, thrown away again or not."""
         self._unchecked = 0
+        self._room = 0
+        """Bytes that were free when the disk was looked at last, without those announced since."""
         self._to_come: dict[str, int] = {}
         """Bytes announced and not yet received, by file: what arrives at once must fit together."""
 
@@ -47,7 +49,9 @@ class Allowance:
         """
         self._check_size(size)
         self._to_come[path] = size
-        await self.check_space()
+        self._room -= size
+        if self._room < 0 or size >= _CHECK_EVERY:
+            await self.check_space()
 
     async def take(self, path: str, size: int) -> None:
         """So many bytes of a file have come, announced or not.
@@ -81,7 +85,8 @@ class Allowance:
             free = await self._into.run(self._into.free_space)
         except OSError as error:
             raise disk_error(error, f"{self._into} cannot be looked at") from error
-        if free - sum(self._to_come.values()) < self._keep_free:
+        self._room = free - sum(self._to_come.values()) - self._keep_free
+        if self._room < 0:
             raise NoSpaceError(
                 f"{free} bytes are free for {self._into}: not enough for the result and the "
                 f"{self._keep_free} to be left free (imports.keep_free)."

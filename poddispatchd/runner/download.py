@@ -105,8 +105,9 @@ async def download_result(
 ) -> DownloadedResult:
     """Fetch files of a result into a directory; the first one that cannot be had ends it all.
 
-    A file appears under its name only when it is whole, verified and on stable storage. Nothing of an earlier
-    download is reused: files of the same names are replaced, half-written ones removed.
+    A file appears under its name only when it is whole and verified. Nothing of an earlier download is
+    reused: files of the same names are replaced, half-written ones removed. Whoever puts the files in their
+    place brings them to stable storage.
 
     Args:
         client: asks the manager.
@@ -145,7 +146,6 @@ async def download_result(
     await _on_disk(into, into.prepare)
     try:
         done = await download.fetch_all(files)
-        await _on_disk(into, lambda: into.sync([file.path for file in files]))
     finally:
         with suppress(MediaSlowError, OSError):
             await into.run(into.clean)
@@ -219,7 +219,6 @@ class _Download:
             dropped=self._allowance.drop,
         )
         try:
-            await sink.open()
             digest = await self._attempted(file, transfer)
             await sink.finish(file.path)
             return DownloadedFile(file.path, sink.size, digest)

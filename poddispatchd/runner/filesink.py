@@ -1,16 +1,19 @@
 """Writing one result file off the event loop: chunks in order, hashed as they are written.
 
-The next chunk is received while the last one is written; never more than two chunks are in memory.
+The next chunk is received while the last one is written; never more than two chunks are in memory. A small
+file is kept in memory until it is whole: one call of a thread makes it, writes it and gives it its name.
 """
 
 import asyncio
-import errno
 import hashlib
 from collections.abc import Callable, Sequence
 
 from poddispatchd.domain.wholeness import Wholeness, wholeness
 from poddispatchd.errors import MediaSlowError, disk_error
 from poddispatchd.runner.storage import PartialFile, ResultStorage
+
+_SMALL = 64 * 2**10
+"""Bytes that are kept in memory, and hashed on the event loop in a fraction of a millisecond."""
 
 _PATIENCE_AT_THE_END = 5.0
 """Seconds that ``close`` waits for what is under way; what hangs is closed later."""
@@ -33,20 +36,25 @@ class FileSink:
         self._name = name
         self._mode = mode
         self._file: PartialFile | None = None
+        self._held: list[bytes] = []
+        """All that has come, hashed already, as long as no thread has made the file."""
         self._sha256 = hashlib.sha256()
         self._working: asyncio.Future[None] | None = None
+        self._is_begun = False
+        """Whether a thread makes the file, or has made it."""
+        self._is_finished = False
         self.size = 0
         """Bytes taken so far."""
-
-    async def open(self) -> None:
-        """Create the file, readable by nobody else until it is finished when it has a mode of its own."""
-        await self._run(self._open)
 
     async def write(self, pieces: Sequence[bytes]) -> None:
         """Append pieces: waits for those before, then returns while these are being written."""
         await self.flush()
         self.size += sum(map(len, pieces))
-        self._start(lambda: self._write(pieces))
+        if self._is_begun or self.size > _SMALL:
+            self._start(lambda: self._write(pieces))
+            return
+        self._held += pieces
+        self._hash(pieces)
 
     async def flush(self) -> None:
         """Wait until everything taken so far is written and hashed."""
@@ -61,7 +69,10 @@ class FileSink:
 
     async def restart(self) -> None:
         """Forget what has been written."""
-        await self._run(self._truncate)
+        if self._is_begun:
+            await self._run(self._truncate)
+        self._held.clear()
+        self._sha256 = hashlib.sha256()
         self.size = 0
 
     async def digest(self) -> str:
@@ -72,14 +83,15 @@ class FileSink:
     async def wholeness(self, name: str) -> Wholeness:
         """What the form of everything taken so far says about its end; ``name`` is the file's own."""
         await self.flush()
+        self._is_begun = True
         try:
             return await self._storage.run(lambda: self._wholeness(name))
         except OSError as error:
             raise disk_error(error, f"A file in {self._storage} cannot be read") from error
 
     async def finish(self, path: str) -> None:
-        """Bring the file to stable storage and give it its name, replacing what stands there."""
-        await self._run(lambda: self._opened().finish(path), is_long=True)
+        """Give the file its mode and its name, replacing what stands there, and close it."""
+        await self._run(lambda: self._finish(path), is_long=True)
 
     async def close(self) -> None:
         """Wait a while for the thread, whose error has been raised or does not matter, and close the file."""
@@ -90,6 +102,8 @@ class FileSink:
                 working.cancel()
             elif not working.cancelled():
                 working.exception()
+        if self._is_finished or not self._is_begun:
+            return
         try:
             await self._storage.run(self._close)
         except (MediaSlowError, OSError):
@@ -101,29 +115,40 @@ class FileSink:
         await self.flush()
 
     def _start(self, work: Callable[[], None], *, is_long: bool = False) -> None:
+        self._is_begun = True
         self._working = asyncio.ensure_future(self._storage.run(work, is_long=is_long))
 
-    def _open(self) -> None:
-        self._file = self._storage.create(self._name, self._mode)
+    def _hash(self, pieces: Sequence[bytes]) -> None:
+        for piece in pieces:
+            self._sha256.update(piece)
+
+    # --- in a thread -------------------------------------------------------------------------------------
 
     def _close(self) -> None:
         if self._file is not None:
             self._file.close()
 
     def _opened(self) -> PartialFile:
+        """The file, made if need be: readable by nobody else until it is finished when it has a mode."""
         if self._file is None:
-            raise OSError(errno.EBADF, "the file is not open")
+            self._file = self._storage.create(self._name, self._mode)
+            self._file.write(self._held)
+            self._held.clear()
         return self._file
 
     def _write(self, pieces: Sequence[bytes]) -> None:
         self._opened().write(pieces)
-        for piece in pieces:
-            self._sha256.update(piece)
+        self._hash(pieces)
+
+    def _finish(self, path: str) -> None:
+        file = self._opened()
+        file.finish(path)
+        file.close()
+        self._is_finished = True
 
     def _wholeness(self, name: str) -> Wholeness:
         file = self._opened()
         return wholeness(name, self.size, lambda offset, size: file.read(size, at=offset))
 
     def _truncate(self) -> None:
-        self._sha256 = hashlib.sha256()
         self._opened().restart()

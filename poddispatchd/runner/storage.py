@@ -1,6 +1,6 @@
 """Where a download is written to, as far as it knows: descriptors and threads are the media tree's."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -19,7 +19,10 @@ class PartialFile(Protocol):
         """A part of what has been written; fewer bytes only at its end."""
 
     def finish(self, path: str) -> None:
-        """Bring the file to stable storage with its mode and give it its name, whatever stands there."""
+        """Give the file its mode and its name, whatever stands there.
+
+        It need not be on stable storage yet: nothing of a download is used again after a crash.
+        """
 
     def close(self) -> None:
         """Close it, at any moment, without waiting for a call that is under way."""
@@ -49,9 +52,6 @@ class ResultStorage(Protocol):
 
     def create(self, name: str, mode: int | None) -> PartialFile:
         """A new file; ``mode`` of the finished one, None leaves it to the umask."""
-
-    def sync(self, paths: Iterable[str]) -> None:
-        """Bring the names of these finished files to stable storage."""
 
     def free_space(self) -> int:
         """Bytes that may still be written."""

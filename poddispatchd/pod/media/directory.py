@@ -6,6 +6,7 @@ All of it blocks for as long as the file system does: it is called in the thread
 import errno
 import fcntl
 import os
+import re
 import shutil
 import stat
 from contextlib import suppress
@@ -108,10 +109,10 @@ class Directory(Opened):
             else:
                 self.unlink(name)
 
-    def statuses(self) -> list[tuple[str, Status]]:
-        """What is in the directory, by name; what is gone again is left out."""
+    def statuses(self, called: re.Pattern[str] | None = None) -> list[tuple[str, Status]]:
+        """What is in the directory, by name, or what is called so; what is gone again is left out."""
         with os.scandir(self._descriptor) as entries:
-            names = sorted(entry.name for entry in entries)
+            names = sorted(entry.name for entry in entries if called is None or called.fullmatch(entry.name))
         return [(name, status) for name in names if (status := self.status(name)) is not None]
 
     def is_empty(self) -> bool:

@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import PurePosixPath
 from threading import Lock
 from typing import TypeVar
 
@@ -67,14 +66,6 @@ class StagingStorage:
         with self._partial.opened() as partial, target.parent.made(PRIVATE_DIRECTORY_MODE) as directory:
             partial.rename(name, directory, target.name)
 
-    def sync(self, paths: Iterable[str]) -> None:
-        """Bring the names of these files of the result to stable storage."""
-        parents = {parent for path in paths for parent in PurePosixPath(path).parents}
-        for parent in sorted(parents):
-            place = self._directory if str(parent) == "." else self._directory / str(parent)
-            with place.opened() as directory:
-                directory.sync()
-
     def free_space(self) -> int:
         """Bytes that may still be written."""
         with self._directory.opened() as directory:
@@ -109,10 +100,9 @@ class PartialFile:
             return self._file.read(size, at=at)
 
     def finish(self, path: str) -> None:
-        """Bring the file to stable storage with its mode, and give it its name in the result."""
+        """Give the file its mode, and its name in the result."""
         with self._work():
             self._file.set_mode(self._mode)
-            self._file.sync()
             self._storage.place(self._name, path)
 
     def close(self) -> None:

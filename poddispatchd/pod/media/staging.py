@@ -13,6 +13,7 @@ from poddispatchd.pod.media.tree import OURS, MediaPath, MediaTree
 
 _OURS = re.compile(rf"\.(?:\d+\.)?{re.escape(OURS)}(\d{{1,18}})(?:-[0-9a-f]{{16}})?")
 _STUDIO = re.compile(r"(\d{1,18})")
+_STUDIO_OR_OURS = re.compile(f"(?:{_STUDIO.pattern}|{_OURS.pattern})")
 _TASKS = "tasks"
 
 
@@ -69,7 +70,7 @@ def staging_directories(tree: MediaTree, videos_dir: str) -> list[Staging]:
 
 def _in(place: MediaPath, *, is_tasks: bool = False) -> Iterator[Staging]:
     with suppress(OSError):
-        for name, status in _entries(place):
+        for name, status in _entries(place, called=_STUDIO_OR_OURS if is_tasks else _OURS):
             if not status.is_directory:
                 continue
             if match := _OURS.fullmatch(name):
@@ -80,7 +81,7 @@ def _in(place: MediaPath, *, is_tasks: bool = False) -> Iterator[Staging]:
                 )
 
 
-def _entries(place: MediaPath) -> list[tuple[str, Status]]:
+def _entries(place: MediaPath, called: re.Pattern[str] | None = None) -> list[tuple[str, Status]]:
     opened: Directory
     with place.opened() as opened:
-        return opened.statuses()
+        return opened.statuses(called)

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.pod.media.tree import OURS
 from poddispatchd.sandbox.pod.world import Video
 from tests.integration.imports.bench import Bench, bench, settled
 from tests.integration.imports.test_crashes import watchable
@@ -199,6 +200,10 @@ async def test_what_a_row_names_is_on_stable_storage_before_the_row_is(
             case "fsync":
                 written.discard(path)
                 unnamed.discard(path)
+            case "rename" if path in written and OURS in other:
+                # From one name in the staging directory to another: nothing of it outlives a crash.
+                written.remove(path)
+                written.add(other)
             case "link" | "rename":
                 assert path not in written, f"{other} had its name before its content was safe"
                 if other in named:

@@ -8,7 +8,9 @@ import pytest
 
 from poddispatchd.domain.task import TaskPk, VideoId
 from poddispatchd.errors import ImportBusyError, MediaNotWritableError, ResultRefusedError
+from poddispatchd.pod.media import staging
 from poddispatchd.pod.media.access import trouble_with
+from poddispatchd.pod.media.directory import Directory, Status
 from poddispatchd.pod.media.files import delete_files, list_files, read_text
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.tree import MediaTree, own_name
@@ -108,3 +110,27 @@ def test_what_a_look_left_that_was_killed_is_removed_by_the_next_one(tmp_path: P
         path.write_bytes(b"")
     assert trouble_with(MediaTree(tmp_path).top) is None
     assert sorted(tmp_path.iterdir()) == sorted(others)
+
+
+def test_the_staging_directories_of_a_full_folder_are_found_without_a_look_at_each_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of somebody with a thousand videos is looked through at every import."""
+    folder = tmp_path / "videos/somebody"
+    folder.mkdir(parents=True)
+    for number in range(50):
+        (folder / f"{number}.mp4").touch()
+    left = folder / ".0007.poddispatchd-7-0123456789abcdef"
+    left.mkdir()
+    looked_at: list[str] = []
+    status = Directory.status
+
+    def look(directory: Directory, name: str) -> Status | None:
+        looked_at.append(name)
+        return status(directory, name)
+
+    monkeypatch.setattr(Directory, "status", look)
+    tree = MediaTree(tmp_path)
+    staging.begin(tree.staging_directory("videos/somebody/1.mp4", VideoId(7), TaskPk(7)), TaskPk(7))
+    assert not left.exists()
+    assert set(looked_at) <= {left.name}
