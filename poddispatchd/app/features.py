@@ -41,6 +41,7 @@ from poddispatchd.parts import Parts
 from poddispatchd.reconcile.failure_recheck import FailureRecheck
 from poddispatchd.reconcile.outcomes import AppliedOutcomes, Outcomes
 from poddispatchd.reconcile.reconciler import Reconciler
+from poddispatchd.reconcile.stops import Stops
 from poddispatchd.shadow.capacity import Capacity
 from poddispatchd.shadow.dispatch import ShadowDispatcher
 from poddispatchd.shadow.jobs import ShadowJobs
@@ -271,6 +272,16 @@ def reconciler(parts: Parts, outcomes: Outcomes | None = None) -> Reconciler:
         recheck=recheck if outcomes is None else None,
         metrics=parts.metrics,
         clock=parts.clock,
+    )
+
+
+def stops(parts: Parts) -> Stops:
+    """The job that stops runs that nobody wants any more."""
+    return Stops(
+        database=parts.database,
+        client=parts.client,
+        registry=parts.registry,
+        schedules=lambda: parts.session.term is not None,
     )
 
 

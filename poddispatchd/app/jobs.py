@@ -21,6 +21,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.parts import Parts
 from poddispatchd.pod.queue_order import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
+from poddispatchd.reconcile.stops import Stops
 from poddispatchd.runtime import queues
 from poddispatchd.runtime.jobs import Loop, Work
 from poddispatchd.runtime.wakeups import Wakeup
@@ -44,6 +45,7 @@ class Jobs(Work):
     inbox: CallbackWorker
     importer: Importer
     reconciler: Reconciler
+    stops: Stops
     maintenance: Maintenance
     prober: Prober
     notifier: Notifier
@@ -62,6 +64,7 @@ class Jobs(Work):
             inbox=features.callback_worker(parts),
             importer=features.importer(parts),
             reconciler=features.reconciler(parts),
+            stops=features.stops(parts),
             maintenance=features.maintenance(parts),
             prober=features.prober(parts),
             notifier=features.notifier(parts),
@@ -78,6 +81,7 @@ class Jobs(Work):
         return (
             Loop("inbox", self.inbox.step, wakeups.inbox),
             Loop("reconciler", self.reconciler.step, wakeups.reconciler),
+            Loop("stops", self.stops.step, wakeups.stops),
             Loop("importer", self.importer.step, wakeups.importer),
             Loop("dispatcher", self.dispatcher.step, wakeups.dispatcher),
             Loop("maintenance", self.maintenance.step, wakeups.maintenance),

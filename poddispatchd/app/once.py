@@ -126,7 +126,8 @@ async def _round(parts: Parts, jobs: Jobs) -> bool:
 
 
 async def _reconcile(parts: Parts, jobs: Jobs) -> None:
-    """Ask about every running task, and a second time about those that nobody knew."""
+    """Stop what nobody wants; ask about every running task, and again about those that nobody knew."""
+    await jobs.stops.step()
     await jobs.reconciler.step()
     await jobs.reconciler.until_idle()
     for _ in range(_MOST_LOOKS):

@@ -12,8 +12,9 @@ from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
 from poddispatchd.dispatch.encoding_log import EncodingLogs
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.task import RunnerTaskId
-from poddispatchd.errors import RowLockedError, RunnerManagerError, UnusableAnswerError
+from poddispatchd.domain.task import Run, RunnerTaskId, TaskPk
+from poddispatchd.errors import RowLockedError, UnusableAnswerError
+from poddispatchd.journal import unwanted_runs
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import SubmissionOutcome
@@ -21,6 +22,7 @@ from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.batching import Batcher
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.acceptance import KNOWN_ID, AcceptedRun, Stored, Verdict, store_accepted
+from poddispatchd.tasks.stopping import stop_run
 
 log = structlog.get_logger(__name__)
 
@@ -120,7 +122,7 @@ class Acceptance:
                 return SubmissionResult(SubmissionOutcome.ACCEPTED)
             case Verdict.ORPHANED | Verdict.SETTLED:
                 log.warning(Event.SUBMISSION_ORPHANED, **facts)
-                await self.stop(manager, run.task_id)
+                await self.stop(task.pk, manager, run.task_id)
                 other = stored.running_duplicate
                 what = "changed the row" if other is None else f"started task {other} for the same source"
                 return SubmissionResult(SubmissionOutcome.ORPHANED, f"Someone else {what} meanwhile.")
@@ -135,14 +137,21 @@ class Acceptance:
             case other:
                 assert_never(other)
 
-    async def stop(self, manager: RunnerManager, task_id: RunnerTaskId) -> None:
-        """Stop a task that belongs to no row; if that fails its callback is ignored later."""
-        try:
-            await self._client.stop(manager, task_id)
-        except RunnerManagerError as error:
-            log.warning(
-                Event.SUBMISSION_ORPHANED, runner_manager=manager.name, task_id=task_id, reason=str(error)
-            )
+    async def stop(self, task: TaskPk, manager: RunnerManager, task_id: RunnerTaskId) -> None:
+        """Stop a run that belongs to no row, at once or as soon as it can be; its callback is ignored."""
+        stop = await stop_run(self._client, manager, task_id)
+        if stop.is_over:
+            return
+        log.warning(
+            Event.SUBMISSION_ORPHANED,
+            task=task,
+            runner_manager=manager.name,
+            task_id=task_id,
+            reason=stop.words,
+        )
+        async with self._database.connection() as connection:
+            await unwanted_runs.add(connection, task, Run(manager.id, task_id))
+        self._wakeups.stops.ring()
 
     async def _store(self, runs: Sequence[AcceptedRun]) -> Sequence[Stored]:
         async with self._database.connection() as connection:

@@ -203,7 +203,7 @@ class Submitter:
         if outcome is SubmissionOutcome.REFUSED:
             log.error(Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error))
         if isinstance(error, UnusableAnswerError) and error.orphan is not None:
-            await self._acceptance.stop(manager, RunnerTaskId(error.orphan))
+            await self._acceptance.stop(task.pk, manager, RunnerTaskId(error.orphan))
         return SubmissionResult(outcome, str(error))
 
 

@@ -115,6 +115,10 @@ class Event(StrEnum):
     """A task on a runner manager was matched to the submission whose answer was lost."""
     SUBMISSION_ORPHANED = "submission.orphaned"
     """A submission was accepted for a row that somebody changed meanwhile: it is stopped."""
+    RUN_STOPPED = "run.stopped"
+    """A run that nobody wants any more, and that could not be stopped at first, occupies no runner now."""
+    RUN_NOT_STOPPED = "run.not_stopped"
+    """A run that nobody wants any more could not be stopped for a day: it is not asked about any further."""
 
     # --- callbacks ---
     CALLBACK_RECEIVED = "callback.received"

@@ -223,6 +223,7 @@ class DatabaseSession:
             # A person did something: it is told and counted at once.
             self._wakes.maintenance.ring()
             self._wakes.administration.ring()
+            self._wakes.stops.ring()
         self._wakes.dispatcher.ring()
 
     def _lost(self, error: DatabaseError) -> None:

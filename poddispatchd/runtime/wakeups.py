@@ -46,6 +46,7 @@ class Wakeups:
         self.events = Wakeup()
         self.event_watch = Wakeup()
         self.scheduler_watch = Wakeup()
+        self.stops = Wakeup()
         self.administration = Wakeup()
         """Wakes nobody: whoever needs the runner managers or the figures next reads them again."""
 
@@ -56,6 +57,7 @@ class Wakeups:
             self.inbox,
             self.importer,
             self.reconciler,
+            self.stops,
             self.maintenance,
             self.notifier,
             self.mail,

@@ -9,19 +9,21 @@ from poddispatchd.domain.french import ENGLISH, in_language
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.script_output import merge_output
 from poddispatchd.domain.task import ManagerId, Run, RunnerStatus, Task, TaskPk, TaskStatus
-from poddispatchd.errors import RowLockedError, RunnerManagerError
-from poddispatchd.journal import acts, imports, scheduling, submissions
+from poddispatchd.errors import RowLockedError
+from poddispatchd.journal import acts, imports, scheduling, submissions, unwanted_runs
 from poddispatchd.journal.acts import Act
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import progress, same_source, tasks
 from poddispatchd.pod.tasks import Restarted
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.records import StopOutcome
 from poddispatchd.runtime.database_session import CHANNEL
+from poddispatchd.tasks.stopping import Stop, stop_run
 
 _HELD = (
     "Another database session holds its row: nothing is changed. Try again; 'poddispatchd check' tells who."
 )
+
+_GOES_ON = "The daemon asks again until it is stopped."
 
 _UNFINISHED = (TaskStatus.PENDING, TaskStatus.RUNNING, RunnerStatus.WARNING)
 """``warning``: see ``domain.lifecycle.row_status``."""
@@ -217,9 +219,18 @@ async def _cancel(connection: Connection, task: Task, words: str, language: str)
 
 
 async def _lose(connection: Connection, task: Task, reason: str) -> None:
-    """The next run must differ from this one in its bytes, or the manager hands this one back."""
+    """The next run must differ from this one in its bytes, or the manager hands this one back.
+
+    It is to be stopped: by whoever asks for it now, or by the daemon later.
+    """
     if (run := _run_under_way(task)) is not None:
         await submissions.lose(connection, task, run, reason)
+        if await _remembers_stops(connection):
+            await unwanted_runs.add(connection, task.pk, run)
+
+
+async def _remembers_stops(connection: Connection) -> bool:
+    return await migration.current_version(connection) >= unwanted_runs.SINCE_VERSION
 
 
 def _run_under_way(task: Task) -> Run | None:
@@ -240,24 +251,21 @@ async def _stop_all(
     managers: dict[ManagerId, RunnerManager] = {
         manager.id: manager for manager in await pod_managers.runner_managers(database)
     }
-    return {
-        task.pk: await _stop(client, managers.get(run.runner_manager_id), run)
-        for task in under_way
-        if (run := task.run) is not None
-    }
+    async with database.connection() as connection:
+        goes_on = await _remembers_stops(connection)
+    words: dict[TaskPk, str] = {}
+    for task in under_way:
+        if (run := task.run) is None:
+            continue
+        stop = await _stop(client, managers.get(run.runner_manager_id), run)
+        words[task.pk] = stop.words if stop.is_over or not goes_on else f"{stop.words} {_GOES_ON}"
+        if stop.is_over and goes_on:
+            async with database.connection() as connection:
+                await unwanted_runs.settle(connection, run)
+    return words
 
 
-async def _stop(client: RunnerClient, manager: RunnerManager | None, run: Run) -> str:
+async def _stop(client: RunnerClient, manager: RunnerManager | None, run: Run) -> Stop:
     if manager is None:
-        return "Its runner manager is gone from Pod: it was not asked to stop."
-    try:
-        outcome = await client.stop(manager, run.task_id)
-    except RunnerManagerError as error:
-        return f"It may still run: {error}"
-    match outcome:
-        case StopOutcome.REQUESTED:
-            return f"Runner manager {manager.name} stops it."
-        case StopOutcome.NOT_RUNNING | StopOutcome.UNKNOWN:
-            return f"Runner manager {manager.name} was not running it any more."
-        case _:
-            return f"It runs on: runner manager {manager.name} could not stop it ({outcome.value})."
+        return Stop(True, "Its runner manager is gone from Pod: it was not asked to stop.")
+    return await stop_run(client, manager, run.task_id)

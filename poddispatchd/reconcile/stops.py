@@ -1,0 +1,118 @@
+"""Runs that nobody wants any more are asked to stop until they are: a runner works on each of them in vain.
+
+A run cannot be stopped while its source is fetched, nor while its manager or its runner is away.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from poddispatchd.database.pool import Database
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.task import ManagerId
+from poddispatchd.errors import OF_THE_MANAGER
+from poddispatchd.journal import unwanted_runs
+from poddispatchd.journal.unwanted_runs import UnwantedRun
+from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.observability.events import Event
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.tasks.stopping import stop_run
+
+log = structlog.get_logger(__name__)
+
+_IDLE = 60.0
+_LEAST = 1.0
+_AT_ONCE = 50
+_LONGEST = 60.0
+"""Seconds that one look takes at most: whoever has not answered by then is asked another time."""
+
+
+class Stops:
+    """Asks for the stops that are due.
+
+    Args:
+        database: Pod's.
+        client: asks.
+        registry: which managers can be asked.
+        schedules: whether this daemon schedules: only that one asks.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        client: RunnerClient,
+        registry: ManagerRegistry,
+        schedules: Callable[[], bool],
+    ) -> None:
+        self._database = database
+        self._client = client
+        self._registry = registry
+        self._schedules = schedules
+
+    async def step(self) -> float:
+        """Ask once; seconds until the next look.
+
+        Raises:
+            DatabaseUnavailableError: the database cannot be reached.
+        """
+        if not self._schedules():
+            return _IDLE
+        async with self._database.connection() as connection:
+            given_up = await unwanted_runs.forget_old(connection)
+            due = await unwanted_runs.take_due(connection, limit=_AT_ONCE)
+        for item in given_up:
+            self._tell(Event.RUN_NOT_STOPPED, item)
+        by_manager: dict[ManagerId, list[UnwantedRun]] = defaultdict(list)
+        for item in due:
+            by_manager[item.run.runner_manager_id].append(item)
+        over = await self._ask_all(by_manager)
+        async with self._database.connection() as connection:
+            for item in over:
+                await unwanted_runs.settle(connection, item.run)
+            soonest = await unwanted_runs.next_in(connection)
+        return _IDLE if soonest is None else min(_IDLE, max(_LEAST, soonest))
+
+    async def _ask_all(self, by_manager: dict[ManagerId, list[UnwantedRun]]) -> list[UnwantedRun]:
+        """Ask the managers side by side; those runs about which there is nothing more to ask."""
+        over: list[UnwantedRun] = []
+        asking = []
+        for manager_id, items in by_manager.items():
+            manager = self._registry.get(manager_id)
+            if manager is None:
+                # Pod has no such manager any more: nobody can be asked.
+                over += items
+            elif not self._registry.is_down(manager_id):
+                asking.append(asyncio.create_task(self._ask(manager, items, over)))
+        if asking:
+            _, late = await asyncio.wait(asking, timeout=_LONGEST)
+            for task in late:
+                task.cancel()
+            for result in await asyncio.gather(*asking, return_exceptions=True):
+                if isinstance(result, Exception):
+                    raise result
+        return over
+
+    async def _ask(
+        self, manager: RunnerManager, items: Sequence[UnwantedRun], over: list[UnwantedRun]
+    ) -> None:
+        for item in items:
+            stop = await stop_run(self._client, manager, item.run.task_id)
+            if isinstance(stop.error, OF_THE_MANAGER):
+                self._registry.learn(manager.id, stop.error)
+                return
+            if stop.is_over:
+                over.append(item)
+                self._tell(Event.RUN_STOPPED, item, reason=stop.words)
+
+    def _tell(self, event: Event, item: UnwantedRun, **facts: str) -> None:
+        manager = self._registry.get(item.run.runner_manager_id)
+        log.info(
+            event,
+            task=item.task,
+            runner_manager=None if manager is None else manager.name,
+            task_id=item.run.task_id,
+            **facts,
+        )

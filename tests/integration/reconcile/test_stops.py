@@ -1,0 +1,200 @@
+"""Runs that nobody wants any more, and that could not be stopped when a person ended their tasks."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.app import features
+from poddispatchd.domain.task import RunnerStatus, TaskPk
+from poddispatchd.sandbox.fake_runner_manager import Behaviour, Endpoint, Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager.records import TaskRecord
+from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
+from tests.integration.dispatch.scene import Daemon, Scene, scene
+from tests.plugins.postgres import PodDatabase
+
+_FETCHES = Behaviour(unstoppable=True)
+
+
+@pytest.fixture
+async def pod(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Scene]:
+    async with scene(pod_database, media_root) as made:
+        yield made
+
+
+async def _fetching(pod: Scene, daemon: Daemon, pk: TaskPk) -> TaskRecord:
+    """A task whose runner is fetching the source."""
+    pod.fakes["first"].faults.behaviours.append(_FETCHES)
+    await daemon.settle()
+    task_id = (await pod.row(pk))["task_id"]
+    return pod.fakes["first"].tasks[task_id]
+
+
+async def _cancel(daemon: Daemon, pk: TaskPk) -> str:
+    [treated] = await cancel_tasks(
+        daemon.parts.database, daemon.parts.client, [pk], by="somebody", language="en"
+    )
+    return treated.words
+
+
+async def _time_passes(pod: Scene) -> None:
+    await pod.connection.execute("UPDATE poddispatchd.unwanted_run SET next_request_at = now()")
+
+
+async def _unwanted(pod: Scene) -> int:
+    return int(await pod.connection.fetchval("SELECT count(*) FROM poddispatchd.unwanted_run"))
+
+
+def _stops(pod: Scene) -> int:
+    return sum("/task/stop/" in request.path for request in pod.fakes["first"].requests)
+
+
+def _script_begins(record: TaskRecord) -> None:
+    record.behaviour = replace(record.behaviour, unstoppable=False)
+
+
+async def _is_stopped(record: TaskRecord) -> None:
+    async with asyncio.timeout(20):
+        await record.finished.wait()
+    assert (record.status, record.error) == (RunnerStatus.FAILED, "Cancelled by user.")
+
+
+async def test_a_run_cancelled_while_its_source_is_fetched_is_stopped_once_its_script_begins(
+    pod: Scene,
+) -> None:
+    """It ran to its end, for hours, though its task was cancelled, and no other task got its runner."""
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    stops = features.stops(daemon.parts)
+    record = await _fetching(pod, daemon, pk)
+
+    words = await _cancel(daemon, pk)
+    await _time_passes(pod)
+    await stops.step()
+    assert (await _unwanted(pod), record.status) == (1, RunnerStatus.RUNNING)
+    _script_begins(record)
+    await _time_passes(pod)
+    await stops.step()
+
+    assert words == (
+        "It is cancelled. It runs on for now: runner manager first cannot stop it while its source is "
+        "fetched. The daemon asks again until it is stopped."
+    )
+    await _is_stopped(record)
+    assert (await _unwanted(pod), _stops(pod)) == (0, 3)
+
+
+async def test_a_run_that_stops_at_once_is_asked_once(pod: Scene) -> None:
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    await daemon.settle()
+    record = pod.fakes["first"].tasks[(await pod.row(pk))["task_id"]]
+
+    words = await _cancel(daemon, pk)
+    await features.stops(daemon.parts).step()
+
+    assert words == "It is cancelled. Runner manager first stops it."
+    await _is_stopped(record)
+    assert (await _unwanted(pod), _stops(pod)) == (0, 1)
+
+
+async def test_the_run_of_a_restarted_task_is_stopped_later_and_the_new_one_is_not(pod: Scene) -> None:
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    old = await _fetching(pod, daemon, pk)
+    await restart_tasks(daemon.parts.database, daemon.parts.client, [pk], by="somebody", language="en")
+    _script_begins(old)
+    await _time_passes(pod)
+
+    await features.stops(daemon.parts).step()
+    await _is_stopped(old)
+    daemon.clock.advance(120)
+    await daemon.settle()
+
+    new = (await pod.row(pk))["task_id"]
+    assert new not in (None, old.task_id)
+    assert pod.fakes["first"].tasks[new].status is RunnerStatus.RUNNING
+
+
+async def test_a_manager_that_was_away_is_asked_when_it_is_back(pod: Scene) -> None:
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    stops = features.stops(daemon.parts)
+    await daemon.settle()
+    record = pod.fakes["first"].tasks[(await pod.row(pk))["task_id"]]
+    pod.fakes["first"].faults.inject(Endpoint.STOP, Fault(kind=FaultKind.DROP_ANSWER), times=1)
+    words = await _cancel(daemon, pk)
+
+    await _time_passes(pod)
+    await stops.step()
+
+    assert "It may still run: Runner manager 'first'" in words
+    await _is_stopped(record)
+    assert await _unwanted(pod) == 0
+
+
+async def test_an_accepted_run_that_belongs_to_no_row_is_stopped_later_too(pod: Scene) -> None:
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    fake = pod.fakes["first"]
+    fake.faults.behaviours.append(_FETCHES)
+    fake.faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.SLOW, seconds=1.0))
+    await daemon.dispatcher.step()
+    await fake.wait_for(lambda: bool(fake.tasks))
+    await _cancel(daemon, pk)
+    async with asyncio.timeout(20):
+        await daemon.dispatcher.drain()
+    [record] = fake.tasks.values()
+    assert await _unwanted(pod) == 1
+
+    _script_begins(record)
+    await _time_passes(pod)
+    await features.stops(daemon.parts).step()
+
+    await _is_stopped(record)
+
+
+async def test_requests_become_rarer_and_end_after_a_day(pod: Scene) -> None:
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    stops = features.stops(daemon.parts)
+    await _fetching(pod, daemon, pk)
+    await _cancel(daemon, pk)
+    waits = []
+    for _ in range(8):
+        await _time_passes(pod)
+        await stops.step()
+        wait = await pod.connection.fetchval(
+            "SELECT extract(epoch FROM next_request_at - now()) FROM poddispatchd.unwanted_run"
+        )
+        waits.append(round(float(wait), -1))
+    asked = _stops(pod)
+    await pod.connection.execute("UPDATE poddispatchd.unwanted_run SET since = now() - interval '25 hours'")
+    await stops.step()
+
+    assert waits == [10, 20, 40, 80, 160, 300, 300, 300]
+    assert (await _unwanted(pod), _stops(pod)) == (0, asked)
+
+
+async def test_nobody_is_asked_who_cannot_be(pod: Scene) -> None:
+    """A manager that Pod has no more; and a standby asks nobody."""
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    stops = features.stops(daemon.parts)
+    await _fetching(pod, daemon, pk)
+    await _cancel(daemon, pk)
+    asked = _stops(pod)
+    await pod.connection.execute(
+        "INSERT INTO poddispatchd.unwanted_run (runner_manager_id, task_id, task_pk) VALUES (999, 'x', $1)",
+        pk,
+    )
+    await stops.step()
+    assert await _unwanted(pod) == 1
+
+    standby = await pod.daemon()
+    await _time_passes(pod)
+    await features.stops(standby.parts).step()
+
+    assert _stops(pod) == asked
