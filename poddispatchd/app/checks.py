@@ -15,8 +15,11 @@ from poddispatchd.app.go_live_checks import (
 )
 from poddispatchd.app.media_checks import known_files_findings, media_findings
 from poddispatchd.app.queue_checks import pending_findings
+from poddispatchd.app.window_checks import window_findings
+from poddispatchd.clock import Clock
 from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
+from poddispatchd.config.windows import availability_of
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.database.poolers import Pooling
@@ -114,6 +117,8 @@ async def _on_database(
         return
     for finding in _fit(settings, sites, capabilities):
         yield finding
+    for told in _windows(settings, sites, managers):
+        yield _told("windows", told)
     for finding in await _managers(settings, managers):
         yield finding
     site = sites.get(SiteId(settings.pod.site_id))
@@ -270,6 +275,17 @@ def _fit(settings: Settings, sites: dict[SiteId, Site], capabilities: Capabiliti
     ]
     known = ", ".join(f"{site.id} ({site.domain})" for site in sites.values()) or "none"
     return findings or [fine("sites", f"Pod has {known}.")]
+
+
+def _windows(
+    settings: Settings, sites: dict[SiteId, Site], managers: list[RunnerManager]
+) -> list[situation.Finding]:
+    """Whether something can be submitted at some time."""
+    domains = {pk: site.domain for pk, site in sites.items()}
+    wanted = settings.dispatch.sites
+    served = [pk for pk, domain in domains.items() if not wanted or domain in wanted]
+    now = Clock().now().astimezone()
+    return list(window_findings(availability_of(settings), managers, domains, served, now))
 
 
 async def _telling(settings: Settings) -> list[Finding]:

@@ -9,6 +9,7 @@ import structlog
 from poddispatchd.clock import Clock
 from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
+from poddispatchd.config.windows import availability_of
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database, ReadOnlyDatabase
 from poddispatchd.domain.backoff import full_jitter
@@ -77,6 +78,7 @@ def create_resources(settings: Settings, *, clock: Clock | None = None, is_shado
         metrics,
         came_back=wakeups.dispatcher,
         per_minute=settings.runners.submissions_per_minute,
+        availability=availability_of(settings),
     )
     locked_rows = LockedRows(database, wakeups, clock)
     database.on_locked = locked_rows.met

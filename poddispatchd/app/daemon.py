@@ -18,6 +18,7 @@ from poddispatchd.app.reload import ConfigurationReload
 from poddispatchd.config.keys import changed_keys
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
+from poddispatchd.config.windows import availability_of
 from poddispatchd.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
@@ -256,6 +257,7 @@ class Daemon:
         except ConfigurationError as error:
             self._reload.refuse(*error.problems)
             self._settings = self._resources.settings
+            self._resources.registry.availability = availability_of(self._settings)
         else:
             parts.settings = self._settings
 
@@ -265,6 +267,7 @@ class Daemon:
         kept = {name: getattr(self._settings, name) for name in _NEEDS_RESTART}
         changed = changed_keys(self._settings, fresh)
         self._settings = fresh.model_copy(update=kept)
+        self._resources.registry.availability = availability_of(self._settings)
         if self._parts is not None:
             self._parts.settings = self._settings
             self._parts.wakeups.ring_all()

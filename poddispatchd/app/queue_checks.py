@@ -5,18 +5,21 @@ from datetime import timedelta
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
+from poddispatchd.config.windows import availability_of
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.availability import closed_everywhere
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manager_diagnosis import manager_findings
 from poddispatchd.domain.pending_reasons import why_type
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.situation import Backlog, Finding, ManagerView, Reason, Severity, Situation
+from poddispatchd.domain.situation import Backlog, Finding, Reason, Severity, Situation
 from poddispatchd.domain.task import ManagerId, SiteId, TaskStatus, TaskType
 from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.maintenance.stalled_queue import stalled_words, still
 from poddispatchd.managers.sites import site_chooser
+from poddispatchd.managers.views import views_of_rows
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import queue_order
 from poddispatchd.tasks.pending_facts import chosen_sites
@@ -36,7 +39,12 @@ async def pending_findings(settings: Settings, database: Database) -> list[Findi
     by_site = await queue_order.pending_sites(database) if len(situation.sites) > 1 else {}
     after = settings.reconcile.stale_after
     latest = situation.now - timedelta(seconds=after)
-    stalled = [kind for kind in still(stats) if stats.oldest_pending[kind] < latest]
+    closed = closed_everywhere([manager.opens_at for manager in situation.managers if manager.is_active])
+    could_go = {
+        kind: max(oldest, situation.opened_at.get(kind, oldest))
+        for kind, oldest in stats.oldest_pending.items()
+    }
+    stalled = [kind for kind in still(stats) if kind not in closed and could_go[kind] < latest]
     findings = [finding for finding in manager_findings(situation) if finding.severity is Severity.NOTICE]
     if stalled:
         words = stalled_words(sorted(stalled), after=after)
@@ -64,19 +72,12 @@ async def _situation(
     async with database.connection() as connection:
         if await migration.current_version(connection) == migration.LATEST:
             memories = await scheduling.manager_memories(connection)
-    wanted = settings.dispatch.sites
+    wanted, now = settings.dispatch.sites, Clock().now().astimezone()
     return Situation(
-        now=Clock().now().astimezone(),
-        managers=tuple(
-            ManagerView(
-                name=manager.name,
-                site=manager.site_id,
-                is_active=manager.is_active,
-                is_paused=memories.get(manager.id, ManagerMemory()).paused_at is not None,
-            )
-            for manager in managers
-        ),
+        now=now,
+        managers=views_of_rows(managers, memories, availability_of(settings), now),
         sites={pk: site.domain for pk, site in sites.items()},
         served=frozenset(pk for pk, site in sites.items() if not wanted or site.domain in wanted),
         stalled_after=settings.reconcile.stale_after,
+        opened_at=availability_of(settings).opened_at(now),
     )

@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import TypedDict
 
 from poddispatchd.config.units import Address
+from poddispatchd.domain.availability import Pause, WindowNow
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.forecast import Interval
 from poddispatchd.domain.situation import breaker_words
 from poddispatchd.errors import PoddispatchdError
+from poddispatchd.managers.timetable import Timetable
 
 _TIMEOUT = 5.0
 
@@ -33,6 +35,15 @@ class WaitingEntry(TypedDict):
     why: FindingEntry
 
 
+class WindowEntry(TypedDict):
+    """Windows, of a type of task or of a runner manager."""
+
+    hours: str
+    is_open: bool
+    opens_at: str | None
+    closes_at: str | None
+
+
 class QueueEntry(TypedDict):
     """Tasks of one type."""
 
@@ -40,6 +51,15 @@ class QueueEntry(TypedDict):
     counts: dict[str, int]
     oldest_pending: str | None
     why: FindingEntry | None
+    window: WindowEntry | None
+
+
+class PauseEntry(TypedDict):
+    """A time in which a runner manager gets no tasks."""
+
+    begins: str
+    ends: str | None
+    reason: str
 
 
 class ManagerEntry(TypedDict):
@@ -58,6 +78,11 @@ class ManagerEntry(TypedDict):
     site: int
     paused_since: str | None
     full_since: dict[str, str]
+    paused_until: str | None
+    pause_reason: str
+    planned_pauses: list[PauseEntry]
+    window: WindowEntry | None
+    opens_at: dict[str, str | None]
 
 
 class ShadowEntry(TypedDict):
@@ -147,6 +172,30 @@ def _waiting(body: bytes) -> str:
         return "The daemon is not ready."
 
 
+def window_of(entry: WindowEntry) -> WindowNow:
+    """Windows as the daemon tells them."""
+    return WindowNow(
+        entry["hours"], entry["is_open"], _moment(entry["opens_at"]), _moment(entry["closes_at"])
+    )
+
+
+def timetable_of(entry: ManagerEntry) -> Timetable:
+    """What windows and pauses say of a runner manager."""
+    since, window = _moment(entry["paused_since"]), entry["window"]
+    return Timetable(
+        pause=None if since is None else Pause(since, _moment(entry["paused_until"]), entry["pause_reason"]),
+        planned=tuple(
+            Pause(datetime.fromisoformat(pause["begins"]), _moment(pause["ends"]), pause["reason"])
+            for pause in entry["planned_pauses"]
+        ),
+        window=None if window is None else window_of(window),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
 def state_in_words(manager: ManagerEntry) -> str:
     """How a runner manager is, in a word or two."""
     if not manager["is_active"]:
@@ -155,6 +204,8 @@ def state_in_words(manager: ManagerEntry) -> str:
         return "paused"
     if manager["state"] != "closed":
         return breaker_words(BreakerState(manager["state"]))
+    if manager["window"] is not None and not manager["window"]["is_open"]:
+        return "outside its window"
     return "up" if manager.get("paced_for") is None else "up, paced"
 
 

@@ -6,14 +6,18 @@ from poddispatchd.cli.daemon_state import State
 from poddispatchd.cli.situation import Journal, daemon_state, read_journal
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
+from poddispatchd.config.windows import availability_of
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.availability import Availability, pause_at
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.capacity import ManagerNow
 from poddispatchd.domain.forecast import Forecast, Interval
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import TaskPk, TaskStatus
+from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.managers.sites import site_chooser
+from poddispatchd.managers.timetable import Timetables
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.pod.media.tree import MediaTree
@@ -41,7 +45,7 @@ async def expected(
     managers = await pod_managers.runner_managers(database)
     sites = await pod_managers.sites(database)
     around = Around(
-        managers=_managers_now(managers, journal, state),
+        managers=_managers_now(managers, journal, state, availability_of(settings)),
         choose=site_chooser(settings, sites, frozenset(one.site_id for one in managers if one.is_active)),
         own_tasks=journal.own_tasks or {},
     )
@@ -72,16 +76,20 @@ async def _has_history(database: Database) -> bool:
 
 
 def _managers_now(
-    managers: Collection[RunnerManager], journal: Journal, state: State | None
+    managers: Collection[RunnerManager], journal: Journal, state: State | None, availability: Availability
 ) -> list[ManagerNow]:
     """The managers as they are: whether one is down or full only a daemon knows."""
     entries = {} if state is None else {entry["id"]: entry for entry in state["managers"]}
-    paused = {pk for pk, memory in (journal.memories or {}).items() if memory.paused_at is not None}
+    memories, now = journal.memories or {}, Clock().now()
+    timetables = Timetables(availability, now)
     found = []
     for manager in managers:
         entry = entries.get(manager.id)
         up = entry is None or entry["state"] in (BreakerState.CLOSED, BreakerState.HALF_OPEN)
-        usable = manager.is_active and manager.id not in paused and up
+        pauses = memories.get(manager.id, ManagerMemory()).pauses
+        held = pause_at(pauses, now)
+        usable = manager.is_active and up and (held is None or held.ends is not None)
         full = frozenset() if entry is None else frozenset(entry["full_for"])
-        found.append(ManagerNow(manager.id, manager.site_id, usable, full))
+        openings = timetables.openings(manager.name, pauses)
+        found.append(ManagerNow(manager.id, manager.site_id, usable, full, openings))
     return found

@@ -1,11 +1,13 @@
 """``runners``: Pod's runner managers, how they are, and giving one a rest."""
 
 import asyncio
+import dataclasses
 import sys
 from pathlib import Path
 
 import click
 
+from poddispatchd.cli.chosen_managers import all_managers, named
 from poddispatchd.cli.common import (
     EXIT_FAILED,
     Context,
@@ -14,8 +16,8 @@ from poddispatchd.cli.common import (
     json_option,
     open_database,
     pass_context,
-    person,
     print_json,
+    shown,
 )
 from poddispatchd.cli.completion import manager_names
 from poddispatchd.cli.daemon_state import (
@@ -26,25 +28,30 @@ from poddispatchd.cli.daemon_state import (
     state_in_words,
 )
 from poddispatchd.cli.groups import SuggestingGroup
+from poddispatchd.cli.runner_pauses import pause, resume
 from poddispatchd.cli.tables import print_table, say
+from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
+from poddispatchd.config.windows import availability_of
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId
-from poddispatchd.errors import PoddispatchdError, RunnerManagerError
-from poddispatchd.journal import acts, scheduling
-from poddispatchd.journal.acts import Act
+from poddispatchd.domain.timetable_words import TimetableWords
+from poddispatchd.errors import RunnerManagerError
+from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import ManagerMemory
-from poddispatchd.observability.logs import register_secret
-from poddispatchd.pod import managers as pod_managers
+from poddispatchd.managers.timetable import Timetable, Timetables
 from poddispatchd.runner.client import RunnerClient, open_session
-from poddispatchd.runtime.database_session import CHANNEL
 
 
 @click.group(cls=SuggestingGroup)
 def runners() -> None:
     """Pod's runner managers: list, test, pause and resume them."""
+
+
+for _action in (pause, resume):
+    runners.add_command(_action)
 
 
 @runners.command("list")
@@ -56,10 +63,18 @@ async def list_(context: Context, config_path: Path | None, *, as_json: bool) ->
     """List the runner managers; with their health when a daemon runs."""
     settings = context.settings(config_path)
     async with open_database(settings) as database:
-        managers = await _managers(database)
+        managers = await all_managers(database)
         memories = await _memories(database)
     known = await _known_to_daemon(settings)
-    rows = [_row(manager, memories.get(manager.id), known) for manager in managers]
+    now = Clock().now()
+    timetables = Timetables(availability_of(settings), now)
+    words = TimetableWords(now, shown)
+    rows, remarks = [], []
+    for manager in managers:
+        memory = memories.get(manager.id, ManagerMemory())
+        timetable = timetables.of(manager.name, memory.pauses)
+        rows.append(_row(manager, memory, timetable, known))
+        remarks.append("; ".join(timetable.words(words)))
     if as_json:
         print_json(rows)
         return
@@ -67,6 +82,7 @@ async def list_(context: Context, config_path: Path | None, *, as_json: bool) ->
         ("id", "runner manager", "site", "priority", "state", "full for", "last given", "url", "error"),
         [tuple(row[name] for name in _COLUMNS) for row in rows],
         empty="There are no runner managers: add one in Pod's administration.",
+        remarks=remarks,
     )
     if rows and known is None:
         click.echo("No daemon answers: the states are those of the rows.", err=True)
@@ -76,16 +92,21 @@ _COLUMNS = ("id", "name", "site", "priority", "state", "full_for", "last_given_a
 
 
 def _row(
-    manager: RunnerManager, memory: ManagerMemory | None, known: dict[int, ManagerEntry] | None
+    manager: RunnerManager,
+    memory: ManagerMemory,
+    timetable: Timetable,
+    known: dict[int, ManagerEntry] | None,
 ) -> dict[str, object]:
-    memory = memory or ManagerMemory()
+    window = timetable.window
     entry = None if known is None else known.get(manager.id)
     if not manager.is_active:
         state = "inactive"
-    elif memory.paused_at is not None:
+    elif timetable.pause is not None:
         state = "paused"
+    elif entry is not None:
+        state = state_in_words(entry)
     else:
-        state = "active" if entry is None else state_in_words(entry)
+        state = "active" if window is None or window.is_open else "outside its window"
     return {
         "id": manager.id,
         "name": manager.name,
@@ -93,7 +114,10 @@ def _row(
         "priority": manager.priority,
         "url": manager.url,
         "is_active": manager.is_active,
-        "paused": memory.paused_at is not None,
+        "paused": timetable.pause is not None,
+        "pause": None if timetable.pause is None else dataclasses.asdict(timetable.pause),
+        "planned_pauses": [dataclasses.asdict(pause) for pause in timetable.planned],
+        "window": None if window is None else dataclasses.asdict(window),
         "state": state,
         "full_for": None if entry is None else full_in_words(entry),
         "last_given_at": memory.last_given_at,
@@ -111,8 +135,8 @@ async def test(context: Context, config_path: Path | None, names: tuple[str, ...
     """Ask runner managers how they are, as Pod's "Test connection". Exit status 1 when one is not well."""
     settings = context.settings(config_path)
     async with open_database(settings) as database:
-        managers = await _managers(database)
-    chosen = [manager for name in names for manager in _named(managers, name)] if names else managers
+        managers = await all_managers(database)
+    chosen = [manager for name in names for manager in named(managers, name)] if names else managers
     async with open_session(settings.runners) as session:
         client = RunnerClient(session, request_timeout=min(settings.runners.request_timeout, 15.0))
         results = await asyncio.gather(*(_test(client, manager) for manager in chosen))
@@ -141,71 +165,9 @@ async def _test(client: RunnerClient, manager: RunnerManager) -> tuple[bool, str
     return health.is_well, health.words
 
 
-@runners.command()
-@click.argument("name", shell_complete=manager_names)
-@config_option
-@pass_context
-@asynchronous
-async def pause(context: Context, config_path: Path | None, name: str) -> None:
-    """Give a runner manager no new tasks; what it works on goes on. NAME may be its id."""
-    async with open_database(context.settings(config_path)) as database:
-        for manager in await _chosen(database, name):
-            async with database.transaction() as connection:
-                await scheduling.pause(connection, manager.id)
-                await acts.record(connection, Act.PAUSE, person(), runner_manager=manager.id)
-                await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, "administration")
-            click.echo(f"Runner manager {manager.name} gets no new tasks until 'runners resume'.")
-
-
-@runners.command()
-@click.argument("name", shell_complete=manager_names)
-@config_option
-@pass_context
-@asynchronous
-async def resume(context: Context, config_path: Path | None, name: str) -> None:
-    """Give a paused runner manager tasks again. NAME may be its id."""
-    async with open_database(context.settings(config_path)) as database:
-        for manager in await _chosen(database, name):
-            async with database.transaction() as connection:
-                was_paused = await scheduling.resume(connection, manager.id)
-                if was_paused:
-                    await acts.record(connection, Act.RESUME, person(), runner_manager=manager.id)
-                await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, "administration")
-            words = "gets tasks again" if was_paused else "was not paused"
-            click.echo(f"Runner manager {manager.name} {words}.")
-
-
-async def _chosen(database: Database, name: str) -> list[RunnerManager]:
-    chosen = _named(await _managers(database), name)
-    async with database.connection() as connection:
-        if await migration.checked_version(connection) < migration.LATEST:
-            raise PoddispatchdError(
-                "The schema poddispatchd is not up to date: run 'poddispatchd db upgrade'."
-            )
-    return chosen
-
-
-def _named(managers: list[RunnerManager], name: str) -> list[RunnerManager]:
-    """The managers of this name (one for each site, at most), or the one of this id."""
-    found = [manager for manager in managers if manager.name == name] or [
-        manager for manager in managers if str(manager.id) == name
-    ]
-    if not found:
-        known = ", ".join(manager.name for manager in managers) or "none"
-        raise click.BadParameter(f"there is no runner manager {name!r}; Pod has {known}.")
-    return found
-
-
-async def _managers(database: Database) -> list[RunnerManager]:
-    managers = await pod_managers.runner_managers(database)
-    for manager in managers:
-        register_secret(manager.token)
-    return managers
-
-
 async def _memories(database: Database) -> dict[ManagerId, ManagerMemory]:
     async with database.connection() as connection:
-        if await migration.current_version(connection) == 0:
+        if await migration.current_version(connection) < migration.LATEST:
             return {}
         return await scheduling.manager_memories(connection)
 

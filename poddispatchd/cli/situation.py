@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 from poddispatchd.cli.daemon_state import DaemonAwayError, ManagerEntry, State, ask_daemon
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
+from poddispatchd.config.windows import availability_of
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.dispatch.source_files import MISSING_WORDS, SILENT_WORDS, Presence, SourceFiles
+from poddispatchd.domain.availability import closed_everywhere
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.media import source_file
@@ -22,6 +24,7 @@ from poddispatchd.errors import SchemaError, UnsubmittableError
 from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import ManagerMemory, Scheduler, Wait
 from poddispatchd.managers.sites import site_chooser
+from poddispatchd.managers.views import views_of_rows
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import overview, sources
 from poddispatchd.pod.capabilities import introspect
@@ -32,7 +35,10 @@ from poddispatchd.tasks.pending_facts import waiting_task
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """What poddispatchd's own schema tells; nothing where it does not exist yet."""
+    """What poddispatchd's own schema tells; nothing where it does not exist yet.
+
+    ``memories`` are not read of the schema of an older release.
+    """
 
     scheduler: Scheduler | None = None
     memories: Mapping[ManagerId, ManagerMemory] | None = None
@@ -42,11 +48,13 @@ class Journal:
 async def read_journal(database: Database) -> Journal:
     """Who schedules, which managers are paused and which tasks wait."""
     async with database.connection() as connection:
-        if await migration.current_version(connection) == 0:
+        version = await migration.current_version(connection)
+        if version == 0:
             return Journal()
+        is_latest = version == migration.LATEST
         return Journal(
             await scheduling.scheduler(connection),
-            await scheduling.manager_memories(connection),
+            await scheduling.manager_memories(connection) if is_latest else None,
             await scheduling.own_tasks(connection),
         )
 
@@ -75,16 +83,7 @@ async def situation(
         problem = " ".join(state["not_ready"]) or None
         is_away = not state["database_up"]
     else:
-        memories = journal.memories or {}
-        views = tuple(
-            ManagerView(
-                name=manager.name,
-                site=manager.site_id,
-                is_active=manager.is_active,
-                is_paused=memories.get(manager.id, ManagerMemory()).paused_at is not None,
-            )
-            for manager in managers
-        )
+        views = views_of_rows(managers, journal.memories or {}, availability_of(settings), now)
         problem, is_away = None, False
     return Situation(
         now=now,
@@ -96,7 +95,20 @@ async def situation(
         database_problem=problem if is_away else None,
         write_problem=None if is_away else problem,
         stalled_after=settings.reconcile.stale_after,
+        opened_at=availability_of(settings).opened_at(now),
     )
+
+
+async def closed_types(
+    settings: Settings, database: Database, managers: Sequence[RunnerManager]
+) -> Mapping[TaskType, datetime | None]:
+    """The types that wait for a window, and when it opens; None: never."""
+    availability = availability_of(settings)
+    if availability.is_unlimited:
+        return {}
+    journal = await read_journal(database)
+    views = views_of_rows(managers, journal.memories or {}, availability, Clock().now())
+    return closed_everywhere([view.opens_at for view in views if view.is_active])
 
 
 def _scheduling(state: State | None, scheduler: Scheduler | None) -> Scheduling:
@@ -122,7 +134,14 @@ def _told_by_daemon(entry: ManagerEntry, now: datetime) -> ManagerView:
             TaskType(kind): datetime.fromisoformat(since) for kind, since in entry["full_since"].items()
         },
         full_until={TaskType(kind): now + timedelta(seconds=s) for kind, s in entry["full_for"].items()},
+        paused_until=_moment(entry["paused_until"]),
+        pause_reason=entry["pause_reason"],
+        opens_at={TaskType(kind): _moment(opens) for kind, opens in entry["opens_at"].items()},
     )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 async def why_it_waits(settings: Settings, database: Database, task: Task) -> Finding | None:

@@ -15,6 +15,7 @@ from poddispatchd.cli.common import (
     json_option,
     pass_context,
     print_json,
+    shown,
 )
 from poddispatchd.cli.daemon_state import (
     ShadowEntry,
@@ -25,12 +26,16 @@ from poddispatchd.cli.daemon_state import (
     full_in_words,
     role_in_words,
     state_in_words,
+    timetable_of,
+    window_of,
 )
 from poddispatchd.cli.tables import print_table, say
 from poddispatchd.cli.task_filter import age
+from poddispatchd.clock import Clock
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.shadow import counted
 from poddispatchd.domain.task import TaskStatus
+from poddispatchd.domain.timetable_words import TimetableWords
 
 _BESIDE = " " * len("PROBLEM ")
 
@@ -65,7 +70,7 @@ def _print(state: State) -> None:
         say(problem, first=f"{click.style('PROBLEM', fg='red')} ", rest=_BESIDE)
     for notice in state["notices"]:
         say(notice, first=f"{click.style('note   ', fg='yellow')} ", rest=_BESIDE)
-    names = [item.value for item in TaskStatus]
+    names, words = [item.value for item in TaskStatus], TimetableWords(Clock().now(), shown)
     click.echo()
     print_table(
         ("type", *names, "oldest pending"),
@@ -81,8 +86,10 @@ def _print(state: State) -> None:
     )
     for entry in state["queue"]:
         if entry["why"] is not None:
-            words = f"{entry['why']['words']} {entry['why']['remedy']}".rstrip()
-            say(f"{entry['type']}: {words}", rest="  ")
+            why = f"{entry['why']['words']} {entry['why']['remedy']}".rstrip()
+            say(f"{entry['type']}: {why}", rest="  ")
+        if entry["window"] is not None:
+            say(f"{entry['type']}: {words.window(window_of(entry['window']))}", rest="  ")
     if (expected := drained_words(state)) is not None:
         say(expected, rest="  ")
     click.echo(as_of_words(state))
@@ -100,6 +107,7 @@ def _print(state: State) -> None:
             for manager in state["managers"]
         ],
         empty="There are no runner managers.",
+        remarks=["; ".join(timetable_of(manager).words(words)) for manager in state["managers"]],
     )
 
 

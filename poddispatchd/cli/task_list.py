@@ -3,8 +3,10 @@
 import dataclasses
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import TypeAlias
 
 import click
 
@@ -19,14 +21,20 @@ from poddispatchd.cli.common import (
     shown,
 )
 from poddispatchd.cli.expectations import expected, expected_words, interval_as_dict
+from poddispatchd.cli.situation import closed_types
 from poddispatchd.cli.tables import print_table, shortened
 from poddispatchd.cli.task_filter import Chosen, age, filter_options
+from poddispatchd.clock import Clock
 from poddispatchd.domain.forecast import Forecast
-from poddispatchd.domain.task import ManagerId
+from poddispatchd.domain.situation import duration_words
+from poddispatchd.domain.task import ManagerId, TaskStatus, TaskType
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import overview, same_source
 from poddispatchd.pod.overview import TaskRow
 from poddispatchd.pod.same_source import Blocker
+
+_Closed: TypeAlias = Mapping[TaskType, datetime | None]
+"""The types that wait for a window, and when it opens."""
 
 _NARROWEST = 80
 _OWNER, _MANAGER = 8, 10
@@ -52,16 +60,18 @@ async def list_(
     """List tasks, newest first, with their title, owner, age, runner manager and last error."""
     settings = context.settings(config_path)
     async with open_database(settings) as database:
-        names = {manager.id: manager.name for manager in await pod_managers.runner_managers(database)}
+        managers = await pod_managers.runner_managers(database)
+        names = {manager.id: manager.name for manager in managers}
         found = await overview.task_rows(database, await chosen.filter(database), limit=limit)
         async with database.connection() as connection:
             blockers = await same_source.blockers(connection, [row.pk for row in found])
         forecast = await expected(settings, database, [row.status for row in found])
+        closed = await closed_types(settings, database, managers)
     if as_json:
-        print_json([_as_dict(row, names, blockers.get(row.pk), forecast) for row in found])
+        print_json([_as_dict(row, names, blockers.get(row.pk), forecast, closed) for row in found])
         return
     width = 10_000 if wide else _terminal_width()
-    remarks = [_remark(row, blockers.get(row.pk), forecast) for row in found]
+    remarks = [_remark(row, blockers.get(row.pk), forecast, closed) for row in found]
     _print(found, names, remarks, width)
     if len(found) == limit and sys.stderr.isatty():
         click.echo(f"Only the newest {limit}: --limit shows more.", err=True)
@@ -97,16 +107,33 @@ def _print(
     )
 
 
-def _remark(row: TaskRow, blocker: Blocker | None, forecast: Forecast | None) -> str | None:
+def _remark(row: TaskRow, blocker: Blocker | None, forecast: Forecast | None, closed: _Closed) -> str | None:
     words = None if forecast is None else expected_words(forecast, row.pk, row.status)
     # Most are unknown where nothing has ended yet: that is said once for each by `tasks show`.
     said = None if words is None or words == "unknown" else f"Expected: {words}."
     waits = row.failure if blocker is None else f"It waits for {blocker.words}."
+    if blocker is None and _waits_for_window(row, closed):
+        opens = closed[TaskType.of(row.type)]
+        when = "is never open" if opens is None else f"opens {_countdown(opens)}"
+        waits = f"It waits for its window, which {when}."
     return " ".join(filter(None, (waits, said))) or None
 
 
+def _waits_for_window(row: TaskRow, closed: _Closed) -> bool:
+    return row.status == TaskStatus.PENDING and TaskType.of(row.type) in closed
+
+
+def _countdown(moment: datetime) -> str:
+    """Short enough for a line of a terminal."""
+    return f"in {duration_words(moment - Clock().now())} ({moment.astimezone():%Y-%m-%d %H:%M %Z})"
+
+
 def _as_dict(
-    row: TaskRow, names: dict[ManagerId, str], blocker: Blocker | None, forecast: Forecast | None
+    row: TaskRow,
+    names: dict[ManagerId, str],
+    blocker: Blocker | None,
+    forecast: Forecast | None,
+    closed: _Closed,
 ) -> dict[str, object]:
     told = dataclasses.asdict(row)
     return {
@@ -115,6 +142,7 @@ def _as_dict(
         "source": _source(row),
         "runner_manager": names.get(row.runner_manager_id or ManagerId(0)),
         "waits_for": None if blocker is None else blocker.task,
+        "window_opens_at": closed.get(TaskType.of(row.type)) if _waits_for_window(row, closed) else None,
         "expected_begin": None if forecast is None else interval_as_dict(forecast.begins.get(row.pk)),
         "expected_end": None if forecast is None else interval_as_dict(forecast.ends.get(row.pk)),
     }

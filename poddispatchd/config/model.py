@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-from poddispatchd.config.units import Address, Duration, FileMode, ListenAddress, Network, Size
+from poddispatchd.config.units import Address, Duration, FileMode, ListenAddress, Network, Size, Windows
 from poddispatchd.domain.mail_addresses import bare_address, mailbox
 from poddispatchd.domain.outgoing_events import EventType, Subscribable
 
@@ -154,6 +154,22 @@ class RunnersSettings(Section):
     )
     ca_file: AbsolutePath | None = Field(
         default=None, description="Certificates of the authorities trusted besides the system's (PEM)"
+    )
+
+
+class WindowsSettings(Section):
+    """Hours in which tasks are submitted: 20:00-07:00, or mon-fri 18:00-08:00; sat,sun. What runs goes on."""
+
+    task_types: dict[Literal["encoding", "studio", "transcription"], Windows] = Field(
+        default_factory=dict,
+        description="By type of task, as {transcription: 20:00-07:00}; a type without hours: always",
+    )
+    runner_managers: dict[str, Windows] = Field(
+        default_factory=dict,
+        description="By the name of a runner manager; both must be open for a task to be submitted",
+    )
+    time_zone: Annotated[str, AfterValidator(_time_zone)] | None = Field(
+        default=None, description="Their time zone, as Europe/Paris; null: pod.time_zone"
     )
 
 
@@ -427,6 +443,7 @@ class Settings(Section):
     pod: PodSettings = PodSettings()
     dispatch: DispatchSettings = DispatchSettings()
     runners: RunnersSettings = RunnersSettings()
+    windows: WindowsSettings = WindowsSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     imports: ImportsSettings = ImportsSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -8,6 +8,8 @@ from typing import Annotated, NoReturn
 
 from pydantic import BeforeValidator, PlainSerializer
 
+from poddispatchd.domain.time_windows import Window, format_windows, parse_windows
+
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
@@ -123,6 +125,17 @@ def format_network(network: IPv4Network | IPv6Network) -> str:
     return str(network.network_address) if network.num_addresses == 1 else str(network)
 
 
+def read_windows(value: object) -> tuple[Window, ...]:
+    """Hours of the week from ``20:00-07:00`` or ``mon-fri 18:00-08:00; sat,sun``.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    if isinstance(value, tuple) and all(isinstance(window, Window) for window in value):
+        return value
+    return parse_windows(value if isinstance(value, str) else "")
+
+
 Network = Annotated[
     IPv4Network | IPv6Network,
     BeforeValidator(parse_network),
@@ -147,3 +160,8 @@ FileMode = Annotated[
 
 ListenAddress = Annotated[Address, BeforeValidator(Address.parse), PlainSerializer(str, return_type=str)]
 """Where a listener listens."""
+
+Windows = Annotated[
+    tuple[Window, ...], BeforeValidator(read_windows), PlainSerializer(format_windows, return_type=str)
+]
+"""Hours of the week."""

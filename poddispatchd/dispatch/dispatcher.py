@@ -15,7 +15,7 @@ from poddispatchd.dispatch.failed_submissions import FailedSubmissions
 from poddispatchd.dispatch.intent_log import IntentLog, is_hopeless
 from poddispatchd.dispatch.sights import Waiting
 from poddispatchd.dispatch.submitter import Submitter
-from poddispatchd.domain.routing import Lane, assign, next_opening
+from poddispatchd.domain.routing import Lane, assign, next_opening, next_window
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk
 from poddispatchd.journal.submissions import Submission
@@ -154,9 +154,10 @@ class Dispatcher:
             await cancel_surely(*late)
 
     def _next_look(self) -> float:
-        now = self._clock.monotonic()
+        now, lanes = self._clock.monotonic(), self._registry.lanes()
         moments = [
-            next_opening(self._registry.lanes(), now),
+            next_opening(lanes, now),
+            next_window(lanes, now),
             self._view.next_release(now),
             self._setbacks.next_due(self._open),
         ]

@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
+from poddispatchd.domain.availability import Openings
 from poddispatchd.domain.run_times import EndedRun
 from poddispatchd.domain.task import ManagerId, SiteId
 
@@ -21,23 +22,29 @@ class ManagerNow:
         site: the site whose tasks it takes.
         is_usable: whether tasks are given to it: active, not paused, and up.
         full_for: the types for which it has no room.
+        openings: by type, when tasks may begin there; a type that is absent: always.
     """
 
     id: ManagerId
     site: SiteId
     is_usable: bool = True
     full_for: frozenset[str] = frozenset()
+    openings: Mapping[str, Openings] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Slots of a runner manager; ``taken`` of them hold what is not ours; ``types`` it takes (None: any)."""
+    """Slots of a runner manager; ``taken`` of them hold what is not ours; ``types`` it takes (None: any).
+
+    ``openings`` are those of the manager.
+    """
 
     manager: ManagerId
     site: SiteId
     slots: int
     taken: int
     types: frozenset[str] | None
+    openings: Mapping[str, Openings] = field(default_factory=dict)
 
 
 def slots_seen(runs: Iterable[EndedRun]) -> dict[ManagerId, int]:
@@ -88,5 +95,7 @@ def capacities(
         slots = max(1, ours, seen.get(manager.id, 0))
         known = frozenset(types[manager.id]) if manager.id in types else None
         is_full = bool(manager.full_for) if known is None else known <= manager.full_for
-        found.append(Capacity(manager.id, manager.site, slots, slots - ours if is_full else 0, known))
+        found.append(
+            Capacity(manager.id, manager.site, slots, slots - ours if is_full else 0, known, manager.openings)
+        )
     return found

@@ -30,7 +30,7 @@ def manager_findings(situation: Situation) -> list[Finding]:
                 Finding(
                     Reason.MANAGERS_PAUSED,
                     Severity.NOTICE,
-                    f"Runner manager {manager.name} is paused.",
+                    f"Runner manager {manager.name} is {_paused(manager, situation)}.",
                     f"To give it tasks again: {_command('runners resume', manager)}.",
                 )
             )
@@ -82,12 +82,11 @@ def why_managers(kind: TaskType, sites: Collection[SiteId], situation: Situation
         )
     usable = [manager for manager in active if not manager.is_paused]
     if not usable:
-        return Finding(
-            Reason.MANAGERS_PAUSED,
-            Severity.PROBLEM,
-            f"Every active runner manager of {place} is paused ({_names(active)}).",
-            f"Resume one: {_command('runners resume', active[0])}.",
-        )
+        return _all_paused(active, place, situation)
+    shut = [manager for manager in usable if kind in manager.opens_at]
+    usable = [manager for manager in usable if kind not in manager.opens_at]
+    if not usable:
+        return _outside_windows(kind, shut, place, situation)
     asked = [m for m in usable if m.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN)]
     if not asked:
         return _none_works(usable, place, situation)
@@ -95,13 +94,51 @@ def why_managers(kind: TaskType, sites: Collection[SiteId], situation: Situation
     if len(full) < len(asked):
         return Finding(Reason.NEXT, Severity.NORMAL, "A runner manager has room: they are submitted now.")
     others = [manager for manager in of_site if manager not in asked]
-    besides = "; ".join(f"{manager.name} is {manager.state_words()}" for manager in others[:_NAMED])
+    besides = "; ".join(
+        f"{manager.name} is {'outside its window' if manager in shut else manager.state_words()}"
+        for manager in others[:_NAMED]
+    )
     return Finding(
         Reason.MANAGERS_FULL,
         Severity.NORMAL,
         f"They wait for a free runner: {'; '.join(_full(m, kind, situation) for m in full[:_NAMED])}"
         + (f"; {len(full) - _NAMED} more are full" if len(full) > _NAMED else "")
         + (f"; {besides}." if besides else "."),
+    )
+
+
+def _paused(manager: ManagerView, situation: Situation) -> str:
+    until = "" if manager.paused_until is None else f" until {situation.countdown(manager.paused_until)}"
+    return f"paused{until}" + (f": {manager.pause_reason.rstrip('.')}" if manager.pause_reason else "")
+
+
+def _all_paused(managers: Sequence[ManagerView], place: str, situation: Situation) -> Finding:
+    """Planned maintenance ends by itself; what a person has paused a person must resume."""
+    moments = [manager.paused_until for manager in managers if manager.paused_until is not None]
+    ends = f" The first pause ends at {situation.countdown(min(moments))}." if moments else ""
+    return Finding(
+        Reason.MANAGERS_PAUSED,
+        Severity.NOTICE if moments else Severity.PROBLEM,
+        f"Every active runner manager of {place} is paused ({_names(managers)}).{ends}",
+        f"Resume one: {_command('runners resume', managers[0])}.",
+    )
+
+
+def _outside_windows(
+    kind: TaskType, managers: Sequence[ManagerView], place: str, situation: Situation
+) -> Finding:
+    moments = [moment for manager in managers if (moment := manager.opens_at[kind]) is not None]
+    if not moments:
+        return Finding(
+            Reason.WINDOW_NEVER_OPEN,
+            Severity.PROBLEM,
+            f"No window for tasks of type {kind} is ever open at a runner manager of {place}.",
+            "Correct windows in the configuration: 'poddispatchd check' names them.",
+        )
+    return Finding(
+        Reason.WINDOW_CLOSED,
+        Severity.NORMAL,
+        f"They wait for their window, which opens at {situation.countdown(min(moments))}.",
     )
 
 

@@ -143,14 +143,17 @@ def _weighed(finding: Finding, backlog: Backlog, situation: Situation) -> Findin
     """A normal reason that has lasted for long is worth a word, and a type that stands still is a problem."""
     if finding.severity is Severity.PROBLEM or backlog.oldest is None:
         return finding
+    if finding.reason is Reason.WINDOW_CLOSED:
+        return finding  # it waits as long as somebody wanted it to
     waited = situation.now - backlog.oldest
+    could_go = situation.now - max(backlog.oldest, situation.opened_at.get(backlog.type, backlog.oldest))
     severity: Severity = finding.severity
     words, remedy = finding.words, finding.remedy
-    if waited.total_seconds() > situation.stalled_after and not backlog.running:
+    if could_go.total_seconds() > situation.stalled_after and not backlog.running:
         severity = Severity.PROBLEM
         words += f" None runs, and the oldest has been waiting for {duration_words(waited)}."
         remedy = remedy or "See 'poddispatchd runners list', and whether the runners take this type."
-    elif waited > LONG_WAIT:
+    elif could_go > LONG_WAIT:
         severity = Severity.NOTICE
         words += f" The oldest has been waiting for {duration_words(waited)}."
     return Finding(finding.reason, severity, words, remedy)
@@ -175,7 +178,8 @@ def why_task(task: WaitingTask, situation: Situation) -> Finding:
     if finding.reason is Reason.NEXT:
         words = "It is submitted next." if task.rank in (None, 1) else "It is submitted when its turn comes."
         return Finding(Reason.NEXT, Severity.NORMAL, words + place)
-    words = finding.words.replace("They wait for", "It waits for", 1)
+    words = finding.words.replace("They wait for their", "It waits for its", 1)
+    words = words.replace("They wait for", "It waits for", 1)
     return Finding(finding.reason, finding.severity, words + place, finding.remedy)
 
 

@@ -1,12 +1,13 @@
 """One possible future of the queue: runs as long as others were, runners taken as they become free."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import inf
 
 from poddispatchd.domain.arrivals import Arrival, Arrivals
+from poddispatchd.domain.availability import ALWAYS
 from poddispatchd.domain.capacity import Capacity
 from poddispatchd.domain.run_times import UNKNOWN_SOURCE, RunTimes, SourceSize
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
@@ -67,6 +68,11 @@ class _Pool:
         types = self.capacity.types
         return task.site == self.capacity.site and (types is None or task.type in types)
 
+    def opens(self, task: Played, ready: float) -> float:
+        """When a task can begin here, if it may do so at this moment at the earliest."""
+        moment, openings = max(self.free[0], ready), self.capacity.openings
+        return openings.get(task.type, ALWAYS).next(moment) if openings else moment
+
 
 class QueuePlay:
     """A queue on its runners, played through as often as wanted.
@@ -112,7 +118,7 @@ class QueuePlay:
                 by_source[item.task.same] = end
         pools = [self._pool(manager, held[manager.manager]) for manager in self._managers]
         overtaking = _Overtaking(self._arrivals, self._random)
-        for task in self._queue:
+        for task in self._in_turn(pools):
             if task.same is not None and task.same in by_source:
                 ends[task.pk] = by_source[task.same]
                 continue
@@ -126,6 +132,30 @@ class QueuePlay:
             outcomes.ends[pk].append(end)
         for kind, end in last.items():
             outcomes.drained[kind].append(end)
+
+    def _in_turn(self, pools: Sequence[_Pool]) -> Iterator[Played]:
+        """The queue in the order in which its tasks can begin: who waits for a window holds up nobody else.
+
+        ``pools`` change in between.
+        """
+        if not any(pool.capacity.openings for pool in pools):
+            yield from self._queue
+            return
+        alike: dict[object, deque[tuple[int, Played]]] = defaultdict(deque)
+        for place, task in enumerate(self._queue):
+            alike[task.type, task.site, task.ready].append((place, task))
+
+        def turn(key: object) -> tuple[float, int]:
+            place, task = alike[key][0]
+            return min(
+                (pool.opens(task, task.ready) for pool in pools if pool.takes(task)), default=inf
+            ), place
+
+        while alike:
+            first = min(alike, key=turn)
+            yield alike[first].popleft()[1]
+            if not alike[first]:
+                del alike[first]
 
     def _rest(self, item: Running) -> tuple[float, float]:
         """When its runner is free again, and when it ends: nobody knows of a run longer than any before."""
@@ -155,8 +185,8 @@ class QueuePlay:
         if not fit:
             return inf, inf
         while True:
-            pool = min(fit, key=lambda pool: pool.free[0])
-            begin = max(pool.free[0], task.ready)
+            pool = min(fit, key=lambda pool: pool.opens(task, 0.0))
+            begin = pool.opens(task, task.ready)
             if begin == inf:
                 return inf, inf
             arrival = overtaking.next(task.priority, before=begin)
@@ -165,7 +195,9 @@ class QueuePlay:
             other = Played(TaskPk(0), arrival.type, site=task.site, source=arrival.source)
             takers = [pool for pool in pools if pool.takes(other)]
             if takers:
-                self._take(min(takers, key=lambda pool: pool.free[0]), other, arrival.after)
+                taker = min(takers, key=lambda pool: pool.opens(other, 0.0))
+                if (opens := taker.opens(other, arrival.after)) <= begin:
+                    self._take(taker, other, opens)
         if overtaking.is_endless:
             return inf, inf
         return begin, self._take(pool, task, begin)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from math import inf
 
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskPk, TaskType
 
@@ -26,6 +27,7 @@ class Lane:
 
     Times are seconds of one clock. ``closed_until``: the breaker, a rate limit or a misconfiguration.
     ``full_until``: by task type, after a 503. ``last_given``: when it last accepted a task, 0 for never.
+    ``shut_until``: by task type, what windows and pauses shut; infinite while nobody knows until when.
     ``busy_since``: when the submission in progress began. ``is_slow``: its last answer took longer than
     ``PATIENCE``. ``is_doubtful``: its last answers were lost: all others come first, for a task whose answer
     is lost may be with it for long.
@@ -37,6 +39,7 @@ class Lane:
     paused: bool = False
     closed_until: float = 0.0
     full_until: Mapping[TaskType, float] = field(default_factory=dict)
+    shut_until: Mapping[TaskType, float] = field(default_factory=dict)
     last_given: float = 0.0
     busy_since: float | None = None
     is_slow: bool = False
@@ -44,7 +47,12 @@ class Lane:
 
     def has_room(self, kind: TaskType, now: float) -> bool:
         """Whether this manager may be asked to take such a task, now or after its submission in progress."""
-        return not self.paused and self.closed_until <= now and self.full_until.get(kind, 0.0) <= now
+        return (
+            not self.paused
+            and self.closed_until <= now
+            and self.full_until.get(kind, 0.0) <= now
+            and self.shut_until.get(kind, 0.0) <= now
+        )
 
     def can_take(self, offer: Offer, now: float) -> bool:
         """Whether this manager may be asked to take the task, now or after its submission in progress."""
@@ -169,6 +177,12 @@ def next_opening(lanes: Iterable[Lane], now: float) -> float | None:
         )
         if moment > now
     ]
+    return min(moments, default=None)
+
+
+def next_window(lanes: Iterable[Lane], now: float) -> float | None:
+    """When a window opens next, or a pause ends; None when none will."""
+    moments = (moment for lane in lanes for moment in lane.shut_until.values() if now < moment < inf)
     return min(moments, default=None)
 
 

@@ -46,6 +46,8 @@ class Reason(StrEnum):
     NO_MANAGER_FOR_SITE = "no_manager_for_site"
     MANAGERS_INACTIVE = "managers_inactive"
     MANAGERS_PAUSED = "managers_paused"
+    WINDOW_CLOSED = "window_closed"
+    WINDOW_NEVER_OPEN = "window_never_open"
     MANAGERS_MISCONFIGURED = "managers_misconfigured"
     MANAGERS_DOWN = "managers_down"
     MANAGERS_FULL = "managers_full"
@@ -84,7 +86,9 @@ class ManagerView:
     """A runner manager as a person sees it.
 
     ``retry_at``: when one that does not work is asked again. ``full_since`` and ``full_until``: by type,
-    since when it has had no free runner and when it is asked again.
+    since when it has had no free runner and when it is asked again. ``paused_until`` is None when it is
+    paused until somebody resumes it. ``opens_at``: the types for which a window is closed, its own or that of
+    the type, and when a task of them may begin, None: never.
     """
 
     name: str
@@ -96,6 +100,9 @@ class ManagerView:
     retry_at: datetime | None = None
     full_since: Mapping[TaskType, datetime] = field(default_factory=dict)
     full_until: Mapping[TaskType, datetime] = field(default_factory=dict)
+    paused_until: datetime | None = None
+    pause_reason: str = ""
+    opens_at: Mapping[TaskType, datetime | None] = field(default_factory=dict)
 
     def state_words(self) -> str:
         """How it is, in a word or two."""
@@ -144,6 +151,7 @@ class Situation:
         media_problem: in words, if nothing can be read or written under MEDIA_ROOT.
         stalled_after: seconds after which a type that waits while none of it runs is a problem
             (``reconcile.stale_after``).
+        opened_at: since when the windows of types are open; a wait before that is no sign of trouble.
     """
 
     now: datetime
@@ -156,11 +164,16 @@ class Situation:
     write_problem: str | None = None
     media_problem: str | None = None
     stalled_after: float = 7200.0
+    opened_at: Mapping[str, datetime] = field(default_factory=dict)
 
     def clock(self, moment: datetime) -> str:
         """A moment for people, in the zone of ``now``: the time alone on the same day."""
         local = moment.astimezone(self.now.tzinfo)
         return f"{local:%H:%M:%S %Z}" if local.date() == self.now.date() else f"{local:%Y-%m-%d %H:%M %Z}"
+
+    def countdown(self, moment: datetime) -> str:
+        """A moment to come, and how long it is until then."""
+        return f"{self.clock(moment)} (in {duration_words(moment - self.now)})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,10 @@ class TimeWindows:
                 return max(begins, now)
         return None
 
+    def opened_at(self, now: datetime) -> datetime | None:
+        """Since when something may begin, if it may now; of windows that never close, some days ago."""
+        return next((begins for begins, ends in self.intervals(now, now) if ends > now), None)
+
     def closes_at(self, now: datetime) -> datetime | None:
         """Until when something may begin, if it may now; None: it may not now, or there is no end to it."""
         until = now + _HORIZON

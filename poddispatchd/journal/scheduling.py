@@ -8,6 +8,7 @@ import asyncpg
 
 from poddispatchd.database.connections import Connection
 from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.availability import Pause
 from poddispatchd.domain.task import ManagerId, Run, TaskPk
 
 _QUERIES = load_queries(__package__, "scheduling.sql")
@@ -39,10 +40,11 @@ class Scheduler:
 class ManagerMemory:
     """What is remembered of a runner manager.
 
-    ``refused_parameters``: optional parameters over which its runners failed tasks within the last days.
+    ``pauses`` are those that hold and those to come. ``refused_parameters``: optional parameters over which
+    its runners failed tasks within the last days.
     """
 
-    paused_at: datetime | None = None
+    pauses: tuple[Pause, ...] = ()
     last_given_at: datetime | None = None
     refused_parameters: frozenset[str] = frozenset()
 
@@ -158,7 +160,7 @@ async def manager_memories(connection: Connection) -> dict[ManagerId, ManagerMem
     rows = await connection.fetch(*_QUERIES["runner_managers"]())
     return {
         ManagerId(row["id"]): ManagerMemory(
-            row["paused_at"], row["last_given_at"], frozenset(row["refused_parameters"] or ())
+            _pauses(row), row["last_given_at"], frozenset(row["refused_parameters"] or ())
         )
         for row in rows
     }
@@ -189,14 +191,10 @@ async def note_accepted_parameters(connection: Connection, run: Run) -> None:
     )
 
 
-async def pause(connection: Connection, manager: ManagerId) -> None:
-    """Give a runner manager no new tasks; the ones it has go on."""
-    await connection.execute(*_QUERIES["pause"](runner_manager=manager))
-
-
-async def resume(connection: Connection, manager: ManagerId) -> bool:
-    """Give a runner manager tasks again; False when it was not paused."""
-    return await connection.execute(*_QUERIES["resume"](runner_manager=manager)) == "UPDATE 1"
+def _pauses(row: asyncpg.Record) -> tuple[Pause, ...]:
+    until_resumed = () if row["paused_at"] is None else (Pause(row["paused_at"], None, row["pause_reason"]),)
+    planned = zip(row["begins"] or (), row["ends"] or (), row["reasons"] or (), strict=True)
+    return (*until_resumed, *(Pause(begins, ends, reason) for begins, ends, reason in planned))
 
 
 def _wait(row: asyncpg.Record) -> Wait | None:

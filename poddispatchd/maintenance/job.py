@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from poddispatchd.domain.task import SiteId, TaskStatus, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, SiteId, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseUnavailableError, MediaSlowError
 from poddispatchd.journal import imports
 from poddispatchd.maintenance import housekeeping
@@ -241,7 +241,7 @@ class Maintenance:
         """Tell once of a type of which tasks wait for too long while none runs."""
         parts, before = self._parts, self.stalled_types
         now, after = parts.clock.monotonic(), parts.settings.reconcile.stale_after
-        self._stalled_queue.see(queue_stats, now)
+        self._stalled_queue.see(queue_stats, now, closed=parts.registry.closed_types())
         self.stalled_types = self._stalled_queue.lasting(now, after=after)
         news = [kind for kind in self.stalled_types if kind not in before]
         if news and parts.session.term is not None:
@@ -254,6 +254,11 @@ class Maintenance:
                 metrics.tasks.labels(kind, status).set(queue_stats.count(kind, status))
             oldest = queue_stats.oldest_pending.get(kind)
             metrics.queue_oldest_pending.labels(kind).set(0 if oldest is None else oldest.timestamp())
+        closed = self._parts.registry.closed_types()
+        for kind in SUBMITTABLE:
+            metrics.window_closed.labels(kind).set(kind in closed)
+        for report in self._parts.registry.reports():
+            metrics.runner_manager_paused.labels(report.name).set(report.paused)
         running: Counter[str] = Counter()
         for manager in self._parts.registry.all():
             running[manager.name] += queue_stats.running_on.get(manager.id, 0)

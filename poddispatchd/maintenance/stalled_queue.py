@@ -13,9 +13,9 @@ class StalledQueue:
     def __init__(self) -> None:
         self._since: dict[TaskType, float] = {}
 
-    def see(self, queue_stats: QueueStats, now: float) -> None:
-        """Take note of a look at the queue."""
-        standing = still(queue_stats)
+    def see(self, queue_stats: QueueStats, now: float, *, closed: Collection[TaskType] = ()) -> None:
+        """Take note of a look at the queue; what waits for a window (``closed``) does not stand still."""
+        standing = still(queue_stats).difference(closed)
         self._since = {kind: self._since.get(kind, now) for kind in TaskType if kind in standing}
 
     def lasting(self, now: float, *, after: float) -> tuple[TaskType, ...]:

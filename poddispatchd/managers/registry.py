@@ -8,6 +8,7 @@ import structlog
 
 from poddispatchd.clock import Clock
 from poddispatchd.domain import breaker as breakers
+from poddispatchd.domain.availability import Availability, Openings, closed_everywhere, pause_at
 from poddispatchd.domain.breaker import Breaker, BreakerPolicy, BreakerState, Outcome
 from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
@@ -22,6 +23,7 @@ from poddispatchd.errors import (
 )
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.managers.state import ManagerReport, ManagerState
+from poddispatchd.managers.timetable import Timetables
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import register_secret
 from poddispatchd.observability.metrics import Metrics
@@ -43,12 +45,20 @@ class ManagerRegistry:
     """
 
     def __init__(
-        self, clock: Clock, metrics: Metrics, *, came_back: Wakeup | None = None, per_minute: int = 0
+        self,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        came_back: Wakeup | None = None,
+        per_minute: int = 0,
+        availability: Availability = Availability(),  # noqa: B008 - it is frozen
     ) -> None:
         self._clock = clock
         self._metrics = metrics
         self._came_back = came_back or Wakeup()
         self._per_minute = per_minute
+        self.availability = availability
+        """When tasks may be submitted; a reload changes it."""
         self._known: dict[ManagerId, ManagerState] = {}
         self._paces: dict[str, Pace] = {}
         """By address: a manager that serves several sites counts the tasks of all of them together."""
@@ -97,8 +107,12 @@ class ManagerRegistry:
 
     def lanes(self) -> list[Lane]:
         """The active runner managers as routing sees them."""
-        now = self._clock.monotonic()
-        return [known.lane(now) for known in self._known.values() if known.manager.is_active]
+        now, timetables = self._clock.monotonic(), self._timetables()
+        return [
+            known.lane(now, timetables.of(known.manager.name, known.memory.pauses))
+            for known in self._known.values()
+            if known.manager.is_active
+        ]
 
     def begin(self, manager: ManagerId) -> int:
         """A submission to this manager begins: no other one goes there until ``end``, with its number."""
@@ -228,9 +242,28 @@ class ManagerRegistry:
 
     def reports(self) -> list[ManagerReport]:
         """Every runner manager, for people, in Pod's order."""
-        now = self._clock.monotonic()
+        now, timetables = self._clock.monotonic(), self._timetables()
         ordered = sorted(self._known.values(), key=lambda known: (known.manager.priority, known.manager.id))
-        return [known.report(now) for known in ordered]
+        return [
+            known.report(now, timetables.of(known.manager.name, known.memory.pauses)) for known in ordered
+        ]
+
+    def closed_types(self) -> frozenset[TaskType]:
+        """The types of which no task is submitted now, for windows are closed at every active manager."""
+        return frozenset(
+            closed_everywhere([report.opens_at for report in self.reports() if report.is_active])
+        )
+
+    def openings(self) -> dict[ManagerId, Mapping[str, Openings]]:
+        """When each runner manager may be given tasks of each type; a type that is absent: always."""
+        timetables = self._timetables()
+        return {
+            known.manager.id: timetables.openings(known.manager.name, known.memory.pauses)
+            for known in self._known.values()
+        }
+
+    def _timetables(self) -> Timetables:
+        return Timetables(self.availability, self._clock.now())
 
     def _tell(self, known: ManagerState, error: PoddispatchdError | None) -> None:
         """Log each transition once; a probe that fails again is none."""
@@ -256,7 +289,9 @@ class ManagerRegistry:
     def _show(self, known: ManagerState) -> None:
         name, metrics = known.manager.name, self._metrics
         metrics.runner_manager_up.labels(name).set(known.breaker.state is BreakerState.CLOSED)
-        metrics.runner_manager_paused.labels(name).set(known.memory.paused_at is not None)
+        metrics.runner_manager_paused.labels(name).set(
+            pause_at(known.memory.pauses, self._clock.now()) is not None
+        )
         for state in BreakerState:
             metrics.runner_manager_breaker.labels(name, state).set(known.breaker.state is state)
         to_wall_clock = self._clock.now().timestamp() - self._clock.monotonic()

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import inf
 
+from poddispatchd.domain.availability import Pause, WindowNow
 from poddispatchd.domain.breaker import Breaker, BreakerState
 from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
@@ -12,6 +13,7 @@ from poddispatchd.domain.routing import Lane
 from poddispatchd.domain.situation import ManagerView
 from poddispatchd.domain.task import ManagerId, SiteId, TaskType
 from poddispatchd.journal.scheduling import ManagerMemory
+from poddispatchd.managers.timetable import Timetable
 
 DOUBTFUL_AFTER = 3
 """Lost answers in a row after which others get the tasks: something cuts what a healthy manager says."""
@@ -26,7 +28,10 @@ class ManagerReport:
     """One runner manager, for people. Times are seconds from now, or moments; None where they do not apply.
 
     ``full_since``: since when it has taken no task of a type, for it had no free runner. ``paced_for``: it
-    has been asked to take so many tasks that the next one waits.
+    has been asked to take so many tasks that the next one waits. ``paused_until`` is None when it is paused
+    until somebody resumes it, ``planned_pauses`` are those to come. ``window`` are its own windows;
+    ``opens_at``: the types for which a window is closed, its own or that of the type, and when a task of them
+    may begin, None: never.
     """
 
     id: ManagerId
@@ -42,6 +47,18 @@ class ManagerReport:
     site: SiteId
     paused_since: datetime | None
     full_since: dict[TaskType, datetime]
+    paused_until: datetime | None = None
+    pause_reason: str = ""
+    planned_pauses: tuple[Pause, ...] = ()
+    window: WindowNow | None = None
+    opens_at: dict[TaskType, datetime | None] = field(default_factory=dict)
+
+    @property
+    def timetable(self) -> Timetable:
+        """What windows and pauses say of it."""
+        since = self.paused_since
+        held = None if since is None else Pause(since, self.paused_until, self.pause_reason)
+        return Timetable(held, self.planned_pauses, self.window, self.opens_at)
 
     def view(self, now: datetime) -> ManagerView:
         """This manager as ``diagnosis`` wants it."""
@@ -50,6 +67,9 @@ class ManagerReport:
             site=self.site,
             is_active=self.is_active,
             is_paused=self.paused,
+            paused_until=self.paused_until,
+            pause_reason=self.pause_reason,
+            opens_at=self.opens_at,
             state=self.state,
             error=self.error,
             retry_at=None if self.retry_in is None else now + timedelta(seconds=self.retry_in),
@@ -115,30 +135,32 @@ class ManagerState:
         is_closed = self.breaker.state is BreakerState.CLOSED
         return max(self.limited_until, 0.0 if is_closed else self.breaker.until)
 
-    def lane(self, now: float) -> Lane:
+    def lane(self, now: float, timetable: Timetable) -> Lane:
         """This manager as routing sees it: after a failure others get the tasks for a moment."""
         return Lane(
             manager=self.manager.id,
             site=self.manager.site_id,
             priority=self.manager.priority,
-            paused=self.memory.paused_at is not None,
+            paused=timetable.pause is not None,
             closed_until=max(self.shut_until, self.breaker.until, self.pace.opening(now)),
             full_until={kind: fullness.until for kind, fullness in self.fullness.items()},
+            shut_until={kind: now + seconds for kind, seconds in timetable.shut_for.items()},
             last_given=self.last_turn,
             busy_since=self.busy_since,
             is_slow=self.is_slow,
             is_doubtful=self.lost_answers >= DOUBTFUL_AFTER and now - self.lost_at < DOUBT_LASTS,
         )
 
-    def report(self, now: float) -> ManagerReport:
+    def report(self, now: float, timetable: Timetable) -> ManagerReport:
         """This manager as people see it."""
+        held = timetable.pause
         wait, pause = self.probe_at - now, self.pace.opening(now) - now
         return ManagerReport(
             id=self.manager.id,
             name=self.manager.name,
             priority=self.manager.priority,
             is_active=self.manager.is_active,
-            paused=self.memory.paused_at is not None,
+            paused=held is not None,
             state=self.breaker.state,
             retry_in=wait if wait > 0 else None,
             full_for={
@@ -147,7 +169,12 @@ class ManagerState:
             paced_for=pause if pause > 0 else None,
             error=self.last_error,
             site=self.manager.site_id,
-            paused_since=self.memory.paused_at,
+            paused_since=None if held is None else held.begins,
+            paused_until=None if held is None else held.ends,
+            pause_reason="" if held is None else held.reason,
+            planned_pauses=timetable.planned,
+            window=timetable.window,
+            opens_at=dict(timetable.opens_at),
             full_since={
                 kind: since
                 for kind, since in self.full_since.items()

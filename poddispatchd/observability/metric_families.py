@@ -98,6 +98,11 @@ class MetricFamilies:
             "runner_manager",
             "type",
         )
+        self.window_closed = self._gauge(
+            "window_closed",
+            "Whether no task of the type is submitted now, for windows are closed at every runner manager.",
+            "type",
+        )
         self.runner_manager_paused = self._gauge(
             "runner_manager_paused", "Whether a person has paused the runner manager.", "runner_manager"
         )

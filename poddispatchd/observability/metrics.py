@@ -110,6 +110,7 @@ class Metrics(MetricFamilies):
             self.wait.labels(kind)
             self.run.labels(kind)
             if kind in SUBMITTABLE:
+                self.window_closed.labels(kind)
                 for bound in ("low", "high"):
                     self.expected_drain.labels(kind, bound)
             for ended in ("completed", "failed", "timeout"):

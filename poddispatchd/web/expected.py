@@ -1,7 +1,9 @@
 """When what waits and runs is expected to be done, for whoever looks: not made without need."""
 
+from collections.abc import Mapping
 from math import nan
 
+from poddispatchd.domain.availability import Openings
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.capacity import ManagerNow
 from poddispatchd.domain.forecast import Forecast
@@ -38,8 +40,11 @@ class Expected:
         )
         moment = parts.clock.now()
         if any(pending.values()) or any(running.values()):
+            openings = parts.registry.openings()
             around = Around(
-                managers=[manager_now(report) for report in parts.registry.reports()],
+                managers=[
+                    manager_now(report, openings.get(report.id, {})) for report in parts.registry.reports()
+                ],
                 choose=parts.sites.chooser(),
                 own_tasks=await parts.own_tasks(),
                 pending=pending,
@@ -68,12 +73,13 @@ class Expected:
             self._parts.metrics.expected_drain.labels(kind, bound).set(seconds)
 
 
-def manager_now(report: ManagerReport) -> ManagerNow:
-    """A runner manager as a forecast wants it."""
+def manager_now(report: ManagerReport, openings: Mapping[str, Openings]) -> ManagerNow:
+    """A runner manager as a forecast wants it; ``openings``: when tasks of each type may begin there."""
     is_up = report.state in (BreakerState.CLOSED, BreakerState.HALF_OPEN)
     return ManagerNow(
         report.id,
         report.site,
-        is_usable=report.is_active and not report.paused and is_up,
+        is_usable=report.is_active and is_up and not (report.paused and report.paused_until is None),
         full_for=frozenset(kind.value for kind in report.full_for),
+        openings=openings,
     )

@@ -19,6 +19,7 @@ from poddispatchd.domain.pending_reasons import OWN_REASONS
 from poddispatchd.domain.shadow import counted
 from poddispatchd.domain.situation import Severity, breaker_words, duration_words, error_about
 from poddispatchd.domain.task import TaskStatus, TaskType
+from poddispatchd.domain.timetable_words import TimetableWords
 from poddispatchd.journal.ends import HourOfTasks
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.web.failures import failure_groups
@@ -84,6 +85,7 @@ def status_page(state: DaemonState | None, waiting: str, overview: Overview | No
         at = datetime.fromisoformat(value) if isinstance(value, str) else value
         return f"{at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
 
+    words = TimetableWords(now, moment)
     return _template().render(
         # Our own text, whose digest the policy names: escaping would change it.
         style=Markup(resource("status.css")),  # noqa: S704
@@ -107,8 +109,9 @@ def status_page(state: DaemonState | None, waiting: str, overview: Overview | No
         colour=lambda severity: _COLOURS[severity],
         manager_state=_manager_state,
         manager_colour=_manager_colour,
-        remarks=lambda manager: _remarks(manager, moment),
+        remarks=lambda manager: _remarks(manager, moment, words),
         why=lambda item: "" if state is None else _why(item, state),
+        window=words.window,
     )
 
 
@@ -159,28 +162,35 @@ def _why(item: WaitingState, state: DaemonState) -> str:
 def _manager_state(manager: ManagerReport) -> str:
     if not manager.is_active:
         return "inactive"
-    return "paused" if manager.paused else breaker_words(manager.state)
+    if manager.paused:
+        return "paused"
+    return "outside its window" if _is_shut(manager) else breaker_words(manager.state)
+
+
+def _is_shut(manager: ManagerReport) -> bool:
+    """Whether it works, and gets no tasks for its window is closed."""
+    is_closed = manager.window is not None and not manager.window.is_open
+    return is_closed and manager.state is BreakerState.CLOSED
 
 
 def _manager_colour(manager: ManagerReport) -> str:
-    if not manager.is_active:
+    if not manager.is_active or (_is_shut(manager) and not manager.paused):
         return "dim"
     if manager.paused:
         return "warn"
     return "good" if manager.state is BreakerState.CLOSED else "bad"
 
 
-def _remarks(manager: ManagerReport, moment: Moment) -> list[str]:
+def _remarks(manager: ManagerReport, moment: Moment, words: TimetableWords) -> list[str]:
     remarks = [] if manager.error is None else [error_about(manager.name, manager.error)]
-    if manager.paused_since is not None:
-        remarks.append(f"paused since {moment(manager.paused_since)}")
+    remarks += manager.timetable.words(words)
     together: dict[str, list[TaskType]] = {}
     for kind in manager.full_for:
         since = manager.full_since.get(kind)
         together.setdefault("" if since is None else f" since {moment(since)}", []).append(kind)
-    for words, kinds in together.items():
+    for full_since, kinds in together.items():
         soonest = min(manager.full_for[kind] for kind in kinds)
-        remarks.append(f"full for {' and '.join(kinds)}{words}, asked again in {soonest:.0f} s")
+        remarks.append(f"full for {' and '.join(kinds)}{full_since}, asked again in {soonest:.0f} s")
     if manager.paced_for is not None:
         remarks.append(f"paced: the next task in {manager.paced_for:.0f} s")
     return remarks

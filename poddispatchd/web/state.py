@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from poddispatchd import __version__
 from poddispatchd.config.units import format_duration
 from poddispatchd.database.poolers import Pooling
+from poddispatchd.domain.availability import WindowNow
 from poddispatchd.domain.manager_diagnosis import manager_findings
 from poddispatchd.domain.pending_reasons import nobody_takes_tasks, why_task, why_type
 from poddispatchd.domain.shadow import ShadowState
@@ -31,12 +32,14 @@ class QueueState:
     """Tasks of one type.
 
     ``oldest_pending`` is an ISO 8601 time, and ``why`` says why they wait; both None when none waits.
+    ``window``: when tasks of this type are submitted, None: always.
     """
 
     type: TaskType
     counts: dict[TaskStatus, int]
     oldest_pending: str | None
     why: Finding | None = None
+    window: WindowNow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +166,16 @@ def state_of(
     """
     managers = tuple(parts.registry.reports())
     situation = situation_of(parts, managers, figures)
-    choose = parts.sites.chooser()
+    choose, windows = parts.sites.chooser(), parts.registry.availability.task_types
     queue = tuple(
         state
-        for state in (_queue_state(kind, queue_stats, situation, choose) for kind in TaskType)
+        for state in (
+            replace(
+                _queue_state(kind, queue_stats, situation, choose),
+                window=WindowNow.of(windows.get(kind), situation.now),
+            )
+            for kind in TaskType
+        )
         if state.type in SUBMITTABLE or any(state.counts.values())
     )
     problems = list(told)
@@ -261,6 +270,7 @@ def situation_of(parts: Parts, managers: Iterable[ManagerReport], figures: Figur
         else " ".join(incident.words for incident in parts.incidents.active),
         media_problem=parts.evidence.nothing_can_be_submitted,
         stalled_after=parts.settings.reconcile.stale_after,
+        opened_at=parts.registry.availability.opened_at(now),
     )
 
 

@@ -84,11 +84,16 @@ DELETE FROM poddispatchd.own_task WHERE task_pk = :task
 DELETE FROM poddispatchd.own_task WHERE added_at < now() - make_interval(days => :days)
 
 -- name: runner_managers
--- Which runner managers are paused, when each was last given a task, and over which parameters its runners failed some.
-SELECT id, paused_at, last_given_at, refused.names AS refused_parameters
+-- When runner managers are paused, when each was last given a task, and over which parameters its runners failed some.
+SELECT id, paused_at, pause_reason, planned.begins, planned.ends, planned.reasons, last_given_at,
+       refused.names AS refused_parameters
 FROM poddispatchd.manager_state
 FULL JOIN (SELECT runner_manager_id AS id, array_agg(name) AS names FROM poddispatchd.refused_parameter
            WHERE refused_at > now() - interval '7 days' GROUP BY runner_manager_id) AS refused USING (id)
+FULL JOIN (SELECT runner_manager_id AS id, array_agg(begins_at ORDER BY begins_at, id) AS begins,
+                  array_agg(ends_at ORDER BY begins_at, id) AS ends, array_agg(reason ORDER BY begins_at, id) AS reasons
+           FROM poddispatchd.planned_pause WHERE ends_at IS NULL OR ends_at > now()
+           GROUP BY runner_manager_id) AS planned USING (id)
 
 -- name: refused_parameters
 -- Over which parameters runners of a manager failed tasks. After some days they may be others: it is tried again.
@@ -115,12 +120,3 @@ SELECT EXISTS (SELECT FROM held)
 DELETE FROM poddispatchd.refused_parameter AS refused USING poddispatchd.submission
 WHERE refused.runner_manager_id = :runner_manager AND submission.runner_manager_id = :runner_manager AND submission.task_id = :task_id
   AND submission.body <> '' AND convert_from(submission.body, 'UTF8')::jsonb -> 'parameters' ? refused.name
-
--- name: pause
--- Give a runner manager no new tasks.
-INSERT INTO poddispatchd.manager_state (id, paused_at) VALUES (:runner_manager, now())
-ON CONFLICT (id) DO UPDATE SET paused_at = coalesce(poddispatchd.manager_state.paused_at, excluded.paused_at)
-
--- name: resume
--- Give a runner manager tasks again.
-UPDATE poddispatchd.manager_state SET paused_at = NULL WHERE id = :runner_manager AND paused_at IS NOT NULL

@@ -1,4 +1,8 @@
+import re
+from datetime import UTC, datetime, timedelta
 from typing import cast
+
+import pytest
 
 from tests.integration.cli.conftest import TOKEN, Pod
 
@@ -53,3 +57,84 @@ async def test_an_unknown_manager_is_a_mistake_that_names_the_known_ones(pod: Po
 
     assert said.status == 2
     assert "there is no runner manager 'third'; Pod has first, second." in said.err
+
+
+async def test_maintenance_is_planned_and_told_with_its_reason(pod: Pod) -> None:
+    await pod.run("db", "init")
+
+    planned = await pod.run(
+        "runners", "pause", "first", "--from", "2h", "--until", "90m", "--reason", "new disks"
+    )
+    listed = await pod.run("runners", "list")
+    rows = cast("list[dict[str, object]]", (await pod.run("runners", "list", "--json")).json())
+
+    assert re.fullmatch(
+        r"Runner manager first gets no new tasks from \S+ \S+ \S+ \(in 2 h 00 min\) until \S+ \S+ \S+\.\n",
+        planned.out,
+    )
+    assert re.search(
+        r"^    pause planned from .* \(in 1 h 59 min\) to .*: new disks$", listed.out, re.MULTILINE
+    )
+    assert [
+        (row["paused"], row["state"], len(cast("list[object]", row["planned_pauses"]))) for row in rows
+    ] == [
+        (False, "active", 1),
+        (False, "active", 0),
+    ]
+
+
+async def test_a_pause_until_a_time_is_told_and_ended_early(pod: Pod) -> None:
+    await pod.run("db", "init")
+
+    paused = await pod.run("runners", "pause", "first", "--until", "3h", "--reason", "new disks")
+    later = await pod.run("runners", "pause", "first", "--from", "2030-01-01 08:00")
+    [row, _] = cast("list[dict[str, object]]", (await pod.run("runners", "list", "--json")).json())
+    table = await pod.run("runners", "list")
+    resumed = await pod.run("runners", "resume", "first")
+    [after, _] = cast("list[dict[str, object]]", (await pod.run("runners", "list", "--json")).json())
+    forgotten = await pod.run("runners", "resume", "first", "--planned")
+
+    assert " (in 3 h 00 min)." in paused.out
+    assert later.out.endswith(" until 'runners resume'.\n")
+    assert (row["state"], cast("dict[str, object]", row["pause"])["reason"]) == ("paused", "new disks")
+    assert re.search(r"paused since .* until .* \(in 2 h 59 min\): new disks; pause planned", table.out)
+    assert "Runner manager first gets tasks again." in resumed.out
+    assert "'runners resume first --planned' forgets it." in resumed.out
+    assert (after["paused"], len(cast("list[object]", after["planned_pauses"]))) == (False, 1)
+    assert forgotten.out == "Runner manager first was not paused.\n1 planned pause forgotten.\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--from", "2020-01-01"), "lies in the past"),
+        (("--until", "2020-01-01"), "is not after the beginning"),
+        (("--from", "2h", "--until", "0s"), "is not after the beginning"),
+        (("--from", "tomorrow"), "is no time (22:00)"),
+        (("--until", "25:00"), "is no time (22:00)"),
+        (("--reason", "x" * 201), "at most 200 characters"),
+    ],
+)
+async def test_a_pause_that_cannot_be_is_refused(pod: Pod, options: tuple[str, ...], words: str) -> None:
+    await pod.run("db", "init")
+
+    said = await pod.run("runners", "pause", "first", *options)
+
+    assert (said.status, words in said.err) == (2, True), said.err
+
+
+async def test_a_manager_outside_its_window_is_listed_as_such(pod: Pod) -> None:
+    opens = datetime.now(UTC) + timedelta(hours=5)
+    pod.set(
+        "windows",
+        time_zone="UTC",
+        runner_managers={"first": f"{opens:%H:%M}-{opens + timedelta(hours=1):%H:%M}"},
+    )
+
+    table = await pod.run("runners", "list")
+    [row, other] = cast("list[dict[str, object]]", (await pod.run("runners", "list", "--json")).json())
+
+    assert (row["state"], other["state"]) == ("outside its window", "active")
+    assert re.search(
+        r"^    window \d\d:\d\d-\d\d:\d\d: opens at .* \(in 4 h 5\d min\)$", table.out, re.MULTILINE
+    )

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from poddispatchd.domain.task import TaskType
-from poddispatchd.journal import scheduling
+from poddispatchd.journal import pauses, scheduling
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
 from poddispatchd.sandbox.pod.world import add_task
@@ -120,14 +120,14 @@ async def test_paused_and_inactive_managers_get_nothing(pod_database: PodDatabas
     async with scene(pod_database, media_root, *specs) as pod:
         daemon = await pod.daemon()
         async with daemon.parts.database.connection() as connection:
-            await scheduling.pause(connection, pod.ids["paused"])
+            await pauses.pause(connection, pod.ids["paused"])
         daemon.clock.advance(60)
         [pk] = await pod.encodings(1)
         await daemon.settle()
         assert await pod.holders([pk]) == ["last"]
 
         async with daemon.parts.database.connection() as connection:
-            assert await scheduling.resume(connection, pod.ids["paused"])
+            assert await pauses.resume(connection, pod.ids["paused"])
         daemon.clock.advance(60)
         [pk] = await pod.encodings(1)
         await daemon.settle()

@@ -28,7 +28,7 @@ from poddispatchd.domain.task import (
 )
 from poddispatchd.imports import queue
 from poddispatchd.imports.queue import ImportJob
-from poddispatchd.journal import imports, scheduling, submissions
+from poddispatchd.journal import imports, pauses, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import Submission, SubmissionState
 from poddispatchd.maintenance import housekeeping
@@ -326,11 +326,11 @@ async def test_an_import_that_is_tried_again_waits(pod_database: PodDatabase, co
 
 async def test_pauses_are_remembered(pod_database: PodDatabase) -> None:
     async with _sessions(pod_database) as (one, two):
-        await asyncio.gather(scheduling.pause(one, _MANAGER), scheduling.pause(two, _MANAGER))
+        await asyncio.gather(pauses.pause(one, _MANAGER), pauses.pause(two, _MANAGER))
         memory = (await scheduling.manager_memories(one))[_MANAGER]
-        assert memory.paused_at is not None
-        assert await scheduling.resume(one, _MANAGER)
-        assert not await scheduling.resume(one, _MANAGER)
+        assert [pause.ends for pause in memory.pauses] == [None]
+        assert await pauses.resume(one, _MANAGER)
+        assert not await pauses.resume(one, _MANAGER)
 
 
 async def test_own_tasks_are_remembered_until_they_are_submitted(pod_database: PodDatabase) -> None:

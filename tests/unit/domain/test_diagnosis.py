@@ -305,3 +305,61 @@ def test_a_length_of_time_is_short_and_plain(seconds: int, words: str) -> None:
 
 def test_a_moment_of_another_day_carries_its_date_and_zone() -> None:
     assert CALM.clock(NOW + timedelta(days=1)) == "2026-03-02 17:00 UTC"
+
+
+# --- windows and planned pauses ---------------------------------------------------------------------------
+
+NIGHT = replace(FREE, opens_at={TaskType.ENCODING: NOW + timedelta(hours=3)})
+
+
+def test_what_waits_for_its_window_is_told_when_it_opens_and_that_is_no_problem() -> None:
+    waits = waiting(minutes=60 * 13, running=0)
+    finding = of_type(replace(CALM, managers=(NIGHT,)), waits)
+
+    assert (finding.reason, finding.severity) == (Reason.WINDOW_CLOSED, Severity.NORMAL)
+    assert finding.words == "They wait for their window, which opens at 20:00:00 UTC (in 3 h 00 min)."
+    assert why_task(TASK, replace(CALM, managers=(NIGHT,))).words == (
+        "It waits for its window, which opens at 20:00:00 UTC (in 3 h 00 min). It has place 3 in the queue."
+    )
+
+
+def test_of_several_managers_the_window_that_opens_first_is_told() -> None:
+    later = replace(NIGHT, name="later", opens_at={TaskType.ENCODING: NOW + timedelta(days=1)})
+
+    assert "20:00:00" in of_type(replace(CALM, managers=(later, NIGHT))).words
+
+
+def test_a_manager_outside_its_window_is_named_beside_the_full_ones() -> None:
+    finding = of_type(replace(CALM, managers=(FULL, replace(NIGHT, name="gpu"))))
+
+    assert finding.words.endswith("asked again at 17:00:40 UTC; gpu is outside its window.")
+
+
+def test_windows_that_are_never_open_are_a_problem() -> None:
+    finding = of_type(replace(CALM, managers=(replace(FREE, opens_at={TaskType.ENCODING: None}),)))
+
+    assert (finding.reason, finding.severity) == (Reason.WINDOW_NEVER_OPEN, Severity.PROBLEM)
+    assert finding.words.endswith("is ever open at a runner manager of pod.example.org.")
+
+
+def test_a_wait_from_before_the_window_opened_is_no_standstill() -> None:
+    """Transcriptions that came in the morning were a problem for the first seconds of the night."""
+    opened = replace(CALM, managers=(FULL,), opened_at={TaskType.ENCODING: NOW - timedelta(minutes=5)})
+
+    assert of_type(opened, waiting(minutes=60 * 13, running=0)).severity is Severity.NORMAL
+
+
+def test_planned_maintenance_tells_until_when_and_why() -> None:
+    paused = replace(
+        FREE, is_paused=True, paused_until=NOW + timedelta(minutes=90), pause_reason="new disks."
+    )
+
+    assert [finding.words for finding in manager_findings(replace(CALM, managers=(paused,)))] == [
+        "Runner manager first is paused until 18:30:00 UTC (in 1 h 30 min): new disks."
+    ]
+    finding = of_type(replace(CALM, managers=(paused,)))
+    assert (finding.reason, finding.severity) == (Reason.MANAGERS_PAUSED, Severity.NOTICE)
+    assert finding.words == (
+        "Every active runner manager of pod.example.org is paused (first). "
+        "The first pause ends at 18:30:00 UTC (in 1 h 30 min)."
+    )

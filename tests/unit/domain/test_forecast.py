@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poddispatchd.domain.availability import ALWAYS, Openings
 from poddispatchd.domain.capacity import Capacity, ManagerNow, capacities, slots_seen
 from poddispatchd.domain.forecast import Forecast, Interval, PendingWork, RunningWork, Work, forecast
 from poddispatchd.domain.queue_simulation import Played
@@ -218,3 +219,48 @@ def test_an_interval_in_words() -> None:
     assert interval.words(NOW) == "in 4 min to 12 min"
     assert interval.words(NOW + timedelta(minutes=5)) == "within 7 min"
     assert Interval(NOW, NOW).words(NOW) == "at once"
+
+
+# --- windows ------------------------------------------------------------------------------------------------
+
+_BOTH_KINDS = [*TEN_MINUTES, *runs(*[9.5, 10, 10.5] * 10, kind="transcription")]
+
+
+def _open_from(hours: float, kind: str = "transcription") -> tuple[Capacity, ...]:
+    """One runner, with a window of two hours for a type."""
+    window = Openings((hours * 3600,), ((hours + 2) * 3600,))
+    return (Capacity(MANAGER, SITE, 1, 0, None, {kind: window}),)
+
+
+def test_a_task_that_waits_for_a_window_begins_when_it_opens() -> None:
+    said = expect(Work([waiting(1, "transcription")]), _BOTH_KINDS, _open_from(5))
+
+    assert minutes(said.begins[TaskPk(1)]) == (300, 300)
+
+
+def test_who_waits_for_a_window_holds_up_nobody_else() -> None:
+    queue = [*(waiting(pk, "transcription") for pk in range(1, 4)), waiting(9)]
+    said = expect(Work(queue), _BOTH_KINDS, _open_from(5))
+
+    assert minutes(said.begins[TaskPk(9)]) == (0, 0)
+    low, high = minutes(said.begins[TaskPk(3)])
+    assert 315 < low < high < 325
+
+
+def test_what_does_not_fit_into_the_last_window_known_is_unknown() -> None:
+    said = expect(Work([waiting(pk, "transcription") for pk in range(1, 21)]), _BOTH_KINDS, _open_from(0))
+
+    assert minutes(said.begins[TaskPk(11)])[1] < 120
+    assert TaskPk(15) not in said.begins
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["encoding", "transcription"]), st.integers(0, 3)), max_size=12),
+    st.integers(1, 3),
+)
+def test_windows_that_are_always_open_change_no_forecast(kinds: list[tuple[str, int]], slots: int) -> None:
+    queue = [waiting(pk, kind, same=source or None) for pk, (kind, source) in enumerate(kinds, start=1)]
+    free = (Capacity(MANAGER, SITE, slots, 0, None),)
+    always = (Capacity(MANAGER, SITE, slots, 0, None, {"transcription": ALWAYS}),)
+
+    assert expect(Work(queue), _BOTH_KINDS, free) == expect(Work(queue), _BOTH_KINDS, always)

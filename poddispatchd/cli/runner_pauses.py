@@ -1,0 +1,144 @@
+"""``runners pause`` and ``runners resume``: a rest for a runner manager, now or planned."""
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from poddispatchd.cli.chosen_managers import all_managers, named
+from poddispatchd.cli.common import (
+    Context,
+    asynchronous,
+    config_option,
+    open_database,
+    pass_context,
+    person,
+    shown,
+)
+from poddispatchd.cli.completion import manager_names
+from poddispatchd.cli.moments import Coming, Moment
+from poddispatchd.clock import Clock
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Connection, Database
+from poddispatchd.domain.availability import next_pause
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.situation import duration_words
+from poddispatchd.domain.task import ManagerId
+from poddispatchd.errors import PoddispatchdError
+from poddispatchd.journal import acts, pauses, scheduling
+from poddispatchd.journal.acts import Act
+from poddispatchd.journal.scheduling import ManagerMemory
+from poddispatchd.runtime.database_session import CHANNEL
+
+_LONGEST_REASON = 200
+
+
+@click.command()
+@click.argument("name", shell_complete=manager_names)
+@click.option(
+    "--from", "begins", type=Moment(), help="When it begins: 22:00, '2026-03-01 22:00' or 2h from now."
+)
+@click.option("--until", "ends", type=Moment(), help="When it ends by itself: a time, or 2h after it begins.")
+@click.option("--reason", default="", help="Why, for everybody who looks.")
+@config_option
+@pass_context
+@asynchronous
+async def pause(
+    context: Context,
+    config_path: Path | None,
+    name: str,
+    begins: Coming | None,
+    ends: Coming | None,
+    *,
+    reason: str,
+) -> None:
+    """Give a runner manager no new tasks; what it works on goes on. NAME may be its id.
+
+    With --from and --until it is planned maintenance, which begins and ends by itself.
+    """
+    now = Clock().now().astimezone()
+    since, until = _period(now, begins, ends)
+    if len(reason) > _LONGEST_REASON:
+        raise click.BadParameter(f"at most {_LONGEST_REASON} characters.", param_hint="--reason")
+    async with open_database(context.settings(config_path)) as database:
+        for manager in await _chosen(database, name):
+            async with database.transaction() as connection:
+                if since is None and until is None:
+                    await pauses.pause(connection, manager.id, reason=reason)
+                else:
+                    await pauses.plan(connection, manager.id, begins=since, ends=until, reason=reason)
+                await acts.record(connection, Act.PAUSE, person(), runner_manager=manager.id)
+                await _tell_daemons(connection)
+            click.echo(f"Runner manager {manager.name} gets no new tasks{_words(now, since, until)}.")
+
+
+def _period(
+    now: datetime, begins: Coming | None, ends: Coming | None
+) -> tuple[datetime | None, datetime | None]:
+    """From when (None: from now) until when (None: until it is resumed).
+
+    Raises:
+        BadParameter: it lies in the past, or ends before it begins.
+    """
+    since = None if begins is None else begins.after(now)
+    if since is not None and since < now:
+        raise click.BadParameter(f"{shown(since)} lies in the past.", param_hint="--from")
+    until = None if ends is None else ends.after(since or now)
+    if until is not None and until <= (since or now):
+        raise click.BadParameter(f"{shown(until)} is not after the beginning.", param_hint="--until")
+    return since, until
+
+
+def _words(now: datetime, since: datetime | None, until: datetime | None) -> str:
+    begin = "" if since is None else f" from {shown(since)} (in {duration_words(since - now)})"
+    if until is None:
+        return f"{begin} until 'runners resume'"
+    return f"{begin} until {shown(until)}" + (f" (in {duration_words(until - now)})" if since is None else "")
+
+
+@click.command()
+@click.argument("name", shell_complete=manager_names)
+@click.option("--planned", is_flag=True, help="Also forget the pauses that are planned.")
+@config_option
+@pass_context
+@asynchronous
+async def resume(context: Context, config_path: Path | None, name: str, *, planned: bool) -> None:
+    """Give a paused runner manager tasks again. NAME may be its id."""
+    async with open_database(context.settings(config_path)) as database:
+        for manager in await _chosen(database, name):
+            async with database.transaction() as connection:
+                was_paused = await pauses.resume(connection, manager.id)
+                forgotten = await pauses.cancel_planned(connection, manager.id) if planned else 0
+                if was_paused or forgotten:
+                    await acts.record(connection, Act.RESUME, person(), runner_manager=manager.id)
+                await _tell_daemons(connection)
+                left = await _coming(connection, manager.id)
+            words = "gets tasks again" if was_paused else "was not paused"
+            click.echo(f"Runner manager {manager.name} {words}.")
+            if forgotten:
+                click.echo(f"{forgotten} planned pause{'s' if forgotten > 1 else ''} forgotten.")
+            if left is not None:
+                click.echo(
+                    f"A pause is planned from {shown(left)}: 'runners resume {name} --planned' forgets it."
+                )
+
+
+async def _coming(connection: Connection, manager: ManagerId) -> datetime | None:
+    """When the next pause begins."""
+    memories = await scheduling.manager_memories(connection)
+    found = next_pause(memories.get(manager, ManagerMemory()).pauses, Clock().now())
+    return None if found is None else found.begins
+
+
+async def _tell_daemons(connection: Connection) -> None:
+    await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, "administration")
+
+
+async def _chosen(database: Database, name: str) -> list[RunnerManager]:
+    chosen = named(await all_managers(database), name)
+    async with database.connection() as connection:
+        if await migration.checked_version(connection) < migration.LATEST:
+            raise PoddispatchdError(
+                "The schema poddispatchd is not up to date: run 'poddispatchd db upgrade'."
+            )
+    return chosen

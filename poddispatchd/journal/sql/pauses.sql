@@ -1,0 +1,31 @@
+-- name: pause
+-- Give a runner manager no new tasks until somebody resumes it.
+INSERT INTO poddispatchd.manager_state (id, paused_at, pause_reason) VALUES (:runner_manager, now(), :reason)
+ON CONFLICT (id) DO UPDATE SET paused_at = coalesce(poddispatchd.manager_state.paused_at, excluded.paused_at),
+                               pause_reason = excluded.pause_reason
+
+-- name: plan
+-- Give a runner manager no new tasks from one moment, NULL: now, to another, NULL: until somebody resumes it.
+INSERT INTO poddispatchd.planned_pause (runner_manager_id, begins_at, ends_at, reason)
+VALUES (:runner_manager, coalesce(:begins_at::timestamptz, now()), :ends_at, :reason)
+
+-- name: resume
+-- Give a runner manager tasks again, whatever keeps them from it now; tells whether anything did.
+WITH resumed AS (
+    UPDATE poddispatchd.manager_state SET paused_at = NULL, pause_reason = ''
+     WHERE id = :runner_manager AND paused_at IS NOT NULL
+    RETURNING id
+), ended AS (
+    UPDATE poddispatchd.planned_pause SET ends_at = now()
+     WHERE runner_manager_id = :runner_manager AND begins_at <= now() AND (ends_at IS NULL OR ends_at > now())
+    RETURNING id
+)
+SELECT EXISTS (SELECT FROM resumed) OR EXISTS (SELECT FROM ended)
+
+-- name: cancel_planned
+-- Forget the pauses of a runner manager that have not begun.
+DELETE FROM poddispatchd.planned_pause WHERE runner_manager_id = :runner_manager AND begins_at > now()
+
+-- name: purge
+-- Forget pauses that ended more than :days days ago.
+DELETE FROM poddispatchd.planned_pause WHERE ends_at < now() - make_interval(days => :days)
