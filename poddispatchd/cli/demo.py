@@ -9,6 +9,7 @@ from contextlib import suppress
 import click
 
 from poddispatchd.cli.common import EXIT_FAILED, asynchronous
+from poddispatchd.cli.terminal import SafeStream
 from poddispatchd.errors import ConfigurationError
 
 
@@ -33,7 +34,8 @@ async def demo(tasks: int, seconds: float, timeout: float, *, keep: bool) -> Non
     _end_on_sigterm()
     click.echo("Starting PostgreSQL, two fake runner managers and the daemon …")
     async with running_demo(tasks=tasks, seconds=seconds) as running:
-        view = DemoView(running)
+        # Its live view moves the cursor; all that it shows was made here.
+        view = DemoView(running, sys.stdout.raw if isinstance(sys.stdout, SafeStream) else sys.stdout)
         view.announce()
         await running.start_daemon()
         done = await view.follow(timeout)

@@ -11,11 +11,16 @@ from poddispatchd.domain.display import colored
 class SafeStream:
     """A text stream that escapes control sequences, whosever text it is; colors and bold print pass.
 
-    It has no ``buffer``: nothing gets round it.
+    It has no ``buffer``: nothing gets round it by accident.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+
+    @property
+    def raw(self) -> TextIO:
+        """The stream itself, for who moves the cursor and prints texts of this program only."""
+        return self._stream
 
     @property
     def encoding(self) -> str:

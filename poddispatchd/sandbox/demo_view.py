@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from typing import TypeAlias
+from typing import TextIO, TypeAlias
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -39,9 +39,9 @@ def _command() -> str:
 class DemoView:
     """A view of a running demo: live on a terminal, one line a change elsewhere."""
 
-    def __init__(self, demo: Demo) -> None:
+    def __init__(self, demo: Demo, stream: TextIO) -> None:
         self._demo = demo
-        self._console = Console(highlight=False)
+        self._console = Console(file=stream, highlight=False)
         self._began = monotonic()
 
     def say(self, text: str) -> None:
