@@ -5,6 +5,8 @@ from functools import partial
 
 from poddispatchd.callbacks.adoption import Adoption
 from poddispatchd.callbacks.worker import CallbackWorker
+from poddispatchd.campaigns.free_runners import FreeRunners
+from poddispatchd.campaigns.job import CampaignJob
 from poddispatchd.dispatch.acceptance import Acceptance
 from poddispatchd.dispatch.candidates import Candidates
 from poddispatchd.dispatch.dispatcher import Dispatcher
@@ -351,6 +353,28 @@ def notifier(parts: Parts) -> Notifier:
             parts.database,
             parts.clock,
         ),
+    )
+
+
+def campaigns(parts: Parts) -> CampaignJob:
+    """The job that adds the tasks of campaigns."""
+    runners = FreeRunners(
+        database=parts.database,
+        catalogue=parts.catalogue,
+        sites=parts.sites,
+        lanes=parts.registry.lanes,
+        own_tasks=parts.own_tasks,
+        clock=parts.clock,
+    )
+    return CampaignJob(
+        database=parts.database,
+        session=parts.session,
+        runners=runners,
+        sites=parts.sites,
+        fitness=_payloads(parts).of,
+        pod=lambda: parts.settings.pod,
+        wakeups=parts.wakeups,
+        clock=parts.clock,
     )
 
 

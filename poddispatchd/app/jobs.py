@@ -7,6 +7,7 @@ import structlog
 
 from poddispatchd.app import features
 from poddispatchd.callbacks.worker import CallbackWorker
+from poddispatchd.campaigns.job import CampaignJob
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.domain.task import StaleTasks, TaskType
 from poddispatchd.imports.importer import Importer
@@ -53,6 +54,7 @@ class Jobs(Work):
     events: EventSender
     event_watch: EventWatch
     scheduler_watch: SchedulerWatch
+    campaigns: CampaignJob
 
     @classmethod
     def of(cls, parts: Parts, *, budget: int | None = None) -> "Jobs":
@@ -72,6 +74,7 @@ class Jobs(Work):
             events=features.event_sender(parts),
             event_watch=features.event_watch(parts, watch),
             scheduler_watch=watch,
+            campaigns=features.campaigns(parts),
         )
 
     @property
@@ -97,6 +100,7 @@ class Jobs(Work):
                 wakeups.scheduler_watch,
                 needs_database=False,
             ),
+            Loop("campaigns", self.campaigns.step, self.campaigns.wakeup),
             Loop("prober", self.prober.step, Wakeup()),
             Loop("locked rows", self.parts.locked_rows.step, self.parts.locked_rows.wake),
         )

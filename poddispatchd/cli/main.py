@@ -25,6 +25,7 @@ _COMMANDS = {
     "runners": ("runners", "Pod's runner managers: list, test, pause and resume them."),
     "queues": ("queues", "What waits in the journal's queues, and what was set aside."),
     "failures": ("failures", "Tasks that failed, by reason: review, restart, dismiss them."),
+    "campaigns": ("campaigns", "Encode or transcribe many videos anew, in idle times."),
     "events": ("events", "What other programs are told: send a test event."),
     "report": ("report", "What runners did for whom in a week: text, JSON or HTML."),
     "config": ("config", "Show the configuration, or make one from Pod's settings."),

@@ -155,9 +155,13 @@ class Preparation:
             ResultRefusedError: the result must not be imported.
             RaceLostError: the lease is lost.
         """
+        pod = self._pod
+        if job.of_campaign:
+            # A campaign of encodings is none of transcriptions: captions that somebody corrected stay.
+            pod = pod.model_copy(update={"use_transcription": False})
         result = StagedResult(
             self._database,
-            self._pod,
+            pod,
             self._catalogue.capabilities,
             task,
             staged.directory,

@@ -19,7 +19,8 @@ _QUERIES = load_queries(__package__, "queue.sql")
 class ImportJob:
     """A leased import.
 
-    ``attempts`` counts this one; ``video_id`` is reserved for a studio task.
+    ``attempts`` counts this one; ``video_id`` is reserved for a studio task; ``of_campaign``: its task was
+    added by a campaign.
     """
 
     lease: Lease
@@ -28,6 +29,7 @@ class ImportJob:
     task_id: RunnerTaskId
     video_id: VideoId | None
     created_at: datetime
+    of_campaign: bool = False
 
     @classmethod
     def of(cls, leased: Leased) -> "ImportJob":
@@ -40,6 +42,7 @@ class ImportJob:
             task_id=RunnerTaskId(row["task_id"]),
             video_id=None if row["video_id"] is None else VideoId(row["video_id"]),
             created_at=row["created_at"],
+            of_campaign=row["of_campaign"],
         )
 
     @property

@@ -2,7 +2,7 @@
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries, render
-from poddispatchd.journal import dismissals, history, pauses, told
+from poddispatchd.journal import campaigns, dismissals, history, pauses, told
 from poddispatchd.runtime.queues import QUEUES
 
 _SUBMISSIONS = load_queries("poddispatchd.journal", "submissions.sql")["purge"]
@@ -50,5 +50,6 @@ async def purge(connection: Connection, *, days: int, batch: int) -> None:
     await dismissals.purge(connection)
     await told.purge(connection)
     await pauses.purge(connection, days=days)
+    await campaigns.purge(connection, days=days)
     while await connection.execute(*_FORGET_OWNERS(batch=batch)) == f"UPDATE {batch}":
         pass

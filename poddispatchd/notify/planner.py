@@ -128,6 +128,9 @@ class Planner:
     async def _about_completion(self, settings: Settings, notice: Notice) -> list[Planned]:
         if notice.video_id is None or not (settings.mail.enabled or settings.push.enabled):
             return []
+        if notice.of_campaign:
+            # Nobody but an administrator asked for it, and thousands would be told.
+            return []
         pod = settings.pod
         video = await recipients.noted_video(
             self._database,

@@ -44,7 +44,11 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An event. ``is_reported``: a runner manager reported the failure; otherwise we found it."""
+    """An event.
+
+    ``is_reported``: a runner manager reported the failure; otherwise we found it. ``of_campaign``: its task
+    was added by a campaign.
+    """
 
     lease: Lease
     event: NoticeEvent
@@ -55,6 +59,7 @@ class Notice:
     recording_id: RecordingId | None
     is_reported: bool
     words: str
+    of_campaign: bool = False
 
     @classmethod
     def of(cls, leased: Leased) -> "Notice":
@@ -74,6 +79,7 @@ class Notice:
             recording_id=None if row["recording_id"] is None else RecordingId(row["recording_id"]),
             is_reported=row["is_reported"],
             words=row["words"],
+            of_campaign=row["of_campaign"],
         )
 
 

@@ -224,6 +224,7 @@ class DatabaseSession:
             self._wakes.maintenance.ring()
             self._wakes.administration.ring()
             self._wakes.stops.ring()
+            self._wakes.campaigns.ring()
         self._wakes.dispatcher.ring()
 
     def _lost(self, error: DatabaseError) -> None:

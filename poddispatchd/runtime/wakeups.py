@@ -45,6 +45,7 @@ class Wakeups:
         self.hooks = Wakeup()
         self.events = Wakeup()
         self.event_watch = Wakeup()
+        self.campaigns = Wakeup()
         self.scheduler_watch = Wakeup()
         self.stops = Wakeup()
         self.administration = Wakeup()
@@ -65,6 +66,7 @@ class Wakeups:
             self.hooks,
             self.events,
             self.event_watch,
+            self.campaigns,
             self.scheduler_watch,
         ):
             wake.ring()

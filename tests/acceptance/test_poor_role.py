@@ -13,7 +13,7 @@ from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.sandbox import fake_runner_manager as fake
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Submission
 from poddispatchd.sandbox.pod.schema import Variant
-from poddispatchd.sandbox.pod.world import add_recording, add_task
+from poddispatchd.sandbox.pod.world import add_recording, add_task, add_video
 from tests.acceptance.process import Outcome, Process
 from tests.acceptance.rig import Rig
 from tests.integration.notify.bench import mail_settings, postbox
@@ -234,3 +234,17 @@ async def test_check_names_rights_that_are_not_needed(
     assert surplus[0] == "note"
     assert words in surplus[1]
     assert "poddispatchd db setup" in surplus[1]
+
+
+async def test_a_campaign_needs_no_more_rights(rig: Rig, role: Role) -> None:
+    assert role.name in role.dsn
+    daemon = await rig.start()
+    async with rig.database.connection() as connection:
+        video = await add_video(connection, rig.world, title="An old lecture")
+    sql = rig.directory / "chosen.sql"
+    sql.write_text("SELECT id FROM video_video")
+    made = await rig.run("campaigns", "create", "anew", "--type", "encoding", "--sql-file", str(sql))
+    assert made.status == 0, made.err
+    await daemon.event("campaign.done", campaign="anew")
+    [row] = await rig.fetch("SELECT video_id, status FROM runner_manager_task")
+    assert (row["video_id"], row["status"]) == (video.id, "completed")

@@ -1,6 +1,7 @@
 -- name: open
 -- A result is ready: one import for each (task, manager, task id), opened again after a failure.
-INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id) VALUES (:task, :runner_manager, :task_id)
+INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, of_campaign)
+VALUES (:task, :runner_manager, :task_id, EXISTS (SELECT FROM poddispatchd.campaign_video WHERE task_pk = :task))
 ON CONFLICT (task_pk, runner_manager_id, task_id) DO UPDATE
 SET state = 'open', attempts = 0, next_attempt_at = now(), lease_owner = NULL, lease_expires_at = NULL,
     last_error = NULL, finished_at = NULL, obstructed_since = NULL

@@ -1,0 +1,336 @@
+"""``campaigns``: encode or transcribe many videos anew, when nobody else wants the runners."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import click
+
+from poddispatchd.cli.campaign_words import bar, state_words
+from poddispatchd.cli.common import (
+    Context,
+    asynchronous,
+    config_option,
+    json_option,
+    pass_context,
+    person,
+    print_json,
+    print_table,
+    shown,
+)
+from poddispatchd.cli.groups import SuggestingGroup
+from poddispatchd.cli.journal import open_journal
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import Settings
+from poddispatchd.database.pool import Database
+from poddispatchd.domain.campaigns import MOST_VIDEOS, expected_end, parse_videos
+from poddispatchd.domain.task import TaskType, VideoId
+from poddispatchd.domain.time_windows import TimeWindows, format_windows, parse_windows
+from poddispatchd.errors import PoddispatchdError
+from poddispatchd.journal import campaigns as journal
+from poddispatchd.journal.campaigns import Campaign, CampaignState, VideoState, Wanted
+from poddispatchd.pod import campaign_videos
+from poddispatchd.runtime.database_session import CHANNEL
+
+_SHOWN = 50
+_ENDS = 200
+"""Ends by which it is reckoned when a campaign will be done."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
+
+
+@click.group(cls=SuggestingGroup)
+def campaigns() -> None:
+    """Encode or transcribe many videos anew, when nobody else wants the runners."""
+
+
+def _videos(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[VideoId] | None:
+    try:
+        return None if value is None else parse_videos(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
+
+
+def _window(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else format_windows(parse_windows(value))
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
+
+
+def _name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if _NAME.fullmatch(value) is None:
+        raise click.BadParameter("write letters, digits, dots and dashes, 60 at most.")
+    return value
+
+
+_name_argument = click.argument("name", callback=_name)
+
+
+@campaigns.command(short_help="Make a campaign of videos.")
+@_name_argument
+@click.option("--videos", "ids", metavar="1,2,5-9", callback=_videos, help="Videos by their ids.")
+@click.option(
+    "--sql-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A SELECT whose first column holds ids of videos; the daemon's role reads, and changes nothing.",
+)
+@click.option(
+    "--encoded-before",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="Every video that was encoded, and last before this date.",
+)
+@click.option(
+    "--type",
+    "kind",
+    required=True,
+    type=click.Choice([TaskType.ENCODING.value, TaskType.TRANSCRIPTION.value]),
+    help="What is done with them.",
+)
+@click.option(
+    "--at-most", default=2, show_default=True, type=click.IntRange(1, 1000), help="Tasks of it at a time."
+)
+@click.option(
+    "--window",
+    metavar="20:00-07:00",
+    callback=_window,
+    help='Hours in which its tasks may begin, with days if not every day: "mon-fri 20:00-07:00; sat,sun".',
+)
+@click.option("--dry-run", is_flag=True, help="List the videos, and make no campaign.")
+@config_option
+@json_option
+@pass_context
+@asynchronous
+async def create(
+    context: Context,
+    config_path: Path | None,
+    name: str,
+    *,
+    ids: list[VideoId] | None,
+    sql_file: Path | None,
+    encoded_before: datetime | None,
+    kind: str,
+    at_most: int,
+    window: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Make a campaign: its videos are encoded, or transcribed, anew.
+
+    The daemon adds one task after the other to Pod's queue, each when a runner is free and nothing else waits
+    for it. Look at the list first, with --dry-run.
+    """
+    if sum(choice is not None for choice in (ids, sql_file, encoded_before)) != 1:
+        raise click.UsageError("Name the videos in one way: --videos, --sql-file or --encoded-before.")
+    settings = context.settings(config_path)
+    task_type = TaskType(kind)
+    if task_type is TaskType.TRANSCRIPTION and not settings.pod.use_transcription:
+        raise click.UsageError("This Pod makes no transcriptions (pod.use_transcription).")
+    async with open_journal(settings) as database:
+        chosen = ids
+        if sql_file is not None:
+            chosen = await campaign_videos.selected(database, await asyncio.to_thread(_text, sql_file))
+        elif encoded_before is not None:
+            zone = ZoneInfo(settings.pod.time_zone)
+            chosen = await campaign_videos.encoded_before(database, encoded_before.replace(tzinfo=zone))
+        if not chosen:
+            raise PoddispatchdError("There is no such video.")
+        if len(chosen) > MOST_VIDEOS:
+            raise PoddispatchdError(f"These are more than {MOST_VIDEOS} videos: choose fewer.")
+        if dry_run:
+            await _list(database, chosen, task_type, as_json=as_json)
+            return
+        wanted = Wanted(name, task_type, at_most, window, person())
+        async with database.transaction() as connection:
+            if await journal.create(connection, wanted, chosen) is None:
+                raise PoddispatchdError(f"There is a campaign {name} already: choose another name.")
+            await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, "administration")
+        await _show(database, settings, name, as_json=as_json)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise PoddispatchdError(f"{file} cannot be read: {reason}.") from None
+
+
+async def _list(database: Database, chosen: Sequence[VideoId], kind: TaskType, *, as_json: bool) -> None:
+    rows = await campaign_videos.described(database, chosen, kind)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+        return
+    remarks = [
+        "It does not exist: it would be skipped."
+        if row.title is None
+        else f"Task {row.unfinished} does it already: it would be skipped, if that has not ended by then."
+        if row.unfinished is not None
+        else None
+        for row in rows
+    ]
+    print_table(
+        ("video", "seconds", "owner", "title"),
+        [(row.id, row.duration, row.owner, row.title) for row in rows[:_SHOWN]],
+        empty="",
+        remarks=remarks,
+    )
+    if len(rows) > _SHOWN:
+        click.echo(f"… and {len(rows) - _SHOWN} more (--json lists all).")
+    verb = "encoded" if kind is TaskType.ENCODING else "transcribed"
+    hours = sum(row.duration or 0 for row, remark in zip(rows, remarks, strict=True) if not remark) / 3600
+    left_out = sum(remark is not None for remark in remarks)
+    click.echo(
+        f"{len(rows) - left_out} videos ({hours:.1f} h) would be {verb}, {left_out} would be skipped. "
+        "Nothing has been changed."
+    )
+
+
+@campaigns.command("list", short_help="List the campaigns.")
+@config_option
+@json_option
+@pass_context
+@asynchronous
+async def list_(context: Context, config_path: Path | None, *, as_json: bool) -> None:
+    """List the campaigns, the latest first, with how far they are."""
+    settings = context.settings(config_path)
+    async with open_journal(settings) as database:
+        async with database.connection() as connection:
+            found = await journal.campaigns(connection)
+        expected = {each.id: await _expected(database, settings, each) for each in found}
+    if as_json:
+        print_json([_as_dict(each, expected[each.id]) for each in found])
+        return
+    print_table(
+        ("name", "type", "state", "progress", "failed", "skipped", "expected end"),
+        [
+            (
+                each.name,
+                each.task_type.value,
+                each.state.value,
+                bar(each),
+                each.counts[VideoState.FAILED],
+                each.counts[VideoState.SKIPPED],
+                expected[each.id],
+            )
+            for each in found
+        ],
+        empty="There is no campaign.",
+    )
+
+
+@campaigns.command(short_help="Show how far a campaign is.")
+@_name_argument
+@config_option
+@json_option
+@pass_context
+@asynchronous
+async def show(context: Context, config_path: Path | None, name: str, *, as_json: bool) -> None:
+    """Show how far a campaign is, when it will probably be done, and which videos failed or were skipped."""
+    settings = context.settings(config_path)
+    async with open_journal(settings) as database:
+        await _show(database, settings, name, as_json=as_json)
+
+
+async def _show(database: Database, settings: Settings, name: str, *, as_json: bool) -> None:
+    states = (VideoState.RUNNING, VideoState.FAILED, VideoState.SKIPPED)
+    async with database.connection() as connection:
+        found = await journal.campaigns(connection, name)
+        if not found:
+            raise PoddispatchdError(f"There is no campaign {name}: see 'poddispatchd campaigns list'.")
+        videos = await journal.videos_of(connection, found[0].id, states, limit=_SHOWN)
+    [campaign] = found
+    expected = await _expected(database, settings, campaign)
+    if as_json:
+        print_json(_as_dict(campaign, expected) | {"latest": [asdict(video) for video in videos]})
+        return
+    click.echo(
+        f"{campaign.name}: {campaign.task_type.value} of {campaign.videos} videos, {campaign.state.value}"
+    )
+    click.echo(f"  {bar(campaign)}")
+    for words in state_words(campaign, expected, _windows(campaign, settings), Clock().now().astimezone(UTC)):
+        click.echo(f"  {shown(words)}")
+    if videos:
+        click.echo()
+    print_table(
+        ("video", "state", "task", "since", "reason"),
+        [
+            (video.video, video.state.value, video.task, video.changed_at, video.words or None)
+            for video in videos
+        ],
+        empty="",
+    )
+
+
+@campaigns.command(short_help="Begin no more tasks of a campaign.")
+@_name_argument
+@config_option
+@pass_context
+@asynchronous
+async def pause(context: Context, config_path: Path | None, name: str) -> None:
+    """Begin no more tasks of a campaign until it is resumed; those that have begun go on."""
+    async with open_journal(context.settings(config_path)) as database:
+        async with database.transaction() as connection:
+            changed = await journal.pause(connection, name, person())
+        await _changed(database, name, changed, "begins no more tasks until 'campaigns resume'", "not active")
+
+
+@campaigns.command(short_help="Go on with a paused campaign.")
+@_name_argument
+@config_option
+@pass_context
+@asynchronous
+async def resume(context: Context, config_path: Path | None, name: str) -> None:
+    """Go on with a paused campaign."""
+    async with open_journal(context.settings(config_path)) as database:
+        async with database.transaction() as connection:
+            changed = await journal.resume(connection, name, person())
+        await _changed(database, name, changed, "goes on", "not paused")
+
+
+@campaigns.command(short_help="End a campaign.")
+@_name_argument
+@config_option
+@pass_context
+@asynchronous
+async def cancel(context: Context, config_path: Path | None, name: str) -> None:
+    """End a campaign for good: none of its videos is begun any more. Its tasks in Pod's queue are done."""
+    async with open_journal(context.settings(config_path)) as database:
+        async with database.transaction() as connection:
+            changed = await journal.cancel(connection, name, person())
+        await _changed(database, name, changed, "is cancelled; what has begun goes on", "over")
+
+
+async def _changed(database: Database, name: str, changed: bool, done: str, otherwise: str) -> None:
+    async with database.connection() as connection:
+        if not changed and not await journal.campaigns(connection, name):
+            raise PoddispatchdError(f"There is no campaign {name}: see 'poddispatchd campaigns list'.")
+        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, "administration")
+    if not changed:
+        raise PoddispatchdError(f"Campaign {name} is {otherwise}.")
+    click.echo(f"Campaign {name} {done}.")
+
+
+def _windows(campaign: Campaign, settings: Settings) -> TimeWindows | None:
+    if campaign.windows is None:
+        return None
+    return TimeWindows(parse_windows(campaign.windows), ZoneInfo(settings.pod.time_zone))
+
+
+async def _expected(database: Database, settings: Settings, campaign: Campaign) -> datetime | None:
+    """When it will probably be done; None: that is unknown, or it does nothing."""
+    if campaign.state is not CampaignState.ACTIVE:
+        return None
+    async with database.connection() as connection:
+        ends = await journal.ends(connection, campaign.id, limit=_ENDS)
+    return expected_end(Clock().now(), ends, campaign.left, _windows(campaign, settings))
+
+
+def _as_dict(campaign: Campaign, expected: datetime | None) -> dict[str, object]:
+    found = asdict(campaign)
+    counts = found.pop("counts")
+    return found | {state.value: count for state, count in counts.items()} | {"expected_end": expected}

@@ -1,0 +1,53 @@
+-- Campaigns, as people make, change and look at them.
+
+-- name: create
+-- A new campaign; no row when there is one of this name.
+INSERT INTO poddispatchd.campaign (name, task_type, at_most, windows, created_by, changed_by)
+VALUES (:name, :task_type, :at_most, :windows, :actor, :actor)
+ON CONFLICT (name) DO NOTHING RETURNING id
+
+-- name: add_videos
+-- Its videos, in their order.
+INSERT INTO poddispatchd.campaign_video (campaign_id, place, video_id)
+SELECT :campaign, place, video FROM unnest(:videos::bigint[]) WITH ORDINALITY AS wanted (video, place)
+
+-- name: all
+-- Every campaign, or the one called :name, the latest first, with how many of its videos are how.
+SELECT campaign.*, counted.*
+FROM poddispatchd.campaign
+CROSS JOIN LATERAL (
+    SELECT count(*) AS videos, count(*) FILTER (WHERE state = 'waiting') AS waiting,
+           count(*) FILTER (WHERE state = 'running') AS running, count(*) FILTER (WHERE state = 'completed') AS completed,
+           count(*) FILTER (WHERE state = 'failed') AS failed, count(*) FILTER (WHERE state = 'skipped') AS skipped,
+           count(*) FILTER (WHERE state = 'cancelled') AS cancelled
+    FROM poddispatchd.campaign_video WHERE campaign_id = campaign.id
+) AS counted
+WHERE :name::text IS NULL OR name = :name
+ORDER BY campaign.id DESC
+
+-- name: ends
+-- When the latest :limit tasks of a campaign ended, the latest first.
+SELECT changed_at FROM poddispatchd.campaign_video
+WHERE campaign_id = :campaign AND state IN ('completed', 'failed') ORDER BY changed_at DESC LIMIT :limit
+
+-- name: videos
+-- The videos of a campaign that are in one of the states :states, those that changed last first; at most :limit.
+SELECT place, video_id, state, task_pk, words, changed_at FROM poddispatchd.campaign_video
+WHERE campaign_id = :campaign AND state = ANY (:states::text[])
+ORDER BY changed_at DESC NULLS LAST, place LIMIT :limit
+
+-- name: change
+-- A campaign that is in one of the states :before gets another one; no row when it is in none of them.
+UPDATE poddispatchd.campaign SET state = :state, words = :words, changed_at = now(), changed_by = :actor
+WHERE name = :name AND state = ANY (:before::text[]) RETURNING id
+
+-- name: cancel_waiting
+-- The videos of a campaign that wait will not be done.
+UPDATE poddispatchd.campaign_video SET state = 'cancelled', changed_at = now()
+WHERE campaign_id = :campaign AND state = 'waiting'
+
+-- name: purge
+-- Forget campaigns that ended more than :days days ago, with their videos.
+DELETE FROM poddispatchd.campaign AS campaign
+WHERE state IN ('done', 'cancelled') AND changed_at < now() - make_interval(days => :days)
+  AND NOT EXISTS (SELECT FROM poddispatchd.campaign_video WHERE campaign_id = campaign.id AND state = 'running')
