@@ -105,7 +105,7 @@ class CampaignJob:
             async with self._database.connection() as connection:
                 known = await queries.open_campaigns(connection)
         goes_on = await self._add_one([each for each in known if each.wants_more], term)
-        await self._finish()
+        await self._finish([each for each in known if not (each.has_more or each.running)])
         return _SOON if goes_on else _EVERY
 
     async def _follow(self) -> bool:
@@ -188,8 +188,9 @@ class CampaignJob:
         log.warning(Event.CAMPAIGN_VIDEO_SKIPPED, campaign=campaign.name, video=video.video, reason=words)
         return _Tried.SKIPPED
 
-    async def _finish(self) -> None:
-        async with self._database.connection() as connection:
-            done = await queries.finish(connection)
-        for name in done:
-            log.info(Event.CAMPAIGN_DONE, campaign=name)
+    async def _finish(self, ended: Sequence[OpenCampaign]) -> None:
+        for campaign in ended:
+            async with self._database.connection() as connection:
+                is_done = await queries.finish(connection, campaign.id)
+            if is_done:
+                log.info(Event.CAMPAIGN_DONE, campaign=campaign.name)

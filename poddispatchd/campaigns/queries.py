@@ -93,6 +93,6 @@ async def skip(connection: Connection, campaign: OpenCampaign, video: NextVideo,
     await connection.execute(*_QUERIES["skip"](campaign=campaign.id, place=video.place, words=words))
 
 
-async def finish(connection: Connection) -> list[str]:
-    """Campaigns with nothing left are done; their names."""
-    return [row["name"] for row in await connection.fetch(*_QUERIES["finish"]())]
+async def finish(connection: Connection, campaign: CampaignId) -> bool:
+    """A campaign is done; False when something of it waits or runs after all, or it is not active."""
+    return await connection.execute(*_QUERIES["finish"](campaign=campaign)) == "UPDATE 1"

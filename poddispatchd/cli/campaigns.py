@@ -19,11 +19,11 @@ from poddispatchd.cli.common import (
     pass_context,
     person,
     print_json,
-    print_table,
     shown,
 )
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.journal import open_journal
+from poddispatchd.cli.tables import print_table
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database

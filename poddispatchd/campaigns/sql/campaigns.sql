@@ -24,7 +24,8 @@ WITH seen AS MATERIALIZED (
                 ELSE 'running' END AS state
     FROM poddispatchd.campaign_video AS video
     LEFT JOIN runner_manager_task AS task ON task.id = video.task_pk
-    WHERE video.state = 'running' OR (video.state = 'failed' AND video.changed_at > now() - interval '2 days')
+    WHERE video.state IN ('running', 'failed')
+      AND (video.state = 'running' OR video.changed_at > now() - interval '2 days')
 )
 UPDATE poddispatchd.campaign_video AS video
 SET state = seen.state, changed_at = now(), words = CASE seen.state WHEN 'skipped' THEN 'Its task was deleted.' ELSE '' END
@@ -94,10 +95,11 @@ UPDATE poddispatchd.campaign_video SET state = 'skipped', words = :words, change
 WHERE campaign_id = :campaign AND place = :place AND state = 'waiting'
 
 -- name: finish
--- Active campaigns of which nothing waits or runs any more are done.
+-- An active campaign of which nothing waits or runs any more is done.
 UPDATE poddispatchd.campaign AS campaign
 SET state = 'done', changed_at = now(), changed_by = 'poddispatchd', words = ''
-WHERE state = 'active' AND NOT EXISTS (
-    SELECT FROM poddispatchd.campaign_video AS video
-    WHERE video.campaign_id = campaign.id AND video.state IN ('waiting', 'running'))
-RETURNING name
+WHERE id = :campaign AND state = 'active'
+  AND NOT EXISTS (SELECT FROM poddispatchd.campaign_video AS video
+                   WHERE video.campaign_id = :campaign AND video.state = 'waiting')
+  AND NOT EXISTS (SELECT FROM poddispatchd.campaign_video AS video
+                   WHERE video.campaign_id = :campaign AND video.state = 'running')

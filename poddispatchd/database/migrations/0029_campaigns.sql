@@ -33,7 +33,7 @@ CREATE TABLE poddispatchd.campaign_video (
 COMMENT ON TABLE poddispatchd.campaign_video IS 'The videos of campaigns, in their order, and what became of each';
 COMMENT ON COLUMN poddispatchd.campaign_video.task_pk IS 'The row of Pod''s table that was added for it';
 CREATE INDEX campaign_video_waiting ON poddispatchd.campaign_video (campaign_id, place) WHERE state = 'waiting';
-CREATE INDEX campaign_video_running ON poddispatchd.campaign_video (campaign_id) WHERE state = 'running';
+CREATE INDEX campaign_video_followed ON poddispatchd.campaign_video (campaign_id, state) WHERE state IN ('running', 'failed');
 CREATE INDEX campaign_video_by_task ON poddispatchd.campaign_video (task_pk) WHERE task_pk IS NOT NULL;
 
 ALTER TABLE poddispatchd.notice ADD COLUMN of_campaign boolean NOT NULL DEFAULT false;

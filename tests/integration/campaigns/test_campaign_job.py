@@ -235,7 +235,7 @@ async def test_a_video_whose_task_waits_or_runs_already_gets_no_second_one(here:
     await here.pod.start(task, "first", "runs-already")
     await here.make([video.id])
 
-    await here.step()
+    await here.step(2)
 
     assert await here.words() == [f"Task {task} does it already."]
     assert await here.rows() == []

@@ -45,9 +45,21 @@ _FILL = f"""
     INSERT INTO poddispatchd.ended_run (task_pk, task_type, status, priority, ran, ended_at)
     SELECT n, 'encoding', 'completed', 1, 60, now() - make_interval(secs => n)
       FROM generate_series(1, {_SETTLED}) AS n;
+    INSERT INTO poddispatchd.campaign (name, task_type, at_most, created_by, changed_by)
+    VALUES ('anew', 'encoding', 2, 'x', 'x');
+    INSERT INTO poddispatchd.campaign_video (campaign_id, place, video_id, state, task_pk, changed_at)
+    SELECT campaign.id, n, n, CASE WHEN n <= 20 THEN 'failed' ELSE 'completed' END, n, now()
+      FROM poddispatchd.campaign, generate_series(1, {_SETTLED}) AS n;
+    INSERT INTO poddispatchd.campaign_video (campaign_id, place, video_id, state)
+    SELECT campaign.id, {_SETTLED} + n, {_SETTLED} + n, CASE WHEN n <= 2 THEN 'running' ELSE 'waiting' END
+      FROM poddispatchd.campaign, generate_series(1, 20) AS n;
 """
 
-_ROOMS = {"inbox.sql": "poddispatchd.callbacks", "files.sql": "poddispatchd.imports"}
+_ROOMS = {
+    "inbox.sql": "poddispatchd.callbacks",
+    "files.sql": "poddispatchd.imports",
+    "campaigns.sql": "poddispatchd.campaigns",
+}
 
 _TWO = {
     "managers": """'{"{1}","{1}"}'""",
@@ -115,6 +127,24 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ("history.sql", "recent_runs", {"types": "'{encoding,studio}'"}),
     ("history.sql", "is_empty", {}),
     ("dismissals.sql", "dismissed", {"tasks": "'{7,8}'"}),
+    ("campaigns.sql", "open", {}),
+    ("campaigns.sql", "follow", {}),
+    ("campaigns.sql", "next", {"campaign": "1", "type": "'encoding'", "limit": "20"}),
+    ("campaigns.sql", "finish", {"campaign": "1"}),
+    (
+        "notices.sql",
+        "add",
+        {
+            "event": "'failed'",
+            "task": "7",
+            "task_type": "'encoding'",
+            "task_id": "NULL",
+            "video": "7",
+            "recording": "NULL",
+            "is_reported": "false",
+            "words": "''",
+        },
+    ),
     ("observations.sql", "see", {"tasks": "'{7,8}'", "task_ids": "'{task-7,NULL}'"}),
     ("observations.sql", "of_tasks", {"tasks": "'{7,8}'"}),
     ("observations.sql", "note_runner", {"task": "7", "task_id": "'task-7'", "runner": "'runner'"}),
