@@ -44,6 +44,11 @@ async def failed(connection: Connection, *, hours: int, limit: int) -> list[Ende
     return [EndedTask(TaskPk(row["task_pk"]), row["at"], is_completed=False) for row in rows]
 
 
+async def untold(connection: Connection) -> dict[TaskPk, datetime]:
+    """The tasks that ended within a day and are not in the history, and when they did."""
+    return {TaskPk(row["task_pk"]): row["at"] for row in await connection.fetch(*_QUERIES["untold"]())}
+
+
 async def begun(connection: Connection, tasks: Sequence[TaskPk]) -> dict[TaskPk, datetime]:
     """When the present run of each task began; tasks that Pod submitted itself are absent."""
     rows = await connection.fetch(*_QUERIES["begun"](tasks=list(tasks)))

@@ -44,7 +44,7 @@ class EndedTasks:
         self._unrecorded: list[EndedTask] = []
 
     async def look(self, stats: QueueStats) -> None:
-        """See what has changed since the last look; the first one only takes note.
+        """See what has changed since the last look; the first one takes note, and tells what nobody told.
 
         Raises:
             DatabaseUnavailableError: the database cannot be reached.
@@ -100,6 +100,22 @@ class EndedTasks:
             begun = await ends.begun(connection, running)
         self._pending = {task.pk for task in open_tasks if task.status == TaskStatus.PENDING}
         self._running = {pk: begun.get(pk) for pk in running}
+        await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """Tell what ended while nobody scheduled, or before the last scheduler saw it: the journal knows."""
+        database = self._parts.database
+        async with database.connection() as connection:
+            untold = await ends.untold(connection)
+        if not untold:
+            return
+        assert self._newest is not None  # noqa: S101 - note was taken
+        found = await ended.moved_tasks(database, above=self._newest, pending=(), running=list(untold))
+        missed = [task for task in found if task.pk in untold and task.status in _ENDED]
+        await self._learn_beginnings(missed)
+        for task in missed:
+            self._follow(task, untold[task.pk])
+        await self._keep(self._parts.clock.now())
 
     def _follow(self, task: SeenTask, now: datetime) -> None:
         if task.status == TaskStatus.PENDING:

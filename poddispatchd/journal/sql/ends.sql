@@ -30,6 +30,18 @@ SELECT task_pk, max(at) AS at
            AND NOT EXISTS (SELECT FROM poddispatchd.failure WHERE failure.task_pk = ended_run.task_pk)) AS found
  GROUP BY task_pk ORDER BY at DESC LIMIT :limit
 
+-- name: untold
+-- When tasks ended within a day of which the history knows nothing: whoever keeps it saw none of it. It is written some
+-- seconds after an end, by another clock.
+SELECT task_pk, max(at) AS at
+  FROM (SELECT task_pk, finished_at AS at FROM poddispatchd.import
+         WHERE state = 'done' AND finished_at > now() - interval '1 day'
+         UNION ALL
+        SELECT task_pk, failed_at FROM poddispatchd.failure WHERE failed_at > now() - interval '1 day') AS ended
+ WHERE NOT EXISTS (SELECT FROM poddispatchd.ended_run
+                    WHERE ended_run.task_pk = ended.task_pk AND ended_run.ended_at > ended.at - interval '1 minute')
+ GROUP BY task_pk
+
 -- name: begun
 -- When the run of each of the tasks :tasks was accepted by its manager.
 SELECT DISTINCT ON (task_pk) task_pk, coalesce(settled_at, created_at) AS at FROM poddispatchd.submission

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from poddispatchd.app import features
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.journal import history
 from poddispatchd.maintenance.job import Maintenance
+from poddispatchd.observability.events import Event
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -218,3 +220,49 @@ async def test_runs_come_back_as_forecasts_want_them(here: Bench) -> None:
 
     assert (run.type, round(run.ran / 60), run.manager) == ("encoding", 10, here.world.managers[0].id)
     assert run.source.bytes
+
+
+async def test_what_ended_before_a_scheduler_began_is_told_and_kept_by_it(here: Bench) -> None:
+    """A daemon was killed during an import and started again: nobody told that the task had ended."""
+    old = features.maintenance(here.parts)
+    await old.look()
+    told, untold = [await here.running() for _ in range(2)]
+    waiting = await here.running(status=TaskStatus.PENDING)
+    await old.look()
+    for task in (told, untold):
+        await _is_imported(here, task)
+        if task == told:
+            await old.look()
+
+    new = features.maintenance(here.parts)
+    with capture_logs() as logged:
+        await new.look()
+        await new.look()
+        await ends(here, waiting, TaskStatus.FAILED)
+        await new.look()
+
+    ends_told = [(entry["task"], entry["status"]) for entry in logged if entry["event"] == Event.TASK_ENDED]
+    assert ends_told == [(untold, "completed"), (waiting, "failed")]
+    runs = [(run[0], run[2], run[3]) for run in await ended_runs(here)]
+    assert runs == [(told, "completed", 0.0), (untold, "completed", 240.0), (waiting, "failed", None)]
+
+
+async def _is_imported(here: Bench, task: TaskPk) -> None:
+    """Its run began five minutes ago, and its result was brought in a minute ago."""
+    await here.execute(
+        "INSERT INTO poddispatchd.submission"
+        " (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, settled_at)"
+        " SELECT id, type, runner_manager_id, 1, 'x', 'accepted', task_id, now() - interval '5 minutes'"
+        " FROM runner_manager_task WHERE id = $1",
+        task,
+    )
+    await here.execute(
+        "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
+        " SELECT id, runner_manager_id, task_id, 'done', now() - interval '1 minute'"
+        " FROM runner_manager_task WHERE id = $1",
+        task,
+    )
+    await here.execute(
+        "UPDATE runner_manager_task SET date_added = now() - interval '6 minutes' WHERE id = $1", task
+    )
+    await ends(here, task, TaskStatus.COMPLETED)
