@@ -17,9 +17,12 @@ _LEAST = 0.1
 _INACTIVE_EVERY = 300.0
 """Seconds between two questions to a runner manager that is inactive in Pod's administration."""
 
+_QUIET = 300.0
+"""Seconds without a word of an active one after which it is asked: without tasks nothing else tells."""
+
 
 class Prober:
-    """Asks the health of managers whose breaker is not closed and whose time has come."""
+    """Asks the health of managers whose breaker is not closed, and of those that were not heard of lately."""
 
     def __init__(self, client: RunnerClient, registry: ManagerRegistry, clock: Clock) -> None:
         self._client = client
@@ -27,6 +30,8 @@ class Prober:
         self._clock = clock
         self._asking: dict[ManagerId, asyncio.Task[None]] = {}
         self._inactive_asked: dict[ManagerId, float] = {}
+        self._doubted: set[ManagerId] = set()
+        """Those that did not answer once: that is no failure yet, the next answer decides."""
 
     async def step(self) -> float:
         """Begin the probes that are due; seconds until the next look.
@@ -37,6 +42,10 @@ class Prober:
         broken = [report for report in reports if report.state in _BROKEN and report.is_active]
         for report in broken:
             if report.retry_in is None:
+                self._begin(report)
+        for report in reports:
+            is_closed = report.is_active and report.state is BreakerState.CLOSED
+            if is_closed and (report.quiet_for >= _QUIET or report.id in self._doubted):
                 self._begin(report)
         self._look_at_inactive([report for report in reports if not report.is_active])
         soonest = min((report.retry_in for report in broken if report.retry_in is not None), default=_IDLE)
@@ -82,10 +91,15 @@ class Prober:
             if manager is not None:
                 await self._client.health(manager)
                 self._registry.learn(manager_id, None)
+            self._doubted.discard(manager_id)
         except RunnerManagerError as error:
             self._registry.learn(manager_id, error)
-            if manager_id in self._inactive_asked and not self._registry.is_down(manager_id):
-                # One failure is none yet: the next answer decides.
+            is_down = self._registry.is_down(manager_id)
+            if manager_id in self._inactive_asked and not is_down:
                 self._inactive_asked[manager_id] = self._clock.monotonic() - _INACTIVE_EVERY
+            elif is_down:
+                self._doubted.discard(manager_id)
+            else:
+                self._doubted.add(manager_id)
         finally:
             self._asking.pop(manager_id, None)

@@ -83,7 +83,7 @@ class ManagerRegistry:
             if known is None or (known.manager.url, known.manager.token) != (manager.url, manager.token):
                 register_secret(manager.token)
                 pace = self._paces.setdefault(_address(manager), Pace(self._per_minute))
-                known = ManagerState(manager, memory, pace)
+                known = ManagerState(manager, memory, pace, heard_at=self._clock.monotonic())
             known.manager, known.memory = manager, memory
             known.latest_task = latest_tasks.get(manager.id)
             fresh[manager.id] = known
@@ -177,7 +177,7 @@ class ManagerRegistry:
         if known is None:
             return
         now = self._clock.monotonic()
-        known.freed_at = now
+        known.freed_at = known.heard_at = now
         known.fullness = {kind: known.fullness.get(kind, Fullness()).freed(now) for kind in SUBMITTABLE}
         self._show(known)
 
@@ -207,7 +207,7 @@ class ManagerRegistry:
         known = self._known.get(manager)
         if known is None:
             return
-        now = self._clock.monotonic()
+        now = known.heard_at = self._clock.monotonic()
         if kind is not None:
             is_lost = isinstance(error, AnswerLostError)
             known.lost_answers = known.lost_answers + 1 if is_lost else 0

@@ -52,6 +52,8 @@ class ManagerReport:
     planned_pauses: tuple[Pause, ...] = ()
     window: WindowNow | None = None
     opens_at: dict[TaskType, datetime | None] = field(default_factory=dict)
+    quiet_for: float = 0.0
+    """Seconds since anything was heard of it: an answer, the failure to get one, a callback."""
 
     @property
     def timetable(self) -> Timetable:
@@ -88,7 +90,7 @@ class ManagerState:
     submission began, ``given_at`` when the last one began that was accepted; ``latest_task`` is when
     the latest of its tasks was added, whoever submitted it. ``lost_answers``: submissions in a row whose
     answer did not arrive, ``lost_at`` when the last of them did not. ``turn`` is the number of the submission
-    in progress, or of the last one.
+    in progress, or of the last one. ``heard_at`` is when anything was heard of it, a failure included.
     """
 
     manager: RunnerManager
@@ -110,6 +112,7 @@ class ManagerState:
     lost_answers: int = 0
     lost_at: float = 0.0
     turn: int = 0
+    heard_at: float = 0.0
 
     @property
     def last_turn(self) -> float:
@@ -180,4 +183,5 @@ class ManagerState:
                 for kind, since in self.full_since.items()
                 if self.fullness.get(kind, Fullness()).until > now
             },
+            quiet_for=now - self.heard_at,
         )

@@ -1,0 +1,75 @@
+"""Managers of which nothing is heard, for there is no task to give them: they are asked how they are."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.observability.events import Event
+from tests.integration.dispatch.scene import Daemon, Scene, scene
+from tests.plugins.postgres import PodDatabase
+
+
+@pytest.fixture
+async def pod(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Scene]:
+    async with scene(pod_database, media_root) as made:
+        yield made
+
+
+def _health_checks(pod: Scene) -> int:
+    return sum("health" in request.path for request in pod.fakes["first"].requests)
+
+
+def _state(daemon: Daemon) -> BreakerState:
+    [report] = daemon.parts.registry.reports()
+    return report.state
+
+
+async def test_a_manager_that_goes_in_a_night_without_tasks_is_down_after_minutes(pod: Scene) -> None:
+    """It was called up until the first task of the morning."""
+    daemon = await pod.daemon()
+    await daemon.settle()
+    await pod.fakes["first"].stop()
+
+    with capture_logs() as logged:
+        await daemon.probe()
+        assert _state(daemon) is BreakerState.CLOSED
+        daemon.clock.advance(301)
+        await daemon.probe()
+        assert _state(daemon) is BreakerState.CLOSED  # one failure is none
+        daemon.clock.advance(5)
+        await daemon.probe()
+        assert _state(daemon) is BreakerState.OPEN
+        await pod.fakes["first"].start()
+        daemon.clock.advance(120)
+        await daemon.probe()
+
+    assert _state(daemon) is BreakerState.CLOSED
+    told = [entry["event"] for entry in logged if "runner_manager." in str(entry["event"])]
+    assert told == [Event.RUNNER_MANAGER_DOWN, Event.RUNNER_MANAGER_UP]
+
+
+async def test_a_manager_that_answers_is_asked_every_five_minutes_and_no_sooner(pod: Scene) -> None:
+    daemon = await pod.daemon()
+    await daemon.settle()
+    asked = []
+    for _ in range(7):
+        daemon.clock.advance(100)
+        await daemon.probe()
+        asked.append(_health_checks(pod))
+
+    assert asked == [0, 0, 1, 1, 1, 2, 2]
+
+
+async def test_a_manager_that_takes_tasks_is_not_asked(pod: Scene) -> None:
+    daemon = await pod.daemon()
+    await daemon.settle()
+    for _ in range(3):
+        daemon.clock.advance(200)
+        await pod.encodings(1)
+        await daemon.settle()
+        await daemon.probe()
+
+    assert _health_checks(pod) == 0
