@@ -1,7 +1,7 @@
 """The inbox: callbacks committed before they are answered (invariant I3), handled afterwards."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -124,23 +124,30 @@ async def lock(connection: Connection, callback: RecordedCallback) -> Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class UnsettledCallback:
-    """A callback that waits to be applied, or was set aside; ``last_error`` says why, if it was tried."""
+class ReceivedCallback:
+    """A callback as people see it.
+
+    ``outcome`` is what it did, once it is handled; ``last_error`` says why it could not be applied, if it was
+    tried; ``next_attempt_at`` is when it is tried again.
+    """
 
     status: str
     state: str
+    outcome: str | None
     attempts: int
     last_error: str | None
     received_at: datetime
-    next_attempt_at: datetime
+    handled_at: datetime | None
+    next_attempt_at: datetime | None
+    task_id: str
 
 
-async def unsettled(connection: Connection, run: Run) -> list[UnsettledCallback]:
-    """The callbacks about a run that changed nothing yet, oldest first."""
-    rows = await connection.fetch(
-        *_QUERIES["unsettled"](runner_manager=run.runner_manager_id, task_id=run.task_id)
+async def of_runs(connection: Connection, runs: Collection[Run]) -> list[ReceivedCallback]:
+    """The callbacks about these runs, oldest first."""
+    query = _QUERIES["of_runs"](
+        managers=[run.runner_manager_id for run in runs], task_ids=[run.task_id for run in runs]
     )
-    return [UnsettledCallback(**row) for row in rows]
+    return [ReceivedCallback(**row) for row in await connection.fetch(*query)]
 
 
 async def close_callback(

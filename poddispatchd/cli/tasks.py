@@ -31,7 +31,7 @@ from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.display import escaped
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.stages import stage_of
-from poddispatchd.domain.task import Task, TaskPk, TaskStatus
+from poddispatchd.domain.task import Run, Task, TaskPk, TaskStatus
 from poddispatchd.journal import acts, imports, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import SubmissionState
@@ -40,6 +40,9 @@ from poddispatchd.pod import same_source
 from poddispatchd.pod import tasks as pod_tasks
 from poddispatchd.pod.overview import TaskFilter, TaskRow, task_rows
 from poddispatchd.pod.same_source import Blocker
+
+_HEAD, _TAIL = 10, 20
+"""Lines of a long output shown on a terminal: its beginning and its end."""
 
 
 @click.group(cls=SuggestingGroup)
@@ -53,12 +56,18 @@ for _action in (list_, restart, cancel, watch):
 
 @tasks.command(short_help="Tell everything about one task.")
 @click.argument("task_pk", metavar="ID", type=click.IntRange(min=1))
+@click.option("--all", "whole", is_flag=True, help="The whole output, on a terminal too.")
 @config_option
 @json_option
 @pass_context
 @asynchronous
-async def show(context: Context, config_path: Path | None, task_pk: int, *, as_json: bool) -> None:
-    """Tell everything about one task: its row, its submissions, its imports, its output."""
+async def show(
+    context: Context, config_path: Path | None, task_pk: int, *, whole: bool, as_json: bool
+) -> None:
+    """Tell everything about one task: its row, its submissions, callbacks and imports, its output.
+
+    On a terminal a long output is shortened to its beginning and its end.
+    """
     settings = context.settings(config_path)
     async with open_database(settings) as database:
         names = await _manager_names(database)
@@ -108,7 +117,21 @@ async def show(context: Context, config_path: Path | None, task_pk: int, *, as_j
                 first="  ",
                 rest="    ",
             )
-    click.echo(f"\noutput:\n{escaped(task.script_output)}" if task.script_output else "\noutput: none")
+    _say_output(task.script_output, whole=whole or not _is_terminal())
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _say_output(output: str | None, *, whole: bool) -> None:
+    """What a task left; on a terminal its beginning, where the reason of a failure is, and its end."""
+    lines = escaped(output or "").splitlines()
+    left_out = len(lines) - _HEAD - _TAIL
+    if not whole and left_out > 1:
+        note = f"… {left_out} lines are left out: --all shows them …"
+        lines = [*lines[:_HEAD], note, *lines[-_TAIL:]]
+    click.echo("\n".join(["\noutput:", *lines]) if lines else "\noutput: none")
 
 
 def _say(name: str, text: str) -> None:
@@ -120,15 +143,17 @@ async def _journal(
 ) -> dict[str, list[dict[str, object]]]:
     """The submissions, callbacks and imports of a task, and what people did to it.
 
-    None where our schema is not yet. Of callbacks only those are told that are not settled.
+    None where our schema is not yet.
     """
     version = await migration.current_version(connection)
     if version == 0:
         return {"submissions": [], "callbacks": [], "imports": [], "acts": []}
     sent = await submissions.of_task(connection, pk)
     brought = await imports.of_task(connection, pk)
-    run = None if task is None or version != migration.LATEST else task.run
-    called = [] if run is None else await inbox.unsettled(connection, run)
+    runs = {Run(item.runner_manager_id, item.task_id) for item in sent if item.task_id is not None}
+    if task is not None and task.run is not None:
+        runs.add(task.run)
+    called = await inbox.of_runs(connection, runs) if version == migration.LATEST else []
     return {
         "submissions": [
             {

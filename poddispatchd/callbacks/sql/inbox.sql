@@ -51,12 +51,14 @@ SELECT EXISTS (
     WHERE runner_manager_id = ANY(:managers::bigint[]) AND task_id IS NULL
 )
 
--- name: unsettled
--- The callbacks about a run that are not applied yet, or were set aside.
-SELECT status, state, attempts, last_error, received_at, next_attempt_at
+-- name: of_runs
+-- The callbacks about runs, each a manager and an id in its place of the arrays, oldest first.
+SELECT callback.task_id, status, state, outcome, attempts, last_error, received_at, handled_at,
+       CASE WHEN state = 'open' THEN next_attempt_at END AS next_attempt_at
 FROM poddispatchd.callback
-WHERE task_id = :task_id AND runner_manager_ids @> ARRAY[:runner_manager::bigint] AND state IN ('open', 'set_aside')
-ORDER BY id
+JOIN unnest(:managers::bigint[], :task_ids::text[]) AS run (manager, task_id)
+  ON run.task_id = callback.task_id AND callback.runner_manager_ids @> ARRAY[run.manager]
+ORDER BY callback.id
 
 -- name: lock
 -- Lock a callback that is still open and ours: nobody else applies it meanwhile. An earlier one about the same task

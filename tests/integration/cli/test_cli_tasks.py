@@ -415,3 +415,52 @@ async def test_a_callback_that_could_not_be_applied_is_shown_with_its_task_and_w
 
     assert "status completed, state open, attempts 7, last error The database refused a" in shown.out
     assert [entry["attempts"] for entry in data["callbacks"]] == [7]
+
+
+async def test_callbacks_that_were_applied_are_shown_with_what_they_did(pod: Pod) -> None:
+    """Of a task that had ended well it was said that nobody had called."""
+    await _with_journal(pod)
+    task = await _running(pod)
+    [first, *_] = pod.world.managers
+    async with pod.database.connection() as connection:
+        run = RunnerTaskId(str((await _row(pod, task))["task_id"]))
+        for said in (RunnerStatus.FAILED, RunnerStatus.COMPLETED):
+            await inbox.record(connection, (first.id,), Callback(run, said))
+        await inbox.record(connection, (first.id,), Callback(RunnerTaskId("another"), RunnerStatus.FAILED))
+        await connection.execute(
+            "UPDATE poddispatchd.callback SET state = 'applied', outcome = 'import', handled_at = now()"
+            " WHERE status = 'completed'"
+        )
+
+    shown = await pod.run("tasks", "show", str(task))
+    data = cast(
+        "dict[str, list[dict[str, object]]]", (await pod.run("tasks", "show", str(task), "--json")).json()
+    )
+
+    assert [(each["status"], each["state"], each["outcome"]) for each in data["callbacks"]] == [
+        ("failed", "open", None),
+        ("completed", "applied", "import"),
+    ]
+    assert "status completed, state applied, outcome import" in shown.out
+
+
+@pytest.mark.parametrize(("on_terminal", "option"), [(True, ""), (True, "--all"), (False, "")])
+async def test_a_long_output_is_shortened_on_a_terminal(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch, on_terminal: bool, option: str
+) -> None:
+    """Hundreds of lines of a runner pushed away what had been said about the task."""
+    task = await _running(pod)
+    lines = [f"line {number}" for number in range(1, 501)]
+    await pod.execute(
+        "UPDATE runner_manager_task SET script_output = $2 WHERE id = $1", task, "\n".join(lines)
+    )
+    monkeypatch.setattr("poddispatchd.cli.tasks._is_terminal", lambda: on_terminal)
+
+    shown = await pod.run("tasks", "show", str(task), *option.split())
+
+    _, _, output = shown.out.partition("output:\n")
+    if on_terminal and not option:
+        note = "… 470 lines are left out: --all shows them …"
+        assert output.splitlines() == [*lines[:10], note, *lines[-20:]]
+    else:
+        assert output.splitlines() == lines
