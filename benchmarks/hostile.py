@@ -41,9 +41,10 @@ TOKEN = "token-of-the-benchmark"
 _SECONDS = 10.0
 
 
-def _request(*headers: str, body: bytes = b"", token: str = TOKEN) -> bytes:
+def _request(*headers: str, body: bytes = b"", token: str = TOKEN, length: bool = True) -> bytes:
     lines = [f"POST {PATH} HTTP/1.1", "Host: x", "Content-Type: application/json"]
-    lines += [f"Authorization: Bearer {token}", f"Content-Length: {len(body)}", *headers, "", ""]
+    lines += [f"Authorization: Bearer {token}", *([f"Content-Length: {len(body)}"] if length else [])]
+    lines += [*headers, "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
 
 
@@ -57,8 +58,12 @@ ATTACKS: dict[str, tuple[bytes, ...]] = {
     "wrong token": (_request(body=b"{}", token="wrong"),),
     "wrong token, 64 KiB": (_request(body=b"[" + b"[]," * 21_000 + b"[]]", token="wrong"),),
     "wrong token, gzip bomb": (_request("Content-Encoding: gzip", body=_BOMB, token="wrong"),),
+    "wrong token, chunks of 1 byte": (
+        _request("Transfer-Encoding: chunked", token="wrong", length=False) + b"1\r\na\r\n" * 20_000,
+    ),
+    "no plain request": (b"P@ST / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n"),
     "garbage": (b"\x16\x03\x01" + b"\xff" * 200,),
-    "bad framing": (_request("Transfer-Encoding: chunked, x") + b"zz\r\n",),
+    "bad framing": (_request("Transfer-Encoding: chunked, x", length=False) + b"zz\r\n",),
 }
 ATTACKS["all of them"] = tuple(data for kind in ATTACKS.values() for data in kind)
 
@@ -217,7 +222,7 @@ async def _measure(connections: int, name: str, dsn: str | None) -> str:
 
 async def _main(connections: int, names: list[str]) -> None:
     print(
-        f"{'attack':>24} {'on':>6} {'p50':>8} {'p99':>8} {'max':>8} {'failed':>9} {'memory':>8} {'files':>6}"
+        f"{'attack':>30} {'on':>6} {'p50':>8} {'p99':>8} {'max':>8} {'failed':>9} {'memory':>8} {'files':>6}"
         f" {'CPU':>5} {'attacker':>8}"
     )
     async with AsyncExitStack() as stack:
@@ -227,7 +232,7 @@ async def _main(connections: int, names: list[str]) -> None:
         for name in names or ATTACKS:
             for on in ("daemon", "bare"):
                 line = await _measure(connections, name, dsn if on == "daemon" else None)
-                print(f"{name:>24} {on:>6} {line}", flush=True)
+                print(f"{name:>30} {on:>6} {line}", flush=True)
 
 
 if __name__ == "__main__":

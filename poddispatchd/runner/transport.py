@@ -28,6 +28,7 @@ from poddispatchd.errors import (
     RunnerManagerMisconfiguredError,
     RunnerManagerUnavailableError,
 )
+from poddispatchd.runner.protocol import bound
 
 _KEEP_ALIVE = 1.5
 """Seconds. A manager closes idle connections after 2.0 s: one must never be taken up again near that moment,
@@ -98,11 +99,13 @@ def open_session(settings: RunnersSettings) -> aiohttp.ClientSession:
     Raises:
         ConfigurationError: runners.ca_file cannot be read.
     """
-    connector = aiohttp.TCPConnector(
-        limit=0,
-        limit_per_host=_CONNECTIONS_PER_HOST,
-        keepalive_timeout=_KEEP_ALIVE,
-        ssl=_tls_context(settings),
+    connector = bound(
+        aiohttp.TCPConnector(
+            limit=0,
+            limit_per_host=_CONNECTIONS_PER_HOST,
+            keepalive_timeout=_KEEP_ALIVE,
+            ssl=_tls_context(settings),
+        )
     )
     return aiohttp.ClientSession(
         connector=connector,

@@ -33,7 +33,7 @@ class Taker(Protocol):
     def answers(self, address: str, data: bytes) -> bytes | None:
         """The whole answer to what has arrived, when nothing more is to be done for this connection."""
 
-    def takes(self, address: str, data: bytes) -> asyncio.Protocol | None:
+    def takes(self, address: str, data: bytes) -> asyncio.BufferedProtocol | None:
         """What serves a new connection, of which something may have arrived; None: it is closed."""
 
     def exhausted(self, *, is_now: bool) -> None:
@@ -152,7 +152,7 @@ class Acceptor:
         self._making.add(making)
         making.add_done_callback(self._making.discard)
 
-    async def _make(self, connection: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
+    async def _make(self, connection: socket.socket, factory: Callable[[], asyncio.BufferedProtocol]) -> None:
         try:
             await self._loop.connect_accepted_socket(factory, connection)
         except OSError:

@@ -19,8 +19,10 @@ from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web import acceptor
 from poddispatchd.web.client_address import Networks, is_trusted
 from poddispatchd.web.connection_limits import ConnectionTable, Limits, State
-from poddispatchd.web.protocol import Gate, Site, peer_of
+from poddispatchd.web.gate import Gate
+from poddispatchd.web.protocol import peer_of
 from poddispatchd.web.refusal_log import RefusalLog
+from poddispatchd.web.site import Site
 from poddispatchd.web.strangers import Early
 
 log = structlog.get_logger(__name__)
@@ -60,7 +62,7 @@ class Listener:
         """The whole answer to the beginning of a connection, when that decides already."""
         return self._site.answers(address, data)
 
-    def takes(self, address: str, data: bytes) -> asyncio.Protocol | None:
+    def takes(self, address: str, data: bytes) -> asyncio.BufferedProtocol | None:
         """What serves a new connection of an address; None when there is no room for it."""
         table = self._site.table
         is_exempt = is_trusted(address, self._trusted)
@@ -183,7 +185,8 @@ async def serving(
         trusted: web servers of ours: their connections are not counted as one address'.
         headers: of every answer.
         metrics: where connections are counted.
-        early: what answers strangers by the head of their request alone.
+        early: what answers strangers by the head of their request alone; with it, nothing behind a head is
+            read before ``recognise`` was called.
 
     Raises:
         ConfigurationError: the address cannot be listened on.

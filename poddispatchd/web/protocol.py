@@ -7,137 +7,49 @@ from aiohttp.web_protocol import RequestHandler
 
 from poddispatchd.observability.events import Event
 from poddispatchd.web.connection_limits import ConnectionTable, Peer
-from poddispatchd.web.refusal_log import RefusalLog
-from poddispatchd.web.strangers import Early
+from poddispatchd.web.site import SLICE, WORDS, Site, canned
 
-_LONGEST_HEAD = 16 * 2**10
 _LONGEST_LINE = 8190
 _MOST_HEADERS = 64
 _WRITE_SECONDS = 10.0
 """Whoever does not read an answer for so long does not get it."""
 
-_DRAINED = {False: (2**16, 1.0), True: (32 * 2**20, 5.0)}
-"""Bytes, and seconds, of a body that nobody wants which are thrown away, lest the answer is lost with a reset
-connection; more of somebody's who has shown a valid token."""
+_MOST_HELD = SLICE
+"""Bytes of a body that are kept, unread, until it is known who speaks."""
 
-_SERVER = "poddispatchd"
-_WORDS = {400: "Bad request.", 431: "The head of the request is too long.", 503: "Try again later."}
-_REASONS = {400: "Bad Request", 431: "Request Header Fields Too Large"}
+_CHUNKED_SLICE = 2**12
+"""Bytes of a chunked body that are parsed at a time: a chunk costs some microseconds, however small it is."""
 
-HEADERS = {"Server": _SERVER, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-"""Of every answer; its ``Server`` has no version."""
+_FRAMING = 2**12
+"""Bytes of the framing of a body which are always allowed: sizes of chunks, their extensions, trailers."""
 
+_LINGERING = (2**16, 1.0)
+"""Bytes, and seconds, of a stranger's body that are thrown away, lest the answer is lost with a reset
+connection."""
 
-class Site:
-    """What all connections of a listener share."""
-
-    def __init__(
-        self,
-        server: web.Server,
-        table: ConnectionTable,
-        refusals: RefusalLog,
-        headers: dict[str, str],
-        early: Early | None = None,
-    ) -> None:
-        self.server = server
-        self.table = table
-        self.refusals = refusals
-        self.headers = HEADERS | headers
-        self.is_ending = False
-        self._early = early
-        self.loop = asyncio.get_running_loop()
-
-    def refuse(self, address: str, status: int, reason: str) -> None:
-        """Note that a request was none."""
-        self.refusals.tell(Event.REQUESTS_REFUSED, remote=address, status=status, reason=reason)
-
-    def answers(self, address: str, data: bytes) -> bytes | None:
-        """The whole answer to the beginning of a connection; None when aiohttp, or more of it, is needed."""
-        if not (b"A" <= data[:1] <= b"Z" or data[:1] in b"\r\n"):
-            self.refuse(address, 400, "not HTTP")
-            return canned(400)
-        if self._early is None or self.is_ending:
-            return None
-        return self._early(address, data)
+_DRAINED = (32 * 2**20, 5.0)
+"""The same of somebody's who has shown a valid token."""
 
 
-class Gate(asyncio.Protocol):
-    """A connection until the head of its first request is there.
+class Connection(RequestHandler, asyncio.BufferedProtocol):
+    """A connection whose first request is there.
 
-    It costs little: no task, no parser. Whoever connects and says nothing, or next to nothing, stays here
-    until its time is over or others need the room.
+    Where tokens are asked for, nothing behind the head of the first request reaches a parser before a valid
+    one was shown (invariant I13): not even the framing of the body.
     """
 
-    __slots__ = ("_first", "_head", "_site", "_transport", "peer")
-
-    def __init__(self, site: Site, address: str, first: bytes = b"", *, is_exempt: bool) -> None:
-        self._site = site
-        self._head = b""
-        self._first = first
-        self._transport: asyncio.Transport | None = None
-        self.peer = Peer(address, self.drop, is_exempt)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is there: its first request is waited for."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a listener's sockets are streams
-        self._transport = transport
-        self._site.table.add(self.peer, self._site.loop.time())
-        first, self._first = self._first, b""
-        if first:
-            self._take(first, is_judged=True)
-
-    def data_received(self, data: bytes) -> None:
-        """A piece of the head; with the last one, aiohttp takes over."""
-        self._take(data)
-
-    def _take(self, data: bytes, *, is_judged: bool = False) -> None:
-        seen = max(0, len(self._head) - 3)
-        is_begun, self._head = bool(self._head), self._head + data
-        is_whole = self._head.find(b"\r\n\r\n", seen) >= 0
-        answer = None
-        if not is_judged and (is_whole or not is_begun):
-            answer = self._site.answers(self.peer.address, self._head)
-        if answer is not None:
-            self._refuse(answer)
-        elif is_whole:
-            self._hand_over()
-        elif len(self._head) > _LONGEST_HEAD:
-            self._site.refuse(self.peer.address, 431, "head too long")
-            self._refuse(canned(431))
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
-        """It has ended before its first request was there."""
-        self._transport = None
-        self._site.table.remove(self.peer)
-
-    def drop(self) -> None:
-        """End the connection at once."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _hand_over(self) -> None:
-        """Let aiohttp do the rest."""
-        transport, head = self._transport, self._head
-        self._transport, self._head = None, b""
-        if transport is None or transport.is_closing():
-            return
-        connection = Connection(self._site, self.peer)
-        self.peer.drop = connection.drop
-        transport.set_protocol(connection)
-        connection.connection_made(transport)
-        connection.data_received(head)
-
-    def _refuse(self, answer: bytes) -> None:
-        self._head = b""
-        if self._transport is not None:
-            self._transport.write(answer)
-            self._transport.close()
-
-
-class Connection(RequestHandler):
-    """A connection whose first request is there."""
-
-    __slots__ = ("_raw", "_site", "peer")
+    __slots__ = (
+        "_came",
+        "_gone",
+        "_held",
+        "_is_chunked",
+        "_raw",
+        "_request",
+        "_site",
+        "_thrown",
+        "is_recognised",
+        "peer",
+    )
 
     def __init__(self, site: Site, peer: Peer) -> None:
         super().__init__(
@@ -152,7 +64,25 @@ class Connection(RequestHandler):
         )
         self._site = site
         self._raw: asyncio.Transport | None = None
+        self._held: bytearray | None = None
+        self._thrown = 0
+        self._gone: asyncio.Future[None] | None = None
+        self._request: web.BaseRequest | None = None
+        self._came = 0
+        self._is_chunked = False
+        self.is_recognised = False
+        """Whether the request that is served was made with a valid token."""
         self.peer = peer
+
+    def begin(self, transport: asyncio.Transport, head: bytes, rest: bytes) -> None:
+        """Serve the request of this head; ``rest`` is what has arrived behind it."""
+        transport.set_protocol(self)
+        self.connection_made(transport)
+        if self._site.holds_bodies:
+            self._parse(head)
+            self._held = bytearray(rest)
+        else:
+            self._parse(head + rest)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """As aiohttp, which forgets its transport before the kernel does."""
@@ -162,19 +92,65 @@ class Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """As aiohttp, and make room."""
-        self._raw = None
+        self._raw = self._request = None
+        self._end_lingering()
         self._site.table.remove(self.peer)
         super().connection_lost(exc)
 
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's name
+        """Where the kernel puts what has arrived."""
+        return self._site.slice[:_CHUNKED_SLICE] if self._is_chunked else self._site.slice
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So much of it has arrived."""
+        self.data_received(bytes(self._site.slice[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
+        """Give the parser what has arrived, or keep it, or throw it away."""
+        if self._gone is not None:
+            self._thrown += len(data)
+            if self._thrown > _LINGERING[0]:
+                self._end_lingering()
+        elif self._held is None or not data:
+            self._parse(data)
+        else:
+            self._held += data
+            if len(self._held) >= _MOST_HELD and self._raw is not None:
+                self._raw.pause_reading()
+
+    def let_in(self, request: web.BaseRequest) -> None:
+        """A valid token was shown: its body may be read."""
+        self.is_recognised, self._request, self._came = True, request, 0
+        self._is_chunked = "Transfer-Encoding" in request.headers
+        held, self._held = self._held, None
+        if held is None:
+            return
+        if len(held) >= _MOST_HELD and self._raw is not None:
+            self._raw.resume_reading()
+        for at in range(0, len(held), _CHUNKED_SLICE):
+            if self._request is None:
+                return  # given up
+            self._parse(bytes(held[at : at + _CHUNKED_SLICE]))
+
+    def _parse(self, data: bytes) -> None:
         """As aiohttp; what its parser stumbles over is refused, not shown."""
         try:
             super().data_received(data)
         except Exception as error:  # noqa: BLE001 - whatever it is, a peer made it and hears so
-            self._site.refuse(self.peer.address, 400, type(error).__name__)
-            if self._raw is not None:
-                self._raw.write(canned(400))
-            self.force_close()
+            self._give_up(type(error).__name__)
+            return
+        self._came += len(data)
+        body = None if self._request is None else self._request.content
+        if body is not None and not body.is_eof() and self._came > _FRAMING + body.total_bytes * 5 // 4:
+            # Chunks of a few bytes cost more to read than megabytes of others.
+            self._give_up("framing")
+
+    def _give_up(self, reason: str) -> None:
+        self._request = None
+        self._site.refuse(self.peer.address, 400, reason)
+        if self._raw is not None:
+            self._raw.write(canned(400))
+        self.force_close()
 
     @property
     def table(self) -> ConnectionTable:
@@ -200,13 +176,41 @@ class Connection(RequestHandler):
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
                 finished = await super().finish_response(request, resp, start_time)
-            if is_unread:
-                await _drain(request, *_DRAINED[self.peer.is_known])
+            if self._held is not None:
+                await self._linger(request)
+            elif is_unread:
+                most, seconds = _DRAINED if self.is_recognised or not self._site.holds_bodies else _LINGERING
+                await _drain(request, most, seconds)
         except TimeoutError:
             self.drop()
             return resp, True
+        self.is_recognised, self._is_chunked, self._request = False, False, None
         self._site.table.waits(self.peer, self._site.loop.time())
         return finished
+
+    async def _linger(self, request: web.BaseRequest) -> None:
+        """Throw away what a stranger still sends, unread, until it has the answer and closes."""
+        held = b"" if self._held is None else self._held
+        announced = request.headers.get("Content-Length", "0")
+        is_all_here = "Transfer-Encoding" not in request.headers and str(len(held)) == announced
+        if is_all_here or self._raw is None or self._raw.is_closing():
+            return
+        self._site.table.waits(self.peer, self._site.loop.time())
+        self._gone = self._site.loop.create_future()
+        self._thrown = len(held)
+        self._held = bytearray()
+        if len(held) >= _MOST_HELD:
+            self._raw.resume_reading()
+        try:
+            self._raw.write_eof()
+            async with asyncio.timeout(_LINGERING[1]):
+                await self._gone
+        except (TimeoutError, OSError):
+            return
+
+    def _end_lingering(self) -> None:
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
 
     def handle_error(
         self,
@@ -229,7 +233,7 @@ class Connection(RequestHandler):
             self._site.refuse(self.peer.address, status, type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun")
-        answer = web.Response(status=status, text=_WORDS.get(status, "Bad request.") + "\n")
+        answer = web.Response(status=status, text=WORDS.get(status, "Bad request.") + "\n")
         answer.force_close()
         return answer
 
@@ -263,19 +267,11 @@ def speaks_for(request: web.BaseRequest, address: str) -> bool:
 
 
 def recognise(request: web.BaseRequest) -> None:
-    """The peer has shown a valid token: it is no stranger any more."""
+    """The peer has shown a valid token: it is no stranger any more, and its body may be read."""
     protocol = request.protocol
     if isinstance(protocol, Connection):
         protocol.table.knows(protocol.peer)
-
-
-def canned(status: int) -> bytes:
-    """A whole answer, without any parser's help."""
-    words = (_WORDS[status] + "\n").encode()
-    return (
-        f"HTTP/1.1 {status} {_REASONS[status]}\r\nServer: {_SERVER}\r\nContent-Type: text/plain\r\n"
-        f"Content-Length: {len(words)}\r\nConnection: close\r\n\r\n"
-    ).encode() + words
+        protocol.let_in(request)
 
 
 async def _drain(request: web.BaseRequest, left: int, seconds: float) -> None:

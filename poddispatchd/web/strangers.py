@@ -19,6 +19,7 @@ _SERVED = Rate(50, 50)
 """Strangers that are served as everybody is: someone who tries out a token, or 'poddispatchd check'."""
 
 _REASONS = {
+    400: "Bad Request",
     401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
@@ -26,6 +27,7 @@ _REASONS = {
     415: "Unsupported Media Type",
 }
 
+_ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _AUTHORIZATION = re.compile(rb"\r\nauthorization:([^\r\n]*)", re.IGNORECASE)
 _TYPE = re.compile(rb"\r\ncontent-type:([^\r\n]*)", re.IGNORECASE)
 
@@ -36,28 +38,37 @@ class Head:
 
     method: bytes
     path: bytes
+    """Empty when the first line is none of a plain request."""
     content_type: bytes
     tokens: tuple[bytes, ...]
     """Of all ``Authorization`` headers: whichever of them counts."""
 
 
 def head_of(data: bytes) -> Head | None:
-    """The head of a request; None when it is not whole, or is not plainly one."""
+    """The head of a request; None when it is not whole."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
         return None
     head = data[:end]
-    line = head[: head.find(b"\r\n")] if b"\r\n" in head else head
-    parts = line.split(b" ")
-    if len(parts) != 3 or not parts[0].isalpha() or not parts[1].startswith(b"/"):
-        return None
     kind = _TYPE.search(head)
+    method, path = _method_and_path(head.partition(b"\r\n")[0])
     return Head(
-        method=parts[0],
-        path=parts[1].partition(b"?")[0],
+        method=method,
+        path=path,
         content_type=b"" if kind is None else kind[1],
         tokens=tuple(filter(None, map(_token, _AUTHORIZATION.findall(head)))),
     )
+
+
+def _method_and_path(line: bytes) -> tuple[bytes, bytes]:
+    method, _, rest = line.partition(b" ")
+    target, _, version = rest.partition(b" ")
+    if not method.isalpha() or not version.startswith(b"HTTP/1."):
+        return method, b""
+    if (whole := _ABSOLUTE.match(target)) is not None:
+        target = target[whole.end() :]
+        target = target if target.startswith(b"/") else b"/" + target
+    return method, target.partition(b"?")[0] if target.startswith(b"/") else b""
 
 
 def _token(value: bytes) -> bytes:
@@ -67,6 +78,8 @@ def _token(value: bytes) -> bytes:
 
 def status_for(head: Head, path: bytes) -> int:
     """What somebody without a valid token hears: the same as when the request is served."""
+    if not head.path:
+        return 400
     if head.path != path:
         return 404
     if head.method != b"POST":

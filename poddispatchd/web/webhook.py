@@ -19,14 +19,16 @@ from poddispatchd.web.bodies import BodyMemory, read_body
 from poddispatchd.web.client_address import client_address
 from poddispatchd.web.connection_limits import Limits
 from poddispatchd.web.listener import Handler
-from poddispatchd.web.protocol import HEADERS, recognise, speaks_for
+from poddispatchd.web.protocol import recognise, speaks_for
 from poddispatchd.web.refusal_log import RefusalLog
+from poddispatchd.web.site import HEADERS
 from poddispatchd.web.strangers import Early, Strangers
 
 log = structlog.get_logger(__name__)
 
 _NOT_A_CALLBACK = 405
 _WORDS = {
+    400: "Invalid request.",
     401: "Missing or invalid Bearer token.",
     403: "Invalid Bearer token.",
     404: "Not found.",

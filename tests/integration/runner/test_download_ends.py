@@ -170,10 +170,8 @@ def dripping(beginning: bytes, piece: bytes) -> Answer:
     [
         (b"HTTP/1.1 200 OK\r\nX-A: ", b"a"),
         (b"HTTP/1.1 200 OK\r\n", b"X-A: a\r\n"),
-        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n"),
     ],
-    ids=["header", "headers", "continue", "hints"],
+    ids=["header", "headers"],
 )
 async def test_a_manager_whose_head_never_ends_loses_its_place_as_one_that_says_nothing(
     download: Downloader, monkeypatch: pytest.MonkeyPatch, beginning: bytes, piece: bytes

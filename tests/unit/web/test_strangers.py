@@ -24,7 +24,7 @@ class World:
         self.refused = {b"wrong"}
         self.strangers = Strangers(
             PATH,
-            {status: {"error": f"words of {status}"} for status in (401, 403, 404, 405, 415)},
+            {status: {"error": f"words of {status}"} for status in (400, 401, 403, 404, 405, 415)},
             {"Server": "us"},
             tokens=(TOKEN.__eq__, self.refused.__contains__),
             refused=lambda _, status: self.told.append(status),
@@ -52,6 +52,12 @@ class World:
         (request(JSON, "Authorization: Basic x"), 401),
         (request(JSON, "Authorization: Bearer "), 401),
         (request("CONTENT-TYPE:application/json", "aUTHORIZATION:bearer  wrong "), 403),
+        (request(line="GET http://x HTTP/1.1"), 404),
+        (request(line=f"GET http://x{PATH} HTTP/1.1"), 405),
+        (request(line="nonsense"), 400),
+        (request(line="P@ST / HTTP/1.1"), 400),
+        (request(line="GET * HTTP/1.1"), 400),
+        (request(line="CONNECT x:443 HTTP/1.1"), 400),
     ],
 )
 def test_in_a_crowd_the_head_alone_decides(data: bytes, status: int) -> None:
@@ -72,12 +78,11 @@ def test_in_a_crowd_the_head_alone_decides(data: bytes, status: int) -> None:
         request(JSON, "Authorization: Bearer wrong", "Authorization: Bearer a-token"),
         request(line="GET / HTTP/1.1")[:-2],  # not whole
         request(JSON, "Authorization: Bearer perhaps-new"),
-        request(line="nonsense"),
-        request(line="POST http://x/ HTTP/1.1"),
-        b"\r\n" + request(JSON),
+        request("Authorization: Bearer a-token", line="nonsense"),
+        request("Authorization: Bearer a-token", line=f"POST http://x{PATH} HTTP/1.1"),
     ],
 )
-def test_whoever_may_have_a_token_and_whatever_is_not_plain_is_served_as_ever(data: bytes) -> None:
+def test_whoever_may_have_a_token_is_served_as_ever(data: bytes) -> None:
     world = World().crowded()
     assert world.answer(data) is None
     assert world.told == []

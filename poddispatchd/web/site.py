@@ -1,0 +1,75 @@
+"""What all connections of a listener share, and the answers that need no parser."""
+
+import asyncio
+
+from aiohttp import web
+
+from poddispatchd.observability.events import Event
+from poddispatchd.web.connection_limits import ConnectionTable
+from poddispatchd.web.refusal_log import RefusalLog
+from poddispatchd.web.strangers import Early
+
+LONGEST_HEAD = 16 * 2**10
+"""Bytes of the head of a request."""
+
+SLICE = 2**14
+"""Bytes that are taken of a connection in one turn of the event loop: a parser that is given chunks of one
+byte is done with so many of them in some milliseconds."""
+
+_SERVER = "poddispatchd"
+WORDS = {400: "Bad request.", 431: "The head of the request is too long.", 503: "Try again later."}
+"""Of the answers to what is no request."""
+
+_REASONS = {400: "Bad Request", 431: "Request Header Fields Too Large"}
+
+HEADERS = {"Server": _SERVER, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+"""Of every answer; its ``Server`` has no version."""
+
+
+class Site:
+    """What all connections of a listener share."""
+
+    def __init__(
+        self,
+        server: web.Server,
+        table: ConnectionTable,
+        refusals: RefusalLog,
+        headers: dict[str, str],
+        early: Early | None = None,
+    ) -> None:
+        self.server = server
+        self.table = table
+        self.refusals = refusals
+        self.headers = HEADERS | headers
+        self.is_ending = False
+        self._early = early
+        self.loop = asyncio.get_running_loop()
+        self.slice = memoryview(bytearray(SLICE))
+        """What has just been received of one of the connections."""
+
+    @property
+    def holds_bodies(self) -> bool:
+        """Whether bodies are kept from the parser until ``recognise`` (invariant I13)."""
+        return self._early is not None
+
+    def refuse(self, address: str, status: int, reason: str) -> None:
+        """Note that a request was none."""
+        self.refusals.tell(Event.REQUESTS_REFUSED, remote=address, status=status, reason=reason)
+
+    def answers(self, address: str, data: bytes) -> bytes | None:
+        """The whole answer to the beginning of a connection; None when aiohttp, or more of it, is needed."""
+        if not (b"A" <= data[:1] <= b"Z" or data[:1] in b"\r\n"):
+            self.refuse(address, 400, "not HTTP")
+            return canned(400)
+        if self._early is None or self.is_ending:
+            return None
+        return self._early(address, data)
+
+
+def canned(status: int) -> bytes:
+    """A whole answer, without any parser's help."""
+    words = (WORDS[status] + "\n").encode()
+    return (
+        f"HTTP/1.1 {status} {_REASONS[status]}\r\nServer: {_SERVER}\r\nContent-Type: text/plain\r\n"
+        f"Content-Length: {len(words)}\r\nConnection: close\r\n\r\n"
+    ).encode() + words
