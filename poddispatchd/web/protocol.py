@@ -128,22 +128,23 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         if len(held) >= _MOST_HELD and self._raw is not None:
             self._raw.resume_reading()
         for at in range(0, len(held), _CHUNKED_SLICE):
-            if self._request is None:
-                return  # given up
-            self._parse(bytes(held[at : at + _CHUNKED_SLICE]))
+            if not self._parse(bytes(held[at : at + _CHUNKED_SLICE])):
+                return
 
-    def _parse(self, data: bytes) -> None:
-        """As aiohttp; what its parser stumbles over is refused, not shown."""
+    def _parse(self, data: bytes) -> bool:
+        """As aiohttp; what its parser stumbles over is refused, not shown. False: the peer was given up."""
         try:
             super().data_received(data)
         except Exception as error:  # noqa: BLE001 - whatever it is, a peer made it and hears so
             self._give_up(type(error).__name__)
-            return
+            return False
         self._came += len(data)
         body = None if self._request is None else self._request.content
         if body is not None and not body.is_eof() and self._came > _FRAMING + body.total_bytes * 5 // 4:
             # Chunks of a few bytes cost more to read than megabytes of others.
             self._give_up("framing")
+            return False
+        return True
 
     def _give_up(self, reason: str) -> None:
         self._request = None
