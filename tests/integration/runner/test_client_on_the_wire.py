@@ -125,7 +125,7 @@ async def test_a_port_where_nobody_listens_means_surely_not_carried_out(client: 
         await client.execute(manager(url), BODY)
 
     assert type(caught.value) is RunnerManagerUnavailableError
-    assert "cannot be reached: connection refused (127.0.0.1:" in str(caught.value)
+    assert "cannot be reached: connection refused (localhost:" in str(caught.value)
 
 
 async def test_a_host_that_does_not_exist_means_surely_not_carried_out(client: RunnerClient) -> None:
