@@ -1,7 +1,7 @@
 """Whether a result keeps what its ``info_video.json`` promises, and what of it counts."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 
 from poddispatchd.domain.encoding_result import (
     INFO_FILE,
@@ -17,6 +17,19 @@ from poddispatchd.domain.file_policy import name_problem
 from poddispatchd.domain.hls import playlist_findings
 
 _MOST_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Files that may not be put in place.
+
+    Attributes:
+        reasons: by name, each the predicate of a sentence.
+        cut: those of them that break off, with nothing else wrong.
+    """
+
+    reasons: Mapping[str, str]
+    cut: Collection[str] = ()
 
 
 def reconciled(info: EncodingInfo, listing: Mapping[str, int], findings: Findings) -> EncodingInfo:
@@ -92,7 +105,7 @@ def required_files(info: EncodingInfo) -> dict[str, str]:
 def check_files(
     info: EncodingInfo,
     listing: Mapping[str, int],
-    left_out: Mapping[str, str],
+    left_out: LeftOut,
     playlist_text: Callable[[str], str],
     findings: Findings,
 ) -> None:
@@ -101,7 +114,7 @@ def check_files(
     Args:
         info: what the result promises.
         listing: sizes of the files that arrived and may be put in place, by name.
-        left_out: files that arrived and may not, with the reason.
+        left_out: the other files, those that were not fetched included.
         playlist_text: reads a ``.m3u8`` file among them; one after the other, since they may be large.
         findings: where everything wrong goes.
     """
@@ -115,14 +128,19 @@ def check_files(
 
 
 def check_file(
-    name: str, meaning: str, listing: Mapping[str, int], left_out: Mapping[str, str], findings: Findings
+    name: str, meaning: str, listing: Mapping[str, int], left_out: LeftOut, findings: Findings
 ) -> None:
-    """One file that must be there: missing or empty, a new run may bring it; left out, it would be again."""
+    """One file that must be there.
+
+    Missing, empty or cut short, a new run may bring it; left out for what it is, it would be again.
+    """
     if listing.get(name):
         return
     shown = f"{name} ({meaning})" if meaning else name
-    reason = left_out.get(name) or (None if name in listing else name_problem(name))
-    if reason is not None:
+    reason = left_out.reasons.get(name) or (None if name in listing else name_problem(name))
+    if name in left_out.cut:
+        findings.incomplete.append(f"{shown} is cut short.")
+    elif reason is not None:
         findings.refused.append(f"{shown} {reason}: it must not lie where Pod serves it.")
     else:
         findings.incomplete.append(f"{shown} is {'empty' if name in listing else 'missing'}.")

@@ -83,12 +83,22 @@ def active_content(head: bytes) -> str | None:
     return None
 
 
+_IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+
+
 def image_problem(head: bytes) -> str | None:
     """Why a file is no picture that browsers only show, in words; None when it is one."""
     is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
-    if is_webp or head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
+    if is_webp or head.startswith(_IMAGES):
         return None
     return "is no PNG, JPEG or WebP picture"
+
+
+def is_cut_image(head: bytes) -> bool:
+    """Whether a picture breaks off before its form can be told."""
+    return any(start.startswith(head) for start in (*_IMAGES, b"RIFF")) or (
+        head.startswith(b"RIFF") and len(head) < len(b"RIFF....WEBP")
+    )
 
 
 def uri_problem(uri: str) -> str | None:

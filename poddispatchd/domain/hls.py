@@ -110,6 +110,20 @@ def address_findings(name: str, text: str) -> list[str]:
     ]
 
 
+def is_cut(name: str, text: str) -> bool:
+    """Whether nothing is wrong with a playlist but that it breaks off in the middle of a tag."""
+    *lines, last = _lines(text)
+    if not last:
+        return False
+    if not lines:
+        return "#EXTM3U".startswith(last)
+    is_beginning = any(tag.startswith(last) for tag in _TAGS)
+    is_half_quoted = last.partition(":")[0] in _TAGS and last.count('"') % 2 == 1
+    return (is_beginning or is_half_quoted) and not address_findings(
+        name, "\n".join([*lines, f'{last}"' if is_half_quoted else ""])
+    )
+
+
 def _lines(text: str) -> list[str]:
     return [line.strip(" \t") for line in _LINE_END.split(text.removeprefix("\ufeff"))]
 

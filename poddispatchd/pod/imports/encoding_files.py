@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from poddispatchd.domain.encoding_check import check_file, check_files, reconciled
+from poddispatchd.domain.encoding_check import LeftOut, check_file, check_files, reconciled
 from poddispatchd.domain.encoding_plan import (
     MASTER_PLAYLIST,
     EncodingContent,
@@ -56,19 +56,20 @@ def read_staged(
     """
     findings = Findings()
     screened = screen(staging)
-    listing, reasons = screened.listing, {**left_out, **screened.left_out}
+    listing = screened.listing
+    without = LeftOut({**left_out, **screened.left_out}, screened.cut)
     for name, meaning in also_required.items():
-        check_file(name, meaning, listing, reasons, findings)
+        check_file(name, meaning, listing, without, findings)
     info = None
     if INFO_FILE in listing:
         info = parse_info(read_text(staging / INFO_FILE, most=_LARGEST_INFO), findings)
     else:
-        check_file(INFO_FILE, "", listing, reasons, findings)
+        check_file(INFO_FILE, "", listing, without, findings)
     content = None
     if info is not None:
         info = reconciled(info, listing, findings)
-        check_files(info, listing, reasons, lambda name: _read_playlist(staging / name), findings)
-        findings.warnings += [*screened.warnings, *left_out_words(reasons)]
+        check_files(info, listing, without, lambda name: _read_playlist(staging / name), findings)
+        findings.warnings += [*screened.warnings, *left_out_words(without.reasons)]
         content = plan_content(info, listing, choices, findings)
     findings.refused.extend(
         f"The path of {name[:60]}… in Pod would be longer than {_PATH_LENGTH} characters."

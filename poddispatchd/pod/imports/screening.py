@@ -10,10 +10,11 @@ from poddispatchd.domain.file_policy import (
     IMAGE_ENDINGS,
     active_content,
     image_problem,
+    is_cut_image,
     name_problem,
     uri_problem,
 )
-from poddispatchd.domain.hls import address_findings
+from poddispatchd.domain.hls import address_findings, is_cut
 from poddispatchd.domain.subtitles import Subtitles, read_captions
 from poddispatchd.errors import ResultRefusedError
 from poddispatchd.pod.media.files import list_files, read_part, read_text
@@ -31,11 +32,13 @@ class Screened:
     Args:
         listing: sizes of the files that may be put in place, by name.
         left_out: the others, with the reason as the predicate of a sentence.
+        cut: those of them that break off, with nothing else wrong.
         warnings: what was taken out of files that may, each a sentence.
     """
 
     listing: dict[str, int]
     left_out: dict[str, str]
+    cut: frozenset[str]
     warnings: tuple[str, ...]
 
 
@@ -48,14 +51,19 @@ def screen(staging: MediaPath) -> Screened:
     """
     listing: dict[str, int] = {}
     left_out: dict[str, str] = {}
+    cut: set[str] = set()
     warnings: list[str] = []
     for name, size in list_files(staging).items():
-        reason = name_problem(name) or (_content_problem(staging / name, warnings) if size else None)
+        reason = name_problem(name)
+        if reason is None and size:
+            reason = _content_problem(staging / name, warnings)
+            if reason is not None and _is_cut(staging / name):
+                cut.add(name)
         if reason is None:
             listing[name] = size
         else:
             left_out[name] = reason
-    return Screened(listing, left_out, tuple(warnings))
+    return Screened(listing, left_out, frozenset(cut), tuple(warnings))
 
 
 def _content_problem(path: MediaPath, warnings: list[str]) -> str | None:
@@ -73,6 +81,14 @@ def _content_problem(path: MediaPath, warnings: list[str]) -> str | None:
     if ending == "srt":
         return _write_subrip(path)
     return None
+
+
+def _is_cut(path: MediaPath) -> bool:
+    """Whether a file that is left out would be as it should, had it not broken off."""
+    ending = PurePosixPath(path.name).suffix[1:].lower()
+    if ending in IMAGE_ENDINGS:
+        return is_cut_image(read_part(path, HEAD))
+    return ending == "m3u8" and is_cut(path.name, read_text(path).decode("utf-8", "replace"))
 
 
 def _captions_problem(path: MediaPath, warnings: list[str]) -> str | None:

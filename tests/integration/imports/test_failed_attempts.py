@@ -135,6 +135,22 @@ async def test_a_file_that_never_arrives_whole_makes_the_task_run_again_and_at_l
     await assert_failed_in_words(here, second)
 
 
+@pytest.mark.parametrize(
+    ("match", "length"), [(".m3u8", 40), ("overview.png", 5)], ids=["in a tag", "in the form of a picture"]
+)
+async def test_a_file_that_breaks_off_is_incomplete_and_not_taken_for_hostile(
+    here: Bench, match: str, length: int
+) -> None:
+    """A whole answer with a part of a file, as of a proxy that was cut off from its runner."""
+    task = await here.ready()
+    here.fake.faults.inject("file", Fault(kind=FaultKind.SHORT, length=length, match=match), times=None)
+    await here.import_due()
+    assert await here.status(task) == "pending"
+    words = await here.words(task)
+    assert "is cut short" in words
+    assert "submitted again" in words
+
+
 async def lost_before(here: Bench, task: TaskPk, *, times: int) -> None:
     async with here.pod.connection() as connection:
         for number in range(times):

@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.file_policy import active_content, image_problem, name_problem, uri_problem
-from poddispatchd.domain.hls import address_findings
+from poddispatchd.domain.file_policy import (
+    active_content,
+    image_problem,
+    is_cut_image,
+    name_problem,
+    uri_problem,
+)
+from poddispatchd.domain.hls import address_findings, is_cut
 
 PNG, JPEG, WEBP = b"\x89PNG\r\n\x1a\n...", b"\xff\xd8\xff\xe0...", b"RIFF\x04\0\0\0WEBPVP8 "
 
@@ -212,3 +218,48 @@ def test_nothing_is_too_odd_to_be_judged(head: bytes, text: str) -> None:
     name_problem(text)
     if head.lstrip(b" \t\r\n\0").startswith(b"<"):
         assert active_content(head) is not None
+
+
+# --- what breaks off is not taken for what is hostile ------------------------------------------------------
+
+_GOOD = """#EXTM3U
+#EXT-X-VERSION:6
+#EXT-X-TARGETDURATION:2
+#EXT-X-KEY:METHOD=AES-128,URI="key.txt",IV=0x1
+#EXTINF:2.000000,
+#EXT-X-BYTERANGE:10@0
+a.ts
+#EXT-X-ENDLIST
+"""
+
+
+@pytest.mark.parametrize("length", range(1, len(_GOOD)))
+def test_a_playlist_that_breaks_off_anywhere_is_cut_or_has_nothing_else_wrong(length: int) -> None:
+    beginning = _GOOD[:length]
+    assert is_cut("a.m3u8", beginning) or not address_findings("a.m3u8", beginning)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXTINF:2,\nhttp://evil.test/a.ts",
+        "#EXTM3U\n#EXT-X-SESSION-DATA:URI=a\n#EXT-X-TARGETDU",
+        '#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI="http://evil.test/',
+        "#EXTM3U\n#EXT-X-CONTENT-STEERING",
+        "<html",
+    ],
+)
+def test_a_hostile_playlist_is_not_merely_cut(text: str) -> None:
+    assert not is_cut("a.m3u8", text)
+    assert address_findings("a.m3u8", text)
+
+
+@pytest.mark.parametrize("image", [PNG, JPEG, WEBP])
+def test_a_picture_that_breaks_off_early_is_cut(image: bytes) -> None:
+    for length in range(1, 12):
+        assert is_cut_image(image[:length]) or image_problem(image[:length]) is None
+
+
+@pytest.mark.parametrize("head", [b"GIF89a", b"RIFF\x04\0\0\0WAVEfmt ", b"<svg", b"no picture at all"])
+def test_what_is_no_picture_is_not_merely_cut(head: bytes) -> None:
+    assert not is_cut_image(head)

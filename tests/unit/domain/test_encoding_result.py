@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.encoding_check import check_files, reconciled
+from poddispatchd.domain.encoding_check import LeftOut, check_files, reconciled
 from poddispatchd.domain.encoding_log import LogStyle, log_text
 from poddispatchd.domain.encoding_plan import (
     EncodingContent,
@@ -90,7 +90,7 @@ def imported(
     assert parsed is not None
     files = listing() if files is None else files
     parsed = reconciled(parsed, files, findings)
-    check_files(parsed, files, left_out, lambda _: playlist, findings)
+    check_files(parsed, files, LeftOut(left_out), lambda _: playlist, findings)
     content = plan_content(parsed, files, PodChoices(RENDITIONS, CHOICES, thumbnail), findings)
     findings.raise_any()
     return content
