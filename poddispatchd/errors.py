@@ -120,6 +120,10 @@ class RunnerManagerMisconfiguredError(RunnerManagerError):
     """The runner manager refuses us (its URL or its token is wrong): a person must change something."""
 
 
+class RunnerManagerChangedError(PoddispatchdError):
+    """The runner manager refused an address or a token that Pod has replaced since: it is asked anew."""
+
+
 class PayloadRefusedError(RunnerManagerError):
     """The runner manager refuses this very task (400 or 422): sending it again changes nothing."""
 

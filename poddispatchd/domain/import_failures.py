@@ -16,6 +16,7 @@ from poddispatchd.errors import (
     ResultRefusedError,
     ResultUnfetchableError,
     RowLockedError,
+    RunnerManagerChangedError,
     RunnerManagerError,
     RunnerTaskUnknownError,
     ValuesRefusedError,
@@ -32,7 +33,7 @@ class NextAction(StrEnum):
     """What to do next."""
 
     BUSY = "busy"
-    """Someone else is at it: look again soon."""
+    """Someone else is at it, or what it was begun with has changed: look again soon."""
     RETRY = "retry"
     """Try again; the attempt counts."""
     WAIT = "wait"
@@ -69,7 +70,7 @@ def next_action(error: Exception, now: Circumstances) -> NextAction:
     is_last = now.attempts >= now.max_attempts
     again = NextAction.RESUBMIT if now.may_resubmit else NextAction.FAIL
     match error:
-        case ImportBusyError() | RowLockedError():
+        case ImportBusyError() | RowLockedError() | RunnerManagerChangedError():
             return NextAction.BUSY
         case ResultNotReadyError():
             return NextAction.ASK

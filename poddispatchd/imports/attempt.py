@@ -10,7 +10,7 @@ import structlog
 
 from poddispatchd.clock import Clock
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.task import ManagerId
+from poddispatchd.domain.task import ManagerId, Task
 from poddispatchd.errors import (
     DatabaseUnavailableError,
     DownloadError,
@@ -19,9 +19,11 @@ from poddispatchd.errors import (
     RaceLostError,
     ResultError,
     ResultGoneError,
+    RunnerManagerChangedError,
+    RunnerManagerMisconfiguredError,
 )
 from poddispatchd.imports.commit import ImportCommit
-from poddispatchd.imports.downloads import Downloads
+from poddispatchd.imports.downloads import Downloaded, Downloads
 from poddispatchd.imports.failure_handling import FailedAttempt, FailureHandling
 from poddispatchd.imports.preparation import Preparation, Staged, staging_directory
 from poddispatchd.imports.queue import ImportJob
@@ -144,7 +146,7 @@ class ImportAttempt:
         try:
             async with asyncio.timeout(LONGEST_ATTEMPT):
                 await staging.tree.run(staging_area.begin, staging, task.pk)
-                downloaded = await self._downloads.fetch(job, task, manager, staging)
+                downloaded = await self._fetched(job, task, manager, staging)
                 names = await self._preparation.known_names(job)
                 staged = Staged(staging, downloaded.size, downloaded.left_out, names)
                 plan = await self._preparation.prepare(task, job, staged)
@@ -159,6 +161,26 @@ class ImportAttempt:
         self._metrics.import_duration.labels(task.type).observe(self._clock.monotonic() - begun)
         await self._failures.tidy(job, staging.tree, staging, has_obsolete=has_obsolete)
         self._wake(done)
+
+    async def _fetched(
+        self, job: ImportJob, task: Task, manager: RunnerManager, staging: MediaPath
+    ) -> Downloaded:
+        """The result in the staging directory.
+
+        Raises:
+            RunnerManagerChangedError: the address or token that it was asked with is not Pod's any more.
+            PoddispatchdError: it could not be had.
+        """
+        try:
+            return await self._downloads.fetch(job, task, manager, staging)
+        except RunnerManagerMisconfiguredError:
+            # A download may take long enough for the token that it began with to be an old one.
+            await self._managers.refresh(within=0)
+            if self._managers.registry.is_current(manager):
+                raise
+        raise RunnerManagerChangedError(
+            f"The address or token of runner manager {manager.name!r} was changed in Pod meanwhile."
+        )
 
     def _wake(self, done: ImportedResult) -> None:
         wakeups = self._wakeups

@@ -101,6 +101,11 @@ class ManagerRegistry:
         known = self._known.get(manager)
         return None if known is None else known.manager
 
+    def is_current(self, manager: RunnerManager) -> bool:
+        """Whether a manager still has the address and the token that it had when it was read."""
+        known = self.get(manager.id)
+        return known is not None and (known.url, known.token) == (manager.url, manager.token)
+
     def all(self) -> list[RunnerManager]:
         """Every runner manager, active or not."""
         return [known.manager for known in self._known.values()]

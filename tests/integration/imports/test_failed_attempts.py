@@ -10,13 +10,16 @@ import pytest
 
 from poddispatchd.app import features
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.task import TaskPk, TaskType, VideoId
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.manifest import Manifest
+from poddispatchd.domain.task import RunnerTaskId, TaskPk, TaskType, VideoId
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.imports import downloads
 from poddispatchd.imports.importer import Importer
 from poddispatchd.imports.preparation import Preparation
 from poddispatchd.journal import submissions
 from poddispatchd.pod import tasks
+from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download import DownloadLimits
 from poddispatchd.sandbox.fake_runner_manager import (
     Behaviour,
@@ -94,6 +97,27 @@ async def test_a_manager_in_trouble_is_waited_for(here: Bench, endpoint: str, fa
     here.fake.faults.clear()
     await here.import_again()
     assert await here.status(task) == "completed"
+
+
+async def test_a_token_that_was_changed_during_a_download_is_not_the_managers_fault(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file was waited for for minutes: the token with which its download had begun was an old one then."""
+    task, manager = await here.ready(), here.world.managers[0].id
+    manifest = RunnerClient.manifest
+
+    async def then_changed(self: RunnerClient, asked: RunnerManager, task_id: RunnerTaskId) -> Manifest:
+        found = await manifest(self, asked, task_id)
+        await here.execute("UPDATE runner_manager SET token = 'another' WHERE id = $1", manager)
+        return found
+
+    monkeypatch.setattr(RunnerClient, "manifest", then_changed)
+    here.fake.faults.inject("file", Fault(kind=FaultKind.STATUS, status=401), times=None)
+    await here.import_due()
+    [(state, attempts, reason)] = await here.imports_of(task)
+    assert (state, attempts) == ("open", 0)
+    assert "was changed in Pod meanwhile" in str(reason)
+    assert not here.parts.registry.is_down(manager)
 
 
 async def test_waiting_for_a_manager_never_counts_and_ends_after_a_day_with_another_run(here: Bench) -> None:
