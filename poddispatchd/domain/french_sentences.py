@@ -93,6 +93,7 @@ SENTENCES: Mapping[str, str] = {
     "{file} is empty.": "{file} est vide.",
     "{file} {phrase}: it must not lie where Pod serves it.": "{file} {phrase} : Pod ne doit pas le servir.",
     "{file} is not a playlist.": "{file} n'est pas une liste de lecture.",
+    "{file} is cut short.": "{file} est tronqué.",
     "{file} is cut short: it has no end mark.": "{file} est tronqué : la marque de fin manque.",
     "{file} holds a byte range that cannot be read.": "{file} contient une plage d'octets illisible.",
     "{file} needs {count} bytes of its .ts file, which has only {size}: the file is cut short.": "{file} demande {count} octets de son fichier .ts, qui n'en a que {size} : le fichier est tronqué.",
