@@ -23,6 +23,14 @@ class EndedTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Course:
+    """When the last run of a task was accepted, and when it ended; None for what is not known."""
+
+    begun: datetime | None
+    ended: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class HourOfTasks:
     """What happened within one hour, which begins at ``hour``."""
 
@@ -53,6 +61,12 @@ async def begun(connection: Connection, tasks: Sequence[TaskPk]) -> dict[TaskPk,
     """When the present run of each task began; tasks that Pod submitted itself are absent."""
     rows = await connection.fetch(*_QUERIES["begun"](tasks=list(tasks)))
     return {TaskPk(row["task_pk"]): row["at"] for row in rows}
+
+
+async def courses(connection: Connection, tasks: Sequence[TaskPk]) -> dict[TaskPk, Course]:
+    """When these tasks began and ended."""
+    rows = await connection.fetch(*_QUERIES["courses"](tasks=list(tasks)))
+    return {TaskPk(row["task_pk"]): Course(row["begun"], row["ended"]) for row in rows}
 
 
 async def by_hour(connection: Connection) -> list[HourOfTasks]:

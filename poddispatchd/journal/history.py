@@ -20,7 +20,10 @@ _DAYS = 800
 
 @dataclass(frozen=True, slots=True)
 class EndedTask:
-    """A task that has ended; ``waited`` and ``ran`` are in seconds, None where that was not seen."""
+    """A task that has ended; ``waited`` and ``ran`` are in seconds, None where that was not seen.
+
+    ``at`` is when, as far as it is known better than by the look that saw it.
+    """
 
     pk: TaskPk
     type: str
@@ -31,6 +34,7 @@ class EndedTask:
     owner: int | None = None
     priority: int = 1
     source: SourceSize = SourceSize()  # noqa: RUF009 - it is frozen
+    at: datetime | None = None
 
 
 async def record(connection: Connection, tasks: Sequence[EndedTask], at: datetime, time_zone: str) -> None:
@@ -47,6 +51,7 @@ async def record(connection: Connection, tasks: Sequence[EndedTask], at: datetim
             runs=[task.ran for task in tasks],
             seconds=[task.source.seconds for task in tasks],
             bytes=[task.source.bytes for task in tasks],
+            ends=[task.at or at for task in tasks],
             time_zone=time_zone,
             at=at,
         )

@@ -4,7 +4,7 @@ Tasks end in many places: with a duplicate that ran for them, in Pod's administr
 database. The rows themselves are compared from look to look: none is missed. Only the scheduler tells.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -60,29 +60,35 @@ class EndedTasks:
             self._parts.database, above=self._newest, pending=self._pending, running=self._running
         )
         now = self._parts.clock.now()
-        await self._learn_beginnings(moved)
+        exact = await self._learn_ends(moved)
         for task in moved:
-            self._follow(task, now)
+            self._follow(task, now, exact.get(task.pk, now))
         self._newest = max((self._newest, *(task.pk for task in moved)))
         await self._keep(now)
         await self._compare(stats)
 
-    async def _learn_beginnings(self, moved: Sequence[SeenTask]) -> None:
-        """Learn when tasks began that have ended since the last look, as far as the journal knows."""
-        unseen = {
-            task.pk: task for task in moved if task.status in _ENDED and self._running.get(task.pk) is None
-        }
-        if not unseen:
-            return
+    async def _learn_ends(self, moved: Sequence[SeenTask]) -> Mapping[TaskPk, datetime]:
+        """When tasks ended, and began, more exactly than by looks; as far as the journal knows.
+
+        Looks are seconds apart. What Pod submitted itself is seen by looks only.
+        """
+        over = {task.pk: task for task in moved if task.status in _ENDED}
+        if not over:
+            return {}
         async with self._parts.database.connection() as connection:
-            begun = await ends.begun(connection, list(unseen))
-        for pk, at in begun.items():
-            waited = (at - unseen[pk].date_added).total_seconds()
-            if waited < 0:
-                continue  # the run of before a restart
-            if pk not in self._running:
-                self._observe(self._parts.metrics.wait, unseen[pk], waited)
-            self._running[pk] = at
+            courses = await ends.courses(connection, list(over))
+        found = {}
+        for pk, course in courses.items():
+            since = over[pk].date_added
+            if course.begun is not None and course.begun >= since:
+                if pk not in self._running:
+                    waited = (course.begun - since).total_seconds()
+                    self._observe(self._parts.metrics.wait, over[pk], waited)
+                self._running[pk] = course.begun
+            # Whatever was before the task was restarted tells nothing.
+            if course.ended is not None and course.ended >= (self._running.get(pk) or since):
+                found[pk] = course.ended
+        return found
 
     async def _keep(self, now: datetime) -> None:
         """Keep those that have ended; what cannot be written now is written with the next ones."""
@@ -112,12 +118,12 @@ class EndedTasks:
         assert self._newest is not None  # noqa: S101 - note was taken
         found = await ended.moved_tasks(database, above=self._newest, pending=(), running=list(untold))
         missed = [task for task in found if task.pk in untold and task.status in _ENDED]
-        await self._learn_beginnings(missed)
+        exact = await self._learn_ends(missed)
         for task in missed:
-            self._follow(task, untold[task.pk])
+            self._follow(task, untold[task.pk], exact.get(task.pk, untold[task.pk]))
         await self._keep(self._parts.clock.now())
 
-    def _follow(self, task: SeenTask, now: datetime) -> None:
+    def _follow(self, task: SeenTask, now: datetime, ended_at: datetime) -> None:
         if task.status == TaskStatus.PENDING:
             self._running.pop(task.pk, None)
             self._pending.add(task.pk)
@@ -128,14 +134,14 @@ class EndedTasks:
         if task.status in _RUNNING:
             self._running.setdefault(task.pk, now)
             return
-        self._tell(task, self._running.pop(task.pk, None), now)
+        self._tell(task, self._running.pop(task.pk, None), ended_at)
 
-    def _tell(self, task: SeenTask, begun: _Begun, now: datetime) -> None:
+    def _tell(self, task: SeenTask, begun: _Begun, at: datetime) -> None:
         if task.status not in _ENDED:
             return
         metrics = self._parts.metrics
         metrics.ended.labels(task.type, task.status).inc()
-        ran = None if begun is None else (now - begun).total_seconds()
+        ran = None if begun is None else (at - begun).total_seconds()
         if ran is not None:
             self._observe(metrics.run, task, ran)
         manager = self._parts.registry.get(task.runner_manager_id) if task.runner_manager_id else None
@@ -148,6 +154,7 @@ class EndedTasks:
                 task.runner_manager_id,
                 waited=None if waited is None else max(0.0, waited),
                 ran=None if ran is None else max(0.0, ran),
+                at=at,
             )
         )
         log.info(

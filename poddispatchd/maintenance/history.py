@@ -1,4 +1,4 @@
-"""Keeps what tasks took, for forecasts and reports: two statements when some have ended, else none."""
+"""Keeps what tasks took, for forecasts and reports: three statements when some have ended, else none."""
 
 from collections.abc import Sequence
 from dataclasses import replace

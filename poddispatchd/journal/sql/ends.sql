@@ -47,6 +47,16 @@ SELECT task_pk, max(at) AS at
 SELECT DISTINCT ON (task_pk) task_pk, coalesce(settled_at, created_at) AS at FROM poddispatchd.submission
  WHERE task_pk = ANY (:tasks::bigint[]) AND state = 'accepted' ORDER BY task_pk, id DESC
 
+-- name: courses
+-- When the last run of each of the tasks :tasks was accepted by its manager, and when it was over.
+SELECT task.task_pk,
+       (SELECT coalesce(settled_at, created_at) FROM poddispatchd.submission
+         WHERE submission.task_pk = task.task_pk AND state = 'accepted' ORDER BY id DESC LIMIT 1) AS begun,
+       greatest((SELECT max(finished_at) FROM poddispatchd.import
+                  WHERE import.task_pk = task.task_pk AND state IN ('done', 'failed')),
+                (SELECT failed_at FROM poddispatchd.failure WHERE failure.task_pk = task.task_pk)) AS ended
+  FROM unnest(:tasks::bigint[]) AS task (task_pk)
+
 -- name: by_hour
 -- How many tasks were accepted, imported and failed in each of the last 24 hours; of the types :types, those that never ran too.
 WITH never_ran AS MATERIALIZED (

@@ -2,13 +2,13 @@
 -- Tasks that have ended, each in its place of the arrays, one by one and in the sums of the day of :at in the zone :time_zone.
 WITH ended AS (
     SELECT * FROM unnest(:tasks::bigint[], :types::text[], :statuses::text[], :managers::bigint[], :owners::bigint[], :priorities::smallint[], :waits::real[],
-                         :runs::real[], :seconds::integer[], :bytes::bigint[])
+                         :runs::real[], :seconds::integer[], :bytes::bigint[], :ends::timestamptz[])
                AS ended (task_pk, task_type, status, runner_manager_id, owner_id, priority, waited, ran,
-                         source_seconds, source_bytes)
+                         source_seconds, source_bytes, ended_at)
 ), one_by_one AS (
     INSERT INTO poddispatchd.ended_run (task_pk, task_type, status, runner_manager_id, owner_id, priority, waited, ran,
                                         source_seconds, source_bytes, ended_at)
-    SELECT ended.*, :at FROM ended
+    SELECT * FROM ended
 )
 INSERT INTO poddispatchd.day_of_tasks AS sums
        (day, task_type, runner_manager_id, completed, failed, waits, waited, runs, ran, source_seconds)

@@ -102,7 +102,6 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ("inbox.sql", "record_all", _TWO),
     ("inbox.sql", "expected", {"managers": "'{1}'", "task_id": "'task-7'"}),
     ("inbox.sql", "expected", {"managers": "'{1}'", "task_id": "'unknown'"}),
-    ("inbox.sql", "unsettled", {"runner_manager": "1", "task_id": "'task-7'"}),
     ("inbox.sql", "lock", {"callback": "100007", "owner": "'a'"}),
     ("inbox.sql", "settle", {"callback": "100007", "state": "'applied'", "outcome": "''"}),
     ("imports.sql", "open", {"task": "7", "runner_manager": "1", "task_id": "'task-7'"}),

@@ -74,6 +74,12 @@ async def test_of_a_run_that_nobody_saw_the_journal_knows_how_long_it_took(here:
             task,
             ago,
         )
+    await here.execute(
+        "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, state, finished_at)"
+        " SELECT id, runner_manager_id, task_id, 'done', now() - interval '3 minutes'"
+        " FROM runner_manager_task WHERE id = $1",
+        short,
+    )
     for task in (short, restarted, of_pod):
         await ends(here, task, TaskStatus.COMPLETED)
 
@@ -81,12 +87,13 @@ async def test_of_a_run_that_nobody_saw_the_journal_knows_how_long_it_took(here:
 
     async with here.pod.connection() as connection:
         rows = await connection.fetch(
-            "SELECT task_pk, round(waited / 60) AS waited, round(ran / 60) AS ran FROM poddispatchd.ended_run"
+            "SELECT task_pk, round(waited / 60) AS waited, round(ran / 60) AS ran,"
+            " round(extract(epoch FROM now() - ended_at) / 60) AS ago FROM poddispatchd.ended_run"
         )
-    assert {row["task_pk"]: (row["waited"], row["ran"]) for row in rows} == {
-        short: (2, 8),
-        restarted: (None, None),
-        of_pod: (None, None),
+    assert {row["task_pk"]: (row["waited"], row["ran"], row["ago"]) for row in rows} == {
+        short: (2, 5, 3),
+        restarted: (None, None, 0),
+        of_pod: (None, None, 0),
     }
 
 
@@ -111,7 +118,7 @@ async def _statements(maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch)
     return told
 
 
-async def test_a_round_in_which_nothing_ended_takes_no_statement_more_and_one_with_ends_two(
+async def test_a_round_in_which_nothing_ended_takes_no_statement_more_and_one_with_ends_three(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maintenance = features.maintenance(here.parts)
@@ -125,7 +132,7 @@ async def test_a_round_in_which_nothing_ended_takes_no_statement_more_and_one_wi
     busy = await _statements(maintenance, monkeypatch)
 
     assert not any("ended_run" in query or "day_of_tasks" in query for query in quiet)
-    assert len(busy) == len(quiet) + 2
+    assert len(busy) == len(quiet) + 3
     assert len(await ended_runs(here)) == 3
 
 
@@ -244,7 +251,7 @@ async def test_what_ended_before_a_scheduler_began_is_told_and_kept_by_it(here: 
     ends_told = [(entry["task"], entry["status"]) for entry in logged if entry["event"] == Event.TASK_ENDED]
     assert ends_told == [(untold, "completed"), (waiting, "failed")]
     runs = [(run[0], run[2], run[3]) for run in await ended_runs(here)]
-    assert runs == [(told, "completed", 0.0), (untold, "completed", 240.0), (waiting, "failed", None)]
+    assert runs == [(told, "completed", 240.0), (untold, "completed", 240.0), (waiting, "failed", None)]
 
 
 async def _is_imported(here: Bench, task: TaskPk) -> None:
