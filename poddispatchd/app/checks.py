@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 
+from poddispatchd.app.campaign_checks import campaign_findings
 from poddispatchd.app.findings import Finding, Severity, fine, note, problem
 from poddispatchd.app.go_live_checks import (
     configuration_findings,
@@ -106,6 +107,7 @@ async def _on_database(
         *await _running(settings, database),
         *await _waiting(settings, database),
         *await _restored(database, tree),
+        *await campaign_findings(database),
         *await known_files_findings(settings, database, tree),
     ]:
         yield finding

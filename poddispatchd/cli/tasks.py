@@ -32,7 +32,7 @@ from poddispatchd.domain.display import escaped
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.stages import stage_of
 from poddispatchd.domain.task import Run, Task, TaskPk, TaskStatus
-from poddispatchd.journal import acts, imports, scheduling, submissions
+from poddispatchd.journal import acts, campaigns, imports, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.pod import managers as pod_managers
@@ -74,6 +74,7 @@ async def show(
         async with database.connection() as connection:
             task = await pod_tasks.get_task(connection, TaskPk(task_pk))
             journal = await _journal(connection, TaskPk(task_pk), task, names)
+            campaign = await campaigns.campaign_of(connection, TaskPk(task_pk))
             waits_until = None if task is None else await _waits_until(connection, task)
             blocker = (await same_source.blockers(connection, [TaskPk(task_pk)])).get(TaskPk(task_pk))
         why = None
@@ -88,6 +89,7 @@ async def show(
         **_as_dict(task, rows[0] if rows else None, names, blocker),
         "stage": _stage(task, journal),
         "waits_until": waits_until,
+        "campaign": campaign,
     }
     if as_json:
         reason = None if why is None else dataclasses.asdict(why)

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
+from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import TaskPk, TaskType, VideoId
@@ -16,6 +17,9 @@ from poddispatchd.domain.task import TaskPk, TaskType, VideoId
 _QUERIES = load_queries(__package__, "campaigns.sql")
 
 CampaignId = NewType("CampaignId", int)
+
+_SINCE_VERSION = 29
+"""Of our schema."""
 
 
 class CampaignState(StrEnum):
@@ -122,6 +126,14 @@ async def campaigns(connection: Connection, name: str | None = None) -> list[Cam
         )
         for row in await connection.fetch(*_QUERIES["all"](name=name))
     ]
+
+
+async def campaign_of(connection: Connection, task: TaskPk) -> str | None:
+    """The name of the campaign that added a task; None when none did, or our schema knows of none yet."""
+    if await migration.current_version(connection) < _SINCE_VERSION:
+        return None
+    name: str | None = await connection.fetchval(*_QUERIES["of_task"](task=task))
+    return name
 
 
 async def ends(connection: Connection, campaign: CampaignId, *, limit: int) -> list[datetime]:

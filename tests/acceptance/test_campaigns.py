@@ -51,6 +51,8 @@ async def test_every_video_is_encoded_once_though_the_daemon_is_killed_and_nobod
         shown = await rig.run("campaigns", "show", "anew")
         assert "[##############################] 6 of 6 (100 %)" in shown.out
         assert (await _campaign(rig))["completed"] == 6
+        [task, *_] = await rig.statuses()
+        assert "\ncampaign        anew\n" in (await rig.run("tasks", "show", str(task))).out
         assert {row["tasks"] for row in await rig.fetch(_PER_VIDEO, "encoding")} == {1}
         assert len(await rig.fetch(_PER_VIDEO, "encoding")) == 6
         # No captions were made anew, and no owner got a mail; one whose video is encoded as ever does.

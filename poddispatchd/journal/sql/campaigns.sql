@@ -25,6 +25,11 @@ CROSS JOIN LATERAL (
 WHERE :name::text IS NULL OR name = :name
 ORDER BY campaign.id DESC
 
+-- name: of_task
+-- The campaign that added a task.
+SELECT campaign.name FROM poddispatchd.campaign_video AS video
+JOIN poddispatchd.campaign ON campaign.id = video.campaign_id WHERE video.task_pk = :task
+
 -- name: ends
 -- When the latest :limit tasks of a campaign ended, the latest first.
 SELECT changed_at FROM poddispatchd.campaign_video

@@ -1,0 +1,28 @@
+"""What a check says of campaigns."""
+
+from poddispatchd.app.findings import Finding, note, problem
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Database
+from poddispatchd.errors import DatabaseError
+from poddispatchd.journal import campaigns
+from poddispatchd.journal.campaigns import CampaignState
+
+
+async def campaign_findings(database: Database) -> list[Finding]:
+    """Campaigns that add tasks, and those that were paused because all of theirs failed; none without any."""
+    try:
+        async with database.connection() as connection:
+            if await migration.current_version(connection) != migration.LATEST:
+                return []
+            known = await campaigns.campaigns(connection)
+    except DatabaseError:
+        return []  # what keeps us from looking is told already
+    found = []
+    for campaign in known:
+        ended = campaign.videos - campaign.left
+        if campaign.state is CampaignState.ACTIVE:
+            words = f"{campaign.name} has done {ended} of {campaign.videos} videos: see 'campaigns show'."
+            found.append(note("campaigns", words))
+        elif campaign.state is CampaignState.PAUSED and campaign.words:
+            found.append(problem("campaigns", f"{campaign.name} is paused. {campaign.words}"))
+    return found
