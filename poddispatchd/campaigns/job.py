@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 _IDLE = 300.0
 """Seconds between two looks while there is no campaign: a person's command rings, where NOTIFY arrives."""
+_IDLE_UNHEARD = 60.0
+"""The same where no notification arrives, as behind a pooler of transactions."""
 _EVERY = 10.0
 _SOON = 2.0
 """Seconds after a task was added: it takes its runner before another one is looked for."""
@@ -100,7 +102,7 @@ class CampaignJob:
         async with self._database.connection() as connection:
             known = await queries.open_campaigns(connection)
         if not known:
-            return _IDLE
+            return _IDLE if self._session.listening else _IDLE_UNHEARD
         if any(campaign.running for campaign in known) and await self._follow():
             async with self._database.connection() as connection:
                 known = await queries.open_campaigns(connection)

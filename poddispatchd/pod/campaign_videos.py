@@ -58,7 +58,7 @@ async def selected(database: Database, sql: str) -> list[VideoId]:
             # As a part of a SELECT it can be nothing else, and one statement only.
             text = sql.strip().removesuffix(";")
             rows = await connection.fetch(
-                f"SELECT chosen.* FROM (\n{text}\n) AS chosen LIMIT {MOST_VIDEOS + 1}"  # noqa: S608 - the administrator's own
+                f"SELECT chosen.id FROM (\n{text}\n) AS chosen (id) LIMIT {MOST_VIDEOS + 1}"  # noqa: S608 - the administrator's own
             )
     except DatabaseError as error:
         if error.sqlstate is None:
@@ -67,7 +67,7 @@ async def selected(database: Database, sql: str) -> list[VideoId]:
         raise PoddispatchdError(f"The SQL cannot be used: {words} ({error.sqlstate}).") from None
     found: dict[VideoId, None] = {}
     for row in rows:
-        pk = row[0] if len(row) else None
+        pk = row["id"]
         if not isinstance(pk, int) or isinstance(pk, bool) or pk < 1:
             raise PoddispatchdError("The first column of the SQL must hold ids of videos, and nothing else.")
         found[VideoId(pk)] = None
