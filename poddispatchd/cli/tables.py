@@ -67,7 +67,7 @@ def print_table(
         empty: what is said when there are none.
         width: of a line; the last column is cut off there. Without one, columns are as wide as they need, and
             on a terminal the last ones stand below their row when they find no room.
-        remarks: a line below each row that has something to say.
+        remarks: a line below each row that has something to say, wrapped or cut as the row.
     """
     if not rows:
         if empty:
@@ -96,9 +96,10 @@ def print_table(
             if number and cell != "-":
                 say(cell, first=f"{_INDENT}{click.style(f'{name}:', dim=True)} ", rest=2 * _INDENT)
         remark = remarks[number - 1] if number and number <= len(remarks) else None
-        if remark:
-            line_below = f"{_INDENT}{shown(remark)}"
-            click.secho(line_below if width is None else shortened_inside(line_below, width), dim=True)
+        if remark and width is None:
+            say(shown(remark), first=_INDENT, rest=2 * _INDENT)
+        elif remark and width is not None:
+            click.secho(shortened_inside(f"{_INDENT}{shown(remark)}", width), dim=True)
 
 
 def _without_room(lines: Sequence[Sequence[str]], width: int | None) -> int:

@@ -55,6 +55,18 @@ def test_a_table_that_fits_is_left_alone() -> None:
     assert len(_on_a_terminal(lambda: print_table(_HEAD[:3], [row[:3] for row in _ROWS], empty=""))) == 3
 
 
+def test_a_remark_below_a_row_is_wrapped_too() -> None:
+    remark = (
+        "pause planned from 2026-11-29 22:00:00 CET (in 20 h 07 min) to 2026-11-30 02:00:00 CET: new disks"
+    )
+    printed = _on_a_terminal(lambda: print_table(("name",), [("gpu",)], empty="", remarks=[remark]))
+    filed = _into_a_file(lambda: print_table(("name",), [("gpu",)], empty="", remarks=[remark]))
+
+    assert max(map(len, printed)) <= 60
+    assert " ".join(line.strip() for line in printed[2:]) == remark
+    assert filed[2:] == [f"    {remark}"]
+
+
 def test_the_first_column_stays_however_narrow_the_terminal_is() -> None:
     printed = _on_a_terminal(lambda: print_table(("reason", "tasks"), [("x" * 70, 3)], empty=""))
 
