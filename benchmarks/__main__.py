@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-from benchmarks import callbacks, foresight, latency, memory, rest, results, slots, submissions
+from benchmarks import callbacks, fairness, foresight, latency, memory, rest, results, slots, submissions
 from benchmarks.sizes import Size
 from benchmarks.table import HEAD, Figure, line, load, machine, record
 
@@ -35,7 +35,11 @@ async def _foresight(_: Size) -> list[Figure]:
     return foresight.calibration()
 
 
-BY_NAME = {"foresight": _foresight}
+async def _fairness(_: Size) -> list[Figure]:
+    return fairness.fairness()
+
+
+BY_NAME = {"foresight": _foresight, "fairness": _fairness}
 
 
 def main(arguments: list[str]) -> int:

@@ -9,6 +9,7 @@ from dataclasses import InitVar, dataclass, field
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.fair_share import FairOrder
 from poddispatchd.domain.lifecycle import Retries
 from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.journal import scheduling
@@ -24,6 +25,7 @@ from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.fair_shares import FairShares
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.storage import Storage
@@ -58,6 +60,7 @@ class Parts:
     catalogue: Catalogue = field(init=False)
     media: MediaTree = field(init=False)
     evidence: MediaEvidence = field(init=False)
+    fair_shares: FairShares = field(init=False)
     set_aside: dict[str, int] = field(default_factory=dict)
     """How many items of each queue are set aside, at the last look of the maintenance."""
 
@@ -66,6 +69,7 @@ class Parts:
         pod = self.settings.pod
         self.media = shared_media or MediaTree(pod.media_root)
         self.evidence = MediaEvidence(self.media, self.database, self.clock, pod.videos_dir)
+        self.fair_shares = FairShares(self.database, lambda: self.settings.dispatch, self.clock)
         self.sites = PodSites(self.database, lambda: self.settings, self.registry.lanes)
         self.managers = ManagerRows(
             database=self.database,
@@ -102,6 +106,14 @@ class Parts:
             return {}
         async with self.database.connection() as connection:
             return await scheduling.own_tasks(connection)
+
+    async def order(self) -> FairOrder | None:
+        """In which tasks are handed out; None: Pod's, as always without a journal.
+
+        Raises:
+            DatabaseError: it cannot be read.
+        """
+        return await self.fair_shares.order() if self.has_journal else None
 
     async def verify(self, settings: Settings) -> None:
         """Read Pod's sites, and see whether settings fit this Pod: at the start and before a reload.

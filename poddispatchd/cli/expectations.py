@@ -12,6 +12,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.availability import Availability, pause_at
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.capacity import ManagerNow
+from poddispatchd.domain.fair_share import FairOrder, FairShare
 from poddispatchd.domain.forecast import Forecast, Interval
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import TaskPk, TaskStatus
@@ -22,6 +23,7 @@ from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.source_sizes import SourceSizes
+from poddispatchd.runtime.fair_shares import read_order
 from poddispatchd.tasks.expectations import Around, Expectations
 
 OPEN = (TaskStatus.PENDING, TaskStatus.RUNNING)
@@ -48,6 +50,7 @@ async def expected(
         managers=_managers_now(managers, journal, state, availability_of(settings)),
         choose=site_chooser(settings, sites, frozenset(one.site_id for one in managers if one.is_active)),
         own_tasks=journal.own_tasks or {},
+        order=await _order(settings, database),
     )
     sizes = SourceSizes(MediaTree(settings.pod.media_root))
     return await Expectations(database, sizes).read(await introspect(database), around, Clock().now())
@@ -73,6 +76,14 @@ def expected_words(forecast: Forecast, task: TaskPk, status: str) -> str | None:
 async def _has_history(database: Database) -> bool:
     async with database.connection() as connection:
         return await migration.current_version(connection) >= migration.LATEST
+
+
+async def _order(settings: Settings, database: Database) -> FairOrder | None:
+    by = FairShare(settings.dispatch.fair_share)
+    if by is FairShare.NONE:
+        return None
+    async with database.connection() as connection:
+        return await read_order(connection, by, longest=settings.dispatch.fair_share_delay)
 
 
 def _managers_now(

@@ -26,6 +26,7 @@ from poddispatchd.cli.situation import why_it_waits
 from poddispatchd.cli.tables import say
 from poddispatchd.cli.task_actions import cancel, restart, watch
 from poddispatchd.cli.task_list import list_
+from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.display import escaped
@@ -38,8 +39,10 @@ from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import same_source
 from poddispatchd.pod import tasks as pod_tasks
+from poddispatchd.pod.capabilities import introspect
 from poddispatchd.pod.overview import TaskFilter, TaskRow, task_rows
 from poddispatchd.pod.same_source import Blocker
+from poddispatchd.tasks.fair_share import ShareOfTask, share_of_task
 
 _HEAD, _TAIL = 10, 20
 """Lines of a long output shown on a terminal: its beginning and its end."""
@@ -77,9 +80,10 @@ async def show(
             campaign = await campaigns.campaign_of(connection, TaskPk(task_pk))
             waits_until = None if task is None else await _waits_until(connection, task)
             blocker = (await same_source.blockers(connection, [TaskPk(task_pk)])).get(TaskPk(task_pk))
-        why = None
+        why = share = None
         if task is not None and task.status == TaskStatus.PENDING:
             why = await why_it_waits(settings, database, task)
+            share = await _share(settings, database, task.pk)
         forecast = None if task is None else await expected(settings, database, [task.status])
         rows = await task_rows(database, TaskFilter(tasks=[TaskPk(task_pk)]), limit=1)
     if task is None:
@@ -97,7 +101,9 @@ async def show(
             "expected_begin": None if forecast is None else interval_as_dict(forecast.begins.get(task.pk)),
             "expected_end": None if forecast is None else interval_as_dict(forecast.ends.get(task.pk)),
         }
-        print_json({**told, **coming, "why": reason, "script_output": task.script_output, **journal})
+        fair = {"fair_share": None if share is None else dataclasses.asdict(share)}
+        output = {"script_output": task.script_output}
+        print_json({**told, **coming, "why": reason, **fair, **output, **journal})
         return
     if blocker is not None:
         told["waits_for"] = blocker.words
@@ -107,6 +113,9 @@ async def show(
         _say("why it waits", why.sentence)
     if forecast is not None:
         _say("expected", shown(expected_words(forecast, task.pk, task.status)))
+    if share is not None:
+        owner = rows[0].owner if rows else None
+        _say("fair share", share.words(None if owner is None else escaped(owner)))
     for kind, entries in journal.items():
         click.echo(f"\n{kind}:" if entries else f"\n{kind}: none")
         for entry in entries:
@@ -175,6 +184,14 @@ async def _journal(
             for item in await acts.of_task(connection, pk)
         ],
     }
+
+
+async def _share(settings: Settings, database: Database, task: TaskPk) -> ShareOfTask | None:
+    """What fair share means for a task, where our schema knows of it."""
+    async with database.connection() as connection:
+        if await migration.current_version(connection) < migration.LATEST:
+            return None
+    return await share_of_task(database, await introspect(database), settings.dispatch, task)
 
 
 async def _waits_until(connection: Connection, task: Task) -> datetime | None:

@@ -136,6 +136,16 @@ class DispatchSettings(Section):
         default=30.0, ge=0, description="How long a new task is left to Pod's own immediate submission"
     )
     sites: tuple[str, ...] = Field(default=(), description="Domains of the sites served; empty: all")
+    fair_share: Literal["none", "owner", "establishment"] = Field(
+        default="none",
+        description="Inside a class of Pod's order, who had least runner time lately goes first: owner or "
+        "establishment; none: Pod's order",
+    )
+    fair_share_delay: Duration = Field(
+        default=7200.0,
+        gt=0,
+        description="For how long a task may be put back by it at most, beyond Pod's order",
+    )
 
 
 class RunnersSettings(Section):

@@ -9,6 +9,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import DispatchSettings
 from poddispatchd.database.pool import Database
 from poddispatchd.dispatch.sights import Sight, Waiting
+from poddispatchd.domain.fair_share import FairOrder
 from poddispatchd.domain.routing import Lane, capacity, unserved
 from poddispatchd.domain.task import SiteId, TaskPk, TaskType
 from poddispatchd.journal.scheduling import Wait
@@ -51,6 +52,7 @@ class Candidates:
         sites: on which the tasks are.
         lanes: the managers as routing sees them.
         own_tasks: the tasks that Pod is not submitting itself, and the waits of some.
+        order: reads the order of fair share; None: Pod's.
         settings: the current ones.
         clock: of the daemon.
         read_beside: whether a long queue may be read while tasks that were read before are submitted.
@@ -64,6 +66,7 @@ class Candidates:
         sites: PodSites,
         lanes: Callable[[], list[Lane]],
         own_tasks: Callable[[], Awaitable[Mapping[TaskPk, Wait | None]]],
+        order: Callable[[], Awaitable[FairOrder | None]],
         settings: Callable[[], DispatchSettings],
         clock: Clock,
         read_beside: bool = False,
@@ -73,6 +76,7 @@ class Candidates:
         self._sites = sites
         self._lanes = lanes
         self._read_own_tasks = own_tasks
+        self._read_order = order
         self._settings = settings
         self._clock = clock
         self._sights: dict[TaskPk, Sight] = {}
@@ -262,6 +266,7 @@ class Candidates:
         held = {pk: date_added for pk, date_added, moment in self._waits() if moment > now}
         sourceless = {item.task.pk for item in seen if item.source is None}
         found: list[PendingTask] = []
+        order = await self._read_order()
         for sites, types in kinds.items():
             query = CandidateQuery(
                 limit=size,
@@ -274,7 +279,9 @@ class Candidates:
                 held=held,
                 exclude_sources={item.source for item in seen if item.source is not None},
             )
-            found += await queue_order.pending_tasks(self._database, self._catalogue.capabilities, query)
+            found += await queue_order.pending_tasks(
+                self._database, self._catalogue.capabilities, query, order
+            )
         return sorted(found, key=lambda item: (item.grace_left > 0, item.place))[:size]
 
     def _submittable(self, page: list[PendingTask], now: float) -> list[Waiting]:

@@ -17,12 +17,13 @@ from poddispatchd.dispatch.sights import Waiting
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.routing import Lane, assign, next_opening, next_window
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk, TaskType
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.managers.rows import FRESH_FOR, ManagerRows
 from poddispatchd.observability.metrics import Metrics, SubmissionOutcome
 from poddispatchd.pod.queue_order import PendingTask
 from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.fair_shares import FairShares
 from poddispatchd.runtime.supervision import cancel_surely
 from poddispatchd.runtime.wakeups import Wakeup
 
@@ -45,6 +46,7 @@ class _Place:
     item: PendingTask
     site: Site
     manager: ManagerId
+    types: tuple[TaskType, ...] = ()
 
 
 class Dispatcher:
@@ -74,6 +76,7 @@ class Dispatcher:
         submitter: Submitter,
         intents: IntentLog,
         failed: FailedSubmissions,
+        fair_shares: FairShares,
         settings: Callable[[], DispatchSettings],
         wakeup: Wakeup,
         metrics: Metrics,
@@ -88,6 +91,7 @@ class Dispatcher:
         self._intents = intents
         self._failed = failed
         self._setbacks = failed.setbacks
+        self._fair_shares = fair_shares
         self._settings = settings
         self._wakeup = wakeup
         self._metrics = metrics
@@ -210,15 +214,18 @@ class Dispatcher:
             if entry.sight.refusals:
                 entry.sight.reconsider(self._able(entry.site), now)
         by_pk = {entry.item.task.pk: entry for entry in waiting}
-        offers = (entry.offer for entry in waiting)
-        for assignment in islice(assign(offers, self._lanes(), now), most):
+        offers, lanes = (entry.offer for entry in waiting), self._lanes()
+        rooms = {
+            lane.manager: tuple(kind for kind in SUBMITTABLE if lane.has_room(kind, now)) for lane in lanes
+        }
+        for assignment in islice(assign(offers, lanes, now), most):
             entry = by_pk[assignment.task]
             kind = entry.item.task.type
             if self._left is not None:
                 if self._left[kind] <= 0:
                     continue
                 self._left[kind] -= 1
-            place = _Place(entry.item, entry.site, assignment.manager)
+            place = _Place(entry.item, entry.site, assignment.manager, rooms[assignment.manager])
             self._hand_out(assignment.task, assignment.manager, partial(self._first_post, place))
 
     def _prepare_next(self, waiting: list[Waiting]) -> None:
@@ -260,6 +267,7 @@ class Dispatcher:
         elif result.outcome is SubmissionOutcome.ACCEPTED:
             self._metrics.dispatch_latency.observe(self._clock.monotonic() - sight.since)
             self._view.forget(task.pk)
+            self._fair_shares.gives(task, place.item.priority, place.types)
         elif result.is_final or result.outcome is SubmissionOutcome.ORPHANED:
             self._view.forget(task.pk)
         elif result.outcome is SubmissionOutcome.REFUSED:

@@ -70,7 +70,7 @@ class Difference(StrEnum):
 Verdict: TypeAlias = Agreement | Difference | None
 """None: it is too early to tell."""
 
-Place: TypeAlias = tuple[int, datetime, TaskPk]
+Place: TypeAlias = tuple[int, float, datetime, TaskPk]
 """Where a task stands in the queue: class of priority, date, id; less is earlier."""
 
 

@@ -2,7 +2,7 @@
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries, render
-from poddispatchd.journal import campaigns, dismissals, history, pauses, told
+from poddispatchd.journal import campaigns, dismissals, fair_share, history, pauses, told
 from poddispatchd.runtime.queues import QUEUES
 
 _SUBMISSIONS = load_queries("poddispatchd.journal", "submissions.sql")["purge"]
@@ -51,5 +51,6 @@ async def purge(connection: Connection, *, days: int, batch: int) -> None:
     await told.purge(connection)
     await pauses.purge(connection, days=days)
     await campaigns.purge(connection, days=days)
+    await fair_share.purge(connection)
     while await connection.execute(*_FORGET_OWNERS(batch=batch)) == f"UPDATE {batch}":
         pass

@@ -148,14 +148,18 @@ class Maintenance:
             self._compared_at = now
             # Several processes of the server compare; only one can write.
             capabilities = parts.catalogue.capabilities
-            if not (await queue_order.wrong_ranks(parts.database, capabilities, limit=1)).count:
+            order = await parts.order()
+            if not (await queue_order.wrong_ranks(parts.database, capabilities, limit=1, order=order)).count:
                 return
         changed = await self.write_ranks()
         self._right_ranks, self._compared_at = None if changed else queue_stats.ranks, now
 
     async def write_ranks(self) -> int:
         """Give every pending task its place in the queue; how many ranks changed."""
-        changed = await queue_order.write_ranks(self._parts.database, self._parts.catalogue.capabilities)
+        parts = self._parts
+        changed = await queue_order.write_ranks(
+            parts.database, parts.catalogue.capabilities, await parts.order()
+        )
         if changed:
             log.debug(Event.RANKS_WRITTEN, rows=changed)
         return changed

@@ -16,6 +16,7 @@ import asyncpg
 
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import Query, load_queries, render
+from poddispatchd.domain.fair_share import UNKNOWN_RUN, Claim, FairOrder, FairShare
 from poddispatchd.domain.task import (
     ManagerId,
     RecordingId,
@@ -59,6 +60,7 @@ class PendingTask:
     seconds, by the database's clock. ``is_duplicate_of`` is the pending task of the same type and source that
     stands first: the source is submitted once, for that one. ``running_duplicate`` is a task of the same type
     and source that runs already. ``grace_left``: seconds for which it is still left to Pod's own submission.
+    ``turn``: of fair share, 0 for all where there is none.
     """
 
     task: Task
@@ -68,11 +70,12 @@ class PendingTask:
     is_duplicate_of: TaskPk | None = None
     running_duplicate: TaskPk | None = None
     grace_left: float = 0.0
+    turn: float = 0.0
 
     @property
-    def place(self) -> tuple[int, datetime, TaskPk]:
+    def place(self) -> tuple[int, float, datetime, TaskPk]:
         """Where it stands; less is earlier."""
-        return self.priority, self.task.date_added, self.task.pk
+        return self.priority, self.turn, self.task.date_added, self.task.pk
 
     @property
     def source(self) -> Source | None:
@@ -119,22 +122,34 @@ class WrongRanks:
 
 @lru_cache(maxsize=32)
 def statement(
-    name: str, priority_user_table: str | None, *, by_site: bool = False, with_past: bool = True
+    name: str,
+    priority_user_table: str | None,
+    *,
+    by_site: bool = False,
+    with_past: bool = True,
+    share: FairShare = FairShare.NONE,
 ) -> Query:
     """A statement of ``queue.sql`` for a Pod with or without a table of priority users."""
     text = _QUERIES[name].fill(
         on_sites=_QUERIES["on_some_sites" if by_site else "on_any_site"],
         which=_QUERIES["of_any_status" if with_past else "open_or_ranked"],
     )
-    return filled(text, priority_user_table)
+    return filled(text, priority_user_table, share)
 
 
-def filled(text: Query, priority_user_table: str | None) -> Query:
-    """A statement with the parts of ``queue.sql`` that it names in braces."""
+def filled(text: Query, priority_user_table: str | None, share: FairShare = FairShare.NONE) -> Query:
+    """A statement with the parts of ``queue.sql`` that it names in braces, ordered by fair share if asked."""
     if priority_user_table is None:
         priority_users = _QUERIES["no_priority_users"]
     else:
         priority_users = render(_QUERIES["priority_users"], priority_user_table=priority_user_table)
+    if share is not FairShare.NONE:
+        text = text.fill(ranked=_QUERIES["fair_ranked"], queue=_QUERIES["fair_queue"])
+        text = text.fill(fair_queue=_QUERIES["fair_queue"])
+        if share is FairShare.OWNER:
+            text = text.fill(party=_QUERIES["owner"], holders="")
+        else:
+            text = text.fill(party=_QUERIES["establishment"], holders=_QUERIES["holders"])
     for part in ("ranked", "queue", "owned_tasks", "class", "source", "grace_left"):
         text = text.fill(**{part: _QUERIES[part]})
     return text.fill(same_source=SAME_SOURCE, priority_users=priority_users)
@@ -169,15 +184,49 @@ class CandidateQuery:
     exclude_sources: Collection[Source] = ()
 
 
+def by_fair_share(order: FairOrder | None) -> dict[str, object]:
+    """The parameters of ``fair_queue``; none for Pod's order."""
+    if order is None:
+        return {}
+    due = [(priority, kind, date, pk) for (priority, kind), (date, pk) in order.due.items()]
+    return {
+        "parties": list(order.used),
+        "used": list(order.used.values()),
+        "cost_types": list(order.costs),
+        "costs": list(order.costs.values()),
+        "unknown_cost": UNKNOWN_RUN,
+        "due_classes": [priority for priority, *_ in due],
+        "due_types": [kind for _, kind, *_ in due],
+        "due_dates": [date for *_, date, _ in due],
+        "due_tasks": [pk for *_, pk in due],
+    }
+
+
+def share_of(order: FairOrder | None) -> FairShare:
+    """By whose runner time tasks are ordered."""
+    return FairShare.NONE if order is None else order.by
+
+
 async def pending_tasks(
-    database: Database, capabilities: Capabilities, query: CandidateQuery
+    database: Database, capabilities: Capabilities, query: CandidateQuery, order: FairOrder | None = None
 ) -> list[PendingTask]:
-    """The next tasks to hand out, in Pod's order; behind them those that are left to Pod for a while.
+    """The next tasks to hand out; behind them those that are left to Pod for a while.
+
+    Args:
+        database: Pod's.
+        capabilities: of its tables.
+        query: which tasks.
+        order: by fair share; None: Pod's.
 
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    pending = statement("pending", capabilities.priority_user_table, by_site=query.sites is not None)
+    pending = statement(
+        "pending",
+        capabilities.priority_user_table,
+        by_site=query.sites is not None,
+        share=share_of(order),
+    )
     by_site = (
         {} if query.sites is None else {"sites": list(query.sites), "with_siteless": query.with_siteless}
     )
@@ -193,12 +242,13 @@ async def pending_tasks(
             excluded_types=[type_.value for type_, _ in query.exclude_sources],
             excluded_sources=[pk for _, pk in query.exclude_sources],
             **by_site,
+            **by_fair_share(order),
         )
     )
     return [_pending(record) for record in records]
 
 
-async def write_ranks(database: Database, capabilities: Capabilities) -> int:
+async def write_ranks(database: Database, capabilities: Capabilities, order: FairOrder | None = None) -> int:
     """Give every pending task its place in the queue (1..n) and no other task any; return the rows changed.
 
     A long queue is numbered in steps: whoever wants one of its rows meanwhile waits for one step only.
@@ -206,10 +256,11 @@ async def write_ranks(database: Database, capabilities: Capabilities) -> int:
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    query = statement("write_ranks", capabilities.priority_user_table)
+    query = statement("write_ranks", capabilities.priority_user_table, share=share_of(order))
+    fair = by_fair_share(order)
     changed, written, places = 0, 0, 1
     while written < places:
-        row = await database.fetchrow(*query(after=written, up_to=written + _RANKS_AT_ONCE))
+        row = await database.fetchrow(*query(after=written, up_to=written + _RANKS_AT_ONCE, **fair))
         if row is None:
             break
         changed += row["changed"]
@@ -217,13 +268,16 @@ async def write_ranks(database: Database, capabilities: Capabilities) -> int:
     return changed
 
 
-async def wrong_ranks(database: Database, capabilities: Capabilities, *, limit: int) -> WrongRanks:
+async def wrong_ranks(
+    database: Database, capabilities: Capabilities, *, limit: int, order: FairOrder | None = None
+) -> WrongRanks:
     """The ranks that are not the places of their tasks in the queue.
 
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    records = await database.fetch(*statement("wrong_ranks", capabilities.priority_user_table)(limit=limit))
+    query = statement("wrong_ranks", capabilities.priority_user_table, share=share_of(order))
+    records = await database.fetch(*query(limit=limit, **by_fair_share(order)))
     return WrongRanks(
         records[0]["tasks"] if records else 0,
         {TaskPk(record["id"]): (record["held"], record["place"]) for record in records},
@@ -282,6 +336,7 @@ def _pending(record: asyncpg.Record) -> PendingTask:
         is_duplicate_of=record["duplicate_of"],
         running_duplicate=record["running_duplicate"],
         grace_left=record["grace_left"],
+        turn=record["turn"],
     )
 
 
@@ -316,3 +371,18 @@ async def statuses_of(database: Database, tasks: Collection[TaskPk]) -> dict[Tas
     """
     records = await database.fetch(*statement("statuses", None)(tasks=list(tasks)))
     return {TaskPk(record["id"]): (record["status"], record["task_id"]) for record in records}
+
+
+async def claim_of(
+    database: Database, capabilities: Capabilities, task: TaskPk, by: FairShare
+) -> Claim | None:
+    """What a pending task claims of the runner time; None when it does not wait.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be reached.
+    """
+    query = statement("claim", capabilities.priority_user_table, share=by)
+    row = await database.fetchrow(*query(task=task))
+    if row is None:
+        return None
+    return Claim(TaskPk(row["id"]), row["class"], row["type"], row["date_added"], row["party"])

@@ -9,9 +9,10 @@ import asyncpg
 
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import Query, load_queries
+from poddispatchd.domain.fair_share import FairOrder, FairShare
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.queue_order import filled
+from poddispatchd.pod.queue_order import by_fair_share, filled, share_of
 
 _QUERIES = load_queries("poddispatchd.pod", "work.sql")
 
@@ -48,17 +49,19 @@ class OpenWork:
 
 
 @lru_cache(maxsize=8)
-def _statement(name: str, priority_user_table: str | None) -> Query:
-    return filled(_QUERIES[name], priority_user_table)
+def _statement(name: str, priority_user_table: str | None, share: FairShare = FairShare.NONE) -> Query:
+    return filled(_QUERIES[name], priority_user_table, share)
 
 
-async def waiting_work(database: Database, capabilities: Capabilities, *, limit: int) -> list[OpenWork]:
-    """The first pending tasks, in the order in which they are handed out.
+async def waiting_work(
+    database: Database, capabilities: Capabilities, *, limit: int, order: FairOrder | None = None
+) -> list[OpenWork]:
+    """The first pending tasks, in the order in which they are handed out: by fair share, or None: Pod's.
 
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    text = _statement("waiting_work", capabilities.priority_user_table)
+    text = _statement("waiting_work", capabilities.priority_user_table, share_of(order))
     return [
         OpenWork(
             SourceOf(TaskPk(row["id"]), row["seconds"], row["path"] or None, row["class"]),
@@ -67,7 +70,7 @@ async def waiting_work(database: Database, capabilities: Capabilities, *, limit:
             _same(row),
             tuple(row["site_ids"]),
         )
-        for row in await database.fetch(*text(limit=limit))
+        for row in await database.fetch(*text(limit=limit, **by_fair_share(order)))
     ]
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.capacity import Capacity, ManagerNow, capacities
+from poddispatchd.domain.fair_share import FairOrder
 from poddispatchd.domain.forecast import PLAYED, Forecast, PendingWork, RunningWork, Work, forecast
 from poddispatchd.domain.queue_simulation import Played
 from poddispatchd.domain.run_times import EndedRun, SourceSize
@@ -38,12 +39,14 @@ class Around:
         choose: for which of its sites a task is done.
         own_tasks: the waits of tasks that were put back into the queue.
         pending: how many tasks of each type wait in all, None: those that were read are all.
+        order: by fair share, None: Pod's.
     """
 
     managers: Collection[ManagerNow]
     choose: SiteChooser
     own_tasks: Mapping[TaskPk, Wait | None] = field(default_factory=dict)
     pending: Mapping[str, int] | None = None
+    order: FairOrder | None = None
 
 
 class Expectations:
@@ -65,7 +68,7 @@ class Expectations:
             DatabaseError: it cannot be read.
         """
         database = self._database
-        waiting = await work.waiting_work(database, capabilities, limit=PLAYED)
+        waiting = await work.waiting_work(database, capabilities, limit=PLAYED, order=around.order)
         running = await work.running_work(database, limit=_RUNNING)
         if not waiting and not running:
             return Forecast(now)

@@ -48,6 +48,7 @@ class Expected:
                 choose=parts.sites.chooser(),
                 own_tasks=await parts.own_tasks(),
                 pending=pending,
+                order=await parts.order(),
             )
             self.forecast = await self._expectations.read(parts.catalogue.capabilities, around, moment)
         else:

@@ -1,4 +1,5 @@
--- The queue of pending tasks. Its order is (class, date_added, id), and `class` is defined here and nowhere else.
+-- The queue of pending tasks. Its order is (class, turn, date_added, id), where the turn is 0 for all unless runner time is
+-- shared fairly: then it is Pod's order, (class, date_added, id). `turn` and `class` is defined here and nowhere else.
 -- Names in braces stand for the texts below, {priority_users} for the one of two that fits this Pod.
 
 -- name: priority_users
@@ -27,9 +28,47 @@ runner_manager_task AS task
 -- name: queue
 -- Pending tasks, which stand by (class, date_added, id).
 -- It reads no other column of the task: an index that holds these answers it alone (`advise-index`).
-SELECT task.id, task.type, task.date_added, task.video_id, task.recording_id, {class} AS class
+SELECT task.id, task.type, task.date_added, task.video_id, task.recording_id, {class} AS class, 0::float8 AS turn
   FROM {owned_tasks}
  WHERE task.status = 'pending'
+
+-- name: owner
+-- Whose runner time it is, by owner.
+coalesce(video.owner_id, recording.user_id)::text
+
+-- name: establishment
+-- Whose runner time it is, by establishment.
+holder.establishment
+
+-- name: holders
+-- Where the establishments are.
+LEFT JOIN authentication_owner AS holder ON holder.user_id = coalesce(video.owner_id, recording.user_id)
+
+-- name: fair_queue
+-- Pending tasks by fair share, which stand by (class, turn, date_added, id): domain/fair_share.py in SQL. :parties had :used
+-- seconds of runner time, runs of the types :cost_types take :costs seconds, others :unknown_cost; tasks of :due_classes and :due_types
+-- before (:due_dates, :due_tasks) go by Pod's order. What runs counts as much as a run takes.
+SELECT id, type, date_added, video_id, recording_id, class,
+       CASE WHEN (date_added, id) < (due_date, due_task) THEN -1
+            ELSE coalesce(used.seconds, 0) + running
+                 + coalesce(sum(cost) OVER (PARTITION BY class, party ORDER BY date_added, id
+                                            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
+       END AS turn
+  FROM (SELECT open.*, due.date_added AS due_date, due.task_pk AS due_task, cost,
+               coalesce(sum(cost) FILTER (WHERE status = 'running') OVER (PARTITION BY party), 0) AS running
+          FROM (SELECT task.id, task.type, task.status, task.date_added, task.video_id, task.recording_id, {class} AS class,
+                       coalesce({party}, '') AS party
+                  FROM {owned_tasks}
+                  LEFT JOIN recorder_recording AS recording ON recording.id = task.recording_id
+                  {holders}
+                 WHERE task.status IN ('pending', 'running')) AS open
+          LEFT JOIN unnest(:cost_types::text[], :costs::float8[]) AS known (type, seconds) ON known.type = open.type
+         CROSS JOIN LATERAL (SELECT coalesce(known.seconds, :unknown_cost::float8) AS cost) AS taken
+          LEFT JOIN unnest(:due_classes::int[], :due_types::text[], :due_dates::timestamptz[], :due_tasks::bigint[])
+                    AS due (class, type, date_added, task_pk) ON (due.class, due.type) = (open.class, open.type)
+       ) AS waiting
+  LEFT JOIN unnest(:parties::text[], :used::float8[]) AS used (party, seconds) USING (party)
+ WHERE status = 'pending'
 
 -- name: source
 -- What a task of the queue works on; nothing when that is gone.
@@ -45,6 +84,22 @@ SELECT id, held, CASE WHEN waits THEN place END AS place
           FROM {owned_tasks}
          WHERE task.status = 'pending' OR task.rank IS NOT NULL
        ) AS numbered
+
+-- name: fair_ranked
+-- The same in the order of fair share.
+SELECT open.id, open.held, fair.place
+  FROM (SELECT id, rank AS held FROM runner_manager_task WHERE status = 'pending' OR rank IS NOT NULL) AS open
+  LEFT JOIN (SELECT id, row_number() OVER (ORDER BY class, turn, date_added, id)::integer AS place
+               FROM ({fair_queue}) AS queued) AS fair USING (id)
+
+-- name: claim
+-- The class of the pending task :task in Pod's order, and whose runner time it will be.
+WITH priority_users AS ({priority_users})
+SELECT task.id, task.type, task.date_added, {class} AS class, coalesce({party}, '') AS party
+  FROM {owned_tasks}
+  LEFT JOIN recorder_recording AS recording ON recording.id = task.recording_id
+  {holders}
+ WHERE task.id = :task AND task.status = 'pending'
 
 -- name: on_any_site
 -- Tasks of the queue, whatever their sites.
@@ -88,14 +143,14 @@ WITH priority_users AS ({priority_users}),
             AND (cardinality(:excluded_sources::bigint[]) = 0
                  OR {source} IS NULL
                  OR (type, {source}) NOT IN (SELECT * FROM unnest(:excluded_types::text[], :excluded_sources::bigint[])))
-          ORDER BY :grace::float8 > 0 AND {grace_left} > 0, class, date_added, id
+          ORDER BY :grace::float8 > 0 AND {grace_left} > 0, class, turn, date_added, id
           LIMIT :limit
      ),
      by_source AS MATERIALIZED (
-         SELECT wanted.ids, wanted.classes, same_source.first_of_source, same_source.running_duplicate
+         SELECT wanted.ids, wanted.classes, wanted.turns, same_source.first_of_source, same_source.running_duplicate
            FROM (SELECT type, CASE WHEN type <> 'studio' THEN video_id END AS video_id,
                         CASE WHEN type = 'studio' THEN recording_id END AS recording_id,
-                        array_agg(id) AS ids, array_agg(class) AS classes
+                        array_agg(id) AS ids, array_agg(class) AS classes, array_agg(turn) AS turns
                    FROM next GROUP BY 1, 2, 3) AS wanted
           CROSS JOIN LATERAL (
               SELECT (array_agg(other.id ORDER BY other.date_added, other.id)
@@ -106,7 +161,7 @@ WITH priority_users AS ({priority_users}),
           ) AS same_source
      )
 SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank, NULL AS script_output,
-       task.video_id, task.recording_id, task.runner_manager_id, next.class, by_source.running_duplicate,
+       task.video_id, task.recording_id, task.runner_manager_id, next.class, next.turn, by_source.running_duplicate,
        nullif(by_source.first_of_source, next.id) AS duplicate_of,
        extract(epoch FROM now() - task.date_added)::float8 AS age, grace_left,
        CASE task.type
@@ -116,10 +171,10 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
                    WHERE site.video_id = task.video_id ORDER BY site.site_id)
        END AS site_ids
   FROM by_source
- CROSS JOIN LATERAL unnest(by_source.ids, by_source.classes) AS next (id, class)
+ CROSS JOIN LATERAL unnest(by_source.ids, by_source.classes, by_source.turns) AS next (id, class, turn)
   JOIN runner_manager_task AS task ON task.id = next.id AND task.status = 'pending'
  CROSS JOIN LATERAL (SELECT {grace_left} AS grace_left FROM (SELECT task.id, task.date_added) AS one) AS young
- ORDER BY grace_left > 0, next.class, task.date_added, task.id
+ ORDER BY grace_left > 0, next.class, next.turn, task.date_added, task.id
 
 -- name: write_ranks
 -- Number the pending tasks at the places after :after up to :up_to, and with the first ones clear every other rank, touching

@@ -4,7 +4,7 @@
 -- name: waiting_work
 -- The first :limit pending tasks in the order of the queue, with the sites of their videos or recorders.
 WITH priority_users AS ({priority_users}),
-     first AS (SELECT * FROM ({queue}) AS queued ORDER BY class, date_added, id LIMIT :limit)
+     first AS (SELECT * FROM ({queue}) AS queued ORDER BY class, turn, date_added, id LIMIT :limit)
 SELECT first.*, nullif(video.duration, 0) AS seconds, video.video AS path,
        CASE first.type
        WHEN 'studio' THEN ARRAY(SELECT site.site_id
@@ -16,7 +16,7 @@ SELECT first.*, nullif(video.duration, 0) AS seconds, video.video AS path,
        END AS site_ids
   FROM first
   LEFT JOIN video_video AS video ON video.id = first.video_id
- ORDER BY class, date_added, id
+ ORDER BY class, turn, date_added, id
 
 -- name: running_work
 -- The tasks that run, the latest :limit ('warning': see tasks.sql).

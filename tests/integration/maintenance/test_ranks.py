@@ -7,6 +7,7 @@ import pytest
 
 from poddispatchd.app import features
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.fair_share import FairOrder
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.pod import queue_order
 from poddispatchd.pod.capabilities import Capabilities
@@ -38,8 +39,8 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many ranks were written each time."""
     write_ranks, counts = queue_order.write_ranks, list[int]()
 
-    async def counted(database: Database, capabilities: Capabilities) -> int:
-        counts.append(await write_ranks(database, capabilities))
+    async def counted(database: Database, capabilities: Capabilities, order: FairOrder | None) -> int:
+        counts.append(await write_ranks(database, capabilities, order))
         return counts[-1]
 
     monkeypatch.setattr(queue_order, "write_ranks", counted)

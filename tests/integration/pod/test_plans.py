@@ -10,8 +10,11 @@ import pytest_asyncio
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries
+from poddispatchd.domain.fair_share import FairOrder, FairShare
+from poddispatchd.domain.task import TaskPk
 from poddispatchd.pod.queue_order import (
     CandidateQuery,
+    by_fair_share,
     filled,
     pending_tasks,
     queue_stats,
@@ -144,6 +147,7 @@ _ELSEWHERE: Mapping[str, frozenset[str]] = {
                 "of_any_status",
                 "open_or_ranked",
             ),
+            *("owner", "establishment", "holders", "fair_queue", "fair_ranked", "claim"),
         }
     ),
     "trigger.sql": frozenset({"install", "remove", "owner", "index"}),
@@ -227,6 +231,24 @@ async def test_what_needs_the_whole_table_reads_it_once(old_pod: PodDatabase) ->
         assert (await _scans(connection, by_site, **_PAGE, sites=[1], with_siteless=True)).count(
             "Seq Scan"
         ) == 1
+
+
+@pytest.mark.parametrize("by", [FairShare.OWNER, FairShare.ESTABLISHMENT])
+async def test_fair_share_reads_the_whole_table_as_often_and_a_claim_by_its_key(
+    old_pod: PodDatabase, by: FairShare
+) -> None:
+    fair = by_fair_share(
+        FairOrder(by, {"7": 60.0}, {"encoding": 60.0}, {(1, "encoding"): (_SOON, TaskPk(7))})
+    )
+    async with old_pod.connection() as connection:
+        page = statement("pending", _PRIORITY_USERS, share=by)
+        scans = await _scans(connection, page, **_PAGE, **fair)
+        assert scans.count("Seq Scan") == 1
+        ranks = statement("write_ranks", _PRIORITY_USERS, share=by)
+        # The order, and which tasks have a rank; the rest as without fair share.
+        assert (await _scans(connection, ranks, after=0, up_to=10_000, **fair)).count("Seq Scan") <= 4
+        claim = statement("claim", _PRIORITY_USERS, share=by)
+        assert "Seq Scan" not in await _scans(connection, claim, task=7)
 
 
 @pytest.mark.parametrize("limit", [20, _DUPLICATES])

@@ -1,0 +1,102 @@
+"""The order by fair share as it is now: runner time had lately, and who has been put back for how long."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import DispatchSettings
+from poddispatchd.database.connections import Connection
+from poddispatchd.database.pool import Database
+from poddispatchd.domain.fair_share import FairOrder, FairShare, Overtaking, due_places
+from poddispatchd.domain.task import Task, TaskType
+from poddispatchd.journal import fair_share
+from poddispatchd.journal.fair_share import GivenRunner
+
+_FRESH_FOR = 5.0
+"""Seconds for which it is not read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A task that was given a runner at a moment of the monotonic clock."""
+
+    task: Task
+    priority: int
+    types: Sequence[TaskType]
+    at: float
+
+
+@dataclass(slots=True)
+class FairShares:
+    """Reads the order, and remembers who overtakes; without fair share it does nothing at all.
+
+    Args:
+        database: Pod's, with our schema in it.
+        settings: the current ones.
+        clock: of the daemon.
+    """
+
+    database: Database
+    settings: Callable[[], DispatchSettings]
+    clock: Clock
+    _given: list[_Given] = field(default_factory=list)
+    _order: FairOrder | None = None
+    _read_at: float = float("-inf")
+
+    @property
+    def by(self) -> FairShare:
+        """Whose runner time is counted."""
+        return FairShare(self.settings().fair_share)
+
+    def gives(self, task: Task, priority: int, types: Sequence[TaskType]) -> None:
+        """A runner that could have taken tasks of these types is given this one."""
+        if self.by is not FairShare.NONE:
+            self._given.append(_Given(task, priority, types, self.clock.monotonic()))
+
+    async def order(self) -> FairOrder | None:
+        """The order in which tasks are handed out now; None: Pod's.
+
+        Raises:
+            DatabaseError: it cannot be read.
+        """
+        by, now = self.by, self.clock.monotonic()
+        if by is FairShare.NONE:
+            self._order, self._read_at = None, float("-inf")
+            self._given.clear()
+            return None
+        if self._order is None or self._order.by is not by or now - self._read_at >= _FRESH_FOR:
+            async with self.database.connection() as connection:
+                await self._remember(connection)
+                self._order = await read_order(connection, by, longest=self.settings().fair_share_delay)
+            self._read_at = now
+        return self._order
+
+    async def _remember(self, connection: Connection) -> None:
+        now, given = self.clock.monotonic(), list(self._given)
+        if given:
+            await fair_share.note(
+                connection,
+                [
+                    GivenRunner(one.task.pk, one.priority, one.task.date_added, one.types, now - one.at)
+                    for one in given
+                ],
+            )
+            del self._given[: len(given)]
+        await fair_share.tidy(connection)
+
+
+async def read_order(connection: Connection, by: FairShare, *, longest: float) -> FairOrder:
+    """The order by fair share.
+
+    Args:
+        connection: any one.
+        by: whose runner time is counted.
+        longest: seconds for which a task is put back at most.
+    """
+    overtakings: list[Overtaking] = await fair_share.overtakings(connection)
+    return FairOrder(
+        by,
+        await fair_share.used(connection, by),
+        await fair_share.costs(connection),
+        due_places(overtakings, longest),
+    )

@@ -1,0 +1,147 @@
+"""Fair share: parties take turns, ranks say so, and nobody is put back for too long."""
+
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.app import features
+from poddispatchd.domain.task import TaskPk
+from poddispatchd.maintenance.job import Maintenance
+from tests.integration.counting import counted
+from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
+from tests.plugins.postgres import PodDatabase
+
+_OWNER = {"grace": 0, "fair_share": "owner"}
+
+
+async def _flood(pod: Scene, count: int) -> list[TaskPk]:
+    return [await pod.encoding(title=f"Flood {number}", owner="employee") for number in range(count)]
+
+
+async def _begun(pod: Scene) -> list[TaskPk]:
+    """Tasks in the order in which they were submitted."""
+    rows = await pod.connection.fetch("SELECT task_pk FROM poddispatchd.submission ORDER BY id")
+    return [TaskPk(row["task_pk"]) for row in rows]
+
+
+async def _had(pod: Scene, name: str, *, seconds: float, hours_ago: float = 3) -> None:
+    """A person had runner time."""
+    await pod.connection.execute(
+        "INSERT INTO poddispatchd.ended_run (task_pk, task_type, status, owner_id, priority, ran, ended_at)"
+        " VALUES (900, 'encoding', 'completed', $1, 1, $2, now() - make_interval(hours => $3))",
+        pod.world.people[name].id,
+        seconds,
+        int(hours_ago),
+    )
+
+
+async def _next_run(pod: Scene, daemon: Daemon, maintenance: Maintenance) -> None:
+    """What runs ends, and the next one is submitted."""
+    await maintenance.look()
+    for pk in await pod.connection.fetch("SELECT id FROM runner_manager_task WHERE status = 'running'"):
+        await pod.end(pk["id"])
+    for fake in pod.fakes.values():
+        for record in [record for record in fake.tasks.values() if record.in_flight]:
+            await fake.finish(record.task_id)
+    await maintenance.look()
+    daemon.clock.advance(60)
+    await daemon.settle()
+
+
+async def test_the_one_task_of_another_is_next_after_the_first_of_a_flood(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("one", runners=1)) as pod:
+        daemon = await pod.daemon(dispatch=_OWNER)
+        maintenance = features.maintenance(daemon.parts)
+        flood = await _flood(pod, 4)
+        behind = await pod.encoding(title="One", owner="subscriber")
+        await daemon.settle()
+        await maintenance.write_ranks()
+        ranks = {pk: (await pod.row(pk))["rank"] for pk in (*flood[1:], behind)}
+        assert sorted(ranks, key=lambda pk: ranks[pk]) == [behind, *flood[1:]]
+
+        for _ in range(4):
+            await _next_run(pod, daemon, maintenance)
+        assert await _begun(pod) == [flood[0], behind, *flood[1:]]
+
+
+async def test_runner_time_of_the_last_days_decides_who_is_next(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("one", runners=1)) as pod:
+        daemon = await pod.daemon(dispatch=_OWNER)
+        maintenance = features.maintenance(daemon.parts)
+        await _had(pod, "employee", seconds=3600)
+        await _had(pod, "subscriber", seconds=4000, hours_ago=96)
+        busy = await pod.encoding(title="Busy", owner="employee")
+        idle = await pod.encoding(title="Idle", owner="subscriber")
+        await daemon.settle()
+        await _next_run(pod, daemon, maintenance)
+        # Four days ago is nearly forgotten: its hour counts four minutes.
+        assert await _begun(pod) == [idle, busy]
+
+
+async def test_a_task_that_was_put_back_for_the_longest_delay_is_next(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("one", runners=1)) as pod:
+        settings = {**_OWNER, "fair_share_delay": "5m"}
+        daemon = await pod.daemon(dispatch=settings)
+        maintenance = features.maintenance(daemon.parts)
+        await _had(pod, "employee", seconds=36_000)
+        flood = await _flood(pod, 3)
+        await daemon.settle()
+        quick = [await pod.encoding(title=f"Quick {number}", owner="subscriber") for number in range(3)]
+        await _next_run(pod, daemon, maintenance)
+        assert await _begun(pod) == [flood[0], quick[0]]
+
+        # It has the runner for six minutes: the others of the flood have waited for long enough.
+        await pod.connection.execute(
+            "UPDATE poddispatchd.overtaking SET begun_at = begun_at - interval '6 minutes'"
+        )
+        daemon.clock.advance(20)
+        await daemon.settle()
+        await pod.connection.execute(
+            "UPDATE poddispatchd.overtaking SET begun_at = begun_at - interval '6 minutes'"
+        )
+        await _next_run(pod, daemon, maintenance)
+        await _next_run(pod, daemon, maintenance)
+        assert (await _begun(pod))[2:] == flood[1:]
+
+
+async def test_fair_share_never_leaves_a_runner_idle_while_something_waits(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("one", runners=4), Spec("two", runners=3)) as pod:
+        daemon = await pod.daemon(dispatch=_OWNER)
+        await _flood(pod, 10)
+        await daemon.settle()
+        assert (await pod.statuses())["running"] == 7
+
+
+async def test_the_classes_of_pod_stay_above_fair_share(pod_database: PodDatabase, media_root: Path) -> None:
+    async with scene(pod_database, media_root, Spec("one", runners=1)) as pod:
+        daemon = await pod.daemon(dispatch=_OWNER)
+        maintenance = features.maintenance(daemon.parts)
+        student = await pod.encoding(title="Student", owner="student")
+        employees = await _flood(pod, 2)
+        await daemon.settle()
+        for _ in range(2):
+            await _next_run(pod, daemon, maintenance)
+        assert await _begun(pod) == [*employees, student]
+
+
+async def test_without_fair_share_nothing_is_read_or_written_for_it(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(pod_database, media_root, Spec("one", runners=9)) as pod:
+        daemon = await pod.daemon()
+        await daemon.settle()
+        await pod.encoding()
+        with counted(monkeypatch) as cost:
+            await daemon.dispatcher.step()
+            await daemon.dispatcher.drain()
+        assert await pod.statuses() == {"running": 1}
+        assert len(cost.statements) == 4  # as before there was fair share
+        assert await pod.connection.fetchval("SELECT count(*) FROM poddispatchd.overtaking") == 0
