@@ -18,6 +18,9 @@ MP3 = "audio/mp3"
 
 _LARGEST_DURATION = 2**31 - 1
 _MOST_ENTRIES = 1000
+_MOST_VALUES = 50_000
+"""Of the whole document: it has some hundreds, and a parser that makes millions holds up everything else."""
+
 _LONGEST_RENDITION = 50
 _LONGEST_WORDS = 200
 
@@ -86,6 +89,9 @@ def is_safe_name(name: object) -> bool:
 
 def parse_info(data: bytes, findings: Findings) -> EncodingInfo | None:
     """Read ``info_video.json``; everything odd goes to ``findings``, None when nothing can be read."""
+    if sum(map(data.count, (b"[", b"{", b","))) > _MOST_VALUES:
+        findings.refused.append(f"{INFO_FILE} holds more than {_MOST_VALUES} values.")
+        return None
     try:
         document: object = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):

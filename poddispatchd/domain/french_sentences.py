@@ -63,6 +63,7 @@ SENTENCES: Mapping[str, str] = {
     "A manager without RUNNERS_STORAGE_ENABLED gives no file whose name holds other characters than A-Z a-z 0-9 . _ - and space, and a new run would give it the same name: rename the source file, or enable shared storage on the manager.": "Un gestionnaire sans RUNNERS_STORAGE_ENABLED ne donne aucun fichier dont le nom contient d'autres caractères que A-Z a-z 0-9 . _ - et l'espace, et une nouvelle exécution lui donnerait le même nom : renommez le fichier source, ou activez le stockage partagé du gestionnaire.",
     # --- results: what is in them ---
     "info_video.json is not readable JSON.": "info_video.json n'est pas du JSON lisible.",
+    "info_video.json holds more than {number} values.": "info_video.json contient plus de {number} valeurs.",
     "info_video.json is not a JSON object.": "info_video.json n'est pas un objet JSON.",
     "info_video.json says that the encoding failed.": "info_video.json dit que l'encodage a échoué.",
     "info_video.json says that the encoding failed: {words}.": "info_video.json dit que l'encodage a échoué : {words}.",
@@ -104,6 +105,7 @@ SENTENCES: Mapping[str, str] = {
     "The video bitrate of rendition {rendition} is not readable ({value}): correct it in Pod's administration.": "Le débit vidéo de la définition {rendition} est illisible ({value}) : corrigez-le dans l'administration de Pod.",
     "A rendition is named {name}, as the master playlist must be.": "Une définition est nommée {name}, comme doit l'être la liste de lecture principale.",
     "The subtitles in {file} hold no caption: nothing was understood in the sound.": "Les sous-titres de {file} sont vides : rien n'a été compris dans le son.",
+    "The captions and playlists of the result have more than {size} MiB together.": "Les sous-titres et listes de lecture du résultat dépassent {size} Mio au total.",
     "The subtitles in {file} have more than {count} lines.": "Les sous-titres de {file} ont plus de {count} lignes.",
     "A caption in {file} has more than {count} characters.": "Un sous-titre de {file} a plus de {count} caractères.",
     "The subtitles in {file} are not text in UTF-8.": "Les sous-titres de {file} ne sont pas du texte en UTF-8.",

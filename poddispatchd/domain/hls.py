@@ -11,8 +11,8 @@ _BYTE_RANGE = re.compile(r"^(\d{1,15})(?:@(\d{1,15}))?$")
 _ADDRESS = re.compile(r"""(?:URI|VALUE|PATH)\s*=\s*("[^"]*"|[^",\s]*)""", re.IGNORECASE)
 """In tags, an address is the value of an attribute whose name ends so."""
 
-_LINE_END = re.compile(r"\r\n|\r|\n")
-"""As players see it: the other line ends of Unicode are characters of a line."""
+_LONGEST_LINE = 8192
+"""Characters: a name has 255, and a tag some attributes."""
 
 _MOST_LINES = 500_000
 """Of a playlist: one of a day with segments of two seconds has 130,000."""
@@ -27,6 +27,9 @@ _TAGS = frozenset(
     }
 )
 """What encoders write. The other tags make players fetch, from addresses in attributes of many names."""
+
+_CONTROLS = ("Cc", "Zl", "Zp")
+"""Categories of Unicode: players see the line ends among them as characters of a line."""
 
 _WITH_UNIT = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([kmg])", re.IGNORECASE)
 _PLAIN = re.compile(r"\d{1,12}(?:\.\d{1,6})?")
@@ -91,6 +94,7 @@ def address_findings(name: str, text: str) -> list[str]:
     lines = _lines(text)
     if lines[0] != "#EXTM3U":
         return [f"{name} is not a playlist."]
+    lines = list(dict.fromkeys(lines))
     odd = [
         f"{name} holds a line that {problem}: {line[:60]!a}."
         for line in lines
@@ -103,9 +107,10 @@ def address_findings(name: str, text: str) -> list[str]:
         for line in lines
         for address in (_ADDRESS.findall(line) if line.startswith("#") else [line])
     )
+    distinct = dict.fromkeys(addresses)
     return [
         f"{name} names an address that {problem}: {address[:60]!a}."
-        for address in addresses
+        for address in distinct
         if (problem := uri_problem(address)) is not None
     ]
 
@@ -125,12 +130,19 @@ def is_cut(name: str, text: str) -> bool:
 
 
 def _lines(text: str) -> list[str]:
-    return [line.strip(" \t") for line in _LINE_END.split(text.removeprefix("\ufeff"))]
+    # Not by one regular expression: it would hold up everything else for as long as a playlist is long.
+    plain = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return [line.strip(" \t") for line in plain.split("\n")]
 
 
 def _line_problem(line: str) -> str | None:
     """Why players may read a line otherwise than we do, in words; None when they cannot."""
-    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in line if character != "\t"):
+    if len(line) > _LONGEST_LINE:
+        return f"has more than {_LONGEST_LINE} characters"
+    is_plain = line.isascii() and line.isprintable()
+    if not is_plain and any(
+        unicodedata.category(character) in _CONTROLS for character in line.replace("\t", "")
+    ):
         return "holds a control character"
     if line.startswith("#EXT") and line.partition(":")[0] not in _TAGS:
         return "begins with a tag that no result needs"

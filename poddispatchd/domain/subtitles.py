@@ -18,6 +18,9 @@ READING_WIDTH = 55
 STRICT_WIDTH = 40
 """The same under CAPTIONS_STRICT_ACCESSIBILITY."""
 
+LARGEST_CAPTIONS = 8 * 2**20
+"""Bytes of a file: a caption for every second of a day takes five megabytes."""
+
 _LINES = 2
 _MOST_NAMED = 5
 
@@ -110,12 +113,12 @@ def read_captions(name: str, data: bytes) -> Subtitles:
     source = repaired(text)
     try:
         parsed = webvtt.from_string("\n".join(source.lines))
+        if any(sum(map(len, caption.lines)) > _LONGEST_CAPTION for caption in parsed.captions):
+            raise ResultRefusedError(f"A caption in {name} has more than {_LONGEST_CAPTION} characters.")
         read = [_cue(caption) for caption in parsed.captions if any(caption.lines)]
     except (MalformedFileError, MalformedCaptionError, ValueError) as error:
         reason = str(error).strip().rstrip(".") or type(error).__name__
         raise ResultRefusedError(f"The subtitles in {name} are not WebVTT: {reason}.") from None
-    if any(len(line) > _LONGEST_CAPTION for cue in read for line in cue.lines):
-        raise ResultRefusedError(f"A caption in {name} has more than {_LONGEST_CAPTION} characters.")
     lost = source.captions - len(read)
     if lost > 0 and not read:
         raise ResultRefusedError(f"None of the {_lost_words(name, lost, source)}")

@@ -6,6 +6,7 @@ Nothing here opens a file; the content is read through a function.
 """
 
 import json
+import re
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -29,6 +30,9 @@ class Wholeness(StrEnum):
 
 
 _LARGEST_TEXT = 16 * 2**20
+_SHORT_TEXT = 2**16
+"""Bytes of JSON that are read at once: of more, Python's parser would hold up everything else."""
+
 _MOST_PARTS = 1_000_000
 """Boxes, chunks, pages or frames looked at: more than any real file has."""
 
@@ -255,7 +259,12 @@ def _frame_length(head: bytes) -> int | None:
 # --- texts ----------------------------------------------------------------------------------------------
 
 
+_JSON_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}"]', re.DOTALL)
+
+
 def _json(content: bytes) -> Wholeness:
+    if len(content) > _SHORT_TEXT:
+        return _long_json(content)
     try:
         json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError):
@@ -263,17 +272,34 @@ def _json(content: bytes) -> Wholeness:
     return Wholeness.WHOLE
 
 
+def _long_json(content: bytes) -> Wholeness:
+    """Whole when all its lists, objects and texts end, the outermost one last: none that is cut does."""
+    depth = end = 0
+    for count, token in enumerate(_JSON_TOKEN.finditer(content)):
+        if count >= _MOST_PARTS:
+            return Wholeness.OPEN
+        mark = token[0]
+        if mark == b'"' or (mark in b"[{" and not depth and end):
+            return Wholeness.UNLIKELY
+        depth += (mark in b"[{") - (mark in b"]}")
+        if depth < 0:
+            return Wholeness.UNLIKELY
+        end = token.end()
+    is_closed = end > 0 and not depth and not content[end:].strip()
+    return Wholeness.WHOLE if is_closed else Wholeness.UNLIKELY
+
+
 def _playlist(content: bytes) -> Wholeness:
-    lines = content.decode("utf-8-sig", "replace").split()
-    is_whole = bool(lines) and lines[0] == "#EXTM3U" and lines[-1] == "#EXT-X-ENDLIST"
+    text = content.decode("utf-8-sig", "replace").strip()
+    is_whole = text.split(None, 1)[:1] == ["#EXTM3U"] and text.rsplit(None, 1)[-1:] == ["#EXT-X-ENDLIST"]
     return Wholeness.WHOLE if is_whole else Wholeness.UNLIKELY
 
 
 def _captions(content: bytes) -> Wholeness:
     """Every writer of WebVTT ends its last line; a caption without a text was cut off before it."""
-    lines = content.decode("utf-8-sig", "replace").splitlines() or [""]
+    last = re.split(r"[\n\r]", content[-_TAIL:].decode("utf-8", "replace").rstrip())[-1]
     is_ended = content.endswith((b"\n", b"\r", b"\n\0", b"\0\n"))
-    is_likely = is_ended and "-->" not in next((line for line in reversed(lines) if line.strip()), "")
+    is_likely = is_ended and "-->" not in last
     return Wholeness.OPEN if is_likely else Wholeness.UNLIKELY
 
 

@@ -15,11 +15,15 @@ from poddispatchd.domain.file_policy import (
     uri_problem,
 )
 from poddispatchd.domain.hls import address_findings, is_cut
-from poddispatchd.domain.subtitles import Subtitles, read_captions
+from poddispatchd.domain.subtitles import LARGEST_CAPTIONS, Subtitles, read_captions
 from poddispatchd.errors import ResultRefusedError
 from poddispatchd.pod.media.files import list_files, read_part, read_text
 from poddispatchd.pod.media.placing import write_staged
 from poddispatchd.pod.media.tree import MediaPath
+
+_READ = (".m3u8", ".vtt", ".srt")
+_MOST_TEXT = 32 * 2**20
+"""Bytes of all texts of a result that are read to their end: a long lecture has some megabytes."""
 
 _PLACE_IN_PICTURE = "#xywh="
 """What an overview adds to the name of its picture: the part of it that belongs to a moment."""
@@ -53,7 +57,12 @@ def screen(staging: MediaPath) -> Screened:
     left_out: dict[str, str] = {}
     cut: set[str] = set()
     warnings: list[str] = []
-    for name, size in list_files(staging).items():
+    files = list_files(staging)
+    if sum(size for name, size in files.items() if name.lower().endswith(_READ)) > _MOST_TEXT:
+        raise ResultRefusedError(
+            f"The captions and playlists of the result have more than {_MOST_TEXT // 2**20} MiB together."
+        )
+    for name, size in files.items():
         reason = name_problem(name)
         if reason is None and size:
             reason = _content_problem(staging / name, warnings)
@@ -93,7 +102,7 @@ def _is_cut(path: MediaPath) -> bool:
 
 def _captions_problem(path: MediaPath, warnings: list[str]) -> str | None:
     """Captions are read and written anew, so that nothing but captions is in the file."""
-    content = read_text(path)
+    content = read_text(path, most=LARGEST_CAPTIONS)
     try:
         captions = read_captions(path.name, content)
     except ResultRefusedError as error:
@@ -102,10 +111,14 @@ def _captions_problem(path: MediaPath, warnings: list[str]) -> str | None:
         return problem
     warnings.extend(captions.warnings)
     written = str(captions).encode()
-    if written.split() != content.split():
+    if _without_space(written) != _without_space(content):
         # What differs in white space only holds nothing else, and stays as the runner wrote it.
         write_staged(path, written)
     return None
+
+
+def _without_space(content: bytes) -> bytes:
+    return content.translate(None, b" \t\n\r\v\f")
 
 
 def _overview_problem(path: MediaPath, captions: Subtitles) -> str | None:
@@ -120,7 +133,7 @@ def _overview_problem(path: MediaPath, captions: Subtitles) -> str | None:
 
 
 def _write_subrip(path: MediaPath) -> str | None:
-    content = read_text(path)
+    content = read_text(path, most=LARGEST_CAPTIONS)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:

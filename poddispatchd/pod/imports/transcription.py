@@ -6,7 +6,14 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.manifest import left_out_words
 from poddispatchd.domain.naming import subtitle_file_name
-from poddispatchd.domain.subtitles import READING_WIDTH, STRICT_WIDTH, Subtitles, read_subtitles, reflow
+from poddispatchd.domain.subtitles import (
+    LARGEST_CAPTIONS,
+    READING_WIDTH,
+    STRICT_WIDTH,
+    Subtitles,
+    read_subtitles,
+    reflow,
+)
 from poddispatchd.errors import ResultIncompleteError, ResultRefusedError
 from poddispatchd.pod.imports.common import (
     ImportedResult,
@@ -161,7 +168,7 @@ def _normalise(result: StagedResult) -> tuple[MediaPath, Subtitles]:
         if result.left_out:
             raise ResultRefusedError(words, *left_out_words(result.left_out))
         raise ResultIncompleteError(words)
-    subtitles = read_subtitles(names[-1], read_text(staging / names[-1]))
+    subtitles = read_subtitles(names[-1], read_text(staging / names[-1], most=LARGEST_CAPTIONS))
     if settings.transcription_type not in (None, _WHISPER):
         width = STRICT_WIDTH if settings.captions_strict_accessibility else READING_WIDTH
         subtitles = reflow(subtitles, width)

@@ -149,6 +149,17 @@ async def test_captions_that_take_for_ever_to_clean_are_refused_within_seconds(
     assert time.process_time() - begun < 30
 
 
+async def test_a_result_with_more_text_than_a_lecture_has_is_refused_before_it_is_read(here: Bench) -> None:
+    """Thousands of hostile captions, each of some seconds, kept an import and a processor for hours."""
+    files: dict[str, bytes | None] = {
+        f"more-{number}.vtt": b"WEBVTT\n\n" + b"00:00.000 --> 00:01.000\na\n\n" * 150_000
+        for number in range(9)
+    }
+    begun = time.process_time()
+    assert "more than 32 MiB together" in await imported(here, files)
+    assert time.process_time() - begun < 30
+
+
 @pytest.mark.parametrize(
     "name", [".x.m3u8.poddispatchd", "360p_un-cours.m3u8.poddispatchd", ".poddispatchd/subtitles.vtt"]
 )

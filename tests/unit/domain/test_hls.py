@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.hls import Variant, master_playlist, parse_bitrate, playlist_findings
+from poddispatchd.domain.hls import (
+    Variant,
+    address_findings,
+    master_playlist,
+    parse_bitrate,
+    playlist_findings,
+)
 
 
 def playlist(*ranges: str, end: bool = True) -> str:
@@ -89,3 +95,16 @@ def test_the_master_playlist_names_every_rendition_in_order() -> None:
         "#EXT-X-STREAM-INF:BANDWIDTH=2000000,RESOLUTION=1280x720\n720p.m3u8\n"
         "#EXT-X-STREAM-INF:BANDWIDTH=750000,RESOLUTION=640x360\n360p.m3u8\n"
     )
+
+
+def test_a_line_that_is_longer_than_any_name_or_tag_is_refused() -> None:
+    """Two million addresses in one line took more than a minute to look at."""
+    [finding] = address_findings("a.m3u8", "#EXTM3U\n#EXT-X-KEY:" + "URI=a," * 2_000_000)
+    assert "has more than 8192 characters" in finding
+
+
+def test_lines_that_come_again_are_looked_at_once_and_found_wherever_they_stand() -> None:
+    lines = ["#EXTM3U", *["#EXTINF:2,", "a.ts"] * 100_000, "http://evil.test/a.ts", "#EXT-X-ENDLIST"]
+    for end in ("\n", "\r", "\r\n"):
+        [finding] = address_findings("a.m3u8", end.join(lines))
+        assert "is not relative" in finding

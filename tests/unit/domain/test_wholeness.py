@@ -1,5 +1,6 @@
 """A file whose end nothing vouches for is told whole or cut by its own form."""
 
+import json
 import struct
 import zlib
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poddispatchd.domain import wholeness as wholeness_module
 from poddispatchd.domain.wholeness import Wholeness, wholeness
 from poddispatchd.sandbox.fake_runner_manager.results import RESULTS
 
@@ -113,3 +115,37 @@ def test_texts_placeholders_and_streams_are_told_apart(name: str, content: bytes
 )
 def test_no_content_is_too_odd_to_be_judged(name: str, start: bytes, rest: bytes) -> None:
     assert judged(name, start + rest) in Wholeness
+
+
+_LONG_JSON = json.dumps(
+    {"segments": [{"text": 'a "quoted" [text] {of} \\', "at": [n, n + 1]} for n in range(2000)]}
+).encode()
+
+
+@given(st.integers(1, len(_LONG_JSON) - 1))
+def test_long_json_is_whole_only_to_its_last_bracket(cut: int) -> None:
+    assert len(_LONG_JSON) > 2**16
+    assert judged("a.json", _LONG_JSON) is WHOLE
+    assert judged("a.json", _LONG_JSON + b"\n ") is WHOLE
+    assert judged("a.json", b" " * 2**16 + _LONG_JSON[:-cut]) is UNLIKELY
+    assert judged("a.json", _LONG_JSON + _LONG_JSON[-cut:]) is UNLIKELY
+
+
+def test_what_takes_long_to_look_through_is_left_to_a_second_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's parser made objects of sixteen megabytes of brackets, and held up everything meanwhile."""
+    monkeypatch.setattr(wholeness_module, "_MOST_PARTS", 1000)
+    assert judged("a.json", b"[" + b"[]," * 30_000 + b"[]]") is OPEN
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"WEBVTT\n\n00:01.000 --> 00:02.000\na\n", OPEN),
+        (b"WEBVTT\n\n00:01.000 --> 00:02.000\n\n\n", UNLIKELY),
+        (b"WEBVTT\r00:01.000 --> 00:02.000\ra\r", OPEN),
+        (b"WEBVTT\n" + b"a\n" * 200_000, OPEN),
+        (b"WEBVTT\n" + b"a\n" * 200_000 + b"00:01.000 --> 00:02.000\n", UNLIKELY),
+    ],
+)
+def test_captions_that_end_with_a_time_are_cut(content: bytes, found: Wholeness) -> None:
+    assert judged("a.vtt", content) is found
