@@ -16,6 +16,7 @@ from poddispatchd.config.model import Settings
 from poddispatchd.domain.payload import NOTIFY_PATH
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import Finding, Reason, Severity
+from poddispatchd.runner.protocol import bound
 
 _URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
@@ -137,7 +138,9 @@ async def webhook_finding(settings: Settings, site: Site) -> Finding:
     url = site.base_url(https=settings.pod.https) + NOTIFY_PATH
     listen = settings.webhook.listen
     try:
-        async with aiohttp.ClientSession(timeout=_URL_TIMEOUT, trust_env=False) as session:
+        async with aiohttp.ClientSession(
+            connector=bound(aiohttp.TCPConnector()), timeout=_URL_TIMEOUT, trust_env=False
+        ) as session:
             async with session.get(url, allow_redirects=False) as answer:
                 status = answer.status
             told = await _posted(session, url) if status == 405 else None

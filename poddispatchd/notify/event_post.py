@@ -19,6 +19,7 @@ from poddispatchd.domain.outgoing_events import OutgoingEvent
 from poddispatchd.domain.signature import signature_headers, signing_key
 from poddispatchd.errors import DeliveryError, ServiceUnreachableError
 from poddispatchd.notify.command import run_hook
+from poddispatchd.runner.protocol import bound
 
 _MOST_READ = 2000
 """Bytes of an answer that are read: enough for a person who tries."""
@@ -72,7 +73,7 @@ async def _post(settings: EventsSettings, event: OutgoingEvent, now: datetime) -
         # Many are in the Internet, so that the proxy of the environment is used.
         async with (
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=_tls(settings)),
+                connector=bound(aiohttp.TCPConnector(ssl=_tls(settings))),
                 timeout=aiohttp.ClientTimeout(total=settings.timeout),
                 trust_env=True,
                 cookie_jar=aiohttp.DummyCookieJar(),

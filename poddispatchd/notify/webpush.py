@@ -20,6 +20,7 @@ from poddispatchd.errors import (
     RecipientGoneError,
     ServiceUnreachableError,
 )
+from poddispatchd.runner.protocol import bound
 
 _TIMEOUT = aiohttp.ClientTimeout(total=20)
 _KEPT_FOR = timedelta(days=1)
@@ -44,8 +45,17 @@ class Target:
 
 
 def open_push_session() -> aiohttp.ClientSession:
-    """A session for push services: they are on the Internet, so that the proxy of the environment is used."""
-    return aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True)
+    """A session for push services: they are on the Internet, so that the proxy of the environment is used.
+
+    Which services these are is up to the browsers of Pod's users: of an answer only its status is read.
+    """
+    return aiohttp.ClientSession(
+        connector=bound(aiohttp.TCPConnector()),
+        timeout=_TIMEOUT,
+        trust_env=True,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )
 
 
 def check_keys(settings: PushSettings) -> None:

@@ -1,4 +1,7 @@
-"""The client's side of a connection: aiohttp's, with bounds to what a parser has to do for a manager."""
+"""The client's side of a connection: aiohttp's, with bounds to what a parser has to do for a server.
+
+For runner managers, and for whatever else is asked by HTTP: push services, receivers of events.
+"""
 
 import asyncio
 from functools import partial
@@ -25,9 +28,9 @@ _WINDOW = 2**20
 
 
 class BoundedHandler(ResponseHandler, asyncio.BufferedProtocol):
-    """A connection to a runner manager.
+    """A connection to a server.
 
-    A manager that sends informational answers for ever, or its body in chunks of a byte, would keep the event
+    One that sends informational answers for ever, or its body in chunks of a byte, would keep the event
     loop from everything else.
     """
 

@@ -1,5 +1,6 @@
 """A role with nothing but the rights that ``db grants`` prints."""
 
+import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
@@ -17,6 +18,14 @@ from poddispatchd.sandbox.pod.world import add_recording, add_task, add_video
 from tests.acceptance.process import Outcome, Process
 from tests.acceptance.rig import Rig
 from tests.integration.notify.bench import mail_settings, postbox
+from tests.integration.notify.push_service import (
+    CERTIFICATE,
+    Browser,
+    point,
+    push_service,
+    push_settings,
+    unpadded,
+)
 
 _PASSWORD = "password-of-the-daemon"
 _ALL = (TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO)
@@ -78,18 +87,6 @@ async def _recordings(rig: Rig) -> list[TaskPk]:
             )
             for kind in ("full", "restricted")
         ]
-
-
-async def _subscribe(rig: Rig) -> None:
-    """Every user has a browser that nobody answers for."""
-    await rig.execute(
-        "INSERT INTO webpush_subscriptioninfo (browser, endpoint, auth, p256dh, user_agent)"
-        " VALUES ('Firefox', 'https://localhost:9/x', 'a', 'p', '')"
-    )
-    await rig.execute(
-        "INSERT INTO webpush_pushinformation (subscription_id, user_id)"
-        " SELECT subscription.id, auth_user.id FROM webpush_subscriptioninfo AS subscription, auth_user"
-    )
 
 
 @pytest.mark.timeout(600)
@@ -170,6 +167,43 @@ def _fails(_: Submission) -> Behaviour:
 
 def _runs_on(_: Submission) -> Behaviour:
     return Behaviour(seconds=3600.0)
+
+
+async def test_a_browser_is_told_with_the_printed_rights_alone(rig: Rig, role: Role) -> None:
+    """Where a subscription leads is read by columns; a service that has ended one changes nothing in Pod."""
+    settings, browser = push_settings(), Browser()
+    rig.set(
+        "push",
+        enabled=True,
+        vapid_private_key=settings.vapid_private_key.get_secret_value(),
+        vapid_public_key=settings.vapid_public_key,
+        admin_email=settings.admin_email,
+    )
+    async with push_service() as service:
+        await rig.execute(
+            "INSERT INTO webpush_subscriptioninfo (browser, endpoint, auth, p256dh, user_agent)"
+            " VALUES ('Firefox', $1, $2, $3, '')",
+            f"https://localhost:{service.port}/push/1",
+            unpadded(browser.auth),
+            unpadded(point(browser.key)),
+        )
+        await rig.execute(
+            "INSERT INTO webpush_pushinformation (subscription_id, user_id)"
+            " SELECT subscription.id, auth_user.id FROM webpush_subscriptioninfo AS subscription, auth_user"
+        )
+        await rig.execute("UPDATE authentication_owner SET accepts_notifications = true")
+        daemon = await rig.start(env={"SSL_CERT_FILE": str(CERTIFICATE)})
+        for status, sent in ((201, 1), (410, 2)):
+            service.status = status
+            [task] = await rig.add(TaskType.ENCODING)
+            await _completed(daemon, [task])
+            async with asyncio.timeout(30):
+                while len(service.got) < sent:  # noqa: ASYNC110 - a push service has no signal of ours
+                    await asyncio.sleep(0.05)
+        assert role.name in role.dsn
+    message = browser.read(service.got[0][2])
+    assert isinstance(message, dict)
+    assert await rig.fetch("SELECT FROM webpush_subscriptioninfo")
 
 
 async def test_what_pod_keeps_secret_stays_out_of_its_reach(rig: Rig, role: Role) -> None:
