@@ -18,6 +18,7 @@ from benchmarks.table import Figure, beside, percentile
 _CLIENTS = {1: (0.3, 0.7), 8: (0.5, 0.9), 32: (0.6, 1.2)}
 """Clients at once, with the limit and the reach of the ratio."""
 
+_PATIENCE = 60.0
 _PATH = "/runner/notify_task_end/"
 
 
@@ -27,7 +28,9 @@ async def callbacks(size: Size) -> list[Figure]:
     figures = []
     async with managers([Spec()]) as fakes, system(fakes.ports) as pod:
         await pod.start()
-        ids = await pod.add_running(await pod.add_videos(32))
+        await pod.add_pending(await pod.add_videos(32))
+        await pod.until_none("pending", seconds=_PATIENCE)
+        ids = [post.task_id for post in fakes.posts]
         await pod.connection.execute(
             "CREATE TABLE bench_callback (id bigserial PRIMARY KEY, body bytea NOT NULL)"
         )

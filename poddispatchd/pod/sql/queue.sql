@@ -128,6 +128,8 @@ END
 -- place of :excluded_sources. The sites are tested as one of the two above says.
 -- first_of_source is the pending task of the same type and source that stands first, running_duplicate one that runs;
 -- they are looked for once for each source, however many tasks wait for it.
+-- OFFSET 0: the tasks are looked up one by one. PostgreSQL learns late that many have come at once, and would read the
+-- whole table for each of them.
 WITH priority_users AS ({priority_users}),
      room_sites AS NOT MATERIALIZED (
          SELECT recording.id AS recording_id, site.site_id
@@ -172,7 +174,7 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
        END AS site_ids
   FROM by_source
  CROSS JOIN LATERAL unnest(by_source.ids, by_source.classes, by_source.turns) AS next (id, class, turn)
-  JOIN runner_manager_task AS task ON task.id = next.id AND task.status = 'pending'
+ CROSS JOIN LATERAL (SELECT * FROM runner_manager_task WHERE id = next.id AND status = 'pending' OFFSET 0) AS task
  CROSS JOIN LATERAL (SELECT {grace_left} AS grace_left FROM (SELECT task.id, task.date_added) AS one) AS young
  ORDER BY grace_left > 0, next.class, next.turn, task.date_added, task.id
 

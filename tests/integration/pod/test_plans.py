@@ -276,6 +276,28 @@ async def test_a_look_reads_the_tasks_of_one_video_a_few_times_however_many_wait
             assert rows_read(json.loads(text)[0]["Plan"]) <= 3 * _DUPLICATES, (statistics, text)
 
 
+async def test_a_page_of_tasks_that_have_just_come_is_looked_up_and_not_searched_for(
+    pod_database: PodDatabase,
+) -> None:
+    """PostgreSQL knew of no pending task yet, and read all of them once for each of a page."""
+    page, others = 50, 1000
+    async with pod_database.connection() as connection:
+        ended = [await video(connection) for _ in range(page)]
+        films = [await video(connection) for _ in range(page)]
+        add = (
+            "INSERT INTO runner_manager_task (type, status, date_added, video_id)"
+            " SELECT 'encoding', $1, now(), unnest($2::bigint[])"
+        )
+        await connection.execute(add, "completed", ended * (others // page))
+        await connection.execute("ANALYZE")
+        await connection.execute(add, "pending", films)
+        nothing: Mapping[str, object] = {name: [] for name, value in _PAGE.items() if isinstance(value, list)}
+        values = {**nothing, "limit": page, "grace": 0.0, "types": ["encoding"]}
+        look = _explained("EXPLAIN (ANALYZE, FORMAT JSON)", statement("pending", _PRIORITY_USERS), **values)
+        text = await connection.fetchval(*look)
+        assert rows_read(json.loads(text)[0]["Plan"]) <= 2 * (others + page), text
+
+
 @pytest.mark.parametrize("file", sorted({*_BY_KEY, *_ONE_READING, *_ELSEWHERE}))
 def test_no_statement_about_tasks_is_left_out(file: str) -> None:
     known = {*_BY_KEY.get(file, ()), *_ONE_READING.get(file, ()), *_ELSEWHERE.get(file, ())}
