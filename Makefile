@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb docs references lint format bench bench-full audit sbom chaos soak kills faults fuzz clean
+.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb docs references lint format bench bench-full growth audit sbom chaos soak kills faults fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand --tabs=16
@@ -81,6 +81,14 @@ bench: $(STAMP) ## figures of the daemon beside bare ones, in ten minutes (BENCH
 
 bench-full: $(STAMP) ## the same with all samples
 	$(BIN)/python -m benchmarks --full $(BENCH_OPTIONS)
+
+growth: $(VENV)/.bench ## the curves of docs/performance.md, in half an hour
+	$(BIN)/python -m benchmarks.growth docs/growth.svg
+
+$(VENV)/.bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[bench,demo,dev,push]'
+	@touch $@
 
 chaos: $(STAMP) $(if $(findstring --pooler,$(CHAOS_OPTIONS)),pgbouncer) ## the fault campaign (CHAOS_OPTIONS, see docs/chaos.md)
 	$(BIN)/python -m chaos $(CHAOS_OPTIONS)

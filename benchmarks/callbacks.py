@@ -35,13 +35,13 @@ async def callbacks(size: Size) -> list[Figure]:
             "CREATE TABLE bench_callback (id bigserial PRIMARY KEY, body bytea NOT NULL)"
         )
         async with _bare(pod.dsn) as bare:
-            await _load(pod.webhook, ids, 8, 1.0)
-            await _load(bare, ids, 8, 1.0)
+            await load_webhook(pod.webhook, ids, 8, 1.0)
+            await load_webhook(bare, ids, 8, 1.0)
             for clients, (limit, reach) in _CLIENTS.items():
                 rates, ends = [], []
                 for _ in range(size.rounds):
-                    ours = await _load(pod.webhook, ids, clients, seconds)
-                    theirs = await _load(bare, ids, clients, seconds)
+                    ours = await load_webhook(pod.webhook, ids, clients, seconds)
+                    theirs = await load_webhook(bare, ids, clients, seconds)
                     rates.append((len(ours) / seconds, len(theirs) / seconds))
                     ends.append((1000 * percentile(ours, 0.99), 1000 * percentile(theirs, 0.99)))
                 name = f"callbacks of {clients} client{'s' * (clients > 1)}"
@@ -55,7 +55,7 @@ async def callbacks(size: Size) -> list[Figure]:
 _numbers = count()
 
 
-async def _load(port: int, ids: list[str], clients: int, seconds: float) -> list[float]:
+async def load_webhook(port: int, ids: list[str], clients: int, seconds: float) -> list[float]:
     """How long each callback took, in so many seconds."""
     until = time.perf_counter() + seconds
     taken: list[float] = []
