@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from chaos.evidence import Evidence
-from chaos.fates import Fate
 from chaos.logs import Line
+from chaos.scenarios import Scenario
 from chaos.stage import MAX_ATTEMPTS
 from chaos.timeline import OF_STATEMENTS, OF_THE_DATABASE, OF_THE_MEDIA_TREE, Kind
 
@@ -14,7 +14,7 @@ _AFTER = 80.0
 _TRIED_FOR = 120.0
 """Seconds in which the attempts to import a result follow each other, at most."""
 
-_SPOILT = (Fate.PARTIAL, Fate.UNFINISHED, Fate.FORGOTTEN)
+_SPOILT = (Scenario.PARTIAL, Scenario.UNFINISHED, Scenario.FORGOTTEN)
 
 
 def uncaused(evidence: Evidence) -> Iterator[tuple[str, Line]]:
@@ -39,7 +39,7 @@ def _is_caused(evidence: Evidence, daemon: str, line: Line) -> bool:
         case "task.failed":
             return any(run.had("failed", "timeout") for run in runs) or len(runs) >= MAX_ATTEMPTS
         case "import.failed":
-            return any(run.fate in _SPOILT for run in runs) or _was_spoilt(evidence, line)
+            return any(run.scenario in _SPOILT for run in runs) or _was_spoilt(evidence, line)
         case "media.obstructed" | "media.slow":
             return any(one.covers(line.at, after=_AFTER) for one in timeline.of(*OF_THE_MEDIA_TREE))
         case "media.missing":

@@ -106,7 +106,7 @@ class Evidence:
         pks = {row.pk, *(other.pk for other in self.siblings(row))}
         ids = {run.task_id for run in runs}
         for run in runs:
-            told.append((run.at, f"manager {run.manager}: accepted {run.task_id}, fate: {run.fate}"))
+            told.append((run.at, f"manager {run.manager}: accepted {run.task_id}, scenario: {run.scenario}"))
             told += [
                 (change.at, f"manager {run.manager}: {run.task_id} is {change.status} {change.error or ''}")
                 for change in run.changes

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos.fates import Fate
+from chaos.scenarios import Scenario
 from poddispatchd.sandbox.fake_runner_manager import Submission
 
 
@@ -24,7 +24,7 @@ class Run:
 
     manager: str
     task_id: str
-    fate: Fate
+    scenario: Scenario
     seconds: float
     runner: str
     at: float
@@ -45,7 +45,10 @@ class Run:
     @property
     def is_good(self) -> bool:
         """Whether a complete result is there to be fetched."""
-        return self.final in ("completed", "warning") and self.fate not in (Fate.PARTIAL, Fate.UNFINISHED)
+        return self.final in ("completed", "warning") and self.scenario not in (
+            Scenario.PARTIAL,
+            Scenario.UNFINISHED,
+        )
 
     def had(self, *statuses: str) -> bool:
         """Whether the run ever had one of these."""
@@ -84,7 +87,7 @@ class History:
                     found[entry["id"]] = Run(
                         manager=self.manager,
                         task_id=entry["id"],
-                        fate=Fate(entry["fate"]),
+                        scenario=Scenario(entry["scenario"]),
                         seconds=entry["seconds"],
                         runner=entry["runner"],
                         at=entry["at"],

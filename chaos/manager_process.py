@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from chaos.fates import Fate, behaviour, draw
 from chaos.history import History, Run
+from chaos.scenarios import Scenario, behaviour, draw
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
 from poddispatchd.sandbox.fake_runner_manager import (
     Behaviour,
@@ -61,7 +61,7 @@ class NotedFaults(Faults):
         return fault
 
 
-_CRASHES = {Fate.PARTIAL: Crash.EARLY, Fate.UNFINISHED: Crash.LATE}
+_CRASHES = {Scenario.PARTIAL: Crash.EARLY, Scenario.UNFINISHED: Crash.LATE}
 
 
 class ManagerProcess:
@@ -72,7 +72,7 @@ class ManagerProcess:
         self._calm = False
         self._history = History(Path(settings["history"]), settings["name"])
         self._known: dict[str, tuple[str, str | None]] = {}
-        self._drawn: dict[int, tuple[Fate, float]] = {}
+        self._drawn: dict[int, tuple[Scenario, float]] = {}
         self.faults = NotedFaults(self._history)
         self.faults.script = self._script
         self.manager = FakeRunnerManager(
@@ -87,11 +87,11 @@ class ManagerProcess:
         )
 
     def _script(self, submission: Submission) -> Behaviour:
-        fate, seconds = draw(self._seed, submission.fingerprint)
+        scenario, seconds = draw(self._seed, submission.fingerprint)
         if self._calm:
-            fate = Fate.FINE
-        self._drawn[id(submission)] = (fate, seconds)
-        return behaviour(fate, seconds, self.manager.token)
+            scenario = Scenario.FINE
+        self._drawn[id(submission)] = (scenario, seconds)
+        return behaviour(scenario, seconds, self.manager.token)
 
     # --- history ---------------------------------------------------------------------------------------
 
@@ -101,13 +101,13 @@ class ManagerProcess:
             now = (str(record.status), record.error)
             known = self._known.get(task_id)
             if known is None:
-                fate, seconds = self._drawn.pop(id(record.submission), (Fate.FINE, 10.0))
+                scenario, seconds = self._drawn.pop(id(record.submission), (Scenario.FINE, 10.0))
                 self._history.write(
                     {
                         "what": "accepted",
                         "at": time.time(),
                         "id": task_id,
-                        "fate": str(fate),
+                        "scenario": str(scenario),
                         "seconds": seconds,
                         "runner": record.runner_id,
                         "token": record.token,
@@ -143,7 +143,7 @@ class ManagerProcess:
             record = self._record(run)
             self._known[run.task_id] = (str(run.final), record.error)
             self.manager.tasks[record.task_id] = record
-            planned = behaviour(run.fate, run.seconds, run.token)
+            planned = behaviour(run.scenario, run.seconds, run.token)
             runner = runners.get(run.runner)
             if run.final == "running":
                 if runner is not None and runner.task_id is None:
@@ -154,7 +154,7 @@ class ManagerProcess:
 
     def _record(self, run: Run) -> TaskRecord:
         now = self.manager.clock.wall()
-        planned = behaviour(run.fate, run.seconds, run.token)
+        planned = behaviour(run.scenario, run.seconds, run.token)
         record = TaskRecord(
             task_id=RunnerTaskId(run.task_id),
             runner_id=run.runner,
@@ -172,13 +172,13 @@ class ManagerProcess:
                 planned.script_output or "[info_script.log]\n--> completed by the sandbox\n"
             )
             record.files = result_files(
-                run.submission, task_id=record.task_id, when=now, crash=_CRASHES.get(run.fate)
+                run.submission, task_id=record.task_id, when=now, crash=_CRASHES.get(run.scenario)
             )
         elif run.final != "running":
             record.script_output = (
                 planned.script_output or f"[info_script.log]\n--> {run.final} by the sandbox\n"
             )
-            if run.fate in (Fate.UNANSWERED, Fate.BUSY):
+            if run.scenario in (Scenario.UNANSWERED, Scenario.BUSY):
                 record.script_output = None
         return record
 

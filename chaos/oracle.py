@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from chaos import files
 from chaos.causes import uncaused
 from chaos.evidence import Evidence
-from chaos.fates import HOPELESS, Fate
 from chaos.pod_rows import Row, VideoRows
+from chaos.scenarios import HOPELESS, Scenario
 from chaos.stage import MAX_ATTEMPTS
 from chaos.violation import Violation
 
-_SPOILT = (Fate.PARTIAL, Fate.UNFINISHED, Fate.FORGOTTEN)
+_SPOILT = (Scenario.PARTIAL, Scenario.UNFINISHED, Scenario.FORGOTTEN)
 
 _NOTHING = (0, 0, 0)
 
@@ -82,8 +82,8 @@ def _end(evidence: Evidence, row: Row) -> Found:
                 pass
             elif run is None:
                 yield Violation("untrue", f"task {row.pk} is completed by a run that nobody made", row.pk)
-            elif not run.had("completed", "warning") or run.fate in _SPOILT:
-                yield Violation("untrue", f"task {row.pk} is completed, its run was: {run.fate}", row.pk)
+            elif not run.had("completed", "warning") or run.scenario in _SPOILT:
+                yield Violation("untrue", f"task {row.pk} is completed, its run was: {run.scenario}", row.pk)
         case "failed":
             yield from _failure(evidence, row)
         case "timeout":
@@ -100,7 +100,7 @@ def _end(evidence: Evidence, row: Row) -> Found:
 
 def _failure(evidence: Evidence, row: Row) -> Found:
     run, runs = evidence.run_of(row), evidence.runs_of(row)
-    is_final = run is not None and run.fate in HOPELESS
+    is_final = run is not None and run.scenario in HOPELESS
     if run is not None and run.is_good:
         yield Violation("untrue", f"task {row.pk} is failed, its result is good", row.pk)
     elif any(other.status == "completed" for other in evidence.siblings(row)):

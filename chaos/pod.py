@@ -122,7 +122,7 @@ class Pod:
         return [await self._row(connection, wish)]
 
     async def _two_rows(self, connection: _Connection) -> Sequence[TaskPk]:
-        """Somebody clicks twice: the source is to be submitted once, and both rows share its fate."""
+        """Somebody clicks twice: the source is to be submitted once, and both rows end as that run does."""
         wish = await self._wish(connection)
         async with connection.transaction():
             rows = [await self._row(connection, wish) for _ in range(2)]

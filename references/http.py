@@ -11,7 +11,7 @@ from typing import get_args, get_type_hints
 
 import poddispatchd.callbacks
 import poddispatchd.web
-from poddispatchd.config.model import OpsSettings, WebhookSettings
+from poddispatchd.config.listening import OpsSettings, WebhookSettings
 from poddispatchd.domain import callback
 from poddispatchd.errors import CallbackRefusedError
 from poddispatchd.observability.metrics import Metrics

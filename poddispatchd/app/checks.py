@@ -6,6 +6,16 @@ from contextlib import aclosing
 from pathlib import Path
 
 from poddispatchd.app.campaign_checks import campaign_findings
+from poddispatchd.app.database_checks import (
+    held_rows_finding,
+    pooler_finding,
+    restored_findings,
+    rights_findings,
+    running_findings,
+    schema_findings,
+    server_finding,
+    set_aside_findings,
+)
 from poddispatchd.app.findings import Finding, Severity, fine, note, problem
 from poddispatchd.app.go_live_checks import (
     configuration_findings,
@@ -14,6 +24,7 @@ from poddispatchd.app.go_live_checks import (
     user_findings,
     webhook_finding,
 )
+from poddispatchd.app.manager_checks import manager_findings
 from poddispatchd.app.media_checks import known_files_findings, media_findings
 from poddispatchd.app.queue_checks import pending_findings
 from poddispatchd.app.window_checks import window_findings
@@ -21,39 +32,31 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.config.windows import availability_of
-from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
-from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain import situation
-from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.situation import Severity as Waiting
-from poddispatchd.domain.task import SiteId, StaleTasks, TaskStatus
-from poddispatchd.errors import ConfigurationError, DatabaseError, RunnerManagerError, SchemaError
-from poddispatchd.journal import observations
+from poddispatchd.domain.task import SiteId
+from poddispatchd.errors import ConfigurationError, DatabaseError, SchemaError
+from poddispatchd.managers.sites import served_sites
 from poddispatchd.notify.checks import check_events, check_hook, check_mail, check_push
-from poddispatchd.pod import grants, same_source, tasks
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
-from poddispatchd.pod.lock_holders import held_tasks
 from poddispatchd.pod.media.tree import MediaTree
-from poddispatchd.runner.client import RunnerClient, open_session
-from poddispatchd.runtime import queues
-from poddispatchd.tasks.restored import done_before, restored_words
-from poddispatchd.web.state import stale_words
 
 __all__ = ["Finding", "Severity", "run_checks"]
-
-_MOST_STALE = 100
-_SHOWN = 5
-_SHOWN_OF_A_QUEUE = 3
 
 
 def _told(subject: str, finding: situation.Finding) -> Finding:
     """A finding of ``domain.situation`` as one of a check."""
-    made = {Waiting.NORMAL: fine, Waiting.NOTICE: note, Waiting.PROBLEM: problem}
-    return made[finding.severity](subject, finding.sentence)
+    match finding.severity:
+        case situation.Severity.NORMAL:
+            made = fine
+        case situation.Severity.NOTICE:
+            made = note
+        case situation.Severity.PROBLEM:
+            made = problem
+    return made(subject, finding.sentence)
 
 
 async def run_checks(settings: Settings, config_path: Path | None = None) -> AsyncGenerator[Finding, None]:
@@ -88,8 +91,8 @@ async def run_checks(settings: Settings, config_path: Path | None = None) -> Asy
 async def _on_database(
     settings: Settings, database: Database, tree: MediaTree
 ) -> AsyncGenerator[Finding, None]:
-    yield await _server(database)
-    yield await _pooler(database)
+    yield await server_finding(database)
+    yield await pooler_finding(database)
     try:
         capabilities = await introspect(database)
     except SchemaError as error:
@@ -99,14 +102,14 @@ async def _on_database(
         yield fine("Pod's tables", line)
     for line in capabilities.problems():
         yield problem("Pod's tables", line)
-    yield await _held_rows(database)
+    yield await held_rows_finding(database)
     for finding in [
-        *await _rights(database),
-        *await _own_schema(database),
-        *await _set_aside(database),
-        *await _running(settings, database),
+        *await rights_findings(database),
+        *await schema_findings(database),
+        *await set_aside_findings(database),
+        *await running_findings(settings, database),
         *await _waiting(settings, database),
-        *await _restored(database, tree),
+        *await restored_findings(database, tree),
         *await campaign_findings(database),
         *await known_files_findings(settings, database, tree),
     ]:
@@ -121,142 +124,11 @@ async def _on_database(
         yield finding
     for told in _windows(settings, sites, managers):
         yield _told("windows", told)
-    for finding in await _managers(settings, managers):
+    for finding in await manager_findings(settings, managers):
         yield finding
     site = sites.get(SiteId(settings.pod.site_id))
     if site is not None:
         yield _told("webhook", await webhook_finding(settings, site))
-
-
-async def _server(database: Database) -> Finding:
-    row = await database.fetchrow(
-        "SELECT current_database(), current_user, current_setting('server_version'),"
-        " current_setting('transaction_read_only')::boolean"
-    )
-    assert row is not None  # noqa: S101 - a SELECT without FROM has a row
-    words = f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]})"
-    if row[3]:
-        return problem(
-            "database",
-            f"{words}, but read-only, as a standby server does: wait for the switch-over, "
-            "or correct database.dsn.",
-        )
-    return fine("database", f"{words}.")
-
-
-async def _pooler(database: Database) -> Finding:
-    try:
-        connection = await database.dedicated_connection()
-        try:
-            pooling = await database.pooling_of(connection)
-        finally:
-            connection.terminate()
-    except DatabaseError as error:
-        return problem("pooler", str(error))
-    return (note if pooling is Pooling.TRANSACTION else fine)("pooler", pooling.meaning)
-
-
-async def _held_rows(database: Database) -> Finding:
-    """Tasks that wait because a session left a transaction open."""
-    try:
-        held, holder = await held_tasks(database)
-    except DatabaseError as error:
-        return problem("held rows", str(error))
-    if not holder:
-        return fine("held rows", "No database session holds Pod's tasks for long.")
-    if not held:
-        return note("held rows", f"A transaction on Pod's task table is open for long: {holder}.")
-    shown = ", ".join(str(pk) for pk in held[:_SHOWN]) + (" and more" if len(held) > _SHOWN else "")
-    return problem(
-        "held rows",
-        f"Task {shown} waits: a transaction that is left open holds its row, by {holder}. End it there.",
-    )
-
-
-async def _rights(database: Database) -> list[Finding]:
-    missing = await grants.missing_rights(database)
-    found = (
-        problem("rights", grants.words_of(missing))
-        if missing
-        else fine("rights", "The role has every right it needs on Pod's tables.")
-    )
-    surplus = await grants.surplus_rights(database)
-    return [found] if surplus is None else [found, note("rights", surplus)]
-
-
-async def _own_schema(database: Database) -> list[Finding]:
-    try:
-        async with database.connection() as connection:
-            version = await migration.checked_version(connection)
-            may_create = await connection.fetchval(
-                "SELECT has_database_privilege(current_database(), 'CREATE')"
-                " OR coalesce(has_schema_privilege(to_regnamespace('poddispatchd'), 'CREATE'), false)"
-            )
-    except SchemaError as error:
-        return [problem("own schema", str(error))]
-    except DatabaseError as error:
-        return [problem("own schema", f"{error} Run 'poddispatchd db init' with this very role.")]
-    if version == migration.LATEST:
-        return [fine("own schema", f"Version {version}, up to date.")]
-    if version == 0 and not may_create:
-        return [
-            problem(
-                "own schema",
-                "It does not exist, and this role may not create it: see 'poddispatchd db init'.",
-            )
-        ]
-    return [
-        note("own schema", f"Version {version} of {migration.LATEST}: the daemon upgrades it at its start.")
-    ]
-
-
-async def _set_aside(database: Database) -> list[Finding]:
-    """Items of our queues that were given up, with the words of the latest ones."""
-    try:
-        async with database.connection() as connection:
-            if await migration.current_version(connection) != migration.LATEST:
-                return []
-            counts = await queues.set_aside_counts(connection)
-            items = await queues.set_aside(connection, limit=_SHOWN_OF_A_QUEUE)
-    except DatabaseError:
-        return []  # told by the findings about the schema
-    found = [
-        note("queues", f"{name} {item.key} (task {item.task}), after {item.attempts} attempts: {item.words}")
-        for name, several in items.items()
-        for item in several
-    ]
-    words = queues.set_aside_words(counts)
-    return found if words is None else [problem("queues", words), *found]
-
-
-async def _running(settings: Settings, database: Database) -> list[Finding]:
-    """The tasks that the daemon has found to run for too long, and that run on."""
-    try:
-        async with database.connection() as connection:
-            if await migration.current_version(connection) != migration.LATEST:
-                return []
-            told = await observations.stale_tasks(connection, limit=_MOST_STALE)
-            found = [await tasks.get_task(connection, pk) for pk in told]
-            waiting = await same_source.waiting_behind(connection, told, limit=_MOST_STALE)
-    except DatabaseError:
-        return []  # what keeps us from looking is told already
-    running = (task for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING)
-    stale = StaleTasks(tuple(task.pk for task in running), tuple(waiting))
-    if not stale.tasks:
-        return [fine("running tasks", "None has been running for too long.")]
-    return [problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
-
-
-async def _restored(database: Database, tree: MediaTree) -> list[Finding]:
-    """Tasks that were done before the database was put back from a backup."""
-    try:
-        async with database.connection() as connection:
-            if await migration.current_version(connection) != migration.LATEST:
-                return []
-        done = await done_before(database, tree)
-    except DatabaseError:
-        return []  # what keeps us from looking is told already
-    return [problem("restored database", restored_words(done))] if done else []
 
 
 async def _waiting(settings: Settings, database: Database) -> list[Finding]:
@@ -284,8 +156,7 @@ def _windows(
 ) -> list[situation.Finding]:
     """Whether something can be submitted at some time."""
     domains = {pk: site.domain for pk, site in sites.items()}
-    wanted = settings.dispatch.sites
-    served = [pk for pk, domain in domains.items() if not wanted or domain in wanted]
+    served = served_sites(settings, sites)
     now = Clock().now().astimezone()
     return list(window_findings(availability_of(settings), managers, domains, served, now))
 
@@ -308,26 +179,3 @@ async def _telling(settings: Settings) -> list[Finding]:
         else:
             findings.append(fine(subject, words) if is_enabled else note(subject, words))
     return findings
-
-
-async def _managers(settings: Settings, managers: list[RunnerManager]) -> list[Finding]:
-    if not any(manager.is_active for manager in managers):
-        return [problem("runner managers", "There is no active one: add one in Pod's administration.")]
-    async with open_session(settings.runners) as session:
-        client = RunnerClient(session, request_timeout=min(settings.runners.request_timeout, 15.0))
-        found = list(await asyncio.gather(*(_manager(client, manager) for manager in managers)))
-    if sum(manager.is_active for manager in managers) < 2:
-        words = "Only one is active: while it is down nothing runs. Pod's manual advises two."
-        found.append(note("runner managers", words))
-    return found
-
-
-async def _manager(client: RunnerClient, manager: RunnerManager) -> Finding:
-    subject = f"runner manager {manager.name}"
-    if not manager.is_active:
-        return note(subject, "It is inactive in Pod's administration.")
-    try:
-        health = await client.health(manager)
-    except RunnerManagerError as error:
-        return problem(subject, str(error))
-    return (fine if health.is_well else problem)(subject, health.words)

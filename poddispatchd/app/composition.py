@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import structlog
 
+from poddispatchd.app.parts import Parts
 from poddispatchd.clock import Clock
 from poddispatchd.config.consistency import unfit_for_pod
 from poddispatchd.config.model import Settings
 from poddispatchd.config.windows import availability_of
 from poddispatchd.database import migration
-from poddispatchd.database.pool import Database, ReadOnlyDatabase
+from poddispatchd.database.pool import Database
+from poddispatchd.database.read_only import ReadOnlyDatabase
 from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.errors import (
     ConfigurationError,
@@ -25,7 +27,6 @@ from poddispatchd.errors import (
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.parts import Parts
 from poddispatchd.pod import grants
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect

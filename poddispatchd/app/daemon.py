@@ -14,13 +14,12 @@ from poddispatchd.app import features
 from poddispatchd.app.composition import Resources, assembled, create_resources, open_patiently
 from poddispatchd.app.jobs import Jobs
 from poddispatchd.app.listeners import drain, listen_for_callbacks
+from poddispatchd.app.live_settings import LiveSettings
+from poddispatchd.app.parts import Parts
 from poddispatchd.app.reload import ConfigurationReload
-from poddispatchd.config.keys import changed_keys
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import Settings
-from poddispatchd.config.windows import availability_of
 from poddispatchd.errors import (
-    ConfigurationError,
     DatabaseUnavailableError,
     PodUnfitError,
     RowLockedError,
@@ -28,18 +27,18 @@ from poddispatchd.errors import (
     TaskEndedError,
 )
 from poddispatchd.observability.events import Event
-from poddispatchd.observability.logs import configure_logging, register_secrets
-from poddispatchd.parts import Parts
 from poddispatchd.runtime.activation import receive_sockets
 from poddispatchd.runtime.jobs import Loop, Work
 from poddispatchd.runtime.memory import give_back_regularly
 from poddispatchd.runtime.supervision import Pulse, Surroundings, cancel_surely, run_job, unless
 from poddispatchd.runtime.supervisor import Supervisor
 from poddispatchd.runtime.systemd import ServiceNotifier
-from poddispatchd.web.figures import Figures, Overview
+from poddispatchd.web.figures import Figures
 from poddispatchd.web.listener import Serving, serving
 from poddispatchd.web.ops import OPS_HEADERS, OPS_LIMITS, ops_application
-from poddispatchd.web.state import DaemonState, state_of
+from poddispatchd.web.overviews import Overview
+from poddispatchd.web.state import DaemonState
+from poddispatchd.web.status import Status
 
 log = structlog.get_logger(__name__)
 
@@ -49,9 +48,6 @@ _SESSION = "database session"
 
 _SECOND_TRY = 2.0
 """Seconds after the database was lost in the middle of the start."""
-
-_NEEDS_RESTART = ("database", "pod", "runners", "webhook", "ops")
-"""Sections that are built into connections and listeners."""
 
 
 class Daemon:
@@ -65,16 +61,16 @@ class Daemon:
         self._pulse = Pulse(self._resources.clock)
         self._stop = asyncio.Event()
         self._hung_up = asyncio.Event()
-        self._reload = ConfigurationReload(
+        reload = ConfigurationReload(
             lambda: load_settings(config_path, environ=os.environ), self._resources.metrics
         )
-        self._settings = settings
+        self._settings = LiveSettings(settings, reload, self._resources.registry)
         self._waiting = "The daemon is starting."
         self._supervisor = Supervisor(self._resources.clock)
         self._listeners: dict[str, Serving] = {}
-        self._parts: Parts | None = None
         self._work: Work | None = None
         self._figures: Figures | None = None
+        self._status: Status | None = None
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT.
@@ -154,7 +150,7 @@ class Daemon:
                     parts = await attempt.enter_async_context(assembled(ground))
                     work: Work = features.shadow_jobs(parts) if ground.is_shadow else Jobs.of(parts)
                     await work.begin()
-                    await self._take_over_early_reload(parts)
+                    await self._settings.attach(parts)
                     stack.push_async_callback(attempt.pop_all().aclose)
                     return parts, work
             except PodUnfitError as error:
@@ -169,7 +165,7 @@ class Daemon:
             await ground.clock.sleep(_SECOND_TRY)
 
     def _wait_for(self, words: str) -> None:
-        self._waiting = " ".join((words, *self._reload.words()))
+        self._waiting = " ".join((words, *self._settings.words()))
         self._notifier.status(self._waiting)
 
     async def _serve(self, parts: Parts, work: Work) -> None:
@@ -178,8 +174,9 @@ class Daemon:
             await unless(self._stop, parts.session.available())
             if self._stop.is_set():
                 return
-            self._figures = Figures(parts, work.look)
-            self._parts, self._work = parts, work
+            self._figures = features.figures(parts, work.look)
+            self._status = features.status(parts, self._figures)
+            self._work = work
             around = Surroundings(
                 parts.session, parts.clock, self._pulse, parts.incidents, parts.catalogue.refresh
             )
@@ -213,7 +210,8 @@ class Daemon:
 
     async def _shut_down(self, work: Work) -> None:
         """Take no new work, finish what is past its commit point, hand back the rest."""
-        log.info(Event.DAEMON_STOPPING, submissions=work.submissions, imports=work.imports)
+        progress = work.progress
+        log.info(Event.DAEMON_STOPPING, submissions=progress.submissions, imports=progress.imports)
         self._notifier.stopping()
         self._notifier.status("Stopping: finishing what is past its commit point")
         # Side by side: one after the other they may take longer than systemd waits.
@@ -238,45 +236,13 @@ class Daemon:
 
     async def _reload_once(self) -> None:
         """Take over what can change while running; a bad file leaves everything as it is, and is shown."""
-        parts = self._parts
-        if parts is not None:
+        is_serving = self._status is not None
+        if is_serving:
             self._notifier.reloading()
-        fresh = await self._reload.read(self._settings, None if parts is None else parts.verify)
-        if fresh is not None:
-            self._take_over(fresh)
-        if parts is not None:
+        await self._settings.read_again()
+        if is_serving:
             self._notifier.ready()
         self._show_state()
-
-    async def _take_over_early_reload(self, parts: Parts) -> None:
-        """Hold settings that were reloaded before the database answered to the rules of the start."""
-        if self._settings is self._resources.settings:
-            return
-        try:
-            await parts.verify(self._settings)
-        except ConfigurationError as error:
-            self._reload.refuse(*error.problems)
-            self._settings = self._resources.settings
-            self._resources.registry.availability = availability_of(self._settings)
-        else:
-            parts.settings = self._settings
-
-    def _take_over(self, fresh: Settings) -> None:
-        register_secrets(fresh)
-        waits = changed_keys(self._settings, fresh, within=_NEEDS_RESTART)
-        kept = {name: getattr(self._settings, name) for name in _NEEDS_RESTART}
-        changed = changed_keys(self._settings, fresh)
-        self._settings = fresh.model_copy(update=kept)
-        self._resources.registry.availability = availability_of(self._settings)
-        if self._parts is not None:
-            self._parts.settings = self._settings
-            self._parts.wakeups.ring_all()
-        configure_logging(fresh.log, environ=os.environ)
-        log.info(
-            Event.CONFIG_RELOADED,
-            changed=", ".join(key for key in changed if key not in waits) or None,
-            needs_restart=", ".join(waits) or None,
-        )
 
     async def _beat(self) -> None:
         """Feed the watchdog while the jobs make progress, and keep STATUS and the loop's lag up to date."""
@@ -309,17 +275,6 @@ class Daemon:
 
     def _state(self) -> DaemonState | None:
         work = self._work
-        if self._parts is None or work is None:
+        if self._status is None or work is None:
             return None
-        return state_of(
-            self._parts,
-            queue_stats=work.queue_stats,
-            submissions=work.submissions,
-            imports=work.imports,
-            stale=work.stale,
-            stalled_types=work.stalled_types,
-            shadow=work.shadow,
-            blind=work.blind,
-            told=self._reload.words(),
-            figures=self._figures,
-        )
+        return self._status.state(work.progress, told=self._settings.words())

@@ -1,15 +1,15 @@
 """The jobs of a daemon and of a single pass: built from the parts, begun and stopped together."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import structlog
 
 from poddispatchd.app import features
+from poddispatchd.app.parts import Parts
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.campaigns.job import CampaignJob
 from poddispatchd.dispatch.dispatcher import Dispatcher
-from poddispatchd.domain.task import StaleTasks, TaskType
 from poddispatchd.imports.importer import Importer
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.managers.prober import Prober
@@ -19,12 +19,11 @@ from poddispatchd.notify.hooks import Hooks
 from poddispatchd.notify.notifier import Notifier
 from poddispatchd.notify.scheduler_watch import SchedulerWatch
 from poddispatchd.observability.events import Event
-from poddispatchd.parts import Parts
-from poddispatchd.pod.queue_order import QueueStats
+from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.reconcile.stops import Stops
 from poddispatchd.runtime import queues
-from poddispatchd.runtime.jobs import Loop, Work
+from poddispatchd.runtime.jobs import Loop, Progress, Work
 from poddispatchd.runtime.wakeups import Wakeup
 from poddispatchd.tasks.restored import done_before, restored_words
 
@@ -106,33 +105,20 @@ class Jobs(Work):
         )
 
     @property
-    def submissions(self) -> int:
-        """Submissions in progress."""
-        return self.dispatcher.in_hand
-
-    @property
-    def imports(self) -> int:
-        """Imports in progress."""
-        return self.importer.running
-
-    @property
-    def queue_stats(self) -> QueueStats | None:
-        """The last look at the queue; None before the first one."""
-        return self.maintenance.queue_stats
+    def progress(self) -> Progress:
+        """What the jobs tell now."""
+        return Progress(
+            queue_stats=self.maintenance.counter.stats,
+            submissions=self.dispatcher.in_hand,
+            imports=self.importer.running,
+            stale=self.reconciler.stale,
+            stalled_types=self.maintenance.stalled.types,
+            set_aside=self.maintenance.set_aside.counts,
+        )
 
     async def look(self) -> QueueStats:
         """Count the tasks now."""
-        return await self.maintenance.look()
-
-    @property
-    def stale(self) -> StaleTasks:
-        """The tasks that run for too long."""
-        return self.reconciler.stale
-
-    @property
-    def stalled_types(self) -> Collection[TaskType]:
-        """The types of which tasks wait for too long while none runs."""
-        return self.maintenance.stalled_types
+        return await self.maintenance.counter.look()
 
     async def begin(self) -> None:
         """Give back what a crashed daemon held: nothing else is at work yet."""

@@ -7,12 +7,12 @@ import structlog
 
 from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.app.jobs import Jobs
+from poddispatchd.app.parts import Parts
 from poddispatchd.app.pass_summary import SiteSummary, end_of_pass
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.observability.events import Event
-from poddispatchd.parts import Parts
-from poddispatchd.pod import queue_order
+from poddispatchd.pod import open_tasks
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
 from poddispatchd.runtime.supervision import cancel_surely, unless
 
@@ -84,7 +84,7 @@ async def _until_available(parts: Parts, session: "asyncio.Task[None]") -> None:
 
 
 async def _pass(parts: Parts, jobs: Jobs, stop: asyncio.Event) -> PassResult:
-    before = await queue_order.open_tasks_on_sites(parts.database)
+    before = await open_tasks.open_tasks_on_sites(parts.database)
     await jobs.begin()
     try:
         if await unless(stop, _round(parts, jobs), within=_LONGEST_ROUND) is None:
@@ -99,9 +99,9 @@ async def _pass(parts: Parts, jobs: Jobs, stop: asyncio.Event) -> PassResult:
     if not stop.is_set():
         await _tell(jobs, stop)
     if not stop.is_set():
-        await jobs.maintenance.write_ranks()
+        await jobs.maintenance.ranks.write()
         await jobs.maintenance.purge()
-    queue_stats = await jobs.maintenance.look()
+    queue_stats = await jobs.maintenance.counter.look()
     pending, running = (
         sum(queue_stats.count(kind, status) for kind in TaskType)
         for status in (TaskStatus.PENDING, TaskStatus.RUNNING)

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from poddispatchd.app.parts import Parts
 from poddispatchd.domain.task import SiteId, TaskPk
-from poddispatchd.parts import Parts
-from poddispatchd.pod import queue_order
-from poddispatchd.pod.queue_order import OpenTask
+from poddispatchd.pod import open_tasks
+from poddispatchd.pod.open_tasks import OpenTask
 
 _ENDINGS = {"completed": "completed", "failed": "failed", "timeout": "failed"}
 _SHOWN = ("submitted", "completed", "failed", "pending", "running")
@@ -69,8 +69,8 @@ def summarise(
 
 async def end_of_pass(parts: Parts, before: list[OpenTask]) -> tuple[SiteSummary, ...]:
     """The summary of a pass that began with these tasks."""
-    after = await queue_order.open_tasks_on_sites(parts.database)
-    became = await queue_order.statuses_of(parts.database, [task.pk for task in before])
+    after = await open_tasks.open_tasks_on_sites(parts.database)
+    became = await open_tasks.statuses_of(parts.database, [task.pk for task in before])
     choose = parts.sites.chooser()
     combinations = {task.site_ids for task in (*before, *after)}
     site_of = {

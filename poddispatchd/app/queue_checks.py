@@ -21,7 +21,7 @@ from poddispatchd.maintenance.stalled_queue import stalled_words, still
 from poddispatchd.managers.sites import site_chooser
 from poddispatchd.managers.views import views_of_rows
 from poddispatchd.pod import managers as pod_managers
-from poddispatchd.pod import queue_order
+from poddispatchd.pod import queue_stats
 from poddispatchd.tasks.pending_facts import chosen_sites
 
 
@@ -31,12 +31,12 @@ async def pending_findings(settings: Settings, database: Database) -> list[Findi
     Raises:
         DatabaseError: the database cannot be looked at.
     """
-    stats = await queue_order.queue_stats(database)
+    stats = await queue_stats.queue_stats(database)
     sites = await pod_managers.sites(database)
     managers = await pod_managers.runner_managers(database)
     situation = await _situation(settings, database, sites, managers)
     choose = site_chooser(settings, sites, frozenset(m.site_id for m in managers if m.is_active))
-    by_site = await queue_order.pending_sites(database) if len(situation.sites) > 1 else {}
+    by_site = await queue_stats.pending_sites(database) if len(situation.sites) > 1 else {}
     after = settings.reconcile.stale_after
     latest = situation.now - timedelta(seconds=after)
     closed = closed_everywhere([manager.opens_at for manager in situation.managers if manager.is_active])

@@ -21,8 +21,9 @@ from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
 from poddispatchd.runtime.queues import CALLBACKS
 from poddispatchd.runtime.wakeups import Wakeups
+from poddispatchd.tasks.run_report import Report, ReportOrigin
 from poddispatchd.tasks.task_ids import tasks_called
-from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report, ring_for
+from poddispatchd.tasks.transitions import apply_report, ring_for
 
 log = structlog.get_logger(__name__)
 

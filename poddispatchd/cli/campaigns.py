@@ -4,13 +4,14 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import click
 
-from poddispatchd.cli.campaign_words import bar, state_words
+from poddispatchd.cli.campaign_view import as_dict, expected_at, show_campaign
+from poddispatchd.cli.campaign_words import bar
 from poddispatchd.cli.common import (
     Context,
     asynchronous,
@@ -19,27 +20,21 @@ from poddispatchd.cli.common import (
     pass_context,
     person,
     print_json,
-    shown,
 )
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.journal import open_journal
 from poddispatchd.cli.tables import print_table
-from poddispatchd.clock import Clock
-from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.campaigns import MOST_VIDEOS, expected_end, parse_videos
+from poddispatchd.domain.campaigns import MOST_VIDEOS, parse_videos
 from poddispatchd.domain.task import TaskType, VideoId
-from poddispatchd.domain.time_windows import TimeWindows, format_windows, parse_windows
+from poddispatchd.domain.time_windows import format_windows, parse_windows
 from poddispatchd.errors import PoddispatchdError
 from poddispatchd.journal import campaigns as journal
-from poddispatchd.journal.campaigns import Campaign, CampaignState, VideoState, Wanted
+from poddispatchd.journal.campaigns import VideoState, Wanted
 from poddispatchd.pod import campaign_videos
 from poddispatchd.runtime.database_session import CHANNEL
 
 _SHOWN = 50
-_ENDS = 200
-"""Ends by which it is reckoned when a campaign will be done."""
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 
 
@@ -149,7 +144,7 @@ async def create(
             if await journal.create(connection, wanted, chosen) is None:
                 raise PoddispatchdError(f"There is a campaign {name} already: choose another name.")
             await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, "administration")
-        await _show(database, settings, name, as_json=as_json)
+        await show_campaign(database, settings, name, as_json=as_json)
 
 
 def _text(file: Path) -> str:
@@ -201,9 +196,9 @@ async def list_(context: Context, config_path: Path | None, *, as_json: bool) ->
     async with open_journal(settings) as database:
         async with database.connection() as connection:
             found = await journal.campaigns(connection)
-        expected = {each.id: await _expected(database, settings, each) for each in found}
+        expected = {each.id: await expected_at(database, settings, each) for each in found}
     if as_json:
-        print_json([_as_dict(each, expected[each.id]) for each in found])
+        print_json([as_dict(each, expected[each.id]) for each in found])
         return
     print_table(
         ("name", "type", "state", "progress", "failed", "skipped", "expected end"),
@@ -233,37 +228,7 @@ async def show(context: Context, config_path: Path | None, name: str, *, as_json
     """Show how far a campaign is, when it will probably be done, and which videos failed or were skipped."""
     settings = context.settings(config_path)
     async with open_journal(settings) as database:
-        await _show(database, settings, name, as_json=as_json)
-
-
-async def _show(database: Database, settings: Settings, name: str, *, as_json: bool) -> None:
-    states = (VideoState.RUNNING, VideoState.FAILED, VideoState.SKIPPED)
-    async with database.connection() as connection:
-        found = await journal.campaigns(connection, name)
-        if not found:
-            raise PoddispatchdError(f"There is no campaign {name}: see 'poddispatchd campaigns list'.")
-        videos = await journal.videos_of(connection, found[0].id, states, limit=_SHOWN)
-    [campaign] = found
-    expected = await _expected(database, settings, campaign)
-    if as_json:
-        print_json(_as_dict(campaign, expected) | {"latest": [asdict(video) for video in videos]})
-        return
-    click.echo(
-        f"{campaign.name}: {campaign.task_type.value} of {campaign.videos} videos, {campaign.state.value}"
-    )
-    click.echo(f"  {bar(campaign)}")
-    for words in state_words(campaign, expected, _windows(campaign, settings), Clock().now().astimezone(UTC)):
-        click.echo(f"  {shown(words)}")
-    if videos:
-        click.echo()
-    print_table(
-        ("video", "state", "task", "since", "reason"),
-        [
-            (video.video, video.state.value, video.task, video.changed_at, video.words or None)
-            for video in videos
-        ],
-        empty="",
-    )
+        await show_campaign(database, settings, name, as_json=as_json)
 
 
 @campaigns.command(short_help="Begin no more tasks of a campaign.")
@@ -313,24 +278,3 @@ async def _changed(database: Database, name: str, changed: bool, done: str, othe
     if not changed:
         raise PoddispatchdError(f"Campaign {name} is {otherwise}.")
     click.echo(f"Campaign {name} {done}.")
-
-
-def _windows(campaign: Campaign, settings: Settings) -> TimeWindows | None:
-    if campaign.windows is None:
-        return None
-    return TimeWindows(parse_windows(campaign.windows), ZoneInfo(settings.pod.time_zone))
-
-
-async def _expected(database: Database, settings: Settings, campaign: Campaign) -> datetime | None:
-    """When it will probably be done; None: that is unknown, or it does nothing."""
-    if campaign.state is not CampaignState.ACTIVE:
-        return None
-    async with database.connection() as connection:
-        ends = await journal.ends(connection, campaign.id, limit=_ENDS)
-    return expected_end(Clock().now(), ends, campaign.left, _windows(campaign, settings))
-
-
-def _as_dict(campaign: Campaign, expected: datetime | None) -> dict[str, object]:
-    found = asdict(campaign)
-    counts = found.pop("counts")
-    return found | {state.value: count for state, count in counts.items()} | {"expected_end": expected}

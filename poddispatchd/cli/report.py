@@ -9,7 +9,7 @@ import click
 from poddispatchd.cli.common import Context, asynchronous, config_option, pass_context, print_json
 from poddispatchd.cli.journal import open_journal
 from poddispatchd.clock import Clock
-from poddispatchd.config.model import MailSettings
+from poddispatchd.config.notification import MailSettings
 from poddispatchd.domain.display import escaped
 from poddispatchd.domain.notices import Mail
 from poddispatchd.domain.report import Report, report_text

@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from poddispatchd.config.keys import KeyPath
-from poddispatchd.config.model import EventsSettings, MailSettings, PushSettings, Settings
+from poddispatchd.config.model import Settings
+from poddispatchd.config.notification import EventsSettings, MailSettings, PushSettings
 from poddispatchd.config.units import Address
 from poddispatchd.domain.signature import SHORTEST_KEY, signing_key
 from poddispatchd.domain.site import Site

@@ -4,53 +4,15 @@ The description of a field is what ``config.yaml.example`` prints above it. Defa
 on one Debian machine; where a setting mirrors one of Pod's, the description names it.
 """
 
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
-from poddispatchd.config.units import Address, Duration, FileMode, ListenAddress, Network, Size, Windows
-from poddispatchd.domain.mail_addresses import bare_address, mailbox
-from poddispatchd.domain.outgoing_events import EventType, Subscribable
-
-
-def _time_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("write a time zone name, as Europe/Paris") from None
-    return name
-
-
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError("write an absolute path")
-    return path
-
-
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-Mailbox = Annotated[str, AfterValidator(mailbox)]
-"""A sender: ``pod@example.org`` or ``Pod <pod@example.org>``; empty: none."""
-MailAddress = Annotated[str, AfterValidator(bare_address)]
-"""A recipient: ``someone@example.org``."""
-
-
-def _subscription(kind: EventType) -> EventType:
-    if kind not in Subscribable:
-        raise ValueError("this one is sent by 'poddispatchd events test' only")
-    return kind
-
-
-Subscription = Annotated[EventType, AfterValidator(_subscription)]
-"""A type of events that can be asked for."""
-
-
-class Section(BaseModel):
-    """Settings are frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from poddispatchd.config.listening import OpsSettings, WebhookSettings
+from poddispatchd.config.notification import EventsSettings, MailSettings, PushSettings
+from poddispatchd.config.section import AbsolutePath, Section, TimeZone
+from poddispatchd.config.units import Duration, FileMode, Size, Windows
 
 
 class DatabaseSettings(Section):
@@ -112,9 +74,7 @@ class PodSettings(Section):
         min_length=1,
         description="Codes of LANGUAGES, in its order: fallbacks of titles",
     )
-    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
-        default="Europe/Paris", description="TIME_ZONE"
-    )
+    time_zone: TimeZone = Field(default="Europe/Paris", description="TIME_ZONE")
     encoding_choices: tuple[str, ...] = Field(
         default=("audio", "360p", "480p", "720p", "1080p", "playlist"),
         description="Names of ENCODING_CHOICES",
@@ -178,7 +138,7 @@ class WindowsSettings(Section):
         default_factory=dict,
         description="By the name of a runner manager; both must be open for a task to be submitted",
     )
-    time_zone: Annotated[str, AfterValidator(_time_zone)] | None = Field(
+    time_zone: TimeZone | None = Field(
         default=None, description="Their time zone, as Europe/Paris; null: pod.time_zone"
     )
 
@@ -271,157 +231,6 @@ class RetentionSettings(Section):
         description="What poddispatchd remembers of ended tasks, and of what people did, goes after so many "
         "days; of tasks that Pod has deleted, a day after they ended",
     )
-
-
-class WebhookSettings(Section):
-    """The listener that runner managers call."""
-
-    listen: ListenAddress = Field(
-        default=Address("127.0.0.1", 8765), description="Where to listen: host:port"
-    )
-    path: str = Field(default="/runner/notify_task_end/", pattern=r"^/.*$", description="Path of the webhook")
-    max_body: Size = Field(default=8 * 2**20, ge=2**16, description="Largest callback accepted")
-    trusted_proxies: tuple[Network, ...] = Field(
-        default=(ip_network("127.0.0.1"), ip_network("::1")),
-        description="Addresses or networks of the web servers in front: no other X-Forwarded-For is believed",
-    )
-    max_connections: int = Field(
-        default=8000,
-        ge=16,
-        le=100_000,
-        description="Connections open at once; fewer where LimitNOFILE leaves no room for them. Of too many, "
-        "those make room that have waited longest without a valid token",
-    )
-    max_connections_per_address: int = Field(
-        default=100,
-        ge=4,
-        le=100_000,
-        description="Of these, from one address without a valid token; trusted proxies are not counted",
-    )
-    header_timeout: Duration = Field(
-        default=10.0, gt=0, le=300, description="How long the head of a request may take to arrive"
-    )
-    body_timeout: Duration = Field(
-        default=30.0,
-        gt=0,
-        le=300,
-        description="How long its body may take: it is read with a valid token only",
-    )
-    idle_timeout: Duration = Field(
-        default=75.0, gt=0, le=3600, description="How long a connection is kept for the next callback"
-    )
-
-
-class OpsSettings(Section):
-    """The private listener: metrics, health and status. Never expose it to the Internet."""
-
-    listen: ListenAddress = Field(
-        default=Address("127.0.0.1", 9765), description="Where to listen: host:port"
-    )
-    allowed_hosts: tuple[str, ...] = Field(
-        default=(),
-        description="Names under which it may be asked for, besides addresses, localhost and this machine's "
-        "name: a page in somebody's browser must not reach it by a name of its own",
-    )
-
-
-class MailSettings(Section):
-    """Mail about what was imported and what failed; best effort, it never decides about a task."""
-
-    enabled: bool = Field(default=False, description="Whether mail is sent at all")
-    host: str = Field(default="localhost", min_length=1, description="The SMTP server (EMAIL_HOST)")
-    port: int = Field(default=25, ge=1, le=65535, description="Its port (EMAIL_PORT): 25, 587 or 465")
-    security: Literal["none", "starttls", "tls"] = Field(
-        default="none", description="none, starttls (EMAIL_USE_TLS) or tls (EMAIL_USE_SSL)"
-    )
-    ca_file: AbsolutePath | None = Field(
-        default=None, description="Certificates of the authorities trusted besides the system's (PEM)"
-    )
-    username: str = Field(default="", description="EMAIL_HOST_USER; empty: no login")
-    password: SecretStr = Field(default=SecretStr(""), description="EMAIL_HOST_PASSWORD")
-    timeout: Duration = Field(default=30.0, gt=0, le=60, description="Longest wait for the SMTP server")
-    from_email: Mailbox = Field(default="", description="Sender of mail to owners (DEFAULT_FROM_EMAIL)")
-    server_email: Mailbox = Field(
-        default="",
-        description="Sender of mail to admins and managers (SERVER_EMAIL); empty: as from_email",
-    )
-    subject_prefix: str = Field(
-        default="[Django] ",
-        description="Begins the subjects of mail to admins and managers (EMAIL_SUBJECT_PREFIX)",
-    )
-    admins: tuple[MailAddress, ...] = Field(default=(), description="Addresses of ADMINS: told of failures")
-    managers: tuple[MailAddress, ...] = Field(
-        default=(), description="Addresses of MANAGERS: told of what was imported"
-    )
-    use_establishment: bool = Field(
-        default=False,
-        description="USE_ESTABLISHMENT_FIELD: a manager of the owner's establishment gets a blind copy of "
-        "the owner's mail, and the managers none of their own",
-    )
-    establishment_managers: dict[str, tuple[MailAddress, ...]] = Field(
-        default_factory=dict,
-        description="The entries of MANAGERS whose name is an establishment in lower case: their addresses",
-    )
-    on_encoding_completion: bool = Field(default=True, description="EMAIL_ON_ENCODING_COMPLETION")
-    on_transcripting_completion: bool = Field(default=True, description="EMAIL_ON_TRANSCRIPTING_COMPLETION")
-    debug: bool = Field(
-        default=False,
-        description="DEBUG: owners get no mail, but with a copy to their establishment's manager",
-    )
-
-
-class PushSettings(Section):
-    """Web push to the owner of an encoded video (USE_NOTIFICATIONS); wants the extra poddispatchd[push]."""
-
-    enabled: bool = Field(default=False, description="USE_NOTIFICATIONS")
-    vapid_public_key: str = Field(
-        default="", description="VAPID_PUBLIC_KEY of WEBPUSH_SETTINGS; checked against the private one"
-    )
-    vapid_private_key: SecretStr = Field(
-        default=SecretStr(""), description="VAPID_PRIVATE_KEY of WEBPUSH_SETTINGS"
-    )
-    admin_email: MailAddress = Field(default="", description="VAPID_ADMIN_EMAIL of WEBPUSH_SETTINGS")
-
-
-class EventsSettings(Section):
-    """Telling other programs what happens: a chat room, a ticket system. Not in shadow mode."""
-
-    url: SecretStr = Field(
-        default=SecretStr(""),
-        description="An http:// or https:// address that each event is posted to, as JSON; that of a chat "
-        "room is a secret",
-    )
-    secret: SecretStr = Field(
-        default=SecretStr(""),
-        description="Signs what is posted (Standard Webhooks: HMAC-SHA256 over id, time and body), 24 "
-        "characters or more; empty: unsigned",
-    )
-    ca_file: AbsolutePath | None = Field(
-        default=None, description="Certificates of the authorities trusted besides the system's (PEM)"
-    )
-    command: tuple[str, ...] = Field(
-        default=(),
-        description="Or a command run for each event, one at a time: a program (absolute path) and its "
-        "arguments, without a shell; it reads the JSON",
-    )
-    timeout: Duration = Field(
-        default=10.0, gt=0, le=60, description="Longest wait for the answer, or for the end of the command"
-    )
-    types: tuple[Subscription, ...] = Field(
-        default=Subscribable, description="What is told; all there is by default"
-    )
-    debounce: Duration = Field(
-        default=60.0,
-        ge=0,
-        le=3600,
-        description="How long a runner manager must be down, or up again, and how long nobody must schedule, "
-        "until it is told",
-    )
-
-    @property
-    def enabled(self) -> bool:
-        """Whether anything is told."""
-        return bool((self.url.get_secret_value() or self.command) and self.types)
 
 
 class ShadowSettings(Section):

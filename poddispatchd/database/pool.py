@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from poddispatchd.database import poolers
 from poddispatchd.database.connections import Connection, DatabaseConnection, GuardedConnection, keep_alive
 from poddispatchd.database.poolers import Pooling
+from poddispatchd.database.session_parameters import LIMITS, OWN_SESSION, STARTUP
 from poddispatchd.database.sqlstates import (
     DRIVER_ERRORS,
     NoAnswerError,
@@ -21,7 +22,7 @@ from poddispatchd.database.sqlstates import (
 )
 from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, RowLockedError
 
-__all__ = ["Connection", "Database", "ReadOnlyDatabase"]
+__all__ = ["Connection", "Database"]
 
 _COMMAND_TIMEOUT = 60.0
 """Seconds: a statement that takes longer is cancelled; every one of ours is bounded and indexed or paged."""
@@ -33,38 +34,6 @@ _LET_IN_ONLY = (
     "it lets us in and answers nothing, as a pooler does that has no server free; "
     "a pooler in session mode needs a server for each of our connections: database.pool_size and one more"
 )
-
-APPLICATION_NAME = "poddispatchd"
-"""How our sessions are known to the server."""
-
-_STARTUP = {"application_name": APPLICATION_NAME, "timezone": "UTC"}
-"""Server parameters that poolers keep for each client; they refuse clients that begin with others."""
-
-_IDLE_IN_TRANSACTION = "20000"
-"""Milliseconds. Nothing is waited for between two of our statements; who is frozen or gone holds locks."""
-
-_LOCK_TIMEOUT = "1000"
-"""Milliseconds that a statement waits for a row of somebody else's; our own hold them briefly (I12)."""
-
-_OWN_SESSION = {
-    # The server notices within 20 s, instead of two hours, that this machine has vanished from the network:
-    # only then does it give the scheduler lock to another one.
-    "tcp_keepalives_idle": "8",
-    "tcp_keepalives_interval": "4",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "20000",
-    "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION,
-    "lock_timeout": _LOCK_TIMEOUT,
-    # Reading a long table looks dear enough to be compiled, every time, which takes longer than reading it.
-    "jit": "off",
-}
-"""Server parameters of a session that nobody else ever has."""
-
-_LIMITS = (
-    f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_IN_TRANSACTION}; "
-    f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}"
-)
-"""The same for one transaction: a pooler goes on holding a server, with its locks, for a vanished client."""
 
 _PROTOCOL_VIOLATION = "08P01"
 """What PgBouncer says to a transaction while it pools statements."""
@@ -107,7 +76,7 @@ class Database:
     Invariant I1 is the callers': no connection is held across a network call.
     """
 
-    _session: ClassVar[Mapping[str, str]] = _OWN_SESSION
+    _session: ClassVar[Mapping[str, str]] = OWN_SESSION
 
     def __init__(self, dsn: SecretStr, *, pool_size: int = 5) -> None:
         self._dsn = dsn
@@ -240,7 +209,7 @@ class Database:
         """
         async with self.connection() as connection, connection.transaction():
             if self._is_pooled:
-                await connection.execute(_LIMITS)
+                await connection.execute(LIMITS)
             if not impatient:
                 await connection.execute("SET LOCAL lock_timeout = 0")
             yield connection
@@ -303,7 +272,7 @@ class Database:
             timeout=_CONNECT_TIMEOUT,
             command_timeout=_COMMAND_TIMEOUT,
             connection_class=DatabaseConnection,
-            server_settings=_STARTUP,
+            server_settings=STARTUP,
             statement_cache_size=0 if was_pooled else _STATEMENTS_KEPT,
         )
         try:
@@ -320,27 +289,3 @@ class Database:
             await connection.close()
             return await self._connect()
         return connection
-
-
-class ReadOnlyDatabase(Database):
-    """A database in which nothing can be changed: PostgreSQL refuses, whatever the role may do.
-
-    Every statement runs in a read-only transaction, which cannot become another one once it has read: behind
-    a pooler there is no session whose parameter would do.
-    """
-
-    _session: ClassVar[Mapping[str, str]] = {**_OWN_SESSION, "default_transaction_read_only": "on"}
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[GuardedConnection]:
-        """One connection of the pool, in a read-only transaction."""
-        async with super().connection() as connection, connection.transaction(readonly=True):
-            yield connection
-
-    async def dedicated_connection(self) -> GuardedConnection:
-        """None is to be had.
-
-        Raises:
-            NotImplementedError: whoever only reads has nothing to hold.
-        """
-        raise NotImplementedError

@@ -8,7 +8,7 @@ from datetime import datetime
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import DispatchSettings
 from poddispatchd.database.pool import Database
-from poddispatchd.dispatch.sights import Sight, Waiting
+from poddispatchd.dispatch.sights import Sights, Waiting
 from poddispatchd.domain.fair_share import FairOrder
 from poddispatchd.domain.routing import Lane, capacity, unserved
 from poddispatchd.domain.task import SiteId, TaskPk, TaskType
@@ -40,7 +40,6 @@ _A_MOMENT = 0.01
 """Seconds: the database must agree that the grace is over."""
 
 _GROWTH = 4
-_MOST_REMEMBERED = 10_000
 
 
 class Candidates:
@@ -79,7 +78,8 @@ class Candidates:
         self._read_order = order
         self._settings = settings
         self._clock = clock
-        self._sights: dict[TaskPk, Sight] = {}
+        self.sights = Sights(clock)
+        """What is remembered of tasks while they wait."""
         self._own_tasks: Mapping[TaskPk, Wait | None] = {}
         self._own_tasks_read_at = float("-inf")
         self._read: dict[TaskPk, Waiting] = {}
@@ -160,7 +160,7 @@ class Candidates:
             task.pk not in skip
             and task.type in types
             and sight.held_until <= now
-            and self._sights.get(task.pk) is sight
+            and self.sights.get(task.pk) is sight
         )
 
     async def _look_again(
@@ -195,39 +195,14 @@ class Candidates:
             # Most of what was read can be submitted, and more stands behind it.
             self._page_size = min(2 * self._page_size, _LARGEST_FIRST_PAGE)
         waiting.sort(key=lambda entry: entry.item.place)
-        self._forget_some(found.keys())
+        self.sights.forget_some(found.keys())
         return waiting
-
-    def sight(self, item: PendingTask) -> Sight:
-        """What is remembered of a task; a restarted one begins anew."""
-        known = self._sights.get(item.task.pk)
-        if known is None or known.date_added != item.task.date_added:
-            known = Sight(self._clock.monotonic(), item.task.date_added)
-            self._sights[item.task.pk] = known
-        return known
-
-    def hold(self, item: PendingTask, seconds: float) -> None:
-        """Leave a task alone for a while."""
-        self.sight(item).held_until = self._clock.monotonic() + seconds
-
-    def hold_pk(self, pk: TaskPk, seconds: float) -> None:
-        """Leave a task alone for a while, if it has been seen."""
-        if (known := self._sights.get(pk)) is not None:
-            known.held_until = self._clock.monotonic() + seconds
 
     def next_release(self, now: float) -> float | None:
         """When the next task that is left alone may be tried again; None when there is none."""
-        held = [sight.held_until for sight in self._sights.values()]
+        held = self.sights.held_until
         held += [moment for _, _, moment in self._waits()]
         return min((moment for moment in held if moment > now), default=None)
-
-    def is_unknown(self, pk: TaskPk) -> bool:
-        """Whether nothing is remembered of a task."""
-        return pk not in self._sights
-
-    def forget(self, pk: TaskPk) -> None:
-        """The task does not wait any more."""
-        self._sights.pop(pk, None)
 
     def _waits(self) -> list[tuple[TaskPk, datetime, float]]:
         """The tasks that were put back into the queue to wait there: which, added when, and until when."""
@@ -289,7 +264,7 @@ class Candidates:
         choose = self._sites.chooser()
         entries = []
         for item in page:
-            sight, site = self.sight(item), choose(item.site_ids)
+            sight, site = self.sights.of(item), choose(item.site_ids)
             if item.grace_left > 0:
                 # The end of its grace wakes the dispatcher.
                 sight.held_until = max(sight.held_until, now + item.grace_left + _A_MOMENT)
@@ -298,12 +273,3 @@ class Candidates:
             if is_free and site is not None and sight.held_until <= now:
                 entries.append(Waiting(item, self._sites.known[site], sight))
         return entries
-
-    def _forget_some(self, seen: Collection[TaskPk]) -> None:
-        """Tasks may vanish without a word, and a queue may be long: what is remembered stays bounded."""
-        if len(self._sights) > _MOST_REMEMBERED:
-            self._sights = {
-                pk: sight
-                for pk, sight in self._sights.items()
-                if pk in seen or sight.refusals or sight.held_until
-            }

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TypeAlias
@@ -13,15 +12,14 @@ from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.dispatch.candidates import Candidates
 from poddispatchd.dispatch.failed_submissions import FailedSubmissions
 from poddispatchd.dispatch.intent_log import IntentLog, is_hopeless
-from poddispatchd.dispatch.sights import Waiting
+from poddispatchd.dispatch.sights import Place, Waiting
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.routing import Lane, assign, next_opening, next_window
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.managers.rows import FRESH_FOR, ManagerRows
 from poddispatchd.observability.metrics import Metrics, SubmissionOutcome
-from poddispatchd.pod.queue_order import PendingTask
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.fair_shares import FairShares
 from poddispatchd.runtime.supervision import cancel_surely
@@ -37,16 +35,6 @@ _SPENT = frozenset({SubmissionOutcome.ACCEPTED, SubmissionOutcome.LOST})
 
 _Work: TypeAlias = Callable[[Callable[[], None]], Coroutine[None, None, SubmissionOutcome]]
 """A submission, which says when its manager has answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A task, the site for which it is done and the manager that is asked."""
-
-    item: PendingTask
-    site: Site
-    manager: ManagerId
-    types: tuple[TaskType, ...] = ()
 
 
 class Dispatcher:
@@ -87,6 +75,7 @@ class Dispatcher:
         self._managers = managers
         self._registry = managers.registry
         self._view = candidates
+        self._sights = candidates.sights
         self._submitter = submitter
         self._intents = intents
         self._failed = failed
@@ -194,7 +183,7 @@ class Dispatcher:
                 del unknown[pk]
         self._open = frozenset(unknown)
         self._open_at = frozenset(submission.runner_manager_id for submission in unknown.values())
-        self._setbacks.forget(lambda pk: pk not in unknown and self._view.is_unknown(pk))
+        self._setbacks.forget(lambda pk: pk not in unknown and self._sights.get(pk) is None)
         self._unsettled = bool(unknown or self._setbacks.tasks)
 
     async def _repost(self, submission: Submission, answered: Callable[[], None]) -> SubmissionOutcome:
@@ -225,7 +214,7 @@ class Dispatcher:
                 if self._left[kind] <= 0:
                     continue
                 self._left[kind] -= 1
-            place = _Place(entry.item, entry.site, assignment.manager, rooms[assignment.manager])
+            place = Place(entry.item, entry.site, assignment.manager, rooms[assignment.manager])
             self._hand_out(assignment.task, assignment.manager, partial(self._first_post, place))
 
     def _prepare_next(self, waiting: list[Waiting]) -> None:
@@ -247,7 +236,7 @@ class Dispatcher:
         lanes = self._registry.lanes()
         return [lane for lane in lanes if not (lane.is_doubtful and lane.manager in self._open_at)]
 
-    async def _first_post(self, place: _Place, answered: Callable[[], None]) -> SubmissionOutcome:
+    async def _first_post(self, place: Place, answered: Callable[[], None]) -> SubmissionOutcome:
         task = place.item.task
         result = await self._submitter.submit(task, place.site, place.manager, answered)
         if self._left is not None and result.outcome not in _SPENT:
@@ -255,9 +244,9 @@ class Dispatcher:
         await self._learn(place, result)
         return result.outcome
 
-    async def _learn(self, place: _Place, result: SubmissionResult) -> None:
+    async def _learn(self, place: Place, result: SubmissionResult) -> None:
         """Remember of a task what its submission has shown."""
-        task, sight = place.item.task, self._view.sight(place.item)
+        task, sight = place.item.task, self._sights.of(place.item)
         if result.outcome not in (SubmissionOutcome.ACCEPTED, SubmissionOutcome.FULL):
             self._view.expire()
         if result.outcome is SubmissionOutcome.LOST:
@@ -266,19 +255,19 @@ class Dispatcher:
             self._open_at |= {place.manager}
         elif result.outcome is SubmissionOutcome.ACCEPTED:
             self._metrics.dispatch_latency.observe(self._clock.monotonic() - sight.since)
-            self._view.forget(task.pk)
+            self._sights.forget(task.pk)
             self._fair_shares.gives(task, place.item.priority, place.types)
         elif result.is_final or result.outcome is SubmissionOutcome.ORPHANED:
-            self._view.forget(task.pk)
+            self._sights.forget(task.pk)
         elif result.outcome is SubmissionOutcome.REFUSED:
             sight.refused(place.manager, result.reason, self._clock.monotonic())
             # A payload that every manager refuses will never be accepted: the task fails, in words.
             if self._able(place.site) <= sight.refusals.keys():
-                self._view.forget(task.pk)
+                self._sights.forget(task.pk)
                 await self._intents.fail(task, " ".join(dict.fromkeys(sight.refusals.values())))
         elif result.hold > 0:
             self._unsettled = True
-            self._view.hold(place.item, result.hold)
+            self._sights.hold(place.item, result.hold)
 
     def _hand_out(self, pk: TaskPk, manager: ManagerId, work: _Work) -> None:
         """Let one submission run on its own; its manager gets no other one before it has answered."""
@@ -297,7 +286,7 @@ class Dispatcher:
                 if (delay := self._failed.met(pk, error)) is not None:
                     # Its intent may be open.
                     self._open |= {pk}
-                    self._view.hold_pk(pk, delay)
+                    self._sights.hold_pk(pk, delay)
                 await self._failed.look_closer(error)
             finally:
                 self._in_hand.pop(pk, None)

@@ -4,10 +4,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from poddispatchd.clock import Clock
 from poddispatchd.domain.routing import Offer
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import ManagerId
+from poddispatchd.domain.task import ManagerId, TaskPk, TaskType
 from poddispatchd.pod.queue_order import PendingTask
+
+_MOST_REMEMBERED = 10_000
 
 _REFUSAL_LASTS = 3600.0
 """Seconds after which a manager that refused a task is asked again, should it wait still: it may have been
@@ -43,6 +46,53 @@ class Sight:
             self.refusals.clear()
 
 
+class Sights:
+    """What is remembered of all of them; times are of the monotonic clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known: dict[TaskPk, Sight] = {}
+
+    def get(self, pk: TaskPk) -> Sight | None:
+        """What is remembered of a task, if anything is."""
+        return self._known.get(pk)
+
+    def of(self, item: PendingTask) -> Sight:
+        """What is remembered of a task; a restarted one begins anew."""
+        known = self._known.get(item.task.pk)
+        if known is None or known.date_added != item.task.date_added:
+            known = Sight(self._clock.monotonic(), item.task.date_added)
+            self._known[item.task.pk] = known
+        return known
+
+    @property
+    def held_until(self) -> list[float]:
+        """Until when tasks are left alone; moments of the past among them."""
+        return [sight.held_until for sight in self._known.values()]
+
+    def hold(self, item: PendingTask, seconds: float) -> None:
+        """Leave a task alone for a while."""
+        self.of(item).held_until = self._clock.monotonic() + seconds
+
+    def hold_pk(self, pk: TaskPk, seconds: float) -> None:
+        """Leave a task alone for a while, if it has been seen."""
+        if (known := self._known.get(pk)) is not None:
+            known.held_until = self._clock.monotonic() + seconds
+
+    def forget(self, pk: TaskPk) -> None:
+        """The task does not wait any more."""
+        self._known.pop(pk, None)
+
+    def forget_some(self, seen: Collection[TaskPk]) -> None:
+        """Tasks may vanish without a word, and a queue may be long: what is remembered stays bounded."""
+        if len(self._known) > _MOST_REMEMBERED:
+            self._known = {
+                pk: sight
+                for pk, sight in self._known.items()
+                if pk in seen or sight.refusals or sight.held_until
+            }
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A task that may be submitted now, for one of its sites."""
@@ -56,3 +106,13 @@ class Waiting:
         """As routing sees it."""
         task = self.item.task
         return Offer(task.pk, task.type, self.site.id, frozenset(self.sight.refusals))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A task, the site for which it is done and the manager that is asked."""
+
+    item: PendingTask
+    site: Site
+    manager: ManagerId
+    types: tuple[TaskType, ...] = ()

@@ -8,26 +8,10 @@ Nothing here opens a file; the content is read through a function.
 import json
 import re
 from collections.abc import Callable
-from enum import StrEnum
+
+from poddispatchd.domain.completeness import Read, Wholeness
 
 __all__ = ["Read", "Wholeness", "wholeness"]
-
-Read = Callable[[int, int], bytes]
-"""At most so many bytes from an offset: ``read(offset, size)``."""
-
-
-class Wholeness(StrEnum):
-    """What the form of a file says about its end."""
-
-    WHOLE = "whole"
-    """It is all there."""
-    CUT = "cut"
-    """It is of a known form, and its end is missing."""
-    UNLIKELY = "unlikely"
-    """Its name says that it ends in some way, and it does not."""
-    OPEN = "open"
-    """Its form has no end."""
-
 
 _LARGEST_TEXT = 16 * 2**20
 _SHORT_TEXT = 2**16

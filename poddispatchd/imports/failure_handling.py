@@ -41,7 +41,8 @@ from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.runtime.item_errors import words_of
 from poddispatchd.runtime.wakeups import Wakeups
-from poddispatchd.tasks.transitions import Report, apply_report, fail_task, requeue_task, ring_for
+from poddispatchd.tasks.run_report import Report
+from poddispatchd.tasks.transitions import apply_report, fail_task, requeue_task, ring_for
 
 log = structlog.get_logger(__name__)
 

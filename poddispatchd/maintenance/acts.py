@@ -2,9 +2,12 @@
 
 import structlog
 
+from poddispatchd.database.pool import Database
 from poddispatchd.journal import acts
+from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
-from poddispatchd.parts import Parts
+from poddispatchd.pod.queue_stats import QueueStats
+from poddispatchd.runtime.database_session import DatabaseSession
 
 log = structlog.get_logger(__name__)
 
@@ -12,27 +15,28 @@ log = structlog.get_logger(__name__)
 class ActLog:
     """Tells of what people did since the last look; only the scheduler tells."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, database: Database, session: DatabaseSession, registry: ManagerRegistry) -> None:
+        self._database = database
+        self._session = session
+        self._registry = registry
         self._last: int | None = None
 
-    async def look(self) -> None:
+    async def look(self, _: QueueStats) -> None:
         """Log what is new; the first look of a term takes note only.
 
         Raises:
             DatabaseUnavailableError: the database cannot be reached.
         """
-        parts = self._parts
-        if parts.session.term is None:
+        if self._session.term is None:
             self._last = None
             return
-        async with parts.database.connection() as connection:
+        async with self._database.connection() as connection:
             if self._last is None:
                 self._last = await acts.last(connection)
                 return
             news = await acts.since(connection, self._last)
         for act in news:
-            manager = None if act.runner_manager is None else parts.registry.get(act.runner_manager)
+            manager = None if act.runner_manager is None else self._registry.get(act.runner_manager)
             log.info(
                 Event.PERSON_ACTED,
                 act=act.act.value,

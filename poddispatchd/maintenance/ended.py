@@ -11,15 +11,19 @@ from typing import TypeAlias
 import structlog
 from prometheus_client import Histogram
 
+from poddispatchd.clock import Clock
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk, TaskStatus
 from poddispatchd.journal import ends
 from poddispatchd.journal.history import EndedTask
 from poddispatchd.maintenance.history import History
+from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
-from poddispatchd.parts import Parts
+from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import ended
 from poddispatchd.pod.ended import SeenTask
-from poddispatchd.pod.queue_order import QueueStats
+from poddispatchd.pod.queue_stats import QueueStats
+from poddispatchd.runtime.database_session import DatabaseSession
 
 log = structlog.get_logger(__name__)
 
@@ -32,15 +36,37 @@ _Begun: TypeAlias = datetime | None
 
 
 class EndedTasks:
-    """Remembers which tasks wait and run, and tells what became of them."""
+    """Remembers which tasks wait and run, and tells what became of them.
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    Args:
+        database: Pod's.
+        session: whose term it is.
+        registry: names the managers.
+        history: keeps what tasks took.
+        metrics: of the daemon.
+        clock: of the daemon.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        session: DatabaseSession,
+        registry: ManagerRegistry,
+        history: History,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._session = session
+        self._registry = registry
+        self._history = history
+        self._metrics = metrics
+        self._clock = clock
         self._newest: TaskPk | None = None
         self._pending: set[TaskPk] = set()
         self._running: dict[TaskPk, _Begun] = {}
         self._compare_at = float("-inf")
-        self._history = History(parts)
         self._unrecorded: list[EndedTask] = []
 
     async def look(self, stats: QueueStats) -> None:
@@ -49,7 +75,7 @@ class EndedTasks:
         Raises:
             DatabaseUnavailableError: the database cannot be reached.
         """
-        if self._parts.session.term is None:
+        if self._session.term is None:
             # Whoever schedules tells; a term that begins anew takes note first.
             self._newest = None
             return
@@ -57,9 +83,9 @@ class EndedTasks:
             await self._take_note()
             return
         moved = await ended.moved_tasks(
-            self._parts.database, above=self._newest, pending=self._pending, running=self._running
+            self._database, above=self._newest, pending=self._pending, running=self._running
         )
-        now = self._parts.clock.now()
+        now = self._clock.now()
         exact = await self._learn_ends(moved)
         for task in moved:
             self._follow(task, now, exact.get(task.pk, now))
@@ -75,7 +101,7 @@ class EndedTasks:
         over = {task.pk: task for task in moved if task.status in _ENDED}
         if not over:
             return {}
-        async with self._parts.database.connection() as connection:
+        async with self._database.connection() as connection:
             courses = await ends.courses(connection, list(over))
         found = {}
         for pk, course in courses.items():
@@ -83,7 +109,7 @@ class EndedTasks:
             if course.begun is not None and course.begun >= since:
                 if pk not in self._running:
                     waited = (course.begun - since).total_seconds()
-                    self._observe(self._parts.metrics.wait, over[pk], waited)
+                    self._observe(self._metrics.wait, over[pk], waited)
                 self._running[pk] = course.begun
             # Whatever was before the task was restarted tells nothing.
             if course.ended is not None and course.ended >= (self._running.get(pk) or since):
@@ -97,7 +123,7 @@ class EndedTasks:
             self._unrecorded = []
 
     async def _take_note(self) -> None:
-        database = self._parts.database
+        database = self._database
         await self._history.fill()
         self._newest = await ended.newest_task(database)
         open_tasks = await ended.open_tasks(database)
@@ -110,7 +136,7 @@ class EndedTasks:
 
     async def _catch_up(self) -> None:
         """Tell what ended while nobody scheduled, or before the last scheduler saw it: the journal knows."""
-        database = self._parts.database
+        database = self._database
         async with database.connection() as connection:
             untold = await ends.untold(connection)
         if not untold:
@@ -121,7 +147,7 @@ class EndedTasks:
         exact = await self._learn_ends(missed)
         for task in missed:
             self._follow(task, untold[task.pk], exact.get(task.pk, untold[task.pk]))
-        await self._keep(self._parts.clock.now())
+        await self._keep(self._clock.now())
 
     def _follow(self, task: SeenTask, now: datetime, ended_at: datetime) -> None:
         if task.status == TaskStatus.PENDING:
@@ -129,7 +155,7 @@ class EndedTasks:
             self._pending.add(task.pk)
             return
         if task.pk not in self._running and task.status in _RUNNING | {TaskStatus.COMPLETED}:
-            self._observe(self._parts.metrics.wait, task, (now - task.date_added).total_seconds())
+            self._observe(self._metrics.wait, task, (now - task.date_added).total_seconds())
         self._pending.discard(task.pk)
         if task.status in _RUNNING:
             self._running.setdefault(task.pk, now)
@@ -139,12 +165,12 @@ class EndedTasks:
     def _tell(self, task: SeenTask, begun: _Begun, at: datetime) -> None:
         if task.status not in _ENDED:
             return
-        metrics = self._parts.metrics
+        metrics = self._metrics
         metrics.ended.labels(task.type, task.status).inc()
         ran = None if begun is None else (at - begun).total_seconds()
         if ran is not None:
             self._observe(metrics.run, task, ran)
-        manager = self._parts.registry.get(task.runner_manager_id) if task.runner_manager_id else None
+        manager = self._registry.get(task.runner_manager_id) if task.runner_manager_id else None
         waited = None if begun is None else (begun - task.date_added).total_seconds()
         self._unrecorded.append(
             EndedTask(
@@ -177,11 +203,11 @@ class EndedTasks:
             sum(count for (_, status), count in stats.counts.items() if status in wanted)
             for wanted in (frozenset({"pending"}), _RUNNING)
         )
-        now = self._parts.clock.monotonic()
+        now = self._clock.monotonic()
         if known == counted or now < self._compare_at:
             return
         self._compare_at = now + _COMPARE_EVERY
-        open_tasks = await ended.open_tasks(self._parts.database)
+        open_tasks = await ended.open_tasks(self._database)
         self._pending = {task.pk for task in open_tasks if task.status == TaskStatus.PENDING}
         self._running = {
             task.pk: self._running.get(task.pk) for task in open_tasks if task.status in _RUNNING

@@ -6,13 +6,14 @@ from datetime import datetime
 
 import structlog
 
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.run_times import SourceSize
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import history
 from poddispatchd.journal.history import EndedTask
 from poddispatchd.observability.events import Event
-from poddispatchd.parts import Parts
 from poddispatchd.pod import work
+from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.source_sizes import SourceSizes
 
 log = structlog.get_logger(__name__)
@@ -25,11 +26,20 @@ _LOOKED_AT = 20
 
 
 class History:
-    """Records the tasks that end; only the scheduler does."""
+    """Records the tasks that end; only the scheduler does.
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._sizes = SourceSizes(parts.media)
+    Args:
+        database: Pod's.
+        catalogue: what Pod's tables have.
+        sizes: of source files.
+        time_zone: in which a day begins.
+    """
+
+    def __init__(self, database: Database, catalogue: Catalogue, sizes: SourceSizes, time_zone: str) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._sizes = sizes
+        self._time_zone = time_zone
 
     async def fill(self) -> None:
         """Learn what was before, at the first start of all.
@@ -38,8 +48,8 @@ class History:
             DatabaseUnavailableError: the database cannot be reached.
         """
         try:
-            async with self._parts.database.transaction() as connection:
-                await history.fill(connection, self._parts.settings.pod.time_zone)
+            async with self._database.transaction() as connection:
+                await history.fill(connection, self._time_zone)
         except DatabaseUnavailableError:
             raise
         except DatabaseError as error:
@@ -59,11 +69,10 @@ class History:
             log.warning(Event.HISTORY_FAILED, tasks=len(ended), reason=str(error))
 
     async def _record(self, ended: Sequence[EndedTask], at: datetime) -> None:
-        parts = self._parts
         for start in range(0, len(ended), _AT_ONCE):
             some = ended[start : start + _AT_ONCE]
             pks = [task.pk for task in some]
-            found = await work.work_of(parts.database, parts.catalogue.capabilities, pks)
+            found = await work.work_of(self._database, self._catalogue.capabilities, pks)
             sizes = await self._sizes.of((one.path for one in found.values() if one.path), most=_LOOKED_AT)
             complete = [
                 replace(
@@ -77,5 +86,5 @@ class History:
                 if (one := found.get(task.pk)) is not None
             ]
             if complete:
-                async with parts.database.connection() as connection:
-                    await history.record(connection, complete, at, parts.settings.pod.time_zone)
+                async with self._database.connection() as connection:
+                    await history.record(connection, complete, at, self._time_zone)

@@ -1,6 +1,9 @@
 """Forgetting what is settled, and what is about tasks that Pod has deleted."""
 
-from poddispatchd.database.pool import Connection
+from collections.abc import Callable
+
+from poddispatchd.config.model import RetentionSettings
+from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import load_queries, render
 from poddispatchd.journal import campaigns, dismissals, fair_share, history, pauses, told
 from poddispatchd.runtime.queues import QUEUES
@@ -27,6 +30,22 @@ _ERASED = (
 _FORGET_OWNERS = _ERASURE["forget_owners"]
 
 _OWN_TASKS = load_queries("poddispatchd.journal", "scheduling.sql")["purge_own_tasks"]
+
+
+_BATCH = 1000
+
+
+class Journal:
+    """The rows of our own schema, kept for ``retention.journal_days``."""
+
+    def __init__(self, database: Database, settings: Callable[[], RetentionSettings]) -> None:
+        self._database = database
+        self._settings = settings
+
+    async def purge(self) -> None:
+        """Delete those that have had their time."""
+        async with self._database.connection() as connection:
+            await purge(connection, days=self._settings().journal_days, batch=_BATCH)
 
 
 async def purge(connection: Connection, *, days: int, batch: int) -> None:

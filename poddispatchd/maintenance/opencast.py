@@ -1,14 +1,19 @@
 """Deleting what the studio left on the disk: Pod does it at every import, we do only when configured."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
 import structlog
 
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import Settings
+from poddispatchd.database.pool import Database
 from poddispatchd.errors import MediaSlowError
 from poddispatchd.observability.events import Event
-from poddispatchd.parts import Parts
+from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import opencast
+from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.opencast import old_entries, remove_entries
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
@@ -22,40 +27,70 @@ _MOST = 500
 """Entries deleted in one go; the others are deleted the next time."""
 
 
-async def purge_opencast_files(parts: Parts) -> None:
-    """Delete entries of ``opencast-files`` that are older than ``retention.opencast_files_days``.
+class OpencastFiles:
+    """Deletes what is old there.
 
-    An entry stays while a recording may still be imported from it, however old it is.
+    Args:
+        database: Pod's.
+        media: the media tree.
+        evidence: whether it is the right one.
+        settings: the current ones.
+        metrics: of the daemon.
+        clock: of the daemon.
     """
-    pod, days = parts.settings.pod, parts.settings.retention.opencast_files_days
-    if days == 0:
-        return
-    if await parts.evidence.check() is not None:
-        return
-    tree = MediaTree.sharing(parts.media)
-    directory = tree.path(pod.opencast_files_dir)
-    before = (parts.clock.now() - timedelta(days=days)).timestamp()
-    deleted = kept = 0
-    try:
-        names = await tree.look_within(
-            tree.limits.step, Look.OPENCAST, lambda: old_entries(directory, before)
-        )
-        for start in range(0, len(names), _BATCH):
-            batch = names[start : start + _BATCH]
-            async with parts.database.connection() as connection:
-                needed = await opencast.needed_entries(connection, batch)
-            free = [name for name in batch if name not in needed]
-            removal = await tree.run_within(
-                tree.limits.file, partial(remove_entries, directory, free, before)
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        media: MediaTree,
+        evidence: MediaEvidence,
+        settings: Callable[[], Settings],
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._media = media
+        self._evidence = evidence
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+
+    async def purge(self) -> None:
+        """Delete entries of ``opencast-files`` that are older than ``retention.opencast_files_days``.
+
+        An entry stays while a recording may still be imported from it, however old it is.
+        """
+        settings = self._settings()
+        pod, days = settings.pod, settings.retention.opencast_files_days
+        if days == 0:
+            return
+        if await self._evidence.check() is not None:
+            return
+        tree = MediaTree.sharing(self._media)
+        directory = tree.path(pod.opencast_files_dir)
+        before = (self._clock.now() - timedelta(days=days)).timestamp()
+        deleted = kept = 0
+        try:
+            names = await tree.look_within(
+                tree.limits.step, Look.OPENCAST, lambda: old_entries(directory, before)
             )
-            for problem in removal.problems.values():
-                log.warning(Event.MEDIA_NOT_WRITABLE, reason=problem)
-            parts.metrics.opencast_entries_purged.inc(len(removal.removed))
-            deleted += len(removal.removed)
-            kept += len(needed)
-            if deleted >= _MOST:
-                break
-    except (OSError, MediaSlowError) as error:
-        log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=str(error))
-    if deleted:
-        log.info(Event.OPENCAST_PURGED, entries=deleted, kept=kept, older_than_days=days)
+            for start in range(0, len(names), _BATCH):
+                batch = names[start : start + _BATCH]
+                async with self._database.connection() as connection:
+                    needed = await opencast.needed_entries(connection, batch)
+                free = [name for name in batch if name not in needed]
+                removal = await tree.run_within(
+                    tree.limits.file, partial(remove_entries, directory, free, before)
+                )
+                for problem in removal.problems.values():
+                    log.warning(Event.MEDIA_NOT_WRITABLE, reason=problem)
+                self._metrics.opencast_entries_purged.inc(len(removal.removed))
+                deleted += len(removal.removed)
+                kept += len(needed)
+                if deleted >= _MOST:
+                    break
+        except (OSError, MediaSlowError) as error:
+            log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=str(error))
+        if deleted:
+            log.info(Event.OPENCAST_PURGED, entries=deleted, kept=kept, older_than_days=days)

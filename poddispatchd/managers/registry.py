@@ -22,6 +22,7 @@ from poddispatchd.errors import (
     RunnerManagerFullError,
 )
 from poddispatchd.journal.scheduling import ManagerMemory
+from poddispatchd.managers.breaker_log import told
 from poddispatchd.managers.state import ManagerReport, ManagerState
 from poddispatchd.managers.timetable import Timetables
 from poddispatchd.observability.events import Event
@@ -229,7 +230,8 @@ class ManagerRegistry:
             known.limited_until = now + _RATE_LIMIT_WINDOW
         if isinstance(error, RunnerManagerFullError) and kind is not None:
             self.full(manager, kind)
-        self._tell(known, error)
+        if told(known, error):
+            self._came_back.ring()
         self._show(known)
 
     def _answers_again(self, known: ManagerState, now: float) -> None:
@@ -269,27 +271,6 @@ class ManagerRegistry:
 
     def _timetables(self) -> Timetables:
         return Timetables(self.availability, self._clock.now())
-
-    def _tell(self, known: ManagerState, error: PoddispatchdError | None) -> None:
-        """Log each transition once; a probe that fails again is none."""
-        before, after = known.told, known.breaker.state
-        name = known.manager.name
-        if after is BreakerState.CLOSED:
-            known.last_error = None
-            known.told = after
-            if before is not BreakerState.CLOSED:
-                log.info(Event.RUNNER_MANAGER_UP, runner_manager=name)
-                self._came_back.ring()
-            return
-        if Outcome.of(error) is not Outcome.ANSWERED:
-            known.last_error = str(error)
-        if after is BreakerState.HALF_OPEN or after is before:
-            return
-        known.told = after
-        if after is BreakerState.MISCONFIGURED:
-            log.error(Event.RUNNER_MANAGER_MISCONFIGURED, runner_manager=name, error=str(error))
-        else:
-            log.warning(Event.RUNNER_MANAGER_DOWN, runner_manager=name, error=str(error))
 
     def _show(self, known: ManagerState) -> None:
         name, metrics = known.manager.name, self._metrics

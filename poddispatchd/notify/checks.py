@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from poddispatchd.config.model import EventsSettings, ImportsSettings, MailSettings, PushSettings
+from poddispatchd.config.model import ImportsSettings
+from poddispatchd.config.notification import EventsSettings, MailSettings, PushSettings
 from poddispatchd.errors import ConfigurationError, DeliveryError
 from poddispatchd.notify.smtp import mail_server
 from poddispatchd.notify.webpush import check_keys

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from poddispatchd import __version__
-from poddispatchd.config.model import EventsSettings
+from poddispatchd.config.notification import EventsSettings
 from poddispatchd.domain.outgoing_events import OutgoingEvent
 from poddispatchd.domain.signature import signature_headers, signing_key
 from poddispatchd.errors import DeliveryError, ServiceUnreachableError

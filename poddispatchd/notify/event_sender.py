@@ -7,7 +7,7 @@ from datetime import timedelta
 import structlog
 
 from poddispatchd.clock import Clock
-from poddispatchd.config.model import EventsSettings
+from poddispatchd.config.notification import EventsSettings
 from poddispatchd.domain.outgoing_events import OutgoingEvent
 from poddispatchd.errors import DeliveryError, ServiceUnreachableError
 from poddispatchd.notify.deliveries import Deliveries

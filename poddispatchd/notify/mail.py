@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 import structlog
 
 from poddispatchd.clock import Clock
-from poddispatchd.config.model import MailSettings
+from poddispatchd.config.notification import MailSettings
 from poddispatchd.errors import DeliveryError, DeliveryRefusedError
 from poddispatchd.notify.deliveries import Deliveries
 from poddispatchd.notify.message import Envelope

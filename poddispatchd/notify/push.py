@@ -7,7 +7,7 @@ from collections.abc import Callable
 import aiohttp
 
 from poddispatchd.clock import Clock
-from poddispatchd.config.model import PushSettings
+from poddispatchd.config.notification import PushSettings
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.notices import PushMessage
 from poddispatchd.errors import (

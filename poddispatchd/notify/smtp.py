@@ -16,7 +16,7 @@ from aiosmtplib.errors import (
     SMTPSenderRefused,
 )
 
-from poddispatchd.config.model import MailSettings
+from poddispatchd.config.notification import MailSettings
 from poddispatchd.domain.mail_addresses import address_of
 from poddispatchd.errors import DeliveryError, DeliveryRefusedError
 from poddispatchd.notify.message import Envelope

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from poddispatchd.config.model import PushSettings
+from poddispatchd.config.notification import PushSettings
 from poddispatchd.domain.notices import PushMessage
 from poddispatchd.errors import (
     ConfigurationError,

@@ -13,8 +13,9 @@ import asyncpg
 
 from poddispatchd.config.units import format_duration
 from poddispatchd.database.connections import Connection
-from poddispatchd.database.pool import APPLICATION_NAME, Database
+from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import Query, load_queries
+from poddispatchd.database.session_parameters import APPLICATION_NAME
 from poddispatchd.database.sqlstates import printable
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseUnavailableError, RowLockedError, SchemaError

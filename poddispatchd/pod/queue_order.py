@@ -4,7 +4,6 @@ Mirrors Pod's order (priority users, everyone else, students; then the date, the
 for the ranks it shows but not always for the order in which it submits.
 """
 
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,12 +17,10 @@ from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import Query, load_queries, render
 from poddispatchd.domain.fair_share import UNKNOWN_RUN, Claim, FairOrder, FairShare
 from poddispatchd.domain.task import (
-    ManagerId,
     RecordingId,
     SiteId,
     Task,
     TaskPk,
-    TaskStatus,
     TaskType,
     VideoId,
 )
@@ -35,10 +32,6 @@ _QUERIES = load_queries("poddispatchd.pod", "queue.sql")
 
 _RANKS_AT_ONCE = 10_000
 """Ranks that are written in one statement."""
-
-_OPEN = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, "warning"})
-"""The statuses that `open_or_ranked` reads."""
-
 
 Source: TypeAlias = tuple[TaskType, VideoId | RecordingId]
 """What tasks of one type work on: several of one source wait for each other."""
@@ -88,28 +81,6 @@ class PendingTask:
     def is_first(self) -> bool:
         """Whether no other task of its type and source waits before it, or runs."""
         return self.is_duplicate_of is None and self.running_duplicate is None
-
-
-@dataclass(frozen=True, slots=True)
-class QueueStats:
-    """Tasks counted by type and status, and since when the oldest pending one of each type waits.
-
-    ``ranks`` is a number that stays as long as all ranks do; None when a task that waits has no rank, or one
-    that does not wait has one. ``running_on`` counts the running tasks of each runner manager. ``as_of`` is
-    when all but the finished tasks were counted, ``sites`` the sets of sites that the pending tasks of
-    each type are on, None where they were not asked for.
-    """
-
-    counts: Mapping[tuple[str, str], int]
-    oldest_pending: Mapping[str, datetime]
-    ranks: int | None = None
-    running_on: Mapping[ManagerId, int] = field(default_factory=dict)
-    as_of: datetime | None = None
-    sites: Mapping[str, frozenset[tuple[SiteId, ...]]] | None = None
-
-    def count(self, type_: TaskType, status: TaskStatus) -> int:
-        """How many tasks of a type have a status."""
-        return self.counts.get((type_, status), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,49 +255,6 @@ async def wrong_ranks(
     )
 
 
-async def queue_stats(database: Database, *, past: QueueStats | None = None) -> QueueStats:
-    """Count the tasks, in one query.
-
-    Args:
-        database: where Pod's tables are.
-        past: earlier counts, of which those of finished tasks will do; else they are counted too, which costs
-            more than all the rest when they are many.
-
-    Raises:
-        DatabaseUnavailableError: the database cannot be reached.
-    """
-    counts: Counter[tuple[str, str]] = Counter()
-    if past is not None:
-        counts.update({key: count for key, count in past.counts.items() if key[1] not in _OPEN})
-    oldest: dict[str, datetime] = {}
-    running_on: Counter[ManagerId] = Counter()
-    ranks, is_ranked = 0, True
-    for record in await database.fetch(*statement("queue_stats", None, with_past=past is None)()):
-        kind = TaskType.of(record["type"])
-        if past is None or record["status"] in _OPEN:
-            counts[kind, record["status"]] += record["tasks"]
-        waits = record["status"] == TaskStatus.PENDING
-        if waits:
-            oldest[kind] = min(record["oldest"], oldest.get(kind, record["oldest"]))
-        if record["runner_manager_id"] is not None:
-            running_on[ManagerId(record["runner_manager_id"])] += record["tasks"]
-        is_ranked = is_ranked and record["ranked"] == (record["tasks"] if waits else 0)
-        ranks += int(record["ranks"] or 0)
-    return QueueStats(counts, oldest, ranks if is_ranked else None, running_on)
-
-
-async def pending_sites(database: Database) -> dict[str, frozenset[tuple[SiteId, ...]]]:
-    """The sets of sites that pending tasks are on, by type of task.
-
-    Raises:
-        DatabaseUnavailableError: the database cannot be reached.
-    """
-    found: dict[str, set[tuple[SiteId, ...]]] = {}
-    for record in await database.fetch(*statement("pending_sites", None)()):
-        found.setdefault(TaskType.of(record["type"]), set()).add(tuple(record["site_ids"]))
-    return {kind: frozenset(sites) for kind, sites in found.items()}
-
-
 def _pending(record: asyncpg.Record) -> PendingTask:
     return PendingTask(
         task=task_of(record),
@@ -338,39 +266,6 @@ def _pending(record: asyncpg.Record) -> PendingTask:
         grace_left=record["grace_left"],
         turn=record["turn"],
     )
-
-
-@dataclass(frozen=True, slots=True)
-class OpenTask:
-    """A task that waits or runs, the id of its run and the sites of its video or recorder."""
-
-    pk: TaskPk
-    status: str
-    task_id: str | None
-    site_ids: tuple[SiteId, ...]
-
-
-async def open_tasks_on_sites(database: Database) -> list[OpenTask]:
-    """Every task that waits or runs.
-
-    Raises:
-        DatabaseUnavailableError: the database cannot be reached.
-    """
-    records = await database.fetch(*statement("open_on_sites", None)())
-    return [
-        OpenTask(record["id"], record["status"], record["task_id"], tuple(record["site_ids"]))
-        for record in records
-    ]
-
-
-async def statuses_of(database: Database, tasks: Collection[TaskPk]) -> dict[TaskPk, tuple[str, str | None]]:
-    """The status and the id of the run of each task, without tasks that were deleted.
-
-    Raises:
-        DatabaseUnavailableError: the database cannot be reached.
-    """
-    records = await database.fetch(*statement("statuses", None)(tasks=list(tasks)))
-    return {TaskPk(record["id"]): (record["status"], record["task_id"]) for record in records}
 
 
 async def claim_of(

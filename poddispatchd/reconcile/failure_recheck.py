@@ -26,7 +26,8 @@ from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.reconcile.questions import Questions
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.wakeups import Wakeups
-from poddispatchd.tasks.transitions import Report, apply_report, ring_for
+from poddispatchd.tasks.run_report import Report
+from poddispatchd.tasks.transitions import apply_report, ring_for
 
 log = structlog.get_logger(__name__)
 

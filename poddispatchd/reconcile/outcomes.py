@@ -21,7 +21,8 @@ from poddispatchd.pod import tasks
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.wakeups import Wakeups
-from poddispatchd.tasks.transitions import Report, apply_report, fail_task, requeue_task, ring_for
+from poddispatchd.tasks.run_report import Report
+from poddispatchd.tasks.transitions import apply_report, fail_task, requeue_task, ring_for
 
 log = structlog.get_logger(__name__)
 

@@ -24,7 +24,7 @@ from poddispatchd.reconcile.questions import Questions
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
-from poddispatchd.tasks.transitions import Report
+from poddispatchd.tasks.run_report import Report
 
 log = structlog.get_logger(__name__)
 

@@ -19,16 +19,8 @@ from poddispatchd.runner import answers
 from poddispatchd.runner.health import health_at, root_facts
 from poddispatchd.runner.http_errors import result_refusal
 from poddispatchd.runner.records import Accepted, Health, RunnerInfo, RunnerTask, StopOutcome
-from poddispatchd.runner.transport import (
-    CONNECT_TIMEOUT,
-    SHORT_ANSWER,
-    Answer,
-    Method,
-    ask,
-    exchange,
-    open_session,
-    route,
-)
+from poddispatchd.runner.session import open_session
+from poddispatchd.runner.transport import CONNECT_TIMEOUT, SHORT_ANSWER, Answer, Method, ask, exchange, route
 
 __all__ = ["RunnerClient", "RunnerReader", "open_session"]
 

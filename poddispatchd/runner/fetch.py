@@ -7,11 +7,11 @@ from typing import assert_never
 
 import aiohttp
 
+from poddispatchd.domain.completeness import Wholeness
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import ResultFile
 from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.domain.transfer_rate import TransferRate
-from poddispatchd.domain.wholeness import Wholeness
 from poddispatchd.errors import DownloadError, ResultGoneError, ResultUnfetchableError
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.filesink import FileSink

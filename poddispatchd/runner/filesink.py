@@ -8,7 +8,8 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 
-from poddispatchd.domain.wholeness import Wholeness, wholeness
+from poddispatchd.domain.completeness import Wholeness
+from poddispatchd.domain.wholeness import wholeness
 from poddispatchd.errors import MediaSlowError, disk_error
 from poddispatchd.runner.storage import PartialFile, ResultStorage
 

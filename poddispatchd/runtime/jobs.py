@@ -1,12 +1,13 @@
 """The jobs of a daemon, as the daemon sees them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from poddispatchd.domain.shadow import ShadowState
 from poddispatchd.domain.task import StaleTasks, TaskType
-from poddispatchd.pod.queue_order import QueueStats
+from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.runtime.wakeups import Wakeup
 
 
@@ -22,8 +23,33 @@ class Loop(NamedTuple):
     needs_database: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the jobs of a daemon tell. Not every kind of work has everything to tell.
+
+    Args:
+        queue_stats: the last look at the queue; None before the first one.
+        submissions: those in progress.
+        imports: those in progress.
+        stale: the tasks that run for too long.
+        stalled_types: the types of which tasks wait for too long while none runs.
+        set_aside: how many items of each queue of the journal a person has to look at.
+        shadow: what a shadow has found out; None when this is none.
+        blind: the runner managers of which a shadow can expect nothing: they do not tell their runners.
+    """
+
+    queue_stats: QueueStats | None = None
+    submissions: int = 0
+    imports: int = 0
+    stale: StaleTasks = field(default_factory=StaleTasks)
+    stalled_types: Collection[TaskType] = ()
+    set_aside: Mapping[str, int] = field(default_factory=dict)
+    shadow: ShadowState | None = None
+    blind: Collection[str] = ()
+
+
 class Work(ABC):
-    """What a daemon runs until it is stopped. Not every kind of work has everything to tell."""
+    """What a daemon runs until it is stopped."""
 
     __slots__ = ()
 
@@ -34,42 +60,12 @@ class Work(ABC):
 
     @property
     @abstractmethod
-    def queue_stats(self) -> QueueStats | None:
-        """The last look at the queue; None before the first one."""
+    def progress(self) -> Progress:
+        """What the jobs tell now."""
 
     @abstractmethod
     async def look(self) -> QueueStats:
         """Count the tasks now."""
-
-    @property
-    @abstractmethod
-    def stale(self) -> StaleTasks:
-        """The tasks that run for too long."""
-
-    @property
-    def submissions(self) -> int:
-        """Submissions in progress."""
-        return 0
-
-    @property
-    def imports(self) -> int:
-        """Imports in progress."""
-        return 0
-
-    @property
-    def stalled_types(self) -> Collection[TaskType]:
-        """The types of which tasks wait for too long while none runs."""
-        return ()
-
-    @property
-    def shadow(self) -> ShadowState | None:
-        """What a shadow has found out; None when this is none."""
-        return None
-
-    @property
-    def blind(self) -> Collection[str]:
-        """The runner managers of which a shadow can expect nothing: they do not tell their runners."""
-        return ()
 
     async def begin(self) -> None:  # noqa: B027 - there need not be anything
         """Before any job runs: give back what a crashed daemon held."""

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
@@ -31,6 +30,7 @@ from poddispatchd.pod import observed, queue_order
 from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_order import PendingTask
 from poddispatchd.shadow.capacity import Capacity
+from poddispatchd.shadow.expected import ExpectedTask
 from poddispatchd.shadow.outcomes import ShadowOutcomes
 from poddispatchd.shadow.stats import ShadowStats
 
@@ -49,17 +49,6 @@ _REST = 20.0
 
 _NAMED = 5
 """Overtaken tasks that are named."""
-
-
-@dataclass(slots=True)
-class _Expected:
-    """Something that would have been done; ``since`` is of the monotonic clock."""
-
-    submission: ExpectedSubmission
-    task: Task
-    since: float
-    reason: str = ""
-    is_told: bool = False
 
 
 class ShadowDispatcher:
@@ -96,7 +85,7 @@ class ShadowDispatcher:
         self._stats = stats
         self._settings = settings
         self._clock = clock
-        self._expected: dict[TaskPk, _Expected] = {}
+        self._expected: dict[TaskPk, ExpectedTask] = {}
         self._queue: dict[TaskPk, Standing] = {}
 
     async def step(self) -> float:
@@ -176,11 +165,11 @@ class ShadowDispatcher:
             await self._payloads.of(task, entry.site)
         except UnsubmittableError as error:
             submission = ExpectedSubmission(task.date_added, None)
-            self._expected[task.pk] = _Expected(submission, task, now, str(error))
+            self._expected[task.pk] = ExpectedTask(submission, task, now, str(error))
             self._stats.expects(Intention.FAIL, task, reason=str(error))
             return
         submission = ExpectedSubmission(task.date_added, manager)
-        self._expected[task.pk] = _Expected(submission, task, now)
+        self._expected[task.pk] = ExpectedTask(submission, task, now)
         # Its turn is over, as if it had taken the task.
         turn = self._registry.begin(manager)
         self._registry.accepted(manager, task.type)
@@ -208,7 +197,7 @@ class ShadowDispatcher:
             if pk not in self._expected:
                 self._tell_surprise(self._queue[pk], rows.get(pk))
 
-    def _settle(self, expected: _Expected, row: Row | None) -> None:
+    def _settle(self, expected: ExpectedTask, row: Row | None) -> None:
         task, now = expected.task, self._clock.monotonic()
         priorities = {manager.id: manager.priority for manager in self._registry.all()}
         verdict = compare_submission(expected.submission, row, priorities)
@@ -217,7 +206,7 @@ class ShadowDispatcher:
             self._tell_late(expected, waited)
             return
         del self._expected[task.pk]
-        self._view.forget(task.pk)
+        self._view.sights.forget(task.pk)
         self._queue.pop(task.pk, None)
         facts = {"task": task.pk, **self._asked(expected, row), "waited": round(waited, 1)}
         if expected.submission.manager is not None and row is not None and row.manager is not None:
@@ -226,9 +215,9 @@ class ShadowDispatcher:
             case Agreement():
                 self._stats.agrees(verdict, **facts)
             case Difference():
-                self._stats.differs(verdict, self._words(expected, verdict, row), **facts)
+                self._stats.differs(verdict, expected.otherwise(verdict, row, self._name), **facts)
 
-    def _tell_late(self, expected: _Expected, waited: float) -> None:
+    def _tell_late(self, expected: ExpectedTask, waited: float) -> None:
         if expected.is_told or waited < self._settings().shadow.cron_interval:
             return
         expected.is_told = True
@@ -285,22 +274,9 @@ class ShadowDispatcher:
         known = self._registry.get(manager)
         return f"manager {manager}" if known is None else known.name
 
-    def _asked(self, expected: _Expected, row: Row | None) -> dict[str, str | None]:
+    def _asked(self, expected: ExpectedTask, row: Row | None) -> dict[str, str | None]:
         in_pod = None if row is None else self._name(row.manager)
         return {"runner_manager": self._name(expected.submission.manager), "in_pod": in_pod}
-
-    def _words(self, expected: _Expected, difference: Difference, row: Row | None) -> str:
-        ours = self._name(expected.submission.manager)
-        would = (
-            f"poddispatchd would have failed it: {expected.reason}"
-            if ours is None
-            else f"poddispatchd would have submitted it to {ours}"
-        )
-        if row is None or row.manager is None or difference is Difference.NOWHERE:
-            status = "gone" if row is None else row.status
-            return f"It is {status} without a runner manager; {would}."
-        turn = ", whose turn it was" if difference is Difference.OTHER_TURN else ""
-        return f"Pod submitted it to {self._name(row.manager)}; {would}{turn}."
 
 
 def _row_of(task: Task) -> Row:

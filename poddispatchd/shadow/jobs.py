@@ -1,14 +1,12 @@
 """Shadow mode: the jobs of a daemon that decides, tells and changes nothing."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from poddispatchd.domain.shadow import ShadowState
-from poddispatchd.domain.task import StaleTasks
 from poddispatchd.managers.prober import Prober
-from poddispatchd.pod.queue_order import QueueStats
+from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
-from poddispatchd.runtime.jobs import Loop, Work
+from poddispatchd.runtime.jobs import Loop, Progress, Work
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups
 from poddispatchd.shadow.capacity import Capacity
 from poddispatchd.shadow.dispatch import ShadowDispatcher
@@ -42,28 +40,18 @@ class ShadowJobs(Work):
         )
 
     @property
-    def queue_stats(self) -> QueueStats | None:
-        """The last look at the queue; None before the first one."""
-        return self.upkeep.queue_stats
+    def progress(self) -> Progress:
+        """What the jobs tell now."""
+        return Progress(
+            queue_stats=self.upkeep.queue_stats,
+            stale=self.reconciler.stale,
+            shadow=self.stats.state(),
+            blind=self.capacity.blind(),
+        )
 
     async def look(self) -> QueueStats:
         """Count the tasks now."""
         return await self.upkeep.look()
-
-    @property
-    def stale(self) -> StaleTasks:
-        """The tasks that run for too long."""
-        return self.reconciler.stale
-
-    @property
-    def shadow(self) -> ShadowState:
-        """What has been found out."""
-        return self.stats.state()
-
-    @property
-    def blind(self) -> Collection[str]:
-        """The runner managers of which nothing can be expected."""
-        return self.capacity.blind()
 
     async def reconcile(self) -> float:
         """Ask about running tasks, and compare with what became of their rows."""

@@ -21,7 +21,7 @@ from poddispatchd.journal.observations import TaskObservation
 from poddispatchd.pod import observed
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.shadow.stats import ShadowStats
-from poddispatchd.tasks.transitions import Report
+from poddispatchd.tasks.run_report import Report
 
 _TURNS = 5
 """Turns of the CRON for which a row may stay as it is: importing a long film takes its time."""

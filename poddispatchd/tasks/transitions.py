@@ -1,94 +1,25 @@
 """Carrying out what a report about a task means: by callback, by status, or in the answer to a submission."""
 
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import assert_never
 
 import structlog
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.domain.failures import advice, is_curable
 from poddispatchd.domain.french import ENGLISH, in_language
 from poddispatchd.domain.lifecycle import Decision, Retries, decide, may_submit_again, row_status
 from poddispatchd.domain.payload import refused_parameters
 from poddispatchd.domain.script_output import (
-    failure_identity,
-    failure_words,
     is_told,
     merge_output,
-    without_callback_warning,
 )
 from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus, TaskType, no_import_words
 from poddispatchd.journal import failures, imports, notices, scheduling, submissions
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import progress, same_source, tasks
 from poddispatchd.runtime.wakeups import Wakeups
+from poddispatchd.tasks.run_report import Report, ReportOrigin
 
 log = structlog.get_logger(__name__)
-
-
-class ReportOrigin(StrEnum):
-    """How a report came here."""
-
-    CALLBACK = "callback"
-    """It is a hint: it may be repeated, late, or overtaken by another one."""
-    STATUS = "status"
-    """It is the truth of this moment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a runner manager says about a task."""
-
-    status: RunnerStatus
-    error: str | None = None
-    output: str | None = field(default=None, repr=False)
-    origin: ReportOrigin = ReportOrigin.STATUS
-
-    @property
-    def reason(self) -> str | None:
-        """The error text, without what is about the manager's call to us."""
-        return without_callback_warning(self.error)
-
-    def words(self, language: str = ENGLISH) -> str:
-        """What a person reads about a failure, with what can be done about it in a language of Pod's."""
-        words = self.bare_words
-        known = self.advice(language)
-        return words if known is None else f"{words.rstrip()}\n{known}"
-
-    def advice(self, language: str = ENGLISH) -> str | None:
-        """What can be done about a failure, if that is known."""
-        known = advice(self.reason)
-        return None if known is None else in_language(known, language)
-
-    @property
-    def bare_words(self) -> str:
-        """What the manager says of a failure."""
-        return failure_words(self.reason, self.output, self.status)
-
-    @property
-    def identity(self) -> str:
-        """What tells a failure from others of the same run (``failure_identity``)."""
-        return failure_identity(self.reason, self.output, self.status)
-
-    @property
-    def is_success(self) -> bool:
-        """Whether a result is there."""
-        return self.status in (RunnerStatus.COMPLETED, RunnerStatus.WARNING)
-
-    @property
-    def is_curable(self) -> bool:
-        """Whether it is a failure that a new submission can cure."""
-        ran = self.origin is ReportOrigin.CALLBACK or bool(self.output)
-        return self.status is RunnerStatus.FAILED and is_curable(self.reason, ran=ran)
-
-    def merged(self, old: str | None) -> str:
-        """The row's ``script_output`` with this report in it, once however often it comes and by which way.
-
-        The record of a success may hold an error all the same: that the manager could not call us.
-        """
-        error = None if self.is_success and self.origin is ReportOrigin.STATUS else self.reason
-        return merge_output(old, error, self.output)
 
 
 async def apply_report(

@@ -1,56 +1,88 @@
 """When what waits and runs is expected to be done, for whoever looks: not made without need."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from math import nan
 
+from poddispatchd.clock import Clock
 from poddispatchd.domain.availability import Openings
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.capacity import ManagerNow
+from poddispatchd.domain.fair_share import FairOrder
 from poddispatchd.domain.forecast import Forecast
-from poddispatchd.domain.task import SUBMITTABLE, TaskStatus
+from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskStatus
+from poddispatchd.journal.scheduling import Wait
+from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.managers.sites import PodSites
 from poddispatchd.managers.state import ManagerReport
-from poddispatchd.parts import Parts
-from poddispatchd.pod.queue_order import QueueStats
-from poddispatchd.pod.source_sizes import SourceSizes
+from poddispatchd.observability.metrics import Metrics
+from poddispatchd.pod.catalogue import Catalogue
+from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.tasks.expectations import Around, Expectations
 
 
 class Expected:
-    """The last forecast of a daemon, as the page and the metrics show it."""
+    """The last forecast of a daemon, as the page and the metrics show it.
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._expectations = Expectations(parts.database, SourceSizes(parts.media))
+    Args:
+        expectations: makes forecasts.
+        registry: who can take tasks.
+        sites: Pod's.
+        catalogue: what Pod's tables have.
+        own_tasks: the tasks that Pod is not submitting itself, and the waits of some.
+        order: reads the order of fair share; None: Pod's.
+        metrics: of the daemon.
+        clock: of the daemon.
+    """
+
+    def __init__(
+        self,
+        *,
+        expectations: Expectations,
+        registry: ManagerRegistry,
+        sites: PodSites,
+        catalogue: Catalogue,
+        own_tasks: Callable[[], Awaitable[Mapping[TaskPk, Wait | None]]],
+        order: Callable[[], Awaitable[FairOrder | None]],
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._expectations = expectations
+        self._registry = registry
+        self._sites = sites
+        self._catalogue = catalogue
+        self._own_tasks = own_tasks
+        self._order = order
+        self._metrics = metrics
+        self._clock = clock
         self._made_at = float("-inf")
         self.forecast: Forecast | None = None
 
     async def refresh(self, stats: QueueStats, *, within: float) -> None:
-        """Make the forecast anew unless that was done within so many seconds; none in the shadow.
+        """Make the forecast anew unless that was done within so many seconds.
 
         Raises:
             DatabaseError: what it rests on cannot be read.
         """
-        parts = self._parts
-        now = parts.clock.monotonic()
-        if not parts.has_journal or now - self._made_at < within:
+        now = self._clock.monotonic()
+        if now - self._made_at < within:
             return
         pending, running = (
             {kind.value: stats.count(kind, status) for kind in SUBMITTABLE}
             for status in (TaskStatus.PENDING, TaskStatus.RUNNING)
         )
-        moment = parts.clock.now()
+        moment = self._clock.now()
         if any(pending.values()) or any(running.values()):
-            openings = parts.registry.openings()
+            openings = self._registry.openings()
             around = Around(
                 managers=[
-                    manager_now(report, openings.get(report.id, {})) for report in parts.registry.reports()
+                    manager_now(report, openings.get(report.id, {})) for report in self._registry.reports()
                 ],
-                choose=parts.sites.chooser(),
-                own_tasks=await parts.own_tasks(),
+                choose=self._sites.chooser(),
+                own_tasks=await self._own_tasks(),
                 pending=pending,
-                order=await parts.order(),
+                order=await self._order(),
             )
-            self.forecast = await self._expectations.read(parts.catalogue.capabilities, around, moment)
+            self.forecast = await self._expectations.read(self._catalogue.capabilities, around, moment)
         else:
             self.forecast = Forecast(moment)
         self._made_at = now
@@ -71,7 +103,7 @@ class Expected:
                 seconds = nan
             else:
                 seconds = (getattr(interval, bound) - forecast.as_of).total_seconds()
-            self._parts.metrics.expected_drain.labels(kind, bound).set(seconds)
+            self._metrics.expected_drain.labels(kind, bound).set(seconds)
 
 
 def manager_now(report: ManagerReport, openings: Mapping[str, Openings]) -> ManagerNow:

@@ -6,7 +6,7 @@ from datetime import datetime
 from poddispatchd.domain.failure_groups import FailureGroup, grouped
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.tasks.failed import failed_task
-from poddispatchd.web.figures import Overview
+from poddispatchd.web.overviews import Overview
 
 _TOLD = 20
 _TASKS = 20

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web.connection_limits import Limits
-from poddispatchd.web.figures import Overview
+from poddispatchd.web.overviews import Overview
 from poddispatchd.web.page import page_policy, status_page
 from poddispatchd.web.state import DaemonState
 

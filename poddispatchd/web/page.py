@@ -23,7 +23,7 @@ from poddispatchd.domain.timetable_words import TimetableWords
 from poddispatchd.journal.ends import HourOfTasks
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.web.failures import failure_groups
-from poddispatchd.web.figures import Overview
+from poddispatchd.web.overviews import Overview
 from poddispatchd.web.state import DaemonState, WaitingState
 
 if TYPE_CHECKING:

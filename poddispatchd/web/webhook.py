@@ -10,7 +10,7 @@ from aiohttp import web
 from poddispatchd.callbacks.patience import PATIENCE
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.clock import Clock
-from poddispatchd.config.model import WebhookSettings
+from poddispatchd.config.listening import WebhookSettings
 from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import CallbackRefusedError, DatabaseError, DatabaseUnavailableError
 from poddispatchd.observability.events import Event

@@ -9,24 +9,24 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from poddispatchd.app import features
+from poddispatchd.app.parts import Parts
 from poddispatchd.callbacks.patience import PATIENCE
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.clock import Clock
+from poddispatchd.config.listening import WebhookSettings
 from poddispatchd.config.model import (
     DatabaseSettings,
     PodSettings,
     ReconcileSettings,
     RunnersSettings,
     Settings,
-    WebhookSettings,
 )
 from poddispatchd.config.units import Address
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.parts import Parts
 from poddispatchd.pod import queue_order
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.runner.client import RunnerClient, open_session

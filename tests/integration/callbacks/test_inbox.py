@@ -11,7 +11,8 @@ from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import RunnerStatus
 from poddispatchd.pod import tasks
 from poddispatchd.runtime.queues import CALLBACKS
-from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report, fail_task
+from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.tasks.transitions import apply_report, fail_task
 from tests.integration.callbacks.bench import bench, open_imports
 from tests.integration.callbacks.conftest import TOKEN, Pod
 from tests.integration.pod import rows

@@ -16,7 +16,8 @@ from poddispatchd.domain.task import Task
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.runtime import queues
 from poddispatchd.runtime.queues import CALLBACKS
-from poddispatchd.tasks.transitions import Report, apply_report
+from poddispatchd.tasks.run_report import Report
+from poddispatchd.tasks.transitions import apply_report
 from tests.integration.callbacks.bench import Bench, bench
 from tests.integration.callbacks.conftest import OTHER_TOKEN, TOKEN, Pod
 from tests.integration.pod import rows

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from poddispatchd.app import features
 from poddispatchd.app.composition import assembled, create_resources
+from poddispatchd.app.parts import Parts
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.dispatch.dispatcher import Dispatcher
@@ -20,7 +21,6 @@ from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus, TaskType
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.managers.prober import Prober
-from poddispatchd.parts import Parts
 from poddispatchd.pod.tasks import task_of
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner

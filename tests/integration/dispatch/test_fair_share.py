@@ -37,13 +37,13 @@ async def _had(pod: Scene, name: str, *, seconds: float, hours_ago: float = 3) -
 
 async def _next_run(pod: Scene, daemon: Daemon, maintenance: Maintenance) -> None:
     """What runs ends, and the next one is submitted."""
-    await maintenance.look()
+    await maintenance.counter.look()
     for pk in await pod.connection.fetch("SELECT id FROM runner_manager_task WHERE status = 'running'"):
         await pod.end(pk["id"])
     for fake in pod.fakes.values():
         for record in [record for record in fake.tasks.values() if record.in_flight]:
             await fake.finish(record.task_id)
-    await maintenance.look()
+    await maintenance.counter.look()
     daemon.clock.advance(60)
     await daemon.settle()
 
@@ -57,7 +57,7 @@ async def test_the_one_task_of_another_is_next_after_the_first_of_a_flood(
         flood = await _flood(pod, 4)
         behind = await pod.encoding(title="One", owner="subscriber")
         await daemon.settle()
-        await maintenance.write_ranks()
+        await maintenance.ranks.write()
         ranks = {pk: (await pod.row(pk))["rank"] for pk in (*flood[1:], behind)}
         assert sorted(ranks, key=lambda pk: ranks[pk]) == [behind, *flood[1:]]
 

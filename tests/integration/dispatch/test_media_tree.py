@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from poddispatchd.app import features
 from poddispatchd.pod.media.directory import Directory, Status
 from poddispatchd.pod.media.tree import Limits
+from poddispatchd.runtime.jobs import Progress
 from poddispatchd.sandbox.pod.world import Video, add_encodings, add_video
-from poddispatchd.web.state import state_of
 from tests.integration.dispatch.scene import Scene, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -51,7 +52,7 @@ async def test_a_tree_without_what_the_database_knows_fails_nothing_until_it_is_
     assert [await pod.status(pk) for pk in waiting] == ["pending", "pending"]
     assert pod.posts("first") == 0
     assert [entry["event"] for entry in logged if entry["event"].startswith("media.")] == ["media.missing"]
-    problems = state_of(daemon.parts, queue_stats=None, submissions=0, imports=0).problems
+    problems = features.status(daemon.parts).state(Progress()).problems
     assert any("Until" in words or "until it is" in words for words in problems)
 
     if gone != "videos":
@@ -181,7 +182,7 @@ async def test_tasks_wait_for_a_media_tree_that_hangs_and_nothing_else_does(
         assert pod.posts("first") == 0
         assert media_threads() - before <= 3
         assert [entry["event"] for entry in logged if entry["event"].startswith("media.")] == ["media.slow"]
-        state = state_of(daemon.parts, queue_stats=None, submissions=0, imports=0)
+        state = features.status(daemon.parts).state(Progress())
         assert any("cannot be looked at" in words for words in state.problems)
     finally:
         go.set()
@@ -242,7 +243,7 @@ async def test_one_mount_that_is_not_there_keeps_only_the_tasks_whose_sources_ar
     assert [await pod.status(pk) for pk in (studio, missing, pending)] == ["pending", "failed", "running"]
     # Neither imports nor the purge are kept by it.
     assert await daemon.parts.evidence.check(within=0) is None
-    state = state_of(daemon.parts, queue_stats=None, submissions=0, imports=0)
+    state = features.status(daemon.parts).state(Progress())
     assert any(f"{recordings} is missing or empty" in words for words in state.problems)
 
     # A person gives it up: nothing goes on doubting for its sake.

@@ -9,7 +9,8 @@ from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.payload import refused_parameters
 from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskType
 from poddispatchd.pod.tasks import task_of
-from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report
+from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.tasks.transitions import apply_report
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 

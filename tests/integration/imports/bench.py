@@ -13,12 +13,12 @@ from pydantic import SecretStr
 
 from poddispatchd.app import features
 from poddispatchd.app.composition import assembled, create_resources
+from poddispatchd.app.parts import Parts
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.task import Run, RunnerTaskId, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.imports.importer import Importer
 from poddispatchd.journal import imports
-from poddispatchd.parts import Parts
 from poddispatchd.runtime import queues
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, FakeRunnerManager, Mode, Runner
 from poddispatchd.sandbox.pod.schema import Variant

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.app import features
 from poddispatchd.app.checks import Severity, run_checks
 from poddispatchd.domain.task import TaskType
-from poddispatchd.web.state import state_of
+from poddispatchd.runtime.jobs import Progress
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -46,7 +47,7 @@ async def test_a_result_waits_until_the_tables_are_as_they_must_be(
     [(state, attempts, words)] = await here.imports_of(task)
     assert (state, attempts) == ("open", 0)
     assert column in str(words)
-    problems = state_of(here.parts, queue_stats=None, submissions=0, imports=0).problems
+    problems = features.status(here.parts).state(Progress()).problems
     assert any(column in problem for problem in problems)
     found = [finding async for finding in run_checks(here.parts.settings) if column in finding.words]
     assert Severity.PROBLEM in {finding.severity for finding in found}

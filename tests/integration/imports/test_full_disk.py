@@ -14,8 +14,8 @@ from poddispatchd.pod.imports import encoding_files, transcription
 from poddispatchd.pod.media import staging
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.results import PartialFile
+from poddispatchd.runtime.jobs import Progress
 from poddispatchd.sandbox.fake_runner_manager import Mode
-from poddispatchd.web.state import state_of
 from tests.integration.imports.bench import Bench, bench
 from tests.integration.imports.full_disk import Disk, PretendedDisk, may_mount, small_disk
 from tests.integration.imports.test_crashes import run_until
@@ -121,7 +121,7 @@ async def test_a_disk_that_fills_up_at_any_moment_of_an_import_is_waited_for(
     assert retried._value.get() == 7
     [problem] = [
         problem
-        for problem in state_of(here.parts, queue_stats=None, submissions=0, imports=0).problems
+        for problem in features.status(here.parts).state(Progress()).problems
         if problem.startswith("Results wait: ")
     ]
     assert "No space left on device" in problem

@@ -24,7 +24,8 @@ from poddispatchd.runtime.instances import instance_name, is_dead
 from poddispatchd.runtime.queues import IMPORTS
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Crash, Fault, FaultKind, Mode
 from poddispatchd.sandbox.pod.schema import Variant
-from poddispatchd.tasks.transitions import Report, apply_report
+from poddispatchd.tasks.run_report import Report
+from poddispatchd.tasks.transitions import apply_report
 from tests.integration.imports.bench import Bench, bench, idle, release_dead, until
 from tests.plugins.postgres import PodDatabase
 

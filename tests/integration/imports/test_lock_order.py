@@ -17,7 +17,8 @@ from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, Task, TaskPk
 from poddispatchd.pod import same_source
-from poddispatchd.tasks.transitions import Report, apply_report
+from poddispatchd.tasks.run_report import Report
+from poddispatchd.tasks.transitions import apply_report
 from tests.integration.imports.bench import Bench, bench, until
 from tests.plugins.postgres import PodDatabase
 

@@ -35,12 +35,12 @@ async def test_a_task_that_failed_before_it_ran_is_among_the_ends_the_failures_a
 ) -> None:
     """The page was silent of tasks whose source was missing."""
     maintenance = features.maintenance(here.parts)
-    await maintenance.look()
+    await maintenance.counter.look()
     ran, never_ran = await here.running(), await here.running(status=TaskStatus.PENDING)
-    await maintenance.look()
+    await maintenance.counter.look()
     await _fail(here, ran, of_run=True)
     await _fail(here, never_ran, of_run=False)
-    await maintenance.look()
+    await maintenance.counter.look()
 
     async with here.parts.database.connection() as connection:
         recent = await ends.recent(connection, limit=20)
@@ -54,12 +54,12 @@ async def test_a_task_that_failed_before_it_ran_is_among_the_ends_the_failures_a
 
 async def test_a_task_that_failed_again_later_without_a_run_ended_then(here: Bench) -> None:
     maintenance = features.maintenance(here.parts)
-    await maintenance.look()
+    await maintenance.counter.look()
     task = await here.running()
-    await maintenance.look()
+    await maintenance.counter.look()
     await _fail(here, task, of_run=True)
     await here.execute("UPDATE poddispatchd.failure SET failed_at = now() - interval '2 hours'")
-    await maintenance.look()
+    await maintenance.counter.look()
 
     async with here.parts.database.connection() as connection:
         [end] = await ends.recent(connection, limit=20)

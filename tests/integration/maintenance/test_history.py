@@ -39,14 +39,14 @@ async def ended_runs(here: Bench) -> list[tuple[object, ...]]:
 
 async def test_tasks_that_ended_are_kept_one_by_one_and_in_the_sums_of_their_day(here: Bench) -> None:
     maintenance = features.maintenance(here.parts)
-    await maintenance.look()
+    await maintenance.counter.look()
     video = await here.video()
     task, other = await here.running(video=video), await here.running()
-    await maintenance.look()
+    await maintenance.counter.look()
     await ends(here, task, TaskStatus.COMPLETED)
     await ends(here, other, TaskStatus.TIMEOUT)
 
-    await maintenance.look()
+    await maintenance.counter.look()
 
     assert await ended_runs(here) == [
         (task, "encoding", "completed", 0, True, 1, True),
@@ -60,9 +60,9 @@ async def test_tasks_that_ended_are_kept_one_by_one_and_in_the_sums_of_their_day
 async def test_of_a_run_that_nobody_saw_the_journal_knows_how_long_it_took(here: Bench) -> None:
     """It began and ended between two looks: reports and forecasts knew nothing of short tasks."""
     maintenance = features.maintenance(here.parts)
-    await maintenance.look()
+    await maintenance.counter.look()
     seen = [await here.running(status=TaskStatus.PENDING) for _ in range(3)]
-    await maintenance.look()
+    await maintenance.counter.look()
     short, restarted, of_pod = seen
     await here.execute("UPDATE runner_manager_task SET date_added = now() - interval '10 minutes'")
     for task, ago in ((short, 8), (restarted, 20)):
@@ -83,7 +83,7 @@ async def test_of_a_run_that_nobody_saw_the_journal_knows_how_long_it_took(here:
     for task in (short, restarted, of_pod):
         await ends(here, task, TaskStatus.COMPLETED)
 
-    await maintenance.look()
+    await maintenance.counter.look()
 
     async with here.pod.connection() as connection:
         rows = await connection.fetch(
@@ -113,7 +113,7 @@ async def _statements(maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch)
 
     for name in ("fetch", "fetchrow", "fetchval", "execute"):
         telling(name)
-    await maintenance.look()
+    await maintenance.counter.look()
     monkeypatch.undo()
     return told
 
@@ -122,9 +122,9 @@ async def test_a_round_in_which_nothing_ended_takes_no_statement_more_and_one_wi
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maintenance = features.maintenance(here.parts)
-    await maintenance.look()
+    await maintenance.counter.look()
     tasks = [await here.running() for _ in range(3)]
-    await maintenance.look()
+    await maintenance.counter.look()
 
     quiet = await _statements(maintenance, monkeypatch)
     for task in tasks:
@@ -139,13 +139,13 @@ async def test_a_round_in_which_nothing_ended_takes_no_statement_more_and_one_wi
 async def test_what_the_database_refuses_holds_up_nothing(here: Bench) -> None:
     """The figures of the queue go on although the history cannot be written."""
     maintenance = features.maintenance(here.parts)
-    await maintenance.look()
+    await maintenance.counter.look()
     task = await here.running()
-    await maintenance.look()
+    await maintenance.counter.look()
     await here.execute("ALTER TABLE poddispatchd.ended_run RENAME TO gone")
     await ends(here, task, TaskStatus.FAILED)
 
-    stats = await maintenance.look()
+    stats = await maintenance.counter.look()
 
     assert stats.count(TaskType.ENCODING, TaskStatus.FAILED) == 1
 
@@ -171,7 +171,7 @@ async def test_the_first_start_learns_from_the_journal_and_pods_table(here: Benc
 
     for _ in range(2):
         # Another start learns nothing again.
-        await features.maintenance(here.parts).look()
+        await features.maintenance(here.parts).counter.look()
 
     assert [(run[0], run[2], run[3]) for run in await ended_runs(here)] == [(known, "completed", 600.0)]
     sums = "SELECT sum(completed), sum(failed), sum(runs), count(DISTINCT day) FROM poddispatchd.day_of_tasks"
@@ -215,12 +215,12 @@ async def test_the_history_stays_small_however_many_tasks_end(
 
 async def test_runs_come_back_as_forecasts_want_them(here: Bench) -> None:
     maintenance = features.maintenance(here.parts)
-    await maintenance.look()
+    await maintenance.counter.look()
     task = await here.running()
-    await maintenance.look()
+    await maintenance.counter.look()
     here.clock.now = lambda ahead=timedelta(minutes=10), real=here.clock.now: real() + ahead  # type: ignore[method-assign,misc]
     await ends(here, task, TaskStatus.COMPLETED)
-    await maintenance.look()
+    await maintenance.counter.look()
 
     async with here.parts.database.connection() as connection:
         [run] = await history.recent_runs(connection, [kind.value for kind in TaskType])
@@ -232,21 +232,21 @@ async def test_runs_come_back_as_forecasts_want_them(here: Bench) -> None:
 async def test_what_ended_before_a_scheduler_began_is_told_and_kept_by_it(here: Bench) -> None:
     """A daemon was killed during an import and started again: nobody told that the task had ended."""
     old = features.maintenance(here.parts)
-    await old.look()
+    await old.counter.look()
     told, untold = [await here.running() for _ in range(2)]
     waiting = await here.running(status=TaskStatus.PENDING)
-    await old.look()
+    await old.counter.look()
     for task in (told, untold):
         await _is_imported(here, task)
         if task == told:
-            await old.look()
+            await old.counter.look()
 
     new = features.maintenance(here.parts)
     with capture_logs() as logged:
-        await new.look()
-        await new.look()
+        await new.counter.look()
+        await new.counter.look()
         await ends(here, waiting, TaskStatus.FAILED)
-        await new.look()
+        await new.counter.look()
 
     ends_told = [(entry["task"], entry["status"]) for entry in logged if entry["event"] == Event.TASK_ENDED]
     assert ends_told == [(untold, "completed"), (waiting, "failed")]

@@ -13,13 +13,13 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.situation import Reason
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.imports import deletion
-from poddispatchd.maintenance import job as janitor_module
+from poddispatchd.maintenance import completed, stalled_queue
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.tree import own_name
-from poddispatchd.pod.queue_order import QueueStats, queue_stats
+from poddispatchd.pod.queue_stats import QueueStats, queue_stats
 from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.jobs import Progress
 from poddispatchd.sandbox.pod.world import add_task
-from poddispatchd.web.state import state_of
 from tests.integration.imports.bench import Bench, bench, schedule
 from tests.plugins.postgres import PodDatabase
 
@@ -55,7 +55,7 @@ async def obsolete(here: Bench) -> list[str]:
 async def test_only_completed_tasks_past_their_retention_go_and_in_batches(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(janitor_module, "_BATCH", 2)
+    monkeypatch.setattr(completed, "_BATCH", 2)
     for _ in range(5):
         await old_task(here, TaskStatus.COMPLETED, 61)
     kept = [await old_task(here, status, 61) for status in TaskStatus if status is not TaskStatus.COMPLETED]
@@ -273,15 +273,15 @@ async def test_finished_tasks_are_counted_again_only_after_a_hundred_times_what_
         here.clock.ahead += 1.0 if past is None else 0.0
         return await queue_stats(database, past=past)
 
-    monkeypatch.setattr("poddispatchd.maintenance.job.queue_order.queue_stats", slowly)
+    monkeypatch.setattr("poddispatchd.maintenance.queue_counter.queue_stats.queue_stats", slowly)
     maintenance = features.maintenance(here.parts)
     done = await old_task(here, TaskStatus.COMPLETED, 1)
-    await maintenance.look()
+    await maintenance.counter.look()
     await here.execute("UPDATE runner_manager_task SET status = 'failed' WHERE id = $1", done)
     here.clock.ahead += 99.0
-    assert (await maintenance.look()).count(TaskType.ENCODING, TaskStatus.COMPLETED) == 1
+    assert (await maintenance.counter.look()).count(TaskType.ENCODING, TaskStatus.COMPLETED) == 1
     here.clock.ahead += 1.0
-    assert (await maintenance.look()).count(TaskType.ENCODING, TaskStatus.FAILED) == 1
+    assert (await maintenance.counter.look()).count(TaskType.ENCODING, TaskStatus.FAILED) == 1
     assert counted == [True, False, True]
 
 
@@ -289,26 +289,22 @@ async def test_a_type_that_waits_while_none_of_it_runs_is_told_of_once_until_one
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(janitor_module, "log", SimpleNamespace(error=lambda event, **_: told.append(event)))
+    monkeypatch.setattr(stalled_queue, "log", SimpleNamespace(error=lambda event, **_: told.append(event)))
     maintenance, hour = features.maintenance(here.parts), 3600.0
     await old_task(here, TaskStatus.PENDING, 9)
 
     async def after(hours: float) -> tuple[TaskType, ...]:
         here.clock.ahead += hours * hour
-        await maintenance.look()
-        return maintenance.stalled_types
+        await maintenance.counter.look()
+        return maintenance.stalled.types
 
     # However long ago it was added: it may have run meanwhile.
     assert await after(0) == ()
     assert await after(1.9) == ()
     assert await after(0.2) == (TaskType.ENCODING,)
     assert await after(1) == (TaskType.ENCODING,)
-    state = state_of(
-        here.parts,
-        queue_stats=maintenance.queue_stats,
-        submissions=0,
-        imports=0,
-        stalled_types=maintenance.stalled_types,
+    state = features.status(here.parts).state(
+        Progress(queue_stats=maintenance.counter.stats, stalled_types=maintenance.stalled.types)
     )
     assert any("encoding have been waiting for more than 2h" in problem for problem in state.problems)
     assert told == ["queue.stalled"]
@@ -328,12 +324,12 @@ async def test_a_type_that_came_since_its_sites_were_read_is_not_said_to_belong_
     monkeypatch.setattr(DatabaseSession, "is_up", True)
     await here.parts.managers.refresh()
     maintenance = features.maintenance(here.parts)
-    await maintenance.look()
+    await maintenance.counter.look()
     video = await here.video()
     async with here.pod.connection() as connection:
         await add_task(connection, TaskType.ENCODING, video=video)
-    await maintenance.look()
-    state = state_of(here.parts, queue_stats=maintenance.queue_stats, submissions=0, imports=0)
+    await maintenance.counter.look()
+    state = features.status(here.parts).state(Progress(queue_stats=maintenance.counter.stats))
     [why] = [entry.why for entry in state.queue if entry.type is TaskType.ENCODING]
     assert why is not None
     assert why.reason is Reason.NEXT

@@ -12,7 +12,6 @@ from poddispatchd.app import features
 from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.maintenance import opencast
-from poddispatchd.maintenance.opencast import purge_opencast_files
 from poddispatchd.sandbox.pod.media import STUDIO_DIRECTORY
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.pod.world import add_task
@@ -67,7 +66,7 @@ async def recorded(here: Bench, *statuses: str, days: float = 8) -> Path:
 
 async def test_uploads_that_were_given_up_are_deleted_after_a_week(here: Bench) -> None:
     old, young = upload(here, "old"), upload(here, "young", days=6)
-    await purge_opencast_files(here.parts)
+    await features.opencast_files(here.parts).purge()
     assert (old.exists(), young.exists()) == (False, True)
     assert here.parts.metrics.opencast_entries_purged._value.get() == 1
 
@@ -75,7 +74,7 @@ async def test_uploads_that_were_given_up_are_deleted_after_a_week(here: Bench) 
 async def test_a_recording_goes_once_it_is_imported(here: Bench) -> None:
     old = await recorded(here, "failed", "completed")
     young = await recorded(here, "completed", days=6)
-    await purge_opencast_files(here.parts)
+    await features.opencast_files(here.parts).purge()
     assert (old.exists(), young.exists()) == (False, True)
 
 
@@ -98,7 +97,7 @@ async def test_a_recording_that_may_still_be_imported_is_kept_however_old_it_is(
     here: Bench, statuses: tuple[str, ...]
 ) -> None:
     entry = await recorded(here, *statuses, days=1000)
-    await purge_opencast_files(here.parts)
+    await features.opencast_files(here.parts).purge()
     assert entry.exists()
 
 
@@ -109,7 +108,7 @@ async def test_an_entry_of_two_recordings_is_kept_for_the_one_that_is_not_import
         "UPDATE recorder_recording SET source_file = $2 WHERE id = $1",
         *(other.id, f"/another/way/to/media/{STUDIO_DIRECTORY}/{entry.name}/second.xml"),
     )
-    await purge_opencast_files(here.parts)
+    await features.opencast_files(here.parts).purge()
     assert entry.exists()
 
 
@@ -127,7 +126,7 @@ async def test_a_pass_deletes_a_bounded_number_and_looks_in_batches(
     monkeypatch.setattr(opencast, "_MOST", 3)
     entries = [upload(here, f"old-{number}", days=100 - number) for number in range(7)]
     for left in (3, 0):
-        await purge_opencast_files(here.parts)
+        await features.opencast_files(here.parts).purge()
         assert [entry.exists() for entry in entries].count(True) == left
         assert not entries[0].exists()  # the oldest go first
 
@@ -171,6 +170,6 @@ async def test_what_pod_deletes_at_an_import_is_deleted(shared_world: SharedWorl
         world.database.dsn, world.media_root, Variant(case["variant"]), {"retention": A_WEEK}
     )
     async with assembled(create_resources(settings)) as parts:
-        await purge_opencast_files(parts)
+        await features.opencast_files(parts).purge()
     removed = {path for path in case["expect"]["files"]["removed"] if path.startswith(STUDIO_DIRECTORY)}
     assert before - files() == removed

@@ -16,12 +16,12 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from poddispatchd.app import features
 from poddispatchd.app.composition import assembled, create_resources
+from poddispatchd.app.parts import Parts
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.lifecycle import Retries
 from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.journal import notices
-from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
 from tests.plugins.postgres import PodDatabase
 

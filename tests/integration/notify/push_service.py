@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from py_vapid import Vapid02
 from pydantic import SecretStr
 
-from poddispatchd.config.model import PushSettings
+from poddispatchd.config.notification import PushSettings
 
 CERTIFICATE = Path(__file__).parents[1] / "runner" / "localhost.pem"
 

@@ -12,11 +12,11 @@ import pytest
 from pydantic import SecretStr
 
 from poddispatchd.app import features
+from poddispatchd.app.parts import Parts
 from poddispatchd.domain.notices import PushMessage
 from poddispatchd.errors import ServiceUnreachableError
 from poddispatchd.notify import push as push_module
 from poddispatchd.notify.webpush import Target
-from poddispatchd.parts import Parts
 from poddispatchd.pod import recipients
 from poddispatchd.sandbox.pod.world import World
 from tests.integration.notify.bench import Telling, daemon_parts, mail_settings, queue_of, settings_of

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.app import features
+from poddispatchd.app.parts import Parts
 from poddispatchd.config.model import ImportsSettings
 from poddispatchd.domain.task import Task, TaskStatus, TaskType
 from poddispatchd.errors import ConfigurationError
 from poddispatchd.notify.checks import check_hook
-from poddispatchd.parts import Parts
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
 from tests.integration.imports.bench import bench
 from tests.integration.notify.bench import (

@@ -9,16 +9,17 @@ from typing import TypeAlias
 
 import pytest
 
+from poddispatchd.app.parts import Parts
 from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus, TaskType, VideoId
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import notices
 from poddispatchd.maintenance import housekeeping
 from poddispatchd.notify import queue
 from poddispatchd.notify.smtp import MailServer
-from poddispatchd.parts import Parts
 from poddispatchd.runtime.queues import DELIVERIES
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
-from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report, fail_task
+from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.tasks.transitions import apply_report, fail_task
 from tests.integration.notify.bench import (
     ONCE,
     Postbox,

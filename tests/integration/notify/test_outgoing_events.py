@@ -15,13 +15,13 @@ import pytest
 from aiohttp import web
 
 from poddispatchd.app import features
-from poddispatchd.config.model import EventsSettings
+from poddispatchd.app.parts import Parts
+from poddispatchd.config.notification import EventsSettings
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
 from poddispatchd.notify import queue
 from poddispatchd.notify.checks import check_events
 from poddispatchd.notify.event_sender import EventSender
-from poddispatchd.parts import Parts
 from poddispatchd.sandbox.fake_runner_manager import Fault, FaultKind
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
 from tests.integration.counting import counted as statements

@@ -11,7 +11,7 @@ import pytest
 from py_vapid import Vapid02
 from pydantic import SecretStr
 
-from poddispatchd.config.model import PushSettings
+from poddispatchd.config.notification import PushSettings
 from poddispatchd.domain.task import Task, TaskStatus, TaskType
 from poddispatchd.errors import ConfigurationError
 from poddispatchd.notify import push

@@ -6,16 +6,17 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from poddispatchd.app.parts import Parts
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, RunnerStatus, RunnerTaskId, TaskPk, TaskType
 from poddispatchd.journal import notices
 from poddispatchd.notify import queue
 from poddispatchd.notify.message import Envelope
 from poddispatchd.notify.planner import Planner
-from poddispatchd.parts import Parts
 from poddispatchd.pod import tasks
 from poddispatchd.runtime.queues import NOTICES
-from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report, fail_task
+from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.tasks.transitions import apply_report, fail_task
 from tests.integration.notify.bench import ONCE, daemon_parts, task_of
 from tests.integration.pod.imports import vectors
 from tests.integration.pod.imports.replay import replaying

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.config.model import MailSettings
+from poddispatchd.config.notification import MailSettings
 from poddispatchd.domain.notices import Mail
 from poddispatchd.errors import ConfigurationError, DeliveryError, DeliveryRefusedError
 from poddispatchd.notify.checks import check_mail

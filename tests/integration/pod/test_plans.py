@@ -17,10 +17,10 @@ from poddispatchd.pod.queue_order import (
     by_fair_share,
     filled,
     pending_tasks,
-    queue_stats,
     statement,
     write_ranks,
 )
+from poddispatchd.pod.queue_stats import queue_stats
 from poddispatchd.pod.same_source import SAME_SOURCE
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.pod.rows import pod, video

@@ -12,13 +12,8 @@ from poddispatchd.domain.task import (
     TaskType,
 )
 from poddispatchd.pod import tasks
-from poddispatchd.pod.queue_order import (
-    CandidateQuery,
-    PriorityClass,
-    pending_tasks,
-    queue_stats,
-    write_ranks,
-)
+from poddispatchd.pod.queue_order import CandidateQuery, PriorityClass, pending_tasks, write_ranks
+from poddispatchd.pod.queue_stats import queue_stats
 from tests.integration.pod.rows import (
     NOON,
     all_rows,

@@ -15,7 +15,8 @@ from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Endpoint, Fault, FaultKind, Mode, Outcome
-from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report
+from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.tasks.transitions import apply_report
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 

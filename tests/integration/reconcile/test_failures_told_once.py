@@ -9,7 +9,8 @@ from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import RunnerStatus, TaskPk
 from poddispatchd.pod import tasks
 from poddispatchd.sandbox.fake_runner_manager import Mode
-from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report
+from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.tasks.transitions import apply_report
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 

@@ -18,10 +18,10 @@ from poddispatchd.observability.events import Event
 from poddispatchd.reconcile import outcomes, questions, reconciler
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
 from poddispatchd.runtime import incidents
+from poddispatchd.runtime.jobs import Progress
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Fault, FaultKind, Mode, Outcome
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.tasks.transitions import apply_report
-from poddispatchd.web.state import state_of
 from tests.integration.imports.bench import Bench, bench, schedule
 from tests.plugins.postgres import PodDatabase
 
@@ -380,7 +380,7 @@ async def test_age_counts_from_first_sight_where_pod_submitted_over_restarts(
     assert told_stale(logged) == [task]  # once, whoever looks
     assert watcher.stale.tasks == (task,)
     assert here.parts.metrics.stale_tasks.labels(TaskType.ENCODING)._value.get() == 1
-    state = state_of(here.parts, queue_stats=None, submissions=0, imports=0, stale=watcher.stale)
+    state = features.status(here.parts).state(Progress(stale=watcher.stale))
     assert f"Task {task} has been running for more than 2h" in state.line()
 
 
@@ -602,7 +602,7 @@ async def test_who_waits_for_a_task_that_runs_for_too_long_is_told_with_it(here:
     await look(here, watcher)
     await look(here, watcher, after=STALE_AFTER + 1)
     assert (watcher.stale.tasks, watcher.stale.waiting) == ((old,), (new,))
-    state = state_of(here.parts, queue_stats=None, submissions=0, imports=0, stale=watcher.stale)
+    state = features.status(here.parts).state(Progress(stale=watcher.stale))
     assert any(
         f"Task {new} for the same source waits until then: 'poddispatchd tasks cancel' ends either." in words
         for words in state.problems

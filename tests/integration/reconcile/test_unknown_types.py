@@ -8,10 +8,11 @@ import pytest
 from poddispatchd.app import features
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskStatus, TaskType
-from poddispatchd.pod import queue_order, tasks
+from poddispatchd.pod import queue_order, queue_stats, tasks
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Mode, Outcome
-from poddispatchd.tasks.transitions import Report, ReportOrigin, apply_report
+from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.tasks.transitions import apply_report
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -86,10 +87,10 @@ async def test_listings_and_counts_see_it(here: Bench) -> None:
         everything = [item.pk for item in await tasks.list_tasks(connection)]
         others = [item.pk for item in await tasks.list_tasks(connection, types=[TaskType.OTHER])]
         encodings = [item.pk for item in await tasks.list_tasks(connection, types=[TaskType.ENCODING])]
-    queue_stats = await queue_order.queue_stats(here.parts.database)
+    stats = await queue_stats.queue_stats(here.parts.database)
     assert found is not None
     assert (everything, others, encodings) == ([second, known, task], [second, task], [known])
-    assert queue_stats.count(TaskType.OTHER, TaskStatus.RUNNING) == 2
+    assert stats.count(TaskType.OTHER, TaskStatus.RUNNING) == 2
 
 
 async def test_one_that_waits_is_never_submitted_and_a_restart_says_why_not(here: Bench) -> None:

@@ -335,7 +335,7 @@ async def test_a_scheduler_stays_one_while_it_waits_for_what_a_stalled_one_has_l
     """The old one stalls as it stores an answer, the new one posts the same intent again."""
     monkeypatch.setattr("poddispatchd.runtime.database_session._PROBE_TIMEOUT", 1.0)
     monkeypatch.setattr(
-        "poddispatchd.database.pool._LIMITS", "SET LOCAL idle_in_transaction_session_timeout = '6s'"
+        "poddispatchd.database.pool.LIMITS", "SET LOCAL idle_in_transaction_session_timeout = '6s'"
     )
     task = Task(
         TaskPk(1), TaskType.ENCODING, TaskStatus.PENDING, None, None, VideoId(1), None, datetime.now(UTC)

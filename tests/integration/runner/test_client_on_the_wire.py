@@ -19,7 +19,7 @@ from poddispatchd.errors import (
     RunnerManagerUnavailableError,
     UnusableAnswerError,
 )
-from poddispatchd.runner import answers, transport
+from poddispatchd.runner import answers, session, transport
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.runner.records import Health, RunnerTask
 from tests.integration.runner.raw_server import Answer, RawServer, drop, hang, head, raw, reply
@@ -115,7 +115,7 @@ async def test_a_question_on_a_kept_connection_that_was_closed_is_asked_once_mor
 
 
 def test_idle_connections_are_given_up_before_a_manager_closes_them() -> None:
-    assert transport._KEEP_ALIVE < 2.0
+    assert session._KEEP_ALIVE < 2.0
 
 
 async def test_a_port_where_nobody_listens_means_surely_not_carried_out(client: RunnerClient) -> None:

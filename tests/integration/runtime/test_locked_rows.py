@@ -15,8 +15,8 @@ from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
 from poddispatchd.observability.events import Event
 from poddispatchd.pod.lock_holders import held_row
+from poddispatchd.runtime.jobs import Progress
 from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
-from poddispatchd.web.state import state_of
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -45,7 +45,7 @@ _VIDEOS = (
 
 
 def _problems(daemon: Daemon) -> str:
-    return " ".join(state_of(daemon.parts, queue_stats=None, submissions=0, imports=0).problems)
+    return " ".join(features.status(daemon.parts).state(Progress()).problems)
 
 
 async def _callback(pod: Scene, daemon: Daemon, task_id: str, status: RunnerStatus) -> None:

@@ -89,7 +89,7 @@ async def test_nothing_is_expected_of_a_manager_that_does_not_tell_its_runners(h
     async with watching(here) as shadow:
         await shadow.look()
         assert shadow.expected() == []
-        assert shadow.jobs.blind == ["first"]
+        assert shadow.jobs.progress.blind == ["first"]
 
 
 async def test_expectations_are_bounded(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ async def test_pod_agrees_when_the_same_manager_gets_the_task_however_it_ended_s
         await here.end(over, TaskStatus.FAILED)
         await shadow.look(after=45)
         assert shadow.agreed() == [(submitted, "same"), (over, "same")]
-        state = shadow.jobs.shadow
+        state = shadow.jobs.stats.state()
         assert (state.waits, 45 <= state.longest_wait < 60) == (2, True)
 
 

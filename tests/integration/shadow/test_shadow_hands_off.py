@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from poddispatchd.config.model import RunnersSettings
-from poddispatchd.database.pool import ReadOnlyDatabase
+from poddispatchd.database.read_only import ReadOnlyDatabase
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, SiteId
 from poddispatchd.errors import DatabaseError, OnlyAskingError

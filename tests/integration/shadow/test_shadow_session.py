@@ -16,7 +16,7 @@ async def test_neither_another_shadow_nor_a_daemon_is_kept_from_its_work(
         async with watching(here) as one, watching(here) as other:
             for shadow in (one, other):
                 await shadow.look()
-                assert shadow.jobs.shadow.decisions["submit"] == 1
+                assert shadow.jobs.stats.state().decisions["submit"] == 1
                 assert shadow.parts.session.term == SHADOW_TERM
             daemon = await here.daemon()
             assert daemon.parts.session.term == SHADOW_TERM + 1

@@ -10,9 +10,9 @@ from structlog.types import EventDict
 
 from poddispatchd.app import features
 from poddispatchd.app.composition import assembled, create_resources
+from poddispatchd.app.parts import Parts
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.observability.events import Event
-from poddispatchd.parts import Parts
 from poddispatchd.shadow.jobs import ShadowJobs
 from tests.integration.dispatch.scene import HandClock, Scene
 

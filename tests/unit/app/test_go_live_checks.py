@@ -5,7 +5,8 @@ from ipaddress import ip_network
 import pytest
 
 from poddispatchd.app.go_live_checks import proxy_findings
-from poddispatchd.config.model import Settings, WebhookSettings
+from poddispatchd.config.listening import WebhookSettings
+from poddispatchd.config.model import Settings
 from poddispatchd.domain.situation import Severity
 
 

@@ -5,10 +5,10 @@ from datetime import datetime
 from pathlib import Path
 
 from chaos.evidence import Evidence
-from chaos.fates import Fate
 from chaos.history import Change, Run
 from chaos.logs import Line
 from chaos.pod_rows import ImportRow, Row, VideoRows
+from chaos.scenarios import Scenario
 from chaos.timeline import Timeline
 from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.pod.imports.studio import BASE_FILE
@@ -26,8 +26,8 @@ def good_end(root: Path) -> Evidence:
         run("e", "encoding", "videos/o/lecture.mp4"),
         run("t", "transcription", "videos/o/talk.mp4"),
         run("s", "studio", "opencast-files/1/studio.xml"),
-        run("f", "encoding", "videos/o/broken.mp4", Fate.BAD_MEDIA, "failed"),
-        run("o", "encoding", "videos/o/endless.mp4", Fate.TIMED_OUT, "timeout"),
+        run("f", "encoding", "videos/o/broken.mp4", Scenario.BAD_MEDIA, "failed"),
+        run("o", "encoding", "videos/o/endless.mp4", Scenario.TIMED_OUT, "timeout"),
     ]
     rows = [
         row(ENCODING, "encoding", "completed", "e", video=1),
@@ -66,7 +66,9 @@ def good_end(root: Path) -> Evidence:
     )
 
 
-def run(task_id: str, kind: str, path: str, fate: Fate = Fate.FINE, status: str = "completed") -> Run:
+def run(
+    task_id: str, kind: str, path: str, scenario: Scenario = Scenario.FINE, status: str = "completed"
+) -> Run:
     """A run that has ended."""
     submission = Submission(
         etab_name="o",
@@ -76,7 +78,7 @@ def run(task_id: str, kind: str, path: str, fate: Fate = Fate.FINE, status: str 
         notify_url="http://pod.example.org/runner/notify_task_end/",
         parameters={},
     )
-    return Run("one", task_id, fate, 5.0, "r", BEGIN, submission, [Change(BEGIN + 5, status)])
+    return Run("one", task_id, scenario, 5.0, "r", BEGIN, submission, [Change(BEGIN + 5, status)])
 
 
 def row(

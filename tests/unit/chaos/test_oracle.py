@@ -8,11 +8,11 @@ from typing import TypeAlias
 import pytest
 
 from chaos.evidence import Evidence
-from chaos.fates import Fate
 from chaos.history import Change
 from chaos.logs import read
 from chaos.oracle import judge
 from chaos.pod_rows import ImportRow, OpenRow, Row
+from chaos.scenarios import Scenario
 from chaos.timeline import Incident, Kind, Timeline
 from tests.unit.chaos.good_end import (
     BEGIN,
@@ -106,19 +106,23 @@ def test_an_end_without_fault_is_found_without_fault(tmp_path: Path) -> None:
         pytest.param(_row(FAILED, rank=3), "stuck", FAILED, id="still in the queue"),
         pytest.param(_row(ENCODING, task_id="none"), "untrue", ENCODING, id="completed by nobody's run"),
         pytest.param(
-            _run("e", changes=[Change(BEGIN + 5, "failed")], fate=Fate.BAD_MEDIA),
+            _run("e", changes=[Change(BEGIN + 5, "failed")], scenario=Scenario.BAD_MEDIA),
             "untrue",
             ENCODING,
             id="completed, the run failed",
         ),
-        pytest.param(_run("e", fate=Fate.PARTIAL), "untrue", ENCODING, id="completed with a partial tree"),
         pytest.param(
-            _run("f", changes=[Change(BEGIN + 5, "completed")], fate=Fate.FINE),
+            _run("e", scenario=Scenario.PARTIAL), "untrue", ENCODING, id="completed with a partial tree"
+        ),
+        pytest.param(
+            _run("f", changes=[Change(BEGIN + 5, "completed")], scenario=Scenario.FINE),
             "untrue",
             FAILED,
             id="failed, the result is good",
         ),
-        pytest.param(_run("f", fate=Fate.HOST_CRASHED), "untrue", FAILED, id="failed, attempts were left"),
+        pytest.param(
+            _run("f", scenario=Scenario.HOST_CRASHED), "untrue", FAILED, id="failed, attempts were left"
+        ),
         pytest.param(_row(TWIN, status="failed"), "untrue", TWIN, id="failed, its duplicate is completed"),
         pytest.param(
             _run("o", changes=[Change(BEGIN + 5, "failed")]), "untrue", TIMED_OUT, id="no run timed out"

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poddispatchd.domain import wholeness as wholeness_module
-from poddispatchd.domain.wholeness import Wholeness, wholeness
+from poddispatchd.domain.completeness import Wholeness
+from poddispatchd.domain.wholeness import wholeness
 from poddispatchd.sandbox.fake_runner_manager.results import RESULTS
 
 WHOLE, CUT, UNLIKELY, OPEN = Wholeness.WHOLE, Wholeness.CUT, Wholeness.UNLIKELY, Wholeness.OPEN

@@ -2,7 +2,8 @@ import pytest
 from pydantic import ValidationError
 
 from poddispatchd.config.consistency import contradictions
-from poddispatchd.config.model import MailSettings, Settings
+from poddispatchd.config.model import Settings
+from poddispatchd.config.notification import MailSettings
 from poddispatchd.config.showing import settings_as_yaml
 
 

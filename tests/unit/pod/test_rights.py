@@ -5,7 +5,7 @@ from poddispatchd.pod.grants import Right, grants_script, needed_rights
 
 _TABLE = re.compile(r"\b(FROM|JOIN|INTO|UPDATE|DELETE FROM)\s+([a-z_]+_[a-z_]+)\b")
 _NO_TABLE = re.compile(r"\b([a-z_]+)(?:\s*\([a-z_, ]*\))?\s+AS\s+(?:NOT\s+)?(?:MATERIALIZED\s+)?\(")
-_NOT_FROM_A_TABLE = ("ended_at", "generate_series", "lease_expires_at", "not_before")
+_NOT_FROM_A_TABLE = ("generate_series", "lease_expires_at", "not_before")
 _PRIVILEGES = {
     "FROM": "SELECT",
     "JOIN": "SELECT",
@@ -44,7 +44,7 @@ def _used() -> set[tuple[str, str]]:
         for file in files(f"poddispatchd.{package}").joinpath("sql").iterdir():
             if file.name == "grants.sql":
                 continue
-            text = re.sub(r"--.*", "", file.read_text(encoding="utf-8"))
+            text = re.sub(r"--.*|extract\([^()]*\)", "", file.read_text(encoding="utf-8"))
             named_here = set(_NO_TABLE.findall(text))
             for verb, table in _TABLE.findall(text):
                 if table.startswith(("pg_", "json_", "jsonb_", "poddispatchd")) or table in _NOT_FROM_A_TABLE:

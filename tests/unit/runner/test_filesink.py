@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pytest
 
-from poddispatchd.domain.wholeness import Wholeness
+from poddispatchd.domain.completeness import Wholeness
 from poddispatchd.errors import NoSpaceError
 from poddispatchd.pod.media.opened import File
 from poddispatchd.pod.media.results import StagingStorage

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.config.model import PodSettings, WebhookSettings
+from poddispatchd.config.listening import WebhookSettings
+from poddispatchd.config.model import PodSettings
 
 SYSTEMD = Path(__file__).resolve().parents[3] / "systemd"
 UNIT = SYSTEMD / "poddispatchd.service"

@@ -12,7 +12,7 @@ from poddispatchd.journal.ends import EndedTask, HourOfTasks
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.pod.overview import TaskRow
 from poddispatchd.web.expectation import ExpectedState
-from poddispatchd.web.figures import Overview
+from poddispatchd.web.overviews import Overview
 from poddispatchd.web.page import status_page
 from poddispatchd.web.state import DaemonState, QueueState, WaitingState
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import aiohttp
 
 from poddispatchd.app import features
+from poddispatchd.app.parts import Parts
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.config.units import Address
-from poddispatchd.parts import Parts
 from poddispatchd.web.listener import listening
 from poddispatchd.web.webhook import webhook_application
 from tests.integration.imports.bench import StillClock, daemon_parts, idle, settings_of

@@ -61,8 +61,6 @@ class Parts:
     media: MediaTree = field(init=False)
     evidence: MediaEvidence = field(init=False)
     fair_shares: FairShares = field(init=False)
-    set_aside: dict[str, int] = field(default_factory=dict)
-    """How many items of each queue are set aside, at the last look of the maintenance."""
 
     def __post_init__(self, capabilities: Capabilities, shared_media: MediaTree | None) -> None:
         """Everything about the media tree follows from the settings: they need a restart to change."""

@@ -1,0 +1,160 @@
+"""What a check finds in Pod's database and in our schema there."""
+
+from poddispatchd.app.findings import Finding, fine, note, problem
+from poddispatchd.config.model import Settings
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Database
+from poddispatchd.database.poolers import Pooling
+from poddispatchd.domain.lifecycle import row_status
+from poddispatchd.domain.task import StaleTasks, TaskStatus
+from poddispatchd.errors import DatabaseError, SchemaError
+from poddispatchd.journal import observations
+from poddispatchd.pod import grants, same_source, tasks
+from poddispatchd.pod.lock_holders import held_tasks
+from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.runtime import queues
+from poddispatchd.tasks.restored import done_before, restored_words
+from poddispatchd.web.state import stale_words
+
+_MOST_STALE = 100
+
+
+_SHOWN = 5
+
+
+_SHOWN_OF_A_QUEUE = 3
+
+
+async def server_finding(database: Database) -> Finding:
+    """Who answers, and whether it can be written to."""
+    row = await database.fetchrow(
+        "SELECT current_database(), current_user, current_setting('server_version'),"
+        " current_setting('transaction_read_only')::boolean"
+    )
+    assert row is not None  # noqa: S101 - a SELECT without FROM has a row
+    words = f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]})"
+    if row[3]:
+        return problem(
+            "database",
+            f"{words}, but read-only, as a standby server does: wait for the switch-over, "
+            "or correct database.dsn.",
+        )
+    return fine("database", f"{words}.")
+
+
+async def pooler_finding(database: Database) -> Finding:
+    """What the DSN leads to: PostgreSQL itself, or a pooler."""
+    try:
+        connection = await database.dedicated_connection()
+        try:
+            pooling = await database.pooling_of(connection)
+        finally:
+            connection.terminate()
+    except DatabaseError as error:
+        return problem("pooler", str(error))
+    return (note if pooling is Pooling.TRANSACTION else fine)("pooler", pooling.meaning)
+
+
+async def held_rows_finding(database: Database) -> Finding:
+    """Tasks that wait because a session left a transaction open."""
+    try:
+        held, holder = await held_tasks(database)
+    except DatabaseError as error:
+        return problem("held rows", str(error))
+    if not holder:
+        return fine("held rows", "No database session holds Pod's tasks for long.")
+    if not held:
+        return note("held rows", f"A transaction on Pod's task table is open for long: {holder}.")
+    shown = ", ".join(str(pk) for pk in held[:_SHOWN]) + (" and more" if len(held) > _SHOWN else "")
+    return problem(
+        "held rows",
+        f"Task {shown} waits: a transaction that is left open holds its row, by {holder}. End it there.",
+    )
+
+
+async def rights_findings(database: Database) -> list[Finding]:
+    """What the role may not do and must, or may do and need not."""
+    missing = await grants.missing_rights(database)
+    found = (
+        problem("rights", grants.words_of(missing))
+        if missing
+        else fine("rights", "The role has every right it needs on Pod's tables.")
+    )
+    surplus = await grants.surplus_rights(database)
+    return [found] if surplus is None else [found, note("rights", surplus)]
+
+
+async def schema_findings(database: Database) -> list[Finding]:
+    """Whether our schema is there and of this release."""
+    try:
+        async with database.connection() as connection:
+            version = await migration.checked_version(connection)
+            may_create = await connection.fetchval(
+                "SELECT has_database_privilege(current_database(), 'CREATE')"
+                " OR coalesce(has_schema_privilege(to_regnamespace('poddispatchd'), 'CREATE'), false)"
+            )
+    except SchemaError as error:
+        return [problem("own schema", str(error))]
+    except DatabaseError as error:
+        return [problem("own schema", f"{error} Run 'poddispatchd db init' with this very role.")]
+    if version == migration.LATEST:
+        return [fine("own schema", f"Version {version}, up to date.")]
+    if version == 0 and not may_create:
+        return [
+            problem(
+                "own schema",
+                "It does not exist, and this role may not create it: see 'poddispatchd db init'.",
+            )
+        ]
+    return [
+        note("own schema", f"Version {version} of {migration.LATEST}: the daemon upgrades it at its start.")
+    ]
+
+
+async def set_aside_findings(database: Database) -> list[Finding]:
+    """Items of our queues that were given up, with the words of the latest ones."""
+    try:
+        async with database.connection() as connection:
+            if await migration.current_version(connection) != migration.LATEST:
+                return []
+            counts = await queues.set_aside_counts(connection)
+            items = await queues.set_aside(connection, limit=_SHOWN_OF_A_QUEUE)
+    except DatabaseError:
+        return []  # told by the findings about the schema
+    found = [
+        note("queues", f"{name} {item.key} (task {item.task}), after {item.attempts} attempts: {item.words}")
+        for name, several in items.items()
+        for item in several
+    ]
+    words = queues.set_aside_words(counts)
+    return found if words is None else [problem("queues", words), *found]
+
+
+async def running_findings(settings: Settings, database: Database) -> list[Finding]:
+    """The tasks that the daemon has found to run for too long, and that run on."""
+    try:
+        async with database.connection() as connection:
+            if await migration.current_version(connection) != migration.LATEST:
+                return []
+            told = await observations.stale_tasks(connection, limit=_MOST_STALE)
+            found = [await tasks.get_task(connection, pk) for pk in told]
+            waiting = await same_source.waiting_behind(connection, told, limit=_MOST_STALE)
+    except DatabaseError:
+        return []  # what keeps us from looking is told already
+    running = (task for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING)
+    stale = StaleTasks(tuple(task.pk for task in running), tuple(waiting))
+    if not stale.tasks:
+        return [fine("running tasks", "None has been running for too long.")]
+    return [problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
+
+
+async def restored_findings(database: Database, tree: MediaTree) -> list[Finding]:
+    """Tasks that were done before the database was put back from a backup."""
+    try:
+        async with database.connection() as connection:
+            if await migration.current_version(connection) != migration.LATEST:
+                return []
+        done = await done_before(database, tree)
+    except DatabaseError:
+        return []  # what keeps us from looking is told already
+    return [problem("restored database", restored_words(done))] if done else []

@@ -1,0 +1,95 @@
+"""The job that submits tasks."""
+
+from collections.abc import Callable
+
+from poddispatchd.app.parts import Parts
+from poddispatchd.dispatch.acceptance import Acceptance
+from poddispatchd.dispatch.candidates import Candidates
+from poddispatchd.dispatch.dispatcher import Dispatcher
+from poddispatchd.dispatch.encoding_log import EncodingLogs
+from poddispatchd.dispatch.failed_submissions import FailedSubmissions
+from poddispatchd.dispatch.intent_log import IntentLog
+from poddispatchd.dispatch.payloads import Payloads
+from poddispatchd.dispatch.source_files import SourceFiles
+from poddispatchd.dispatch.submitter import Submitter
+from poddispatchd.domain.routing import Lane
+
+
+def dispatcher(parts: Parts, *, budget: int | None = None) -> Dispatcher:
+    """The job that submits pending tasks; ``budget``: how many of each type."""
+    intents = _intents(parts)
+    return Dispatcher(
+        session=parts.session,
+        managers=parts.managers,
+        candidates=candidates(parts, parts.registry.lanes, read_beside=True),
+        submitter=submitter(parts, intents),
+        intents=intents,
+        failed=FailedSubmissions(
+            incidents=parts.incidents,
+            locked_rows=parts.locked_rows,
+            session=parts.session,
+            catalogue=parts.catalogue,
+            clock=parts.clock,
+        ),
+        fair_shares=parts.fair_shares,
+        settings=lambda: parts.settings.dispatch,
+        wakeup=parts.wakeups.dispatcher,
+        metrics=parts.metrics,
+        clock=parts.clock,
+        budget=budget,
+    )
+
+
+def submitter(parts: Parts, intents: IntentLog | None = None) -> Submitter:
+    """What submits one task to one runner manager."""
+    pod = parts.settings.pod
+    return Submitter(
+        session=parts.session,
+        client=parts.client,
+        registry=parts.registry,
+        payloads=payloads(parts),
+        intents=intents or _intents(parts),
+        acceptance=Acceptance(
+            database=parts.database,
+            client=parts.client,
+            registry=parts.registry,
+            logs=EncodingLogs(parts.media, pod, parts.clock),
+            wakeups=parts.wakeups,
+            pod=pod,
+            clock=parts.clock,
+        ),
+        metrics=parts.metrics,
+        clock=parts.clock,
+    )
+
+
+def candidates(parts: Parts, lanes: Callable[[], list[Lane]], *, read_beside: bool = False) -> Candidates:
+    """What shows the tasks that can be submitted to these managers."""
+    return Candidates(
+        database=parts.database,
+        catalogue=parts.catalogue,
+        sites=parts.sites,
+        lanes=lanes,
+        own_tasks=parts.own_tasks,
+        order=parts.order,
+        settings=lambda: parts.settings.dispatch,
+        clock=parts.clock,
+        read_beside=read_beside,
+    )
+
+
+def _intents(parts: Parts) -> IntentLog:
+    return IntentLog(
+        parts.database, lambda: parts.settings.dispatch, parts.wakeups, lambda: parts.output_language
+    )
+
+
+def payloads(parts: Parts) -> Payloads:
+    """What makes the bodies of submissions."""
+    return Payloads(
+        database=parts.database,
+        catalogue=parts.catalogue,
+        disk=SourceFiles(parts.media),
+        evidence=parts.evidence,
+        pod=parts.settings.pod,
+    )

@@ -1,0 +1,70 @@
+"""The job that brings results into Pod."""
+
+from poddispatchd.app.parts import Parts
+from poddispatchd.imports.attempt import ImportAttempt
+from poddispatchd.imports.commit import ImportCommit
+from poddispatchd.imports.deletion import Deletion
+from poddispatchd.imports.downloads import Downloads
+from poddispatchd.imports.failure_handling import FailureHandling
+from poddispatchd.imports.importer import Importer
+from poddispatchd.imports.preparation import Preparation
+from poddispatchd.imports.surroundings import Surroundings
+
+
+def importer(parts: Parts) -> Importer:
+    """The job that brings results into Pod."""
+    surroundings = Surroundings(parts.registry, parts.storage, parts.catalogue)
+    preparation = Preparation(
+        database=parts.database,
+        catalogue=parts.catalogue,
+        evidence=parts.evidence,
+        locked_rows=parts.locked_rows,
+        pod=parts.settings.pod,
+        clock=parts.clock,
+    )
+    failures = FailureHandling(
+        database=parts.database,
+        client=parts.client,
+        registry=parts.registry,
+        surroundings=surroundings,
+        deletion=deletion(parts),
+        settings=lambda: parts.settings,
+        retries=lambda: parts.retries,
+        wakeups=parts.wakeups,
+        metrics=parts.metrics,
+        clock=parts.clock,
+    )
+    attempts = ImportAttempt(
+        media=parts.media,
+        managers=parts.managers,
+        preparation=preparation,
+        downloads=Downloads(parts.client, parts.registry, lambda: parts.settings, parts.metrics, parts.clock),
+        commits=ImportCommit(parts.database, preparation, parts.incidents, parts.metrics, parts.clock),
+        failures=failures,
+        wakeups=parts.wakeups,
+        metrics=parts.metrics,
+        clock=parts.clock,
+    )
+    return Importer(
+        database=parts.database,
+        session=parts.session,
+        owner=parts.instance,
+        attempts=attempts,
+        surroundings=surroundings,
+        incidents=parts.incidents,
+        settings=lambda: parts.settings.imports,
+        wakeup=parts.wakeups.importer,
+        clock=parts.clock,
+    )
+
+
+def deletion(parts: Parts) -> Deletion:
+    """What deletes files that nobody needs any more."""
+    return Deletion(
+        database=parts.database,
+        catalogue=parts.catalogue,
+        media=parts.media,
+        evidence=parts.evidence,
+        owner=parts.instance,
+        clock=parts.clock,
+    )

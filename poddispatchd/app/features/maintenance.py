@@ -1,0 +1,93 @@
+"""The job that keeps ranks and figures, and deletes what has had its time."""
+
+from poddispatchd.app.features.imports import deletion
+from poddispatchd.app.parts import Parts
+from poddispatchd.imports.sweep import Sweep
+from poddispatchd.maintenance.acts import ActLog
+from poddispatchd.maintenance.completed import CompletedTasks
+from poddispatchd.maintenance.ended import EndedTasks
+from poddispatchd.maintenance.history import History
+from poddispatchd.maintenance.housekeeping import Journal
+from poddispatchd.maintenance.job import Maintenance
+from poddispatchd.maintenance.media_space import ForeignObstacles, MediaSpace
+from poddispatchd.maintenance.opencast import OpencastFiles
+from poddispatchd.maintenance.queue_counter import Observer, QueueCounter, QueueMetrics
+from poddispatchd.maintenance.ranks import Ranks
+from poddispatchd.maintenance.set_aside import SetAside
+from poddispatchd.maintenance.stalled_queue import StalledQueue
+from poddispatchd.pod.source_sizes import SourceSizes
+
+
+def maintenance(parts: Parts) -> Maintenance:
+    """The job that keeps ranks and figures, and deletes what has had its time."""
+    obsolete = deletion(parts)
+    sweep = Sweep(
+        database=parts.database,
+        deletion=obsolete,
+        media=parts.media,
+        evidence=parts.evidence,
+        videos_dir=parts.settings.pod.videos_dir,
+        clock=parts.clock,
+    )
+    completed = CompletedTasks(parts.database, lambda: parts.settings.retention, parts.metrics, parts.clock)
+    ended = EndedTasks(
+        database=parts.database,
+        session=parts.session,
+        registry=parts.registry,
+        history=History(
+            parts.database, parts.catalogue, SourceSizes(parts.media), parts.settings.pod.time_zone
+        ),
+        metrics=parts.metrics,
+        clock=parts.clock,
+    )
+    acts = ActLog(parts.database, parts.session, parts.registry)
+    stalled = StalledQueue(parts.session, parts.registry, lambda: parts.settings.reconcile, parts.clock)
+    return Maintenance(
+        session=parts.session,
+        counter=queue_counter(parts, ended.look, acts.look, stalled.look),
+        stalled=stalled,
+        ranks=Ranks(parts.database, parts.catalogue, parts.order, parts.clock),
+        media=media_space(parts),
+        obstacles=ForeignObstacles(parts.database, parts.storage, parts.instance),
+        set_aside=SetAside(parts.database, parts.clock),
+        purges={
+            # First: the completed tasks tell which recordings are imported.
+            "purge of recordings": opencast_files(parts).purge,
+            "purge of completed tasks": completed.purge,
+            "purge of the journal": Journal(parts.database, lambda: parts.settings.retention).purge,
+            "clean-up after imports": sweep.run,
+            "deletion of replaced files": obsolete.delete_obsolete,
+        },
+        incidents=parts.incidents,
+        clock=parts.clock,
+    )
+
+
+def opencast_files(parts: Parts) -> OpencastFiles:
+    """What deletes what the studio left on the disk."""
+    return OpencastFiles(
+        database=parts.database,
+        media=parts.media,
+        evidence=parts.evidence,
+        settings=lambda: parts.settings,
+        metrics=parts.metrics,
+        clock=parts.clock,
+    )
+
+
+def queue_counter(parts: Parts, *observers: Observer) -> QueueCounter:
+    """What looks at the queue, and shows each look to these."""
+    return QueueCounter(
+        database=parts.database,
+        sites=parts.sites,
+        changes_by_hand=parts.wakeups.administration,
+        observers=(*observers, QueueMetrics(parts.registry, parts.metrics).look),
+        clock=parts.clock,
+    )
+
+
+def media_space(parts: Parts) -> MediaSpace:
+    """What looks at the media tree."""
+    return MediaSpace(
+        parts.media, parts.evidence, parts.storage, lambda: parts.settings.imports, parts.metrics
+    )

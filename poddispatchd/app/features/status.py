@@ -1,0 +1,65 @@
+"""What tells the state of a daemon."""
+
+from collections.abc import Awaitable, Callable
+
+from poddispatchd.app.parts import Parts
+from poddispatchd.pod.queue_stats import QueueStats
+from poddispatchd.pod.source_sizes import SourceSizes
+from poddispatchd.tasks.expectations import Expectations
+from poddispatchd.web.expected import Expected
+from poddispatchd.web.figures import Figures, JournalFigures
+from poddispatchd.web.health import Health
+from poddispatchd.web.overviews import Overviews
+from poddispatchd.web.status import Status
+
+
+def health(parts: Parts) -> Health:
+    """What keeps the daemon from its work."""
+    return Health(
+        session=parts.session,
+        incidents=parts.incidents,
+        locked_rows=parts.locked_rows,
+        catalogue=parts.catalogue,
+        evidence=parts.evidence,
+        storage=parts.storage,
+    )
+
+
+def status(parts: Parts, figures: Figures | None = None) -> Status:
+    """What tells the state of the daemon; ``figures``: what was read for whoever looks."""
+    return Status(
+        health=health(parts),
+        session=parts.session,
+        registry=parts.registry,
+        sites=parts.sites,
+        settings=lambda: parts.settings,
+        instance=parts.instance,
+        clock=parts.clock,
+        figures=figures,
+        has_journal=parts.has_journal,
+    )
+
+
+def figures(parts: Parts, look: Callable[[], Awaitable[QueueStats]]) -> Figures:
+    """What is counted for whoever looks; ``look`` counts the tasks."""
+    expected = Expected(
+        expectations=Expectations(parts.database, SourceSizes(parts.media)),
+        registry=parts.registry,
+        sites=parts.sites,
+        catalogue=parts.catalogue,
+        own_tasks=parts.own_tasks,
+        order=parts.order,
+        metrics=parts.metrics,
+        clock=parts.clock,
+    )
+    return Figures(
+        look=look,
+        session=parts.session,
+        health=health(parts),
+        overviews=Overviews(parts.database, has_journal=parts.has_journal),
+        expected=expected if parts.has_journal else None,
+        journal=JournalFigures(parts.database, parts.metrics) if parts.has_journal else None,
+        changes_by_hand=parts.wakeups.administration,
+        metrics=parts.metrics,
+        clock=parts.clock,
+    )

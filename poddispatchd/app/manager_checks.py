@@ -1,0 +1,33 @@
+"""What a check hears from the runner managers."""
+
+import asyncio
+
+from poddispatchd.app.findings import Finding, fine, note, problem
+from poddispatchd.config.model import Settings
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.errors import RunnerManagerError
+from poddispatchd.runner.client import RunnerClient, open_session
+
+
+async def manager_findings(settings: Settings, managers: list[RunnerManager]) -> list[Finding]:
+    """How each runner manager answers, and whether there are enough."""
+    if not any(manager.is_active for manager in managers):
+        return [problem("runner managers", "There is no active one: add one in Pod's administration.")]
+    async with open_session(settings.runners) as session:
+        client = RunnerClient(session, request_timeout=min(settings.runners.request_timeout, 15.0))
+        found = list(await asyncio.gather(*(_manager(client, manager) for manager in managers)))
+    if sum(manager.is_active for manager in managers) < 2:
+        words = "Only one is active: while it is down nothing runs. Pod's manual advises two."
+        found.append(note("runner managers", words))
+    return found
+
+
+async def _manager(client: RunnerClient, manager: RunnerManager) -> Finding:
+    subject = f"runner manager {manager.name}"
+    if not manager.is_active:
+        return note(subject, "It is inactive in Pod's administration.")
+    try:
+        health = await client.health(manager)
+    except RunnerManagerError as error:
+        return problem(subject, str(error))
+    return (fine if health.is_well else problem)(subject, health.words)

@@ -1,0 +1,33 @@
+"""Server parameters of our sessions with PostgreSQL."""
+
+APPLICATION_NAME = "poddispatchd"
+"""How our sessions are known to the server."""
+
+STARTUP = {"application_name": APPLICATION_NAME, "timezone": "UTC"}
+"""Server parameters that poolers keep for each client; they refuse clients that begin with others."""
+
+_IDLE_IN_TRANSACTION = "20000"
+"""Milliseconds. Nothing is waited for between two of our statements; who is frozen or gone holds locks."""
+
+_LOCK_TIMEOUT = "1000"
+"""Milliseconds that a statement waits for a row of somebody else's; our own hold them briefly (I12)."""
+
+OWN_SESSION = {
+    # The server notices within 20 s, instead of two hours, that this machine has vanished from the network:
+    # only then does it give the scheduler lock to another one.
+    "tcp_keepalives_idle": "8",
+    "tcp_keepalives_interval": "4",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+    "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION,
+    "lock_timeout": _LOCK_TIMEOUT,
+    # Reading a long table looks dear enough to be compiled, every time, which takes longer than reading it.
+    "jit": "off",
+}
+"""Server parameters of a session that nobody else ever has."""
+
+LIMITS = (
+    f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_IN_TRANSACTION}; "
+    f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}"
+)
+"""The same for one transaction: a pooler goes on holding a server, with its locks, for a vanished client."""

@@ -1,0 +1,46 @@
+"""Completed tasks are deleted from Pod after a while, as Pod's own CRON deletes them."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from poddispatchd.clock import Clock
+from poddispatchd.config.model import RetentionSettings
+from poddispatchd.database.pool import Database
+from poddispatchd.observability.events import Event
+from poddispatchd.observability.metrics import Metrics
+from poddispatchd.pod import tasks
+
+log = structlog.get_logger(__name__)
+
+_BATCH = 1000
+
+
+class CompletedTasks:
+    """Deletes tasks that were added more than ``retention.completed_days`` ago and are completed."""
+
+    def __init__(
+        self, database: Database, settings: Callable[[], RetentionSettings], metrics: Metrics, clock: Clock
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+
+    async def purge(self) -> None:
+        """Delete them, some at a time; none when they are kept for ever."""
+        days = self._settings().completed_days
+        if days <= 0:
+            return
+        before = self._clock.now() - timedelta(days=days)
+        total = 0
+        while True:
+            async with self._database.connection() as connection:
+                purged = await tasks.purge_completed(connection, added_before=before, limit=_BATCH)
+            total += purged
+            self._metrics.purged.inc(purged)
+            if purged < _BATCH:
+                break
+        if total:
+            log.info(Event.TASKS_PURGED, rows=total, older_than_days=days)

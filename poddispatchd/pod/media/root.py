@@ -1,0 +1,61 @@
+"""MEDIA_ROOT itself: where it leads, and where the links on its first level lead."""
+
+from pathlib import Path
+from threading import Lock
+
+from poddispatchd.pod.media.directory import Directory, real_path
+from poddispatchd.pod.media.quirks import Quirks
+
+
+class MediaRoot:
+    """MEDIA_ROOT: where it leads, and where the links on its first level led when they were first looked at.
+
+    A link that is made later is not followed; one that somebody changes leads where it led. When another file
+    system is mounted there, its own links are looked at anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.quirks = Quirks()
+        self._real: Path | None = None
+        self._links: dict[str, Path] = {}
+        self._identity: tuple[int, int] | None = None
+        self._lock = Lock()
+
+    def opened(self) -> Directory:
+        """The root (blocking)."""
+        with self._lock:
+            if self._real is None:
+                self._real = real_path(self.path)
+            real = self._real
+        root = Directory.opened(real, self.quirks)
+        root.path = str(self.path)
+        try:
+            self._resolve(root)
+        except BaseException:
+            root.close()
+            raise
+        return root
+
+    def first(self, root: Directory, name: str) -> Directory:
+        """A directory on the first level of the root (blocking)."""
+        target = self._links.get(name)
+        if target is None:
+            return root.subdirectory(name)
+        directory = Directory.opened(target, self.quirks)
+        directory.path = f"{self.path}/{name}"
+        return directory
+
+    def links(self) -> dict[str, Path]:
+        """Where the links on the first level lead (blocking)."""
+        with self.opened():
+            return dict(self._links)
+
+    def _resolve(self, root: Directory) -> None:
+        identity = root.identity
+        with self._lock:
+            if identity == self._identity:
+                return
+            names = root.links()
+            self._links = {name: real_path(self.path / name) for name in names}
+            self._identity = identity

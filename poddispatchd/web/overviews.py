@@ -1,0 +1,94 @@
+"""Tasks one by one, as far as a page shows them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Database
+from poddispatchd.domain.task import TaskPk
+from poddispatchd.journal import dismissals, ends, scheduling
+from poddispatchd.journal.ends import EndedTask, HourOfTasks
+from poddispatchd.journal.scheduling import Wait
+from poddispatchd.pod import overview
+from poddispatchd.pod.overview import PendingRow, TaskFilter, TaskRow
+
+_WAITING, _RUNNING, _ENDED, _FAILED = 20, 50, 20, 500
+_DAY = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The tasks that a page lists; ``as_of`` is when they were read, ``titles`` those of the waiting ones."""
+
+    as_of: datetime
+    waiting: tuple[PendingRow, ...] = ()
+    own_tasks: Mapping[TaskPk, Wait | None] = field(default_factory=dict)
+    running: tuple[TaskRow, ...] = ()
+    begun: Mapping[TaskPk, datetime] = field(default_factory=dict)
+    titles: Mapping[TaskPk, str | None] = field(default_factory=dict)
+    ended: tuple[tuple[TaskRow, EndedTask], ...] = ()
+    failed: tuple[tuple[TaskRow, EndedTask], ...] = ()
+    hours: tuple[HourOfTasks, ...] = ()
+
+
+class Overviews:
+    """Reads what a page lists.
+
+    Args:
+        database: Pod's.
+        has_journal: whether there is a journal of this release for certain; a shadow looks.
+    """
+
+    def __init__(self, database: Database, *, has_journal: bool) -> None:
+        self._database = database
+        self._has_journal = has_journal
+
+    async def read(self, as_of: datetime) -> Overview:
+        """Read the tasks.
+
+        Raises:
+            DatabaseError: they cannot be read.
+        """
+        database = self._database
+        waiting = await overview.pending_rows(database, limit=_WAITING)
+        running = await overview.task_rows(
+            database, TaskFilter(statuses=("running", "warning")), limit=_RUNNING
+        )
+        async with database.connection() as connection:
+            if not self._has_journal and await migration.current_version(connection) < migration.LATEST:
+                return Overview(as_of, tuple(waiting), running=tuple(running))
+            own_tasks = await scheduling.own_tasks(connection)
+            begun = await ends.begun(connection, [task.pk for task in running])
+            ended = await ends.recent(connection, limit=_ENDED)
+            failed = await ends.failed(connection, hours=_DAY, limit=_FAILED)
+            hours = await ends.by_hour(connection)
+        wanted = {item.pk for item in (*ended, *failed)} | {item.pk for item in waiting}
+        rows = {
+            row.pk: row
+            for row in await overview.task_rows(database, TaskFilter(tasks=wanted), limit=len(wanted) + 1)
+        }
+        unseen = {item.pk for item in failed} - await self._dismissed(rows)
+        return Overview(
+            as_of=as_of,
+            waiting=tuple(waiting),
+            own_tasks=own_tasks,
+            running=tuple(sorted(running, key=lambda row: begun.get(row.pk, row.date_added))),
+            begun=begun,
+            titles={item.pk: rows[item.pk].title for item in waiting if item.pk in rows},
+            # A task that was restarted since has not ended.
+            ended=tuple((rows[item.pk], item) for item in ended if item.pk in rows),
+            failed=tuple(
+                (rows[item.pk], item)
+                for item in failed
+                if item.pk in unseen and item.pk in rows and rows[item.pk].status in ("failed", "timeout")
+            ),
+            hours=tuple(hours),
+        )
+
+    async def _dismissed(self, rows: Mapping[TaskPk, TaskRow]) -> set[TaskPk]:
+        """Which of these tasks a person has seen to."""
+        if not rows or not self._has_journal:
+            return set()
+        async with self._database.connection() as connection:
+            return await dismissals.dismissed(connection, {pk: row.date_added for pk, row in rows.items()})
