@@ -67,7 +67,12 @@ class Parts:
         pod = self.settings.pod
         self.media = shared_media or MediaTree(pod.media_root)
         self.evidence = MediaEvidence(self.media, self.database, self.clock, pod.videos_dir)
-        self.fair_shares = FairShares(self.database, lambda: self.settings.dispatch, self.clock)
+        self.fair_shares = FairShares(
+            self.database,
+            lambda: self.settings.dispatch,
+            self.clock,
+            is_scheduling=lambda: self.session.term is not None,
+        )
         self.sites = PodSites(self.database, lambda: self.settings, self.registry.lanes)
         self.managers = ManagerRows(
             database=self.database,

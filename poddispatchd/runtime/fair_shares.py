@@ -34,11 +34,13 @@ class FairShares:
         database: Pod's, with our schema in it.
         settings: the current ones.
         clock: of the daemon.
+        is_scheduling: whether this daemon hands tasks out: only then it writes.
     """
 
     database: Database
     settings: Callable[[], DispatchSettings]
     clock: Clock
+    is_scheduling: Callable[[], bool]
     _given: list[_Given] = field(default_factory=list)
     _order: FairOrder | None = None
     _read_at: float = float("-inf")
@@ -66,22 +68,28 @@ class FairShares:
             return None
         if self._order is None or self._order.by is not by or now - self._read_at >= _FRESH_FOR:
             async with self.database.connection() as connection:
-                await self._remember(connection)
+                if self.is_scheduling():
+                    await self._remember(connection)
                 self._order = await read_order(connection, by, longest=self.settings().fair_share_delay)
             self._read_at = now
         return self._order
 
     async def _remember(self, connection: Connection) -> None:
-        now, given = self.clock.monotonic(), list(self._given)
-        if given:
-            await fair_share.note(
-                connection,
-                [
-                    GivenRunner(one.task.pk, one.priority, one.task.date_added, one.types, now - one.at)
-                    for one in given
-                ],
-            )
-            del self._given[: len(given)]
+        """Write down who was given a runner; somebody else may do so at the same moment."""
+        now = self.clock.monotonic()
+        given, self._given = self._given, []
+        try:
+            if given:
+                await fair_share.note(
+                    connection,
+                    [
+                        GivenRunner(one.task.pk, one.priority, one.task.date_added, one.types, now - one.at)
+                        for one in given
+                    ],
+                )
+        except BaseException:
+            self._given = given + self._given
+            raise
         await fair_share.tidy(connection)
 
 

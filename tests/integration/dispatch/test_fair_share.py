@@ -1,12 +1,19 @@
 """Fair share: parties take turns, ranks say so, and nobody is put back for too long."""
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from poddispatchd.app import features
-from poddispatchd.domain.task import TaskPk
+from poddispatchd.database.connections import Connection
+from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.errors import DatabaseUnavailableError
+from poddispatchd.journal import fair_share
+from poddispatchd.journal.fair_share import GivenRunner
 from poddispatchd.maintenance.job import Maintenance
+from poddispatchd.pod.tasks import task_of
 from tests.integration.counting import counted
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
@@ -145,3 +152,46 @@ async def test_without_fair_share_nothing_is_read_or_written_for_it(
         assert await pod.statuses() == {"running": 1}
         assert len(cost.statements) == 4  # as before there was fair share
         assert await pod.connection.fetchval("SELECT count(*) FROM poddispatchd.overtaking") == 0
+
+
+async def test_what_is_given_while_others_are_written_down_is_not_lost(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two jobs read the order at the same moment, and the database went away in between."""
+    async with scene(pod_database, media_root, Spec("one", runners=9)) as pod:
+        daemon = await pod.daemon(dispatch=_OWNER)
+        first, *others = [task_of(await pod.row(pk)) for pk in await _flood(pod, 4)]
+        shares = daemon.parts.fair_shares
+        note, calls = fair_share.note, list[int]()
+
+        async def interrupted(connection: Connection, given: Sequence[GivenRunner]) -> None:
+            shares.gives(others[len(calls)], 1, [TaskType.ENCODING])
+            calls.append(len(given))
+            if len(calls) == 1:
+                raise DatabaseUnavailableError("It went away.")
+            await note(connection, given)
+
+        shares.gives(first, 1, [TaskType.ENCODING])
+        monkeypatch.setattr(fair_share, "note", interrupted)
+        with pytest.raises(DatabaseUnavailableError):
+            await shares.order()
+        await asyncio.gather(shares.order(), shares.order())
+        monkeypatch.undo()
+        daemon.clock.advance(60)
+        await shares.order()
+
+        # That of the first task is forgotten: nobody stands before it.
+        rows = await pod.connection.fetch("SELECT task_pk FROM poddispatchd.overtaking ORDER BY 1")
+        assert {row["task_pk"] for row in rows} >= {other.pk for other in others[: len(calls)]}
+
+
+async def test_a_daemon_that_stands_by_reads_the_order_and_writes_nothing(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(pod_database, media_root, Spec("one")) as pod:
+        await pod.daemon(dispatch=_OWNER)
+        standby = await pod.daemon(dispatch=_OWNER)
+        assert standby.parts.session.term is None
+        with counted(monkeypatch) as cost:
+            assert await standby.parts.order() is not None
+        assert cost.transactions == 0
