@@ -104,8 +104,7 @@ def after(
         case Outcome.ANSWERED:
             return Breaker()
         case Outcome.MISCONFIGURED:
-            until = max(now + policy.misconfigured, _open_until(breaker))
-            return replace(breaker, state=BreakerState.MISCONFIGURED, until=until)
+            return replace(breaker, state=BreakerState.MISCONFIGURED, until=now + policy.misconfigured)
         case Outcome.UNAVAILABLE:
             return _failed(breaker, now=now, random=random, policy=policy)
         case _:
@@ -121,7 +120,3 @@ def _failed(breaker: Breaker, *, now: float, random: Callable[[], float], policy
         return replace(breaker, failures=failures, until=now + policy.floor)
     wait = policy.floor + full_jitter(breaker.openings, base=policy.base, cap=policy.cap, random=random)
     return Breaker(BreakerState.OPEN, failures, breaker.openings + 1, now + wait)
-
-
-def _open_until(breaker: Breaker) -> float:
-    return breaker.until if breaker.state is BreakerState.MISCONFIGURED else 0.0

@@ -83,7 +83,10 @@ def test_a_failed_probe_doubles_the_wait() -> None:
 def test_requests_already_under_way_do_not_make_the_wait_grow() -> None:
     breaker = opened()
 
-    assert failed(failed(breaker, 0.5), 0.6).until == breaker.until
+    late = failed(failed(breaker, 0.5), 0.6)
+    assert (late.until, late.failures) == (breaker.until, breaker.failures + 2)
+    # What fails when the wait is over has been a probe.
+    assert failed(breaker, breaker.until).until == breaker.until + 1.0 + 4.0
 
 
 def test_a_probe_answered_full_closes_the_breaker() -> None:

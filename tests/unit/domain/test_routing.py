@@ -118,6 +118,21 @@ def test_an_unserved_manager_is_one_that_gets_nothing_from_this_page(
     )
 
 
+def test_who_is_busy_or_full_is_not_unserved_and_who_is_idle_for_other_tasks_is() -> None:
+    """Whoever is left out here never sees the tasks behind a page of others."""
+    full = dict.fromkeys(TaskType, _NOW + 15)
+    lanes = [
+        _lane(1),
+        _lane(2, site=_THERE),
+        _lane(3, site=_THERE, busy_since=_NOW),
+        _lane(4, site=_THERE, full_until=full),
+        _lane(5, site=_THERE, full_until={**full, TaskType.STUDIO: 0.0}),
+        _lane(6, site=_THERE, closed_until=_NOW + 1),
+    ]
+    assert [lane.manager for lane in unserved([_offer(1)], lanes, _NOW)] == [2, 5]
+    assert [lane.manager for lane in unserved([], lanes, _NOW)] == [1, 2, 5]
+
+
 def test_equal_priorities_take_turns_and_the_least_recently_given_comes_first() -> None:
     lanes = {number: _lane(number, last_given=0.0) for number in (1, 2, 3)}
     order = []
@@ -146,6 +161,11 @@ def test_the_answer_of_a_better_manager_is_waited_for_but_not_for_long() -> None
     assert [a.manager for a in assign([_offer(1)], [slow, spare], _NOW)] == [2]
     equal = _lane(3, busy_since=_NOW)
     assert [a.manager for a in assign([_offer(1)], [equal, _lane(4)], _NOW)] == [4]
+
+
+def test_a_manager_that_refuses_a_task_hides_no_equal_one() -> None:
+    offer = replace(_offer(1), refused_by=frozenset({ManagerId(1)}))
+    assert [a.manager for a in assign([offer], [_lane(1), _lane(2), _lane(3, priority=2)], _NOW)] == [2]
 
 
 def test_room_is_where_someone_can_be_asked_at_once() -> None:
