@@ -57,8 +57,10 @@ async def test_a_callback_and_a_commit_about_the_same_rows_wait_for_each_other_i
     worker = features.callback_worker(here.parts)
     applying: list[asyncio.Task[float]] = []
 
-    async def apply(connection: Connection, task: Task, report: Report, *, retries: Retries) -> Decision:
-        decision = await apply_report(connection, task, report, retries=retries)
+    async def apply(
+        connection: Connection, task: Task, report: Report, *, retries: Retries, language: str
+    ) -> Decision:
+        decision = await apply_report(connection, task, report, retries=retries, language=language)
         order.append(task.pk)
         if len(order) == 1:
             begun.set()
