@@ -19,7 +19,13 @@ from poddispatchd.cli.common import (
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.journal import open_journal
 from poddispatchd.cli.tables import print_table, say
-from poddispatchd.cli.task_actions import MOST_AT_ONCE, confirm_restart, restart_found
+from poddispatchd.cli.task_changes import (
+    MOST_AT_ONCE,
+    RestartOptions,
+    confirm_restart,
+    restart_found,
+    restart_options,
+)
 from poddispatchd.cli.task_filter import Since, age
 from poddispatchd.domain.failure_groups import FailureGroup
 from poddispatchd.errors import PoddispatchdError
@@ -104,15 +110,7 @@ async def show(
 @failures.command(short_help="Let all tasks that failed for one reason begin again.")
 @_group_argument
 @_since_option
-@click.option(
-    "--end-others",
-    is_flag=True,
-    help="End other tasks of the same source that wait or run first; without it the task stays as it is.",
-)
-@click.option("--dry-run", is_flag=True, help="Say which tasks would begin again, and change nothing.")
-@click.option("--yes", is_flag=True, help="Ask no question.")
-@config_option
-@json_option
+@restart_options
 @pass_context
 @asynchronous
 async def restart(
@@ -121,10 +119,7 @@ async def restart(
     key: str,
     since: datetime,
     *,
-    end_others: bool,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
+    options: RestartOptions,
 ) -> None:
     """Let all tasks that failed for one reason begin again, last in the queue, as `tasks restart` does.
 
@@ -138,9 +133,8 @@ async def restart(
             raise click.UsageError(f"These are more than {MOST_AT_ONCE} tasks: choose fewer, by --since.")
         wanted = TaskFilter(tasks=[item.pk for item in group.failures])
         found = await overview.task_rows(database, wanted, limit=MOST_AT_ONCE)
-    if not confirm_restart(found, is_chosen=True, dry_run=dry_run, yes=yes):
-        return
-    await restart_found(settings, [row.pk for row in found], end_others=end_others, as_json=as_json)
+    if confirm_restart(found, options, is_chosen=True):
+        await restart_found(settings, [row.pk for row in found], options)
 
 
 @failures.command(short_help="Have the failures of one reason not shown any more.")

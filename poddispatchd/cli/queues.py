@@ -3,7 +3,9 @@
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -25,6 +27,8 @@ from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.runtime import queues as journal_queues
 from poddispatchd.runtime.database_session import CHANNEL, QUEUES_CHANGED
 from poddispatchd.runtime.queues import QUEUES
+
+_R = TypeVar("_R")
 
 _SHOWN = 100
 
@@ -83,8 +87,15 @@ async def list_(context: Context, config_path: Path | None, *, as_json: bool) ->
         )
 
 
-def _of_set_aside_items(command: Callable[..., None]) -> Callable[..., None]:
-    """The parameters of a command about items that were set aside: their queue, and which of them."""
+def _of_set_aside_items(function: Callable[..., _R]) -> Callable[..., _R]:
+    """The parameters of a command about items that were set aside: it gets them together as ``chosen``."""
+
+    @wraps(function)
+    def command(*args: object, **kwargs: Any) -> _R:  # noqa: ANN401 - the options of any command
+        chosen = _Chosen(kwargs.pop("queue"), kwargs.pop("ids"), kwargs.pop("whole_queue"))
+        return function(*args, chosen=chosen, **kwargs)
+
+    wrapped: Callable[..., _R] = command
     for parameter in (
         pass_context,
         config_option,
@@ -92,30 +103,24 @@ def _of_set_aside_items(command: Callable[..., None]) -> Callable[..., None]:
         click.argument("ids", metavar="ID...", nargs=-1),
         click.argument("queue", type=click.Choice(list(QUEUES))),
     ):
-        command = parameter(command)
-    return command
+        wrapped = parameter(wrapped)
+    return wrapped
 
 
 @queues.command(short_help="Try items that were set aside again.")
 @_of_set_aside_items
 @asynchronous
-async def retry(
-    context: Context, config_path: Path | None, queue: str, ids: tuple[str, ...], *, whole_queue: bool
-) -> None:
+async def retry(context: Context, config_path: Path | None, *, chosen: "_Chosen") -> None:
     """Try items again that were set aside, as if they were new. Exit status 1 when one was not found."""
-    settings = context.settings(config_path)
-    await _each(settings, _Chosen(queue, ids, whole_queue), QUEUES[queue].retry, "is tried again.")
+    await _each(context.settings(config_path), chosen, QUEUES[chosen.queue].retry, "is tried again.")
 
 
 @queues.command(short_help="Dismiss items that were set aside.")
 @_of_set_aside_items
 @asynchronous
-async def dismiss(
-    context: Context, config_path: Path | None, queue: str, ids: tuple[str, ...], *, whole_queue: bool
-) -> None:
+async def dismiss(context: Context, config_path: Path | None, *, chosen: "_Chosen") -> None:
     """Have items that were set aside not tried and not shown any more; their tasks stay as they are."""
-    settings = context.settings(config_path)
-    await _each(settings, _Chosen(queue, ids, whole_queue), QUEUES[queue].dismiss, "is dismissed.")
+    await _each(context.settings(config_path), chosen, QUEUES[chosen.queue].dismiss, "is dismissed.")
 
 
 @dataclass(frozen=True, slots=True)

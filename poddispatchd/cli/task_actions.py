@@ -1,16 +1,13 @@
 """``tasks restart``, ``tasks cancel`` and ``tasks watch``."""
 
 import asyncio
-import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
 
 import click
 
 from poddispatchd.cli.common import (
-    EXIT_FAILED,
     Context,
     asynchronous,
     config_option,
@@ -18,24 +15,23 @@ from poddispatchd.cli.common import (
     open_database,
     pass_context,
     person,
-    print_json,
-    shown,
+)
+from poddispatchd.cli.task_changes import (
+    MOST_AT_ONCE,
+    RestartOptions,
+    confirm_restart,
+    restart_found,
+    restart_options,
+    treat,
 )
 from poddispatchd.cli.task_filter import Chosen, filter_options
-from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import overview
 from poddispatchd.pod import tasks as pod_tasks
-from poddispatchd.pod.overview import TaskRow
-from poddispatchd.runner.client import RunnerClient, open_session
-from poddispatchd.tasks.administration import Treated, cancel_tasks, restart_tasks
-
-_Action: TypeAlias = Callable[[Database, RunnerClient, Sequence[TaskPk]], Awaitable[list[Treated]]]
-
-MOST_AT_ONCE = 1000
-"""Tasks that one command restarts at most."""
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.tasks.administration import Treated, cancel_tasks
 
 _WATCHED = 500
 """Newest tasks that are watched."""
@@ -46,15 +42,7 @@ ids_argument = click.argument("ids", metavar="ID...", nargs=-1, required=True, t
 @click.command(short_help="Let tasks begin again.")
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(min=1))
 @filter_options
-@click.option(
-    "--end-others",
-    is_flag=True,
-    help="End other tasks of the same source that wait or run first; without it the task stays as it is.",
-)
-@click.option("--dry-run", is_flag=True, help="Say which tasks would begin again, and change nothing.")
-@click.option("--yes", is_flag=True, help="Ask no question.")
-@config_option
-@json_option
+@restart_options
 @pass_context
 @asynchronous
 async def restart(
@@ -63,10 +51,7 @@ async def restart(
     ids: tuple[int, ...],
     *,
     chosen: Chosen,
-    end_others: bool,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
+    options: RestartOptions,
 ) -> None:
     """Let tasks begin again, last in the queue, as Pod's administration does.
 
@@ -83,65 +68,11 @@ async def restart(
     if len(found) > MOST_AT_ONCE:
         raise click.UsageError(f"These are more than {MOST_AT_ONCE} tasks: choose fewer, as by --since.")
     wanted = ids if by_id else tuple(sorted(row.pk for row in found))
-    if confirm_restart(found, is_chosen=not by_id, dry_run=dry_run or not wanted, yes=yes):
-        await restart_found(settings, wanted, end_others=end_others, as_json=as_json)
-
-
-async def restart_found(
-    settings: Settings, wanted: Sequence[int], *, end_others: bool, as_json: bool
-) -> None:
-    """Let tasks begin again, and say what became of each; exit status 1 when one could not be restarted."""
-
-    async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
-        return await restart_tasks(
-            database, client, tasks, by=person(), end_others=end_others, language=settings.pod.output_language
-        )
-
-    await _treat(settings, wanted, act, as_json=as_json)
-
-
-def confirm_restart(found: Sequence[TaskRow], *, is_chosen: bool, dry_run: bool, yes: bool) -> bool:
-    """Whether these tasks are to begin again: not in a rehearsal, which names them, nor without a yes.
-
-    Raises:
-        UsageError: nobody can be asked.
-        Abort: the person does not agree.
-    """
-    if dry_run:
-        _say_what_would_begin_again(found)
-        return False
-    if not yes:
-        _ask(found, is_chosen=is_chosen)
-    return True
-
-
-def _say_what_would_begin_again(found: Sequence[TaskRow]) -> None:
-    for row in sorted(found, key=lambda row: row.pk):
-        click.echo(f"Task {row.pk} ({row.type}, {row.status}) would begin again: {shown(row.title)}")
-    if not found:
-        click.echo("There are no such tasks.")
-
-
-def _ask(found: Sequence[TaskRow], *, is_chosen: bool) -> None:
-    """Have a person agree where something could be meant otherwise.
-
-    Raises:
-        UsageError: nobody can be asked.
-        Abort: the person does not agree.
-    """
-    completed = sum(row.status == TaskStatus.COMPLETED for row in found)
-    if not (is_chosen or completed):
-        return
-    if not sys.stdin.isatty():
-        if is_chosen:
-            raise click.UsageError(
-                f"{len(found)} tasks were chosen: --yes restarts them, --dry-run shows them."
-            )
-        return
-    what = f"{len(found)} tasks" if len(found) > 1 else f"task {found[0].pk}"
-    done = f", {completed} of them completed" if completed and len(found) > 1 else ""
-    done = done or (", which is completed" if completed else "")
-    click.confirm(f"Restart {what}{done}?", abort=True, err=True)
+    if not wanted:
+        # Nobody is asked about nothing.
+        options = replace(options, dry_run=True)
+    if confirm_restart(found, options, is_chosen=not by_id):
+        await restart_found(settings, wanted, options)
 
 
 @click.command(short_help="End tasks that wait or run.")
@@ -160,20 +91,7 @@ async def cancel(context: Context, config_path: Path | None, ids: tuple[int, ...
     async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
         return await cancel_tasks(database, client, tasks, by=person(), language=settings.pod.output_language)
 
-    await _treat(settings, ids, act, as_json=as_json)
-
-
-async def _treat(settings: Settings, ids: Sequence[int], act: _Action, *, as_json: bool) -> None:
-    async with open_database(settings) as database, open_session(settings.runners) as session:
-        client = RunnerClient(session, request_timeout=settings.runners.request_timeout)
-        treated = await act(database, client, [TaskPk(number) for number in ids])
-    if as_json:
-        print_json([{"id": item.task, "done": item.done, "words": item.words} for item in treated])
-    else:
-        for item in treated:
-            click.echo(f"Task {item.task}: {item.words}", err=not item.done)
-    if not all(item.done for item in treated):
-        sys.exit(EXIT_FAILED)
+    await treat(settings, ids, act, as_json=as_json)
 
 
 @click.command(short_help="Print a line whenever a task changes.")

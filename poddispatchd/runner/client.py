@@ -20,7 +20,7 @@ from poddispatchd.runner.health import health_at, root_facts
 from poddispatchd.runner.http_errors import result_refusal
 from poddispatchd.runner.records import Accepted, Health, RunnerInfo, RunnerTask, StopOutcome
 from poddispatchd.runner.session import open_session
-from poddispatchd.runner.transport import CONNECT_TIMEOUT, SHORT_ANSWER, Answer, Method, ask, exchange, route
+from poddispatchd.runner.transport import CONNECT_TIMEOUT, SHORT_ANSWER, Answer, Request, ask, exchange, route
 
 __all__ = ["RunnerClient", "RunnerReader", "open_session"]
 
@@ -67,7 +67,8 @@ class RunnerReader:
             RunnerTaskUnknownError: the manager itself says that it does not know the task.
             RecordTooLongError: the beginning of its record does not tell the status.
         """
-        answer = await self._ask(manager, "GET", route("task", "status", task_id), limit=LONGEST_RECORD)
+        request = Request("GET", route("task", "status", task_id))
+        answer = await self._ask(manager, request, limit=LONGEST_RECORD)
         return await self._interpreted(answer, lambda: answers.task_record(manager, answer, task_id))
 
     async def health(self, manager: RunnerManager) -> Health:
@@ -79,10 +80,10 @@ class RunnerReader:
         Raises:
             RunnerManagerMisconfiguredError: also when nothing at this URL is a runner manager.
         """
-        root = await self._ask(manager, "GET", "", with_token=False)
+        root = await self._ask(manager, Request("GET", "", with_token=False))
         facts = root_facts(manager, root)
         for path in facts.health_paths:
-            answer = await self._ask(manager, "GET", route(*path.split("/")))
+            answer = await self._ask(manager, Request("GET", route(*path.split("/"))))
             if (health := health_at(manager, answer, path, facts.version)) is not None:
                 return health
         raise RunnerManagerMisconfiguredError(
@@ -92,29 +93,11 @@ class RunnerReader:
 
     async def runners(self, manager: RunnerManager) -> list[RunnerInfo]:
         """The runners registered at a manager: ``GET /api/runners``."""
-        answer = await self._ask(manager, "GET", route("api", "runners"), limit=LONGEST_LIST)
+        answer = await self._ask(manager, Request("GET", route("api", "runners")), limit=LONGEST_LIST)
         return await self._interpreted(answer, lambda: answers.runner_list(manager, answer))
 
-    async def _ask(
-        self,
-        manager: RunnerManager,
-        method: Method,
-        path: str,
-        *,
-        body: bytes | None = None,
-        with_token: bool = True,
-        limit: int = SHORT_ANSWER,
-    ) -> Answer:
-        return await ask(
-            self._session,
-            manager,
-            method,
-            path,
-            seconds=self._request_timeout,
-            body=body,
-            with_token=with_token,
-            limit=limit,
-        )
+    async def _ask(self, manager: RunnerManager, request: Request, *, limit: int = SHORT_ANSWER) -> Answer:
+        return await ask(self._session, manager, request, seconds=self._request_timeout, limit=limit)
 
     async def _interpreted(self, answer: Answer, interpret: Callable[[], _Record]) -> _Record:
         if len(answer.body) < _LARGE:
@@ -136,7 +119,7 @@ class RunnerClient(RunnerReader):
             UnusableAnswerError: accepted without an id that Pod can store; ``orphan`` is to be stopped.
             RunnerManagerUnavailableError: surely not accepted, unless it is an AnswerLostError.
         """
-        answer = await self._ask(manager, "POST", route("task", "execute"), body=body)
+        answer = await self._ask(manager, Request("POST", route("task", "execute"), body=body))
         return answers.accepted(manager, answer)
 
     async def status(self, manager: RunnerManager, task_id: RunnerTaskId) -> RunnerTask:
@@ -148,7 +131,7 @@ class RunnerClient(RunnerReader):
         try:
             return await super().status(manager, task_id)
         except RecordTooLongError:
-            answer = await self._ask(manager, "GET", route("task", "result", task_id))
+            answer = await self._ask(manager, Request("GET", route("task", "result", task_id)))
             return answers.record_from_result(manager, answer, task_id)
 
     async def manifest(self, manager: RunnerManager, task_id: RunnerTaskId) -> Manifest:
@@ -164,7 +147,9 @@ class RunnerClient(RunnerReader):
             ResultRefusedError: the list holds an unsafe name.
             ResultIncompleteError: the list is empty.
         """
-        answer = await self._ask(manager, "GET", route("task", "result", task_id), limit=LONGEST_LIST)
+        answer = await self._ask(
+            manager, Request("GET", route("task", "result", task_id)), limit=LONGEST_LIST
+        )
         if not answer.is_success:
             raise result_refusal(manager, answer, "The list of result files")
         return await self._interpreted(
@@ -177,7 +162,7 @@ class RunnerClient(RunnerReader):
         Raises:
             AnswerLostError: the stop may have been carried out.
         """
-        answer = await self._ask(manager, "POST", route("task", "stop", task_id))
+        answer = await self._ask(manager, Request("POST", route("task", "stop", task_id)))
         return answers.stop_outcome(manager, answer)
 
     @asynccontextmanager
@@ -204,12 +189,6 @@ class RunnerClient(RunnerReader):
         """
         patience = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT, sock_read=first_byte_timeout)
         address = route("task", "result", task_id, "file", *path.split("/"))
-        async with exchange(
-            self._session,
-            manager,
-            "GET",
-            address,
-            patience=patience,
-            headers={"Accept": "*/*", **headers},
-        ) as response:
+        request = Request("GET", address, headers={"Accept": "*/*", **headers})
+        async with exchange(self._session, manager, request, patience=patience) as response:
             yield response

@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote
 
@@ -72,17 +72,32 @@ def _segment(text: str) -> str:
     return quote(text, safe=_SEGMENT_SAFE)
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of a runner manager.
+
+    Args:
+        method: a POST that got as far as a connection is never known to be without effect.
+        path: from ``route``, relative to the manager's URL.
+        body: sent as it is, as JSON.
+        headers: added to ``Accept``, ``Authorization`` and, with a body, ``Content-Type``.
+        with_token: False for the routes that are public.
+    """
+
+    method: Method
+    path: str
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    with_token: bool = True
+
+
 @asynccontextmanager
 async def exchange(
     session: aiohttp.ClientSession,
     manager: RunnerManager,
-    method: Method,
-    path: str,
+    request: Request,
     *,
     patience: aiohttp.ClientTimeout,
-    body: bytes | None = None,
-    headers: Mapping[str, str] | None = None,
-    with_token: bool = True,
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     """Send one request and give its answer as soon as its head is there; redirects are not followed.
 
@@ -92,30 +107,26 @@ async def exchange(
     Args:
         session: from ``open_session``.
         manager: whose URL and token are used.
-        method: a POST that got as far as a connection is never known to be without effect.
-        path: from ``route``, relative to the manager's URL.
+        request: what is asked.
         patience: ``connect`` must be shorter than ``total``.
-        body: sent as it is, as JSON.
-        headers: added to ``Accept``, ``Authorization`` and, with a body, ``Content-Type``.
-        with_token: False for the routes that are public.
 
     Raises:
         RunnerManagerMisconfiguredError: its URL, token or certificate is wrong.
         RunnerManagerUnavailableError: no connection; or, for a GET, no whole answer.
         AnswerLostError: a POST may have been carried out.
     """
-    sent = {"Accept": "application/json", **(headers or {})}
-    if with_token:
+    sent = {"Accept": "application/json", **request.headers}
+    if request.with_token:
         sent["Authorization"] = manager.authorization()
-    if body is not None:
+    if request.body is not None:
         sent["Content-Type"] = "application/json"
-    with _named_errors(manager, method):
+    with _named_errors(manager, request.method):
         async with (
             asyncio.timeout(_head_limit(patience)) as limit,
             session.request(
-                method,
-                _url(manager, path),
-                data=body,
+                request.method,
+                _url(manager, request.path),
+                data=request.body,
                 headers=sent,
                 allow_redirects=False,
                 timeout=patience,
@@ -129,12 +140,9 @@ async def exchange(
 async def ask(
     session: aiohttp.ClientSession,
     manager: RunnerManager,
-    method: Method,
-    path: str,
+    request: Request,
     *,
     seconds: float,
-    body: bytes | None = None,
-    with_token: bool = True,
     limit: int = SHORT_ANSWER,
 ) -> Answer:
     """Send one request and read its answer, however it decides.
@@ -142,11 +150,8 @@ async def ask(
     Args:
         session: from ``open_session``.
         manager: whose URL and token are used.
-        method: as in ``exchange``.
-        path: from ``route``.
+        request: what is asked.
         seconds: longest wait for the whole answer, once connected.
-        body: sent as it is, as JSON.
-        with_token: False for the routes that are public.
         limit: bytes that are read at most; of an answer that refuses no more than ``SHORT_ANSWER``.
 
     Raises:
@@ -154,9 +159,7 @@ async def ask(
     """
     # The total is longer than the time to connect, so that a total that runs out means a request sent.
     patience = aiohttp.ClientTimeout(total=CONNECT_TIMEOUT + seconds, connect=CONNECT_TIMEOUT)
-    async with exchange(
-        session, manager, method, path, patience=patience, body=body, with_token=with_token
-    ) as response:
+    async with exchange(session, manager, request, patience=patience) as response:
         success = 200 <= response.status < 300
         limit = limit if success else min(limit, SHORT_ANSWER)
         content = bytearray()

@@ -12,6 +12,8 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from poddispatchd.database import migration
+from poddispatchd.database.pool import Database
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
 
@@ -87,6 +89,26 @@ async def pod_database(postgres: PostgresServer, variant: Variant) -> AsyncItera
         await create_schema(connection, variant)
 
     template = await ensure_template(postgres, f"template_{variant}", fill)
+    async with cloned_database(postgres, template, variant) as database:
+        yield database
+
+
+@pytest.fixture
+async def database_with_journal(postgres: PostgresServer, variant: Variant) -> AsyncIterator[PodDatabase]:
+    """The same with our own schema, as an earlier start of a daemon has left it.
+
+    To make it takes longer than many a test: the directories of tests about what daemons do have this one as
+    their ``pod_database``.
+    """
+
+    async def fill(connection: "asyncpg.Connection[asyncpg.Record]", dsn: SecretStr) -> None:
+        await create_schema(connection, variant)
+        database = Database(dsn, pool_size=2)
+        await database.open()
+        await migration.upgrade(database)
+        await database.close()
+
+    template = await ensure_template(postgres, f"template_{variant}_with_journal", fill)
     async with cloned_database(postgres, template, variant) as database:
         yield database
 

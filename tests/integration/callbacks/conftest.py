@@ -9,6 +9,9 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.domain.task import ManagerId, TaskPk
 from tests.integration.pod import rows
 from tests.plugins.postgres import PodDatabase
+from tests.plugins.postgres import database_with_journal as pod_database
+
+__all__ = ["pod_database"]
 
 TOKEN = "token-of-one"
 OTHER_TOKEN = "token-of-two"

@@ -41,12 +41,14 @@ async def _three_failures(pod: Pod, webhook: Bench) -> None:
 def _poisoned(monkeypatch: pytest.MonkeyPatch, error: BaseException | None) -> None:
     """Let the first run's reports end in an error, or hang."""
 
-    async def apply(connection: Connection, task: Task, report: Report, *, retries: Retries) -> Decision:
+    async def apply(
+        connection: Connection, task: Task, report: Report, *, retries: Retries, language: str
+    ) -> Decision:
         if task.task_id == _POISON:
             if error is not None:
                 raise error
             await asyncio.Event().wait()
-        return await apply_report(connection, task, report, retries=retries)
+        return await apply_report(connection, task, report, retries=retries, language=language)
 
     monkeypatch.setattr(worker_module, "apply_report", apply)
 

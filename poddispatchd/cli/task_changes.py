@@ -1,0 +1,146 @@
+"""What the commands have in common that restart tasks or end them."""
+
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import Any, TypeAlias, TypeVar
+
+import click
+
+from poddispatchd.cli.common import (
+    EXIT_FAILED,
+    config_option,
+    json_option,
+    open_database,
+    person,
+    print_json,
+    shown,
+)
+from poddispatchd.config.model import Settings
+from poddispatchd.database.pool import Database
+from poddispatchd.domain.task import TaskPk, TaskStatus
+from poddispatchd.pod.overview import TaskRow
+from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.tasks.administration import Treated, restart_tasks
+
+_R = TypeVar("_R")
+
+_Action: TypeAlias = Callable[[Database, RunnerClient, Sequence[TaskPk]], Awaitable[list[Treated]]]
+
+
+MOST_AT_ONCE = 1000
+"""Tasks that one command restarts at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestartOptions:
+    """How tasks are restarted, as a person gave it."""
+
+    end_others: bool
+    dry_run: bool
+    yes: bool
+    as_json: bool
+
+
+def restart_options(function: Callable[..., _R]) -> Callable[..., _R]:
+    """Add the options of a command that restarts tasks; it gets them together as ``options``."""
+
+    @wraps(function)
+    def command(*args: object, **kwargs: Any) -> _R:  # noqa: ANN401 - the options of any command
+        names = [field.name for field in fields(RestartOptions)]
+        options = RestartOptions(**{name: kwargs.pop(name) for name in names})
+        return function(*args, options=options, **kwargs)
+
+    for option in reversed(
+        (
+            click.option(
+                "--end-others",
+                is_flag=True,
+                help="End other tasks of the same source that wait or run first; without it the task stays "
+                "as it is.",
+            ),
+            click.option(
+                "--dry-run", is_flag=True, help="Say which tasks would begin again, and change nothing."
+            ),
+            click.option("--yes", is_flag=True, help="Ask no question."),
+            config_option,
+            json_option,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+async def restart_found(settings: Settings, wanted: Sequence[int], options: RestartOptions) -> None:
+    """Let tasks begin again, and say what became of each; exit status 1 when one could not be restarted."""
+
+    async def act(database: Database, client: RunnerClient, tasks: Sequence[TaskPk]) -> list[Treated]:
+        return await restart_tasks(
+            database,
+            client,
+            tasks,
+            by=person(),
+            end_others=options.end_others,
+            language=settings.pod.output_language,
+        )
+
+    await treat(settings, wanted, act, as_json=options.as_json)
+
+
+def confirm_restart(found: Sequence[TaskRow], options: RestartOptions, *, is_chosen: bool) -> bool:
+    """Whether these tasks are to begin again: not in a rehearsal, which names them, nor without a yes.
+
+    Raises:
+        UsageError: nobody can be asked.
+        Abort: the person does not agree.
+    """
+    if options.dry_run:
+        _say_what_would_begin_again(found)
+        return False
+    if not options.yes:
+        _ask(found, is_chosen=is_chosen)
+    return True
+
+
+def _say_what_would_begin_again(found: Sequence[TaskRow]) -> None:
+    for row in sorted(found, key=lambda row: row.pk):
+        click.echo(f"Task {row.pk} ({row.type}, {row.status}) would begin again: {shown(row.title)}")
+    if not found:
+        click.echo("There are no such tasks.")
+
+
+def _ask(found: Sequence[TaskRow], *, is_chosen: bool) -> None:
+    """Have a person agree where something could be meant otherwise.
+
+    Raises:
+        UsageError: nobody can be asked.
+        Abort: the person does not agree.
+    """
+    completed = sum(row.status == TaskStatus.COMPLETED for row in found)
+    if not (is_chosen or completed):
+        return
+    if not sys.stdin.isatty():
+        if is_chosen:
+            raise click.UsageError(
+                f"{len(found)} tasks were chosen: --yes restarts them, --dry-run shows them."
+            )
+        return
+    what = f"{len(found)} tasks" if len(found) > 1 else f"task {found[0].pk}"
+    done = f", {completed} of them completed" if completed and len(found) > 1 else ""
+    done = done or (", which is completed" if completed else "")
+    click.confirm(f"Restart {what}{done}?", abort=True, err=True)
+
+
+async def treat(settings: Settings, ids: Sequence[int], act: _Action, *, as_json: bool) -> None:
+    """Change tasks, and say what became of each; exit status 1 when one could not be changed."""
+    async with open_database(settings) as database, open_session(settings.runners) as session:
+        client = RunnerClient(session, request_timeout=settings.runners.request_timeout)
+        treated = await act(database, client, [TaskPk(number) for number in ids])
+    if as_json:
+        print_json([{"id": item.task, "done": item.done, "words": item.words} for item in treated])
+    else:
+        for item in treated:
+            click.echo(f"Task {item.task}: {item.words}", err=not item.done)
+    if not all(item.done for item in treated):
+        sys.exit(EXIT_FAILED)
