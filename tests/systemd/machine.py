@@ -23,6 +23,7 @@ _MIRROR = [os.environ["DEBIAN_MIRROR"]] if "DEBIAN_MIRROR" in os.environ else []
 """Where packages come from; debootstrap knows Debian's own mirrors."""
 
 _PATIENCE = 60.0
+_LONGEST_COMMAND = 300.0
 
 _T = TypeVar("_T")
 
@@ -85,6 +86,7 @@ class Machine:
             capture_output=True,
             text=True,
             check=False,
+            timeout=_LONGEST_COMMAND,
         )
         assert not check or done.returncode == 0, (
             f"{command}: {done.stdout}{done.stderr}{self.journal_text()}"

@@ -25,7 +25,7 @@ from poddispatchd.sandbox.ports import free_ports
 from tests.acceptance.callback_load import CallbackLoad
 from tests.systemd.machine import REPOSITORY, Machine, base_tree, booted
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 _TOKEN = "token-of-the-readme"
 _PASSWORD = "pods-own-password"
@@ -41,6 +41,8 @@ SECURE_SSL_REDIRECT = False
 VERSION = "4.3.0"
 """
 
+
+_LONGEST_COMMAND = 600.0
 
 _OLD = "8b5ca35"
 """The release from which an upgrade is tried."""
@@ -110,6 +112,8 @@ class Site:
             capture_output=True,
             text=True,
             check=False,
+            # A container that is shut down stops nsenter with what it waits for: only killing it ends that.
+            timeout=_LONGEST_COMMAND,
         )
 
     async def follow(self, commands: Iterable[str]) -> None:
