@@ -1,4 +1,4 @@
-"""How costs grow: ``python -m benchmarks.growth docs/growth.svg`` measures, and draws curves (make growth).
+"""How costs grow: ``python -m benchmarks.growth dist/growth.svg`` measures, and draws curves (make growth).
 
 Each point is a daemon on a Pod of its own: what its statements take, by PostgreSQL's own count, how long
 callbacks take beside, and its memory. ``--quick`` leaves out the large ones.

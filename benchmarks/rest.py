@@ -45,7 +45,7 @@ async def idle(size: Size) -> list[Figure]:
         processor = 100 * (daemon.cpu - used) / seconds
         memory = daemon.memory
     return [
-        Figure("idle: memory", "MiB", memory, limit=70, reach=60, at_least=False),
+        Figure("idle: memory", "MiB", memory, limit=75, reach=60, at_least=False),
         Figure(
             "… statements besides those of leadership",
             "per min",

@@ -46,7 +46,7 @@ async def instant_managers(size: Size) -> list[Figure]:
             "… statements for each",
             "",
             sorted(statements)[len(statements) // 2],
-            limit=12,
+            limit=7,
             reach=12,
             at_least=False,
         ),
