@@ -120,6 +120,10 @@ class RunnerManagerMisconfiguredError(RunnerManagerError):
     """The runner manager refuses us (its URL or its token is wrong): a person must change something."""
 
 
+class NoHealthCheckError(RunnerManagerMisconfiguredError):
+    """Something answers at the URL of a runner manager, and has no health check where it should be."""
+
+
 class RunnerManagerChangedError(PoddispatchdError):
     """The runner manager refused an address or a token that Pod has replaced since: it is asked anew."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from poddispatchd.clock import Clock
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.task import ManagerId
-from poddispatchd.errors import RunnerManagerError
+from poddispatchd.errors import NoHealthCheckError, RunnerManagerError
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.runner.client import RunnerClient
@@ -85,6 +85,10 @@ class Prober:
             return False
         return True
 
+    def _works(self, manager_id: ManagerId) -> bool:
+        """Whether tasks go to this manager, as far as is known."""
+        return manager_id not in self._inactive_asked and not self._registry.is_down(manager_id)
+
     async def _probe(self, manager_id: ManagerId) -> None:
         manager = self._registry.get(manager_id)
         try:
@@ -93,6 +97,10 @@ class Prober:
                 self._registry.learn(manager_id, None)
             self._doubted.discard(manager_id)
         except RunnerManagerError as error:
+            if isinstance(error, NoHealthCheckError) and self._works(manager_id):
+                # It may hide its health and take tasks all the same: that it answers is all that was asked.
+                self._registry.learn(manager_id, None)
+                return
             self._registry.learn(manager_id, error)
             is_down = self._registry.is_down(manager_id)
             if manager_id in self._inactive_asked and not is_down:

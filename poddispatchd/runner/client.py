@@ -14,7 +14,7 @@ import aiohttp
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import Manifest, parse_manifest
 from poddispatchd.domain.task import RunnerTaskId
-from poddispatchd.errors import RecordTooLongError, RunnerManagerMisconfiguredError
+from poddispatchd.errors import NoHealthCheckError, RecordTooLongError
 from poddispatchd.runner import answers
 from poddispatchd.runner.health import health_at, root_facts
 from poddispatchd.runner.http_errors import result_refusal
@@ -78,7 +78,7 @@ class RunnerReader:
         not, both known ones are tried.
 
         Raises:
-            RunnerManagerMisconfiguredError: also when nothing at this URL is a runner manager.
+            NoHealthCheckError: nothing at this URL is a runner manager, or one that hides its health.
         """
         root = await self._ask(manager, Request("GET", "", with_token=False))
         facts = root_facts(manager, root)
@@ -86,7 +86,7 @@ class RunnerReader:
             answer = await self._ask(manager, Request("GET", route(*path.split("/"))))
             if (health := health_at(manager, answer, path, facts.version)) is not None:
                 return health
-        raise RunnerManagerMisconfiguredError(
+        raise NoHealthCheckError(
             f"Nothing at the URL of runner manager {manager.name!r} is a runner manager: "
             "check its URL, with its path, in Pod's administration."
         )

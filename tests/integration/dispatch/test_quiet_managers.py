@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.observability.events import Event
+from poddispatchd.sandbox.fake_runner_manager import Fault, FaultKind
 from tests.integration.dispatch.scene import Daemon, Scene, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -61,6 +62,21 @@ async def test_a_manager_that_answers_is_asked_every_five_minutes_and_no_sooner(
         asked.append(_health_checks(pod))
 
     assert asked == [0, 0, 1, 1, 1, 2, 2]
+
+
+async def test_a_manager_that_hides_its_health_gets_tasks_after_a_quiet_night(pod: Scene) -> None:
+    """A proxy that passes on only what Pod asks answered 404: the manager was called misconfigured."""
+    daemon = await pod.daemon()
+    await daemon.settle()
+    for endpoint in ("root", "health"):
+        pod.fakes["first"].faults.inject(endpoint, Fault(kind=FaultKind.STATUS, status=404), times=None)
+    for _ in range(3):
+        daemon.clock.advance(301)
+        await daemon.probe()
+    assert _state(daemon) is BreakerState.CLOSED
+    await pod.encodings(1)
+    await daemon.settle()
+    assert await pod.statuses() == {"running": 1}
 
 
 async def test_a_manager_that_takes_tasks_is_not_asked(pod: Scene) -> None:

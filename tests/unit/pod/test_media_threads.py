@@ -103,7 +103,7 @@ async def test_a_look_that_hangs_for_ever_is_left_behind_once_the_file_system_an
     threads = MediaThreads()
     for _ in range(3):
         with pytest.raises(MediaSlowError):
-            await threads.look(Look.SOURCE, hanging, limit=0.01)
+            await threads.look(Look.SOURCE, hanging, limit=0.05)
     assert hanging.begun == 1
     assert await threads.look(Look.SPACE, lambda: 1, limit=10) == 1
     assert await threads.look(Look.SOURCE, lambda: "there", limit=10) == "there"
@@ -111,7 +111,7 @@ async def test_a_look_that_hangs_for_ever_is_left_behind_once_the_file_system_an
     # Not without end: each of them keeps a thread.
     for _ in range(20):
         with pytest.raises(MediaSlowError):
-            await threads.look(Look.SOURCE, hanging, limit=0.01)
+            await threads.look(Look.SOURCE, hanging, limit=0.05)
         assert await threads.look(Look.SPACE, lambda: 1, limit=10) == 1
     assert hanging.begun == 5
     hanging.let_go()
