@@ -53,7 +53,10 @@ async def test_the_few_tasks_of_one_go_before_the_many_of_another(rig: Rig) -> N
     first = next(iter(rig.manager.tasks.values()))
     await rig.manager.finish(first.task_id)
     await daemon.event("task.submitted", task=behind)
+    running = "SELECT count(*) AS count FROM runner_manager_task WHERE status = 'running'"
     async with asyncio.timeout(PATIENCE):
+        while (await rig.fetch(running))[0]["count"] != 2:  # the result of the first one is imported
+            await rig.get("/metrics")
         while not await rig.fetch("SELECT FROM poddispatchd.overtaking WHERE task_pk = $1", behind):
             await rig.get("/metrics")
     await rig.execute(

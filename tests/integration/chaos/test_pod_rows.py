@@ -35,6 +35,9 @@ _WAITING = {
     "delivery": "INSERT INTO poddispatchd.delivery (channel, task_pk) VALUES ('mail', 1)",
 }
 
+_NO_WORK = {"told", "campaign", "campaign_video"}
+"""What was said last, and what people want encoded anew: a fault campaign has none of it."""
+
 
 @pytest.fixture
 async def connection(pod_database: PodDatabase) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
@@ -83,7 +86,7 @@ async def test_every_table_of_the_journal_that_holds_work_is_looked_at(connectio
             " AND column_name IN ('state', 'next_attempt_at')"
         )
     }
-    assert tables <= _WAITING.keys()
+    assert tables - _NO_WORK <= _WAITING.keys()
 
 
 async def test_what_belongs_to_a_video_is_counted(connection: Connection) -> None:

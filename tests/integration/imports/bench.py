@@ -39,7 +39,7 @@ TOKEN = "token-of-the-manager"
 _TIMES = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:\d\d)?"), "<time>"),
     (re.compile(r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}"), "<ctime>"),
-    (re.compile(r"(subtitle_[a-z]{2}_)\d{8}-\d{6}"), r"\1<stamp>"),
+    (re.compile(r"(subtitle_[a-z]{2}_)\d{8}-\d{6}(_[A-Za-z0-9]{7})?"), r"\1<stamp>"),
     (re.compile(r'("timestamp": )"[^"]*"'), r"\1<time>"),
 )
 _VOLATILE = ("id", "thumbnail_id", "src_id", "folder_id", "userfolder_id", "tagulous_video_tags_id")
