@@ -103,14 +103,15 @@ class CampaignJob:
             known = await queries.open_campaigns(connection)
         if not known:
             return _IDLE if self._session.listening else _IDLE_UNHEARD
-        if any(campaign.running for campaign in known) and await self._follow():
+        if any(campaign.running for campaign in known):
+            await self._follow()
             async with self._database.connection() as connection:
                 known = await queries.open_campaigns(connection)
         goes_on = await self._add_one([each for each in known if each.wants_more], term)
         await self._finish([each for each in known if not (each.has_more or each.running)])
         return _SOON if goes_on else _EVERY
 
-    async def _follow(self) -> bool:
+    async def _follow(self) -> None:
         """Take note of ends; a campaign of which all fails is paused."""
         async with self._database.connection() as connection:
             failing = await queries.follow(connection)
@@ -120,7 +121,6 @@ class CampaignJob:
                 words = f"The last {_FAILURES} tasks of it failed: see 'poddispatchd failures list'."
                 if await campaigns.pause(connection, names[pk], "poddispatchd", words):
                     log.error(Event.CAMPAIGN_PAUSED, campaign=names[pk], reason=words)
-        return True
 
     async def _add_one(self, wanting: Sequence[OpenCampaign], term: int) -> bool:
         """Add one task at most, of the campaign that has the fewest; whether another look may find more."""
@@ -133,11 +133,11 @@ class CampaignJob:
         for campaign in sorted(ready, key=lambda each: (each.running, each.id)):
             async with self._database.connection() as connection:
                 videos = await queries.next_videos(connection, campaign, limit=_LOOKED_AT)
-            tried = [await self._try(campaign, video, room, term) for video in videos[:1]]
-            for video in videos[1:]:
-                if tried[-1] in (_Tried.ADDED, _Tried.ALL_WAIT):
+            tried = set[_Tried]()
+            for video in videos:
+                tried.add(await self._try(campaign, video, room, term))
+                if not tried.isdisjoint((_Tried.ADDED, _Tried.ALL_WAIT)):
                     break
-                tried.append(await self._try(campaign, video, room, term))
             if _Tried.ADDED in tried or _Tried.SKIPPED in tried:
                 return True
         return False

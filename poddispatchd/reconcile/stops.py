@@ -68,16 +68,25 @@ class Stops:
         by_manager: dict[ManagerId, list[UnwantedRun]] = defaultdict(list)
         for item in due:
             by_manager[item.run.runner_manager_id].append(item)
-        over = await self._ask_all(by_manager)
+        over: list[UnwantedRun] = []
+        failure = await self._ask_all(by_manager, over)
         async with self._database.connection() as connection:
             for item in over:
                 await unwanted_runs.settle(connection, item.run)
             soonest = await unwanted_runs.next_in(connection)
+        if failure is not None:
+            # What the other managers said is written down by now.
+            raise failure
         return _IDLE if soonest is None else min(_IDLE, max(_LEAST, soonest))
 
-    async def _ask_all(self, by_manager: dict[ManagerId, list[UnwantedRun]]) -> list[UnwantedRun]:
-        """Ask the managers side by side; those runs about which there is nothing more to ask."""
-        over: list[UnwantedRun] = []
+    async def _ask_all(
+        self, by_manager: dict[ManagerId, list[UnwantedRun]], over: list[UnwantedRun]
+    ) -> Exception | None:
+        """Ask the managers side by side; to ``over`` go the runs about which there is nothing more to ask.
+
+        Returns:
+            What nobody foresaw about one of them: it keeps nothing from the others.
+        """
         asking = []
         for manager_id, items in by_manager.items():
             manager = self._registry.get(manager_id)
@@ -92,8 +101,8 @@ class Stops:
                 task.cancel()
             for result in await asyncio.gather(*asking, return_exceptions=True):
                 if isinstance(result, Exception):
-                    raise result
-        return over
+                    return result
+        return None
 
     async def _ask(
         self, manager: RunnerManager, items: Sequence[UnwantedRun], over: list[UnwantedRun]
