@@ -20,7 +20,12 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import Task, TaskPk, TaskStatus
 from poddispatchd.domain.time_windows import TimeWindows, parse_windows
-from poddispatchd.errors import MediaMissingError, UnsubmittableError, ValuesRefusedError
+from poddispatchd.errors import (
+    MediaMissingError,
+    PoddispatchdError,
+    UnsubmittableError,
+    ValuesRefusedError,
+)
 from poddispatchd.journal import campaigns
 from poddispatchd.managers.sites import PodSites
 from poddispatchd.observability.events import Event
@@ -40,6 +45,8 @@ _LOOKED_AT = 20
 """Videos of a campaign that are tried in one look until one can be added."""
 _FAILURES = 5
 """So many failures in a row pause a campaign: what spoils them would spoil the rest."""
+
+_UNFORESEEN = "poddispatchd met an error nobody foresaw ({name}): its log tells more."
 
 Fitness = Callable[[Task, Site], Awaitable[object]]
 """Raises what keeps a task from being submitted."""
@@ -171,6 +178,11 @@ class CampaignJob:
         except MediaMissingError:
             # It says nothing about the video (invariant I16), and is told where it is found out.
             return _Tried.ALL_WAIT
+        except PoddispatchdError:
+            raise
+        except Exception as error:  # one video's surprise must not stop the others (invariant I12)
+            log.exception(Event.SERVICE_CRASHED, job="campaigns", video=video.video)
+            return await self._skip(campaign, video, _UNFORESEEN.format(name=type(error).__name__))
         try:
             async with self._database.transaction() as connection:
                 task = await queries.add(connection, campaign, video, term=term)

@@ -10,7 +10,9 @@ from poddispatchd.app import features
 from poddispatchd.app.campaign_checks import campaign_findings
 from poddispatchd.app.findings import Severity
 from poddispatchd.campaigns.job import CampaignJob
-from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType, VideoId
+from poddispatchd.dispatch.payloads import Payloads, Prepared
+from poddispatchd.domain.site import Site
+from poddispatchd.domain.task import Task, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.journal import campaigns
 from poddispatchd.journal.campaigns import Campaign, CampaignState, VideoState, Wanted
 from poddispatchd.sandbox.pod.world import add_video
@@ -219,6 +221,27 @@ async def test_a_video_that_is_gone_or_has_no_file_is_skipped_with_its_reason(he
     assert await here.states() == {VideoState.SKIPPED: 2, VideoState.RUNNING: 1}
     assert any(f"Video {gone} has been deleted." in words for words in await here.words())
     assert any("does not exist" in words for words in await here.words())
+
+
+async def test_a_video_that_nobody_was_prepared_for_stops_no_other(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd, good = await here.videos(2)
+    fitness = Payloads.of
+
+    async def of(self: Payloads, task: Task, site: Site) -> Prepared:
+        if task.video_id == odd:
+            raise KeyError("a bug")
+        return await fitness(self, task, site)
+
+    monkeypatch.setattr(Payloads, "of", of)
+    here.job = features.campaigns(here.daemon.parts)
+    await here.make([odd, good])
+
+    await here.step(2)
+
+    assert await here.states() == {VideoState.SKIPPED: 1, VideoState.RUNNING: 1}
+    assert any("an error nobody foresaw (KeyError)" in words for words in await here.words())
 
 
 async def test_nothing_is_skipped_because_the_media_tree_is_away(here: Bench) -> None:
