@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from random import Random
 
+from msgspec import Struct
 from pydantic import SecretStr
 
 from fuzz.values import changed, damaged, written
@@ -213,6 +214,8 @@ def _unfit(value: object, *, is_shown: bool = False) -> list[str]:
             return found
         case list() | tuple():
             return [words for item in value for words in _unfit(item)]
+        case Struct():
+            return [words for name in value.__struct_fields__ for words in _unfit(getattr(value, name))]
         case _ if is_dataclass(value) and not isinstance(value, type):
             return [words for each in fields(value) for words in _unfit(getattr(value, each.name))]
         case _:

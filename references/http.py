@@ -5,9 +5,11 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from types import ModuleType
 from typing import get_args, get_type_hints
+
+from msgspec import Struct
+from msgspec.structs import fields
 
 import poddispatchd.callbacks
 import poddispatchd.web
@@ -74,16 +76,16 @@ def _modules(package: ModuleType) -> Iterator[ModuleType]:
         yield importlib.import_module(found.name)
 
 
-def _fields(model: type, at: str) -> Iterator[tuple[str, str]]:
+def _fields(model: type[Struct], at: str) -> Iterator[tuple[str, str]]:
     hints = get_type_hints(model)
     for field in fields(model):
         annotation = hints[field.name]
-        inner = [part for part in (annotation, *get_args(annotation)) if is_dataclass(part)]
+        parts = (annotation, *get_args(annotation))
+        inner = [part for part in parts if isinstance(part, type) and issubclass(part, Struct)]
         many = "[]" if getattr(annotation, "__origin__", None) is tuple else ""
         name = f"{at}{field.name}{many}"
         yield code(name), code(_words(annotation))
         for part in inner:
-            assert isinstance(part, type)
             yield from _fields(part, f"{name}.")
 
 
@@ -97,7 +99,7 @@ def _words(annotation: object) -> str:
         return f"object of {_words(arguments[1])} by {_words(arguments[0])}"
     if arguments:
         return " or ".join(_words(part) for part in arguments)
-    if is_dataclass(annotation):
+    if isinstance(annotation, type) and issubclass(annotation, Struct):
         return "object"
     plain = getattr(annotation, "__supertype__", annotation)
     if plain is type(None):

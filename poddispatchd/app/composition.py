@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 
 import structlog
+from msgspec import Struct
 
 from poddispatchd.app.parts import Parts
 from poddispatchd.clock import Clock
@@ -45,8 +45,7 @@ from poddispatchd.shadow.session import ShadowSession
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(Struct, frozen=True):
     """What exists before the database answers: enough to take callbacks, and to answer 503.
 
     ``is_shadow``: nothing may be written, and no callback is taken.

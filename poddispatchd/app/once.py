@@ -1,9 +1,9 @@
 """One full pass and the end: a drop-in for the CRON line of ``manage.py process_tasks``."""
 
 import asyncio
-from dataclasses import dataclass
 
 import structlog
+from msgspec import Struct
 
 from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.app.jobs import Jobs
@@ -26,8 +26,7 @@ _LONGEST_TELLING = 600.0
 _PAUSE = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class PassResult:
+class PassResult(Struct, frozen=True):
     """What one pass found at its end.
 
     ``scheduled`` is False when a daemon holds the scheduler lock, ``stopped`` True when it was cut short;

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from poddispatchd.app.parts import Parts
 from poddispatchd.domain.task import SiteId, TaskPk
@@ -14,8 +15,7 @@ _ENDINGS = {"completed": "completed", "failed": "failed", "timeout": "failed"}
 _SHOWN = ("submitted", "completed", "failed", "pending", "running")
 
 
-@dataclass(frozen=True, slots=True)
-class SiteSummary:
+class SiteSummary(Struct, frozen=True):
     """The counts of one site: what a pass did, and what waits and runs at its end.
 
     ``domain`` is empty for tasks of no site that is served.

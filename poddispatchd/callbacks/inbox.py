@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -39,8 +40,7 @@ class Turn(StrEnum):
     """Another instance has applied it, or is at it now."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedCallback:
+class RecordedCallback(Struct, frozen=True):
     """A callback in the inbox, leased; ``managers`` are all those whose token signed it."""
 
     lease: Lease
@@ -69,8 +69,7 @@ class RecordedCallback:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A callback to record; ``is_known``: a task of these managers has this id, it need not be looked for."""
 
     managers: tuple[ManagerId, ...]
@@ -123,8 +122,7 @@ async def lock(connection: Connection, callback: RecordedCallback) -> Turn:
     return Turn.NOW if is_next else Turn.LATER
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedCallback:
+class ReceivedCallback(Struct, frozen=True):
     """A callback as people see it.
 
     ``outcome`` is what it did, once it is handled; ``last_error`` says why it could not be applied, if it was

@@ -1,7 +1,8 @@
 """How much one runner manager may have recorded: whoever has a token can fill a database with it."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.callback import Callback
 
@@ -9,8 +10,7 @@ ROW = 512
 """Bytes that a callback without any text takes, with its entries in indexes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Struct, frozen=True):
     """``burst`` at once, and ``each_second`` for ever."""
 
     burst: float
@@ -55,8 +55,7 @@ class Bucket:
         self._level = min(self._rate.burst, self._level + amount)
 
 
-@dataclass(slots=True)
-class _Account:
+class _Account(Struct):
     stored: Bucket = field(default_factory=lambda: Bucket(BYTES))
     callbacks: Bucket = field(default_factory=lambda: Bucket(CALLBACKS))
     unknown: Bucket = field(default_factory=lambda: Bucket(UNKNOWN))

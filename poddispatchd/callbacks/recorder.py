@@ -3,7 +3,8 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.callbacks import inbox
 from poddispatchd.callbacks.inbox import Entry
@@ -20,8 +21,7 @@ _MOST_WAITING = 64 * 2**20
 """Bytes that may wait for a statement; of more, a manager is told to call again."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(Struct, frozen=True):
     entry: Entry
     size: int
     recorded: "asyncio.Future[bool]"

@@ -5,7 +5,8 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.callbacks.patience import PATIENCE, within
 from poddispatchd.clock import Clock
@@ -29,8 +30,7 @@ _MOST_REFUSED = 4096
 """Refused tokens that are remembered; of more, the oldest are forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     manager: ManagerId
     forms: tuple[bytes, ...]
     """The token as the bytes that may arrive: in UTF-8, or in Latin-1 as Python's HTTP clients send it."""

@@ -1,6 +1,6 @@
 """What the job of campaigns reads and writes."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -10,8 +10,7 @@ from poddispatchd.journal.campaigns import CampaignId, CampaignState
 _QUERIES = load_queries(__package__, "campaigns.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class OpenCampaign:
+class OpenCampaign(Struct, frozen=True):
     """A campaign with something to do or under way; ``has_more``: videos of it wait."""
 
     id: CampaignId
@@ -29,8 +28,7 @@ class OpenCampaign:
         return self.state is CampaignState.ACTIVE and self.has_more and self.running < self.at_most
 
 
-@dataclass(frozen=True, slots=True)
-class NextVideo:
+class NextVideo(Struct, frozen=True):
     """A video that waits for its turn in a campaign."""
 
     place: int

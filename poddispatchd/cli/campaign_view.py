@@ -1,10 +1,10 @@
 """How far a campaign is, for people and as JSON."""
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import click
+from msgspec.structs import asdict
 
 from poddispatchd.cli.campaign_words import bar, state_words
 from poddispatchd.cli.common import (

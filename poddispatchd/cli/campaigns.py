@@ -3,12 +3,12 @@
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import click
+from msgspec.structs import asdict
 
 from poddispatchd.cli.campaign_view import as_dict, expected_at, show_campaign
 from poddispatchd.cli.campaign_words import bar

@@ -5,12 +5,13 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from poddispatchd.domain.display import escaped, escaped_json
 
@@ -28,8 +29,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-@dataclass(slots=True)
-class Context:
+class Context(Struct):
     """The options that stand before the subcommand."""
 
     config_path: Path | None
@@ -122,7 +122,9 @@ def print_json(data: object) -> None:
     click.echo(escaped_json(json.dumps(data, indent=2, ensure_ascii=False, default=_for_programs)))
 
 
-def _for_programs(value: object) -> str:
+def _for_programs(value: object) -> object:
+    if isinstance(value, Struct):
+        return asdict(value)
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

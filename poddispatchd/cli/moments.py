@@ -1,16 +1,15 @@
 """Moments to come, as people type them: a time of day, a date with a time, or a length of time."""
 
 import re
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import click
+from msgspec import Struct
 
 from poddispatchd.config.units import parse_duration
 
 
-@dataclass(frozen=True, slots=True)
-class Coming:
+class Coming(Struct, frozen=True):
     """A moment that depends on another one, after which it comes."""
 
     text: str

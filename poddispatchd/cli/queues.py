@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from msgspec import Struct
 
 from poddispatchd.cli.common import (
     EXIT_FAILED,
@@ -123,8 +123,7 @@ async def dismiss(context: Context, config_path: Path | None, *, chosen: "_Chose
     await _each(context.settings(config_path), chosen, QUEUES[chosen.queue].dismiss, "is dismissed.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Chosen:
+class _Chosen(Struct, frozen=True):
     """Items of a queue that a person names: by their ids, or all that is set aside."""
 
     queue: str

@@ -1,10 +1,10 @@
 """``report``: what runners did for whom in a week, for those who must account for them."""
 
-import dataclasses
 from datetime import timedelta
 from pathlib import Path
 
 import click
+from msgspec.structs import asdict
 
 from poddispatchd.cli.common import Context, asynchronous, config_option, pass_context, print_json
 from poddispatchd.cli.journal import open_journal
@@ -53,7 +53,7 @@ async def report(context: Context, config_path: Path | None, days: int, form: st
             return
     match form:
         case "json":
-            print_json(dataclasses.asdict(found))
+            print_json(asdict(found))
         case "html":
             click.echo(report_page(found), nl=False)
         case _:

@@ -1,11 +1,11 @@
 """``runners``: Pod's runner managers, how they are, and giving one a rest."""
 
 import asyncio
-import dataclasses
 import sys
 from pathlib import Path
 
 import click
+from msgspec.structs import asdict
 
 from poddispatchd.cli.chosen_managers import all_managers, named
 from poddispatchd.cli.common import (
@@ -115,9 +115,9 @@ def _row(
         "url": manager.url,
         "is_active": manager.is_active,
         "paused": timetable.pause is not None,
-        "pause": None if timetable.pause is None else dataclasses.asdict(timetable.pause),
-        "planned_pauses": [dataclasses.asdict(pause) for pause in timetable.planned],
-        "window": None if window is None else dataclasses.asdict(window),
+        "pause": None if timetable.pause is None else asdict(timetable.pause),
+        "planned_pauses": [asdict(pause) for pause in timetable.planned],
+        "window": None if window is None else asdict(window),
         "state": state,
         "full_for": None if entry is None else full_in_words(entry),
         "last_given_at": memory.last_given_at,

@@ -3,8 +3,9 @@
 import asyncio
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from poddispatchd.cli.daemon_state import DaemonAwayError, ManagerEntry, State, ask_daemon
 from poddispatchd.clock import Clock
@@ -33,8 +34,7 @@ from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.tasks.pending_facts import waiting_task
 
 
-@dataclass(frozen=True, slots=True)
-class Journal:
+class Journal(Struct, frozen=True):
     """What poddispatchd's own schema tells; nothing where it does not exist yet.
 
     ``memories`` are not read of the schema of an older release.

@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, fields
 from functools import wraps
 from typing import Any, TypeAlias, TypeVar
 
 import click
+from msgspec import Struct
 
 from poddispatchd.cli.common import (
     EXIT_FAILED,
@@ -33,8 +33,7 @@ MOST_AT_ONCE = 1000
 """Tasks that one command restarts at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class RestartOptions:
+class RestartOptions(Struct, frozen=True):
     """How tasks are restarted, as a person gave it."""
 
     end_others: bool
@@ -48,7 +47,7 @@ def restart_options(function: Callable[..., _R]) -> Callable[..., _R]:
 
     @wraps(function)
     def command(*args: object, **kwargs: Any) -> _R:  # noqa: ANN401 - the options of any command
-        names = [field.name for field in fields(RestartOptions)]
+        names = RestartOptions.__struct_fields__
         options = RestartOptions(**{name: kwargs.pop(name) for name in names})
         return function(*args, options=options, **kwargs)
 

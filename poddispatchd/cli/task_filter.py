@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import wraps
 from typing import Any, TypeVar
 
 import click
+from msgspec import Struct, field
 
 from poddispatchd.cli.completion import manager_names
 from poddispatchd.clock import Clock
@@ -24,8 +24,7 @@ _OPTIONS = ("statuses", "types", "failed", "search", "managers", "sites", "since
 FAILED = (TaskStatus.FAILED.value, TaskStatus.TIMEOUT.value)
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """The options as they were given; nothing chosen means every task."""
 
     statuses: tuple[str, ...] = ()

@@ -1,6 +1,5 @@
 """``tasks list``: tasks with title, owner and what became of them, in the width of a terminal."""
 
-import dataclasses
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import click
+from msgspec.structs import asdict
 
 from poddispatchd.cli.common import (
     Context,
@@ -135,7 +135,7 @@ def _as_dict(
     forecast: Forecast | None,
     closed: _Closed,
 ) -> dict[str, object]:
-    told = dataclasses.asdict(row)
+    told = asdict(row)
     return {
         "id": told.pop("pk"),
         **told,

@@ -1,12 +1,12 @@
 """``tasks``: Pod's tasks on the terminal."""
 
-import dataclasses
 import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
 import click
+from msgspec.structs import asdict
 
 from poddispatchd.callbacks import inbox
 from poddispatchd.cli.common import (
@@ -96,12 +96,12 @@ async def show(
         "campaign": campaign,
     }
     if as_json:
-        reason = None if why is None else dataclasses.asdict(why)
+        reason = None if why is None else asdict(why)
         coming = {
             "expected_begin": None if forecast is None else interval_as_dict(forecast.begins.get(task.pk)),
             "expected_end": None if forecast is None else interval_as_dict(forecast.ends.get(task.pk)),
         }
-        fair = {"fair_share": None if share is None else dataclasses.asdict(share)}
+        fair = {"fair_share": None if share is None else asdict(share)}
         output = {"script_output": task.script_output}
         print_json({**told, **coming, "why": reason, **fair, **output, **journal})
         return
@@ -177,8 +177,8 @@ async def _journal(
             }
             for item in sent
         ],
-        "callbacks": [dataclasses.asdict(item) for item in called],
-        "imports": [dataclasses.asdict(item) for item in brought],
+        "callbacks": [asdict(item) for item in called],
+        "imports": [asdict(item) for item in brought],
         "acts": [
             {"act": item.act.value, "by": item.actor, "at": item.at, "status_before": item.status_before}
             for item in await acts.of_task(connection, pk)

@@ -9,8 +9,9 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from poddispatchd.config.loading import DEFAULT_PATH
 
@@ -21,8 +22,7 @@ _LISTS = frozenset({"LoadCredential", "ReadWritePaths", "BindPaths"})
 """Settings that add up, until an empty one begins anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Struct, frozen=True):
     """What is written in a unit and its drop-ins, as far as it matters here."""
 
     name: str

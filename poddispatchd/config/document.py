@@ -2,25 +2,23 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import yaml
+from msgspec import Struct, field
 
 from poddispatchd.config.keys import KeyPath
 
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """Something wrong with the document itself; ``line`` counts from 1, None when nobody can tell."""
 
     words: str
     line: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """What a YAML text says: its data, where each key stands, and what is wrong with it."""
 
     data: object = None

@@ -2,11 +2,11 @@
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 from typing import get_args
 
+from msgspec import Struct
 from pydantic import BaseModel, PlainSerializer, SecretBytes, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -16,8 +16,7 @@ from poddispatchd.config.units import format_duration, format_size
 KeyPath = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """One setting: where it stands and what its model says about it."""
 
     path: KeyPath

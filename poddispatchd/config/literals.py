@@ -2,8 +2,9 @@
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+
+from msgspec import Struct, field
 
 _CHANGING = frozenset(
     {"update", "setdefault", "pop", "popitem", "clear", "append", "extend", "insert", "remove"}
@@ -18,15 +19,13 @@ class UnreadableError(Exception):
     """An expression whose value only Python would know; the words say what it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True):
     """Stands in a dictionary for a value that could not be read, so that the others are not lost with it."""
 
     why: str
 
 
-@dataclass(slots=True)
-class Assignments:
+class Assignments(Struct):
     """What a file assigns at its top level: values, and the names whose value could not be read, with why."""
 
     values: dict[str, object] = field(default_factory=dict)

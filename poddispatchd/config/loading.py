@@ -13,10 +13,10 @@ beats everything, because it is what somebody types to try something out.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from msgspec import Struct, field
 from pydantic import ValidationError
 
 from poddispatchd.config.consistency import contradictions
@@ -66,8 +66,7 @@ def load_settings(
     return gathered.validate()
 
 
-@dataclass(slots=True)
-class _Gathered:
+class _Gathered(Struct):
     """What has been read so far, where it came from, and what was wrong with it."""
 
     data: dict[str, object] = field(default_factory=dict)

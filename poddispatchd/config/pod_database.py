@@ -1,8 +1,9 @@
 """Django's ``DATABASES`` as an address of PostgreSQL."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from poddispatchd.config.literals import Unreadable
 
@@ -19,8 +20,7 @@ _WITHOUT_MEANING = frozenset(
 """Entries that say how Django uses its connections; ours are used in our own way."""
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseAddress:
+class DatabaseAddress(Struct, frozen=True):
     """``dsn`` as far as it could be read, None when nothing useful is left; ``notes`` want a look."""
 
     dsn: str | None

@@ -1,8 +1,9 @@
 """A first configuration out of Pod's own settings."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+
+from msgspec import Struct, field
 
 from poddispatchd.config.keys import KeyPath, known_keys
 from poddispatchd.config.literals import Assignments, Unreadable, read_assignments
@@ -15,8 +16,7 @@ class _UnusableError(Exception):
     """A value that has no place in our configuration; the words say why."""
 
 
-@dataclass(slots=True)
-class Imported:
+class Imported(Struct):
     """What was found: ``tree`` for a config.yaml, its ``secrets``, ``notes`` on what wants a look.
 
     ``remarks`` say what was concluded from a setting that is absent; nobody has to do anything.
@@ -120,8 +120,7 @@ def _is_named(name: str, found: Assignments) -> bool:
     return name in found.values or name in found.unreadable
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(Struct, frozen=True):
     key: KeyPath
     convert: Callable[[object], object]
 

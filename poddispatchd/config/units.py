@@ -1,12 +1,12 @@
 """Durations, sizes, file modes and addresses as people write them in ``config.yaml``."""
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, NoReturn
 
-from pydantic import BeforeValidator, PlainSerializer
+from msgspec import Struct
+from pydantic import BeforeValidator, PlainSerializer, PlainValidator
 
 from poddispatchd.domain.time_windows import Window, format_windows, parse_windows
 
@@ -76,8 +76,7 @@ def parse_mode(value: object) -> int | None:
     return int(match[1], 8)
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """Where a listener listens. ``port`` 0 lets the kernel choose."""
 
     host: str
@@ -158,10 +157,10 @@ FileMode = Annotated[
 ]
 """Permission bits, written in octal."""
 
-ListenAddress = Annotated[Address, BeforeValidator(Address.parse), PlainSerializer(str, return_type=str)]
+ListenAddress = Annotated[Address, PlainValidator(Address.parse), PlainSerializer(str, return_type=str)]
 """Where a listener listens."""
 
 Windows = Annotated[
-    tuple[Window, ...], BeforeValidator(read_windows), PlainSerializer(format_windows, return_type=str)
+    tuple[Window, ...], PlainValidator(read_windows), PlainSerializer(format_windows, return_type=str)
 ]
 """Hours of the week."""

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.resources import files
+
+from msgspec import Struct
 
 from poddispatchd.database.connections import Connection
 from poddispatchd.database.pool import Database
@@ -41,8 +42,7 @@ _ANNOUNCE = f"SELECT pg_notify('{SCHEMA}_task', 'schema upgraded')"
 """Daemons of an older release look at the version, and stop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(Struct, frozen=True):
     """One step of the schema."""
 
     version: int

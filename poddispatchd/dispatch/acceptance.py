@@ -1,11 +1,11 @@
 """The answers of runner managers that took a task, stored together; and what follows from each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
 import structlog
+from msgspec import Struct
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
@@ -31,8 +31,7 @@ _PAUSES = (0.02, 0.1)
 """Seconds between looks at a row that someone holds: most are held for a moment only."""
 
 
-@dataclass(frozen=True, slots=True)
-class SubmissionResult:
+class SubmissionResult(Struct, frozen=True):
     """How a submission ended.
 
     ``reason`` is in words, empty when it was accepted. ``is_final``: the row is not pending any more.

@@ -1,9 +1,9 @@
 """Submissions are written down before they are posted, and until it is known what became of them (I3)."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 
 import structlog
+from msgspec.structs import replace
 
 from poddispatchd.config.model import DispatchSettings
 from poddispatchd.database.pool import Database

@@ -6,10 +6,10 @@ the way; nothing is read again between the decision and the commit.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 import asyncpg
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -42,8 +42,7 @@ class Obstacle(StrEnum):
     """Its last submission is not settled yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class IntentRequest:
+class IntentRequest(Struct, frozen=True):
     """What is to be posted to whom. ``follows_nobody``: the duplicates that ended have been looked at."""
 
     task: Task
@@ -54,8 +53,7 @@ class IntentRequest:
     follows_nobody: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """No intent was committed.
 
     ``ahead``: the task of the same source that goes first. ``wait``: seconds. ``next_attempt``: the number

@@ -2,8 +2,9 @@
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
@@ -20,8 +21,7 @@ from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.runtime.batching import Batcher
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """What would be posted for a task, and where the results of an encoding would be."""
 
     payload: Payload

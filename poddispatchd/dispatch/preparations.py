@@ -1,7 +1,8 @@
 """What the next tasks need is read before their turn comes: a manager that answers gets one at once."""
 
 import asyncio
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.clock import Clock
 from poddispatchd.dispatch.payloads import Payloads, Prepared
@@ -14,8 +15,7 @@ _FRESH = 2.0
 _MOST = 256
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
+class _Begun(Struct, frozen=True):
     task: Task
     site: Site
     at: float

@@ -1,8 +1,9 @@
 """What is remembered of single tasks while they wait."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from poddispatchd.clock import Clock
 from poddispatchd.domain.routing import Offer
@@ -17,8 +18,7 @@ _REFUSAL_LASTS = 3600.0
 upgraded or set up anew meanwhile, and nothing else would ever find out."""
 
 
-@dataclass(slots=True)
-class Sight:
+class Sight(Struct):
     """What is remembered of a pending task while it waits. Times are of the monotonic clock.
 
     ``refusals``: why managers refused its payload, ``refused_at`` when the last one did. ``held_until``:
@@ -93,8 +93,7 @@ class Sights:
             }
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """A task that may be submitted now, for one of its sites."""
 
     item: PendingTask
@@ -108,8 +107,7 @@ class Waiting:
         return Offer(task.pk, task.type, self.site.id, frozenset(self.sight.refusals))
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A task, the site for which it is done and the manager that is asked."""
 
     item: PendingTask

@@ -1,9 +1,9 @@
 """One submission from the row to the stored task id: intent, POST, compare-and-set, or back again."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
+from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
 from poddispatchd.dispatch.acceptance import Acceptance, SubmissionResult

@@ -2,10 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import log
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.run_times import EndedRun, SourceSize
 
@@ -16,8 +17,7 @@ _Hour: TypeAlias = tuple[bool, int]
 """Whether it is of a weekend, and which hour of the day it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(Struct, frozen=True):
     """A task that will come, so many seconds from now."""
 
     after: float
@@ -25,8 +25,7 @@ class Arrival:
     source: SourceSize
 
 
-@dataclass(frozen=True, slots=True)
-class Arrivals:
+class Arrivals(Struct, frozen=True):
     """How many tasks of each class come in an hour, and what they are."""
 
     now: datetime

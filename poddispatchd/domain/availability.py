@@ -5,10 +5,11 @@ What runs is left alone: windows and pauses only say when something may begin.
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import inf
 from typing import TypeAlias, TypeVar
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.time_windows import TimeWindows
 
@@ -19,8 +20,7 @@ _HORIZON = timedelta(days=15)
 _K = TypeVar("_K")
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Struct, frozen=True):
     """A runner manager gets no task from one moment to another; ``ends`` None: until somebody resumes it."""
 
     begins: datetime
@@ -56,8 +56,7 @@ def closed_everywhere(
     }
 
 
-@dataclass(frozen=True, slots=True)
-class WindowNow:
+class WindowNow(Struct, frozen=True):
     """Windows at one moment: ``hours`` as people write them.
 
     ``opens_at`` is None while they are open, ``closes_at`` while they are closed, or when they never close.
@@ -78,8 +77,7 @@ class WindowNow:
         return cls(str(windows), is_open, None if is_open else opens, windows.closes_at(now))
 
 
-@dataclass(frozen=True, slots=True)
-class Openings:
+class Openings(Struct, frozen=True):
     """The times in which something may begin, in seconds from now: where each begins and ends."""
 
     begins: tuple[float, ...] = (0.0,)
@@ -94,8 +92,7 @@ class Openings:
 ALWAYS = Openings()
 
 
-@dataclass(frozen=True, slots=True)
-class Availability:
+class Availability(Struct, frozen=True):
     """The windows of task types and of runner managers, by their names; what is absent is always open."""
 
     task_types: Mapping[str, TimeWindows] = field(default_factory=dict)

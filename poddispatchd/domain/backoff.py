@@ -1,7 +1,8 @@
 """How long to wait before trying again."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _MOST_DOUBLINGS = 60
 """Keeps ``2 ** attempt`` a small number, however long something has been failing."""
@@ -23,8 +24,7 @@ def full_jitter(attempt: int, *, base: float, cap: float, random: Callable[[], f
     return limit * random()
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Struct, frozen=True):
     """How the wait before another attempt grows: ``shortest`` seconds and a random part that doubles.
 
     ``base`` limits the random part of the first wait, ``cap`` that of every wait, both in seconds.

@@ -5,9 +5,11 @@ full, or limits our rate, answers: it is not broken (invariant I9).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.errors import (
@@ -56,8 +58,7 @@ class Outcome(StrEnum):
         return cls.ANSWERED
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerPolicy:
+class BreakerPolicy(Struct, frozen=True):
     """How patient a breaker is. Times are in seconds.
 
     Args:
@@ -76,8 +77,7 @@ class BreakerPolicy:
     misconfigured: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
+class Breaker(Struct, frozen=True):
     """The breaker of one runner manager. ``until`` is a time of the same clock as ``now`` everywhere here.
 
     ``failures`` are those in a row; ``openings`` count how often it has opened since the last answer.

@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.availability import Openings
 from poddispatchd.domain.run_times import EndedRun
@@ -13,8 +14,7 @@ _RARE = 0.05
 """A level held for less of the busy time is none: results are brought in while the next task runs already."""
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerNow:
+class ManagerNow(Struct, frozen=True):
     """A runner manager at this moment.
 
     Attributes:
@@ -32,8 +32,7 @@ class ManagerNow:
     openings: Mapping[str, Openings] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
+class Capacity(Struct, frozen=True):
     """Slots of a runner manager; ``taken`` of them hold what is not ours; ``types`` it takes (None: any).
 
     ``openings`` are those of the manager.

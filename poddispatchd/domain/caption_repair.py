@@ -6,7 +6,8 @@ SubRip without its header. What is still unreadable is counted, by its line.
 """
 
 import re
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 __all__ = ["RepairedCaptions", "repaired"]
 
@@ -28,8 +29,7 @@ _LONGEST_TIMES = 200
 _APART = ("NOTE", "STYLE", "REGION")
 
 
-@dataclass(slots=True)
-class RepairedCaptions:
+class RepairedCaptions(Struct):
     """Lines that a WebVTT parser reads.
 
     ``captions`` counts those with a text, readable or not; ``unread`` holds the line numbers (from 1) of the
@@ -41,8 +41,7 @@ class RepairedCaptions:
     unread: list[int] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Caption:
+class _Caption(Struct):
     timing: str | None
     """As WebVTT writes it; None when it cannot be understood."""
     line: int

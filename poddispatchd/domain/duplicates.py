@@ -5,22 +5,21 @@ after a run had begun is a new request: the video may have been cut meanwhile.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from poddispatchd.domain.task import Run, TaskPk, TaskStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(Struct, frozen=True):
     """A submission of ours that a manager took; of some no id ever became known."""
 
     pk: TaskPk
     run: Run | None
 
 
-@dataclass(frozen=True, slots=True)
-class EndedDuplicate:
+class EndedDuplicate(Struct, frozen=True):
     """A duplicate that has ended; those that share a ``run`` count as one, with their latest date."""
 
     pk: TaskPk

@@ -1,7 +1,9 @@
 """Whether a result keeps what its ``info_video.json`` promises, and what of it counts."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from poddispatchd.domain.encoding_result import (
     INFO_FILE,
@@ -19,8 +21,7 @@ from poddispatchd.domain.hls import playlist_findings
 _MOST_NAMED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOut(Struct, frozen=True):
     """Files that may not be put in place.
 
     Attributes:

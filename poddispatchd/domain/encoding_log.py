@@ -1,13 +1,12 @@
 """What the log of a video says of an encoding, in the words of its Pod."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from poddispatchd.domain.encoding_plan import EncodingContent
 from poddispatchd.domain.thumbnails import ThumbnailChoice
 
 
-@dataclass(frozen=True, slots=True)
-class LogStyle:
+class LogStyle(Struct, frozen=True):
     """How this Pod words the end of an encoding in its log."""
 
     names_thumbnail: bool

@@ -1,7 +1,8 @@
 """From a result of an encoding to the rows and files that Pod's pages expect."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.encoding_result import (
     MP3,
@@ -22,8 +23,7 @@ HLS_PLAYLIST = "application/x-mpegURL"
 _FALLBACK_NAME = "360p"
 
 
-@dataclass(frozen=True, slots=True)
-class Rendition:
+class Rendition(Struct, frozen=True):
     """A row of Pod's ``video_encode_transcript_videorendition``; ``resolution`` as ``640x360``."""
 
     id: int
@@ -31,8 +31,7 @@ class Rendition:
     video_bitrate: str
 
 
-@dataclass(frozen=True, slots=True)
-class MediaRow:
+class MediaRow(Struct, frozen=True):
     """A row of EncodingAudio or PlaylistVideo, or with ``rendition_id`` of EncodingVideo.
 
     ``filename`` is relative to the output directory of the video.
@@ -49,8 +48,7 @@ class MediaRow:
         return self.name, self.encoding_format, self.rendition_id
 
 
-@dataclass(frozen=True, slots=True)
-class PodChoices:
+class PodChoices(Struct, frozen=True):
     """What a Pod makes of a result.
 
     Args:
@@ -64,8 +62,7 @@ class PodChoices:
     thumbnail: ThumbnailChoice = ThumbnailChoice.FIRST
 
 
-@dataclass(frozen=True, slots=True)
-class EncodingContent:
+class EncodingContent(Struct, frozen=True):
     """What an encoding brings into Pod. File names are relative to the output directory.
 
     ``master`` is the text of the master playlist, None without HLS renditions. ``log`` holds what was
@@ -146,8 +143,7 @@ def encoding_name(filename: str, encoding_choices: Sequence[str]) -> str:
     return next((choice for choice in encoding_choices if choice[:3].lower() == prefix), _FALLBACK_NAME)
 
 
-@dataclass(slots=True)
-class _VideoPlan:
+class _VideoPlan(Struct):
     """The rows, master playlist and log lines of ``encode_video``, entry after entry."""
 
     renditions: Mapping[str, Rendition]

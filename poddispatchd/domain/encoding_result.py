@@ -4,7 +4,8 @@ import json
 import math
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.manifest import unsafe
 from poddispatchd.domain.script_output import storable
@@ -25,8 +26,7 @@ _LONGEST_RENDITION = 50
 _LONGEST_WORDS = 200
 
 
-@dataclass(slots=True)
-class Findings:
+class Findings(Struct):
     """Everything wrong with a result, collected so that a person learns all of it at once.
 
     ``incomplete``: a new attempt may bring what is missing. ``refused``: it would bring the same.
@@ -51,8 +51,7 @@ class Findings:
             raise ResultIncompleteError(*dict.fromkeys(self.incomplete))
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedFile:
+class EncodedFile(Struct, frozen=True):
     """An entry of ``encode_video`` or ``encode_audio``; ``rendition`` is ``640x360`` or empty for audio."""
 
     encoding_format: str
@@ -64,8 +63,7 @@ class EncodedFile:
         return posixpath.splitext(self.filename)[0] + extension
 
 
-@dataclass(frozen=True, slots=True)
-class EncodingInfo:
+class EncodingInfo(Struct, frozen=True):
     """``info_video.json`` in our types. ``duration`` is whole seconds.
 
     ``thumbnails`` are in the order of the document. ``overview`` holds the names that ``encode_overview``

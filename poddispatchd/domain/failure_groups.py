@@ -3,8 +3,9 @@
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from poddispatchd.domain.task import TaskPk
 
@@ -41,8 +42,7 @@ _FOLDED = (
 """What is different in each failure, in the order in which it is looked for, and what stands for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class FailedTask:
+class FailedTask(Struct, frozen=True):
     """A task that failed, when, and its words; those of ``title`` and ``owner`` for people."""
 
     pk: TaskPk
@@ -54,8 +54,7 @@ class FailedTask:
     owner: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FailureGroup:
+class FailureGroup(Struct, frozen=True):
     """Failures of one reason, the latest first; ``key`` is short enough to be typed."""
 
     key: str

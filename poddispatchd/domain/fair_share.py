@@ -11,10 +11,11 @@ goes by Pod's order again, before all of its class whom this has not yet come to
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.task import TaskPk
 
@@ -39,8 +40,7 @@ class FairShare(StrEnum):
     ESTABLISHMENT = "establishment"
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """A pending task; ``priority`` is its class in Pod's order, ``party`` whose runner time it will be."""
 
     task: TaskPk
@@ -60,8 +60,7 @@ class Claim:
         return self.priority, self.type
 
 
-@dataclass(frozen=True, slots=True)
-class Overtaking:
+class Overtaking(Struct, frozen=True):
     """A task was given a runner that tasks of a type before it in Pod's order could have had.
 
     ``priority`` and ``place`` are those of the task, ``type`` is the one of those before it. ``seconds`` is
@@ -74,8 +73,7 @@ class Overtaking:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class FairOrder:
+class FairOrder(Struct, frozen=True):
     """What an order by fair share rests on.
 
     Attributes:

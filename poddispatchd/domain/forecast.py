@@ -6,10 +6,12 @@ lies between the tenth and the ninetieth hundredth of the outcomes is told; what
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import inf
 from typing import TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from poddispatchd.domain.arrivals import Arrivals
 from poddispatchd.domain.capacity import Capacity
@@ -30,8 +32,7 @@ PLAYED = 300
 _K = TypeVar("_K")
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(Struct, frozen=True):
     """Between two moments, in eight of ten cases."""
 
     low: datetime
@@ -45,8 +46,7 @@ class Interval:
         return f"in {low}" if low == high else f"in {low} to {high}"
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(Struct, frozen=True):
     """What can be expected; a task or a type that is absent is unknown.
 
     ``drained``: when nothing of a type waits or runs any more, if no other task came that stands behind the
@@ -59,8 +59,7 @@ class Forecast:
     drained: Mapping[str, Interval] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class PendingWork:
+class PendingWork(Struct, frozen=True):
     """A pending task; ``not_before``: until when it is held back."""
 
     task: Played
@@ -73,8 +72,7 @@ class PendingWork:
         return replace(self.task, ready=(self.not_before - now).total_seconds())
 
 
-@dataclass(frozen=True, slots=True)
-class RunningWork:
+class RunningWork(Struct, frozen=True):
     """A task that runs since ``begun`` on a manager, None: nobody knows on which."""
 
     task: Played
@@ -86,8 +84,7 @@ class RunningWork:
         return Running(self.task, self.manager, max(0.0, (now - self.begun).total_seconds()))
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Struct, frozen=True):
     """What waits and what runs.
 
     ``queue`` are the first pending tasks in the order in which they are handed out, ``pending`` says how many

@@ -1,7 +1,9 @@
 """How long a runner manager that had no free runner is left alone."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 _FIRST = 15.0
 _GROWTH = 1.5
@@ -17,8 +19,7 @@ _MOST_STEPS = 32
 """Keeps the powers small numbers, however long a manager is full."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fullness:
+class Fullness(Struct, frozen=True):
     """What is known of free runners of one (manager, task type).
 
     ``until``: not asked before. ``refusals``: 503 since a task was accepted or one of ours ended there.

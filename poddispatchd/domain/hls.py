@@ -3,7 +3,8 @@
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.domain.file_policy import uri_problem
 
@@ -39,8 +40,7 @@ _PLAIN_KILOBITS = 100_000
 """A number without a unit below this is kilobits: no video stream has fewer than 100,000 bits a second."""
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(Struct, frozen=True):
     """One rendition in a master playlist; ``bandwidth`` in bits a second, ``resolution`` as ``640x360``."""
 
     bandwidth: int

@@ -1,8 +1,9 @@
 """What follows from an attempt to import a result that did not end in an import."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
+
+from msgspec import Struct
 
 from poddispatchd.errors import (
     DatabaseError,
@@ -46,8 +47,7 @@ class NextAction(StrEnum):
     """It can never be imported."""
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(Struct, frozen=True):
     """What decides together with the error.
 
     Attributes:

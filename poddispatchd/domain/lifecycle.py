@@ -5,9 +5,10 @@ same way. Pod's five statuses are the states; sub-states live in the journal.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
+
+from msgspec import Struct
 
 from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.domain.task import RunnerStatus, TaskStatus
@@ -34,8 +35,7 @@ LONGEST_WAIT = 600.0
 """Seconds that a task waits at most before it is submitted again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retries:
+class Retries(Struct, frozen=True):
     """How often a task is submitted, and how long it waits in between.
 
     ``max_attempts`` are submissions of one task (``reconcile.max_attempts``), ``first_wait`` is the limit of

@@ -1,16 +1,15 @@
 """Runner managers as Pod's administration describes them."""
 
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 from pydantic import SecretStr
 
 from poddispatchd.domain.task import ManagerId, SiteId
 from poddispatchd.errors import RunnerManagerMisconfiguredError
 
 
-@dataclass(frozen=True, slots=True)
-class RunnerManager:
+class RunnerManager(Struct, frozen=True):
     """A row of Pod's ``runner_manager``.
 
     ``priority``: lower is served first. ``is_active`` stops new submissions only: a task that already runs

@@ -4,8 +4,10 @@ Down is told once it has lasted, or once it has happened several times within a 
 lasted and the manager has not gone down as often any more.
 """
 
-from dataclasses import dataclass, replace
 from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 _TURNS = 3
 """How often a manager goes down within ``_WHILE`` times the delay until it is told to come and go."""
@@ -21,8 +23,7 @@ class News(Enum):
     UP = "up"
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedManager:
+class WatchedManager(Struct, frozen=True):
     """What was seen of a manager: since when it is as it is, when it went down lately, what was told last."""
 
     is_down: bool

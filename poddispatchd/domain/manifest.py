@@ -6,7 +6,8 @@ name is refused whole, since no honest runner sends one.
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.domain.file_policy import name_problem
 from poddispatchd.domain.task import RunnerTaskId, TaskType
@@ -25,8 +26,7 @@ _SHA256_DIGITS = 64
 _TRANSCRIPTION_SUFFIXES = (".vtt", ".json")
 
 
-@dataclass(frozen=True, slots=True)
-class ResultFile:
+class ResultFile(Struct, frozen=True):
     """One file of a result.
 
     ``path`` is relative, with ``/`` between its parts, and safe to append to a directory; it is also the
@@ -38,8 +38,7 @@ class ResultFile:
     sha256: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """The files of a result: at least one, each only once, in the order of the runner manager."""
 
     task_id: RunnerTaskId

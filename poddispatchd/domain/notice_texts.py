@@ -1,8 +1,9 @@
 """The words of mail and pushes, in French and English; whatever comes from outside is escaped in HTML."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from html import escape
+
+from msgspec import Struct
 
 from poddispatchd.domain.task import TaskType, VideoId
 
@@ -10,8 +11,7 @@ _LONGEST_LINE = 300
 _LONGEST_WORDS = 4000
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """The owner of a video; ``establishment`` is empty for one whom Pod never gave an Owner row."""
 
     id: int
@@ -22,8 +22,7 @@ class Owner:
     accepts_notifications: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class NotedVideo:
+class NotedVideo(Struct, frozen=True):
     """A video that people are told about; ``title`` is in Pod's language."""
 
     id: VideoId
@@ -33,16 +32,14 @@ class NotedVideo:
     owner: Owner
 
 
-@dataclass(frozen=True, slots=True)
-class Uploaded:
+class Uploaded(Struct, frozen=True):
     """Who brought a video into Pod, and when (in Pod's time zone)."""
 
     owner: Owner
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """A task that ended badly: ``subject`` as Pod names it (``Video id: 12``), ``words`` for the reason.
 
     ``link`` leads to the task in Pod's administration.
@@ -57,8 +54,7 @@ class Failure:
     link: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True):
     """One content in two forms."""
 
     text: str

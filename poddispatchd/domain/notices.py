@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from poddispatchd.domain import notice_texts
 from poddispatchd.domain.mail_addresses import is_address
 from poddispatchd.domain.notice_texts import Body, Failure, NotedVideo, Owner, Uploaded, one_line
@@ -22,8 +24,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class MailRules:
+class MailRules(Struct, frozen=True):
     """Pod's settings about mail; ``establishment_managers`` are addresses by establishment in lower case.
 
     ``title_site`` is TITLE_SITE, ``language`` LANGUAGE_CODE: everything but French is written in English.
@@ -36,7 +37,7 @@ class MailRules:
     subject_prefix: str = "[Django] "
     admins: tuple[str, ...] = ()
     managers: tuple[str, ...] = ()
-    establishment_managers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    establishment_managers: Mapping[str, tuple[str, ...]] = {}
     on_encoding: bool = True
     on_transcripting: bool = True
     debug: bool = False
@@ -59,8 +60,7 @@ class Mail:
         return tuple(dict.fromkeys((*self.to, *self.bcc)))
 
 
-@dataclass(frozen=True, slots=True)
-class PushMessage:
+class PushMessage(Struct, frozen=True):
     """What a browser shows; the names are those that Pod's service worker reads."""
 
     head: str

@@ -6,9 +6,10 @@ without paths, addresses and numbers.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.display import escaped
 from poddispatchd.domain.notice_texts import one_line
@@ -30,8 +31,7 @@ class EventType(StrEnum):
 Subscribable = tuple(kind for kind in EventType if kind is not EventType.TEST)
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingEvent:
+class OutgoingEvent(Struct, frozen=True):
     """One event. ``id`` stays the same however often it is sent; ``text`` is a sentence for people."""
 
     id: str
@@ -71,8 +71,7 @@ class OutgoingEvent:
         return json.dumps(self.to_content(), ensure_ascii=False).encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Wording:
+class Wording(Struct, frozen=True):
     """In which language an event is told (everything but French is English), and for which Pod."""
 
     language: str
@@ -92,8 +91,7 @@ _KINDS_IN_FRENCH = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FailedTask:
+class FailedTask(Struct, frozen=True):
     """A task that ended badly; ``link`` leads to it in Pod's administration."""
 
     pk: TaskPk
@@ -125,8 +123,7 @@ def task_failed(event_id: str, at: datetime, wording: Wording, task: FailedTask)
     return OutgoingEvent(event_id, EventType.TASK_FAILED, at, text, data)
 
 
-@dataclass(frozen=True, slots=True)
-class SetAside:
+class SetAside(Struct, frozen=True):
     """An item of a queue that was given up. ``task`` is Pod's, None where only the runner's is known."""
 
     queue: str

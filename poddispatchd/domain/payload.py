@@ -7,9 +7,11 @@ not differ in a single character, unless a new run is wanted (``Payload.with_att
 import json
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from poddispatchd.domain.media import encoded_media_url, media_url, source_file
 from poddispatchd.domain.site import Site
@@ -44,8 +46,7 @@ _REFUSED = re.compile(r"invalid fields: ([\w, ]+)")
 Parameter: TypeAlias = str | int | float | bool
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadSettings:
+class PayloadSettings(Struct, frozen=True):
     """The part of Pod's settings that shows in payloads; names as in ``config.yaml``'s section ``pod``."""
 
     version: str
@@ -60,8 +61,7 @@ class PayloadSettings:
     transcription_normalize: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(Struct, frozen=True):
     """A request to run a task; ``warnings`` says, one sentence each, what was left out and why."""
 
     etab_name: str

@@ -2,9 +2,10 @@
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import inf
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.arrivals import Arrival, Arrivals
 from poddispatchd.domain.availability import ALWAYS
@@ -16,8 +17,7 @@ _MOST_ARRIVALS = 1000
 """Tasks that may come and stand before those that wait; if more do, nobody knows when it is their turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Played:
+class Played(Struct, frozen=True):
     """A task.
 
     Attributes:
@@ -39,8 +39,7 @@ class Played:
     ready: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(Struct, frozen=True):
     """A task that runs on a manager for so many seconds already."""
 
     task: Played
@@ -48,8 +47,7 @@ class Running:
     elapsed: float
 
 
-@dataclass(slots=True)
-class Outcomes:
+class Outcomes(Struct):
     """Seconds from now in each round, by task and by type; infinite: nobody knows."""
 
     begins: dict[TaskPk, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -57,8 +55,7 @@ class Outcomes:
     drained: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
-@dataclass(slots=True)
-class _Pool:
+class _Pool(Struct):
     """The slots of one manager, as (seconds until it is free, a number that tells equal ones apart)."""
 
     capacity: Capacity

@@ -1,14 +1,14 @@
 """What runners did for whom in a period, for those who must account for them; and the same as plain text."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+
+from msgspec import Struct
 
 from poddispatchd.domain.situation import duration_words
 
 
-@dataclass(frozen=True, slots=True)
-class TypeFigures:
+class TypeFigures(Struct, frozen=True):
     """Tasks of a type that ended. Times are in seconds, None where none was seen.
 
     ``wait_middle`` and ``run_middle`` are what half of the tasks stayed below, ``wait_long`` and ``run_long``
@@ -26,8 +26,7 @@ class TypeFigures:
     source_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerFigures:
+class ManagerFigures(Struct, frozen=True):
     """A runner manager: ``ran`` seconds of work on ``slots`` runners, as many as were seen at work at once.
 
     ``utilisation`` is the share of the period for which they worked, None without a run.
@@ -41,8 +40,7 @@ class ManagerFigures:
     utilisation: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerFigures:
+class OwnerFigures(Struct, frozen=True):
     """For whom runners worked."""
 
     name: str
@@ -50,8 +48,7 @@ class OwnerFigures:
     ran: float
 
 
-@dataclass(frozen=True, slots=True)
-class ReasonFigures:
+class ReasonFigures(Struct, frozen=True):
     """Failures of one reason that nobody has restarted."""
 
     group: str
@@ -59,8 +56,7 @@ class ReasonFigures:
     tasks: int
 
 
-@dataclass(frozen=True, slots=True)
-class DayFigures:
+class DayFigures(Struct, frozen=True):
     """Tasks that ended on a day, and the seconds for which runners worked on them."""
 
     day: date
@@ -69,8 +65,7 @@ class DayFigures:
     ran: float
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """A period from ``since`` to ``until``, in Pod's time zone; ``days`` may reach further back."""
 
     since: datetime

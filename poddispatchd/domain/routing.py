@@ -1,9 +1,10 @@
 """Which runner manager is offered which task, now."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from math import inf
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskPk, TaskType
 
@@ -11,8 +12,7 @@ PATIENCE = 2.0
 """Seconds a task waits for the answer of a better manager before a worse one is asked instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """A pending task that may be submitted; ``refused_by`` are the managers that refused its payload."""
 
     task: TaskPk
@@ -21,8 +21,7 @@ class Offer:
     refused_by: frozenset[ManagerId] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
+class Lane(Struct, frozen=True):
     """One runner manager as the dispatcher sees it; submissions to it go one at a time.
 
     Times are seconds of one clock. ``closed_until``: the breaker, a rate limit or a misconfiguration.
@@ -67,8 +66,7 @@ class Lane:
         return self.busy_since is not None and not self.is_slow and now - self.busy_since < PATIENCE
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(Struct, frozen=True):
     """Submit this task to this manager."""
 
     task: TaskPk

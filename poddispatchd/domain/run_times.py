@@ -7,10 +7,11 @@ type. Managers are told apart by their mean deviation, which counts the more the
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from math import exp, log, sqrt
 from statistics import fmean, pstdev
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.task import ManagerId
 
@@ -27,8 +28,7 @@ _NORMAL = (-1.465, -0.792, -0.366, 0.0, 0.366, 0.792, 1.465)
 """Middles of seven equal parts of the normal distribution: each run stands for what lies around it."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceSize:
+class SourceSize(Struct, frozen=True):
     """What is known of a source before it is worked on; None: it is not."""
 
     seconds: int | None = None
@@ -38,8 +38,7 @@ class SourceSize:
 UNKNOWN_SOURCE = SourceSize()
 
 
-@dataclass(frozen=True, slots=True)
-class EndedRun:
+class EndedRun(Struct, frozen=True):
     """A run that has ended, however.
 
     ``ran`` and ``waited`` are in seconds, ``waited`` None when it is not known. ``priority`` is the class of
@@ -55,8 +54,7 @@ class EndedRun:
     priority: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Law:
+class Law(Struct, frozen=True):
     """The distribution of one run: its centre and the deviations around it, both of the logarithm."""
 
     centre: float
@@ -85,8 +83,7 @@ class Law:
         return 0 if seconds <= 0 else bisect_right(self.deviations, log(seconds) - self.centre)
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(Struct, frozen=True):
     """A line through the logarithms of size and run time, with what is left, sorted."""
 
     offset: float
@@ -97,8 +94,7 @@ class _Line:
         return Law(self.offset + self.slope * log(size) + shift, self.deviations)
 
 
-@dataclass(frozen=True, slots=True)
-class RunTimes:
+class RunTimes(Struct, frozen=True):
     """Laws of the types that have ended often enough, in the order of preference: by duration, size, type."""
 
     _by_seconds: Mapping[str, _Line] = field(default_factory=dict)

@@ -4,10 +4,11 @@ Pod's rows are all that is seen of Pod: not the bytes it posted, nor what a mana
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias, assert_never
+
+from msgspec import Struct
 
 from poddispatchd.domain.lifecycle import Decision, row_status
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, SiteId, TaskPk, TaskStatus, TaskType
@@ -74,8 +75,7 @@ Place: TypeAlias = tuple[int, float, datetime, TaskPk]
 """Where a task stands in the queue: class of priority, date, id; less is earlier."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """What is compared of a row of ``runner_manager_task``."""
 
     status: str
@@ -89,8 +89,7 @@ class Row:
         return self.status == TaskStatus.PENDING
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """A pending task as it stood in the queue.
 
     ``site`` is None when no site of its is served. ``is_due``: old enough not to be left to Pod's own
@@ -112,16 +111,14 @@ class Standing:
         return self.site is not None and self.is_due and self.is_first
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedSubmission:
+class ExpectedSubmission(Struct, frozen=True):
     """A task that would have left the queue; ``manager`` is None when it would have failed."""
 
     date_added: datetime
     manager: ManagerId | None
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedEnd:
+class ExpectedEnd(Struct, frozen=True):
     """A running task of which its manager said something that asks for an action."""
 
     date_added: datetime
@@ -233,8 +230,7 @@ def compare_end(expected: ExpectedEnd, row: Row | None) -> Verdict:
     return Agreement.SAME if expected.intention is right else Difference.ENDED_OTHERWISE
 
 
-@dataclass(frozen=True, slots=True)
-class ShadowState:
+class ShadowState(Struct, frozen=True):
     """Totals since the start; ``waited`` and ``longest_wait`` are seconds that tasks waited for Pod alone."""
 
     decisions: Mapping[str, int]

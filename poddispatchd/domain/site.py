@@ -1,12 +1,11 @@
 """Django's sites, as Pod uses them."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from poddispatchd.domain.task import SiteId
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(Struct, frozen=True):
     """A row of ``django_site``."""
 
     id: SiteId

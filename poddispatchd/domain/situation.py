@@ -4,9 +4,10 @@ The answers are computed in ``diagnosis``.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.task import SiteId, TaskPk, TaskType
@@ -56,8 +57,7 @@ class Reason(StrEnum):
     INSTALLATION = "installation"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that was found: what it is, and what a person does about it (empty: nothing)."""
 
     reason: Reason
@@ -81,8 +81,7 @@ class Scheduling(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerView:
+class ManagerView(Struct, frozen=True):
     """A runner manager as a person sees it.
 
     ``retry_at``: when one that does not work is asked again. ``full_since`` and ``full_until``: by type,
@@ -135,8 +134,7 @@ def error_about(name: str, error: str) -> str:
     return error
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(Struct, frozen=True):
     """Everything around the queue that can keep a task waiting.
 
     Attributes:
@@ -176,8 +174,7 @@ class Situation:
         return f"{self.clock(moment)} (in {duration_words(moment - self.now)})"
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
+class Backlog(Struct, frozen=True):
     """The pending tasks of one type. ``sites``: those they belong to, None when that was not counted."""
 
     type: TaskType
@@ -187,8 +184,7 @@ class Backlog:
     sites: frozenset[SiteId] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingTask:
+class WaitingTask(Struct, frozen=True):
     """One pending task.
 
     Attributes:

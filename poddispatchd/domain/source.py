@@ -1,15 +1,15 @@
 """What a task works on, as read from Pod's tables: the typed inputs of a payload."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import time
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.task import RecordingId, VideoId
 
 
-@dataclass(frozen=True, slots=True)
-class Rendition:
+class Rendition(Struct, frozen=True):
     """A row of ``video_encode_transcript_videorendition``; ``resolution`` is written ``WxH``."""
 
     resolution: str
@@ -18,8 +18,7 @@ class Rendition:
     encode_mp4: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(Struct, frozen=True):
     """A row of ``cut_cutvideo``: what is kept of a video; ``duration`` is the text Pod stored."""
 
     start: time
@@ -27,8 +26,7 @@ class Cut:
     duration: str
 
 
-@dataclass(frozen=True, slots=True)
-class Credits:
+class Credits(Struct, frozen=True):
     """A video shown before or after another one; ``file`` is relative to MEDIA_ROOT, ``duration`` seconds."""
 
     slug: str
@@ -36,8 +34,7 @@ class Credits:
     duration: int
 
 
-@dataclass(frozen=True, slots=True)
-class Dressing:
+class Dressing(Struct, frozen=True):
     """A row of ``dressing_dressing`` with what it points at.
 
     ``watermark`` is the image's file, relative to MEDIA_ROOT, or None without a watermark; ``opacity`` is a
@@ -52,8 +49,7 @@ class Dressing:
     ending: Credits | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Video:
+class Video(Struct, frozen=True):
     """The part of a row of ``video_video`` that dispatching needs.
 
     ``file`` is relative to MEDIA_ROOT and empty when Pod has none; ``titles`` holds the translated titles by
@@ -82,16 +78,14 @@ class Video:
         return self.title
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
+class Recording(Struct, frozen=True):
     """The part of a row of ``recorder_recording`` that dispatching needs; ``source_file`` is absolute."""
 
     id: RecordingId
     source_file: str
 
 
-@dataclass(frozen=True, slots=True)
-class EncodingSource:
+class EncodingSource(Struct, frozen=True):
     """What an encoding needs; cuts and dressings stand newest first."""
 
     video: Video
@@ -100,8 +94,7 @@ class EncodingSource:
     dressings: tuple[Dressing, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TranscriptionSource:
+class TranscriptionSource(Struct, frozen=True):
     """What a transcription needs.
 
     ``mp3`` is the file of the video's first audio/mp3 encoding, None when it has no such row;
@@ -127,8 +120,7 @@ class TranscriptionSource:
         return self.video.main_lang.strip()
 
 
-@dataclass(frozen=True, slots=True)
-class StudioSource:
+class StudioSource(Struct, frozen=True):
     """What a studio task needs."""
 
     recording: Recording

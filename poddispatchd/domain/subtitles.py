@@ -3,9 +3,10 @@
 import codecs
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import webvtt
+from msgspec import Struct
+from msgspec.structs import replace
 from webvtt.errors import MalformedCaptionError, MalformedFileError
 
 from poddispatchd.domain.caption_repair import RepairedCaptions, repaired
@@ -39,8 +40,7 @@ _BYTE_ORDER_MARKS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Cue:
+class Cue(Struct, frozen=True):
     """One caption. ``start`` and ``end`` in seconds; ``lines`` hold markup; ``notes`` stand before it."""
 
     start: float
@@ -50,8 +50,7 @@ class Cue:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Subtitles:
+class Subtitles(Struct, frozen=True):
     """A whole file. ``styles`` are the bodies of STYLE blocks, each with the notes before it.
 
     ``warnings`` say what of the file it was read from is not among them, each a sentence.

@@ -1,9 +1,10 @@
 """Pod's task rows and the names used for them everywhere."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import NewType
+
+from msgspec import Struct
 
 TaskPk = NewType("TaskPk", int)
 """Primary key of a row of ``runner_manager_task``."""
@@ -62,16 +63,14 @@ class RunnerStatus(StrEnum):
     TIMEOUT = "timeout"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """What a runner manager calls ``task_id``."""
 
     runner_manager_id: ManagerId
     task_id: RunnerTaskId
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """A row of Pod's ``runner_manager_task``; ``raw_type`` is the text of a type that is not known here."""
 
     pk: TaskPk
@@ -123,8 +122,7 @@ class Task:
         return "nothing"
 
 
-@dataclass(frozen=True, slots=True)
-class StaleTasks:
+class StaleTasks(Struct, frozen=True):
     """Tasks that run for longer than ``reconcile.stale_after``, and those that wait for their sources."""
 
     tasks: tuple[TaskPk, ...] = ()

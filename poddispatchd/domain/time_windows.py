@@ -8,10 +8,11 @@ hour shorter or longer.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _EVERY_DAY = frozenset(range(7))
@@ -31,8 +32,7 @@ _WINDOW = re.compile(
 _FORM = "write hours as 20:00-07:00, with days before them as mon-fri or sat,sun if they are not of every day"
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """One window: minutes since the midnight with which each of its days begins.
 
     ``days``: 0 is Monday. ``closes`` is more than ``opens``, and beyond 24 h on the next day.
@@ -49,8 +49,7 @@ class Window:
         return f"{_days(self.days)} {hours}".rstrip()
 
 
-@dataclass(frozen=True, slots=True)
-class TimeWindows:
+class TimeWindows(Struct, frozen=True):
     """Windows of one time zone; something may begin while any of them is open."""
 
     windows: tuple[Window, ...]

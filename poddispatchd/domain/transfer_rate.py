@@ -1,10 +1,9 @@
 """How slowly a body may come before its sender is given up."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(slots=True)
-class TransferRate:
+class TransferRate(Struct):
     """Judges one window of waiting after another.
 
     Only time spent waiting for the sender counts: a slow disk of ours is not its fault.

@@ -1,7 +1,8 @@
 """Results from runner managers into the staging directory."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
@@ -17,8 +18,7 @@ from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download import DownloadLimits, download_result
 
 
-@dataclass(frozen=True, slots=True)
-class Downloaded:
+class Downloaded(Struct, frozen=True):
     """What was downloaded: how many bytes, and which files of the result were not, with the reason."""
 
     size: int

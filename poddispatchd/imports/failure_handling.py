@@ -5,10 +5,10 @@ The decision is ``domain/import_failures.py``; here it is carried out.
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import assert_never
 
 import structlog
+from msgspec import Struct
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
@@ -47,8 +47,7 @@ from poddispatchd.tasks.transitions import apply_report, fail_task, requeue_task
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class FailedAttempt:
+class FailedAttempt(Struct, frozen=True):
     """An attempt that did not end in an import.
 
     Attributes:

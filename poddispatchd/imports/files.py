@@ -5,7 +5,8 @@ deleted outside of any transaction, and forgotten: a crash at any moment leaves 
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -17,16 +18,14 @@ from poddispatchd.journal.imports import ImportId
 _QUERIES = load_queries(__package__, "files.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class BroughtFile:
+class BroughtFile(Struct, frozen=True):
     """A file that an import put in place; ``is_new``: nothing that anybody needs was there before."""
 
     path: str
     is_new: bool
 
 
-@dataclass(frozen=True, slots=True)
-class KnownNames:
+class KnownNames(Struct, frozen=True):
     """Files that open imports put in place: this one so far (``ours``), and others (``taken``)."""
 
     ours: frozenset[str]

@@ -3,10 +3,10 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import structlog
+from msgspec import Struct
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import ImportsSettings
@@ -38,8 +38,7 @@ _LONGEST_ITEM = LONGEST_ATTEMPT + 3600.0
 """Seconds for an attempt and for what follows from it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Running:
+class _Running(Struct, frozen=True):
     """An import in progress; ``begun_at`` on the monotonic clock."""
 
     job: ImportJob

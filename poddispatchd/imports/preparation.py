@@ -1,8 +1,9 @@
 """The three kinds of import behind one face: where to stage, what to check, which rows to write."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
@@ -41,8 +42,7 @@ def staging_directory(tree: MediaTree, wanted: WantedTask) -> MediaPath:
     return tree.staging_directory(file, VideoId(task.video_id or 0), task.pk)
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(Struct, frozen=True):
     """A result as it was downloaded.
 
     Args:

@@ -1,8 +1,9 @@
 """The queue of results to import, as an importer sees it: leased jobs, and how they end (invariant I7)."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -15,8 +16,7 @@ from poddispatchd.runtime.queues import IMPORTS
 _QUERIES = load_queries(__package__, "queue.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class ImportJob:
+class ImportJob(Struct, frozen=True):
     """A leased import.
 
     ``attempts`` counts this one; ``video_id`` is reserved for a studio task; ``of_campaign``: its task was

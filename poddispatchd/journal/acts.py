@@ -1,10 +1,10 @@
 """What people did to tasks and runner managers: who, when, from where."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 import asyncpg
+from msgspec import Struct
 
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection
@@ -26,8 +26,7 @@ class Act(StrEnum):
     RESUME = "resume"
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedAct:
+class RecordedAct(Struct, frozen=True):
     """One act; of a task with its status before, or of a runner manager."""
 
     id: int

@@ -4,10 +4,11 @@ They live here, and Pod's table gets one row after the other (``poddispatchd.cam
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import NewType
+
+from msgspec import Struct
 
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection
@@ -42,8 +43,7 @@ class VideoState(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """A campaign to be made; ``windows`` as ``domain.time_windows`` writes them, None: any hour."""
 
     name: str
@@ -53,8 +53,7 @@ class Wanted:
     actor: str
 
 
-@dataclass(frozen=True, slots=True)
-class Campaign:
+class Campaign(Struct, frozen=True):
     """A campaign, and how many of its videos are how."""
 
     id: CampaignId
@@ -77,8 +76,7 @@ class Campaign:
         return self.counts[VideoState.WAITING] + self.counts[VideoState.RUNNING]
 
 
-@dataclass(frozen=True, slots=True)
-class CampaignVideo:
+class CampaignVideo(Struct, frozen=True):
     """A video of a campaign."""
 
     place: int

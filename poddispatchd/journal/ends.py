@@ -1,8 +1,9 @@
 """How tasks ended lately, as the journal knows it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -13,8 +14,7 @@ _QUERIES = load_queries(__package__, "ends.sql")
 _TYPES = [kind.value for kind in TaskType]
 
 
-@dataclass(frozen=True, slots=True)
-class EndedTask:
+class EndedTask(Struct, frozen=True):
     """A task that has ended, and when."""
 
     pk: TaskPk
@@ -22,16 +22,14 @@ class EndedTask:
     is_completed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(Struct, frozen=True):
     """When the last run of a task was accepted, and when it ended; None for what is not known."""
 
     begun: datetime | None
     ended: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class HourOfTasks:
+class HourOfTasks(Struct, frozen=True):
     """What happened within one hour, which begins at ``hour``."""
 
     hour: datetime

@@ -1,8 +1,9 @@
 """Runner time that parties had lately, and which tasks overtook others."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from poddispatchd.database.connections import Connection
 from poddispatchd.database.queries import load_queries
@@ -15,8 +16,7 @@ _MOST = 10_000
 """Overtakings that are looked at: the last ones decide."""
 
 
-@dataclass(frozen=True, slots=True)
-class GivenRunner:
+class GivenRunner(Struct, frozen=True):
     """A task was given a runner that tasks of ``types`` could have had, ``age`` seconds ago."""
 
     task: TaskPk

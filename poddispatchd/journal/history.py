@@ -1,8 +1,9 @@
 """What tasks took: the latest runs one by one, and sums by day; both bounded."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -18,8 +19,7 @@ _RUN_DAYS = 35
 _DAYS = 800
 
 
-@dataclass(frozen=True, slots=True)
-class EndedTask:
+class EndedTask(Struct, frozen=True):
     """A task that has ended; ``waited`` and ``ran`` are in seconds, None where that was not seen.
 
     ``at`` is when, as far as it is known better than by the look that saw it.
@@ -33,7 +33,7 @@ class EndedTask:
     ran: float | None
     owner: int | None = None
     priority: int = 1
-    source: SourceSize = SourceSize()  # noqa: RUF009 - it is frozen
+    source: SourceSize = SourceSize()
     at: datetime | None = None
 
 

@@ -1,10 +1,11 @@
 """Results to bring into Pod: one row a result, leased to one importer at a time (invariant I7)."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import NewType
+
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -27,8 +28,7 @@ class ImportState(StrEnum):
     """Every attempt ended in an error that nobody foresaw: a person has it tried again."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImportRecord:
+class ImportRecord(Struct, frozen=True):
     """An import as it is told to people."""
 
     state: str
@@ -40,8 +40,7 @@ class ImportRecord:
     finished_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class LastWords:
+class LastWords(Struct, frozen=True):
     """What is known of an open import: who is at it, and why the last attempt came to nothing."""
 
     owner: str | None

@@ -1,7 +1,8 @@
 """Since when tasks are known to run, and their runners to be missing: kept over restarts and passes."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -10,8 +11,7 @@ from poddispatchd.domain.task import TaskPk
 _QUERIES = load_queries(__package__, "observations.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class TaskObservation:
+class TaskObservation(Struct, frozen=True):
     """What is known of a running task under its id. Seconds, by the database's clock.
 
     ``age`` counts from its acceptance, or from first sight where Pod submitted it. ``missing_runner`` is the

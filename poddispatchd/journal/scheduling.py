@@ -1,10 +1,10 @@
 """Who schedules, what Pod is not submitting itself, and what is remembered of each runner manager."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
+from msgspec import Struct
 
 from poddispatchd.database.connections import Connection
 from poddispatchd.database.queries import load_queries
@@ -18,8 +18,7 @@ _LONGEST_WAIT = 2 * 86400.0
 """Seconds: nothing waits for longer; the database's clock was set back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Leader:
+class Leader(Struct, frozen=True):
     """The scheduler's current term; ``instance`` is None before the first one."""
 
     term: int
@@ -27,8 +26,7 @@ class Leader:
     since: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Scheduler:
+class Scheduler(Struct, frozen=True):
     """Who schedules (``is_held``) or was the last one to; ``instance`` is None before the first one."""
 
     instance: str | None
@@ -36,8 +34,7 @@ class Scheduler:
     is_held: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerMemory:
+class ManagerMemory(Struct, frozen=True):
     """What is remembered of a runner manager.
 
     ``pauses`` are those that hold and those to come. ``refused_parameters``: optional parameters over which
@@ -49,8 +46,7 @@ class ManagerMemory:
     refused_parameters: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseLook:
+class LeaseLook(Struct, frozen=True):
     """What a daemon that stands by found.
 
     ``term`` is the one that it has begun, None while another one schedules. ``seconds_left`` is for how long
@@ -63,8 +59,7 @@ class LeaseLook:
     schema_version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """A task is not submitted before ``until``, which is in so many ``seconds``.
 
     It counts while the task's row has this ``date_added``.

@@ -1,12 +1,12 @@
 """Intents to submit a task, committed before the POST and settled by its answer (invariant I3)."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
 import asyncpg
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -31,8 +31,7 @@ class SubmissionState(StrEnum):
     """Accepted or unknown, and the runner manager has forgotten it or never answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(Struct, frozen=True):
     """One intent."""
 
     id: SubmissionId
@@ -53,8 +52,7 @@ class Submission:
     """That of the task's row then; known where unidentified ones are listed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempts:
+class Attempts(Struct, frozen=True):
     """How often a task was submitted: ``ever``, and ``since`` it was last added to the queue."""
 
     ever: int

@@ -1,6 +1,6 @@
 """What other programs were told: a daemon that takes over, or starts again, tells nothing twice."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -8,8 +8,7 @@ from poddispatchd.database.queries import load_queries
 _QUERIES = load_queries(__package__, "told.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class UntoldItem:
+class UntoldItem(Struct, frozen=True):
     """An item that was set aside; ``subject`` names it here, ``words`` are those of its queue."""
 
     subject: str

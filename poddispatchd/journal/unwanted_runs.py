@@ -1,9 +1,9 @@
 """Runs that belong to no row any more, and are to be stopped: they would occupy a runner for hours."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import asyncpg
+from msgspec import Struct
 
 from poddispatchd.database.connections import Connection
 from poddispatchd.database.queries import load_queries
@@ -19,8 +19,7 @@ _LONGEST_WAIT = 300.0
 _HOURS = 24
 
 
-@dataclass(frozen=True, slots=True)
-class UnwantedRun:
+class UnwantedRun(Struct, frozen=True):
     """One of them, and the task that it was for."""
 
     task: TaskPk

@@ -1,10 +1,10 @@
 """Keeps what tasks took, for forecasts and reports: three statements when some have ended, else none."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
 import structlog
+from msgspec.structs import replace
 
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.run_times import SourceSize

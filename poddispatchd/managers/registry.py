@@ -1,10 +1,10 @@
 """The runner managers as the daemon knows them: Pod's rows, and what their answers have taught."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 
 import structlog
+from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
 from poddispatchd.domain import breaker as breakers

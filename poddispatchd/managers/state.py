@@ -1,8 +1,9 @@
 """What is known of one runner manager, and how routing and people see it."""
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import inf
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.availability import Pause, WindowNow
 from poddispatchd.domain.breaker import Breaker, BreakerState
@@ -23,8 +24,7 @@ DOUBT_LASTS = 600.0
 again, and while the others have room it would get none: then it gets one task in its turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerReport:
+class ManagerReport(Struct, frozen=True):
     """One runner manager, for people. Times are seconds from now, or moments; None where they do not apply.
 
     ``full_since``: since when it has taken no task of a type, for it had no free runner. ``paced_for``: it
@@ -80,8 +80,7 @@ class ManagerReport:
         )
 
 
-@dataclass(slots=True)
-class ManagerState:
+class ManagerState(Struct):
     """Pod's row of a runner manager, and what its answers have taught; kept up to date by the registry.
 
     Times are of the monotonic clock, moments of the wall clock. ``pace`` is shared by all rows of one

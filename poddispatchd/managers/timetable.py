@@ -1,17 +1,17 @@
 """What windows and pauses say of a runner manager at one moment."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.availability import Availability, Openings, Pause, WindowNow, pause_at
 from poddispatchd.domain.task import SUBMITTABLE, TaskType
 from poddispatchd.domain.timetable_words import TimetableWords
 
 
-@dataclass(frozen=True, slots=True)
-class Timetable:
+class Timetable(Struct, frozen=True):
     """One runner manager.
 
     Attributes:

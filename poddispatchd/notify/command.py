@@ -5,7 +5,8 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.errors import DeliveryRefusedError
 
@@ -19,8 +20,7 @@ _LINGER = 1.0
 """Seconds in which output is still read after the end: something left behind may keep it open."""
 
 
-@dataclass(frozen=True, slots=True)
-class HookRun:
+class HookRun(Struct, frozen=True):
     """How a command ended: its exit status (negative: the signal that ended it) and its output, cut."""
 
     status: int

@@ -6,12 +6,12 @@ little of an answer is read.
 
 import os
 import ssl
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
 import aiohttp
+from msgspec import Struct
 
 from poddispatchd import __version__
 from poddispatchd.config.notification import EventsSettings
@@ -28,8 +28,7 @@ _LONGEST_REST = 3600.0
 """Seconds that an endpoint may ask to be left alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventAnswer:
+class EventAnswer(Struct, frozen=True):
     """What came back. ``words`` are ours; ``said`` are those of the other side, for who tries it by hand.
 
     ``rest``: seconds for which it asks to be left alone.

@@ -2,11 +2,13 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from poddispatchd.domain.display import escaped
 from poddispatchd.domain.mail_addresses import domain_of
@@ -16,8 +18,7 @@ _POLICY = SMTP.clone(cte_type="7bit")
 """Every server takes plain ASCII."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """A mail on its way. ``left`` are the recipients that no server has accepted it for yet.
 
     The message id is chosen once: a server, or a mailbox, that got it although its answer was lost can tell

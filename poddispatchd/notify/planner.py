@@ -2,10 +2,10 @@
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from datetime import datetime
 
 import structlog
+from msgspec.structs import asdict
 
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 import structlog
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -42,8 +43,7 @@ class DeliveryState(StrEnum):
     """Its channel was switched off, or there is nobody any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """An event.
 
     ``is_reported``: a runner manager reported the failure; otherwise we found it. ``of_campaign``: its task

@@ -4,7 +4,6 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 
 import aiosmtplib
@@ -15,6 +14,7 @@ from aiosmtplib.errors import (
     SMTPResponseException,
     SMTPSenderRefused,
 )
+from msgspec import Struct
 
 from poddispatchd.config.notification import MailSettings
 from poddispatchd.domain.mail_addresses import address_of
@@ -32,8 +32,7 @@ _ABOUT_US = (530, 534, 535, 538)
 """Answers that want a login, or an encrypted connection: the configuration is wrong, not the mail."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """What became of a mail that the server took: for whom to try again, and who never gets it."""
 
     left: tuple[str, ...] = ()

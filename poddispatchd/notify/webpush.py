@@ -5,11 +5,12 @@ The address of a subscription is a capability: whoever knows it can write to the
 
 import asyncio
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 import aiohttp
+from msgspec.structs import asdict
 
 from poddispatchd.config.notification import PushSettings
 from poddispatchd.domain.notices import PushMessage

@@ -5,10 +5,11 @@ message of a library that quotes an address.
 """
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import fields, is_dataclass
 from urllib.parse import quote, quote_plus
 
+from msgspec import Struct
 from pydantic import SecretBytes, SecretStr
 
 from poddispatchd.config.masking import MASK, dsn_password, mask_credentials, mask_dsn, mask_text
@@ -88,13 +89,15 @@ class Redactor:
                 }
             case list() | tuple() | Set():
                 return [self.value(item, depth=depth + 1) for item in value]
+            case Struct():
+                return self._fields(value, value.__struct_fields__, depth=depth + 1)
             case _ if is_dataclass(value) and not isinstance(value, type):
-                return {
-                    field.name: self.entry(field.name, getattr(value, field.name, None), depth=depth + 1)
-                    for field in fields(value)
-                }
+                return self._fields(value, [field.name for field in fields(value)], depth=depth + 1)
             case _:
                 return self.text(_repr(value))
+
+    def _fields(self, value: object, names: Iterable[str], *, depth: int) -> dict[str, object]:
+        return {name: self.entry(name, getattr(value, name, None), depth=depth) for name in names}
 
     def entry(self, name: str, value: object, *, depth: int = 0) -> object:
         """The value under a name; some names are enough to know that it is a secret."""

@@ -1,8 +1,9 @@
 """Videos that campaigns are made of, as Pod's tables have them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries
@@ -26,8 +27,7 @@ _REFUSED = {
 """By SQLSTATE; the words of PostgreSQL may hold values of rows (invariant I15)."""
 
 
-@dataclass(frozen=True, slots=True)
-class VideoRow:
+class VideoRow(Struct, frozen=True):
     """A video, for people. ``title`` is None when it is gone; ``unfinished`` is a task of the same type."""
 
     id: VideoId

@@ -6,7 +6,8 @@ lack columns and tables; newer ones may ask for values that are not known here.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries
@@ -19,8 +20,7 @@ _IMAGE_TABLES = {"podfile_customimagemodel": True, "main_customimagemodel": Fals
 """Where the thumbnail of a video can point, and whether that means USE_PODFILE."""
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(Struct, frozen=True):
     """What differs between Pods.
 
     ``podfile`` is USE_PODFILE as the tables were made; ``image_table`` and ``file_table`` hold custom
@@ -97,8 +97,7 @@ class Capabilities:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
+class _Column(Struct, frozen=True):
     name: str
     wants_value: bool
     is_readable: bool = True

@@ -1,10 +1,10 @@
 """Which tasks have begun to run and which have ended, whoever did it: seen by comparing two looks."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
+from msgspec import Struct
 
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries
@@ -13,8 +13,7 @@ from poddispatchd.domain.task import ManagerId, TaskPk
 _QUERIES = load_queries("poddispatchd.pod", "ended.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class SeenTask:
+class SeenTask(Struct, frozen=True):
     """A task as it was at a look; ``type`` and ``status`` as Pod has them, known here or not."""
 
     pk: TaskPk

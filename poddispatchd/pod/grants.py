@@ -1,7 +1,8 @@
 """The rights that poddispatchd's role needs in Pod's database, and those that it has beyond them."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries
@@ -115,8 +116,7 @@ _DELETED = (
 """What an import replaces, and what is purged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Right:
+class Right(Struct, frozen=True):
     """A privilege on a table, or on some of its columns; ``name_*`` stands for all that begin so."""
 
     table: str

@@ -7,9 +7,9 @@ of what it did is read: a process id, a role, the name of its program and its st
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import asyncpg
+from msgspec import Struct
 
 from poddispatchd.config.units import format_duration
 from poddispatchd.database.connections import Connection
@@ -40,8 +40,7 @@ _LOOKED_AT = 500
 """Tasks of which ``held_tasks`` finds out whether somebody holds them."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeldRow:
+class HeldRow(Struct, frozen=True):
     """A row that is held; ``what`` it is to the task, and ``by`` whom, in words."""
 
     what: str

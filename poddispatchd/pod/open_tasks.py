@@ -1,7 +1,8 @@
 """The tasks that wait or run, with the sites that they are on."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import (
@@ -11,8 +12,7 @@ from poddispatchd.domain.task import (
 from poddispatchd.pod.queue_order import statement
 
 
-@dataclass(frozen=True, slots=True)
-class OpenTask:
+class OpenTask(Struct, frozen=True):
     """A task that waits or runs, the id of its run and the sites of its video or recorder."""
 
     pk: TaskPk

@@ -1,10 +1,10 @@
 """Tasks as people look at them: with title and owner, and with what stands in their way."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
+from msgspec import Struct
 
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries
@@ -17,8 +17,7 @@ _HELD_FOR = 5.0
 """Seconds after which a transaction that holds a row is worth telling of."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRow:
+class TaskRow(Struct, frozen=True):
     """A task for people. ``type`` and ``status`` are as they stand in Pod, known here or not.
 
     ``failure``: the words of its last failure on one line, None when it has not failed.
@@ -38,8 +37,7 @@ class TaskRow:
     recording_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TaskFilter:
+class TaskFilter(Struct, frozen=True):
     """Which tasks are wanted; None: all of them."""
 
     statuses: Collection[str] | None = None
@@ -51,8 +49,7 @@ class TaskFilter:
     tasks: Collection[TaskPk] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PendingRow:
+class PendingRow(Struct, frozen=True):
     """A pending task with what may keep it: ``runs`` and ``first`` are other tasks of its type and source.
 
     ``locked_by`` says who holds its row.

@@ -6,9 +6,10 @@ are quoted with their content and address; tokens are in neither.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
+
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -34,8 +35,7 @@ def start_line(now: datetime) -> str:
     return f"Start at : {now.ctime()}"
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedRequest:
+class AcceptedRequest(Struct, frozen=True):
     """A request that a runner manager has accepted.
 
     ``body`` was sent to ``url``, which holds no user information (``RunnerManager.check_url`` sees to it).

@@ -5,13 +5,13 @@ for the ranks it shows but not always for the order in which it submits.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from functools import lru_cache
 from typing import TypeAlias
 
 import asyncpg
+from msgspec import Struct, field
 
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import Query, load_queries, render
@@ -45,8 +45,7 @@ class PriorityClass(IntEnum):
     LOW = 2
 
 
-@dataclass(frozen=True, slots=True)
-class PendingTask:
+class PendingTask(Struct, frozen=True):
     """A task that waits.
 
     ``task.script_output`` is not loaded. ``site_ids`` are the sites of its video or recorder. ``age`` is in
@@ -83,8 +82,7 @@ class PendingTask:
         return self.is_duplicate_of is None and self.running_duplicate is None
 
 
-@dataclass(frozen=True, slots=True)
-class WrongRanks:
+class WrongRanks(Struct, frozen=True):
     """How many ranks are wrong; of the first of these tasks, the rank that Pod shows and the right one."""
 
     count: int
@@ -126,8 +124,7 @@ def filled(text: Query, priority_user_table: str | None, share: FairShare = Fair
     return text.fill(same_source=SAME_SOURCE, priority_users=priority_users)
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateQuery:
+class CandidateQuery(Struct, frozen=True):
     """Which pending tasks are asked for.
 
     Args:

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import (
@@ -18,8 +19,7 @@ _OPEN = frozenset({TaskStatus.PENDING, TaskStatus.RUNNING, "warning"})
 """The statuses that `open_or_ranked` reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueueStats:
+class QueueStats(Struct, frozen=True):
     """Tasks counted by type and status, and since when the oldest pending one of each type waits.
 
     ``ranks`` is a number that stays as long as all ranks do; None when a task that waits has no rank, or one

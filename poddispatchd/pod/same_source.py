@@ -1,11 +1,11 @@
 """The other tasks of a task's type and source, as Pod's rows have them."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict
 
 import asyncpg
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -32,8 +32,7 @@ _QUERIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Blocker:
+class Blocker(Struct, frozen=True):
     """The task of the same source that another one waits for; ``runner_manager`` is a name."""
 
     task: TaskPk

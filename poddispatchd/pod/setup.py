@@ -4,8 +4,9 @@ import base64
 import hashlib
 import hmac
 import os
-from dataclasses import dataclass
 from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from msgspec import Struct
 
 from poddispatchd.database import migration
 from poddispatchd.database.connections import Connection
@@ -23,8 +24,7 @@ _ROLE_EXISTS = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = $
 _IS_POD = "SELECT to_regclass('public.runner_manager_task') IS NOT NULL"
 
 
-@dataclass(frozen=True, slots=True)
-class SetupPlan:
+class SetupPlan(Struct, frozen=True):
     """What is set up.
 
     Attributes:
@@ -38,8 +38,7 @@ class SetupPlan:
     sets_password: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SetupResult:
+class SetupResult(Struct, frozen=True):
     """What was done; ``steps`` of the schema."""
 
     made_role: bool

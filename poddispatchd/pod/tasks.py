@@ -5,10 +5,10 @@ means that someone else was faster, which is a normal outcome. Callers own the t
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
 import asyncpg
+from msgspec import Struct, field
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries
@@ -27,8 +27,7 @@ _NEWEST = 1000
 """Tasks that are looked at one by one: what Pod submitted lately is among them."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnsettledTask:
+class UnsettledTask(Struct, frozen=True):
     """A task that a manager may be working on; ``manager`` is None when Pod has none for it.
 
     ``task.script_output`` is not loaded: read the task again before writing it.
@@ -38,8 +37,7 @@ class UnsettledTask:
     manager: RunnerManager | None
 
 
-@dataclass(frozen=True, slots=True)
-class Restarted:
+class Restarted(Struct, frozen=True):
     """Which tasks were restarted, and why the others were not, in words.
 
     ``blocked_by`` are tasks of the same source that wait or run, for those that were refused because of one.

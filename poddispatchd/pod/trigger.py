@@ -3,7 +3,7 @@
 Nothing here happens by itself: Pod's tables are not ours (invariant I2).
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries, render
@@ -17,8 +17,7 @@ INDEX_SQL = f"{_QUERIES['index'].sql};"
 """The index that a long task table wants; CONCURRENTLY, so that Pod goes on meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class TableFacts:
+class TableFacts(Struct, frozen=True):
     """Rows of Pod's task table, those not ended yet, and whether the advised index is there and valid."""
 
     tasks: int

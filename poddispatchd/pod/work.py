@@ -1,11 +1,11 @@
 """What tasks work on, for whoever reckons how long that takes: source, class, owner, and where it is done."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
 import asyncpg
+from msgspec import Struct
 
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import Query, load_queries
@@ -17,8 +17,7 @@ from poddispatchd.pod.queue_order import by_fair_share, filled, share_of
 _QUERIES = load_queries("poddispatchd.pod", "work.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class SourceOf:
+class SourceOf(Struct, frozen=True):
     """A task and its source.
 
     Attributes:
@@ -36,8 +35,7 @@ class SourceOf:
     owner: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenWork:
+class OpenWork(Struct, frozen=True):
     """A task that waits or runs. ``same`` is its type and source: several of one source run once."""
 
     source: SourceOf

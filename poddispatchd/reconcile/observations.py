@@ -1,7 +1,8 @@
 """What is remembered of running tasks from one look to the next: when to ask, and what is suspicious."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.task import TaskPk, TaskStatus
@@ -14,8 +15,7 @@ _FORGOTTEN_AFTER = 2
 _NEVER_SEEN = TaskObservation(0.0)
 
 
-@dataclass(slots=True)
-class Observation:
+class Observation(Struct):
     """What is remembered of one task under one id. Times are of the monotonic clock.
 
     ``since`` is when the task was submitted, or first seen where Pod submitted it itself. ``denials`` counts
@@ -74,8 +74,7 @@ class Observation:
         return now - self.gone_since >= after
 
 
-@dataclass(slots=True)
-class Observations:
+class Observations(Struct):
     """The memory of all running tasks."""
 
     _by_task: dict[TaskPk, Observation] = field(default_factory=dict)

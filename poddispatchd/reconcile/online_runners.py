@@ -1,6 +1,7 @@
 """Which runners are online at a runner manager: asked rarely, remembered."""
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
 from poddispatchd.domain.manager import RunnerManager
@@ -10,8 +11,7 @@ from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.runner.client import RunnerReader
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
+class _Listing(Struct, frozen=True):
     """The runners that were online at a manager; None when it did not tell."""
 
     at: float

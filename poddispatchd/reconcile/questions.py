@@ -6,10 +6,10 @@ while the others are asked again.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from msgspec import Struct
 
 from poddispatchd.clock import Clock
 from poddispatchd.domain.manager import RunnerManager
@@ -56,8 +56,7 @@ Raises:
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
+class Round(Struct, frozen=True):
     """How far one go at a manager came.
 
     ``asked`` are the tasks that had their turn, ``rest`` those that are to be asked about again, among them

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from poddispatchd.domain.backoff import full_jitter
 from poddispatchd.domain.manager import RunnerManager
@@ -38,8 +39,7 @@ _SLOW_ATTEMPTS = 2
 """A manager that is too slow so often gives its place to others; the import is tried again later."""
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadLimits:
+class DownloadLimits(Struct, frozen=True):
     """What a download may take.
 
     Args:
@@ -68,8 +68,7 @@ class DownloadLimits:
     allowance: float = 1800.0
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadedFile:
+class DownloadedFile(Struct, frozen=True):
     """A file in its place. ``sha256`` is of what was written, whether or not the manager gave one."""
 
     path: str
@@ -77,8 +76,7 @@ class DownloadedFile:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadedResult:
+class DownloadedResult(Struct, frozen=True):
     """All files asked for, in the order asked, in ``storage``."""
 
     storage: ResultStorage

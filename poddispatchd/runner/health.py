@@ -1,7 +1,8 @@
 """Where a runner manager tells its health, and what it says: it differs between releases."""
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.errors import RunnerManagerMisconfiguredError, UnusableAnswerError
@@ -17,8 +18,7 @@ _PLAIN_PATH = re.compile(r"/?(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+/?")
 _LONGEST_PATH = 100
 
 
-@dataclass(frozen=True, slots=True)
-class RootFacts:
+class RootFacts(Struct, frozen=True):
     """What ``GET /`` tells: the version, and the paths at which to look for the health, best first."""
 
     version: str | None

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from msgspec import Struct
+
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """A task was taken; ``status`` is what the manager called it (``running`` when it said nothing)."""
 
     task_id: RunnerTaskId
@@ -67,8 +68,7 @@ class StopOutcome(StrEnum):
     """The manager is older than 1.6.0 and cannot stop tasks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True):
     """A manager's health; counts are None when it does not tell them. ``path`` is where it was found."""
 
     healthy: bool
@@ -93,8 +93,7 @@ class Health:
         return words if self.healthy else f"{words} It says it is not healthy."
 
 
-@dataclass(frozen=True, slots=True)
-class RunnerInfo:
+class RunnerInfo(Struct, frozen=True):
     """A runner registered at a manager; ``age_seconds`` is the age of its last heartbeat."""
 
     id: str

@@ -8,11 +8,11 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote
 
 import aiohttp
+from msgspec import Struct, field
 from yarl import URL
 
 from poddispatchd.domain.manager import RunnerManager
@@ -37,8 +37,7 @@ _SEGMENT_SAFE = "!$&'()*+,;=:@"
 Method = Literal["GET", "POST"]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """An answer; ``is_cut``: its body is only the beginning of it.
 
     ``content_type`` is in lower case and without parameters.
@@ -72,8 +71,7 @@ def _segment(text: str) -> str:
     return quote(text, safe=_SEGMENT_SAFE)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """What is asked of a runner manager.
 
     Args:

@@ -3,7 +3,8 @@
 import os
 import socket
 from collections.abc import Collection, Iterable, MutableMapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from poddispatchd.errors import ConfigurationError
 
@@ -13,8 +14,7 @@ _FIRST = 3
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
-@dataclass(slots=True)
-class ReceivedSockets:
+class ReceivedSockets(Struct):
     """Listening sockets by the name of their listener; whoever takes one closes it."""
 
     by_name: dict[str, list[socket.socket]] = field(default_factory=dict)

@@ -1,7 +1,8 @@
 """The order by fair share as it is now: runner time had lately, and who has been put back for how long."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import DispatchSettings
@@ -16,8 +17,7 @@ _FRESH_FOR = 5.0
 """Seconds for which it is not read again."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
+class _Given(Struct, frozen=True):
     """A task that was given a runner at a moment of the monotonic clock."""
 
     task: Task
@@ -26,8 +26,7 @@ class _Given:
     at: float
 
 
-@dataclass(slots=True)
-class FairShares:
+class FairShares(Struct):
     """Reads the order, and remembers who overtakes; without fair share it does nothing at all.
 
     Args:

@@ -1,9 +1,9 @@
 """What fails again and again: told once in full, then counted, with growing waits in between (I12)."""
 
 import traceback
-from dataclasses import dataclass, field
 
 import structlog
+from msgspec import Struct, field
 
 from poddispatchd.clock import Clock
 from poddispatchd.errors import (
@@ -35,8 +35,7 @@ _IN_WORDS = (DatabaseStateError, RowLockedError, SchemaError)
 """Errors that are no bugs of ours: a sentence says all."""
 
 
-@dataclass(slots=True)
-class _Failures:
+class _Failures(Struct):
     """Failures in a row of one task, or of a job that works for none; the times are monotonic."""
 
     times: int
@@ -44,8 +43,7 @@ class _Failures:
     last_at: float
 
 
-@dataclass(slots=True)
-class Incident:
+class Incident(Struct):
     """A job that fails, for one task or several.
 
     ``times`` counts its failures since it last went well. ``kinds`` are those of the errors that were told in

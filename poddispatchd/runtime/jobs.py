@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.shadow import ShadowState
 from poddispatchd.domain.task import StaleTasks, TaskType
@@ -23,8 +24,7 @@ class Loop(NamedTuple):
     needs_database: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """What the jobs of a daemon tell. Not every kind of work has everything to tell.
 
     Args:

@@ -9,10 +9,10 @@ not lost: it is deleted together with what is settled, long after.
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries
@@ -27,8 +27,7 @@ LONGEST_WORDS = 2000
 """Characters of the words that are kept with an item."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueueTable:
+class QueueTable(Struct, frozen=True):
     """A table of our schema as a queue.
 
     Attributes:
@@ -98,8 +97,7 @@ class QueueTable:
         return f'"{identifier}"'
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """An item that is ours for a while; ``attempts`` counts this one."""
 
     key: object
@@ -107,16 +105,14 @@ class Lease:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class Leased:
+class Leased(Struct, frozen=True):
     """What a claim gives: the lease and the columns of the payload."""
 
     lease: Lease
     row: asyncpg.Record
 
 
-@dataclass(frozen=True, slots=True)
-class QueueFigures:
+class QueueFigures(Struct, frozen=True):
     """How a queue stands; ``oldest``: since when the oldest open item waits."""
 
     open: int
@@ -125,8 +121,7 @@ class QueueFigures:
     oldest: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class SetAsideItem:
+class SetAsideItem(Struct, frozen=True):
     """An item that was given up, as it is told to people; ``task`` is Pod's task, or the runner's."""
 
     key: str

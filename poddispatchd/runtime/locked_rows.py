@@ -1,10 +1,10 @@
 """Tasks that wait because another database session holds a row of theirs; all others go on (I12)."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
+from msgspec import Struct
 
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
@@ -32,8 +32,7 @@ _LONGEST_DOUBT = 30.0
 _SOMETHING = HeldRow("a row that it needs", "another database session")
 
 
-@dataclass(slots=True)
-class LockedTask:
+class LockedTask(Struct):
     """A task that waits for a row; ``held`` tells which and by whom, None before the first look.
 
     ``times`` counts how often that was found out within a minute.

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from poddispatchd.clock import Clock
 from poddispatchd.errors import (
@@ -45,8 +46,7 @@ class Pulse:
         return [job for job, since in self._working_since.items() if now - since > STUCK_AFTER]
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What a job stands on: the database, the time, and who is told how it goes."""
 
     session: DatabaseSession

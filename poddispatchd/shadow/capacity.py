@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from math import inf
+
+from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import ReconcileSettings

@@ -1,14 +1,14 @@
 """What would have been done with a task, and how that differs from what Pod did, in words."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.domain.shadow import Difference, ExpectedSubmission, Row
 from poddispatchd.domain.task import ManagerId, Task
 
 
-@dataclass(slots=True)
-class ExpectedTask:
+class ExpectedTask(Struct):
     """Something that would have been done; ``since`` is of the monotonic clock."""
 
     submission: ExpectedSubmission

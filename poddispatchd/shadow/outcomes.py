@@ -1,7 +1,8 @@
 """What would follow from what runner managers say about running tasks, and what Pod makes of them."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
@@ -30,8 +31,7 @@ _MOST = 1000
 """Tasks watched at once, so that memory stays bounded."""
 
 
-@dataclass(slots=True)
-class _Watched:
+class _Watched(Struct):
     end: ExpectedEnd
     task: Task
     manager: str | None

@@ -6,11 +6,11 @@ stored by compare-and-set (invariant I4), with all that Pod shows, in one statem
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 import asyncpg
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -36,8 +36,7 @@ _SHOWN = ("shown_videos", "steps", "words", "heads", "tails", "shown_recordings"
 KNOWN_ID = "took the task but gave the id of another one"
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedRun:
+class AcceptedRun(Struct, frozen=True):
     """A task that a manager calls ``task_id``.
 
     ``output_directory`` is where the results of an encoding will be. ``is_adopted``: the answer itself was
@@ -68,8 +67,7 @@ class Verdict(StrEnum):
     """An adopted intent got its id meanwhile: nothing was done."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """What became of a run.
 
     ``is_new``: the row got the id just now; else Pod, which posted the same bytes, had stored it already.

@@ -1,7 +1,9 @@
 """What a person may do to tasks: restart and cancel them, also where a runner works on them already."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
@@ -29,8 +31,7 @@ _UNFINISHED = (TaskStatus.PENDING, TaskStatus.RUNNING, RunnerStatus.WARNING)
 """``warning``: see ``domain.lifecycle.row_status``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Treated:
+class Treated(Struct, frozen=True):
     """What became of one task: whether it was done, and what a person should know, in words."""
 
     task: TaskPk
@@ -84,8 +85,7 @@ async def restart_tasks(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Restarted:
+class _Restarted(Struct, frozen=True):
     """What a restart did: ``under_way`` are runs that go on until they are stopped."""
 
     restarted: Sequence[TaskPk]

@@ -4,8 +4,9 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.capacity import Capacity, ManagerNow, capacities
@@ -30,8 +31,7 @@ _SEED = 1
 """The same queue gives the same answer, however often it is asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
+class Around(Struct, frozen=True):
     """What surrounds the queue.
 
     Attributes:

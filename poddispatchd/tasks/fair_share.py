@@ -1,7 +1,8 @@
 """What fair share means for one pending task, for people and programs."""
 
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 from poddispatchd.config.model import DispatchSettings
 from poddispatchd.database.pool import Database
@@ -13,8 +14,7 @@ from poddispatchd.pod import queue_order
 from poddispatchd.pod.capabilities import Capabilities
 
 
-@dataclass(frozen=True, slots=True)
-class ShareOfTask:
+class ShareOfTask(Struct, frozen=True):
     """Fair share of one task; times are in seconds.
 
     Attributes:

@@ -1,7 +1,8 @@
 """Stopping a run that nobody wants any more, and what the answer means."""
 
-from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
 
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerTaskId
@@ -10,8 +11,7 @@ from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import StopOutcome
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """How a request to stop ended.
 
     ``is_over``: there is nothing more to ask. ``words``: for people. ``error``: why there was no answer.

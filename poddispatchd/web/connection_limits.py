@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from enum import Enum, auto
+
+from msgspec import Struct, field
 
 from poddispatchd.web.client_address import counted_as
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What one listener takes on.
 
     Attributes:
@@ -34,8 +34,7 @@ class State(Enum):
     """It waits for us, or sends a body that we want."""
 
 
-@dataclass(slots=True, eq=False)
-class Peer:
+class Peer(Struct, eq=False):
     """One connection; ``drop`` ends it at once. ``is_known``: it has shown a valid token.
 
     ``has_asked``: the head of a request of it was there.
@@ -52,8 +51,7 @@ class Peer:
     counted: str | None = None
 
 
-@dataclass(slots=True)
-class _Queue:
+class _Queue(Struct):
     """Peers that we wait for, those who have let us wait longest first."""
 
     peers: dict[Peer, None] = field(default_factory=dict)

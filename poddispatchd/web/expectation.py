@@ -1,7 +1,8 @@
 """What is expected of the queue, as the state of a daemon tells it."""
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from poddispatchd.domain.forecast import Forecast, Interval
 from poddispatchd.domain.task import TaskPk
@@ -9,8 +10,7 @@ from poddispatchd.domain.task import TaskPk
 _STALE_AFTER = timedelta(minutes=5)
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedState:
+class ExpectedState(Struct, frozen=True):
     """What happens in eight of ten cases; tasks and types of which nothing is known are absent.
 
     ``begins`` and ``ends`` are those of the tasks that the daemon lists, ``drained`` says by type when

@@ -1,7 +1,8 @@
 """The failures of a day by their reasons, for the page and the JSON."""
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from poddispatchd.domain.failure_groups import FailureGroup, grouped
 from poddispatchd.domain.task import TaskPk
@@ -12,8 +13,7 @@ _TOLD = 20
 _TASKS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class FailureState:
+class FailureState(Struct, frozen=True):
     """Failures of one reason: how many, when, examples of their words, and the latest tasks."""
 
     group: str

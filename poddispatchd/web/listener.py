@@ -6,11 +6,12 @@ import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import structlog
 from aiohttp import web
+from msgspec import Struct
+from msgspec.structs import replace
 
 from poddispatchd.config.units import Address
 from poddispatchd.errors import ConfigurationError
@@ -111,8 +112,7 @@ class Listener:
             self._metrics.http_connections_dropped.labels(self._name, reason).inc(number)
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
+class Serving(Struct, frozen=True):
     """A listener that serves; ``address`` is the one in effect."""
 
     address: Address

@@ -1,6 +1,5 @@
 """The private listener: metrics, health, and the state of the daemon as a page and as JSON."""
 
-import dataclasses
 import json
 import socket
 from collections.abc import Awaitable, Callable, Collection
@@ -8,6 +7,8 @@ from datetime import datetime
 from ipaddress import ip_address
 
 from aiohttp import web
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web.connection_limits import Limits
@@ -80,7 +81,7 @@ def ops_application(
         current = await fresh(with_tasks=True)
         if current is None:
             return web.json_response({"error": waiting()}, status=503)
-        return web.json_response({**dataclasses.asdict(current), "ready": current.ready}, dumps=_as_json)
+        return web.json_response({**asdict(current), "ready": current.ready}, dumps=_as_json)
 
     async def get_status(_: web.Request) -> web.Response:
         """The same as a page for people."""
@@ -125,7 +126,9 @@ def _as_json(data: object) -> str:
     return json.dumps(data, indent=1, default=_plain)
 
 
-def _plain(value: object) -> str:
+def _plain(value: object) -> object:
+    if isinstance(value, Struct):
+        return asdict(value)
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

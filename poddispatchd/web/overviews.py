@@ -1,8 +1,9 @@
 """Tasks one by one, as far as a page shows them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
@@ -17,8 +18,7 @@ _WAITING, _RUNNING, _ENDED, _FAILED = 20, 50, 20, 500
 _DAY = 24
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(Struct, frozen=True):
     """The tasks that a page lists; ``as_of`` is when they were read, ``titles`` those of the waiting ones."""
 
     as_of: datetime

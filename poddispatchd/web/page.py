@@ -4,12 +4,13 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, TypeAlias
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from poddispatchd.clock import Clock
 from poddispatchd.database.poolers import Pooling
@@ -196,8 +197,7 @@ def _remarks(manager: ManagerReport, moment: Moment, words: TimetableWords) -> l
     return remarks
 
 
-@dataclass(frozen=True, slots=True)
-class Rectangle:
+class Rectangle(Struct, frozen=True):
     """One bar of the plot."""
 
     kind: str
@@ -206,16 +206,14 @@ class Rectangle:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(Struct, frozen=True):
     """An hour below the plot."""
 
     x: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bars:
+class Bars(Struct, frozen=True):
     """The plot of a day, and what it shows in words."""
 
     rectangles: tuple[Rectangle, ...]

@@ -1,9 +1,9 @@
 """Telling about requests that are refused: at once, and then only how many there were."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import structlog
+from msgspec import Struct, field
 
 from poddispatchd.observability.events import Event
 
@@ -13,8 +13,7 @@ _WINDOW = 60.0
 """Seconds between two lines about the same thing."""
 
 
-@dataclass(slots=True)
-class _Kind:
+class _Kind(Struct):
     told_at: float
     event: Event
     keys: dict[str, object]
@@ -22,8 +21,7 @@ class _Kind:
     count: int = 0
 
 
-@dataclass(slots=True)
-class RefusalLog:
+class RefusalLog(Struct):
     """One line for the first refusal of a kind, then one a minute with the number of those that followed.
 
     Nothing that a peer has sent is ever in a line: whoever can make us write lines could write into them.

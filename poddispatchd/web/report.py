@@ -1,9 +1,10 @@
 """A report as one HTML file with nothing from elsewhere: its plots are drawn here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from poddispatchd.domain.report import DayFigures, Report, seconds_words, share_words
 from poddispatchd.web.page import resource
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
 _LEFT, _RIGHT, _BASE, _HEIGHT = 44, 744, 120, 110
 
 
-@dataclass(frozen=True, slots=True)
-class Rectangle:
+class Rectangle(Struct, frozen=True):
     """One bar."""
 
     kind: str
@@ -25,16 +25,14 @@ class Rectangle:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(Struct, frozen=True):
     """A date below the plot."""
 
     x: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plot:
+class Plot(Struct, frozen=True):
     """Bars with their key, and what they show in words."""
 
     id: str

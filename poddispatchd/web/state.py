@@ -1,7 +1,9 @@
 """The state of a daemon in short: for the status page, the CLI and the health checks."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from poddispatchd.config.units import format_duration
 from poddispatchd.database.poolers import Pooling
@@ -17,8 +19,7 @@ _SHOWN = 5
 """Tasks named in one sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueueState:
+class QueueState(Struct, frozen=True):
     """Tasks of one type.
 
     ``oldest_pending`` is an ISO 8601 time, and ``why`` says why they wait; both None when none waits.
@@ -32,8 +33,7 @@ class QueueState:
     window: WindowNow | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingState:
+class WaitingState(Struct, frozen=True):
     """A pending task, and why it waits."""
 
     task: TaskPk
@@ -42,8 +42,7 @@ class WaitingState:
     why: Finding
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonState:
+class DaemonState(Struct, frozen=True):
     """Everything a sysadmin wants to know first.
 
     ``problems`` are sentences on what a person must do something about, ``notices`` on what is worth

@@ -1,7 +1,8 @@
 """The state of a daemon, put together from what its jobs and its surroundings tell."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from poddispatchd import __version__
 from poddispatchd.clock import Clock

@@ -7,8 +7,9 @@ the others hear the same status in this way, and callbacks do not wait behind th
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from poddispatchd.callbacks.rate_limits import Bucket, Rate
 
@@ -32,8 +33,7 @@ _AUTHORIZATION = re.compile(rb"\r\nauthorization:([^\r\n]*)", re.IGNORECASE)
 _TYPE = re.compile(rb"\r\ncontent-type:([^\r\n]*)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """What of a head decides on the status of a stranger."""
 
     method: bytes

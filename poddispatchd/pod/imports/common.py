@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
 import asyncpg
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Connection, Database
@@ -33,8 +34,7 @@ def with_common_parts(queries: Mapping[str, Query]) -> Mapping[str, Query]:
 QUERIES = with_common_parts(_TEXTS)
 
 
-@dataclass(frozen=True, slots=True)
-class StagedResult:
+class StagedResult(Struct, frozen=True):
     """A result that has been downloaded, and the Pod that it is for.
 
     Args:
@@ -101,8 +101,7 @@ class ImportPlan(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class WantedTask:
+class WantedTask(Struct, frozen=True):
     """A task whose result is wanted, and what its row says of files.
 
     Args:
@@ -138,8 +137,7 @@ async def read_wanted_task(connection: Connection, task: TaskPk) -> WantedTask |
     return WantedTask(task_of(record), record["video_file"], source)
 
 
-@dataclass(frozen=True, slots=True)
-class VideoFacts:
+class VideoFacts(Struct, frozen=True):
     """What an import needs to know of a video.
 
     Args:
@@ -177,8 +175,7 @@ def renditions_of(record: asyncpg.Record) -> Renditions:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class ImportedResult:
+class ImportedResult(Struct, frozen=True):
     """What an import did, for the caller's log, mail and clean-up.
 
     Args:

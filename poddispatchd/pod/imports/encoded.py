@@ -1,7 +1,8 @@
 """An encoding as part of a result: what the results of encodings and of studio tasks both hold."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.domain.encoding_log import LogStyle
 from poddispatchd.domain.encoding_plan import PodChoices
@@ -12,8 +13,7 @@ from poddispatchd.pod.imports.encoding_rows import EncodingRows
 from poddispatchd.pod.imports.stored import choose_stored_name, stored_files_directory
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(Struct, frozen=True):
     """A checked encoding: its files, with the place of each, and its rows."""
 
     files: EncodingFiles

@@ -1,6 +1,6 @@
 """Bringing the result of an encoding into Pod."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.pod.capabilities import Capabilities
@@ -9,8 +9,7 @@ from poddispatchd.pod.imports.encoded import Encoded, prepare_encoded
 from poddispatchd.pod.imports.encoding_rows import encoding_tables, write_encoding
 
 
-@dataclass(frozen=True, slots=True)
-class EncodingPlan:
+class EncodingPlan(Struct, frozen=True):
     """A checked encoding of a video."""
 
     capabilities: Capabilities

@@ -1,7 +1,8 @@
 """The files of an encoding: read and checked in the staging directory, then put into place."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.domain.encoding_check import LeftOut, check_file, check_files, reconciled
 from poddispatchd.domain.encoding_plan import (
@@ -25,8 +26,7 @@ _LARGEST_INFO = 2 * 2**20
 """Bytes of ``info_video.json``, which has some kilobytes: parsed, it takes many times its size in memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class StagedEncoding:
+class StagedEncoding(Struct, frozen=True):
     """A checked result of an encoding: what it brings, and the names of all its files."""
 
     content: EncodingContent
@@ -85,8 +85,7 @@ def _read_playlist(path: MediaPath) -> str:
     return read_text(path).decode("utf-8", "replace")
 
 
-@dataclass(frozen=True, slots=True)
-class EncodingFiles:
+class EncodingFiles(Struct, frozen=True):
     """Where every file of an encoding goes.
 
     Args:

@@ -3,9 +3,10 @@
 import json
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -36,8 +37,7 @@ def encoding_tables(capabilities: Capabilities) -> tuple[str, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class EncodingRows:
+class EncodingRows(Struct, frozen=True):
     """What to write for an encoding.
 
     Args:
@@ -63,8 +63,7 @@ class EncodingRows:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class EncodingRowsOutcome:
+class EncodingRowsOutcome(Struct, frozen=True):
     """What writing the rows left to do or to say."""
 
     obsolete_files: tuple[str, ...]
@@ -127,8 +126,7 @@ def obsolete_files(replaced: Iterable[str], new_files: frozenset[str], video: Vi
     )
 
 
-@dataclass(frozen=True, slots=True)
-class MediaRowChanges:
+class MediaRowChanges(Struct, frozen=True):
     """What becomes of the rows of a video's encodings, as documents.
 
     Args:

@@ -1,7 +1,8 @@
 """What of a staged result may lie where Pod serves it: judged file by file, captions written anew."""
 
-from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+from msgspec import Struct
 
 from poddispatchd.domain.cue_text import clean_text
 from poddispatchd.domain.encoding_result import OVERVIEW_FILE
@@ -29,8 +30,7 @@ _PLACE_IN_PICTURE = "#xywh="
 """What an overview adds to the name of its picture: the part of it that belongs to a moment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Screened:
+class Screened(Struct, frozen=True):
     """A staged result.
 
     Args:

@@ -3,9 +3,10 @@
 import json
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import render
@@ -85,8 +86,7 @@ async def choose_stored_name(
     return suffixed
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """What was stored, and what is known of its video.
 
     Args:

@@ -1,8 +1,10 @@
 """Bringing the result of a studio task into Pod: exactly one new video, whatever crashes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Connection
@@ -19,8 +21,7 @@ BASE_FILE = "studio_base.mp4"
 """The file of the result that becomes the video's own file."""
 
 
-@dataclass(frozen=True, slots=True)
-class StudioPlan:
+class StudioPlan(Struct, frozen=True):
     """A checked studio result: a video that is going to be made."""
 
     capabilities: Capabilities

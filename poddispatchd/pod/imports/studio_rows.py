@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 import asyncpg
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import Query, load_queries, render
@@ -26,8 +26,7 @@ _LINKS: Mapping[str, tuple[str, str]] = {
 _TAG_SLUG_LENGTH = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
+class Recording(Struct, frozen=True):
     """A recording with what its recorder says of its videos.
 
     Args:

@@ -1,6 +1,6 @@
 """Bringing the result of a transcription into Pod."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -39,8 +39,7 @@ _WHISPER = "WHISPER"
 """The one transcription type whose captions are already cut for reading; Pod's own default."""
 
 
-@dataclass(frozen=True, slots=True)
-class TranscriptionPlan:
+class TranscriptionPlan(Struct, frozen=True):
     """Checked subtitles, ready to be put in place.
 
     Args:

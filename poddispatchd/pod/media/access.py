@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE, Directory, close_lock
 from poddispatchd.pod.media.quirks import LINK_UNSAFE
@@ -13,16 +14,14 @@ _LOOK = re.compile(rf"\.{re.escape(OURS)}0-[0-9a-f]{{16}}")
 """The name of a file that was written to see whether files can be written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
+class Rehearsal(Struct, frozen=True):
     """What a rehearsal found: what keeps imports from working, and what they do without; each a sentence."""
 
     problems: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(Struct, frozen=True):
     """What keeps this process from using a directory: a sentence, and whether it may pass by itself.
 
     A full disk or a file server that is away passes; a wrong path or a missing right does not.
@@ -99,8 +98,7 @@ def rehearse(tree: MediaTree, videos_dir: str, mode: int | None) -> Rehearsal:
     return Rehearsal(tuple(problems), tuple(notes))
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
+class _Stage(Struct, frozen=True):
     """Where a rehearsal takes place: the directory of videos, and a directory called ``name`` in it."""
 
     videos: Directory

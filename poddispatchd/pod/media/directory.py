@@ -10,8 +10,9 @@ import re
 import shutil
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from poddispatchd.pod.media.opened import File, Opened
 from poddispatchd.pod.media.quirks import LOCK_REFUSED, NO_LOCKS, SYNC_REFUSED, Quirks
@@ -31,8 +32,7 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     """What stands under a name; a symbolic link is what it is, never what it points to."""
 
     is_file: bool

@@ -1,14 +1,14 @@
 """What Pod's studio left on the disk: an entry of ``opencast-files`` for each recording (blocking)."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.tree import MediaPath
 
 
-@dataclass(slots=True)
-class Removal:
+class Removal(Struct):
     """What was deleted, and why the rest was not, in words by name."""
 
     removed: list[str] = field(default_factory=list)

@@ -3,7 +3,8 @@
 import errno
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.errors import (
     MediaNotWritableError,
@@ -24,8 +25,7 @@ from poddispatchd.pod.media.tree import MediaPath, own_name
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """A staged file and where it goes.
 
     ``is_new``: nothing may be there yet but this very file, since others choose names there too.
@@ -146,8 +146,7 @@ def _order(move: Move) -> tuple[int, str]:
     return rank, move.target.relative
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """What is to be renamed to a target: under a name of its own beside it, or the staged file itself."""
 
     source: Directory

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import disk_error
@@ -17,8 +18,7 @@ _STUDIO_OR_OURS = re.compile(f"(?:{_STUDIO.pattern}|{_OURS.pattern})")
 _TASKS = "tasks"
 
 
-@dataclass(frozen=True, slots=True)
-class Staging:
+class Staging(Struct, frozen=True):
     """A staging directory that is there, last changed at some moment (Unix time).
 
     ``is_ours`` is False for one that Pod's own code may have made.

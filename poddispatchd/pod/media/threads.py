@@ -9,11 +9,12 @@ import contextvars
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from threading import Lock, Thread
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from poddispatchd.errors import MediaSlowError
 
@@ -101,8 +102,7 @@ class _Pool:
             return True
 
 
-@dataclass(slots=True)
-class _Turn:
+class _Turn(Struct):
     """Whose turn it is to look at something of one kind at one place.
 
     ``when_late`` is called when a look that was left behind ends after all.

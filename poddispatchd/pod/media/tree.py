@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from msgspec import Struct
+
 from poddispatchd.domain.naming import video_number
 from poddispatchd.domain.task import TaskPk, VideoId
 from poddispatchd.errors import ResultRefusedError, disk_error
@@ -27,8 +29,7 @@ _NO_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 """What is said of a name that no file can have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Seconds that the file system gets.
 
     Args:

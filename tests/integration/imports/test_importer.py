@@ -7,10 +7,10 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from poddispatchd.app import features
 from poddispatchd.domain.lifecycle import Decision

@@ -2,10 +2,10 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.fair_share import Claim, FairOrder, FairShare, fair_order

@@ -1,9 +1,9 @@
 """Why a task is not moving: each cause in words, with what to do about it."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.manager_diagnosis import manager_findings

@@ -1,10 +1,10 @@
 import json
-from dataclasses import replace
 from datetime import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from poddispatchd.domain.media import output_directory
 from poddispatchd.domain.payload import Payload, PayloadSettings, build_payload

@@ -1,7 +1,6 @@
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from poddispatchd.domain.routing import (
     PATIENCE,
@@ -21,7 +20,7 @@ _HERE, _THERE = SiteId(1), SiteId(2)
 
 
 def _lane(number: int, **values: object) -> Lane:
-    return replace(Lane(ManagerId(number), _HERE, 1), **values)  # type: ignore[arg-type]  # fields of Lane
+    return replace(Lane(ManagerId(number), _HERE, 1), **values)
 
 
 def _offer(number: int, kind: TaskType = TaskType.ENCODING, site: SiteId = _HERE) -> Offer:

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.policy import default
@@ -7,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from poddispatchd.domain.mail_addresses import bare_address, is_address, mailbox
 from poddispatchd.domain.notices import (

@@ -1,7 +1,8 @@
 """States of a daemon to look at: what a page shows, without a daemon."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
 
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.domain.breaker import BreakerState

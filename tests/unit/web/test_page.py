@@ -3,10 +3,10 @@
 import base64
 import hashlib
 import re
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from poddispatchd.domain.situation import Finding, Reason, Severity
 from poddispatchd.domain.task import TaskPk, TaskType

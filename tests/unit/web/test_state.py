@@ -1,6 +1,6 @@
 """The state of a daemon: what is said of a type of task."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from poddispatchd.domain.situation import Finding, Reason, Severity
 from poddispatchd.domain.task import TaskPk, TaskType
