@@ -111,7 +111,7 @@ def uri_problem(uri: str) -> str | None:
             return "leaves the result's directory"
         if "{$" in plain:
             return "is made of variables"
-        if any(not character.isprintable() for character in plain):
+        if not plain.isprintable():
             return "holds a control character"
         plain = unquote(plain, errors="replace")
     return None

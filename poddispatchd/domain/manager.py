@@ -1,5 +1,7 @@
 """Runner managers as Pod's administration describes them."""
 
+import re
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -7,6 +9,8 @@ from pydantic import SecretStr
 
 from poddispatchd.domain.task import ManagerId, SiteId
 from poddispatchd.errors import RunnerManagerMisconfiguredError
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class RunnerManager(Struct, frozen=True):
@@ -39,24 +43,8 @@ class RunnerManager(Struct, frozen=True):
         Raises:
             RunnerManagerMisconfiguredError: the words say what to change in Pod's administration.
         """
-        try:
-            parts = urlsplit(self.url.strip())
-            host = parts.hostname
-            _ = parts.port
-        except ValueError:
-            # The reason that Python gives quotes the URL, which may hold a password.
-            raise RunnerManagerMisconfiguredError(
-                f"The URL of runner manager {self.name!r} cannot be read: its host or its port is none."
-            ) from None
-        if parts.scheme not in ("http", "https") or not host:
-            reason = "must start with http:// or https:// and name a host"
-        elif parts.username is not None or parts.password is not None:
-            reason = "must not hold a user name or a password: the token goes in its own field"
-        elif parts.query or parts.fragment:
-            reason = "must not hold a query (?…) or a fragment (#…)"
-        else:
-            return
-        raise RunnerManagerMisconfiguredError(f"The URL of runner manager {self.name!r} {reason}.")
+        if (problem := _url_problem(self.url)) is not None:
+            raise RunnerManagerMisconfiguredError(f"The URL of runner manager {self.name!r} {problem}.")
 
     def authorization(self) -> str:
         """The value of the ``Authorization`` header.
@@ -75,6 +63,25 @@ class RunnerManager(Struct, frozen=True):
         return f"Bearer {token}"
 
 
+@lru_cache(maxsize=1024)
+def _url_problem(url: str) -> str | None:
+    """Why a URL cannot be used, as the predicate of a sentence; None when it can."""
+    try:
+        parts = urlsplit(url.strip())
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        # The reason that Python gives quotes the URL, which may hold a password.
+        return "cannot be read: its host or its port is none"
+    if parts.scheme not in ("http", "https") or not host:
+        return "must start with http:// or https:// and name a host"
+    if parts.username is not None or parts.password is not None:
+        return "must not hold a user name or a password: the token goes in its own field"
+    if parts.query or parts.fragment:
+        return "must not hold a query (?…) or a fragment (#…)"
+    return None
+
+
 def token_bytes(token: str) -> bytes | None:
     """The bytes of a token in an ``Authorization`` header, white space around it left out.
 
@@ -82,7 +89,7 @@ def token_bytes(token: str) -> bytes | None:
     Esup-Runner, which reads them so.
     """
     token = token.strip()
-    if any(character < " " or character == "\x7f" for character in token):
+    if _CONTROL.search(token) is not None:
         return None
     try:
         return token.encode("latin-1")

@@ -4,6 +4,7 @@ The names come from another machine and become names in Pod's media tree: a resu
 name is refused whole, since no honest runner sends one.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -21,6 +22,9 @@ _LONGEST_NAME = 255
 _LONGEST_PATH = 1024
 _MOST_PARTS = 16
 """Of a name: a result lies in one directory, and each part of each name may be one more to make."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and halves of surrogate pairs: no text holds one alone."""
 
 _SHA256_DIGITS = 64
 _TRANSCRIPTION_SUFFIXES = (".vtt", ".json")
@@ -119,8 +123,7 @@ def unsafe(path: str) -> str | None:
         return "is absolute"
     if "\\" in path:
         return "holds a backslash"
-    # Categories of the Unicode database: control characters (NUL among them) and lone surrogates.
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in path):
+    if _CONTROL.search(path) is not None:
         return "holds a control character"
     parts = path.split("/")
     if ".." in parts:

@@ -1,10 +1,12 @@
 """A result into place: files, then the one transaction that is the commit point (I5, I6)."""
 
+from collections.abc import Collection
+
 import structlog
 
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Connection, Database
-from poddispatchd.domain.task import Task
+from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.errors import (
     ImportBusyError,
     NameTakenError,
@@ -22,6 +24,7 @@ from poddispatchd.pod import same_source
 from poddispatchd.pod.imports.common import ImportedResult, ImportPlan, WantedTask
 from poddispatchd.pod.lock_holders import taking
 from poddispatchd.pod.media.files import delete_temporaries, existing_files
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime.incidents import Incidents
 
 log = structlog.get_logger(__name__)
@@ -70,9 +73,7 @@ class ImportCommit:
         """
         brought, stored = sorted(plan.brought), sorted(plan.stored)
         tree, earlier = staged.directory.tree, staged.names.ours
-        # What a crash of an earlier attempt left half-way: this one holds the task's lock.
-        await tree.run(delete_temporaries, tree, {*earlier, *brought}, job.task_pk)
-        there = await tree.run(existing_files, tree, brought)
+        there = await tree.run(_cleared, tree, brought, earlier, job.task_pk)
         async with self._database.transaction() as connection:
             if not await files.record_files(connection, job, brought, there=there, stored=stored):
                 raise RaceLostError("The lease of this import was lost.")
@@ -163,3 +164,10 @@ class ImportCommit:
             log.warning(Event.IMPORT_WARNED, task=task.pk, warning=warning)
         self._metrics.imports.labels(task.type, ImportOutcome.COMPLETED).inc()
         self._incidents.recovered("import", task=task.pk, wrote=True)
+
+
+def _cleared(tree: MediaTree, brought: Collection[str], earlier: Collection[str], task: TaskPk) -> set[str]:
+    """The files of an import at whose places there is something already (blocking)."""
+    # What a crash of an earlier attempt left half-way: this one holds the task's lock.
+    delete_temporaries(tree, {*earlier, *brought}, task)
+    return existing_files(tree, brought)

@@ -116,14 +116,9 @@ class Preparation:
         Raises:
             MediaNotWritableError: it is not the right one.
         """
-        missing = None
-        if wanted.task.type is not TaskType.STUDIO:
-            missing = wanted.source_below(str(self._pod.media_root))
-            if missing is not None and await tree.run(tree.path(missing).is_file):
-                return
-        words = await self._evidence.check(source=missing, within=0)
-        if words is not None:
-            raise MediaNotWritableError(words)
+        source = self._source(wanted)
+        if source is None or not await tree.run(tree.path(source).is_file):
+            await self._check_evidence(source)
 
     async def prove_placed(self, tree: MediaTree, wanted: WantedTask, brought: Collection[str]) -> None:
         """Look at the files where the rows will name them, before the commit.
@@ -134,13 +129,27 @@ class Preparation:
         Raises:
             MediaNotWritableError: the tree is not the right one, or not the one they were put into.
         """
-        await self.check_tree(tree, wanted)
-        hidden = {*brought} - await tree.run(existing_files, tree, sorted(brought))
+        source = self._source(wanted)
+        is_source_there, found = await tree.run(_seen, tree, source, sorted(brought))
+        if not is_source_there:
+            await self._check_evidence(source)
+        hidden = {*brought} - found
         if hidden:
             raise MediaNotWritableError(
                 f"{len(hidden)} of the files that were put in place are not there any more: another file "
                 "system was mounted on MEDIA_ROOT, or on a directory in it, meanwhile."
             )
+
+    def _source(self, wanted: WantedTask) -> str | None:
+        """The file that shows whether the tree is the right one; None when there is no such file."""
+        if wanted.task.type is TaskType.STUDIO:
+            return None
+        return wanted.source_below(str(self._pod.media_root))
+
+    async def _check_evidence(self, missing: str | None) -> None:
+        words = await self._evidence.check(source=missing, within=0)
+        if words is not None:
+            raise MediaNotWritableError(words)
 
     async def prepare(self, task: Task, job: ImportJob, staged: Staged) -> ImportPlan:
         """Check a staged result and plan its import; nothing visible is touched.
@@ -183,3 +192,8 @@ class Preparation:
                 raise ResultRefusedError(no_import_words(task))
             case _:
                 assert_never(task.result_type)
+
+
+def _seen(tree: MediaTree, source: str | None, brought: Collection[str]) -> tuple[bool, set[str]]:
+    """Whether there is a source, and at which of these places there is something (blocking)."""
+    return source is not None and tree.path(source).is_file(), existing_files(tree, brought)

@@ -74,6 +74,19 @@ class Allowance:
         """So many bytes have been thrown away again."""
         self._kept -= size
 
+    async def begin(self) -> None:
+        """Prepare the storage, and look at the disk.
+
+        Raises:
+            NoSpaceError: less than ``keep_free`` would be left.
+            MediaNotWritableError: it cannot be written or looked at.
+        """
+        try:
+            free = await self._into.run(self._prepare, is_long=True)
+        except OSError as error:
+            raise disk_error(error, f"{self._into} cannot be written") from error
+        self._judge(free)
+
     async def check_space(self) -> None:
         """Look at the disk.
 
@@ -85,6 +98,13 @@ class Allowance:
             free = await self._into.run(self._into.free_space)
         except OSError as error:
             raise disk_error(error, f"{self._into} cannot be looked at") from error
+        self._judge(free)
+
+    def _prepare(self) -> int:
+        self._into.prepare()
+        return self._into.free_space()
+
+    def _judge(self, free: int) -> None:
         self._room = free - sum(self._to_come.values()) - self._keep_free
         if self._room < 0:
             raise NoSpaceError(

@@ -20,12 +20,11 @@ from poddispatchd.errors import (
     RunnerManagerError,
     RunnerManagerUnavailableError,
     RunnerUnreachableError,
-    disk_error,
 )
 from poddispatchd.runner.allowance import Allowance
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.fetch import BrokenOffError, TooSlowError, Transfer
-from poddispatchd.runner.filesink import FileSink
+from poddispatchd.runner.filesink import FileSink, SmallFiles
 from poddispatchd.runner.storage import ResultStorage
 
 _WORTH_ANOTHER_TRY = (
@@ -141,12 +140,10 @@ async def download_result(
         received=received,
         into=into,
     )
-    await _on_disk(into, into.prepare)
     try:
         done = await download.fetch_all(files)
     finally:
-        with suppress(MediaSlowError, OSError):
-            await into.run(into.clean)
+        await download.close()
     return DownloadedResult(into, done)
 
 
@@ -174,6 +171,7 @@ class _Download:
         self._random = random
         self._sleep = sleep
         self._into = into
+        self._small = SmallFiles(into, mode=mode)
         self._time = asyncio.get_running_loop().time
         self._begun = self._time()
         self._allowance = Allowance(
@@ -181,7 +179,7 @@ class _Download:
         )
 
     async def fetch_all(self, files: tuple[ResultFile, ...]) -> tuple[DownloadedFile, ...]:
-        await self._allowance.check_space()
+        await self._allowance.begin()
         waiting = iter(enumerate(files))
         done: dict[int, DownloadedFile] = {}
 
@@ -199,7 +197,15 @@ class _Download:
         if first is not None:
             # Raised outside of the handler, so that its own cause stays the only one it shows.
             raise first
+        await self._small.write()
         return tuple(done[index] for index in range(len(files)))
+
+    async def close(self) -> None:
+        """Leave nothing half-written."""
+        await self._small.close()
+        if not self._into.is_clean:
+            with suppress(MediaSlowError, OSError):
+                await self._into.run(self._into.clean)
 
     async def _fetch(self, file: ResultFile, temporary: str) -> DownloadedFile:
         sink = FileSink(self._into, temporary, mode=self._mode)
@@ -218,7 +224,10 @@ class _Download:
         )
         try:
             digest = await self._attempted(file, transfer)
-            await sink.finish(file.path)
+            if (content := sink.take_small()) is None:
+                await sink.finish(file.path)
+            else:
+                await self._small.add(file.path, content)
             return DownloadedFile(file.path, sink.size, digest)
         finally:
             await sink.close()
@@ -259,13 +268,6 @@ class _Download:
         await self._sleep(
             full_jitter(attempt, base=limits.backoff_base, cap=limits.backoff_cap, random=self._random)
         )
-
-
-async def _on_disk(into: ResultStorage, function: Callable[[], None]) -> None:
-    try:
-        await into.run(function, is_long=True)
-    except OSError as error:
-        raise disk_error(error, f"{into} cannot be written") from error
 
 
 def _is_slow(error: PoddispatchdError) -> bool:

@@ -156,6 +156,13 @@ class Transfer:
         return int(match[3])
 
     async def _receive(self, response: aiohttp.ClientResponse) -> None:
+        content = response.content
+        if content.is_eof() and content.exception() is None:
+            # A small file came with its head: there is nothing to wait for.
+            piece = content.read_nowait()
+            await self._taken(len(piece))
+            await self._sink.write([piece])
+            return
         pieces: list[bytes] = []
         size = 0
         try:

@@ -1,7 +1,7 @@
 """Writing one result file off the event loop: chunks in order, hashed as they are written.
 
 The next chunk is received while the last one is written; never more than two chunks are in memory. A small
-file is kept in memory until it is whole: one call of a thread makes it, writes it and gives it its name.
+file is kept in memory until it is whole; many of them are written together (``SmallFiles``).
 """
 
 import asyncio
@@ -15,6 +15,10 @@ from poddispatchd.runner.storage import PartialFile, ResultStorage
 
 _SMALL = 64 * 2**10
 """Bytes that are kept in memory, and hashed on the event loop in a fraction of a millisecond."""
+
+_TOGETHER = 2**20
+_MOST_TOGETHER = 200
+"""Bytes, and number, of small files that are written together."""
 
 _PATIENCE_AT_THE_END = 5.0
 """Seconds that ``close`` waits for what is under way; what hangs is closed later."""
@@ -90,6 +94,14 @@ class FileSink:
         except OSError as error:
             raise disk_error(error, f"A file in {self._storage} cannot be read") from error
 
+    def take_small(self) -> bytes | None:
+        """All of a small file that no thread has had to do with; there is nothing to finish then."""
+        if self._is_begun:
+            return None
+        content = b"".join(self._held)
+        self._held.clear()
+        return content
+
     async def finish(self, path: str) -> None:
         """Give the file its mode and its name, replacing what stands there, and close it."""
         await self._run(lambda: self._finish(path), is_long=True)
@@ -153,3 +165,57 @@ class FileSink:
 
     def _truncate(self) -> None:
         self._opened().restart()
+
+
+class SmallFiles:
+    """Whole files that are kept in memory until one call of a thread is worth it.
+
+    Args:
+        storage: where they are written to.
+        mode: their permission bits; None leaves them to the umask.
+    """
+
+    def __init__(self, storage: ResultStorage, *, mode: int | None) -> None:
+        self._storage = storage
+        self._mode = mode
+        self._files: list[tuple[str, bytes]] = []
+        self._size = 0
+        self._working: set[asyncio.Future[None]] = set()
+
+    async def add(self, path: str, content: bytes) -> None:
+        """Keep a file, or write it with those that are kept.
+
+        Raises:
+            NoSpaceError, MediaNotWritableError: the file system fails.
+        """
+        self._files.append((path, content))
+        self._size += len(content)
+        if self._size >= _TOGETHER or len(self._files) >= _MOST_TOGETHER:
+            await self.write()
+
+    async def write(self) -> None:
+        """Write what is kept; the errors are those of ``add``."""
+        files, self._files, self._size = self._files, [], 0
+        if not files:
+            return
+        working = asyncio.ensure_future(
+            self._storage.run(lambda: self._storage.write_files(files, self._mode), is_long=True)
+        )
+        self._working.add(working)
+        try:
+            # Shielded: a thread cannot be cancelled.
+            await asyncio.shield(working)
+        except OSError as error:
+            raise disk_error(error, f"Files in {self._storage} cannot be written") from error
+        finally:
+            if working.done():
+                self._working.discard(working)
+
+    async def close(self) -> None:
+        """Wait a while for threads that are still at it; what comes of that does not matter any more."""
+        if self._working:
+            done, late = await asyncio.wait(self._working, timeout=_PATIENCE_AT_THE_END)
+            for working in late:
+                working.cancel()
+            for working in done:
+                working.cancelled() or working.exception()

@@ -44,14 +44,24 @@ class ResultStorage(Protocol):
     def later(self, function: Callable[[], object]) -> None:
         """Have something called as soon as nothing else is going on; nobody waits for it."""
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether no half-written file was made since ``prepare``."""
+
     def prepare(self) -> None:
-        """Make the place for half-written files, and remove those of an earlier download."""
+        """Make the directory if need be, and remove what is half-written of an earlier download."""
 
     def clean(self) -> None:
         """Remove what is half-written."""
 
     def create(self, name: str, mode: int | None) -> PartialFile:
         """A new file; ``mode`` of the finished one, None leaves it to the umask."""
+
+    def write_files(self, files: Sequence[tuple[str, bytes]], mode: int | None) -> None:
+        """Make whole files, each with its name and content, whatever stands there; ``mode`` as in ``create``.
+
+        They need not be on stable storage yet.
+        """
 
     def free_space(self) -> int:
         """Bytes that may still be written."""

@@ -54,6 +54,17 @@ def read_staged(
         ResultIncompleteError: something is missing or cut short; every finding is told.
         ResultRefusedError: the result must not be imported; every finding is told.
     """
+    with staging.held():
+        return _read(staging, output_directory, choices, also_required, left_out)
+
+
+def _read(
+    staging: MediaPath,
+    output_directory: str,
+    choices: PodChoices,
+    also_required: Mapping[str, str],
+    left_out: Mapping[str, str],
+) -> StagedEncoding:
     findings = Findings()
     screened = screen(staging)
     listing = screened.listing
@@ -129,6 +140,10 @@ class EncodingFiles(Struct, frozen=True):
         Raises:
             ResultError: a file cannot be put in place; nothing watchable was destroyed.
         """
+        with self.staging.held():
+            self._apply()
+
+    def _apply(self) -> None:
         derived = self._derive()
         moves = [
             Move(derived.get(name, self.staging / name), self.tree.path(path))

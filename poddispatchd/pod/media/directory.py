@@ -69,6 +69,10 @@ class Directory(Opened):
         """The root, or where a link on its first level leads: a path without links, made by a person."""
         return cls(os.open(path, _DIRECTORY), str(path), quirks)
 
+    def lent(self) -> "Directory":
+        """The same directory for somebody who closes it; it stays open for whoever has it."""
+        return _Lent(self._descriptor, self.path, self._quirks)
+
     # --- directories -------------------------------------------------------------------------------------
 
     def subdirectory(self, name: str) -> "Directory":
@@ -109,11 +113,14 @@ class Directory(Opened):
             else:
                 self.unlink(name)
 
+    def names(self, called: re.Pattern[str] | None = None) -> list[str]:
+        """The names in the directory, or those that are called so, in their order."""
+        with os.scandir(self._descriptor) as entries:
+            return sorted(entry.name for entry in entries if called is None or called.fullmatch(entry.name))
+
     def statuses(self, called: re.Pattern[str] | None = None) -> list[tuple[str, Status]]:
         """What is in the directory, by name, or what is called so; what is gone again is left out."""
-        with os.scandir(self._descriptor) as entries:
-            names = sorted(entry.name for entry in entries if called is None or called.fullmatch(entry.name))
-        return [(name, status) for name in names if (status := self.status(name)) is not None]
+        return [(name, status) for name in self.names(called) if (status := self.status(name)) is not None]
 
     def is_empty(self) -> bool:
         """Whether nothing is in the directory."""
@@ -213,6 +220,14 @@ class Directory(Opened):
         descriptor = os.open(_plain(name), _CREATE, bits, dir_fd=self._descriptor)
         return File(descriptor, f"{self.path}/{name}", self._quirks)
 
+    def replace_file(self, name: str, mode: int | None) -> "File":
+        """Create a file in the place of one that may be there, which is deleted."""
+        try:
+            return self.create_file(name, mode)
+        except FileExistsError:
+            self.unlink(name, missing_ok=True)
+            return self.create_file(name, mode)
+
     def lock_file(self, name: str) -> int:
         """Open a file of locks, made if need be, and lock it; the lock lasts until the descriptor is closed.
 
@@ -253,6 +268,13 @@ class Directory(Opened):
                 "those that were there at the start"
             )
         return NotPlainError(errno.ELOOP, f"{self.path}/{name} is {what}")
+
+
+class _Lent(Directory):
+    """A directory that somebody else closes."""
+
+    def close(self) -> None:
+        """Leave it open."""
 
 
 def close_lock(descriptor: int) -> None:

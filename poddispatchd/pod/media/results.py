@@ -1,12 +1,12 @@
 """Where a download is written: a staging directory by its descriptors, as ``runner.storage`` wants it."""
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from threading import Lock
 from typing import TypeVar
 
-from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE
+from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE, Directory
 from poddispatchd.pod.media.opened import File
 from poddispatchd.pod.media.tree import MediaPath
 
@@ -25,6 +25,8 @@ class StagingStorage:
     def __init__(self, directory: MediaPath) -> None:
         self._directory = directory
         self._partial = directory / f"{_PARTIAL}{secrets.token_hex(8)}"
+        self.is_clean = True
+        """Whether no half-written file was made since ``prepare``."""
 
     def __str__(self) -> str:
         return str(self._directory)
@@ -43,12 +45,12 @@ class StagingStorage:
         self._directory.tree.later(function)
 
     def prepare(self) -> None:
-        """Make the place for half-written files, and remove those of an earlier download."""
+        """Make the directory if need be, and remove what is half-written of an earlier download."""
         with self._directory.made(PRIVATE_DIRECTORY_MODE) as directory:
-            for name, _ in directory.statuses():
+            for name in directory.names():
                 if name.startswith(_PARTIAL):
                     directory.remove_tree(name)
-            directory.make_directory(self._partial.name, PRIVATE_DIRECTORY_MODE)
+        self.is_clean = True
 
     def clean(self) -> None:
         """Remove what is half-written."""
@@ -57,8 +59,23 @@ class StagingStorage:
 
     def create(self, name: str, mode: int | None) -> "PartialFile":
         """A new half-written file."""
-        with self._partial.opened() as partial:
-            return PartialFile(self, name, partial.create_file(name, mode), mode)
+        self.is_clean = False
+        with self._directory.opened() as directory:
+            directory.make_directory(self._partial.name, PRIVATE_DIRECTORY_MODE)
+            with directory.subdirectory(self._partial.name) as partial:
+                return PartialFile(self, name, partial.create_file(name, mode), mode)
+
+    def write_files(self, files: Sequence[tuple[str, bytes]], mode: int | None) -> None:
+        """Make whole files under their names in the result, in the place of whatever has them."""
+        opened: dict[MediaPath, Directory] = {}
+        with ExitStack() as stack:
+            for path, content in files:
+                target = self._directory / path
+                if (parent := target.parent) not in opened:
+                    opened[parent] = stack.enter_context(parent.made(PRIVATE_DIRECTORY_MODE))
+                with opened[parent].replace_file(target.name, mode) as file:
+                    file.write(content)
+                    file.set_mode(mode)
 
     def place(self, name: str, path: str) -> None:
         """Give a half-written file its name in the result, in the place of whatever has it."""

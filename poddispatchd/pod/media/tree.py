@@ -3,7 +3,8 @@
 import errno
 import posixpath
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from poddispatchd.domain.naming import video_number
 from poddispatchd.domain.task import TaskPk, VideoId
 from poddispatchd.errors import ResultRefusedError, disk_error
 from poddispatchd.pod.media.directory import DIRECTORY_MODE, Directory, NotPlainError, Status
+from poddispatchd.pod.media.held import HeldDirectories
 from poddispatchd.pod.media.root import MediaRoot
 from poddispatchd.pod.media.threads import Lane, Look, MediaThreads
 
@@ -89,6 +91,18 @@ class MediaPath:
         """
         return self.tree.walk(self.relative, make=mode)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Open the directory at this place once for all that this thread does in it until the block's end.
+
+        One that cannot be opened is met by whoever does something in it.
+        """
+        with ExitStack() as stack:
+            with suppress(OSError):
+                directory = stack.enter_context(self.opened())
+                stack.enter_context(self.tree.held.holding(self.relative, directory))
+            yield
+
     def status(self) -> Status | None:
         """What stands there; None when nothing does, or there is no directory for it.
 
@@ -140,6 +154,7 @@ class MediaTree:
     def __init__(self, root: Path, *, limits: Limits | None = None) -> None:
         self._root = MediaRoot(root)
         self._threads = MediaThreads()
+        self.held = HeldDirectories()
         self.limits = limits or Limits()
         self.lane = Lane()
         self.task: TaskPk | None = None
@@ -235,9 +250,10 @@ class MediaTree:
         Raises:
             OSError: it is not there, or a part of it is a symbolic link.
         """
-        current = self._root.opened()
-        first = True
-        for part in relative.split("/") if relative else []:
+        held = self.held.nearest(relative)
+        current, rest = held or (self._root.opened(), relative)
+        first = held is None
+        for part in rest.split("/") if rest else []:
             with current:
                 try:
                     current = self._root.first(current, part) if first else current.subdirectory(part)

@@ -26,7 +26,6 @@ from poddispatchd.imports.preparation import Preparation
 from poddispatchd.pod import same_source
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.placing import Ready
-from poddispatchd.runner import filesink
 from poddispatchd.sandbox.pod.schema import Variant
 from tests.integration.imports.bench import StillClock, daemon_parts, idle, settings_of
 
@@ -77,7 +76,7 @@ def _set(owner: object, name: str, value: object) -> None:
 
 MOMENTS: dict[str, Callable[[], None]] = {
     "before the download": lambda: _set(downloads, "download_result", die),
-    "during the download": lambda: _set(filesink.FileSink, "finish", _at_call(2, filesink.FileSink.finish)),
+    "during the download": lambda: _set(Directory, "replace_file", _at_call(2, Directory.replace_file)),
     "after the download": lambda: _set(Preparation, "prepare", die),
     "before the files are recorded": lambda: _set(ImportCommit, "record", die),
     "before the first rename": lambda: _set(ImportCommit, "record", _then_die(ImportCommit.record)),

@@ -13,7 +13,6 @@ from poddispatchd.observability.metrics import ImportOutcome
 from poddispatchd.pod.imports import encoding_files, transcription
 from poddispatchd.pod.media import staging
 from poddispatchd.pod.media.directory import Directory
-from poddispatchd.pod.media.results import PartialFile
 from poddispatchd.runtime.jobs import Progress
 from poddispatchd.sandbox.fake_runner_manager import Mode
 from tests.integration.imports.bench import Bench, bench
@@ -24,7 +23,7 @@ from tests.plugins.postgres import PodDatabase
 MOMENTS: dict[str, tuple[object, str, int]] = {
     "at the lock": (attempt, "task_lock", 0),
     "before the download": (staging, "begin", 0),
-    "amid the download": (PartialFile, "write", 1),
+    "amid the download": (Directory, "replace_file", 1),
     "at the log": (encoding_files, "write_staged", 0),
     "at the thumbnail": (encoding_files, "write_staged", 2),
     "at the subtitles": (transcription, "write_staged", 0),

@@ -134,3 +134,22 @@ def test_the_staging_directories_of_a_full_folder_are_found_without_a_look_at_ea
     staging.begin(tree.staging_directory("videos/somebody/1.mp4", VideoId(7), TaskPk(7)), TaskPk(7))
     assert not left.exists()
     assert set(looked_at) <= {left.name}
+
+
+def test_a_place_that_is_held_is_opened_once_and_nothing_that_takes_its_place_counts(tmp_path: Path) -> None:
+    staged(tmp_path / "videos/abc/staging", file="of the result", sub__file="below")
+    tree = MediaTree(tmp_path)
+    place = tree.path("videos/abc/staging")
+    with place.held():
+        (tmp_path / "videos/abc/staging").rename(tmp_path / "videos/abc/moved")
+        staged(tmp_path / "videos/abc/staging", file="of somebody else")
+        assert read_text(place / "file") == b"of the result"
+        assert read_text(place / "file") == b"of the result"
+        assert read_text(tree.path("videos/abc/staging/sub/file")) == b"below"
+    assert read_text(place / "file") == b"of somebody else"
+
+
+def test_a_place_that_is_not_there_cannot_be_held_and_is_missed_by_whoever_looks(tmp_path: Path) -> None:
+    place = MediaTree(tmp_path).path("videos/gone")
+    with place.held():
+        assert list_files(place) == {}
