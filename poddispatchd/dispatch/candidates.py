@@ -152,6 +152,13 @@ class Candidates:
         """What was read is not as it was: it is read again at the next look."""
         self._stale_at = float("-inf")
 
+    def forget_order(self) -> None:
+        """Whoever was read last may not be next any more: nobody is handed out before it is read again."""
+        self._read = {}
+        self.expire()
+        if self._reading is not None:
+            self._reading.cancel()
+
     def _is_free(
         self, entry: Waiting, skip: frozenset[TaskPk], types: Collection[TaskType], now: float
     ) -> bool:

@@ -256,7 +256,8 @@ class Dispatcher:
         elif result.outcome is SubmissionOutcome.ACCEPTED:
             self._metrics.dispatch_latency.observe(self._clock.monotonic() - sight.since)
             self._sights.forget(task.pk)
-            self._fair_shares.gives(task, place.item.priority, place.types)
+            if self._fair_shares.gives(task, place.item.priority, place.types):
+                self._view.forget_order()
         elif result.is_final or result.outcome is SubmissionOutcome.ORPHANED:
             self._sights.forget(task.pk)
         elif result.outcome is SubmissionOutcome.REFUSED:

@@ -7,13 +7,24 @@ from msgspec import Struct
 
 from poddispatchd.database.connections import Connection
 from poddispatchd.database.queries import load_queries
-from poddispatchd.domain.fair_share import HALF_LIFE, FairShare, Overtaking
+from poddispatchd.domain.fair_share import HALF_LIFE, UNKNOWN_RUN, FairShare, Kind, Overtaking, Place
 from poddispatchd.domain.task import TaskPk
 
 _QUERIES = load_queries(__package__, "fair_share.sql")
 
-_MOST = 10_000
-"""Overtakings that are looked at: the last ones decide."""
+_DUE = _QUERIES["due"].fill(overtakings=_QUERIES["overtakings"])
+
+
+class RunLengths(Struct, frozen=True):
+    """Seconds that runs of each type took lately: on average, and nine of ten at most."""
+
+    average: Mapping[str, float] = {}
+    nine_of_ten: Mapping[str, float] = {}
+
+    @property
+    def longest(self) -> float:
+        """For how long somebody is reckoned to have a runner, whatever the type."""
+        return max(self.nine_of_ten.values(), default=UNKNOWN_RUN)
 
 
 class GivenRunner(Struct, frozen=True):
@@ -33,15 +44,23 @@ async def used(connection: Connection, by: FairShare) -> dict[str, float]:
     return {row["party"]: row["seconds"] for row in rows}
 
 
-async def costs(connection: Connection) -> Mapping[str, float]:
-    """Seconds that a run of each type takes."""
-    return {row["task_type"]: row["seconds"] for row in await connection.fetch(*_QUERIES["costs"]())}
+async def run_lengths(connection: Connection) -> RunLengths:
+    """How long runs took lately; types of which none has ended are left out."""
+    rows = await connection.fetch(*_QUERIES["costs"]())
+    return RunLengths(
+        {row["task_type"]: row["seconds"] for row in rows},
+        {row["task_type"]: row["nine_of_ten"] for row in rows},
+    )
 
 
-async def note(connection: Connection, given: Sequence[GivenRunner]) -> None:
-    """Remember who was given a runner that others could have had."""
+async def note(connection: Connection, given: Sequence[GivenRunner]) -> int:
+    """Remember who was given a runner that others could have had.
+
+    Returns:
+        How many more may be given until that must be done again: as many put others back by a run.
+    """
     rows = [(one, kind) for one in given for kind in one.types]
-    await connection.execute(
+    found: int = await connection.fetchval(
         *_QUERIES["note"](
             tasks=[one.task for one, _ in rows],
             types=[kind for _, kind in rows],
@@ -50,6 +69,7 @@ async def note(connection: Connection, given: Sequence[GivenRunner]) -> None:
             ages=[one.age for one, _ in rows],
         )
     )
+    return found
 
 
 async def tidy(connection: Connection) -> None:
@@ -63,11 +83,35 @@ async def purge(connection: Connection) -> None:
     await connection.execute(*_QUERIES["purge"]())
 
 
-async def overtakings(connection: Connection) -> list[Overtaking]:
+async def overtakings(connection: Connection, lengths: RunLengths) -> list[Overtaking]:
     """Who overtook whom, and for how long."""
     return [
         Overtaking(
-            row["priority"], row["task_type"], (row["date_added"], TaskPk(row["task_pk"])), row["seconds"]
+            row["priority"],
+            row["task_type"],
+            (row["date_added"], TaskPk(row["task_pk"])),
+            row["seconds"],
+            row["reckoned"],
         )
-        for row in await connection.fetch(*_QUERIES["overtakings"](most=_MOST))
+        for row in await connection.fetch(*_QUERIES["overtakings"](**_reckoned_by(lengths)))
     ]
+
+
+async def due(connection: Connection, lengths: RunLengths, *, longest: float) -> dict[Kind, Place]:
+    """Up to which places tasks go by Pod's order, by class and type: ``domain.fair_share.due_places``.
+
+    Args:
+        connection: any one.
+        lengths: of runs.
+        longest: seconds for which a task may be put back.
+    """
+    rows = await connection.fetch(*_DUE(**_reckoned_by(lengths), most=longest - lengths.longest))
+    return {(row["priority"], row["task_type"]): (row["date_added"], TaskPk(row["task_pk"])) for row in rows}
+
+
+def _reckoned_by(lengths: RunLengths) -> dict[str, object]:
+    return {
+        "types": list(lengths.nine_of_ten),
+        "runs": list(lengths.nine_of_ten.values()),
+        "unknown_run": UNKNOWN_RUN,
+    }

@@ -8,7 +8,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import DispatchSettings
 from poddispatchd.database.connections import Connection
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.fair_share import FairOrder, FairShare, Overtaking, due_places
+from poddispatchd.domain.fair_share import FairOrder, FairShare, may_put_back
 from poddispatchd.domain.task import Task, TaskType
 from poddispatchd.journal import fair_share
 from poddispatchd.journal.fair_share import GivenRunner
@@ -43,16 +43,29 @@ class FairShares(Struct):
     _given: list[_Given] = field(default_factory=list)
     _order: FairOrder | None = None
     _read_at: float = float("-inf")
+    _read_by: FairShare = FairShare.NONE
+    _may_give: int = 1
 
     @property
     def by(self) -> FairShare:
         """Whose runner time is counted."""
         return FairShare(self.settings().fair_share)
 
-    def gives(self, task: Task, priority: int, types: Sequence[TaskType]) -> None:
-        """A runner that could have taken tasks of these types is given this one."""
-        if self.by is not FairShare.NONE:
-            self._given.append(_Given(task, priority, types, self.clock.monotonic()))
+    @property
+    def _has_given_many(self) -> bool:
+        return len(self._given) >= self._may_give
+
+    def gives(self, task: Task, priority: int, types: Sequence[TaskType]) -> bool:
+        """A runner that could have taken tasks of these types is given this one.
+
+        Returns:
+            Whether the order must be read again before another one is given: those that were given since may
+            have put others back by a whole run.
+        """
+        if self.by is FairShare.NONE:
+            return False
+        self._given.append(_Given(task, priority, types, self.clock.monotonic()))
+        return self._has_given_many
 
     async def order(self) -> FairOrder | None:
         """The order in which tasks are handed out now; None: Pod's.
@@ -62,15 +75,18 @@ class FairShares(Struct):
         """
         by, now = self.by, self.clock.monotonic()
         if by is FairShare.NONE:
-            self._order, self._read_at = None, float("-inf")
+            self._order, self._read_by = None, by
             self._given.clear()
             return None
-        if self._order is None or self._order.by is not by or now - self._read_at >= _FRESH_FOR:
+        is_fresh = by is self._read_by and now - self._read_at < _FRESH_FOR
+        if not is_fresh or self._has_given_many:
             async with self.database.connection() as connection:
                 if self.is_scheduling():
                     await self._remember(connection)
+                else:
+                    self._given.clear()
                 self._order = await read_order(connection, by, longest=self.settings().fair_share_delay)
-            self._read_at = now
+            self._read_at, self._read_by = now, by
         return self._order
 
     async def _remember(self, connection: Connection) -> None:
@@ -79,7 +95,7 @@ class FairShares(Struct):
         given, self._given = self._given, []
         try:
             if given:
-                await fair_share.note(
+                self._may_give = await fair_share.note(
                     connection,
                     [
                         GivenRunner(one.task.pk, one.priority, one.task.date_added, one.types, now - one.at)
@@ -92,18 +108,20 @@ class FairShares(Struct):
         await fair_share.tidy(connection)
 
 
-async def read_order(connection: Connection, by: FairShare, *, longest: float) -> FairOrder:
-    """The order by fair share.
+async def read_order(connection: Connection, by: FairShare, *, longest: float) -> FairOrder | None:
+    """The order by fair share; None: nobody can be put back for less than the longest delay, so it is Pod's.
 
     Args:
         connection: any one.
         by: whose runner time is counted.
         longest: seconds for which a task is put back at most.
     """
-    overtakings: list[Overtaking] = await fair_share.overtakings(connection)
+    lengths = await fair_share.run_lengths(connection)
+    if not may_put_back(longest, lengths.longest):
+        return None
     return FairOrder(
         by,
         await fair_share.used(connection, by),
-        await fair_share.costs(connection),
-        due_places(overtakings, longest),
+        lengths.average,
+        await fair_share.due(connection, lengths, longest=longest),
     )

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from poddispatchd.config.model import DispatchSettings
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.fair_share import FairShare, put_back
+from poddispatchd.domain.fair_share import FairShare, due_places, may_put_back, put_back
 from poddispatchd.domain.situation import duration_words
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.journal import fair_share
@@ -41,7 +41,8 @@ class ShareOfTask(Struct, frozen=True):
             party = name if self.by is FairShare.OWNER and name else self.party
             who = f"{party} had {_time(self.used)} of runner time lately"
         if self.is_due:
-            return f"{who}; it was put back by {_time(self.longest)}, and goes by Pod's order now"
+            behind = f"put back by {_time(self.put_back)} so far"
+            return f"{who}; {behind}, goes by Pod's order now: another run could exceed {_time(self.longest)}"
         return f"{who}; put back by {_time(self.put_back)} so far, {_time(self.longest)} at most"
 
 
@@ -65,7 +66,10 @@ async def share_of_task(
         return None
     async with database.connection() as connection:
         used = await fair_share.used(connection, by)
-        overtakings = await fair_share.overtakings(connection)
-    behind = put_back(claim, overtakings)
+        lengths = await fair_share.run_lengths(connection)
+        overtakings = await fair_share.overtakings(connection, lengths)
     longest = settings.fair_share_delay
-    return ShareOfTask(by, claim.party, used.get(claim.party, 0.0), behind, longest, behind >= longest)
+    due = due_places(overtakings, longest, lengths.longest).get(claim.kind)
+    is_due = not may_put_back(longest, lengths.longest) or (due is not None and claim.place < due)
+    behind = put_back(claim, overtakings)
+    return ShareOfTask(by, claim.party, used.get(claim.party, 0.0), behind, longest, is_due)

@@ -69,7 +69,7 @@ async def test_the_few_tasks_of_one_go_before_the_many_of_another(rig: Rig) -> N
         "UPDATE poddispatchd.overtaking SET begun_at = now() - interval '5 hours' WHERE task_pk = $1", behind
     )
     shown = (await rig.run("tasks", "show", str(flood[2]))).out
-    assert "it was put back by 2 h 00 min, and goes by Pod's order now" in shown
+    assert "put back by 2 h 30 min so far, goes by Pod's order now" in shown
 
 
 async def test_by_default_it_is_pods_order_and_nothing_is_told_of_fair_share(rig: Rig) -> None:

@@ -1,6 +1,7 @@
 """Fair share: parties take turns, ranks say so, and nobody is put back for too long."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 
 from poddispatchd.app import features
 from poddispatchd.database.connections import Connection
+from poddispatchd.domain.fair_share import due_places
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import fair_share
-from poddispatchd.journal.fair_share import GivenRunner
+from poddispatchd.journal.fair_share import GivenRunner, RunLengths
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.pod.tasks import task_of
 from tests.integration.counting import counted
@@ -39,6 +41,17 @@ async def _had(pod: Scene, name: str, *, seconds: float, hours_ago: float = 3) -
         pod.world.people[name].id,
         seconds,
         int(hours_ago),
+    )
+
+
+async def _runs_took(pod: Scene, seconds: float, count: int = 40) -> None:
+    """Nearly all runs of anybody took so long."""
+    await pod.connection.execute(
+        "INSERT INTO poddispatchd.ended_run (task_pk, task_type, status, priority, ran, ended_at)"
+        " SELECT 900 + n, 'encoding', 'completed', 1, $1, now() - interval '1 hour'"
+        " FROM generate_series(1, $2) AS n",
+        seconds,
+        count,
     )
 
 
@@ -97,6 +110,7 @@ async def test_a_task_that_was_put_back_for_the_longest_delay_is_next(
         daemon = await pod.daemon(dispatch=settings)
         maintenance = features.maintenance(daemon.parts)
         await _had(pod, "employee", seconds=36_000)
+        await _runs_took(pod, 60)
         flood = await _flood(pod, 3)
         await daemon.settle()
         quick = [await pod.encoding(title=f"Quick {number}", owner="subscriber") for number in range(3)]
@@ -164,12 +178,12 @@ async def test_what_is_given_while_others_are_written_down_is_not_lost(
         shares = daemon.parts.fair_shares
         note, calls = fair_share.note, list[int]()
 
-        async def interrupted(connection: Connection, given: Sequence[GivenRunner]) -> None:
+        async def interrupted(connection: Connection, given: Sequence[GivenRunner]) -> int:
             shares.gives(others[len(calls)], 1, [TaskType.ENCODING])
             calls.append(len(given))
             if len(calls) == 1:
                 raise DatabaseUnavailableError("It went away.")
-            await note(connection, given)
+            return await note(connection, given)
 
         shares.gives(first, 1, [TaskType.ENCODING])
         monkeypatch.setattr(fair_share, "note", interrupted)
@@ -183,6 +197,72 @@ async def test_what_is_given_while_others_are_written_down_is_not_lost(
         # That of the first task is forgotten: nobody stands before it.
         rows = await pod.connection.fetch("SELECT task_pk FROM poddispatchd.overtaking ORDER BY 1")
         assert {row["task_pk"] for row in rows} >= {other.pk for other in others[: len(calls)]}
+
+
+async def test_whoever_one_run_more_would_put_back_for_too_long_is_next_at_once(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """It was noticed five seconds later, once the runs that overtook had lasted for the whole delay."""
+    async with scene(pod_database, media_root, Spec("one", runners=1)) as pod:
+        daemon = await pod.daemon(dispatch={**_OWNER, "fair_share_delay": "100s"})
+        shares = daemon.parts.fair_shares
+        await _had(pod, "employee", seconds=36_000)
+        await _runs_took(pod, 60)
+        await _flood(pod, 2)
+        order = await shares.order()
+        assert order is not None
+        assert not order.due
+        quick = await pod.encoding(title="Quick", owner="subscriber")
+        await pod.start(quick, "one", "runs")
+
+        assert shares.gives(task_of(await pod.row(quick)), 1, [TaskType.ENCODING])
+        order = await shares.order()
+
+        assert order is not None
+        assert {kind: pk for kind, (_, pk) in order.due.items()} == {(1, "encoding"): quick}
+
+
+async def test_where_runs_take_longer_than_the_delay_it_is_pods_order(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    async with scene(pod_database, media_root, Spec("one", runners=1)) as pod:
+        daemon = await pod.daemon(dispatch={**_OWNER, "fair_share_delay": "5m"})
+        await _runs_took(pod, 400)
+        await _flood(pod, 2)
+
+        assert await daemon.parts.fair_shares.order() is None
+
+
+async def test_the_statement_finds_those_who_are_due_as_the_definition_says(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    dice = random.Random(4)
+    async with scene(pod_database, media_root, Spec("one")) as pod:
+        await pod.daemon()
+        running = [await pod.encoding(title=f"Running {number}") for number in range(3)]
+        for number, pk in enumerate(running):
+            await pod.start(pk, "one", f"run-{number}")
+        for pk in [*running, *range(5000, 5030)]:
+            await pod.connection.execute(
+                "INSERT INTO poddispatchd.overtaking"
+                " (task_pk, task_type, priority, date_added, share, begun_at, ended_at)"
+                " VALUES ($1, $2, $3, now() - make_interval(mins => $4), $5, now() - interval '9 minutes',"
+                "         CASE WHEN $6 THEN now() - interval '2 minutes' END)",
+                pk,
+                dice.choice(["encoding", "transcription"]),
+                dice.randrange(3),
+                dice.randrange(60),
+                dice.choice([1.0, 0.5, 0.25]),
+                pk >= 5000,
+            )
+        lengths = RunLengths({"encoding": 100.0}, {"encoding": 900.0})
+        for longest in (1000.0, 1500.0, 2000.0, 9000.0):
+            async with pod.connection.transaction():  # in which now() is one moment
+                known = await fair_share.overtakings(pod.connection, lengths)
+                found = await fair_share.due(pod.connection, lengths, longest=longest)
+            assert found == due_places(known, longest, lengths.longest)
+            assert bool(found) == (longest < 9000)
+        assert {round(each.reckoned / each.seconds, 3) for each in known} == {1.0, 1.667}
 
 
 async def test_a_daemon_that_stands_by_reads_the_order_and_writes_nothing(

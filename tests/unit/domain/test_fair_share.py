@@ -16,6 +16,7 @@ from poddispatchd.domain.fair_share import (
     Place,
     due_places,
     fair_order,
+    may_put_back,
     put_back,
 )
 from poddispatchd.domain.task import TaskPk
@@ -119,7 +120,7 @@ def test_turns_are_taken_by_the_time_that_runs_take() -> None:
 
 
 def _overtaking(pk: int, seconds: float, *, minute: float = 10, kind: str = "encoding") -> Overtaking:
-    return Overtaking(1, kind, (_MORNING + timedelta(minutes=minute), TaskPk(pk)), seconds)
+    return Overtaking(1, kind, (_MORNING + timedelta(minutes=minute), TaskPk(pk)), seconds, 2 * seconds)
 
 
 def test_a_task_is_put_back_by_those_that_stood_behind_it_and_had_a_runner_it_could_have_had() -> None:
@@ -141,18 +142,21 @@ def test_a_task_is_put_back_by_those_that_stood_behind_it_and_had_a_runner_it_co
         max_size=10,
     ),
     st.floats(1, 200),
+    st.floats(0, 200),
     st.integers(0, 20),
 )
-def test_the_tasks_that_are_due_are_those_put_back_for_the_longest_delay(
-    overtakings: list[Overtaking], longest: float, minute: int
+def test_those_are_due_whom_one_run_more_could_put_back_for_longer_than_the_longest_delay(
+    overtakings: list[Overtaking], longest: float, run: float, minute: int
 ) -> None:
     claim = _claim(15, "a", minute=minute)
-    due = due_places(overtakings, longest)
+    due = due_places(overtakings, longest, run)
     # By the same additions in the same order, so that no rounding can decide.
-    behind = sorted((each.place, each.seconds) for each in overtakings if each.place > claim.place)
+    behind = sorted((each.place, each.reckoned) for each in overtakings if each.place > claim.place)
+    is_due = claim.kind in due and claim.place < due[claim.kind]
 
-    assert (claim.kind in due and claim.place < due[claim.kind]) == (
-        sum(seconds for _, seconds in reversed(behind)) >= longest
+    assert is_due == any(
+        sum(seconds for _, seconds in reversed(behind[number:])) > longest - run
+        for number in range(len(behind))
     )
 
 
@@ -168,44 +172,81 @@ class _Job:
 
 @dataclass
 class _Played:
-    """What one runner does, and what was decided."""
+    """What runners do, and what was decided; in Pod's order without a longest delay.
 
-    longest: float | None
+    Whenever runners are free the order is read once, and all of them get a task by it, as the daemon does.
+    """
+
+    jobs: Sequence[_Job]
+    runners: int = 1
+    longest: float | None = None
+    reckoned: float = 0.0
+    now: float = 0.0
     begins: dict[TaskPk, float] = field(default_factory=dict)
-    overtakings: dict[TaskPk, Overtaking] = field(default_factory=dict)
-    idle_while_waiting: bool = False
-    passed_over: bool = False
+    put_back: dict[TaskPk, float] = field(default_factory=dict)
+    running: dict[TaskPk, _Job] = field(default_factory=dict)
+    overtook: set[TaskPk] = field(default_factory=set)
 
-    def play(self, jobs: Sequence[_Job]) -> None:
-        now, used = 0.0, dict[str, float]()
-        left = {job.claim.task: job for job in jobs}
+    @property
+    def ends(self) -> float:
+        return max((self.begins[job.claim.task] + job.runs for job in self.jobs), default=0.0)
+
+    def play(self) -> "_Played":
+        left = {job.claim.task: job for job in self.jobs}
         while left:
-            here = [job for job in left.values() if job.arrives <= now]
-            if not here:
-                now = min(job.arrives for job in left.values())
-                continue
-            job = left.pop(self._next(here, used).task)
-            self.begins[job.claim.task] = now
-            if any(other.claim.place < job.claim.place for other in here):
-                self.overtakings[job.claim.task] = Overtaking(1, job.claim.type, job.claim.place, job.runs)
-            used[job.claim.party] = used.get(job.claim.party, 0.0) + job.runs
-            now += job.runs
+            here = [job for job in left.values() if job.arrives <= self.now]
+            free = self.runners - len(self.running)
+            for claim in self._order(here)[:free]:
+                self._begin(left.pop(claim.task), [job for job in here if job.claim.task in left])
+            here = [job for job in left.values() if job.arrives <= self.now]
+            # No runner is ever idle while somebody waits.
+            assert len(self.running) == self.runners or not here
+            moments = [self.begins[pk] + job.runs for pk, job in self.running.items()]
+            moments += [job.arrives for job in left.values() if job.arrives > self.now]
+            self.now = min(moments, default=self.now)
+            ended = [pk for pk, job in self.running.items() if self.begins[pk] + job.runs <= self.now]
+            for pk in ended:
+                del self.running[pk]
+        return self
 
-    def _next(self, here: Sequence[_Job], used: dict[str, float]) -> Claim:
+    def _begin(self, job: _Job, others: Sequence[_Job]) -> None:
+        pk = job.claim.task
+        self.begins[pk], self.running[pk] = self.now, job
+        self.put_back[pk] = put_back(job.claim, self._overtakings())
+        if any(other.claim.place < job.claim.place for other in others):
+            self.overtook.add(pk)
+
+    def _order(self, here: Sequence[_Job]) -> list[Claim]:
         claims = [job.claim for job in here]
-        if self.longest is None:
-            return min(claims, key=lambda claim: claim.place)
-        due = due_places(list(self.overtakings.values()), self.longest)
-        first = _order(claims, used, due)[0]
-        for claim in claims:
-            is_due = put_back(claim, self.overtakings.values()) >= self.longest
-            self.passed_over |= is_due and claim.place < first.place
-        return first
+        if self.longest is None or not may_put_back(self.longest, self.reckoned):
+            return sorted(claims, key=lambda claim: claim.place)
+        due = due_places(self._overtakings(), self.longest, self.reckoned)
+        used: dict[str, float] = {}
+        for job in self.jobs:
+            if job.claim.task in self.begins:
+                used[job.claim.party] = used.get(job.claim.party, 0.0) + job.runs
+        return _order(claims, used, due)
+
+    def _overtakings(self) -> list[Overtaking]:
+        found = []
+        for job in self.jobs:
+            pk = job.claim.task
+            if pk not in self.overtook:
+                continue
+            had = min(job.runs, self.now - self.begins[pk])
+            reckoned = max(had, self.reckoned) if pk in self.running else had
+            share = 1 / self.runners
+            found.append(Overtaking(1, job.claim.type, job.claim.place, share * had, share * reckoned))
+        return found
+
+
+_lengths = st.sampled_from([100, 500, 1000, 1500])
 
 
 def _jobs() -> st.SearchStrategy[list[_Job]]:
     return st.lists(
-        st.tuples(st.integers(0, 4000), st.integers(1, 1500), st.sampled_from("aaab")), max_size=25
+        st.tuples(st.sampled_from([0, 0, 10, 600, 2000]), _lengths, st.sampled_from("aab")),
+        max_size=25,
     ).map(lambda facts: list(_made(sorted(facts))))
 
 
@@ -214,44 +255,86 @@ def _made(facts: Sequence[tuple[int, int, str]]) -> Iterator[_Job]:
         yield _Job(_claim(pk, party, minute=arrives / 60), float(arrives), float(runs))
 
 
-@given(_jobs(), st.integers(1, 3000))
-def test_nobody_begins_later_than_by_pods_order_and_the_longest_delay_and_one_run(
-    jobs: list[_Job], longest: int
+_runners = st.sampled_from([1, 2, 4])
+"""By which numbers divide without rounding."""
+_reckoned = st.sampled_from([100.0, 1000.0, 1500.0])
+_longest = st.sampled_from([50.0, 1000.0, 1500.0, 2000.0, 3000.0])
+
+
+def _beyond(jobs: Sequence[_Job], reckoned: float) -> float:
+    """How much longer than reckoned a run takes at most."""
+    return max((job.runs - reckoned for job in jobs), default=0.0) if jobs else 0.0
+
+
+@given(_jobs(), _runners, _longest, _reckoned)
+def test_nobody_is_put_back_for_longer_than_the_longest_delay_and_what_a_run_takes_beyond_the_reckoned(
+    jobs: list[_Job], runners: int, longest: float, reckoned: float
 ) -> None:
-    fair, pods = _Played(float(longest)), _Played(None)
-    fair.play(jobs)
-    pods.play(jobs)
+    fair = _Played(jobs, runners, longest, reckoned).play()
 
-    one_run = max((job.runs for job in jobs), default=0.0)
-    for job in jobs:
-        pk = job.claim.task
-        assert fair.begins[pk] <= pods.begins[pk] + longest + one_run
-    assert not fair.passed_over
+    assert max(fair.put_back.values(), default=0.0) <= longest + max(0.0, _beyond(jobs, reckoned))
 
 
-@given(_jobs(), st.integers(1, 3000))
-def test_the_runner_is_never_idle_while_somebody_waits(jobs: list[_Job], longest: int) -> None:
-    fair, pods = _Played(float(longest)), _Played(None)
-    fair.play(jobs)
-    pods.play(jobs)
-    ends = [
-        max((played.begins[job.claim.task] + job.runs for job in jobs), default=0.0)
-        for played in (fair, pods)
-    ]
+@given(_jobs(), _longest, _reckoned)
+def test_with_one_runner_it_begins_no_later_than_in_pods_order_and_that_delay(
+    jobs: list[_Job], longest: float, reckoned: float
+) -> None:
+    fair = _Played(jobs, 1, longest, reckoned).play()
+    pods = _Played(jobs).play()
 
-    assert ends[0] == ends[1]
+    bound = longest + max(0.0, _beyond(jobs, reckoned))
+    assert all(fair.begins[pk] <= begins + bound for pk, begins in pods.begins.items())
 
 
-@given(_jobs())
-def test_with_the_shortest_delay_a_task_is_overtaken_once(jobs: list[_Job]) -> None:
-    fair = _Played(1.0)
-    fair.play(jobs)
+@given(_jobs(), _runners, _longest, _reckoned)
+def test_with_several_runners_less_than_two_runs_come_on_top_for_how_runs_happen_to_fit(
+    jobs: list[_Job], runners: int, longest: float, reckoned: float
+) -> None:
+    """So it is between any two orders of the same runs: not all runners become free at the same moment.
 
-    for job in jobs:
-        overtakers = [
+    At the moment at which a task comes the work that is left differs by (m - 1) runs at most, and so does it
+    when it begins; m runners do that in the m-th part of the time.
+    """
+    fair = _Played(jobs, runners, longest, reckoned).play()
+    pods = _Played(jobs, runners).play()
+
+    bound = longest + max(0.0, _beyond(jobs, reckoned))
+    bound += 2 * (runners - 1) / runners * max((job.runs for job in jobs), default=0.0)
+    assert all(fair.begins[pk] <= begins + bound for pk, begins in pods.begins.items())
+
+
+@given(_jobs(), _longest, _reckoned)
+def test_one_runner_is_done_at_the_same_time_in_any_order(
+    jobs: list[_Job], longest: float, reckoned: float
+) -> None:
+    assert _Played(jobs, 1, longest, reckoned).play().ends == _Played(jobs).play().ends
+
+
+@given(_jobs(), _runners, _reckoned)
+def test_where_a_run_takes_longer_than_the_longest_delay_it_is_pods_order(
+    jobs: list[_Job], runners: int, reckoned: float
+) -> None:
+    fair = _Played(jobs, runners, reckoned - 1, reckoned).play()
+
+    assert fair.begins == _Played(jobs, runners).play().begins
+
+
+@given(_jobs(), _runners)
+def test_a_long_delay_lets_the_others_take_turns(jobs: list[_Job], runners: int) -> None:
+    """The bounds hold not because nobody is ever overtaken."""
+    fair = _Played(jobs, runners, 1e9, 1.0).play()
+    for pk, begins in fair.begins.items():
+        job = next(job for job in jobs if job.claim.task == pk)
+        waits = [
             other
             for other in jobs
-            if other.claim.place > job.claim.place
-            and job.arrives <= fair.begins[other.claim.task] < fair.begins[job.claim.task]
+            if other.arrives <= begins < fair.begins[other.claim.task]
+            and other.claim.party != job.claim.party
         ]
-        assert len(overtakers) <= 1
+        had: dict[str, float] = {}
+        for other in jobs:
+            if fair.begins[other.claim.task] < begins:
+                had[other.claim.party] = had.get(other.claim.party, 0.0) + other.runs
+        if runners == 1:
+            own = had.get(job.claim.party, 0.0)
+            assert all(had.get(other.claim.party, 0.0) >= own for other in waits)
