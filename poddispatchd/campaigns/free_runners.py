@@ -1,12 +1,12 @@
 """Whether a campaign may have a runner now: one is free, and nothing in Pod's queue waits for it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TypeAlias
 
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.routing import Lane, capacity
-from poddispatchd.domain.task import SiteId, TaskPk, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, SiteId, TaskPk, TaskType
 from poddispatchd.journal.scheduling import Wait
 from poddispatchd.managers.sites import PodSites
 from poddispatchd.pod import queue_order
@@ -56,11 +56,24 @@ class FreeRunners:
         room = capacity(self._lanes(), self._clock.monotonic())
         return {kind: sites & served for kind, sites in room.items() if sites & served}
 
-    async def somebody_waits(self, room: Room) -> bool:
+    def soon(self) -> Room:
+        """The same with those that are being asked just now, and can be asked again then."""
+        served, now = self._sites.served, self._clock.monotonic()
+        return {
+            kind: sites
+            for kind in SUBMITTABLE
+            if (sites := served & {lane.site for lane in self._lanes() if lane.has_room(kind, now)})
+        }
+
+    async def somebody_waits(self, room: Room, *, besides: Collection[TaskPk]) -> bool:
         """Whether a task of the queue waits for one of these runners.
 
         One that waits for something else does not count: for the end of another one of its source, for its
         next attempt, for a type of runner or a site that has none free.
+
+        Args:
+            room: the runners.
+            besides: tasks of campaigns; who waits for one of these, as both are of one source, counts.
         """
         sites = frozenset().union(*room.values())
         waits = {pk: wait.date_added for pk, wait in (await self._own_tasks()).items() if wait is not None}
@@ -69,11 +82,14 @@ class FreeRunners:
             types=tuple(room),
             sites=None if sites >= self._sites.known.keys() else sites,
             with_siteless=self._sites.current_id in sites,
+            skip=besides,
             held=waits,
         )
         found = await queue_order.pending_tasks(self._database, self._catalogue.capabilities, query)
         choose = self._sites.chooser()
         return len(found) == _LOOKED_AT or any(
-            item.is_first and not item.task.task_id and choose(item.site_ids) in room[item.task.type]
+            (item.is_first or (item.is_duplicate_of in besides and item.running_duplicate is None))
+            and not item.task.task_id
+            and choose(item.site_ids) in room[item.task.type]
             for item in found
         )

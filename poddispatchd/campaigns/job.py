@@ -1,32 +1,27 @@
 """Campaigns at work: one more task is added to Pod's table when a runner is free that nobody else waits for.
 
 The row and the note that it is there are one statement: after a crash nothing has to be found out, and no
-video gets two tasks. What waits in campaigns never shows in Pod's queue, its ranks or its CRON.
+video gets two tasks. What waits in campaigns never shows in Pod's queue, its ranks or its CRON. A task that
+got no runner is taken out of the queue again as soon as anybody else waits, or no runner can be asked.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from enum import Enum, auto
 from zoneinfo import ZoneInfo
 
 import structlog
 
 from poddispatchd.campaigns import queries
 from poddispatchd.campaigns.free_runners import FreeRunners, Room
-from poddispatchd.campaigns.queries import NextVideo, OpenCampaign
+from poddispatchd.campaigns.progress import CampaignMeter
+from poddispatchd.campaigns.queries import OpenCampaign, Unsubmitted
+from poddispatchd.campaigns.turns import Turns
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
-from poddispatchd.database.pool import Database
-from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import Task, TaskPk, TaskStatus
+from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.time_windows import TimeWindows, parse_windows
-from poddispatchd.errors import (
-    MediaMissingError,
-    PoddispatchdError,
-    UnsubmittableError,
-    ValuesRefusedError,
-)
 from poddispatchd.journal import campaigns
+from poddispatchd.journal.campaigns import CampaignId, CampaignState
 from poddispatchd.managers.sites import PodSites
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.database_session import DatabaseSession
@@ -40,25 +35,9 @@ _IDLE_UNHEARD = 60.0
 """The same where no notification arrives, as behind a pooler of transactions."""
 _EVERY = 10.0
 _SOON = 2.0
-"""Seconds after a task was added: it takes its runner before another one is looked for."""
-_LOOKED_AT = 20
-"""Videos of a campaign that are tried in one look until one can be added."""
+"""Seconds after a task was added, or while one waits: it takes its runner before another one is added."""
 _FAILURES = 5
 """So many failures in a row pause a campaign: what spoils them would spoil the rest."""
-
-_UNFORESEEN = "poddispatchd met an error nobody foresaw ({name}): its log tells more."
-
-Fitness = Callable[[Task, Site], Awaitable[object]]
-"""Raises what keeps a task from being submitted."""
-
-
-class _Tried(Enum):
-    """What became of a video's turn."""
-
-    ADDED = auto()
-    SKIPPED = auto()
-    WAITS = auto()
-    ALL_WAIT = auto()
 
 
 class CampaignJob:
@@ -68,8 +47,9 @@ class CampaignJob:
         database: Pod's.
         session: whose term it is.
         runners: whether one is free.
+        turns: adds the task of a campaign whose turn it is.
         sites: on which videos are.
-        fitness: whether a video has a source that a runner can fetch.
+        meter: shows how far campaigns are.
         pod: how this Pod is set up.
         wakeups: of the other jobs.
         clock: of the daemon.
@@ -81,8 +61,9 @@ class CampaignJob:
         database: Database,
         session: DatabaseSession,
         runners: FreeRunners,
+        turns: Turns,
         sites: PodSites,
-        fitness: Fitness,
+        meter: CampaignMeter,
         pod: Callable[[], PodSettings],
         wakeups: Wakeups,
         clock: Clock,
@@ -90,8 +71,9 @@ class CampaignJob:
         self._database = database
         self._session = session
         self._runners = runners
+        self._turns = turns
         self._sites = sites
-        self._fitness = fitness
+        self._meter = meter
         self._pod = pod
         self._wakeups = wakeups
         self._clock = clock
@@ -105,102 +87,52 @@ class CampaignJob:
         """Look once; seconds until the next look. Without a campaign it is one statement."""
         term = self._session.term
         if term is None:
+            self._meter.forget()
             return _IDLE
-        async with self._database.connection() as connection:
-            known = await queries.open_campaigns(connection)
+        known = await self._open()
         if not known:
+            self._meter.forget()
             return _IDLE if self._session.listening else _IDLE_UNHEARD
+        unsubmitted: Sequence[Unsubmitted] = ()
         if any(campaign.running for campaign in known):
             await self._follow()
             async with self._database.connection() as connection:
-                known = await queries.open_campaigns(connection)
-        goes_on = await self._add_one([each for each in known if each.wants_more], term)
+                unsubmitted = await queries.unsubmitted(connection)
+            known = await self._open()
+        goes_on = await self._look(known, unsubmitted, term)
         await self._finish([each for each in known if not (each.has_more or each.running)])
+        await self._meter.measure()
         return _SOON if goes_on else _EVERY
 
-    async def _follow(self) -> None:
-        """Take note of ends; a campaign of which all fails is paused."""
+    async def _open(self) -> list[OpenCampaign]:
         async with self._database.connection() as connection:
+            return await queries.open_campaigns(connection)
+
+    # --- what ended --------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """Take note of ends; a campaign of which all fails is paused, in the same transaction."""
+        words = f"The last {_FAILURES} tasks of it failed: see 'poddispatchd failures list'."
+        async with self._database.transaction() as connection:
             failing = await queries.follow(connection)
             spoilt = [pk for pk in failing if await queries.fails_always(connection, pk, several=_FAILURES)]
-            names = {each.id: each.name for each in await campaigns.campaigns(connection)} if spoilt else {}
-            for pk in spoilt:
-                words = f"The last {_FAILURES} tasks of it failed: see 'poddispatchd failures list'."
-                if await campaigns.pause(connection, names[pk], "poddispatchd", words):
-                    log.error(Event.CAMPAIGN_PAUSED, campaign=names[pk], reason=words)
+            paused = await self._pause(connection, spoilt, words)
+        self._tell_paused(paused, words)
 
-    async def _add_one(self, wanting: Sequence[OpenCampaign], term: int) -> bool:
-        """Add one task at most, of the campaign that has the fewest; whether another look may find more."""
-        now = self._clock.now()
-        ready = [each for each in wanting if self._may_begin(each, now)]
-        room = self._runners.room()
-        ready = [each for each in ready if each.task_type in room]
-        if not ready or await self._runners.somebody_waits(room):
-            return False
-        for campaign in sorted(ready, key=lambda each: (each.running, each.id)):
-            async with self._database.connection() as connection:
-                videos = await queries.next_videos(connection, campaign, limit=_LOOKED_AT)
-            tried = set[_Tried]()
-            for video in videos:
-                tried.add(await self._try(campaign, video, room, term))
-                if not tried.isdisjoint((_Tried.ADDED, _Tried.ALL_WAIT)):
-                    break
-            if _Tried.ADDED in tried or _Tried.SKIPPED in tried:
-                return True
-        return False
+    async def _pause(self, connection: Connection, pks: Collection[CampaignId], words: str) -> list[str]:
+        names = {each.id: each.name for each in await campaigns.campaigns(connection)} if pks else {}
+        return [
+            names[pk] for pk in pks if await campaigns.pause(connection, names[pk], campaigns.ITSELF, words)
+        ]
 
-    def _may_begin(self, campaign: OpenCampaign, now: datetime) -> bool:
-        if campaign.windows is None:
-            return True
-        return TimeWindows(parse_windows(campaign.windows), ZoneInfo(self._pod().time_zone)).is_open(now)
+    def _tell_paused(self, names: Iterable[str], words: str) -> None:
+        for name in names:
+            log.error(Event.CAMPAIGN_PAUSED, campaign=name, reason=words)
 
-    async def _try(self, campaign: OpenCampaign, video: NextVideo, room: Room, term: int) -> "_Tried":
-        """Add the task of a video if it can be done."""
-        site = self._sites.chooser()(video.site_ids)
-        if site is None:
-            return await self._skip(campaign, video, "No site of it is served here (dispatch.sites).")
-        if site not in room[campaign.task_type]:
-            return _Tried.WAITS
-        imagined = Task(
-            pk=TaskPk(0),
-            type=campaign.task_type,
-            status=TaskStatus.PENDING,
-            task_id=None,
-            runner_manager_id=None,
-            video_id=video.video,
-            recording_id=None,
-            date_added=self._clock.now(),
-        )
-        try:
-            await self._fitness(imagined, self._sites.known[site])
-        except UnsubmittableError as error:
-            return await self._skip(campaign, video, str(error))
-        except MediaMissingError:
-            # It says nothing about the video (invariant I16), and is told where it is found out.
-            return _Tried.ALL_WAIT
-        except PoddispatchdError:
-            raise
-        except Exception as error:  # one video's surprise must not stop the others (invariant I12)
-            log.exception(Event.SERVICE_CRASHED, job="campaigns", video=video.video)
-            return await self._skip(campaign, video, _UNFORESEEN.format(name=type(error).__name__))
-        try:
-            async with self._database.transaction() as connection:
-                task = await queries.add(connection, campaign, video, term=term)
-        except ValuesRefusedError:
-            # It was deleted at this moment: the next look finds that out.
-            return _Tried.WAITS
-        if task is None:
-            return _Tried.SKIPPED
-        log.info(Event.CAMPAIGN_TASK_ADDED, campaign=campaign.name, task=task, video=video.video)
-        self._wakeups.dispatcher.ring()
-        self._wakeups.maintenance.ring()
-        return _Tried.ADDED
-
-    async def _skip(self, campaign: OpenCampaign, video: NextVideo, words: str) -> "_Tried":
-        async with self._database.connection() as connection:
-            await queries.skip(connection, campaign, video, words)
-        log.warning(Event.CAMPAIGN_VIDEO_SKIPPED, campaign=campaign.name, video=video.video, reason=words)
-        return _Tried.SKIPPED
+    async def _pause_now(self, pk: CampaignId, words: str) -> None:
+        async with self._database.transaction() as connection:
+            paused = await self._pause(connection, [pk], words)
+        self._tell_paused(paused, words)
 
     async def _finish(self, ended: Sequence[OpenCampaign]) -> None:
         for campaign in ended:
@@ -208,3 +140,54 @@ class CampaignJob:
                 is_done = await queries.finish(connection, campaign.id)
             if is_done:
                 log.info(Event.CAMPAIGN_DONE, campaign=campaign.name)
+
+    # --- what begins -------------------------------------------------------------------------------------
+
+    async def _look(self, known: Sequence[OpenCampaign], rows: Sequence[Unsubmitted], term: int) -> bool:
+        """Take out of Pod's queue what must not stand there, or add one task; whether to look again soon."""
+        now = self._clock.now()
+        begins = {each.id: each for each in known if await self._may_begin(each, now)}
+        soon, room = self._runners.soon(), self._runners.room()
+        stays = [row for row in rows if row.campaign in begins and self._has_runner(row, soon)]
+        ready = [each for each in begins.values() if each.wants_more and each.task_type in room]
+        if (stays or ready) and await self._runners.somebody_waits(soon, besides=[row.task for row in rows]):
+            stays, ready = [], []
+        if away := [row for row in rows if row not in stays]:
+            await self._withdraw(away, term)
+        if stays:
+            return True
+        return await self._add_one(ready, room, term)
+
+    async def _may_begin(self, campaign: OpenCampaign, now: datetime) -> bool:
+        """Whether it is active, in its hours."""
+        if campaign.state is not CampaignState.ACTIVE or campaign.windows is None:
+            return campaign.state is CampaignState.ACTIVE
+        try:
+            windows = TimeWindows(parse_windows(campaign.windows), ZoneInfo(self._pod().time_zone))
+        except ValueError:  # of another release
+            await self._pause_now(campaign.id, "This release cannot read its hours.")
+            return False
+        return windows.is_open(now)
+
+    def _has_runner(self, row: Unsubmitted, room: Room) -> bool:
+        return self._sites.chooser()(row.site_ids) in room.get(row.task_type, ())
+
+    async def _withdraw(self, rows: Collection[Unsubmitted], term: int) -> None:
+        async with self._database.transaction() as connection:
+            gone = await queries.withdraw(connection, rows, term=term)
+        for each in gone:
+            log.info(Event.CAMPAIGN_TASK_WITHDRAWN, campaign=each.campaign, task=each.task, video=each.video)
+        if gone:
+            self._wakeups.maintenance.ring()
+
+    async def _add_one(self, ready: Sequence[OpenCampaign], room: Room, term: int) -> bool:
+        """Add one task at most, of the campaign that has the fewest; whether another look may find more."""
+        for campaign in sorted(ready, key=lambda each: (each.running, each.id)):
+            got_further = await self._turns.take(campaign, room, term)
+            if self._turns.surprises[campaign.id] >= _FAILURES:
+                self._turns.surprises.pop(campaign.id)
+                words = f"{_FAILURES} videos of it could not be tried: see 'poddispatchd campaigns show'."
+                await self._pause_now(campaign.id, words)
+            if got_further:
+                return True
+        return False

@@ -1,5 +1,7 @@
 """What the job of campaigns reads and writes."""
 
+from collections.abc import Collection
+
 from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
@@ -64,10 +66,32 @@ async def fails_always(connection: Connection, campaign: CampaignId, *, several:
     return bool(await connection.fetchval(*_QUERIES["fails_always"](campaign=campaign, several=several)))
 
 
-async def next_videos(connection: Connection, campaign: OpenCampaign, *, limit: int) -> list[NextVideo]:
+class Turn(Struct, frozen=True):
+    """Whose turn it can be in a campaign: videos on ``sites``, or on none; not those at the places ``held``.
+
+    ``served`` are all sites that are served: a video of others is to be skipped.
+    """
+
+    sites: Collection[SiteId]
+    served: Collection[SiteId]
+    with_siteless: bool
+    held: Collection[int]
+
+
+async def next_videos(
+    connection: Connection, campaign: OpenCampaign, turn: Turn, *, limit: int
+) -> list[NextVideo]:
     """The videos whose turn is next."""
     rows = await connection.fetch(
-        *_QUERIES["next"](campaign=campaign.id, type=campaign.task_type.value, limit=limit)
+        *_QUERIES["next"](
+            campaign=campaign.id,
+            type=campaign.task_type.value,
+            sites=list(turn.sites),
+            served=list(turn.served),
+            with_siteless=turn.with_siteless,
+            held=list(turn.held),
+            limit=limit,
+        )
     )
     return [NextVideo(row["place"], VideoId(row["video_id"]), tuple(row["site_ids"])) for row in rows]
 
@@ -75,15 +99,60 @@ async def next_videos(connection: Connection, campaign: OpenCampaign, *, limit: 
 async def add(
     connection: Connection, campaign: OpenCampaign, video: NextVideo, *, term: int
 ) -> TaskPk | None:
-    """Add the row of Pod's table for a video, and note that it is there; None if that is not to be.
+    """Add the row of Pod's table for a video, and note that it is there, in the caller's transaction.
+
+    Returns:
+        The task; None if that is not to be.
 
     Raises:
         ValuesRefusedError: the video was deleted this moment.
     """
+    await connection.execute(*_QUERIES["lock"](campaigns=[campaign.id]))
     found = await connection.fetchval(
         *_QUERIES["add"](campaign=campaign.id, place=video.place, type=campaign.task_type.value, term=term)
     )
     return None if found is None else TaskPk(found)
+
+
+class Unsubmitted(Struct, frozen=True):
+    """A task of a campaign that waits in Pod's queue."""
+
+    campaign: CampaignId
+    task: TaskPk
+    task_type: TaskType
+    site_ids: tuple[SiteId, ...]
+
+
+async def unsubmitted(connection: Connection) -> list[Unsubmitted]:
+    """Those that wait there as they were added."""
+    return [
+        Unsubmitted(
+            CampaignId(row["campaign_id"]),
+            TaskPk(row["id"]),
+            TaskType(row["type"]),
+            tuple(row["site_ids"]),
+        )
+        for row in await connection.fetch(*_QUERIES["unsubmitted"]())
+    ]
+
+
+class Withdrawn(Struct, frozen=True):
+    """A task that was taken out of Pod's queue."""
+
+    task: TaskPk
+    campaign: str
+    video: VideoId
+
+
+async def withdraw(connection: Connection, rows: Collection[Unsubmitted], *, term: int) -> list[Withdrawn]:
+    """Take tasks out of Pod's queue again unless somebody submits them now, in the caller's transaction.
+
+    Pod's rows are locked first, as everywhere.
+    """
+    locked = await connection.fetch(*_QUERIES["lock_tasks"](tasks=[row.task for row in rows]))
+    await connection.execute(*_QUERIES["lock"](campaigns=sorted({row.campaign for row in rows})))
+    found = await connection.fetch(*_QUERIES["withdraw"](tasks=[row["id"] for row in locked], term=term))
+    return [Withdrawn(TaskPk(row["id"]), row["name"], VideoId(row["video_id"])) for row in found]
 
 
 async def skip(connection: Connection, campaign: OpenCampaign, video: NextVideo, words: str) -> None:

@@ -1,12 +1,10 @@
 """How far a campaign is, for people and as JSON."""
 
-from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import click
 from msgspec.structs import asdict
 
-from poddispatchd.cli.campaign_words import bar, state_words
 from poddispatchd.cli.common import (
     print_json,
     shown,
@@ -15,15 +13,17 @@ from poddispatchd.cli.tables import print_table
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.campaigns import expected_end
-from poddispatchd.domain.time_windows import TimeWindows, parse_windows
 from poddispatchd.errors import PoddispatchdError
 from poddispatchd.journal import campaigns as journal
-from poddispatchd.journal.campaigns import Campaign, CampaignState, VideoState
+from poddispatchd.journal.campaigns import VideoState
+from poddispatchd.tasks.campaign_progress import CampaignProgress, bar, progress_of
 
 _LATEST = 50
-_ENDS = 200
-"""Ends by which it is reckoned when a campaign will be done."""
+
+
+def zone_of(settings: Settings) -> ZoneInfo:
+    """In which the hours of campaigns are."""
+    return ZoneInfo(settings.pod.time_zone)
 
 
 async def show_campaign(database: Database, settings: Settings, name: str, *, as_json: bool) -> None:
@@ -34,20 +34,20 @@ async def show_campaign(database: Database, settings: Settings, name: str, *, as
     """
     states = (VideoState.RUNNING, VideoState.FAILED, VideoState.SKIPPED)
     async with database.connection() as connection:
-        found = await journal.campaigns(connection, name)
+        found = await progress_of(connection, zone_of(settings), Clock().now(), name=name)
         if not found:
             raise PoddispatchdError(f"There is no campaign {name}: see 'poddispatchd campaigns list'.")
-        videos = await journal.videos_of(connection, found[0].id, states, limit=_LATEST)
-    [campaign] = found
-    expected = await expected_at(database, settings, campaign)
+        videos = await journal.videos_of(connection, found[0].campaign.id, states, limit=_LATEST)
+    [progress] = found
+    campaign = progress.campaign
     if as_json:
-        print_json(as_dict(campaign, expected) | {"latest": [asdict(video) for video in videos]})
+        print_json(as_dict(progress) | {"latest": [asdict(video) for video in videos]})
         return
     click.echo(
         f"{campaign.name}: {campaign.task_type.value} of {campaign.videos} videos, {campaign.state.value}"
     )
     click.echo(f"  {bar(campaign)}")
-    for words in state_words(campaign, expected, _windows(campaign, settings), Clock().now().astimezone(UTC)):
+    for words in progress.words:
         click.echo(f"  {shown(words)}")
     if videos:
         click.echo()
@@ -61,23 +61,10 @@ async def show_campaign(database: Database, settings: Settings, name: str, *, as
     )
 
 
-def _windows(campaign: Campaign, settings: Settings) -> TimeWindows | None:
-    if campaign.windows is None:
-        return None
-    return TimeWindows(parse_windows(campaign.windows), ZoneInfo(settings.pod.time_zone))
-
-
-async def expected_at(database: Database, settings: Settings, campaign: Campaign) -> datetime | None:
-    """When it will probably be done; None: that is unknown, or it does nothing."""
-    if campaign.state is not CampaignState.ACTIVE:
-        return None
-    async with database.connection() as connection:
-        ends = await journal.ends(connection, campaign.id, limit=_ENDS)
-    return expected_end(Clock().now(), ends, campaign.left, _windows(campaign, settings))
-
-
-def as_dict(campaign: Campaign, expected: datetime | None) -> dict[str, object]:
+def as_dict(progress: CampaignProgress) -> dict[str, object]:
     """A campaign for JSON."""
-    found = asdict(campaign)
+    found = asdict(progress.campaign)
     counts = found.pop("counts")
-    return found | {state.value: count for state, count in counts.items()} | {"expected_end": expected}
+    return (
+        found | {state.value: count for state, count in counts.items()} | {"expected_end": progress.expected}
+    )

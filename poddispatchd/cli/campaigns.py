@@ -10,8 +10,7 @@ from zoneinfo import ZoneInfo
 import click
 from msgspec.structs import asdict
 
-from poddispatchd.cli.campaign_view import as_dict, expected_at, show_campaign
-from poddispatchd.cli.campaign_words import bar
+from poddispatchd.cli.campaign_view import as_dict, show_campaign, zone_of
 from poddispatchd.cli.common import (
     Context,
     asynchronous,
@@ -24,6 +23,7 @@ from poddispatchd.cli.common import (
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.journal import open_journal
 from poddispatchd.cli.tables import print_table
+from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.campaigns import MOST_VIDEOS, parse_videos
 from poddispatchd.domain.task import TaskType, VideoId
@@ -33,6 +33,7 @@ from poddispatchd.journal import campaigns as journal
 from poddispatchd.journal.campaigns import VideoState, Wanted
 from poddispatchd.pod import campaign_videos
 from poddispatchd.runtime.database_session import CHANNEL
+from poddispatchd.tasks.campaign_progress import bar, progress_of
 
 _SHOWN = 50
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
@@ -136,6 +137,9 @@ async def create(
             raise PoddispatchdError("There is no such video.")
         if len(chosen) > MOST_VIDEOS:
             raise PoddispatchdError(f"These are more than {MOST_VIDEOS} videos: choose fewer.")
+        async with database.connection() as connection:
+            if await journal.campaigns(connection, name):
+                raise PoddispatchdError(f"There is a campaign {name} already: choose another name.")
         if dry_run:
             await _list(database, chosen, task_type, as_json=as_json)
             return
@@ -160,28 +164,20 @@ async def _list(database: Database, chosen: Sequence[VideoId], kind: TaskType, *
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    remarks = [
-        "It does not exist: it would be skipped."
-        if row.title is None
-        else f"Task {row.unfinished} does it already: it would be skipped, if that has not ended by then."
-        if row.unfinished is not None
-        else None
-        for row in rows
-    ]
     print_table(
         ("video", "seconds", "owner", "title"),
         [(row.id, row.duration, row.owner, row.title) for row in rows[:_SHOWN]],
         empty="",
-        remarks=remarks,
+        remarks=[row.remark for row in rows[:_SHOWN]],
     )
     if len(rows) > _SHOWN:
         click.echo(f"… and {len(rows) - _SHOWN} more (--json lists all).")
     verb = "encoded" if kind is TaskType.ENCODING else "transcribed"
-    hours = sum(row.duration or 0 for row, remark in zip(rows, remarks, strict=True) if not remark) / 3600
-    left_out = sum(remark is not None for remark in remarks)
+    hours = sum(row.duration or 0 for row in rows if not row.is_left_out) / 3600
+    left_out = sum(row.is_left_out for row in rows)
     click.echo(
         f"{len(rows) - left_out} videos ({hours:.1f} h) would be {verb}, {left_out} would be skipped. "
-        "Nothing has been changed."
+        "Whether files are there is seen when their turn comes. Nothing has been changed."
     )
 
 
@@ -193,12 +189,10 @@ async def _list(database: Database, chosen: Sequence[VideoId], kind: TaskType, *
 async def list_(context: Context, config_path: Path | None, *, as_json: bool) -> None:
     """List the campaigns, the latest first, with how far they are."""
     settings = context.settings(config_path)
-    async with open_journal(settings) as database:
-        async with database.connection() as connection:
-            found = await journal.campaigns(connection)
-        expected = {each.id: await expected_at(database, settings, each) for each in found}
+    async with open_journal(settings) as database, database.connection() as connection:
+        found = await progress_of(connection, zone_of(settings), Clock().now())
     if as_json:
-        print_json([as_dict(each, expected[each.id]) for each in found])
+        print_json([as_dict(each) for each in found])
         return
     print_table(
         ("name", "type", "state", "progress", "failed", "skipped", "expected end"),
@@ -210,9 +204,10 @@ async def list_(context: Context, config_path: Path | None, *, as_json: bool) ->
                 bar(each),
                 each.counts[VideoState.FAILED],
                 each.counts[VideoState.SKIPPED],
-                expected[each.id],
+                progress.expected,
             )
-            for each in found
+            for progress in found
+            for each in (progress.campaign,)
         ],
         empty="There is no campaign.",
     )

@@ -112,6 +112,16 @@ class ExpectedEntry(TypedDict):
     drained: dict[str, IntervalEntry]
 
 
+class CampaignEntry(TypedDict):
+    """A campaign; ``words`` are for people."""
+
+    name: str
+    type: str
+    state: str
+    bar: str
+    words: list[str]
+
+
 class State(TypedDict):
     """All of it."""
 
@@ -133,6 +143,7 @@ class State(TypedDict):
     running_on: dict[str, int]
     waiting: list[WaitingEntry]
     expected: ExpectedEntry | None
+    campaigns: list[CampaignEntry]
 
 
 class DaemonAwayError(PoddispatchdError):

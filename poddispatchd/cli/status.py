@@ -92,6 +92,13 @@ def _print(state: State) -> None:
             say(f"{entry['type']}: {words.window(window_of(entry['window']))}", rest="  ")
     if (expected := drained_words(state)) is not None:
         say(expected, rest="  ")
+    for campaign in state.get("campaigns", []):
+        if campaign["state"] in ("active", "paused"):
+            click.echo(
+                f"Campaign {campaign['name']} ({campaign['type']}), {campaign['state']}: {campaign['bar']}"
+            )
+            for line in campaign["words"]:
+                say(line, first="  ", rest="  ")
     click.echo(as_of_words(state))
     click.echo()
     print_table(

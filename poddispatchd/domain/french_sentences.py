@@ -19,6 +19,10 @@ SENTENCES: Mapping[str, str] = {
     "Task {task} for the same source failed: ": "La tâche {task} pour la même source a échoué : ",
     "Runner manager {manager} refuses the task ({words}).": "Le gestionnaire {manager} refuse la tâche ({words}).",
     "Runner manager {manager} finds the task too large (413).": "Le gestionnaire {manager} trouve la tâche trop grande (413).",
+    # --- why a campaign was paused ---
+    "The last {count} tasks of it failed: see 'poddispatchd failures list'.": "Ses {count} dernières tâches ont échoué : voir « poddispatchd failures list ».",
+    "{count} videos of it could not be tried: see 'poddispatchd campaigns show'.": "{count} de ses vidéos n'ont pas pu être essayées : voir « poddispatchd campaigns show ».",
+    "This release cannot read its hours.": "Cette version ne sait pas lire ses heures.",
     # --- what became of a run ---
     "It was lost, so that it is submitted again: ": "Elle était perdue et est soumise de nouveau : ",
     "Its result cannot be imported, so that it is submitted again: ": "Son résultat ne peut pas être importé ; elle est soumise de nouveau : ",

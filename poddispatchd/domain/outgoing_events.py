@@ -25,6 +25,8 @@ class EventType(StrEnum):
     MANAGER_UP = "runner_manager.up"
     SCHEDULER_MISSING = "scheduler.missing"
     SCHEDULER_BACK = "scheduler.back"
+    CAMPAIGN_PAUSED = "campaign.paused"
+    CAMPAIGN_DONE = "campaign.done"
     TEST = "test"
 
 
@@ -185,6 +187,45 @@ def scheduler_back(event_id: str, at: datetime, wording: Wording) -> OutgoingEve
     """Tasks are submitted again."""
     text = wording.sentence("A daemon schedules again.", "Un démon ordonnance de nouveau.")
     return OutgoingEvent(event_id, EventType.SCHEDULER_BACK, at, text)
+
+
+class ToldCampaign(Struct, frozen=True):
+    """A campaign that was paused by itself, or is done; ``reason``: why it was paused, else empty."""
+
+    name: str
+    type: TaskType
+    reason: str
+    videos: int
+    completed: int
+    failed: int
+    skipped: int
+
+
+def campaign_changed(event_id: str, at: datetime, wording: Wording, campaign: ToldCampaign) -> OutgoingEvent:
+    """A campaign waits for a person, or nothing of it is left to do."""
+    english = (
+        "Campaign {name} is done: {completed} of {videos} videos completed, {failed} failed, "
+        "{skipped} skipped."
+    )
+    french = (
+        "La campagne {name} est terminée : {completed} vidéos sur {videos} réussies, {failed} en échec, "
+        "{skipped} ignorées."
+    )
+    if campaign.reason:
+        english = "Campaign {name} is paused after {completed} of {videos} videos: {reason}"
+        french = "La campagne {name} est suspendue après {completed} vidéos sur {videos} : {reason}"
+    counts = {
+        "videos": campaign.videos,
+        "completed": campaign.completed,
+        "failed": campaign.failed,
+        "skipped": campaign.skipped,
+    }
+    text = wording.sentence(english, french, name=campaign.name, reason=campaign.reason, **counts)
+    data: dict[str, object] = {"campaign": campaign.name, "task_type": campaign.type.value, **counts}
+    if not campaign.reason:
+        return OutgoingEvent(event_id, EventType.CAMPAIGN_DONE, at, text, data)
+    data["reason"] = one_line(campaign.reason)
+    return OutgoingEvent(event_id, EventType.CAMPAIGN_PAUSED, at, text, data)
 
 
 def trial_event(event_id: str, at: datetime, wording: Wording) -> OutgoingEvent:

@@ -19,6 +19,9 @@ _QUERIES = load_queries(__package__, "campaigns.sql")
 
 CampaignId = NewType("CampaignId", int)
 
+ITSELF = "poddispatchd"
+"""Who paused a campaign that was paused by itself."""
+
 _SINCE_VERSION = 29
 """Of our schema."""
 
@@ -104,8 +107,16 @@ async def create(connection: Connection, wanted: Wanted, videos: Sequence[VideoI
     return CampaignId(found)
 
 
-async def campaigns(connection: Connection, name: str | None = None) -> list[Campaign]:
-    """Every campaign, the latest first; or the one of this name."""
+async def campaigns(
+    connection: Connection, name: str | None = None, *, ended_within: float | None = None
+) -> list[Campaign]:
+    """Every campaign, the latest first; or the one of this name.
+
+    Args:
+        connection: any one.
+        name: None: all of them.
+        ended_within: those that are over only if they ended within so many seconds; None: all of them.
+    """
     return [
         Campaign(
             id=CampaignId(row["id"]),
@@ -122,7 +133,7 @@ async def campaigns(connection: Connection, name: str | None = None) -> list[Cam
             videos=row["videos"],
             counts={state: row[state.value] for state in VideoState},
         )
-        for row in await connection.fetch(*_QUERIES["all"](name=name))
+        for row in await connection.fetch(*_QUERIES["all"](name=name, ended_within=ended_within))
     ]
 
 
@@ -135,7 +146,7 @@ async def campaign_of(connection: Connection, task: TaskPk) -> str | None:
 
 
 async def ends(connection: Connection, campaign: CampaignId, *, limit: int) -> list[datetime]:
-    """When its latest tasks ended, the latest first."""
+    """When its latest tasks ended since it was made or resumed, the latest first."""
     rows = await connection.fetch(*_QUERIES["ends"](campaign=campaign, limit=limit))
     return [row["changed_at"] for row in rows]
 

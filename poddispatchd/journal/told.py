@@ -4,6 +4,9 @@ from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.outgoing_events import ToldCampaign
+from poddispatchd.domain.task import TaskType
+from poddispatchd.journal.campaigns import ITSELF
 
 _QUERIES = load_queries(__package__, "told.sql")
 
@@ -33,6 +36,32 @@ async def untold_items(connection: Connection, *, limit: int) -> list[UntoldItem
     return [
         UntoldItem(row["subject"], row["queue"], row["item"], row["task"], row["words"] or "")
         for row in await connection.fetch(*_QUERIES["set_aside"](limit=limit))
+    ]
+
+
+class UntoldCampaign(Struct, frozen=True):
+    """A campaign that is done or was paused by itself; ``subject`` names it here."""
+
+    subject: str
+    campaign: ToldCampaign
+
+
+async def untold_campaigns(connection: Connection) -> list[UntoldCampaign]:
+    """Those of a day, of which nobody was told."""
+    return [
+        UntoldCampaign(
+            row["subject"],
+            ToldCampaign(
+                name=row["name"],
+                type=TaskType(row["task_type"]),
+                reason=row["reason"],
+                videos=row["videos"],
+                completed=row["completed"],
+                failed=row["failed"],
+                skipped=row["skipped"],
+            ),
+        )
+        for row in await connection.fetch(*_QUERIES["campaigns"](itself=ITSELF))
     ]
 
 

@@ -1,4 +1,4 @@
-"""Finding out what outgoing events tell besides failed tasks: managers down and up, what was set aside.
+"""What outgoing events tell besides failed tasks: managers down and up, what was set aside, campaigns.
 
 The scheduler tells, once: what was told is in the journal, so that another daemon that takes over goes on
 from there. That nobody schedules is told by every daemon (``scheduler_watch``), and its end by that one.
@@ -9,12 +9,14 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 import structlog
+from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
 from poddispatchd.domain import outgoing_events as events
 from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.french import in_language
 from poddispatchd.domain.manager_watch import News, WatchedManager
 from poddispatchd.domain.outgoing_events import EventType, OutgoingEvent, SetAside
 from poddispatchd.domain.task import ManagerId
@@ -32,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 _IDLE = 600.0
 _EVERY = 5.0
-_QUEUES_EVERY = 30.0
+_JOURNAL_EVERY = 30.0
 _AT_ONCE = 50
 _HEALTH_WITHIN = 10.0
 """Seconds that a manager gets to show that it works again."""
@@ -64,7 +66,7 @@ class EventWatch:
         self._term: int | None = None
         self._managers: dict[ManagerId, WatchedManager] = {}
         self._told: dict[str, str] = {}
-        self._queues_again_at = float("-inf")
+        self._journal_again_at = float("-inf")
 
     async def step(self) -> float:
         """Look once; seconds until the next look. While nothing is told, nothing is looked at."""
@@ -78,7 +80,7 @@ class EventWatch:
         if self._session.term != self._term:
             await self._begin(self._session.term)
         await self._look_at_managers(settings)
-        await self._look_at_queues()
+        await self._look_at_journal()
         return _EVERY
 
     async def look_once(self) -> None:
@@ -87,14 +89,14 @@ class EventWatch:
         if self._settings().events.enabled and term is not None:
             await self._begin(term)
             await self._scheduler.step()
-            await self._look_at_queues()
+            await self._look_at_journal()
 
     async def _begin(self, term: int) -> None:
         """Go on where the scheduler before stopped."""
         async with self._database.connection() as connection:
             self._told = await told.states(connection)
         self._scheduler.has_told |= self._told.get(SCHEDULER) == "missing"
-        self._managers, self._queues_again_at = {}, float("-inf")
+        self._managers, self._journal_again_at = {}, float("-inf")
         self._term = term
 
     # --- what is looked at -------------------------------------------------------------------------------
@@ -151,12 +153,18 @@ class EventWatch:
         self._told[_subject(report)] = "down"
         self._managers[report.id] = self._managers[report.id].told(is_down=True)
 
-    async def _look_at_queues(self) -> None:
-        """Tell of what was set aside; now and then."""
+    async def _look_at_journal(self) -> None:
+        """Tell of what was set aside, and of campaigns; now and then."""
         settings, now = self._settings(), self._clock.monotonic()
-        if now < self._queues_again_at or EventType.SET_ASIDE not in settings.events.types:
+        if now < self._journal_again_at:
             return
-        self._queues_again_at = now + _QUEUES_EVERY
+        self._journal_again_at = now + _JOURNAL_EVERY
+        if EventType.SET_ASIDE in settings.events.types:
+            await self._look_at_queues(settings)
+        if not {EventType.CAMPAIGN_PAUSED, EventType.CAMPAIGN_DONE}.isdisjoint(settings.events.types):
+            await self._look_at_campaigns(settings)
+
+    async def _look_at_queues(self, settings: Settings) -> None:
         async with self._database.connection() as connection:
             items = await told.untold_items(connection, limit=_AT_ONCE)
         for item in items:
@@ -164,6 +172,15 @@ class EventWatch:
             found = SetAside(item.queue, item.item, item.task, reason)
             made = events.set_aside(_new_id(), self._clock.now(), self._wording, found)
             await self._tell(item.subject, "set_aside", made)
+
+    async def _look_at_campaigns(self, settings: Settings) -> None:
+        async with self._database.connection() as connection:
+            found = await told.untold_campaigns(connection)
+        for each in found:
+            reason = in_language(each.campaign.reason, settings.pod.language)
+            campaign = replace(each.campaign, reason=reason)
+            made = events.campaign_changed(_new_id(), self._clock.now(), self._wording, campaign)
+            await self._tell(each.subject, "campaign", made)
 
     # --- telling -----------------------------------------------------------------------------------------
 

@@ -74,6 +74,14 @@ class MetricFamilies:
             "type",
             "bound",
         )
+        self.campaigns = self._gauge(
+            "campaigns", "Campaigns that are active or paused; of the scheduler.", "state"
+        )
+        self.campaign_videos = self._gauge(
+            "campaign_videos",
+            "Videos of campaigns that are active or paused, by what became of them; of the scheduler.",
+            "state",
+        )
         self.run = self._histogram(
             "run_seconds", "Time from the beginning of a run to the end of its task.", _WAITS, "type"
         )

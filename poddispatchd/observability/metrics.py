@@ -88,6 +88,10 @@ class Metrics(MetricFamilies):
             self.shadow_agreements.labels(agreement)
         for difference in Difference:
             self.shadow_differences.labels(difference)
+        for campaign in ("active", "paused"):
+            self.campaigns.labels(campaign)
+        for video in ("waiting", "running", "completed", "failed", "skipped", "cancelled"):
+            self.campaign_videos.labels(video)
         self._initialise_listeners()
 
     def _initialise_listeners(self) -> None:

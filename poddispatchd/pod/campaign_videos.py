@@ -1,8 +1,10 @@
 """Videos that campaigns are made of, as Pod's tables have them."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
+import asyncpg
 from msgspec import Struct
 
 from poddispatchd.database.pool import Database
@@ -16,6 +18,12 @@ _QUERIES = load_queries("poddispatchd.pod", "campaigns.sql")
 _SECONDS = 30
 """How long the SQL of a person may take."""
 
+_TO_CANCEL = 5
+"""Seconds that PostgreSQL gets to end it."""
+
+_ID = """CASE WHEN pg_typeof(chosen.id) IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+              THEN chosen.id::text::bigint END"""
+
 _REFUSED = {
     "57014": f"it takes longer than {_SECONDS} s",
     "25006": "it changes something",
@@ -28,13 +36,36 @@ _REFUSED = {
 
 
 class VideoRow(Struct, frozen=True):
-    """A video, for people. ``title`` is None when it is gone; ``unfinished`` is a task of the same type."""
+    """A video, for people. ``title`` is None when it is gone.
+
+    ``has_file``: Pod's row names one. ``unfinished`` is a task of the same type, ``other`` one of another.
+    """
 
     id: VideoId
     title: str | None
     owner: str | None
     duration: int | None
     unfinished: TaskPk | None
+    other: TaskPk | None = None
+    has_file: bool = True
+
+    @property
+    def remark(self) -> str | None:
+        """Why it would be skipped or has to wait, as far as Pod's rows tell."""
+        if self.title is None:
+            return "It does not exist: it would be skipped."
+        if not self.has_file:
+            return "It has no file: it would be skipped."
+        if self.unfinished is not None:
+            return (
+                f"Task {self.unfinished} does it already: it would be skipped, if that has not ended by then."
+            )
+        return None if self.other is None else f"It would wait for the end of task {self.other}."
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether it would be skipped."""
+        return self.title is None or not self.has_file or self.unfinished is not None
 
 
 async def encoded_before(database: Database, before: datetime) -> list[VideoId]:
@@ -53,31 +84,65 @@ async def selected(database: Database, sql: str) -> list[VideoId]:
         DatabaseUnavailableError: the database cannot be reached.
     """
     try:
-        async with database.connection() as connection, connection.transaction(readonly=True):
-            await connection.execute(f"SET LOCAL statement_timeout = '{_SECONDS}s'")
-            # As a part of a SELECT it can be nothing else, and one statement only.
-            text = sql.strip().removesuffix(";")
-            rows = await connection.fetch(
-                f"SELECT chosen.id FROM (\n{text}\n) AS chosen (id) LIMIT {MOST_VIDEOS + 1}"  # noqa: S608 - the administrator's own
-            )
+        # As a part of a SELECT it can be nothing else, and one statement only. What is no number is not
+        # sent at all, however large it is; OFFSET 0: nor read as one while planning.
+        text = sql.strip().removesuffix(";")
+        rows = await _rolled_back(
+            database,
+            f"SELECT {_ID} AS id FROM (SELECT * FROM (\n{text}\n) AS own OFFSET 0) AS chosen (id)"  # noqa: S608 - the administrator's own
+            f" LIMIT {MOST_VIDEOS + 1}",
+        )
     except DatabaseError as error:
         if error.sqlstate is None:
             raise
         words = _REFUSED.get(error.sqlstate, "PostgreSQL refuses it")
         raise PoddispatchdError(f"The SQL cannot be used: {words} ({error.sqlstate}).") from None
+    except TimeoutError:
+        raise PoddispatchdError(f"The SQL cannot be used: {_REFUSED['57014']}.") from None
     found: dict[VideoId, None] = {}
     for row in rows:
         pk = row["id"]
-        if not isinstance(pk, int) or isinstance(pk, bool) or pk < 1:
+        if pk is None or pk < 1:
             raise PoddispatchdError("The first column of the SQL must hold ids of videos, and nothing else.")
         found[VideoId(pk)] = None
     return list(found)
+
+
+class _OverError(Exception):
+    """Ends a transaction with nothing of it kept."""
+
+    def __init__(self, rows: list[asyncpg.Record]) -> None:
+        super().__init__()
+        self.rows = rows
+
+
+async def _rolled_back(database: Database, sql: str) -> list[asyncpg.Record]:
+    """Read rows in a transaction that changes nothing, not even settings of a session that a pooler keeps."""
+    try:
+        async with (
+            asyncio.timeout(_SECONDS + _TO_CANCEL),
+            database.connection() as connection,
+            connection.transaction(readonly=True),
+        ):
+            await connection.execute(f"SET LOCAL statement_timeout = '{_SECONDS}s'")
+            rows = await connection.fetch(sql)
+            raise _OverError(rows)  # noqa: TRY301 - which rolls it back
+    except _OverError as over:
+        return over.rows
 
 
 async def described(database: Database, videos: Sequence[VideoId], kind: TaskType) -> list[VideoRow]:
     """Videos for people, in their order, also those that are gone."""
     rows = await database.fetch(*_QUERIES["described"](videos=list(videos), type=kind.value))
     return [
-        VideoRow(VideoId(row["id"]), row["title"], row["owner"], row["duration"], row["unfinished"])
+        VideoRow(
+            VideoId(row["id"]),
+            row["title"],
+            row["owner"],
+            row["duration"],
+            row["unfinished"],
+            row["other"],
+            row["has_file"],
+        )
         for row in rows
     ]

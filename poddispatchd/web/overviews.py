@@ -1,7 +1,8 @@
 """Tasks one by one, as far as a page shows them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct, field
 
@@ -13,6 +14,7 @@ from poddispatchd.journal.ends import EndedTask, HourOfTasks
 from poddispatchd.journal.scheduling import Wait
 from poddispatchd.pod import overview
 from poddispatchd.pod.overview import PendingRow, TaskFilter, TaskRow
+from poddispatchd.tasks.campaign_progress import CampaignProgress, progress_of
 
 _WAITING, _RUNNING, _ENDED, _FAILED = 20, 50, 20, 500
 _DAY = 24
@@ -30,6 +32,7 @@ class Overview(Struct, frozen=True):
     ended: tuple[tuple[TaskRow, EndedTask], ...] = ()
     failed: tuple[tuple[TaskRow, EndedTask], ...] = ()
     hours: tuple[HourOfTasks, ...] = ()
+    campaigns: tuple[CampaignProgress, ...] = ()
 
 
 class Overviews:
@@ -37,11 +40,13 @@ class Overviews:
 
     Args:
         database: Pod's.
+        zone: in which the hours of campaigns are.
         has_journal: whether there is a journal of this release for certain; a shadow looks.
     """
 
-    def __init__(self, database: Database, *, has_journal: bool) -> None:
+    def __init__(self, database: Database, zone: Callable[[], ZoneInfo], *, has_journal: bool) -> None:
         self._database = database
+        self._zone = zone
         self._has_journal = has_journal
 
     async def read(self, as_of: datetime) -> Overview:
@@ -63,6 +68,7 @@ class Overviews:
             ended = await ends.recent(connection, limit=_ENDED)
             failed = await ends.failed(connection, hours=_DAY, limit=_FAILED)
             hours = await ends.by_hour(connection)
+            campaigns = await progress_of(connection, self._zone(), as_of, ended_within=_DAY * 3600)
         wanted = {item.pk for item in (*ended, *failed)} | {item.pk for item in waiting}
         rows = {
             row.pk: row
@@ -84,6 +90,7 @@ class Overviews:
                 if item.pk in unseen and item.pk in rows and rows[item.pk].status in ("failed", "timeout")
             ),
             hours=tuple(hours),
+            campaigns=tuple(campaigns),
         )
 
     async def _dismissed(self, rows: Mapping[TaskPk, TaskRow]) -> set[TaskPk]:

@@ -12,6 +12,7 @@ from poddispatchd.domain.shadow import ShadowState
 from poddispatchd.domain.situation import Finding, Reason
 from poddispatchd.domain.task import ManagerId, StaleTasks, TaskPk, TaskStatus, TaskType
 from poddispatchd.managers.state import ManagerReport
+from poddispatchd.web.campaigns import CampaignReport
 from poddispatchd.web.expectation import ExpectedState
 from poddispatchd.web.failures import FailureState
 
@@ -51,7 +52,7 @@ class DaemonState(Struct, frozen=True):
     ``as_of`` is when the tasks were counted, ``scheduler`` the instance that schedules if it is another one,
     ``running_on`` the running tasks of each runner manager, ``waiting`` why the first tasks of the queue
     wait, ``expected`` when they and the running ones will be done, ``failures`` what failed in the last
-    day, by reason.
+    day, by reason, ``campaigns`` how far those are that are not over, or ended in the last day.
     To poll because of a pooler is no problem: it was chosen with the pooler.
     """
 
@@ -78,6 +79,7 @@ class DaemonState(Struct, frozen=True):
     time_zone: str = "UTC"
     expected: ExpectedState | None = None
     failures: tuple[FailureState, ...] = ()
+    campaigns: tuple[CampaignReport, ...] = ()
 
     @property
     def ready(self) -> bool:

@@ -21,6 +21,7 @@ from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.jobs import Progress
 from poddispatchd.runtime.queues import set_aside_words
 from poddispatchd.tasks.pending_facts import chosen_sites, waiting_task
+from poddispatchd.web.campaigns import campaign_reports
 from poddispatchd.web.expectation import ExpectedState, expected_state
 from poddispatchd.web.failures import failure_states
 from poddispatchd.web.figures import Figures
@@ -87,6 +88,8 @@ class Status:
             told: what else is wrong, as sentences.
         """
         stats, is_shadow = progress.queue_stats, progress.shadow is not None
+        overview = None if self._figures is None else self._figures.overview
+        campaigns = campaign_reports(() if overview is None else overview.campaigns)
         managers = tuple(self._registry.reports())
         situation = self._situation(managers)
         choose, windows = self._sites.chooser(), self._registry.availability.task_types
@@ -108,6 +111,7 @@ class Status:
             *self._health.problems(is_shadow=is_shadow),
             *(finding.sentence for finding in found if finding.severity is Severity.PROBLEM),
             *self._waiting_work(progress),
+            *(f"Campaign {each.name} is paused. {each.reason}" for each in campaigns if each.reason),
         ]
         notices = [finding.sentence for finding in found if finding.severity is Severity.NOTICE]
         excluding = _SAID_ALREADY if nobody else ()
@@ -142,7 +146,8 @@ class Status:
             waiting=waiting,
             time_zone=self._settings().pod.time_zone,
             expected=self._expected(),
-            failures=failure_states(None if self._figures is None else self._figures.overview),
+            failures=failure_states(overview),
+            campaigns=campaigns,
         )
 
     def _waiting_work(self, progress: Progress) -> Iterator[str]:

@@ -7,11 +7,12 @@ from typing import cast
 import pytest
 
 from poddispatchd.domain.task import TaskType, VideoId
-from poddispatchd.sandbox.fake_runner_manager import Behaviour
+from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
 from poddispatchd.sandbox.pod.world import add_task, add_video
 from tests.acceptance.process import PATIENCE
 from tests.acceptance.rig import Rig
 from tests.integration.notify.bench import mail_settings, postbox
+from tests.integration.notify.test_outgoing_events import listening
 
 _PER_VIDEO = "SELECT video_id, count(*) AS tasks FROM runner_manager_task WHERE type = $1 GROUP BY video_id"
 
@@ -65,6 +66,34 @@ async def test_every_video_is_encoded_once_though_the_daemon_is_killed_and_nobod
                 await rig.get("/metrics")
         assert [f"#{video.id} " in subject for subject in box.subjects] == [True]
         assert len(await rig.fetch("SELECT FROM poddispatchd.delivery")) == 1
+
+
+@pytest.mark.timeout(300)
+async def test_one_of_which_all_fails_pauses_itself_and_everybody_is_told(rig: Rig) -> None:
+    rig.manager.faults.script = lambda _: Behaviour(outcome=Outcome.FAILED, error="no codec")
+    async with listening() as endpoint:
+        rig.set("events", url=endpoint.url, types=["campaign.paused", "campaign.done"], debounce="1s")
+        daemon = await rig.start()
+        rig.set("ops", listen=rig.ops.removeprefix("http://"))
+        await _made(rig, await _videos(rig, 7))
+        await daemon.event("campaign.paused", campaign="anew")
+        async with asyncio.timeout(PATIENCE):
+            while not endpoint.got:
+                await rig.get("/status")
+        assert 'poddispatchd_campaigns{state="paused"}' in (await rig.get("/metrics"))[1]
+
+        [event] = endpoint.events
+        data = cast("dict[str, object]", event["data"])
+        assert (event["type"], data["campaign"], data["videos"]) == ("campaign.paused", "anew", 7)
+        status = await rig.run("status")
+        assert status.status == 1
+        assert "PROBLEM Campaign anew is paused. The last 5 tasks of it failed" in status.out.replace(
+            "\n", " "
+        )
+        assert "Campaign anew (encoding), paused: [" in status.out
+        [told] = json.loads((await rig.get("/api/status"))[1])["campaigns"]
+        assert (told["name"], told["state"], told["counts"]["failed"] >= 5) == ("anew", "paused", True)
+        assert "Campaigns" in (await rig.get("/status"))[1]
 
 
 @pytest.mark.timeout(300)

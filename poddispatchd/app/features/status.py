@@ -1,6 +1,7 @@
 """What tells the state of a daemon."""
 
 from collections.abc import Awaitable, Callable
+from zoneinfo import ZoneInfo
 
 from poddispatchd.app.parts import Parts
 from poddispatchd.pod.queue_stats import QueueStats
@@ -56,7 +57,9 @@ def figures(parts: Parts, look: Callable[[], Awaitable[QueueStats]]) -> Figures:
         look=look,
         session=parts.session,
         health=health(parts),
-        overviews=Overviews(parts.database, has_journal=parts.has_journal),
+        overviews=Overviews(
+            parts.database, lambda: ZoneInfo(parts.settings.pod.time_zone), has_journal=parts.has_journal
+        ),
         expected=expected if parts.has_journal else None,
         journal=JournalFigures(parts.database, parts.metrics) if parts.has_journal else None,
         changes_by_hand=parts.wakeups.administration,

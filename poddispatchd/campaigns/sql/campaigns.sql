@@ -17,7 +17,7 @@ ORDER BY campaign.id
 -- What became of the tasks of campaigns. A failure is looked at for two days more: somebody may restart it, and a manager
 -- may have mended it. 'warning': see tasks.sql.
 WITH seen AS MATERIALIZED (
-    SELECT video.campaign_id, video.place,
+    SELECT video.campaign_id, video.place, video.task_pk,
            CASE WHEN task.id IS NULL THEN 'skipped'
                 WHEN task.status = 'completed' THEN 'completed'
                 WHEN task.status IN ('failed', 'timeout') THEN 'failed'
@@ -30,7 +30,8 @@ WITH seen AS MATERIALIZED (
 UPDATE poddispatchd.campaign_video AS video
 SET state = seen.state, changed_at = now(), words = CASE seen.state WHEN 'skipped' THEN 'Its task was deleted.' ELSE '' END
 FROM seen
-WHERE video.campaign_id = seen.campaign_id AND video.place = seen.place AND video.state <> seen.state
+WHERE video.campaign_id = seen.campaign_id AND video.place = seen.place AND video.task_pk = seen.task_pk
+  AND video.state <> seen.state
   AND NOT (video.state = 'failed' AND seen.state = 'skipped')
 RETURNING video.campaign_id, video.state
 
@@ -40,19 +41,27 @@ SELECT count(*) = :several AND bool_and(state = 'failed')
 FROM (SELECT video.state FROM poddispatchd.campaign_video AS video
         JOIN poddispatchd.campaign ON campaign.id = video.campaign_id
        WHERE campaign.id = :campaign AND video.state IN ('completed', 'failed') AND video.changed_at > campaign.changed_at
-       ORDER BY video.changed_at DESC LIMIT :several) AS latest
+       ORDER BY video.changed_at DESC, video.place DESC LIMIT :several) AS latest
 
 -- name: next
--- The next videos of a campaign that wait and have no unfinished task of another type, with their sites; at most :limit.
-SELECT video.place, video.video_id,
-       ARRAY(SELECT site.site_id FROM video_video_sites AS site
-              WHERE site.video_id = video.video_id ORDER BY site.site_id) AS site_ids
+-- The next videos of a campaign that wait and have no unfinished task of another type, with their sites; at most :limit. Without
+-- those at the places :held, and those whose turn it cannot be: of the sites :served they are on, none is one of :sites. :with_siteless:
+-- with those that are on none.
+SELECT video.place, video.video_id, own.site_ids
 FROM poddispatchd.campaign_video AS video
-WHERE video.campaign_id = :campaign AND video.state = 'waiting'
+CROSS JOIN LATERAL (SELECT ARRAY(SELECT site.site_id::bigint FROM video_video_sites AS site
+                                  WHERE site.video_id = video.video_id ORDER BY site.site_id) AS site_ids) AS own
+WHERE video.campaign_id = :campaign AND video.state = 'waiting' AND video.place <> ALL (:held::integer[])
+  AND CASE WHEN cardinality(own.site_ids) = 0 THEN :with_siteless::boolean
+           ELSE own.site_ids && :sites::bigint[] OR NOT own.site_ids && :served::bigint[] END
   AND NOT EXISTS (SELECT FROM runner_manager_task AS task
                    WHERE task.video_id = video.video_id AND task.type <> :type
                      AND task.status IN ('pending', 'running', 'warning'))
 ORDER BY video.place LIMIT :limit
+
+-- name: lock
+-- Whoever changes these campaigns, or adds a task of theirs, waits. A statement of its own, so that the next one sees what those before did.
+SELECT id FROM poddispatchd.campaign WHERE id = ANY (:campaigns::bigint[]) ORDER BY id FOR UPDATE
 
 -- name: add
 -- The row of Pod's table for the video at :place of a campaign, and the note that it is there: both or none. Nothing when the
@@ -88,6 +97,47 @@ WITH scheduler AS MATERIALIZED (
     WHERE video.campaign_id = :campaign AND video.place = taken.place
 )
 SELECT id FROM added
+
+-- name: unsubmitted
+-- Tasks of campaigns that wait in Pod's queue as they were added, with the sites of their videos: one that somebody restarted
+-- is that person's.
+SELECT video.campaign_id, task.id, task.type,
+       ARRAY(SELECT site.site_id FROM video_video_sites AS site
+              WHERE site.video_id = video.video_id ORDER BY site.site_id) AS site_ids
+FROM poddispatchd.campaign_video AS video
+JOIN runner_manager_task AS task ON task.id = video.task_pk
+WHERE video.state = 'running' AND task.status = 'pending' AND coalesce(task.task_id, '') = '' AND task.date_added = video.changed_at
+ORDER BY task.id
+
+-- name: lock_tasks
+-- Nobody begins to submit these tasks meanwhile; those that somebody holds are left out.
+SELECT id FROM runner_manager_task WHERE id = ANY (:tasks::bigint[]) ORDER BY id FOR UPDATE SKIP LOCKED
+
+-- name: withdraw
+-- Take those of the tasks :tasks out of Pod's queue that wait there as they were added and that nobody submits: their videos wait
+-- for another turn, or are cancelled with their campaigns. Nothing when the scheduler's term :term is over.
+WITH scheduler AS MATERIALIZED (
+    SELECT FROM poddispatchd.leader WHERE term = :term FOR KEY SHARE
+), free AS MATERIALIZED (
+    SELECT task.id, video.campaign_id, video.place, campaign.state, campaign.name, video.video_id
+    FROM poddispatchd.campaign_video AS video
+    JOIN poddispatchd.campaign ON campaign.id = video.campaign_id
+    JOIN runner_manager_task AS task ON task.id = video.task_pk
+    WHERE task.id = ANY (:tasks::bigint[]) AND video.state = 'running' AND task.status = 'pending'
+      AND coalesce(task.task_id, '') = '' AND task.date_added = video.changed_at AND EXISTS (SELECT FROM scheduler)
+      AND NOT EXISTS (SELECT FROM poddispatchd.submission
+                       WHERE submission.task_pk = task.id AND submission.state IN ('open', 'accepted', 'lost'))
+), gone AS (
+    DELETE FROM runner_manager_task AS task USING free WHERE task.id = free.id RETURNING task.id
+), forgotten AS (
+    DELETE FROM poddispatchd.own_task USING gone WHERE own_task.task_pk = gone.id
+), noted AS (
+    UPDATE poddispatchd.campaign_video AS video
+    SET state = CASE WHEN free.state = 'cancelled' THEN 'cancelled' ELSE 'waiting' END, task_pk = NULL, changed_at = now()
+    FROM free JOIN gone ON gone.id = free.id
+    WHERE video.campaign_id = free.campaign_id AND video.place = free.place
+)
+SELECT free.id, free.name, free.video_id FROM free JOIN gone ON gone.id = free.id
 
 -- name: skip
 -- A video that waits cannot be done.

@@ -12,7 +12,8 @@ INSERT INTO poddispatchd.campaign_video (campaign_id, place, video_id)
 SELECT :campaign, place, video FROM unnest(:videos::bigint[]) WITH ORDINALITY AS wanted (video, place)
 
 -- name: all
--- Every campaign, or the one called :name, the latest first, with how many of its videos are how.
+-- Every campaign, or the one called :name, the latest first, with how many of its videos are how; with :ended_within those that
+-- are over only if they ended within so many seconds.
 SELECT campaign.*, counted.*
 FROM poddispatchd.campaign
 CROSS JOIN LATERAL (
@@ -22,7 +23,9 @@ CROSS JOIN LATERAL (
            count(*) FILTER (WHERE state = 'cancelled') AS cancelled
     FROM poddispatchd.campaign_video WHERE campaign_id = campaign.id
 ) AS counted
-WHERE :name::text IS NULL OR name = :name
+WHERE (:name::text IS NULL OR name = :name)
+  AND (:ended_within::float8 IS NULL OR state IN ('active', 'paused')
+       OR campaign.changed_at > now() - make_interval(secs => :ended_within))
 ORDER BY campaign.id DESC
 
 -- name: of_task
@@ -31,9 +34,11 @@ SELECT campaign.name FROM poddispatchd.campaign_video AS video
 JOIN poddispatchd.campaign ON campaign.id = video.campaign_id WHERE video.task_pk = :task
 
 -- name: ends
--- When the latest :limit tasks of a campaign ended, the latest first.
-SELECT changed_at FROM poddispatchd.campaign_video
-WHERE campaign_id = :campaign AND state IN ('completed', 'failed') ORDER BY changed_at DESC LIMIT :limit
+-- When the latest :limit tasks of a campaign ended since it was made or resumed, the latest first.
+SELECT video.changed_at FROM poddispatchd.campaign_video AS video
+JOIN poddispatchd.campaign ON campaign.id = video.campaign_id
+WHERE campaign.id = :campaign AND video.state IN ('completed', 'failed') AND video.changed_at > campaign.changed_at
+ORDER BY video.changed_at DESC LIMIT :limit
 
 -- name: videos
 -- The videos of a campaign that are in one of the states :states, those that changed last first; at most :limit.

@@ -1,7 +1,13 @@
 -- name: open
--- A result is ready: one import for each (task, manager, task id), opened again after a failure.
+-- A result is ready: one import for each (task, manager, task id), opened again after a failure. It is of a campaign only if nobody
+-- else waited for the run.
 INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, of_campaign)
-VALUES (:task, :runner_manager, :task_id, EXISTS (SELECT FROM poddispatchd.campaign_video WHERE task_pk = :task))
+VALUES (:task, :runner_manager, :task_id,
+        CASE WHEN EXISTS (SELECT FROM poddispatchd.campaign_video WHERE task_pk = :task)
+             THEN NOT EXISTS (SELECT FROM poddispatchd.submission JOIN poddispatchd.wish ON wish.submission_id = submission.id
+                               WHERE submission.task_pk = :task AND submission.task_id = :task_id
+                                 AND NOT EXISTS (SELECT FROM poddispatchd.campaign_video AS other WHERE other.task_pk = wish.task_pk))
+             ELSE false END)
 ON CONFLICT (task_pk, runner_manager_id, task_id) DO UPDATE
 SET state = 'open', attempts = 0, next_attempt_at = now(), lease_owner = NULL, lease_expires_at = NULL,
     last_error = NULL, finished_at = NULL, obstructed_since = NULL

@@ -1,6 +1,6 @@
 -- name: states
 -- What was told last of what lasts.
-SELECT subject, state FROM poddispatchd.told WHERE state <> 'set_aside'
+SELECT subject, state FROM poddispatchd.told WHERE state NOT IN ('set_aside', 'campaign')
 
 -- name: note
 -- Something is told now; no row when it was told already, by whomever.
@@ -20,6 +20,22 @@ SELECT item.* FROM (
 ) AS item
 WHERE NOT EXISTS (SELECT FROM poddispatchd.told WHERE told.subject = item.subject)
 ORDER BY at LIMIT :limit
+
+-- name: campaigns
+-- Campaigns that are done, or that :itself paused, within a day, and of which nobody was told, the oldest first.
+SELECT campaign.name, campaign.task_type, CASE WHEN campaign.state = 'paused' THEN campaign.words ELSE '' END AS reason, counted.*,
+       'campaign ' || campaign.id || ' ' || extract(epoch FROM campaign.changed_at) AS subject
+FROM poddispatchd.campaign
+CROSS JOIN LATERAL (
+    SELECT count(*) AS videos, count(*) FILTER (WHERE state = 'completed') AS completed,
+           count(*) FILTER (WHERE state = 'failed') AS failed, count(*) FILTER (WHERE state = 'skipped') AS skipped
+    FROM poddispatchd.campaign_video WHERE campaign_id = campaign.id
+) AS counted
+WHERE (campaign.state = 'done' OR (campaign.state = 'paused' AND campaign.changed_by = :itself))
+  AND campaign.changed_at > now() - interval '1 day'
+  AND NOT EXISTS (SELECT FROM poddispatchd.told
+                   WHERE told.subject = 'campaign ' || campaign.id || ' ' || extract(epoch FROM campaign.changed_at))
+ORDER BY campaign.changed_at
 
 -- name: purge
 -- Items that were set aside are not looked at after a day, nor is anything else that was told a long time ago and is over.

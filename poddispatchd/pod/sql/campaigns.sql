@@ -16,12 +16,13 @@ SELECT video.id
  LIMIT :limit
 
 -- name: described
--- The videos :videos in their order, and a task of type :type of theirs that waits or runs; nothing where a video is gone.
-SELECT wanted.id, video.title, video.duration, owner.username AS owner,
-       (SELECT min(task.id) FROM runner_manager_task AS task
-         WHERE task.video_id = wanted.id AND task.type = :type AND task.status IN ('pending', 'running', 'warning')
-       ) AS unfinished
+-- The videos :videos in their order, and tasks of theirs that wait or run, of type :type and others; nothing where a video is gone.
+SELECT wanted.id, video.title, video.duration, owner.username AS owner, video.video <> '' AS has_file, open.*
   FROM unnest(:videos::bigint[]) WITH ORDINALITY AS wanted (id, place)
   LEFT JOIN video_video AS video ON video.id = wanted.id
   LEFT JOIN auth_user AS owner ON owner.id = video.owner_id
+ CROSS JOIN LATERAL (SELECT min(task.id) FILTER (WHERE task.type = :type) AS unfinished,
+                            min(task.id) FILTER (WHERE task.type <> :type) AS other
+                       FROM runner_manager_task AS task
+                      WHERE task.video_id = wanted.id AND task.status IN ('pending', 'running', 'warning')) AS open
  ORDER BY wanted.place

@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskType, VideoId
 from poddispatchd.pod import campaign_videos
 from poddispatchd.sandbox.pod.world import add_task, add_video
@@ -53,7 +54,13 @@ async def _listed(pod: Pod, *choice: str) -> list[Mapping[str, object]]:
 
 
 async def test_the_list_is_shown_first_and_changes_nothing(ready: Pod) -> None:
-    good, busy = await _video(ready), await _video(ready)
+    good, busy, other, bare = [await _video(ready) for _ in range(4)]
+    await ready.execute(
+        "INSERT INTO runner_manager_task (type, status, video_id, date_added)"
+        " VALUES ('transcription', 'running', $1, now())",
+        other,
+    )
+    await ready.execute("UPDATE video_video SET video = '' WHERE id = $1", bare)
     await ready.execute(
         "INSERT INTO runner_manager_task (type, status, video_id, date_added)"
         " VALUES ('encoding', 'pending', $1, now())",
@@ -61,10 +68,13 @@ async def test_the_list_is_shown_first_and_changes_nothing(ready: Pod) -> None:
     )
 
     said = await ready.run(
-        "campaigns", "create", "x", "--type", "encoding", "--videos", f"{good},{busy},99999", "--dry-run"
-    )
+        "campaigns", "create", "x", "--type", "encoding", "--videos",
+        f"{good},{busy},{other},{bare},99999", "--dry-run",
+    )  # fmt: skip
 
-    assert "1 videos (1.0 h) would be encoded, 2 would be skipped. Nothing has been changed." in said.out
+    assert "2 videos (2.0 h) would be encoded, 3 would be skipped." in said.out
+    assert "It has no file: it would be skipped." in said.out
+    assert "It would wait for the end of task" in said.out
     assert "It does not exist: it would be skipped." in said.out
     assert "does it already" in said.out
     assert (await ready.run("campaigns", "list")).out == "There is no campaign.\n"
@@ -107,9 +117,28 @@ async def test_a_select_of_a_person_names_videos_and_can_change_nothing(ready: P
     assert "it changes something" in await tried("SELECT nextval('video_video_id_seq')")
     assert "The first column" in await tried("SELECT title FROM video_video")
     assert "does not exist (42P01)" in await tried("SELECT id FROM nowhere")
+    assert "The first column" in await tried("SELECT NULL::int")
+    assert "The first column" in await tried("SELECT 1.5 FROM video_video")
+    assert "The first column" in await tried("SELECT repeat('x', 100000000) FROM generate_series(1, 100)")
+    assert "The first column" in await tried("SELECT true FROM video_video")
+    assert "more than 100000 videos" in await tried("SELECT generate_series(1, 1000000)")
+    assert "it changes something" in await tried("SELECT id FROM video_video FOR UPDATE")
     assert "There is no such video." in await tried("SELECT id FROM video_video WHERE false")
     [left] = await ready.fetch("SELECT count(*) AS n FROM video_video WHERE id IN ($1, $2)", first, second)
     assert left["n"] == 2
+
+
+async def test_what_a_select_sets_is_gone_with_it(ready: Pod) -> None:
+    """A pooler would keep it for whoever has the session next."""
+    sql = "SELECT 1 FROM set_config('search_path', 'nowhere', false)"
+    database = Database(ready.database.dsn, pool_size=1)
+    await database.open()
+    try:
+        before = await database.fetchrow("SHOW search_path")
+        assert await campaign_videos.selected(database, sql) == [1]
+        assert await database.fetchrow("SHOW search_path") == before
+    finally:
+        await database.close()
 
 
 async def test_a_select_that_takes_too_long_is_ended(

@@ -262,7 +262,8 @@ async def test_the_statement_finds_those_who_are_due_as_the_definition_says(
                 found = await fair_share.due(pod.connection, lengths, longest=longest)
             assert found == due_places(known, longest, lengths.longest)
             assert bool(found) == (longest < 9000)
-        assert {round(each.reckoned / each.seconds, 3) for each in known} == {1.0, 1.667}
+        # Nine minutes so far of the fifteen that a run is reckoned to take.
+        assert {round(each.reckoned / each.seconds, 1) for each in known} == {1.0, 1.7}
 
 
 async def test_a_daemon_that_stands_by_reads_the_order_and_writes_nothing(

@@ -128,7 +128,20 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ("dismissals.sql", "dismissed", {"tasks": "'{7,8}'"}),
     ("campaigns.sql", "open", {}),
     ("campaigns.sql", "follow", {}),
-    ("campaigns.sql", "next", {"campaign": "1", "type": "'encoding'", "limit": "20"}),
+    (
+        "campaigns.sql",
+        "next",
+        {
+            "campaign": "1",
+            "type": "'encoding'",
+            "sites": "'{1}'",
+            "served": "'{1,2}'",
+            "with_siteless": "true",
+            "held": "'{3}'",
+            "limit": "20",
+        },
+    ),
+    ("campaigns.sql", "unsubmitted", {}),
     ("campaigns.sql", "finish", {"campaign": "1"}),
     (
         "notices.sql",

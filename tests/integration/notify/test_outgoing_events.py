@@ -364,6 +364,47 @@ async def test_what_is_set_aside_is_told_once_and_again_when_it_is_set_aside_aga
     assert (data["queue"], data["task"], data["reason"]) == ("imports", pk, "It took longer than N s.")
 
 
+async def test_a_campaign_that_paused_itself_or_is_done_is_told_once(
+    pod_database: PodDatabase, media_root: Path, endpoint: Endpoint
+) -> None:
+    async with scene(pod_database, media_root, Spec("first")) as pod:
+        first = await _watching(pod, endpoint.url)
+        await pod.connection.execute(
+            "INSERT INTO poddispatchd.campaign"
+            " (name, task_type, at_most, created_by, changed_by, state, words) VALUES"
+            " ('broken', 'encoding', 1, 'eve', 'poddispatchd', 'paused',"
+            "  'This release cannot read its hours.'),"
+            " ('by-hand', 'encoding', 1, 'eve', 'eve', 'paused', ''),"
+            " ('over', 'transcription', 1, 'eve', 'poddispatchd', 'done', '')"
+        )
+        await pod.connection.execute(
+            "INSERT INTO poddispatchd.campaign_video (campaign_id, place, video_id, state)"
+            " SELECT id, n, n, CASE WHEN n < 3 THEN 'completed' ELSE 'failed' END"
+            " FROM poddispatchd.campaign, generate_series(1, 3) AS n"
+        )
+        await first.look()
+        await first.look(after=61)
+        await first.daemon.parts.session.resign()
+        second = await _watching(pod, endpoint.url)
+        await second.look()
+        assert sorted(map(str, endpoint.types)) == ["campaign.done", "campaign.paused"]
+        # Resumed, it pauses itself once more.
+        await pod.connection.execute(
+            "UPDATE poddispatchd.campaign SET changed_at = clock_timestamp() WHERE name = 'broken'"
+        )
+        await second.look(after=61)
+    assert endpoint.types.count("campaign.paused") == 2
+    by_type = {str(event["type"]): event for event in endpoint.events}
+    paused = cast("dict[str, object]", by_type["campaign.paused"]["data"])
+    assert (paused["campaign"], paused["completed"], paused["videos"], paused["reason"]) == (
+        "broken",
+        2,
+        3,
+        "Cette version ne sait pas lire ses heures.",
+    )
+    assert "over est terminée : 2 vidéos sur 3 réussies, 1 en échec" in str(by_type["campaign.done"]["text"])
+
+
 async def test_that_nobody_schedules_is_told_although_the_database_is_gone_and_its_end_as_well(
     pod_database: PodDatabase, media_root: Path, endpoint: Endpoint
 ) -> None:

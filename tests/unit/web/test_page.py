@@ -10,6 +10,9 @@ from msgspec.structs import replace
 
 from poddispatchd.domain.situation import Finding, Reason, Severity
 from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.journal.campaigns import Campaign, CampaignId, CampaignState, VideoState
+from poddispatchd.tasks.campaign_progress import CampaignProgress
+from poddispatchd.web.campaigns import campaign_reports
 from poddispatchd.web.expectation import ExpectedState
 from poddispatchd.web.page import page_policy, status_page
 from poddispatchd.web.state import WaitingState
@@ -45,6 +48,34 @@ def test_what_runs_what_ended_and_what_failed_is_listed_with_titles_and_words() 
     assert "failed : effective video duration is 0 seconds" in text
     assert re.search(r"2 effective video duration is N seconds 20\S+ \S+ \S+ 40, 41 [0-9a-f]{8} ", text)
     assert "poddispatchd failures show GROUP" in text
+
+
+def test_campaigns_show_how_far_they_are_and_why_one_is_paused() -> None:
+    counts = dict.fromkeys(VideoState, 0) | {VideoState.WAITING: 7, VideoState.COMPLETED: 3}
+    campaign = Campaign(
+        id=CampaignId(1),
+        name="hls",
+        task_type=TaskType.ENCODING,
+        at_most=2,
+        windows=None,
+        state=CampaignState.ACTIVE,
+        words="",
+        created_at=NOW,
+        created_by="eve",
+        changed_at=NOW,
+        changed_by="eve",
+        videos=10,
+        counts=counts,
+    )
+    paused = replace(
+        campaign, name="captions", state=CampaignState.PAUSED, words="The last 5 <tasks> failed."
+    )
+    known = [CampaignProgress(each, None, None, NOW) for each in (campaign, paused)]
+    page = status_page(replace(CALM, campaigns=campaign_reports(known)), "", None)
+
+    assert "hls encoding active 3 of 10 unknown 7 waiting, 3 completed; at most 2 at a time." in _text(page)
+    assert "captions encoding paused" in _text(page)
+    assert "The last 5 &lt;tasks&gt; failed." in page
 
 
 def test_managers_are_described_in_plain_words() -> None:

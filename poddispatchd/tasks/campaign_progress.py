@@ -1,12 +1,75 @@
-"""A campaign in words: how far it is, when it goes on, when it will be done."""
+"""How far a campaign is, when it goes on, when it will be done."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
-from poddispatchd.domain.time_windows import TimeWindows
+from msgspec import Struct
+
+from poddispatchd.database.pool import Connection
+from poddispatchd.domain.campaigns import expected_end
+from poddispatchd.domain.time_windows import TimeWindows, parse_windows
+from poddispatchd.journal import campaigns
 from poddispatchd.journal.campaigns import Campaign, CampaignState, VideoState
 
 _WIDTH = 30
+_ENDS = 200
+"""Ends by which it is reckoned when a campaign will be done."""
+
+
+class CampaignProgress(Struct, frozen=True):
+    """A campaign at a moment.
+
+    ``expected``: when it will probably be done; None: that is unknown, or it does nothing. ``windows``: its
+    hours; None: any, or none that this release can read.
+    """
+
+    campaign: Campaign
+    expected: datetime | None
+    windows: TimeWindows | None
+    now: datetime
+
+    @property
+    def words(self) -> list[str]:
+        """What there is to say of it, a line each."""
+        return list(_words(self.campaign, self.expected, self.windows, self.now))
+
+
+async def progress_of(
+    connection: Connection,
+    zone: ZoneInfo,
+    now: datetime,
+    *,
+    name: str | None = None,
+    ended_within: float | None = None,
+) -> list[CampaignProgress]:
+    """How far campaigns are, the latest first.
+
+    Args:
+        connection: any one.
+        zone: in which their hours are.
+        now: this moment.
+        name: of the one that is meant; None: all of them.
+        ended_within: those that are over only if they ended within so many seconds; None: all of them.
+
+    Raises:
+        DatabaseError: they cannot be read.
+    """
+    found = []
+    for campaign in await campaigns.campaigns(connection, name, ended_within=ended_within):
+        windows, expected = _windows(campaign, zone), None
+        if campaign.state is CampaignState.ACTIVE:
+            ends = await campaigns.ends(connection, campaign.id, limit=_ENDS)
+            expected = expected_end(now, ends, campaign.left, windows)
+        found.append(CampaignProgress(campaign, expected, windows, now))
+    return found
+
+
+def _windows(campaign: Campaign, zone: ZoneInfo) -> TimeWindows | None:
+    try:
+        return None if campaign.windows is None else TimeWindows(parse_windows(campaign.windows), zone)
+    except ValueError:
+        return None
 
 
 def bar(campaign: Campaign) -> str:
@@ -16,10 +79,9 @@ def bar(campaign: Campaign) -> str:
     return f"[{'#' * full}{'-' * (_WIDTH - full)}] {ended} of {campaign.videos} ({percent} %)"
 
 
-def state_words(
+def _words(
     campaign: Campaign, expected: datetime | None, windows: TimeWindows | None, now: datetime
 ) -> Iterator[str]:
-    """What there is to say of a campaign, a line each."""
     counts = ", ".join(f"{count} {state.value}" for state, count in campaign.counts.items() if count)
     yield f"{counts}; at most {campaign.at_most} at a time."
     by = f"by {campaign.changed_by}, {_ago(now - campaign.changed_at)} ago"
