@@ -15,6 +15,7 @@ from poddispatchd.cli.common import EXIT_FAILED, EXIT_USAGE, Context
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.terminal import safe_output
 from poddispatchd.errors import ConfigurationError, PoddispatchdError
+from poddispatchd.runtime.memory import uncollected
 
 _COMMANDS = {
     "run": ("run", "Run the daemon."),
@@ -49,7 +50,8 @@ class _LazyGroup(SuggestingGroup):
         if cmd_name not in _COMMANDS:
             return None
         import_structlog()
-        command = getattr(import_module(f"poddispatchd.cli.{_COMMANDS[cmd_name][0]}"), cmd_name)
+        with uncollected():
+            command = getattr(import_module(f"poddispatchd.cli.{_COMMANDS[cmd_name][0]}"), cmd_name)
         assert isinstance(command, click.Command)  # noqa: S101 - the table above names commands
         return command
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -57,7 +57,7 @@ class Migration(Struct, frozen=True):
 
 def _known() -> tuple[Migration, ...]:
     found = []
-    for file in files(__package__).joinpath("migrations").iterdir():
+    for file in Path(__file__).with_name("migrations").iterdir():
         match = re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name)
         if match is not None:
             found.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))

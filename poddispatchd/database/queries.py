@@ -2,8 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
-from importlib.resources import files
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+_ROOT = Path(__file__).parent.parent
+_PACKAGE = __name__.partition(".")[0]
 
 _NAME = re.compile(r"^--\s*name:\s*(?P<name>\w+)\s*$", re.MULTILINE)
 _PLACE = re.compile(r"\{(\w+)\}")
@@ -32,17 +35,27 @@ class Query:
 
     Attributes:
         source: the text as it stands in its file.
-        sql: the same for PostgreSQL, with numbered parameters: always the same text, so that a prepared
-            statement is found again.
-        parameters: their names, in the order of their numbers.
     """
-
-    __slots__ = ("_names", "parameters", "source", "sql")
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.sql, self.parameters = _numbered(source)
-        self._names = frozenset(self.parameters)
+
+    @cached_property
+    def sql(self) -> str:
+        """The same for PostgreSQL, with numbered parameters.
+
+        Always the same text, so that a prepared statement is found again.
+        """
+        return _numbered(self.source)[0]
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """Their names, in the order of their numbers."""
+        return _numbered(self.source)[1]
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.parameters)
 
     def __call__(self, **values: object) -> tuple[str, *tuple[object, ...]]:
         """The statement and its arguments, as a connection takes them.
@@ -68,6 +81,7 @@ class Query:
 
 @lru_cache(maxsize=1024)
 def _numbered(source: str) -> tuple[str, tuple[str, ...]]:
+    """Found out when a statement is first used: it takes longer than reading it, and most are seldom used."""
     numbers: dict[str, int] = {}
 
     def number(match: re.Match[str]) -> str:
@@ -86,7 +100,8 @@ def load_queries(package: str, file: str) -> Mapping[str, Query]:
     Raises:
         ValueError: a name stands twice, or text stands before the first name.
     """
-    text = files(package).joinpath("sql", file).read_text(encoding="utf-8")
+    path = _ROOT.joinpath(*package.removeprefix(_PACKAGE).split("."), "sql", file)
+    text = path.read_text(encoding="utf-8")
     head, *parts = _NAME.split(text)
     if any(line.strip() and not line.startswith("--") for line in head.splitlines()):
         raise ValueError(f"{package}/sql/{file}: statements before the first '-- name:' line")

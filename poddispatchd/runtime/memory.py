@@ -6,7 +6,9 @@ daemon grows, though it holds no more than before.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import gc
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8
 """Parameters of mallopt(3), as malloc.h has them."""
@@ -33,6 +35,21 @@ def keep_heap_small() -> bool:
         return bool(mallopt(_MMAP_THRESHOLD, _LARGE)) and bool(mallopt(_ARENA_MAX, _ARENAS))
     except (ImportError, OSError, MemoryError, AttributeError):
         return False
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Import what stays for good without looking for garbage in it, now or later.
+
+    Modules come as a hundred thousand objects: each look at them costs as much as importing many of them, and
+    holds up the event loop.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def give_back() -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -42,7 +42,7 @@ Moment: TypeAlias = Callable[[str | datetime], str]
 @cache
 def resource(name: str) -> str:
     """A file of the page, as text."""
-    return files("poddispatchd.web").joinpath("templates", name).read_text(encoding="utf-8")
+    return Path(__file__).with_name("templates").joinpath(name).read_text(encoding="utf-8")
 
 
 def _source(text: str) -> str:
