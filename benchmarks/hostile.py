@@ -86,7 +86,7 @@ async def _serve_bare(pipe: Pipe) -> None:
 
 async def _serve(pipe: Pipe, dsn: str) -> None:
     clock, metrics, wakeups = Clock(), Metrics(), Wakeups()
-    from pydantic import SecretStr  # noqa: PLC0415 - of the child only
+    from poddispatchd.domain.secret import SecretStr  # noqa: PLC0415 - of the child only
 
     database = Database(SecretStr(dsn))
     await database.open()
@@ -176,7 +176,7 @@ def _memory(pid: int) -> float:
 
 
 async def _prepare(dsn: str) -> None:
-    from pydantic import SecretStr  # noqa: PLC0415
+    from poddispatchd.domain.secret import SecretStr  # noqa: PLC0415
 
     database = Database(SecretStr(dsn))
     await database.open()

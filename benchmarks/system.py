@@ -16,9 +16,9 @@ from typing import TypeAlias
 
 import asyncpg
 import yaml
-from pydantic import SecretStr
 
 from benchmarks.manager import token
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World, add_video

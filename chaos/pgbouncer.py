@@ -9,9 +9,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
-from pydantic import SecretStr
 
 from chaos.proxy import through
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.ports import free_ports
 
 _UNPACKED = Path(__file__).parents[1] / ".venv" / "pgbouncer"

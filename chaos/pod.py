@@ -8,13 +8,13 @@ from typing import TypeAlias
 
 import aiohttp
 import asyncpg
-from pydantic import SecretStr
 
 from chaos.timeline import Kind, Timeline
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.payload import build_payload
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod import sources
 from poddispatchd.pod.capabilities import Capabilities, introspect

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import SecretStr
+from poddispatchd.domain.secret import SecretStr
 
 _CHUNK = 65536
 

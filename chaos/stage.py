@@ -9,7 +9,6 @@ from pathlib import Path
 from random import Random
 
 import asyncpg
-from pydantic import SecretStr
 
 from chaos.disk import SmallDisk
 from chaos.history import History
@@ -20,6 +19,7 @@ from chaos.processes import OUR_SOURCE, Command, DaemonChild, ManagerChild, daem
 from chaos.proxy import Proxy, through
 from chaos.relay import Relay
 from chaos.timeline import Kind, Timeline
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World

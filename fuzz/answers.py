@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from random import Random
 
 from msgspec import Struct
-from pydantic import SecretStr
 
 from fuzz.values import changed, damaged, written
 from poddispatchd.config.model import RunnersSettings
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, SiteId
 from poddispatchd.errors import PoddispatchdError
 from poddispatchd.runner.client import RunnerClient, open_session

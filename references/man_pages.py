@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 
-from pydantic import BaseModel
-
 from poddispatchd.config.example import shown_default
-from poddispatchd.config.keys import KeyPath, section_model
+from poddispatchd.config.keys import KeyPath
 from poddispatchd.config.loading import DEFAULT_PATH, variable
 from poddispatchd.config.model import Settings
+from poddispatchd.config.section import Section, fields_of
 from poddispatchd.config.showing import settings_as_dict
 from poddispatchd.observability.catalog import explanations
 from references.command_tree import STATUSES, commands, paragraphs, program_options
@@ -93,17 +92,16 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _settings(model: type[BaseModel], values: dict[str, object], at: KeyPath) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        inner = section_model(field.annotation)
-        value = values[name]
+def _settings(section: type[Section], values: dict[str, object], at: KeyPath) -> Iterator[str]:
+    for field in fields_of(section):
+        name, inner, value = field.name, field.section, values[field.name]
         path = (*at, name)
         if inner is not None and isinstance(value, dict):
             yield f".SH {_text('.'.join(path)).upper()}"
             yield from _paragraphs(inner.__doc__ or "")
             yield from _settings(inner, value, path)
         else:
-            yield from _item(".".join(path), f"{field.description or ''}. Default: {shown_default(value)}")
+            yield from _item(".".join(path), f"{field.description}. Default: {shown_default(value)}")
 
 
 def _options(options: Iterable[tuple[str, str]]) -> Iterator[str]:

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel
-
 from poddispatchd.config.example import shown_default
-from poddispatchd.config.keys import KeyPath, known_keys, section_model
+from poddispatchd.config.keys import KeyPath, known_keys
 from poddispatchd.config.loading import DEFAULT_PATH, variable
 from poddispatchd.config.model import Settings
+from poddispatchd.config.section import Section, fields_of
 from poddispatchd.config.showing import settings_as_dict
 from references.markdown import code, prose
 
@@ -26,10 +25,9 @@ def page() -> str:
     return head + "".join(_settings(Settings, settings_as_dict(Settings()), ()))
 
 
-def _settings(model: type[BaseModel], values: dict[str, object], at: KeyPath) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        inner = section_model(field.annotation)
-        value = values[name]
+def _settings(section: type[Section], values: dict[str, object], at: KeyPath) -> Iterator[str]:
+    for field in fields_of(section):
+        name, inner, value = field.name, field.section, values[field.name]
         path = (*at, name)
         dotted = ".".join(path)
         if inner is not None and isinstance(value, dict):
@@ -37,5 +35,5 @@ def _settings(model: type[BaseModel], values: dict[str, object], at: KeyPath) ->
             yield from _settings(inner, value, path)
         else:
             secret = " Never shown." if known_keys()[path].is_secret else ""
-            yield f"\n### {dotted}\n\n{prose(field.description or '')}.{secret}\n"
+            yield f"\n### {dotted}\n\n{prose(field.description)}.{secret}\n"
             yield f"\nDefault: {code(shown_default(value))}\n"

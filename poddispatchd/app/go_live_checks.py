@@ -8,12 +8,13 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import aiohttp
-from pydantic import BaseModel, SecretStr
 
 from poddispatchd.config.loading import DEFAULT_PATH
 from poddispatchd.config.masking import dsn_password
 from poddispatchd.config.model import Settings
+from poddispatchd.config.section import Section
 from poddispatchd.domain.payload import NOTIFY_PATH
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import Finding, Reason, Severity
 from poddispatchd.runner.protocol import bound
@@ -71,11 +72,11 @@ def configuration_findings(
         yield _found(Severity.NORMAL, f"{file} is valid.")
 
 
-def _secrets(model: BaseModel) -> Iterator[str]:
+def _secrets(section: Section) -> Iterator[str]:
     """Every secret that is set; of a database address, its password as it is written there."""
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        if isinstance(value, BaseModel):
+    for name in section.__struct_fields__:
+        value = getattr(section, name)
+        if isinstance(value, Section):
             yield from _secrets(value)
         elif isinstance(value, SecretStr) and value.get_secret_value():
             text = value.get_secret_value()

@@ -3,6 +3,7 @@
 import os
 
 import structlog
+from msgspec.structs import replace
 
 from poddispatchd.app.parts import Parts
 from poddispatchd.app.reload import ConfigurationReload
@@ -67,7 +68,7 @@ class LiveSettings:
         waits = changed_keys(self._current, fresh, within=_NEEDS_RESTART)
         kept = {name: getattr(self._current, name) for name in _NEEDS_RESTART}
         changed = changed_keys(self._current, fresh)
-        self._current = fresh.model_copy(update=kept)
+        self._current = replace(fresh, **kept)
         self._registry.availability = availability_of(self._current)
         if self._parts is not None:
             self._parts.settings = self._current

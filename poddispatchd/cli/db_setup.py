@@ -6,13 +6,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
-from pydantic import SecretStr
 
 from poddispatchd.cli.common import Context, asynchronous, config_option, pass_context
 from poddispatchd.config.loading import DEFAULT_PATH
 from poddispatchd.config.masking import dsn_password
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.errors import ConfigurationError
 from poddispatchd.observability.logs import register_secret
 from poddispatchd.pod.setup import SetupPlan, owner_dsn, role_of, set_up, setup_script, verifier_of

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
 from poddispatchd.app.daemon import Daemon
 from poddispatchd.app.once import run_once
@@ -115,8 +116,8 @@ def _log_as_asked(settings: Settings, verbosity: int) -> None:
     if verbosity < 2:
         log_only_tracebacks()
     elif verbosity > 2:
-        configure_logging(settings.log.model_copy(update={"level": "debug"}), environ=os.environ)
+        configure_logging(replace(settings.log, level="debug"), environ=os.environ)
 
 
 def _with_sites(settings: Settings, sites: tuple[str, ...]) -> Settings:
-    return settings.model_copy(update={"dispatch": settings.dispatch.model_copy(update={"sites": sites})})
+    return replace(settings, dispatch=replace(settings.dispatch, sites=sites))

@@ -4,11 +4,11 @@ import textwrap
 from collections.abc import Iterator
 
 import yaml
-from pydantic import BaseModel
 
-from poddispatchd.config.keys import KeyPath, section_model
+from poddispatchd.config.keys import KeyPath
 from poddispatchd.config.loading import variable
 from poddispatchd.config.model import Settings
+from poddispatchd.config.section import Section, fields_of
 from poddispatchd.config.showing import settings_as_dict
 
 _WIDTH = 100
@@ -35,18 +35,17 @@ def example() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _section(model: type[BaseModel], values: dict[str, object], at: KeyPath) -> Iterator[str]:
+def _section(section: type[Section], values: dict[str, object], at: KeyPath) -> Iterator[str]:
     indent = "  " * len(at)
-    for name, field in model.model_fields.items():
-        inner = section_model(field.annotation)
-        value = values[name]
-        if inner is not None and isinstance(value, dict):
+    for field in fields_of(section):
+        name, value = field.name, values[field.name]
+        if field.section is not None and isinstance(value, dict):
             yield ""
-            yield from _comment(inner.__doc__ or "", indent)
+            yield from _comment(field.section.__doc__ or "", indent)
             yield f"{indent}{name}:"
-            yield from _section(inner, value, (*at, name))
+            yield from _section(field.section, value, (*at, name))
         else:
-            yield from _comment(field.description or "", indent)
+            yield from _comment(field.description, indent)
             sign = "" if (*at, name) in _LIVE else "#"
             yield f"{indent}{sign}{name}: {shown_default(value)}"
 

@@ -7,21 +7,20 @@ from types import MappingProxyType
 from typing import get_args
 
 from msgspec import Struct
-from pydantic import BaseModel, PlainSerializer, SecretBytes, SecretStr, ValidationError
-from pydantic.fields import FieldInfo
 
 from poddispatchd.config.model import Settings
-from poddispatchd.config.units import format_duration, format_size
+from poddispatchd.config.reading import KeyPath, read_value
+from poddispatchd.config.section import Field, Section, fields_of
+from poddispatchd.domain.secret import SecretStr
 
-KeyPath = tuple[str, ...]
+__all__ = ["Key", "KeyPath", "changed_keys", "known_keys", "known_sections", "suggestion"]
 
 
 class Key(Struct, frozen=True):
-    """One setting: where it stands and what its model says about it."""
+    """One setting: where it stands and what its section says about it."""
 
     path: KeyPath
-    model: type[BaseModel]
-    field: FieldInfo
+    field: Field
 
     @property
     def dotted(self) -> str:
@@ -31,54 +30,32 @@ class Key(Struct, frozen=True):
     @property
     def is_secret(self) -> bool:
         """Whether its value must never be shown."""
-        return _holds(self.field.annotation, (SecretStr, SecretBytes))
+        return _holds(self.field.annotation, SecretStr)
 
     @property
     def takes_null(self) -> bool:
         """Whether ``null`` is one of its values."""
-        return type(None) in get_args(self.field.annotation)
+        return _holds(self.field.annotation, type(None))
 
     def accepts(self, value: object) -> bool:
         """Whether the value by itself is one this setting can take."""
-        name = self.path[-1]
-        try:
-            self.model.model_validate({self.field.alias or name: value})
-        except ValidationError as error:
-            return not any(finding["loc"][:1] == (name,) for finding in error.errors(include_url=False))
-        return True
-
-    def write(self, bound: object) -> str:
-        """A value or a bound of this setting with its unit, as people write it."""
-        writers: set[object] = {
-            data.func for data in self.field.metadata if isinstance(data, PlainSerializer)
-        }
-        if format_duration in writers:
-            return format_duration(float(str(bound)))
-        return format_size(int(str(bound))) if format_size in writers else str(bound)
+        _, findings = read_value(self.field.annotation, value)
+        return not findings
 
 
-def _holds(annotation: object, kinds: tuple[type, ...]) -> bool:
-    if isinstance(annotation, type) and issubclass(annotation, kinds):
-        return True
-    return any(_holds(part, kinds) for part in get_args(annotation))
+def _holds(annotation: object, kind: type) -> bool:
+    """Whether a type is this one, or has it as a part."""
+    return annotation is kind or any(_holds(part, kind) for part in get_args(annotation))
 
 
-def section_model(annotation: object) -> type[BaseModel] | None:
-    """The model of a section when a field is one (also ``Section | None``)."""
-    for part in (annotation, *get_args(annotation)):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
-    return None
-
-
-def _walk(model: type[BaseModel], at: KeyPath) -> Iterator[tuple[KeyPath, Key | None]]:
-    for name, field in model.model_fields.items():
-        inner = section_model(field.annotation)
-        if inner is None:
-            yield (*at, name), Key((*at, name), model, field)
+def _walk(section: type[Section], at: KeyPath) -> Iterator[tuple[KeyPath, Key | None]]:
+    for field in fields_of(section):
+        path = (*at, field.name)
+        if field.section is None:
+            yield path, Key(path, field)
         else:
-            yield (*at, name), None
-            yield from _walk(inner, (*at, name))
+            yield path, None
+            yield from _walk(field.section, path)
 
 
 @cache
@@ -102,7 +79,7 @@ def changed_keys(old: Settings, new: Settings, *, within: Collection[str] | None
     )
 
 
-def _at(settings: BaseModel, path: KeyPath) -> object:
+def _at(settings: Settings, path: KeyPath) -> object:
     value: object = settings
     for name in path:
         value = getattr(value, name)

@@ -17,13 +17,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from msgspec import Struct, field
-from pydantic import ValidationError
 
 from poddispatchd.config.consistency import contradictions
 from poddispatchd.config.document import Document, parse_yaml
 from poddispatchd.config.findings import under, words_of
 from poddispatchd.config.keys import Key, KeyPath, known_keys, known_sections, suggestion
 from poddispatchd.config.model import Settings
+from poddispatchd.config.section import UnfitSettingsError
 from poddispatchd.errors import ConfigurationError
 
 DEFAULT_PATH = Path("/etc/poddispatchd/config.yaml")
@@ -181,9 +181,9 @@ class _Gathered(Struct):
     def validate(self) -> Settings:
         settings: Settings | None = None
         try:
-            settings = Settings.model_validate(self.data)
-        except ValidationError as error:
-            for path, words in words_of(error, self._origin):
+            settings = Settings.read(self.data)
+        except UnfitSettingsError as error:
+            for path, words in words_of(error.findings, self._origin):
                 self.problems.append(words)
                 self.broken.add(path)
             settings = self._without_broken()
@@ -205,8 +205,8 @@ class _Gathered(Struct):
             if path and isinstance(section, dict):
                 section.pop(path[:2][-1], None)
         try:
-            return Settings.model_validate(self.data)
-        except ValidationError:
+            return Settings.read(self.data)
+        except UnfitSettingsError:
             return None
 
 

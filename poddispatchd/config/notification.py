@@ -1,106 +1,111 @@
 """Settings of what tells people and other programs: mail, pushes, events."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from msgspec import field
 
+from poddispatchd.config.reading import Means
 from poddispatchd.config.section import AbsolutePath, MailAddress, Mailbox, Section, Subscription
 from poddispatchd.config.units import Duration
 from poddispatchd.domain.outgoing_events import Subscribable
+from poddispatchd.domain.secret import SecretStr
 
 
-class MailSettings(Section):
+class MailSettings(Section, frozen=True):
     """Mail about what was imported and what failed; best effort, it never decides about a task."""
 
-    enabled: bool = Field(default=False, description="Whether mail is sent at all")
-    host: str = Field(default="localhost", min_length=1, description="The SMTP server (EMAIL_HOST)")
-    port: int = Field(default=25, ge=1, le=65535, description="Its port (EMAIL_PORT): 25, 587 or 465")
-    security: Literal["none", "starttls", "tls"] = Field(
-        default="none", description="none, starttls (EMAIL_USE_TLS) or tls (EMAIL_USE_SSL)"
-    )
-    ca_file: AbsolutePath | None = Field(
-        default=None, description="Certificates of the authorities trusted besides the system's (PEM)"
-    )
-    username: str = Field(default="", description="EMAIL_HOST_USER; empty: no login")
-    password: SecretStr = Field(default=SecretStr(""), description="EMAIL_HOST_PASSWORD")
-    timeout: Duration = Field(default=30.0, gt=0, le=60, description="Longest wait for the SMTP server")
-    from_email: Mailbox = Field(default="", description="Sender of mail to owners (DEFAULT_FROM_EMAIL)")
-    server_email: Mailbox = Field(
-        default="",
-        description="Sender of mail to admins and managers (SERVER_EMAIL); empty: as from_email",
-    )
-    subject_prefix: str = Field(
-        default="[Django] ",
-        description="Begins the subjects of mail to admins and managers (EMAIL_SUBJECT_PREFIX)",
-    )
-    admins: tuple[MailAddress, ...] = Field(default=(), description="Addresses of ADMINS: told of failures")
-    managers: tuple[MailAddress, ...] = Field(
-        default=(), description="Addresses of MANAGERS: told of what was imported"
-    )
-    use_establishment: bool = Field(
-        default=False,
-        description="USE_ESTABLISHMENT_FIELD: a manager of the owner's establishment gets a blind copy of "
-        "the owner's mail, and the managers none of their own",
-    )
-    establishment_managers: dict[str, tuple[MailAddress, ...]] = Field(
-        default_factory=dict,
-        description="The entries of MANAGERS whose name is an establishment in lower case: their addresses",
-    )
-    on_encoding_completion: bool = Field(default=True, description="EMAIL_ON_ENCODING_COMPLETION")
-    on_transcripting_completion: bool = Field(default=True, description="EMAIL_ON_TRANSCRIPTING_COMPLETION")
-    debug: bool = Field(
-        default=False,
-        description="DEBUG: owners get no mail, but with a copy to their establishment's manager",
-    )
+    enabled: Annotated[bool, Means("Whether mail is sent at all")] = False
+    host: Annotated[str, Means("The SMTP server (EMAIL_HOST)", min_length=1)] = "localhost"
+    port: Annotated[int, Means("Its port (EMAIL_PORT): 25, 587 or 465", ge=1, le=65535)] = 25
+    security: Annotated[
+        Literal["none", "starttls", "tls"], Means("none, starttls (EMAIL_USE_TLS) or tls (EMAIL_USE_SSL)")
+    ] = "none"
+    ca_file: Annotated[
+        AbsolutePath | None, Means("Certificates of the authorities trusted besides the system's (PEM)")
+    ] = None
+    username: Annotated[str, Means("EMAIL_HOST_USER; empty: no login")] = ""
+    password: Annotated[SecretStr, Means("EMAIL_HOST_PASSWORD")] = SecretStr("")
+    timeout: Annotated[Duration, Means("Longest wait for the SMTP server", gt=0, le=60)] = 30.0
+    from_email: Annotated[Mailbox, Means("Sender of mail to owners (DEFAULT_FROM_EMAIL)")] = ""
+    server_email: Annotated[
+        Mailbox, Means("Sender of mail to admins and managers (SERVER_EMAIL); empty: as from_email")
+    ] = ""
+    subject_prefix: Annotated[
+        str, Means("Begins the subjects of mail to admins and managers (EMAIL_SUBJECT_PREFIX)")
+    ] = "[Django] "
+    admins: Annotated[tuple[MailAddress, ...], Means("Addresses of ADMINS: told of failures")] = ()
+    managers: Annotated[
+        tuple[MailAddress, ...], Means("Addresses of MANAGERS: told of what was imported")
+    ] = ()
+    use_establishment: Annotated[
+        bool,
+        Means(
+            "USE_ESTABLISHMENT_FIELD: a manager of the owner's establishment gets a blind copy of "
+            "the owner's mail, and the managers none of their own"
+        ),
+    ] = False
+    establishment_managers: Annotated[
+        dict[str, tuple[MailAddress, ...]],
+        Means("The entries of MANAGERS whose name is an establishment in lower case: their addresses"),
+    ] = field(default_factory=dict)
+    on_encoding_completion: Annotated[bool, Means("EMAIL_ON_ENCODING_COMPLETION")] = True
+    on_transcripting_completion: Annotated[bool, Means("EMAIL_ON_TRANSCRIPTING_COMPLETION")] = True
+    debug: Annotated[
+        bool, Means("DEBUG: owners get no mail, but with a copy to their establishment's manager")
+    ] = False
 
 
-class PushSettings(Section):
+class PushSettings(Section, frozen=True):
     """Web push to the owner of an encoded video (USE_NOTIFICATIONS); wants the extra poddispatchd[push]."""
 
-    enabled: bool = Field(default=False, description="USE_NOTIFICATIONS")
-    vapid_public_key: str = Field(
-        default="", description="VAPID_PUBLIC_KEY of WEBPUSH_SETTINGS; checked against the private one"
-    )
-    vapid_private_key: SecretStr = Field(
-        default=SecretStr(""), description="VAPID_PRIVATE_KEY of WEBPUSH_SETTINGS"
-    )
-    admin_email: MailAddress = Field(default="", description="VAPID_ADMIN_EMAIL of WEBPUSH_SETTINGS")
+    enabled: Annotated[bool, Means("USE_NOTIFICATIONS")] = False
+    vapid_public_key: Annotated[
+        str, Means("VAPID_PUBLIC_KEY of WEBPUSH_SETTINGS; checked against the private one")
+    ] = ""
+    vapid_private_key: Annotated[SecretStr, Means("VAPID_PRIVATE_KEY of WEBPUSH_SETTINGS")] = SecretStr("")
+    admin_email: Annotated[MailAddress, Means("VAPID_ADMIN_EMAIL of WEBPUSH_SETTINGS")] = ""
 
 
-class EventsSettings(Section):
+class EventsSettings(Section, frozen=True):
     """Telling other programs what happens: a chat room, a ticket system. Not in shadow mode."""
 
-    url: SecretStr = Field(
-        default=SecretStr(""),
-        description="An http:// or https:// address that each event is posted to, as JSON; that of a chat "
-        "room is a secret",
-    )
-    secret: SecretStr = Field(
-        default=SecretStr(""),
-        description="Signs what is posted (Standard Webhooks: HMAC-SHA256 over id, time and body), 24 "
-        "characters or more; empty: unsigned",
-    )
-    ca_file: AbsolutePath | None = Field(
-        default=None, description="Certificates of the authorities trusted besides the system's (PEM)"
-    )
-    command: tuple[str, ...] = Field(
-        default=(),
-        description="Or a command run for each event, one at a time: a program (absolute path) and its "
-        "arguments, without a shell; it reads the JSON",
-    )
-    timeout: Duration = Field(
-        default=10.0, gt=0, le=60, description="Longest wait for the answer, or for the end of the command"
-    )
-    types: tuple[Subscription, ...] = Field(
-        default=Subscribable, description="What is told; all there is by default"
-    )
-    debounce: Duration = Field(
-        default=60.0,
-        ge=0,
-        le=3600,
-        description="How long a runner manager must be down, or up again, and how long nobody must schedule, "
-        "until it is told",
-    )
+    url: Annotated[
+        SecretStr,
+        Means(
+            "An http:// or https:// address that each event is posted to, as JSON; that of a chat "
+            "room is a secret"
+        ),
+    ] = SecretStr("")
+    secret: Annotated[
+        SecretStr,
+        Means(
+            "Signs what is posted (Standard Webhooks: HMAC-SHA256 over id, time and body), 24 "
+            "characters or more; empty: unsigned"
+        ),
+    ] = SecretStr("")
+    ca_file: Annotated[
+        AbsolutePath | None, Means("Certificates of the authorities trusted besides the system's (PEM)")
+    ] = None
+    command: Annotated[
+        tuple[str, ...],
+        Means(
+            "Or a command run for each event, one at a time: a program (absolute path) and its "
+            "arguments, without a shell; it reads the JSON"
+        ),
+    ] = ()
+    timeout: Annotated[
+        Duration, Means("Longest wait for the answer, or for the end of the command", gt=0, le=60)
+    ] = 10.0
+    types: Annotated[tuple[Subscription, ...], Means("What is told; all there is by default")] = Subscribable
+    debounce: Annotated[
+        Duration,
+        Means(
+            "How long a runner manager must be down, or up again, and how long nobody must schedule, "
+            "until it is told",
+            ge=0,
+            le=3600,
+        ),
+    ] = 60.0
 
     @property
     def enabled(self) -> bool:

@@ -1,12 +1,12 @@
 """The effective configuration as people write it, without its secrets."""
 
-from typing import cast
-
 import yaml
-from pydantic import BaseModel, SecretStr
 
 from poddispatchd.config.masking import MASK, mask_dsn
 from poddispatchd.config.model import Settings
+from poddispatchd.config.reading import write_value
+from poddispatchd.config.section import Section, fields_of
+from poddispatchd.domain.secret import SecretStr
 
 __all__ = ["mask_dsn", "settings_as_dict", "settings_as_yaml"]
 
@@ -19,15 +19,17 @@ def settings_as_dict(settings: Settings) -> dict[str, object]:
     return _plain(settings)
 
 
-def _plain(model: BaseModel) -> dict[str, object]:
-    plain = cast("dict[str, object]", model.model_dump(mode="json"))
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        if isinstance(value, BaseModel):
-            plain[name] = _plain(value)
+def _plain(section: Section) -> dict[str, object]:
+    plain: dict[str, object] = {}
+    for field in fields_of(type(section)):
+        value = getattr(section, field.name)
+        if isinstance(value, Section):
+            plain[field.name] = _plain(value)
         elif isinstance(value, SecretStr):
             secret = value.get_secret_value()
-            plain[name] = mask_dsn(secret) if name == "dsn" else MASK if secret else ""
+            plain[field.name] = mask_dsn(secret) if field.name == "dsn" else MASK if secret else ""
+        else:
+            plain[field.name] = write_value(field.annotation, value)
     return plain
 
 

@@ -6,8 +6,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, NoReturn
 
 from msgspec import Struct
-from pydantic import BeforeValidator, PlainSerializer, PlainValidator
 
+from poddispatchd.config.reading import Written
 from poddispatchd.domain.time_windows import Window, format_windows, parse_windows
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -135,32 +135,24 @@ def read_windows(value: object) -> tuple[Window, ...]:
     return parse_windows(value if isinstance(value, str) else "")
 
 
-Network = Annotated[
-    IPv4Network | IPv6Network,
-    BeforeValidator(parse_network),
-    PlainSerializer(format_network, return_type=str),
-]
+def _written_mode(mode: int | None) -> str | None:
+    return None if mode is None else f"0{mode:03o}"
+
+
+Network = Annotated[IPv4Network | IPv6Network, Written(parse_network, format_network)]
 """An address, or all of a network."""
 
-Duration = Annotated[
-    float, BeforeValidator(parse_duration), PlainSerializer(format_duration, return_type=str)
-]
+Duration = Annotated[float, Written(parse_duration, format_duration)]
 """Seconds, written with a unit."""
 
-Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size, return_type=str)]
+Size = Annotated[int, Written(parse_size, format_size)]
 """Bytes, written with a unit."""
 
-FileMode = Annotated[
-    int | None,
-    BeforeValidator(parse_mode),
-    PlainSerializer(lambda mode: None if mode is None else f"0{mode:03o}", return_type=str | None),
-]
+FileMode = Annotated[int | None, Written(parse_mode, _written_mode)]
 """Permission bits, written in octal."""
 
-ListenAddress = Annotated[Address, PlainValidator(Address.parse), PlainSerializer(str, return_type=str)]
+ListenAddress = Annotated[Address, Written(Address.parse, str)]
 """Where a listener listens."""
 
-Windows = Annotated[
-    tuple[Window, ...], PlainValidator(read_windows), PlainSerializer(format_windows, return_type=str)
-]
+Windows = Annotated[tuple[Window, ...], Written(read_windows, format_windows)]
 """Hours of the week."""

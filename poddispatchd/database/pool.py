@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
-from pydantic import SecretStr
 
 from poddispatchd.database import poolers
 from poddispatchd.database.connections import Connection, DatabaseConnection, GuardedConnection, keep_alive
@@ -20,6 +19,7 @@ from poddispatchd.database.sqlstates import (
     translate,
     translate_connecting,
 )
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, RowLockedError
 
 __all__ = ["Connection", "Database"]

@@ -5,8 +5,8 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from msgspec import Struct
-from pydantic import SecretStr
 
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, SiteId
 from poddispatchd.errors import RunnerManagerMisconfiguredError
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
@@ -167,7 +168,7 @@ class Preparation:
         pod = self._pod
         if job.of_campaign:
             # A campaign of encodings is none of transcriptions: captions that somebody corrected stay.
-            pod = pod.model_copy(update={"use_transcription": False})
+            pod = replace(pod, use_transcription=False)
         result = StagedResult(
             self._database,
             pod,

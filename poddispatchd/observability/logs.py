@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Literal, TextIO, TypeAlias
 
 import structlog
-from pydantic import BaseModel, SecretStr
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from poddispatchd.config.model import LogSettings
+from poddispatchd.config.section import Section
 from poddispatchd.domain.display import escaped, escaped_json
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.journald import SOCKET, JournalSocket, journal_fields
 from poddispatchd.observability.redaction import Redactor
@@ -55,13 +56,13 @@ def without_secrets(text: str) -> str:
     return _REDACTOR.said(text)
 
 
-def register_secrets(settings: BaseModel) -> None:
+def register_secrets(settings: Section) -> None:
     """Never let a secret of these settings out, in whichever section it stands."""
-    for name in type(settings).model_fields:
+    for name in settings.__struct_fields__:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
             register_secret(value)
-        elif isinstance(value, BaseModel):
+        elif isinstance(value, Section):
             register_secrets(value)
 
 

@@ -10,9 +10,9 @@ from dataclasses import fields, is_dataclass
 from urllib.parse import quote, quote_plus
 
 from msgspec import Struct
-from pydantic import SecretBytes, SecretStr
 
 from poddispatchd.config.masking import MASK, dsn_password, mask_credentials, mask_dsn, mask_text
+from poddispatchd.domain.secret import SecretStr
 
 _SHORTEST = 6
 """A shorter secret is a common word or number: replacing it would spoil lines and give it away."""
@@ -79,7 +79,7 @@ class Redactor:
                 return value if value - value == 0 else str(value)
             case str():
                 return self.text(str.__str__(value))
-            case SecretStr() | SecretBytes():
+            case SecretStr():
                 return MASK
             case _ if depth >= _DEEPEST:
                 return self.text(_repr(value))

@@ -3,11 +3,11 @@
 from datetime import datetime
 
 import asyncpg
-from pydantic import SecretStr
 
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, SiteId
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import asyncpg
 import yaml
-from pydantic import SecretStr
 
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
 from poddispatchd.sandbox.pod.schema import Variant, create_schema

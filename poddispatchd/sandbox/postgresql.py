@@ -20,8 +20,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from urllib.parse import quote
 
-from pydantic import SecretStr
-
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
 
 _GUARD = Path(__file__).with_name("_postgresql_guard.py")

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import SecretStr
+from poddispatchd.domain.secret import SecretStr
 
 
 class Gate:

@@ -7,8 +7,8 @@ from typing import cast
 
 import aiohttp
 import yaml
-from pydantic import SecretStr
 
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager
 from poddispatchd.sandbox.pod.world import World, add_recording, add_task, add_video

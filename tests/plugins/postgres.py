@@ -10,10 +10,10 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from pydantic import SecretStr
 
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
 

@@ -15,8 +15,8 @@ from typing import TypeAlias
 
 import asyncpg
 import pytest
-from pydantic import SecretStr
 
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.postgresql import PostgresServer, binaries_directory
 from tests.plugins.postgres import PodDatabase, cloned_database, ensure_template

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World
 from tests.plugins.postgres import PodDatabase

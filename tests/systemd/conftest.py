@@ -9,8 +9,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 import yaml
-from pydantic import SecretStr
 
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world

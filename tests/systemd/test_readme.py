@@ -14,8 +14,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 import yaml
-from pydantic import SecretStr
 
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import TaskType
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager
 from poddispatchd.sandbox.pod.schema import Variant, create_schema

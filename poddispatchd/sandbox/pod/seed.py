@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import time
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.naming import slugify
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, SiteId
 from poddispatchd.sandbox.pod.media import put_file

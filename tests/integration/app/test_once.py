@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from poddispatchd.app import once
 from poddispatchd.app.once import run_once
@@ -114,8 +115,8 @@ async def test_what_is_to_wait_before_it_is_submitted_again_is_left_to_a_later_p
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Clock, "random", lambda _: 0.999)
-    patient = here.parts.settings.reconcile.model_copy(update={"retry_wait": 600.0})
-    settings = here.parts.settings.model_copy(update={"reconcile": patient})
+    patient = replace(here.parts.settings.reconcile, retry_wait=600.0)
+    settings = replace(here.parts.settings, reconcile=patient)
     forgotten = await here.running()
     here.fake.forget(await here.of(forgotten, "task_id"))
 

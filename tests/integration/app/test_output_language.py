@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.app import features
+from poddispatchd.config.showing import settings_as_dict
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, Mode, Outcome
@@ -45,7 +46,9 @@ async def test_a_source_that_is_missing_and_a_task_that_waited_for_it(
         await pod.encoding(title="there")
         gone = await add_video(pod.connection, pod.world, with_file=False)
         first, second = [await add_task(pod.connection, TaskType.ENCODING, video=gone) for _ in range(2)]
-        daemon = await pod.daemon(pod=pod.settings().pod.model_dump() | _FRENCH["pod"])
+        here = settings_as_dict(pod.settings())["pod"]
+        assert isinstance(here, dict)
+        daemon = await pod.daemon(pod=here | _FRENCH["pod"])
         await daemon.settle()
 
         words = (await pod.row(first))["script_output"]

@@ -116,7 +116,7 @@ async def bench(
         database=DatabaseSettings(dsn=pod_database.dsn, pool_size=pool_size),
         pod=PodSettings(media_root=Path("/srv/pod/media"), use_podfile=pod_database.variant == "podfile"),
         reconcile=ReconcileSettings(max_attempts=max_attempts),
-        runners=RunnersSettings.model_validate({"request_timeout": "5s"}),
+        runners=RunnersSettings.read({"request_timeout": "5s"}),
         webhook=WebhookSettings(listen=Address("127.0.0.1", 0)),
     )
     async with AsyncExitStack() as stack:

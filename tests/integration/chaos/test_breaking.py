@@ -10,7 +10,6 @@ from typing import TypeVar
 import aiohttp
 import pytest
 from aiohttp import web
-from pydantic import SecretStr
 
 from chaos.disk import SmallDisk
 from chaos.history import History
@@ -19,6 +18,7 @@ from chaos.pod import Pod
 from chaos.proxy import Proxy
 from chaos.relay import Relay, poisoned
 from chaos.timeline import Kind, Timeline
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.fake_runner_manager import Endpoint, FakeRunnerManager, Fault, FaultKind, Runner
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from tests.plugins.postgres import PodDatabase

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import structlog
 import yaml
-from pydantic import SecretStr
 
 from poddispatchd.cli.main import main
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
 from poddispatchd.sandbox.pod.seed import ManagerSpec
 from poddispatchd.sandbox.pod.world import World

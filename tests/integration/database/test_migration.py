@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from pydantic import SecretStr
 
 from poddispatchd.database import migration
 from poddispatchd.database.migration import LATEST, MIGRATIONS, Migration
 from poddispatchd.database.pool import Connection, Database
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.errors import SchemaError
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase

@@ -295,7 +295,7 @@ async def replaying(
 
 def _settings(world: SharedWorld, case: Mapping[str, Any], *, request_timeout: str) -> Settings:
     sites = {step["stimulus"]["site"] for step in case["steps"] if "site" in step["stimulus"]}
-    return Settings.model_validate(
+    return Settings.read(
         {
             "database": {"dsn": world.database.dsn.get_secret_value()},
             "pod": {

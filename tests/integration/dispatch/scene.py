@@ -10,7 +10,6 @@ from pathlib import Path
 
 import asyncpg
 from msgspec.structs import replace
-from pydantic import SecretStr
 
 from poddispatchd.app import features
 from poddispatchd.app.composition import assembled, create_resources
@@ -18,6 +17,7 @@ from poddispatchd.app.parts import Parts
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.dispatch.dispatcher import Dispatcher
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus, TaskType
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
@@ -160,7 +160,7 @@ class Scene:
             "dispatch": {"grace": 0},
             "runners": {"request_timeout": "5s"},
         }
-        return Settings.model_validate(base | sections)
+        return Settings.read(base | sections)
 
     # --- rows ---------------------------------------------------------------------------------------------
 

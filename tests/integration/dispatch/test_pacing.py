@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, SiteId
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.metrics import Metrics

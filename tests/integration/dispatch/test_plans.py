@@ -8,13 +8,13 @@ from typing import cast
 import asyncpg
 import pytest
 import pytest_asyncio
-from pydantic import SecretStr
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.dispatch.intents import IntentRequest, open_intents
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.payload import Payload
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, SiteId, Task, TaskPk, TaskType
 from poddispatchd.journal import submissions
 from poddispatchd.pod.tasks import get_task

@@ -41,7 +41,7 @@ async def world(
 
 
 def _settings(world: SharedWorld) -> Settings:
-    return Settings.model_validate(
+    return Settings.read(
         {
             "database": {"dsn": world.database.dsn.get_secret_value()},
             "pod": {

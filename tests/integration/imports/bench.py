@@ -9,13 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from poddispatchd.app import features
 from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.app.parts import Parts
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import Run, RunnerTaskId, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.imports.importer import Importer
 from poddispatchd.journal import imports
@@ -79,7 +78,7 @@ def settings_of(
     }
     for section, values in changes.items():
         sections.setdefault(section, {}).update(values)
-    return Settings.model_validate(sections)
+    return Settings.read(sections)
 
 
 async def release_dead(here: "Bench") -> None:

@@ -16,9 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from pydantic import SecretStr
-
 from poddispatchd.app import features
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.imports import deletion, downloads, files
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.deletion import Deletion

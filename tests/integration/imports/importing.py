@@ -10,9 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from poddispatchd.app import features
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.schema import Variant
 from tests.integration.imports.bench import StillClock, daemon_parts, idle, settings_of
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from poddispatchd.app import features
 from poddispatchd.database.pool import Database
@@ -342,8 +343,8 @@ async def test_a_full_disk_is_waited_for(pod_database: PodDatabase, media_root: 
         [(state, attempts, reason)] = await here.imports_of(task)
         assert (state, attempts, here.staged()) == ("open", 0, [])
         assert "imports.keep_free" in str(reason)
-        plenty = here.parts.settings.imports.model_copy(update={"keep_free": 1})
-        here.parts.settings = here.parts.settings.model_copy(update={"imports": plenty})
+        plenty = replace(here.parts.settings.imports, keep_free=1)
+        here.parts.settings = replace(here.parts.settings, imports=plenty)
         await here.import_again()
         assert await here.status(task) == "completed"
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from poddispatchd.app import features
@@ -200,7 +201,7 @@ async def test_too_little_room_is_shown_before_any_result_meets_it(
         assert [entry["event"] for entry in logged] == ["media.obstructed"]
         assert "less than imports.keep_free" in str(here.parts.storage.problem)
         assert here.parts.metrics.media_free_bytes._value.get() > 0
-        plenty = here.parts.settings.imports.model_copy(update={"keep_free": 1})
-        here.parts.settings = here.parts.settings.model_copy(update={"imports": plenty})
+        plenty = replace(here.parts.settings.imports, keep_free=1)
+        here.parts.settings = replace(here.parts.settings, imports=plenty)
         await features.maintenance(here.parts).measure()
         assert here.parts.storage.problem is None

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from poddispatchd.app import features
 from poddispatchd.domain.task import TaskPk, TaskType
@@ -150,8 +151,8 @@ async def test_in_a_tree_that_is_not_the_right_one_nothing_is_deleted_or_importe
     await here.execute(
         "INSERT INTO poddispatchd.obsolete_file (path, task_pk) VALUES ('videos/x/obsolete.mp4', 1)"
     )
-    retention = here.parts.settings.retention.model_copy(update={"opencast_files_days": 1})
-    here.parts.settings = here.parts.settings.model_copy(update={"retention": retention})
+    retention = replace(here.parts.settings.retention, opencast_files_days=1)
+    here.parts.settings = replace(here.parts.settings, retention=retention)
     await features.maintenance(here.parts).purge()
     await features.deletion(here.parts).delete_obsolete()
     await here.import_due()

@@ -140,7 +140,7 @@ def settings_of(pod: PodDatabase, media_root: Path, changes: Mapping[str, Mappin
     }
     for section, values in changes.items():
         sections.setdefault(section, {}).update(values)
-    return Settings.model_validate(sections)
+    return Settings.read(sections)
 
 
 def mail_settings(box: Postbox | None, **changes: object) -> dict[str, object]:

@@ -14,9 +14,9 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from py_vapid import Vapid02
-from pydantic import SecretStr
 
 from poddispatchd.config.notification import PushSettings
+from poddispatchd.domain.secret import SecretStr
 
 CERTIFICATE = Path(__file__).parents[1] / "runner" / "localhost.pem"
 

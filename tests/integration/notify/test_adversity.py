@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from poddispatchd.app import features
 from poddispatchd.app.parts import Parts
 from poddispatchd.domain.notices import PushMessage
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.errors import ServiceUnreachableError
 from poddispatchd.notify import push as push_module
 from poddispatchd.notify.webpush import Target

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import aiohttp
 import pytest
+from msgspec.structs import asdict, replace
 from py_vapid import Vapid02
-from pydantic import SecretStr
 
 from poddispatchd.config.notification import PushSettings
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import Task, TaskStatus, TaskType
 from poddispatchd.errors import ConfigurationError
 from poddispatchd.notify import push
@@ -90,9 +91,7 @@ class Scene:
         async with self.pod.connection() as connection:
             video = await add_video(connection, self.world, title="Été <b>", owner=owner)
             pk = await add_task(connection, kind, video=video, status=TaskStatus.COMPLETED, task_id="rm-1")
-        changes = {
-            "push": {**self.settings.model_dump(), "vapid_private_key": self.settings.vapid_private_key}
-        }
+        changes = {"push": asdict(self.settings)}
         async with daemon_parts(settings_of(self.pod, self.world.media_root, changes)) as parts:
             task: Task = await task_of(parts, pk)
             await record_completion(parts, task)
@@ -204,7 +203,7 @@ async def test_the_address_of_a_subscription_is_in_no_log(
 def test_keys_that_do_not_belong_together_are_found(vapid: PushSettings) -> None:
     check_keys(vapid)
     with pytest.raises(ConfigurationError, match="vapid_public_key: it does not belong"):
-        check_keys(vapid.model_copy(update={"vapid_public_key": "B" + "A" * 86}))
+        check_keys(replace(vapid, vapid_public_key="B" + "A" * 86))
     with pytest.raises(ConfigurationError, match="vapid_private_key: nothing can be signed") as refused:
-        check_keys(vapid.model_copy(update={"vapid_private_key": SecretStr("hunter2")}))
+        check_keys(replace(vapid, vapid_private_key=SecretStr("hunter2")))
     assert "hunter2" not in str(refused.value)

@@ -54,7 +54,7 @@ def settings_of(world: SharedWorld, case: Json) -> Settings:
     """Our settings for a case's Pod, mail enabled."""
     pod = {**FIXED, **case["settings"], **(case.get("settings_changed") or {})}
     managers = [(name, [each] if isinstance(each, str) else each) for name, each in pod["MANAGERS"]]
-    return Settings.model_validate(
+    return Settings.read(
         {
             "database": {"dsn": world.database.dsn.get_secret_value(), "pool_size": 2},
             "pod": {

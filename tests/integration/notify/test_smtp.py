@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from poddispatchd.config.notification import MailSettings
 from poddispatchd.domain.notices import Mail
@@ -27,7 +28,7 @@ MAIL = Mail(
 
 
 def settings(box: Postbox, **changes: object) -> MailSettings:
-    return MailSettings.model_validate(mail_settings(box, **changes))
+    return MailSettings.read(mail_settings(box, **changes))
 
 
 def certificate(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
@@ -129,7 +130,7 @@ async def test_mail_goes_encrypted_with_a_login(tmp_path: Path, security: str) -
         async with mail_server(known) as server:
             await server.send(Envelope.of(MAIL), NOON)
         with pytest.raises(DeliveryError, match=r"(?i)certificate"):
-            async with mail_server(known.model_copy(update={"ca_file": None})):
+            async with mail_server(structs.replace(known, ca_file=None)):
                 raise AssertionError("an unknown authority was trusted")
     assert (len(box.received), box.logins) == (1, 1)
 
@@ -160,7 +161,7 @@ async def test_the_check_finds_out_whom_the_server_takes_mail_for_and_sends_none
 
 async def test_the_check_names_a_server_that_is_not_there() -> None:
     with pytest.raises(ConfigurationError, match=r"The mail server 127\.0\.0\.1:9 cannot be used"):
-        await check_mail(MailSettings.model_validate(mail_settings(None)))
+        await check_mail(MailSettings.read(mail_settings(None)))
 
 
 async def test_the_check_says_that_mail_is_disabled() -> None:

@@ -3,10 +3,9 @@
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 
-from pydantic import SecretStr
-
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.pod.rows import insert, manager, recording, site, user, video

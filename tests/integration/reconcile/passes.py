@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import getaddresses
 
+from msgspec.structs import replace
+
 from poddispatchd.app.once import run_once
 from poddispatchd.config.model import (
     DispatchSettings,
@@ -95,24 +97,22 @@ def _settings_of(world: SharedWorld, case: Mapping[str, Json], box: Postbox) -> 
     """A case's settings as a person would carry them over."""
     settings = mailing(world, dict(case))
     recorded = mapping(case["settings"])
-    pod = settings.pod.model_copy(
-        update={
-            "use_transcription": recorded["USE_TRANSCRIPTION"],
-            "title_etb": recorded["TITLE_ETB"],
-            "version": recorded["VERSION"],
-        }
+    pod = replace(
+        settings.pod,
+        use_transcription=recorded["USE_TRANSCRIPTION"],
+        title_etb=recorded["TITLE_ETB"],
+        version=recorded["VERSION"],
     )
-    return settings.model_copy(
-        update={
-            "pod": pod,
-            "dispatch": DispatchSettings.model_validate({"grace": "0s"}),
-            "imports": ImportsSettings.model_validate({"keep_free": "1B", "concurrency": 1}),
-            "mail": settings.mail.model_copy(update={"host": "127.0.0.1", "port": box.port}),
-            # As Pod: what is lost is submitted again by the same pass.
-            "reconcile": settings.reconcile.model_copy(update={"retry_wait": 0.0}),
-            "retention": RetentionSettings(completed_days=_days(recorded.get("RM_TASKS_DELETED_AFTER_DAYS"))),
-            "runners": RunnersSettings.model_validate({"request_timeout": "2s"}),
-        }
+    return replace(
+        settings,
+        pod=pod,
+        dispatch=DispatchSettings.read({"grace": "0s"}),
+        imports=ImportsSettings.read({"keep_free": "1B", "concurrency": 1}),
+        mail=replace(settings.mail, host="127.0.0.1", port=box.port),
+        # As Pod: what is lost is submitted again by the same pass.
+        reconcile=replace(settings.reconcile, retry_wait=0.0),
+        retention=RetentionSettings(completed_days=_days(recorded.get("RM_TASKS_DELETED_AFTER_DAYS"))),
+        runners=RunnersSettings.read({"request_timeout": "2s"}),
     )
 
 

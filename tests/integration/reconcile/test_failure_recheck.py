@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from poddispatchd.app import features
 from poddispatchd.domain.lifecycle import Decision
@@ -106,8 +107,8 @@ async def test_a_run_given_up_with_its_runner_is_imported_when_that_comes_back_w
     async with here.parts.database.connection() as connection:
         [item] = await tasks.unsettled_tasks(connection, after=TaskPk(0), limit=1)
     settings = here.parts.settings
-    fails = settings.reconcile.model_copy(update={"lost": "fail"})
-    here.parts.settings = settings.model_copy(update={"reconcile": fails})
+    fails = replace(settings.reconcile, lost="fail")
+    here.parts.settings = replace(settings, reconcile=fails)
     await features.applied_outcomes(here.parts).lost(item, "Its runner is gone.")
     here.parts.settings = settings
     assert await here.status(task) == "failed"

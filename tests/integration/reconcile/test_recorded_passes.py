@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pytest
-from pydantic import ValidationError
 
 from poddispatchd.app import once
 from poddispatchd.config.model import RetentionSettings
+from poddispatchd.config.section import UnfitSettingsError
 from poddispatchd.reconcile import reconciler
 from tests.integration.notify.test_recorded_mails import recorded_mails
 from tests.integration.pod.imports.changes import compare
@@ -284,5 +284,5 @@ def _assert_headers(made: Passed, case: Mapping[str, Json]) -> None:
 
 
 def test_a_retention_that_pod_dies_of_is_refused() -> None:
-    with pytest.raises(ValidationError, match="less than or equal to 36500"):
-        RetentionSettings(completed_days=1_000_000_000)
+    with pytest.raises(UnfitSettingsError, match="write 36500 or less"):
+        RetentionSettings.read({"completed_days": 1_000_000_000})

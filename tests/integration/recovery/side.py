@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
-
 from chaos.proxy import Proxy, through
 from poddispatchd.clock import Clock
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.wakeups import Wakeups

@@ -10,7 +10,6 @@ from typing import cast
 
 import asyncpg
 import pytest
-from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from chaos.pgbouncer import pgbouncer
@@ -18,6 +17,7 @@ from poddispatchd.database import migration, poolers
 from poddispatchd.database.connections import GuardedConnection
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.poolers import Pooling
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError, RowLockedError
 from poddispatchd.journal import scheduling, submissions

@@ -1,11 +1,11 @@
 """What keeps a shadow from changing anything, should its code ever try."""
 
 import pytest
-from pydantic import SecretStr
 
 from poddispatchd.config.model import RunnersSettings
 from poddispatchd.database.read_only import ReadOnlyDatabase
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, SiteId
 from poddispatchd.errors import DatabaseError, OnlyAskingError
 from poddispatchd.runner.client import open_session

@@ -2,11 +2,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from pydantic import SecretStr
-
 from poddispatchd.app.window_checks import window_findings
 from poddispatchd.domain.availability import Availability
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.situation import Severity
 from poddispatchd.domain.task import ManagerId, SiteId
 from poddispatchd.domain.time_windows import TimeWindows, parse_windows

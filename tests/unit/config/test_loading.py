@@ -243,7 +243,7 @@ def test_no_problem_shows_a_secret(tmp_path: Path, text: str) -> None:
 
     assert caught.value.problems
     assert "hunter2" not in str(caught.value)
-    # pydantic's own error quotes every value: it must not show up in a traceback as the cause.
+    # The error with all findings holds every value: it must not show up in a traceback as the cause.
     assert caught.value.__context__ is None
 
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pydantic import SecretStr
 
 from poddispatchd.config.example import example
 from poddispatchd.config.keys import Key, known_keys
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import DatabaseSettings, Settings
 from poddispatchd.config.showing import settings_as_dict, settings_as_yaml
+from poddispatchd.domain.secret import SecretStr
 
 COMMITTED = Path(__file__).resolve().parents[3] / "config.yaml.example"
 
@@ -34,7 +34,7 @@ def test_what_is_shown_is_what_a_file_would_say() -> None:
 
 
 def test_what_is_shown_loads_back_to_the_same_settings(tmp_path: Path) -> None:
-    settings = Settings.model_validate(
+    settings = Settings.read(
         {
             "pod": {"file_permissions": None, "title_site": "007: Été", "accommodation_years": {"staff": 3}},
             "webhook": {"listen": "[::1]:0", "max_body": "1MiB"},

@@ -2,9 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.config.model import PodSettings
+from poddispatchd.config.reading import write_value
 from poddispatchd.config.units import (
     Address,
+    FileMode,
     format_duration,
     format_size,
     parse_duration,
@@ -35,7 +36,7 @@ def test_a_size_survives_being_written(size: int) -> None:
 
 @given(st.integers(min_value=0, max_value=0o777))
 def test_a_mode_survives_being_written(mode: int) -> None:
-    written = PodSettings(file_permissions=f"{mode:03o}").model_dump()["file_permissions"]  # type: ignore[arg-type]  # as text, as in a file
+    written = write_value(FileMode, parse_mode(f"{mode:03o}"))
 
     assert parse_mode(written) == mode
 

@@ -10,9 +10,9 @@ from typing import TextIO
 
 import pytest
 import structlog
-from pydantic import SecretStr
 
 from poddispatchd.config.model import LogSettings
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.observability.catalog import message_id
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.journald import JournalSocket

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import structlog
-from pydantic import SecretStr
 
 from poddispatchd.config.model import LogSettings
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import choose_format, configure_logging, register_secret
 
@@ -31,9 +31,7 @@ class Terminal(io.StringIO):
 def configured(log_format: str, level: str = "info", stream: io.StringIO | None = None) -> Lines:
     target = stream or io.StringIO()
     logging.getLogger().handlers[:] = []
-    configure_logging(
-        LogSettings.model_validate({"format": log_format, "level": level}), environ={}, stream=target
-    )
+    configure_logging(LogSettings.read({"format": log_format, "level": level}), environ={}, stream=target)
     return lambda: target.getvalue().splitlines()
 
 

@@ -1,8 +1,8 @@
 """What runner managers say is kept without the secrets that they repeat, and without losing a word."""
 
 import pytest
-from pydantic import SecretStr
 
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.observability.redaction import Redactor
 
 TOKEN = "q7-long/token.of+a=manager"

@@ -2,9 +2,8 @@
 
 import json
 
-from pydantic import SecretStr
-
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, SiteId
 from poddispatchd.runner.transport import Answer
 

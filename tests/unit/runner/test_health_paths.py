@@ -2,10 +2,10 @@
 
 import pytest
 from aioresponses import aioresponses
-from pydantic import SecretStr
 
 from poddispatchd.config.model import RunnersSettings
 from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, SiteId
 from poddispatchd.errors import RunnerManagerMisconfiguredError
 from poddispatchd.runner.client import RunnerClient, open_session

@@ -31,7 +31,7 @@ SUBTITLES = b"WEBVTT\n\n00:00.000 --> 00:02.000\nBonjour\n"
 
 
 def settings(world: World, **changes: object) -> PodSettings:
-    return PodSettings.model_validate(
+    return PodSettings.read(
         {
             "media_root": world.media_root,
             "use_podfile": world.variant is Variant.PODFILE,

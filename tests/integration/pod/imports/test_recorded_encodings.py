@@ -5,8 +5,8 @@ import json
 from collections.abc import Callable, Mapping
 
 import pytest
-from pydantic import ValidationError
 
+from poddispatchd.config.section import UnfitSettingsError
 from poddispatchd.domain.task import TaskType
 from tests.integration.pod.imports.changes import Changes
 from tests.integration.pod.imports.expected import Deviation
@@ -207,6 +207,6 @@ async def test_an_encoding_is_imported_as_pod_imports_it_or_better(
 async def test_a_file_mode_that_is_none_is_refused_at_the_start_not_at_each_import(
     shared_world: SharedWorldFactory, name: str
 ) -> None:
-    with pytest.raises(ValidationError, match="write an octal file mode in quotes"):
+    with pytest.raises(UnfitSettingsError, match="write an octal file mode in quotes"):
         await replay(shared_world, name, DEVIATIONS)
     await replay(shared_world, name, DEVIATIONS, file_permissions="0644")
