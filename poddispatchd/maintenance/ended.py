@@ -126,11 +126,9 @@ class EndedTasks:
         database = self._database
         await self._history.fill()
         self._newest = await ended.newest_task(database)
-        open_tasks = await ended.open_tasks(database)
-        running = [task.pk for task in open_tasks if task.status in _RUNNING]
+        self._pending, running = await ended.open_tasks(database)
         async with database.connection() as connection:
             begun = await ends.begun(connection, running)
-        self._pending = {task.pk for task in open_tasks if task.status == TaskStatus.PENDING}
         self._running = {pk: begun.get(pk) for pk in running}
         await self._catch_up()
 
@@ -207,8 +205,5 @@ class EndedTasks:
         if known == counted or now < self._compare_at:
             return
         self._compare_at = now + _COMPARE_EVERY
-        open_tasks = await ended.open_tasks(self._database)
-        self._pending = {task.pk for task in open_tasks if task.status == TaskStatus.PENDING}
-        self._running = {
-            task.pk: self._running.get(task.pk) for task in open_tasks if task.status in _RUNNING
-        }
+        self._pending, running = await ended.open_tasks(self._database)
+        self._running = {pk: self._running.get(pk) for pk in running}

@@ -23,13 +23,15 @@ class SeenTask(Struct, frozen=True):
     runner_manager_id: ManagerId | None
 
 
-async def open_tasks(database: Database) -> list[SeenTask]:
-    """Every task that waits or runs.
+async def open_tasks(database: Database) -> tuple[set[TaskPk], list[TaskPk]]:
+    """The tasks that wait, and those that run.
 
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    return [_seen(record) for record in await database.fetch(*_QUERIES["open"]())]
+    record = await database.fetchrow(*_QUERIES["open"]())
+    assert record is not None  # noqa: S101 - an aggregate has one row
+    return {*record["pending"]}, record["running"]
 
 
 async def newest_task(database: Database) -> TaskPk:

@@ -1,6 +1,8 @@
 -- name: open
--- Every task that waits or runs ('warning': see tasks.sql).
-SELECT id, type, status, date_added, runner_manager_id FROM runner_manager_task
+-- Every task that waits, and every one that runs ('warning': see tasks.sql): in one row, for there may be very many.
+SELECT coalesce(array_agg(id) FILTER (WHERE status = 'pending'), '{}') AS pending,
+       coalesce(array_agg(id) FILTER (WHERE status <> 'pending'), '{}') AS running
+  FROM runner_manager_task
  WHERE status IN ('pending', 'running', 'warning')
 
 -- name: newest
