@@ -82,9 +82,8 @@ bench: $(STAMP) ## figures of the daemon beside bare ones, in ten minutes (BENCH
 bench-full: $(STAMP) ## the same with all samples
 	$(BIN)/python -m benchmarks --full $(BENCH_OPTIONS)
 
-growth: $(VENV)/.bench ## curves of costs in dist/growth.svg, in half an hour
-	mkdir -p dist
-	$(BIN)/python -m benchmarks.growth dist/growth.svg
+growth: $(VENV)/.bench ## curves of costs in docs/growth.svg, in ten minutes
+	$(BIN)/python -m benchmarks.growth docs/growth.svg
 
 $(VENV)/.bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \

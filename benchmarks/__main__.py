@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks import callbacks, fairness, foresight, latency, memory, rest, results, slots, submissions
 from benchmarks.sizes import Size
+from benchmarks.system import shared_server
 from benchmarks.table import HEAD, Figure, line, load, machine, record
 
 MEASUREMENTS: dict[str, Callable[[Size], Coroutine[None, None, list[Figure]]]] = {
@@ -27,6 +28,7 @@ MEASUREMENTS: dict[str, Callable[[Size], Coroutine[None, None, list[Figure]]]] =
     "idle": rest.idle,
     "large-imports": memory.large_imports,
     "large-callbacks": memory.large_callbacks,
+    "journal-size": memory.journal_size,
 }
 """Those that run unless others are named."""
 
@@ -53,12 +55,13 @@ def main(arguments: list[str]) -> int:
     facts = machine()
     print(", ".join(f"{name} {value}" for name, value in facts.items()), HEAD, sep="\n")
     figures: list[Figure] = []
-    for name in options.names or MEASUREMENTS:
-        begun = time.monotonic()
-        found = asyncio.run({**MEASUREMENTS, **BY_NAME}[name](options.size))
-        print(*map(line, found), sep="\n")
-        print(f"  ({name}: {time.monotonic() - begun:.0f} s, load {load()})", flush=True)
-        figures += found
+    with shared_server():
+        for name in options.names or MEASUREMENTS:
+            begun = time.monotonic()
+            found = asyncio.run({**MEASUREMENTS, **BY_NAME}[name](options.size))
+            print(*map(line, found), sep="\n")
+            print(f"  ({name}: {time.monotonic() - begun:.0f} s, load {load()})", flush=True)
+            figures += found
     if options.json is not None:
         document = {"machine": facts, "size": options.size.name, "figures": [*map(record, figures)]}
         options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How costs grow: ``python -m benchmarks.growth dist/growth.svg`` measures, and draws curves (make growth).
+"""How costs grow: ``python -m benchmarks.growth docs/growth.svg`` measures, and draws curves (make growth).
 
 Each point is a daemon on a Pod of its own: what its statements take, by PostgreSQL's own count, how long
 callbacks take beside, and its memory. ``--quick`` leaves out the large ones.
@@ -16,8 +16,8 @@ from pathlib import Path
 import matplotlib as mpl
 
 from benchmarks.callbacks import load_webhook
-from benchmarks.manager import Spec, managers
-from benchmarks.system import System, system
+from benchmarks.manager import Managers, Spec, managers
+from benchmarks.system import System, shared_server, system
 from benchmarks.table import load, machine, percentile
 from poddispatchd.pod import trigger
 
@@ -51,14 +51,13 @@ class Point:
 
 _AXES: Mapping[str, Sequence[Point]] = {
     "pending": [Point(pending=number) for number in (1_000, 10_000, 100_000)],
-    "finished": [
-        Point(finished=number, has_index=has_index)
-        for number in (0, 100_000, 1_000_000)
-        for has_index in (False, True)
-    ],
+    "finished": [Point(finished=number) for number in (0, 100_000, 1_000_000)],
     "managers": [Point(managers=number) for number in (1, 10, 100)],
 }
 _LARGEST_QUICK = 10_000
+
+_WITH_INDEX = "finished"
+"""The axis on which everything is measured again with the index that is advised."""
 
 _CURVES = {
     "look": "a look at the queue, ms",
@@ -69,8 +68,8 @@ _CURVES = {
 }
 
 
-async def measure(point: Point) -> Point:
-    """One daemon on one Pod."""
+async def measure(point: Point, *, with_index: bool = False) -> list[Point]:
+    """One daemon on a Pod, and another one once it has the index."""
     specs = [Spec(delay=_ANSWER)] * point.managers
     async with managers(specs) as fakes, system(fakes.ports) as pod:
         await pod.connection.execute("SET session_replication_role = replica")
@@ -78,24 +77,36 @@ async def measure(point: Point) -> Point:
         if point.finished:
             await pod.add_finished(point.finished)
         await pod.add_pending(pod.videos)
-        if point.has_index:
-            await pod.connection.execute(trigger.INDEX_SQL)
         await pod.connection.execute("VACUUM ANALYZE")
-        daemon = await pod.start()
-        await fakes.until(lambda: len(fakes.posts) >= 5 * point.managers, seconds=_PATIENCE)
-        before, begun = len(fakes.posts), time.monotonic()
-        ids = [next(post.task_id for post in fakes.posts if post.manager == 0)]
-        await asyncio.sleep(_SECONDS)
-        posts, seconds = len(fakes.posts) - before, time.monotonic() - begun
-        taken = await load_webhook(pod.webhook, ids, 1, 2.0)
-        return replace(
-            point,
-            look=await _mean(pod, "look"),
-            ranks=await _mean(pod, "ranks"),
-            webhook=1000 * percentile(taken, 0.99),
-            memory=daemon.peak_memory,
-            rate=posts / (seconds * point.managers / _ANSWER),
-        )
+        found = [await _measured(point, pod, fakes)]
+        if with_index:
+            await pod.connection.execute(trigger.INDEX_SQL)
+            await pod.connection.execute("VACUUM ANALYZE runner_manager_task")
+            await pod.statistics.execute("SELECT pg_stat_statements_reset()")
+            # The ranks are to be written again.
+            await pod.connection.execute("UPDATE runner_manager_task SET rank = NULL WHERE rank IS NOT NULL")
+            found.append(await _measured(replace(point, has_index=True), pod, fakes))
+    return found
+
+
+async def _measured(point: Point, pod: System, fakes: Managers) -> Point:
+    daemon, before = await pod.start(), len(fakes.posts)
+    await fakes.until(lambda: len(fakes.posts) >= before + 5 * point.managers, seconds=_PATIENCE)
+    before, begun = len(fakes.posts), time.monotonic()
+    ids = [next(post.task_id for post in fakes.posts if post.manager == 0)]
+    await asyncio.sleep(_SECONDS)
+    posts, seconds = len(fakes.posts) - before, time.monotonic() - begun
+    taken = await load_webhook(pod.webhook, ids, 1, 2.0)
+    memory = daemon.peak_memory
+    await daemon.stop()
+    return replace(
+        point,
+        look=await _mean(pod, "look"),
+        ranks=await _mean(pod, "ranks"),
+        webhook=1000 * percentile(taken, 0.99),
+        memory=memory,
+        rate=posts / (seconds * point.managers / _ANSWER),
+    )
 
 
 async def _mean(pod: System, name: str) -> float:
@@ -143,7 +154,7 @@ async def _all(axes: Sequence[str], largest: int | None) -> dict[str, list[Point
         points[name] = []
         for point in _AXES[name]:
             if largest is None or getattr(point, name) <= largest:
-                points[name].append(await measure(point))
+                points[name] += await measure(point, with_index=name == _WITH_INDEX)
                 print(f"{points[name][-1]} load {load()}", flush=True)
     return points
 
@@ -158,7 +169,8 @@ def main(arguments: list[str]) -> None:
     facts = machine()
     beside = options.target.with_suffix(".json")
     points = _read(beside) if options.axes else {}
-    points |= asyncio.run(_all(options.axes or [*_AXES], options.quick))
+    with shared_server():
+        points |= asyncio.run(_all(options.axes or [*_AXES], options.quick))
     document = {"machine": facts, "points": {name: [*map(asdict, each)] for name, each in points.items()}}
     beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     draw(points, facts, options.target)

@@ -9,6 +9,7 @@ from benchmarks.results import large_film
 from benchmarks.sizes import Size
 from benchmarks.system import System, system
 from benchmarks.table import Figure
+from poddispatchd.journal.history import MOST_RUNS
 
 _PATIENCE = 600.0
 
@@ -64,6 +65,44 @@ async def large_callbacks(size: Size) -> list[Figure]:
         ),
         Figure("… taken; the others are told to call again", "", taken),
         Figure("… within", "s", seconds),
+    ]
+
+
+async def journal_size(size: Size) -> list[Figure]:
+    """What the daemon keeps in the database about the past of a Pod, at its first start, and of its queue."""
+    pending, finished = size.of((1_000, 20_000), (10_000, 100_000), (100_000, 1_000_000))
+    async with managers([Spec(delay=30.0)]) as fakes, system(fakes.ports) as pod:
+        await pod.connection.execute("SET session_replication_role = replica")
+        await pod.add_videos(pending, with_files=False)
+        await pod.add_finished(finished)
+        await pod.add_pending(pod.videos)
+        daemon = await pod.start()
+        async with asyncio.timeout(_PATIENCE):
+            while not await pod.connection.fetchval("SELECT EXISTS (SELECT FROM poddispatchd.day_of_tasks)"):  # noqa: ASYNC110 - the daemon fills it
+                await asyncio.sleep(0.1)
+        # Runs one by one, as many as are kept at all.
+        await pod.connection.execute(
+            "INSERT INTO poddispatchd.ended_run (task_pk, task_type, status, runner_manager_id, owner_id,"
+            " priority, waited, ran, source_seconds, source_bytes, ended_at)"
+            " SELECT n, 'encoding', 'completed', 1, n, 1, n, n, n, n, now() - n * interval '1 minute'"
+            " FROM generate_series(1, $1) AS n",
+            MOST_RUNS,
+        )
+        kept = await pod.connection.fetchval(
+            "SELECT sum(pg_total_relation_size(oid)) FROM pg_class"
+            " WHERE relnamespace = 'poddispatchd'::regnamespace AND relkind = 'r'"
+        )
+        peak = daemon.peak_memory
+    return [
+        Figure(
+            f"the journal of {finished:,} ended and {pending:,} waiting tasks",
+            "MiB",
+            float(kept) / 2**20,
+            limit=50,
+            reach=50,
+            at_least=False,
+        ),
+        Figure("… the most memory of the daemon", "MiB", peak, limit=95, reach=90, at_least=False),
     ]
 
 

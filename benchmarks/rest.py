@@ -16,14 +16,14 @@ _LEASE = "lease_expires_at"
 async def start(size: Size) -> list[Figure]:
     """From exec to READY, beside the imports of aiohttp and asyncpg alone."""
     async with managers([Spec()]) as fakes, system(fakes.ports) as pod:
-        # The first start compiles, as an installation does.
+        # The first start compiles, as an installation does, and fills the history.
         await (await started(pod.config)).stop()
         rounds = []
         for _ in range(size.of(3, 7, 11)):
             daemon = await started(pod.config)
             await daemon.stop()
             rounds.append((1000 * daemon.started_in, 1000 * await _imports()))
-    return [beside("exec to READY", "ms", rounds, limit=3.5, reach=2.2, at_least=False)]
+    return [beside("exec to READY", "ms", rounds, limit=2.4, reach=2.2, at_least=False)]
 
 
 async def _imports() -> float:
@@ -35,7 +35,7 @@ async def _imports() -> float:
 
 async def idle(size: Size) -> list[Figure]:
     """Memory and statements of a daemon with nothing to do."""
-    settle, seconds = size.of(2.0, 30.0, 60.0), size.of(6.0, 60.0, 120.0)
+    settle, seconds = size.of(2.0, 10.0, 60.0), size.of(4.0, 40.0, 120.0)
     async with managers([Spec()]) as fakes, system(fakes.ports) as pod:
         daemon = await pod.start()
         await asyncio.sleep(settle)
@@ -45,7 +45,7 @@ async def idle(size: Size) -> list[Figure]:
         processor = 100 * (daemon.cpu - used) / seconds
         memory = daemon.memory
     return [
-        Figure("idle: memory", "MiB", memory, limit=75, reach=60, at_least=False),
+        Figure("idle: memory", "MiB", memory, limit=62, reach=60, at_least=False),
         Figure(
             "… statements besides those of leadership",
             "per min",

@@ -8,8 +8,9 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -18,7 +19,9 @@ import asyncpg
 import yaml
 
 from benchmarks.manager import token
+from poddispatchd.database import migration
 from poddispatchd.domain.secret import SecretStr
+from poddispatchd.pod import trigger
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World, add_video
@@ -39,6 +42,13 @@ _SERVER = {
     "shared_buffers": "256MB",
     "shared_preload_libraries": "pg_stat_statements",
 }
+
+
+_directory: ContextVar[Path | None] = ContextVar("_directory", default=None)
+"""Of the server that all systems have in common; None: each has its own."""
+
+_TEMPLATE = "pod_template"
+"""The database with Pod's tables, the daemon's schema and the trigger: each system begins with a copy."""
 
 
 @dataclass(slots=True)
@@ -107,21 +117,11 @@ class System:
         """The configuration of the daemon."""
         return self.folder / "config.yaml"
 
-    async def start(self, *, with_trigger: bool = True) -> Process:
-        """Start the daemon, with the trigger that announces tasks; it ends with the system."""
-        if with_trigger:
-            await self.command("db", "install-trigger")
+    async def start(self) -> Process:
+        """Start the daemon; it ends with the system."""
         daemon = await started(self.config)
         self.stack.push_async_callback(daemon.stop)
         return daemon
-
-    async def command(self, *arguments: str) -> None:
-        """Run a command of poddispatchd."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "poddispatchd", *arguments, "-c", str(self.config)),
-            stdout=asyncio.subprocess.DEVNULL,
-        )
-        assert await process.wait() == 0, arguments
 
     async def add_videos(self, count: int, *, with_files: bool = True) -> list[int]:
         """So many videos of all kinds of people, with their sources; their ids."""
@@ -228,6 +228,17 @@ class System:
         )
 
 
+@contextmanager
+def shared_server() -> Iterator[None]:
+    """Have all systems that are made within it use one server, one after the other."""
+    with PostgresServer(settings=_SERVER) as server:
+        before = _directory.set(server.directory)
+        try:
+            yield
+        finally:
+            _directory.reset(before)
+
+
 @asynccontextmanager
 async def system(
     ports: Sequence[int] = (), *, settings: Settings | None = None, webhook: int | None = None
@@ -235,14 +246,12 @@ async def system(
     """A Pod with managers at these ports, all of priority 1; the daemon is not started yet."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="poddispatchd-bench-")))
-        server = await stack.enter_async_context(PostgresServer(settings=_SERVER))
+        server = await stack.enter_async_context(PostgresServer(_directory.get(), settings=_SERVER))
         statistics = await asyncpg.connect(server.dsn().get_secret_value())
         stack.push_async_callback(statistics.close)
-        await statistics.execute("CREATE DATABASE pod")
-        await statistics.execute("CREATE EXTENSION pg_stat_statements")
+        await _copy_template(server, statistics)
         connection = await asyncpg.connect(server.dsn("pod").get_secret_value())
         stack.push_async_callback(connection.close)
-        await create_schema(connection, Variant.PODFILE)
         world = await seed_world(
             connection,
             folder / "media",
@@ -268,8 +277,24 @@ async def system(
         here = System(server, connection, statistics, world, folder, port, stack, document)
         here.config.write_text(yaml.safe_dump(document), encoding="utf-8")
         here.config.chmod(0o600)
-        await here.command("db", "init")
         yield here
+
+
+async def _copy_template(server: PostgresServer, connection: Connection) -> None:
+    """Make the database ``pod`` anew, and forget what others have cost."""
+    if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", _TEMPLATE):
+        await connection.execute("CREATE EXTENSION pg_stat_statements")
+        await connection.execute(f"CREATE DATABASE {_TEMPLATE}")
+        template = await asyncpg.connect(server.dsn(_TEMPLATE).get_secret_value())
+        await create_schema(template, Variant.PODFILE)
+        await migration.upgrade_within(template)
+        await template.execute(trigger.install_script())
+        await template.close()
+    await connection.execute("DROP DATABASE IF EXISTS pod WITH (FORCE)")
+    await connection.execute(f"CREATE DATABASE pod TEMPLATE {_TEMPLATE}")
+    await connection.execute("SELECT pg_stat_statements_reset()")
+    # What was written before is not written while something else is measured.
+    await connection.execute("CHECKPOINT")
 
 
 async def started(config: Path) -> Process:
