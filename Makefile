@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb docs references lint format bench bench-full growth audit sbom chaos soak kills faults fuzz clean
+.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb docs references lint format bench bench-full growth consortium audit sbom chaos soak kills faults fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand --tabs=16
@@ -84,6 +84,9 @@ bench-full: $(STAMP) ## the same with all samples
 
 growth: $(VENV)/.bench ## curves of costs in docs/growth.svg, in ten minutes
 	$(BIN)/python -m benchmarks.growth docs/growth.svg
+
+consortium: $(VENV)/.bench ## a year of a large consortium, played and drawn in docs/consortium.svg, in ten minutes
+	$(BIN)/python -m benchmarks.consortium docs/consortium.svg
 
 $(VENV)/.bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \

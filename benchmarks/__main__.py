@@ -8,7 +8,18 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-from benchmarks import callbacks, fairness, foresight, latency, memory, rest, results, slots, submissions
+from benchmarks import (
+    callbacks,
+    campaigning,
+    fairness,
+    foresight,
+    latency,
+    memory,
+    rest,
+    results,
+    slots,
+    submissions,
+)
 from benchmarks.sizes import Size
 from benchmarks.system import shared_server
 from benchmarks.table import HEAD, Figure, line, load, machine, record
@@ -41,7 +52,11 @@ async def _fairness(_: Size) -> list[Figure]:
     return fairness.fairness()
 
 
-BY_NAME = {"foresight": _foresight, "fairness": _fairness}
+async def _campaigns(_: Size) -> list[Figure]:
+    return campaigning.campaigning()
+
+
+BY_NAME = {"foresight": _foresight, "fairness": _fairness, "campaigns": _campaigns}
 
 
 def main(arguments: list[str]) -> int:

@@ -17,6 +17,8 @@ MOST_RUNS = 100_000
 
 _RUN_DAYS = 35
 _DAYS = 800
+_DAY_BY_DAY = 100
+"""Days of which the sums are kept one by one; older ones are kept by weeks, as reports show them."""
 
 
 class EndedTask(Struct, frozen=True):
@@ -66,7 +68,7 @@ async def fill(connection: Connection, time_zone: str) -> bool:
     if not await connection.fetchval(*_QUERIES["is_empty"]()):
         return False
     await connection.execute(*_QUERIES["fill_runs"](most=MOST_RUNS, days=_RUN_DAYS))
-    await connection.execute(*_QUERIES["fill_days"](time_zone=time_zone, days=_DAYS))
+    await connection.execute(*_QUERIES["fill_days"](time_zone=time_zone, days=_DAYS, day_by_day=_DAY_BY_DAY))
     return True
 
 
@@ -92,3 +94,4 @@ async def purge(connection: Connection, *, batch: int) -> None:
     while await connection.execute(*query) == f"DELETE {batch}":
         pass
     await connection.execute(*_QUERIES["purge_days"](days=_DAYS))
+    await connection.execute(*_QUERIES["fold_days"](days=_DAY_BY_DAY))

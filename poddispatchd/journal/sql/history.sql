@@ -50,11 +50,12 @@ SELECT task.id, task.type, task.status, task.runner_manager_id, coalesce(video.o
 
 -- name: fill_days
 -- The tasks of Pod's table that have ended, on the days on which they were added (it does not tell when they ended),
--- of the last :days days in the zone :time_zone; with the waits and runs that were found out, on the days on which they ended.
+-- of the last :days days in the zone :time_zone, those older than :day_by_day on the Mondays of their weeks; with the waits and runs that were
+-- found out, on the days on which they ended.
 INSERT INTO poddispatchd.day_of_tasks
        (day, task_type, runner_manager_id, completed, failed, waits, waited, runs, ran, source_seconds)
-SELECT day, task_type, manager, sum(completed), sum(failed), sum(waits), sum(waited), sum(runs), sum(ran),
-       sum(source_seconds)
+SELECT CASE WHEN day < date_trunc('week', current_date - :day_by_day::integer) THEN date_trunc('week', day) ELSE day END::date,
+       task_type, manager, sum(completed), sum(failed), sum(waits), sum(waited), sum(runs), sum(ran), sum(source_seconds)
   FROM (SELECT (date_added AT TIME ZONE :time_zone)::date AS day, type AS task_type, coalesce(runner_manager_id, 0) AS manager,
                count(*) FILTER (WHERE status = 'completed') AS completed,
                count(*) FILTER (WHERE status <> 'completed') AS failed,
@@ -87,6 +88,24 @@ DELETE FROM poddispatchd.ended_run WHERE id IN (
         OR id <= (SELECT max(id) - :most::bigint FROM poddispatchd.ended_run)
      LIMIT :batch
 )
+
+-- name: fold_days
+-- The sums of days longer ago than :days become those of their weeks, on Mondays.
+WITH old AS (
+    DELETE FROM poddispatchd.day_of_tasks
+     WHERE day < date_trunc('week', current_date - :days::integer) AND extract(isodow FROM day) <> 1
+    RETURNING *
+)
+INSERT INTO poddispatchd.day_of_tasks AS sums
+       (day, task_type, runner_manager_id, completed, failed, waits, waited, runs, ran, source_seconds)
+SELECT date_trunc('week', day)::date, task_type, runner_manager_id, sum(completed), sum(failed), sum(waits), sum(waited),
+       sum(runs), sum(ran), sum(source_seconds)
+  FROM old GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+ON CONFLICT (day, task_type, runner_manager_id) DO UPDATE
+   SET completed = sums.completed + excluded.completed, failed = sums.failed + excluded.failed,
+       waits = sums.waits + excluded.waits, waited = sums.waited + excluded.waited,
+       runs = sums.runs + excluded.runs, ran = sums.ran + excluded.ran,
+       source_seconds = sums.source_seconds + excluded.source_seconds
 
 -- name: purge_days
 -- Forget the sums of days longer ago than :days.

@@ -1,12 +1,15 @@
 """What can go wrong around a campaign: crashes, other people, other daemons, videos that hang."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from poddispatchd.app import features
+from poddispatchd.database.connections import GuardedConnection
 from poddispatchd.dispatch.payloads import Payloads, Prepared
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, Task, TaskPk, TaskStatus
@@ -204,6 +207,66 @@ async def test_a_crash_between_the_fifth_failure_and_the_pause_loses_the_pause_n
     await here.step()
 
     assert (await here.campaign()).state is CampaignState.PAUSED
+
+
+async def test_a_crash_at_any_statement_loses_no_video_and_makes_no_second_task(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.make(await here.videos(4), at_most=1)
+    real = {name: getattr(GuardedConnection, name) for name in ("execute", "fetch", "fetchrow", "fetchval")}
+
+    async def crash_at(nth: int) -> None:
+        calls = itertools.count(1)
+
+        def crashing(name: str) -> Callable[..., Awaitable[object]]:
+            async def call(self: GuardedConnection, *arguments: object) -> object:
+                if next(calls) == nth:
+                    raise DatabaseUnavailableError("It went away.")
+                return await real[name](self, *arguments)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for name in real:
+                patch.setattr(GuardedConnection, name, crashing(name))
+            with suppress(DatabaseUnavailableError):
+                await here.step()
+        here.job = features.campaigns(here.daemon.parts)
+
+    for nth in range(1, 16):
+        await crash_at(nth)
+        open_rows = await here.rows()
+        assert len(open_rows) <= 1
+        counts = (await here.campaign()).counts
+        assert counts[VideoState.SKIPPED] == 0
+        # What runs in the journal is in Pod's table, and the other way round.
+        assert counts[VideoState.RUNNING] >= len(open_rows)
+        if nth % 4 == 0:
+            await here.play()
+    for _ in range(8):
+        await here.step()
+        await here.play()
+    await here.step()
+
+    assert await here.states() == {VideoState.COMPLETED: 4}
+    tasks = await here.pod.connection.fetch(
+        "SELECT count(*) AS tasks FROM runner_manager_task GROUP BY video_id"
+    )
+    assert [row["tasks"] for row in tasks] == [1] * 4
+
+
+async def test_one_that_is_cancelled_while_it_adds_leaves_nothing_waiting(here: Bench) -> None:
+    for number in range(6):
+        await here.make(await here.videos(3), name=f"c{number}", at_most=3)
+
+        async def cancel(name: str) -> None:
+            async with here.daemon.parts.database.transaction() as connection:
+                assert await campaigns.cancel(connection, name, "a person")
+
+        await asyncio.gather(here.step(), cancel(f"c{number}"), here.step())
+        await here.step()
+        assert VideoState.WAITING not in await here.states(f"c{number}")
+        assert await here.rows() == []
 
 
 async def test_two_daemons_at_the_same_moment_add_no_more_than_they_may_and_each_video_once(
