@@ -39,10 +39,15 @@ Moment: TypeAlias = Callable[[str | datetime], str]
 """Writes a moment for people, in Pod's zone."""
 
 
-@cache
+_TEXTS = {
+    path.name: path.read_text(encoding="utf-8") for path in Path(__file__).with_name("templates").iterdir()
+}
+"""Read at the start: when somebody looks, the files of another release may lie there."""
+
+
 def resource(name: str) -> str:
     """A file of the page, as text."""
-    return Path(__file__).with_name("templates").joinpath(name).read_text(encoding="utf-8")
+    return _TEXTS[name]
 
 
 def _source(text: str) -> str:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -12,6 +13,7 @@ from poddispatchd.domain.situation import Finding, Reason, Severity
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.journal.campaigns import Campaign, CampaignId, CampaignState, VideoState
 from poddispatchd.tasks.campaign_progress import CampaignProgress
+from poddispatchd.web import page
 from poddispatchd.web.campaigns import campaign_reports
 from poddispatchd.web.expectation import ExpectedState
 from poddispatchd.web.page import page_policy, status_page
@@ -22,6 +24,18 @@ from tests.unit.web.samples import CALM, NOW, OVERVIEW, PAGES, STARTING, TROUBLE
 def _text(page: str) -> str:
     body = re.sub(r"<(script|style)>.*?</\1>", "", page, flags=re.DOTALL)
     return " ".join(re.sub(r"<[^>]+>", " ", body).split())
+
+
+def test_the_page_is_that_of_the_release_that_was_started_whatever_lies_there_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page._template.cache_clear()
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "of another release")
+
+    shown = status_page(CALM, "")
+
+    assert "All is well." in shown
+    assert "another release" not in shown
 
 
 def test_all_is_well_only_where_nothing_waits_for_long() -> None:
