@@ -63,3 +63,21 @@ async def test_it_is_given_back_every_minute() -> None:
         await give_back_regularly(sleep)
 
     assert slept == [60.0, 60.0, 60.0]
+
+
+_IMPORTS = """
+import gc
+from poddispatchd.runtime.memory import uncollected
+
+looks = []
+gc.callbacks.append(lambda phase, _: looks.append(phase))
+with uncollected():
+    import asyncio, email.message, json, unittest.mock
+print(len(looks), gc.isenabled(), gc.get_freeze_count() > 1000)
+"""
+
+
+def test_what_is_imported_for_good_is_never_searched_for_garbage() -> None:
+    said = subprocess.run([sys.executable, "-c", _IMPORTS], check=True, capture_output=True, text=True)
+
+    assert said.stdout.split() == ["0", "True", "True"]
