@@ -134,7 +134,6 @@ def draw(points: Mapping[str, Sequence[Point]], facts: Mapping[str, str], target
                 drawn = [each for each in found if each.has_index is has_index]
                 values = [[getattr(each, which) for each in drawn] for which in (name, curve)]
                 place.plot(*values, line, label="with the advised index" if has_index else "as Pod makes it")
-            place.set_ylim(bottom=0)
             place.grid(alpha=0.3)
             place.ticklabel_format(axis="x", style="plain")
             if not column:
@@ -143,7 +142,10 @@ def draw(points: Mapping[str, Sequence[Point]], facts: Mapping[str, str], target
                 place.legend(fontsize="small")
         axes[-1][column].set_xlabel(name)
         axes[-1][column].tick_params(axis="x", rotation=30)
-    figure.suptitle(", ".join((facts["at"], facts["processor"])))
+    for row in axes:
+        # Once all that share it are drawn: it fixes the other end, too.
+        row[0].set_ylim(bottom=0)
+    figure.suptitle(f"{facts['at']}, {facts['processor']}, at a load of {facts['load']}")
     figure.tight_layout()
     figure.savefig(target, metadata={"Date": None})
 
@@ -171,6 +173,7 @@ def main(arguments: list[str]) -> None:
     points = _read(beside) if options.axes else {}
     with shared_server():
         points |= asyncio.run(_all(options.axes or [*_AXES], options.quick))
+    facts["load"] += f" to {load()}"
     document = {"machine": facts, "points": {name: [*map(asdict, each)] for name, each in points.items()}}
     beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     draw(points, facts, options.target)
