@@ -15,8 +15,8 @@ from benchmarks.sizes import Size
 from benchmarks.system import system
 from benchmarks.table import Figure, beside, percentile
 
-_CLIENTS = {1: (0.3, 0.7), 8: (0.5, 0.9), 32: (0.6, 1.2)}
-"""Clients at once, with the limit and the reach of the ratio."""
+_CLIENTS = {1: (0.45, 0.7, 2.5), 8: (0.6, 0.9, 2.0), 32: (1.0, 1.2, 1.2)}
+"""Clients at once, with the limit and the reach of the ratio, and the limit of that of the p99."""
 
 _PATIENCE = 60.0
 _PATH = "/runner/notify_task_end/"
@@ -37,7 +37,7 @@ async def callbacks(size: Size) -> list[Figure]:
         async with _bare(pod.dsn) as bare:
             await load_webhook(pod.webhook, ids, 8, 1.0)
             await load_webhook(bare, ids, 8, 1.0)
-            for clients, (limit, reach) in _CLIENTS.items():
+            for clients, (limit, reach, slowest) in _CLIENTS.items():
                 rates, ends = [], []
                 for _ in range(size.rounds):
                     ours = await load_webhook(pod.webhook, ids, clients, seconds)
@@ -47,7 +47,7 @@ async def callbacks(size: Size) -> list[Figure]:
                 name = f"callbacks of {clients} client{'s' * (clients > 1)}"
                 figures += [
                     beside(name, "per s", rates, limit=limit, reach=reach),
-                    beside("… p99", "ms", ends, limit=4, reach=1.2, at_least=False),
+                    beside("… p99", "ms", ends, limit=slowest, reach=1.2, at_least=False),
                 ]
     return figures
 
