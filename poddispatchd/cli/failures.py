@@ -132,7 +132,7 @@ async def restart(
         if len(group.failures) > MOST_AT_ONCE:
             raise click.UsageError(f"These are more than {MOST_AT_ONCE} tasks: choose fewer, by --since.")
         wanted = TaskFilter(tasks=[item.pk for item in group.failures])
-        found = await overview.task_rows(database, wanted, limit=MOST_AT_ONCE)
+        found = await overview.listed_tasks(database, wanted, limit=MOST_AT_ONCE)
     if confirm_restart(found, options, is_chosen=True):
         await restart_found(settings, [row.pk for row in found], options)
 

@@ -20,7 +20,7 @@ from poddispatchd.cli.common import (
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk, TaskStatus
-from poddispatchd.pod.overview import TaskRow
+from poddispatchd.pod.overview import ListedTask
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.tasks.administration import Treated, restart_tasks
 
@@ -87,7 +87,7 @@ async def restart_found(settings: Settings, wanted: Sequence[int], options: Rest
     await treat(settings, wanted, act, as_json=options.as_json)
 
 
-def confirm_restart(found: Sequence[TaskRow], options: RestartOptions, *, is_chosen: bool) -> bool:
+def confirm_restart(found: Sequence[ListedTask], options: RestartOptions, *, is_chosen: bool) -> bool:
     """Whether these tasks are to begin again: not in a rehearsal, which names them, nor without a yes.
 
     Raises:
@@ -102,14 +102,14 @@ def confirm_restart(found: Sequence[TaskRow], options: RestartOptions, *, is_cho
     return True
 
 
-def _say_what_would_begin_again(found: Sequence[TaskRow]) -> None:
+def _say_what_would_begin_again(found: Sequence[ListedTask]) -> None:
     for row in sorted(found, key=lambda row: row.pk):
         click.echo(f"Task {row.pk} ({row.type}, {row.status}) would begin again: {shown(row.title)}")
     if not found:
         click.echo("There are no such tasks.")
 
 
-def _ask(found: Sequence[TaskRow], *, is_chosen: bool) -> None:
+def _ask(found: Sequence[ListedTask], *, is_chosen: bool) -> None:
     """Have a person agree where something could be meant otherwise.
 
     Raises:

@@ -30,7 +30,7 @@ from poddispatchd.domain.situation import duration_words
 from poddispatchd.domain.task import ManagerId, TaskStatus, TaskType
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import overview, same_source
-from poddispatchd.pod.overview import TaskRow
+from poddispatchd.pod.overview import ListedTask
 from poddispatchd.pod.same_source import Blocker
 
 _Closed: TypeAlias = Mapping[TaskType, datetime | None]
@@ -62,7 +62,7 @@ async def list_(
     async with open_database(settings) as database:
         managers = await pod_managers.runner_managers(database)
         names = {manager.id: manager.name for manager in managers}
-        found = await overview.task_rows(database, await chosen.filter(database), limit=limit)
+        found = await overview.listed_tasks(database, await chosen.filter(database), limit=limit)
         async with database.connection() as connection:
             blockers = await same_source.blockers(connection, [row.pk for row in found])
         forecast = await expected(settings, database, [row.status for row in found])
@@ -83,7 +83,7 @@ def _terminal_width() -> int:
 
 
 def _print(
-    found: list[TaskRow], names: dict[ManagerId, str], remarks: Sequence[str | None], width: int
+    found: list[ListedTask], names: dict[ManagerId, str], remarks: Sequence[str | None], width: int
 ) -> None:
     rows = [
         (
@@ -107,7 +107,9 @@ def _print(
     )
 
 
-def _remark(row: TaskRow, blocker: Blocker | None, forecast: Forecast | None, closed: _Closed) -> str | None:
+def _remark(
+    row: ListedTask, blocker: Blocker | None, forecast: Forecast | None, closed: _Closed
+) -> str | None:
     words = None if forecast is None else expected_words(forecast, row.pk, row.status)
     # Most are unknown where nothing has ended yet: that is said once for each by `tasks show`.
     said = None if words is None or words == "unknown" else f"Expected: {words}."
@@ -119,7 +121,7 @@ def _remark(row: TaskRow, blocker: Blocker | None, forecast: Forecast | None, cl
     return " ".join(filter(None, (waits, said))) or None
 
 
-def _waits_for_window(row: TaskRow, closed: _Closed) -> bool:
+def _waits_for_window(row: ListedTask, closed: _Closed) -> bool:
     return row.status == TaskStatus.PENDING and TaskType.of(row.type) in closed
 
 
@@ -129,7 +131,7 @@ def _countdown(moment: datetime) -> str:
 
 
 def _as_dict(
-    row: TaskRow,
+    row: ListedTask,
     names: dict[ManagerId, str],
     blocker: Blocker | None,
     forecast: Forecast | None,
@@ -148,7 +150,7 @@ def _as_dict(
     }
 
 
-def _source(row: TaskRow) -> str:
+def _source(row: ListedTask) -> str:
     if row.recording_id is not None and row.video_id is None:
         return f"recording {row.recording_id}"
     return "nothing" if row.video_id is None else f"video {row.video_id}"

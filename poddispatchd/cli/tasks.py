@@ -40,7 +40,7 @@ from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import same_source
 from poddispatchd.pod import tasks as pod_tasks
 from poddispatchd.pod.capabilities import introspect
-from poddispatchd.pod.overview import TaskFilter, TaskRow, task_rows
+from poddispatchd.pod.overview import ListedTask, TaskFilter, listed_tasks
 from poddispatchd.pod.same_source import Blocker
 from poddispatchd.tasks.fair_share import ShareOfTask, share_of_task
 
@@ -85,7 +85,7 @@ async def show(
             why = await why_it_waits(settings, database, task)
             share = await _share(settings, database, task.pk)
         forecast = None if task is None else await expected(settings, database, [task.status])
-        rows = await task_rows(database, TaskFilter(tasks=[TaskPk(task_pk)]), limit=1)
+        rows = await listed_tasks(database, TaskFilter(tasks=[TaskPk(task_pk)]), limit=1)
     if task is None:
         click.echo(f"There is no task {task_pk}.", err=True)
         sys.exit(EXIT_FAILED)
@@ -219,7 +219,7 @@ async def _manager_names(database: Database) -> dict[int, str]:
 
 
 def _as_dict(
-    task: Task, row: TaskRow | None, names: dict[int, str], blocker: Blocker | None
+    task: Task, row: ListedTask | None, names: dict[int, str], blocker: Blocker | None
 ) -> dict[str, object]:
     """``row``: the task as people see it; None when it was deleted a moment ago."""
     return {

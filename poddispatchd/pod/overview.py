@@ -17,7 +17,7 @@ _HELD_FOR = 5.0
 """Seconds after which a transaction that holds a row is worth telling of."""
 
 
-class TaskRow(Struct, frozen=True):
+class ListedTask(Struct, frozen=True):
     """A task for people. ``type`` and ``status`` are as they stand in Pod, known here or not.
 
     ``failure``: the words of its last failure on one line, None when it has not failed.
@@ -65,7 +65,7 @@ class PendingRow(Struct, frozen=True):
     locked_by: str | None
 
 
-async def task_rows(database: Database, wanted: TaskFilter, *, limit: int) -> list[TaskRow]:
+async def listed_tasks(database: Database, wanted: TaskFilter, *, limit: int) -> list[ListedTask]:
     """Tasks with title and owner, the newest first.
 
     Raises:
@@ -113,8 +113,8 @@ def _listed(values: Collection[object] | None) -> list[object] | None:
     return None if values is None else list(values)
 
 
-def _row(record: asyncpg.Record) -> TaskRow:
-    return TaskRow(
+def _row(record: asyncpg.Record) -> ListedTask:
+    return ListedTask(
         pk=TaskPk(record["id"]),
         type=record["type"],
         status=record["status"],

@@ -7,7 +7,7 @@ from poddispatchd.domain.failure_groups import FailedTask, FailureGroup, grouped
 from poddispatchd.domain.task import TaskStatus
 from poddispatchd.journal import dismissals
 from poddispatchd.pod import overview
-from poddispatchd.pod.overview import TaskFilter, TaskRow
+from poddispatchd.pod.overview import ListedTask, TaskFilter
 
 _FAILED = (TaskStatus.FAILED.value, TaskStatus.TIMEOUT.value)
 
@@ -26,7 +26,7 @@ async def failures_since(
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    rows = await overview.task_rows(database, TaskFilter(statuses=_FAILED), limit=_MOST)
+    rows = await overview.listed_tasks(database, TaskFilter(statuses=_FAILED), limit=_MOST)
     async with database.connection() as connection:
         seen = await dismissals.failed_at(connection, [row.pk for row in rows])
         known = {row.pk: row.date_added for row in rows}
@@ -38,6 +38,6 @@ async def failures_since(
     )
 
 
-def failed_task(row: TaskRow, at: datetime) -> FailedTask:
+def failed_task(row: ListedTask, at: datetime) -> FailedTask:
     """A task that failed at a moment."""
     return FailedTask(row.pk, row.type, at, row.failure, row.date_added, row.title, row.owner)

@@ -13,7 +13,7 @@ from poddispatchd.journal import dismissals, ends, scheduling
 from poddispatchd.journal.ends import EndedTask, HourOfTasks
 from poddispatchd.journal.scheduling import Wait
 from poddispatchd.pod import overview
-from poddispatchd.pod.overview import PendingRow, TaskFilter, TaskRow
+from poddispatchd.pod.overview import ListedTask, PendingRow, TaskFilter
 from poddispatchd.tasks.campaign_progress import CampaignProgress, progress_of
 
 _WAITING, _RUNNING, _ENDED, _FAILED = 20, 50, 20, 500
@@ -26,11 +26,11 @@ class Overview(Struct, frozen=True):
     as_of: datetime
     waiting: tuple[PendingRow, ...] = ()
     own_tasks: Mapping[TaskPk, Wait | None] = field(default_factory=dict)
-    running: tuple[TaskRow, ...] = ()
+    running: tuple[ListedTask, ...] = ()
     begun: Mapping[TaskPk, datetime] = field(default_factory=dict)
     titles: Mapping[TaskPk, str | None] = field(default_factory=dict)
-    ended: tuple[tuple[TaskRow, EndedTask], ...] = ()
-    failed: tuple[tuple[TaskRow, EndedTask], ...] = ()
+    ended: tuple[tuple[ListedTask, EndedTask], ...] = ()
+    failed: tuple[tuple[ListedTask, EndedTask], ...] = ()
     hours: tuple[HourOfTasks, ...] = ()
     campaigns: tuple[CampaignProgress, ...] = ()
 
@@ -57,7 +57,7 @@ class Overviews:
         """
         database = self._database
         waiting = await overview.pending_rows(database, limit=_WAITING)
-        running = await overview.task_rows(
+        running = await overview.listed_tasks(
             database, TaskFilter(statuses=("running", "warning")), limit=_RUNNING
         )
         async with database.connection() as connection:
@@ -72,7 +72,7 @@ class Overviews:
         wanted = {item.pk for item in (*ended, *failed)} | {item.pk for item in waiting}
         rows = {
             row.pk: row
-            for row in await overview.task_rows(database, TaskFilter(tasks=wanted), limit=len(wanted) + 1)
+            for row in await overview.listed_tasks(database, TaskFilter(tasks=wanted), limit=len(wanted) + 1)
         }
         unseen = {item.pk for item in failed} - await self._dismissed(rows)
         return Overview(
@@ -93,7 +93,7 @@ class Overviews:
             campaigns=tuple(campaigns),
         )
 
-    async def _dismissed(self, rows: Mapping[TaskPk, TaskRow]) -> set[TaskPk]:
+    async def _dismissed(self, rows: Mapping[TaskPk, ListedTask]) -> set[TaskPk]:
         """Which of these tasks a person has seen to."""
         if not rows or not self._has_journal:
             return set()

@@ -11,7 +11,7 @@ from poddispatchd.domain.situation import Finding, Reason, Severity
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskStatus, TaskType
 from poddispatchd.journal.ends import EndedTask, HourOfTasks
 from poddispatchd.managers.state import ManagerReport
-from poddispatchd.pod.overview import TaskRow
+from poddispatchd.pod.overview import ListedTask
 from poddispatchd.web.expectation import ExpectedState
 from poddispatchd.web.overviews import Overview
 from poddispatchd.web.page import status_page
@@ -127,8 +127,8 @@ TROUBLE = replace(
 )
 
 
-def row(pk: int, title: str, status: str = "running", failure: str | None = None) -> TaskRow:
-    return TaskRow(
+def row(pk: int, title: str, status: str = "running", failure: str | None = None) -> ListedTask:
+    return ListedTask(
         TaskPk(pk), "encoding", status, None, title, "anna", ManagerId(1), f"id-{pk}",
         NOW - timedelta(hours=2), failure,
     )  # fmt: skip
