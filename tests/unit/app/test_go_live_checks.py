@@ -1,13 +1,36 @@
-"""What a first installation gets wrong, as far as the settings alone tell."""
+"""What a first installation gets wrong, as far as the settings and their file alone tell."""
 
+import os
+from collections.abc import AsyncIterator
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
+from aiohttp import web
 
-from poddispatchd.app.go_live_checks import proxy_findings
-from poddispatchd.config.listening import WebhookSettings
-from poddispatchd.config.model import Settings
+from poddispatchd.app.go_live_checks import (
+    configuration_findings,
+    listener_findings,
+    proxy_findings,
+    user_findings,
+    webhook_finding,
+)
+from poddispatchd.config.listening import OpsSettings, WebhookSettings
+from poddispatchd.config.model import DatabaseSettings, PodSettings, Settings
+from poddispatchd.config.units import Address
+from poddispatchd.domain.secret import SecretStr
+from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import Severity
+from poddispatchd.domain.task import SiteId
+
+_WITH_PASSWORD = Settings(database=DatabaseSettings(dsn=SecretStr("postgresql://pod:hunter2@host/db")))
+
+
+def _written(tmp_path: Path, mode: int) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text("database: {dsn: 'postgresql://pod:hunter2@host/db'}\n")
+    path.chmod(mode)
+    return path
 
 
 @pytest.mark.parametrize("everybody", ["0.0.0.0/0", "::/0"])
@@ -20,3 +43,105 @@ def test_trusting_everybody_as_a_web_server_is_a_problem(everybody: str) -> None
 def test_trusting_the_web_servers_that_stand_in_front_is_none() -> None:
     networks = (ip_network("127.0.0.1"), ip_network("10.1.2.0/24"))
     assert not list(proxy_findings(Settings(webhook=WebhookSettings(trusted_proxies=networks))))
+
+
+@pytest.mark.parametrize(
+    ("mode", "severity", "words"),
+    [
+        (0o600, Severity.NORMAL, "is valid"),
+        (0o644, Severity.PROBLEM, "can be read by everybody on this machine, and it holds a password"),
+        (0o602, Severity.PROBLEM, "can be changed by everybody on this machine"),
+    ],
+)
+def test_who_else_may_read_or_change_the_configuration_is_told(
+    tmp_path: Path, mode: int, severity: Severity, words: str
+) -> None:
+    path = _written(tmp_path, mode)
+    [found] = configuration_findings(_WITH_PASSWORD, path)
+    assert (found.severity, words in found.sentence, "hunter2" in found.sentence) == (severity, True, False)
+
+
+def test_everybody_may_read_a_configuration_without_a_password(tmp_path: Path) -> None:
+    [found] = configuration_findings(Settings(), _written(tmp_path, 0o644))
+    assert found.severity is Severity.NORMAL
+
+
+def test_a_configuration_that_is_not_there_leaves_the_defaults(tmp_path: Path) -> None:
+    [found] = configuration_findings(Settings(), None, default=tmp_path / "config.yaml")
+    assert (found.severity, "There is no " in found.sentence) == (Severity.NOTICE, True)
+
+
+def test_a_configuration_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
+    [found] = configuration_findings(Settings(), tmp_path)
+    assert (found.severity, "Is a directory" in found.sentence) == (Severity.PROBLEM, True)
+
+
+@pytest.mark.parametrize(("host", "count"), [("localhost", 0), ("::1", 0), ("192.0.2.1", 1), ("pod.lan", 1)])
+def test_a_private_listener_that_others_reach_is_told(host: str, count: int) -> None:
+    settings = Settings(ops=OpsSettings(listen=Address(host, 9100)))
+    assert [found.severity for found in listener_findings(settings)] == [Severity.NOTICE] * count
+
+
+@pytest.mark.parametrize(("user", "owner", "count"), [(0, 1000, 1), (0, 0, 0), (1000, 1000, 0)])
+def test_what_root_found_is_not_taken_for_what_the_service_may_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, owner: int, count: int
+) -> None:
+    seen = os.stat_result((0o40755, 0, 0, 1, owner, owner, 0, 0, 0, 0))
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(Path, "stat", lambda _self: seen)
+    assert len(list(user_findings(Settings(pod=PodSettings(media_root=tmp_path))))) == count
+
+
+def test_root_without_a_media_tree_has_other_problems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert not list(user_findings(Settings(pod=PodSettings(media_root=tmp_path / "gone"))))
+
+
+@pytest.fixture
+async def answers() -> AsyncIterator[tuple[Site, dict[str, int]]]:
+    """A site whose web server answers the notifying address so, by method."""
+    said: dict[str, int] = {}
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=said[request.method])
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    [(host, port)] = runner.addresses
+    yield Site(SiteId(1), f"{host}:{port}"), said
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("get", "post", "severity", "words"),
+    [
+        (405, 403, Severity.NORMAL, "it is poddispatchd that does"),
+        (405, 404, Severity.PROBLEM, "it is Pod's own webhook"),
+        (405, 500, Severity.NOTICE, "with 500 instead of 403"),
+        (200, 403, Severity.NOTICE, "answers 200 where a webhook answers 405"),
+        (502, 403, Severity.NOTICE, "answers 502: the web server passes it on to where nobody answers"),
+    ],
+)
+async def test_who_answers_at_the_address_that_runner_managers_are_given_is_found_out(
+    answers: tuple[Site, dict[str, int]], get: int, post: int, severity: Severity, words: str
+) -> None:
+    site, said = answers
+    said.update(GET=get, POST=post)
+    found = await webhook_finding(Settings(pod=PodSettings(https=False)), site)
+    assert (found.severity, words in found.sentence) == (severity, True)
+
+
+@pytest.mark.parametrize(("https", "words"), [(False, "Connect call failed"), (True, "WRONG_VERSION_NUMBER")])
+async def test_why_that_address_cannot_be_reached_is_told(
+    answers: tuple[Site, dict[str, int]], https: bool, words: str
+) -> None:
+    site = answers[0] if https else Site(SiteId(1), "127.0.0.1:9")
+    found = await webhook_finding(Settings(pod=PodSettings(https=https)), site)
+    assert (found.severity, "cannot be reached from here" in found.sentence) == (Severity.NOTICE, True)
+    assert words in found.sentence

@@ -1,0 +1,81 @@
+"""A changed configuration, read again while the daemon runs: taken over, or refused in words that stay."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from structlog.testing import capture_logs
+
+from poddispatchd.app import reload
+from poddispatchd.app.reload import ConfigurationReload
+from poddispatchd.config.model import LogSettings, PodSettings, Settings
+from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
+from poddispatchd.observability.metrics import Metrics
+
+_NOW = Settings()
+_OTHER_SITE = Settings(pod=PodSettings(site_id=7))
+
+
+async def _agrees(_: Settings) -> None:
+    pass
+
+
+async def _is_away(_: Settings) -> None:
+    raise DatabaseUnavailableError("It is away.")
+
+
+async def _never_answers(_: Settings) -> None:
+    await asyncio.Event().wait()
+
+
+def _reading(fresh: Settings) -> tuple[ConfigurationReload, Metrics]:
+    metrics = Metrics()
+    return ConfigurationReload(lambda: fresh, metrics), metrics
+
+
+async def test_a_good_configuration_takes_the_words_about_a_bad_one_away() -> None:
+    reading, metrics = _reading(_OTHER_SITE)
+    reading.refuse("log.level: loud cannot be used")
+    assert metrics.config_reload_success._value.get() == 0
+
+    assert await reading.read(_NOW, _agrees) is _OTHER_SITE
+
+    assert (reading.problems, reading.words()) == ((), ())
+    assert metrics.config_reload_success._value.get() == 1
+
+
+async def test_before_the_database_was_reached_nothing_is_compared() -> None:
+    reading, _ = _reading(_OTHER_SITE)
+    assert await reading.read(_NOW, None) is _OTHER_SITE
+
+
+@pytest.mark.parametrize("verify", [_is_away, _never_answers])
+async def test_what_must_be_compared_with_pod_is_refused_while_the_database_is_away(
+    monkeypatch: pytest.MonkeyPatch, verify: Callable[[Settings], Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(reload, "_PATIENCE", 0.01)
+    reading, _ = _reading(_OTHER_SITE)
+    with capture_logs() as logged:
+        assert await reading.read(_NOW, verify) is None
+    assert [entry["event"] for entry in logged] == ["config.invalid"]
+    [words] = reading.words()
+    assert "stays in effect: pod.site_id: it cannot be compared with Pod's sites" in words
+
+
+@pytest.mark.parametrize("verify", [_is_away, _never_answers])
+async def test_what_pod_knows_nothing_of_is_taken_over_without_the_database(
+    monkeypatch: pytest.MonkeyPatch, verify: Callable[[Settings], Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(reload, "_PATIENCE", 0.01)
+    fresh = Settings(log=LogSettings(level="debug"))
+    reading, _ = _reading(fresh)
+    assert await reading.read(_NOW, verify) is fresh
+
+
+async def test_every_problem_of_a_bad_file_is_told() -> None:
+    def load() -> Settings:
+        raise ConfigurationError("one", "two")
+
+    reading = ConfigurationReload(load, Metrics())
+    assert await reading.read(_NOW, _agrees) is None
+    assert reading.problems == ("one", "two")
