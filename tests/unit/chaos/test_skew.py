@@ -2,9 +2,8 @@
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
-import poddispatchd
+from tests.unit.sources import of_the_product
 
 _READS = {
     ("datetime", "now"),
@@ -23,8 +22,8 @@ _ALLOWED = {
 }
 
 
-def _reads(path: Path) -> Iterator[int]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def _reads(tree: ast.Module) -> Iterator[int]:
+    for node in ast.walk(tree):
         if (
             isinstance(node, ast.Attribute)
             and isinstance(node.value, ast.Name)
@@ -34,7 +33,5 @@ def _reads(path: Path) -> Iterator[int]:
 
 
 def test_the_daemon_reads_its_wall_clock_in_one_place() -> None:
-    root = Path(poddispatchd.__file__).parent
-    files = {str(path.relative_to(root)): path for path in sorted(root.rglob("*.py"))}
-    readers = {name for name, path in files.items() if not name.startswith("sandbox/") and any(_reads(path))}
+    readers = {source.name for source in of_the_product() if any(_reads(source.tree))}
     assert readers == _ALLOWED.keys()

@@ -2,11 +2,10 @@ import json
 import re
 from pathlib import Path
 
-import pytest
 import yaml
 
 from poddispatchd.config.example import example
-from poddispatchd.config.keys import Key, known_keys
+from poddispatchd.config.keys import known_keys
 from poddispatchd.config.loading import load_settings
 from poddispatchd.config.model import DatabaseSettings, Settings
 from poddispatchd.config.showing import settings_as_dict, settings_as_yaml
@@ -88,6 +87,5 @@ def test_the_example_with_everything_live_loads_to_the_defaults_too(tmp_path: Pa
     }
 
 
-@pytest.mark.parametrize("key", known_keys().values(), ids=lambda key: key.dotted)
-def test_every_setting_says_what_it_means(key: Key) -> None:
-    assert key.field.description
+def test_every_setting_says_what_it_means() -> None:
+    assert [key.dotted for key in known_keys().values() if not key.field.description] == []

@@ -3,15 +3,11 @@
 import ast
 import importlib
 from collections.abc import Iterator, Mapping
-from functools import cache
-from pathlib import Path
 
 import pytest
 
-import poddispatchd
 from poddispatchd.database.queries import Query, render
-
-_PACKAGE = Path(poddispatchd.__file__).parent
+from tests.unit.sources import sources
 
 
 def test_a_name_becomes_a_number_and_its_value_the_argument_with_that_number() -> None:
@@ -85,28 +81,22 @@ def _calls(tree: ast.Module) -> Iterator[tuple[ast.Call, str, str]]:
                 yield node, "_TEMPLATE", name
 
 
-@cache
-def _modules() -> list[Path]:
-    texts = ((path, path.read_text(encoding="utf-8")) for path in sorted(_PACKAGE.rglob("*.py")))
-    return [path for path, text in texts if "QUERIES[" in text or "_sql[" in text]
+def _fits(call: ast.Call, query: Query) -> bool:
+    """Whether a call names what its statement takes, and nothing else."""
+    given = {keyword.arg for keyword in call.keywords}
+    if None in given:  # some of them come as a mapping
+        return not call.args and given - {None} <= set(query.parameters)
+    return not call.args and given == set(query.parameters)
 
 
-@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(_PACKAGE)))
-def test_every_call_gives_the_parameters_that_its_statement_names(path: Path) -> None:
-    dotted = ".".join(("poddispatchd", *path.relative_to(_PACKAGE).with_suffix("").parts))
-    module = importlib.import_module(dotted)
-    for call, table, name in _calls(ast.parse(path.read_text(encoding="utf-8"))):
-        query = getattr(module, table)[name]
-        given = {keyword.arg for keyword in call.keywords}
-        where = f"{path.name}:{call.lineno} {name}"
-        assert isinstance(query, Query), where
-        assert not call.args, where
-        if None in given:  # some of them come as a mapping
-            assert given - {None} <= set(query.parameters), where
-        else:
-            assert given == set(query.parameters), where
-
-
-def test_every_statement_is_named_in_full() -> None:
-    assert len(_modules()) > 25
-    assert sum(len(list(_calls(ast.parse(path.read_text("utf-8"))))) for path in _modules()) > 120
+def test_every_call_gives_the_parameters_that_its_statement_names() -> None:
+    modules = [source for source in sources() if "QUERIES[" in source.text or "_sql[" in source.text]
+    calls = [(source, *call) for source in modules for call in _calls(source.tree)]
+    assert len(modules) > 25
+    assert len(calls) > 120, "statements that are not named in full are not found here"
+    wrong = [
+        f"{source.name}:{call.lineno} {name}"
+        for source, call, table, name in calls
+        if not _fits(call, getattr(importlib.import_module(source.dotted), table)[name])
+    ]
+    assert wrong == []

@@ -280,29 +280,29 @@ def test_no_tag_but_those_of_webvtt_is_ever_written(text: str) -> None:
     assert all(re.fullmatch(r"</?(c|i|b|u|ruby|rt|v|lang)[^<>=\"]*>", tag) for tag in tags)
 
 
-_MILLION = 2**20
+_MANY = 2**18
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "<" * _MILLION,
-        "<" * _MILLION + ">",
-        "<1" * _MILLION + ">",
-        "< " * _MILLION + "b>",
-        "<i <" * _MILLION,
-        "<" + " " * _MILLION,
-        "<c" + ".a" * _MILLION,
-        "<v " + "a" * _MILLION + "!>",
-        "<0" * _MILLION + ">",
+        "<" * _MANY,
+        "<" * _MANY + ">",
+        "<1" * _MANY + ">",
+        "< " * _MANY + "b>",
+        "<i <" * _MANY,
+        "<" + " " * _MANY,
+        "<c" + ".a" * _MANY,
+        "<v " + "a" * _MANY + "!>",
+        "<0" * _MANY + ">",
     ],
     ids=["open", "one end", "no tags", "apart", "tag in tag", "space", "classes", "speaker", "times"],
 )
-def test_markup_of_a_million_characters_is_gone_through_once(text: str) -> None:
+def test_markup_however_long_is_gone_through_once(text: str) -> None:
     """It took time by the square of its length, or more calls within calls than there may be."""
     begun = time.thread_time()
     kept = clean_text(text)
-    assert time.thread_time() - begun < 10
+    assert time.thread_time() - begun < 5
     assert "<b" not in kept
 
 
