@@ -1,21 +1,41 @@
 """What every test can ask for; the fixtures themselves lie in ``tests/plugins``."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests import forked
 from tests.shared import SHARED
+
+# A run compiles these hundreds of modules once, not again for every worker and every process that it starts.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 _TESTS = Path(__file__).parent
 
-pytest_plugins = ["tests.plugins.postgres", "tests.plugins.shared_world", "tests.plugins.world"]
+pytest_plugins = [
+    "tests.plugins.once_a_run",
+    "tests.plugins.postgres",
+    "tests.plugins.shared_world",
+    "tests.plugins.world",
+]
 
-# How long an example takes is the machine's matter: nothing in the suite is judged by its time.
-settings.register_profile("untimed", deadline=None)
-# What `make unit` asks for: enough to find what was just broken; `make test` looks for more.
+# How long an example takes is the machine's matter: nothing in the suite is judged by its time. `make unit`
+# looks for what was just broken, `make test` for more, `make test-thorough` for what is rare.
 settings.register_profile("quick", deadline=None, max_examples=25)
-settings.load_profile("untimed")
+settings.register_profile("usual", deadline=None, max_examples=60)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
+# `make mutation` tries the same examples on every mutant.
+settings.register_profile("mutation", deadline=None, max_examples=25, derandomize=True, database=None)
+settings.load_profile("usual")
+
+
+def pytest_unconfigure() -> None:
+    """Let go of what processes are forked from."""
+    forked.SERVER.stop()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -23,8 +43,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Where there is no recorded material, the tests that replay it have none.
     """
+    slow = (f"{_TESTS}/acceptance/", f"{_TESTS}/systemd/")
     for item in items:
-        if item.path.is_relative_to(_TESTS / "acceptance") or item.path.is_relative_to(_TESTS / "systemd"):
+        if str(item.path).startswith(slow):
             item.add_marker(pytest.mark.slow)
     if SHARED is not None:
         return

@@ -6,11 +6,15 @@ import pytest
 
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
-from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
+from poddispatchd.sandbox.pod.seed import ManagerSpec
 from tests.acceptance.gate import Gate
 from tests.acceptance.notifications import Notifications
 from tests.acceptance.rig import TOKEN, Rig
 from tests.plugins.postgres import PodDatabase
+from tests.plugins.postgres import database_with_journal as pod_database
+from tests.plugins.world import planted
+
+__all__ = ["pod_database"]
 
 
 @pytest.fixture
@@ -20,12 +24,11 @@ async def rig(pod_database: PodDatabase, tmp_path: Path) -> AsyncIterator[Rig]:
     manager = FakeRunnerManager(token=TOKEN, runners=[Runner(), Runner()], task_seconds=0.05, connect_to={})
     async with manager:
         async with pod_database.connection() as connection:
-            world = await seed_world(
+            world = await planted(
                 connection,
                 media_root,
                 variant=pod_database.variant,
                 managers=[ManagerSpec("encoders", manager.url, SecretStr(TOKEN))],
-                videos=False,
             )
         rig = Rig(tmp_path, pod_database, world, manager, _settings(pod_database, media_root))
         yield rig

@@ -5,10 +5,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
+
+from tests.forked import ForkedProcess, fork
 
 Entry: TypeAlias = Mapping[str, object]
 
@@ -50,7 +52,7 @@ class Outcome:
 class Process:
     """A started ``python -m poddispatchd``; ``said`` grows while it runs, one line at a time."""
 
-    child: asyncio.subprocess.Process
+    child: asyncio.subprocess.Process | ForkedProcess
     said: list[str] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -61,18 +63,25 @@ class Process:
         cls,
         *arguments: str,
         env: Mapping[str, str] | None = None,
-        program: Sequence[str] = (sys.executable, "-m", "poddispatchd"),
-        inherited: Sequence[int] = (),
+        constants: Mapping[str, float] | None = None,
+        handed: Mapping[str, int] | None = None,
+        fresh: bool = False,
     ) -> "Process":
-        child = await asyncio.create_subprocess_exec(
-            *program,
-            *arguments,
-            pass_fds=inherited,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=environment(env),
-        )
+        """Start it: forked, or in an interpreter of its own as on a server if it is to be ``fresh``."""
+        child: asyncio.subprocess.Process | ForkedProcess
+        if fresh:
+            child = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "poddispatchd"),
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env=environment(env),
+            )
+        else:
+            child = await fork(
+                "poddispatchd", *arguments, env=environment(env), constants=constants, handed=handed
+            )
         process = cls(child)
         process._reader = asyncio.create_task(process._read())
         return process
@@ -158,22 +167,9 @@ def _is(entry: Entry, event: str, facts: Mapping[str, object]) -> bool:
     return entry.get("event") == event and all(entry.get(name) == value for name, value in facts.items())
 
 
-async def command(
-    *arguments: str, env: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
-) -> Outcome:
+async def command(*arguments: str, env: Mapping[str, str] | None = None) -> Outcome:
     """Run a command to its end."""
-    child = await asyncio.create_subprocess_exec(
-        *prefix,
-        sys.executable,
-        "-m",
-        "poddispatchd",
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment(env),
-    )
+    child = await fork("poddispatchd", *arguments, env=environment(env), apart=True)
     async with asyncio.timeout(PATIENCE):
         out, err = await child.communicate()
-    assert child.returncode is not None
-    return Outcome(child.returncode, out.decode(), err.decode())
+    return Outcome(await child.wait(), out.decode(), err.decode())

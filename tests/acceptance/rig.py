@@ -50,9 +50,18 @@ class Rig:
         """Another address of the database."""
         self.set("database", dsn=dsn.get_secret_value() if isinstance(dsn, SecretStr) else dsn)
 
-    async def start(self, *, env: Mapping[str, str] | None = None, ready: bool = True) -> Process:
-        """Start the daemon, and wait until it is ready."""
-        process = await Process.start("run", "-c", str(self.config), env=env)
+    async def start(
+        self,
+        *,
+        env: Mapping[str, str] | None = None,
+        constants: Mapping[str, float] | None = None,
+        ready: bool = True,
+        fresh: bool = False,
+    ) -> Process:
+        """Start the daemon, in an interpreter of its own if it is to be ``fresh``; wait until it is ready."""
+        process = await Process.start(
+            *("run", "-c", str(self.config)), env=env, constants=constants, fresh=fresh
+        )
         self.processes.append(process)
         if ready:
             await self.is_ready(process)

@@ -16,6 +16,10 @@ from poddispatchd.sandbox.ports import free_ports
 from tests.acceptance.gate import Gate
 from tests.acceptance.notifications import Notifications
 from tests.acceptance.rig import Rig
+from tests.plugins import postgres
+
+pod_database = postgres.pod_database
+"""A Pod on which no daemon has ever run."""
 
 
 async def _refusal(rig: Rig) -> str:

@@ -1,9 +1,7 @@
 """The webhook on a socket that systemd keeps: no callback is refused while the daemon is restarted."""
 
-import os
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 
 import aiohttp
@@ -13,17 +11,6 @@ from poddispatchd.domain.task import TaskType
 from tests.acceptance.callback_load import CallbackLoad
 from tests.acceptance.process import Process
 from tests.acceptance.rig import TOKEN, Rig
-
-_HAND_OVER = """\
-import os, sys
-for position in range(int(sys.argv[1])):
-    os.dup2(int(sys.argv[3 + position]), 3 + position)
-os.environ |= {
-    "LISTEN_PID": str(os.getpid()), "LISTEN_FDS": sys.argv[1], "LISTEN_FDNAMES": sys.argv[2]
-}
-os.execv(sys.executable, [sys.executable, "-m", "poddispatchd", *sys.argv[3 + int(sys.argv[1]):]])
-"""
-"""What systemd does before it starts a service: the sockets are there from descriptor 3 on."""
 
 _WIDE = 100
 """Callbacks that run side by side."""
@@ -37,14 +24,7 @@ def kept() -> Iterator[socket.socket]:
 
 
 async def _start(rig: Rig, handed: socket.socket, name: str = "webhook", *options: str) -> Process:
-    # Out of the way of the numbers that it is to have.
-    number = os.dup(handed.fileno())
-    while number < 10:
-        number = os.dup(number)
-    os.set_inheritable(number, True)
-    command = ["1", name, str(number), "run", "-c", str(rig.config), *options]
-    process = await Process.start(*command, program=(sys.executable, "-c", _HAND_OVER), inherited=(number,))
-    os.close(number)
+    process = await Process.start(*("run", "-c", str(rig.config), *options), handed={name: handed.fileno()})
     rig.processes.append(process)
     return process
 

@@ -26,6 +26,11 @@ from tests.integration.notify.push_service import (
     push_settings,
     unpadded,
 )
+from tests.plugins import postgres
+
+pod_database = postgres.pod_database
+"""A Pod on which no daemon has ever run."""
+
 
 _PASSWORD = "password-of-the-daemon"
 _ALL = (TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO)
@@ -192,7 +197,7 @@ async def test_a_browser_is_told_with_the_printed_rights_alone(rig: Rig, role: R
             " SELECT subscription.id, auth_user.id FROM webpush_subscriptioninfo AS subscription, auth_user"
         )
         await rig.execute("UPDATE authentication_owner SET accepts_notifications = true")
-        daemon = await rig.start(env={"SSL_CERT_FILE": str(CERTIFICATE)})
+        daemon = await rig.start(env={"SSL_CERT_FILE": str(CERTIFICATE)}, fresh=True)
         for status, sent in ((201, 1), (410, 2)):
             service.status = status
             [task] = await rig.add(TaskType.ENCODING)

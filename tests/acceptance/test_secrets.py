@@ -85,7 +85,7 @@ async def test_no_secret_is_anywhere_after_a_run_in_which_everything_answered_ba
         rig.tree["mail"] = mail_settings(box, username=USER, password=PASSWORD)
         rig.set("push", enabled=True, vapid_private_key=_VAPID, admin_email="admin@example.org")
         tasks = await rig.add(TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO)
-        daemon = await rig.start()
+        daemon = await rig.start(fresh=True)
         told = [await _called_with(rig, token) for token in (TOKEN, _WRONG)]
         for task in tasks:
             await daemon.event("task.completed", task=task)

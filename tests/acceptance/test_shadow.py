@@ -13,6 +13,10 @@ from tests.acceptance.notifications import Notifications
 from tests.acceptance.pods_cron import PodsCron, everything_in, requests_of, state_of
 from tests.acceptance.process import Process
 from tests.acceptance.rig import Rig
+from tests.plugins import postgres
+
+pod_database = postgres.pod_database
+"""A Pod on which no daemon has ever run."""
 
 
 @pytest.fixture

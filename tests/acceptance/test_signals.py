@@ -11,6 +11,16 @@ from poddispatchd.sandbox.fake_runner_manager.faults import Fault, FaultKind
 from tests.acceptance.notifications import Notifications
 from tests.acceptance.rig import Rig
 
+_A_TENTH = {
+    "poddispatchd.database.pool._COMMAND_TIMEOUT": 6.0,
+    "poddispatchd.database.pool._CONNECT_TIMEOUT": 1.0,
+    "poddispatchd.database.connections._FAREWELL": 0.2,
+    "poddispatchd.runtime.database_session._FAREWELL": 0.2,
+    "poddispatchd.app.jobs._STOP_SUBMISSIONS": 0.5,
+    "poddispatchd.app.jobs._STOP_IMPORTS": 6.0,
+}
+"""What a stop waits for at most."""
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_an_idle_daemon_with_status_0(rig: Rig, number: signal.Signals) -> None:
@@ -54,20 +64,20 @@ async def test_a_daemon_that_waits_for_its_database_can_be_stopped(rig: Rig) -> 
 async def test_a_stop_takes_its_time_and_no_more_though_the_database_does_not_answer(
     rig: Rig, how: Callable[[Proxy], None]
 ) -> None:
-    """The unit gives it ninety seconds. What was cut off was told of with a traceback."""
+    """The unit gives it ninety seconds, here it has a tenth. What was cut off was told with a traceback."""
     address = urlsplit(rig.database.dsn.get_secret_value())
     async with Proxy(int(address.port or 0)) as proxy:
         login = address.netloc.rpartition("@")[0]
         rig.use(urlunsplit(address._replace(netloc=f"{login}@127.0.0.1:{proxy.port}")))
         await rig.add(TaskType.ENCODING, TaskType.STUDIO)
         rig.manager.faults.inject("file", Fault(kind=FaultKind.HANG), times=None)
-        daemon = await rig.start()
+        daemon = await rig.start(constants=_A_TENTH)
         await daemon.event("import.started")
 
         how(proxy)
         daemon.signal(signal.SIGTERM)
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(20):
             assert await daemon.child.wait() == 0, daemon.text
     assert "Traceback" not in daemon.text
 

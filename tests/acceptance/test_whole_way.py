@@ -38,7 +38,7 @@ async def test_a_task_that_is_added_while_the_daemon_runs_is_found(rig: Rig) -> 
 async def test_nobody_sees_the_token_or_the_password(rig: Rig) -> None:
     # The fixture searches everything that is collected here.
     await rig.add(*_ALL)
-    daemon = await rig.start()
+    daemon = await rig.start(fresh=True)
     await daemon.event("task.completed")
 
     rig.witnessed.append(daemon.command_line)

@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from poddispatchd.database import migration
+from poddispatchd.database import migration, session_parameters
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.schema import Variant, create_schema
@@ -82,6 +82,12 @@ def variant() -> Variant:
 
 
 @pytest.fixture
+def short_lock_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statements wait for a row of somebody else's for a quarter of a second, not for a whole one."""
+    monkeypatch.setitem(session_parameters.OWN_SESSION, "lock_timeout", "250")
+
+
+@pytest.fixture
 async def pod_database(postgres: PostgresServer, variant: Variant) -> AsyncIterator[PodDatabase]:
     """A fresh database with Pod's tables and no rows."""
 
@@ -103,14 +109,19 @@ async def database_with_journal(postgres: PostgresServer, variant: Variant) -> A
 
     async def fill(connection: "asyncpg.Connection[asyncpg.Record]", dsn: SecretStr) -> None:
         await create_schema(connection, variant)
-        database = Database(dsn, pool_size=2)
-        await database.open()
-        await migration.upgrade(database)
-        await database.close()
+        await make_journal(dsn)
 
     template = await ensure_template(postgres, f"template_{variant}_with_journal", fill)
     async with cloned_database(postgres, template, variant) as database:
         yield database
+
+
+async def make_journal(dsn: SecretStr) -> None:
+    """Make our own schema in a database, as the first start of a daemon does."""
+    database = Database(dsn, pool_size=2)
+    await database.open()
+    await migration.upgrade(database)
+    await database.close()
 
 
 @asynccontextmanager
@@ -122,10 +133,9 @@ async def cloned_database(
     async with _administration(server) as administration:
         # Without fsync, copying files is quicker than logging every block.
         await administration.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
-    try:
-        yield PodDatabase(name=name, dsn=server.dsn(name), variant=variant)
-    finally:
-        async with _administration(server) as administration:
+        try:
+            yield PodDatabase(name=name, dsn=server.dsn(name), variant=variant)
+        finally:
             await administration.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 

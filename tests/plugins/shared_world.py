@@ -19,7 +19,7 @@ import pytest
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.schema import Variant
 from poddispatchd.sandbox.postgresql import PostgresServer, binaries_directory
-from tests.plugins.postgres import PodDatabase, cloned_database, ensure_template
+from tests.plugins.postgres import PodDatabase, cloned_database, ensure_template, make_journal
 from tests.shared import SHARED
 
 RECORDED_MEDIA_ROOT = "/srv/pod/media"
@@ -150,6 +150,7 @@ def _restore(
 ) -> Callable[["asyncpg.Connection[asyncpg.Record]", SecretStr], Awaitable[None]]:
     async def restore(_connection: "asyncpg.Connection[asyncpg.Record]", dsn: SecretStr) -> None:
         await asyncio.to_thread(_run_psql, _shared() / "pod-db" / f"world_{variant}.sql.gz", dsn)
+        await make_journal(dsn)
 
     return restore
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +23,7 @@ from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.leadership import Leadership
 from poddispatchd.sandbox.fake_runner_manager import Fault, FaultKind
 from poddispatchd.sandbox.pod.world import add_task
+from tests.forked import ForkedProcess, fork
 from tests.integration.imports.bench import Bench, bench
 from tests.integration.journal.aging import age_journal
 from tests.plugins.postgres import PodDatabase
@@ -35,6 +35,9 @@ CHANGES: dict[str, dict[str, object]] = {
 }
 
 
+_AGAIN = (f"{once.__name__}.ASK_AGAIN_AFTER", f"{reconciler.__name__}.ASK_AGAIN_AFTER")
+
+
 @pytest.fixture
 async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Bench]:
     async with bench(pod_database, media_root, changes=CHANGES) as made:
@@ -43,8 +46,8 @@ async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Ben
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (once, reconciler):
-        monkeypatch.setattr(module, "ASK_AGAIN_AFTER", 0.01)
+    for place in _AGAIN:
+        monkeypatch.setattr(place, 0.01)
 
 
 async def waiting(here: Bench, days: int = 1) -> int:
@@ -177,13 +180,13 @@ async def test_a_task_that_fails_in_a_pass_is_counted_for_its_site(here: Bench, 
     assert "other.example.org: 0 submitted, 0 completed, 0 failed, 1 pending, 0 running" in output
 
 
-async def command(here: Bench, tmp_path: Path, *options: str) -> tuple[int | None, str, str]:
+async def command(here: Bench, tmp_path: Path, *options: str) -> tuple[int, str, str]:
     process = await started(here, tmp_path, *options)
     output, said = await process.communicate()
-    return process.returncode, output.decode(), said.decode()
+    return await process.wait(), output.decode(), said.decode()
 
 
-async def started(here: Bench, tmp_path: Path, *options: str) -> asyncio.subprocess.Process:
+async def started(here: Bench, tmp_path: Path, *options: str) -> ForkedProcess:
     config = tmp_path / "config.yaml"
     settings = {
         "database": {"dsn": here.pod.dsn.get_secret_value()},
@@ -194,12 +197,8 @@ async def started(here: Bench, tmp_path: Path, *options: str) -> asyncio.subproc
     }
     await asyncio.to_thread(config.write_text, yaml.safe_dump(settings))
     await asyncio.to_thread(config.chmod, 0o600)
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "poddispatchd", "once", "-c", str(config), *options),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=Path(__file__).parents[3],
-    )
+    command = ("once", "-c", str(config), *options)
+    return await fork("poddispatchd", *command, constants=dict.fromkeys(_AGAIN, 0.01), apart=True)
 
 
 async def test_a_pass_does_nothing_while_a_daemon_schedules(here: Bench, tmp_path: Path) -> None:
@@ -289,7 +288,7 @@ async def test_a_pass_that_is_told_to_stop_hands_back_and_leaves_the_rest_to_the
     )
     process.terminate()
     output, said = await process.communicate()
-    assert (process.returncode, output) == (1, b"")
+    assert (await process.wait(), output) == (1, b"")
     assert b"The pass was stopped" in said
     assert await here.imports_of(task) == [("open", 0, None)]
     assert await here.value("SELECT lease_owner FROM poddispatchd.import") is None

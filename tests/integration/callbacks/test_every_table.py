@@ -29,6 +29,7 @@ async def _apply(webhook: Bench) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_lock_waits")
 @pytest.mark.parametrize("obstacle", ["P0001", "53100", "held"])
 async def test_whichever_table_cannot_be_written_a_failure_is_told_once_when_it_can_be(
     pod: Pod, obstacle: str

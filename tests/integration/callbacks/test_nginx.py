@@ -143,8 +143,12 @@ async def test_many_tasks_that_end_at_once_are_let_through_and_a_flood_is_not(
                 return _status(await said(address, _callback(token=token)))
 
         assert set(await asyncio.gather(*(call(TOKEN) for _ in range(100)))) == {200}
-        flood = await asyncio.gather(*(call("wrong") for _ in range(300)))
-        assert set(flood) == {403, 429}
+        flood: set[int] = set()
+        async with asyncio.timeout(60):
+            # How many a second it takes to be one is the machine's matter.
+            while 429 not in flood:
+                flood.update(await asyncio.gather(*(call("wrong") for _ in range(300))))
+        assert flood == {403, 429}
 
 
 async def test_half_heads_and_slow_bodies_do_not_reach_us(pod: Pod, tmp_path: Path) -> None:

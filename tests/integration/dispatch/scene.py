@@ -26,9 +26,10 @@ from poddispatchd.pod.tasks import task_of
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
 from poddispatchd.sandbox.fake_runner_manager.clock import Clock as FakeClock
-from poddispatchd.sandbox.pod.seed import ManagerSpec, add_manager, seed_world
+from poddispatchd.sandbox.pod.seed import ManagerSpec, add_manager
 from poddispatchd.sandbox.pod.world import Video, World, add_recording, add_task, add_video
 from tests.plugins.postgres import PodDatabase
+from tests.plugins.world import planted
 
 DOMAIN = "pod.example.org"
 
@@ -234,9 +235,7 @@ async def scene(pod_database: PodDatabase, media_root: Path, *specs: Spec) -> As
     """A small Pod with these managers, all of them listening."""
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(pod_database.connection())
-        world = await seed_world(
-            connection, media_root, variant=pod_database.variant, site_domain=DOMAIN, videos=False
-        )
+        world = await planted(connection, media_root, variant=pod_database.variant, site_domain=DOMAIN)
         fakes: dict[str, FakeRunnerManager] = {}
         ids: dict[str, ManagerId] = {}
         for spec in specs or (Spec("first"),):

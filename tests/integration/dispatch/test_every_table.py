@@ -38,6 +38,7 @@ async def _runs_in_the_end(pod: Scene, daemon: Daemon, pk: TaskPk) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_lock_waits")
 @pytest.mark.parametrize("kind", [TaskType.ENCODING, TaskType.STUDIO])
 @pytest.mark.parametrize("obstacle", ["P0001", "53100", "held"])
 async def test_whichever_table_cannot_be_written_a_task_runs_once_when_it_can_be(

@@ -13,6 +13,8 @@ from poddispatchd.runner.records import Accepted
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 
+pytestmark = pytest.mark.usefixtures("short_lock_waits")
+
 _REFUSE = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN IF NEW.status = 'running' AND (NEW.id = {only} OR {only} = 0)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from poddispatchd.journal import imports
 from poddispatchd.runtime import queues
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, FakeRunnerManager, Mode, Runner
 from poddispatchd.sandbox.pod.schema import Variant
-from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
+from poddispatchd.sandbox.pod.seed import ManagerSpec
 from poddispatchd.sandbox.pod.world import (
     Recording,
     Video,
@@ -32,6 +32,8 @@ from poddispatchd.sandbox.pod.world import (
     add_video,
 )
 from tests.plugins.postgres import PodDatabase
+from tests.plugins.world import planted
+from tests.tables import all_rows
 
 TOKEN = "token-of-the-manager"
 
@@ -278,12 +280,11 @@ async def bench(
             FakeRunnerManager(token=TOKEN, mode=mode, runners=runners, strict=False)
         )
         async with pod.connection() as connection:
-            world = await seed_world(
+            world = await planted(
                 connection,
                 media_root,
                 variant=pod.variant,
                 managers=[ManagerSpec("only", fake.url, SecretStr(TOKEN))],
-                videos=False,
             )
         settings = settings_of(pod.dsn, media_root, pod.variant, changes)
         parts = await stack.enter_async_context(daemon_parts(settings, clock))
@@ -314,17 +315,7 @@ async def state_of(pod: PodDatabase, root: Path) -> dict[str, object]:
     """Pod's whole state: the rows of all its tables and the media tree, without numbers and times."""
     state: dict[str, object] = {}
     async with pod.connection() as connection:
-        tables: Iterable[str] = [
-            row[0]
-            for row in await connection.fetch(
-                "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
-            )
-        ]
-        for table in tables:
-            rows = [
-                json.loads(row[0])
-                for row in await connection.fetch(f'SELECT to_jsonb(t)::text FROM "{table}" AS t')
-            ]
+        for table, rows in (await all_rows(connection)).items():
             for row in rows:
                 for column in _VOLATILE:
                     row.pop(column, None)

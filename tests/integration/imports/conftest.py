@@ -8,6 +8,9 @@ import pytest
 
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
+from tests.plugins.postgres import database_with_journal as pod_database
+
+__all__ = ["pod_database"]
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from poddispatchd.app import features
 from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskType
 from poddispatchd.sandbox.pod.world import Video
 from poddispatchd.sandbox.postgresql import PostgresServer
+from tests.forked import ForkedProcess, fork
 from tests.integration.imports.bench import (
     Bench,
     StillClock,
@@ -50,25 +52,31 @@ class LateClock(StillClock):
         return super().now() + timedelta(seconds=90)
 
 
-async def run_until(there: Bench, moment: str) -> tuple[int | None, str]:
-    """Run a daemon that dies at a moment; how it ended, and what it said."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.integration.imports.crashing",
-        moment,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        cwd=Path(__file__).parents[3],
-    )
+async def run_until(there: Bench, moment: str, env: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Run a daemon that dies at a moment; how it ended, and what it said.
+
+    With an environment it gets an interpreter of its own, into which that may preload something.
+    """
+    module = "tests.integration.imports.crashing"
+    process: asyncio.subprocess.Process | ForkedProcess
+    if env is None:
+        process = await fork(module, moment, writes=True)
+    else:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module, moment),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, **env},
+            cwd=Path(__file__).parents[3],
+        )
     pod = {
         "dsn": there.pod.dsn.get_secret_value(),
         "media_root": str(there.world.media_root),
         "variant": there.pod.variant.value,
     }
     output, _ = await process.communicate(json.dumps(pod).encode())
-    return process.returncode, output.decode()
+    return await process.wait(), output.decode()
 
 
 async def crash(there: Bench, moment: str) -> None:

@@ -32,6 +32,7 @@ async def _comes_in(here: Bench, task: TaskPk) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_lock_waits")
 @pytest.mark.parametrize("kind", [TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO])
 @pytest.mark.parametrize("obstacle", ["P0001", "53100", "held"])
 async def test_whichever_table_cannot_be_written_the_result_waits_and_comes_in_once(

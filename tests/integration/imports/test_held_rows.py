@@ -14,6 +14,8 @@ from poddispatchd.pod.imports.common import ImportPlan
 from tests.integration.imports.bench import Bench, bench, idle
 from tests.plugins.postgres import PodDatabase
 
+pytestmark = pytest.mark.usefixtures("short_lock_waits")
+
 _HOLD = "SELECT FROM runner_manager_task WHERE id = $1 FOR UPDATE"
 
 

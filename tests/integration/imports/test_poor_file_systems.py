@@ -90,14 +90,12 @@ def test_check_rehearses_what_an_import_does(
 
 @pytest.mark.slow
 async def test_an_import_does_without_what_cifs_and_fuse_refuse(
-    pod_database: PodDatabase, media_root: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+    pod_database: PodDatabase, media_root: Path, library: Path
 ) -> None:
     async with bench(pod_database, media_root) as here:
         task = await here.ready(video=await here.video(encoded=True))
         calls = {"fsync_directory": errno.EINVAL, "chmod": errno.EPERM, "link": errno.EACCES}
-        for name, value in refusing(library, media_root, **calls).items():
-            monkeypatch.setenv(name, value)
-        status, output = await run_until(here, "undisturbed")
+        status, output = await run_until(here, "undisturbed", refusing(library, media_root, **calls))
         assert (status, await here.status(task)) == (0, "completed"), output
         assert output.count("media.quirk") == 2  # chmod and fsync of a directory, each told once
         assert here.staged() == []
@@ -105,13 +103,12 @@ async def test_an_import_does_without_what_cifs_and_fuse_refuse(
 
 @pytest.mark.slow
 async def test_an_import_on_nfs_without_a_lock_manager_waits_and_names_it(
-    pod_database: PodDatabase, media_root: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+    pod_database: PodDatabase, media_root: Path, library: Path
 ) -> None:
     async with bench(pod_database, media_root) as here:
         task = await here.ready()
-        for name, value in refusing(library, media_root, flock=errno.ENOLCK).items():
-            monkeypatch.setenv(name, value)
-        status, output = await run_until(here, "undisturbed")
+        refused = refusing(library, media_root, flock=errno.ENOLCK)
+        status, output = await run_until(here, "undisturbed", refused)
         assert status == 0, output
         [(state, attempts, reason)] = await here.imports_of(task)
         assert (state, attempts, await here.status(task)) == ("open", 0, "running")

@@ -53,6 +53,14 @@ async def _fill(connection: Connection) -> None:
         films,
         recordings,
     )
+    # An index over a million rows is made in a part of the time in which it grows row by row.
+    indexes = await connection.fetch(
+        "SELECT schemaname, indexname, indexdef FROM pg_indexes"
+        " WHERE tablename IN ('runner_manager_task', 'submission')"
+        " AND NOT EXISTS (SELECT FROM pg_constraint WHERE conname = indexname)"
+    )
+    for index in indexes:
+        await connection.execute(f'DROP INDEX {index["schemaname"]}."{index["indexname"]}"')
     await connection.execute(
         f"""
         SET session_replication_role = replica;
@@ -70,9 +78,11 @@ async def _fill(connection: Connection) -> None:
                (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, date_added, settled_at)
         SELECT id, 'encoding', runner_manager_id, 1, '', 'accepted', task_id, date_added, now()
           FROM runner_manager_task WHERE id <= {SUBMITTED};
-        ANALYZE;
         """
     )
+    for index in indexes:
+        await connection.execute(index["indexdef"])
+    await connection.execute("ANALYZE")
 
 
 def nodes(plan: Mapping[str, object]) -> Iterator[Mapping[str, object]]:

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import asyncpg
 
 from tests.plugins.shared_world import RECORDED_MEDIA_ROOT
 from tests.recorded.values import Json, text
+from tests.tables import all_rows
 
 Row = dict[str, Json]
 
@@ -35,15 +37,10 @@ class Snapshot:
 
 async def snapshot(connection: "asyncpg.Connection[asyncpg.Record]", media_root: Path) -> Snapshot:
     """All rows of the public schema by table and key, all files with mode and content."""
-    tables = await connection.fetch(
-        "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> ALL ($1::text[])",
-        list(_IGNORED),
-    )
-    rows: dict[str, dict[str, Row]] = {}
-    for (table,) in tables:
-        records = await connection.fetch(f'SELECT row_to_json(t) AS row FROM public."{table}" AS t')
-        parsed = [json.loads(record["row"]) for record in records]
-        rows[table] = {str(row.get("id", row)): row for row in parsed}
+    rows = {
+        table: {str(row.get("id", row)): cast("Row", row) for row in found}
+        for table, found in (await all_rows(connection, without=_IGNORED)).items()
+    }
     return Snapshot(rows, *await asyncio.to_thread(_tree, media_root))
 
 
