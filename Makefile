@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Most tests wait for a server more than they compute.
 TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
 
-.PHONY: help demo test unit coverage pgbouncer nginx axe test-systemd deb docs references lint format bench bench-full growth consortium audit sbom chaos soak kills faults fuzz clean
+.PHONY: help demo test unit test-thorough coverage pgbouncer nginx axe test-systemd deb docs references lint format bench bench-full growth consortium audit sbom mutation chaos soak kills faults fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand --tabs=16
@@ -28,6 +28,9 @@ test: $(STAMP) pgbouncer nginx axe ## every test
 
 unit: $(STAMP) ## the tests that need no server
 	$(BIN)/pytest -n auto -q --hypothesis-profile quick tests/unit $(PYTEST_OPTIONS)
+
+test-thorough: $(STAMP) ## the properties of the domain with a thousand examples each: before a release
+	$(BIN)/pytest -n auto -q --hypothesis-profile thorough tests/unit $(PYTEST_OPTIONS)
 
 coverage: $(STAMP) pgbouncer nginx axe ## branch coverage of the package under all tests
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered $(PYTEST_OPTIONS)
@@ -121,12 +124,22 @@ $(VENV)/.audit: $(STAMP)
 	@touch $@
 
 clean: ## remove .venv and the caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Two hundred imports killed at random moments; the seed can be chosen: make kills SEED=7
 SEED ?= 1
 kills: $(STAMP) ## two hundred imports killed at random moments (SEED)
 	PODDISPATCHD_TEST_KILLS="200 seed $(SEED)" $(BIN)/pytest -n auto tests/integration/imports/test_random_kills.py
+
+# An hour or two. One module: make mutation MUTANTS='poddispatchd.domain.breaker*'
+mutation: $(VENV)/.mutation ## changed decisions that no test notices (MUTANTS, see docs/mutation.md)
+	$(BIN)/mutmut run $(MUTANTS)
+	$(BIN)/mutmut results
+
+$(VENV)/.mutation: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[demo,dev,mutation,push]'
+	@touch $@
 
 # Hours on a slow machine: every call of three kinds of import, with seven kinds of failure.
 faults: $(STAMP) ## every system call of an import fails in turn
