@@ -254,12 +254,22 @@ def test_a_hostile_playlist_is_not_merely_cut(text: str) -> None:
     assert address_findings("a.m3u8", text)
 
 
+def test_a_file_is_judged_by_its_own_name_and_not_by_its_directory() -> None:
+    assert name_problem("a.txt/b") == "has an ending that no result needs"
+    assert name_problem("a/b.txt") is None
+    assert name_problem(".a/b.txt") == "begins with a dot"
+    assert name_problem("php") == "has an ending that no result needs"
+    assert name_problem("a.php/b.txt") == "has an ending that a web server may run or show as a page"
+
+
 @pytest.mark.parametrize("image", [PNG, JPEG, WEBP])
 def test_a_picture_that_breaks_off_early_is_cut(image: bytes) -> None:
     for length in range(1, 12):
         assert is_cut_image(image[:length]) or image_problem(image[:length]) is None
 
 
-@pytest.mark.parametrize("head", [b"GIF89a", b"RIFF\x04\0\0\0WAVEfmt ", b"<svg", b"no picture at all"])
+@pytest.mark.parametrize(
+    "head", [b"GIF89a", b"RIFF\x04\0\0\0WAVE", b"RIFF\x04\0\0\0WAVEfmt ", b"<svg", b"no picture at all"]
+)
 def test_what_is_no_picture_is_not_merely_cut(head: bytes) -> None:
     assert not is_cut_image(head)

@@ -29,6 +29,7 @@ _OURS = (ip_network("127.0.0.1"), ip_network("::1"), ip_network("10.0.0.0/8"))
         ("127.0.0.1", ["203.0.113.9:4711"], "203.0.113.9"),
         ("127.0.0.1", ["[2001:db8::7]:4711"], "2001:db8::7"),
         ("::1", ["2001:db8::7"], "2001:db8::7"),
+        ("::1%lo", ["[2001:db8::7]]"], "2001:db8::7"),
         ("::ffff:127.0.0.1", ["203.0.113.9"], "203.0.113.9"),
         ("127.0.0.1", ["::ffff:203.0.113.9"], "203.0.113.9"),
         # Nonsense ends the search where it stands.
@@ -48,6 +49,13 @@ def test_the_last_address_that_is_not_ours_is_the_clients(
 def test_without_trusted_proxies_nobody_is_believed() -> None:
     assert client_address("127.0.0.1", ["203.0.113.9"], ()) == "127.0.0.1"
     assert not is_trusted("127.0.0.1", ())
+
+
+@pytest.mark.parametrize(
+    ("peer", "is_ours"), [("10.1.2.3", True), ("::1", True), ("203.0.113.9", False), ("", False)]
+)
+def test_a_web_server_of_ours_is_known_by_its_address(peer: str, is_ours: bool) -> None:
+    assert is_trusted(peer, _OURS) is is_ours
 
 
 def test_a_customer_with_a_network_of_its_own_counts_as_one() -> None:
