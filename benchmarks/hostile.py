@@ -1,9 +1,9 @@
 """Real callbacks beside hostile connections: ``python -m benchmarks.hostile [CONNECTIONS [ATTACK…]]``.
 
 The webhook runs in a process of its own, with a real database behind it. Each kind of attack is made by
-another process while callbacks are made one after the other, each over a new connection as managers do,
-and timed. ``bare`` is a server of aiohttp alone under the same attack, which answers at once: what it takes
-is the machine's, and the attacker's share of it.
+another process while callbacks are made one after the other, over new connections and over one that is kept
+in turn, and timed. ``bare`` is a server of aiohttp alone under the same attack, which answers at once and
+keeps connections open for ever: what it takes is the machine's, and the attacker's share of it.
 """
 
 import asyncio
@@ -48,6 +48,13 @@ def _request(*headers: str, body: bytes = b"", token: str = TOKEN, length: bool 
     return "\r\n".join(lines).encode("latin-1") + body
 
 
+_ANOTHER = b"another-token-each-time"
+_CLOSE = b"close"
+"""Instead of anything to say: the connection is closed at once."""
+
+_DRIP = _request("Transfer-Encoding: chunked", token="wrong", length=False) + b"1\r\n"
+"""After it, and after "G", one byte a second follows for ever."""
+
 _BOMB = gzip.compress(b"[" + b"[]," * (8 * 2**20 // 3) + b"[]]")
 ATTACKS: dict[str, tuple[bytes, ...]] = {
     "nothing": (),
@@ -55,7 +62,11 @@ ATTACKS: dict[str, tuple[bytes, ...]] = {
     "half a head": (b"POST / HTTP/1.1\r\nHost: x\r\nX-A: ",),
     "byte by byte": (b"G",),
     "idle after 404": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",),
+    "connect and close": (_CLOSE,),
     "wrong token": (_request(body=b"{}", token="wrong"),),
+    "another token each time": (_request(body=b"{}", token=_ANOTHER.decode()),),
+    "slow body": (_DRIP,),
+    "head of 15 KiB": (b"POST / HTTP/1.1\r\nHost: x\r\n" + b"A: aaaaaaaaaaaa\r\n" * 900,),
     "wrong token, 64 KiB": (_request(body=b"[" + b"[]," * 21_000 + b"[]]", token="wrong"),),
     "wrong token, gzip bomb": (_request("Content-Encoding: gzip", body=_BOMB, token="wrong"),),
     "wrong token, chunks of 1 byte": (
@@ -121,13 +132,14 @@ async def _attack(port: int, kinds: tuple[bytes, ...], connections: int) -> None
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 try:
                     data = generator.choice(kinds)
-                    writer.write(data)
-                    if data == b"G":
-                        while not reader.at_eof():
-                            await asyncio.sleep(1)
-                            writer.write(b"E")
-                            await writer.drain()
-                    await reader.read()
+                    if data is not _CLOSE:
+                        writer.write(data.replace(_ANOTHER, b"%d" % generator.getrandbits(60)))
+                    while data in (b"G", _DRIP) and not reader.at_eof():
+                        await asyncio.sleep(1)
+                        writer.write(b"E")
+                        await writer.drain()
+                    if data is not _CLOSE:
+                        await reader.read()
                 finally:
                     writer.close()
             await asyncio.sleep(generator.random())
@@ -140,24 +152,43 @@ def _attacker(port: int, kinds: tuple[bytes, ...], connections: int) -> None:
     asyncio.run(_attack(port, kinds, connections))
 
 
-async def _callbacks(port: int, seconds: float) -> tuple[list[float], int]:
-    """The times that callbacks took, and how many were not answered 200."""
-    times, failed, until, number = [], 0, time.perf_counter() + seconds, 0
-    while time.perf_counter() < until:
-        number += 1
+class _Caller:
+    """A runner manager that makes callbacks, over new connections and over one that it keeps."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._kept: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self.times: list[float] = []
+        self.failed = 0
+
+    async def call(self, number: int) -> None:
+        """Make one, and note how long it took."""
         body = json.dumps({"task_id": "t-1", "status": "running", "script_output": f"{number}"}).encode()
+        keeps = number % 2 == 0
         begun = time.perf_counter()
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(_request("Connection: close", body=body))
-            answer = await reader.read()
-            writer.close()
-            failed += not answer.startswith(b"HTTP/1.1 200 ")
-        except OSError:
-            failed += 1
-        times.append(time.perf_counter() - begun)
+            opened = self._kept if keeps else None
+            reader, writer = opened or await asyncio.open_connection("127.0.0.1", self._port)
+            self._kept = (reader, writer) if keeps else self._kept
+            writer.write(_request(*([] if keeps else ["Connection: close"]), body=body))
+            answer = await reader.readuntil(b"}")
+            if not keeps:
+                writer.close()
+            self.failed += not answer.startswith(b"HTTP/1.1 200 ")
+        except (OSError, asyncio.IncompleteReadError):
+            self.failed += 1
+            self._kept = None if keeps else self._kept
+        self.times.append(time.perf_counter() - begun)
+
+
+async def _callbacks(port: int, seconds: float) -> tuple[list[float], int]:
+    """The times that callbacks took, and how many were not answered 200."""
+    caller, until, number = _Caller(port), time.perf_counter() + seconds, 0
+    while time.perf_counter() < until:
+        number += 1
+        await caller.call(number)
         await asyncio.sleep(0.02)
-    return times, failed
+    return caller.times, caller.failed
 
 
 def _processor(pid: int) -> float:
@@ -230,7 +261,7 @@ async def _main(connections: int, names: list[str]) -> None:
         dsn = server.dsn().get_secret_value()
         await _prepare(dsn)
         for name in names or ATTACKS:
-            for on in ("daemon", "bare"):
+            for on in (os.environ.get("HOSTILE_ON") or "daemon bare").split():
                 line = await _measure(connections, name, dsn if on == "daemon" else None)
                 print(f"{name:>30} {on:>6} {line}", flush=True)
 

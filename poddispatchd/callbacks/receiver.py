@@ -56,39 +56,14 @@ class CallbackReceiver:
         self._wakeups = wakeups
         self._clock = clock
         self._patience = patience
-        self._tokens = TokenBook(database, clock, patience=patience)
+        self.tokens = TokenBook(database, clock, patience=patience)
+        """Whose token it is; asked before anything of a body is read (invariant I13)."""
         self._recorder = Recorder(database, patience=patience)
         self._quota = Quota()
         self._limited: set[tuple[ManagerId, ...]] = set()
         self._parsing = asyncio.Lock()
         self._searching = asyncio.Lock()
         self._searches: Counter[tuple[ManagerId, ...]] = Counter()
-
-    @property
-    def token_reads(self) -> int:
-        """How often the tokens were read."""
-        return self._tokens.reads
-
-    def fresh_signers(self, token: bytes) -> tuple[ManagerId, ...]:
-        """Whose token this is, if that is known without a look at the database; else nobody."""
-        return self._tokens.fresh_signers(token)
-
-    def has_seen(self, token: bytes) -> bool:
-        """Whether this token was somebody's when the tokens were read last, however long ago."""
-        return self._tokens.has_seen(token)
-
-    def is_refused(self, token: bytes) -> bool:
-        """Whether this token is known to be nobody's, without a look at the database."""
-        return self._tokens.is_refused(token)
-
-    async def signers(self, token: bytes) -> tuple[ManagerId, ...]:
-        """Whose token this is; asked before anything of a body is read (invariant I13).
-
-        Raises:
-            CallbackRefusedError: 403: it is nobody's.
-            DatabaseUnavailableError: it cannot be told now.
-        """
-        return await self._tokens.signers(token)
 
     async def take(self, signers: tuple[ManagerId, ...], body: bytes) -> None:
         """Check a callback of these managers and commit it; the order of the checks is Pod's.

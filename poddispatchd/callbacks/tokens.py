@@ -2,11 +2,8 @@
 
 import asyncio
 import hashlib
-import hmac
 import secrets
-from collections.abc import Iterable
-
-from msgspec import Struct
+from collections.abc import Iterable, Mapping
 
 from poddispatchd.callbacks.patience import PATIENCE, within
 from poddispatchd.clock import Clock
@@ -30,12 +27,6 @@ _MOST_REFUSED = 4096
 """Refused tokens that are remembered; of more, the oldest are forgotten."""
 
 
-class _Known(Struct, frozen=True):
-    manager: ManagerId
-    forms: tuple[bytes, ...]
-    """The token as the bytes that may arrive: in UTF-8, or in Latin-1 as Python's HTTP clients send it."""
-
-
 class TokenBook:
     """The tokens of all runner managers, as they were read last.
 
@@ -47,7 +38,8 @@ class TokenBook:
         self._database = database
         self._clock = clock
         self._patience = patience
-        self._known: tuple[_Known, ...] = ()
+        self._known: Mapping[bytes, tuple[ManagerId, ...]] = {}
+        """By a keyed digest: however long it is searched for, that tells nothing about a token."""
         self._read_at = float("-inf")
         self._failed_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
@@ -77,7 +69,7 @@ class TokenBook:
         if self._refused.get(digest, float("-inf")) > now:
             raise CallbackRefusedError(403, "Invalid Bearer token.")
         if now - self._read_at >= FRESH_FOR_STRANGERS:
-            await self._read_again(now)
+            await self._read_again()
             if signers := self._match(token):
                 return signers
             self._remember(digest, now + REFUSED_FOR)
@@ -94,19 +86,23 @@ class TokenBook:
             return True
         return now - self._read_at < FRESH_FOR_STRANGERS and not self._match(token)
 
+    def refuse(self, token: bytes) -> None:
+        """It was looked for and not found: it is refused without another look for a while."""
+        self._remember(self._digest(token), self._clock.monotonic() + REFUSED_FOR)
+
+    def reading(self) -> "asyncio.Future[None] | None":
+        """The look at the database that is going on, or begins now; None: one has failed a moment ago."""
+        if self._reading is None:
+            if 0 <= self._clock.monotonic() - self._failed_at < FRESH_FOR_STRANGERS:
+                return None
+            self._begin_reading()
+        return self._reading
+
     def _digest(self, token: bytes) -> bytes:
-        return hashlib.blake2b(token, key=self._key, digest_size=16).digest()
+        return hashlib.blake2b(token.strip(), key=self._key, digest_size=16).digest()
 
     def _match(self, token: bytes) -> tuple[ManagerId, ...]:
-        token = token.strip()
-        if not token:
-            return ()
-        # Every token is compared, each in constant time.
-        return tuple(
-            known.manager
-            for known in self._known
-            if sum(hmac.compare_digest(form, token) for form in known.forms)
-        )
+        return self._known.get(self._digest(token), ())
 
     def _remember(self, digest: bytes, until: float) -> None:
         self._refused.pop(digest, None)
@@ -114,18 +110,16 @@ class TokenBook:
             del self._refused[next(iter(self._refused))]
         self._refused[digest] = until
 
-    async def _read_again(self, now: float) -> None:
+    async def _read_again(self) -> None:
         """Read the managers; whoever comes meanwhile waits for the same answer.
 
         Raises:
             DatabaseUnavailableError: they cannot be read, or could not a moment ago.
         """
-        if self._reading is None:
-            if 0 <= now - self._failed_at < FRESH_FOR_STRANGERS:
-                raise DatabaseUnavailableError
-            self._begin_reading()
-        if self._reading is not None:
-            await asyncio.shield(self._reading)
+        reading = self.reading()
+        if reading is None:
+            raise DatabaseUnavailableError
+        await asyncio.shield(reading)
 
     def _begin_reading(self) -> None:
         self._reading = asyncio.create_task(self._read(), name="tokens of runner managers")
@@ -138,20 +132,25 @@ class TokenBook:
         managers = await within(self._patience, pod_managers.runner_managers(self._database))
         for manager in managers:
             register_secret(manager.token)
-        self._known, self._read_at = tuple(_known(managers)), begun
+        self._known, self._read_at = self._digests(managers), begun
 
     def _has_read(self, task: "asyncio.Task[None]") -> None:
         self._reading = None
         if not task.cancelled() and task.exception() is not None:
             self._failed_at = self._clock.monotonic()
 
+    def _digests(self, managers: Iterable[RunnerManager]) -> dict[bytes, tuple[ManagerId, ...]]:
+        """The managers that can be recognised, active or not; an empty token is nobody's.
 
-def _known(managers: Iterable[RunnerManager]) -> Iterable[_Known]:
-    """The managers that can be recognised, active or not; an empty token is nobody's."""
-    for manager in managers:
-        token = manager.token.get_secret_value().strip()
-        forms = {token.encode("utf-8", "surrogateescape")}
-        if (as_sent := token_bytes(token)) is not None:
-            forms.add(as_sent)
-        if token:
-            yield _Known(manager.id, tuple(forms))
+        Each token in the forms that may arrive: in UTF-8, or in Latin-1 as Python's HTTP clients send it.
+        """
+        found: dict[bytes, tuple[ManagerId, ...]] = {}
+        for manager in managers:
+            token = manager.token.get_secret_value().strip()
+            forms = {token.encode("utf-8", "surrogateescape")}
+            if (as_sent := token_bytes(token)) is not None:
+                forms.add(as_sent)
+            for form in forms if token else ():
+                digest = self._digest(form)
+                found[digest] = (*found.get(digest, ()), manager.id)
+        return found

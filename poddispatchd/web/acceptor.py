@@ -3,13 +3,11 @@
 import asyncio
 import errno
 import socket
-import struct
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from time import thread_time
 from typing import Protocol
 
-_BATCH = 32
-"""Connections that are taken in one turn; then everybody else has theirs."""
+from poddispatchd.web.arrivals import SLICE_SECONDS
 
 _BACKLOG = 4096
 """Connections that the kernel keeps for us; the system may allow fewer (net.core.somaxconn)."""
@@ -17,24 +15,14 @@ _BACKLOG = 4096
 _PAUSE = 0.2
 """Seconds without a look after the system had no descriptor or memory for a connection."""
 
-_FIRST = 2**14
-"""Bytes that are looked at as soon as a connection is taken: under load its whole request is there."""
-
-_THROWN_AWAY = 2**18
-"""Bytes of a body that nobody wants which are read, lest the answer is lost with a reset connection."""
-
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_RESET = struct.pack("ii", 1, 0)
 
 
 class Taker(Protocol):
-    """Decides about connections."""
+    """What becomes of connections."""
 
-    def answers(self, address: str, data: bytes) -> bytes | None:
-        """The whole answer to what has arrived, when nothing more is to be done for this connection."""
-
-    def takes(self, address: str, data: bytes) -> asyncio.BufferedProtocol | None:
-        """What serves a new connection, of which something may have arrived; None: it is closed."""
+    def take(self, connection: socket.socket, address: str) -> None:
+        """A connection was accepted; its socket is the taker's now."""
 
     def exhausted(self, *, is_now: bool) -> None:
         """The system has no room for connections, or has some again."""
@@ -87,7 +75,6 @@ class Acceptor:
         self._sockets = sockets
         self._taker = taker
         self._loop = asyncio.get_running_loop()
-        self._making: set[asyncio.Task[object]] = set()
         self._pauses: dict[int, asyncio.TimerHandle] = {}
         self._is_exhausted = False
 
@@ -116,7 +103,8 @@ class Acceptor:
         close(self._sockets)
 
     def _accept(self, listener: socket.socket) -> None:
-        for _ in range(_BATCH):
+        until = thread_time() + SLICE_SECONDS
+        while thread_time() < until:
             try:
                 connection, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -128,35 +116,7 @@ class Acceptor:
             if self._is_exhausted:
                 self._is_exhausted = False
                 self._taker.exhausted(is_now=False)
-            connection.setblocking(False)
-            self._take(connection, str(address[0]))
-
-    def _take(self, connection: socket.socket, address: str) -> None:
-        try:
-            data = connection.recv(_FIRST)
-        except (BlockingIOError, InterruptedError):
-            data = b""
-        except OSError:
-            connection.close()
-            return
-        if data and (answer := self._taker.answers(address, data)) is not None:
-            _answer(connection, answer)
-            return
-        protocol = self._taker.takes(address, data)
-        if protocol is None:
-            # With a reset: nothing of it lingers in the kernel.
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            connection.close()
-            return
-        making = self._loop.create_task(self._make(connection, lambda: protocol))
-        self._making.add(making)
-        making.add_done_callback(self._making.discard)
-
-    async def _make(self, connection: socket.socket, factory: Callable[[], asyncio.BufferedProtocol]) -> None:
-        try:
-            await self._loop.connect_accepted_socket(factory, connection)
-        except OSError:
-            connection.close()
+            self._taker.take(connection, str(address[0]))
 
     def _rest(self, listener: socket.socket) -> None:
         """Look away for a moment: what cannot be taken stays readable, and would be tried without end."""
@@ -169,13 +129,3 @@ class Acceptor:
     def _resume(self, listener: socket.socket) -> None:
         del self._pauses[listener.fileno()]
         self._loop.add_reader(listener.fileno(), self._accept, listener)
-
-
-def _answer(connection: socket.socket, answer: bytes) -> None:
-    """Send an answer that fits into the socket's buffer, and close."""
-    with suppress(OSError), connection:
-        connection.send(answer)
-        connection.shutdown(socket.SHUT_WR)
-        left = _THROWN_AWAY
-        while left > 0 and (thrown := len(connection.recv(2**16))):
-            left -= thrown

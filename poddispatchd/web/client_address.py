@@ -1,6 +1,7 @@
 """From which address a request comes, behind web servers that pass it on."""
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TypeAlias
 
@@ -12,6 +13,9 @@ _MOST_HOPS = 16
 
 _SUBSCRIBER = 64
 """Bits of an IPv6 address that a provider gives to one customer."""
+
+_REMEMBERED = 4096
+"""Addresses of which is known what they are counted under: strangers come again and again."""
 
 
 def client_address(peer: str, forwarded: Iterable[str], trusted: Networks) -> str:
@@ -43,6 +47,7 @@ def is_trusted(peer: str, trusted: Networks) -> bool:
     return address is not None and _is_in(address, trusted)
 
 
+@lru_cache(_REMEMBERED)
 def counted_as(address: str) -> str:
     """What connections of an address are counted under: of IPv6, everybody has 2**64 addresses."""
     parsed = _parsed(address)

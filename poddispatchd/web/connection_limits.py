@@ -1,8 +1,9 @@
 """Which connections a listener keeps, and which make room: decisions only, no socket is touched here."""
 
-from collections import Counter
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
+from typing import TypeAlias
 
 from msgspec import Struct, field
 
@@ -51,13 +52,15 @@ class Peer(Struct, eq=False):
     counted: str | None = None
 
 
-class _Queue(Struct):
-    """Peers that we wait for, those who have let us wait longest first."""
+_Queue: TypeAlias = "OrderedDict[Peer, None]"
+"""Peers that we wait for, those who have let us wait longest first."""
 
-    peers: dict[Peer, None] = field(default_factory=dict)
 
-    def first(self) -> Peer | None:
-        return next(iter(self.peers), None)
+class _Share(Struct):
+    """What one address has: how many connections, and those of them that we wait for."""
+
+    connections: int = 0
+    waiting: _Queue = field(default_factory=OrderedDict)
 
 
 class ConnectionTable:
@@ -66,9 +69,9 @@ class ConnectionTable:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._peers: set[Peer] = set()
-        self._strangers = _Queue()
-        self._known = _Queue()
-        self._of_address: Counter[str] = Counter()
+        self._strangers: _Queue = OrderedDict()
+        self._known: _Queue = OrderedDict()
+        self._of_address: dict[str, _Share] = {}
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -83,12 +86,18 @@ class ConnectionTable:
             return False
         return len(self._peers) < self._limits.most or self.drop_one()
 
+    def drop(self, peer: Peer) -> None:
+        """Drop this one."""
+        self.dropped += 1
+        self.remove(peer)
+        peer.drop()
+
     def drop_one(self) -> bool:
         """Drop whoever has let us wait longest, strangers first; whether there was anybody."""
-        victim = self._strangers.first() or self._known.first()
+        victim = _first(self._strangers) or _first(self._known)
         if victim is None:
             return False
-        self._drop(victim)
+        self.drop(victim)
         return True
 
     def add(self, peer: Peer, now: float) -> None:
@@ -110,7 +119,9 @@ class ConnectionTable:
             return
         self._forget(peer)
         peer.state, peer.since = State.WAITING, now
-        (self._known if peer.is_known else self._strangers).peers[peer] = None
+        (self._known if peer.is_known else self._strangers)[peer] = None
+        if peer.counted is not None:
+            self._of_address[peer.counted].waiting[peer] = None
 
     def works(self, peer: Peer) -> None:
         """This peer waits for us from now on: it is not dropped for others."""
@@ -138,46 +149,49 @@ class ConnectionTable:
             for peer in self._peers
         )
 
-    def drop_late(self, now: float) -> int:
-        """Drop those for whom we have waited too long; how many there were."""
+    def drop_late(self, now: float, most: int) -> int:
+        """Drop some of those for whom we have waited too long; how many there were, at most so many."""
         late = 0
         for queue, seconds in (
             (self._strangers, self._limits.head_seconds),
             (self._known, self._limits.idle_seconds),
         ):
-            while (peer := queue.first()) is not None and now - peer.since >= seconds:
-                self._drop(peer)
+            while late < most and (peer := _first(queue)) is not None and now - peer.since >= seconds:
+                self.drop(peer)
                 late += 1
         return late
 
     def _is_full(self, address: str) -> bool:
-        most = self._limits.most_of_one
-        return most is not None and self._of_address[counted_as(address)] >= most
+        most, share = self._limits.most_of_one, self._of_address.get(counted_as(address))
+        return most is not None and share is not None and share.connections >= most
 
     def _drop_of(self, counted: str) -> bool:
         """Drop the one of an address that has let us wait longest."""
-        for peer in self._strangers.peers:
-            if peer.counted == counted:
-                self._drop(peer)
-                return True
-        return False
-
-    def _drop(self, peer: Peer) -> None:
-        self.dropped += 1
-        self.remove(peer)
-        peer.drop()
+        victim = _first(self._of_address[counted].waiting)
+        if victim is None:
+            return False
+        self.drop(victim)
+        return True
 
     def _forget(self, peer: Peer) -> None:
-        self._strangers.peers.pop(peer, None)
-        self._known.peers.pop(peer, None)
+        self._strangers.pop(peer, None)
+        self._known.pop(peer, None)
+        if peer.counted is not None:
+            self._of_address[peer.counted].waiting.pop(peer, None)
 
     def _count(self, peer: Peer, address: str) -> None:
         peer.counted = counted_as(address)
-        self._of_address[peer.counted] += 1
+        self._of_address.setdefault(peer.counted, _Share()).connections += 1
 
     def _uncount(self, peer: Peer) -> None:
         if peer.counted is not None:
-            self._of_address[peer.counted] -= 1
-            if self._of_address[peer.counted] <= 0:
+            share = self._of_address[peer.counted]
+            share.waiting.pop(peer, None)
+            share.connections -= 1
+            if share.connections <= 0:
                 del self._of_address[peer.counted]
             peer.counted = None
+
+
+def _first(queue: _Queue) -> Peer | None:
+    return next(iter(queue), None)

@@ -6,6 +6,7 @@ import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from typing import TypeAlias
 
 import structlog
@@ -18,9 +19,9 @@ from poddispatchd.errors import ConfigurationError
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web import acceptor
+from poddispatchd.web.arrivals import Arrivals
 from poddispatchd.web.client_address import Networks, is_trusted
 from poddispatchd.web.connection_limits import ConnectionTable, Limits, State
-from poddispatchd.web.gate import Gate
 from poddispatchd.web.protocol import peer_of
 from poddispatchd.web.refusal_log import RefusalLog
 from poddispatchd.web.site import Site
@@ -36,6 +37,12 @@ _DRAIN_LOOK = 0.01
 
 _LOOK = 1.0
 """Seconds between two looks for connections that we have waited for too long."""
+
+_LATE_AT_ONCE = 32
+"""Late connections that are dropped in one turn of the event loop: who came together is late together."""
+
+_REMEMBERED = 1024
+"""Addresses of which is known whether they are web servers of ours."""
 
 KEPT_BACK = 256
 """File descriptors that no listener takes: for the database, runner managers, files and mail."""
@@ -54,25 +61,25 @@ class Listener:
     ) -> None:
         self._site = site
         self._limits = limits
-        self._trusted = trusted
+        self._is_exempt = lru_cache(_REMEMBERED)(lambda address: is_trusted(address, trusted))
+        self.arrivals = Arrivals(site, admits=self.admits, is_exempt=self._is_exempt)
         self._metrics = metrics
         self._is_full = False
         self._name = site.refusals.listener
 
-    def answers(self, address: str, data: bytes) -> bytes | None:
-        """The whole answer to the beginning of a connection, when that decides already."""
-        return self._site.answers(address, data)
+    def take(self, connection: socket.socket, address: str) -> None:
+        """A connection was accepted."""
+        self.arrivals.take(connection, address)
 
-    def takes(self, address: str, data: bytes) -> asyncio.BufferedProtocol | None:
-        """What serves a new connection of an address; None when there is no room for it."""
+    def admits(self, address: str, is_exempt: bool) -> bool:
+        """Whether one more connection of an address is kept; others may be dropped for it."""
         table = self._site.table
-        is_exempt = is_trusted(address, self._trusted)
         dropped = table.dropped
         has_room = table.make_room(address, is_exempt=is_exempt)
         if not has_room or table.dropped > dropped:
             self._count("crowded" if has_room else "full")
             self._tell_full()
-        return Gate(self._site, address, data, is_exempt=is_exempt) if has_room else None
+        return has_room
 
     def exhausted(self, *, is_now: bool) -> None:
         """The system has no descriptor left, in spite of what is kept back, or has some again."""
@@ -88,8 +95,10 @@ class Listener:
         while True:
             await asyncio.sleep(_LOOK)
             made_room, before = table.dropped - before, table.dropped
-            late = table.drop_late(self._site.loop.time())
-            self._count("late", late)
+            while late := table.drop_late(self._site.loop.time(), _LATE_AT_ONCE):
+                self._count("late", late)
+                before += late
+                await asyncio.sleep(0)
             self._site.refusals.flush()
             if self._metrics is not None:
                 self._metrics.http_connections.labels(self._name).set(len(table))
@@ -221,6 +230,7 @@ async def serving(
             for peer in table:
                 if peer.state is not State.BUSY:
                     peer.drop()
+            listener.arrivals.close()
     finally:
         await runner.cleanup()
 

@@ -32,17 +32,20 @@ _DRAINED = (32 * 2**20, 5.0)
 
 
 class Connection(RequestHandler, asyncio.BufferedProtocol):
-    """A connection whose first request is there.
+    """A connection whose first request is there: its ``head``, and what has arrived behind it.
 
     Where tokens are asked for, nothing behind the head of the first request reaches a parser before a valid
     one was shown (invariant I13): not even the framing of the body.
     """
 
     __slots__ = (
+        "_answered",
         "_came",
+        "_first",
         "_gone",
         "_held",
         "_is_chunked",
+        "_is_half_closed",
         "_raw",
         "_request",
         "_site",
@@ -51,7 +54,7 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         "peer",
     )
 
-    def __init__(self, site: Site, peer: Peer) -> None:
+    def __init__(self, site: Site, peer: Peer, head: bytes, rest: bytes) -> None:
         super().__init__(
             site.server,
             loop=site.loop,
@@ -73,22 +76,23 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         self.is_recognised = False
         """Whether the request that is served was made with a valid token."""
         self.peer = peer
+        self._first = head, rest
+        self._answered = 0
+        self._is_half_closed = False
 
-    def begin(self, transport: asyncio.Transport, head: bytes, rest: bytes) -> None:
-        """Serve the request of this head; ``rest`` is what has arrived behind it."""
-        transport.set_protocol(self)
-        self.connection_made(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """As aiohttp, which forgets its transport before the kernel does; and serve the first request."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a listener's sockets are streams
+        self._raw = transport
+        self.peer.drop = self.drop
+        super().connection_made(transport)
+        head, rest = self._first
+        self._first = b"", b""
         if self._site.holds_bodies:
             self._parse(head)
             self._held = bytearray(rest)
         else:
             self._parse(head + rest)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """As aiohttp, which forgets its transport before the kernel does."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a listener's sockets are streams
-        self._raw = transport
-        super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """As aiohttp, and make room."""
@@ -118,6 +122,24 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
             if len(self._held) >= _MOST_HELD and self._raw is not None:
                 self._raw.pause_reading()
 
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio takes an answer; aiohttp gives none
+        """The peer sends nothing more; what it has asked for it hears all the same.
+
+        Returns:
+            Whether the connection goes on, until all is answered.
+        """
+        if self._gone is not None or self._request_count == self._answered:
+            return False
+        self._is_half_closed = True
+        self._end_body()
+        return True
+
+    def _end_body(self) -> None:
+        """Of a body that is wanted nothing more will come."""
+        body = None if self._request is None else self._request.content
+        if body is not None and not body.is_eof():
+            body.set_exception(web.RequestPayloadError("the body is not whole"))
+
     def let_in(self, request: web.BaseRequest) -> None:
         """A valid token was shown: its body may be read."""
         self.is_recognised, self._request, self._came = True, request, 0
@@ -130,6 +152,8 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         for at in range(0, len(held), _CHUNKED_SLICE):
             if not self._parse(bytes(held[at : at + _CHUNKED_SLICE])):
                 return
+        if self._is_half_closed:
+            self._end_body()
 
     def _parse(self, data: bytes) -> bool:
         """As aiohttp; what its parser stumbles over is refused, not shown. False: the peer was given up."""
@@ -172,7 +196,9 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         for name, value in self._site.headers.items():
             resp.headers.setdefault(name, value)
         is_unread = not request.content.is_eof()
-        if is_unread or resp.status >= 400 or self._site.is_ending:
+        self._answered += 1
+        is_last = self._is_half_closed and self._answered == self._request_count
+        if is_unread or is_last or resp.status >= 400 or self._site.is_ending:
             resp.force_close()
         try:
             async with asyncio.timeout(_WRITE_SECONDS):

@@ -7,7 +7,7 @@ from aiohttp import web
 from poddispatchd.observability.events import Event
 from poddispatchd.web.connection_limits import ConnectionTable
 from poddispatchd.web.refusal_log import RefusalLog
-from poddispatchd.web.strangers import Early
+from poddispatchd.web.strangers import Early, Serve, Verdict
 
 LONGEST_HEAD = 16 * 2**10
 """Bytes of the head of a request."""
@@ -56,14 +56,11 @@ class Site:
         """Note that a request was none."""
         self.refusals.tell(Event.REQUESTS_REFUSED, remote=address, status=status, reason=reason)
 
-    def answers(self, address: str, data: bytes) -> bytes | None:
-        """The whole answer to the beginning of a connection; None when aiohttp, or more of it, is needed."""
-        if not (b"A" <= data[:1] <= b"Z" or data[:1] in b"\r\n"):
-            self.refuse(address, 400, "not HTTP")
-            return canned(400)
+    def judge(self, address: str, head: bytes, looked: "asyncio.Future[None] | None" = None) -> Verdict:
+        """What is to be done with a request whose head is whole: see ``Early``."""
         if self._early is None or self.is_ending:
-            return None
-        return self._early(address, data)
+            return Serve()
+        return self._early(address, head, looked)
 
 
 def canned(status: int) -> bytes:

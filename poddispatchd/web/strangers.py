@@ -4,20 +4,61 @@ That costs less than a whole request. A few strangers a second are served as eve
 the others hear the same status in this way, and callbacks do not wait behind them.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
 from poddispatchd.callbacks.rate_limits import Bucket, Rate
 
-Early: TypeAlias = Callable[[str, bytes], bytes | None]
-"""The whole answer to a stranger, given the address and what has arrived; None: it is to be served."""
+
+class Serve(Struct, frozen=True):
+    """A request is to be served; ``whose``: the token that it carries and that is somebody's, else empty."""
+
+    whose: bytes = b""
+
+
+Verdict: TypeAlias = bytes | Serve | asyncio.Future[None]
+"""The whole answer, or what is to be done; a future: judge again when that is done."""
+
+
+class Early(Protocol):
+    """Judges the head of a request alone."""
+
+    def __call__(self, address: str, head: bytes, looked: "asyncio.Future[None] | None" = None) -> Verdict:
+        """What is to be done with it.
+
+        Args:
+            address: the other end of the connection.
+            head: whole; something may stand behind it.
+            looked: the future that a judgement of before has waited for.
+        """
+
+
+class Tokens(Protocol):
+    """What is known of tokens without a look at the database."""
+
+    def has_seen(self, token: bytes) -> bool:
+        """Whether it is, or was a moment ago, somebody's."""
+
+    def is_refused(self, token: bytes) -> bool:
+        """Whether it is known to be nobody's."""
+
+    def refuse(self, token: bytes) -> None:
+        """It was looked for and not found."""
+
+    def reading(self) -> "asyncio.Future[None] | None":
+        """The look at the database that is going on or begins now; None: the last one has just failed."""
+
 
 _SERVED = Rate(50, 50)
 """Strangers that are served as everybody is: someone who tries out a token, or 'poddispatchd check'."""
+
+RETRY_AFTER = 30.0
+"""Seconds after which whoever cannot be told now should ask again."""
 
 _REASONS = {
     400: "Bad Request",
@@ -26,7 +67,11 @@ _REASONS = {
     404: "Not Found",
     405: "Method Not Allowed",
     415: "Unsupported Media Type",
+    503: "Service Unavailable",
 }
+
+_MOST_TOKENS = 64
+"""Headers of a request that is served."""
 
 _ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _AUTHORIZATION = re.compile(rb"\r\nauthorization:([^\r\n]*)", re.IGNORECASE)
@@ -44,19 +89,16 @@ class Head(Struct, frozen=True):
     """Of all ``Authorization`` headers: whichever of them counts."""
 
 
-def head_of(data: bytes) -> Head | None:
-    """The head of a request; None when it is not whole."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
-        return None
-    head = data[:end]
+def head_of(data: bytes) -> Head:
+    """The head of a request, which is whole; something may stand behind it."""
+    head = data.partition(b"\r\n\r\n")[0]
     kind = _TYPE.search(head)
     method, path = _method_and_path(head.partition(b"\r\n")[0])
     return Head(
         method=method,
         path=path,
         content_type=b"" if kind is None else kind[1],
-        tokens=tuple(filter(None, map(_token, _AUTHORIZATION.findall(head)))),
+        tokens=tuple(filter(None, map(_token, _AUTHORIZATION.findall(head)[:_MOST_TOKENS]))),
     )
 
 
@@ -96,8 +138,7 @@ class Strangers:
         path: of the webhook.
         answers: the words of each status, under the key that they are given by.
         headers: of every answer.
-        has_seen: whether a token is, or was a moment ago, somebody's.
-        is_refused: whether a token is known to be nobody's.
+        tokens: what is known of them.
         refused: what is to be told, with address and status.
         monotonic: the clock.
     """
@@ -108,31 +149,40 @@ class Strangers:
         answers: Mapping[int, Mapping[str, str]],
         headers: Mapping[str, str],
         *,
-        tokens: tuple[Callable[[bytes], bool], Callable[[bytes], bool]],
+        tokens: Tokens,
         refused: Callable[[str, int], None],
         monotonic: Callable[[], float],
     ) -> None:
         self._path = path.encode()
         self._answers = {status: _answer(status, words, headers) for status, words in answers.items()}
-        self._has_seen, self._is_refused = tokens
+        self._tokens = tokens
         self._refused = refused
         self._monotonic = monotonic
         self._served = Bucket(_SERVED)
 
-    def answer(self, address: str, data: bytes) -> bytes | None:
-        """The whole answer; None: serve the request as everybody's."""
-        head = head_of(data)
-        if head is None or any(map(self._has_seen, head.tokens)):
-            return None
-        status = status_for(head, self._path)
-        if status == 403 and not all(map(self._is_refused, head.tokens)):
-            return None
-        if not self._served.wait(1, self._monotonic()):
+    def judge(self, address: str, head: bytes, looked: "asyncio.Future[None] | None" = None) -> Verdict:
+        """What is to be done with a request: see ``Early``."""
+        parsed = head_of(head)
+        if (token := next(filter(self._tokens.has_seen, parsed.tokens), None)) is not None:
+            return Serve(token)
+        if looked is None and not self._served.wait(1, self._monotonic()):
             self._served.take(1)
-            return None
+            return Serve()
+        status = status_for(parsed, self._path)
+        if status == 403 and (
+            unknown := [each for each in parsed.tokens if not self._tokens.is_refused(each)]
+        ):
+            reading = self._tokens.reading() if looked is None else looked
+            if reading is not None and not reading.done():
+                return reading
+            if reading is None or reading.cancelled() or reading.exception() is not None:
+                status = 503
+            else:
+                for token in unknown:
+                    self._tokens.refuse(token)
         self._refused(address, status)
         whole = self._answers[status]
-        return whole[: whole.index(b"\r\n\r\n") + 4] if head.method == b"HEAD" else whole
+        return whole[: whole.index(b"\r\n\r\n") + 4] if parsed.method == b"HEAD" else whole
 
 
 def _answer(status: int, words: Mapping[str, str], headers: Mapping[str, str]) -> bytes:
@@ -145,5 +195,7 @@ def _answer(status: int, words: Mapping[str, str], headers: Mapping[str, str]) -
     }
     if status == 405:
         named["Allow"] = "POST"
+    if status == 503:
+        named["Retry-After"] = f"{RETRY_AFTER:.0f}"
     lines = [f"HTTP/1.1 {status} {_REASONS[status]}", *(f"{name}: {value}" for name, value in named.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body

@@ -22,11 +22,12 @@ from poddispatchd.web.listener import Handler
 from poddispatchd.web.protocol import recognise, speaks_for
 from poddispatchd.web.refusal_log import RefusalLog
 from poddispatchd.web.site import HEADERS
-from poddispatchd.web.strangers import Early, Strangers
+from poddispatchd.web.strangers import RETRY_AFTER, Early, Strangers
 
 log = structlog.get_logger(__name__)
 
 _NOT_A_CALLBACK = 405
+_RETRY_LATER = 503
 _WORDS = {
     400: "Invalid request.",
     401: "Missing or invalid Bearer token.",
@@ -34,11 +35,10 @@ _WORDS = {
     404: "Not found.",
     _NOT_A_CALLBACK: "Only POST requests are allowed.",
     415: "Only application/json content type is allowed.",
+    _RETRY_LATER: "Try again later.",
 }
 """What strangers hear, whether their request is served or its head alone is looked at."""
 
-_RETRY_LATER = 503
-_RETRY_AFTER = 30.0
 _LIMITED = 429
 _LIMITS = {_LIMITED: "quota", _RETRY_LATER: "body_memory"}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -112,10 +112,10 @@ def early_answers(
         settings.path,
         {status: {"error": words} for status, words in _WORDS.items()},
         HEADERS,
-        tokens=(receiver.has_seen, receiver.is_refused),
+        tokens=receiver.tokens,
         refused=refused,
         monotonic=clock.monotonic,
-    ).answer
+    ).judge
 
 
 def webhook_limits(settings: WebhookSettings) -> Limits:
@@ -193,13 +193,13 @@ class _Webhook:
         if "application/json" not in request.headers.get("Content-Type", ""):
             raise CallbackRefusedError(415, "Only application/json content type is allowed.")
         token = _bearer(request)
-        signers = self._receiver.fresh_signers(token)
+        signers = self._receiver.tokens.fresh_signers(token)
         if not signers:
             # A manager that calls often is heard before it is known whether its token is still good.
-            if not speaks_for(request, remote) and not self._receiver.has_seen(token):
+            if not speaks_for(request, remote) and not self._receiver.tokens.has_seen(token):
                 raise CallbackRefusedError(_LIMITED, "Too many requests from this address.", retry_after=5.0)
             async with asyncio.timeout(self._patience):
-                signers = await self._receiver.signers(token)
+                signers = await self._receiver.tokens.signers(token)
         recognise(request)
         if "Content-Encoding" in request.headers:
             raise CallbackRefusedError(415, "The body must not be encoded (Content-Encoding).")
@@ -231,7 +231,7 @@ def _content_length(request: web.BaseRequest) -> int | None:
 
 
 def _later() -> CallbackRefusedError:
-    return CallbackRefusedError(_RETRY_LATER, "Try again later.", retry_after=_RETRY_AFTER)
+    return CallbackRefusedError(_RETRY_LATER, _WORDS[_RETRY_LATER], retry_after=RETRY_AFTER)
 
 
 def _refusal(error: CallbackRefusedError) -> web.Response:

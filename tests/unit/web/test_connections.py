@@ -112,10 +112,10 @@ def test_runner_managers_are_not_counted_under_their_address() -> None:
 def test_whoever_lets_us_wait_too_long_is_dropped() -> None:
     crowd = _Crowd()
     manager, stranger = crowd.known("192.0.2.1"), crowd.come("192.0.2.2")
-    assert crowd.table.drop_late(crowd.now + 9.9) == 0
-    assert crowd.table.drop_late(crowd.now + 10) == 1
+    assert crowd.table.drop_late(crowd.now + 9.9, 10) == 0
+    assert crowd.table.drop_late(crowd.now + 10, 10) == 1
     assert crowd.dropped == [stranger]
-    assert crowd.table.drop_late(crowd.now + 59) == 1
+    assert crowd.table.drop_late(crowd.now + 59, 10) == 1
     assert crowd.dropped == [stranger, manager]
     assert len(crowd.table) == 0
 
@@ -128,4 +128,4 @@ def test_a_connection_that_ended_meanwhile_is_forgotten() -> None:
     crowd.table.remove(peer)
     crowd.table.waits(peer, crowd.now)
     assert len(crowd.table) == 0
-    assert crowd.table.drop_late(crowd.now + 1000) == 0
+    assert crowd.table.drop_late(crowd.now + 1000, 10) == 0

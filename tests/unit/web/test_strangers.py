@@ -1,8 +1,10 @@
 """Many strangers hear by the head of their request alone what they would hear otherwise."""
 
+import asyncio
+
 import pytest
 
-from poddispatchd.web.strangers import Strangers, head_of, status_for
+from poddispatchd.web.strangers import Serve, Strangers, Verdict, head_of, status_for
 
 PATH = "/runner/notify_task_end/"
 TOKEN = b"a-token"
@@ -16,26 +18,39 @@ JSON = "Content-Type: application/json"
 
 
 class World:
-    """Strangers, whose clock and tokens are set by hand."""
+    """Strangers, whose clock and tokens are set by hand; ``looking`` is a look at the database."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.told: list[int] = []
         self.refused = {b"wrong"}
+        self.looking: asyncio.Future[None] | None = None
         self.strangers = Strangers(
             PATH,
-            {status: {"error": f"words of {status}"} for status in (400, 401, 403, 404, 405, 415)},
+            {status: {"error": f"words of {status}"} for status in (400, 401, 403, 404, 405, 415, 503)},
             {"Server": "us"},
-            tokens=(TOKEN.__eq__, self.refused.__contains__),
+            tokens=self,
             refused=lambda _, status: self.told.append(status),
             monotonic=lambda: self.now,
         )
 
-    def answer(self, data: bytes) -> bytes | None:
-        return self.strangers.answer("203.0.113.9", data)
+    def has_seen(self, token: bytes) -> bool:
+        return token == TOKEN
+
+    def is_refused(self, token: bytes) -> bool:
+        return token in self.refused
+
+    def refuse(self, token: bytes) -> None:
+        self.refused.add(token)
+
+    def reading(self) -> "asyncio.Future[None] | None":
+        return self.looking
+
+    def judge(self, data: bytes) -> Verdict:
+        return self.strangers.judge("203.0.113.9", data)
 
     def crowded(self) -> "World":
-        while self.answer(request(line="GET / HTTP/1.1")) is None:
+        while isinstance(self.judge(request(line="GET / HTTP/1.1")), Serve):
             pass
         self.told.clear()
         return self
@@ -62,8 +77,8 @@ class World:
 )
 def test_in_a_crowd_the_head_alone_decides(data: bytes, status: int) -> None:
     world = World().crowded()
-    answer = world.answer(data)
-    assert answer is not None
+    answer = world.judge(data)
+    assert isinstance(answer, bytes)
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert b"\r\nConnection: close\r\n" in answer
     assert b"\r\nServer: us\r\n" in answer
@@ -76,35 +91,56 @@ def test_in_a_crowd_the_head_alone_decides(data: bytes, status: int) -> None:
     [
         request(JSON, "Authorization: Bearer a-token"),
         request(JSON, "Authorization: Bearer wrong", "Authorization: Bearer a-token"),
-        request(line="GET / HTTP/1.1")[:-2],  # not whole
-        request(JSON, "Authorization: Bearer perhaps-new"),
         request("Authorization: Bearer a-token", line="nonsense"),
         request("Authorization: Bearer a-token", line=f"POST http://x{PATH} HTTP/1.1"),
     ],
 )
 def test_whoever_may_have_a_token_is_served_as_ever(data: bytes) -> None:
     world = World().crowded()
-    assert world.answer(data) is None
+    assert world.judge(data) == Serve(TOKEN)
     assert world.told == []
+
+
+async def test_in_a_crowd_a_token_that_is_not_known_yet_waits_for_a_look_at_the_database() -> None:
+    world = World().crowded()
+    world.looking = asyncio.get_running_loop().create_future()
+    new = request(JSON, "Authorization: Bearer perhaps-new")
+    assert world.judge(new) is world.looking
+    world.looking.set_result(None)
+    answer = world.strangers.judge("203.0.113.9", new, world.looking)
+    assert isinstance(answer, bytes)
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert world.refused == {b"wrong", b"perhaps-new"}
+
+
+async def test_in_a_crowd_a_token_that_the_database_cannot_tell_is_to_come_again() -> None:
+    world = World().crowded()
+    new = request(JSON, "Authorization: Bearer perhaps-new")
+    failed = asyncio.get_running_loop().create_future()
+    failed.set_exception(OSError())
+    for answer in (world.judge(new), world.strangers.judge("203.0.113.9", new, failed)):
+        assert isinstance(answer, bytes)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 30\r\n" in answer
+    assert world.refused == {b"wrong"}
 
 
 def test_a_few_strangers_a_second_are_served_as_everybody_is() -> None:
     world = World()
     data = request(JSON, "Authorization: Bearer wrong")
-    assert [world.answer(data) for _ in range(50)] == [None] * 50
-    assert world.answer(data) is not None
+    assert [world.judge(data) for _ in range(50)] == [Serve()] * 50
+    assert isinstance(world.judge(data), bytes)
     world.now += 0.1
-    assert [world.answer(data) is None for _ in range(6)] == [True] * 5 + [False]
+    assert [world.judge(data) == Serve() for _ in range(6)] == [True] * 5 + [False]
 
 
 def test_who_asks_for_the_head_of_an_answer_gets_no_body() -> None:
-    answer = World().crowded().answer(request(line=f"HEAD {PATH} HTTP/1.1"))
-    assert answer is not None
+    answer = World().crowded().judge(request(line=f"HEAD {PATH} HTTP/1.1"))
+    assert isinstance(answer, bytes)
     assert answer.startswith(b"HTTP/1.1 405 ")
     assert answer.endswith(b"\r\n\r\n")
 
 
 def test_a_head_that_only_contains_a_token_elsewhere_is_a_strangers() -> None:
     head = head_of(request(JSON, "X-A: Authorization: Bearer a-token", body="Authorization: Bearer a-token"))
-    assert head is not None
     assert status_for(head, PATH.encode()) == 401
