@@ -73,8 +73,10 @@ _REASONS = {
 _MOST_TOKENS = 64
 """Headers of a request that is served."""
 
+_END = b"\r\n\r\n"
 _ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _AUTHORIZATION = re.compile(rb"\r\nauthorization:([^\r\n]*)", re.IGNORECASE)
+_FRAMING = re.compile(rb"\r\n(transfer-encoding|content-length)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _TYPE = re.compile(rb"\r\ncontent-type:([^\r\n]*)", re.IGNORECASE)
 
 
@@ -91,7 +93,7 @@ class Head(Struct, frozen=True):
 
 def head_of(data: bytes) -> Head:
     """The head of a request, which is whole; something may stand behind it."""
-    head = data.partition(b"\r\n\r\n")[0]
+    head = data.partition(_END)[0]
     kind = _TYPE.search(head)
     method, path = _method_and_path(head.partition(b"\r\n")[0])
     return Head(
@@ -116,6 +118,16 @@ def _method_and_path(line: bytes) -> tuple[bytes, bytes]:
 def _token(value: bytes) -> bytes:
     scheme, _, token = value.strip().partition(b" ")
     return token.strip() if scheme.lower() == b"bearer" else b""
+
+
+def is_framed(data: bytes) -> bool:
+    """Whether a request says plainly where its body ends; one that does not is not worth a parser."""
+    found = _FRAMING.findall(data.partition(_END)[0])
+    if not found:
+        return True
+    [(name, value), *others] = found
+    value = value.strip()
+    return not others and (value.isdigit() if name[:1] in b"cC" else value.lower() == b"chunked")
 
 
 def status_for(head: Head, path: bytes) -> int:
@@ -164,7 +176,7 @@ class Strangers:
         """What is to be done with a request: see ``Early``."""
         parsed = head_of(head)
         if (token := next(filter(self._tokens.has_seen, parsed.tokens), None)) is not None:
-            return Serve(token)
+            return Serve(token) if is_framed(head) else self._refuse(address, 400, parsed)
         if looked is None and not self._served.wait(1, self._monotonic()):
             self._served.take(1)
             return Serve()
@@ -180,9 +192,12 @@ class Strangers:
             else:
                 for token in unknown:
                     self._tokens.refuse(token)
+        return self._refuse(address, status, parsed)
+
+    def _refuse(self, address: str, status: int, head: Head) -> bytes:
         self._refused(address, status)
         whole = self._answers[status]
-        return whole[: whole.index(b"\r\n\r\n") + 4] if parsed.method == b"HEAD" else whole
+        return whole[: whole.index(_END) + len(_END)] if head.method == b"HEAD" else whole
 
 
 def _answer(status: int, words: Mapping[str, str], headers: Mapping[str, str]) -> bytes:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from poddispatchd.web.strangers import Serve, Strangers, Verdict, head_of, status_for
+from poddispatchd.web.strangers import Serve, Strangers, Verdict, head_of, is_framed, status_for
 
 PATH = "/runner/notify_task_end/"
 TOKEN = b"a-token"
@@ -144,3 +144,30 @@ def test_who_asks_for_the_head_of_an_answer_gets_no_body() -> None:
 def test_a_head_that_only_contains_a_token_elsewhere_is_a_strangers() -> None:
     head = head_of(request(JSON, "X-A: Authorization: Bearer a-token", body="Authorization: Bearer a-token"))
     assert status_for(head, PATH.encode()) == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ((), True),
+        (("Content-Length: 12 ",), True),
+        (("transfer-encoding:Chunked",), True),
+        (("Content-Length: 12", "Content-Length: 12"), False),
+        (("Content-Length: 12", "Transfer-Encoding: chunked"), False),
+        (("Content-Length: +12",), False),
+        (("Content-Length:",), False),
+        (("Transfer-Encoding: chunked, x",), False),
+        (("Transfer-Encoding : gzip",), False),
+    ],
+)
+def test_a_body_whose_end_is_not_said_plainly_is_not_even_served(
+    headers: tuple[str, ...], expected: bool
+) -> None:
+    data = request(JSON, "Authorization: Bearer a-token", *headers, body="Content-Length: x")
+    assert is_framed(data) is expected
+    verdict = World().judge(data)
+    if expected:
+        assert verdict == Serve(TOKEN)
+    else:
+        assert isinstance(verdict, bytes)
+        assert verdict.startswith(b"HTTP/1.1 400 ")
