@@ -184,6 +184,7 @@ class DatabaseSession:
 
     async def resign(self) -> None:
         """Give the term up for good: this daemon stops, and another one schedules at once."""
+        self._leadership.withdraw()
         with suppress(DatabaseError, TimeoutError):
             async with asyncio.timeout(_FAREWELL), self._database.connection() as connection:
                 await self._leadership.resign(connection)

@@ -64,8 +64,10 @@ class Leadership:
         if self._has_resigned:
             return False
         asked_at = self._clock.monotonic()
-        if self._term is not None:
-            version = await scheduling.renew_lease(connection, self._term, seconds=LEASE)
+        if (term := self._term) is not None:
+            version = await scheduling.renew_lease(connection, term, seconds=LEASE)
+            if await self._gives_back(connection, term):
+                return False
             if version is not None:
                 await self._hand_over_to(connection, version)
                 self._ends_at = asked_at + LEASE
@@ -74,6 +76,8 @@ class Leadership:
         look = await scheduling.take_lease(
             connection, self._instance, seconds=LEASE, newest_schema=migration.LATEST
         )
+        if await self._gives_back(connection, look.term):
+            return False
         migration.check_version(look.schema_version)
         if look.term is None:
             wait = _STANDBY_EVERY if hears else _STANDBY_UNHEARD
@@ -83,6 +87,12 @@ class Leadership:
         self._term, self._ends_at = look.term, asked_at + LEASE
         log.info(Event.LEADER_ACQUIRED, term=look.term)
         return True
+
+    async def _gives_back(self, connection: Connection, term: int | None) -> bool:
+        """Whether we have resigned while a lease was taken or renewed: nobody is to wait for its end."""
+        if self._has_resigned and term is not None:
+            await scheduling.end_lease(connection, term)
+        return self._has_resigned
 
     async def _hand_over_to(self, connection: Connection, version: int) -> None:
         if version > migration.LATEST:
@@ -99,9 +109,13 @@ class Leadership:
         self._term = None
         self._next_look = _STANDBY_UNHEARD
 
+    def withdraw(self) -> None:
+        """Begin no term any more: also without a connection to give the lease back with, and before it."""
+        self._has_resigned = True
+
     async def resign(self, connection: Connection) -> None:
         """Give the lease back for good, so that nobody has to wait for its end."""
-        self._has_resigned = True
+        self.withdraw()
         await self.release(connection)
 
     async def release(self, connection: Connection) -> None:

@@ -1,6 +1,7 @@
 """A leased term by the daemon's own clock: over when it says so, whatever has been heard of the database."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import cast
 
 import asyncpg
 import pytest
@@ -77,6 +78,48 @@ async def test_who_has_resigned_takes_no_term_any_more(
     leader = Leadership(instance="one", clock=HandClock())
     await leader.attend(connection, hears=True)
     await leader.resign(connection)
+    assert not await leader.attend(connection, hears=True)
+    assert leader.term is None
+
+
+class _SlowConnection:
+    """While a statement is on its way, the daemon resigns over another connection."""
+
+    def __init__(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", resign: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._connection = connection
+        self._resign = resign
+
+    async def fetchval(self, query: str, *values: object) -> object:
+        await self._resign()
+        return await self._connection.fetchval(query, *values)
+
+    async def fetchrow(self, query: str, *values: object) -> object:
+        await self._resign()
+        return await self._connection.fetchrow(query, *values)
+
+
+@pytest.mark.parametrize("is_leader", [True, False], ids=["a renewal", "a beginning"])
+async def test_a_lease_that_is_on_its_way_when_the_daemon_resigns_ends_at_once(
+    pod_database: PodDatabase, connection: "asyncpg.Connection[asyncpg.Record]", is_leader: bool
+) -> None:
+    leader, standby = (Leadership(instance=name, clock=HandClock()) for name in ("one", "other"))
+    if is_leader:
+        await leader.attend(connection, hears=True)
+    async with pod_database.connection() as elsewhere:
+        slow = _SlowConnection(connection, lambda: leader.resign(elsewhere))
+        assert not await leader.attend(cast("asyncpg.Connection[asyncpg.Record]", slow), hears=True)
+    assert leader.term is None
+    assert await lease_left(connection) is None
+    assert await standby.attend(connection, hears=True)
+
+
+async def test_a_daemon_that_withdraws_begins_no_term_though_it_has_no_connection_to_resign_with(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    leader = Leadership(instance="one", clock=HandClock())
+    leader.withdraw()
     assert not await leader.attend(connection, hears=True)
     assert leader.term is None
 
