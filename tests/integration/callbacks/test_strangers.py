@@ -16,6 +16,7 @@ from poddispatchd.domain.callback import Notice
 from poddispatchd.web.bodies import BodyMemory
 from tests.integration.callbacks.bench import PATH, Answer, Bench, ShiftedClock, bench
 from tests.integration.callbacks.conftest import OTHER_TOKEN, TOKEN, Pod
+from tests.integration.web.wire import ended, many
 
 _JSON = ("Content-Type", "application/json")
 
@@ -74,6 +75,34 @@ async def test_behind_a_web_server_one_address_cannot_take_all_of_the_waiting(po
         statuses = await asyncio.gather(*hostile)
         assert statuses.count(429) == 50
         assert statuses.count(403) == 100
+
+
+async def test_in_a_crowd_unknown_tokens_wait_for_one_look_at_the_database_and_cost_nothing(pod: Pod) -> None:
+    await pod.running()
+    clock = ShiftedClock()
+    async with bench(pod.database, clock=clock) as webhook:
+        await asyncio.gather(*(webhook.call(f"first {number}") for number in range(60)))
+        await pod.connection.execute("UPDATE runner_manager SET token = 'new' WHERE id = $1", pod.manager)
+        clock.shift += 1.5  # what is known of tokens is too old for strangers
+        tokens = [*(f"wrong {number}" for number in range(300)), "new"]
+        reads = webhook.receiver.tokens.reads
+        answers = await asyncio.gather(
+            *(webhook.call(token, task_id="t-1", status="running") for token in tokens)
+        )
+        assert [answer.status for answer in answers] == [403] * 300 + [200]
+        assert webhook.receiver.tokens.reads <= reads + 4  # a second passes between two reads
+        await _ok(webhook, "new")
+
+
+async def test_large_heads_that_never_end_make_room_for_each_other(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poddispatchd.web.arrivals._MOST_IN_LARGE_HEADS", 2**16)
+    await pod.running()
+    half = b"POST / HTTP/1.1\r\nHost: x\r\n" + b"A: aaaaaaaaaa\r\n" * 800
+    async with bench(pod.database) as webhook, many(webhook.address, 60, half) as readers:
+        assert await ended(readers, within=2) == 60 - 2**16 // len(half)
+        await _ok(webhook)
 
 
 async def test_only_so_many_unknown_tokens_are_remembered(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,8 +190,8 @@ async def test_a_bomb_with_a_valid_token_costs_no_memory_and_stops_nobody(pod: P
         assert _memory() - before < 120  # eight bodies, sent and received in this process
 
 
-async def _ok(webhook: Bench) -> None:
-    answer = await webhook.call(TOKEN, task_id="t-1", status="running")
+async def _ok(webhook: Bench, token: str = TOKEN) -> None:
+    answer = await webhook.call(token, task_id="t-1", status="running")
     assert answer.status == 200
 
 
