@@ -17,6 +17,7 @@ from poddispatchd.cli.common import (
 )
 from poddispatchd.cli.completion import manager_names
 from poddispatchd.cli.moments import Coming, Moment
+from poddispatchd.cli.tables import one_line
 from poddispatchd.clock import Clock
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
@@ -58,6 +59,7 @@ async def pause(
     """
     now = Clock().now().astimezone()
     since, until = _period(now, begins, ends)
+    reason = one_line(reason)
     if len(reason) > _LONGEST_REASON:
         raise click.BadParameter(f"at most {_LONGEST_REASON} characters.", param_hint="--reason")
     async with open_database(context.settings(config_path)) as database:

@@ -29,11 +29,11 @@ def say(text: str, *, first: str = "", rest: str = "") -> None:
     """Print a sentence; on a terminal it is wrapped between words.
 
     Args:
-        text: on one line.
+        text: what stands on several lines is put on one: nobody's words look like a line of ours.
         first: what stands before it, colored or not.
         rest: what stands before further lines.
     """
-    width = terminal_width()
+    text, width = one_line(text), terminal_width()
     if width is None:
         click.echo(f"{first}{text}")
         return
@@ -73,7 +73,7 @@ def print_table(
         if empty:
             click.echo(empty)
         return
-    cells = [[shown(cell).replace("\n", " ") for cell in row] for row in rows]
+    cells = [[one_line(shown(cell)) for cell in row] for row in rows]
     used = [n for n in range(len(head)) if n == 0 or any(row[n] != "-" for row in cells)]
     lines = [[head[n] for n in used], *([row[n] for n in used] for row in cells)]
     below = 0 if width is not None else _without_room(lines, terminal_width())
@@ -99,7 +99,12 @@ def print_table(
         if remark and width is None:
             say(shown(remark), first=_INDENT, rest=2 * _INDENT)
         elif remark and width is not None:
-            click.secho(shortened_inside(f"{_INDENT}{shown(remark)}", width), dim=True)
+            click.secho(shortened_inside(f"{_INDENT}{one_line(shown(remark))}", width), dim=True)
+
+
+def one_line(text: str) -> str:
+    """A text without the ends of its lines."""
+    return " ".join(text.splitlines())
 
 
 def _without_room(lines: Sequence[Sequence[str]], width: int | None) -> int:

@@ -180,19 +180,36 @@ def _distinct(files: Iterable[ResultFile]) -> tuple[ResultFile, ...]:
 
 
 def _clashes(files: Iterable[ResultFile]) -> list[str]:
-    """Names that some file system takes for one file, and files that others use as a directory."""
-    findings: list[str] = []
+    """Names that some file system takes for one file, and files that others use as a directory.
+
+    The outcome is the same on every store, whether or not it tells ``A`` from ``a``.
+    """
+    stored = [(file.path, _stored_as(file.path)) for file in files]
     spellings: dict[str, str] = {}
-    paths = [file.path for file in files]
-    for path in paths:
-        other = spellings.setdefault(unicodedata.normalize("NFC", path), path)
-        if other != path:
-            findings.append(f"the name {_shown(path)} stands twice, in two spellings")
-    for path in paths:
-        parts = unicodedata.normalize("NFC", path).split("/")
-        if any("/".join(parts[:depth]) in spellings for depth in range(1, len(parts))):
-            findings.append(f"the name {_shown(path)} lies below another file")
-    return findings
+    directories: dict[str, str] = {}
+    twice = [path for path, name in stored if spellings.setdefault(name, path) != path]
+    twice += [
+        parent
+        for path, name in stored
+        for parent, plain in zip(_parents(path), _parents(name), strict=True)
+        if directories.setdefault(plain, parent) != parent
+    ]
+    below = [path for path, name in stored if any(parent in spellings for parent in _parents(name))]
+    return [
+        *(f"the name {_shown(path)} stands twice, in two spellings" for path in dict.fromkeys(twice)),
+        *(f"the name {_shown(path)} lies below another file" for path in below),
+    ]
+
+
+def _parents(path: str) -> Iterator[str]:
+    """The directories that a name lies in."""
+    parts = path.split("/")
+    return ("/".join(parts[:depth]) for depth in range(1, len(parts)))
+
+
+def _stored_as(path: str) -> str:
+    """One spelling for all that a file system may take for the same name."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def _shown(path: str) -> str:

@@ -231,7 +231,7 @@ def _content_length(request: web.BaseRequest) -> int | None:
 
 
 def _later() -> CallbackRefusedError:
-    return CallbackRefusedError(_RETRY_LATER, _WORDS[_RETRY_LATER], retry_after=RETRY_AFTER)
+    return CallbackRefusedError(_RETRY_LATER, "Try again later.", retry_after=RETRY_AFTER)
 
 
 def _refusal(error: CallbackRefusedError) -> web.Response:
