@@ -27,7 +27,7 @@ async def large_imports(size: Size) -> list[Figure]:
             await pod.until_none("running", seconds=_PATIENCE)
             peak = daemon.peak_memory
     name = f"most memory: {at_once} imports of {length / 2**30:g} GiB at once"
-    return [Figure(name, "MiB", peak, limit=120, reach=120, at_least=False)]
+    return [Figure(name, "MiB", peak, limit=90, reach=120, at_least=False)]
 
 
 async def large_callbacks(size: Size) -> list[Figure]:
@@ -102,7 +102,7 @@ async def journal_size(size: Size) -> list[Figure]:
             reach=50,
             at_least=False,
         ),
-        Figure("… the most memory of the daemon", "MiB", peak, limit=95, reach=90, at_least=False),
+        Figure("… the most memory of the daemon", "MiB", peak, limit=80, reach=90, at_least=False),
     ]
 
 

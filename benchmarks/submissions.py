@@ -88,7 +88,7 @@ async def long_queue(size: Size) -> list[Figure]:
     name = f"2 such managers, {pending:,} tasks waiting, {finished:,} ended"
     return [
         beside(name, "tasks/s", rates, limit=0.83, reach=0.95),
-        Figure("… the most memory of the daemon", "MiB", memory, limit=95, reach=90, at_least=False),
+        Figure("… the most memory of the daemon", "MiB", memory, limit=80, reach=90, at_least=False),
     ]
 
 
