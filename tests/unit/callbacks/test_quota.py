@@ -58,3 +58,11 @@ def test_searches_for_unknown_ids_are_few_and_those_that_find_something_are_free
     searches = sum(quota.search("m", 0.0) == 0 for _ in range(1000))
     assert searches == UNKNOWN.burst
     assert quota.search("m", 0.5) == 0.5
+
+
+def test_a_search_that_finds_something_gives_back_itself_and_no_more() -> None:
+    quota = Quota()
+    for _ in range(2):
+        assert quota.search("m", 0.0) == 0
+    quota.found("m")
+    assert sum(quota.search("m", 0.0) == 0 for _ in range(1000)) == UNKNOWN.burst - 1

@@ -338,3 +338,9 @@ def test_a_long_delay_lets_the_others_take_turns(jobs: list[_Job], runners: int)
         if runners == 1:
             own = had.get(job.claim.party, 0.0)
             assert all(had.get(other.claim.party, 0.0) >= own for other in waits)
+
+
+def test_a_place_is_due_as_soon_as_one_more_run_would_put_it_back_by_longer() -> None:
+    overtaking = Overtaking(1, "encoding", (_MORNING, TaskPk(1)), 5.0, 10.0)
+    assert due_places([overtaking], longest=20.0, run=10.0) == {}
+    assert due_places([overtaking], longest=19.9, run=10.0) == {(1, "encoding"): (_MORNING, TaskPk(1))}

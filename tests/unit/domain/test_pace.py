@@ -76,3 +76,11 @@ def test_whoever_always_has_tasks_uses_the_whole_limit() -> None:
 
 def test_without_a_limit_nothing_ever_waits() -> None:
     assert _sent([5.0] * 1000, 0) == [5.0] * 1000
+
+
+def test_of_one_submission_a_minute_the_second_waits_for_its_minute() -> None:
+    pace = Pace(1)
+    assert pace.opening(0.0) <= 0.0
+    pace.posted(0.0)
+    assert pace.opening(59.0) == _MINUTE
+    assert pace.opening(_MINUTE) <= _MINUTE

@@ -10,6 +10,7 @@ from poddispatchd.domain.routing import (
     candidates,
     capacity,
     next_opening,
+    next_window,
     site_of,
     unserved,
 )
@@ -191,6 +192,17 @@ def test_the_next_opening_is_the_first_thing_that_ends_by_itself() -> None:
     ]
     assert next_opening(lanes, _NOW) == _NOW + 0.5
     assert next_opening(lanes[:2], _NOW) == _NOW + 20
+
+
+def test_the_next_window_is_the_first_that_opens_and_none_that_never_does() -> None:
+    assert next_window([], _NOW) is None
+    never, passed = float("inf"), _NOW
+    assert next_window([_lane(1, shut_until={"encoding": never, "studio": passed})], _NOW) is None
+    lanes = [
+        _lane(1, shut_until={"encoding": _NOW + 60, "studio": never}),
+        _lane(2, shut_until={"encoding": _NOW + 20}),
+    ]
+    assert next_window(lanes, _NOW) == _NOW + 20
 
 
 def test_a_task_gets_its_own_site_and_the_current_one_if_it_is_on_it_or_on_none() -> None:
