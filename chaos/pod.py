@@ -1,13 +1,14 @@
 """What Pod itself does in a campaign: it adds rows, submits some of them, and stores a few of them badly."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
 from typing import TypeAlias
 
 import aiohttp
 import asyncpg
+from msgspec import structs
 
 from chaos.timeline import Kind, Timeline
 from poddispatchd.config.model import PodSettings
@@ -113,7 +114,7 @@ class Pod:
         """
         manager = self._managers[index]
         await connection.execute("UPDATE runner_manager SET token = $2 WHERE id = $1", manager.id, token)
-        self._managers[index] = replace(manager, token=SecretStr(token))
+        self._managers[index] = structs.replace(manager, token=SecretStr(token))
 
     # --- ways to store rows --------------------------------------------------------------------------------
 
