@@ -1,6 +1,7 @@
 """The private listener: metrics, health, and the state of the daemon as a page and as JSON."""
 
 import json
+import re
 import socket
 from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
@@ -15,6 +16,9 @@ from poddispatchd.web.connection_limits import Limits
 from poddispatchd.web.overviews import Overview
 from poddispatchd.web.page import page_policy, status_page
 from poddispatchd.web.state import DaemonState
+
+_BRACKETED = re.compile(r"\[([^\[\]]*)\](?::\d*)?")
+"""An IPv6 address and a port as a Host has them, and nothing behind them."""
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -139,8 +143,8 @@ def _is_ours(host: str, names: Collection[str]) -> bool:
     read what stands here; it cannot take an address for a name.
     """
     name = host.strip().lower()
-    if name.startswith("["):
-        name = name[1:].partition("]")[0]
+    if (bracketed := _BRACKETED.fullmatch(name)) is not None:
+        name = bracketed[1]
     elif name.count(":") == 1:
         name = name.partition(":")[0]
     if name.rstrip(".") in names:

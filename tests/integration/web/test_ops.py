@@ -45,6 +45,9 @@ async def _get(address: Address, path: str, *headers: str) -> bytes:
         ("pod.example.org.evil.example.net", False),
         ("", False),
         ("x@127.0.0.1", False),
+        ("[::1].evil.example.net", False),
+        ("[::1", False),
+        ("[evil.example.net]", False),
         ("\xff", False),
     ],
 )
@@ -55,6 +58,19 @@ async def test_a_page_cannot_reach_it_by_a_name_of_its_own(host: str, is_served:
             assert (b" 421 " in answer.partition(b"\r\n")[0]) is not is_served, (path, answer)
             if not is_served:
                 assert b"poddispatchd_" not in answer
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/status", "/api/status", "/health/live", "/health/ready"])
+async def test_whatever_stands_behind_the_question_mark_changes_nothing(path: str) -> None:
+    queries = ("limit=99999999999999999999", "limit=-1", "limit=%00", "a=%ff%fe", "a&&&=;", "a=" + "x" * 6000)
+    async with _ops() as address:
+        plain = (await _get(address, path, "Host: localhost")).partition(b"\r\n")[0]
+        for query in queries:
+            assert (await _get(address, f"{path}?{query}", "Host: localhost")).startswith(plain)
+        for odd in ("%00", "/%2e%2e/", "/../x", "%ff"):
+            answer = await _get(address, f"{path}{odd}", "Host: localhost")
+            assert answer.startswith(b"HTTP/1.1 404 ")
+            assert b"Traceback" not in answer
 
 
 async def test_a_health_check_without_a_name_is_answered() -> None:
