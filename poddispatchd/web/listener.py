@@ -22,8 +22,8 @@ from poddispatchd.web import acceptor
 from poddispatchd.web.arrivals import Arrivals
 from poddispatchd.web.client_address import Networks, is_trusted
 from poddispatchd.web.connection_limits import ConnectionTable, Limits, State
-from poddispatchd.web.protocol import peer_of
 from poddispatchd.web.refusal_log import RefusalLog
+from poddispatchd.web.requests import peer_of
 from poddispatchd.web.site import Site
 from poddispatchd.web.strangers import Early
 

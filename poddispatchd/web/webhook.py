@@ -19,8 +19,8 @@ from poddispatchd.web.bodies import BodyMemory, read_body
 from poddispatchd.web.client_address import client_address
 from poddispatchd.web.connection_limits import Limits
 from poddispatchd.web.listener import Handler
-from poddispatchd.web.protocol import recognise, speaks_for
 from poddispatchd.web.refusal_log import RefusalLog
+from poddispatchd.web.requests import recognise, speaks_for
 from poddispatchd.web.site import HEADERS
 from poddispatchd.web.strangers import RETRY_AFTER, Early, Strangers
 
