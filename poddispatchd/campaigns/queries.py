@@ -66,7 +66,7 @@ async def fails_always(connection: Connection, campaign: CampaignId, *, several:
     return bool(await connection.fetchval(*_QUERIES["fails_always"](campaign=campaign, several=several)))
 
 
-class Turn(Struct, frozen=True):
+class Eligible(Struct, frozen=True):
     """Whose turn it can be in a campaign: videos on ``sites``, or on none; not those at the places ``held``.
 
     ``served`` are all sites that are served: a video of others is to be skipped.
@@ -79,7 +79,7 @@ class Turn(Struct, frozen=True):
 
 
 async def next_videos(
-    connection: Connection, campaign: OpenCampaign, turn: Turn, *, limit: int
+    connection: Connection, campaign: OpenCampaign, turn: Eligible, *, limit: int
 ) -> list[NextVideo]:
     """The videos whose turn is next."""
     rows = await connection.fetch(

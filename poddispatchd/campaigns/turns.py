@@ -8,7 +8,7 @@ import structlog
 
 from poddispatchd.campaigns import queries
 from poddispatchd.campaigns.free_runners import Room
-from poddispatchd.campaigns.queries import NextVideo, OpenCampaign, Turn
+from poddispatchd.campaigns.queries import Eligible, NextVideo, OpenCampaign
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.site import Site
@@ -95,10 +95,10 @@ class Turns:
                 break
         return got_further
 
-    def _turn(self, campaign: OpenCampaign, room: Room) -> Turn:
+    def _turn(self, campaign: OpenCampaign, room: Room) -> Eligible:
         sites, served = room[campaign.task_type], self._sites.served
         current = self._sites.current_id
-        return Turn(
+        return Eligible(
             sites=sites,
             served=served,
             with_siteless=current in sites or current not in served,

@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 from poddispatchd.config.keys import Key, KeyPath, known_keys, suggestion
 from poddispatchd.config.masking import mask_text
-from poddispatchd.config.reading import Finding
+from poddispatchd.config.reading import UnfitValue
 
 _LONGEST_VALUE = 80
 
 
-def words_of(findings: Iterable[Finding], origin: Callable[[KeyPath], str]) -> Iterator[tuple[KeyPath, str]]:
+def words_of(
+    findings: Iterable[UnfitValue], origin: Callable[[KeyPath], str]
+) -> Iterator[tuple[KeyPath, str]]:
     """Every finding as the path of its key and a sentence.
 
     Args:
@@ -21,7 +23,7 @@ def words_of(findings: Iterable[Finding], origin: Callable[[KeyPath], str]) -> I
         yield finding.path, f"{place}: {words}" if place else words
 
 
-def _words(finding: Finding) -> str:
+def _words(finding: UnfitValue) -> str:
     dotted = ".".join(finding.path) or "configuration"
     if not finding.words:
         # The value of an unknown key may be a misplaced password: it is not shown.

@@ -46,7 +46,7 @@ class Checked(Struct, frozen=True):
     check: Callable[[Any], Any]
 
 
-class Finding(Struct, frozen=True):
+class UnfitValue(Struct, frozen=True):
     """What is wrong with a value.
 
     Args:
@@ -73,7 +73,7 @@ def notes_of(annotation: object) -> tuple[object, tuple[object, ...]]:
     return annotation, ()
 
 
-def read_value(annotation: object, value: object, at: KeyPath = ()) -> tuple[object, list[Finding]]:
+def read_value(annotation: object, value: object, at: KeyPath = ()) -> tuple[object, list[UnfitValue]]:
     """The value of a setting, and what is wrong with it; the value counts only if nothing is."""
     kind, notes = notes_of(annotation)
     written = next((note for note in notes if isinstance(note, Written)), None)
@@ -88,12 +88,12 @@ def read_value(annotation: object, value: object, at: KeyPath = ()) -> tuple[obj
             if isinstance(note, Checked):
                 found = note.check(found)
     except ValueError as error:
-        return None, [Finding(at, str(error), value)]
+        return None, [UnfitValue(at, str(error), value)]
     write = str if written is None else written.write
     for note in notes:
         if isinstance(note, Means) and found is not None and (words := _beyond(note, found, write)):
             is_number = isinstance(found, (int, float))
-            return None, [Finding(at, words, value, str(write(found)) if is_number else None)]
+            return None, [UnfitValue(at, words, value, str(write(found)) if is_number else None)]
     return found, []
 
 
@@ -116,7 +116,7 @@ def write_value(annotation: object, value: object) -> object:
             return value
 
 
-def _read_kind(kind: object, value: object, at: KeyPath) -> tuple[object, list[Finding]]:
+def _read_kind(kind: object, value: object, at: KeyPath) -> tuple[object, list[UnfitValue]]:
     """A value of a type without notes; what holds others tells all that is wrong in it.
 
     Raises:
@@ -145,9 +145,9 @@ def _read_kind(kind: object, value: object, at: KeyPath) -> tuple[object, list[F
 
 def _read_mapping(
     parts: tuple[object, ...], value: Mapping[object, object], at: KeyPath
-) -> tuple[object, list[Finding]]:
+) -> tuple[object, list[UnfitValue]]:
     made: dict[object, object] = {}
-    findings: list[Finding] = []
+    findings: list[UnfitValue] = []
     for name, inner in value.items():
         path = (*at, str(name))
         key, wrong_key = read_value(parts[0], name, path)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
 
-from poddispatchd.config.reading import Checked, Finding, KeyPath, Means, notes_of, read_value
+from poddispatchd.config.reading import Checked, KeyPath, Means, UnfitValue, notes_of, read_value
 from poddispatchd.domain.mail_addresses import bare_address, mailbox
 from poddispatchd.domain.outgoing_events import EventType, Subscribable
 
@@ -52,7 +52,7 @@ Subscription = Annotated[EventType, Checked(_subscription)]
 class UnfitSettingsError(ValueError):
     """Plain data that is no settings; ``findings`` are all that is wrong with it."""
 
-    def __init__(self, findings: list[Finding]) -> None:
+    def __init__(self, findings: list[UnfitValue]) -> None:
         self.findings = findings
         super().__init__(
             "; ".join(f"{'.'.join(each.path)}: {each.words or 'unknown key'}" for each in findings)
@@ -101,13 +101,13 @@ def _as_section(kind: object) -> type[Section] | None:
     return kind if isinstance(kind, type) and issubclass(kind, Section) else None
 
 
-def _read(section: type[Section], data: object, at: KeyPath) -> tuple[object, list[Finding]]:
+def _read(section: type[Section], data: object, at: KeyPath) -> tuple[object, list[UnfitValue]]:
     if isinstance(data, section):
         return data, []
     if not isinstance(data, Mapping):
-        return None, [Finding(at, "write its keys below it, indented", data)]
+        return None, [UnfitValue(at, "write its keys below it, indented", data)]
     values: dict[str, object] = {}
-    findings: list[Finding] = []
+    findings: list[UnfitValue] = []
     for field in fields_of(section):
         if field.name in data:
             value, path = data[field.name], (*at, field.name)
@@ -116,5 +116,5 @@ def _read(section: type[Section], data: object, at: KeyPath) -> tuple[object, li
             else:
                 values[field.name], found = _read(field.section, value, path)
             findings += found
-    findings += [Finding((*at, str(name)), "") for name in data if name not in section.__struct_fields__]
+    findings += [UnfitValue((*at, str(name)), "") for name in data if name not in section.__struct_fields__]
     return None if findings else section(**values), findings

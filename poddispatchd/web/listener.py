@@ -19,9 +19,9 @@ from poddispatchd.errors import ConfigurationError
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web import acceptor
-from poddispatchd.web.arrivals import Arrivals
 from poddispatchd.web.client_address import Networks, is_trusted
 from poddispatchd.web.connection_limits import ConnectionTable, Limits, State
+from poddispatchd.web.head_reader import HeadReader
 from poddispatchd.web.refusal_log import RefusalLog
 from poddispatchd.web.requests import peer_of
 from poddispatchd.web.site import Site
@@ -62,7 +62,7 @@ class Listener:
         self._site = site
         self._limits = limits
         self._is_exempt = lru_cache(_REMEMBERED)(lambda address: is_trusted(address, trusted))
-        self.arrivals = Arrivals(site, admits=self.admits, is_exempt=self._is_exempt)
+        self.arrivals = HeadReader(site, admits=self.admits, is_exempt=self._is_exempt)
         self._metrics = metrics
         self._is_full = False
         self._name = site.refusals.listener

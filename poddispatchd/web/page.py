@@ -212,7 +212,7 @@ class Rectangle(Struct, frozen=True):
 
 
 class Label(Struct, frozen=True):
-    """An hour below the plot."""
+    """An hour or a date below a plot."""
 
     x: int
     text: str

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from poddispatchd.domain.report import DayFigures, Report, seconds_words, share_words
-from poddispatchd.web.page import resource
+from poddispatchd.web.page import Label, resource
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -23,13 +23,6 @@ class Rectangle(Struct, frozen=True):
     y: int
     width: int
     height: int
-
-
-class Label(Struct, frozen=True):
-    """A date below the plot."""
-
-    x: int
-    text: str
 
 
 class Plot(Struct, frozen=True):

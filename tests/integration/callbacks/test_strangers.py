@@ -97,7 +97,7 @@ async def test_in_a_crowd_unknown_tokens_wait_for_one_look_at_the_database_and_c
 async def test_large_heads_that_never_end_make_room_for_each_other(
     pod: Pod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poddispatchd.web.arrivals._MOST_IN_LARGE_HEADS", 2**16)
+    monkeypatch.setattr("poddispatchd.web.head_reader._MOST_IN_LARGE_HEADS", 2**16)
     await pod.running()
     half = b"POST / HTTP/1.1\r\nHost: x\r\n" + b"A: aaaaaaaaaa\r\n" * 800
     async with bench(pod.database) as webhook, many(webhook.address, 60, half) as readers:

@@ -16,9 +16,9 @@ from time import thread_time
 
 from poddispatchd.web.connection_limits import Peer
 from poddispatchd.web.protocol import Connection
+from poddispatchd.web.round_robin import RoundRobin
 from poddispatchd.web.site import LONGEST_HEAD, SLICE, Site, canned
 from poddispatchd.web.strangers import Serve, Verdict
-from poddispatchd.web.turns import Turns
 
 SLICE_SECONDS = 0.001
 """Of processor time for strangers in one turn of the event loop; then everybody else has theirs."""
@@ -54,7 +54,7 @@ class _Arrival:
         self.head, self.peer.drop = b"", _nothing
 
 
-class Arrivals:
+class HeadReader:
     """Reads heads, and has aiohttp serve the requests that are to be served.
 
     Args:
@@ -74,7 +74,7 @@ class Arrivals:
         self._large: dict[_Arrival, int] = {}
         self._in_large = 0
         self._undecided: deque[_Arrival] = deque()
-        self._to_serve: Turns[_Arrival] = Turns()
+        self._to_serve: RoundRobin[_Arrival] = RoundRobin()
         self._making: set[asyncio.Task[None]] = set()
         self._epoll = select.epoll()
         site.loop.add_reader(self._epoll.fileno(), self._hear)

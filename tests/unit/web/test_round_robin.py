@@ -1,10 +1,10 @@
 """In which order those who wait are served."""
 
-from poddispatchd.web.turns import Turns
+from poddispatchd.web.round_robin import RoundRobin
 
 
 def test_whoever_has_much_waiting_holds_up_nobody_else() -> None:
-    turns: Turns[str] = Turns()
+    turns: RoundRobin[str] = RoundRobin()
     for number in range(3):
         turns.add("many", f"many {number}")
     turns.add("one", "one 0")

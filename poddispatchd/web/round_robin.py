@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Turns(Generic[Item]):
+class RoundRobin(Generic[Item]):
     """Waiting items of several owners: each owner has one taken, then the next one has."""
 
     def __init__(self) -> None:
