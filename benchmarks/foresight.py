@@ -16,7 +16,7 @@ from math import exp, log
 
 from benchmarks.table import Figure
 from poddispatchd.domain.capacity import ManagerNow, capacities
-from poddispatchd.domain.forecast import Forecast, Interval, PendingWork, RunningWork, Work, forecast
+from poddispatchd.domain.forecast import Forecast, Interval, PendingWork, RunningWork, Workload, forecast
 from poddispatchd.domain.queue_simulation import Played
 from poddispatchd.domain.run_times import EndedRun, SourceSize
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
@@ -133,7 +133,7 @@ def _forecast(day: Day, now: float) -> Forecast:
     ]
     chance = random.Random(int(now))
     return forecast(
-        _moment(now), Work(queue, running), capacities(managers, runs, here), runs, random=chance.random
+        _moment(now), Workload(queue, running), capacities(managers, runs, here), runs, random=chance.random
     )
 
 

@@ -32,7 +32,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.runtime.wakeups import Wakeups
-from poddispatchd.sandbox.pod.schema import Variant, create_schema
+from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
 from poddispatchd.web.listener import listening
 from poddispatchd.web.webhook import early_answers, webhook_application, webhook_limits
@@ -214,7 +214,7 @@ async def _prepare(dsn: str) -> None:
     database = Database(SecretStr(dsn))
     await database.open()
     async with database.connection() as connection:
-        await create_schema(connection, Variant.NOPODFILE)
+        await create_schema(connection, SchemaVariant.NOPODFILE)
         site = await rows.site(connection, "pod.example.org")
         manager = await rows.manager(connection, site, token=TOKEN)
         await rows.task(connection, status="running", task_id="t-1", runner_manager_id=manager)

@@ -22,7 +22,7 @@ from benchmarks.manager import token
 from poddispatchd.database import migration
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.pod import trigger
-from poddispatchd.sandbox.pod.schema import Variant, create_schema
+from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World, add_video
 from poddispatchd.sandbox.ports import free_ports
@@ -286,7 +286,7 @@ async def _copy_template(server: PostgresServer, connection: Connection) -> None
         await connection.execute("CREATE EXTENSION pg_stat_statements")
         await connection.execute(f"CREATE DATABASE {_TEMPLATE}")
         template = await asyncpg.connect(server.dsn(_TEMPLATE).get_secret_value())
-        await create_schema(template, Variant.PODFILE)
+        await create_schema(template, SchemaVariant.PODFILE)
         await migration.upgrade_within(template)
         await template.execute(trigger.install_script())
         await template.close()

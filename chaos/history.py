@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.scenarios import Scenario
-from poddispatchd.sandbox.fake_runner_manager import Submission
+from poddispatchd.sandbox.fake_runner_manager import AcceptedTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Run:
     seconds: float
     runner: str
     at: float
-    submission: Submission
+    submission: AcceptedTask
     changes: list[Change] = field(default_factory=list)
     token: str = field(default="", repr=False)
 
@@ -91,7 +91,7 @@ class History:
                         seconds=entry["seconds"],
                         runner=entry["runner"],
                         at=entry["at"],
-                        submission=Submission(**entry["submission"]),
+                        submission=AcceptedTask(**entry["submission"]),
                         token=entry["token"],
                     )
                 case "status":

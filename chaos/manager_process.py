@@ -15,15 +15,15 @@ from chaos.history import History, Run
 from chaos.scenarios import Scenario, behaviour, draw
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
 from poddispatchd.sandbox.fake_runner_manager import (
+    AcceptedTask,
+    AnswerFault,
     Behaviour,
     Crash,
     Endpoint,
     FakeRunnerManager,
-    Fault,
     FaultKind,
     Faults,
     Runner,
-    Submission,
     TaskRecord,
     result_files,
 )
@@ -46,13 +46,13 @@ class NotedFaults(Faults):
         self.slowness: float | None = None
         self.is_mute = False
 
-    def take(self, endpoint: Endpoint, path: str) -> Fault | None:
+    def take(self, endpoint: Endpoint, path: str) -> AnswerFault | None:
         """The fault of this request."""
         fault, name = super().take(endpoint, path), str(endpoint)
         if self.is_mute:
-            fault, name = Fault(kind=FaultKind.LOSE_ANSWER), _MUTE_FOR_ALL
+            fault, name = AnswerFault(kind=FaultKind.LOSE_ANSWER), _MUTE_FOR_ALL
         if fault is None and self.slowness is not None:
-            fault, name = Fault(kind=FaultKind.SLOW, seconds=self.slowness), _SLOW_FOR_ALL
+            fault, name = AnswerFault(kind=FaultKind.SLOW, seconds=self.slowness), _SLOW_FOR_ALL
         if fault is not None:
             status = fault.status if fault.kind is FaultKind.STATUS else None
             self._history.write(
@@ -86,7 +86,7 @@ class ManagerProcess:
             faults=self.faults,
         )
 
-    def _script(self, submission: Submission) -> Behaviour:
+    def _script(self, submission: AcceptedTask) -> Behaviour:
         scenario, seconds = draw(self._seed, submission.fingerprint)
         if self._calm:
             scenario = Scenario.FINE
@@ -189,7 +189,7 @@ class ManagerProcess:
         match order["do"]:
             case "inject":
                 kind = FaultKind(order["kind"])
-                fault = Fault(
+                fault = AnswerFault(
                     kind=kind,
                     status=order.get("status", 500),
                     seconds=order.get("seconds"),

@@ -19,7 +19,14 @@ from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod import sources
 from poddispatchd.pod.capabilities import Capabilities, introspect
-from poddispatchd.sandbox.pod.world import Recording, Video, World, add_recording, add_task, add_video
+from poddispatchd.sandbox.pod.world import (
+    SampleRecording,
+    SampleVideo,
+    World,
+    add_recording,
+    add_task,
+    add_video,
+)
 
 _Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -32,8 +39,8 @@ class _Wish:
     """What somebody asks for: one video or recording."""
 
     type: TaskType
-    video: Video | None = None
-    recording: Recording | None = None
+    video: SampleVideo | None = None
+    recording: SampleRecording | None = None
 
 
 @dataclass(frozen=True, slots=True)

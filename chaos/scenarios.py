@@ -5,7 +5,7 @@ from dataclasses import replace
 from enum import StrEnum
 from random import Random
 
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Crash, Dispatch, Outcome
+from poddispatchd.sandbox.fake_runner_manager import Behaviour, Crash, Dispatch, RunOutcome
 
 
 class Scenario(StrEnum):
@@ -44,19 +44,19 @@ _BEHAVIOURS: Mapping[Scenario, Behaviour] = {
     Scenario.TELLTALE: Behaviour(script_output=_TELLING),
     Scenario.SILENT: Behaviour(callbacks=0),
     Scenario.HASTY: Behaviour(callback_before_answer=True),
-    Scenario.BAD_MEDIA: Behaviour(outcome=Outcome.FAILED),
-    Scenario.BAD_MEDIA_SILENT: Behaviour(outcome=Outcome.FAILED, callbacks=0),
+    Scenario.BAD_MEDIA: Behaviour(outcome=RunOutcome.FAILED),
+    Scenario.BAD_MEDIA_SILENT: Behaviour(outcome=RunOutcome.FAILED, callbacks=0),
     Scenario.BAD_MEDIA_TELLTALE: Behaviour(
-        outcome=Outcome.FAILED, error="401 for Bearer {token}", script_output=_TELLING
+        outcome=RunOutcome.FAILED, error="401 for Bearer {token}", script_output=_TELLING
     ),
-    Scenario.SECOND_WIND: Behaviour(outcome=Outcome.FAILED, then=Behaviour()),
-    Scenario.HOST_CRASHED: Behaviour(outcome=Outcome.FAILED, error="Task process is no longer running"),
+    Scenario.SECOND_WIND: Behaviour(outcome=RunOutcome.FAILED, then=Behaviour()),
+    Scenario.HOST_CRASHED: Behaviour(outcome=RunOutcome.FAILED, error="Task process is no longer running"),
     Scenario.BUSY: Behaviour(dispatch=Dispatch.REFUSED),
     Scenario.UNANSWERED: Behaviour(dispatch=Dispatch.UNANSWERED),
     Scenario.PARTIAL: Behaviour(crash=Crash.EARLY),
     Scenario.UNFINISHED: Behaviour(crash=Crash.LATE),
     Scenario.FORGOTTEN: Behaviour(forget=True),
-    Scenario.TIMED_OUT: Behaviour(outcome=Outcome.TIMEOUT),
+    Scenario.TIMED_OUT: Behaviour(outcome=RunOutcome.TIMEOUT),
 }
 
 _WEIGHTS: Mapping[Scenario, int] = {

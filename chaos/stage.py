@@ -20,7 +20,7 @@ from chaos.proxy import Proxy, through
 from chaos.relay import Relay
 from chaos.timeline import Kind, Timeline
 from poddispatchd.domain.secret import SecretStr
-from poddispatchd.sandbox.pod.schema import Variant, create_schema
+from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World
 from poddispatchd.sandbox.ports import free_ports
@@ -254,7 +254,7 @@ async def _seed(
     dsn = server.dsn("pod")
     connection = await asyncpg.connect(dsn.get_secret_value())
     try:
-        await create_schema(connection, Variant.PODFILE)
+        await create_schema(connection, SchemaVariant.PODFILE)
         specs = [
             ManagerSpec(
                 _MANAGERS[one.index][0],

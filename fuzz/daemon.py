@@ -13,7 +13,7 @@ import asyncpg
 import yaml
 
 from fuzz.values import CANARY
-from poddispatchd.sandbox.pod.schema import Variant, create_schema
+from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.ports import free_ports
 from poddispatchd.sandbox.postgresql import PostgresServer
 
@@ -114,7 +114,7 @@ async def daemon(directory: Path) -> AsyncIterator[Target]:
     """
     async with PostgresServer() as server:
         connection = await asyncpg.connect(server.dsn().get_secret_value())
-        await create_schema(connection, Variant.NOPODFILE)
+        await create_schema(connection, SchemaVariant.NOPODFILE)
         await _fill(connection)
         webhook, ops = free_ports(2)
         _make_media(directory)

@@ -1,6 +1,6 @@
 """What a check says of campaigns."""
 
-from poddispatchd.app.findings import Finding, note, problem
+from poddispatchd.app.findings import CheckResult, note, problem
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.errors import DatabaseError
@@ -8,7 +8,7 @@ from poddispatchd.journal import campaigns
 from poddispatchd.journal.campaigns import CampaignState
 
 
-async def campaign_findings(database: Database) -> list[Finding]:
+async def campaign_findings(database: Database) -> list[CheckResult]:
     """Campaigns that add tasks, and those that were paused because all of theirs failed; none without any."""
     try:
         async with database.connection() as connection:

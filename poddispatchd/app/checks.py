@@ -16,7 +16,7 @@ from poddispatchd.app.database_checks import (
     server_finding,
     set_aside_findings,
 )
-from poddispatchd.app.findings import Finding, Severity, fine, note, problem
+from poddispatchd.app.findings import CheckLevel, CheckResult, fine, note, problem
 from poddispatchd.app.go_live_checks import (
     configuration_findings,
     listener_findings,
@@ -44,10 +44,10 @@ from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media.tree import MediaTree
 
-__all__ = ["Finding", "Severity", "run_checks"]
+__all__ = ["CheckLevel", "CheckResult", "run_checks"]
 
 
-def _told(subject: str, finding: situation.Finding) -> Finding:
+def _told(subject: str, finding: situation.Finding) -> CheckResult:
     """A finding of ``domain.situation`` as one of a check."""
     match finding.severity:
         case situation.Severity.NORMAL:
@@ -59,7 +59,9 @@ def _told(subject: str, finding: situation.Finding) -> Finding:
     return made(subject, finding.sentence)
 
 
-async def run_checks(settings: Settings, config_path: Path | None = None) -> AsyncGenerator[Finding, None]:
+async def run_checks(
+    settings: Settings, config_path: Path | None = None
+) -> AsyncGenerator[CheckResult, None]:
     """Look at the file, the media tree, mail, the database, the runner managers and the webhook's address."""
     for told in configuration_findings(settings, config_path):
         yield _told("configuration", told)
@@ -90,7 +92,7 @@ async def run_checks(settings: Settings, config_path: Path | None = None) -> Asy
 
 async def _on_database(
     settings: Settings, database: Database, tree: MediaTree
-) -> AsyncGenerator[Finding, None]:
+) -> AsyncGenerator[CheckResult, None]:
     yield await server_finding(database)
     yield await pooler_finding(database)
     try:
@@ -131,7 +133,7 @@ async def _on_database(
         yield _told("webhook", await webhook_finding(settings, site))
 
 
-async def _waiting(settings: Settings, database: Database) -> list[Finding]:
+async def _waiting(settings: Settings, database: Database) -> list[CheckResult]:
     """Why tasks wait, as far as rows tell."""
     try:
         found = await pending_findings(settings, database)
@@ -141,7 +143,7 @@ async def _waiting(settings: Settings, database: Database) -> list[Finding]:
     return findings or [fine("pending tasks", "Nothing is known that keeps them.")]
 
 
-def _fit(settings: Settings, sites: dict[SiteId, Site], capabilities: Capabilities) -> list[Finding]:
+def _fit(settings: Settings, sites: dict[SiteId, Site], capabilities: Capabilities) -> list[CheckResult]:
     """Whether the configuration fits this Pod, by the rule of the start and of a reload."""
     findings = [
         problem(key, words)
@@ -161,7 +163,7 @@ def _windows(
     return list(window_findings(availability_of(settings), managers, domains, served, now))
 
 
-async def _telling(settings: Settings) -> list[Finding]:
+async def _telling(settings: Settings) -> list[CheckResult]:
     """Mail, pushes, the command after an import and outgoing events."""
     mail, hook = settings.mail, settings.imports
     looks = (

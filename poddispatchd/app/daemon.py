@@ -28,9 +28,9 @@ from poddispatchd.errors import (
 )
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.activation import receive_sockets
-from poddispatchd.runtime.jobs import Loop, Work
+from poddispatchd.runtime.jobs import DaemonJobs, Loop
 from poddispatchd.runtime.memory import give_back_regularly
-from poddispatchd.runtime.supervision import Pulse, Surroundings, cancel_surely, run_job, unless
+from poddispatchd.runtime.supervision import JobContext, Pulse, cancel_surely, run_job, unless
 from poddispatchd.runtime.supervisor import Supervisor
 from poddispatchd.runtime.systemd import ServiceNotifier
 from poddispatchd.web.figures import Figures
@@ -38,7 +38,7 @@ from poddispatchd.web.listener import Serving, serving
 from poddispatchd.web.ops import OPS_HEADERS, OPS_LIMITS, ops_application
 from poddispatchd.web.overviews import Overview
 from poddispatchd.web.state import DaemonState
-from poddispatchd.web.status import Status
+from poddispatchd.web.status import DaemonStatus
 
 log = structlog.get_logger(__name__)
 
@@ -68,9 +68,9 @@ class Daemon:
         self._waiting = "The daemon is starting."
         self._supervisor = Supervisor(self._resources.clock)
         self._listeners: dict[str, Serving] = {}
-        self._work: Work | None = None
+        self._work: DaemonJobs | None = None
         self._figures: Figures | None = None
-        self._status: Status | None = None
+        self._status: DaemonStatus | None = None
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT.
@@ -140,7 +140,7 @@ class Daemon:
         if prepared is not None:
             await self._serve(*prepared)
 
-    async def _prepare(self, stack: AsyncExitStack) -> tuple[Parts, Work]:
+    async def _prepare(self, stack: AsyncExitStack) -> tuple[Parts, DaemonJobs]:
         """The parts and the jobs on a database that answers and fits, however long that takes."""
         ground, told = self._resources, ""
         while True:
@@ -148,7 +148,7 @@ class Daemon:
             try:
                 async with AsyncExitStack() as attempt:
                     parts = await attempt.enter_async_context(assembled(ground))
-                    work: Work = features.shadow_jobs(parts) if ground.is_shadow else Jobs.of(parts)
+                    work: DaemonJobs = features.shadow_jobs(parts) if ground.is_shadow else Jobs.of(parts)
                     await work.begin()
                     await self._settings.attach(parts)
                     stack.push_async_callback(attempt.pop_all().aclose)
@@ -168,7 +168,7 @@ class Daemon:
         self._waiting = " ".join((words, *self._settings.words()))
         self._notifier.status(self._waiting)
 
-    async def _serve(self, parts: Parts, work: Work) -> None:
+    async def _serve(self, parts: Parts, work: DaemonJobs) -> None:
         self._supervisor.start(_SESSION, parts.session.run)
         try:
             await unless(self._stop, parts.session.available())
@@ -177,7 +177,7 @@ class Daemon:
             self._figures = features.figures(parts, work.look)
             self._status = features.status(parts, self._figures)
             self._work = work
-            around = Surroundings(
+            around = JobContext(
                 parts.session, parts.clock, self._pulse, parts.incidents, parts.catalogue.refresh
             )
             for loop in work.loops:
@@ -208,7 +208,7 @@ class Daemon:
 
         return loop._replace(step=step)
 
-    async def _shut_down(self, work: Work) -> None:
+    async def _shut_down(self, work: DaemonJobs) -> None:
         """Take no new work, finish what is past its commit point, hand back the rest."""
         progress = work.progress
         log.info(Event.DAEMON_STOPPING, submissions=progress.submissions, imports=progress.imports)

@@ -1,6 +1,6 @@
 """What a check finds in Pod's database and in our schema there."""
 
-from poddispatchd.app.findings import Finding, fine, note, problem
+from poddispatchd.app.findings import CheckResult, fine, note, problem
 from poddispatchd.config.model import Settings
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
@@ -25,7 +25,7 @@ _SHOWN = 5
 _SHOWN_OF_A_QUEUE = 3
 
 
-async def server_finding(database: Database) -> Finding:
+async def server_finding(database: Database) -> CheckResult:
     """Who answers, and whether it can be written to."""
     row = await database.fetchrow(
         "SELECT current_database(), current_user, current_setting('server_version'),"
@@ -42,7 +42,7 @@ async def server_finding(database: Database) -> Finding:
     return fine("database", f"{words}.")
 
 
-async def pooler_finding(database: Database) -> Finding:
+async def pooler_finding(database: Database) -> CheckResult:
     """What the DSN leads to: PostgreSQL itself, or a pooler."""
     try:
         connection = await database.dedicated_connection()
@@ -55,7 +55,7 @@ async def pooler_finding(database: Database) -> Finding:
     return (note if pooling is Pooling.TRANSACTION else fine)("pooler", pooling.meaning)
 
 
-async def held_rows_finding(database: Database) -> Finding:
+async def held_rows_finding(database: Database) -> CheckResult:
     """Tasks that wait because a session left a transaction open."""
     try:
         held, holder = await held_tasks(database)
@@ -72,7 +72,7 @@ async def held_rows_finding(database: Database) -> Finding:
     )
 
 
-async def rights_findings(database: Database) -> list[Finding]:
+async def rights_findings(database: Database) -> list[CheckResult]:
     """What the role may not do and must, or may do and need not."""
     missing = await grants.missing_rights(database)
     found = (
@@ -84,7 +84,7 @@ async def rights_findings(database: Database) -> list[Finding]:
     return [found] if surplus is None else [found, note("rights", surplus)]
 
 
-async def schema_findings(database: Database) -> list[Finding]:
+async def schema_findings(database: Database) -> list[CheckResult]:
     """Whether our schema is there and of this release."""
     try:
         async with database.connection() as connection:
@@ -111,7 +111,7 @@ async def schema_findings(database: Database) -> list[Finding]:
     ]
 
 
-async def set_aside_findings(database: Database) -> list[Finding]:
+async def set_aside_findings(database: Database) -> list[CheckResult]:
     """Items of our queues that were given up, with the words of the latest ones."""
     try:
         async with database.connection() as connection:
@@ -130,7 +130,7 @@ async def set_aside_findings(database: Database) -> list[Finding]:
     return found if words is None else [problem("queues", words), *found]
 
 
-async def running_findings(settings: Settings, database: Database) -> list[Finding]:
+async def running_findings(settings: Settings, database: Database) -> list[CheckResult]:
     """The tasks that the daemon has found to run for too long, and that run on."""
     try:
         async with database.connection() as connection:
@@ -148,7 +148,7 @@ async def running_findings(settings: Settings, database: Database) -> list[Findi
     return [problem("running tasks", stale_words(stale, after=settings.reconcile.stale_after))]
 
 
-async def restored_findings(database: Database, tree: MediaTree) -> list[Finding]:
+async def restored_findings(database: Database, tree: MediaTree) -> list[CheckResult]:
     """Tasks that were done before the database was put back from a backup."""
     try:
         async with database.connection() as connection:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 
-class Severity(StrEnum):
+class CheckLevel(StrEnum):
     """How serious a finding is."""
 
     FINE = "fine"
@@ -13,24 +13,24 @@ class Severity(StrEnum):
     PROBLEM = "problem"
 
 
-class Finding(Struct, frozen=True):
+class CheckResult(Struct, frozen=True):
     """One thing that was looked at: the subject, and what was found in words."""
 
-    severity: Severity
+    severity: CheckLevel
     subject: str
     words: str
 
 
-def fine(subject: str, words: str) -> Finding:
+def fine(subject: str, words: str) -> CheckResult:
     """All is well."""
-    return Finding(Severity.FINE, subject, words)
+    return CheckResult(CheckLevel.FINE, subject, words)
 
 
-def note(subject: str, words: str) -> Finding:
+def note(subject: str, words: str) -> CheckResult:
     """Worth knowing."""
-    return Finding(Severity.NOTE, subject, words)
+    return CheckResult(CheckLevel.NOTE, subject, words)
 
 
-def problem(subject: str, words: str) -> Finding:
+def problem(subject: str, words: str) -> CheckResult:
     """To be mended."""
-    return Finding(Severity.PROBLEM, subject, words)
+    return CheckResult(CheckLevel.PROBLEM, subject, words)

@@ -23,7 +23,7 @@ from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.reconcile.stops import Stops
 from poddispatchd.runtime import queues
-from poddispatchd.runtime.jobs import Loop, Progress, Work
+from poddispatchd.runtime.jobs import DaemonJobs, Loop, Progress
 from poddispatchd.runtime.wakeups import Wakeup
 from poddispatchd.tasks.restored import done_before, restored_words
 
@@ -37,7 +37,7 @@ _STOP_IMPORTS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Jobs(Work):
+class Jobs(DaemonJobs):
     """The daemon's jobs."""
 
     parts: Parts

@@ -2,14 +2,14 @@
 
 import asyncio
 
-from poddispatchd.app.findings import Finding, fine, note, problem
+from poddispatchd.app.findings import CheckResult, fine, note, problem
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.errors import RunnerManagerError
 from poddispatchd.runner.client import RunnerClient, open_session
 
 
-async def manager_findings(settings: Settings, managers: list[RunnerManager]) -> list[Finding]:
+async def manager_findings(settings: Settings, managers: list[RunnerManager]) -> list[CheckResult]:
     """How each runner manager answers, and whether there are enough."""
     if not any(manager.is_active for manager in managers):
         return [problem("runner managers", "There is no active one: add one in Pod's administration.")]
@@ -22,7 +22,7 @@ async def manager_findings(settings: Settings, managers: list[RunnerManager]) ->
     return found
 
 
-async def _manager(client: RunnerClient, manager: RunnerManager) -> Finding:
+async def _manager(client: RunnerClient, manager: RunnerManager) -> CheckResult:
     subject = f"runner manager {manager.name}"
     if not manager.is_active:
         return note(subject, "It is inactive in Pod's administration.")

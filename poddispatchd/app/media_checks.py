@@ -1,6 +1,6 @@
 """What ``check`` finds about the media tree: access, an import rehearsed, free space, known files."""
 
-from poddispatchd.app.findings import Finding, fine, note, problem
+from poddispatchd.app.findings import CheckResult, fine, note, problem
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.config.units import format_size
@@ -15,7 +15,7 @@ from poddispatchd.pod.media.tree import MediaTree
 _SUBJECT = "media tree"
 
 
-async def media_findings(settings: Settings, tree: MediaTree) -> list[Finding]:
+async def media_findings(settings: Settings, tree: MediaTree) -> list[CheckResult]:
     """What can be found out without the database; nothing stays of what is written."""
     try:
         return await tree.look_within(tree.limits.space, Look.ACCESS, lambda: _examine(settings, tree))
@@ -23,7 +23,7 @@ async def media_findings(settings: Settings, tree: MediaTree) -> list[Finding]:
         return [problem(_SUBJECT, f"{error} Is the server of {tree.root} up?")]
 
 
-async def known_files_findings(settings: Settings, database: Database, tree: MediaTree) -> list[Finding]:
+async def known_files_findings(settings: Settings, database: Database, tree: MediaTree) -> list[CheckResult]:
     """Whether files that the database knows are in the media tree."""
     try:
         evidence = MediaEvidence(tree, database, Clock(), settings.pod.videos_dir, logs=False)
@@ -35,7 +35,7 @@ async def known_files_findings(settings: Settings, database: Database, tree: Med
     return [fine(_SUBJECT, "Files that the database knows are there.")]
 
 
-def _examine(settings: Settings, tree: MediaTree) -> list[Finding]:
+def _examine(settings: Settings, tree: MediaTree) -> list[CheckResult]:
     pod = settings.pod
     videos = tree.path(pod.videos_dir)
     troubles = [found for place in (tree.top, videos) if (found := trouble_with(place)) is not None]

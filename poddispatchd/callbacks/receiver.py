@@ -15,7 +15,7 @@ from poddispatchd.callbacks.recorder import Recorder
 from poddispatchd.callbacks.tokens import TokenBook
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.callback import Callback, Notice
+from poddispatchd.domain.callback import Callback, CallbackBody
 from poddispatchd.domain.task import ManagerId, RunnerStatus, RunnerTaskId
 from poddispatchd.errors import CallbackRefusedError
 from poddispatchd.managers.registry import ManagerRegistry
@@ -72,13 +72,13 @@ class CallbackReceiver:
             CallbackRefusedError: with the answer to give.
             DatabaseUnavailableError: it cannot be recorded now; the manager must call again.
         """
-        notice = await self._read(body)
+        parsed = await self._read(body)
         try:
-            callback = notice.callback(without_secrets)
+            callback = parsed.callback(without_secrets)
         except CallbackRefusedError:
             # Pod looks for the task before it looks at the rest.
-            if notice.task_id is not None:
-                await self._find_task(signers, notice.task_id)
+            if parsed.task_id is not None:
+                await self._find_task(signers, parsed.task_id)
             raise
         await self._record(signers, callback)
         log.info(Event.CALLBACK_RECEIVED, task_id=callback.task_id, status=callback.status.value)
@@ -88,21 +88,21 @@ class CallbackReceiver:
                 self._registry.freed(manager)
             self._wakeups.dispatcher.ring()
 
-    async def _read(self, body: bytes) -> Notice:
+    async def _read(self, body: bytes) -> CallbackBody:
         """Read a body; long ones a step at a time, and one after the other: others want to be served, too.
 
         A pause as long as each step leaves them half of the time.
         """
         now = self._clock.monotonic
-        steps = Notice.steps(body)
+        steps = CallbackBody.steps(body)
         async with self._parsing if len(body) > _SHORT else nullcontext():
             while True:
                 begun = now()
                 try:
                     next(steps)
                 except StopIteration as finished:
-                    notice: Notice = finished.value
-                    return notice
+                    parsed: CallbackBody = finished.value
+                    return parsed
                 await asyncio.sleep(now() - begun)
 
     async def _record(self, signers: tuple[ManagerId, ...], callback: Callback) -> None:

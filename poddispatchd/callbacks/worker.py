@@ -21,7 +21,7 @@ from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
 from poddispatchd.runtime.queues import CALLBACKS
 from poddispatchd.runtime.wakeups import Wakeups
-from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.tasks.run_report import ReportOrigin, RunReport
 from poddispatchd.tasks.task_ids import tasks_called
 from poddispatchd.tasks.transitions import apply_report, ring_for
 
@@ -137,7 +137,7 @@ class CallbackWorker:
         """Apply one callback to the tasks that carry its id; it is unknown when none does."""
         recorded = RecordedCallback.of(leased)
         callback = recorded.callback
-        report = Report(
+        report = RunReport(
             callback.status, callback.error_message, callback.script_output, ReportOrigin.CALLBACK
         )
         async with self._database.transaction() as connection:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from poddispatchd.app.checks import run_checks
-from poddispatchd.app.findings import Finding, Severity, fine, problem
+from poddispatchd.app.findings import CheckLevel, CheckResult, fine, problem
 from poddispatchd.cli.common import (
     EXIT_FINDINGS,
     Context,
@@ -58,13 +58,13 @@ async def _check(settings: Settings, path: Path | None, unit: Unit | None, *, as
         for item in findings:
             mark, color = _MARKS[item.severity]
             say(f"{item.subject}: {item.words}", first=f"{click.style(mark, fg=color)} ", rest=" " * 8)
-    problems = sum(item.severity is Severity.PROBLEM for item in findings)
+    problems = sum(item.severity is CheckLevel.PROBLEM for item in findings)
     if problems and not as_json:
         click.echo(f"{problems} problem{'s' if problems > 1 else ''} found.", err=True)
     return EXIT_FINDINGS if problems else 0
 
 
-def _unit_findings(settings: Settings, unit: Unit) -> Iterator[Finding]:
+def _unit_findings(settings: Settings, unit: Unit) -> Iterator[CheckResult]:
     """Whether all this was asked as the daemon will ask, and may write where it has to."""
     root = settings.pod.media_root
     if unit.account is None:
@@ -86,7 +86,7 @@ async def _not_ready(settings: Settings) -> Sequence[str]:
 
 
 _MARKS = {
-    Severity.FINE: ("ok     ", "green"),
-    Severity.NOTE: ("note   ", "yellow"),
-    Severity.PROBLEM: ("PROBLEM", "red"),
+    CheckLevel.FINE: ("ok     ", "green"),
+    CheckLevel.NOTE: ("note   ", "yellow"),
+    CheckLevel.PROBLEM: ("PROBLEM", "red"),
 }

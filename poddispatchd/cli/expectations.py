@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from poddispatchd.cli.daemon_state import State
-from poddispatchd.cli.situation import Journal, daemon_state, read_journal
+from poddispatchd.cli.situation import JournalRows, daemon_state, read_journal
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.config.windows import availability_of
@@ -87,7 +87,7 @@ async def _order(settings: Settings, database: Database) -> FairOrder | None:
 
 
 def _managers_now(
-    managers: Collection[RunnerManager], journal: Journal, state: State | None, availability: Availability
+    managers: Collection[RunnerManager], journal: JournalRows, state: State | None, availability: Availability
 ) -> list[ManagerNow]:
     """The managers as they are: whether one is down or full only a daemon knows."""
     entries = {} if state is None else {entry["id"]: entry for entry in state["managers"]}

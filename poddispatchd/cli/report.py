@@ -12,7 +12,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.notification import MailSettings
 from poddispatchd.domain.display import escaped
 from poddispatchd.domain.notices import Mail
-from poddispatchd.domain.report import Report, report_text
+from poddispatchd.domain.report import PeriodReport, report_text
 from poddispatchd.notify import queue
 from poddispatchd.notify.message import Envelope
 from poddispatchd.runtime.database_session import CHANNEL, QUEUES_CHANGED
@@ -60,7 +60,7 @@ async def report(context: Context, config_path: Path | None, days: int, form: st
             click.echo(escaped(report_text(found)), nl=False)
 
 
-def _mail(settings: MailSettings, found: Report) -> Mail:
+def _mail(settings: MailSettings, found: PeriodReport) -> Mail:
     subject = f"poddispatchd, {found.since:%Y-%m-%d} to {found.until:%Y-%m-%d}: "
     return Mail(
         sender=settings.server_email or settings.from_email,

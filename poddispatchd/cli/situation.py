@@ -34,7 +34,7 @@ from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.tasks.pending_facts import waiting_task
 
 
-class Journal(Struct, frozen=True):
+class JournalRows(Struct, frozen=True):
     """What poddispatchd's own schema tells; nothing where it does not exist yet.
 
     ``memories`` are not read of the schema of an older release.
@@ -45,14 +45,14 @@ class Journal(Struct, frozen=True):
     own_tasks: Mapping[TaskPk, Wait | None] | None = None
 
 
-async def read_journal(database: Database) -> Journal:
+async def read_journal(database: Database) -> JournalRows:
     """Who schedules, which managers are paused and which tasks wait."""
     async with database.connection() as connection:
         version = await migration.current_version(connection)
         if version == 0:
-            return Journal()
+            return JournalRows()
         is_latest = version == migration.LATEST
-        return Journal(
+        return JournalRows(
             await scheduling.scheduler(connection),
             await scheduling.manager_memories(connection) if is_latest else None,
             await scheduling.own_tasks(connection),
@@ -70,7 +70,7 @@ async def daemon_state(settings: Settings) -> State | None:
 async def situation(
     settings: Settings,
     database: Database,
-    journal: Journal,
+    journal: JournalRows,
     managers: Sequence[RunnerManager],
     state: State | None,
 ) -> Situation:

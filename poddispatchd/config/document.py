@@ -11,7 +11,7 @@ from poddispatchd.config.keys import KeyPath
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-class Fault(Struct, frozen=True):
+class DocumentFault(Struct, frozen=True):
     """Something wrong with the document itself; ``line`` counts from 1, None when nobody can tell."""
 
     words: str
@@ -23,7 +23,7 @@ class Document(Struct, frozen=True):
 
     data: object = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[DocumentFault, ...] = ()
 
 
 def parse_yaml(text: str) -> Document:
@@ -35,7 +35,7 @@ def parse_yaml(text: str) -> Document:
     try:
         loader = yaml.SafeLoader(text)
     except yaml.YAMLError:
-        return Document(faults=(Fault("it holds characters that YAML does not allow"),))
+        return Document(faults=(DocumentFault("it holds characters that YAML does not allow"),))
     try:
         root = loader.get_single_node()
         if root is None:
@@ -46,13 +46,13 @@ def parse_yaml(text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         words = f"it is not valid YAML: {_kind(error.problem or error.context or 'it cannot be read')}"
-        return Document(faults=(Fault(words, None if mark is None else mark.line + 1),))
+        return Document(faults=(DocumentFault(words, None if mark is None else mark.line + 1),))
     except yaml.YAMLError:
-        return Document(faults=(Fault("it holds characters that YAML does not allow"),))
+        return Document(faults=(DocumentFault("it holds characters that YAML does not allow"),))
     except (ValueError, RecursionError, OverflowError):
         # PyYAML lets these through: a date or a number that does not exist, a structure without an end.
         return Document(
-            faults=(Fault("it is not valid YAML: a date, a number or a structure is impossible"),)
+            faults=(DocumentFault("it is not valid YAML: a date, a number or a structure is impossible"),)
         )
     finally:
         loader.dispose()
@@ -66,7 +66,7 @@ def _kind(problem: str) -> str:
     return _HARMLESS_OR_REST.sub(lambda found: found[1] or "", problem).rstrip(" :,.")
 
 
-def _walk(node: yaml.Node, at: KeyPath, lines: dict[KeyPath, int], seen: set[int]) -> Iterator[Fault]:
+def _walk(node: yaml.Node, at: KeyPath, lines: dict[KeyPath, int], seen: set[int]) -> Iterator[DocumentFault]:
     if not isinstance(node, (yaml.MappingNode, yaml.SequenceNode)) or id(node) in seen:
         return
     seen.add(id(node))
@@ -82,7 +82,7 @@ def _walk(node: yaml.Node, at: KeyPath, lines: dict[KeyPath, int], seen: set[int
         path = (*at, str(key.value))
         line = key.start_mark.line + 1
         if key.value in here:
-            yield Fault(f"{'.'.join(path)} stands twice, first on line {here[key.value]}", line)
+            yield DocumentFault(f"{'.'.join(path)} stands twice, first on line {here[key.value]}", line)
         else:
             here[key.value] = lines[path] = line
         yield from _walk(value, path, lines, seen)

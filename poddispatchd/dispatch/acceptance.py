@@ -21,7 +21,7 @@ from poddispatchd.observability.metrics import SubmissionOutcome
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.batching import Batcher
 from poddispatchd.runtime.wakeups import Wakeups
-from poddispatchd.tasks.acceptance import KNOWN_ID, AcceptedRun, Stored, Verdict, store_accepted
+from poddispatchd.tasks.acceptance import KNOWN_ID, AcceptedRun, StoredRun, Verdict, store_accepted
 from poddispatchd.tasks.stopping import stop_run
 
 log = structlog.get_logger(__name__)
@@ -75,7 +75,7 @@ class Acceptance:
         self._wakeups = wakeups
         self._pod = pod
         self._clock = clock
-        self._runs: Batcher[AcceptedRun, Stored] = Batcher(self._store, at_once=2)
+        self._runs: Batcher[AcceptedRun, StoredRun] = Batcher(self._store, at_once=2)
 
     async def store(self, run: AcceptedRun, status: str, *, alone: bool = False) -> SubmissionResult:
         """Store the id of an accepted run, and do what follows from what became of it.
@@ -152,6 +152,6 @@ class Acceptance:
             await unwanted_runs.add(connection, task, Run(manager.id, task_id))
         self._wakeups.stops.ring()
 
-    async def _store(self, runs: Sequence[AcceptedRun]) -> Sequence[Stored]:
+    async def _store(self, runs: Sequence[AcceptedRun]) -> Sequence[StoredRun]:
         async with self._database.connection() as connection:
             return await store_accepted(connection, runs, now=self._clock.now_in(self._pod.time_zone))

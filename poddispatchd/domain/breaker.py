@@ -36,7 +36,7 @@ class BreakerState(StrEnum):
     """As open, for long: only a person can mend it."""
 
 
-class Outcome(StrEnum):
+class RequestOutcome(StrEnum):
     """What a request told about the health of its runner manager."""
 
     ANSWERED = "answered"
@@ -44,7 +44,7 @@ class Outcome(StrEnum):
     MISCONFIGURED = "misconfigured"
 
     @classmethod
-    def of(cls, error: PoddispatchdError | None) -> "Outcome":
+    def of(cls, error: PoddispatchdError | None) -> "RequestOutcome":
         """The outcome that an error of the client means; None is a success.
 
         Everything sensible that a manager answers shows that it works: full, busy, a payload it refuses, a
@@ -93,7 +93,7 @@ class Breaker(Struct, frozen=True):
 
 def after(
     breaker: Breaker,
-    outcome: Outcome,
+    outcome: RequestOutcome,
     *,
     now: float,
     random: Callable[[], float],
@@ -101,11 +101,11 @@ def after(
 ) -> Breaker:
     """The breaker that follows from the outcome of a request, whether it was the probe or not."""
     match outcome:
-        case Outcome.ANSWERED:
+        case RequestOutcome.ANSWERED:
             return Breaker()
-        case Outcome.MISCONFIGURED:
+        case RequestOutcome.MISCONFIGURED:
             return replace(breaker, state=BreakerState.MISCONFIGURED, until=now + policy.misconfigured)
-        case Outcome.UNAVAILABLE:
+        case RequestOutcome.UNAVAILABLE:
             return _failed(breaker, now=now, random=random, policy=policy)
         case _:
             assert_never(outcome)

@@ -22,7 +22,7 @@ class Callback:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class CallbackBody:
     """The body of ``POST /runner/notify_task_end/``, read so far that its task can be looked for.
 
     Pod answers about the task before it looks at the rest, hence two steps. ``task_id`` is None when no task
@@ -33,7 +33,7 @@ class Notice:
     _data: Mapping[str, object] = field(repr=False)
 
     @classmethod
-    def read(cls, body: bytes) -> "Notice":
+    def read(cls, body: bytes) -> "CallbackBody":
         """Read a body as far as Pod does before it looks for the task (``notify_task_end``).
 
         Raises:
@@ -44,11 +44,11 @@ class Notice:
             try:
                 next(steps)
             except StopIteration as finished:
-                notice: Notice = finished.value
-                return notice
+                parsed: CallbackBody = finished.value
+                return parsed
 
     @classmethod
-    def steps(cls, body: bytes) -> "Generator[None, None, Notice]":
+    def steps(cls, body: bytes) -> "Generator[None, None, CallbackBody]":
         """The same in steps of a few milliseconds, between which a caller can do something else.
 
         Raises:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from poddispatchd.domain.arrivals import Arrivals
 from poddispatchd.domain.capacity import Capacity
-from poddispatchd.domain.queue_simulation import Outcomes, Played, QueuePlay, Running
+from poddispatchd.domain.queue_simulation import Played, QueuePlay, Running, SimulatedTimes
 from poddispatchd.domain.run_times import EndedRun, run_times
 from poddispatchd.domain.situation import duration_words
 from poddispatchd.domain.task import ManagerId, TaskPk
@@ -84,7 +84,7 @@ class RunningWork(Struct, frozen=True):
         return Running(self.task, self.manager, max(0.0, (now - self.begun).total_seconds()))
 
 
-class Work(Struct, frozen=True):
+class Workload(Struct, frozen=True):
     """What waits and what runs.
 
     ``queue`` are the first pending tasks in the order in which they are handed out, ``pending`` says how many
@@ -105,7 +105,7 @@ class Work(Struct, frozen=True):
 
 def forecast(
     now: datetime,
-    work: Work,
+    work: Workload,
     managers: Sequence[Capacity],
     runs: Collection[EndedRun],
     *,
@@ -128,7 +128,7 @@ def forecast(
         arrivals=Arrivals.of(runs, now),
         random=random,
     )
-    outcomes = Outcomes()
+    outcomes = SimulatedTimes()
     for _ in range(ROUNDS if work.queue or work.running else 0):
         play.round(outcomes)
     drained = {

@@ -93,7 +93,7 @@ _KINDS_IN_FRENCH = {
 }
 
 
-class FailedTask(Struct, frozen=True):
+class TaskFailure(Struct, frozen=True):
     """A task that ended badly; ``link`` leads to it in Pod's administration."""
 
     pk: TaskPk
@@ -103,7 +103,7 @@ class FailedTask(Struct, frozen=True):
     link: str
 
 
-def task_failed(event_id: str, at: datetime, wording: Wording, task: FailedTask) -> OutgoingEvent:
+def task_failed(event_id: str, at: datetime, wording: Wording, task: TaskFailure) -> OutgoingEvent:
     """A task ended badly."""
     is_french = wording.language.partition("-")[0] == "fr"
     kind = _KINDS_IN_FRENCH[task.type] if is_french else task.type.value
@@ -125,7 +125,7 @@ def task_failed(event_id: str, at: datetime, wording: Wording, task: FailedTask)
     return OutgoingEvent(event_id, EventType.TASK_FAILED, at, text, data)
 
 
-class SetAside(Struct, frozen=True):
+class GivenUpItem(Struct, frozen=True):
     """An item of a queue that was given up. ``task`` is Pod's, None where only the runner's is known."""
 
     queue: str
@@ -134,7 +134,7 @@ class SetAside(Struct, frozen=True):
     reason: str
 
 
-def set_aside(event_id: str, at: datetime, wording: Wording, item: SetAside) -> OutgoingEvent:
+def set_aside(event_id: str, at: datetime, wording: Wording, item: GivenUpItem) -> OutgoingEvent:
     """A callback or an import was given up, and waits for a person."""
     text = wording.sentence(
         "{queue} {item} was set aside after too many attempts: {reason} See 'poddispatchd queues list'.",

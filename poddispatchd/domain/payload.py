@@ -20,11 +20,11 @@ from poddispatchd.domain.source import (
     Cut,
     Dressing,
     EncodingSource,
-    Rendition,
     Source,
     StudioSource,
     TranscriptionSource,
     Video,
+    VideoRendition,
 )
 from poddispatchd.domain.task import TaskType
 
@@ -184,8 +184,8 @@ def _identity(video: Video, settings: PayloadSettings) -> dict[str, Parameter]:
     return identity
 
 
-def _renditions(renditions: tuple[Rendition, ...], warnings: list[str]) -> str:
-    by_height: dict[int, Rendition] = {}
+def _renditions(renditions: tuple[VideoRendition, ...], warnings: list[str]) -> str:
+    by_height: dict[int, VideoRendition] = {}
     for rendition in renditions:
         match = _RESOLUTION.fullmatch(rendition.resolution.strip())
         if match is None or int(match[1]) == 0:

@@ -47,7 +47,7 @@ class Running(Struct, frozen=True):
     elapsed: float
 
 
-class Outcomes(Struct):
+class SimulatedTimes(Struct):
     """Seconds from now in each round, by task and by type; infinite: nobody knows."""
 
     begins: dict[TaskPk, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -100,7 +100,7 @@ class QueuePlay:
         self._arrivals = arrivals
         self._random = random
 
-    def round(self, outcomes: Outcomes) -> None:
+    def round(self, outcomes: SimulatedTimes) -> None:
         """Play it through once more."""
         ends: dict[TaskPk, float] = {}
         by_source: dict[object, float] = {}

@@ -65,7 +65,7 @@ class DayFigures(Struct, frozen=True):
     ran: float
 
 
-class Report(Struct, frozen=True):
+class PeriodReport(Struct, frozen=True):
     """A period from ``since`` to ``until``, in Pod's time zone; ``days`` may reach further back."""
 
     since: datetime
@@ -123,7 +123,7 @@ def share_words(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.0f} %"
 
 
-def report_text(report: Report) -> str:
+def report_text(report: PeriodReport) -> str:
     """The report as plain text, in 80 columns."""
     lines = [
         f"poddispatchd from {report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M %Z}",

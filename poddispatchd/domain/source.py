@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from poddispatchd.domain.task import RecordingId, VideoId
 
 
-class Rendition(Struct, frozen=True):
+class VideoRendition(Struct, frozen=True):
     """A row of ``video_encode_transcript_videorendition``; ``resolution`` is written ``WxH``."""
 
     resolution: str
@@ -89,7 +89,7 @@ class EncodingSource(Struct, frozen=True):
     """What an encoding needs; cuts and dressings stand newest first."""
 
     video: Video
-    renditions: tuple[Rendition, ...] = ()
+    renditions: tuple[VideoRendition, ...] = ()
     cuts: tuple[Cut, ...] = ()
     dressings: tuple[Dressing, ...] = ()
 
@@ -124,7 +124,7 @@ class StudioSource(Struct, frozen=True):
     """What a studio task needs."""
 
     recording: Recording
-    renditions: tuple[Rendition, ...] = ()
+    renditions: tuple[VideoRendition, ...] = ()
 
 
 Source: TypeAlias = EncodingSource | TranscriptionSource | StudioSource

@@ -26,8 +26,8 @@ from poddispatchd.errors import (
 )
 from poddispatchd.imports import queue
 from poddispatchd.imports.deletion import Deletion
+from poddispatchd.imports.obstacles import ImportObstacles
 from poddispatchd.imports.queue import ImportJob
-from poddispatchd.imports.surroundings import Surroundings
 from poddispatchd.journal import submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.managers.registry import ManagerRegistry
@@ -41,7 +41,7 @@ from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.runtime.item_errors import words_of
 from poddispatchd.runtime.wakeups import Wakeups
-from poddispatchd.tasks.run_report import Report
+from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.transitions import apply_report, fail_task, requeue_task, ring_for
 
 log = structlog.get_logger(__name__)
@@ -78,7 +78,7 @@ class FailureHandling:
         database: Pod's.
         client: asks managers what they say of a task now.
         registry: the managers.
-        surroundings: hear of what an attempt has met.
+        obstacles: hear of what an attempt has met.
         deletion: removes what it has put in place.
         settings: the current ones.
         retries: how often a task is submitted.
@@ -93,7 +93,7 @@ class FailureHandling:
         database: Database,
         client: RunnerClient,
         registry: ManagerRegistry,
-        surroundings: Surroundings,
+        obstacles: ImportObstacles,
         deletion: Deletion,
         settings: Callable[[], Settings],
         retries: Callable[[], Retries],
@@ -104,7 +104,7 @@ class FailureHandling:
         self._database = database
         self._client = client
         self._registry = registry
-        self._surroundings = surroundings
+        self._obstacles = obstacles
         self._deletion = deletion
         self._settings = settings
         self._retries = retries
@@ -115,7 +115,7 @@ class FailureHandling:
     async def handle(self, attempt: FailedAttempt) -> None:
         """Find out what follows from an error, and do it."""
         job, error = attempt.job, attempt.error
-        await self._surroundings.met(job, error, attempt.words)
+        await self._obstacles.met(job, error, attempt.words)
         async with self._database.connection() as connection:
             task = await tasks.get_task(connection, job.task_pk)
             if task is not None:
@@ -150,10 +150,10 @@ class FailureHandling:
 
         ``has_obsolete``: there are files that are not needed any more. The caller holds the task's lock.
         """
-        if ready := self._surroundings.imported(job):
+        if ready := self._obstacles.imported(job):
             async with self._database.connection() as connection:
                 await queue.bring_forward(connection, ready)
-        if tree.lane.hangs:
+        if tree.calls.hangs:
             return
         await _delete_staging(staging)
         if has_obsolete:
@@ -167,8 +167,8 @@ class FailureHandling:
 
         The caller holds the task's lock.
         """
-        self._surroundings.left(job)
-        if tree.lane.hangs:
+        self._obstacles.left(job)
+        if tree.calls.hangs:
             # The thread that hangs may still put files in place.
             return
         await _delete_staging(staging)
@@ -197,7 +197,7 @@ class FailureHandling:
         job = attempt.job
         delay = 1.0 + longest_delay(action, now) * self._clock.random()
         tree = attempt.tree
-        if tree is not None and attempt.staging is not None and not tree.lane.hangs:
+        if tree is not None and attempt.staging is not None and not tree.calls.hangs:
             # Nothing of it is used again, and the space may be what is missing.
             await self._deletion.withdraw(job, tree)
             await _delete_staging(attempt.staging)
@@ -212,7 +212,7 @@ class FailureHandling:
                 obstructed=action is NextAction.WAIT,
             )
         if action is NextAction.WAIT:
-            self._surroundings.keep_waiting(job, attempt.error)
+            self._obstacles.keep_waiting(job, attempt.error)
         self._metrics.imports.labels(task.type, ImportOutcome.RETRIED).inc()
         # That somebody else is at it is told elsewhere, once.
         tell = log.debug if action is NextAction.BUSY else log.warning
@@ -239,9 +239,9 @@ class FailureHandling:
         """The run goes on, or has ended otherwise: the import is dropped, the row follows the manager."""
         job = attempt.job
         assert record.status is not None  # noqa: S101 - _ask has seen to it
-        report = Report(record.status)
+        report = RunReport(record.status)
         if record.status not in (RunnerStatus.RUNNING, RunnerStatus.PENDING):
-            report = Report(record.status, record.error, record.script_output)
+            report = RunReport(record.status, record.error, record.script_output)
         said = Decision.IGNORE
         async with self._database.transaction() as connection:
             current = await tasks.lock_task(connection, task.pk)
@@ -286,7 +286,7 @@ class FailureHandling:
         if attempt.tree is not None:
             await self._clean(attempt.job, attempt.tree, attempt.staging)
         else:
-            self._surroundings.left(attempt.job)
+            self._obstacles.left(attempt.job)
 
 
 async def _delete_staging(staging: MediaPath | None) -> None:

@@ -14,8 +14,8 @@ from poddispatchd.database.pool import Database
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.imports import queue
 from poddispatchd.imports.attempt import LONGEST_ATTEMPT, ImportAttempt
+from poddispatchd.imports.obstacles import ImportObstacles
 from poddispatchd.imports.queue import ImportJob
-from poddispatchd.imports.surroundings import Surroundings
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
@@ -58,7 +58,7 @@ class Importer:
         session: is told when the database does not answer.
         owner: the instance that holds the leases.
         attempts: makes one import.
-        surroundings: what imports wait for.
+        obstacles: what imports wait for.
         incidents: is told of what fails again and again.
         settings: the current ones.
         wakeup: of this job.
@@ -72,7 +72,7 @@ class Importer:
         session: DatabaseSession,
         owner: str,
         attempts: ImportAttempt,
-        surroundings: Surroundings,
+        obstacles: ImportObstacles,
         incidents: Incidents,
         settings: Callable[[], ImportsSettings],
         wakeup: Wakeup,
@@ -81,7 +81,7 @@ class Importer:
         self._database = database
         self._session = session
         self._attempts = attempts
-        self._surroundings = surroundings
+        self._obstacles = obstacles
         self._incidents = incidents
         self._settings = settings
         self._wakeup = wakeup
@@ -104,7 +104,7 @@ class Importer:
         rest = self._rest_until - self._clock.monotonic()
         if rest > 0:
             return rest
-        if ready := self._surroundings.answered():
+        if ready := self._obstacles.answered():
             async with self._database.connection() as connection:
                 await queue.bring_forward(connection, ready)
         slots = self._settings().concurrency

@@ -14,7 +14,7 @@ _QUERIES = load_queries(__package__, "ends.sql")
 _TYPES = [kind.value for kind in TaskType]
 
 
-class EndedTask(Struct, frozen=True):
+class TaskEnd(Struct, frozen=True):
     """A task that has ended, and when."""
 
     pk: TaskPk
@@ -38,16 +38,16 @@ class HourOfTasks(Struct, frozen=True):
     failed: int
 
 
-async def recent(connection: Connection, *, limit: int) -> list[EndedTask]:
+async def recent(connection: Connection, *, limit: int) -> list[TaskEnd]:
     """The last tasks that ended, the latest first."""
     rows = await connection.fetch(*_QUERIES["recent"](limit=limit))
-    return [EndedTask(TaskPk(row["task_pk"]), row["at"], row["is_completed"]) for row in rows]
+    return [TaskEnd(TaskPk(row["task_pk"]), row["at"], row["is_completed"]) for row in rows]
 
 
-async def failed(connection: Connection, *, hours: int, limit: int) -> list[EndedTask]:
+async def failed(connection: Connection, *, hours: int, limit: int) -> list[TaskEnd]:
     """The tasks that failed within the last hours, the latest first."""
     rows = await connection.fetch(*_QUERIES["failed"](hours=hours, limit=limit, types=_TYPES))
-    return [EndedTask(TaskPk(row["task_pk"]), row["at"], is_completed=False) for row in rows]
+    return [TaskEnd(TaskPk(row["task_pk"]), row["at"], is_completed=False) for row in rows]
 
 
 async def untold(connection: Connection) -> dict[TaskPk, datetime]:

@@ -21,7 +21,7 @@ _DAY_BY_DAY = 100
 """Days of which the sums are kept one by one; older ones are kept by weeks, as reports show them."""
 
 
-class EndedTask(Struct, frozen=True):
+class HistoryEntry(Struct, frozen=True):
     """A task that has ended; ``waited`` and ``ran`` are in seconds, None where that was not seen.
 
     ``at`` is when, as far as it is known better than by the look that saw it.
@@ -39,7 +39,7 @@ class EndedTask(Struct, frozen=True):
     at: datetime | None = None
 
 
-async def record(connection: Connection, tasks: Sequence[EndedTask], at: datetime, time_zone: str) -> None:
+async def record(connection: Connection, tasks: Sequence[HistoryEntry], at: datetime, time_zone: str) -> None:
     """Keep tasks that have ended, in one statement."""
     await connection.execute(
         *_QUERIES["record"](

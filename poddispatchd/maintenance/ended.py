@@ -15,7 +15,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk, TaskStatus
 from poddispatchd.journal import ends
-from poddispatchd.journal.history import EndedTask
+from poddispatchd.journal.history import HistoryEntry
 from poddispatchd.maintenance.history import History
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
@@ -67,7 +67,7 @@ class EndedTasks:
         self._pending: set[TaskPk] = set()
         self._running: dict[TaskPk, _Begun] = {}
         self._compare_at = float("-inf")
-        self._unrecorded: list[EndedTask] = []
+        self._unrecorded: list[HistoryEntry] = []
 
     async def look(self, stats: QueueStats) -> None:
         """See what has changed since the last look; the first one takes note, and tells what nobody told.
@@ -171,7 +171,7 @@ class EndedTasks:
         manager = self._registry.get(task.runner_manager_id) if task.runner_manager_id else None
         waited = None if begun is None else (begun - task.date_added).total_seconds()
         self._unrecorded.append(
-            EndedTask(
+            HistoryEntry(
                 task.pk,
                 task.type,
                 task.status,

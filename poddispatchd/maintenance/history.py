@@ -10,7 +10,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.run_times import SourceSize
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import history
-from poddispatchd.journal.history import EndedTask
+from poddispatchd.journal.history import HistoryEntry
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import work
 from poddispatchd.pod.catalogue import Catalogue
@@ -55,7 +55,7 @@ class History:
         except DatabaseError as error:
             log.warning(Event.HISTORY_FAILED, reason=str(error))
 
-    async def record(self, ended: Sequence[EndedTask], at: datetime) -> None:
+    async def record(self, ended: Sequence[HistoryEntry], at: datetime) -> None:
         """Keep tasks that have ended; what the database refuses is told, and nothing else waits for it.
 
         Raises:
@@ -68,7 +68,7 @@ class History:
         except DatabaseError as error:
             log.warning(Event.HISTORY_FAILED, tasks=len(ended), reason=str(error))
 
-    async def _record(self, ended: Sequence[EndedTask], at: datetime) -> None:
+    async def _record(self, ended: Sequence[HistoryEntry], at: datetime) -> None:
         for start in range(0, len(ended), _AT_ONCE):
             some = ended[start : start + _AT_ONCE]
             pks = [task.pk for task in some]

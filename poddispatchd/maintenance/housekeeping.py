@@ -35,7 +35,7 @@ _OWN_TASKS = load_queries("poddispatchd.journal", "scheduling.sql")["purge_own_t
 _BATCH = 1000
 
 
-class Journal:
+class JournalPurge:
     """The rows of our own schema, kept for ``retention.journal_days``."""
 
     def __init__(self, database: Database, settings: Callable[[], RetentionSettings]) -> None:

@@ -9,7 +9,7 @@ from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.maintenance.media_space import ForeignObstacles, MediaSpace
 from poddispatchd.maintenance.queue_counter import QueueCounter
 from poddispatchd.maintenance.ranks import Ranks
-from poddispatchd.maintenance.set_aside import SetAside
+from poddispatchd.maintenance.set_aside import SetAsideCounts
 from poddispatchd.maintenance.stalled_queue import StalledQueue
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
@@ -50,7 +50,7 @@ class Maintenance:
         ranks: Ranks,
         media: MediaSpace,
         obstacles: ForeignObstacles,
-        set_aside: SetAside,
+        set_aside: SetAsideCounts,
         purges: Purges,
         incidents: Incidents,
         clock: Clock,

@@ -9,7 +9,7 @@ from poddispatchd.runtime import queues
 _EVERY = 10.0
 
 
-class SetAside:
+class SetAsideCounts:
     """Counts them, not too often."""
 
     def __init__(self, database: Database, clock: Clock) -> None:

@@ -2,7 +2,7 @@
 
 import structlog
 
-from poddispatchd.domain.breaker import BreakerState, Outcome
+from poddispatchd.domain.breaker import BreakerState, RequestOutcome
 from poddispatchd.errors import PoddispatchdError
 from poddispatchd.managers.state import ManagerState
 from poddispatchd.observability.events import Event
@@ -29,7 +29,7 @@ def told(known: ManagerState, error: PoddispatchdError | None) -> bool:
             return False
         log.info(Event.RUNNER_MANAGER_UP, runner_manager=name)
         return True
-    if Outcome.of(error) is not Outcome.ANSWERED:
+    if RequestOutcome.of(error) is not RequestOutcome.ANSWERED:
         known.last_error = str(error)
     if after is BreakerState.HALF_OPEN or after is before:
         return False

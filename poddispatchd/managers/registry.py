@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from poddispatchd.clock import Clock
 from poddispatchd.domain import breaker as breakers
 from poddispatchd.domain.availability import Availability, Openings, closed_everywhere, pause_at
-from poddispatchd.domain.breaker import Breaker, BreakerPolicy, BreakerState, Outcome
+from poddispatchd.domain.breaker import Breaker, BreakerPolicy, BreakerState, RequestOutcome
 from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.pace import Pace
@@ -218,14 +218,18 @@ class ManagerRegistry:
             is_lost = isinstance(error, AnswerLostError)
             known.lost_answers = known.lost_answers + 1 if is_lost else 0
             known.lost_at = now if is_lost else known.lost_at
-        outcome = Outcome.of(error)
-        if outcome is Outcome.ANSWERED and kind is None and known.breaker.state is not BreakerState.CLOSED:
+        outcome = RequestOutcome.of(error)
+        if (
+            outcome is RequestOutcome.ANSWERED
+            and kind is None
+            and known.breaker.state is not BreakerState.CLOSED
+        ):
             self._answers_again(known, now)
         else:
             known.breaker = breakers.after(
                 known.breaker, outcome, now=now, random=self._clock.random, policy=POLICY
             )
-            known.refused_by_task = kind is not None and outcome is Outcome.MISCONFIGURED
+            known.refused_by_task = kind is not None and outcome is RequestOutcome.MISCONFIGURED
         if isinstance(error, RunnerManagerBusyError):
             known.limited_until = now + _RATE_LIMIT_WINDOW
         if isinstance(error, RunnerManagerFullError) and kind is not None:

@@ -18,7 +18,7 @@ from poddispatchd.domain import outgoing_events as events
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.french import in_language
 from poddispatchd.domain.manager_watch import News, WatchedManager
-from poddispatchd.domain.outgoing_events import EventType, OutgoingEvent, SetAside
+from poddispatchd.domain.outgoing_events import EventType, GivenUpItem, OutgoingEvent
 from poddispatchd.domain.task import ManagerId
 from poddispatchd.journal import told
 from poddispatchd.managers.registry import ManagerRegistry
@@ -169,7 +169,7 @@ class EventWatch:
             items = await told.untold_items(connection, limit=_AT_ONCE)
         for item in items:
             reason = public_reason(item.words, settings.pod.language)
-            found = SetAside(item.queue, item.item, item.task, reason)
+            found = GivenUpItem(item.queue, item.item, item.task, reason)
             made = events.set_aside(_new_id(), self._clock.now(), self._wording, found)
             await self._tell(item.subject, "set_aside", made)
 

@@ -16,7 +16,7 @@ from poddispatchd.notify import queue
 from poddispatchd.notify.mail import MailSender
 from poddispatchd.notify.planner import Planner
 from poddispatchd.notify.push import PushSender
-from poddispatchd.notify.queue import Channel, Notice
+from poddispatchd.notify.queue import Channel, QueuedEvent
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
 from poddispatchd.runtime.queues import NOTICES
@@ -75,7 +75,7 @@ class Notifier:
             pass
 
     async def _plan(self, leased: Leased) -> None:
-        notice = Notice.of(leased)
+        notice = QueuedEvent.of(leased)
         planned = await self._planner.deliveries(notice)
         async with self._database.transaction() as connection:
             await queue.plan(connection, notice, planned)

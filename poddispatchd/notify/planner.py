@@ -20,13 +20,13 @@ from poddispatchd.domain.notices import (
     failure_mails,
     warning_mails,
 )
-from poddispatchd.domain.outgoing_events import EventType, FailedTask, task_failed
+from poddispatchd.domain.outgoing_events import EventType, TaskFailure, task_failed
 from poddispatchd.domain.site import Site
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal.notices import NoticeEvent
 from poddispatchd.notify.event_words import public_reason, wording_of
 from poddispatchd.notify.message import Envelope
-from poddispatchd.notify.queue import Channel, Notice
+from poddispatchd.notify.queue import Channel, QueuedEvent
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import recipients
 from poddispatchd.pod.capabilities import Capabilities
@@ -56,7 +56,7 @@ def mail_rules(settings: Settings) -> MailRules:
     )
 
 
-def failure_of(notice: Notice, link: str = "", language: str = ENGLISH) -> Failure:
+def failure_of(notice: QueuedEvent, link: str = "", language: str = ENGLISH) -> Failure:
     """What a mail about a failure, or about an odd result, tells.
 
     As Pod, its subject names the runner's task when the manager reported the failure, and otherwise the video
@@ -109,7 +109,7 @@ class Planner:
         self._site = site
         self._now = now
 
-    async def deliveries(self, notice: Notice) -> list[Planned]:
+    async def deliveries(self, notice: QueuedEvent) -> list[Planned]:
         """Everything that follows from an event; nothing when all of it is disabled."""
         settings = self._settings()
         if notice.event is NoticeEvent.FAILED:
@@ -122,10 +122,10 @@ class Planner:
         found += _about_warnings(settings, notice, self._task_link(notice))
         return found + await self._about_completion(settings, notice)
 
-    def _task_link(self, notice: Notice) -> str:
+    def _task_link(self, notice: QueuedEvent) -> str:
         return task_link(self._site(), notice.task_pk, https=self._settings().pod.https)
 
-    async def _about_completion(self, settings: Settings, notice: Notice) -> list[Planned]:
+    async def _about_completion(self, settings: Settings, notice: QueuedEvent) -> list[Planned]:
         if notice.video_id is None or not (settings.mail.enabled or settings.push.enabled):
             return []
         if notice.of_campaign:
@@ -157,7 +157,7 @@ class Planner:
             found += await self._pushes(notice, video, message)
         return found
 
-    async def _pushes(self, notice: Notice, video: NotedVideo, message: PushMessage) -> list[Planned]:
+    async def _pushes(self, notice: QueuedEvent, video: NotedVideo, message: PushMessage) -> list[Planned]:
         """One for each browser; tables of web push that cannot be read keep no mail from being sent."""
         try:
             browsers = await recipients.subscriptions(self._database, video.owner.id)
@@ -169,17 +169,17 @@ class Planner:
         return [(Channel.PUSH, {"subscription": each, **asdict(message)}) for each in browsers]
 
 
-def _about_failure(settings: Settings, notice: Notice, link: str) -> list[Planned]:
+def _about_failure(settings: Settings, notice: QueuedEvent, link: str) -> list[Planned]:
     if not settings.mail.enabled:
         return []
     mails = failure_mails(mail_rules(settings), failure_of(notice, link, settings.pod.language))
     return [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]
 
 
-def _to_programs(settings: Settings, notice: Notice, link: str, now: datetime) -> list[Planned]:
+def _to_programs(settings: Settings, notice: QueuedEvent, link: str, now: datetime) -> list[Planned]:
     if not (settings.events.enabled and EventType.TASK_FAILED in settings.events.types):
         return []
-    failed = FailedTask(
+    failed = TaskFailure(
         notice.task_pk,
         notice.task_type,
         notice.video_id,
@@ -190,7 +190,7 @@ def _to_programs(settings: Settings, notice: Notice, link: str, now: datetime) -
     return [(Channel.EVENT, event.to_content())]
 
 
-def _about_warnings(settings: Settings, notice: Notice, link: str) -> list[Planned]:
+def _about_warnings(settings: Settings, notice: QueuedEvent, link: str) -> list[Planned]:
     if not (settings.mail.enabled and notice.words):
         return []
     mails = warning_mails(mail_rules(settings), failure_of(notice, link, settings.pod.language))

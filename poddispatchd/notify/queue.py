@@ -43,7 +43,7 @@ class DeliveryState(StrEnum):
     """Its channel was switched off, or there is nobody any more."""
 
 
-class Notice(Struct, frozen=True):
+class QueuedEvent(Struct, frozen=True):
     """An event.
 
     ``is_reported``: a runner manager reported the failure; otherwise we found it. ``of_campaign``: its task
@@ -62,7 +62,7 @@ class Notice(Struct, frozen=True):
     of_campaign: bool = False
 
     @classmethod
-    def of(cls, leased: Leased) -> "Notice":
+    def of(cls, leased: Leased) -> "QueuedEvent":
         """What a row of the queue holds.
 
         Raises:
@@ -116,7 +116,7 @@ class Delivery:
 
 
 async def plan(
-    connection: Connection, notice: Notice, deliveries: Collection[tuple[Channel, Mapping[str, object]]]
+    connection: Connection, notice: QueuedEvent, deliveries: Collection[tuple[Channel, Mapping[str, object]]]
 ) -> bool:
     """Put deliveries in the place of an event; part of the caller's transaction.
 

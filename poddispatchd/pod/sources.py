@@ -19,11 +19,11 @@ from poddispatchd.domain.source import (
     Dressing,
     EncodingSource,
     Recording,
-    Rendition,
     Source,
     StudioSource,
     TranscriptionSource,
     Video,
+    VideoRendition,
 )
 from poddispatchd.domain.task import Task, TaskType, VideoId
 from poddispatchd.errors import UnsubmittableError
@@ -93,7 +93,7 @@ def output_directory(media_root: Path, video: Video) -> Path:
 def _source_of(task: Task, record: asyncpg.Record) -> Source | UnsubmittableError:
     if not task.is_submittable:
         return UnsubmittableError(f"Its type {task.type_name!r} is none that poddispatchd can submit.")
-    renditions = tuple(Rendition(**rendition) for rendition in json.loads(record["renditions"]))
+    renditions = tuple(VideoRendition(**rendition) for rendition in json.loads(record["renditions"]))
     if task.type is TaskType.STUDIO:
         if task.recording_id is None:
             return UnsubmittableError(f"Task {task.pk} has no recording: delete it in Pod's administration.")

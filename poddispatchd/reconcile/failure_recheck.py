@@ -26,7 +26,7 @@ from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.reconcile.questions import Questions
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.wakeups import Wakeups
-from poddispatchd.tasks.run_report import Report
+from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.transitions import apply_report, ring_for
 
 log = structlog.get_logger(__name__)
@@ -115,7 +115,7 @@ class FailureRecheck:
         record = await self._client.status(manager, task_id)
         if record.status is None:
             return
-        report = Report(record.status, record.error, record.script_output)
+        report = RunReport(record.status, record.error, record.script_output)
         if not report.is_success:
             return
         async with self._database.transaction() as connection:

@@ -21,7 +21,7 @@ from poddispatchd.pod import tasks
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.wakeups import Wakeups
-from poddispatchd.tasks.run_report import Report
+from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.transitions import apply_report, fail_task, requeue_task, ring_for
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ class Outcomes(Protocol):
     async def stale(self, tasks: Collection[TaskPk]) -> None:
         """It was told that these tasks run for too long."""
 
-    async def reported(self, item: UnsettledTask, report: Report) -> None:
+    async def reported(self, item: UnsettledTask, report: RunReport) -> None:
         """A manager said how a task is."""
 
     async def lost(self, item: UnsettledTask, reason: str) -> None:
@@ -102,7 +102,7 @@ class AppliedOutcomes:
         async with self._database.connection() as connection:
             await observations.note_stale(connection, tasks)
 
-    async def reported(self, item: UnsettledTask, report: Report) -> None:
+    async def reported(self, item: UnsettledTask, report: RunReport) -> None:
         """Do what the report means for the row as it is by now."""
         try:
             async with self._database.transaction() as connection:

@@ -24,7 +24,7 @@ from poddispatchd.reconcile.questions import Questions
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
-from poddispatchd.tasks.run_report import Report
+from poddispatchd.tasks.run_report import RunReport
 
 log = structlog.get_logger(__name__)
 
@@ -210,7 +210,7 @@ class Reconciler:
         if record.status is not None:
             has_ended = record.status not in (RunnerStatus.RUNNING, RunnerStatus.PENDING)
             words = (record.error, record.script_output) if has_ended else ()
-            await self._outcomes.reported(item, Report(record.status, *words))
+            await self._outcomes.reported(item, RunReport(record.status, *words))
         elif seen.odd_status != record.raw_status:
             seen.odd_status = record.raw_status
             log.warning(

@@ -22,7 +22,7 @@ from poddispatchd.runner.http_errors import (
     submission_refusal,
 )
 from poddispatchd.runner.records import Accepted, RunnerInfo, RunnerTask, StopOutcome
-from poddispatchd.runner.transport import Answer
+from poddispatchd.runner.transport import HttpAnswer
 
 _LONGEST_TASK_ID = 100
 """Characters: the width of Pod's column ``task_id``."""
@@ -34,7 +34,7 @@ _LONGEST_AGE = 10**12
 """Seconds: JSON has integers that no float can hold."""
 
 
-def json_object(manager: RunnerManager, answer: Answer) -> Mapping[str, object]:
+def json_object(manager: RunnerManager, answer: HttpAnswer) -> Mapping[str, object]:
     """The JSON object of a 2xx answer, whatever media type it claims.
 
     Raises:
@@ -54,7 +54,7 @@ def json_object(manager: RunnerManager, answer: Answer) -> Mapping[str, object]:
     )
 
 
-def accepted(manager: RunnerManager, answer: Answer) -> Accepted:
+def accepted(manager: RunnerManager, answer: HttpAnswer) -> Accepted:
     """The answer to ``POST /task/execute``: any 2xx whose JSON object holds a usable id is an acceptance.
 
     Raises:
@@ -84,7 +84,7 @@ def _is_cut_short(body: bytes) -> bool:
     return text.startswith(b"{") and not text.endswith(b"}")
 
 
-def task_record(manager: RunnerManager, answer: Answer, task_id: RunnerTaskId) -> RunnerTask:
+def task_record(manager: RunnerManager, answer: HttpAnswer, task_id: RunnerTaskId) -> RunnerTask:
     """The answer to ``GET /task/status/<id>``.
 
     Raises:
@@ -126,7 +126,7 @@ def task_record(manager: RunnerManager, answer: Answer, task_id: RunnerTaskId) -
     )
 
 
-def record_from_result(manager: RunnerManager, answer: Answer, task_id: RunnerTaskId) -> RunnerTask:
+def record_from_result(manager: RunnerManager, answer: HttpAnswer, task_id: RunnerTaskId) -> RunnerTask:
     """What the answer to ``GET /task/result/<id>`` tells of the status: 200, 400 ``Task failed: …`` or 425.
 
     Raises:
@@ -154,7 +154,7 @@ def record_from_result(manager: RunnerManager, answer: Answer, task_id: RunnerTa
             raise refusal(manager, answer)
 
 
-def stop_outcome(manager: RunnerManager, answer: Answer) -> StopOutcome:
+def stop_outcome(manager: RunnerManager, answer: HttpAnswer) -> StopOutcome:
     """The answer to ``POST /task/stop/<id>``.
 
     Raises:
@@ -178,7 +178,7 @@ def stop_outcome(manager: RunnerManager, answer: Answer) -> StopOutcome:
             raise refusal(manager, answer)
 
 
-def runner_list(manager: RunnerManager, answer: Answer) -> list[RunnerInfo]:
+def runner_list(manager: RunnerManager, answer: HttpAnswer) -> list[RunnerInfo]:
     """The answer to ``GET /api/runners``; entries without an id are skipped.
 
     Raises:

@@ -18,9 +18,17 @@ from poddispatchd.errors import NoHealthCheckError, RecordTooLongError
 from poddispatchd.runner import answers
 from poddispatchd.runner.health import health_at, root_facts
 from poddispatchd.runner.http_errors import result_refusal
-from poddispatchd.runner.records import Accepted, Health, RunnerInfo, RunnerTask, StopOutcome
+from poddispatchd.runner.records import Accepted, ManagerHealth, RunnerInfo, RunnerTask, StopOutcome
 from poddispatchd.runner.session import open_session
-from poddispatchd.runner.transport import CONNECT_TIMEOUT, SHORT_ANSWER, Answer, Request, ask, exchange, route
+from poddispatchd.runner.transport import (
+    CONNECT_TIMEOUT,
+    SHORT_ANSWER,
+    HttpAnswer,
+    Request,
+    ask,
+    exchange,
+    route,
+)
 
 __all__ = ["RunnerClient", "RunnerReader", "open_session"]
 
@@ -71,7 +79,7 @@ class RunnerReader:
         answer = await self._ask(manager, request, limit=LONGEST_RECORD)
         return await self._interpreted(answer, lambda: answers.task_record(manager, answer, task_id))
 
-    async def health(self, manager: RunnerManager) -> Health:
+    async def health(self, manager: RunnerManager) -> ManagerHealth:
         """A manager's health and version, for tests of the connection only: it makes the manager work.
 
         Mirrors what differs between releases: ``GET /`` names the path of the health check; where it does
@@ -96,10 +104,12 @@ class RunnerReader:
         answer = await self._ask(manager, Request("GET", route("api", "runners")), limit=LONGEST_LIST)
         return await self._interpreted(answer, lambda: answers.runner_list(manager, answer))
 
-    async def _ask(self, manager: RunnerManager, request: Request, *, limit: int = SHORT_ANSWER) -> Answer:
+    async def _ask(
+        self, manager: RunnerManager, request: Request, *, limit: int = SHORT_ANSWER
+    ) -> HttpAnswer:
         return await ask(self._session, manager, request, seconds=self._request_timeout, limit=limit)
 
-    async def _interpreted(self, answer: Answer, interpret: Callable[[], _Record]) -> _Record:
+    async def _interpreted(self, answer: HttpAnswer, interpret: Callable[[], _Record]) -> _Record:
         if len(answer.body) < _LARGE:
             return interpret()
         async with self._parsers:

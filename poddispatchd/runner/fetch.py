@@ -16,7 +16,7 @@ from poddispatchd.errors import DownloadError, ResultGoneError, ResultUnfetchabl
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.filesink import FileSink
 from poddispatchd.runner.http_errors import detail_of, result_refusal
-from poddispatchd.runner.transport import Answer, content_type
+from poddispatchd.runner.transport import HttpAnswer, content_type
 
 _CHUNK = 2**20
 """Bytes from which what has come is handed to the file: large enough that a thread per chunk costs little."""
@@ -265,7 +265,7 @@ class Transfer:
                         break
         except TimeoutError:
             response.close()
-        answer = Answer(
+        answer = HttpAnswer(
             status=response.status,
             content_type=content_type(response),
             body=bytes(body[:_LARGEST_REFUSAL]),

@@ -8,8 +8,8 @@ from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.errors import RunnerManagerMisconfiguredError, UnusableAnswerError
 from poddispatchd.runner.answers import json_object
 from poddispatchd.runner.http_errors import refusal
-from poddispatchd.runner.records import Health
-from poddispatchd.runner.transport import Answer
+from poddispatchd.runner.records import ManagerHealth
+from poddispatchd.runner.transport import HttpAnswer
 
 _KNOWN_PATHS = ("api/health", "manager/health")
 """Since the version after 1.7.1, and up to it. Both say version 1.7.1: only the path tells them apart."""
@@ -25,7 +25,7 @@ class RootFacts(Struct, frozen=True):
     health_paths: tuple[str, ...]
 
 
-def root_facts(manager: RunnerManager, answer: Answer) -> RootFacts:
+def root_facts(manager: RunnerManager, answer: HttpAnswer) -> RootFacts:
     """The answer to ``GET /``. A URL with a path may have another site at its root: nothing is required."""
     try:
         data = json_object(manager, answer) if answer.is_success else {}
@@ -39,7 +39,9 @@ def root_facts(manager: RunnerManager, answer: Answer) -> RootFacts:
     return RootFacts(str(version) if is_version else None, tuple(dict.fromkeys(paths)))
 
 
-def health_at(manager: RunnerManager, answer: Answer, path: str, version: str | None) -> Health | None:
+def health_at(
+    manager: RunnerManager, answer: HttpAnswer, path: str, version: str | None
+) -> ManagerHealth | None:
     """The answer of one possible health path; None when the health is not to be found there.
 
     Raises:
@@ -59,7 +61,7 @@ def health_at(manager: RunnerManager, answer: Answer, path: str, version: str | 
     status = data.get("status")
     if not isinstance(status, str):
         return None
-    return Health(
+    return ManagerHealth(
         healthy=status.lower() in ("healthy", "ok"),
         path=path,
         version=version,

@@ -23,13 +23,13 @@ from poddispatchd.errors import (
 )
 from poddispatchd.observability.logs import without_secrets
 from poddispatchd.runner.json_object import read_object
-from poddispatchd.runner.transport import Answer
+from poddispatchd.runner.transport import HttpAnswer
 
 _LONGEST_WORDS = 300
 _LONGEST_FINDINGS = 5
 
 
-def refusal(manager: RunnerManager, answer: Answer) -> RunnerManagerError:
+def refusal(manager: RunnerManager, answer: HttpAnswer) -> RunnerManagerError:
     """What an answer other than 2xx means on any route, in words that say what to change."""
     name = repr(manager.name)
     match answer.status:
@@ -61,7 +61,7 @@ def refusal(manager: RunnerManager, answer: Answer) -> RunnerManagerError:
             )
 
 
-def submission_refusal(manager: RunnerManager, answer: Answer) -> RunnerManagerError:
+def submission_refusal(manager: RunnerManager, answer: HttpAnswer) -> RunnerManagerError:
     """Why ``POST /task/execute`` was refused."""
     name = repr(manager.name)
     match answer.status:
@@ -83,7 +83,9 @@ def submission_refusal(manager: RunnerManager, answer: Answer) -> RunnerManagerE
             return refusal(manager, answer)
 
 
-def result_refusal(manager: RunnerManager, answer: Answer, what: str) -> RunnerManagerError | ResultGoneError:
+def result_refusal(
+    manager: RunnerManager, answer: HttpAnswer, what: str
+) -> RunnerManagerError | ResultGoneError:
     """Why the manifest or a file of a result is not given.
 
     A 500, 502 or 504 with the manager's own JSON means that the runner behind it does not answer; the
@@ -113,7 +115,7 @@ def result_refusal(manager: RunnerManager, answer: Answer, what: str) -> RunnerM
             return refusal(manager, answer)
 
 
-def says_task_unknown(answer: Answer) -> bool:
+def says_task_unknown(answer: HttpAnswer) -> bool:
     """Whether the manager itself says that it does not know the task: a 404 alone may be a proxy's."""
     detail = (detail_of(answer) or "").lower()
     return answer.status == 404 and "task" in detail and "not found" in detail
@@ -124,7 +126,7 @@ def is_no_route(detail: str) -> bool:
     return detail.strip().lower() == "not found"
 
 
-def detail_of(answer: Answer) -> str | None:
+def detail_of(answer: HttpAnswer) -> str | None:
     """The manager's own words in an error answer; None when it is not the manager's JSON."""
     data = None if answer.is_html else parsed(answer.body, is_cut=answer.is_cut)
     if data is None:
@@ -141,7 +143,7 @@ def parsed(body: bytes, *, is_cut: bool = False) -> dict[str, object] | None:
         return None
 
 
-def _payload_refusal(manager: RunnerManager, answer: Answer) -> RunnerManagerError:
+def _payload_refusal(manager: RunnerManager, answer: HttpAnswer) -> RunnerManagerError:
     """A body the manager refuses: the task's fault, unless it is about where we are to be called back."""
     fields, words = _findings(manager, answer)
     name = repr(manager.name)
@@ -155,7 +157,7 @@ def _payload_refusal(manager: RunnerManager, answer: Answer) -> RunnerManagerErr
     )
 
 
-def _findings(manager: RunnerManager, answer: Answer) -> tuple[set[str], str]:
+def _findings(manager: RunnerManager, answer: HttpAnswer) -> tuple[set[str], str]:
     """The fields complained of, and the complaints in words; never the values, which 422 echoes."""
     data = parsed(answer.body)
     detail = None if data is None else data.get("detail")
@@ -174,12 +176,12 @@ def _findings(manager: RunnerManager, answer: Answer) -> tuple[set[str], str]:
     return fields, _words(manager, "; ".join(sentences[:_LONGEST_FINDINGS]))
 
 
-def _because(manager: RunnerManager, answer: Answer) -> str:
+def _because(manager: RunnerManager, answer: HttpAnswer) -> str:
     detail = detail_of(answer)
     return f" ({_words(manager, detail)})" if detail else ""
 
 
-def _target(answer: Answer) -> str:
+def _target(answer: HttpAnswer) -> str:
     """Where a redirect leads, without what may be secret in an address."""
     try:
         parts = urlsplit(answer.location)

@@ -68,7 +68,7 @@ class StopOutcome(StrEnum):
     """The manager is older than 1.6.0 and cannot stop tasks."""
 
 
-class Health(Struct, frozen=True):
+class ManagerHealth(Struct, frozen=True):
     """A manager's health; counts are None when it does not tell them. ``path`` is where it was found."""
 
     healthy: bool

@@ -37,7 +37,7 @@ _SEGMENT_SAFE = "!$&'()*+,;=:@"
 Method = Literal["GET", "POST"]
 
 
-class Answer(Struct, frozen=True):
+class HttpAnswer(Struct, frozen=True):
     """An answer; ``is_cut``: its body is only the beginning of it.
 
     ``content_type`` is in lower case and without parameters.
@@ -142,7 +142,7 @@ async def ask(
     *,
     seconds: float,
     limit: int = SHORT_ANSWER,
-) -> Answer:
+) -> HttpAnswer:
     """Send one request and read its answer, however it decides.
 
     Args:
@@ -167,7 +167,7 @@ async def ask(
                 # What is left is not worth reading, and the connection cannot be used again.
                 response.close()
                 break
-        return Answer(
+        return HttpAnswer(
             status=response.status,
             content_type=content_type(response),
             body=bytes(content[:limit]),

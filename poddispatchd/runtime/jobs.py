@@ -48,7 +48,7 @@ class Progress(Struct, frozen=True):
     blind: Collection[str] = ()
 
 
-class Work(ABC):
+class DaemonJobs(ABC):
     """What a daemon runs until it is stopped."""
 
     __slots__ = ()

@@ -46,7 +46,7 @@ class Pulse:
         return [job for job, since in self._working_since.items() if now - since > STUCK_AFTER]
 
 
-class Surroundings(Struct, frozen=True):
+class JobContext(Struct, frozen=True):
     """What a job stands on: the database, the time, and who is told how it goes."""
 
     session: DatabaseSession
@@ -57,35 +57,35 @@ class Surroundings(Struct, frozen=True):
     """Reads the catalogue again after Pod's tables were changed."""
 
 
-async def run_job(loop: Loop, around: Surroundings) -> None:
+async def run_job(loop: Loop, context: JobContext) -> None:
     """Run the steps of one job for ever.
 
     A step returns the seconds after which it wants to look again. Losing the database makes the job wait for
     it; an error nobody foresaw is logged with its traceback once, and the job goes on after a growing delay
     that nothing cuts short (invariants I11, I12).
     """
-    job, pulse = loop.name, around.pulse
+    job, pulse = loop.name, context.pulse
     while True:
         if loop.needs_database:
-            await around.session.available()
+            await context.session.available()
         pulse.begins(job)
         delay, rest = 0.0, 0.0
         try:
             delay = await loop.step()
-            around.incidents.recovered(job)
+            context.incidents.recovered(job)
         except DatabaseUnavailableError as error:
-            around.session.suspect()
-            rest = 1.0 if not isinstance(error, DatabaseStateError) else around.incidents.failed(job, error)
+            context.session.suspect()
+            rest = 1.0 if not isinstance(error, DatabaseStateError) else context.incidents.failed(job, error)
         except SchemaError as error:
-            rest = around.incidents.failed(job, error)
-            if around.schema_changed is not None:
-                await around.schema_changed()
+            rest = context.incidents.failed(job, error)
+            if context.schema_changed is not None:
+                await context.schema_changed()
         except Exception as error:  # noqa: BLE001 - one job's bug must not take the webhook down
-            rest = around.incidents.failed(job, error)
+            rest = context.incidents.failed(job, error)
         finally:
             pulse.ends(job)
         if rest:
-            await around.clock.sleep(rest)
+            await context.clock.sleep(rest)
         else:
             await loop.wake.wait(delay)
 

@@ -16,7 +16,7 @@ import yaml
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
-from poddispatchd.sandbox.pod.schema import Variant, create_schema
+from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World, add_recording, add_task, add_video
 from poddispatchd.sandbox.ports import free_ports
@@ -202,7 +202,7 @@ async def _seed(
     dsn = server.dsn(_DATABASE)
     connection = await asyncpg.connect(dsn.get_secret_value())
     try:
-        await create_schema(connection, Variant.PODFILE)
+        await create_schema(connection, SchemaVariant.PODFILE)
         names = ("encoders", "gpu")
         world = await seed_world(
             connection,

@@ -22,7 +22,7 @@ _TYPES_FRESH_FOR = 3600.0
 """Seconds for which the history of tasks is not read again."""
 
 
-class Capacity:
+class ObservedCapacity:
     """What can be seen of free runners: those that a manager lists as online, less Pod's tasks running there.
 
     Managers list runners without the types of tasks they do, and without what they do for others than this

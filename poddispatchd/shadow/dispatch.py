@@ -29,7 +29,7 @@ from poddispatchd.managers.sites import PodSites
 from poddispatchd.pod import observed, queue_order
 from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_order import PendingTask
-from poddispatchd.shadow.capacity import Capacity
+from poddispatchd.shadow.capacity import ObservedCapacity
 from poddispatchd.shadow.expected import ExpectedTask
 from poddispatchd.shadow.outcomes import ShadowOutcomes
 from poddispatchd.shadow.stats import ShadowStats
@@ -67,7 +67,7 @@ class ShadowDispatcher:
         sites: PodSites,
         payloads: Payloads,
         candidates: Callable[[Callable[[], list[Lane]]], Candidates],
-        capacity: Capacity,
+        capacity: ObservedCapacity,
         outcomes: ShadowOutcomes,
         stats: ShadowStats,
         settings: Callable[[], Settings],

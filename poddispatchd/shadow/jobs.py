@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from poddispatchd.managers.prober import Prober
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
-from poddispatchd.runtime.jobs import Loop, Progress, Work
+from poddispatchd.runtime.jobs import DaemonJobs, Loop, Progress
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups
-from poddispatchd.shadow.capacity import Capacity
+from poddispatchd.shadow.capacity import ObservedCapacity
 from poddispatchd.shadow.dispatch import ShadowDispatcher
 from poddispatchd.shadow.maintenance import ShadowUpkeep
 from poddispatchd.shadow.outcomes import ShadowOutcomes
@@ -16,12 +16,12 @@ from poddispatchd.shadow.stats import ShadowStats
 
 
 @dataclass(frozen=True, slots=True)
-class ShadowJobs(Work):
+class ShadowJobs(DaemonJobs):
     """The jobs; no callback reaches them, so that running tasks are found by asking."""
 
     wakeups: Wakeups
     stats: ShadowStats
-    capacity: Capacity
+    capacity: ObservedCapacity
     outcomes: ShadowOutcomes
     dispatcher: ShadowDispatcher
     reconciler: Reconciler

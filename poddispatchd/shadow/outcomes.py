@@ -22,7 +22,7 @@ from poddispatchd.journal.observations import TaskObservation
 from poddispatchd.pod import observed
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.shadow.stats import ShadowStats
-from poddispatchd.tasks.run_report import Report
+from poddispatchd.tasks.run_report import RunReport
 
 _TURNS = 5
 """Turns of the CRON for which a row may stay as it is: importing a long film takes its time."""
@@ -76,7 +76,7 @@ class ShadowOutcomes:
     async def stale(self, tasks: Collection[TaskPk]) -> None:
         """Nothing is kept of it."""
 
-    async def reported(self, item: UnsettledTask, report: Report) -> None:
+    async def reported(self, item: UnsettledTask, report: RunReport) -> None:
         """A manager said how a task is."""
         may_retry = report.is_curable and self._may_submit_again()
         intention = intention_of(decide(row_status(item.task.status), report.status, may_retry=may_retry))

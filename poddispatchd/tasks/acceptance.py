@@ -67,7 +67,7 @@ class Verdict(StrEnum):
     """An adopted intent got its id meanwhile: nothing was done."""
 
 
-class Stored(Struct, frozen=True):
+class StoredRun(Struct, frozen=True):
     """What became of a run.
 
     ``is_new``: the row got the id just now; else Pod, which posted the same bytes, had stored it already.
@@ -81,7 +81,7 @@ class Stored(Struct, frozen=True):
 
 async def store_accepted(
     connection: Connection, runs: Sequence[AcceptedRun], *, now: datetime
-) -> list[Stored]:
+) -> list[StoredRun]:
     """Store the ids of accepted tasks, settle their intents, and show people that they run.
 
     Args:
@@ -98,7 +98,7 @@ async def store_accepted(
         outcome = stored.get(run.task.pk)
         if outcome is not None and outcome.verdict is Verdict.KNOWN and run.intent.attempt > 1:
             await submissions.discard(connection, run.intent, f"{run.manager.name!r} {KNOWN_ID}.")
-    return [stored.get(run.task.pk, Stored(Verdict.SETTLED)) for run in runs]
+    return [stored.get(run.task.pk, StoredRun(Verdict.SETTLED)) for run in runs]
 
 
 async def _settled_meanwhile(connection: Connection, adopted: Sequence[AcceptedRun]) -> set[TaskPk]:
@@ -109,7 +109,9 @@ async def _settled_meanwhile(connection: Connection, adopted: Sequence[AcceptedR
     return {run.task.pk for run in adopted if run.intent.id not in open_ones}
 
 
-async def _store(connection: Connection, runs: Sequence[AcceptedRun], now: datetime) -> dict[TaskPk, Stored]:
+async def _store(
+    connection: Connection, runs: Sequence[AcceptedRun], now: datetime
+) -> dict[TaskPk, StoredRun]:
     if not runs:
         return {}
     start = progress.start_line(now)
@@ -133,9 +135,9 @@ async def _store(connection: Connection, runs: Sequence[AcceptedRun], now: datet
     return {TaskPk(row["id"]): _stored(row) for row in rows}
 
 
-def _stored(row: asyncpg.Record) -> Stored:
+def _stored(row: asyncpg.Record) -> StoredRun:
     duplicate = row["running_duplicate"]
-    return Stored(Verdict(row["verdict"]), row["is_new"], None if duplicate is None else TaskPk(duplicate))
+    return StoredRun(Verdict(row["verdict"]), row["is_new"], None if duplicate is None else TaskPk(duplicate))
 
 
 def _request_of(run: AcceptedRun) -> AcceptedRequest:

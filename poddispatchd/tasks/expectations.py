@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.capacity import Capacity, ManagerNow, capacities
 from poddispatchd.domain.fair_share import FairOrder
-from poddispatchd.domain.forecast import PLAYED, Forecast, PendingWork, RunningWork, Work, forecast
+from poddispatchd.domain.forecast import PLAYED, Forecast, PendingWork, RunningWork, Workload, forecast
 from poddispatchd.domain.queue_simulation import Played
 from poddispatchd.domain.run_times import EndedRun, SourceSize
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk
@@ -76,7 +76,7 @@ class Expectations:
             begun = await ends.begun(connection, [item.source.pk for item in running])
             runs = await history.recent_runs(connection, [kind.value for kind in SUBMITTABLE])
         sizes = await self._sizes_of([*waiting, *running])
-        todo = Work(
+        todo = Workload(
             queue=[_pending(item, around, sizes) for item in waiting],
             running=[
                 RunningWork(_played(item, sizes), item.manager, begun.get(item.source.pk, item.date_added))
@@ -94,7 +94,9 @@ class Expectations:
         return await self._sizes.of(paths, most=_LOOKED_AT)
 
 
-def _forecast(now: datetime, todo: Work, slots: Collection[Capacity], runs: Collection[EndedRun]) -> Forecast:
+def _forecast(
+    now: datetime, todo: Workload, slots: Collection[Capacity], runs: Collection[EndedRun]
+) -> Forecast:
     chance = random.Random(_SEED)  # noqa: S311 - chance, not secrecy
     return forecast(now, todo, tuple(slots), runs, random=chance.random)
 

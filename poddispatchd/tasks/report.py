@@ -7,8 +7,8 @@ from poddispatchd.domain.capacity import slots_seen
 from poddispatchd.domain.report import (
     ManagerFigures,
     OwnerFigures,
+    PeriodReport,
     ReasonFigures,
-    Report,
 )
 from poddispatchd.journal import history_sums
 from poddispatchd.pod import managers as pod_managers
@@ -19,7 +19,7 @@ _OWNERS, _REASONS = 10, 15
 _TREND = timedelta(days=364)
 
 
-async def read_report(database: Database, since: datetime, until: datetime) -> Report:
+async def read_report(database: Database, since: datetime, until: datetime) -> PeriodReport:
     """What happened between two moments, which carry Pod's time zone.
 
     Raises:
@@ -36,7 +36,7 @@ async def read_report(database: Database, since: datetime, until: datetime) -> R
     groups = await failures_since(database, since, with_dismissed=True)
     length = (until - since).total_seconds()
     slots = slots_seen(runs)
-    return Report(
+    return PeriodReport(
         since=since,
         until=until,
         types=tuple(types),

@@ -24,7 +24,7 @@ class ReportOrigin(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class RunReport:
     """What a runner manager says about a task."""
 
     status: RunnerStatus

@@ -17,13 +17,13 @@ from poddispatchd.journal import failures, imports, notices, scheduling, submiss
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import progress, same_source, tasks
 from poddispatchd.runtime.wakeups import Wakeups
-from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.tasks.run_report import ReportOrigin, RunReport
 
 log = structlog.get_logger(__name__)
 
 
 async def apply_report(
-    connection: Connection, task: Task, report: Report, *, retries: Retries, language: str = ENGLISH
+    connection: Connection, task: Task, report: RunReport, *, retries: Retries, language: str = ENGLISH
 ) -> Decision:
     """Decide what a report means for a row as it is now, and do it; part of the caller's transaction.
 
@@ -69,7 +69,7 @@ async def apply_report(
     return decision
 
 
-async def _decided(connection: Connection, task: Task, report: Report, *, max_attempts: int) -> Decision:
+async def _decided(connection: Connection, task: Task, report: RunReport, *, max_attempts: int) -> Decision:
     may_retry = is_contradicted = False
     if report.status is RunnerStatus.FAILED:
         submitted = await submissions.attempts(connection, task)
@@ -97,7 +97,7 @@ async def _decided(connection: Connection, task: Task, report: Report, *, max_at
     )
 
 
-async def _is_repeated(connection: Connection, task: Task, report: Report) -> bool:
+async def _is_repeated(connection: Connection, task: Task, report: RunReport) -> bool:
     """Whether this very failure of this run was told already, whatever is appended to it by now.
 
     Pod's own webhook may have told it, or a long output lost its words: the row and the journal are asked.
@@ -188,7 +188,7 @@ def ring_for(decision: Decision, wakeups: Wakeups) -> None:
     wakeups.maintenance.ring()
 
 
-async def _import(connection: Connection, task: Task, report: Report) -> bool:
+async def _import(connection: Connection, task: Task, report: RunReport) -> bool:
     if task.run is None:
         return False
     await _write_output(connection, task, report)
@@ -205,13 +205,13 @@ async def _import(connection: Connection, task: Task, report: Report) -> bool:
     return True
 
 
-async def _go_on(connection: Connection, task: Task, report: Report) -> None:
+async def _go_on(connection: Connection, task: Task, report: RunReport) -> None:
     await _write_output(connection, task, report)
     if report.status is RunnerStatus.RUNNING and task.status != TaskStatus.RUNNING:
         await tasks.run_on(connection, task)
 
 
-async def _write_output(connection: Connection, task: Task, report: Report) -> None:
+async def _write_output(connection: Connection, task: Task, report: RunReport) -> None:
     """Add what a report says to the row's output; a callback without a word makes it empty, as Pod does."""
     if report.origin is ReportOrigin.STATUS and not report.output and not report.error:
         return
@@ -220,7 +220,9 @@ async def _write_output(connection: Connection, task: Task, report: Report) -> N
         await tasks.write_output(connection, task, merged)
 
 
-async def _end(connection: Connection, task: Task, status: TaskStatus, report: Report, language: str) -> None:
+async def _end(
+    connection: Connection, task: Task, status: TaskStatus, report: RunReport, language: str
+) -> None:
     output = report.merged(task.script_output)
     if (known := report.advice(language)) is not None:
         output = _with_words(output, known)

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from poddispatchd.web.client_address import counted_as
 
 
-class Limits(Struct, frozen=True):
+class ListenerLimits(Struct, frozen=True):
     """What one listener takes on.
 
     Attributes:
@@ -26,7 +26,7 @@ class Limits(Struct, frozen=True):
     idle_seconds: float = 75.0
 
 
-class State(Enum):
+class PeerState(Enum):
     """What a peer does."""
 
     WAITING = auto()
@@ -45,7 +45,7 @@ class Peer(Struct, eq=False):
     drop: Callable[[], None]
     is_exempt: bool = False
     """A web server of ours: it speaks for many."""
-    state: State = State.WAITING
+    state: PeerState = PeerState.WAITING
     is_known: bool = False
     has_asked: bool = False
     since: float = 0.0
@@ -66,7 +66,7 @@ class _Share(Struct):
 class ConnectionTable:
     """All connections of a listener."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ListenerLimits) -> None:
         self._limits = limits
         self._peers: set[Peer] = set()
         self._strangers: _Queue = OrderedDict()
@@ -118,7 +118,7 @@ class ConnectionTable:
         if peer not in self._peers:
             return
         self._forget(peer)
-        peer.state, peer.since = State.WAITING, now
+        peer.state, peer.since = PeerState.WAITING, now
         (self._known if peer.is_known else self._strangers)[peer] = None
         if peer.counted is not None:
             self._of_address[peer.counted].waiting[peer] = None
@@ -126,7 +126,7 @@ class ConnectionTable:
     def works(self, peer: Peer) -> None:
         """This peer waits for us from now on: it is not dropped for others."""
         self._forget(peer)
-        peer.state, peer.has_asked = State.BUSY, True
+        peer.state, peer.has_asked = PeerState.BUSY, True
 
     def speaks_for(self, peer: Peer, address: str) -> bool:
         """A request came on behalf of an address; whether that has not too many connections already."""
@@ -145,7 +145,7 @@ class ConnectionTable:
     def awaits_answers(self, now: float, seconds: float) -> bool:
         """Whether somebody waits for us, or has connected less than ``seconds`` ago and not asked yet."""
         return any(
-            peer.state is State.BUSY or (not peer.has_asked and now - peer.since < seconds)
+            peer.state is PeerState.BUSY or (not peer.has_asked and now - peer.since < seconds)
             for peer in self._peers
         )
 

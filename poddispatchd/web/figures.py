@@ -15,7 +15,7 @@ from poddispatchd.runtime import queues
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.wakeups import Wakeup
 from poddispatchd.web.expected import Expected
-from poddispatchd.web.health import Health
+from poddispatchd.web.health import DaemonHealth
 from poddispatchd.web.overviews import Overview, Overviews
 
 FRESH_FOR = 1.0
@@ -78,7 +78,7 @@ class Figures:
         *,
         look: Callable[[], Awaitable[QueueStats]],
         session: DatabaseSession,
-        health: Health,
+        health: DaemonHealth,
         overviews: Overviews,
         expected: Expected | None,
         journal: JournalFigures | None,

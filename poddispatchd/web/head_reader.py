@@ -17,7 +17,7 @@ from time import thread_time
 from poddispatchd.web.connection_limits import Peer
 from poddispatchd.web.protocol import Connection
 from poddispatchd.web.round_robin import RoundRobin
-from poddispatchd.web.site import LONGEST_HEAD, SLICE, Site, canned
+from poddispatchd.web.site import LONGEST_HEAD, SLICE, ListenerSite, canned
 from poddispatchd.web.strangers import Serve, Verdict
 
 SLICE_SECONDS = 0.001
@@ -65,7 +65,7 @@ class HeadReader:
     """
 
     def __init__(
-        self, site: Site, *, admits: Callable[[str, bool], bool], is_exempt: Callable[[str], bool]
+        self, site: ListenerSite, *, admits: Callable[[str, bool], bool], is_exempt: Callable[[str], bool]
     ) -> None:
         self._site = site
         self._admits = admits

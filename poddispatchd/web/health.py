@@ -11,7 +11,7 @@ from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.storage import Storage
 
 
-class Health:
+class DaemonHealth:
     """Whether the daemon can do its work.
 
     Args:

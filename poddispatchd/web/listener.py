@@ -20,11 +20,11 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web import acceptor
 from poddispatchd.web.client_address import Networks, is_trusted
-from poddispatchd.web.connection_limits import ConnectionTable, Limits, State
+from poddispatchd.web.connection_limits import ConnectionTable, ListenerLimits, PeerState
 from poddispatchd.web.head_reader import HeadReader
 from poddispatchd.web.refusal_log import RefusalLog
 from poddispatchd.web.requests import peer_of
-from poddispatchd.web.site import Site
+from poddispatchd.web.site import ListenerSite
 from poddispatchd.web.strangers import Early
 
 log = structlog.get_logger(__name__)
@@ -57,7 +57,12 @@ class Listener:
     """The connections of one listener, and who may make another one."""
 
     def __init__(
-        self, site: Site, limits: Limits, *, trusted: Networks = (), metrics: Metrics | None = None
+        self,
+        site: ListenerSite,
+        limits: ListenerLimits,
+        *,
+        trusted: Networks = (),
+        metrics: Metrics | None = None,
     ) -> None:
         self._site = site
         self._limits = limits
@@ -127,7 +132,7 @@ class Serving(Struct, frozen=True):
     address: Address
     acceptor: acceptor.Acceptor
     looking: "asyncio.Task[None]"
-    site: Site
+    site: ListenerSite
     is_received: bool = False
     """Whether its sockets were handed over: whoever did keeps them open, and connections wait there."""
 
@@ -157,7 +162,7 @@ async def listening(
     address: Address,
     key: str,
     *,
-    limits: Limits | None = None,
+    limits: ListenerLimits | None = None,
     trusted: Networks = (),
     headers: Mapping[str, str] | None = None,
     metrics: Metrics | None = None,
@@ -177,7 +182,7 @@ async def serving(
     where: Address | Sequence[socket.socket],
     key: str,
     *,
-    limits: Limits | None = None,
+    limits: ListenerLimits | None = None,
     trusted: Networks = (),
     headers: Mapping[str, str] | None = None,
     metrics: Metrics | None = None,
@@ -200,7 +205,7 @@ async def serving(
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
-    limits = _within_descriptors(limits or Limits())
+    limits = _within_descriptors(limits or ListenerLimits())
     runner: web.BaseRunner = (
         web.AppRunner(served, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
         if isinstance(served, web.Application)
@@ -213,7 +218,7 @@ async def serving(
         table = ConnectionTable(limits)
         server.request_handler = _guarded(server.request_handler, table)
         refusals = RefusalLog(key.partition(".")[0], asyncio.get_running_loop().time)
-        site = Site(server, table, refusals, dict(headers or {}), early)
+        site = ListenerSite(server, table, refusals, dict(headers or {}), early)
         listener = Listener(site, limits, trusted=trusted, metrics=metrics)
         sockets = await _bound(where, key) if isinstance(where, Address) else acceptor.received(where)
         host, port = sockets[0].getsockname()[:2]
@@ -228,7 +233,7 @@ async def serving(
             accepting.close()
             looking.cancel()
             for peer in table:
-                if peer.state is not State.BUSY:
+                if peer.state is not PeerState.BUSY:
                     peer.drop()
             listener.arrivals.close()
     finally:
@@ -256,7 +261,7 @@ def _guarded(handler: Handler, table: ConnectionTable) -> Handler:
     return guarded
 
 
-def _within_descriptors(limits: Limits) -> Limits:
+def _within_descriptors(limits: ListenerLimits) -> ListenerLimits:
     """As many connections as there are file descriptors for, some kept back."""
     try:
         allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

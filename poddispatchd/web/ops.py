@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.web.connection_limits import Limits
+from poddispatchd.web.connection_limits import ListenerLimits
 from poddispatchd.web.overviews import Overview
 from poddispatchd.web.page import page_policy, status_page
 from poddispatchd.web.state import DaemonState
@@ -23,7 +23,7 @@ _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::\d*)?")
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-OPS_LIMITS = Limits(most=64, most_of_one=None)
+OPS_LIMITS = ListenerLimits(most=64, most_of_one=None)
 """Of the private listener: who reaches it is trusted, but its descriptors are none of others'."""
 
 OPS_HEADERS = {

@@ -10,7 +10,7 @@ from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.journal import dismissals, ends, scheduling
-from poddispatchd.journal.ends import EndedTask, HourOfTasks
+from poddispatchd.journal.ends import HourOfTasks, TaskEnd
 from poddispatchd.journal.scheduling import Wait
 from poddispatchd.pod import overview
 from poddispatchd.pod.overview import ListedTask, PendingRow, TaskFilter
@@ -29,8 +29,8 @@ class Overview(Struct, frozen=True):
     running: tuple[ListedTask, ...] = ()
     begun: Mapping[TaskPk, datetime] = field(default_factory=dict)
     titles: Mapping[TaskPk, str | None] = field(default_factory=dict)
-    ended: tuple[tuple[ListedTask, EndedTask], ...] = ()
-    failed: tuple[tuple[ListedTask, EndedTask], ...] = ()
+    ended: tuple[tuple[ListedTask, TaskEnd], ...] = ()
+    failed: tuple[tuple[ListedTask, TaskEnd], ...] = ()
     hours: tuple[HourOfTasks, ...] = ()
     campaigns: tuple[CampaignProgress, ...] = ()
 

@@ -202,7 +202,7 @@ def _remarks(manager: ManagerReport, moment: Moment, words: TimetableWords) -> l
     return remarks
 
 
-class Rectangle(Struct, frozen=True):
+class PlotBar(Struct, frozen=True):
     """One bar of the plot."""
 
     kind: str
@@ -221,7 +221,7 @@ class Label(Struct, frozen=True):
 class Bars(Struct, frozen=True):
     """The plot of a day, and what it shows in words."""
 
-    rectangles: tuple[Rectangle, ...]
+    rectangles: tuple[PlotBar, ...]
     labels: tuple[Label, ...]
     highest: int
     words: str
@@ -239,7 +239,7 @@ def _bars(hours: Iterable[HourOfTasks], zone: ZoneInfo) -> Bars | None:
             (("bar-a", hour.submitted), ("bar-b", hour.completed), ("bar-c", hour.failed))
         ):
             height = max(1, round(count / highest * _PLOT_HEIGHT)) if count else 0
-            rectangles.append(Rectangle(kind, _LEFT + index * _HOUR + offset * 9, 120 - height, height))
+            rectangles.append(PlotBar(kind, _LEFT + index * _HOUR + offset * 9, 120 - height, height))
     totals = (sum(getattr(hour, name) for hour in shown) for name in ("submitted", "completed", "failed"))
     submitted, completed, failed = totals
     return Bars(

@@ -7,7 +7,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from poddispatchd.observability.events import Event
 from poddispatchd.web.connection_limits import ConnectionTable, Peer
-from poddispatchd.web.site import SLICE, WORDS, Site, canned
+from poddispatchd.web.site import SLICE, WORDS, ListenerSite, canned
 
 _LONGEST_LINE = 8190
 _MOST_HEADERS = 64
@@ -54,7 +54,7 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         "peer",
     )
 
-    def __init__(self, site: Site, peer: Peer, head: bytes, rest: bytes) -> None:
+    def __init__(self, site: ListenerSite, peer: Peer, head: bytes, rest: bytes) -> None:
         super().__init__(
             site.server,
             loop=site.loop,

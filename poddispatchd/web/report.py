@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from poddispatchd.domain.report import DayFigures, Report, seconds_words, share_words
+from poddispatchd.domain.report import DayFigures, PeriodReport, seconds_words, share_words
 from poddispatchd.web.page import Label, resource
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _LEFT, _RIGHT, _BASE, _HEIGHT = 44, 744, 120, 110
 
 
-class Rectangle(Struct, frozen=True):
+class ReportBar(Struct, frozen=True):
     """One bar."""
 
     kind: str
@@ -33,7 +33,7 @@ class Plot(Struct, frozen=True):
     words: str
     key: tuple[tuple[str, str], ...]
     highest: str
-    rectangles: tuple[Rectangle, ...]
+    rectangles: tuple[ReportBar, ...]
     labels: tuple[Label, ...]
 
 
@@ -45,7 +45,7 @@ def _template() -> "Template":
     return environment.from_string(resource("report.html.j2"))
 
 
-def report_page(report: Report) -> str:
+def report_page(report: PeriodReport) -> str:
     """The report for a browser."""
     from markupsafe import Markup  # noqa: PLC0415 - as the template
 
@@ -59,7 +59,7 @@ def report_page(report: Report) -> str:
     )
 
 
-def _plots(report: Report) -> list[Plot]:
+def _plots(report: PeriodReport) -> list[Plot]:
     days, weeks = report.days_of_period, report.weeks
     found = []
     if any(item.completed or item.failed for item in days):
@@ -94,7 +94,7 @@ def _bars(plot: Plot, days: Sequence[DayFigures], series: Sequence[tuple[str, Se
             if values[number]:
                 height = max(1, round(values[number] / highest * _HEIGHT))
                 x = int(_LEFT + number * group + offset * width)
-                rectangles.append(Rectangle(kind, x, _BASE - height, width, height))
+                rectangles.append(ReportBar(kind, x, _BASE - height, width, height))
     step = -(-len(days) // 8)
     labels = [
         Label(int(_LEFT + number * group), f"{item.day:%m-%d}")

@@ -26,7 +26,7 @@ HEADERS = {"Server": _SERVER, "X-Content-Type-Options": "nosniff", "Cache-Contro
 """Of every answer; its ``Server`` has no version."""
 
 
-class Site:
+class ListenerSite:
     """What all connections of a listener share."""
 
     def __init__(

@@ -25,7 +25,7 @@ from poddispatchd.web.campaigns import campaign_reports
 from poddispatchd.web.expectation import ExpectedState, expected_state
 from poddispatchd.web.failures import failure_states
 from poddispatchd.web.figures import Figures
-from poddispatchd.web.health import Health
+from poddispatchd.web.health import DaemonHealth
 from poddispatchd.web.state import DaemonState, QueueState, WaitingState, stale_words, with_own_reason
 
 _SAID_ALREADY = (
@@ -42,7 +42,7 @@ _TOLD_ANYWAY = (Reason.DATABASE_AWAY, Reason.DATABASE_REFUSES, Reason.MEDIA_NOT_
 """What is a problem of its own, whether tasks wait or not."""
 
 
-class Status:
+class DaemonStatus:
     """Tells the state of a daemon.
 
     Args:
@@ -60,7 +60,7 @@ class Status:
     def __init__(
         self,
         *,
-        health: Health,
+        health: DaemonHealth,
         session: DatabaseSession,
         registry: ManagerRegistry,
         sites: PodSites,

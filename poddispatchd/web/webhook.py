@@ -17,7 +17,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web.bodies import BodyMemory, read_body
 from poddispatchd.web.client_address import client_address
-from poddispatchd.web.connection_limits import Limits
+from poddispatchd.web.connection_limits import ListenerLimits
 from poddispatchd.web.listener import Handler
 from poddispatchd.web.refusal_log import RefusalLog
 from poddispatchd.web.requests import recognise, speaks_for
@@ -118,9 +118,9 @@ def early_answers(
     ).judge
 
 
-def webhook_limits(settings: WebhookSettings) -> Limits:
+def webhook_limits(settings: WebhookSettings) -> ListenerLimits:
     """What the public listener takes on."""
-    return Limits(
+    return ListenerLimits(
         most=settings.max_connections,
         most_of_one=settings.max_connections_per_address,
         head_seconds=settings.header_timeout,

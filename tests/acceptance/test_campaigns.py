@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from poddispatchd.domain.task import TaskType, VideoId
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
+from poddispatchd.sandbox.fake_runner_manager import Behaviour, RunOutcome
 from poddispatchd.sandbox.pod.world import add_task, add_video
 from tests.acceptance.process import PATIENCE
 from tests.acceptance.rig import Rig
@@ -70,7 +70,7 @@ async def test_every_video_is_encoded_once_though_the_daemon_is_killed_and_nobod
 
 @pytest.mark.timeout(300)
 async def test_one_of_which_all_fails_pauses_itself_and_everybody_is_told(rig: Rig) -> None:
-    rig.manager.faults.script = lambda _: Behaviour(outcome=Outcome.FAILED, error="no codec")
+    rig.manager.faults.script = lambda _: Behaviour(outcome=RunOutcome.FAILED, error="no codec")
     async with listening() as endpoint:
         rig.set("events", url=endpoint.url, types=["campaign.paused", "campaign.done"], debounce="1s")
         daemon = await rig.start()

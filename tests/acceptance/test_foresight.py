@@ -10,8 +10,8 @@ from typing import cast
 from aiosmtpd.smtp import SMTP, Envelope
 
 from poddispatchd.domain.task import TaskType
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
-from poddispatchd.sandbox.fake_runner_manager.faults import Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager import Behaviour, RunOutcome
+from poddispatchd.sandbox.fake_runner_manager.faults import AnswerFault, FaultKind
 from tests.acceptance.process import PATIENCE
 from tests.acceptance.rig import Rig
 
@@ -27,7 +27,7 @@ _PAST = """
 async def _full_manager_with_a_past(rig: Rig) -> None:
     assert (await rig.run("db", "init")).status == 0
     await rig.execute(_PAST, rig.world.managers[0].id)
-    rig.manager.faults.inject("execute", Fault(kind=FaultKind.STATUS, status=503), times=None)
+    rig.manager.faults.inject("execute", AnswerFault(kind=FaultKind.STATUS, status=503), times=None)
     daemon = await rig.start()
     rig.set("ops", listen=rig.ops.removeprefix("http://"))
     await rig.add(TaskType.ENCODING, TaskType.ENCODING, TaskType.TRANSCRIPTION)
@@ -65,7 +65,7 @@ async def test_what_waits_is_told_when_it_will_be_done_everywhere(rig: Rig) -> N
 
 
 async def test_a_queue_without_a_past_is_unknown_and_says_so(rig: Rig) -> None:
-    rig.manager.faults.inject("execute", Fault(kind=FaultKind.STATUS, status=503), times=None)
+    rig.manager.faults.inject("execute", AnswerFault(kind=FaultKind.STATUS, status=503), times=None)
     daemon = await rig.start()
     rig.set("ops", listen=rig.ops.removeprefix("http://"))
     [task] = await rig.add(TaskType.ENCODING)
@@ -124,7 +124,7 @@ async def test_failures_of_one_reason_are_reviewed_together_on_a_running_daemon(
 
 
 async def _failed_on_the_manager(rig: Rig, words: str) -> int:
-    rig.manager.faults.script = lambda _: Behaviour(outcome=Outcome.FAILED, error=words)
+    rig.manager.faults.script = lambda _: Behaviour(outcome=RunOutcome.FAILED, error=words)
     [task] = await rig.add(TaskType.ENCODING)
     async with asyncio.timeout(PATIENCE):
         while (await rig.statuses())[task] != "failed":

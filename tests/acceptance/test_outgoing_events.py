@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from poddispatchd.domain.task import TaskType
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
+from poddispatchd.sandbox.fake_runner_manager import Behaviour, RunOutcome
 from tests.acceptance.process import Process
 from tests.acceptance.rig import Rig
 from tests.integration.notify.test_outgoing_events import Endpoint, listening
@@ -33,7 +33,7 @@ async def test_a_failure_and_a_manager_that_dies_are_told_by_a_running_daemon(
     rig: Rig, endpoint: Endpoint
 ) -> None:
     rig.manager.faults.script = lambda _: Behaviour(
-        outcome=Outcome.FAILED, error="no such file: /srv/media/jean.dupont.mp4"
+        outcome=RunOutcome.FAILED, error="no such file: /srv/media/jean.dupont.mp4"
     )
     daemon = await rig.start()
     [task] = await rig.add(TaskType.ENCODING)
@@ -58,7 +58,7 @@ async def test_a_failure_and_a_manager_that_dies_are_told_by_a_running_daemon(
 async def test_an_endpoint_that_is_gone_keeps_no_task_waiting(rig: Rig, endpoint: Endpoint) -> None:
     rig.set("events", url="http://127.0.0.1:1/s3cr3t-path")
     daemon = await rig.start()
-    outcomes = iter([Behaviour(outcome=Outcome.FAILED, error="It went wrong."), Behaviour()])
+    outcomes = iter([Behaviour(outcome=RunOutcome.FAILED, error="It went wrong."), Behaviour()])
     rig.manager.faults.script = lambda _: next(outcomes)
     failed, done = await rig.add(TaskType.ENCODING, TaskType.ENCODING)
     await daemon.event("notice.retried", channel="event")

@@ -12,8 +12,8 @@ import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.sandbox import fake_runner_manager as fake
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Submission
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.fake_runner_manager import AcceptedTask, Behaviour
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.pod.world import add_recording, add_task, add_video
 from tests.acceptance.process import Outcome, Process
 from tests.acceptance.rig import Rig
@@ -95,11 +95,11 @@ async def _recordings(rig: Rig) -> list[TaskPk]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("variant", list(Variant))
+@pytest.mark.parametrize("variant", list(SchemaVariant))
 async def test_the_printed_rights_are_all_that_the_daemon_needs(
-    rig: Rig, role: Role, variant: Variant
+    rig: Rig, role: Role, variant: SchemaVariant
 ) -> None:
-    rig.set("pod", use_podfile=variant is Variant.PODFILE, language="fr")
+    rig.set("pod", use_podfile=variant is SchemaVariant.PODFILE, language="fr")
     rig.set("retention", completed_days=1)
     async with postbox() as box:
         rig.tree["mail"] = mail_settings(box)
@@ -166,11 +166,11 @@ async def test_the_printed_rights_are_all_that_the_daemon_needs(
     assert _about_rights(checked) == [("fine", "The role has every right it needs on Pod's tables.")]
 
 
-def _fails(_: Submission) -> Behaviour:
-    return Behaviour(outcome=fake.Outcome.FAILED, error="No such codec")
+def _fails(_: AcceptedTask) -> Behaviour:
+    return Behaviour(outcome=fake.RunOutcome.FAILED, error="No such codec")
 
 
-def _runs_on(_: Submission) -> Behaviour:
+def _runs_on(_: AcceptedTask) -> Behaviour:
     return Behaviour(seconds=3600.0)
 
 

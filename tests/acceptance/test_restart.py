@@ -8,8 +8,8 @@ import pytest
 
 from chaos.postgres import DURABLE, RestartableServer
 from poddispatchd.domain.task import TaskType
-from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
-from poddispatchd.sandbox.pod.schema import Variant, create_schema
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
+from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.acceptance.notifications import Notifications
 from tests.acceptance.process import PATIENCE, Process
@@ -38,9 +38,9 @@ async def restartable(server: PostgresServer) -> AsyncIterator[RestartableServer
 @pytest.fixture
 async def pod_database(server: PostgresServer, restartable: RestartableServer) -> PodDatabase:
     """The rig's Pod is on that server."""
-    database = PodDatabase("postgres", server.dsn(), Variant.PODFILE)
+    database = PodDatabase("postgres", server.dsn(), SchemaVariant.PODFILE)
     async with database.connection() as connection:
-        await create_schema(connection, Variant.PODFILE)
+        await create_schema(connection, SchemaVariant.PODFILE)
     return database
 
 
@@ -63,10 +63,10 @@ def _told_last(notifications: Notifications) -> str:
 
 async def _in_the_middle(rig: Rig, daemon: Process) -> None:
     """Wait until a result is being downloaded and a submission waits for its answer."""
-    rig.manager.faults.inject(Endpoint.FILE, Fault(kind=FaultKind.SLOW, seconds=_AWAY / 2), times=2)
+    rig.manager.faults.inject(Endpoint.FILE, AnswerFault(kind=FaultKind.SLOW, seconds=_AWAY / 2), times=2)
     await daemon.event("import.started")
     posted = sum(request.path == "/task/execute" for request in rig.manager.requests)
-    rig.manager.faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.SLOW, seconds=_AWAY / 2))
+    rig.manager.faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.SLOW, seconds=_AWAY / 2))
     await rig.manager.wait_for(
         lambda: sum(request.path == "/task/execute" for request in rig.manager.requests) > posted
     )

@@ -7,12 +7,12 @@ import pytest
 
 from poddispatchd.domain.task import TaskType
 from poddispatchd.sandbox.fake_runner_manager import (
+    AcceptedTask,
+    AnswerFault,
     Behaviour,
     Endpoint,
-    Fault,
     FaultKind,
-    Outcome,
-    Submission,
+    RunOutcome,
 )
 from tests.acceptance.rig import TOKEN, Rig
 from tests.integration.notify.bench import PASSWORD, USER, mail_settings, postbox
@@ -23,9 +23,9 @@ _HASH = "pbkdf2_sha256$hash-of-a-password"
 _ENDPOINT = "https://push.invalid/address-of-a-browser"
 
 
-def _fails(_: Submission) -> Behaviour:
+def _fails(_: AcceptedTask) -> Behaviour:
     words = f"curl -H 'Authorization: Bearer {TOKEN}' failed"
-    return Behaviour(outcome=Outcome.FAILED, error=words, script_output=words)
+    return Behaviour(outcome=RunOutcome.FAILED, error=words, script_output=words)
 
 
 async def _journal(rig: Rig) -> str:
@@ -79,7 +79,9 @@ async def test_no_secret_is_anywhere_after_a_run_in_which_everything_answered_ba
     )
     echo = {"detail": f"Authorization: Bearer {TOKEN} was not liked"}
     for endpoint in (Endpoint.EXECUTE, Endpoint.STATUS, Endpoint.RESULT, Endpoint.FILE):
-        rig.manager.faults.inject(endpoint, Fault(kind=FaultKind.STATUS, status=500, body=echo), times=2)
+        rig.manager.faults.inject(
+            endpoint, AnswerFault(kind=FaultKind.STATUS, status=500, body=echo), times=2
+        )
     async with postbox() as box:
         box.data_answers = [f"451 {PASSWORD} again later"]
         rig.tree["mail"] = mail_settings(box, username=USER, password=PASSWORD)

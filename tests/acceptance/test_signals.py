@@ -7,7 +7,7 @@ import pytest
 
 from chaos.proxy import Proxy
 from poddispatchd.domain.task import TaskType
-from poddispatchd.sandbox.fake_runner_manager.faults import Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager.faults import AnswerFault, FaultKind
 from tests.acceptance.notifications import Notifications
 from tests.acceptance.rig import Rig
 
@@ -34,7 +34,7 @@ async def test_a_signal_ends_an_idle_daemon_with_status_0(rig: Rig, number: sign
 
 async def test_a_stop_hands_work_in_progress_back_and_the_next_daemon_finishes_it(rig: Rig) -> None:
     # The result never comes while the first daemon lives.
-    rig.manager.faults.inject("file", Fault(kind=FaultKind.HANG), times=None)
+    rig.manager.faults.inject("file", AnswerFault(kind=FaultKind.HANG), times=None)
     [task] = await rig.add(TaskType.ENCODING)
     first = await rig.start()
     await first.event("import.started", task=task)
@@ -70,7 +70,7 @@ async def test_a_stop_takes_its_time_and_no_more_though_the_database_does_not_an
         login = address.netloc.rpartition("@")[0]
         rig.use(urlunsplit(address._replace(netloc=f"{login}@127.0.0.1:{proxy.port}")))
         await rig.add(TaskType.ENCODING, TaskType.STUDIO)
-        rig.manager.faults.inject("file", Fault(kind=FaultKind.HANG), times=None)
+        rig.manager.faults.inject("file", AnswerFault(kind=FaultKind.HANG), times=None)
         daemon = await rig.start(constants=_A_TENTH)
         await daemon.event("import.started")
 

@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskType
-from poddispatchd.sandbox.fake_runner_manager.faults import Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager.faults import AnswerFault, FaultKind
 from tests.acceptance.process import Process
 from tests.acceptance.rig import Rig
 
@@ -21,7 +21,7 @@ async def _why(rig: Rig, kind: str = "encoding") -> dict[str, str]:
 
 
 async def _started_with_a_full_manager(rig: Rig, tasks: int) -> tuple[Process, list[TaskPk]]:
-    rig.manager.faults.inject("execute", Fault(kind=FaultKind.STATUS, status=503), times=None)
+    rig.manager.faults.inject("execute", AnswerFault(kind=FaultKind.STATUS, status=503), times=None)
     daemon = await rig.start()
     rig.set("ops", listen=rig.ops.removeprefix("http://"))
     added = await rig.add(*[TaskType.ENCODING] * tasks)
@@ -130,7 +130,7 @@ async def test_every_end_is_told_and_counted_once_whoever_ended_the_task(rig: Ri
 
 
 async def test_metrics_are_true_when_they_are_read(rig: Rig) -> None:
-    rig.manager.faults.inject("file", Fault(kind=FaultKind.HANG), times=None)
+    rig.manager.faults.inject("file", AnswerFault(kind=FaultKind.HANG), times=None)
     daemon = await rig.start()
     [task] = await rig.add(TaskType.ENCODING)
     await daemon.event("import.started", task=task)

@@ -14,7 +14,7 @@ import pytest
 from poddispatchd.database import migration, session_parameters
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.secret import SecretStr
-from poddispatchd.sandbox.pod.schema import Variant, create_schema
+from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
 
 SERVER = pytest.StashKey[PostgresServer]()
@@ -28,7 +28,7 @@ class PodDatabase:
 
     name: str
     dsn: SecretStr
-    variant: Variant
+    variant: SchemaVariant
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A new connection; the caller closes it (or the drop does)."""
@@ -76,9 +76,9 @@ def postgres(pytestconfig: pytest.Config) -> PostgresServer:
 
 
 @pytest.fixture
-def variant() -> Variant:
+def variant() -> SchemaVariant:
     """Pod's variant; ``@pytest.mark.parametrize("variant", list(Variant))`` runs a test in both."""
-    return Variant.PODFILE
+    return SchemaVariant.PODFILE
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def short_lock_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def pod_database(postgres: PostgresServer, variant: Variant) -> AsyncIterator[PodDatabase]:
+async def pod_database(postgres: PostgresServer, variant: SchemaVariant) -> AsyncIterator[PodDatabase]:
     """A fresh database with Pod's tables and no rows."""
 
     async def fill(connection: "asyncpg.Connection[asyncpg.Record]", _dsn: SecretStr) -> None:
@@ -100,7 +100,9 @@ async def pod_database(postgres: PostgresServer, variant: Variant) -> AsyncItera
 
 
 @pytest.fixture
-async def database_with_journal(postgres: PostgresServer, variant: Variant) -> AsyncIterator[PodDatabase]:
+async def database_with_journal(
+    postgres: PostgresServer, variant: SchemaVariant
+) -> AsyncIterator[PodDatabase]:
     """The same with our own schema, as an earlier start of a daemon has left it.
 
     To make it takes longer than many a test: the directories of tests about what daemons do have this one as
@@ -126,7 +128,7 @@ async def make_journal(dsn: SecretStr) -> None:
 
 @asynccontextmanager
 async def cloned_database(
-    server: PostgresServer, template: str, variant: Variant
+    server: PostgresServer, template: str, variant: SchemaVariant
 ) -> AsyncIterator[PodDatabase]:
     """A copy of a template for the length of a block; whoever is still connected at its end is cut off."""
     name = f"test_{os.getpid()}_{next(_numbers)}"

@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 from poddispatchd.domain.secret import SecretStr
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.postgresql import PostgresServer, binaries_directory
 from tests.plugins.postgres import PodDatabase, cloned_database, ensure_template, make_journal
 from tests.shared import SHARED
@@ -45,7 +45,7 @@ class SharedWorld:
             await apply_case(connection, self.media_root, case, runner_base)
 
 
-SharedWorldFactory: TypeAlias = Callable[[Variant | str], Awaitable[SharedWorld]]
+SharedWorldFactory: TypeAlias = Callable[[SchemaVariant | str], Awaitable[SharedWorld]]
 
 
 @pytest.fixture
@@ -53,15 +53,15 @@ async def shared_world(postgres: PostgresServer, tmp_path: Path) -> AsyncIterato
     """A function that gives a fresh copy of the recorded world of a variant; all copies go after the test."""
     async with AsyncExitStack() as copies:
 
-        async def copy(variant: Variant | str) -> SharedWorld:
-            return await copies.enter_async_context(copied_world(postgres, Variant(variant), tmp_path))
+        async def copy(variant: SchemaVariant | str) -> SharedWorld:
+            return await copies.enter_async_context(copied_world(postgres, SchemaVariant(variant), tmp_path))
 
         yield copy
 
 
 @asynccontextmanager
 async def copied_world(
-    postgres: PostgresServer, variant: Variant, folder: Path
+    postgres: PostgresServer, variant: SchemaVariant, folder: Path
 ) -> AsyncIterator[SharedWorld]:
     """A fresh copy of the recorded world of a variant, its media tree somewhere in ``folder``."""
     template = await ensure_template(postgres, f"shared_{variant}", _restore(variant))
@@ -146,7 +146,7 @@ def _content(operation: Mapping[str, object]) -> bytes:
 
 
 def _restore(
-    variant: Variant,
+    variant: SchemaVariant,
 ) -> Callable[["asyncpg.Connection[asyncpg.Record]", SecretStr], Awaitable[None]]:
     async def restore(_connection: "asyncpg.Connection[asyncpg.Record]", dsn: SecretStr) -> None:
         await asyncio.to_thread(_run_psql, _shared() / "pod-db" / f"world_{variant}.sql.gz", dsn)
@@ -173,7 +173,7 @@ def _run_psql(dump: Path, dsn: SecretStr) -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-def _extract_media(variant: Variant, media_root: Path) -> None:
+def _extract_media(variant: SchemaVariant, media_root: Path) -> None:
     media_root.mkdir()
     with tarfile.open(_shared() / "pod-db" / f"media_{variant}.tar.gz") as archive:
         for member in archive:

@@ -9,7 +9,7 @@ import pytest
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.secret import SecretStr
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.pod.seed import ManagerSpec, add_manager, seed_world
 from poddispatchd.sandbox.pod.world import World
 from tests.plugins.postgres import PodDatabase
@@ -50,14 +50,14 @@ class _Seed:
     world: World
 
 
-_seeds: dict[tuple[Variant, str, bool], _Seed] = {}
+_seeds: dict[tuple[SchemaVariant, str, bool], _Seed] = {}
 
 
 async def planted(
     connection: Connection,
     media_root: Path,
     *,
-    variant: Variant,
+    variant: SchemaVariant,
     site_domain: str = "pod.example.org",
     managers: Sequence[ManagerSpec] = (),
     videos: bool = False,
@@ -73,7 +73,7 @@ async def planted(
 
 
 async def _seed(
-    connection: Connection, media_root: Path, variant: Variant, site_domain: str, videos: bool
+    connection: Connection, media_root: Path, variant: SchemaVariant, site_domain: str, videos: bool
 ) -> _Seed:
     async with connection.transaction():
         world = await seed_world(

@@ -12,7 +12,7 @@ import yaml
 
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager
-from poddispatchd.sandbox.pod.schema import Variant, create_schema
+from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World
 from poddispatchd.sandbox.ports import free_ports
@@ -78,7 +78,7 @@ async def host(installed: Path, postgres: PostgresServer, tmp_path: Path) -> Asy
     await administration.execute(f'CREATE DATABASE "{name}"')
     async with FakeRunnerManager(token=TOKEN, task_seconds=0.1, connect_to={}) as manager:
         connection = await asyncpg.connect(postgres.dsn(name).get_secret_value())
-        await create_schema(connection, Variant.PODFILE)
+        await create_schema(connection, SchemaVariant.PODFILE)
         specs = [ManagerSpec("encoders", manager.url, SecretStr(TOKEN))]
         world = await seed_world(connection, media, managers=specs, videos=False)
         (media / "videos").mkdir(exist_ok=True)

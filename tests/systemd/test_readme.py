@@ -18,7 +18,7 @@ import yaml
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import TaskType
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager
-from poddispatchd.sandbox.pod.schema import Variant, create_schema
+from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
 from poddispatchd.sandbox.ports import free_ports
@@ -197,7 +197,7 @@ async def site(manager: FakeRunnerManager, tmp_path: Path) -> AsyncIterator[Site
             machine.run(*psql, "CREATE DATABASE pod OWNER pod")
             dsn = f"postgresql://pod:{_PASSWORD}@127.0.0.1:{port}/pod"
             connection = await asyncpg.connect(dsn)
-            await create_schema(connection, Variant.PODFILE)
+            await create_schema(connection, SchemaVariant.PODFILE)
             specs = [ManagerSpec("encoders", manager.url, SecretStr(_TOKEN))]
             world = await seed_world(connection, media, managers=specs, videos=False)
             (media / "videos").mkdir(exist_ok=True)

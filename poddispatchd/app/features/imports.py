@@ -7,13 +7,13 @@ from poddispatchd.imports.deletion import Deletion
 from poddispatchd.imports.downloads import Downloads
 from poddispatchd.imports.failure_handling import FailureHandling
 from poddispatchd.imports.importer import Importer
+from poddispatchd.imports.obstacles import ImportObstacles
 from poddispatchd.imports.preparation import Preparation
-from poddispatchd.imports.surroundings import Surroundings
 
 
 def importer(parts: Parts) -> Importer:
     """The job that brings results into Pod."""
-    surroundings = Surroundings(parts.registry, parts.storage, parts.catalogue)
+    obstacles = ImportObstacles(parts.registry, parts.storage, parts.catalogue)
     preparation = Preparation(
         database=parts.database,
         catalogue=parts.catalogue,
@@ -26,7 +26,7 @@ def importer(parts: Parts) -> Importer:
         database=parts.database,
         client=parts.client,
         registry=parts.registry,
-        surroundings=surroundings,
+        obstacles=obstacles,
         deletion=deletion(parts),
         settings=lambda: parts.settings,
         retries=lambda: parts.retries,
@@ -50,7 +50,7 @@ def importer(parts: Parts) -> Importer:
         session=parts.session,
         owner=parts.instance,
         attempts=attempts,
-        surroundings=surroundings,
+        obstacles=obstacles,
         incidents=parts.incidents,
         settings=lambda: parts.settings.imports,
         wakeup=parts.wakeups.importer,

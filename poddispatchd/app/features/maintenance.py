@@ -7,13 +7,13 @@ from poddispatchd.maintenance.acts import ActLog
 from poddispatchd.maintenance.completed import CompletedTasks
 from poddispatchd.maintenance.ended import EndedTasks
 from poddispatchd.maintenance.history import History
-from poddispatchd.maintenance.housekeeping import Journal
+from poddispatchd.maintenance.housekeeping import JournalPurge
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.maintenance.media_space import ForeignObstacles, MediaSpace
 from poddispatchd.maintenance.opencast import OpencastFiles
 from poddispatchd.maintenance.queue_counter import Observer, QueueCounter, QueueMetrics
 from poddispatchd.maintenance.ranks import Ranks
-from poddispatchd.maintenance.set_aside import SetAside
+from poddispatchd.maintenance.set_aside import SetAsideCounts
 from poddispatchd.maintenance.stalled_queue import StalledQueue
 from poddispatchd.pod.source_sizes import SourceSizes
 
@@ -49,12 +49,12 @@ def maintenance(parts: Parts) -> Maintenance:
         ranks=Ranks(parts.database, parts.catalogue, parts.order, parts.clock),
         media=media_space(parts),
         obstacles=ForeignObstacles(parts.database, parts.storage, parts.instance),
-        set_aside=SetAside(parts.database, parts.clock),
+        set_aside=SetAsideCounts(parts.database, parts.clock),
         purges={
             # First: the completed tasks tell which recordings are imported.
             "purge of recordings": opencast_files(parts).purge,
             "purge of completed tasks": completed.purge,
-            "purge of the journal": Journal(parts.database, lambda: parts.settings.retention).purge,
+            "purge of the journal": JournalPurge(parts.database, lambda: parts.settings.retention).purge,
             "clean-up after imports": sweep.run,
             "deletion of replaced files": obsolete.delete_obsolete,
         },

@@ -7,7 +7,7 @@ from poddispatchd.app.features.maintenance import media_space, queue_counter
 from poddispatchd.app.features.reconcile import prober, reconciler
 from poddispatchd.app.parts import Parts
 from poddispatchd.maintenance.stalled_queue import StalledQueue
-from poddispatchd.shadow.capacity import Capacity
+from poddispatchd.shadow.capacity import ObservedCapacity
 from poddispatchd.shadow.dispatch import ShadowDispatcher
 from poddispatchd.shadow.jobs import ShadowJobs
 from poddispatchd.shadow.maintenance import ShadowUpkeep
@@ -19,7 +19,7 @@ def shadow_jobs(parts: Parts) -> ShadowJobs:
     """The jobs of a daemon that decides, tells and changes nothing."""
     stats = ShadowStats(parts.metrics)
     stalled = StalledQueue(parts.session, parts.registry, lambda: parts.settings.reconcile, parts.clock)
-    capacity = Capacity(
+    capacity = ObservedCapacity(
         database=parts.database,
         client=parts.client,
         registry=parts.registry,

@@ -9,14 +9,14 @@ from poddispatchd.pod.source_sizes import SourceSizes
 from poddispatchd.tasks.expectations import Expectations
 from poddispatchd.web.expected import Expected
 from poddispatchd.web.figures import Figures, JournalFigures
-from poddispatchd.web.health import Health
+from poddispatchd.web.health import DaemonHealth
 from poddispatchd.web.overviews import Overviews
-from poddispatchd.web.status import Status
+from poddispatchd.web.status import DaemonStatus
 
 
-def health(parts: Parts) -> Health:
+def health(parts: Parts) -> DaemonHealth:
     """What keeps the daemon from its work."""
-    return Health(
+    return DaemonHealth(
         session=parts.session,
         incidents=parts.incidents,
         locked_rows=parts.locked_rows,
@@ -26,9 +26,9 @@ def health(parts: Parts) -> Health:
     )
 
 
-def status(parts: Parts, figures: Figures | None = None) -> Status:
+def status(parts: Parts, figures: Figures | None = None) -> DaemonStatus:
     """What tells the state of the daemon; ``figures``: what was read for whoever looks."""
-    return Status(
+    return DaemonStatus(
         health=health(parts),
         session=parts.session,
         registry=parts.registry,

@@ -86,7 +86,7 @@ async def choose_stored_name(
     return suffixed
 
 
-class Stored(Struct, frozen=True):
+class StoredResult(Struct, frozen=True):
     """What was stored, and what is known of its video.
 
     Args:
@@ -108,7 +108,7 @@ async def store(
     table: str,
     path: str | None,
     now: datetime,
-) -> Stored:
+) -> StoredResult:
     """Store a custom file or image, if there is one: always in a new row; in the caller's transaction.
 
     With podfile it lies in the video's folder, which is made if need be, and is the owner's. The folder is
@@ -122,4 +122,4 @@ async def store(
     query = render(QUERIES["store_in_folder" if capabilities.podfile else "store"], table=table)
     record = await connection.fetchrow(*query(**values))
     assert record is not None  # noqa: S101 - a SELECT without FROM; tells mypy
-    return Stored(record["file_id"], json.loads(record["media_rows"] or "[]"), record["log"])
+    return StoredResult(record["file_id"], json.loads(record["media_rows"] or "[]"), record["log"])

@@ -15,7 +15,7 @@ from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import ImportedResult, StagedResult, VideoFacts
 from poddispatchd.pod.imports.encoded import Encoded, prepare_encoded
 from poddispatchd.pod.imports.encoding_rows import encoding_tables, write_encoding
-from poddispatchd.pod.imports.studio_rows import Recording, insert_video, read_recording
+from poddispatchd.pod.imports.studio_rows import StudioRecording, insert_video, read_recording
 
 BASE_FILE = "studio_base.mp4"
 """The file of the result that becomes the video's own file."""
@@ -25,7 +25,7 @@ class StudioPlan(Struct, frozen=True):
     """A checked studio result: a video that is going to be made."""
 
     capabilities: Capabilities
-    recording: Recording
+    recording: StudioRecording
     video: VideoFacts
     values: Mapping[str, object]
     site: SiteId
@@ -105,7 +105,7 @@ async def prepare(result: StagedResult, *, video_id: VideoId, created_at: dateti
 
 
 def _video(
-    settings: PodSettings, recording: Recording, video_id: VideoId, created_at: datetime
+    settings: PodSettings, recording: StudioRecording, video_id: VideoId, created_at: datetime
 ) -> VideoFacts:
     return VideoFacts(
         id=video_id,
@@ -122,7 +122,7 @@ def _video(
 def _values(
     settings: PodSettings,
     capabilities: Capabilities,
-    recording: Recording,
+    recording: StudioRecording,
     video: VideoFacts,
     created_at: datetime,
 ) -> dict[str, object]:

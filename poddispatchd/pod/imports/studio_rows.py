@@ -26,7 +26,7 @@ _LINKS: Mapping[str, tuple[str, str]] = {
 _TAG_SLUG_LENGTH = 50
 
 
-class Recording(Struct, frozen=True):
+class StudioRecording(Struct, frozen=True):
     """A recording with what its recorder says of its videos.
 
     Args:
@@ -66,7 +66,7 @@ _COPIED = (
 )
 
 
-async def read_recording(database: Database, task: Task) -> Recording:
+async def read_recording(database: Database, task: Task) -> StudioRecording:
     """The recording of a studio task.
 
     Raises:
@@ -94,8 +94,10 @@ async def read_recording(database: Database, task: Task) -> Recording:
     )
 
 
-def _recording(record: asyncpg.Record, owner: int, hashkey: str, affiliation: str, *said: str) -> Recording:
-    return Recording(
+def _recording(
+    record: asyncpg.Record, owner: int, hashkey: str, affiliation: str, *said: str
+) -> StudioRecording:
+    return StudioRecording(
         title=record["title"],
         comment=record["comment"] or "",
         recorder_id=record["recorder_id"],
@@ -111,7 +113,7 @@ def _recording(record: asyncpg.Record, owner: int, hashkey: str, affiliation: st
 async def insert_video(
     connection: Connection,
     capabilities: Capabilities,
-    recording: Recording,
+    recording: StudioRecording,
     video_id: VideoId,
     values: Mapping[str, object],
     *,

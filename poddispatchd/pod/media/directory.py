@@ -32,7 +32,7 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-class Status(Struct, frozen=True):
+class EntryStatus(Struct, frozen=True):
     """What stands under a name; a symbolic link is what it is, never what it points to."""
 
     is_file: bool
@@ -44,7 +44,7 @@ class Status(Struct, frozen=True):
     identity: tuple[int, int]
 
     @classmethod
-    def of(cls, found: os.stat_result) -> "Status":
+    def of(cls, found: os.stat_result) -> "EntryStatus":
         """The facts in the result of a stat."""
         return cls(
             is_file=stat.S_ISREG(found.st_mode),
@@ -118,7 +118,7 @@ class Directory(Opened):
         with os.scandir(self._descriptor) as entries:
             return sorted(entry.name for entry in entries if called is None or called.fullmatch(entry.name))
 
-    def statuses(self, called: re.Pattern[str] | None = None) -> list[tuple[str, Status]]:
+    def statuses(self, called: re.Pattern[str] | None = None) -> list[tuple[str, EntryStatus]]:
         """What is in the directory, by name, or what is called so; what is gone again is left out."""
         return [(name, status) for name in self.names(called) if (status := self.status(name)) is not None]
 
@@ -168,10 +168,10 @@ class Directory(Opened):
 
     # --- names -------------------------------------------------------------------------------------------
 
-    def status(self, name: str) -> Status | None:
+    def status(self, name: str) -> EntryStatus | None:
         """What stands under a name; None when nothing does."""
         try:
-            return Status.of(os.stat(_plain(name), dir_fd=self._descriptor, follow_symlinks=False))
+            return EntryStatus.of(os.stat(_plain(name), dir_fd=self._descriptor, follow_symlinks=False))
         except FileNotFoundError:
             return None
 

@@ -50,7 +50,7 @@ async def _release(held: MediaTree, lock: "_Lock") -> None:
             loop.call_soon_threadsafe(_set, released)
 
     held.later(release)
-    if not held.lane.hangs:
+    if not held.calls.hangs:
         await asyncio.wait({released}, timeout=held.limits.look)
 
 

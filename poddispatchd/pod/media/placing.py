@@ -15,7 +15,7 @@ from poddispatchd.pod.media.directory import (
     PRIVATE_DIRECTORY_MODE,
     PRIVATE_FILE_MODE,
     Directory,
-    Status,
+    EntryStatus,
 )
 from poddispatchd.pod.media.files import open_file, replaced_error, same_content
 from poddispatchd.pod.media.opened import File
@@ -274,7 +274,7 @@ class _Beside:
         return self._targets[path]
 
 
-def _holds_the_same(move: Move, old: Status | None) -> bool:
+def _holds_the_same(move: Move, old: EntryStatus | None) -> bool:
     return old is not None and old.is_file and same_content(move.staged, move.target)
 
 

@@ -57,13 +57,13 @@ class StagingStorage:
         with suppress(OSError), self._directory.opened() as directory:
             directory.remove_tree(self._partial.name)
 
-    def create(self, name: str, mode: int | None) -> "PartialFile":
+    def create(self, name: str, mode: int | None) -> "PartialResultFile":
         """A new half-written file."""
         self.is_clean = False
         with self._directory.opened() as directory:
             directory.make_directory(self._partial.name, PRIVATE_DIRECTORY_MODE)
             with directory.subdirectory(self._partial.name) as partial:
-                return PartialFile(self, name, partial.create_file(name, mode), mode)
+                return PartialResultFile(self, name, partial.create_file(name, mode), mode)
 
     def write_files(self, files: Sequence[tuple[str, bytes]], mode: int | None) -> None:
         """Make whole files under their names in the result, in the place of whatever has them."""
@@ -89,7 +89,7 @@ class StagingStorage:
             return directory.free_space()
 
 
-class PartialFile:
+class PartialResultFile:
     """A half-written file. One call at a time; ``close`` may come at any moment, and waits for nobody."""
 
     def __init__(self, storage: StagingStorage, name: str, file: File, mode: int | None) -> None:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import disk_error
-from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE, Directory, Status
+from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE, Directory, EntryStatus
 from poddispatchd.pod.media.files import delete_tree
 from poddispatchd.pod.media.tree import OURS, MediaPath, MediaTree
 
@@ -81,7 +81,7 @@ def _in(place: MediaPath, *, is_tasks: bool = False) -> Iterator[Staging]:
                 )
 
 
-def _entries(place: MediaPath, called: re.Pattern[str] | None = None) -> list[tuple[str, Status]]:
+def _entries(place: MediaPath, called: re.Pattern[str] | None = None) -> list[tuple[str, EntryStatus]]:
     opened: Directory
     with place.opened() as opened:
         return opened.statuses(called)

@@ -121,7 +121,7 @@ class _Turn(Struct):
         self.lock.release()
 
 
-class Lane:
+class FileCalls:
     """The work of one import, or of one deletion: what of it still goes on, and what hangs."""
 
     def __init__(self) -> None:
@@ -225,21 +225,21 @@ class MediaThreads:
     def _came_back(self) -> None:
         self._left_behind -= 1
 
-    async def run(self, lane: Lane, function: Callable[[], T], *, limit: float) -> T:
+    async def run(self, calls: FileCalls, function: Callable[[], T], *, limit: float) -> T:
         """What a function returns that may change something.
 
-        One that is given up or cancelled goes on in its thread; the lane knows of it.
+        One that is given up or cancelled goes on in its thread; ``calls`` know of it.
 
         Raises:
-            MediaSlowError: it took longer than ``limit`` seconds, or something else in the lane still does.
+            MediaSlowError: it took longer than ``limit`` seconds, or another of the calls still does.
         """
-        if lane.hangs:
+        if calls.hangs:
             raise MediaSlowError("MEDIA_ROOT still does not answer.")
         answer = _start(self._work, function)
-        lane.begin(answer)
+        calls.begin(answer)
         done, _ = await asyncio.wait({answer}, timeout=limit)
         if not done:
-            lane.hang(answer)
+            calls.hang(answer)
             raise MediaSlowError(f"MEDIA_ROOT did not answer within {limit:g} seconds.")
         return answer.result()
 

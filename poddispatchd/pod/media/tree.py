@@ -15,10 +15,10 @@ from msgspec import Struct
 from poddispatchd.domain.naming import video_number
 from poddispatchd.domain.task import TaskPk, VideoId
 from poddispatchd.errors import ResultRefusedError, disk_error
-from poddispatchd.pod.media.directory import DIRECTORY_MODE, Directory, NotPlainError, Status
+from poddispatchd.pod.media.directory import DIRECTORY_MODE, Directory, EntryStatus, NotPlainError
 from poddispatchd.pod.media.held import HeldDirectories
 from poddispatchd.pod.media.root import MediaRoot
-from poddispatchd.pod.media.threads import Lane, Look, MediaThreads
+from poddispatchd.pod.media.threads import FileCalls, Look, MediaThreads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,7 +31,7 @@ _NO_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 """What is said of a name that no file can have."""
 
 
-class Limits(Struct, frozen=True):
+class FileTimeouts(Struct, frozen=True):
     """Seconds that the file system gets.
 
     Args:
@@ -103,7 +103,7 @@ class MediaPath:
                 stack.enter_context(self.tree.held.holding(self.relative, directory))
             yield
 
-    def status(self) -> Status | None:
+    def status(self) -> EntryStatus | None:
         """What stands there; None when nothing does, or there is no directory for it.
 
         Raises:
@@ -151,19 +151,19 @@ class MediaTree:
         limits: how long the file system may take.
     """
 
-    def __init__(self, root: Path, *, limits: Limits | None = None) -> None:
+    def __init__(self, root: Path, *, limits: FileTimeouts | None = None) -> None:
         self._root = MediaRoot(root)
         self._threads = MediaThreads()
         self.held = HeldDirectories()
-        self.limits = limits or Limits()
-        self.lane = Lane()
+        self.limits = limits or FileTimeouts()
+        self.calls = FileCalls()
         self.task: TaskPk | None = None
 
     @staticmethod
     def sharing(other: "MediaTree", task: TaskPk | None = None) -> "MediaTree":
         """The same tree for some other work: what of it hangs is known apart from all other."""
         tree = copy(other)
-        tree.lane, tree.task = Lane(), task
+        tree.calls, tree.task = FileCalls(), task
         return tree
 
     @property
@@ -226,17 +226,17 @@ class MediaTree:
         """What a function returns that changes something, within ``limits.step`` seconds.
 
         Raises:
-            MediaSlowError: the file system does not answer; the function goes on, and the lane knows of it.
+            MediaSlowError: the file system does not answer; the function goes on, and its calls know of it.
         """
         return await self.run_within(self.limits.step, lambda: function(*arguments, **named))
 
     async def run_within(self, limit: float, function: Callable[[], T]) -> T:
         """The same with a limit of its own, in seconds."""
-        return await self._threads.run(self.lane, function, limit=limit)
+        return await self._threads.run(self.calls, function, limit=limit)
 
     def later(self, function: Callable[[], object]) -> None:
-        """Have something done as soon as nothing goes on in the lane; nobody waits for it."""
-        self.lane.when_idle(lambda: self._threads.later(function))
+        """Have something done as soon as nothing goes on of its calls; nobody waits for it."""
+        self.calls.when_idle(lambda: self._threads.later(function))
 
     # --- blocking ----------------------------------------------------------------------------------------
 

@@ -4,43 +4,43 @@ async with FakeRunnerManager(token="…", task_seconds=2) as manager:
     ... post to f"{manager.url}/task/execute" ...
 """
 
-from poddispatchd.sandbox.fake_runner_manager.clock import Clock, ManualClock, ScaledClock
+from poddispatchd.sandbox.fake_runner_manager.clock import ManagerClock, ManualClock, ScaledClock
 from poddispatchd.sandbox.fake_runner_manager.faults import (
+    AnswerFault,
     Behaviour,
     Crash,
     Dispatch,
     Endpoint,
-    Fault,
     FaultKind,
     Faults,
-    Outcome,
+    RunOutcome,
 )
 from poddispatchd.sandbox.fake_runner_manager.files import Mode
 from poddispatchd.sandbox.fake_runner_manager.manager import FakeRunnerManager
-from poddispatchd.sandbox.fake_runner_manager.records import Received, Runner, Submission, TaskRecord
+from poddispatchd.sandbox.fake_runner_manager.records import AcceptedTask, Received, Runner, TaskRecord
 from poddispatchd.sandbox.fake_runner_manager.results import RESULTS, SAMPLES, result_files
-from poddispatchd.sandbox.fake_runner_manager.routes import Health
+from poddispatchd.sandbox.fake_runner_manager.routes import HealthRoute
 
 __all__ = [
     "RESULTS",
     "SAMPLES",
+    "AcceptedTask",
+    "AnswerFault",
     "Behaviour",
-    "Clock",
     "Crash",
     "Dispatch",
     "Endpoint",
     "FakeRunnerManager",
-    "Fault",
     "FaultKind",
     "Faults",
-    "Health",
+    "HealthRoute",
+    "ManagerClock",
     "ManualClock",
     "Mode",
-    "Outcome",
     "Received",
+    "RunOutcome",
     "Runner",
     "ScaledClock",
-    "Submission",
     "TaskRecord",
     "result_files",
 ]

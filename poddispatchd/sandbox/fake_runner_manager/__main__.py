@@ -5,11 +5,11 @@ import signal
 
 import click
 
-from poddispatchd.sandbox.fake_runner_manager.faults import Behaviour, Crash, Faults, Outcome, parse_fault
+from poddispatchd.sandbox.fake_runner_manager.faults import Behaviour, Crash, Faults, RunOutcome, parse_fault
 from poddispatchd.sandbox.fake_runner_manager.files import Mode
 from poddispatchd.sandbox.fake_runner_manager.manager import FakeRunnerManager
-from poddispatchd.sandbox.fake_runner_manager.records import ALL_TYPES, Runner, Submission
-from poddispatchd.sandbox.fake_runner_manager.routes import Health
+from poddispatchd.sandbox.fake_runner_manager.records import ALL_TYPES, AcceptedTask, Runner
+from poddispatchd.sandbox.fake_runner_manager.routes import HealthRoute
 
 
 def read_runners(texts: tuple[str, ...]) -> list[Runner]:
@@ -61,15 +61,15 @@ def read_faults(texts: tuple[str, ...], *, fail_every: int, crash_every: int, lo
         faults.inject(endpoint, fault, times=times)
     accepted = 0
 
-    def script(_: Submission) -> Behaviour | None:
+    def script(_: AcceptedTask) -> Behaviour | None:
         nonlocal accepted
         accepted += 1
         if fail_every and accepted % fail_every == 0:
-            return Behaviour(outcome=Outcome.FAILED)
+            return Behaviour(outcome=RunOutcome.FAILED)
         if crash_every and accepted % crash_every == 0:
             return Behaviour(crash=Crash.EARLY)
         if lose_every and accepted % lose_every == 0:
-            return Behaviour(outcome=Outcome.NEVER)
+            return Behaviour(outcome=RunOutcome.NEVER)
         return None
 
     faults.script = script
@@ -85,7 +85,7 @@ def read_faults(texts: tuple[str, ...], *, fail_every: int, crash_every: int, lo
 @click.option("--time-scale", default=1.0, show_default=True, help="Real seconds of one of its seconds.")
 @click.option("--mode", type=click.Choice([str(mode) for mode in Mode]), default="proxy", show_default=True)
 @click.option(
-    "--health", type=click.Choice([str(health) for health in Health]), default="api", show_default=True
+    "--health", type=click.Choice([str(health) for health in HealthRoute]), default="api", show_default=True
 )
 @click.option("--prefix", default="", help="Path prefix, as /manager.")
 @click.option("--rate-limit", type=int, default=None, help="Calls a minute and path; not limited by default.")

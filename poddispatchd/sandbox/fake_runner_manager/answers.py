@@ -9,14 +9,14 @@ from typing import assert_never
 
 from aiohttp import web
 
-from poddispatchd.sandbox.fake_runner_manager.clock import Clock
-from poddispatchd.sandbox.fake_runner_manager.faults import Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager.clock import ManagerClock
+from poddispatchd.sandbox.fake_runner_manager.faults import AnswerFault, FaultKind
 
 _HTML = b"<!DOCTYPE html><html><head><title>Welcome</title></head><body><h1>It works!</h1></body></html>"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScriptedAnswer:
     """One HTTP answer; ``chunked`` ones carry no Content-Length."""
 
     status: int
@@ -25,22 +25,24 @@ class Answer:
     chunked: bool = False
 
 
-def json_answer(value: object, status: int = 200, **headers: str) -> Answer:
+def json_answer(value: object, status: int = 200, **headers: str) -> ScriptedAnswer:
     """A JSON answer, compact and not ASCII-escaped."""
     body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     named = {name.replace("_", "-"): text for name, text in headers.items()}
-    return Answer(status, body, {"Content-Type": "application/json", **named})
+    return ScriptedAnswer(status, body, {"Content-Type": "application/json", **named})
 
 
-def refusal(status: int, detail: object, **headers: str) -> Answer:
+def refusal(status: int, detail: object, **headers: str) -> ScriptedAnswer:
     """A JSON error."""
     return json_answer({"detail": detail}, status, **headers)
 
 
-def refused_by(fault: Fault) -> Answer:
+def refused_by(fault: AnswerFault) -> ScriptedAnswer:
     """The answer of a ``FaultKind.STATUS``: the manager's own words unless the fault brings a body."""
     if isinstance(fault.body, str):
-        return Answer(fault.status, fault.body.encode(), {"Content-Type": "text/plain; charset=utf-8"})
+        return ScriptedAnswer(
+            fault.status, fault.body.encode(), {"Content-Type": "text/plain; charset=utf-8"}
+        )
     if fault.body is not None:
         return json_answer(fault.body, fault.status)
     if fault.status == 503:
@@ -48,25 +50,25 @@ def refused_by(fault: Fault) -> Answer:
     if fault.status == 429:
         return json_answer({"error": "Rate limit exceeded: 120 per 1 minute"}, 429)
     if fault.status == 500:
-        return Answer(500, b"Internal Server Error", {"Content-Type": "text/plain; charset=utf-8"})
+        return ScriptedAnswer(500, b"Internal Server Error", {"Content-Type": "text/plain; charset=utf-8"})
     return refusal(fault.status, HTTPStatus(fault.status).phrase)
 
 
-def spoil(answer: Answer, fault: Fault) -> Answer:
+def spoil(answer: ScriptedAnswer, fault: AnswerFault) -> ScriptedAnswer:
     """The answer with the faults that show in its bytes."""
     match fault.kind:
         case FaultKind.HTML:
-            return Answer(200, _HTML, {"Content-Type": "text/html; charset=utf-8"})
+            return ScriptedAnswer(200, _HTML, {"Content-Type": "text/html; charset=utf-8"})
         case FaultKind.SHORT:
-            return Answer(answer.status, answer.body[: fault.length], answer.headers, answer.chunked)
+            return ScriptedAnswer(answer.status, answer.body[: fault.length], answer.headers, answer.chunked)
         case FaultKind.CORRUPT:
             body = bytes(byte ^ 0xFF for byte in answer.body)
-            return Answer(answer.status, body, answer.headers, answer.chunked)
+            return ScriptedAnswer(answer.status, body, answer.headers, answer.chunked)
         case _:
             return answer
 
 
-async def wait_out(fault: Fault, clock: Clock) -> None:
+async def wait_out(fault: AnswerFault, clock: ManagerClock) -> None:
     """Stay silent for as long as the fault says; without a duration, until the connection ends."""
     if fault.seconds is None:
         await asyncio.Event().wait()
@@ -81,7 +83,9 @@ def drop(request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def send(request: web.Request, answer: Answer, fault: Fault | None, clock: Clock) -> web.StreamResponse:
+async def send(
+    request: web.Request, answer: ScriptedAnswer, fault: AnswerFault | None, clock: ManagerClock
+) -> web.StreamResponse:
     """Send an answer, or what the fault makes of it."""
     if fault is not None:
         answer = spoil(answer, fault)
@@ -99,7 +103,7 @@ async def send(request: web.Request, answer: Answer, fault: Fault | None, clock:
                 return _unended(request, answer, answer.body[: fault.length])
             case FaultKind.WRONG_LENGTH:
                 promised = len(answer.body) + fault.length
-                unchunked = Answer(answer.status, answer.body, answer.headers)
+                unchunked = ScriptedAnswer(answer.status, answer.body, answer.headers)
                 return await _stream(request, unchunked, answer.body, promised)
             case (
                 FaultKind.STATUS
@@ -119,7 +123,9 @@ async def send(request: web.Request, answer: Answer, fault: Fault | None, clock:
     )
 
 
-async def _stream(request: web.Request, answer: Answer, sent: bytes, promised: int) -> web.StreamResponse:
+async def _stream(
+    request: web.Request, answer: ScriptedAnswer, sent: bytes, promised: int
+) -> web.StreamResponse:
     """Send ``sent``; when that is not what was promised, the connection closes in the middle."""
     response = web.StreamResponse(
         status=answer.status, reason=_reason(answer.status), headers=_headers(answer)
@@ -138,7 +144,7 @@ async def _stream(request: web.Request, answer: Answer, sent: bytes, promised: i
     return response
 
 
-def _unended(request: web.Request, answer: Answer, sent: bytes) -> web.Response:
+def _unended(request: web.Request, answer: ScriptedAnswer, sent: bytes) -> web.Response:
     """Send ``sent`` as a manager does behind a proxy that speaks HTTP/1.0 to it."""
     if request.transport is not None:
         head = f"HTTP/1.0 {answer.status} {_reason(answer.status)}\r\n"
@@ -152,5 +158,5 @@ def _reason(status: int) -> str:
     return HTTPStatus(status).phrase
 
 
-def _headers(answer: Answer) -> dict[str, str]:
+def _headers(answer: ScriptedAnswer) -> dict[str, str]:
     return {"Server": "uvicorn", **answer.headers}

@@ -9,7 +9,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
-from poddispatchd.sandbox.fake_runner_manager.clock import Clock
+from poddispatchd.sandbox.fake_runner_manager.clock import ManagerClock
 
 READ_TIMEOUT = 15.0
 """Seconds of the manager after which an unanswered callback counts as delivered."""
@@ -84,7 +84,7 @@ def callback_body(
 
 
 async def deliver(
-    session: aiohttp.ClientSession, clock: Clock, *, url: str, token: str, body: bytes
+    session: aiohttp.ClientSession, clock: ManagerClock, *, url: str, token: str, body: bytes
 ) -> tuple[int | None, str | None]:
     """Call the client once.
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 
-class Clock(Protocol):
+class ManagerClock(Protocol):
     """Time as the runner manager lives it, in seconds."""
 
     def time(self) -> float:

@@ -7,10 +7,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from poddispatchd.sandbox.fake_runner_manager.records import Submission
+    from poddispatchd.sandbox.fake_runner_manager.records import AcceptedTask
 
 
-class Outcome(StrEnum):
+class RunOutcome(StrEnum):
     """How a run ends on the runner; NEVER leaves the task running."""
 
     COMPLETED = "completed"
@@ -58,7 +58,7 @@ class Behaviour:
         forget: the manager forgets the task at its end: 404 from then on.
     """
 
-    outcome: Outcome = Outcome.COMPLETED
+    outcome: RunOutcome = RunOutcome.COMPLETED
     seconds: float | None = None
     error: str | None = None
     script_output: str | None = None
@@ -118,7 +118,7 @@ class FaultKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class AnswerFault:
     """One way an answer goes wrong.
 
     Attributes:
@@ -140,7 +140,7 @@ class Fault:
 
 @dataclass(slots=True)
 class _Injected:
-    fault: Fault
+    fault: AnswerFault
     left: int | None
 
 
@@ -155,11 +155,11 @@ class Faults:
 
     def __init__(self, *, default: Behaviour | None = None) -> None:
         self.behaviours: deque[Behaviour] = deque()
-        self.script: Callable[[Submission], Behaviour | None] | None = None
+        self.script: Callable[[AcceptedTask], Behaviour | None] | None = None
         self.default = default or Behaviour()
         self._injected: dict[Endpoint, list[_Injected]] = {}
 
-    def inject(self, endpoint: Endpoint | str, fault: Fault, *, times: int | None = 1) -> None:
+    def inject(self, endpoint: Endpoint | str, fault: AnswerFault, *, times: int | None = 1) -> None:
         """Give a fault to the next ``times`` matching requests of an endpoint; None: until cleared."""
         self._injected.setdefault(Endpoint(endpoint), []).append(_Injected(fault, times))
 
@@ -170,7 +170,7 @@ class Faults:
         else:
             self._injected.pop(Endpoint(endpoint), None)
 
-    def take(self, endpoint: Endpoint, path: str) -> Fault | None:
+    def take(self, endpoint: Endpoint, path: str) -> AnswerFault | None:
         """The fault of this request, used up by it."""
         waiting = self._injected.get(endpoint, [])
         for injected in waiting:
@@ -183,7 +183,7 @@ class Faults:
             return injected.fault
         return None
 
-    def behaviour_of(self, submission: "Submission") -> Behaviour:
+    def behaviour_of(self, submission: "AcceptedTask") -> Behaviour:
         """What will become of a task that is being accepted."""
         if self.behaviours:
             return self.behaviours.popleft()
@@ -191,7 +191,7 @@ class Faults:
         return scripted or self.default
 
 
-def parse_fault(text: str) -> tuple[Endpoint, Fault, int | None]:
+def parse_fault(text: str) -> tuple[Endpoint, AnswerFault, int | None]:
     """A fault from a command line: ``ENDPOINT=KIND[:NUMBER][*TIMES]``, as ``file=cut:1000*2``.
 
     NUMBER is the status, the seconds or the bytes, whichever the kind needs. Without TIMES it stays.
@@ -205,15 +205,15 @@ def parse_fault(text: str) -> tuple[Endpoint, Fault, int | None]:
     if not separator:
         raise ValueError(f"{text!r} is not ENDPOINT=KIND[:NUMBER][*TIMES].")
     kind = FaultKind(name)
-    fault = Fault(kind=kind)
+    fault = AnswerFault(kind=kind)
     if number:
         match kind:
             case FaultKind.STATUS:
-                fault = Fault(kind=kind, status=int(number))
+                fault = AnswerFault(kind=kind, status=int(number))
             case FaultKind.HANG | FaultKind.SLOW | FaultKind.LOSE_ANSWER:
-                fault = Fault(kind=kind, seconds=float(number))
+                fault = AnswerFault(kind=kind, seconds=float(number))
             case FaultKind.CUT | FaultKind.WRONG_LENGTH | FaultKind.SHORT | FaultKind.UNENDED:
-                fault = Fault(kind=kind, length=int(number))
+                fault = AnswerFault(kind=kind, length=int(number))
             case FaultKind.DROP | FaultKind.DROP_ANSWER | FaultKind.HTML | FaultKind.CORRUPT:
                 raise ValueError(f"{name} takes no number.")
     return Endpoint(where), fault, int(times) if times else None

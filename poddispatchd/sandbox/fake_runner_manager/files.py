@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from poddispatchd.domain.task import RunnerStatus
-from poddispatchd.sandbox.fake_runner_manager.answers import Answer, json_answer, refusal
+from poddispatchd.sandbox.fake_runner_manager.answers import ScriptedAnswer, json_answer, refusal
 from poddispatchd.sandbox.fake_runner_manager.records import TaskRecord
 from poddispatchd.sandbox.fake_runner_manager.store import Store
 
@@ -23,7 +23,7 @@ class Mode(StrEnum):
     SHARED = "shared"
 
 
-def manifest(store: Store, record: TaskRecord, mode: Mode) -> Answer:
+def manifest(store: Store, record: TaskRecord, mode: Mode) -> ScriptedAnswer:
     """``GET /task/result/{id}``; a ``warning`` becomes ``completed`` by it."""
     problem = _unavailable(store, record, mode)
     if problem is not None:
@@ -34,10 +34,12 @@ def manifest(store: Store, record: TaskRecord, mode: Mode) -> Answer:
     if mode is Mode.SHARED:
         return answer
     headers = {**answer.headers, "Content-Disposition": 'attachment; filename="manifest.json"'}
-    return Answer(200, answer.body, headers, chunked=True)
+    return ScriptedAnswer(200, answer.body, headers, chunked=True)
 
 
-def result_file(store: Store, record: TaskRecord, path: str, mode: Mode, wanted_range: str | None) -> Answer:
+def result_file(
+    store: Store, record: TaskRecord, path: str, mode: Mode, wanted_range: str | None
+) -> ScriptedAnswer:
     """``GET /task/result/{id}/file/{path}`` with the decoded path."""
     parts = path.split("/")
     if ".." in parts or path.startswith("/"):
@@ -53,7 +55,7 @@ def result_file(store: Store, record: TaskRecord, path: str, mode: Mode, wanted_
         if content is None or not _PROXY_NAME.fullmatch(name):
             return refusal(404, "Error fetching result from runner")
         _fetched(store, record)
-        return Answer(
+        return ScriptedAnswer(
             200,
             content,
             {
@@ -69,7 +71,7 @@ def result_file(store: Store, record: TaskRecord, path: str, mode: Mode, wanted_
     return _from_disk(record, name, content, wanted_range)
 
 
-def _unavailable(store: Store, record: TaskRecord, mode: Mode) -> Answer | None:
+def _unavailable(store: Store, record: TaskRecord, mode: Mode) -> ScriptedAnswer | None:
     match record.status:
         case RunnerStatus.RUNNING | RunnerStatus.PENDING | RunnerStatus.TIMEOUT:
             return refusal(425, f"Task not completed. Status: {record.status}")
@@ -98,7 +100,7 @@ def _fetched(store: Store, record: TaskRecord) -> None:
         store.changed()
 
 
-def _from_disk(record: TaskRecord, name: str, content: bytes, wanted_range: str | None) -> Answer:
+def _from_disk(record: TaskRecord, name: str, content: bytes, wanted_range: str | None) -> ScriptedAnswer:
     last_part = PurePosixPath(name).name
     quoted = quote(last_part)
     filename = f'filename="{last_part}"' if quoted == last_part else f"filename*=utf-8''{quoted}"
@@ -113,11 +115,11 @@ def _from_disk(record: TaskRecord, name: str, content: bytes, wanted_range: str 
     size = len(content)
     asked = _RANGE.fullmatch(wanted_range or "")
     if asked is None or not any(asked.groups()):
-        return Answer(200, content, headers)
+        return ScriptedAnswer(200, content, headers)
     first, last = asked.groups()
     start = int(first) if first else max(0, size - int(last))
     end = min(int(last), size - 1) if first and last else size - 1
     if start >= size or end < start:
-        return Answer(416, b"", {"Content-Range": f"bytes */{size}", "Content-Type": "text/plain"})
+        return ScriptedAnswer(416, b"", {"Content-Range": f"bytes */{size}", "Content-Type": "text/plain"})
     headers["Content-Range"] = f"bytes {start}-{end}/{size}"
-    return Answer(206, content[start : end + 1], headers)
+    return ScriptedAnswer(206, content[start : end + 1], headers)

@@ -8,18 +8,18 @@ import aiohttp
 
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
 from poddispatchd.sandbox.fake_runner_manager.callbacks import ConnectTo, callback_body, deliver, retry_delays
-from poddispatchd.sandbox.fake_runner_manager.faults import Behaviour, Dispatch, Outcome
+from poddispatchd.sandbox.fake_runner_manager.faults import Behaviour, Dispatch, RunOutcome
 from poddispatchd.sandbox.fake_runner_manager.payload import start_problem
-from poddispatchd.sandbox.fake_runner_manager.records import Runner, Submission, TaskRecord
+from poddispatchd.sandbox.fake_runner_manager.records import AcceptedTask, Runner, TaskRecord
 from poddispatchd.sandbox.fake_runner_manager.results import result_files
 from poddispatchd.sandbox.fake_runner_manager.store import Store
 
 _DISPATCH_TIMEOUT = 30
-_WORDS: Mapping[Outcome, str | None] = {
-    Outcome.COMPLETED: None,
-    Outcome.FAILED: "Encoding aborted: source file does not appear to be a valid video file.",
-    Outcome.TIMEOUT: "Script timeout after 18000 seconds",
-    Outcome.NEVER: None,
+_WORDS: Mapping[RunOutcome, str | None] = {
+    RunOutcome.COMPLETED: None,
+    RunOutcome.FAILED: "Encoding aborted: source file does not appear to be a valid video file.",
+    RunOutcome.TIMEOUT: "Script timeout after 18000 seconds",
+    RunOutcome.NEVER: None,
 }
 
 
@@ -81,7 +81,7 @@ class Lifecycle:
 
     # --- a task begins --------------------------------------------------------------------------------
 
-    def accept(self, submission: Submission, token: str, runner: Runner) -> TaskRecord:
+    def accept(self, submission: AcceptedTask, token: str, runner: Runner) -> TaskRecord:
         """Reserve the runner and store the record; the order goes out later."""
         now = self._store.clock.wall()
         record = TaskRecord(
@@ -124,11 +124,11 @@ class Lifecycle:
             await clock.sleep(_DISPATCH_TIMEOUT)
             self._set(record, RunnerStatus.FAILED, "")
         problem = start_problem(record.submission) if self._strict else None
-        if problem is not None and behaviour.outcome is Outcome.COMPLETED:
-            await self._end(record, behaviour, Outcome.FAILED, problem)
+        if problem is not None and behaviour.outcome is RunOutcome.COMPLETED:
+            await self._end(record, behaviour, RunOutcome.FAILED, problem)
             return
         seconds = self._task_seconds if behaviour.seconds is None else behaviour.seconds
-        if behaviour.outcome is Outcome.NEVER or seconds is None:
+        if behaviour.outcome is RunOutcome.NEVER or seconds is None:
             return
         await clock.sleep(seconds)
         await self._end(record, behaviour, behaviour.outcome, behaviour.error)
@@ -143,12 +143,12 @@ class Lifecycle:
         await self._spawn(self._end(record, behaviour, behaviour.outcome, behaviour.error), self._on_runners)
 
     async def _end(
-        self, record: TaskRecord, behaviour: Behaviour, outcome: Outcome, error: str | None
+        self, record: TaskRecord, behaviour: Behaviour, outcome: RunOutcome, error: str | None
     ) -> None:
         await self._wait_for_manager()
         store = self._store
         record.script_output = behaviour.script_output or f"[info_script.log]\n--> {outcome} by the sandbox\n"
-        if outcome is Outcome.COMPLETED:
+        if outcome is RunOutcome.COMPLETED:
             files: dict[str, bytes] = result_files(
                 record.submission, task_id=record.task_id, when=store.clock.wall(), crash=behaviour.crash
             )
@@ -195,17 +195,17 @@ class Lifecycle:
 
     # --- callbacks ------------------------------------------------------------------------------------
 
-    async def _notify(self, record: TaskRecord, outcome: Outcome) -> None:
+    async def _notify(self, record: TaskRecord, outcome: RunOutcome) -> None:
         if not await self._call(record, outcome) and self._up:
             self._spawn(self._retry(record, outcome), self._in_memory)
 
-    async def _retry(self, record: TaskRecord, outcome: Outcome) -> None:
+    async def _retry(self, record: TaskRecord, outcome: RunOutcome) -> None:
         for delay in retry_delays():
             await self._store.clock.sleep(delay)
             if await self._call(record, outcome):
                 return
 
-    async def _call(self, record: TaskRecord, outcome: Outcome) -> bool:
+    async def _call(self, record: TaskRecord, outcome: RunOutcome) -> bool:
         session = self._session
         if session is None:
             return False

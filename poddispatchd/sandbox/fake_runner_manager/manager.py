@@ -8,13 +8,13 @@ from aiohttp import web
 
 from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.sandbox.fake_runner_manager.callbacks import ConnectTo
-from poddispatchd.sandbox.fake_runner_manager.clock import Clock, ScaledClock
-from poddispatchd.sandbox.fake_runner_manager.faults import Behaviour, Faults, Outcome
+from poddispatchd.sandbox.fake_runner_manager.clock import ManagerClock, ScaledClock
+from poddispatchd.sandbox.fake_runner_manager.faults import Behaviour, Faults, RunOutcome
 from poddispatchd.sandbox.fake_runner_manager.files import Mode
 from poddispatchd.sandbox.fake_runner_manager.lifecycle import Lifecycle
-from poddispatchd.sandbox.fake_runner_manager.records import Received, Runner, Submission, TaskRecord
-from poddispatchd.sandbox.fake_runner_manager.routes import Health
-from poddispatchd.sandbox.fake_runner_manager.settings import Settings
+from poddispatchd.sandbox.fake_runner_manager.records import AcceptedTask, Received, Runner, TaskRecord
+from poddispatchd.sandbox.fake_runner_manager.routes import HealthRoute
+from poddispatchd.sandbox.fake_runner_manager.settings import FakeManagerSettings
 from poddispatchd.sandbox.fake_runner_manager.store import Store
 from poddispatchd.sandbox.fake_runner_manager.tasks import TaskRoutes
 from poddispatchd.sandbox.fake_runner_manager.web import Api
@@ -57,10 +57,10 @@ class FakeRunnerManager:
         host: str = "127.0.0.1",
         port: int = 0,
         time_scale: float = 1.0,
-        clock: Clock | None = None,
+        clock: ManagerClock | None = None,
         task_seconds: float | None = None,
         mode: Mode | str = Mode.PROXY,
-        health: Health | str = Health.API,
+        health: HealthRoute | str = HealthRoute.API,
         connect_to: Mapping[str, str] | None = None,
         faults: Faults | None = None,
         strict: bool = True,
@@ -82,10 +82,10 @@ class FakeRunnerManager:
         self.faults = faults or Faults()
         self.connect_to = connect_to if connect_to is not None else {}
         self.runners = list(runners) if runners is not None else [Runner(), Runner()]
-        self._settings = Settings(
+        self._settings = FakeManagerSettings(
             tokens=frozenset({token, *more_tokens}),
             mode=Mode(mode),
-            health=Health(health),
+            health=HealthRoute(health),
             version=version,
             prefix=prefix.rstrip("/"),
             deduplicate=deduplicate,
@@ -127,7 +127,7 @@ class FakeRunnerManager:
         return self._store.requests
 
     @property
-    def submissions(self) -> list[Submission]:
+    def submissions(self) -> list[AcceptedTask]:
         """The accepted submissions that made a task, in order."""
         return self._store.submissions
 
@@ -167,7 +167,7 @@ class FakeRunnerManager:
         Raises:
             KeyError: there is no such task.
         """
-        wanted = behaviour or Behaviour(outcome=Outcome(status), error=error, script_output=script_output)
+        wanted = behaviour or Behaviour(outcome=RunOutcome(status), error=error, script_output=script_output)
         await self._lifecycle.finish(self._store.tasks[RunnerTaskId(task_id)], wanted)
 
     def rerun(self, task_id: str, behaviour: Behaviour | None = None) -> None:

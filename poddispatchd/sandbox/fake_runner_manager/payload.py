@@ -9,7 +9,7 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from poddispatchd.domain.task import TaskType
-from poddispatchd.sandbox.fake_runner_manager.records import Submission
+from poddispatchd.sandbox.fake_runner_manager.records import AcceptedTask
 
 _REQUIRED = ("etab_name", "app_name", "task_type", "source_url", "notify_url")
 _OPTIONAL = ("app_version", "affiliation")
@@ -44,7 +44,7 @@ class Refusal:
     detail: object
 
 
-def read_submission(content_type: str, body: bytes) -> Submission | Refusal:
+def read_submission(content_type: str, body: bytes) -> AcceptedTask | Refusal:
     """The submission in a request body, or the 422 with one entry per finding, which echo the input."""
     if not body:
         return _unprocessable("missing", [], "Field required", None)
@@ -65,7 +65,7 @@ def read_submission(content_type: str, body: bytes) -> Submission | Refusal:
     findings = list(_findings(fields))
     if findings:
         return Refusal(422, findings)
-    return Submission(
+    return AcceptedTask(
         etab_name=cast("str", fields["etab_name"]),
         app_name=cast("str", fields["app_name"]),
         task_type=cast("str", fields["task_type"]),
@@ -149,7 +149,7 @@ def notify_problem(url: str, allowed_hosts: tuple[str, ...]) -> str | None:
     return None
 
 
-def start_problem(submission: Submission) -> str | None:
+def start_problem(submission: AcceptedTask) -> str | None:
     """Why a runner fails this task at its start, in its words; None when it can begin."""
     kind, parameters = submission.task_type, submission.parameters
     known = _KEYS.get(kind)

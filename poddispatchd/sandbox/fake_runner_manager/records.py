@@ -28,7 +28,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class AcceptedTask:
     """An accepted body of ``POST /task/execute``; optional fields hold their defaults."""
 
     etab_name: str
@@ -105,7 +105,7 @@ class TaskRecord:
 
     task_id: RunnerTaskId
     runner_id: str
-    submission: Submission
+    submission: AcceptedTask
     token: str = field(repr=False)
     run_id: str
     created_at: datetime

@@ -8,7 +8,7 @@ from typing import cast
 
 from poddispatchd.domain.task import RunnerTaskId, TaskType
 from poddispatchd.sandbox.fake_runner_manager.faults import Crash
-from poddispatchd.sandbox.fake_runner_manager.records import Submission, base_name
+from poddispatchd.sandbox.fake_runner_manager.records import AcceptedTask, base_name
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
@@ -49,7 +49,7 @@ def _with_base(name: str, base: str) -> str:
 
 
 def result_files(
-    submission: Submission, *, task_id: RunnerTaskId, when: datetime, crash: Crash | None = None
+    submission: AcceptedTask, *, task_id: RunnerTaskId, when: datetime, crash: Crash | None = None
 ) -> dict[str, bytes]:
     """The files of a completed task, by name.
 
@@ -78,7 +78,7 @@ def result_files(
     return _after_crash(tree, crash) if crash is not None else tree
 
 
-def _filled_info(content: bytes, submission: Submission) -> bytes:
+def _filled_info(content: bytes, submission: AcceptedTask) -> bytes:
     info = cast("dict[str, object]", json.loads(content))
     parameters = submission.parameters
     ids = {

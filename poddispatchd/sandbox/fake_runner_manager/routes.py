@@ -7,7 +7,7 @@ from enum import StrEnum
 from poddispatchd.sandbox.fake_runner_manager.faults import Endpoint
 
 
-class Health(StrEnum):
+class HealthRoute(StrEnum):
     """Which generation of manager: the path of its health check is the only visible difference."""
 
     API = "api"
@@ -50,7 +50,7 @@ class Match:
     arguments: tuple[str, ...]
 
 
-def routes(health: Health, *, can_stop: bool) -> list[Route]:
+def routes(health: HealthRoute, *, can_stop: bool) -> list[Route]:
     """The routes of one generation of manager; stopping came with 1.6.0."""
     table: list[tuple[str, str, Action, Endpoint]] = [
         (r"/", "GET", Action.ROOT, Endpoint.ROOT),

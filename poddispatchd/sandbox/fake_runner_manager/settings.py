@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from poddispatchd.sandbox.fake_runner_manager.files import Mode
-from poddispatchd.sandbox.fake_runner_manager.routes import Health
+from poddispatchd.sandbox.fake_runner_manager.routes import HealthRoute
 
 
 @dataclass(slots=True, kw_only=True)
-class Settings:
+class FakeManagerSettings:
     """How a manager is configured.
 
     Attributes:
@@ -29,7 +29,7 @@ class Settings:
 
     tokens: frozenset[str]
     mode: Mode
-    health: Health
+    health: HealthRoute
     version: str
     prefix: str
     deduplicate: bool

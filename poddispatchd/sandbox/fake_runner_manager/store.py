@@ -5,9 +5,9 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from poddispatchd.domain.task import RunnerTaskId
-from poddispatchd.sandbox.fake_runner_manager.clock import Clock
+from poddispatchd.sandbox.fake_runner_manager.clock import ManagerClock
 from poddispatchd.sandbox.fake_runner_manager.faults import Faults
-from poddispatchd.sandbox.fake_runner_manager.records import Received, Runner, Submission, TaskRecord
+from poddispatchd.sandbox.fake_runner_manager.records import AcceptedTask, Received, Runner, TaskRecord
 
 HEARTBEAT = 15
 DROPPED_AFTER = 60
@@ -24,13 +24,15 @@ class Store:
         retention_days: task records older than that are gone.
     """
 
-    def __init__(self, clock: Clock, runners: list[Runner], faults: Faults, *, retention_days: int) -> None:
+    def __init__(
+        self, clock: ManagerClock, runners: list[Runner], faults: Faults, *, retention_days: int
+    ) -> None:
         self.clock = clock
         self.runners = runners
         self.faults = faults
         self.tasks: dict[RunnerTaskId, TaskRecord] = {}
         self.requests: list[Received] = []
-        self.submissions: list[Submission] = []
+        self.submissions: list[AcceptedTask] = []
         self._in_flight: dict[RunnerTaskId, TaskRecord] = {}
         self._retention = timedelta(days=retention_days)
         self._changed = asyncio.Event()
@@ -77,7 +79,7 @@ class Store:
         self._in_flight[record.task_id] = record
         self.changed()
 
-    def duplicate(self, submission: Submission) -> TaskRecord | None:
+    def duplicate(self, submission: AcceptedTask) -> TaskRecord | None:
         """The task in flight that an identical submission is answered with."""
         fingerprint = submission.fingerprint
         return next(

@@ -6,9 +6,9 @@ from typing import assert_never
 from urllib.parse import urlsplit
 
 from poddispatchd.domain.task import RunnerStatus
-from poddispatchd.sandbox.fake_runner_manager.answers import Answer, json_answer, refusal
+from poddispatchd.sandbox.fake_runner_manager.answers import ScriptedAnswer, json_answer, refusal
 from poddispatchd.sandbox.fake_runner_manager.callbacks import ConnectTo
-from poddispatchd.sandbox.fake_runner_manager.faults import Behaviour, Outcome
+from poddispatchd.sandbox.fake_runner_manager.faults import Behaviour, RunOutcome
 from poddispatchd.sandbox.fake_runner_manager.files import manifest, result_file
 from poddispatchd.sandbox.fake_runner_manager.lifecycle import Lifecycle
 from poddispatchd.sandbox.fake_runner_manager.payload import (
@@ -17,9 +17,9 @@ from poddispatchd.sandbox.fake_runner_manager.payload import (
     notify_problem,
     read_submission,
 )
-from poddispatchd.sandbox.fake_runner_manager.records import Runner, Submission, TaskRecord
+from poddispatchd.sandbox.fake_runner_manager.records import AcceptedTask, Runner, TaskRecord
 from poddispatchd.sandbox.fake_runner_manager.routes import Action, Match
-from poddispatchd.sandbox.fake_runner_manager.settings import Settings
+from poddispatchd.sandbox.fake_runner_manager.settings import FakeManagerSettings
 from poddispatchd.sandbox.fake_runner_manager.store import Store
 
 PING_TIMEOUT = 5.0
@@ -29,7 +29,9 @@ PING_TIMEOUT = 5.0
 class TaskRoutes:
     """The answers about tasks."""
 
-    def __init__(self, store: Store, lifecycle: Lifecycle, resolver: ConnectTo, settings: Settings) -> None:
+    def __init__(
+        self, store: Store, lifecycle: Lifecycle, resolver: ConnectTo, settings: FakeManagerSettings
+    ) -> None:
         self._store = store
         self._lifecycle = lifecycle
         self._resolver = resolver
@@ -38,7 +40,7 @@ class TaskRoutes:
 
     # --- POST /task/execute ---------------------------------------------------------------------------
 
-    async def execute(self, content_type: str, body: bytes, token: str) -> Answer:
+    async def execute(self, content_type: str, body: bytes, token: str) -> ScriptedAnswer:
         """The checks in the manager's order: body, duplicate in flight, notify_url, quota, runners."""
         submission = read_submission(content_type, body)
         if isinstance(submission, Refusal):
@@ -79,13 +81,13 @@ class TaskRoutes:
             return "notify_url resolves to a private/loopback/link-local address"
         return None
 
-    def _over_quota(self, submission: Submission) -> bool:
+    def _over_quota(self, submission: AcceptedTask) -> bool:
         if not self._settings.own_domains or self._is_own(submission):
             return False
         others = sum(not self._is_own(record.submission) for record in self._store.running())
         return others >= max(1, floor(len(self._store.listed()) * self._settings.other_share))
 
-    def _is_own(self, submission: Submission) -> bool:
+    def _is_own(self, submission: AcceptedTask) -> bool:
         host = urlsplit(submission.notify_url).hostname or ""
         return any(host == name or host.endswith(f".{name}") for name in self._settings.own_domains)
 
@@ -102,7 +104,7 @@ class TaskRoutes:
 
     # --- everything under an id -----------------------------------------------------------------------
 
-    def about(self, match: Match, wanted_range: str | None) -> Answer:
+    def about(self, match: Match, wanted_range: str | None) -> ScriptedAnswer:
         """A route that names a task."""
         record = self._store.task(match.arguments[0])
         if record is None:
@@ -129,7 +131,7 @@ class TaskRoutes:
             case _:
                 assert_never(match.route.action)
 
-    def _stop(self, record: TaskRecord) -> Answer:
+    def _stop(self, record: TaskRecord) -> ScriptedAnswer:
         if record.status is not RunnerStatus.RUNNING:
             return refusal(409, "Task not running")
         runner = self._store.runner(record.runner_id)
@@ -139,7 +141,7 @@ class TaskRoutes:
             return refusal(502, "Error contacting runner: All connection attempts failed")
         if record.behaviour.unstoppable:
             return refusal(409, "Task is running but no killable external process found yet")
-        cancelled = Behaviour(outcome=Outcome.FAILED, error="Cancelled by user.")
+        cancelled = Behaviour(outcome=RunOutcome.FAILED, error="Cancelled by user.")
         stopping = asyncio.create_task(self._lifecycle.finish(record, cancelled))
         self._stopping.add(stopping)
         stopping.add_done_callback(self._stopping.discard)
@@ -154,5 +156,5 @@ class TaskRoutes:
         )
 
 
-def _accepted(record: TaskRecord) -> Answer:
+def _accepted(record: TaskRecord) -> ScriptedAnswer:
     return json_answer({"task_id": record.task_id, "status": "running"})

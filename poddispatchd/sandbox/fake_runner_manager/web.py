@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from poddispatchd.sandbox.fake_runner_manager.answers import (
-    Answer,
+    ScriptedAnswer,
     drop,
     json_answer,
     refusal,
@@ -17,10 +17,10 @@ from poddispatchd.sandbox.fake_runner_manager.answers import (
     send,
     wait_out,
 )
-from poddispatchd.sandbox.fake_runner_manager.faults import Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager.faults import AnswerFault, FaultKind
 from poddispatchd.sandbox.fake_runner_manager.records import Received, Runner
 from poddispatchd.sandbox.fake_runner_manager.routes import Action, Match, find, redirect, routes
-from poddispatchd.sandbox.fake_runner_manager.settings import Settings
+from poddispatchd.sandbox.fake_runner_manager.settings import FakeManagerSettings
 from poddispatchd.sandbox.fake_runner_manager.store import Store
 from poddispatchd.sandbox.fake_runner_manager.tasks import TaskRoutes
 
@@ -30,7 +30,7 @@ _RATE_WINDOW = 60.0
 class Api:
     """Answers requests from the store; one per manager."""
 
-    def __init__(self, store: Store, tasks: TaskRoutes, settings: Settings) -> None:
+    def __init__(self, store: Store, tasks: TaskRoutes, settings: FakeManagerSettings) -> None:
         self._store = store
         self._tasks = tasks
         self._settings = settings
@@ -50,7 +50,7 @@ class Api:
             target = redirect(self._routes, path, self._settings.prefix)
             answer = refusal(404, "Not Found")
             if target is not None:
-                answer = Answer(307, headers={"Location": f"http://{request.host}{target}"})
+                answer = ScriptedAnswer(307, headers={"Location": f"http://{request.host}{target}"})
             return await send(request, answer, None, store.clock)
         fault = store.faults.take(match.route.endpoint, raw_path)
         if fault is not None and fault.kind in (FaultKind.HANG, FaultKind.DROP):
@@ -58,10 +58,12 @@ class Api:
                 await wait_out(fault, store.clock)
             return drop(request)
         if fault is not None and fault.kind is FaultKind.HTML:
-            return await send(request, Answer(200), fault, store.clock)
+            return await send(request, ScriptedAnswer(200), fault, store.clock)
         return await send(request, await self._answer(request, match, body, fault), fault, store.clock)
 
-    async def _answer(self, request: web.Request, match: Match, body: bytes, fault: Fault | None) -> Answer:
+    async def _answer(
+        self, request: web.Request, match: Match, body: bytes, fault: AnswerFault | None
+    ) -> ScriptedAnswer:
         if request.method != match.route.method:
             return refusal(405, "Method Not Allowed", Allow=match.route.method)
         if self._over_limit(request.path):
@@ -96,7 +98,7 @@ class Api:
 
     # --- small answers --------------------------------------------------------------------------------
 
-    def _root(self) -> Answer:
+    def _root(self) -> ScriptedAnswer:
         settings, prefix = self._settings, self._settings.prefix
         return json_answer(
             {
@@ -113,7 +115,7 @@ class Api:
             }
         )
 
-    def _overview(self, action: Action) -> Answer:
+    def _overview(self, action: Action) -> ScriptedAnswer:
         store = self._store
         match action:
             case Action.HEALTH:

@@ -7,7 +7,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries, render
 
 
-class Variant(StrEnum):
+class SchemaVariant(StrEnum):
     """Pod with its file manager (``USE_PODFILE = True``) or without: where foreign keys to files point."""
 
     PODFILE = "podfile"
@@ -26,15 +26,15 @@ class Variant(StrEnum):
     @property
     def _application(self) -> str:
         match self:
-            case Variant.PODFILE:
+            case SchemaVariant.PODFILE:
                 return "podfile"
-            case Variant.NOPODFILE:
+            case SchemaVariant.NOPODFILE:
                 return "main"
             case _:
                 assert_never(self)
 
 
-async def create_schema(connection: Connection, variant: Variant) -> None:
+async def create_schema(connection: Connection, variant: SchemaVariant) -> None:
     """Make Pod's tables in the connection's database, all or none."""
     async with connection.transaction():
         for query in load_queries(__package__, "schema.sql").values():

@@ -14,12 +14,12 @@ from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, SiteId
 from poddispatchd.sandbox.pod.media import put_file
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.pod.world import (
     QUERIES,
     Person,
-    Recording,
-    Video,
+    SampleRecording,
+    SampleVideo,
     World,
     add_cut,
     add_dressing,
@@ -95,7 +95,7 @@ async def seed_world(
     connection: Connection,
     media_root: Path,
     *,
-    variant: Variant = Variant.PODFILE,
+    variant: SchemaVariant = SchemaVariant.PODFILE,
     site_domain: str = "pod.example.org",
     managers: Sequence[ManagerSpec] = (),
     videos: bool = True,
@@ -312,7 +312,7 @@ async def _add_recorders(
     return {"bare": bare, "full": full, "restricted": restricted}
 
 
-async def _add_videos(connection: Connection, world: World) -> Mapping[str, Video]:
+async def _add_videos(connection: Connection, world: World) -> Mapping[str, SampleVideo]:
     plain = await add_video(connection, world, title="Introduction", title_en="Introduction")
     student = await add_video(connection, world, title="Mon exposé", owner="student")
     priority = await add_video(connection, world, title="Une annonce", owner="priority")
@@ -381,7 +381,7 @@ async def _add_watermark(connection: Connection, world: World, person: Person) -
     )
 
 
-async def _add_recordings(connection: Connection, world: World) -> Mapping[str, Recording]:
+async def _add_recordings(connection: Connection, world: World) -> Mapping[str, SampleRecording]:
     return {
         "bare": await add_recording(connection, world, title="Enregistrement n°1"),
         "full": await add_recording(connection, world, title="Enregistrement n°2", recorder="full"),

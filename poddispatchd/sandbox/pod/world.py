@@ -13,7 +13,7 @@ from poddispatchd.domain.naming import slugified_file_name, video_number, video_
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, RecordingId, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.sandbox.pod.media import put_file, put_studio_package
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 
 QUERIES = load_queries("poddispatchd.sandbox.pod", "world.sql")
 """The statements that add rows."""
@@ -38,7 +38,7 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Video:
+class SampleVideo:
     """A video. ``path`` is relative to MEDIA_ROOT."""
 
     id: VideoId
@@ -54,7 +54,7 @@ class Video:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class SampleRecording:
     """A studio recording. ``source_file`` is absolute, as Pod stores it."""
 
     id: RecordingId
@@ -67,7 +67,7 @@ class Recording:
 class World:
     """What a seeded Pod holds; its people, videos and the rest are named by what sets them apart."""
 
-    variant: Variant
+    variant: SchemaVariant
     media_root: Path
     site: Site
     other_site: Site
@@ -76,8 +76,8 @@ class World:
     types: Mapping[str, int]
     renditions: Mapping[str, int]
     recorders: Mapping[str, int]
-    videos: Mapping[str, Video]
-    recordings: Mapping[str, Recording]
+    videos: Mapping[str, SampleVideo]
+    recordings: Mapping[str, SampleRecording]
 
 
 async def add_video(
@@ -93,7 +93,7 @@ async def add_video(
     duration: int = 0,
     is_draft: bool = False,
     with_file: bool = True,
-) -> Video:
+) -> SampleVideo:
     """Add a video of a person of the world and put its source file into the media tree.
 
     Args:
@@ -134,10 +134,10 @@ async def add_video(
         await link(connection, "video_video_sites", video_id=video_id, site_id=(site or world.site).id)
     if with_file:
         await asyncio.to_thread(put_file, world.media_root, path)
-    return Video(video_id, title, slug, path, person)
+    return SampleVideo(video_id, title, slug, path, person)
 
 
-async def add_encodings(connection: Connection, world: World, video: Video) -> None:
+async def add_encodings(connection: Connection, world: World, video: SampleVideo) -> None:
     """Make a video an encoded one: two renditions, its sound and a playlist, as rows and as files."""
     folder = video.output_directory
     sound, playlist = f"{folder}/audio_192k.mp3", f"{folder}/playlist.m3u8"
@@ -156,7 +156,7 @@ async def add_encodings(connection: Connection, world: World, video: Video) -> N
 
 async def add_cut(
     connection: Connection,
-    video: Video,
+    video: SampleVideo,
     *,
     start: time = time(second=1),
     end: time = time(second=3),
@@ -168,11 +168,11 @@ async def add_cut(
 
 async def add_dressing(
     connection: Connection,
-    video: Video,
+    video: SampleVideo,
     *,
     title: str,
-    opening: Video | None = None,
-    ending: Video | None = None,
+    opening: SampleVideo | None = None,
+    ending: SampleVideo | None = None,
     watermark: int | None = None,
     position: str = "top_right",
     opacity: int = 100,
@@ -203,7 +203,7 @@ async def add_recording(
     title: str = "A studio recording",
     owner: str = "faculty",
     recorder: str = "bare",
-) -> Recording:
+) -> SampleRecording:
     """Add a studio recording of a person of the world, with its package of films in the media tree."""
     person = world.people[owner]
     number = int(await connection.fetchval("SELECT count(*) FROM recorder_recording"))
@@ -214,15 +214,15 @@ async def add_recording(
             title=title, file=str(source), recorder=world.recorders[recorder], user=person.id
         )
     )
-    return Recording(RecordingId(recording), title, source, person)
+    return SampleRecording(RecordingId(recording), title, source, person)
 
 
 async def add_task(
     connection: Connection,
     task_type: TaskType,
     *,
-    video: Video | None = None,
-    recording: Recording | None = None,
+    video: SampleVideo | None = None,
+    recording: SampleRecording | None = None,
     status: TaskStatus = TaskStatus.PENDING,
     task_id: str | None = None,
     runner_manager: ManagerId | None = None,

@@ -21,7 +21,7 @@ from poddispatchd.reconcile import reconciler
 from poddispatchd.runtime import supervision
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.leadership import Leadership
-from poddispatchd.sandbox.fake_runner_manager import Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, FaultKind
 from poddispatchd.sandbox.pod.world import add_task
 from tests.forked import ForkedProcess, fork
 from tests.integration.imports.bench import Bench, bench
@@ -236,7 +236,7 @@ async def test_a_pass_submits_no_more_than_asked_for(here: Bench) -> None:
 async def test_what_is_to_be_tried_again_later_is_left_to_the_next_pass(here: Bench) -> None:
     task = await here.running()
     await here.end(task)
-    here.fake.faults.inject("result", Fault(kind=FaultKind.STATUS, status=500), times=None)
+    here.fake.faults.inject("result", AnswerFault(kind=FaultKind.STATUS, status=500), times=None)
     await run_once(here.parts.settings)
     assert await here.status(task) == TaskStatus.RUNNING
     assert await here.value("SELECT lease_owner FROM poddispatchd.import") is None
@@ -266,7 +266,7 @@ async def test_passes_find_a_task_whose_runner_died_and_give_it_to_another(here:
 async def test_a_pass_that_is_interrupted_hands_its_imports_back(here: Bench) -> None:
     task = await here.running()
     await here.end(task)
-    here.fake.faults.inject("file", Fault(kind=FaultKind.HANG), times=None)
+    here.fake.faults.inject("file", AnswerFault(kind=FaultKind.HANG), times=None)
     passing = asyncio.create_task(run_once(here.parts.settings))
     await here.fake.wait_for(lambda: any("/file/" in request.path for request in here.fake.requests))
     passing.cancel()
@@ -281,7 +281,7 @@ async def test_a_pass_that_is_told_to_stop_hands_back_and_leaves_the_rest_to_the
 ) -> None:
     task = await here.running()
     await here.end(task)
-    here.fake.faults.inject("file", Fault(kind=FaultKind.HANG), times=None)
+    here.fake.faults.inject("file", AnswerFault(kind=FaultKind.HANG), times=None)
     process = await started(here, tmp_path)
     await here.fake.wait_for(
         lambda: any("/file/" in request.path for request in here.fake.requests), timeout=60
@@ -322,7 +322,7 @@ async def test_a_pass_that_takes_too_long_still_ranks_and_purges(
 ) -> None:
     task = await here.running()
     await here.end(task)
-    here.fake.faults.inject("file", Fault(kind=FaultKind.HANG), times=None)
+    here.fake.faults.inject("file", AnswerFault(kind=FaultKind.HANG), times=None)
     old = await waiting(here, days=61)
     await here.execute("UPDATE runner_manager_task SET status = 'completed' WHERE id = $1", old)
     monkeypatch.setattr(once, "_LONGEST_ROUND", 1.5)

@@ -9,7 +9,7 @@ from poddispatchd.app import features
 from poddispatchd.config.showing import settings_as_dict
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Mode, Outcome
+from poddispatchd.sandbox.fake_runner_manager import Behaviour, Mode, RunOutcome
 from poddispatchd.sandbox.pod.world import add_task, add_video
 from poddispatchd.tasks.administration import cancel_tasks
 from tests.integration.dispatch.scene import scene
@@ -80,7 +80,7 @@ async def test_a_run_that_is_lost(here: Bench) -> None:
 async def test_a_runners_words_stay_and_what_can_be_done_about_them_follows(here: Bench) -> None:
     task = await here.running()
     said = "File does not appear to be a valid video: moov atom not found"
-    await here.end(task, Behaviour(outcome=Outcome.FAILED, error=said))
+    await here.end(task, Behaviour(outcome=RunOutcome.FAILED, error=said))
     await _reconcile(here)
 
     advice = "La source ne peut pas être lue comme une vidéo : déposez-la de nouveau."

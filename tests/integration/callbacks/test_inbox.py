@@ -11,7 +11,7 @@ from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import RunnerStatus
 from poddispatchd.pod import tasks
 from poddispatchd.runtime.queues import CALLBACKS
-from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.tasks.run_report import ReportOrigin, RunReport
 from poddispatchd.tasks.transitions import apply_report, fail_task
 from tests.integration.callbacks.bench import bench, open_imports
 from tests.integration.callbacks.conftest import TOKEN, Pod
@@ -117,7 +117,7 @@ async def test_a_full_batch_is_followed_by_the_next_at_once(
 # --- what reports do, whichever way they come ------------------------------------------------------------
 
 
-async def _report(pod: Pod, pk: int, report: Report, max_attempts: int = 3) -> Decision:
+async def _report(pod: Pod, pk: int, report: RunReport, max_attempts: int = 3) -> Decision:
     async with pod.connection.transaction():
         task = await tasks.get_task(pod.connection, pk)  # type: ignore[arg-type] # a test's number
         assert task is not None
@@ -130,9 +130,9 @@ async def test_a_success_told_twice_by_two_ways_is_written_once(
     pod: Pod, callback_first: bool, error: str | None
 ) -> None:
     task = await pod.running()
-    by_callback = Report(RunnerStatus.COMPLETED, error, "the output", ReportOrigin.CALLBACK)
+    by_callback = RunReport(RunnerStatus.COMPLETED, error, "the output", ReportOrigin.CALLBACK)
     # The manager waited in vain for our answer, and says so in its record.
-    by_status = Report(RunnerStatus.WARNING, "Notify URL callback failed: 503", "the output")
+    by_status = RunReport(RunnerStatus.WARNING, "Notify URL callback failed: 503", "the output")
     both = [by_callback, by_status] if callback_first else [by_status, by_callback]
     async with bench(pod.database):
         decisions = [await _report(pod, task, report) for report in both]
@@ -145,8 +145,8 @@ async def test_a_success_told_twice_by_two_ways_is_written_once(
 async def test_a_failure_told_by_status_is_the_truth_even_while_an_import_is_open(pod: Pod) -> None:
     task = await pod.running()
     async with bench(pod.database):
-        await _report(pod, task, Report(RunnerStatus.COMPLETED))
-        failure = Report(RunnerStatus.FAILED, "boom", "out")
+        await _report(pod, task, RunReport(RunnerStatus.COMPLETED))
+        failure = RunReport(RunnerStatus.FAILED, "boom", "out")
         assert await _report(pod, task, failure) is Decision.FAIL
         assert await open_imports(pod.connection) == set()
         assert (await pod.row(task))["status"] == "failed"
@@ -155,14 +155,14 @@ async def test_a_failure_told_by_status_is_the_truth_even_while_an_import_is_ope
 async def test_an_order_that_never_reached_its_runner_is_given_again(pod: Pod) -> None:
     task = await pod.running()
     async with bench(pod.database):
-        assert await _report(pod, task, Report(RunnerStatus.FAILED, "", None)) is Decision.RETRY
+        assert await _report(pod, task, RunReport(RunnerStatus.FAILED, "", None)) is Decision.RETRY
         assert (await pod.row(task))["status"] == "pending"
 
 
 async def test_a_silent_failure_that_the_runner_reported_itself_is_final(pod: Pod) -> None:
     task = await pod.running()
     async with bench(pod.database):
-        report = Report(RunnerStatus.FAILED, None, None, ReportOrigin.CALLBACK)
+        report = RunReport(RunnerStatus.FAILED, None, None, ReportOrigin.CALLBACK)
         assert await _report(pod, task, report) is Decision.FAIL
 
 
@@ -170,7 +170,7 @@ async def test_a_silent_failure_that_the_runner_reported_itself_is_final(pod: Po
 async def test_odd_rows_of_pod_are_brought_to_their_end(pod: Pod, status: str) -> None:
     task = await pod.running(status=status)
     async with bench(pod.database):
-        assert await _report(pod, task, Report(RunnerStatus.COMPLETED)) is Decision.IMPORT
+        assert await _report(pod, task, RunReport(RunnerStatus.COMPLETED)) is Decision.IMPORT
         assert (await pod.row(task))["status"] == "running"
 
 
@@ -193,7 +193,7 @@ async def test_a_row_that_carries_another_id_by_now_is_left_alone(pod: Pod) -> N
         assert read is not None
         await pod.connection.execute("UPDATE runner_manager_task SET task_id = 't-2'")
         async with pod.connection.transaction():
-            report = Report(RunnerStatus.FAILED, "boom", None)
+            report = RunReport(RunnerStatus.FAILED, "boom", None)
             retries = Retries(3, 0.0, random)
             assert await apply_report(pod.connection, read, report, retries=retries) is Decision.IGNORE
         assert (await pod.row(task))["status"] == "running"

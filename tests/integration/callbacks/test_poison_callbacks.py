@@ -16,7 +16,7 @@ from poddispatchd.domain.task import Task
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.runtime import queues
 from poddispatchd.runtime.queues import CALLBACKS
-from poddispatchd.tasks.run_report import Report
+from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.transitions import apply_report
 from tests.integration.callbacks.bench import Bench, bench
 from tests.integration.callbacks.conftest import OTHER_TOKEN, TOKEN, Pod
@@ -42,7 +42,7 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch, error: BaseException | None) -> N
     """Let the first run's reports end in an error, or hang."""
 
     async def apply(
-        connection: Connection, task: Task, report: Report, *, retries: Retries, language: str
+        connection: Connection, task: Task, report: RunReport, *, retries: Retries, language: str
     ) -> Decision:
         if task.task_id == _POISON:
             if error is not None:

@@ -12,7 +12,7 @@ from poddispatchd.callbacks import rate_limits as quotas
 from poddispatchd.callbacks import recorder as recorders
 from poddispatchd.callbacks.rate_limits import Rate
 from poddispatchd.callbacks.receiver import CallbackReceiver
-from poddispatchd.domain.callback import Notice
+from poddispatchd.domain.callback import CallbackBody
 from poddispatchd.web.bodies import BodyMemory
 from tests.integration.callbacks.bench import PATH, Answer, Bench, ShiftedClock, bench
 from tests.integration.callbacks.conftest import OTHER_TOKEN, TOKEN, Pod
@@ -141,7 +141,7 @@ async def test_a_bomb_of_a_stranger_is_not_even_looked_at(pod: Pod, monkeypatch:
         raise AssertionError("a stranger's body was read")
 
     async with bench(pod.database) as webhook:
-        monkeypatch.setattr(Notice, "steps", steps)
+        monkeypatch.setattr(CallbackBody, "steps", steps)
         bomb = b"[" + b"[]," * 20_000 + b"[]]"
         for token in ("", "Bearer wrong"):
             for body, headers in (

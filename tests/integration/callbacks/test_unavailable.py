@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from poddispatchd.sandbox.pod.schema import Variant, create_schema
+from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.callbacks.bench import ShiftedClock, bench
 from tests.integration.callbacks.conftest import TOKEN, Pod
@@ -30,9 +30,9 @@ async def test_without_a_database_the_manager_is_told_to_call_again(pod: Pod) ->
 async def test_a_server_that_stopped_records_nothing_and_that_is_said() -> None:
     clock = ShiftedClock()
     async with PostgresServer() as server:
-        database = PodDatabase("postgres", server.dsn(), Variant.NOPODFILE)
+        database = PodDatabase("postgres", server.dsn(), SchemaVariant.NOPODFILE)
         async with database.connection() as connection:
-            await create_schema(connection, Variant.NOPODFILE)
+            await create_schema(connection, SchemaVariant.NOPODFILE)
             manager = await rows.manager(connection, await rows.site(connection, "x"), token=TOKEN)
             await rows.task(connection, status="running", task_id="t-1", runner_manager_id=manager)
         async with bench(database, clock=clock) as webhook:

@@ -8,7 +8,7 @@ import pytest
 
 from poddispatchd.app import features
 from poddispatchd.app.campaign_checks import campaign_findings
-from poddispatchd.app.findings import Severity
+from poddispatchd.app.findings import CheckLevel
 from poddispatchd.campaigns.job import CampaignJob
 from poddispatchd.dispatch.payloads import Payloads, Prepared
 from poddispatchd.domain.site import Site
@@ -293,14 +293,14 @@ async def test_five_failures_in_a_row_pause_it_and_a_person_can_resume(here: Ben
     assert (paused.state, paused.counts[VideoState.FAILED]) == (CampaignState.PAUSED, 5)
     assert "The last 5 tasks of it failed" in paused.words
     [finding] = await campaign_findings(here.daemon.parts.database)
-    assert (finding.severity, paused.words in finding.words) == (Severity.PROBLEM, True)
+    assert (finding.severity, paused.words in finding.words) == (CheckLevel.PROBLEM, True)
     assert await here.rows() == []
     assert await campaigns.resume(here.pod.connection, "anew", "a person")
     await here.step()
     assert len(await here.rows()) == 1
     [finding] = await campaign_findings(here.daemon.parts.database)
     assert (finding.severity, finding.words.startswith("anew has done 5 of 9 videos")) == (
-        Severity.NOTE,
+        CheckLevel.NOTE,
         True,
     )
 

@@ -19,7 +19,13 @@ from chaos.proxy import Proxy
 from chaos.relay import Relay, poisoned
 from chaos.timeline import Kind, Timeline
 from poddispatchd.domain.secret import SecretStr
-from poddispatchd.sandbox.fake_runner_manager import Endpoint, FakeRunnerManager, Fault, FaultKind, Runner
+from poddispatchd.sandbox.fake_runner_manager import (
+    AnswerFault,
+    Endpoint,
+    FakeRunnerManager,
+    FaultKind,
+    Runner,
+)
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from tests.plugins.postgres import PodDatabase
 
@@ -127,8 +133,8 @@ async def test_a_link_knows_whether_a_fault_met_anybody() -> None:
 def test_a_manager_writes_down_the_faults_that_were_met_and_no_others(tmp_path: Path) -> None:
     history = History(tmp_path / "history", "one")
     faults = NotedFaults(history)
-    faults.inject(Endpoint.FILE, Fault(kind=FaultKind.CUT, match=".ts"), times=1)
-    faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.STATUS, status=429), times=1)
+    faults.inject(Endpoint.FILE, AnswerFault(kind=FaultKind.CUT, match=".ts"), times=1)
+    faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.STATUS, status=429), times=1)
     assert faults.take(Endpoint.FILE, "/task/result/1/file/a.mp4") is None
     assert faults.take(Endpoint.FILE, "/task/result/1/file/a.ts") is not None
     assert faults.take(Endpoint.EXECUTE, "/task/execute") is not None

@@ -8,11 +8,11 @@ from poddispatchd.callbacks import inbox
 from poddispatchd.database import migration
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
-from poddispatchd.sandbox.pod.world import Video, add_task, add_video
+from poddispatchd.sandbox.pod.world import SampleVideo, add_task, add_video
 from tests.integration.cli.conftest import TOKEN, Pod
 
 
-async def _video(pod: Pod, title: str = "A lecture") -> Video:
+async def _video(pod: Pod, title: str = "A lecture") -> SampleVideo:
     async with pod.database.connection() as connection:
         return await add_video(connection, pod.world, title=title)
 

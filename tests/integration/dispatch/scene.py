@@ -25,9 +25,9 @@ from poddispatchd.managers.prober import Prober
 from poddispatchd.pod.tasks import task_of
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
-from poddispatchd.sandbox.fake_runner_manager.clock import Clock as FakeClock
+from poddispatchd.sandbox.fake_runner_manager.clock import ManagerClock
 from poddispatchd.sandbox.pod.seed import ManagerSpec, add_manager
-from poddispatchd.sandbox.pod.world import Video, World, add_recording, add_task, add_video
+from poddispatchd.sandbox.pod.world import SampleVideo, World, add_recording, add_task, add_video
 from tests.plugins.postgres import PodDatabase
 from tests.plugins.world import planted
 
@@ -67,7 +67,7 @@ class Spec:
     is_active: bool = True
     site: str = "here"
     rate_limit: int | None = None
-    fake_clock: FakeClock | None = None
+    fake_clock: ManagerClock | None = None
 
 
 @dataclass(slots=True)
@@ -170,7 +170,7 @@ class Scene:
         added = await add_video(self.connection, self.world, **video)  # type: ignore[arg-type]  # passed on
         return await add_task(self.connection, TaskType.ENCODING, video=added)
 
-    async def encoding_of(self, video: Video) -> TaskPk:
+    async def encoding_of(self, video: SampleVideo) -> TaskPk:
         """A pending encoding of a video that is there."""
         return await add_task(self.connection, TaskType.ENCODING, video=video)
 

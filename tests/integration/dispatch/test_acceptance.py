@@ -7,7 +7,7 @@ from pathlib import Path
 from poddispatchd.domain.task import TaskType
 from poddispatchd.journal import pauses, scheduling
 from poddispatchd.journal.submissions import SubmissionState
-from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.dispatch.scene import Spec, scene
 from tests.plugins.postgres import PodDatabase
@@ -191,7 +191,7 @@ async def test_the_budget_counts_accepted_tasks_of_each_type(
 
 async def test_a_lost_answer_uses_up_the_budget(pod_database: PodDatabase, media_root: Path) -> None:
     async with scene(pod_database, media_root, Spec("cut", 1), Spec("good", 2, 9)) as pod:
-        pod.fakes["cut"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER), times=None)
+        pod.fakes["cut"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP_ANSWER), times=None)
         await pod.encodings(5)
         daemon = await pod.daemon(budget=2)
         for _ in range(3):

@@ -13,19 +13,19 @@ from poddispatchd.pod.tasks import task_of
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import Accepted
-from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
-from poddispatchd.sandbox.pod.world import Video, add_task, add_video
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
+from poddispatchd.sandbox.pod.world import SampleVideo, add_task, add_video
 from tests.integration.dispatch.scene import Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 
 _MINUTE_AGO = timedelta(minutes=1)
 
 
-async def _video(pod: Scene) -> Video:
+async def _video(pod: Scene) -> SampleVideo:
     return await add_video(pod.connection, pod.world)
 
 
-async def _add(pod: Scene, video: Video, *, age: timedelta = timedelta()) -> TaskPk:
+async def _add(pod: Scene, video: SampleVideo, *, age: timedelta = timedelta()) -> TaskPk:
     moment = datetime.now(UTC) - age
     return await add_task(pod.connection, TaskType.ENCODING, video=video, date_added=moment)
 
@@ -157,7 +157,7 @@ async def test_duplicates_of_a_task_that_everybody_refuses_fail_unasked(
         video = await _video(pod)
         first, second, third = [await _add(pod, video) for _ in range(3)]
         for fake in pod.fakes.values():
-            refusal = Fault(kind=FaultKind.STATUS, status=422, body={"detail": "no such thing"})
+            refusal = AnswerFault(kind=FaultKind.STATUS, status=422, body={"detail": "no such thing"})
             fake.faults.inject(Endpoint.EXECUTE, refusal, times=None)
         daemon = await pod.daemon()
         await daemon.settle()

@@ -10,7 +10,7 @@ from poddispatchd.journal import scheduling, submissions
 from poddispatchd.observability.events import Event
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.database_session import CHANNEL, DatabaseSession
-from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -132,7 +132,7 @@ async def test_a_stale_leaders_post_on_the_way_ends_in_one_run(
     async with scene(pod_database, media_root) as pod:
         [pk] = await pod.encodings(1)
         old, new = await pod.daemon(), await pod.daemon()
-        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.SLOW, seconds=0.5))
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.SLOW, seconds=0.5))
         await old.dispatcher.step()
         await pod.fakes["first"].wait_for(lambda: bool(pod.fakes["first"].tasks))
         await pod.expire_lease()

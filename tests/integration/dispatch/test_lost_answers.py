@@ -20,7 +20,7 @@ from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.observability.events import Event
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import Accepted
-from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from poddispatchd.tasks.acceptance import store_accepted
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
@@ -56,7 +56,7 @@ async def test_a_lost_answer_is_asked_for_with_the_same_bytes(
 ) -> None:
     async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
         [pk] = await pod.encodings(1)
-        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=kind, length=20))
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=kind, length=20))
         daemon = await pod.daemon()
         await _settle_again(daemon)
         await _assert_one_run(pod, pk)
@@ -72,7 +72,7 @@ async def test_a_task_whose_answer_was_lost_counts_towards_what_a_pass_may_submi
 ) -> None:
     async with scene(pod_database, media_root) as pod:
         lost, _ = await pod.encodings(2)
-        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER))
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP_ANSWER))
         daemon = await pod.daemon(budget=1)
         await _settle_again(daemon)
         await _assert_one_run(pod, lost)
@@ -84,7 +84,7 @@ async def test_an_answer_that_does_not_come_in_time_is_lost_too(
 ) -> None:
     async with scene(pod_database, media_root) as pod:
         [pk] = await pod.encodings(1)
-        fault = Fault(kind=FaultKind.LOSE_ANSWER, seconds=2)
+        fault = AnswerFault(kind=FaultKind.LOSE_ANSWER, seconds=2)
         pod.fakes["first"].faults.inject(Endpoint.EXECUTE, fault)
         daemon = await pod.daemon(runners={"request_timeout": "1s"})
         await _settle_again(daemon)
@@ -96,7 +96,7 @@ async def test_a_proxy_that_answers_502_may_have_passed_the_task_on(
 ) -> None:
     async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
         [pk] = await pod.encodings(1)
-        fault = Fault(kind=FaultKind.STATUS, status=502, body="Bad Gateway")
+        fault = AnswerFault(kind=FaultKind.STATUS, status=502, body="Bad Gateway")
         pod.fakes["first"].faults.inject(Endpoint.EXECUTE, fault)
         daemon = await pod.daemon()
         await _settle_again(daemon)
@@ -109,7 +109,7 @@ async def test_while_an_answer_is_lost_the_others_are_served_and_nothing_spins(
 ) -> None:
     async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2, 9)) as pod:
         lost, *others = await pod.encodings(4)
-        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP), times=None)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP), times=None)
         daemon = await pod.daemon()
         await daemon.settle()
         await daemon.settle()
@@ -126,7 +126,9 @@ async def test_a_healthy_manager_whose_every_answer_is_cut_keeps_one_task_and_th
     pod_database: PodDatabase, media_root: Path
 ) -> None:
     async with scene(pod_database, media_root, Spec("first", 1, 9), Spec("other", 2, 20)) as pod:
-        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER), times=None)
+        pod.fakes["first"].faults.inject(
+            Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP_ANSWER), times=None
+        )
         kept, *others = await pod.encodings(3)
         daemon = await pod.daemon()
         for _ in range(8):
@@ -155,7 +157,7 @@ async def test_a_manager_whose_answers_come_again_gets_its_turn_back(
     pod_database: PodDatabase, media_root: Path
 ) -> None:
     async with scene(pod_database, media_root, Spec("first", 1, 9), Spec("other", 2, 9)) as pod:
-        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER), times=4)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP_ANSWER), times=4)
         [lost] = await pod.encodings(1)
         daemon = await pod.daemon()
         for _ in range(6):
@@ -173,7 +175,7 @@ async def test_a_manager_whose_answers_were_lost_is_tried_again_though_the_other
     pod_database: PodDatabase, media_root: Path
 ) -> None:
     async with scene(pod_database, media_root, Spec("first", 1, 9), Spec("other", 2, 99)) as pod:
-        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP), times=None)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP), times=None)
         [lost] = await pod.encodings(1)
         daemon = await pod.daemon()
         for _ in range(6):
@@ -202,7 +204,7 @@ async def test_a_manager_that_stays_down_does_not_keep_its_lost_task_for_ever(
 ) -> None:
     async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
         [pk] = await pod.encodings(1)
-        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER))
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP_ANSWER))
         daemon = await pod.daemon()
         await daemon.dispatcher.step()
         await daemon.dispatcher.drain()
@@ -234,7 +236,7 @@ async def test_an_intent_from_the_future_is_given_up_when_its_manager_is_down(
     """The database's clock was set back by a year: its age says nothing."""
     async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
         [pk] = await pod.encodings(1)
-        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP), times=None)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP), times=None)
         daemon = await pod.daemon()
         await daemon.settle()
         await pod.fakes["first"].stop()
@@ -253,7 +255,7 @@ async def test_a_manager_that_is_gone_from_pod_gives_its_open_task_free(
 ) -> None:
     async with scene(pod_database, media_root, Spec("first", 1), Spec("other", 2)) as pod:
         [pk] = await pod.encodings(1)
-        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP), times=None)
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP), times=None)
         daemon = await pod.daemon()
         await daemon.settle()
         await pod.connection.execute("DELETE FROM runner_manager WHERE id = $1", pod.ids["first"])
@@ -321,7 +323,7 @@ async def test_a_daemon_that_is_stopped_in_the_middle_leaves_an_intent_for_the_n
 ) -> None:
     async with scene(pod_database, media_root) as pod:
         [pk] = await pod.encodings(1)
-        fault = Fault(kind=FaultKind.LOSE_ANSWER, seconds=30)
+        fault = AnswerFault(kind=FaultKind.LOSE_ANSWER, seconds=30)
         pod.fakes["first"].faults.inject(Endpoint.EXECUTE, fault)
         first = await pod.daemon()
         await first.dispatcher.step()

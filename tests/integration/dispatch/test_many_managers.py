@@ -10,11 +10,11 @@ import pytest
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.domain.task import RunnerStatus
 from poddispatchd.runtime.jobs import Loop
-from poddispatchd.runtime.supervision import Pulse, Surroundings, cancel_surely, run_job
+from poddispatchd.runtime.supervision import JobContext, Pulse, cancel_surely, run_job
 from poddispatchd.sandbox.fake_runner_manager import (
+    AnswerFault,
     Endpoint,
     FakeRunnerManager,
-    Fault,
     FaultKind,
     ManualClock,
 )
@@ -44,7 +44,7 @@ async def _at_work(daemon: Daemon, fakes: Sequence[FakeRunnerManager]) -> AsyncI
         job = asyncio.create_task(
             run_job(
                 Loop("dispatcher", daemon.dispatcher.step, parts.wakeups.dispatcher),
-                Surroundings(parts.session, parts.clock, Pulse(parts.clock), parts.incidents),
+                JobContext(parts.session, parts.clock, Pulse(parts.clock), parts.incidents),
             )
         )
         try:
@@ -92,7 +92,7 @@ async def test_dead_and_slow_managers_delay_nobody_elses_tasks(
         )
         await asyncio.gather(*(fake.stop() for fake in dead))
         for fake in slow:
-            answers_late = Fault(kind=FaultKind.SLOW, seconds=_ANSWER_TAKES)
+            answers_late = AnswerFault(kind=FaultKind.SLOW, seconds=_ANSWER_TAKES)
             fake.faults.inject(Endpoint.EXECUTE, answers_late, times=None)
         await pod.encodings(_WELL * _RUNNERS + _SLOW * _RUNNERS + _REFILLED)
         # All have the same priority, and nobody has had a task: the dead and the slow ones are asked first.

@@ -11,10 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.app import features
-from poddispatchd.pod.media.directory import Directory, Status
-from poddispatchd.pod.media.tree import Limits
+from poddispatchd.pod.media.directory import Directory, EntryStatus
+from poddispatchd.pod.media.tree import FileTimeouts
 from poddispatchd.runtime.jobs import Progress
-from poddispatchd.sandbox.pod.world import Video, add_encodings, add_video
+from poddispatchd.sandbox.pod.world import SampleVideo, add_encodings, add_video
 from tests.integration.dispatch.scene import Scene, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -25,7 +25,7 @@ async def pod(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Scen
         yield made
 
 
-async def finished(pod: Scene, count: int = 3) -> list[Video]:
+async def finished(pod: Scene, count: int = 3) -> list[SampleVideo]:
     """Videos of which the database knows that their files are there."""
     videos = [await add_video(pod.connection, pod.world, title=f"Old {number}") for number in range(count)]
     for video in videos:
@@ -161,14 +161,14 @@ async def test_tasks_wait_for_a_media_tree_that_hangs_and_nothing_else_does(
     go = threading.Event()
     status = Directory.status
 
-    def hang(directory: Directory, name: str) -> Status | None:
+    def hang(directory: Directory, name: str) -> EntryStatus | None:
         go.wait(60)
         return status(directory, name)
 
     pks = await pod.encodings(2)
     daemon = await pod.daemon()
     before = media_threads()
-    daemon.parts.media.limits = Limits(look=0.05, space=0.05, step=0.05, file=0.05)
+    daemon.parts.media.limits = FileTimeouts(look=0.05, space=0.05, step=0.05, file=0.05)
     monkeypatch.setattr(Directory, "status", hang)
     try:
         with capture_logs() as logged:
@@ -186,7 +186,7 @@ async def test_tasks_wait_for_a_media_tree_that_hangs_and_nothing_else_does(
         assert any("cannot be looked at" in words for words in state.problems)
     finally:
         go.set()
-    daemon.parts.media.limits = Limits()
+    daemon.parts.media.limits = FileTimeouts()
     async with asyncio.timeout(30):
         while await pod.statuses() != {"running": 2}:
             daemon.clock.advance(6)
@@ -198,7 +198,7 @@ async def test_tasks_wait_for_a_media_tree_that_hangs_and_nothing_else_does(
 async def test_tasks_wait_for_a_file_system_in_trouble_and_cost_no_attempt(
     pod: Scene, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    def refuse(_directory: Directory, _name: str) -> Status | None:
+    def refuse(_directory: Directory, _name: str) -> EntryStatus | None:
         raise OSError(code, os.strerror(code))
 
     pk = await pod.encoding(title="One")
@@ -215,7 +215,7 @@ async def test_tasks_wait_for_a_file_system_in_trouble_and_cost_no_attempt(
 async def test_what_only_we_may_not_see_is_left_to_the_web_server(
     pod: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_directory: Directory, _name: str) -> Status | None:
+    def refuse(_directory: Directory, _name: str) -> EntryStatus | None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     pk = await pod.encoding(title="One")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.app.checks import Severity, run_checks
+from poddispatchd.app.checks import CheckLevel, run_checks
 from poddispatchd.sandbox.pod.schema import upgrade_schema
 from tests.integration.dispatch.scene import scene
 from tests.plugins.postgres import PodDatabase
@@ -29,4 +29,4 @@ async def test_the_address_of_a_managers_administration_changes_nothing(
         findings = [finding async for finding in run_checks(pod.settings())]
         tables = [finding for finding in findings if finding.subject == "Pod's tables"]
         assert tables
-        assert {finding.severity for finding in tables} == {Severity.FINE}
+        assert {finding.severity for finding in tables} == {CheckLevel.FINE}

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.observability.events import Event
-from poddispatchd.sandbox.fake_runner_manager import Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, FaultKind
 from tests.integration.dispatch.scene import Daemon, Scene, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -69,7 +69,7 @@ async def test_a_manager_that_hides_its_health_gets_tasks_after_a_quiet_night(po
     daemon = await pod.daemon()
     await daemon.settle()
     for endpoint in ("root", "health"):
-        pod.fakes["first"].faults.inject(endpoint, Fault(kind=FaultKind.STATUS, status=404), times=None)
+        pod.fakes["first"].faults.inject(endpoint, AnswerFault(kind=FaultKind.STATUS, status=404), times=None)
     for _ in range(3):
         daemon.clock.advance(301)
         await daemon.probe()

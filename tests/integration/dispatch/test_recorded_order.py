@@ -17,7 +17,7 @@ from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.task import SUBMITTABLE, TaskType
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager, Runner
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.dispatch.rewinding import RewindingWorld
 from tests.integration.dispatch.scene import running
@@ -30,7 +30,7 @@ _CASES: list[dict[str, Any]] = (
 _WITH_ROWS_TO_CLOSE = ("queue-39-null-video", "queue-42-duplicates-8", "queue-43-duplicates-20")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=list(Variant) if SHARED else [])
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=list(SchemaVariant) if SHARED else [])
 async def world(
     request: pytest.FixtureRequest, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RewindingWorld]:
@@ -47,7 +47,7 @@ def _settings(world: SharedWorld) -> Settings:
             "pod": {
                 "https": False,
                 "media_root": str(world.media_root),
-                "use_podfile": world.database.variant is Variant.PODFILE,
+                "use_podfile": world.database.variant is SchemaVariant.PODFILE,
             },
             "dispatch": {"grace": 0},
         }

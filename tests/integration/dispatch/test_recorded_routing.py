@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from poddispatchd.runner import transport
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.dispatch.replay import Replay, Step, recorded, replaying
 from tests.integration.dispatch.rewinding import RewindingWorld
@@ -285,7 +285,7 @@ BETTER: Mapping[str, Better] = {
 async def world(
     postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RewindingWorld]:
-    async with copied_world(postgres, Variant.PODFILE, tmp_path_factory.mktemp("routing")) as copy:
+    async with copied_world(postgres, SchemaVariant.PODFILE, tmp_path_factory.mktemp("routing")) as copy:
         rewinding = RewindingWorld(copy)
         await rewinding.keep()
         yield rewinding

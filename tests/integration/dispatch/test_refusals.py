@@ -11,7 +11,7 @@ from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.task import TaskType
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.observability.events import Event
-from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -19,7 +19,7 @@ _ENCODERS = frozenset({TaskType.ENCODING.value})
 
 
 def _refuse(pod: Scene, name: str, status: int, body: dict[str, object] | None = None) -> None:
-    fault = Fault(kind=FaultKind.STATUS, status=status, body=body)
+    fault = AnswerFault(kind=FaultKind.STATUS, status=status, body=body)
     pod.fakes[name].faults.inject(Endpoint.EXECUTE, fault, times=None)
 
 
@@ -87,7 +87,7 @@ async def test_a_429_leaves_the_manager_alone_for_a_minute(
 ) -> None:
     async with scene(pod_database, media_root) as pod:
         [pk] = await pod.encodings(1)
-        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.STATUS, status=429))
+        pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.STATUS, status=429))
         daemon = await pod.daemon()
         await daemon.settle()
         daemon.clock.advance(59)
@@ -188,7 +188,7 @@ async def test_a_task_that_one_manager_refuses_is_given_to_another_and_blocks_no
 ) -> None:
     async with scene(pod_database, media_root, Spec("picky", 1, 9), Spec("full", 2, 0)) as pod:
         refused = await pod.encodings(1)
-        pod.fakes["picky"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.STATUS, status=422))
+        pod.fakes["picky"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.STATUS, status=422))
         daemon = await pod.daemon()
         await daemon.settle()
         others = await pod.encodings(3)
@@ -297,7 +297,7 @@ async def test_a_page_instead_of_an_answer_is_no_acceptance(
 ) -> None:
     async with scene(pod_database, media_root, Spec("page", 1), Spec("real", 2)) as pod:
         [pk] = await pod.encodings(1)
-        pod.fakes["page"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.HTML), times=None)
+        pod.fakes["page"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.HTML), times=None)
         daemon = await pod.daemon()
         await daemon.settle()
         assert await pod.holders([pk]) == ["real"]
@@ -329,7 +329,7 @@ async def test_an_id_that_another_task_has_is_never_stored_twice(
 async def test_a_slow_manager_delays_nobody_else(pod_database: PodDatabase, media_root: Path) -> None:
     async with scene(pod_database, media_root, Spec("slow", 1, 9), Spec("quick", 2, 9)) as pod:
         pks = await pod.encodings(4)
-        hang = Fault(kind=FaultKind.SLOW, seconds=3)
+        hang = AnswerFault(kind=FaultKind.SLOW, seconds=3)
         pod.fakes["slow"].faults.inject(Endpoint.EXECUTE, hang, times=None)
         daemon = await pod.daemon()
         await daemon.dispatcher.step()

@@ -9,7 +9,7 @@ from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.payload import refused_parameters
 from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskType
 from poddispatchd.pod.tasks import task_of
-from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.tasks.run_report import ReportOrigin, RunReport
 from poddispatchd.tasks.transitions import apply_report
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
@@ -22,7 +22,7 @@ async def _end(pod: Scene, pk: TaskPk, status: RunnerStatus, error: str | None =
     """What a callback says about the run of a task."""
     row = await pod.row(pk)
     await pod.fakes["first"].finish(row["task_id"])
-    report = Report(status, error, origin=ReportOrigin.CALLBACK)
+    report = RunReport(status, error, origin=ReportOrigin.CALLBACK)
     async with pod.connection.transaction():
         return await apply_report(pod.connection, task_of(row), report, retries=_ONCE)
 
@@ -96,7 +96,7 @@ async def test_a_run_of_pods_own_submission_that_failed_over_it_is_submitted_aga
         pk = await pod.transcription()
         await pod.start(pk, "first", "an-id-of-pod")
         row = await pod.row(pk)
-        report = Report(RunnerStatus.FAILED, _WORDS, origin=ReportOrigin.CALLBACK)
+        report = RunReport(RunnerStatus.FAILED, _WORDS, origin=ReportOrigin.CALLBACK)
         async with (await pod.daemon()).parts.database.transaction() as connection:
             assert await apply_report(connection, task_of(row), report, retries=_ONCE) is Decision.RETRY
         await (await pod.successor()).settle()

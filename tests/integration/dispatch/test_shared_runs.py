@@ -6,16 +6,16 @@ import pytest
 
 from poddispatchd.app import features
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
-from poddispatchd.sandbox.pod.world import Recording, Video, add_task
+from poddispatchd.sandbox.fake_runner_manager import Behaviour, RunOutcome
+from poddispatchd.sandbox.pod.world import SampleRecording, SampleVideo, add_task
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
 
 async def _pair(here: Bench, kind: TaskType) -> tuple[TaskPk, TaskPk]:
     """A task that runs, and another one of the same source with the same id."""
-    video: Video | None = None
-    recording: Recording | None = None
+    video: SampleVideo | None = None
+    recording: SampleRecording | None = None
     if kind is TaskType.STUDIO:
         recording = await here.recording()
     else:
@@ -53,7 +53,7 @@ async def test_the_result_is_imported_once_and_completes_both(
 async def test_a_failure_ends_both(pod_database: PodDatabase, media_root: Path) -> None:
     async with bench(pod_database, media_root) as here:
         pair = await _pair(here, TaskType.ENCODING)
-        await here.end(pair[0], Behaviour(outcome=Outcome.FAILED, error="no such codec"))
+        await here.end(pair[0], Behaviour(outcome=RunOutcome.FAILED, error="no such codec"))
         await features.reconciler(here.parts).step()
         assert [await here.status(pk) for pk in pair] == ["failed", "failed"]
         assert "no such codec" in await here.words(pair[1])

@@ -11,7 +11,7 @@ from poddispatchd.pod import trigger
 from poddispatchd.pod.queue_order import write_ranks
 from poddispatchd.runtime.database_session import CHANNEL
 from poddispatchd.runtime.jobs import Loop
-from poddispatchd.runtime.supervision import Pulse, Surroundings, cancel_surely, run_job
+from poddispatchd.runtime.supervision import JobContext, Pulse, cancel_surely, run_job
 from poddispatchd.sandbox.pod.world import add_video
 from tests.integration.dispatch.scene import scene
 from tests.integration.pod.rows import opened, pod, task
@@ -176,7 +176,7 @@ async def test_ten_thousand_tasks_added_one_by_one_while_the_queue_is_looked_at_
         job = asyncio.create_task(
             run_job(
                 Loop("dispatcher", look, wake),
-                Surroundings(parts.session, parts.clock, Pulse(parts.clock), parts.incidents),
+                JobContext(parts.session, parts.clock, Pulse(parts.clock), parts.incidents),
             )
         )
         try:

@@ -7,7 +7,7 @@ import pytest
 
 from poddispatchd.domain.availability import Availability
 from poddispatchd.journal import pauses
-from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from tests.integration.counting import counted
 from tests.integration.dispatch.scene import Daemon, Spec, scene
 from tests.plugins.postgres import PodDatabase
@@ -98,7 +98,7 @@ async def test_what_runs_when_a_window_closes_is_left_alone_and_a_lost_answer_is
         [runs] = await pod.encodings(1)
         await daemon.settle()
         [lost] = await pod.encodings(1)
-        pod.fakes["one"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER))
+        pod.fakes["one"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP_ANSWER))
         await daemon.dispatcher.step()
         await daemon.dispatcher.drain()
         assert await pod.status(lost) == "pending"

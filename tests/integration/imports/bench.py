@@ -20,11 +20,11 @@ from poddispatchd.imports.importer import Importer
 from poddispatchd.journal import imports
 from poddispatchd.runtime import queues
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, FakeRunnerManager, Mode, Runner
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.pod.seed import ManagerSpec
 from poddispatchd.sandbox.pod.world import (
-    Recording,
-    Video,
+    SampleRecording,
+    SampleVideo,
     World,
     add_encodings,
     add_recording,
@@ -64,14 +64,14 @@ class StillClock(Clock):
 
 
 def settings_of(
-    dsn: SecretStr, world_root: Path, variant: Variant, changes: Mapping[str, Mapping[str, object]]
+    dsn: SecretStr, world_root: Path, variant: SchemaVariant, changes: Mapping[str, Mapping[str, object]]
 ) -> Settings:
     sections: dict[str, dict[str, object]] = {
         "database": {"dsn": dsn.get_secret_value(), "pool_size": 4},
         "pod": {
             "https": False,
             "media_root": str(world_root),
-            "use_podfile": variant is Variant.PODFILE,
+            "use_podfile": variant is SchemaVariant.PODFILE,
             "use_transcription": True,
         },
         "dispatch": {"grace": 0},
@@ -102,14 +102,16 @@ class Bench:
 
     # --- tasks -------------------------------------------------------------------------------------------
 
-    async def video(self, *, encoded: bool = False, transcript: str = "", title: str = "Un cours") -> Video:
+    async def video(
+        self, *, encoded: bool = False, transcript: str = "", title: str = "Un cours"
+    ) -> SampleVideo:
         async with self.pod.connection() as connection:
             video = await add_video(connection, self.world, title=title, transcript=transcript)
             if encoded:
                 await add_encodings(connection, self.world, video)
         return video
 
-    async def recording(self) -> Recording:
+    async def recording(self) -> SampleRecording:
         async with self.pod.connection() as connection:
             return await add_recording(connection, self.world, recorder="full")
 
@@ -117,8 +119,8 @@ class Bench:
         self,
         kind: TaskType = TaskType.ENCODING,
         *,
-        video: Video | None = None,
-        recording: Recording | None = None,
+        video: SampleVideo | None = None,
+        recording: SampleRecording | None = None,
         status: TaskStatus = TaskStatus.RUNNING,
     ) -> TaskPk:
         """A task that runs on the manager and in Pod, as if Pod had submitted it."""
@@ -155,8 +157,8 @@ class Bench:
         kind: TaskType = TaskType.ENCODING,
         behaviour: Behaviour | None = None,
         *,
-        video: Video | None = None,
-        recording: Recording | None = None,
+        video: SampleVideo | None = None,
+        recording: SampleRecording | None = None,
     ) -> TaskPk:
         """A task that has ended on the manager, and whose import is open."""
         task = await self.running(kind, video=video, recording=recording)

@@ -25,7 +25,7 @@ from poddispatchd.imports.preparation import Preparation
 from poddispatchd.pod import same_source
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.placing import Ready
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from tests.integration.imports.bench import StillClock, daemon_parts, idle, settings_of
 
 
@@ -116,7 +116,7 @@ def _die_at_call(number: int) -> None:
 
 
 async def main(moment: str, dsn: str, media_root: str, variant: str) -> None:
-    settings = settings_of(SecretStr(dsn), Path(media_root), Variant(variant), {})
+    settings = settings_of(SecretStr(dsn), Path(media_root), SchemaVariant(variant), {})
     if moment in MOMENTS:
         MOMENTS[moment]()
     if moment.startswith(_LIMIT):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from poddispatchd.app import features
 from poddispatchd.domain.secret import SecretStr
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from tests.integration.imports.bench import StillClock, daemon_parts, idle, settings_of
 
 _NEVER = -1
@@ -21,7 +21,7 @@ _NEVER = -1
 async def main() -> None:
     library = ctypes.CDLL(None)
     pod = json.loads(await asyncio.to_thread(sys.stdin.readline))
-    settings = settings_of(SecretStr(pod["dsn"]), Path(pod["media_root"]), Variant(pod["variant"]), {})
+    settings = settings_of(SecretStr(pod["dsn"]), Path(pod["media_root"]), SchemaVariant(pod["variant"]), {})
     async with daemon_parts(settings, StillClock()) as parts:
         while line := await asyncio.to_thread(sys.stdin.readline):
             wanted = json.loads(line)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.app import features
-from poddispatchd.app.checks import Severity, run_checks
+from poddispatchd.app.checks import CheckLevel, run_checks
 from poddispatchd.domain.task import TaskType
 from poddispatchd.runtime.jobs import Progress
 from tests.integration.imports.bench import Bench, bench
@@ -50,7 +50,7 @@ async def test_a_result_waits_until_the_tables_are_as_they_must_be(
     problems = features.status(here.parts).state(Progress()).problems
     assert any(column in problem for problem in problems)
     found = [finding async for finding in run_checks(here.parts.settings) if column in finding.words]
-    assert Severity.PROBLEM in {finding.severity for finding in found}
+    assert CheckLevel.PROBLEM in {finding.severity for finding in found}
 
     await here.execute(mend)
     here.clock.ahead += 61

@@ -17,7 +17,7 @@ import pytest
 
 from poddispatchd.app import features
 from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskType
-from poddispatchd.sandbox.pod.world import Video
+from poddispatchd.sandbox.pod.world import SampleVideo
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.forked import ForkedProcess, fork
 from tests.integration.imports.bench import (
@@ -120,7 +120,7 @@ async def restart(there: Bench) -> None:
     await features.maintenance(there.parts).purge()
 
 
-async def made_ready(ready: Bench, kind: TaskType) -> tuple[TaskPk, Video | None]:
+async def made_ready(ready: Bench, kind: TaskType) -> tuple[TaskPk, SampleVideo | None]:
     video = None
     if kind is TaskType.STUDIO:
         task = await ready.ready(kind)

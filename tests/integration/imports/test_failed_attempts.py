@@ -23,13 +23,13 @@ from poddispatchd.pod import tasks
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download import DownloadLimits
 from poddispatchd.sandbox.fake_runner_manager import (
+    AnswerFault,
     Behaviour,
     Crash,
     Endpoint,
-    Fault,
     FaultKind,
     Mode,
-    Outcome,
+    RunOutcome,
 )
 from tests.integration.imports.bench import Bench, bench, idle
 from tests.plugins.postgres import PodDatabase
@@ -77,17 +77,17 @@ async def assert_failed_in_words(here: Bench, task: TaskPk, *words: str) -> None
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault(kind=FaultKind.STATUS, status=500),
-        Fault(kind=FaultKind.STATUS, status=502, body={"detail": "Error contacting runner: refused"}),
-        Fault(kind=FaultKind.STATUS, status=429),
-        Fault(kind=FaultKind.STATUS, status=401),
-        Fault(kind=FaultKind.DROP),
-        Fault(kind=FaultKind.CUT, length=10),
+        AnswerFault(kind=FaultKind.STATUS, status=500),
+        AnswerFault(kind=FaultKind.STATUS, status=502, body={"detail": "Error contacting runner: refused"}),
+        AnswerFault(kind=FaultKind.STATUS, status=429),
+        AnswerFault(kind=FaultKind.STATUS, status=401),
+        AnswerFault(kind=FaultKind.DROP),
+        AnswerFault(kind=FaultKind.CUT, length=10),
     ],
     ids=["500", "502", "429", "401", "dropped", "cut"],
 )
 @pytest.mark.usefixtures("lone")
-async def test_a_manager_in_trouble_is_waited_for(here: Bench, endpoint: str, fault: Fault) -> None:
+async def test_a_manager_in_trouble_is_waited_for(here: Bench, endpoint: str, fault: AnswerFault) -> None:
     task = await here.ready()
     here.fake.faults.inject(endpoint, fault, times=None)
     await here.import_due()
@@ -113,7 +113,7 @@ async def test_a_token_that_was_changed_during_a_download_is_not_the_managers_fa
         return found
 
     monkeypatch.setattr(RunnerClient, "manifest", then_changed)
-    here.fake.faults.inject("file", Fault(kind=FaultKind.STATUS, status=401), times=None)
+    here.fake.faults.inject("file", AnswerFault(kind=FaultKind.STATUS, status=401), times=None)
     await here.import_due()
     [(state, attempts, reason)] = await here.imports_of(task)
     assert (state, attempts) == ("open", 0)
@@ -123,7 +123,7 @@ async def test_a_token_that_was_changed_during_a_download_is_not_the_managers_fa
 
 async def test_waiting_for_a_manager_never_counts_and_ends_after_a_day_with_another_run(here: Bench) -> None:
     task = await here.ready()
-    here.fake.faults.inject("result", Fault(kind=FaultKind.DROP), times=None)
+    here.fake.faults.inject("result", AnswerFault(kind=FaultKind.DROP), times=None)
     for _ in range(8):
         await here.import_again()
     assert (await here.imports_of(task))[0][:2] == ("open", 0)
@@ -136,15 +136,15 @@ async def test_waiting_for_a_manager_never_counts_and_ends_after_a_day_with_anot
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault(kind=FaultKind.CUT, length=3),
-        Fault(kind=FaultKind.WRONG_LENGTH),
-        Fault(kind=FaultKind.HTML),
+        AnswerFault(kind=FaultKind.CUT, length=3),
+        AnswerFault(kind=FaultKind.WRONG_LENGTH),
+        AnswerFault(kind=FaultKind.HTML),
     ],
     ids=["cut", "wrong length", "a page"],
 )
 @pytest.mark.usefixtures("lone")
 async def test_a_file_that_never_arrives_whole_makes_the_task_run_again_and_at_last_fail(
-    here: Bench, fault: Fault
+    here: Bench, fault: AnswerFault
 ) -> None:
     task = await here.ready()
     here.fake.faults.inject("file", fault, times=None)
@@ -168,7 +168,7 @@ async def test_a_file_that_breaks_off_is_incomplete_and_not_taken_for_hostile(
 ) -> None:
     """A whole answer with a part of a file, as of a proxy that was cut off from its runner."""
     task = await here.ready()
-    here.fake.faults.inject("file", Fault(kind=FaultKind.SHORT, length=length, match=match), times=None)
+    here.fake.faults.inject("file", AnswerFault(kind=FaultKind.SHORT, length=length, match=match), times=None)
     await here.import_due()
     assert await here.status(task) == "pending"
     words = await here.words(task)
@@ -207,7 +207,7 @@ async def restarted(here: Bench, task: TaskPk, behaviour: Behaviour | None = Non
 
 async def test_the_attempts_survive_a_restart(here: Bench) -> None:
     task = await here.ready()
-    here.fake.faults.inject("file", Fault(kind=FaultKind.HTML), times=None)
+    here.fake.faults.inject("file", AnswerFault(kind=FaultKind.HTML), times=None)
     await here.import_again()
     async with here.another() as there:
         await there.import_again()
@@ -254,7 +254,7 @@ async def test_a_task_that_the_manager_forgot_fails_where_that_is_wanted(
 
 async def test_a_task_that_runs_again_on_its_manager_is_watched_again(here: Bench) -> None:
     task = await here.ready()
-    here.fake.rerun(str(await here.of(task, "task_id")), Behaviour(outcome=Outcome.NEVER))
+    here.fake.rerun(str(await here.of(task, "task_id")), Behaviour(outcome=RunOutcome.NEVER))
     await here.import_due()
     assert ((await here.imports_of(task))[0][0], await here.status(task)) == ("dropped", "running")
     await here.end(task)
@@ -265,7 +265,7 @@ async def test_a_task_that_runs_again_on_its_manager_is_watched_again(here: Benc
 
 async def test_a_task_that_failed_meanwhile_fails_with_the_runners_words(here: Bench) -> None:
     task = await here.ready()
-    await here.end(task, Behaviour(outcome=Outcome.FAILED, error="Bad medium", script_output="log"))
+    await here.end(task, Behaviour(outcome=RunOutcome.FAILED, error="Bad medium", script_output="log"))
     await here.import_due()
     assert (await here.status(task), (await here.imports_of(task))[0][0]) == ("failed", "dropped")
     assert "Bad medium" in await here.words(task)
@@ -274,7 +274,7 @@ async def test_a_task_that_failed_meanwhile_fails_with_the_runners_words(here: B
 async def test_a_manager_that_contradicts_itself_is_not_asked_for_ever(here: Bench) -> None:
     task = await here.ready()
     body = {"detail": "Task not completed. Status: running"}
-    here.fake.faults.inject("result", Fault(kind=FaultKind.STATUS, status=425, body=body), times=None)
+    here.fake.faults.inject("result", AnswerFault(kind=FaultKind.STATUS, status=425, body=body), times=None)
     for _ in range(5):
         await here.import_again()
     await assert_failed_in_words(here, task, "Task not completed")
@@ -377,7 +377,7 @@ async def test_a_directory_that_cannot_be_written_is_waited_for_however_long_it_
 
 async def holding(here: Bench) -> Importer:
     """An import that waits for its first file."""
-    here.fake.faults.inject("file", Fault(kind=FaultKind.SLOW, seconds=0.4))
+    here.fake.faults.inject("file", AnswerFault(kind=FaultKind.SLOW, seconds=0.4))
     importer = features.importer(here.parts)
     await importer.step()
     await here.fake.wait_for(lambda: any("/file/" in request.path for request in here.fake.requests))
@@ -500,7 +500,9 @@ async def test_a_bug_in_an_import_ends_in_words_as_well(here: Bench, monkeypatch
 async def test_no_half_of_a_file_that_nothing_ends_is_ever_imported(here: Bench, ending: str) -> None:
     """A manager that died behind nginx once left half a video in the place of the whole old one."""
     video = await here.video(encoded=True)
-    here.fake.faults.inject(Endpoint.FILE, Fault(kind=FaultKind.UNENDED, length=333, match=ending), times=2)
+    here.fake.faults.inject(
+        Endpoint.FILE, AnswerFault(kind=FaultKind.UNENDED, length=333, match=ending), times=2
+    )
     task = await here.ready(video=video)
     await here.import_due()
 

@@ -19,7 +19,7 @@ import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.pod.media.tree import OURS
-from poddispatchd.sandbox.pod.world import Video
+from poddispatchd.sandbox.pod.world import SampleVideo
 from tests.integration.imports.bench import Bench, bench, settled
 from tests.integration.imports.test_crashes import watchable
 from tests.integration.imports.test_poor_file_systems import needs_gcc, refusing
@@ -111,14 +111,16 @@ async def end_well(here: Bench, there: Daemon, task: TaskPk) -> None:
     assert await here.status(task) == "completed", await here.imports_of(task)
 
 
-async def count_calls(here: Bench, there: Daemon, kind: TaskType, video: Video | None, kinds: int) -> int:
+async def count_calls(
+    here: Bench, there: Daemon, kind: TaskType, video: SampleVideo | None, kinds: int
+) -> int:
     """How many calls an import makes that nothing disturbs."""
     await here.ready(kind, video=video)
     return (await there.imports(call=10**9, errno=errno.EIO, kinds=kinds, tidy=True))["calls"]
 
 
 async def fail_at(
-    here: Bench, there: Daemon, kind: TaskType, video: Video | None, fault: Mapping[str, object]
+    here: Bench, there: Daemon, kind: TaskType, video: SampleVideo | None, fault: Mapping[str, object]
 ) -> None:
     """One import during which calls fail, and what must be true of it then and after the next attempt."""
     task = await here.ready(kind, video=video)

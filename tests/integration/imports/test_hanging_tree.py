@@ -18,11 +18,11 @@ from poddispatchd.imports.preparation import Preparation
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.opened import File
-from poddispatchd.pod.media.tree import Limits, MediaTree
+from poddispatchd.pod.media.tree import FileTimeouts, MediaTree
 from tests.integration.imports.bench import Bench, bench, idle, until
 from tests.plugins.postgres import PodDatabase
 
-_SOON = Limits(look=0.2, space=0.2, step=0.2, file=0.2)
+_SOON = FileTimeouts(look=0.2, space=0.2, step=0.2, file=0.2)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ async def test_an_import_whose_files_hang_waits_uncounted_and_is_done_when_they_
         assert hang.begun - begun <= 1
     finally:
         hang.let_go()
-    here.parts.media.limits = Limits()
+    here.parts.media.limits = FileTimeouts()
 
     async def is_free() -> bool:
         try:

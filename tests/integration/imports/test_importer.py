@@ -22,9 +22,9 @@ from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime.instances import instance_name, is_dead
 from poddispatchd.runtime.queues import IMPORTS
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Crash, Fault, FaultKind, Mode
-from poddispatchd.sandbox.pod.schema import Variant
-from poddispatchd.tasks.run_report import Report
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Behaviour, Crash, FaultKind, Mode
+from poddispatchd.sandbox.pod.schema import SchemaVariant
+from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.transitions import apply_report
 from tests.integration.imports.bench import Bench, bench, idle, release_dead, until
 from tests.plugins.postgres import PodDatabase
@@ -68,7 +68,7 @@ def lock_is_free(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("mode", list(Mode))
-@pytest.mark.parametrize("variant", list(Variant))
+@pytest.mark.parametrize("variant", list(SchemaVariant))
 async def test_an_encoding_replaces_the_old_one_and_leaves_nothing_behind(here: Bench) -> None:
     video = await here.video(encoded=True, transcript="fr")
     old = {name for name in here.files() if name.startswith(video.output_directory)}
@@ -205,7 +205,7 @@ async def test_a_report_that_comes_while_an_import_is_settled_waits_for_it(
         async with here.parts.database.transaction() as connection:
             task = await tasks.get_task(connection, pk)
             assert task is not None
-            report = Report(RunnerStatus.COMPLETED)
+            report = RunReport(RunnerStatus.COMPLETED)
             return await apply_report(connection, task, report, retries=here.parts.retries)
 
     def reported(settle: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool]]:
@@ -229,7 +229,7 @@ async def test_the_lease_is_kept_during_a_long_download_although_nobody_takes_a_
 ) -> None:
     monkeypatch.setattr(IMPORTS, "table", replace(IMPORTS.table, lease_seconds=0.2))
     task = await here.ready()
-    here.fake.faults.inject("file", Fault(kind=FaultKind.HANG))
+    here.fake.faults.inject("file", AnswerFault(kind=FaultKind.HANG))
     importer = features.importer(here.parts)
     await importer.step()
     await here.fake.wait_for(lambda: any("/file/" in request.path for request in here.fake.requests))
@@ -245,7 +245,7 @@ async def test_the_lease_is_kept_during_a_long_download_although_nobody_takes_a_
 
 async def test_a_lease_that_ran_out_is_taken_over_and_its_old_holder_commits_nothing(here: Bench) -> None:
     task = await here.ready()
-    here.fake.faults.inject("file", Fault(kind=FaultKind.SLOW, seconds=0.5))
+    here.fake.faults.inject("file", AnswerFault(kind=FaultKind.SLOW, seconds=0.5))
     late = features.importer(here.parts)
     await late.step()
     await here.fake.wait_for(lambda: any("/file/" in request.path for request in here.fake.requests))
@@ -269,7 +269,7 @@ async def test_only_what_is_worked_on_keeps_its_lease(here: Bench, monkeypatch: 
     )
     monkeypatch.setattr(IMPORTS, "table", replace(IMPORTS.table, lease_seconds=0.1))
     busy = await here.ready()
-    here.fake.faults.inject("file", Fault(kind=FaultKind.HANG))
+    here.fake.faults.inject("file", AnswerFault(kind=FaultKind.HANG))
     await importer.step()
     await here.fake.wait_for(lambda: any("/file/" in request.path for request in here.fake.requests))
     await here.execute("UPDATE poddispatchd.import SET lease_expires_at = now()")
@@ -317,7 +317,7 @@ def test_a_daemon_of_another_host_is_never_called_dead() -> None:
 
 async def test_a_stop_hands_back_what_is_before_its_commit_point_without_counting(here: Bench) -> None:
     task = await here.ready()
-    here.fake.faults.inject("file", Fault(kind=FaultKind.HANG))
+    here.fake.faults.inject("file", AnswerFault(kind=FaultKind.HANG))
     importer = features.importer(here.parts)
     await importer.step()
     await here.fake.wait_for(lambda: any("/file/" in request.path for request in here.fake.requests))
@@ -388,7 +388,7 @@ async def test_no_more_results_are_imported_at_once_than_allowed(
     async with bench(pod_database, media_root, changes={"imports": {"concurrency": 1}}) as here:
         for _ in range(2):
             await here.ready()
-        here.fake.faults.inject("result", Fault(kind=FaultKind.SLOW, seconds=0.2))
+        here.fake.faults.inject("result", AnswerFault(kind=FaultKind.SLOW, seconds=0.2))
         importer = features.importer(here.parts)
         await importer.step()
         await importer.step()

@@ -17,7 +17,7 @@ from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, Task, TaskPk
 from poddispatchd.pod import same_source
-from poddispatchd.tasks.run_report import Report
+from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.transitions import apply_report
 from tests.integration.imports.bench import Bench, bench, until
 from tests.plugins.postgres import PodDatabase
@@ -58,7 +58,7 @@ async def test_a_callback_and_a_commit_about_the_same_rows_wait_for_each_other_i
     applying: list[asyncio.Task[float]] = []
 
     async def apply(
-        connection: Connection, task: Task, report: Report, *, retries: Retries, language: str
+        connection: Connection, task: Task, report: RunReport, *, retries: Retries, language: str
     ) -> Decision:
         decision = await apply_report(connection, task, report, retries=retries, language=language)
         order.append(task.pk)

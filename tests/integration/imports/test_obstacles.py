@@ -9,7 +9,7 @@ from poddispatchd.app import features
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import RunnerManagerUnavailableError
 from poddispatchd.imports.importer import Importer
-from poddispatchd.sandbox.fake_runner_manager import Fault, FaultKind, Mode
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, FaultKind, Mode
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -23,7 +23,7 @@ async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Ben
 async def _obstructed(here: Bench, importer: Importer, count: int) -> list[TaskPk]:
     """Imports whose manager has given nothing for an hour, and which wait for long by now."""
     waiting = [await here.ready() for _ in range(count)]
-    here.fake.faults.inject("result", Fault(kind=FaultKind.DROP), times=None)
+    here.fake.faults.inject("result", AnswerFault(kind=FaultKind.DROP), times=None)
     await here.import_due(importer)
     here.fake.faults.clear()
     await here.execute(
@@ -70,7 +70,7 @@ async def test_imports_that_fail_one_after_the_other_bring_nothing_forward(here:
     importer = features.importer(here.parts)
     [task] = await _obstructed(here, importer, 1)
     await here.ready()
-    here.fake.faults.inject("result", Fault(kind=FaultKind.DROP), times=None)
+    here.fake.faults.inject("result", AnswerFault(kind=FaultKind.DROP), times=None)
     await here.import_due(importer)
     assert await _seconds_until_due(here, task) > 500
 

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from poddispatchd.database import migration
-from poddispatchd.domain.report import DayFigures, Report
+from poddispatchd.domain.report import DayFigures, PeriodReport
 from poddispatchd.journal import history
 from poddispatchd.journal.history_sums import by_day
 from poddispatchd.sandbox.postgresql import PostgresServer
@@ -32,7 +32,7 @@ _TABLES = (
 def _weeks(days: Iterable[DayFigures]) -> tuple[DayFigures, ...]:
     """As a report shows them."""
     now = datetime.now(UTC)
-    return Report(now, now, (), (), (), (), tuple(days)).weeks
+    return PeriodReport(now, now, (), (), (), (), tuple(days)).weeks
 
 
 async def test_sums_of_days_become_those_of_weeks_and_nothing_of_them_is_lost(

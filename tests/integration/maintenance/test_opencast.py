@@ -13,7 +13,7 @@ from poddispatchd.app.composition import assembled, create_resources
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.maintenance import opencast
 from poddispatchd.sandbox.pod.media import STUDIO_DIRECTORY
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.imports.bench import Bench, bench, settings_of
 from tests.plugins.postgres import PodDatabase
@@ -167,7 +167,7 @@ async def test_what_pod_deletes_at_an_import_is_deleted(shared_world: SharedWorl
         await connection.execute("UPDATE runner_manager_task SET status = 'completed'")
     before = files()
     settings = settings_of(
-        world.database.dsn, world.media_root, Variant(case["variant"]), {"retention": A_WEEK}
+        world.database.dsn, world.media_root, SchemaVariant(case["variant"]), {"retention": A_WEEK}
     )
     async with assembled(create_resources(settings)) as parts:
         await features.opencast_files(parts).purge()

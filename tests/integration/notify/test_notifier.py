@@ -18,7 +18,7 @@ from poddispatchd.notify import queue
 from poddispatchd.notify.smtp import MailServer
 from poddispatchd.runtime.queues import DELIVERIES
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
-from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.tasks.run_report import ReportOrigin, RunReport
 from poddispatchd.tasks.transitions import apply_report, fail_task
 from tests.integration.notify.bench import (
     ONCE,
@@ -137,7 +137,7 @@ async def test_an_event_goes_with_the_transaction_that_it_tells_of(
 async def test_a_reported_end_is_told_to_the_admins_once_however_often_it_is_reported(
     parts_with: MakeParts, box: Postbox, task: Task, status: RunnerStatus
 ) -> None:
-    report = Report(status, "Encoding <failed>", "ffmpeg: no", ReportOrigin.CALLBACK)
+    report = RunReport(status, "Encoding <failed>", "ffmpeg: no", ReportOrigin.CALLBACK)
     async with parts_with(mail=mail_settings(box)) as parts:
         for _ in range(2):
             async with parts.database.transaction() as connection:

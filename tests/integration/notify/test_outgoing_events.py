@@ -22,7 +22,7 @@ from poddispatchd.errors import ConfigurationError, DatabaseUnavailableError
 from poddispatchd.notify import queue
 from poddispatchd.notify.checks import check_events
 from poddispatchd.notify.event_sender import EventSender
-from poddispatchd.sandbox.fake_runner_manager import Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, FaultKind
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
 from tests.integration.counting import counted as statements
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
@@ -295,7 +295,7 @@ class Watching:
 
 
 def _down(pod: Scene) -> None:
-    pod.fakes["first"].faults.inject("health", Fault(kind=FaultKind.STATUS, status=500), times=None)
+    pod.fakes["first"].faults.inject("health", AnswerFault(kind=FaultKind.STATUS, status=500), times=None)
 
 
 async def _watching(pod: Scene, url: str) -> Watching:

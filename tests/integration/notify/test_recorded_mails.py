@@ -15,7 +15,7 @@ from poddispatchd.notify.message import Envelope
 from poddispatchd.notify.planner import Planner
 from poddispatchd.pod import tasks
 from poddispatchd.runtime.queues import NOTICES
-from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.tasks.run_report import ReportOrigin, RunReport
 from poddispatchd.tasks.transitions import apply_report, fail_task
 from tests.integration.notify.bench import ONCE, daemon_parts, task_of
 from tests.integration.pod.imports import vectors
@@ -107,7 +107,7 @@ async def our_mails(parts: Parts) -> Sent:
     async with parts.database.connection() as connection:
         recorded = await NOTICES.claim(connection, "test", 1000)
     for leased in sorted(recorded, key=lambda each: int(str(each.lease.key))):
-        notice = queue.Notice.of(leased)
+        notice = queue.QueuedEvent.of(leased)
         planned = await planner.deliveries(notice)
         async with parts.database.transaction() as connection:
             await queue.plan(connection, notice, ())
@@ -189,7 +189,7 @@ async def test_a_reported_failure_is_told_to_whom_pod_tells_it(
 
 
 async def _report(parts: Parts, body: Json) -> None:
-    report = Report(
+    report = RunReport(
         RunnerStatus(body["status"]), str(body.get("error_message") or ""), origin=ReportOrigin.CALLBACK
     )
     async with parts.database.transaction() as connection:

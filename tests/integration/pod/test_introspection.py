@@ -3,20 +3,20 @@ import pytest
 from poddispatchd.errors import SchemaError
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.pod.managers import runner_managers
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from tests.integration.pod.rows import manager, opened, site
 from tests.plugins.postgres import PodDatabase
 from tests.plugins.shared_world import SharedWorldFactory
 from tests.shared import SHARED
 
 
-@pytest.mark.parametrize("variant", list(Variant))
+@pytest.mark.parametrize("variant", list(SchemaVariant))
 async def test_the_variant_is_read_from_where_thumbnails_point(
-    pod_database: PodDatabase, variant: Variant
+    pod_database: PodDatabase, variant: SchemaVariant
 ) -> None:
     async with opened(pod_database) as database:
         found = await introspect(database)
-    assert found.podfile is (variant is Variant.PODFILE)
+    assert found.podfile is (variant is SchemaVariant.PODFILE)
     assert (found.image_table, found.file_table) == (variant.custom_image, variant.custom_file)
     assert found.has_is_active
     assert found.priority_user_table == "runner_manager_priority_user"

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.secret import SecretStr
-from poddispatchd.sandbox.pod.schema import Variant, create_schema
+from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.pod.rows import insert, manager, recording, site, user, video
 from tests.plugins.postgres import PodDatabase, cloned_database, ensure_template
@@ -25,7 +25,7 @@ async def years_of_tasks(postgres: PostgresServer) -> AsyncIterator[PodDatabase]
     """A copy of it: the years are written once for all workers of a run."""
 
     async def fill(connection: Connection, dsn: SecretStr) -> None:
-        await create_schema(connection, Variant.PODFILE)
+        await create_schema(connection, SchemaVariant.PODFILE)
         database = Database(dsn)
         await database.open()
         try:
@@ -35,7 +35,7 @@ async def years_of_tasks(postgres: PostgresServer) -> AsyncIterator[PodDatabase]
         await _fill(connection)
 
     template = await ensure_template(postgres, "template_years", fill)
-    async with cloned_database(postgres, template, Variant.PODFILE) as database:
+    async with cloned_database(postgres, template, SchemaVariant.PODFILE) as database:
         yield database
 
 

@@ -15,8 +15,15 @@ from poddispatchd.reconcile import failure_recheck
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Endpoint, Fault, FaultKind, Mode, Outcome
-from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.sandbox.fake_runner_manager import (
+    AnswerFault,
+    Behaviour,
+    Endpoint,
+    FaultKind,
+    Mode,
+    RunOutcome,
+)
+from poddispatchd.tasks.run_report import ReportOrigin, RunReport
 from poddispatchd.tasks.transitions import apply_report
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
@@ -33,7 +40,7 @@ async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Ben
 async def _failed(here: Bench, watcher: Reconciler) -> TaskPk:
     """One that Pod submitted by itself: the journal knows of its end only."""
     task = await here.running()
-    await here.end(task, Behaviour(outcome=Outcome.FAILED, error="Bad medium"))
+    await here.end(task, Behaviour(outcome=RunOutcome.FAILED, error="Bad medium"))
     await watcher.step()
     assert await here.status(task) == "failed"
     return task
@@ -92,7 +99,7 @@ async def test_a_failure_by_callback_that_was_mended_in_silence_is_found_too(her
     async with here.parts.database.transaction() as connection:
         row = await tasks.get_task(connection, task)
         assert row is not None
-        report = Report(RunnerStatus.TIMEOUT, "It took too long", origin=ReportOrigin.CALLBACK)
+        report = RunReport(RunnerStatus.TIMEOUT, "It took too long", origin=ReportOrigin.CALLBACK)
         assert await apply_report(connection, row, report, retries=here.parts.retries) is Decision.TIME_OUT
     await here.end(task)
     await features.reconciler(here.parts).step()
@@ -149,7 +156,7 @@ async def test_a_manager_that_is_silent_is_asked_about_one_failure_and_the_other
     failed = [await _failed(here, features.reconciler(here.parts)) for _ in range(3)]
     watcher = features.reconciler(here.parts)
     here.fake.requests.clear()
-    here.fake.faults.inject(Endpoint.STATUS, Fault(kind=FaultKind.STATUS, status=503))
+    here.fake.faults.inject(Endpoint.STATUS, AnswerFault(kind=FaultKind.STATUS, status=503))
     for asked in (1, 4):
         here.clock.ahead += _RARELY
         await watcher.step()

@@ -9,7 +9,7 @@ from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import RunnerStatus, TaskPk
 from poddispatchd.pod import tasks
 from poddispatchd.sandbox.fake_runner_manager import Mode
-from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.tasks.run_report import ReportOrigin, RunReport
 from poddispatchd.tasks.transitions import apply_report
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
@@ -35,7 +35,7 @@ async def _call(
     async with here.parts.database.transaction() as connection:
         row = await tasks.get_task(connection, task)
         assert row is not None
-        report = Report(status, error, output, origin=origin)
+        report = RunReport(status, error, output, origin=origin)
         return await apply_report(connection, row, report, retries=here.parts.retries)
 
 

@@ -19,7 +19,7 @@ from poddispatchd.reconcile import outcomes, questions, reconciler
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
 from poddispatchd.runtime import incidents
 from poddispatchd.runtime.jobs import Progress
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Fault, FaultKind, Mode, Outcome
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Behaviour, FaultKind, Mode, RunOutcome
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.tasks.transitions import apply_report
 from tests.integration.imports.bench import Bench, bench, schedule
@@ -101,13 +101,13 @@ async def test_a_result_that_the_manager_calls_a_warning_is_imported(here: Bench
     ("behaviour", "status", "words"),
     [
         (
-            Behaviour(outcome=Outcome.FAILED, error="Bad medium", script_output="the log"),
+            Behaviour(outcome=RunOutcome.FAILED, error="Bad medium", script_output="the log"),
             "failed",
             "Bad medium",
         ),
-        (Behaviour(outcome=Outcome.TIMEOUT, error="Script timeout"), "timeout", "Script timeout"),
+        (Behaviour(outcome=RunOutcome.TIMEOUT, error="Script timeout"), "timeout", "Script timeout"),
         (
-            Behaviour(outcome=Outcome.FAILED, error="Runner is busy", script_output=" "),
+            Behaviour(outcome=RunOutcome.FAILED, error="Runner is busy", script_output=" "),
             "pending",
             "Runner is busy",
         ),
@@ -142,7 +142,7 @@ async def test_a_status_that_nobody_knows_changes_nothing_and_is_told_once(
     task = await here.running()
     task_id = await here.of(task, "task_id")
     body = {"task_id": task_id, "status": "levitating"}
-    here.fake.faults.inject("status", Fault(kind=FaultKind.STATUS, status=200, body=body), times=None)
+    here.fake.faults.inject("status", AnswerFault(kind=FaultKind.STATUS, status=200, body=body), times=None)
     watcher = features.reconciler(here.parts)
     for _ in range(3):
         await look(here, watcher, after=INTERVAL)
@@ -158,7 +158,7 @@ async def test_one_unusable_answer_does_not_keep_the_others_from_being_asked_abo
 ) -> None:
     odd, other = await here.running(), await here.running()
     await here.end(other)
-    fault = Fault(kind=FaultKind.STATUS, status=200, body=body, match=await here.of(odd, "task_id"))
+    fault = AnswerFault(kind=FaultKind.STATUS, status=200, body=body, match=await here.of(odd, "task_id"))
     here.fake.faults.inject("status", fault, times=None)
     await look(here, features.reconciler(here.parts))
     assert (await here.status(odd), (await here.imports_of(other))[0][0]) == ("running", "open")
@@ -167,7 +167,7 @@ async def test_one_unusable_answer_does_not_keep_the_others_from_being_asked_abo
 async def test_a_manager_that_talks_nonsense_is_left_alone_for_now(here: Bench) -> None:
     for _ in range(6):
         await here.running()
-    here.fake.faults.inject("status", Fault(kind=FaultKind.HTML), times=None)
+    here.fake.faults.inject("status", AnswerFault(kind=FaultKind.HTML), times=None)
     watcher = features.reconciler(here.parts)
     await look(here, watcher)
     assert len(asked(here)) == 3
@@ -197,7 +197,7 @@ async def test_a_forgotten_task_is_asked_about_twice_and_submitted_again_with_ot
 async def test_one_denial_between_answers_is_forgiven(here: Bench) -> None:
     task = await here.running()
     watcher = features.reconciler(here.parts)
-    denial = Fault(kind=FaultKind.STATUS, status=404, body={"detail": "Task not found"})
+    denial = AnswerFault(kind=FaultKind.STATUS, status=404, body={"detail": "Task not found"})
     for _ in range(3):
         here.fake.faults.inject("status", denial)
         await look(here, watcher, after=INTERVAL)
@@ -207,7 +207,7 @@ async def test_one_denial_between_answers_is_forgiven(here: Bench) -> None:
 
 async def test_a_404_of_a_proxy_is_no_denial(here: Bench) -> None:
     task = await here.running()
-    page = Fault(kind=FaultKind.STATUS, status=404, body="<html>nothing here</html>")
+    page = AnswerFault(kind=FaultKind.STATUS, status=404, body="<html>nothing here</html>")
     here.fake.faults.inject("status", page, times=None)
     watcher = features.reconciler(here.parts)
     for _ in range(4):
@@ -327,7 +327,7 @@ async def test_an_unreachable_manager_is_asked_about_one_task_and_not_hammered(h
     """It was asked again every second, and each time about its first task."""
     for _ in range(5):
         await here.running()
-    here.fake.faults.inject("status", Fault(kind=FaultKind.STATUS, status=500), times=None)
+    here.fake.faults.inject("status", AnswerFault(kind=FaultKind.STATUS, status=500), times=None)
     watcher = features.reconciler(here.parts)
     delay = await look(here, watcher)
     assert (len(asked(here)), delay) == (1, INTERVAL)
@@ -572,7 +572,7 @@ async def test_a_callback_and_a_look_at_once_make_one_import(here: Bench) -> Non
 
 async def test_a_failed_task_that_its_runner_ran_again_is_imported(here: Bench) -> None:
     task = await here.running()
-    await here.end(task, Behaviour(outcome=Outcome.FAILED, error="No source", script_output="log"))
+    await here.end(task, Behaviour(outcome=RunOutcome.FAILED, error="No source", script_output="log"))
     await look(here, features.reconciler(here.parts))
     assert await here.status(task) == "failed"
     await here.end(task)
@@ -609,8 +609,8 @@ async def test_who_waits_for_a_task_that_runs_for_too_long_is_told_with_it(here:
     )
 
 
-@pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.FAILED])
-async def test_a_record_of_many_megabytes_keeps_no_task_running(here: Bench, outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [RunOutcome.COMPLETED, RunOutcome.FAILED])
+async def test_a_record_of_many_megabytes_keeps_no_task_running(here: Bench, outcome: RunOutcome) -> None:
     task = await here.running()
     await here.end(task, Behaviour(outcome=outcome, script_output="frame=1 fps=25 " * 1_200_000))
     await look(here, features.reconciler(here.parts))

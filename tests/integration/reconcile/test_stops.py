@@ -9,7 +9,7 @@ import pytest
 
 from poddispatchd.app import features
 from poddispatchd.domain.task import RunnerStatus, TaskPk
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Endpoint, Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Behaviour, Endpoint, FaultKind
 from poddispatchd.sandbox.fake_runner_manager.records import TaskRecord
 from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
 from tests.integration.dispatch.scene import Daemon, Scene, scene
@@ -124,7 +124,7 @@ async def test_a_manager_that_was_away_is_asked_when_it_is_back(pod: Scene) -> N
     stops = features.stops(daemon.parts)
     await daemon.settle()
     record = pod.fakes["first"].tasks[(await pod.row(pk))["task_id"]]
-    pod.fakes["first"].faults.inject(Endpoint.STOP, Fault(kind=FaultKind.DROP_ANSWER), times=1)
+    pod.fakes["first"].faults.inject(Endpoint.STOP, AnswerFault(kind=FaultKind.DROP_ANSWER), times=1)
     words = await _cancel(daemon, pk)
 
     await _time_passes(pod)
@@ -140,7 +140,7 @@ async def test_an_accepted_run_that_belongs_to_no_row_is_stopped_later_too(pod: 
     daemon = await pod.daemon()
     fake = pod.fakes["first"]
     fake.faults.behaviours.append(_FETCHES)
-    fake.faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.SLOW, seconds=1.0))
+    fake.faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.SLOW, seconds=1.0))
     await daemon.dispatcher.step()
     await fake.wait_for(lambda: bool(fake.tasks))
     await _cancel(daemon, pk)

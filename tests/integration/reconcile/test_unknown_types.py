@@ -10,8 +10,8 @@ from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import RunnerStatus, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod import queue_order, queue_stats, tasks
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Mode, Outcome
-from poddispatchd.tasks.run_report import Report, ReportOrigin
+from poddispatchd.sandbox.fake_runner_manager import Behaviour, Mode, RunOutcome
+from poddispatchd.tasks.run_report import ReportOrigin, RunReport
 from poddispatchd.tasks.transitions import apply_report
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
@@ -56,7 +56,7 @@ async def test_a_result_for_nothing_ends_failed_in_words(here: Bench) -> None:
 @pytest.mark.parametrize("without_video", [True, False])
 async def test_a_failure_applies(here: Bench, *, without_video: bool) -> None:
     task = await _unknown(here, without_video=without_video)
-    await here.end(task, Behaviour(outcome=Outcome.FAILED, error="Bad chapters", script_output="the log"))
+    await here.end(task, Behaviour(outcome=RunOutcome.FAILED, error="Bad chapters", script_output="the log"))
     await features.reconciler(here.parts).step()
     assert await here.status(task) == "failed"
     assert "Bad chapters" in await here.words(task)
@@ -67,7 +67,7 @@ async def test_a_callback_finds_it(here: Bench) -> None:
     manager = here.world.managers[0].id
     async with here.parts.database.transaction() as connection:
         [found] = await tasks.find_tasks(connection, [manager], await here.of(task, "task_id"))
-        report = Report(RunnerStatus.FAILED, "Bad chapters", origin=ReportOrigin.CALLBACK)
+        report = RunReport(RunnerStatus.FAILED, "Bad chapters", origin=ReportOrigin.CALLBACK)
         decision = await apply_report(connection, found, report, retries=here.parts.retries)
     assert (found.pk, found.type, found.type_name, decision) == (
         task,
@@ -116,7 +116,7 @@ async def test_a_failure_that_a_new_submission_would_cure_ends_it_all_the_same(
     async with here.parts.database.transaction() as connection:
         row = await tasks.get_task(connection, task)
         assert row is not None
-        report = Report(RunnerStatus.FAILED, error)
+        report = RunReport(RunnerStatus.FAILED, error)
         decision = await apply_report(connection, row, report, retries=here.parts.retries)
     assert (decision, await here.status(task)) == (Decision.FAIL, "failed")
 

@@ -17,7 +17,14 @@ from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.pod.tasks import get_task
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Endpoint, Fault, FaultKind, Mode, Outcome
+from poddispatchd.sandbox.fake_runner_manager import (
+    AnswerFault,
+    Behaviour,
+    Endpoint,
+    FaultKind,
+    Mode,
+    RunOutcome,
+)
 from poddispatchd.sandbox.pod.world import add_task
 from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
 from tests.integration.imports.bench import Bench, bench
@@ -111,12 +118,14 @@ class Walk:
         return after(intended, Step.ACCEPTED)
 
     async def be_refused(self) -> Stage | None:
-        self.here.fake.faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.STATUS, status=503, body={}))
+        self.here.fake.faults.inject(
+            Endpoint.EXECUTE, AnswerFault(kind=FaultKind.STATUS, status=503, body={})
+        )
         await self.look_at_the_queue()
         return after(Stage.SUBMITTING, Step.REFUSED)
 
     async def lose_the_answer(self) -> Stage | None:
-        self.here.fake.faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER))
+        self.here.fake.faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP_ANSWER))
         await self.look_at_the_queue()
         return after(Stage.SUBMITTING, Step.UNANSWERED)
 
@@ -137,12 +146,12 @@ class Walk:
 
     async def fail(self) -> Stage:
         """Nobody calls: the manager is asked."""
-        await self.here.end(self.task, Behaviour(outcome=Outcome.FAILED, error="Bad medium"))
+        await self.here.end(self.task, Behaviour(outcome=RunOutcome.FAILED, error="Bad medium"))
         await self._look()
         return Stage.FAILED
 
     async def time_out(self) -> Stage:
-        await self.here.end(self.task, Behaviour(outcome=Outcome.TIMEOUT, error="Too long"))
+        await self.here.end(self.task, Behaviour(outcome=RunOutcome.TIMEOUT, error="Too long"))
         await self._report(RunnerStatus.TIMEOUT, "Too long")
         return Stage.TIMEOUT
 
@@ -166,14 +175,14 @@ class Walk:
         return after(Stage.IMPORTING, Step.IMPORTED)
 
     async def be_held_up(self) -> Stage | None:
-        self.here.fake.faults.inject(Endpoint.RESULT, Fault(kind=FaultKind.STATUS, status=500))
+        self.here.fake.faults.inject(Endpoint.RESULT, AnswerFault(kind=FaultKind.STATUS, status=500))
         await self.here.import_again()
         self.here.clock.ahead += _LATER
         return after(Stage.IMPORTING, Step.POSTPONED)
 
     async def be_spoilt(self) -> Stage | None:
         may = await self.may_submit_again()
-        broken = Fault(kind=FaultKind.STATUS, status=200, body="{}", match="info_video.json")
+        broken = AnswerFault(kind=FaultKind.STATUS, status=200, body="{}", match="info_video.json")
         self.here.fake.faults.inject(Endpoint.FILE, broken, times=None)
         await self.here.import_again()
         self.here.fake.faults.clear()

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from chaos.postgres import DURABLE, RestartableServer
-from poddispatchd.sandbox.pod.schema import Variant, create_schema
+from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.callbacks.bench import bench
 from tests.integration.callbacks.conftest import TOKEN
@@ -16,9 +16,9 @@ async def test_a_callback_of_an_outage_is_refused_and_taken_when_it_is_repeated(
     said: dict[str, Any] = {"task_id": "t-1", "status": "failed", "error_message": "Bad medium"}
     async with PostgresServer(settings=DURABLE) as server:
         restartable = RestartableServer(server)
-        database = PodDatabase("postgres", server.dsn(), Variant.NOPODFILE)
+        database = PodDatabase("postgres", server.dsn(), SchemaVariant.NOPODFILE)
         async with database.connection() as connection:
-            await create_schema(connection, Variant.NOPODFILE)
+            await create_schema(connection, SchemaVariant.NOPODFILE)
             manager = await rows.manager(connection, await rows.site(connection, "x"), token=TOKEN)
             task = await rows.task(connection, status="running", task_id="t-1", runner_manager_id=manager)
         try:

@@ -7,7 +7,7 @@ import pytest
 from poddispatchd.dispatch.acceptance import Acceptance
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import submissions
-from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from tests.integration.dispatch.scene import scene
 from tests.plugins.postgres import PodDatabase
 
@@ -19,8 +19,8 @@ async def test_nothing_is_repeated_to_a_manager_that_does_not_answer(
     async with scene(pod_database, media_root) as pod:
         [pk] = await pod.encodings(1)
         fake = pod.fakes["first"]
-        fake.faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER))
-        fake.faults.inject(Endpoint.STATUS, Fault(kind=FaultKind.DROP), times=None)
+        fake.faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP_ANSWER))
+        fake.faults.inject(Endpoint.STATUS, AnswerFault(kind=FaultKind.DROP), times=None)
         daemon = await pod.daemon()
         for _ in range(4):
             await daemon.settle()

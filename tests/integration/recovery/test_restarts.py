@@ -11,7 +11,7 @@ from poddispatchd.callbacks import inbox
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
 from poddispatchd.journal.submissions import SubmissionState
-from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from poddispatchd.tasks.administration import cancel_tasks, restart_tasks
 from tests.integration.dispatch.scene import Daemon, Scene, scene
 from tests.plugins.postgres import PodDatabase
@@ -30,7 +30,7 @@ async def _restart(daemon: Daemon, pk: TaskPk) -> None:
 
 async def _lost(pod: Scene, daemon: Daemon) -> RunnerTaskId:
     """Submit, and lose the answer; the id that nobody knows."""
-    pod.fakes["first"].faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.DROP_ANSWER))
+    pod.fakes["first"].faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.DROP_ANSWER))
     await daemon.dispatcher.step()
     await daemon.dispatcher.drain()
     [record] = pod.fakes["first"].tasks.values()
@@ -95,7 +95,7 @@ async def test_a_restart_while_the_answer_is_on_its_way_makes_that_run_nobodys(p
     [pk] = await pod.encodings(1)
     daemon = await pod.daemon()
     fake = pod.fakes["first"]
-    fake.faults.inject(Endpoint.EXECUTE, Fault(kind=FaultKind.SLOW, seconds=1.0))
+    fake.faults.inject(Endpoint.EXECUTE, AnswerFault(kind=FaultKind.SLOW, seconds=1.0))
     await daemon.dispatcher.step()
     await fake.wait_for(lambda: bool(fake.tasks))
     await _restart(daemon, pk)

@@ -8,7 +8,7 @@ from pathlib import Path
 from poddispatchd.app import features
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.sandbox.fake_runner_manager import Mode
-from poddispatchd.sandbox.pod.world import Video, add_task
+from poddispatchd.sandbox.pod.world import SampleVideo, add_task
 from poddispatchd.sandbox.postgresql import PostgresServer
 from poddispatchd.tasks.restored import done_before
 from tests.integration.imports.bench import Bench, bench, daemon_parts, settings_of
@@ -25,7 +25,7 @@ async def _submit(here: Bench) -> None:
     await dispatcher.stop(0)
 
 
-async def _pending(here: Bench, video: Video) -> TaskPk:
+async def _pending(here: Bench, video: SampleVideo) -> TaskPk:
     async with here.pod.connection() as connection:
         return await add_task(connection, TaskType.ENCODING, video=video)
 

@@ -8,7 +8,7 @@ import pytest
 from poddispatchd.app import features
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.pod.tasks import get_task
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
+from poddispatchd.sandbox.fake_runner_manager import Behaviour, RunOutcome
 from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
@@ -49,7 +49,7 @@ async def test_of_a_result_that_cannot_be_imported(here: Bench) -> None:
 
 async def test_of_a_failure_that_was_reported(here: Bench) -> None:
     task = await here.running()
-    await here.end(task, Behaviour(outcome=Outcome.FAILED, error="Bad medium"))
+    await here.end(task, Behaviour(outcome=RunOutcome.FAILED, error="Bad medium"))
     await features.reconciler(here.parts).step()
     await _is_told(here, task)
 
@@ -57,7 +57,7 @@ async def test_of_a_failure_that_was_reported(here: Bench) -> None:
 async def test_of_a_failure_that_was_found_while_its_result_was_asked_for(here: Bench) -> None:
     """It was rung for within the transaction: whoever looked at once found nothing."""
     task = await here.running()
-    await here.end(task, Behaviour(outcome=Outcome.FAILED, error="Bad medium"))
+    await here.end(task, Behaviour(outcome=RunOutcome.FAILED, error="Bad medium"))
     await here.open_import(task)
     await here.import_due()
     await _is_told(here, task)

@@ -26,9 +26,9 @@ from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download import DownloadedResult, DownloadLimits, download_result
 from poddispatchd.runner.records import StopOutcome
 from poddispatchd.sandbox.fake_runner_manager import (
+    AnswerFault,
     Behaviour,
     FakeRunnerManager,
-    Fault,
     FaultKind,
     Mode,
     Runner,
@@ -104,7 +104,7 @@ async def test_a_task_from_submission_to_its_end(client: RunnerClient, fake: Fak
 async def test_the_same_bytes_posted_again_recover_a_lost_id(
     client: RunnerClient, fake: FakeRunnerManager
 ) -> None:
-    fake.faults.inject("execute", Fault(kind=FaultKind.DROP_ANSWER))
+    fake.faults.inject("execute", AnswerFault(kind=FaultKind.DROP_ANSWER))
 
     with pytest.raises(AnswerLostError):
         await client.execute(manager(fake.url), payload())
@@ -226,14 +226,14 @@ async def test_a_whole_result_is_fetched_byte_for_byte(
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault(kind=FaultKind.DROP),
-        Fault(kind=FaultKind.CUT, length=500, match=".ts"),
-        Fault(kind=FaultKind.STATUS, status=502),
-        Fault(kind=FaultKind.WRONG_LENGTH, length=10),
+        AnswerFault(kind=FaultKind.DROP),
+        AnswerFault(kind=FaultKind.CUT, length=500, match=".ts"),
+        AnswerFault(kind=FaultKind.STATUS, status=502),
+        AnswerFault(kind=FaultKind.WRONG_LENGTH, length=10),
     ],
 )
 async def test_a_broken_transfer_ends_in_the_right_bytes(
-    client: RunnerClient, tmp_path: Path, mode: Mode, fault: Fault
+    client: RunnerClient, tmp_path: Path, mode: Mode, fault: AnswerFault
 ) -> None:
     async with FakeRunnerManager(token=TOKEN, mode=mode) as fake:
         fake.faults.inject("file", fault, times=2)
@@ -248,7 +248,7 @@ async def test_a_page_in_place_of_the_manifest_is_unusable(
     client: RunnerClient, fake: FakeRunnerManager
 ) -> None:
     task_id = await finished(client, fake)
-    fake.faults.inject("result", Fault(kind=FaultKind.HTML))
+    fake.faults.inject("result", AnswerFault(kind=FaultKind.HTML))
 
     with pytest.raises(UnusableAnswerError, match="web page"):
         await client.manifest(manager(fake.url), task_id)

@@ -21,7 +21,7 @@ from poddispatchd.errors import (
 )
 from poddispatchd.runner import answers, session, transport
 from poddispatchd.runner.client import RunnerClient, open_session
-from poddispatchd.runner.records import Health, RunnerTask
+from poddispatchd.runner.records import ManagerHealth, RunnerTask
 from tests.integration.runner.raw_server import Answer, RawServer, drop, hang, head, raw, reply
 from tests.unit.runner.managers import TOKEN, manager
 
@@ -326,7 +326,7 @@ async def test_health_is_looked_for_where_the_manager_says_and_where_it_has_been
     async with RawServer([site({"/p/": reply(body=root), f"/p/{path}": WELL})]) as server:
         health = await client.health(manager(f"{server.url}/p"))
 
-    assert health == Health(healthy=True, path=path, version="1.7.1", runners=2, tasks=7)
+    assert health == ManagerHealth(healthy=True, path=path, version="1.7.1", runners=2, tasks=7)
     assert "authorization" not in server.requests[0].headers
     assert "authorization" in server.requests[1].headers
 

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.app import features
-from poddispatchd.app.checks import Severity, run_checks
+from poddispatchd.app.checks import CheckLevel, run_checks
 from poddispatchd.callbacks import inbox
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
@@ -159,11 +159,11 @@ async def test_check_names_the_task_and_who_holds_it(pod: Scene, monkeypatch: py
     async with _held(pod, _TASKS, held):
         findings = [finding async for finding in run_checks(pod.settings())]
     [found] = [finding for finding in findings if finding.subject == "held rows"]
-    assert found.severity is Severity.PROBLEM
+    assert found.severity is CheckLevel.PROBLEM
     assert found.words.startswith(f"Task {held} waits: ")
     assert "program psql, idle in transaction" in found.words
     findings = [finding async for finding in run_checks(pod.settings())]
-    assert {finding.severity for finding in findings if finding.subject == "held rows"} == {Severity.FINE}
+    assert {finding.severity for finding in findings if finding.subject == "held rows"} == {CheckLevel.FINE}
 
 
 async def test_an_import_of_ours_that_waits_for_a_row_is_not_named_as_who_holds_the_task(pod: Scene) -> None:

@@ -7,18 +7,18 @@ from typing import TypeAlias
 
 import pytest
 
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from tests.plugins.postgres import PodDatabase
 from tests.shared import SHARED
 
-RECORDED = [] if SHARED is None else list(Variant)
+RECORDED = [] if SHARED is None else list(SchemaVariant)
 
 Column: TypeAlias = tuple[str, str, str, str, bool]
 """Name, type, "YES" when nullable, length, identity."""
 
 
 @pytest.mark.parametrize("variant", RECORDED)
-async def test_every_column_is_as_measured(pod_database: PodDatabase, variant: Variant) -> None:
+async def test_every_column_is_as_measured(pod_database: PodDatabase, variant: SchemaVariant) -> None:
     expected: dict[str, set[Column]] = defaultdict(set)
     for row in _recorded("columns", variant):
         identity = row["default"].startswith("IDENTITY")
@@ -33,7 +33,7 @@ async def test_every_column_is_as_measured(pod_database: PodDatabase, variant: V
 
 
 @pytest.mark.parametrize("variant", RECORDED)
-async def test_every_constraint_is_as_measured(pod_database: PodDatabase, variant: Variant) -> None:
+async def test_every_constraint_is_as_measured(pod_database: PodDatabase, variant: SchemaVariant) -> None:
     expected = defaultdict(set)
     for row in _recorded("constraints", variant):
         if row["kind"] != "INDEX":
@@ -46,8 +46,8 @@ async def test_every_constraint_is_as_measured(pod_database: PodDatabase, varian
     assert {table: expected[table] for table in actual} == actual
 
 
-@pytest.mark.parametrize("variant", list(Variant))
-async def test_stored_files_belong_to_the_variant(pod_database: PodDatabase, variant: Variant) -> None:
+@pytest.mark.parametrize("variant", list(SchemaVariant))
+async def test_stored_files_belong_to_the_variant(pod_database: PodDatabase, variant: SchemaVariant) -> None:
     constraints = await _constraints(pod_database)
 
     def target(table: str, column: str) -> str:
@@ -71,7 +71,7 @@ async def test_foreign_keys_are_checked_at_the_end_of_a_transaction(pod_database
     assert not not_deferred
 
 
-def _recorded(what: str, variant: Variant) -> list[dict[str, str]]:
+def _recorded(what: str, variant: SchemaVariant) -> list[dict[str, str]]:
     assert SHARED is not None
     with (SHARED / "pod-db" / f"{what}_{variant}.tsv").open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines, delimiter="\t"))

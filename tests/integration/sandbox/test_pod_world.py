@@ -3,11 +3,11 @@
 import pytest
 
 from poddispatchd.domain.task import TaskStatus, TaskType
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.pod.world import World, add_finished_tasks, add_recording, add_task, add_video
 from tests.plugins.postgres import PodDatabase
 
-both_variants = pytest.mark.parametrize("variant", list(Variant))
+both_variants = pytest.mark.parametrize("variant", list(SchemaVariant))
 
 
 @both_variants

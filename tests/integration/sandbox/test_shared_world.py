@@ -2,16 +2,16 @@
 
 import pytest
 
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from tests.plugins.shared_world import SharedWorldFactory
 from tests.shared import SHARED
 
-VARIANTS = [] if SHARED is None else list(Variant)
+VARIANTS = [] if SHARED is None else list(SchemaVariant)
 
 
 @pytest.mark.parametrize("recorded", VARIANTS)
 async def test_a_recorded_world_is_restored_with_its_rows_and_files(
-    shared_world: SharedWorldFactory, recorded: Variant
+    shared_world: SharedWorldFactory, recorded: SchemaVariant
 ) -> None:
     world = await shared_world(recorded)
     async with world.database.connection() as connection:
@@ -24,7 +24,7 @@ async def test_a_recorded_world_is_restored_with_its_rows_and_files(
 
 @pytest.mark.parametrize("recorded", VARIANTS)
 async def test_two_copies_of_a_recorded_world_do_not_see_each_other(
-    shared_world: SharedWorldFactory, recorded: Variant
+    shared_world: SharedWorldFactory, recorded: SchemaVariant
 ) -> None:
     one, two = await shared_world(recorded), await shared_world(recorded)
     async with one.database.connection() as connection:
@@ -36,7 +36,7 @@ async def test_two_copies_of_a_recorded_world_do_not_see_each_other(
 
 @pytest.mark.parametrize("recorded", VARIANTS)
 async def test_a_case_brings_its_rows_files_and_addresses(
-    shared_world: SharedWorldFactory, recorded: Variant
+    shared_world: SharedWorldFactory, recorded: SchemaVariant
 ) -> None:
     world = await shared_world(recorded)
     case = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
-from poddispatchd.sandbox.fake_runner_manager import Endpoint, Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
 from poddispatchd.sandbox.pod.world import add_task, add_video
 from poddispatchd.shadow import dispatch
 from tests.integration.dispatch.scene import Scene, Spec, scene
@@ -85,7 +85,7 @@ async def test_a_runner_whose_task_has_ended_on_its_manager_is_free(here: Scene)
 
 async def test_nothing_is_expected_of_a_manager_that_does_not_tell_its_runners(here: Scene) -> None:
     await here.encoding()
-    here.fakes["first"].faults.inject(Endpoint.RUNNERS, Fault(kind=FaultKind.STATUS, status=404))
+    here.fakes["first"].faults.inject(Endpoint.RUNNERS, AnswerFault(kind=FaultKind.STATUS, status=404))
     async with watching(here) as shadow:
         await shadow.look()
         assert shadow.expected() == []

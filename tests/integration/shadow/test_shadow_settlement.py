@@ -8,7 +8,7 @@ import pytest
 
 from poddispatchd.domain.task import RunnerTaskId, TaskPk, TaskStatus
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, Outcome
+from poddispatchd.sandbox.fake_runner_manager import Behaviour, RunOutcome
 from tests.integration.dispatch.scene import Scene, scene
 from tests.integration.shadow.watcher import CRON_INTERVAL, watching
 from tests.plugins.postgres import PodDatabase
@@ -76,7 +76,9 @@ async def test_a_result_that_nobody_fetches_is_told_once(here: Scene) -> None:
 
 async def test_a_failure_that_a_new_submission_could_cure_is_given_up_by_pod(here: Scene) -> None:
     task, task_id = await running(here)
-    crashed = Behaviour(outcome=Outcome.FAILED, error="Task process is no longer running", script_output="")
+    crashed = Behaviour(
+        outcome=RunOutcome.FAILED, error="Task process is no longer running", script_output=""
+    )
     await here.fakes["first"].finish(task_id, behaviour=crashed)
     async with watching(here) as shadow:
         await shadow.ask()
@@ -89,7 +91,7 @@ async def test_a_failure_that_a_new_submission_could_cure_is_given_up_by_pod(her
 
 async def test_a_failure_for_good_fails_in_pod_as_well(here: Scene) -> None:
     task, task_id = await running(here)
-    broken = Behaviour(outcome=Outcome.FAILED, error="No stream", script_output="ffmpeg said no")
+    broken = Behaviour(outcome=RunOutcome.FAILED, error="No stream", script_output="ffmpeg said no")
     await here.fakes["first"].finish(task_id, behaviour=broken)
     async with watching(here) as shadow:
         await shadow.ask()

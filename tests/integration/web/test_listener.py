@@ -17,7 +17,7 @@ from poddispatchd.errors import ConfigurationError
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web import listener as listener_module
 from poddispatchd.web import protocol
-from poddispatchd.web.connection_limits import Limits
+from poddispatchd.web.connection_limits import ListenerLimits
 from poddispatchd.web.listener import listening
 from tests.integration.web.wire import connect, ended, many, said
 
@@ -31,7 +31,7 @@ async def _hello(request: web.BaseRequest) -> web.Response:
 
 @asynccontextmanager
 async def _listener(metrics: Metrics | None = None, **limits: float | None) -> AsyncIterator[Address]:
-    chosen = Limits(**{"head_seconds": 60.0, **limits})  # type: ignore[arg-type] # a test's numbers
+    chosen = ListenerLimits(**{"head_seconds": 60.0, **limits})  # type: ignore[arg-type] # a test's numbers
     async with listening(_hello, _ANY, "webhook.listen", limits=chosen, metrics=metrics) as address:
         yield address
 
@@ -252,10 +252,13 @@ async def test_without_descriptors_it_neither_spins_nor_stops(quiet: None) -> No
 
 def test_descriptors_are_kept_back_for_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
-    assert listener_module._within_descriptors(Limits(most=2000)).most == 1024 - listener_module.KEPT_BACK
-    assert listener_module._within_descriptors(Limits(most=64)).most == 64
+    assert (
+        listener_module._within_descriptors(ListenerLimits(most=2000)).most
+        == 1024 - listener_module.KEPT_BACK
+    )
+    assert listener_module._within_descriptors(ListenerLimits(most=64)).most == 64
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 100))
-    assert listener_module._within_descriptors(Limits(most=2000)).most == 50
+    assert listener_module._within_descriptors(ListenerLimits(most=2000)).most == 50
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from chaos.scenarios import Scenario
 from chaos.timeline import Timeline
 from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.pod.imports.studio import BASE_FILE
-from poddispatchd.sandbox.fake_runner_manager import Submission, result_files
+from poddispatchd.sandbox.fake_runner_manager import AcceptedTask, result_files
 
 ENCODING, TRANSCRIPTION, STUDIO, FAILED, TIMED_OUT, TWIN = 1, 2, 3, 4, 5, 6
 """Tasks: TWIN is a second row for the source of ENCODING, and followed it."""
@@ -70,7 +70,7 @@ def run(
     task_id: str, kind: str, path: str, scenario: Scenario = Scenario.FINE, status: str = "completed"
 ) -> Run:
     """A run that has ended."""
-    submission = Submission(
+    submission = AcceptedTask(
         etab_name="o",
         app_name="Esup-Pod",
         task_type=kind,

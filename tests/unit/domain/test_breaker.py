@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.breaker import Breaker, BreakerPolicy, BreakerState, Outcome, after
+from poddispatchd.domain.breaker import Breaker, BreakerPolicy, BreakerState, RequestOutcome, after
 from poddispatchd.errors import (
     AnswerLostError,
     PayloadRefusedError,
@@ -26,7 +26,7 @@ def highest() -> float:
 
 
 def failed(breaker: Breaker, now: float) -> Breaker:
-    return after(breaker, Outcome.UNAVAILABLE, now=now, random=highest, policy=POLICY)
+    return after(breaker, RequestOutcome.UNAVAILABLE, now=now, random=highest, policy=POLICY)
 
 
 def opened(now: float = 0.0) -> Breaker:
@@ -45,16 +45,16 @@ def opened(now: float = 0.0) -> Breaker:
     ],
 )
 def test_a_manager_that_answers_is_not_broken(error: PoddispatchdError | None) -> None:
-    assert Outcome.of(error) is Outcome.ANSWERED
+    assert RequestOutcome.of(error) is RequestOutcome.ANSWERED
 
 
 @pytest.mark.parametrize("error", [RunnerManagerUnavailableError(), AnswerLostError(), UnusableAnswerError()])
 def test_a_manager_that_does_not_answer_sensibly_is_unavailable(error: PoddispatchdError | None) -> None:
-    assert Outcome.of(error) is Outcome.UNAVAILABLE
+    assert RequestOutcome.of(error) is RequestOutcome.UNAVAILABLE
 
 
 def test_a_refused_token_is_a_misconfiguration() -> None:
-    assert Outcome.of(RunnerManagerMisconfiguredError()) is Outcome.MISCONFIGURED
+    assert RequestOutcome.of(RunnerManagerMisconfiguredError()) is RequestOutcome.MISCONFIGURED
 
 
 def test_it_opens_at_the_threshold_and_not_before() -> None:
@@ -67,7 +67,7 @@ def test_it_opens_at_the_threshold_and_not_before() -> None:
 
 def test_an_answer_between_failures_starts_the_count_again() -> None:
     once = failed(Breaker(), 0.0)
-    answered = after(once, Outcome.ANSWERED, now=1.0, random=highest, policy=POLICY)
+    answered = after(once, RequestOutcome.ANSWERED, now=1.0, random=highest, policy=POLICY)
 
     assert failed(answered, 2.0).state is BreakerState.CLOSED
 
@@ -90,19 +90,19 @@ def test_requests_already_under_way_do_not_make_the_wait_grow() -> None:
 
 
 def test_a_probe_answered_full_closes_the_breaker() -> None:
-    outcome = Outcome.of(RunnerManagerFullError())
+    outcome = RequestOutcome.of(RunnerManagerFullError())
 
     assert after(opened(), outcome, now=4.0, random=highest, policy=POLICY) == Breaker()
 
 
 def test_a_misconfigured_manager_is_left_alone_for_long_and_says_so() -> None:
-    breaker = after(Breaker(), Outcome.MISCONFIGURED, now=0.0, random=highest, policy=POLICY)
+    breaker = after(Breaker(), RequestOutcome.MISCONFIGURED, now=0.0, random=highest, policy=POLICY)
 
     assert (breaker.state, breaker.until) == (BreakerState.MISCONFIGURED, 600.0)
 
 
 def test_a_connection_error_does_not_shorten_the_wait_of_a_misconfigured_manager() -> None:
-    breaker = after(Breaker(), Outcome.MISCONFIGURED, now=0.0, random=highest, policy=POLICY)
+    breaker = after(Breaker(), RequestOutcome.MISCONFIGURED, now=0.0, random=highest, policy=POLICY)
 
     later = failed(breaker, 5.0)
 
@@ -111,7 +111,7 @@ def test_a_connection_error_does_not_shorten_the_wait_of_a_misconfigured_manager
 
 _events = st.lists(
     st.tuples(
-        st.sampled_from(list(Outcome)),
+        st.sampled_from(list(RequestOutcome)),
         st.floats(min_value=0, max_value=1000),
         st.floats(min_value=0, max_value=1, exclude_max=True),
     ),
@@ -121,7 +121,7 @@ _events = st.lists(
 
 @given(events=_events)
 def test_whatever_happens_a_wait_is_bounded_and_one_answer_closes_it(
-    events: list[tuple[Outcome, float, float]],
+    events: list[tuple[RequestOutcome, float, float]],
 ) -> None:
     breaker, now = Breaker(), 0.0
     for outcome, passed, draw in events:
@@ -130,5 +130,5 @@ def test_whatever_happens_a_wait_is_bounded_and_one_answer_closes_it(
         longest = max(POLICY.cap + POLICY.floor, POLICY.misconfigured)
         assert breaker.until - now <= longest + 1e-6
 
-    closed = after(breaker, Outcome.ANSWERED, now=now, random=highest, policy=POLICY)
+    closed = after(breaker, RequestOutcome.ANSWERED, now=now, random=highest, policy=POLICY)
     assert closed == Breaker()

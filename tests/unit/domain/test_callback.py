@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.callback import Callback, Notice
+from poddispatchd.domain.callback import Callback, CallbackBody
 from poddispatchd.domain.script_output import LIMIT, merge_output
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
 from poddispatchd.errors import CallbackRefusedError
@@ -17,7 +17,7 @@ _JSON = st.recursive(
 
 
 def _read(body: bytes) -> Callback:
-    return Notice.read(body).callback()
+    return CallbackBody.read(body).callback()
 
 
 def _of(**fields: object) -> Callback:
@@ -100,7 +100,7 @@ def test_a_task_id_is_a_text_with_something_in_it(task_id: object) -> None:
 def test_an_id_that_no_row_can_have_is_unknown_but_no_reason_to_say_so_before_the_token_is_checked(
     task_id: str,
 ) -> None:
-    notice = Notice.read(json.dumps({"task_id": task_id}).encode())
+    notice = CallbackBody.read(json.dumps({"task_id": task_id}).encode())
     assert notice.task_id is None
     with pytest.raises(CallbackRefusedError) as refused:
         notice.callback()
@@ -134,4 +134,4 @@ def test_a_text_longer_than_the_row_keeps_is_cut_in_its_middle() -> None:
 
 def test_what_a_script_wrote_is_not_in_a_callbacks_repr() -> None:
     assert "confidential" not in repr(_of(script_output="confidential"))
-    assert "confidential" not in repr(Notice.read(b'{"task_id": "t", "x": "confidential"}'))
+    assert "confidential" not in repr(CallbackBody.read(b'{"task_id": "t", "x": "confidential"}'))

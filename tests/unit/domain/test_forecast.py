@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from poddispatchd.domain.availability import ALWAYS, Openings
 from poddispatchd.domain.capacity import Capacity, ManagerNow, capacities, slots_seen
-from poddispatchd.domain.forecast import Forecast, Interval, PendingWork, RunningWork, Work, forecast
+from poddispatchd.domain.forecast import Forecast, Interval, PendingWork, RunningWork, Workload, forecast
 from poddispatchd.domain.queue_simulation import Played
 from poddispatchd.domain.run_times import FEWEST, EndedRun, SourceSize, run_times
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
@@ -42,7 +42,7 @@ def running(pk: int, minutes: float, **facts: object) -> RunningWork:
 
 
 def expect(
-    work: Work, ended: Sequence[EndedRun] = TEN_MINUTES, managers: Sequence[Capacity] = ONE_RUNNER
+    work: Workload, ended: Sequence[EndedRun] = TEN_MINUTES, managers: Sequence[Capacity] = ONE_RUNNER
 ) -> Forecast:
     return forecast(NOW, work, managers, ended, random=random.Random(1).random)
 
@@ -52,19 +52,19 @@ def minutes(interval: Interval) -> tuple[float, float]:
 
 
 def test_without_runs_to_learn_from_nothing_is_said() -> None:
-    work = Work([waiting(1)], [running(2, 3)])
+    work = Workload([waiting(1)], [running(2, 3)])
 
     assert expect(work, runs(*[10] * (FEWEST - 1))) == Forecast(NOW)
 
 
 def test_a_running_task_ends_when_its_time_is_over() -> None:
-    low, high = minutes(expect(Work(running=[running(1, 4)])).ends[TaskPk(1)])
+    low, high = minutes(expect(Workload(running=[running(1, 4)])).ends[TaskPk(1)])
 
     assert 5 < low < high < 7
 
 
 def test_a_task_that_runs_longer_than_any_before_ends_nobody_knows_when() -> None:
-    said = expect(Work([waiting(2)], [running(1, 300)]))
+    said = expect(Workload([waiting(2)], [running(1, 300)]))
 
     assert TaskPk(1) not in said.ends
     # Its runner may be free at once or as late again; what waits for it begins in that time.
@@ -73,7 +73,7 @@ def test_a_task_that_runs_longer_than_any_before_ends_nobody_knows_when() -> Non
 
 
 def test_tasks_of_one_runner_follow_each_other() -> None:
-    said = expect(Work([waiting(2), waiting(3)], [running(1, 5)]))
+    said = expect(Workload([waiting(2), waiting(3)], [running(1, 5)]))
 
     first, second = minutes(said.begins[TaskPk(2)]), minutes(said.begins[TaskPk(3)])
     assert 4 < first[0] < first[1] < 6.5
@@ -85,21 +85,21 @@ def test_tasks_of_one_runner_follow_each_other() -> None:
 def test_a_type_that_no_manager_takes_is_unknown() -> None:
     only_encodings = (Capacity(MANAGER, SITE, 1, 0, frozenset({"encoding"})),)
     ended = [*TEN_MINUTES, *runs(*[2] * 20, kind="transcription", manager=ManagerId(2))]
-    said = expect(Work([waiting(1), waiting(2, "transcription")]), ended, only_encodings)
+    said = expect(Workload([waiting(1), waiting(2, "transcription")]), ended, only_encodings)
 
     assert set(said.begins) == {TaskPk(1)}
     assert set(said.drained) == {"encoding"}
 
 
 def test_what_stands_behind_a_task_of_unknown_length_is_unknown_too() -> None:
-    said = expect(Work([waiting(1, "transcription"), waiting(2)]))
+    said = expect(Workload([waiting(1, "transcription"), waiting(2)]))
 
     assert set(said.begins) == {TaskPk(1)}
     assert said.ends == {}
 
 
 def test_tasks_of_one_source_end_together() -> None:
-    work = Work([waiting(2, same="video 7"), waiting(3)], [running(1, 5, same="video 7")])
+    work = Workload([waiting(2, same="video 7"), waiting(3)], [running(1, 5, same="video 7")])
     said = expect(work)
 
     assert said.ends[TaskPk(2)] == said.ends[TaskPk(1)]
@@ -109,12 +109,12 @@ def test_tasks_of_one_source_end_together() -> None:
 def test_a_task_that_is_held_back_does_not_begin_before() -> None:
     held = PendingWork(Played(TaskPk(1), "encoding", site=SITE), NOW + timedelta(minutes=45))
 
-    assert minutes(expect(Work([held])).begins[TaskPk(1)]) == (45, 45)
+    assert minutes(expect(Workload([held])).begins[TaskPk(1)]) == (45, 45)
 
 
 def test_runners_that_work_for_others_are_waited_for() -> None:
     taken = (Capacity(MANAGER, SITE, 1, 1, frozenset({"encoding"})),)
-    low, high = minutes(expect(Work([waiting(1)]), managers=taken).begins[TaskPk(1)])
+    low, high = minutes(expect(Workload([waiting(1)]), managers=taken).begins[TaskPk(1)])
 
     assert 0 < low < high < 11
 
@@ -124,22 +124,22 @@ def test_students_reckon_with_those_that_will_come_and_stand_before_them() -> No
     moments = [NOW - timedelta(minutes=12 * n) for n in range(120)]
     ended = [EndedRun("encoding", 480, moment, MANAGER, waited=0, priority=0) for moment in moments]
     busy = RunningWork(Played(TaskPk(9), "encoding"), MANAGER, NOW)
-    student = minutes(expect(Work([waiting(1, priority=2)], [busy]), ended).begins[TaskPk(1)])
-    other = minutes(expect(Work([waiting(1, priority=0)], [busy]), ended).begins[TaskPk(1)])
+    student = minutes(expect(Workload([waiting(1, priority=2)], [busy]), ended).begins[TaskPk(1)])
+    other = minutes(expect(Workload([waiting(1, priority=0)], [busy]), ended).begins[TaskPk(1)])
 
     assert student[1] > 1.5 * other[1]
 
 
 def test_a_long_queue_is_reckoned_from_its_beginning() -> None:
     queue = [waiting(pk) for pk in range(1, 21)]
-    whole = minutes(expect(Work(queue)).drained["encoding"])
-    beginning = minutes(expect(Work(queue, pending={"encoding": 100})).drained["encoding"])
+    whole = minutes(expect(Workload(queue)).drained["encoding"])
+    beginning = minutes(expect(Workload(queue, pending={"encoding": 100})).drained["encoding"])
 
     assert beginning == pytest.approx([5 * value for value in whole], rel=0.01)
 
 
 def test_a_type_of_which_only_later_tasks_wait_is_unknown() -> None:
-    said = expect(Work([waiting(1)], pending={"encoding": 1, "studio": 50}))
+    said = expect(Workload([waiting(1)], pending={"encoding": 1, "studio": 50}))
 
     assert "studio" not in said.drained
 
@@ -149,7 +149,7 @@ def test_longer_sources_take_longer() -> None:
         EndedRun("transcription", 0.2 * length, NOW, MANAGER, SourceSize(seconds=length))
         for length in range(600, 7200, 200)
     ]
-    work = Work([waiting(1, "transcription", source=SourceSize(seconds=6000))])
+    work = Workload([waiting(1, "transcription", source=SourceSize(seconds=6000))])
     low, high = minutes(expect(work, ended).ends[TaskPk(1)])
 
     assert 18 < low <= 20 <= high < 22
@@ -203,7 +203,7 @@ def test_managers_without_tasks_are_left_out_and_full_ones_have_no_free_slot() -
 )
 def test_intervals_are_in_order_and_the_queue_is_kept(lengths: list[float], waits: int, slots: int) -> None:
     queue = [waiting(pk) for pk in range(1, waits + 1)]
-    said = expect(Work(queue), runs(*lengths), (Capacity(MANAGER, SITE, slots, 0, None),))
+    said = expect(Workload(queue), runs(*lengths), (Capacity(MANAGER, SITE, slots, 0, None),))
 
     assert len(said.begins) == len(said.ends) == waits
     for pk, begins in said.begins.items():
@@ -233,14 +233,14 @@ def _open_from(hours: float, kind: str = "transcription") -> tuple[Capacity, ...
 
 
 def test_a_task_that_waits_for_a_window_begins_when_it_opens() -> None:
-    said = expect(Work([waiting(1, "transcription")]), _BOTH_KINDS, _open_from(5))
+    said = expect(Workload([waiting(1, "transcription")]), _BOTH_KINDS, _open_from(5))
 
     assert minutes(said.begins[TaskPk(1)]) == (300, 300)
 
 
 def test_who_waits_for_a_window_holds_up_nobody_else() -> None:
     queue = [*(waiting(pk, "transcription") for pk in range(1, 4)), waiting(9)]
-    said = expect(Work(queue), _BOTH_KINDS, _open_from(5))
+    said = expect(Workload(queue), _BOTH_KINDS, _open_from(5))
 
     assert minutes(said.begins[TaskPk(9)]) == (0, 0)
     low, high = minutes(said.begins[TaskPk(3)])
@@ -248,7 +248,7 @@ def test_who_waits_for_a_window_holds_up_nobody_else() -> None:
 
 
 def test_what_does_not_fit_into_the_last_window_known_is_unknown() -> None:
-    said = expect(Work([waiting(pk, "transcription") for pk in range(1, 21)]), _BOTH_KINDS, _open_from(0))
+    said = expect(Workload([waiting(pk, "transcription") for pk in range(1, 21)]), _BOTH_KINDS, _open_from(0))
 
     assert minutes(said.begins[TaskPk(11)])[1] < 120
     assert TaskPk(15) not in said.begins
@@ -263,4 +263,4 @@ def test_windows_that_are_always_open_change_no_forecast(kinds: list[tuple[str, 
     free = (Capacity(MANAGER, SITE, slots, 0, None),)
     always = (Capacity(MANAGER, SITE, slots, 0, None, {"transcription": ALWAYS}),)
 
-    assert expect(Work(queue), _BOTH_KINDS, free) == expect(Work(queue), _BOTH_KINDS, always)
+    assert expect(Workload(queue), _BOTH_KINDS, free) == expect(Workload(queue), _BOTH_KINDS, always)

@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from poddispatchd.domain.callback import Notice
+from poddispatchd.domain.callback import CallbackBody
 from poddispatchd.domain.json_body import SLICE, read_json
 from poddispatchd.domain.script_output import LIMIT, BoundedText, bounded, storable
 from poddispatchd.errors import CallbackRefusedError
@@ -110,7 +110,7 @@ def test_no_step_takes_long() -> None:
     ]
     longest = 0.0
     for body in bodies:
-        steps = Notice.steps(body)
+        steps = CallbackBody.steps(body)
         begun = time.process_time()
         for _ in steps:
             longest = max(longest, time.process_time() - begun)
@@ -120,4 +120,4 @@ def test_no_step_takes_long() -> None:
 
 def test_a_notice_that_cannot_be_read_is_the_callers_mistake() -> None:
     with pytest.raises(CallbackRefusedError, match="Invalid request"):
-        Notice.read(b"[" * 2**20)
+        CallbackBody.read(b"[" * 2**20)

@@ -10,8 +10,8 @@ import pytest
 
 from poddispatchd.domain.manager_watch import News, WatchedManager
 from poddispatchd.domain.outgoing_events import (
-    FailedTask,
     OutgoingEvent,
+    TaskFailure,
     Wording,
     manager_down,
     task_failed,
@@ -21,7 +21,7 @@ from poddispatchd.domain.task import TaskPk, TaskType, VideoId
 
 _AT = datetime(2026, 3, 1, 2, 3, 4, tzinfo=UTC)
 _ENGLISH, _FRENCH = Wording("en", "Pod"), Wording("fr", "Pod")
-_FAILED = FailedTask(
+_FAILED = TaskFailure(
     TaskPk(12), TaskType.ENCODING, VideoId(7), "Script timeout after N seconds", "https://pod/12"
 )
 

@@ -15,10 +15,10 @@ from poddispatchd.domain.source import (
     Dressing,
     EncodingSource,
     Recording,
-    Rendition,
     StudioSource,
     TranscriptionSource,
     Video,
+    VideoRendition,
 )
 from poddispatchd.domain.task import RecordingId, SiteId, VideoId
 from poddispatchd.errors import UnsubmittableError
@@ -36,8 +36,8 @@ _VIDEO = Video(
     main_lang="fr",
     duration=61,
 )
-_SMALL = Rendition("640x360", "750k", "96k", encode_mp4=True)
-_LARGE = Rendition("1920x1080", "3000k", "192k", encode_mp4=False)
+_SMALL = VideoRendition("640x360", "750k", "96k", encode_mp4=True)
+_LARGE = VideoRendition("1920x1080", "3000k", "192k", encode_mp4=False)
 _ENCODING = EncodingSource(_VIDEO, renditions=(_LARGE, _SMALL))
 
 
@@ -147,14 +147,14 @@ def test_an_absolute_media_url_stands_for_itself() -> None:
 
 
 def test_a_malformed_rendition_is_left_out_and_reported() -> None:
-    odd = Rendition("720p", "1k", "1k", encode_mp4=True)
+    odd = VideoRendition("720p", "1k", "1k", encode_mp4=True)
     payload = build_payload(replace(_ENCODING, renditions=(odd, _SMALL)), _SITE, _SETTINGS)
     assert list(_nested(payload, "rendition")) == ["360"]
     assert any("'720p'" in warning for warning in payload.warnings)
 
 
 def test_of_two_renditions_of_one_height_the_newer_is_sent_and_the_other_reported() -> None:
-    other = Rendition("480x360", "1k", "1k", encode_mp4=True)
+    other = VideoRendition("480x360", "1k", "1k", encode_mp4=True)
     payload = build_payload(replace(_ENCODING, renditions=(_SMALL, other)), _SITE, _SETTINGS)
     assert '"480x360"' in str(_parameters(payload)["rendition"])
     assert len(payload.warnings) == 1

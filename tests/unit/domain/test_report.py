@@ -6,8 +6,8 @@ from poddispatchd.domain.report import (
     DayFigures,
     ManagerFigures,
     OwnerFigures,
+    PeriodReport,
     ReasonFigures,
-    Report,
     TypeFigures,
     report_text,
 )
@@ -15,7 +15,7 @@ from poddispatchd.web.report import report_page
 
 UNTIL = datetime(2026, 3, 10, 8, tzinfo=UTC)
 
-REPORT = Report(
+REPORT = PeriodReport(
     since=UNTIL - timedelta(days=7),
     until=UNTIL,
     types=(
@@ -31,7 +31,7 @@ REPORT = Report(
     days=tuple(DayFigures(date(2026, 2, 1) + timedelta(days=n), n, n % 3, n * 900.0) for n in range(38)),
 )
 
-EMPTY = Report(UNTIL - timedelta(days=7), UNTIL, (), (), (), (), ())
+EMPTY = PeriodReport(UNTIL - timedelta(days=7), UNTIL, (), (), (), (), ())
 
 
 def test_every_day_of_the_period_is_there_and_weeks_begin_on_mondays() -> None:

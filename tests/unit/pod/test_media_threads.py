@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from poddispatchd.errors import MediaSlowError
-from poddispatchd.pod.media.threads import Lane, Look, MediaThreads
+from poddispatchd.pod.media.threads import FileCalls, Look, MediaThreads
 
 
 class Hanging:
@@ -61,7 +61,7 @@ async def test_names_of_hosts_are_found_while_every_thread_of_the_media_tree_han
             await threads.look(kind, hanging, limit=0.01)
     for _ in range(50):
         with pytest.raises(MediaSlowError):
-            await threads.run(Lane(), hanging, limit=0.001)
+            await threads.run(FileCalls(), hanging, limit=0.001)
     async with asyncio.timeout(10):
         assert await asyncio.get_running_loop().getaddrinfo("localhost", 80)
         assert await asyncio.to_thread(lambda: "free") == "free"
@@ -142,7 +142,7 @@ async def test_a_cancelled_look_leaks_no_turn(hanging: Hanging) -> None:
 
 
 async def test_work_that_hangs_keeps_its_own_lane_and_no_other(hanging: Hanging) -> None:
-    threads, one, other = MediaThreads(), Lane(), Lane()
+    threads, one, other = MediaThreads(), FileCalls(), FileCalls()
     with pytest.raises(MediaSlowError, match=r"within 0\.01 seconds"):
         await threads.run(one, hanging, limit=0.01)
     with pytest.raises(MediaSlowError, match="still"):
@@ -164,12 +164,12 @@ async def test_what_a_function_raises_is_raised_to_whoever_waits() -> None:
     with pytest.raises(PermissionError):
         await threads.look(Look.TREE, refuse, limit=10)
     with pytest.raises(PermissionError):
-        await threads.run(Lane(), refuse, limit=10)
+        await threads.run(FileCalls(), refuse, limit=10)
 
 
 async def test_threads_are_used_again(hanging: Hanging) -> None:
     threads, before = MediaThreads(), media_threads()
     for _ in range(200):
-        await threads.run(Lane(), lambda: None, limit=10)
+        await threads.run(FileCalls(), lambda: None, limit=10)
     assert media_threads() - before <= 2
     hanging.let_go()

@@ -10,7 +10,7 @@ from poddispatchd.domain.task import TaskPk, VideoId
 from poddispatchd.errors import ImportBusyError, MediaNotWritableError, ResultRefusedError
 from poddispatchd.pod.media import staging
 from poddispatchd.pod.media.access import trouble_with
-from poddispatchd.pod.media.directory import Directory, Status
+from poddispatchd.pod.media.directory import Directory, EntryStatus
 from poddispatchd.pod.media.files import delete_files, list_files, read_text
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.tree import MediaTree, own_name
@@ -125,7 +125,7 @@ def test_the_staging_directories_of_a_full_folder_are_found_without_a_look_at_ea
     looked_at: list[str] = []
     status = Directory.status
 
-    def look(directory: Directory, name: str) -> Status | None:
+    def look(directory: Directory, name: str) -> EntryStatus | None:
         looked_at.append(name)
         return status(directory, name)
 

@@ -5,7 +5,7 @@ import json
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, SiteId
-from poddispatchd.runner.transport import Answer
+from poddispatchd.runner.transport import HttpAnswer
 
 TOKEN = "s3cret-token-of-the-manager"
 
@@ -16,9 +16,9 @@ def manager(url: str = "http://runner.test:8081/", *, token: str = TOKEN) -> Run
     )
 
 
-def answer(status: int, data: object, *, location: str = "") -> Answer:
-    return Answer(status, "application/json", json.dumps(data).encode(), location)
+def answer(status: int, data: object, *, location: str = "") -> HttpAnswer:
+    return HttpAnswer(status, "application/json", json.dumps(data).encode(), location)
 
 
-def page(status: int, text: str = "<html>proxy</html>") -> Answer:
-    return Answer(status, "text/html", text.encode())
+def page(status: int, text: str = "<html>proxy</html>") -> HttpAnswer:
+    return HttpAnswer(status, "text/html", text.encode())

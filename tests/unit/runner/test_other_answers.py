@@ -15,7 +15,7 @@ from poddispatchd.errors import (
 from poddispatchd.runner.answers import runner_list, stop_outcome, task_record
 from poddispatchd.runner.http_errors import result_refusal
 from poddispatchd.runner.records import RunnerInfo, StopOutcome
-from poddispatchd.runner.transport import Answer
+from poddispatchd.runner.transport import HttpAnswer
 from tests.unit.runner.managers import answer, manager, page
 
 TASK = RunnerTaskId("golden-1")
@@ -85,7 +85,7 @@ def test_texts_are_fit_for_the_database() -> None:
         page(200),
     ],
 )
-def test_a_record_that_says_nothing_usable_is_unusable(given: Answer) -> None:
+def test_a_record_that_says_nothing_usable_is_unusable(given: HttpAnswer) -> None:
     with pytest.raises(UnusableAnswerError):
         task_record(manager(), given, TASK)
 
@@ -98,7 +98,7 @@ def test_a_task_is_unknown_only_when_the_manager_itself_says_so() -> None:
 @pytest.mark.parametrize(
     "given", [page(404), answer(404, {"detail": "Not Found"}), answer(404, {}), page(404, "Task not found")]
 )
-def test_a_404_of_something_else_is_a_misconfiguration(given: Answer) -> None:
+def test_a_404_of_something_else_is_a_misconfiguration(given: HttpAnswer) -> None:
     with pytest.raises(RunnerManagerMisconfiguredError):
         task_record(manager(), given, TASK)
 
@@ -130,12 +130,12 @@ def test_a_status_that_is_refused_is_named(status: int, error: type[Poddispatchd
         (answer(502, {"detail": "Error contacting runner: x"}), RunnerUnreachableError),
         (answer(500, {"detail": "Runner not available"}), RunnerUnreachableError),
         (page(502), RunnerManagerUnavailableError),
-        (Answer(500, "text/plain", b"Internal Server Error"), RunnerManagerUnavailableError),
+        (HttpAnswer(500, "text/plain", b"Internal Server Error"), RunnerManagerUnavailableError),
         (answer(401, {"detail": "Invalid or expired token"}), RunnerManagerMisconfiguredError),
         (answer(429, {"error": "x"}), RunnerManagerBusyError),
     ],
 )
-def test_why_a_result_is_not_given(given: Answer, error: type[PoddispatchdError]) -> None:
+def test_why_a_result_is_not_given(given: HttpAnswer, error: type[PoddispatchdError]) -> None:
     assert type(result_refusal(manager(), given, "The file 'a.ts'")) is error
 
 
@@ -156,7 +156,7 @@ def test_why_a_result_is_not_given(given: Answer, error: type[PoddispatchdError]
         (answer(405, {"detail": "Method Not Allowed"}), StopOutcome.UNSUPPORTED),
     ],
 )
-def test_what_became_of_a_stop(given: Answer, outcome: StopOutcome) -> None:
+def test_what_became_of_a_stop(given: HttpAnswer, outcome: StopOutcome) -> None:
     assert stop_outcome(manager(), given) is outcome
 
 
@@ -169,7 +169,7 @@ def test_what_became_of_a_stop(given: Answer, outcome: StopOutcome) -> None:
     ],
 )
 def test_a_stop_that_never_reached_the_manager_is_an_error(
-    given: Answer, error: type[PoddispatchdError]
+    given: HttpAnswer, error: type[PoddispatchdError]
 ) -> None:
     with pytest.raises(error):
         stop_outcome(manager(), given)
@@ -190,6 +190,6 @@ def test_the_list_of_runners_skips_what_names_none() -> None:
 
 
 @pytest.mark.parametrize("given", [answer(200, {}), answer(200, {"runners": {}}), page(200)])
-def test_no_list_of_runners_is_unusable(given: Answer) -> None:
+def test_no_list_of_runners_is_unusable(given: HttpAnswer) -> None:
     with pytest.raises(UnusableAnswerError):
         runner_list(manager(), given)

@@ -24,7 +24,7 @@ from poddispatchd.errors import (
 )
 from poddispatchd.runner.answers import accepted, json_object, task_record
 from poddispatchd.runner.http_errors import result_refusal
-from poddispatchd.runner.transport import Answer
+from poddispatchd.runner.transport import HttpAnswer
 from tests.shared import SHARED
 from tests.unit.runner.managers import manager
 
@@ -40,7 +40,7 @@ _SUBMISSION = {
 }
 
 
-def recorded(path: str) -> Iterator[tuple[str, str, Answer]]:
+def recorded(path: str) -> Iterator[tuple[str, str, HttpAnswer]]:
     """Name, path and answer of every whole exchange whose path matches."""
     if SHARED is None:
         return
@@ -60,7 +60,7 @@ def recorded(path: str) -> Iterator[tuple[str, str, Answer]]:
             yield (
                 exchange["name"],
                 request["path"],
-                Answer(response["status"], kind, content, headers.get("location", "")),
+                HttpAnswer(response["status"], kind, content, headers.get("location", "")),
             )
 
 
@@ -69,7 +69,7 @@ if SHARED is not None:
     @pytest.mark.parametrize(
         "recording", list(recorded(r"(/manager)?/task/execute/?")), ids=lambda case: case[0]
     )
-    def test_every_recorded_submission_is_understood(recording: tuple[str, str, Answer]) -> None:
+    def test_every_recorded_submission_is_understood(recording: tuple[str, str, HttpAnswer]) -> None:
         _, _, given = recording
         if given.status == 200:
             assert accepted(manager(), given).status == "running"
@@ -82,7 +82,7 @@ if SHARED is not None:
     @pytest.mark.parametrize(
         "recording", list(recorded(r"/task/status/[0-9a-f-]{36}")), ids=lambda case: case[0]
     )
-    def test_every_recorded_task_is_understood(recording: tuple[str, str, Answer]) -> None:
+    def test_every_recorded_task_is_understood(recording: tuple[str, str, HttpAnswer]) -> None:
         _, path, given = recording
         task_id = RunnerTaskId(path.rpartition("/")[2])
         if given.status == 200:
@@ -96,7 +96,7 @@ if SHARED is not None:
     @pytest.mark.parametrize(
         "recording", list(recorded(r"/task/result/[0-9a-f-]{36}")), ids=lambda case: case[0]
     )
-    def test_every_recorded_manifest_is_understood(recording: tuple[str, str, Answer]) -> None:
+    def test_every_recorded_manifest_is_understood(recording: tuple[str, str, HttpAnswer]) -> None:
         _, path, given = recording
         if given.status == 200:
             task_id = RunnerTaskId(path.rpartition("/")[2])

@@ -13,17 +13,17 @@ from poddispatchd.errors import (
 )
 from poddispatchd.runner.answers import accepted
 from poddispatchd.runner.records import Accepted
-from poddispatchd.runner.transport import Answer
+from poddispatchd.runner.transport import HttpAnswer
 from tests.unit.runner.managers import TOKEN, answer, manager, page
 
 
-def refused(given: Answer) -> RunnerManagerError:
+def refused(given: HttpAnswer) -> RunnerManagerError:
     with pytest.raises(RunnerManagerError) as caught:
         accepted(manager(), given)
     return caught.value
 
 
-def invalid(field: str, message: str, echoed: object) -> Answer:
+def invalid(field: str, message: str, echoed: object) -> HttpAnswer:
     finding = {"type": "value_error", "loc": ["body", field], "msg": message, "input": echoed}
     return answer(422, {"detail": [finding]})
 
@@ -73,17 +73,17 @@ def test_an_id_that_pod_cannot_store_is_told_so_that_the_task_can_be_stopped() -
     "given",
     [
         page(200),
-        Answer(200, "", b""),
-        Answer(200, "application/json", b"[1]"),
-        Answer(200, "application/json", b'"ok"'),
-        Answer(200, "application/json", b"3"),
-        Answer(200, "application/json", b"{}"),
-        Answer(200, "application/json", b"\xff\xfe"),
-        Answer(200, "application/json", b"[" * 100_000),
-        Answer(200, "application/json", b'{"task_id": ' + b"1" * 5000 + b"}"),
+        HttpAnswer(200, "", b""),
+        HttpAnswer(200, "application/json", b"[1]"),
+        HttpAnswer(200, "application/json", b'"ok"'),
+        HttpAnswer(200, "application/json", b"3"),
+        HttpAnswer(200, "application/json", b"{}"),
+        HttpAnswer(200, "application/json", b"\xff\xfe"),
+        HttpAnswer(200, "application/json", b"[" * 100_000),
+        HttpAnswer(200, "application/json", b'{"task_id": ' + b"1" * 5000 + b"}"),
     ],
 )
-def test_a_2xx_that_is_no_acceptance_is_unusable(given: Answer) -> None:
+def test_a_2xx_that_is_no_acceptance_is_unusable(given: HttpAnswer) -> None:
     assert type(refused(given)) is UnusableAnswerError
 
 
@@ -92,7 +92,7 @@ def test_a_2xx_that_is_no_acceptance_is_unusable(given: Answer) -> None:
 )
 def test_an_answer_cut_short_may_have_been_an_acceptance(body: bytes) -> None:
     """The same bytes posted again give the id; posted to another manager, they were run twice."""
-    assert type(refused(Answer(200, "application/json", body))) is AnswerLostError
+    assert type(refused(HttpAnswer(200, "application/json", body))) is AnswerLostError
 
 
 def test_a_manager_without_a_free_runner_is_full() -> None:
@@ -102,8 +102,10 @@ def test_a_manager_without_a_free_runner_is_full() -> None:
     assert "No runners available" in str(error)
 
 
-@pytest.mark.parametrize("given", [answer(503, {}), Answer(503, "", b""), Answer(503, "text/plain", b"x")])
-def test_a_503_without_words_is_full_too(given: Answer) -> None:
+@pytest.mark.parametrize(
+    "given", [answer(503, {}), HttpAnswer(503, "", b""), HttpAnswer(503, "text/plain", b"x")]
+)
+def test_a_503_without_words_is_full_too(given: HttpAnswer) -> None:
     assert type(refused(given)) is RunnerManagerFullError
 
 
@@ -114,14 +116,15 @@ def test_the_503_page_of_a_proxy_means_that_the_manager_is_down() -> None:
 @pytest.mark.parametrize("status", [500, 501, 520])
 def test_another_5xx_makes_the_manager_unavailable(status: int) -> None:
     assert (
-        type(refused(Answer(status, "text/plain", b"Internal Server Error"))) is RunnerManagerUnavailableError
+        type(refused(HttpAnswer(status, "text/plain", b"Internal Server Error")))
+        is RunnerManagerUnavailableError
     )
 
 
 @pytest.mark.parametrize("status", [502, 504])
 def test_a_proxy_without_an_answer_leaves_open_whether_the_task_was_taken(status: int) -> None:
     assert type(refused(page(status))) is AnswerLostError
-    assert type(refused(Answer(status, "text/plain", b"Bad Gateway"))) is AnswerLostError
+    assert type(refused(HttpAnswer(status, "text/plain", b"Bad Gateway"))) is AnswerLostError
 
 
 def test_a_429_is_busy_and_no_fault() -> None:
@@ -166,7 +169,7 @@ def test_a_long_list_of_findings_is_cut() -> None:
 @pytest.mark.parametrize(
     "given", [answer(422, {"detail": 3}), answer(400, {}), answer(422, [None]), answer(400, None)]
 )
-def test_a_refusal_without_findings_is_still_one_of_the_payload(given: Answer) -> None:
+def test_a_refusal_without_findings_is_still_one_of_the_payload(given: HttpAnswer) -> None:
     assert type(refused(given)) is PayloadRefusedError
 
 
@@ -180,7 +183,7 @@ def test_a_refusal_without_findings_is_still_one_of_the_payload(given: Answer) -
         ),
     ],
 )
-def test_a_refused_webhook_address_is_not_the_fault_of_the_task(given: Answer) -> None:
+def test_a_refused_webhook_address_is_not_the_fault_of_the_task(given: HttpAnswer) -> None:
     error = refused(given)
 
     assert type(error) is RunnerManagerMisconfiguredError

@@ -9,13 +9,13 @@ from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.sandbox.fake_runner_manager import (
     RESULTS,
     SAMPLES,
+    AcceptedTask,
+    AnswerFault,
     Behaviour,
     Crash,
     Endpoint,
-    Fault,
     FaultKind,
     Faults,
-    Submission,
     result_files,
 )
 from poddispatchd.sandbox.fake_runner_manager.callbacks import callback_body, retry_delays
@@ -28,7 +28,7 @@ from poddispatchd.sandbox.fake_runner_manager.payload import (
     url_problem,
 )
 from poddispatchd.sandbox.fake_runner_manager.records import base_name
-from poddispatchd.sandbox.fake_runner_manager.routes import Action, Health, find, redirect, routes
+from poddispatchd.sandbox.fake_runner_manager.routes import Action, HealthRoute, find, redirect, routes
 
 _FIELDS: dict[str, object] = {
     "etab_name": "University / Pod",
@@ -39,9 +39,9 @@ _FIELDS: dict[str, object] = {
 }
 
 
-def _submission(**changes: object) -> Submission:
+def _submission(**changes: object) -> AcceptedTask:
     read = read_submission("application/json", json.dumps(_FIELDS | changes).encode())
-    assert isinstance(read, Submission)
+    assert isinstance(read, AcceptedTask)
     return read
 
 
@@ -209,13 +209,15 @@ def test_the_samples_stay_small() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("file=cut:1000*2", (Endpoint.FILE, Fault(kind=FaultKind.CUT, length=1000), 2)),
-        ("execute=status:503", (Endpoint.EXECUTE, Fault(kind=FaultKind.STATUS, status=503), None)),
-        ("status=slow:2.5", (Endpoint.STATUS, Fault(kind=FaultKind.SLOW, seconds=2.5), None)),
-        ("result=html", (Endpoint.RESULT, Fault(kind=FaultKind.HTML), None)),
+        ("file=cut:1000*2", (Endpoint.FILE, AnswerFault(kind=FaultKind.CUT, length=1000), 2)),
+        ("execute=status:503", (Endpoint.EXECUTE, AnswerFault(kind=FaultKind.STATUS, status=503), None)),
+        ("status=slow:2.5", (Endpoint.STATUS, AnswerFault(kind=FaultKind.SLOW, seconds=2.5), None)),
+        ("result=html", (Endpoint.RESULT, AnswerFault(kind=FaultKind.HTML), None)),
     ],
 )
-def test_a_fault_is_read_from_a_command_line(text: str, expected: tuple[Endpoint, Fault, int | None]) -> None:
+def test_a_fault_is_read_from_a_command_line(
+    text: str, expected: tuple[Endpoint, AnswerFault, int | None]
+) -> None:
     assert parse_fault(text) == expected
 
 
@@ -227,7 +229,7 @@ def test_a_fault_that_cannot_be_read_is_refused(text: str) -> None:
 
 def test_faults_are_used_up_in_order_and_behaviours_before_the_script() -> None:
     faults = Faults(default=Behaviour(seconds=9))
-    faults.inject("file", Fault(kind=FaultKind.DROP), times=2)
+    faults.inject("file", AnswerFault(kind=FaultKind.DROP), times=2)
     taken = [faults.take(Endpoint.FILE, "/a") for _ in range(3)]
     assert [fault.kind if fault else None for fault in taken] == [FaultKind.DROP, FaultKind.DROP, None]
     faults.behaviours.append(Behaviour(seconds=1))
@@ -237,7 +239,7 @@ def test_faults_are_used_up_in_order_and_behaviours_before_the_script() -> None:
 
 
 def test_routes_match_decoded_paths_with_and_without_the_prefix() -> None:
-    table = routes(Health.API, can_stop=True)
+    table = routes(HealthRoute.API, can_stop=True)
     for path in ("/task/result/x/file/a/b", "/manager/task/result/x/file/a/b"):
         match = find(table, path, "/manager")
         assert match is not None

@@ -9,7 +9,7 @@ from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.forecast import Interval
 from poddispatchd.domain.situation import Finding, Reason, Severity
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskStatus, TaskType
-from poddispatchd.journal.ends import EndedTask, HourOfTasks
+from poddispatchd.journal.ends import HourOfTasks, TaskEnd
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.pod.overview import ListedTask
 from poddispatchd.web.expectation import ExpectedState
@@ -146,13 +146,13 @@ OVERVIEW = Overview(
     begun={TaskPk(50): NOW - timedelta(minutes=73)},
     titles={TaskPk(100 + n): f"Analyse, chapitre {n}" for n in range(1, 7)},
     ended=(
-        *((task, EndedTask(task.pk, NOW - timedelta(minutes=5), is_completed=False)) for task in _FAILED),
+        *((task, TaskEnd(task.pk, NOW - timedelta(minutes=5), is_completed=False)) for task in _FAILED),
         (
             row(39, "Cours 1", "completed"),
-            EndedTask(TaskPk(39), NOW - timedelta(minutes=9), is_completed=True),
+            TaskEnd(TaskPk(39), NOW - timedelta(minutes=9), is_completed=True),
         ),
     ),
-    failed=tuple((task, EndedTask(task.pk, NOW, is_completed=False)) for task in _FAILED),
+    failed=tuple((task, TaskEnd(task.pk, NOW, is_completed=False)) for task in _FAILED),
     hours=tuple(
         HourOfTasks(NOW - timedelta(hours=23 - n), (n * 7) % 11, (n * 5) % 9, n % 5 // 3) for n in range(24)
     ),

@@ -1,12 +1,12 @@
 """Which connections are kept when there are too many."""
 
-from poddispatchd.web.connection_limits import ConnectionTable, Limits, Peer
+from poddispatchd.web.connection_limits import ConnectionTable, ListenerLimits, Peer
 
-_LIMITS = Limits(most=6, most_of_one=3, head_seconds=10, idle_seconds=60)
+_LIMITS = ListenerLimits(most=6, most_of_one=3, head_seconds=10, idle_seconds=60)
 
 
 class _Crowd:
-    def __init__(self, limits: Limits = _LIMITS) -> None:
+    def __init__(self, limits: ListenerLimits = _LIMITS) -> None:
         self.table = ConnectionTable(limits)
         self.dropped: list[Peer] = []
         self.now = 0.0

@@ -17,8 +17,8 @@ from poddispatchd.pod.imports import encoding, studio, transcription
 from poddispatchd.pod.imports.common import ImportedResult, ImportPlan, StagedResult
 from poddispatchd.pod.media.files import delete_files
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
-from poddispatchd.sandbox.pod.schema import Variant
-from poddispatchd.sandbox.pod.world import Recording, Video, World, add_task
+from poddispatchd.sandbox.pod.schema import SchemaVariant
+from poddispatchd.sandbox.pod.world import SampleRecording, SampleVideo, World, add_task
 from tests.plugins.postgres import PodDatabase
 
 NOW = datetime(2026, 7, 5, 22, 30, 15, 123456, tzinfo=UTC)
@@ -34,7 +34,7 @@ def settings(world: World, **changes: object) -> PodSettings:
     return PodSettings.read(
         {
             "media_root": world.media_root,
-            "use_podfile": world.variant is Variant.PODFILE,
+            "use_podfile": world.variant is SchemaVariant.PODFILE,
             "use_transcription": True,
             **changes,
         }
@@ -125,8 +125,8 @@ async def importing(
     task_type: TaskType,
     files: Mapping[str, bytes],
     *,
-    video: Video | None = None,
-    recording: Recording | None = None,
+    video: SampleVideo | None = None,
+    recording: SampleRecording | None = None,
     **changes: object,
 ) -> AsyncIterator[Importing]:
     """A running task whose result has just been downloaded."""

@@ -17,12 +17,12 @@ from poddispatchd.pod.imports import encoding
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.opened import File
 from poddispatchd.pod.media.tree import OURS
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.pod.world import World, add_encodings
 from tests.integration.pod.imports.own import NOW, PNG, column, encoded, importing, stage, tree_of, value
 from tests.plugins.postgres import PodDatabase
 
-both_variants = pytest.mark.parametrize("variant", list(Variant))
+both_variants = pytest.mark.parametrize("variant", list(SchemaVariant))
 
 
 @both_variants
@@ -267,7 +267,7 @@ async def test_files_of_a_video_that_changed_hands_stay_beside_it_and_its_thumbn
         )
     assert image is not None
     assert (world.media_root / image["file"]).read_bytes() == PNG
-    if pod_database.variant is Variant.PODFILE:
+    if pod_database.variant is SchemaVariant.PODFILE:
         assert image["file"] == f"files/{hashkey}/a_0.png"
         assert image["created_by_id"] == new_owner.id
 

@@ -9,7 +9,7 @@ import pytest
 from poddispatchd.domain.task import TaskType
 from poddispatchd.errors import RaceLostError, ResultIncompleteError, ResultRefusedError
 from poddispatchd.pod.imports import studio
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.pod.world import World, add_recording
 from tests.integration.pod.imports.own import (
     NOW,
@@ -22,7 +22,7 @@ from tests.integration.pod.imports.own import (
 )
 from tests.plugins.postgres import PodDatabase
 
-both_variants = pytest.mark.parametrize("variant", list(Variant))
+both_variants = pytest.mark.parametrize("variant", list(SchemaVariant))
 
 RESULT = {**encoded("studio_base"), "studio_base.mp4": b"the film", "presenter.webm": b"a track"}
 

@@ -7,12 +7,12 @@ import pytest
 from poddispatchd.domain.task import TaskType
 from poddispatchd.errors import ResultIncompleteError, ResultRefusedError
 from poddispatchd.pod.imports import transcription
-from poddispatchd.sandbox.pod.schema import Variant
+from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.pod.world import World
 from tests.integration.pod.imports.own import SUBTITLES, column, importing, stage, tree_of, value
 from tests.plugins.postgres import PodDatabase
 
-both_variants = pytest.mark.parametrize("variant", list(Variant))
+both_variants = pytest.mark.parametrize("variant", list(SchemaVariant))
 
 RESULT = {"a.vtt": SUBTITLES, "info_video.json": b"{}", "a.mp3": b"mp3"}
 

@@ -9,8 +9,8 @@ from poddispatchd.sandbox.fake_runner_manager import (
     Behaviour,
     FakeRunnerManager,
     ManualClock,
-    Outcome,
     Runner,
+    RunOutcome,
 )
 from tests.integration.sandbox.fake_runner_manager.support import TOKEN, Client, Pod, running, until
 
@@ -180,7 +180,7 @@ async def test_a_run_that_ends_while_the_manager_is_down_is_told_a_minute_later(
 async def test_failed_then_completed_comes_with_the_same_id(pod: Pod) -> None:
     manager = _manager(pod)
     again = Behaviour(seconds=0)
-    manager.faults.behaviours.append(Behaviour(outcome=Outcome.FAILED, seconds=0, then=again))
+    manager.faults.behaviours.append(Behaviour(outcome=RunOutcome.FAILED, seconds=0, then=again))
     async with running(manager) as client:
         task_id = await client.accepted()
         record = next(iter(manager.tasks.values()))

@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from poddispatchd.sandbox.fake_runner_manager import Behaviour, FakeRunnerManager, Fault, FaultKind
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Behaviour, FakeRunnerManager, FaultKind
 from tests.integration.sandbox.fake_runner_manager.support import TOKEN, Client, running
 
 _LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
@@ -22,7 +22,7 @@ async def _completed(client: Client) -> str:
 
 async def test_a_lost_answer_leaves_an_accepted_task_that_the_same_payload_finds_again() -> None:
     manager = FakeRunnerManager(token=TOKEN, time_scale=0.001)
-    manager.faults.inject("execute", Fault(kind=FaultKind.LOSE_ANSWER, seconds=1))
+    manager.faults.inject("execute", AnswerFault(kind=FaultKind.LOSE_ANSWER, seconds=1))
     async with running(manager) as client:
         with pytest.raises(_LOST):
             await client.execute()
@@ -32,8 +32,8 @@ async def test_a_lost_answer_leaves_an_accepted_task_that_the_same_payload_finds
 
 async def test_a_dropped_or_hanging_submission_did_nothing() -> None:
     manager = FakeRunnerManager(token=TOKEN)
-    manager.faults.inject("execute", Fault(kind=FaultKind.DROP))
-    manager.faults.inject("execute", Fault(kind=FaultKind.HANG))
+    manager.faults.inject("execute", AnswerFault(kind=FaultKind.DROP))
+    manager.faults.inject("execute", AnswerFault(kind=FaultKind.HANG))
     async with running(manager) as client:
         with pytest.raises(_LOST):
             await client.execute()
@@ -51,7 +51,7 @@ async def test_a_broken_transfer_is_noticed_by_any_client(mode: str, kind: Fault
     async with running(manager) as client:
         task_id = await _completed(client)
         path = f"/task/result/{task_id}/file/360p_0001-x.ts"
-        manager.faults.inject("file", Fault(kind=kind))
+        manager.faults.inject("file", AnswerFault(kind=kind))
         with pytest.raises(_LOST):
             await client.get(path)
         assert (await client.get(path)).status == 200, "the fault was for one request"
@@ -62,7 +62,7 @@ async def test_a_body_that_nothing_ends_looks_whole_to_any_client() -> None:
     async with running(manager) as client:
         path = f"/task/result/{await _completed(client)}/file/360p_0001-x.mp4"
         right = (await client.get(path)).body
-        manager.faults.inject("file", Fault(kind=FaultKind.UNENDED, length=1000))
+        manager.faults.inject("file", AnswerFault(kind=FaultKind.UNENDED, length=1000))
         cut = await client.get(path)
         assert (cut.status, cut.body) == (200, right[:1000])
         assert not cut.headers.keys() & {"content-length", "transfer-encoding"}
@@ -73,12 +73,12 @@ async def test_a_page_a_short_file_and_other_bytes_look_like_success() -> None:
     async with running(manager) as client:
         path = f"/task/result/{await _completed(client)}/file/360p_0001-x.ts"
         right = (await client.get(path)).body
-        manager.faults.inject("file", Fault(kind=FaultKind.HTML))
+        manager.faults.inject("file", AnswerFault(kind=FaultKind.HTML))
         page = await client.get(path)
         assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-        manager.faults.inject("file", Fault(kind=FaultKind.SHORT, length=10))
+        manager.faults.inject("file", AnswerFault(kind=FaultKind.SHORT, length=10))
         assert (await client.get(path)).body == right[:10]
-        manager.faults.inject("file", Fault(kind=FaultKind.CORRUPT))
+        manager.faults.inject("file", AnswerFault(kind=FaultKind.CORRUPT))
         wrong = (await client.get(path)).body
         assert wrong != right
         assert len(wrong) == len(right)
@@ -87,12 +87,12 @@ async def test_a_page_a_short_file_and_other_bytes_look_like_success() -> None:
 async def test_a_status_is_refused_in_the_words_of_the_manager_until_cleared() -> None:
     manager = FakeRunnerManager(token=TOKEN)
     async with running(manager) as client:
-        manager.faults.inject("execute", Fault(kind=FaultKind.STATUS, status=500), times=None)
+        manager.faults.inject("execute", AnswerFault(kind=FaultKind.STATUS, status=500), times=None)
         for _ in range(3):
             reply = await client.execute()
             assert (reply.status, reply.body, reply.json) == (500, b"Internal Server Error", None)
         manager.faults.clear("execute")
-        manager.faults.inject("execute", Fault(kind=FaultKind.STATUS, status=503))
+        manager.faults.inject("execute", AnswerFault(kind=FaultKind.STATUS, status=503))
         assert (await client.execute()).detail == "No runners available"
         assert (await client.execute()).status == 200
 
@@ -101,7 +101,7 @@ async def test_a_fault_can_be_for_one_file_only() -> None:
     manager = FakeRunnerManager(token=TOKEN)
     async with running(manager) as client:
         task_id = await _completed(client)
-        fault = Fault(kind=FaultKind.STATUS, status=404, match="overview.vtt")
+        fault = AnswerFault(kind=FaultKind.STATUS, status=404, match="overview.vtt")
         manager.faults.inject("file", fault, times=None)
         assert (await client.get(f"/task/result/{task_id}/file/overview.png")).status == 200
         assert (await client.get(f"/task/result/{task_id}/file/overview.vtt")).status == 404

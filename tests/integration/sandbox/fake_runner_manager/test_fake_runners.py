@@ -4,8 +4,8 @@ from poddispatchd.sandbox.fake_runner_manager import (
     Behaviour,
     FakeRunnerManager,
     ManualClock,
-    Outcome,
     Runner,
+    RunOutcome,
 )
 from tests.integration.sandbox.fake_runner_manager.support import TOKEN, running
 
@@ -37,7 +37,9 @@ async def test_a_revived_runner_ends_its_task() -> None:
         assert (await client.execute(source_url="http://pod.test/b.mp4")).status == 503
         words = "Task process is no longer running"
         again = Behaviour(seconds=0)
-        manager.revive_runner(runner, Behaviour(outcome=Outcome.FAILED, error=words, seconds=0, then=again))
+        manager.revive_runner(
+            runner, Behaviour(outcome=RunOutcome.FAILED, error=words, seconds=0, then=again)
+        )
         record = next(iter(manager.tasks.values()))
         await manager.wait_for(lambda: record.status == "completed")
         assert record.task_id == task_id
