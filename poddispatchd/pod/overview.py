@@ -9,8 +9,13 @@ from msgspec import Struct
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
+from poddispatchd.pod.queue_order import SITE_IDS
+from poddispatchd.pod.same_source import OTHERS
 
-_QUERIES = load_queries("poddispatchd.pod", "overview.sql")
+_QUERIES = {
+    name: query.fill(others=OTHERS, site_ids=SITE_IDS)
+    for name, query in load_queries("poddispatchd.pod", "overview.sql").items()
+}
 
 _LONGEST_FAILURE = 300
 _HELD_FOR = 5.0

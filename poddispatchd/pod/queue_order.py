@@ -30,6 +30,9 @@ from poddispatchd.pod.tasks import task_of
 
 _QUERIES = load_queries("poddispatchd.pod", "queue.sql")
 
+SITE_IDS = _QUERIES["site_ids"]
+"""The sites of what ``task`` works on, for all statements that tell them."""
+
 _RANKS_AT_ONCE = 10_000
 """Ranks that are written in one statement."""
 
@@ -119,7 +122,7 @@ def filled(text: Query, priority_user_table: str | None, share: FairShare = Fair
             text = text.fill(party=_QUERIES["owner"], holders="")
         else:
             text = text.fill(party=_QUERIES["establishment"], holders=_QUERIES["holders"])
-    for part in ("ranked", "queue", "owned_tasks", "class", "source", "grace_left"):
+    for part in ("ranked", "queue", "owned_tasks", "class", "source", "grace_left", "site_ids"):
         text = text.fill(**{part: _QUERIES[part]})
     return text.fill(same_source=SAME_SOURCE, priority_users=priority_users)
 

@@ -27,8 +27,12 @@ _TEXTS = load_queries("poddispatchd.pod", "duplicates.sql")
 SAME_SOURCE = _TEXTS["same_source"]
 """The condition that makes ``other`` a duplicate of ``wanted``, for all statements that look for some."""
 
+OTHERS = _TEXTS["others"]
+"""The tasks of the type and source of ``task``, for all statements that join them."""
+
 _QUERIES = {
-    name: query.fill(wanted=_TEXTS["wanted"]).fill(same_source=SAME_SOURCE) for name, query in _TEXTS.items()
+    name: query.fill(wanted=_TEXTS["wanted"], others=OTHERS).fill(same_source=SAME_SOURCE)
+    for name, query in _TEXTS.items()
 }
 
 

@@ -8,6 +8,16 @@ other.type = wanted.type AND (other.video_id = wanted.video_id OR other.recordin
 -- Task :task, which is of type :type and works on video :video or recording :recording.
 (SELECT :task::bigint AS id, :type::text AS type, :video::bigint AS video_id, :recording::bigint AS recording_id) AS wanted
 
+-- name: others
+-- Every task of the type and source of `task`, itself too; each kind of source is looked up by its own index.
+(SELECT id, type, status, task_id, date_added, runner_manager_id
+   FROM runner_manager_task AS studio
+  WHERE task.type = 'studio' AND studio.type = task.type AND studio.recording_id = task.recording_id
+  UNION ALL
+ SELECT id, type, status, task_id, date_added, runner_manager_id
+   FROM runner_manager_task AS film
+  WHERE task.type <> 'studio' AND film.type = task.type AND film.video_id = task.video_id)
+
 -- name: waiting
 -- Those that wait.
 SELECT other.id, other.date_added
@@ -105,14 +115,8 @@ SELECT task.id, ahead.id AS blocker, ahead.status, ahead.task_id, ahead.date_add
   FROM runner_manager_task AS task
  CROSS JOIN LATERAL (
      SELECT other.*
-       FROM (SELECT id, type, status, task_id, date_added, runner_manager_id
-               FROM runner_manager_task AS studio
-              WHERE task.type = 'studio' AND studio.recording_id = task.recording_id
-              UNION ALL
-             SELECT id, type, status, task_id, date_added, runner_manager_id
-               FROM runner_manager_task AS film
-              WHERE task.type <> 'studio' AND film.video_id = task.video_id) AS other
-      WHERE other.id <> task.id AND other.type = task.type
+       FROM {others} AS other
+      WHERE other.id <> task.id
         AND (other.status IN ('running', 'warning')
              OR (other.status = 'pending' AND (other.date_added, other.id) < (task.date_added, task.id)))
       ORDER BY other.status = 'pending', other.date_added, other.id
@@ -125,31 +129,17 @@ SELECT task.id, ahead.id AS blocker, ahead.status, ahead.task_id, ahead.date_add
 -- The others of the sources of the tasks :tasks that wait or run.
 SELECT DISTINCT other.id
   FROM runner_manager_task AS task
- CROSS JOIN LATERAL (
-     SELECT id, type, status
-       FROM runner_manager_task AS studio
-      WHERE task.type = 'studio' AND studio.recording_id = task.recording_id
-      UNION ALL
-     SELECT id, type, status
-       FROM runner_manager_task AS film
-      WHERE task.type <> 'studio' AND film.video_id = task.video_id) AS other
+ CROSS JOIN LATERAL {others} AS other
  WHERE task.id = ANY (:tasks::bigint[])
-   AND other.id <> ALL (:tasks::bigint[]) AND other.type = task.type
+   AND other.id <> ALL (:tasks::bigint[])
    AND other.status IN ('pending', 'running', 'warning')
 
 -- name: waiting_behind
 -- The tasks that wait for the sources of the tasks :tasks, which run; at most :limit.
 SELECT DISTINCT other.id
   FROM runner_manager_task AS task
- CROSS JOIN LATERAL (
-     SELECT id, type, status
-       FROM runner_manager_task AS studio
-      WHERE task.type = 'studio' AND studio.recording_id = task.recording_id
-      UNION ALL
-     SELECT id, type, status
-       FROM runner_manager_task AS film
-      WHERE task.type <> 'studio' AND film.video_id = task.video_id) AS other
- WHERE task.id = ANY (:tasks::bigint[]) AND other.type = task.type AND other.status = 'pending'
+ CROSS JOIN LATERAL {others} AS other
+ WHERE task.id = ANY (:tasks::bigint[]) AND other.status = 'pending'
    AND task.status IN ('running', 'warning')
  ORDER BY other.id LIMIT :limit
 

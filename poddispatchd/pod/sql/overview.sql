@@ -42,34 +42,23 @@ WITH chosen AS MATERIALIZED (
      ORDER BY task.rank, task.date_added, task.id
      LIMIT :limit
 )
-SELECT chosen.id, chosen.type, chosen.date_added, chosen.rank, chosen.video_id, chosen.recording_id,
-       CASE chosen.type
-       WHEN 'studio' THEN ARRAY(SELECT site.site_id
-                                  FROM recorder_recording AS recording
-                                  JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
-                                 WHERE recording.id = chosen.recording_id ORDER BY site.site_id)
-       ELSE ARRAY(SELECT site.site_id FROM video_video_sites AS site
-                   WHERE site.video_id = chosen.video_id ORDER BY site.site_id)
-       END AS site_ids,
+SELECT task.id, task.type, task.date_added, task.rank, task.video_id, task.recording_id,
+       {site_ids} AS site_ids,
        same_source.runs, same_source.first, holder.pid, holder.application_name, holder.usename, holder.xact_start
-  FROM chosen
+  FROM chosen AS task
  CROSS JOIN LATERAL (
      SELECT min(other.id) FILTER (WHERE other.status <> 'pending') AS runs,
             (array_agg(other.id ORDER BY other.date_added, other.id)
                 FILTER (WHERE other.status = 'pending'))[1] AS first
-       FROM (SELECT id, status, date_added, type FROM runner_manager_task
-              WHERE chosen.type = 'studio' AND recording_id = chosen.recording_id
-              UNION ALL
-             SELECT id, status, date_added, type FROM runner_manager_task
-              WHERE chosen.type <> 'studio' AND video_id = chosen.video_id) AS other
-      WHERE other.type = chosen.type AND other.status IN ('pending', 'running', 'warning')
+       FROM {others} AS other
+      WHERE other.status IN ('pending', 'running', 'warning')
  ) AS same_source
   LEFT JOIN LATERAL (
      SELECT activity.pid, activity.application_name, activity.usename, activity.xact_start
        FROM pg_locks AS held
        JOIN pg_stat_activity AS activity ON activity.pid = held.pid
-      WHERE held.locktype = 'transactionid' AND held.granted AND held.transactionid = chosen.locker
+      WHERE held.locktype = 'transactionid' AND held.granted AND held.transactionid = task.locker
         AND coalesce(activity.xact_start < now() - make_interval(secs => :seconds), true)
       LIMIT 1
- ) AS holder ON chosen.locker <> '0'::xid
- ORDER BY chosen.rank, chosen.date_added, chosen.id
+ ) AS holder ON task.locker <> '0'::xid
+ ORDER BY task.rank, task.date_added, task.id

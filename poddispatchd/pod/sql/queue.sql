@@ -74,6 +74,17 @@ SELECT id, type, date_added, video_id, recording_id, class,
 -- What a task of the queue works on; nothing when that is gone.
 CASE WHEN queued.type = 'studio' THEN queued.recording_id ELSE queued.video_id END
 
+-- name: site_ids
+-- The sites of the video or recorder that `task` works on, in order.
+CASE task.type
+     WHEN 'studio' THEN ARRAY(SELECT site.site_id
+                                FROM recorder_recording AS recording
+                                JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
+                               WHERE recording.id = task.recording_id ORDER BY site.site_id)
+     ELSE ARRAY(SELECT site.site_id FROM video_video_sites AS site
+                 WHERE site.video_id = task.video_id ORDER BY site.site_id)
+END
+
 -- name: ranked
 -- Every task that waits or has a rank, the rank held and its place: 1..n in the order of the queue, none if it does
 -- not wait. The table is read once, however many tasks there are.
@@ -111,8 +122,10 @@ SELECT queued.*
   FROM queued
   LEFT JOIN (SELECT video_id, bool_or(site_id = ANY (:sites::bigint[])) AS is_wanted
                FROM video_video_sites GROUP BY video_id) AS film ON film.video_id = queued.video_id
-  LEFT JOIN (SELECT recording_id, bool_or(site_id = ANY (:sites::bigint[])) AS is_wanted
-               FROM room_sites GROUP BY recording_id) AS room ON room.recording_id = queued.recording_id
+  LEFT JOIN (SELECT recording.id AS recording_id, bool_or(site_id = ANY (:sites::bigint[])) AS is_wanted
+               FROM recorder_recording AS recording
+               JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
+              GROUP BY recording.id) AS room ON room.recording_id = queued.recording_id
  WHERE coalesce(CASE WHEN type = 'studio' THEN room.is_wanted ELSE film.is_wanted END, :with_siteless)
 
 -- name: grace_left
@@ -131,11 +144,6 @@ END
 -- OFFSET 0: the tasks are looked up one by one. PostgreSQL learns late that many have come at once, and would read the
 -- whole table for each of them.
 WITH priority_users AS ({priority_users}),
-     room_sites AS NOT MATERIALIZED (
-         SELECT recording.id AS recording_id, site.site_id
-           FROM recorder_recording AS recording
-           JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
-     ),
      queued AS ({queue}),
      next AS (
          {on_sites}
@@ -166,12 +174,7 @@ SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank
        task.video_id, task.recording_id, task.runner_manager_id, next.class, next.turn, by_source.running_duplicate,
        nullif(by_source.first_of_source, next.id) AS duplicate_of,
        extract(epoch FROM now() - task.date_added)::float8 AS age, grace_left,
-       CASE task.type
-       WHEN 'studio' THEN ARRAY(SELECT site.site_id FROM room_sites AS site
-                                 WHERE site.recording_id = task.recording_id ORDER BY site.site_id)
-       ELSE ARRAY(SELECT site.site_id FROM video_video_sites AS site
-                   WHERE site.video_id = task.video_id ORDER BY site.site_id)
-       END AS site_ids
+       {site_ids} AS site_ids
   FROM by_source
  CROSS JOIN LATERAL unnest(by_source.ids, by_source.classes, by_source.turns) AS next (id, class, turn)
  CROSS JOIN LATERAL (SELECT * FROM runner_manager_task WHERE id = next.id AND status = 'pending' OFFSET 0) AS task
@@ -236,28 +239,14 @@ SELECT type, status, CASE WHEN status = 'running' THEN runner_manager_id END AS 
 -- name: pending_sites
 -- The sets of sites that pending tasks are on, by type.
 SELECT DISTINCT task.type,
-       CASE task.type
-       WHEN 'studio' THEN ARRAY(SELECT site.site_id
-                                  FROM recorder_recording AS recording
-                                  JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
-                                 WHERE recording.id = task.recording_id ORDER BY site.site_id)
-       ELSE ARRAY(SELECT site.site_id FROM video_video_sites AS site
-                   WHERE site.video_id = task.video_id ORDER BY site.site_id)
-       END AS site_ids
+       {site_ids} AS site_ids
   FROM runner_manager_task AS task
  WHERE task.status = 'pending'
 
 -- name: open_on_sites
 -- Every task that waits or runs ('warning': see tasks.sql), with the sites of its video or recorder.
 SELECT task.id, task.status, task.task_id,
-       CASE task.type
-       WHEN 'studio' THEN ARRAY(SELECT site.site_id
-                                  FROM recorder_recording AS recording
-                                  JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
-                                 WHERE recording.id = task.recording_id ORDER BY site.site_id)
-       ELSE ARRAY(SELECT site.site_id FROM video_video_sites AS site
-                   WHERE site.video_id = task.video_id ORDER BY site.site_id)
-       END AS site_ids
+       {site_ids} AS site_ids
   FROM runner_manager_task AS task
  WHERE task.status IN ('pending', 'running', 'warning')
 

@@ -1,21 +1,14 @@
--- What tasks are to work on, for whoever reckons how long that takes. {class}, {owned_tasks}, {queue} and
--- {priority_users} are those of queue.sql.
+-- What tasks are to work on, for whoever reckons how long that takes. {class}, {owned_tasks}, {queue},
+-- {site_ids} and {priority_users} are those of queue.sql.
 
 -- name: waiting_work
 -- The first :limit pending tasks in the order of the queue, with the sites of their videos or recorders.
 WITH priority_users AS ({priority_users}),
      first AS (SELECT * FROM ({queue}) AS queued ORDER BY class, turn, date_added, id LIMIT :limit)
-SELECT first.*, nullif(video.duration, 0) AS seconds, video.video AS path,
-       CASE first.type
-       WHEN 'studio' THEN ARRAY(SELECT site.site_id
-                                  FROM recorder_recording AS recording
-                                  JOIN recorder_recorder_sites AS site ON site.recorder_id = recording.recorder_id
-                                 WHERE recording.id = first.recording_id ORDER BY site.site_id)
-       ELSE ARRAY(SELECT site.site_id FROM video_video_sites AS site
-                   WHERE site.video_id = first.video_id ORDER BY site.site_id)
-       END AS site_ids
-  FROM first
-  LEFT JOIN video_video AS video ON video.id = first.video_id
+SELECT task.*, nullif(video.duration, 0) AS seconds, video.video AS path,
+       {site_ids} AS site_ids
+  FROM first AS task
+  LEFT JOIN video_video AS video ON video.id = task.video_id
  ORDER BY class, turn, date_added, id
 
 -- name: running_work

@@ -13,6 +13,7 @@ from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.domain.fair_share import FairOrder, FairShare
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.pod.queue_order import (
+    SITE_IDS,
     CandidateQuery,
     by_fair_share,
     filled,
@@ -21,7 +22,7 @@ from poddispatchd.pod.queue_order import (
     write_ranks,
 )
 from poddispatchd.pod.queue_stats import queue_stats
-from poddispatchd.pod.same_source import SAME_SOURCE
+from poddispatchd.pod.same_source import OTHERS, SAME_SOURCE
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.pod.rows import pod, video
 from tests.integration.pod.years import FINISHED, PENDING, nodes, rows_read, years_of_tasks
@@ -132,7 +133,7 @@ _ONE_READING: Mapping[str, Mapping[str, Mapping[str, object]]] = {
 """Statements that read the table, once: its statuses and dates have no index."""
 
 _ELSEWHERE: Mapping[str, frozenset[str]] = {
-    "duplicates.sql": frozenset({"same_source", "wanted"}),
+    "duplicates.sql": frozenset({"same_source", "wanted", "others"}),
     "managers.sql": frozenset({"all", "one", "sites"}),
     "queue.sql": frozenset(
         {
@@ -147,7 +148,7 @@ _ELSEWHERE: Mapping[str, frozenset[str]] = {
                 "of_any_status",
                 "open_or_ranked",
             ),
-            *("owner", "establishment", "holders", "fair_queue", "fair_ranked", "claim"),
+            *("owner", "establishment", "holders", "fair_queue", "fair_ranked", "claim", "site_ids"),
         }
     ),
     "trigger.sql": frozenset({"install", "remove", "owner", "index"}),
@@ -184,7 +185,8 @@ def _query(file: str, name: str) -> Query:
     if file == "work.sql":
         return filled(load_queries("poddispatchd.pod", file)[name], _PRIORITY_USERS)
     wanted = load_queries("poddispatchd.pod", "duplicates.sql")["wanted"]
-    return load_queries("poddispatchd.pod", file)[name].fill(wanted=wanted).fill(same_source=SAME_SOURCE)
+    query = load_queries("poddispatchd.pod", file)[name].fill(wanted=wanted, others=OTHERS, site_ids=SITE_IDS)
+    return query.fill(same_source=SAME_SOURCE)
 
 
 @pytest.mark.slow
