@@ -122,6 +122,19 @@ async def lock(connection: Connection, callback: RecordedCallback) -> Turn:
     return Turn.NOW if is_next else Turn.LATER
 
 
+async def lock_next(connection: Connection, callbacks: Sequence[RecordedCallback]) -> set[object]:
+    """The keys of those of these callbacks, all leased by one owner, that can be applied one after the other.
+
+    Nobody else applies them until the end of the transaction.
+    """
+    rows = await connection.fetch(
+        *_QUERIES["lock_next"](
+            callbacks=[callback.lease.key for callback in callbacks], owner=callbacks[0].lease.owner
+        )
+    )
+    return {row["id"] for row in rows}
+
+
 class ReceivedCallback(Struct, frozen=True):
     """A callback as people see it.
 
@@ -148,14 +161,23 @@ async def of_runs(connection: Connection, runs: Collection[Run]) -> list[Receive
     return [ReceivedCallback(**row) for row in await connection.fetch(*query)]
 
 
-async def close_callback(
-    connection: Connection, callback: RecordedCallback, state: CallbackState, outcome: str
-) -> bool:
-    """Close a callback; False when it is closed already."""
-    status = await connection.execute(
-        *_QUERIES["settle"](callback=callback.lease.key, state=state.value, outcome=outcome)
+class CallbackEnd(Struct, frozen=True):
+    """How a callback ends; ``outcome`` is what people read about it."""
+
+    callback: RecordedCallback
+    state: CallbackState
+    outcome: str
+
+
+async def close_callbacks(connection: Connection, ends: Sequence[CallbackEnd]) -> None:
+    """Close callbacks; those that are closed already stay as they are."""
+    await connection.execute(
+        *_QUERIES["settle"](
+            callbacks=[end.callback.lease.key for end in ends],
+            states=[end.state.value for end in ends],
+            outcomes=[end.outcome for end in ends],
+        )
     )
-    return status == "UPDATE 1"
 
 
 def _digest(managers: tuple[ManagerId, ...], callback: Callback) -> bytes:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import assert_never
 
@@ -10,7 +10,8 @@ import structlog
 
 from poddispatchd.callbacks import inbox
 from poddispatchd.callbacks.adoption import Adoption, Found
-from poddispatchd.callbacks.inbox import CallbackState, RecordedCallback, Turn
+from poddispatchd.callbacks.inbox import CallbackEnd, CallbackState, RecordedCallback, Turn
+from poddispatchd.callbacks.plain import apply_plain
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.lifecycle import Decision, Retries, row_status
@@ -21,7 +22,7 @@ from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
 from poddispatchd.runtime.queues import CALLBACKS
 from poddispatchd.runtime.wakeups import Wakeups
-from poddispatchd.tasks.run_report import ReportOrigin, RunReport
+from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.task_ids import tasks_called
 from poddispatchd.tasks.transitions import apply_report, ring_for
 
@@ -30,6 +31,9 @@ log = structlog.get_logger(__name__)
 _BATCH = 20
 _IDLE = 120.0
 _SOON = 0.1
+_BETWEEN = 0.02
+"""Seconds between the beginnings of two looks: what has come meanwhile is applied together."""
+
 _RETRY = 2.0
 _LONGEST_RETRY = 60.0
 _HELD = 2.0
@@ -82,10 +86,13 @@ class CallbackWorker:
 
     async def step(self) -> float:
         """Handle what is due; seconds until the next look."""
-        due = await self._leases.claim(_BATCH, held=self._held())
+        begun = self._clock.monotonic()
+        due = sorted(
+            await self._leases.claim(_BATCH, held=self._held()), key=lambda item: int(str(item.lease.key))
+        )
         unknown: list[RecordedCallback] = []
         await self._leases.each(
-            sorted(due, key=lambda item: int(str(item.lease.key))),
+            await self._apply_plain(due),
             lambda leased: self._apply_unless_held(leased, unknown),
             within=_LONGEST_ITEM,
             task="task_id",
@@ -96,6 +103,8 @@ class CallbackWorker:
             await asyncio.wait(self._asking, timeout=_LINGER)
         if len(due) == _BATCH:
             return 0.0
+        if due:
+            await self._clock.sleep(max(0.0, begun + _BETWEEN - self._clock.monotonic()))
         async with self._database.connection() as connection:
             seconds = await CALLBACKS.next_due(connection)
         if seconds is None:
@@ -125,6 +134,30 @@ class CallbackWorker:
 
     # --- callbacks of known runs -------------------------------------------------------------------------
 
+    async def _apply_plain(self, due: Sequence[Leased]) -> Sequence[Leased]:
+        """Apply together what can be; what is left is applied one by one, each with its own troubles (I12).
+
+        Raises:
+            DatabaseUnavailableError: the database is lost; the leases are given back later.
+        """
+        if not due:
+            return due
+        try:
+            async with asyncio.timeout(_LONGEST_ITEM), self._database.transaction() as connection:
+                recorded = [RecordedCallback.of(leased) for leased in due]
+                applied = await apply_plain(connection, recorded, held=self._locked())
+        except (DatabaseUnavailableError, asyncio.CancelledError):
+            for leased in due:
+                self._leases.abandon(leased.lease)
+            raise
+        except Exception:  # noqa: BLE001 - whose fault it is comes out, and is told, when each is alone
+            return due
+        for each in applied:
+            self._leases.let_go(each.recorded.lease)
+            self._tell(each.recorded, each.task, [each.decision])
+        done = {each.recorded.lease.key for each in applied}
+        return [leased for leased in due if leased.lease.key not in done]
+
     async def _apply_unless_held(self, leased: Leased, unknown: list[RecordedCallback]) -> None:
         """Apply one callback, or put it off while another session holds a row of its task."""
         try:
@@ -137,9 +170,7 @@ class CallbackWorker:
         """Apply one callback to the tasks that carry its id; it is unknown when none does."""
         recorded = RecordedCallback.of(leased)
         callback = recorded.callback
-        report = RunReport(
-            callback.status, callback.error_message, callback.script_output, ReportOrigin.CALLBACK
-        )
+        report = RunReport.of_callback(callback)
         async with self._database.transaction() as connection:
             turn = await inbox.lock(connection, recorded)
             if turn is Turn.LATER:
@@ -161,14 +192,19 @@ class CallbackWorker:
             ]
             changed = any(decision is not Decision.IGNORE for decision in decisions)
             state = CallbackState.APPLIED if changed else CallbackState.IGNORED
-            await inbox.close_callback(connection, recorded, state, ", ".join(decisions))
+            await inbox.close_callbacks(connection, [CallbackEnd(recorded, state, ", ".join(decisions))])
+        self._tell(recorded, known[0].pk, decisions)
+
+    def _tell(self, recorded: RecordedCallback, task: TaskPk, decisions: Sequence[Decision]) -> None:
+        """Wake those whom a callback that was applied concerns, and log it."""
         for decision in decisions:
             ring_for(decision, self._wakeups)
+        changed = any(decision is not Decision.IGNORE for decision in decisions)
         log.info(
             Event.CALLBACK_APPLIED if changed else Event.CALLBACK_IGNORED,
-            task=known[0].pk,
-            task_id=callback.task_id,
-            status=callback.status.value,
+            task=task,
+            task_id=recorded.callback.task_id,
+            status=recorded.callback.status.value,
             decision=", ".join(decisions),
         )
 
@@ -246,7 +282,7 @@ class CallbackWorker:
         async with self._database.transaction() as connection:
             if await tasks_called(connection, recorded.managers, recorded.callback.task_id):
                 return False
-            await inbox.close_callback(connection, recorded, state, reason)
+            await inbox.close_callbacks(connection, [CallbackEnd(recorded, state, reason)])
         tell = log.info if is_ours else log.warning
         tell(Event.CALLBACK_IGNORED, task_id=recorded.callback.task_id, reason=reason)
         return True

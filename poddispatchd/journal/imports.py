@@ -1,6 +1,6 @@
 """Results to bring into Pod: one row a result, leased to one importer at a time (invariant I7)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import NewType
@@ -64,12 +64,19 @@ async def of_task(connection: Connection, task_pk: TaskPk) -> list[ImportRecord]
 
 async def open_import(connection: Connection, task_pk: TaskPk, run: Run) -> bool:
     """Ask for a result to be imported; False when that is asked for, or done, already."""
-    return (
-        await connection.fetchval(
-            *_QUERIES["open"](task=task_pk, runner_manager=run.runner_manager_id, task_id=run.task_id)
+    return bool(await open_imports(connection, {task_pk: run}))
+
+
+async def open_imports(connection: Connection, runs: Mapping[TaskPk, Run]) -> set[TaskPk]:
+    """The same for several tasks; those whose result was neither asked for already nor is in Pod."""
+    rows = await connection.fetch(
+        *_QUERIES["open"](
+            tasks=list(runs),
+            runner_managers=[run.runner_manager_id for run in runs.values()],
+            task_ids=[run.task_id for run in runs.values()],
         )
-        is not None
     )
+    return {TaskPk(row["task_pk"]) for row in rows}
 
 
 async def is_open(connection: Connection, task_pk: TaskPk, run: Run) -> bool:

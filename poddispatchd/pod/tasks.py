@@ -23,7 +23,7 @@ _QUERIES = {
     for name, query in load_queries("poddispatchd.pod", "tasks.sql").items()
 }
 
-_NEWEST = 1000
+NEWEST = 1000
 """Tasks that are looked at one by one: what Pod submitted lately is among them."""
 
 
@@ -90,7 +90,7 @@ async def find_tasks_near(
     It costs little however many tasks there are, where ``find_tasks`` searches all of a manager's.
     """
     records = await connection.fetch(
-        *_QUERIES["find_near"](managers=list(managers), task_id=task_id, near=list(near), newest=_NEWEST)
+        *_QUERIES["find_near"](managers=list(managers), task_id=task_id, near=list(near), newest=NEWEST)
     )
     return [task_of(record) for record in records]
 
@@ -113,6 +113,18 @@ async def finish(
 async def write_output(connection: Connection, task: Task, script_output: str) -> bool:
     """Replace the output of a task that is not completed, and nothing else."""
     return await _change(connection, _QUERIES["write_output"], task, output=script_output)
+
+
+async def write_outputs(connection: Connection, outputs: Collection[tuple[Task, str]]) -> None:
+    """The same for several tasks, each as it was read, whose rows the caller has locked."""
+    await connection.execute(
+        *_QUERIES["write_outputs"](
+            tasks=[task.pk for task, _ in outputs],
+            statuses=[task.status for task, _ in outputs],
+            task_ids=[task.task_id for task, _ in outputs],
+            outputs=[output for _, output in outputs],
+        )
+    )
 
 
 async def requeue(connection: Connection, task: Task, *, keep_output: bool = True) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.failures import advice, is_curable
 from poddispatchd.domain.french import ENGLISH, in_language
 from poddispatchd.domain.script_output import (
@@ -31,6 +32,11 @@ class RunReport:
     error: str | None = None
     output: str | None = field(default=None, repr=False)
     origin: ReportOrigin = ReportOrigin.STATUS
+
+    @classmethod
+    def of_callback(cls, callback: Callback) -> "RunReport":
+        """What a callback says."""
+        return cls(callback.status, callback.error_message, callback.script_output, ReportOrigin.CALLBACK)
 
     @property
     def reason(self) -> str | None:

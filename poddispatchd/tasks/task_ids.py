@@ -4,12 +4,21 @@ Pod's table has no index on their ids, and years of tasks of one manager take lo
 one. A run has one source: whoever shares its id, and is not known by it, is found by that.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk
 from poddispatchd.journal import known_runs
 from poddispatchd.pod import tasks
+
+_QUERIES = {
+    name: query.fill(newest=str(tasks.NEWEST))
+    for name, query in load_queries(__package__, "called.sql").items()
+}
+
+Name = tuple[tuple[ManagerId, ...], RunnerTaskId]
+"""What a task is called, and by which managers."""
 
 
 async def tasks_called(
@@ -39,3 +48,19 @@ async def known_tasks_called(
     """
     known = await known_runs.tasks_known_as(connection, managers, task_id)
     return await tasks.find_tasks_near(connection, managers, task_id, {*known, *like})
+
+
+async def lock_called(connection: Connection, names: Sequence[Name], *, most_output: int) -> dict[Name, Task]:
+    """The tasks that alone are called so, as they are now; nobody else changes them in this transaction.
+
+    Left out is whatever asks for more: an id that is not known without a search, or of several tasks, a row
+    that somebody holds, an output of more than ``most_output`` bytes.
+    """
+    records = await connection.fetch(
+        *_QUERIES["lock_called"](
+            task_ids=[task_id for _, task_id in names],
+            managers=["{" + ",".join(map(str, managers)) + "}" for managers, _ in names],
+            most_output=most_output,
+        )
+    )
+    return {names[record["place"] - 1]: tasks.task_of(record) for record in records}

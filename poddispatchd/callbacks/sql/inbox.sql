@@ -73,9 +73,23 @@ SELECT NOT EXISTS (
 ) AS is_next
 FROM poddispatchd.callback WHERE id = :callback AND state = 'open' AND lease_owner = :owner FOR UPDATE
 
+-- name: lock_next
+-- The same for the callbacks :callbacks: those that are still open and ours, and wait for none but each other. They are applied in
+-- the order of their ids, and one that is left out keeps those behind it out.
+SELECT id FROM poddispatchd.callback
+WHERE id = ANY (:callbacks::bigint[]) AND state = 'open' AND lease_owner = :owner AND NOT EXISTS (
+    SELECT FROM poddispatchd.callback AS earlier
+    WHERE earlier.task_id = callback.task_id AND earlier.state = 'open' AND earlier.id < callback.id
+      AND earlier.runner_manager_ids && callback.runner_manager_ids AND earlier.id <> ALL (:callbacks)
+      AND (earlier.next_attempt_at <= now() OR earlier.lease_expires_at > now()
+           OR (earlier.attempts = 0 AND earlier.next_attempt_at <= now() + interval '1 second'))
+)
+ORDER BY id FOR UPDATE
+
 -- name: settle
--- Close a callback; its texts are in Pod's row now.
+-- Close callbacks, each as its :states and :outcomes say; their texts are in Pod's rows now.
 UPDATE poddispatchd.callback
-SET state = :state, outcome = :outcome, handled_at = now(), script_output = NULL, error_message = NULL, lease_owner = NULL,
+SET state = ended.state, outcome = ended.outcome, handled_at = now(), script_output = NULL, error_message = NULL, lease_owner = NULL,
     lease_expires_at = NULL
-WHERE id = :callback AND state = 'open'
+FROM unnest(:callbacks::bigint[], :states::text[], :outcomes::text[]) AS ended (id, state, outcome)
+WHERE callback.id = ended.id AND callback.state = 'open'

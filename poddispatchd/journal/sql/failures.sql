@@ -24,8 +24,8 @@ SELECT task_pk, runner_manager_id, task_id
 UPDATE poddispatchd.failure SET asked_at = now() WHERE task_pk = ANY (:tasks::bigint[])
 
 -- name: forget
--- There is a result after all, and it is fetched: should that fail, it is not tried again by itself.
-DELETE FROM poddispatchd.failure WHERE task_pk = :task
+-- There are results after all, and they are fetched: should that fail, it is not tried again by itself.
+DELETE FROM poddispatchd.failure WHERE task_pk = ANY (:tasks::bigint[])
 
 -- name: purge
 -- Forget failures older than so many days, a batch at a time.

@@ -1,18 +1,19 @@
 -- name: open
--- A result is ready: one import for each (task, manager, task id), opened again after a failure. It is of a campaign only if nobody
--- else waited for the run.
+-- Results are ready: one import for each (task, manager, task id), opened again after a failure. It is of a campaign only if nobody
+-- else waited for the run. Tells the tasks whose import is open by that.
 INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, of_campaign)
-VALUES (:task, :runner_manager, :task_id,
-        CASE WHEN EXISTS (SELECT FROM poddispatchd.campaign_video WHERE task_pk = :task)
-             THEN NOT EXISTS (SELECT FROM poddispatchd.submission JOIN poddispatchd.wish ON wish.submission_id = submission.id
-                               WHERE submission.task_pk = :task AND submission.task_id = :task_id
-                                 AND NOT EXISTS (SELECT FROM poddispatchd.campaign_video AS other WHERE other.task_pk = wish.task_pk))
-             ELSE false END)
+SELECT ready.task_pk, ready.runner_manager_id, ready.task_id,
+       CASE WHEN EXISTS (SELECT FROM poddispatchd.campaign_video WHERE task_pk = ready.task_pk)
+            THEN NOT EXISTS (SELECT FROM poddispatchd.submission JOIN poddispatchd.wish ON wish.submission_id = submission.id
+                              WHERE submission.task_pk = ready.task_pk AND submission.task_id = ready.task_id
+                                AND NOT EXISTS (SELECT FROM poddispatchd.campaign_video AS other WHERE other.task_pk = wish.task_pk))
+            ELSE false END
+  FROM unnest(:tasks::bigint[], :runner_managers::bigint[], :task_ids::text[]) AS ready (task_pk, runner_manager_id, task_id)
 ON CONFLICT (task_pk, runner_manager_id, task_id) DO UPDATE
 SET state = 'open', attempts = 0, next_attempt_at = now(), lease_owner = NULL, lease_expires_at = NULL,
     last_error = NULL, finished_at = NULL, obstructed_since = NULL
 WHERE import.state IN ('failed', 'dropped')
-RETURNING id
+RETURNING task_pk
 
 -- name: is_open
 -- Whether a result is about to be imported.

@@ -71,6 +71,13 @@ UPDATE runner_manager_task
    SET script_output = :output
  WHERE id = :task AND status = :status AND status <> 'completed' AND task_id IS NOT DISTINCT FROM :task_id
 
+-- name: write_outputs
+-- The same of several, each :tasks in :statuses under :task_ids: its output becomes :outputs.
+UPDATE runner_manager_task AS task
+   SET script_output = said.output
+  FROM unnest(:tasks::bigint[], :statuses::text[], :task_ids::text[], :outputs::text[]) AS said (id, status, task_id, output)
+ WHERE task.id = said.id AND task.status = said.status AND task.status <> 'completed' AND task.task_id IS NOT DISTINCT FROM said.task_id
+
 -- name: requeue
 -- This task waits again, in its old place; its output is kept if :keeps_output.
 UPDATE runner_manager_task

@@ -42,7 +42,7 @@ async def test_what_a_daemon_was_at_when_it_died_is_applied_once_by_the_next(
                     async def die(*_: object) -> bool:
                         raise Killed
 
-                    patch.setattr(inbox, "close_callback", die)
+                    patch.setattr(inbox, "close_callbacks", die)
                     with pytest.raises(Killed):
                         await first.inbox.step()
                 else:

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from poddispatchd.callbacks import inbox
-from poddispatchd.callbacks.inbox import CallbackState, RecordedCallback, Turn
+from poddispatchd.callbacks.inbox import CallbackEnd, CallbackState, RecordedCallback, Turn
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.callback import Callback
@@ -187,7 +187,7 @@ async def test_the_same_callback_is_recorded_once_while_it_is_open(pod_database:
         await inbox.record(one, (ManagerId(2),), _callback())
         claimed = await _callbacks(one, 10)
         assert len(claimed) == 6
-        await inbox.close_callback(one, claimed[0], CallbackState.APPLIED, "wait")
+        await inbox.close_callbacks(one, [CallbackEnd(claimed[0], CallbackState.APPLIED, "wait")])
         await inbox.record(one, (_MANAGER,), _callback())
         assert len(await _callbacks(one, 10)) == 1
 
@@ -222,7 +222,7 @@ async def test_a_callback_has_its_turn_after_earlier_ones_of_its_task(pod_databa
         assert await inbox.lock(two, second) is Turn.LATER
         assert await inbox.lock(two, other) is Turn.NOW
         assert await inbox.lock(two, first) is Turn.NOW
-        await inbox.close_callback(one, first, CallbackState.APPLIED, "wait")
+        await inbox.close_callbacks(one, [CallbackEnd(first, CallbackState.APPLIED, "wait")])
         assert await inbox.lock(two, first) is Turn.OVER
         assert await inbox.lock(two, second) is Turn.NOW
 
@@ -372,7 +372,7 @@ async def test_what_is_settled_is_forgotten_after_its_time_and_what_is_open_neve
             await inbox.record(one, (_MANAGER,), _callback(f"t-{task}"))
             await _import(one, task)
         for recorded in await _callbacks(one, 10):
-            await inbox.close_callback(one, recorded, CallbackState.APPLIED, "")
+            await inbox.close_callbacks(one, [CallbackEnd(recorded, CallbackState.APPLIED, "")])
         for job in await _imports(one, "a", 10):
             await queue.finish(one, job, ImportState.DONE)
         await one.execute(

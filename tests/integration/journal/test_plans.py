@@ -59,6 +59,7 @@ _ROOMS = {
     "inbox.sql": "poddispatchd.callbacks",
     "files.sql": "poddispatchd.imports",
     "campaigns.sql": "poddispatchd.campaigns",
+    "called.sql": "poddispatchd.tasks",
 }
 
 _TWO = {
@@ -103,8 +104,22 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ("inbox.sql", "expected", {"managers": "'{1}'", "task_id": "'task-7'"}),
     ("inbox.sql", "expected", {"managers": "'{1}'", "task_id": "'unknown'"}),
     ("inbox.sql", "lock", {"callback": "100007", "owner": "'a'"}),
-    ("inbox.sql", "settle", {"callback": "100007", "state": "'applied'", "outcome": "''"}),
-    ("imports.sql", "open", {"task": "7", "runner_manager": "1", "task_id": "'task-7'"}),
+    ("inbox.sql", "lock_next", {"callbacks": "'{100007,100008}'", "owner": "'a'"}),
+    (
+        "inbox.sql",
+        "settle",
+        {"callbacks": "'{100007}'", "states": "'{applied}'", "outcomes": "'{wait}'"},
+    ),
+    (
+        "called.sql",
+        "lock_called",
+        {"task_ids": "'{task-7,none}'", "managers": """'{"{1}","{1}"}'""", "most_output": "9"},
+    ),
+    (
+        "imports.sql",
+        "open",
+        {"tasks": "'{7}'", "runner_managers": "'{1}'", "task_ids": "'{task-7}'"},
+    ),
     ("imports.sql", "is_open", {"task": "7", "runner_manager": "1", "task_id": "'task-7'"}),
     ("imports.sql", "drop_open", {"task": "7", "reason": "''"}),
     (
@@ -117,7 +132,7 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
         "known",
         {"task": "7", "runner_manager": "1", "task_id": "'task-7'", "digest": "'\\x00'"},
     ),
-    ("failures.sql", "forget", {"task": "7"}),
+    ("failures.sql", "forget", {"tasks": "'{7}'"}),
     ("failures.sql", "asked", {"tasks": "'{7,8}'"}),
     ("failures.sql", "purge", {"days": "90", "batch": "1000"}),
     ("scheduling.sql", "put_back", {"task": "7", "date_added": "now()", "seconds": "20"}),
@@ -195,7 +210,7 @@ def _queries() -> Iterator[tuple[str, Query, Mapping[str, str]]]:
     """Every hot query: what it is called, the statement, its parameters as PostgreSQL writes them."""
     for file, name, arguments in _HOT:
         package = _ROOMS.get(file, "poddispatchd.journal")
-        yield f"{file}: {name}", load_queries(package, file)[name], arguments
+        yield f"{file}: {name}", load_queries(package, file)[name].fill(newest="9"), arguments
     for queue in QUEUES.values():
         statements = queue.table.statements()
         for name, arguments in _OF_A_QUEUE.items():

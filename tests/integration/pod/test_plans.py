@@ -45,6 +45,12 @@ _BY_KEY: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "run_on": {"task": 7, "status": "running", "task_id": "t"},
         "finish": {"task": 7, "status": "running", "task_id": "t", "ending": "failed", "output": "out"},
         "write_output": {"task": 7, "status": "running", "task_id": "t", "output": "out"},
+        "write_outputs": {
+            "tasks": [7, 8],
+            "statuses": ["running", "running"],
+            "task_ids": ["t", None],
+            "outputs": ["out", "out"],
+        },
         "requeue": {"task": 7, "status": "running", "task_id": "t", "keeps_output": True},
         "failed": {"tasks": [7, 8]},
         "list": {
