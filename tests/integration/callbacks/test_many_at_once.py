@@ -1,16 +1,18 @@
 """Callbacks that wait together are applied together, and come to the same as one by one."""
 
 import asyncio
+import json
 
 import pytest
 
 from poddispatchd.callbacks import inbox, plain
 from poddispatchd.callbacks import worker as worker_module
+from poddispatchd.database.pool import Connection
 from poddispatchd.errors import ValuesRefusedError
-from tests.integration.callbacks.bench import bench, open_imports
+from tests.integration.callbacks.bench import Bench, bench, open_imports
 from tests.integration.callbacks.conftest import OTHER_TOKEN, TOKEN, Pod
 
-Said = dict[str, str | None]
+Said = dict[str, str]
 
 _RUNNING: Said = {"status": "running", "script_output": "line\n"}
 _SILENT: Said = {"status": "running"}
@@ -32,6 +34,11 @@ _STORIES: dict[str, list[Said]] = {
 }
 
 
+async def _call(webhook: Bench, task_id: str, said: Said, token: str = TOKEN) -> None:
+    answer = await webhook.call(token, json.dumps({"task_id": task_id, **said}).encode())
+    assert answer.status == 200
+
+
 async def _tell(pod: Pod, *, together: bool, status: str, type_: str) -> list[object]:
     """All stories at once, each about a task of its own; what becomes of the tasks and of the callbacks."""
     begun = len(await pod.callbacks())
@@ -41,8 +48,7 @@ async def _tell(pod: Pod, *, together: bool, status: str, type_: str) -> list[ob
         for place in range(3):
             for story, said in _STORIES.items():
                 if place < len(said):
-                    answer = await webhook.call(TOKEN, task_id=f"{story} {run}", **said[place])
-                    assert answer.status == 200
+                    await _call(webhook, f"{story} {run}", said[place])
         await webhook.settle()
     imported = {pk for pk, _, _ in await open_imports(pod.connection)}
     rows = [await pod.row(pk) for pk in pks.values()]
@@ -73,10 +79,10 @@ async def test_twenty_plain_callbacks_are_one_transaction(pod: Pod, monkeypatch:
     async with bench(pod.database) as webhook:
         for said in (_RUNNING, _DONE):
             for number in range(10):
-                await webhook.call(TOKEN, task_id=f"t-{number}", **said)
+                await _call(webhook, f"t-{number}", said)
         applied = []
 
-        async def close(connection: inbox.Connection, ends: list[inbox.CallbackEnd]) -> None:
+        async def close(connection: Connection, ends: list[inbox.CallbackEnd]) -> None:
             applied.append(len(ends))
             await close_callbacks(connection, ends)
 
@@ -94,14 +100,14 @@ async def test_what_spoils_a_transaction_spoils_it_for_no_other_callback(
     pks = [await pod.running(f"t-{number}") for number in range(3)]
     close_callbacks = inbox.close_callbacks
 
-    async def refuse(connection: inbox.Connection, ends: list[inbox.CallbackEnd]) -> None:
+    async def refuse(connection: Connection, ends: list[inbox.CallbackEnd]) -> None:
         if any(end.callback.callback.task_id == "t-1" for end in ends):
             raise ValuesRefusedError("refused")
         await close_callbacks(connection, ends)
 
     async with bench(pod.database) as webhook:
         for number in range(3):
-            await webhook.call(TOKEN, task_id=f"t-{number}", **_RUNNING)
+            await _call(webhook, f"t-{number}", _RUNNING)
         monkeypatch.setattr(inbox, "close_callbacks", refuse)
         await webhook.inbox.step()
     assert [(await pod.row(pk))["script_output"] for pk in pks] == ["line\n", None, "line\n"]
@@ -112,12 +118,13 @@ async def test_a_row_that_somebody_holds_keeps_its_own_callbacks_waiting_only(po
     held, free = await pod.running("t-1"), await pod.running("t-2")
     async with bench(pod.database) as webhook, pod.database.connection() as other:
         for task_id in ("t-1", "t-2"):
-            await webhook.call(TOKEN, task_id=task_id, **_RUNNING)
+            await _call(webhook, task_id, _RUNNING)
         async with other.transaction():
             await other.execute("SELECT FROM runner_manager_task WHERE id = $1 FOR UPDATE", held)
             await webhook.inbox.step()
             assert (await pod.row(free))["script_output"] == "line\n"
             assert (await pod.row(held))["script_output"] is None
+        await webhook.parts.locked_rows.step()
         await pod.connection.execute("UPDATE poddispatchd.callback SET next_attempt_at = now()")
         await webhook.settle()
     assert (await pod.row(held))["script_output"] == "line\n"
@@ -126,7 +133,7 @@ async def test_a_row_that_somebody_holds_keeps_its_own_callbacks_waiting_only(po
 async def test_two_rows_with_one_id_are_both_served(pod: Pod) -> None:
     pks = [await pod.running("t-1"), await pod.running("t-1")]
     async with bench(pod.database) as webhook:
-        await webhook.call(TOKEN, task_id="t-1", **_RUNNING)
+        await _call(webhook, "t-1", _RUNNING)
         await webhook.settle()
     assert [(await pod.row(pk))["script_output"] for pk in pks] == ["line\n", "line\n"]
 
@@ -136,8 +143,8 @@ async def test_the_same_id_under_two_managers_is_two_runs(pod: Pod) -> None:
     theirs = await pod.running("t-1", runner_manager_id=pod.other)
     async with bench(pod.database) as webhook:
         await asyncio.gather(
-            webhook.call(TOKEN, task_id="t-1", **_RUNNING),
-            webhook.call(OTHER_TOKEN, task_id="t-1", **_SILENT),
+            _call(webhook, "t-1", _RUNNING),
+            _call(webhook, "t-1", _SILENT, OTHER_TOKEN),
         )
         await webhook.settle()
     assert (await pod.row(mine))["script_output"] == "line\n"
