@@ -8,6 +8,7 @@ HOSTILE_ON=daemon in the environment it is left out.
 """
 
 import asyncio
+import gc
 import gzip
 import json
 import math
@@ -122,6 +123,8 @@ async def _serve(pipe: Pipe, dsn: str) -> None:
 def _server(pipe: Pipe, dsn: str | None) -> None:
     sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
     sys.stdout = sys.stderr
+    gc.collect()
+    gc.freeze()  # as the daemon does with what it has imported
     asyncio.run(_serve_bare(pipe) if dsn is None else _serve(pipe, dsn))
 
 

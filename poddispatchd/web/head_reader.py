@@ -7,21 +7,17 @@ each turn of the event loop, and callbacks go on between.
 import asyncio
 import select
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from time import thread_time
 
+from poddispatchd.web.closing import Closer, nothing, reset
 from poddispatchd.web.connection_limits import Peer
 from poddispatchd.web.protocol import Connection
 from poddispatchd.web.round_robin import RoundRobin
-from poddispatchd.web.site import LONGEST_HEAD, SLICE, ListenerSite, canned
-from poddispatchd.web.strangers import Serve, Verdict
-
-SLICE_SECONDS = 0.001
-"""Of processor time for strangers in one turn of the event loop; then everybody else has theirs."""
+from poddispatchd.web.site import LONGEST_HEAD, SLICE, SLICE_SECONDS, ListenerSite, canned
+from poddispatchd.web.strangers import Serve, Verdict, is_whole
 
 _MOST_EVENTS = 64
 
@@ -34,11 +30,7 @@ _LARGE_HEAD = 2**11
 _MOST_IN_LARGE_HEADS = 2**22
 """Bytes of all unfinished heads that are larger."""
 
-_THROWN_AWAY = 2**18
-"""Bytes of a body that nobody wants which are read, lest the answer is lost with a reset connection."""
-
 _END = b"\r\n\r\n"
-_RESET = struct.pack("ii", 1, 0)
 
 
 class _Arrival:
@@ -51,7 +43,7 @@ class _Arrival:
 
     def end(self) -> None:
         """Keep nothing, in no circle: those are found late, when they are thousands."""
-        self.head, self.peer.drop = b"", _nothing
+        self.head, self.peer.drop = b"", nothing
 
 
 class HeadReader:
@@ -76,6 +68,7 @@ class HeadReader:
         self._undecided: deque[_Arrival] = deque()
         self._to_serve: RoundRobin[_Arrival] = RoundRobin()
         self._making: set[asyncio.Task[None]] = set()
+        self._closer = Closer(site)
         self._epoll = select.epoll()
         site.loop.add_reader(self._epoll.fileno(), self._hear)
 
@@ -87,21 +80,23 @@ class HeadReader:
             return
         head = (data or b"").lstrip(b"\r\n")  # as HTTP allows before a request
         verdict = self._judge(address, head, head.find(_END))
-        if isinstance(verdict, bytes):
-            _answer(connection, verdict, is_more=data is not None and len(data) == SLICE)
-            return
         # Whoever has a valid token is not counted under its address.
         is_exempt = self._is_exempt(address) or (isinstance(verdict, Serve) and verdict.whose != b"")
-        if self._admits(address, is_exempt):
-            arrival = _Arrival(connection, Peer(address, _nothing, is_exempt))
-            arrival.peer.drop = partial(self._drop, arrival)
-            self._site.table.add(arrival.peer, self._site.loop.time())
-            self._go_on(arrival, head, verdict)
+        if not self._admits(address, is_exempt):
+            reset(connection)
+            return
+        peer = Peer(address, nothing, is_exempt)
+        self._site.table.add(peer, self._site.loop.time())
+        if isinstance(verdict, bytes):
+            self._closer.refuse(connection, peer, verdict, is_whole=is_whole(head))
         else:
-            _reset(connection)
+            arrival = _Arrival(connection, peer)
+            peer.drop = partial(self._drop, arrival)
+            self._go_on(arrival, head, verdict)
 
     def close(self) -> None:
         """Hear nobody any more."""
+        self._closer.close()
         self._site.loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
         for making in self._making:
@@ -130,8 +125,7 @@ class HeadReader:
         head = arrival.head + data if arrival.head else data.lstrip(b"\r\n")
         verdict = self._judge(arrival.peer.address, head, head.find(_END, seen))
         if isinstance(verdict, bytes):
-            self._part_with(arrival)
-            _answer(arrival.connection, verdict, is_more=len(data) == SLICE)
+            self._refuse(arrival, head, verdict)
         else:
             self._go_on(arrival, head, verdict)
 
@@ -180,8 +174,7 @@ class HeadReader:
                 continue  # dropped meanwhile
             verdict = self._site.judge(arrival.peer.address, arrival.head, looked)
             if isinstance(verdict, bytes):
-                self._part_with(arrival)
-                _answer(arrival.connection, verdict, is_more=True)
+                self._refuse(arrival, arrival.head, verdict)
             elif isinstance(verdict, Serve):
                 self._serve(arrival, verdict.whose)
             if self._undecided and thread_time() > until:
@@ -218,10 +211,15 @@ class HeadReader:
             if not isinstance(error, OSError):
                 raise
 
+    def _refuse(self, arrival: _Arrival, head: bytes, answer: bytes) -> None:
+        self._silence(arrival)
+        arrival.end()
+        self._closer.refuse(arrival.connection, arrival.peer, answer, is_whole=is_whole(head))
+
     def _drop(self, arrival: _Arrival) -> None:
         self._silence(arrival)
         arrival.end()
-        _reset(arrival.connection)
+        reset(arrival.connection)
 
     def _part_with(self, arrival: _Arrival) -> None:
         self._silence(arrival)
@@ -235,9 +233,6 @@ class HeadReader:
             self._in_large -= self._large.pop(arrival, 0)
 
 
-def _nothing() -> None: ...
-
-
 def _received(connection: socket.socket) -> bytes | None:
     """What has arrived: empty at its end, None while there is nothing."""
     try:
@@ -246,18 +241,3 @@ def _received(connection: socket.socket) -> bytes | None:
         return None
     except OSError:
         return b""
-
-
-def _answer(connection: socket.socket, answer: bytes, *, is_more: bool) -> None:
-    """Send an answer that fits into the socket's buffer, and close."""
-    with suppress(OSError), connection:
-        connection.send(answer, socket.MSG_DONTWAIT)
-        left = _THROWN_AWAY if is_more else 0
-        while left > 0 and (thrown := len(connection.recv(2**16, socket.MSG_DONTWAIT))):
-            left -= thrown
-
-
-def _reset(connection: socket.socket) -> None:
-    """Close with a reset: nothing of it lingers in the kernel."""
-    with suppress(OSError), connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

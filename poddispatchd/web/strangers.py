@@ -130,6 +130,13 @@ def is_framed(data: bytes) -> bool:
     return not others and (value.isdigit() if name[:1] in b"cC" else value.lower() == b"chunked")
 
 
+def is_whole(data: bytes) -> bool:
+    """Whether a request of which so much has arrived is all there; in doubt it is not."""
+    head, end, rest = data.partition(_END)
+    lengths = [value.strip() for _, value in _FRAMING.findall(head)]
+    return bool(end) and lengths in ([], [b"%d" % len(rest)])
+
+
 def status_for(head: Head, path: bytes) -> int:
     """What somebody without a valid token hears: the same as when the request is served."""
     if not head.path:

@@ -1,7 +1,7 @@
 """A system call of an import fails once, or from then on: nothing is lost, and it ends well later.
 
 A preloaded library counts the calls of a real process and lets one fail. Some of them are tried here, chosen
-by the seed; ``make faults`` tries every one.
+by the seed; ``make faults`` tries every one, or as many others: ``PODDISPATCHD_TEST_CALLS="300 seed 3"``.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from tests.plugins.postgres import PodDatabase
 
 pytestmark = [needs_gcc, pytest.mark.slow, pytest.mark.timeout(3600)]
 
-_EVERY = os.environ.get("PODDISPATCHD_TEST_CALLS") == "every"
-_CALLS, _SEED = 8, 7
+_WANTED, _, _SEED = os.environ.get("PODDISPATCHD_TEST_CALLS", "8 seed 7").partition(" seed ")
+"""How many calls of each kind of import fail, or ``every``."""
 
 _READS, _WRITES = 1, 2
 _OF_READS = (errno.EIO, errno.ESTALE, errno.EACCES)
@@ -147,6 +147,14 @@ async def fail_at(
         assert await here.value(f"SELECT count(*) FROM poddispatchd.{table}") == 0, fault
 
 
+def chosen(calls: int) -> list[int]:
+    """Which of so many calls fail, the first being 1."""
+    every = range(1, calls + 1)
+    if _WANTED == "every":
+        return list(every)
+    return sorted(random.Random(int(_SEED)).sample(every, min(int(_WANTED), calls)))
+
+
 @pytest.mark.parametrize(
     "case",
     [
@@ -174,8 +182,7 @@ async def test_whichever_call_of_an_import_fails_nothing_is_lost_and_it_ends_wel
             video = await here.video(encoded=True, transcript="fr")
         calls = await count_calls(here, there, kind, video, kinds)
         assert calls > 50
-        some = range(1, calls + 1) if _EVERY else random.Random(_SEED).sample(range(1, calls), _CALLS)
-        for call in sorted(some):
+        for call in chosen(calls):
             fault = {"call": call, "errno": number, "is_lasting": is_lasting, "kinds": kinds}
             await fail_at(here, there, kind, video, fault)
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from poddispatchd.web.strangers import Serve, Strangers, Verdict, head_of, is_framed, status_for
+from poddispatchd.web.strangers import Serve, Strangers, Verdict, head_of, is_framed, is_whole, status_for
 
 PATH = "/runner/notify_task_end/"
 TOKEN = b"a-token"
@@ -171,3 +171,20 @@ def test_a_body_whose_end_is_not_said_plainly_is_not_even_served(
     else:
         assert isinstance(verdict, bytes)
         assert verdict.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    ("data", "is_it"),
+    [
+        (request(), True),
+        (request("Content-Length: 2", body="{}"), True),
+        (request("content-length:2 ", body="{}"), True),
+        (request("Content-Length: 3", body="{}"), False),
+        (request("Content-Length: 2", "Content-Length: 2", body="{}"), False),
+        (request("Content-Length: " + "9" * 9000, body="{}"), False),
+        (request("Transfer-Encoding: chunked", body="0\r\n\r\n"), False),
+        (b"\x16\x03\x01", False),
+    ],
+)
+def test_a_request_is_all_there_only_if_it_says_so_plainly(data: bytes, is_it: bool) -> None:
+    assert is_whole(data) is is_it
