@@ -1,23 +1,24 @@
 """Pending rows to runner managers, in Pod's order, the moment a runner can take one."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
-from typing import TypeAlias
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import DispatchSettings
 from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.dispatch.candidates import Candidates
 from poddispatchd.dispatch.failed_submissions import FailedSubmissions
-from poddispatchd.dispatch.intent_log import IntentLog, is_hopeless
+from poddispatchd.dispatch.intent_log import IntentLog
+from poddispatchd.dispatch.manager_turns import ManagerTurn, ManagerTurns
 from poddispatchd.dispatch.sights import Place, Waiting
 from poddispatchd.dispatch.submitter import Submitter
-from poddispatchd.domain.routing import Lane, assign, next_opening, next_window
+from poddispatchd.dispatch.unanswered import Unanswered, Work
+from poddispatchd.domain.fair_share import FairShare
+from poddispatchd.domain.routing import Lane, assign, capacity, next_opening, next_window
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk
-from poddispatchd.journal.submissions import Submission
 from poddispatchd.managers.rows import FRESH_FOR, ManagerRows
 from poddispatchd.observability.metrics import Metrics, SubmissionOutcome
 from poddispatchd.runtime.database_session import DatabaseSession
@@ -33,16 +34,13 @@ _SPENT = frozenset({SubmissionOutcome.ACCEPTED, SubmissionOutcome.LOST})
 """What uses up the budget: a manager has the task, or may have it."""
 
 
-_Work: TypeAlias = Callable[[Callable[[], None]], Coroutine[None, None, SubmissionOutcome]]
-"""A submission, which says when its manager has answered."""
-
-
 class Dispatcher:
     """Keeps every runner manager busy. Only the scheduler (the daemon with a term) submits.
 
     Args:
         session: whose term it is.
         managers: who can take tasks.
+        turns: whose turn it is at each of them.
         candidates: what waits.
         submitter: submits one task.
         intents: what was posted and not answered.
@@ -60,6 +58,7 @@ class Dispatcher:
         *,
         session: DatabaseSession,
         managers: ManagerRows,
+        turns: ManagerTurns,
         candidates: Candidates,
         submitter: Submitter,
         intents: IntentLog,
@@ -74,6 +73,7 @@ class Dispatcher:
         self._session = session
         self._managers = managers
         self._registry = managers.registry
+        self._turns = turns
         self._view = candidates
         self._sights = candidates.sights
         self._submitter = submitter
@@ -86,9 +86,14 @@ class Dispatcher:
         self._metrics = metrics
         self._clock = clock
         self._in_hand: dict[TaskPk, asyncio.Task[None]] = {}
-        self._open: frozenset[TaskPk] = frozenset()
-        self._open_at: frozenset[ManagerId] = frozenset()
-        self._unsettled = True
+        self._unanswered = Unanswered(
+            registry=self._registry,
+            turns=turns,
+            submitter=submitter,
+            intents=intents,
+            failed=failed,
+            sights=self._sights,
+        )
         self._was_busy = True
         self._rings = -1
         self._left = None if budget is None else dict.fromkeys(SUBMITTABLE, budget)
@@ -106,25 +111,32 @@ class Dispatcher:
     async def step(self) -> float:
         """Settle what is open, then submit what can be submitted; seconds until the next look."""
         if self._session.term is None:
-            self._unsettled = True
+            self._unanswered.must_look = True
             # For the status page and the metrics, which name the managers.
             await self._managers.refresh(within=_QUIET_FRESH_FOR)
             return self._settings().poll_interval
+        self._turns.give_up_late()
         is_quiet = self._is_quiet()
         await self._managers.refresh(within=_QUIET_FRESH_FOR if is_quiet else FRESH_FOR)
-        if self._unsettled:
-            await self._settle_open()
-        waiting = await self._view.look(
-            skip=frozenset(self._in_hand) | self._open | self._failed.locked,
-            types=[kind for kind in SUBMITTABLE if self._left is None or self._left[kind] > 0],
-            own_tasks_within=_QUIET_FRESH_FOR if is_quiet else 0.0,
-        )
+        if self._unanswered.must_look:
+            await self._unanswered.settle(self._in_hand.keys(), self._hand_out)
+        waiting: list[Waiting] = []
+        if capacity(self._lanes(), self._clock.monotonic()):
+            waiting = await self._view.look(
+                skip=frozenset(self._in_hand) | self._unanswered.tasks | self._failed.locked,
+                types=[kind for kind in SUBMITTABLE if self._left is None or self._left[kind] > 0],
+                own_tasks_within=_QUIET_FRESH_FOR if is_quiet else 0.0,
+            )
+            self._plan(waiting)
         if waiting:
             # A manager paused or deactivated while nothing happened gets no task.
             await self._managers.refresh()
-        # In the order of the queue; nothing is awaited between looking at the managers and taking them.
-        self._place(waiting)
-        self._prepare_next(waiting)
+            # In the order of the queue; nothing is awaited between looking at the managers and taking them.
+            # A manager that has just been given a task may be given the one that follows, too.
+            while self._place(waiting):
+                waiting = [entry for entry in waiting if entry.item.task.pk not in self._in_hand]
+                self._plan(waiting)
+            self._prepare_next(waiting)
         self._was_busy = bool(waiting or self._in_hand)
         return self._next_look()
 
@@ -132,7 +144,7 @@ class Dispatcher:
         """Whether only the clock asks for this look, and the last one found nothing to do or to wait for."""
         rings, self._rings = self._rings, self._wakeup.rings
         is_full = next_opening(self._registry.lanes(), self._clock.monotonic()) is not None
-        return rings == self._rings and not (self._was_busy or self._unsettled or is_full)
+        return rings == self._rings and not (self._was_busy or self._unanswered.must_look or is_full)
 
     async def drain(self) -> None:
         """Wait for the submissions in progress."""
@@ -141,6 +153,7 @@ class Dispatcher:
 
     async def stop(self, seconds: float) -> None:
         """Give the submissions in progress some time; the intents of the others stay open (I3)."""
+        self._turns.stop()
         await self._view.stop()
         if self._in_hand:
             _, late = await asyncio.wait(self._in_hand.values(), timeout=seconds)
@@ -152,51 +165,20 @@ class Dispatcher:
             next_opening(lanes, now),
             next_window(lanes, now),
             self._view.next_release(now),
-            self._setbacks.next_due(self._open),
+            self._setbacks.next_due(self._unanswered.tasks),
         ]
         soonest = min((moment - now for moment in moments if moment is not None), default=float("inf"))
         return min(self._settings().poll_interval, max(soonest, _SOON))
 
-    # --- intents whose answer is not known -------------------------------------------------------------
-
-    async def _settle_open(self) -> None:
-        """Post the bytes of open intents again; their tasks are offered to nobody else meanwhile.
-
-        The manager answers the same bytes with the same id while the task is in flight (invariant I3).
-        """
-        still_open, gone = await self._intents.unanswered(self._setbacks.tasks - self._in_hand.keys())
-        for pk in gone:
-            self._failed.went_well(pk, is_stored=True)
-        unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in self._in_hand}
-        locked = self._failed.locked
-        for pk, submission in list(unknown.items()):
-            manager = submission.runner_manager_id
-            if pk in locked or not self._setbacks.is_due(pk):
-                continue
-            if self._registry.get(manager) is None:
-                await self._intents.give_up(submission, "Its runner manager is gone from Pod.")
-                del unknown[pk]
-            elif self._registry.is_free(manager):
-                self._hand_out(pk, manager, partial(self._repost, submission))
-            elif self._registry.is_down(manager) and is_hopeless(submission):
-                await self._intents.give_up(submission, "Its runner manager has been down for too long.")
-                del unknown[pk]
-        self._open = frozenset(unknown)
-        self._open_at = frozenset(submission.runner_manager_id for submission in unknown.values())
-        self._setbacks.forget(lambda pk: pk not in unknown and self._sights.get(pk) is None)
-        self._unsettled = bool(unknown or self._setbacks.tasks)
-
-    async def _repost(self, submission: Submission, answered: Callable[[], None]) -> SubmissionOutcome:
-        return (await self._submitter.repost(submission, answered)).outcome
-
     # --- pending tasks ----------------------------------------------------------------------------------
 
-    def _place(self, waiting: list[Waiting]) -> None:
-        most = None
+    def _place(self, waiting: list[Waiting]) -> bool:
+        """Hand tasks out to managers that are open; whether there was one."""
+        most, before = None, len(self._in_hand)
         if self._setbacks.nothing_gets_through:
             # Whatever a manager would take could not be stored. One task at a time shows when it can again.
             if self._in_hand or not self._setbacks.may_try:
-                return
+                return False
             most = 1
         now = self._clock.monotonic()
         for entry in waiting:
@@ -215,12 +197,26 @@ class Dispatcher:
                     continue
                 self._left[kind] -= 1
             place = Place(entry.item, entry.site, assignment.manager, rooms[assignment.manager])
-            self._hand_out(assignment.task, assignment.manager, partial(self._first_post, place))
+            turn = self._turns.take(assignment.manager, kind)
+            self._hand_out(assignment.task, turn, partial(self._first_post, place))
+        return len(self._in_hand) > before
+
+    def _plan(self, waiting: list[Waiting]) -> None:
+        """Decide whether busy managers are given their next tasks: nobody else is to wait for any of them.
+
+        By fair share the next one is known only when the one before has been given a runner.
+        """
+        may_follow = (
+            len(waiting) > len(self._registry.lanes())
+            and self._left is None
+            and self._fair_shares.by is FairShare.NONE
+            and not self._setbacks.nothing_gets_through
+        )
+        self._turns.plan(may_follow=may_follow, besides=self._unanswered.managers)
 
     def _prepare_next(self, waiting: list[Waiting]) -> None:
         """Those that the managers which are busy now can have next."""
-        next_ones = (entry for entry in waiting if entry.item.task.pk not in self._in_hand)
-        for entry in islice(next_ones, len(self._in_hand)):
+        for entry in islice(waiting, len(self._in_hand)):
             self._submitter.prepare(entry.item.task, entry.site)
 
     def _able(self, site: Site) -> set[ManagerId]:
@@ -233,16 +229,18 @@ class Dispatcher:
         One whose answers are lost, time and again, gets no other task before the one is settled that it may
         have: that one stays with it, and the others go elsewhere.
         """
-        lanes = self._registry.lanes()
-        return [lane for lane in lanes if not (lane.is_doubtful and lane.manager in self._open_at)]
+        lanes = self._turns.lanes()
+        return [
+            lane for lane in lanes if not (lane.is_doubtful and lane.manager in self._unanswered.managers)
+        ]
 
-    async def _first_post(self, place: Place, answered: Callable[[], None]) -> SubmissionOutcome:
+    async def _first_post(self, place: Place, turn: ManagerTurn) -> SubmissionResult:
         task = place.item.task
-        result = await self._submitter.submit(task, place.site, place.manager, answered)
+        result = await self._submitter.submit(task, place.site, turn)
         if self._left is not None and result.outcome not in _SPENT:
             self._left[task.type] += 1
         await self._learn(place, result)
-        return result.outcome
+        return result
 
     async def _learn(self, place: Place, result: SubmissionResult) -> None:
         """Remember of a task what its submission has shown."""
@@ -250,9 +248,7 @@ class Dispatcher:
         if result.outcome not in (SubmissionOutcome.ACCEPTED, SubmissionOutcome.FULL):
             self._view.expire()
         if result.outcome is SubmissionOutcome.LOST:
-            self._unsettled = True
-            self._open |= {task.pk}
-            self._open_at |= {place.manager}
+            self._unanswered.add(task.pk, place.manager)
         elif result.outcome is SubmissionOutcome.ACCEPTED:
             self._metrics.dispatch_latency.observe(self._clock.monotonic() - sight.since)
             self._sights.forget(task.pk)
@@ -267,30 +263,25 @@ class Dispatcher:
                 self._sights.forget(task.pk)
                 await self._intents.fail(task, " ".join(dict.fromkeys(sight.refusals.values())))
         elif result.hold > 0:
-            self._unsettled = True
+            self._unanswered.must_look = True
             self._sights.hold(place.item, result.hold)
 
-    def _hand_out(self, pk: TaskPk, manager: ManagerId, work: _Work) -> None:
+    def _hand_out(self, pk: TaskPk, turn: ManagerTurn, work: Work) -> None:
         """Let one submission run on its own; its manager gets no other one before it has answered."""
-        turn = self._registry.begin(manager)
-
-        def answered() -> None:
-            self._registry.end(manager, turn)
-            self._wakeup.ring()
 
         async def run() -> None:
             try:
-                outcome = await work(answered)
-                self._failed.went_well(pk, is_stored=outcome is SubmissionOutcome.ACCEPTED)
+                result = await work(turn)
+                self._failed.went_well(pk, is_stored=result.outcome is SubmissionOutcome.ACCEPTED)
             except Exception as error:  # noqa: BLE001 - one task's surprise must not stop the others, nor come back at once
-                self._unsettled = True
+                self._unanswered.must_look = True
                 if (delay := self._failed.met(pk, error)) is not None:
-                    # Its intent may be open.
-                    self._open |= {pk}
+                    self._unanswered.add(pk)
                     self._sights.hold_pk(pk, delay)
                 await self._failed.look_closer(error)
             finally:
                 self._in_hand.pop(pk, None)
-                answered()
+                turn.end()
+                self._wakeup.ring()
 
         self._in_hand[pk] = asyncio.create_task(run(), name=f"submission of task {pk}")

@@ -31,6 +31,10 @@ _HOLD = 5.0
 _MOST_TRIES = 4
 """Statements about one task: the first, as another attempt, after a look at its duplicates, and once more."""
 
+_NOT_NOW = (
+    "Its runner manager has no room after the task before it, or did not answer about that one in time."
+)
+
 NOT_SCHEDULING = SubmissionResult(
     SubmissionOutcome.UNAVAILABLE, "This daemon does not schedule any more.", hold=1.0
 )
@@ -129,6 +133,13 @@ class IntentLog:
         """What was posted was not taken."""
         async with self._database.connection() as connection:
             await submissions.discard(connection, intent, reason)
+
+    async def withdraw(self, intent: Submission, term: int) -> SubmissionResult:
+        """Do not post an intent: its manager has no room, or does not answer; its task waits for anybody."""
+        async with self._database.connection() as connection:
+            if await submissions.withdraw(connection, intent, term=term):
+                return SubmissionResult(SubmissionOutcome.FULL, _NOT_NOW)
+        return NOT_SCHEDULING
 
     async def give_up(self, intent: Submission, reason: str) -> None:
         """Close an intent whose answer can never be had."""

@@ -1,7 +1,5 @@
 """One submission from the row to the stored task id: intent, POST, compare-and-set, or back again."""
 
-from collections.abc import Callable
-
 import structlog
 from msgspec.structs import replace
 
@@ -9,11 +7,12 @@ from poddispatchd.clock import Clock
 from poddispatchd.dispatch.acceptance import Acceptance, SubmissionResult
 from poddispatchd.dispatch.intent_log import NOT_SCHEDULING, IntentLog
 from poddispatchd.dispatch.intents import IntentRequest
+from poddispatchd.dispatch.manager_turns import ManagerTurn
 from poddispatchd.dispatch.payloads import Payloads
 from poddispatchd.dispatch.preparations import Preparations
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task
+from poddispatchd.domain.task import RunnerTaskId, Task
 from poddispatchd.errors import (
     AnswerLostError,
     MediaMissingError,
@@ -84,24 +83,21 @@ class Submitter:
         self._answers: dict[SubmissionId, Accepted] = {}
         """What managers answered, until it is stored: a database that is away must not let us post again."""
 
-    async def submit(
-        self, task: Task, site: Site, manager_id: ManagerId, answered: Callable[[], None]
-    ) -> SubmissionResult:
+    async def submit(self, task: Task, site: Site, turn: ManagerTurn) -> SubmissionResult:
         """Submit a pending task.
 
         Args:
             task: the task.
             site: for which it is done.
-            manager_id: who is asked.
-            answered: called when the manager has taken it: another one may be sent there while its id is
-                stored.
+            turn: at the manager that is asked, whether it has begun or not; it ends when the manager has
+                taken the task: another one may be sent there while its id is stored.
 
         Raises:
             DatabaseError: the database went away, or refuses a statement about this task; an intent may be
                 open.
         """
-        manager, term = self._registry.get(manager_id), self._session.term
-        if manager is None or term is None:
+        term = self._session.term
+        if term is None:
             return NOT_SCHEDULING
         try:
             prepared = await self._preparations.of(task, site)
@@ -110,19 +106,23 @@ class Submitter:
             return SubmissionResult(SubmissionOutcome.REFUSED, str(error), is_final=True)
         except MediaMissingError as error:
             return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error), hold=_HOLD)
-        payload = prepared.payload.without(self._registry.refused_parameters(manager_id))
-        intent = await self._intents.open(IntentRequest(task, manager.id, payload, term))
+        payload = prepared.payload.without(self._registry.refused_parameters(turn.manager))
+        intent = await self._intents.open(IntentRequest(task, turn.manager, payload, term))
         if isinstance(intent, SubmissionResult):
             return intent
+        if not await turn.comes() or (manager := self._registry.get(turn.manager)) is None:
+            return await self._intents.withdraw(intent, term)
+        if self._session.term != term:
+            return NOT_SCHEDULING  # whoever schedules now settles the intent
         for warning in payload.warnings:
             log.warning(Event.SUBMISSION_ADAPTED, task=task.pk, reason=warning)
-        return await self._post(task, manager, intent, prepared.output_directory, answered)
+        return await self._post(task, manager, intent, prepared.output_directory, turn)
 
     def prepare(self, task: Task, site: Site) -> None:
         """The turn of this task comes soon: read what it needs."""
         self._preparations.begin(task, site)
 
-    async def repost(self, intent: Submission, answered: Callable[[], None]) -> SubmissionResult:
+    async def repost(self, intent: Submission, turn: ManagerTurn) -> SubmissionResult:
         """Post the bytes of an open intent again: the answer names the task if it was accepted before.
 
         Raises:
@@ -151,7 +151,7 @@ class Submitter:
         if isinstance(found, SubmissionResult):
             return found
         directory = await self._payloads.directory_of(found)
-        return await self._post(found, manager, replace(intent, posts=intent.posts + 1), directory, answered)
+        return await self._post(found, manager, replace(intent, posts=intent.posts + 1), directory, turn)
 
     # --- the way to the manager -------------------------------------------------------------------------
 
@@ -161,7 +161,7 @@ class Submitter:
         manager: RunnerManager,
         intent: Submission,
         directory: str,
-        answered: Callable[[], None],
+        turn: ManagerTurn,
     ) -> SubmissionResult:
         begun = self._clock.monotonic()
         self._registry.posts(manager.id)
@@ -173,7 +173,7 @@ class Submitter:
             self._metrics.submission_duration.observe(self._clock.monotonic() - begun)
             self._registry.learn(manager.id, None, kind=task.type)
             self._registry.accepted(manager.id, task.type)
-            answered()
+            turn.end()
             self._answers[intent.id] = accepted
             run = AcceptedRun(task, manager, intent, accepted.task_id, directory)
             return await self._store(run, accepted.status)

@@ -41,3 +41,7 @@ class Pace:
             return -inf
         renewal, last = self._posts[0] + _WINDOW, self._posts[-1]
         return last + (renewal - last) / (self._per_minute - used + 1)
+
+    def lets_two_go(self, now: float) -> bool:
+        """Whether the next two submissions may go out as they come, as far as is known ``now``."""
+        return self.opening(now) <= now and (not self._per_minute or len(self._posts) + 1 < self._at_once)

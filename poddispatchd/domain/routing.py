@@ -29,7 +29,8 @@ class Lane(Struct, frozen=True):
     ``shut_until``: by task type, what windows and pauses shut; infinite while nobody knows until when.
     ``busy_since``: when the submission in progress began. ``is_slow``: its last answer took longer than
     ``PATIENCE``. ``is_doubtful``: its last answers were lost: all others come first, for a task whose answer
-    is lost may be with it for long.
+    is lost may be with it for long. ``is_steady``: it took its last tasks, and may be asked again at once.
+    ``takes_next``: it can be given a task that follows the submission in progress.
     """
 
     manager: ManagerId
@@ -43,6 +44,13 @@ class Lane(Struct, frozen=True):
     busy_since: float | None = None
     is_slow: bool = False
     is_doubtful: bool = False
+    is_steady: bool = False
+    takes_next: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a task can be given to this manager now, if it has room for it."""
+        return self.busy_since is None or self.takes_next
 
     def has_room(self, kind: TaskType, now: float) -> bool:
         """Whether this manager may be asked to take such a task, now or after its submission in progress."""
@@ -77,13 +85,14 @@ def candidates(offer: Offer, lanes: Iterable[Lane], now: float) -> list[Lane]:
     """The managers that may be asked, best first: by priority, in equal turns inside one priority.
 
     Pod's immediate submission takes turns and its CRON does not; taking turns is what its documentation
-    promises. The one least recently given a task comes first, then the lower id.
+    promises. The one least recently given a task comes first, then the lower id; before both those that can
+    take it at once.
     """
     return sorted((lane for lane in lanes if lane.can_take(offer, now)), key=_preference)
 
 
-def _preference(lane: Lane) -> tuple[bool, int, float, ManagerId]:
-    return lane.is_doubtful, lane.priority, lane.last_given, lane.manager
+def _preference(lane: Lane) -> tuple[bool, int, bool, float, ManagerId]:
+    return lane.is_doubtful, lane.priority, lane.takes_next, lane.last_given, lane.manager
 
 
 def choose(
@@ -105,7 +114,7 @@ def choose(
                 continue
             if lane.manager in taken:
                 answer_is_near = answer_is_near or not lane.is_slow
-            elif lane.busy_since is None:
+            elif lane.is_open:
                 return lane
             else:
                 answer_is_near = answer_is_near or lane.answers_soon(now)
@@ -115,17 +124,17 @@ def choose(
 
 
 def assign(offers: Iterable[Offer], lanes: Sequence[Lane], now: float) -> list[Assignment]:
-    """Give tasks, in their order, to managers that can be asked right now; each gets at most one.
+    """Give tasks, in their order, to managers that are open; each gets at most one.
 
     A task that cannot be placed stands in nobody's way.
     """
     assignments: list[Assignment] = []
     taken: set[ManagerId] = set()
-    idle = sum(lane.busy_since is None for lane in lanes)
+    still_open = sum(lane.is_open for lane in lanes)
     # Tasks of one type and site see the same managers: they are put in order once, not for each task.
     ordered: dict[tuple[SiteId, TaskType], list[Lane]] = {}
     for offer in offers:
-        if len(taken) == idle:
+        if len(taken) == still_open:
             break
         kind = (offer.site, offer.type)
         if kind not in ordered:
@@ -142,7 +151,7 @@ def capacity(lanes: Iterable[Lane], now: float) -> dict[TaskType, frozenset[Site
     found: dict[TaskType, set[SiteId]] = {}
     for lane in lanes:
         for kind in SUBMITTABLE:
-            if lane.busy_since is None and lane.has_room(kind, now):
+            if lane.is_open and lane.has_room(kind, now):
                 found.setdefault(kind, set()).add(lane.site)
     return {kind: frozenset(sites) for kind, sites in found.items()}
 
@@ -152,9 +161,7 @@ def unserved(offers: Iterable[Offer], lanes: Iterable[Lane], now: float) -> list
 
     Without this question a page of tasks that wait for something else would hide those behind it.
     """
-    waiting = [
-        lane for lane in lanes if lane.busy_since is None and any(lane.has_room(t, now) for t in SUBMITTABLE)
-    ]
+    waiting = [lane for lane in lanes if lane.is_open and any(lane.has_room(t, now) for t in SUBMITTABLE)]
     for offer in offers:
         if not waiting:
             break

@@ -87,6 +87,11 @@ async def discard(connection: Connection, submission: Submission, reason: str) -
     await connection.execute(*_QUERIES["discard"](submission=submission.id, reason=reason))
 
 
+async def withdraw(connection: Connection, submission: Submission, *, term: int) -> bool:
+    """Forget an intent of this term that was never posted; False when it is not ours to settle any more."""
+    return await connection.execute(*_QUERIES["withdraw"](submission=submission.id, term=term)) == "DELETE 1"
+
+
 async def close_intent(
     connection: Connection,
     submission: Submission,

@@ -111,13 +111,13 @@ class ManagerRegistry:
         """Every runner manager, active or not."""
         return [known.manager for known in self._known.values()]
 
-    def lanes(self) -> list[Lane]:
-        """The active runner managers as routing sees them."""
+    def lanes(self, only: ManagerId | None = None) -> list[Lane]:
+        """The active runner managers as routing sees them, or one of them, if it is active."""
         now, timetables = self._clock.monotonic(), self._timetables()
         return [
             known.lane(now, timetables.of(known.manager.name, known.memory.pauses))
             for known in self._known.values()
-            if known.manager.is_active
+            if known.manager.is_active and only in (None, known.manager.id)
         ]
 
     def begin(self, manager: ManagerId) -> int:
@@ -139,6 +139,11 @@ class ManagerRegistry:
         if known is not None and known.busy_since is not None and known.turn == turn:
             known.is_slow = self._clock.monotonic() - known.busy_since >= PATIENCE
             known.busy_since = None
+
+    def is_busy(self, manager: ManagerId) -> bool:
+        """Whether a submission to this manager is in progress."""
+        known = self._known.get(manager)
+        return known is not None and known.busy_since is not None
 
     def is_free(self, manager: ManagerId) -> bool:
         """Whether a task that this manager may have may be posted to it again now."""
@@ -175,6 +180,7 @@ class ManagerRegistry:
         known.given_at = known.begun_at
         known.fullness[kind] = known.fullness.get(kind, Fullness()).accepted()
         known.full_since.pop(kind, None)
+        known.taken_in_a_row += 1
         self._show(known)
 
     def freed(self, manager: ManagerId) -> None:
@@ -218,12 +224,9 @@ class ManagerRegistry:
             is_lost = isinstance(error, AnswerLostError)
             known.lost_answers = known.lost_answers + 1 if is_lost else 0
             known.lost_at = now if is_lost else known.lost_at
-        outcome = RequestOutcome.of(error)
-        if (
-            outcome is RequestOutcome.ANSWERED
-            and kind is None
-            and known.breaker.state is not BreakerState.CLOSED
-        ):
+            known.taken_in_a_row = 0 if error is not None else known.taken_in_a_row
+        outcome, is_down = RequestOutcome.of(error), known.breaker.state is not BreakerState.CLOSED
+        if outcome is RequestOutcome.ANSWERED and kind is None and is_down:
             self._answers_again(known, now)
         else:
             known.breaker = breakers.after(

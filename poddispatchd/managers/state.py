@@ -19,6 +19,9 @@ from poddispatchd.managers.timetable import Timetable
 DOUBTFUL_AFTER = 3
 """Lost answers in a row after which others get the tasks: something cuts what a healthy manager says."""
 
+STEADY_AFTER = 2
+"""Tasks taken in a row after which a manager is expected to take another one: it has several free runners."""
+
 DOUBT_LASTS = 600.0
 """Seconds after the last lost answer for which that is believed. Only a submission shows that answers come
 again, and while the others have room it would get none: then it gets one task in its turn."""
@@ -90,6 +93,7 @@ class ManagerState(Struct):
     the latest of its tasks was added, whoever submitted it. ``lost_answers``: submissions in a row whose
     answer did not arrive, ``lost_at`` when the last of them did not. ``turn`` is the number of the submission
     in progress, or of the last one. ``heard_at`` is when anything was heard of it, a failure included.
+    ``taken_in_a_row``: tasks that it took since it last did not take one.
     """
 
     manager: RunnerManager
@@ -111,6 +115,7 @@ class ManagerState(Struct):
     lost_answers: int = 0
     lost_at: float = 0.0
     turn: int = 0
+    taken_in_a_row: int = 0
     heard_at: float = 0.0
 
     @property
@@ -151,6 +156,7 @@ class ManagerState(Struct):
             busy_since=self.busy_since,
             is_slow=self.is_slow,
             is_doubtful=self.lost_answers >= DOUBTFUL_AFTER and now - self.lost_at < DOUBT_LASTS,
+            is_steady=self.taken_in_a_row >= STEADY_AFTER and self.pace.lets_two_go(now),
         )
 
     def report(self, now: float, timetable: Timetable) -> ManagerReport:

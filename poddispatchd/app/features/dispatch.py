@@ -9,6 +9,7 @@ from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.encoding_log import EncodingLogs
 from poddispatchd.dispatch.failed_submissions import FailedSubmissions
 from poddispatchd.dispatch.intent_log import IntentLog
+from poddispatchd.dispatch.manager_turns import ManagerTurns
 from poddispatchd.dispatch.payloads import Payloads
 from poddispatchd.dispatch.source_files import SourceFiles
 from poddispatchd.dispatch.submitter import Submitter
@@ -17,11 +18,13 @@ from poddispatchd.domain.routing import Lane
 
 def dispatcher(parts: Parts, *, budget: int | None = None) -> Dispatcher:
     """The job that submits pending tasks; ``budget``: how many of each type."""
-    intents = _intents(parts)
+    intents, wakeup = _intents(parts), parts.wakeups.dispatcher
+    turns = ManagerTurns(parts.registry, wakeup.ring, parts.clock)
     return Dispatcher(
         session=parts.session,
         managers=parts.managers,
-        candidates=candidates(parts, parts.registry.lanes, read_beside=True),
+        turns=turns,
+        candidates=candidates(parts, turns.lanes, read_beside=True),
         submitter=submitter(parts, intents),
         intents=intents,
         failed=FailedSubmissions(
@@ -33,7 +36,7 @@ def dispatcher(parts: Parts, *, budget: int | None = None) -> Dispatcher:
         ),
         fair_shares=parts.fair_shares,
         settings=lambda: parts.settings.dispatch,
-        wakeup=parts.wakeups.dispatcher,
+        wakeup=wakeup,
         metrics=parts.metrics,
         clock=parts.clock,
         budget=budget,

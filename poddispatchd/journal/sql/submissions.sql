@@ -11,6 +11,11 @@ WITH kept AS (
 )
 DELETE FROM poddispatchd.submission WHERE id = :submission AND state = 'open' AND posts = 1
 
+-- name: withdraw
+-- Forget an intent that was never posted, unless the scheduler's term is over: then another daemon settles it.
+DELETE FROM poddispatchd.submission
+WHERE id = :submission AND state = 'open' AND posts = 1 AND EXISTS (SELECT FROM poddispatchd.leader WHERE term = :term FOR KEY SHARE)
+
 -- name: settle
 -- Close an open intent.
 UPDATE poddispatchd.submission SET state = :state, task_id = :task_id, reason = :reason, settled_at = now()

@@ -84,3 +84,15 @@ def test_of_one_submission_a_minute_the_second_waits_for_its_minute() -> None:
     pace.posted(0.0)
     assert pace.opening(59.0) == _MINUTE
     assert pace.opening(_MINUTE) <= _MINUTE
+
+
+def test_two_go_as_they_come_while_neither_has_to_wait_for_the_rate_limit() -> None:
+    pace = Pace(10)
+    for _ in range(6):
+        assert pace.lets_two_go(1000.0)
+        pace.posted(1000.0)
+    assert pace.lets_two_go(1000.0)
+    pace.posted(1000.0)
+    assert not pace.lets_two_go(1000.0)
+    assert pace.lets_two_go(1000.0 + _MINUTE)
+    assert Pace(0).lets_two_go(1000.0)

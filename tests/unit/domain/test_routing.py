@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from poddispatchd.domain.routing import (
     PATIENCE,
+    Assignment,
     Lane,
     Offer,
     assign,
@@ -14,7 +15,7 @@ from poddispatchd.domain.routing import (
     site_of,
     unserved,
 )
-from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskPk, TaskType
 
 _NOW = 1000.0
 _HERE, _THERE = SiteId(1), SiteId(2)
@@ -217,3 +218,37 @@ def test_a_task_gets_its_own_site_and_the_current_one_if_it_is_on_it_or_on_none(
     assert chosen(served=frozenset({_THERE})) is None
     assert chosen(SiteId(9)) is None
     assert site_of([_HERE, _THERE], current=_HERE, served=both, with_managers=frozenset({_THERE})) == _THERE
+
+
+_BUSY = {"busy_since": _NOW - 0.1, "is_steady": True}
+_NEXT = {**_BUSY, "takes_next": True}
+
+
+def _tasks(assignments: list[Assignment]) -> dict[int, int]:
+    return {each.manager: each.task for each in assignments}
+
+
+def test_a_busy_manager_is_given_the_task_that_follows_once_all_free_ones_have_theirs() -> None:
+    lanes = [_lane(1, **_NEXT), _lane(2, last_given=_NOW), _lane(3, **_BUSY)]
+    assert _tasks(assign([_offer(number) for number in range(1, 6)], lanes, _NOW)) == {2: 1, 1: 2}
+
+
+def test_a_manager_that_is_full_or_shut_is_given_no_task_that_follows() -> None:
+    for values in (
+        {"full_until": {TaskType.ENCODING: _NOW + 5}},
+        {"paused": True},
+        {"closed_until": _NOW + 5},
+        {"shut_until": {TaskType.ENCODING: _NOW + 5}},
+    ):
+        assert assign([_offer(1)], [_lane(1, **_NEXT, **values)], _NOW) == []
+
+
+def test_a_better_manager_is_waited_for_even_if_a_worse_one_could_take_the_task_that_follows() -> None:
+    lanes = [_lane(1, priority=1, busy_since=_NOW - 0.1), _lane(2, priority=2, **_NEXT)]
+    assert assign([_offer(1)], lanes, _NOW) == []
+
+
+def test_tasks_are_read_for_managers_that_take_one_that_follows() -> None:
+    assert capacity([_lane(1, **_BUSY)], _NOW) == {}
+    assert capacity([_lane(1, **_NEXT)], _NOW).keys() == set(SUBMITTABLE)
+    assert [lane.manager for lane in unserved([], [_lane(1, **_NEXT), _lane(2, **_BUSY)], _NOW)] == [1]

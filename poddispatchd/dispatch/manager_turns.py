@@ -1,0 +1,126 @@
+"""Whose turn it is at each runner manager: one submission at a time, and one that is ready to follow it."""
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from msgspec.structs import replace
+
+from poddispatchd.clock import Clock
+from poddispatchd.domain.routing import Lane
+from poddispatchd.domain.task import ManagerId, TaskType
+from poddispatchd.managers.registry import ManagerRegistry
+
+
+class ManagerTurn:
+    """One submission's turn at a manager: it begins, or never will, and ends with the manager's answer."""
+
+    def __init__(
+        self, manager: ManagerId, kind: TaskType | None, end: "Callable[[ManagerTurn], None]"
+    ) -> None:
+        self.manager = manager
+        self.kind = kind
+        self.number: int | None = None
+        """Of the registry's count, once it has begun."""
+        self.decision: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._end = end
+
+    def decide(self, number: int | None) -> None:
+        """It has begun with this number; None: it never will."""
+        self.number = number
+        if not self.decision.done():
+            self.decision.set_result(None)
+
+    async def comes(self) -> bool:
+        """Wait for it; False when the manager has no room after all, or does not answer in time."""
+        if not self.decision.done():
+            await asyncio.wait({self.decision})
+        return self.number is not None
+
+    def end(self) -> None:
+        """The manager has answered, or will never be asked: it is free; once is enough."""
+        self._end(self)
+
+
+class ManagerTurns:
+    """The turns at all managers.
+
+    A turn may follow another one: the intent of its submission is committed while the manager still works on
+    the one before, so that its POST goes out with the answer to that. It is given up when the manager has no
+    room then, or is not worth waiting for any more (``domain.routing.PATIENCE``).
+
+    Args:
+        registry: who is free.
+        ring: is called whenever a manager becomes free.
+        clock: of the daemon.
+    """
+
+    def __init__(self, registry: ManagerRegistry, ring: Callable[[], None], clock: Clock) -> None:
+        self._registry = registry
+        self._ring = ring
+        self._clock = clock
+        self._followers: dict[ManagerId, ManagerTurn] = {}
+        self._may_follow = False
+        self._besides: Collection[ManagerId] = ()
+
+    def plan(self, *, may_follow: bool, besides: Collection[ManagerId]) -> None:
+        """Whether tasks are given to busy managers, besides some, until the next call."""
+        self._may_follow, self._besides = may_follow, besides
+
+    def lanes(self) -> list[Lane]:
+        """The active managers as routing sees them; those that take a task that follows are open."""
+        lanes = self._registry.lanes()
+        if not self._may_follow:
+            return lanes
+        now = self._clock.monotonic()
+        closed = {*self._besides, *self._followers}
+        return [
+            replace(lane, takes_next=lane.is_steady and lane.answers_soon(now) and lane.manager not in closed)
+            for lane in lanes
+        ]
+
+    def take(self, manager: ManagerId, kind: TaskType | None = None) -> ManagerTurn:
+        """A turn at a manager: it begins now if that is free, else it follows, with a task of this type."""
+        turn = ManagerTurn(manager, kind, self._end)
+        if self._registry.is_busy(manager):
+            self._followers[manager] = turn
+        else:
+            turn.decide(self._registry.begin(manager))
+        return turn
+
+    def give_up_late(self) -> None:
+        """Wait no longer behind a submission whose answer does not come, nor for a manager that is shut."""
+        now = self._clock.monotonic()
+        for manager, turn in tuple(self._followers.items()):
+            lanes = self._registry.lanes(manager)
+            if not any(lane.answers_soon(now) and _has_room(lane, turn, now) for lane in lanes):
+                self._give_up(turn)
+
+    def stop(self) -> None:
+        """No turn that follows begins any more."""
+        self._may_follow = False
+        for turn in tuple(self._followers.values()):
+            self._give_up(turn)
+
+    def _give_up(self, turn: ManagerTurn) -> None:
+        del self._followers[turn.manager]
+        turn.decide(None)
+
+    def _end(self, turn: ManagerTurn) -> None:
+        if self._followers.get(turn.manager) is turn:
+            self._give_up(turn)
+        if turn.number is None:
+            return
+        number, turn.number = turn.number, None
+        self._registry.end(turn.manager, number)
+        if (follower := self._followers.pop(turn.manager, None)) is not None:
+            now = self._clock.monotonic()
+            begins = any(
+                lane.busy_since is None and _has_room(lane, follower, now)
+                for lane in self._registry.lanes(turn.manager)
+            )
+            follower.decide(self._registry.begin(turn.manager) if begins else None)
+        self._ring()
+
+
+def _has_room(lane: Lane, turn: ManagerTurn, now: float) -> bool:
+    return turn.kind is not None and lane.has_room(turn.kind, now) and not lane.is_doubtful

@@ -1,0 +1,92 @@
+"""Submissions whose answer is not known: their bytes are posted again until it is (invariant I3)."""
+
+from collections.abc import Callable, Collection, Coroutine
+from functools import partial
+from typing import TypeAlias
+
+from poddispatchd.dispatch.acceptance import SubmissionResult
+from poddispatchd.dispatch.failed_submissions import FailedSubmissions
+from poddispatchd.dispatch.intent_log import IntentLog, is_hopeless
+from poddispatchd.dispatch.manager_turns import ManagerTurn, ManagerTurns
+from poddispatchd.dispatch.sights import Sights
+from poddispatchd.dispatch.submitter import Submitter
+from poddispatchd.domain.task import ManagerId, TaskPk
+from poddispatchd.managers.registry import ManagerRegistry
+
+Work: TypeAlias = Callable[[ManagerTurn], Coroutine[None, None, SubmissionResult]]
+"""A submission, which ends its turn when its manager has answered."""
+
+
+class Unanswered:
+    """The tasks with such a submission; they are offered to nobody else meanwhile.
+
+    Args:
+        registry: who can be asked.
+        turns: whose turn it is.
+        submitter: posts again.
+        intents: what was posted.
+        failed: which tasks are left alone.
+        sights: what is remembered of tasks that wait.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: ManagerRegistry,
+        turns: ManagerTurns,
+        submitter: Submitter,
+        intents: IntentLog,
+        failed: FailedSubmissions,
+        sights: Sights,
+    ) -> None:
+        self._registry = registry
+        self._turns = turns
+        self._submitter = submitter
+        self._intents = intents
+        self._failed = failed
+        self._sights = sights
+        self.tasks: frozenset[TaskPk] = frozenset()
+        self.managers: frozenset[ManagerId] = frozenset()
+        """Who may have one of them."""
+        self.must_look = True
+        """Whether there may be more than is known here."""
+
+    def add(self, pk: TaskPk, manager: ManagerId | None = None) -> None:
+        """The intent of this task may be open, with this manager if that is known."""
+        self.must_look = True
+        self.tasks |= {pk}
+        if manager is not None:
+            self.managers |= {manager}
+
+    async def settle(
+        self, in_hand: Collection[TaskPk], hand_out: Callable[[TaskPk, ManagerTurn, Work], None]
+    ) -> None:
+        """Have the bytes of open intents posted again where that can be done now.
+
+        The manager answers the same bytes with the same id while the task is in flight.
+
+        Args:
+            in_hand: tasks whose submission is in progress.
+            hand_out: lets one submission run on its own.
+        """
+        setbacks, locked = self._failed.setbacks, self._failed.locked
+        still_open, gone = await self._intents.unanswered(setbacks.tasks - {*in_hand})
+        for pk in gone:
+            self._failed.went_well(pk, is_stored=True)
+        unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in in_hand}
+        for pk, submission in list(unknown.items()):
+            manager = submission.runner_manager_id
+            if pk in locked or not setbacks.is_due(pk):
+                continue
+            if self._registry.get(manager) is None:
+                await self._intents.give_up(submission, "Its runner manager is gone from Pod.")
+                del unknown[pk]
+            elif self._registry.is_free(manager):
+                hand_out(pk, self._turns.take(manager), partial(self._submitter.repost, submission))
+            elif self._registry.is_down(manager) and is_hopeless(submission):
+                await self._intents.give_up(submission, "Its runner manager has been down for too long.")
+                del unknown[pk]
+        self.tasks = frozenset(unknown)
+        self.managers = frozenset(submission.runner_manager_id for submission in unknown.values())
+        setbacks.forget(lambda pk: pk not in unknown and self._sights.get(pk) is None)
+        self.must_look = bool(unknown or setbacks.tasks)

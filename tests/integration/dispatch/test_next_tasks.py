@@ -1,0 +1,293 @@
+"""The next task of a busy manager: its intent is committed while the manager works on the one before.
+
+Whatever happens until its turn comes, it is posted by one daemon, once, or waits as if nothing had been.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.domain.routing import PATIENCE
+from poddispatchd.domain.task import TaskPk, TaskType
+from poddispatchd.journal import pauses
+from poddispatchd.journal.submissions import SubmissionState
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind, ManualClock
+from poddispatchd.sandbox.pod.world import add_task, add_video
+from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
+from tests.plugins.postgres import PodDatabase
+
+_LATE = AnswerFault(kind=FaultKind.SLOW, seconds=20.0)
+
+
+@pytest.fixture
+def its_time() -> ManualClock:
+    """The manager's own: it answers late only when this goes on."""
+    return ManualClock()
+
+
+@pytest.fixture
+async def pod(
+    pod_database: PodDatabase, media_root: Path, its_time: ManualClock, request: pytest.FixtureRequest
+) -> AsyncIterator[Scene]:
+    runners = getattr(request, "param", 20)
+    async with scene(pod_database, media_root, Spec("one", runners=runners, fake_clock=its_time)) as made:
+        yield made
+
+
+async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(30):
+        while not await is_so():  # noqa: ASYNC110 - the manager and the database change
+            await asyncio.sleep(0.01)
+
+
+async def working(
+    pod: Scene, tasks: list[TaskPk] | None = None, *, fair_share: str = "none"
+) -> tuple[Daemon, list[TaskPk]]:
+    """A daemon whose manager has taken two tasks, of six, and works on its answer about the third."""
+    tasks = tasks or await pod.encodings(6)
+    dispatch = {"grace": 0, "fair_share": fair_share}
+    daemon = await pod.daemon(runners={"request_timeout": "60s"}, dispatch=dispatch)
+    for _ in range(2):
+        await daemon.dispatcher.step()
+        await daemon.dispatcher.drain()
+    pod.fakes["one"].faults.inject(Endpoint.EXECUTE, _LATE, times=None)
+    await daemon.dispatcher.step()
+    await until(lambda: _has_posts(pod, 3))
+    return daemon, tasks
+
+
+async def prepared(pod: Scene, tasks: list[TaskPk] | None = None) -> tuple[Daemon, list[TaskPk]]:
+    """The same, and the intent of the fourth stands."""
+    daemon, tasks = await working(pod, tasks)
+    await until(lambda: _is_ready(pod, tasks[3]))
+    assert pod.posts("one") == 3
+    return daemon, tasks
+
+
+async def _has_posts(pod: Scene, number: int) -> bool:
+    return pod.posts("one") >= number
+
+
+async def _is_ready(pod: Scene, task: TaskPk) -> bool:
+    return [entry.state for entry in await pod.journal(task)] == [SubmissionState.OPEN]
+
+
+async def _is_given_back(pod: Scene, task: TaskPk) -> bool:
+    return await pod.journal(task) == []
+
+
+async def _runs(pod: Scene, task: TaskPk) -> bool:
+    return await pod.status(task) == "running"
+
+
+async def test_a_task_follows_the_answer_about_the_one_before_without_another_look(
+    pod: Scene, its_time: ManualClock
+) -> None:
+    _, tasks = await prepared(pod)
+    its_time.advance(20.0)
+    await until(lambda: _has_posts(pod, 4))
+    its_time.advance(20.0)
+    await until(lambda: _runs(pod, tasks[3]))
+    assert pod.posts("one") == 4
+
+
+async def test_one_task_stands_behind_a_manager_and_the_others_wait_for_whoever_is_free(pod: Scene) -> None:
+    daemon, tasks = await prepared(pod)
+    for _ in range(3):
+        await daemon.dispatcher.step()
+    assert daemon.dispatcher.in_hand == 2
+    assert [await pod.journal(task) for task in tasks[4:]] == [[], []]
+
+
+# --- why a turn does not come -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pod", [2], indirect=True)
+async def test_a_manager_that_is_full_gets_nothing_more_and_the_task_waits_for_anybody(
+    pod: Scene, its_time: ManualClock
+) -> None:
+    daemon, tasks = await prepared(pod)
+    its_time.advance(20.0)
+    await daemon.dispatcher.drain()
+    assert pod.posts("one") == 3
+    assert [await pod.status(task) for task in tasks[2:]] == ["pending"] * 4
+    assert [await pod.journal(task) for task in tasks[2:]] == [[]] * 4
+
+
+async def test_a_manager_that_fails_is_left_alone(pod: Scene) -> None:
+    daemon, tasks = await prepared(pod)
+    await pod.fakes["one"].stop()
+    await daemon.dispatcher.drain()
+    assert pod.posts("one") == 3
+    # What was posted may have been taken; what only stood behind it was not.
+    assert [entry.state for entry in await pod.journal(tasks[2])] == [SubmissionState.OPEN]
+    assert await _is_given_back(pod, tasks[3])
+
+
+async def test_whoever_does_not_answer_in_time_gives_the_next_task_back(pod: Scene) -> None:
+    daemon, tasks = await prepared(pod)
+    await daemon.dispatcher.step()
+    assert await _is_ready(pod, tasks[3])
+    daemon.clock.advance(PATIENCE)
+    await daemon.dispatcher.step()
+    await until(lambda: _is_given_back(pod, tasks[3]))
+    await daemon.dispatcher.step()
+    assert daemon.dispatcher.in_hand == 1
+    assert [await pod.journal(task) for task in tasks[3:]] == [[]] * 3
+
+
+async def test_a_pause_keeps_the_next_task_back(pod: Scene, its_time: ManualClock) -> None:
+    daemon, tasks = await prepared(pod)
+    await pauses.pause(pod.connection, pod.ids["one"])
+    await daemon.parts.managers.refresh(within=0.0)
+    its_time.advance(20.0)
+    await until(lambda: _runs(pod, tasks[2]))
+    await daemon.dispatcher.drain()
+    assert pod.posts("one") == 3
+    assert [await pod.status(task) for task in tasks[3:]] == ["pending"] * 3
+    assert [await pod.journal(task) for task in tasks[3:]] == [[]] * 3
+
+
+async def test_a_manager_that_pod_has_no_more_gets_nothing(pod: Scene, its_time: ManualClock) -> None:
+    daemon, tasks = await prepared(pod)
+    await pod.connection.execute("UPDATE runner_manager SET is_active = false")
+    await daemon.parts.managers.refresh(within=0.0)
+    await daemon.dispatcher.step()
+    await until(lambda: _is_given_back(pod, tasks[3]))
+    its_time.advance(20.0)
+    await daemon.dispatcher.drain()
+    assert pod.posts("one") == 3
+
+
+# --- what is left of it -----------------------------------------------------------------------------------
+
+
+async def test_a_task_that_was_given_back_is_as_it_was_and_its_next_submission_is_the_first(
+    pod: Scene, its_time: ManualClock
+) -> None:
+    """Those that wait for the same source are not taken for served by it, either."""
+    video = await add_video(pod.connection, pod.world)
+    three, same = await pod.encodings(3), [await pod.encoding_of(video) for _ in range(2)]
+    daemon, tasks = await prepared(pod, [*three, *same, *await pod.encodings(2)])
+    assert await pod.connection.fetchval("SELECT count(*) FROM poddispatchd.wish") == 1
+    before = await pod.row(tasks[3])
+    daemon.clock.advance(PATIENCE)
+    await daemon.dispatcher.step()
+    await until(lambda: _is_given_back(pod, tasks[3]))
+    assert await pod.row(tasks[3]) == before
+    assert await pod.connection.fetchval("SELECT count(*) FROM poddispatchd.wish") == 0
+    pod.fakes["one"].faults.clear()
+    its_time.advance(20.0)
+    await daemon.dispatcher.drain()
+    await daemon.settle()
+    assert await pod.statuses() == {"running": 6, "pending": 1}
+    assert [(entry.attempt, entry.posts) for entry in await pod.journal(tasks[3])] == [(1, 1)]
+
+
+async def test_a_task_that_a_person_ends_before_its_turn_is_not_left_running(
+    pod: Scene, its_time: ManualClock
+) -> None:
+    """As while it is posted: the manager is asked to stop what belongs to no row."""
+    daemon, tasks = await prepared(pod)
+    await pod.connection.execute("UPDATE runner_manager_task SET status = 'failed' WHERE id = $1", tasks[3])
+    pod.fakes["one"].faults.clear()
+    its_time.advance(20.0)
+    await until(lambda: _runs(pod, tasks[2]))
+    await daemon.dispatcher.drain()
+    assert await pod.status(tasks[3]) == "failed"
+    assert [entry.state for entry in await pod.journal(tasks[3])] == [SubmissionState.ORPHANED]
+    assert sum(request.path.startswith("/task/stop/") for request in pod.fakes["one"].requests) == 1
+
+
+async def test_a_task_that_comes_first_meanwhile_waits_for_one_task_at_most(
+    pod: Scene, its_time: ManualClock
+) -> None:
+    daemon, tasks = await prepared(pod)
+    added = await add_video(pod.connection, pod.world)
+    urgent = await add_task(pod.connection, TaskType.ENCODING, video=added)
+    await pod.connection.execute(
+        "UPDATE runner_manager_task SET date_added = date_added - interval '1 hour' WHERE id = $1", urgent
+    )
+    pod.fakes["one"].faults.clear()
+    its_time.advance(20.0)
+    await until(lambda: _runs(pod, tasks[3]))
+    await daemon.dispatcher.drain()
+    daemon.clock.advance(60.0)
+    await daemon.dispatcher.step()
+    await until(lambda: _has_posts(pod, 5))
+    await until(lambda: _runs(pod, urgent))
+
+
+# --- ends -------------------------------------------------------------------------------------------------
+
+
+async def test_a_daemon_that_stops_posts_nothing_that_was_ready(pod: Scene) -> None:
+    daemon, tasks = await prepared(pod)
+    await daemon.dispatcher.stop(1.0)
+    assert pod.posts("one") == 3
+    assert await _is_given_back(pod, tasks[3])
+    assert [entry.state for entry in await pod.journal(tasks[2])] == [SubmissionState.OPEN]
+
+
+async def test_what_a_killed_daemon_had_ready_is_posted_by_the_next_one_once(
+    pod: Scene, its_time: ManualClock
+) -> None:
+    daemon, tasks = await prepared(pod)
+    await daemon.dispatcher.stop(0.0)
+    pod.fakes["one"].faults.clear()
+    its_time.advance(20.0)
+    successor = await pod.successor()
+    await successor.settle()
+    assert await pod.statuses() == {"running": 6}
+    assert [entry.attempt for task in tasks for entry in await pod.journal(task)] == [1] * 6
+
+
+async def test_a_daemon_that_does_not_schedule_any_more_leaves_what_was_ready_to_the_next_one(
+    pod: Scene, its_time: ManualClock
+) -> None:
+    daemon, tasks = await prepared(pod)
+    await daemon.parts.session.resign()
+    pod.fakes["one"].faults.clear()
+    its_time.advance(20.0)
+    await daemon.dispatcher.drain()
+    assert pod.posts("one") == 3
+    assert await _is_ready(pod, tasks[3])
+    successor = await pod.successor()
+    await successor.settle()
+    assert await pod.statuses() == {"running": 6}
+    assert len(pod.fakes["one"].tasks) == 6
+
+
+# --- when nothing is prepared -----------------------------------------------------------------------------
+
+
+async def test_nothing_is_kept_for_a_manager_while_there_is_no_more_than_one_task_for_each(
+    pod: Scene,
+) -> None:
+    daemon, tasks = await working(pod, await pod.encodings(4))
+    await daemon.dispatcher.step()
+    assert daemon.dispatcher.in_hand == 1
+    assert await pod.journal(tasks[3]) == []
+
+
+async def test_by_fair_share_the_next_task_is_chosen_when_the_one_before_has_a_runner(pod: Scene) -> None:
+    daemon, tasks = await working(pod, fair_share="owner")
+    await daemon.dispatcher.step()
+    assert daemon.dispatcher.in_hand == 1
+    assert [await pod.journal(task) for task in tasks[3:]] == [[]] * 3
+
+
+async def test_a_pass_with_a_budget_takes_one_after_the_other(pod: Scene) -> None:
+    tasks = await pod.encodings(6)
+    daemon = await pod.daemon(budget=5, runners={"request_timeout": "60s"})
+    for _ in range(2):
+        await daemon.dispatcher.step()
+        await daemon.dispatcher.drain()
+    pod.fakes["one"].faults.inject(Endpoint.EXECUTE, _LATE, times=None)
+    await daemon.dispatcher.step()
+    await until(lambda: _has_posts(pod, 3))
+    await daemon.dispatcher.step()
+    assert daemon.dispatcher.in_hand == 1
+    assert [await pod.journal(task) for task in tasks[3:]] == [[]] * 3
