@@ -3,8 +3,9 @@
 The webhook runs in a process of its own, with a real database behind it. Each kind of attack is made by
 another process while callbacks are made one after the other, over new connections and over one that is kept
 in turn, and timed. ``bare`` is a server of aiohttp alone under the same attack, which answers at once and
-keeps connections open for ever: what it takes is the machine's, and the attacker's share of it. With
-HOSTILE_ON=daemon in the environment it is left out.
+keeps connections open for ever: what it takes is the machine's, and the attacker's share of it. ``nginx`` is
+the daemon behind nginx with the snippet that we ship. In the environment HOSTILE_ON says which of them are
+attacked (``daemon bare``), HOSTILE_FROM from how many addresses (1).
 """
 
 import asyncio
@@ -21,6 +22,7 @@ import time
 from contextlib import AsyncExitStack, suppress
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from aiohttp import web
 
@@ -37,6 +39,7 @@ from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
 from poddispatchd.web.listener import listening
 from poddispatchd.web.webhook import early_answers, webhook_application, webhook_limits
+from tests.integration.callbacks.nginx import nginx
 from tests.integration.pod import rows
 
 PATH = "/runner/notify_task_end/"
@@ -130,11 +133,15 @@ def _server(pipe: Pipe, dsn: str | None) -> None:
 
 async def _attack(port: int, kinds: tuple[bytes, ...], connections: int) -> None:
     generator = random.Random(1)
+    addresses = int(os.environ.get("HOSTILE_FROM", "1"))
 
-    async def one() -> None:
+    async def one(number: int) -> None:
+        # One address is the one that callbacks come from, too.
+        source = f"127.0.{number % addresses // 250 + 1}.{number % addresses % 250 + 1}"
+        local = None if addresses == 1 else (source, 0)
         while True:
             with suppress(OSError):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=local)
                 try:
                     data = generator.choice(kinds)
                     if data is not _CLOSE:
@@ -149,7 +156,7 @@ async def _attack(port: int, kinds: tuple[bytes, ...], connections: int) -> None
                     writer.close()
             await asyncio.sleep(generator.random())
 
-    await asyncio.gather(*(one() for _ in range(connections)))
+    await asyncio.gather(*map(one, range(connections)))
 
 
 def _attacker(port: int, kinds: tuple[bytes, ...], connections: int) -> None:
@@ -225,19 +232,31 @@ async def _prepare(dsn: str) -> None:
     await database.close()
 
 
-async def _measure(connections: int, name: str, dsn: str | None) -> str:
-    """One line about one attack on the daemon, or on aiohttp alone."""
+async def _measure(connections: int, name: str, on: str, dsn: str) -> str:
+    """One line about one attack on the daemon, behind nginx or not, or on aiohttp alone."""
     context = multiprocessing.get_context("spawn")
-    kinds = ATTACKS[name]
     ours, theirs = context.Pipe()
-    daemon = context.Process(target=_server, args=(theirs, dsn))
+    daemon = context.Process(target=_server, args=(theirs, None if on == "bare" else dsn))
     daemon.start()
     port = await asyncio.to_thread(ours.recv)
+    try:
+        if on != "nginx":
+            return await _figures(daemon.pid or 0, port, name, connections)
+        with TemporaryDirectory() as directory:
+            async with nginx(Address("127.0.0.1", port), Path(directory)) as address:
+                return await _figures(daemon.pid or 0, address.port, name, connections)
+    finally:
+        ours.send(None)
+        daemon.join(10)
+        daemon.kill()
+
+
+async def _figures(pid: int, port: int, name: str, connections: int) -> str:
+    context, kinds = multiprocessing.get_context("spawn"), ATTACKS[name]
     attacker = context.Process(target=_attacker, args=(port, kinds, connections))
     if kinds:
         attacker.start()
         await asyncio.sleep(3)
-    pid = daemon.pid or 0
     used, theirs_used = _processor(pid), _processor(attacker.pid) if attacker.pid else 0.0
     times, failed = await _callbacks(port, _SECONDS)
     memory, open_files = _memory(pid), _descriptors(pid)
@@ -246,9 +265,6 @@ async def _measure(connections: int, name: str, dsn: str | None) -> str:
     if kinds:
         attacker.terminate()
         attacker.join()
-    ours.send(None)
-    daemon.join(10)
-    daemon.kill()
     # Where hardly a callback gets through there is nothing to tell of them.
     cuts = statistics.quantiles(times, n=100) if len(times) > 1 else [math.inf] * 99
     return (
@@ -268,7 +284,7 @@ async def _main(connections: int, names: list[str]) -> None:
         await _prepare(dsn)
         for name in names or ATTACKS:
             for on in os.environ.get("HOSTILE_ON", "daemon bare").split():
-                line = await _measure(connections, name, dsn if on == "daemon" else None)
+                line = await _measure(connections, name, on, dsn)
                 print(f"{name:>30} {on:>6} {line}", flush=True)
 
 

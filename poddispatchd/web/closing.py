@@ -19,8 +19,12 @@ from poddispatchd.web.site import SLICE_SECONDS, ListenerSite
 
 _MOST_EVENTS = 64
 
-_DISCARDED = 2**18
-"""Bytes that a peer may send after its answer; whoever sends more is reset."""
+_DISCARDED = 2**23 + 2**16
+"""Bytes that a peer may send after its answer; whoever sends more is reset. A web server in front sends the
+whole of a body, as much as it lets through, before it looks for an answer."""
+
+_AT_ONCE = 2**18
+"""Bytes of one peer that are discarded in one turn of the event loop."""
 
 _LINGER_SECONDS = 1.0
 """How long a peer may take to read its answer and close."""
@@ -53,7 +57,7 @@ class Closer:
         self._lingering: dict[int, _RefusedPeer] = {}
         """By descriptor, in the order of their ends."""
         self._is_looking = False
-        self._nowhere = bytearray(_DISCARDED)
+        self._nowhere = bytearray(_AT_ONCE)
         """Never written: the kernel wants to know where, though it is told to discard."""
         self._epoll = select.epoll()
         site.loop.add_reader(self._epoll.fileno(), self._discard)
@@ -72,6 +76,19 @@ class Closer:
         if not self._to_answer:
             self._site.loop.call_soon(self._answer_some)
         self._to_answer.append(refused)
+
+    def linger(self, connection: socket.socket, address: str) -> None:
+        """End our side of a connection that has been answered, and wait for the other one.
+
+        Args:
+            connection: of a stranger.
+            address: its own.
+        """
+        peer = Peer(address, nothing, is_exempt=True)
+        refused = _RefusedPeer(connection, peer, b"", is_whole=False)
+        peer.drop = partial(self._drop, refused)
+        self._site.table.add(peer, self._site.loop.time())
+        self._answer(refused)
 
     def close(self) -> None:
         """Wait for nobody any more."""
@@ -94,8 +111,8 @@ class Closer:
 
     def _answer(self, refused: _RefusedPeer) -> None:
         try:
-            # The answer and the end in one packet.
-            refused.connection.send(refused.answer, socket.MSG_DONTWAIT | socket.MSG_MORE)
+            if refused.answer:  # with the end in one packet
+                refused.connection.send(refused.answer, socket.MSG_DONTWAIT | socket.MSG_MORE)
             refused.connection.shutdown(socket.SHUT_WR)
         except OSError:
             self._end(refused)
@@ -116,16 +133,16 @@ class Closer:
         until = thread_time() + SLICE_SECONDS
         for number, _ in self._epoll.poll(0, _MOST_EVENTS):
             refused = self._lingering[number]
-            refused.left -= self._discarded(refused.connection, refused.left) or refused.left
+            refused.left -= self._discarded(refused.connection) or refused.left
             if refused.left <= 0:
                 self._end(refused)
             if thread_time() > until:
                 return
 
-    def _discarded(self, connection: socket.socket, most: int) -> int:
+    def _discarded(self, connection: socket.socket) -> int:
         """How many bytes had come; none: the peer has closed."""
         try:
-            return connection.recv_into(self._nowhere, most, socket.MSG_DONTWAIT | socket.MSG_TRUNC)
+            return connection.recv_into(self._nowhere, _AT_ONCE, socket.MSG_DONTWAIT | socket.MSG_TRUNC)
         except OSError:
             return 0
 

@@ -203,7 +203,8 @@ class HeadReader:
         head, rest = arrival.head[:end], arrival.head[end:]
         try:
             await self._site.loop.connect_accepted_socket(
-                lambda: Connection(self._site, arrival.peer, head, rest), arrival.connection
+                lambda: Connection(self._site, arrival.peer, head, rest, linger=self._closer.linger),
+                arrival.connection,
             )
         except (OSError, asyncio.CancelledError) as error:
             self._part_with(arrival)

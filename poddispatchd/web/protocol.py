@@ -1,6 +1,9 @@
 """The server's side of a connection: aiohttp's, with limits in front and nothing of a peer in its words."""
 
 import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -23,12 +26,9 @@ _CHUNKED_SLICE = 2**12
 _FRAMING = 2**12
 """Bytes of the framing of a body which are always allowed: sizes of chunks, their extensions, trailers."""
 
-_LINGERING = (2**16, 1.0)
-"""Bytes, and seconds, of a stranger's body that are thrown away, lest the answer is lost with a reset
-connection."""
-
 _DRAINED = (32 * 2**20, 5.0)
-"""The same of somebody's who has shown a valid token."""
+"""Bytes, and seconds, of a body nobody wants that are thrown away, lest the answer is lost with a reset
+connection."""
 
 
 class Connection(RequestHandler, asyncio.BufferedProtocol):
@@ -42,19 +42,26 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         "_answered",
         "_came",
         "_first",
-        "_gone",
         "_held",
         "_is_chunked",
         "_is_half_closed",
+        "_linger",
         "_raw",
         "_request",
         "_site",
-        "_thrown",
         "is_recognised",
         "peer",
     )
 
-    def __init__(self, site: ListenerSite, peer: Peer, head: bytes, rest: bytes) -> None:
+    def __init__(
+        self,
+        site: ListenerSite,
+        peer: Peer,
+        head: bytes,
+        rest: bytes,
+        *,
+        linger: Callable[[socket.socket, str], None],
+    ) -> None:
         super().__init__(
             site.server,
             loop=site.loop,
@@ -68,8 +75,7 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         self._site = site
         self._raw: asyncio.Transport | None = None
         self._held: bytearray | None = None
-        self._thrown = 0
-        self._gone: asyncio.Future[None] | None = None
+        self._linger = linger
         self._request: web.BaseRequest | None = None
         self._came = 0
         self._is_chunked = False
@@ -97,7 +103,6 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """As aiohttp, and make room."""
         self._raw = self._request = None
-        self._end_lingering()
         self._site.table.remove(self.peer)
         super().connection_lost(exc)
 
@@ -110,12 +115,8 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         self.data_received(bytes(self._site.slice[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
-        """Give the parser what has arrived, or keep it, or throw it away."""
-        if self._gone is not None:
-            self._thrown += len(data)
-            if self._thrown > _LINGERING[0]:
-                self._end_lingering()
-        elif self._held is None or not data:
+        """Give the parser what has arrived, or keep it."""
+        if self._held is None or not data:
             self._parse(data)
         else:
             self._held += data
@@ -128,7 +129,7 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         Returns:
             Whether the connection goes on, until all is answered.
         """
-        if self._gone is not None or self._request_count == self._answered:
+        if self._request_count == self._answered:
             return False
         self._is_half_closed = True
         self._end_body()
@@ -204,10 +205,9 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
             async with asyncio.timeout(_WRITE_SECONDS):
                 finished = await super().finish_response(request, resp, start_time)
             if self._held is not None:
-                await self._linger(request)
+                self._leave(request)
             elif is_unread:
-                most, seconds = _DRAINED if self.is_recognised or not self._site.holds_bodies else _LINGERING
-                await _drain(request, most, seconds)
+                await _drain(request)
         except TimeoutError:
             self.drop()
             return resp, True
@@ -215,29 +215,15 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         self._site.table.waits(self.peer, self._site.loop.time())
         return finished
 
-    async def _linger(self, request: web.BaseRequest) -> None:
-        """Throw away what a stranger still sends, unread, until it has the answer and closes."""
+    def _leave(self, request: web.BaseRequest) -> None:
+        """End our side; what a stranger still sends, until it has the answer and closes, nobody reads."""
         held = b"" if self._held is None else self._held
         announced = request.headers.get("Content-Length", "0")
         is_all_here = "Transfer-Encoding" not in request.headers and str(len(held)) == announced
-        if is_all_here or self._raw is None or self._raw.is_closing():
+        if is_all_here or self._raw is None or self._raw.is_closing() or self._raw.get_write_buffer_size():
             return
-        self._site.table.waits(self.peer, self._site.loop.time())
-        self._gone = self._site.loop.create_future()
-        self._thrown = len(held)
-        self._held = bytearray()
-        if len(held) >= _MOST_HELD:
-            self._raw.resume_reading()
-        try:
-            self._raw.write_eof()
-            async with asyncio.timeout(_LINGERING[1]):
-                await self._gone
-        except (TimeoutError, OSError):
-            return
-
-    def _end_lingering(self) -> None:
-        if self._gone is not None and not self._gone.done():
-            self._gone.set_result(None)
+        with suppress(OSError):
+            self._linger(self._raw.get_extra_info("socket").dup(), self.peer.address)
 
     def handle_error(
         self,
@@ -281,8 +267,9 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         )
 
 
-async def _drain(request: web.BaseRequest, left: int, seconds: float) -> None:
+async def _drain(request: web.BaseRequest) -> None:
     """Throw away a part of a body, which nobody looks at."""
+    left, seconds = _DRAINED
     try:
         async with asyncio.timeout(seconds):
             while left > 0 and not request.content.is_eof():

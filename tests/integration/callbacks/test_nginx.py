@@ -2,88 +2,30 @@
 
 import asyncio
 import json
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.config.units import Address
-from poddispatchd.sandbox.ports import free_ports
 from tests.integration.callbacks.bench import PATH, Bench, ShiftedClock, bench
 from tests.integration.callbacks.conftest import TOKEN, Pod
-from tests.integration.web.wire import connect, many, said
+from tests.integration.callbacks.nginx import SHIPPED, nginx
+from tests.integration.web.wire import many, said
 
-_ROOT = Path(__file__).parents[3]
-_SNIPPETS = _ROOT / "contrib" / "nginx"
-_UNPACKED = _ROOT / ".venv" / "nginx"
-_MISSING = (
-    "nginx is not here. 'make nginx' unpacks Debian's; elsewhere, or without apt, install it "
-    "(on Debian as root: apt-get install nginx)."
-)
-
-
-def _installed() -> tuple[str, dict[str, str]]:
-    """The program and its environment; no test is left out because it is missing."""
-    found = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
-    if found is not None:
-        return found, {}
-    program = _UNPACKED / "usr" / "sbin" / "nginx"
-    assert program.exists(), _MISSING
-    folders = [*_UNPACKED.glob("usr/lib/*-linux-*"), *_UNPACKED.glob("lib/*-linux-*")]
-    return str(program), {"LD_LIBRARY_PATH": ":".join(map(str, folders))}
+_TRUSTING = "client_header_timeout 1s; set_real_ip_from 127.0.0.1; real_ip_header X-Test-Client;"
+"""For tests, clients say where they come from."""
 
 
 @asynccontextmanager
 async def _nginx(webhook: Bench, directory: Path) -> AsyncIterator[Address]:
-    [port] = free_ports(1)
-    snippet = (_SNIPPETS / "poddispatchd.conf").read_text(encoding="utf-8")
-    assert "127.0.0.1:8765" in snippet
-    assert "burst=1000 " in snippet
-    (directory / "location.conf").write_text(
-        # A tenth of the burst, for a test that takes a second.
-        snippet.replace("127.0.0.1:8765", str(webhook.address)).replace("burst=1000 ", "burst=100 "),
-        encoding="utf-8",
-    )
-    folders = "".join(
-        f"{name}_temp_path {directory}/{name};"
-        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    user = "user root;" if os.geteuid() == 0 else ""
-    (directory / "nginx.conf").write_text(
-        f"daemon off; master_process off; {user} pid {directory}/pid; error_log {directory}/error.log info;"
-        f"events {{ worker_connections 1024; }} http {{ access_log off; {folders}"
-        f"include {_SNIPPETS}/poddispatchd-limits.conf;"
-        f"server {{ listen 127.0.0.1:{port}; client_header_timeout 1s;"
-        f"include {directory}/location.conf; }} }}",
-        encoding="utf-8",
-    )
-    program, environment = _installed()
-    process = await asyncio.create_subprocess_exec(
-        program,
-        *("-p", str(directory), "-c", str(directory / "nginx.conf"), "-e", str(directory / "error.log")),
-        env={"PATH": os.defpath, **environment},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    address = Address("127.0.0.1", port)
-    try:
-        async with asyncio.timeout(20):
-            while process.returncode is None:
-                try:
-                    _, writer = await connect(address)
-                except OSError:
-                    await asyncio.sleep(0.02)
-                else:
-                    writer.close()
-                    break
-        assert process.returncode is None, (await process.communicate())[1]
+    # A tenth of the burst, for a test that takes a second.
+    assert "burst=1000 " in SHIPPED
+    location = SHIPPED.replace("burst=1000 ", "burst=100 ")
+    async with nginx(webhook.address, directory, location, server=_TRUSTING) as address:
         yield address
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.communicate()
 
 
 def _callback(*headers: str, token: str = TOKEN, body: bytes | None = None) -> bytes:
@@ -151,7 +93,50 @@ async def test_many_tasks_that_end_at_once_are_let_through_and_a_flood_is_not(
         assert flood == {403, 429}
 
 
-async def test_half_heads_and_slow_bodies_do_not_reach_us(pod: Pod, tmp_path: Path) -> None:
+async def test_a_flood_from_many_addresses_of_one_ipv6_network_is_one_flood(pod: Pod, tmp_path: Path) -> None:
+    await pod.running()
+    async with bench(pod.database) as webhook, _nginx(webhook, tmp_path) as address:
+
+        async def call(client: str) -> int:
+            return _status(await said(address, _callback(f"X-Test-Client: {client}", token="wrong")))
+
+        flood: set[int] = set()
+        async with asyncio.timeout(60):
+            while 429 not in flood:
+                flood.update(await asyncio.gather(*(call(f"2001:db8::{last:x}") for last in range(1, 200))))
+        # Another network is not affected, nor is any address of IPv4.
+        assert await call("2001:db8:0:1::1") == 403
+        assert await call("198.51.100.1") == 403
+
+
+async def test_the_body_of_a_stranger_is_neither_kept_nor_written_nor_waited_for(
+    pod: Pod, tmp_path: Path
+) -> None:
+    """Sixty-four kilobytes each from thousands of strangers: nginx wrote them to its disk for seconds."""
+    await pod.running()
+    async with bench(pod.database) as webhook, _nginx(webhook, tmp_path) as address:
+        for size in (100, 2**16, 2**20, 2**23):
+            whole = _callback(token="wrong", body=b"x" * size)
+            assert _status(await said(address, whole)) == 403
+            # Half of it is enough to be told so.
+            assert _status(await said(address, whole[: -size // 2])) == 403
+        assert list((tmp_path / "client_body").rglob("*")) == []
+        assert _status(await said(address, _callback())) == 200
+
+
+@pytest.mark.parametrize("size", [1, 4000])
+async def test_a_body_in_chunks_is_refused_before_anything_is_read_of_it(
+    pod: Pod, tmp_path: Path, size: int
+) -> None:
+    await pod.running()
+    chunk = f"{size:x}\r\n".encode() + b"[" * size + b"\r\n"
+    whole = _callback(body=b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    async with bench(pod.database) as webhook, _nginx(webhook, tmp_path) as address:
+        assert _status(await said(address, whole + chunk * 100 + b"0\r\n\r\n")) == 411
+        assert _status(await said(address, _callback())) == 200
+
+
+async def test_beside_half_heads_and_slow_bodies_callbacks_pass(pod: Pod, tmp_path: Path) -> None:
     await pod.running()
     half = b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: x\r\nX-A: "
     slow = _callback()[:-5]
