@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests import forked
@@ -13,6 +14,18 @@ from tests.shared import SHARED
 # A run compiles these hundreds of modules once, not again for every worker and every process that it starts.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# The tests' server speaks no TLS: nobody makes the context of an offer that it would refuse.
+os.environ["PGSSLMODE"] = "disable"
+
+# Where a test says nothing about logs, an exception is written without the variables of all its frames: to draw
+# those takes longer than most tests.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 _TESTS = Path(__file__).parent
 

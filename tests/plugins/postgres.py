@@ -4,8 +4,8 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
@@ -21,6 +21,9 @@ SERVER = pytest.StashKey[PostgresServer]()
 
 _numbers = itertools.count()
 
+_templates: set[str] = set()
+"""Those of this run that are known to be complete."""
+
 
 @dataclass(frozen=True, slots=True)
 class PodDatabase:
@@ -29,19 +32,51 @@ class PodDatabase:
     name: str
     dsn: SecretStr
     variant: SchemaVariant
+    _resting: "list[asyncpg.Connection[asyncpg.Record]]" = field(default_factory=list, compare=False)
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A new connection; the caller closes it (or the drop does)."""
-        return await asyncpg.connect(self.dsn.get_secret_value())
+        # Tables come and go in tests: no statement is kept that was prepared for what they were.
+        return await asyncpg.connect(self.dsn.get_secret_value(), statement_cache_size=0)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-        """A connection for the length of a block."""
-        connection = await self.connect()
+        """A connection for the length of a block, with nothing left in it of an earlier block.
+
+        To connect and to learn the catalog anew costs PostgreSQL more than most blocks do: one connection
+        is kept for the next of them.
+        """
+        connection = await self._rested() or await self.connect()
         try:
             yield connection
-        finally:
+        except BaseException:
+            connection.terminate()
+            raise
+        await self._rest(connection)
+
+    async def _rested(self) -> "asyncpg.Connection[asyncpg.Record] | None":
+        """The connection that was kept, unless it was lost meanwhile."""
+        if not self._resting:
+            return None
+        connection = self._resting.pop()
+        try:
+            await connection.execute("SELECT")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return None
+        return connection
+
+    async def _rest(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        if self._resting or connection.is_closed() or connection.is_in_transaction():
             await connection.close()
+            return
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.execute("DISCARD ALL")
+            self._resting.append(connection)
+
+    async def let_go(self) -> None:
+        """Close the connection that is kept: nobody is connected any more."""
+        while self._resting:
+            await self._resting.pop().close()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -135,9 +170,11 @@ async def cloned_database(
     async with _administration(server) as administration:
         # Without fsync, copying files is quicker than logging every block.
         await administration.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
+        database = PodDatabase(name=name, dsn=server.dsn(name), variant=variant)
         try:
-            yield PodDatabase(name=name, dsn=server.dsn(name), variant=variant)
+            yield database
         finally:
+            await database.let_go()
             await administration.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
@@ -150,9 +187,12 @@ async def ensure_template(
 
     It takes its final name only when it is complete.
     """
+    if name in _templates:
+        return name
     async with _administration(server) as administration:
         known = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
         if await administration.fetchval(known, name):
+            _templates.add(name)
             return name
         await administration.execute("SELECT pg_advisory_lock(hashtext($1))", name)
         if await administration.fetchval(known, name):
