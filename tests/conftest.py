@@ -18,8 +18,8 @@ sys.dont_write_bytecode = False
 # The tests' server speaks no TLS: nobody makes the context of an offer that it would refuse.
 os.environ["PGSSLMODE"] = "disable"
 
-# Where a test says nothing about logs, an exception is written without the variables of all its frames: to draw
-# those takes longer than most tests.
+# Where a test says nothing about logs, an exception is written without the variables of its frames: to draw
+# them takes longer than most tests.
 structlog.configure(
     processors=[
         *structlog.get_config()["processors"][:-1],

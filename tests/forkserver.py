@@ -6,6 +6,7 @@ to differ, and the names of sockets that it is handed as by systemd. Beside it a
 gets the process id and then the exit status; standard input, output and error; and the sockets.
 """
 
+import atexit
 import fcntl
 import gc
 import io
@@ -16,10 +17,12 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
+from typing import NoReturn
 
 _IMPORTED = (
     "poddispatchd.app.daemon",
@@ -36,9 +39,12 @@ _LONGEST_MESSAGE = 1 << 18
 _MOST_DESCRIPTORS = 16
 _HIGHEST_DESCRIPTOR = 1023
 
+_OUTPUT_LOST = 120
+"""How an interpreter ends that could not write all of its output."""
+
 
 def main() -> None:
-    """Fork until nobody is left who could ask for it; in each child, return as the program that is to run."""
+    """Fork until nobody is left who could ask for it."""
     control = socket.socket(fileno=int(sys.argv[1]))
     for module in _IMPORTED:
         import_module(module)
@@ -63,7 +69,6 @@ def main() -> None:
             pid = os.fork()
             if pid == 0:
                 _run(json.loads(message), descriptors[1:])
-                return
             running[pid] = report = socket.socket(fileno=descriptors[0])
             report.send(str(pid).encode())
             for descriptor in descriptors[1:]:
@@ -80,7 +85,7 @@ def _tell_ends(running: dict[int, socket.socket]) -> None:
             report.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def _run(order: Mapping[str, object], descriptors: Sequence[int]) -> None:
+def _run(order: Mapping[str, object], descriptors: Sequence[int]) -> NoReturn:
     """What ``python -m module`` does, in a process that already is."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -113,7 +118,26 @@ def _run(order: Mapping[str, object], descriptors: Sequence[int]) -> None:
     sys.stdout = _writer(1, errors="strict", lines=os.isatty(1))
     sys.stderr = _writer(2, errors="backslashreplace", lines=True)
     sys.argv[1:] = arguments
-    runpy.run_module(str(order["module"]), run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(str(order["module"]), run_name="__main__", alter_sys=True)
+    except SystemExit as left:
+        if left.code is not None and not isinstance(left.code, int):
+            raise
+        _leave(left.code or 0)
+    _leave(0)
+
+
+def _leave(status: int) -> NoReturn:
+    """What an interpreter does at its end, but for taking all modules apart: that would copy every page."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as at every end
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        status = _OUTPUT_LOST
+    with suppress(OSError):
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def _writer(descriptor: int, *, errors: str, lines: bool) -> io.TextIOWrapper:

@@ -121,5 +121,6 @@ class Leadership:
     async def release(self, connection: Connection) -> None:
         """Give the lease back for now: the connection that kept it ends."""
         term, self._term = self._term, None
+        self._next_look = _STANDBY_UNHEARD
         if term is not None:
             await scheduling.end_lease(connection, term)

@@ -1,5 +1,6 @@
 """A Pod, its runner manager and the daemon's configuration: everything around the process under test."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +89,13 @@ class Rig:
             text = await answer.text()
             self.witnessed.append(text)
             return answer.status, text
+
+    async def look(self) -> None:
+        """Have the daemon look, as whoever asks for its metrics does, and leave it a moment: between two
+        looks at what nobody announces, the processor is for whoever does it.
+        """
+        await self.get("/metrics")
+        await asyncio.sleep(0.05)
 
     async def add(self, *kinds: TaskType) -> list[TaskPk]:
         """Tasks as Pod makes them, each with a source of its own."""

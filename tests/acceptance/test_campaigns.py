@@ -63,7 +63,7 @@ async def test_every_video_is_encoded_once_though_the_daemon_is_killed_and_nobod
             await add_task(connection, TaskType.ENCODING, video=video)
         async with asyncio.timeout(PATIENCE):
             while not box.received:
-                await rig.get("/metrics")
+                await rig.look()
         assert [f"#{video.id} " in subject for subject in box.subjects] == [True]
         assert len(await rig.fetch("SELECT FROM poddispatchd.delivery")) == 1
 
@@ -79,7 +79,7 @@ async def test_one_of_which_all_fails_pauses_itself_and_everybody_is_told(rig: R
         await daemon.event("campaign.paused", campaign="anew")
         async with asyncio.timeout(PATIENCE):
             while not endpoint.got:
-                await rig.get("/status")
+                await rig.look()
         assert 'poddispatchd_campaigns{state="paused"}' in (await rig.get("/metrics"))[1]
 
         [event] = endpoint.events

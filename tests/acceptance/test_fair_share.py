@@ -39,7 +39,7 @@ async def test_the_few_tasks_of_one_go_before_the_many_of_another(rig: Rig) -> N
     await rig.execute("SELECT pg_notify('poddispatchd_task', 'pending')")
     async with asyncio.timeout(PATIENCE):
         while await _ranks(rig) != [behind, *flood[2:]]:
-            await rig.get("/metrics")
+            await rig.look()
 
     shown = (await rig.run("tasks", "show", str(flood[2]))).out
     assert (
@@ -56,7 +56,7 @@ async def test_the_few_tasks_of_one_go_before_the_many_of_another(rig: Rig) -> N
     running = "SELECT count(*) AS count FROM runner_manager_task WHERE status = 'running'"
     async with asyncio.timeout(PATIENCE):
         while (await rig.fetch(running))[0]["count"] != 2:  # the result of the first one is imported
-            await rig.get("/metrics")
+            await rig.look()
         while not await rig.fetch("SELECT FROM poddispatchd.overtaking WHERE task_pk = $1", behind):
             await rig.get("/metrics")
     await rig.execute(
@@ -83,7 +83,7 @@ async def test_by_default_it_is_pods_order_and_nothing_is_told_of_fair_share(rig
     await rig.execute("SELECT pg_notify('poddispatchd_task', 'pending')")
     async with asyncio.timeout(PATIENCE):
         while await _ranks(rig) != [*flood[2:], behind]:
-            await rig.get("/metrics")
+            await rig.look()
 
     assert "fair share" not in (await rig.run("tasks", "show", str(behind))).out
     assert await rig.fetch("SELECT FROM poddispatchd.overtaking") == []

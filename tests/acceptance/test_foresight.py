@@ -87,8 +87,7 @@ async def test_what_ended_is_learnt_from(rig: Rig) -> None:
 
     async with asyncio.timeout(PATIENCE):
         while await kept() < 3:
-            # Whoever looks has the daemon look.
-            await rig.get("/metrics")
+            await rig.look()
     assert (await rig.fetch("SELECT sum(completed) AS n FROM poddispatchd.day_of_tasks"))[0]["n"] == 3
     report = json.loads((await rig.run("report", "--format", "json")).out)
     assert [(item["type"], item["completed"], item["failed"]) for item in report["types"]] == [
@@ -119,7 +118,7 @@ async def test_failures_of_one_reason_are_reviewed_together_on_a_running_daemon(
     assert restarted.out.count("It waits again, last in the queue.") == 2
     async with asyncio.timeout(PATIENCE):
         while set((await rig.statuses()).values()) != {"completed"}:
-            await rig.get("/metrics")
+            await rig.look()
     assert json.loads((await rig.run("failures", "list", "--json")).out) == []
 
 
@@ -128,7 +127,7 @@ async def _failed_on_the_manager(rig: Rig, words: str) -> int:
     [task] = await rig.add(TaskType.ENCODING)
     async with asyncio.timeout(PATIENCE):
         while (await rig.statuses())[task] != "failed":
-            await rig.get("/metrics")
+            await rig.look()
     return task
 
 

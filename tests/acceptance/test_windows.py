@@ -21,8 +21,7 @@ def _hours(begins: timedelta) -> str:
 async def _until(rig: Rig, task: TaskPk, status: str) -> None:
     async with asyncio.timeout(PATIENCE):
         while (await rig.statuses())[task] != status:
-            # Whoever looks has the daemon look.
-            await rig.get("/metrics")
+            await rig.look()
 
 
 async def test_transcriptions_wait_for_the_night_and_everybody_is_told_until_when(rig: Rig) -> None:
@@ -77,7 +76,7 @@ async def test_a_task_that_runs_when_maintenance_begins_ends_as_if_there_were_no
     [waits] = await rig.add(TaskType.ENCODING)
     async with asyncio.timeout(PATIENCE):
         while not json.loads((await rig.get("/api/status"))[1])["managers"][0]["paused"]:
-            pass
+            await rig.look()
 
     assert "gets no new tasks until " in paused.out
     state = json.loads((await rig.get("/api/status"))[1])
@@ -111,7 +110,7 @@ async def test_planned_maintenance_comes_and_passes_without_anybody(rig: Rig) ->
     await rig.execute("SELECT pg_notify('poddispatchd_task', 'administration')")
     async with asyncio.timeout(PATIENCE):
         while not json.loads((await rig.get("/api/status"))[1])["managers"][0]["paused"]:
-            pass
+            await rig.look()
 
     [waits] = await rig.add(TaskType.ENCODING)
     assert (await rig.statuses())[waits] == "pending"

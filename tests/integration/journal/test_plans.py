@@ -12,7 +12,7 @@ from poddispatchd.runtime.queues import QUEUES
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
 
-_SETTLED = 100_000
+_SETTLED = 20_000
 
 _FILL = f"""
     INSERT INTO poddispatchd.submission

@@ -82,6 +82,16 @@ async def test_who_has_resigned_takes_no_term_any_more(
     assert leader.term is None
 
 
+async def test_who_has_resigned_looks_no_more_often_than_before(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    """It looked without a pause, and kept a core busy until the daemon had ended what it did."""
+    leader = Leadership(instance="one", clock=HandClock())
+    await leader.attend(connection, hears=True)
+    await leader.resign(connection)
+    assert leader.next_look() > 2
+
+
 class _SlowConnection:
     """While a statement is on its way, the daemon resigns over another connection."""
 
