@@ -21,6 +21,12 @@ SERVER = pytest.StashKey[PostgresServer]()
 
 _numbers = itertools.count()
 
+_FORGET = (
+    "CLOSE ALL; UNLISTEN *; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DISCARD TEMP; DISCARD SEQUENCES;"
+    " SELECT pg_advisory_unlock_all()"
+)
+"""All that DISCARD ALL does, but for what is prepared and what is known of tables."""
+
 _templates: set[str] = set()
 """Those of this run that are known to be complete."""
 
@@ -32,12 +38,15 @@ class PodDatabase:
     name: str
     dsn: SecretStr
     variant: SchemaVariant
-    _resting: "list[asyncpg.Connection[asyncpg.Record]]" = field(default_factory=list, compare=False)
+    loop: asyncio.AbstractEventLoop | None = field(default=None, compare=False, repr=False)
+    """Where it was made: connections are kept there only, and closed with it."""
+    _resting: "list[asyncpg.Connection[asyncpg.Record]]" = field(
+        default_factory=list, compare=False, repr=False
+    )
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A new connection; the caller closes it (or the drop does)."""
-        # Tables come and go in tests: no statement is kept that was prepared for what they were.
-        return await asyncpg.connect(self.dsn.get_secret_value(), statement_cache_size=0)
+        return await asyncpg.connect(self.dsn.get_secret_value())
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
@@ -56,7 +65,7 @@ class PodDatabase:
 
     async def _rested(self) -> "asyncpg.Connection[asyncpg.Record] | None":
         """The connection that was kept, unless it was lost meanwhile."""
-        if not self._resting:
+        if not self._resting or self.loop is not asyncio.get_running_loop():
             return None
         connection = self._resting.pop()
         try:
@@ -66,11 +75,12 @@ class PodDatabase:
         return connection
 
     async def _rest(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        if self._resting or connection.is_closed() or connection.is_in_transaction():
+        is_fit = not self._resting and self.loop is asyncio.get_running_loop()
+        if not is_fit or connection.is_closed() or connection.is_in_transaction():
             await connection.close()
             return
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            await connection.execute("DISCARD ALL")
+            await connection.execute(_FORGET)
             self._resting.append(connection)
 
     async def let_go(self) -> None:
@@ -170,7 +180,9 @@ async def cloned_database(
     async with _administration(server) as administration:
         # Without fsync, copying files is quicker than logging every block.
         await administration.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
-        database = PodDatabase(name=name, dsn=server.dsn(name), variant=variant)
+        database = PodDatabase(
+            name=name, dsn=server.dsn(name), variant=variant, loop=asyncio.get_running_loop()
+        )
         try:
             yield database
         finally:
