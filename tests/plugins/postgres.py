@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class PodDatabase:
         try:
             yield connection
         except BaseException:
-            connection.terminate()
+            await connection.close()
             raise
         await self._rest(connection)
 
@@ -79,8 +79,11 @@ class PodDatabase:
         if not is_fit or connection.is_closed() or connection.is_in_transaction():
             await connection.close()
             return
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        try:
             await connection.execute(_FORGET)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection.terminate()
+        else:
             self._resting.append(connection)
 
     async def let_go(self) -> None:
