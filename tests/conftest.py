@@ -1,5 +1,6 @@
 """What every test can ask for; the fixtures themselves lie in ``tests/plugins``."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -44,6 +45,12 @@ settings.register_profile("thorough", deadline=None, max_examples=1000)
 # `make mutation` tries the same examples on every mutant.
 settings.register_profile("mutation", deadline=None, max_examples=25, derandomize=True, database=None)
 settings.load_profile("usual")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: the collector of garbage looks at none of it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:
