@@ -137,12 +137,6 @@ class Directory(Opened):
         """Its number, for calls that take two directories."""
         return self._descriptor
 
-    @property
-    def identity(self) -> tuple[int, int]:
-        """Device and inode: another one means that something else is mounted here."""
-        found = os.fstat(self._descriptor)
-        return found.st_dev, found.st_ino
-
     def free_space(self) -> int:
         """Bytes that an ordinary user may still write on the file system."""
         found = os.statvfs(self._descriptor)
@@ -249,15 +243,14 @@ class Directory(Opened):
         return descriptor
 
     def _checked(self, descriptor: int, name: str) -> "File":
-        file = File(descriptor, f"{self.path}/{name}", self._quirks)
         try:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return file
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise self._in_the_way(name, "regular file")
         except OSError:
-            file.close()
+            os.close(descriptor)
             raise
-        file.close()
-        raise self._in_the_way(name, "regular file")
+        return File(descriptor, f"{self.path}/{name}", self._quirks, found)
 
     def _in_the_way(self, name: str, wanted: str) -> NotPlainError:
         status = self.status(name)

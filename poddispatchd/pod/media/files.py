@@ -1,6 +1,7 @@
 """Reading, listing and deleting files under MEDIA_ROOT (blocking: for ``MediaTree.run`` and ``look``)."""
 
 import posixpath
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
@@ -174,10 +175,12 @@ def delete_empty_directories(tree: MediaTree, paths: Iterable[str]) -> None:
 
 def delete_temporaries(tree: MediaTree, paths: Iterable[str], task: TaskPk) -> None:
     """Delete what a crash left beside these files of the import of a task, whose lock is held."""
+    # By their names: a directory that users upload to may hold thousands of others.
+    of_the_task = re.compile(rf"\.{re.escape(OURS)}{task}-.*", re.DOTALL)
     for directory in _by_directory(paths):
         with suppress(OSError), tree.walk(directory) as opened:
-            for name, status in opened.statuses():
-                if status.is_file and name.startswith(f".{OURS}{task}-"):
+            for name, status in opened.statuses(of_the_task):
+                if status.is_file:
                     opened.unlink(name, missing_ok=True)
 
 

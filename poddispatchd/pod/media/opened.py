@@ -37,6 +37,15 @@ class Opened:
     ) -> None:
         self.close()
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode: another one means that something else is here now."""
+        found = self._found()
+        return found.st_dev, found.st_ino
+
+    def _found(self) -> os.stat_result:
+        return os.fstat(self._descriptor)
+
     def close(self) -> None:
         """Close the descriptor; once is enough.
 
@@ -52,9 +61,21 @@ class Opened:
 
 
 class File(Opened):
-    """An opened regular file."""
+    """An opened regular file.
 
-    _is_written = False
+    Args:
+        descriptor: it is this object's from now on.
+        path: for words only.
+        quirks: where refusals that do no harm are told.
+        status: what it was when it was opened; None for a new one.
+    """
+
+    def __init__(
+        self, descriptor: int, path: str, quirks: Quirks, status: os.stat_result | None = None
+    ) -> None:
+        super().__init__(descriptor, path, quirks)
+        self._status = status
+        self._is_written = False
 
     def close(self) -> None:
         """Close the descriptor; once is enough.
@@ -67,13 +88,18 @@ class File(Opened):
         else:
             super().close()
 
+    def _found(self) -> os.stat_result:
+        return super()._found() if self._status is None else self._status
+
     @property
     def size(self) -> int:
-        """Bytes of the file."""
-        return os.fstat(self._descriptor).st_size
+        """Bytes of the file; of one that was there, when it was opened."""
+        return self._found().st_size
 
     def read(self, size: int, *, at: int) -> bytes:
         """So many bytes from a place on; fewer only at the end of the file."""
+        # No more is asked for than there is: Python makes room for all that is asked for.
+        size = min(size, self.size - at)
         pieces = []
         while size > 0 and (piece := os.pread(self._descriptor, size, at)):
             pieces.append(piece)
@@ -95,13 +121,15 @@ class File(Opened):
 
     def set_mode(self, mode: int | None) -> None:
         """Give the file its mode, where the file system has modes; None leaves the one it has."""
-        if mode is None or stat.S_IMODE(os.fstat(self._descriptor).st_mode) == mode:
+        if mode is None or (self._status is not None and stat.S_IMODE(self._status.st_mode) == mode):
             return
         try:
             os.fchmod(self._descriptor, mode)
         except OSError as error:
             if error.errno not in CHMOD_REFUSED:
                 raise
+            if stat.S_IMODE(os.fstat(self._descriptor).st_mode) == mode:
+                return
             self._quirks.tolerate(
                 "chmod",
                 "Files keep the mode that the file system gives them: set pod.file_permissions to null.",

@@ -16,6 +16,7 @@ from poddispatchd.pod.media.directory import (
     PRIVATE_FILE_MODE,
     Directory,
     EntryStatus,
+    NotPlainError,
 )
 from poddispatchd.pod.media.files import open_file, replaced_error, same_content
 from poddispatchd.pod.media.opened import File
@@ -36,30 +37,33 @@ class Move(Struct, frozen=True):
     is_new: bool = False
 
 
-def ensure_directory(directory: MediaPath) -> list[MediaPath]:
-    """Create a directory and its parents with the mode Pod gives them (0755 under the umask).
+def ensure_directory(path: MediaPath) -> tuple[Directory, list[MediaPath]]:
+    """Open a directory; what is missing of it and its parents is made as Pod does (0755 under the umask).
 
     Returns:
-        Those that were not there, the outermost first.
+        The directory, and those that were not there, the outermost first.
 
     Raises:
         NoSpaceError: the disk is full.
-        MediaNotWritableError: it cannot be created.
+        MediaNotWritableError: it cannot be opened or made.
     """
-    missing = []
-    here = directory
+    missing: list[MediaPath] = []
+    here = path
     try:
         while here.name:
             try:
-                here.opened().close()
-                break
+                found = here.opened()
             except FileNotFoundError:
                 missing.append(here)
                 here = here.parent
-        directory.made().close()
+                continue
+            if not missing:
+                return found, []
+            found.close()
+            break
+        return path.made(), missing[::-1]
     except OSError as error:
-        raise disk_error(error, f"The directory {directory} cannot be created") from error
-    return missing[::-1]
+        raise disk_error(error, f"The directory {path} cannot be created") from error
 
 
 def write_staged(path: MediaPath, content: bytes, *, behind: MediaPath | None = None) -> None:
@@ -211,25 +215,26 @@ class _Beside:
         above = {path.parent for path in self._made}
         for path in sorted({*self._targets, *above}, key=str):
             try:
-                with path.opened() as directory:
-                    directory.sync()
+                (self._targets.get(path) or self._stack.enter_context(path.opened())).sync()
             except OSError as error:
                 raise disk_error(error, f"{path} cannot be written") from error
 
     def _put(self, move: Move) -> Ready | None:
         staged, target = move.staged, move.target
         source = self._directory(staged.parent)
-        status = None if source is None else source.status(staged.name)
-        if source is None or status is None:
+        try:
+            identity = None if source is None else self._make_durable(source, staged.name)
+        except FileNotFoundError:
+            identity = None
+        except NotPlainError:
+            raise replaced_error(staged.name) from None
+        if source is None or identity is None:
             if target.is_file():
                 return None
             raise MediaNotWritableError(f"{staged.name} has vanished from the staging directory.")
-        if not status.is_file:
-            raise replaced_error(staged.name)
         there = self._made_directory(target.parent)
         old = there.status(target.name)
-        self._make_durable(source, staged.name)
-        if old is not None and old.identity == status.identity:
+        if old is not None and old.identity == identity:
             return None
         if old is not None and old.is_directory:
             raise MediaNotWritableError(f"{target} cannot be put in place: it is a directory.")
@@ -248,10 +253,11 @@ class _Beside:
                 return Ready(source, staged.name, there, move)
         return Ready(there, name, there, move)
 
-    def _make_durable(self, source: Directory, name: str) -> None:
+    def _make_durable(self, source: Directory, name: str) -> tuple[int, int]:
         with source.open_file(name) as file:
             file.set_mode(self._mode)
             file.sync()
+            return file.identity
 
     def _copy(self, source: Directory, name: str, there: Directory, new: str) -> None:
         with source.open_file(name) as file, there.create_file(new, self._mode) as copy:
@@ -269,8 +275,9 @@ class _Beside:
 
     def _made_directory(self, path: MediaPath) -> Directory:
         if path not in self._targets:
-            self._made += ensure_directory(path)
-            self._targets[path] = self._stack.enter_context(path.opened())
+            directory, made = ensure_directory(path)
+            self._targets[path] = self._stack.enter_context(directory)
+            self._made += made
         return self._targets[path]
 
 

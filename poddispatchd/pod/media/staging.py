@@ -1,14 +1,13 @@
 """Staging directories: made under names that nobody can guess, found again when a crash left them."""
 
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 
 from msgspec import Struct
 
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import disk_error
-from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE, Directory, EntryStatus
+from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE, Directory
 from poddispatchd.pod.media.files import delete_tree
 from poddispatchd.pod.media.tree import OURS, MediaPath, MediaTree
 
@@ -42,11 +41,11 @@ def begin(directory: MediaPath, task: TaskPk) -> None:
     """
     parent = directory.parent
     try:
-        parent.made().close()
-        for left in _in(parent, is_tasks=parent.relative == _TASKS):
-            if left.task == task:
-                delete_tree(left.path)
-        with parent.opened() as opened:
+        with parent.made() as opened:
+            with suppress(OSError):
+                for left in _found(parent, opened, is_tasks=parent.relative == _TASKS):
+                    if left.task == task:
+                        delete_tree(left.path)
             if not opened.make_directory(directory.name, PRIVATE_DIRECTORY_MODE):
                 raise FileExistsError(17, "something else has its name")
     except OSError as error:
@@ -59,29 +58,28 @@ def staging_directories(tree: MediaTree, videos_dir: str) -> list[Staging]:
     A directory that cannot be read is passed over.
     """
     videos = tree.path(videos_dir)
-    found = list(_in(tree.path(_TASKS), is_tasks=True))
+    found = _in(tree.path(_TASKS), is_tasks=True)
     found += _in(videos)
     with suppress(OSError):
-        for name, status in _entries(videos):
+        with videos.opened() as opened:
+            entries = opened.statuses()
+        for name, status in entries:
             if status.is_directory:
                 found += _in(videos / name)
     return found
 
 
-def _in(place: MediaPath, *, is_tasks: bool = False) -> Iterator[Staging]:
-    with suppress(OSError):
-        for name, status in _entries(place, called=_STUDIO_OR_OURS if is_tasks else _OURS):
-            if not status.is_directory:
-                continue
-            if match := _OURS.fullmatch(name):
-                yield Staging(place / name, TaskPk(int(match[1])), is_ours=True, changed_at=status.changed_at)
-            elif is_tasks and (match := _STUDIO.fullmatch(name)):
-                yield Staging(
-                    place / name, TaskPk(int(match[1])), is_ours=False, changed_at=status.changed_at
-                )
+def _in(place: MediaPath, *, is_tasks: bool = False) -> list[Staging]:
+    with suppress(OSError), place.opened() as opened:
+        return _found(place, opened, is_tasks=is_tasks)
+    return []
 
 
-def _entries(place: MediaPath, called: re.Pattern[str] | None = None) -> list[tuple[str, EntryStatus]]:
-    opened: Directory
-    with place.opened() as opened:
-        return opened.statuses(called)
+def _found(place: MediaPath, opened: Directory, *, is_tasks: bool) -> list[Staging]:
+    found = []
+    for name, status in opened.statuses(_STUDIO_OR_OURS if is_tasks else _OURS):
+        match = _OURS.fullmatch(name) or (_STUDIO.fullmatch(name) if is_tasks else None)
+        if status.is_directory and match is not None:
+            task, is_ours = TaskPk(int(match[1])), match.re is _OURS
+            found.append(Staging(place / name, task, is_ours=is_ours, changed_at=status.changed_at))
+    return found

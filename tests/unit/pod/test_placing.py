@@ -2,13 +2,15 @@
 
 import errno
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import MediaNotWritableError, NoSpaceError, ResultError
 from poddispatchd.pod.media.directory import Directory
-from poddispatchd.pod.media.files import list_files
+from poddispatchd.pod.media.files import delete_temporaries, list_files, read_text
 from poddispatchd.pod.media.opened import File
 from poddispatchd.pod.media.placing import Move, move_into_place, replace_file, write_staged
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
@@ -166,3 +168,37 @@ def test_a_disk_that_fills_up_amid_the_files_leaves_the_tree_as_it_was(
     assert (out.exists(), (tmp_path / "files").exists()) == (replaces, replaces)
     if replaces:
         assert {path.name: path.read_text() for path in out.iterdir()} == dict.fromkeys("abc", "old")
+
+
+def test_what_a_crash_left_is_found_by_its_name_without_a_look_at_what_users_have_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [
+        "photo.png",
+        ".poddispatchd-7-1",
+        ".poddispatchd-70-1",
+        ".poddispatchd-8-1",
+        "a.poddispatchd-7-1",
+    ]
+    folder = staged(tmp_path / "files", **dict.fromkeys(names, "x"))
+    looked_at: list[str] = []
+    status = Directory.status
+
+    def spy(directory: Directory, name: str) -> object:
+        looked_at.append(name)
+        return status(directory, name)
+
+    monkeypatch.setattr(Directory, "status", spy)
+    delete_temporaries(MediaTree(tmp_path), ["files/photo.png"], TaskPk(7))
+    assert looked_at == [".poddispatchd-7-1"]
+    assert {path.name for path in folder.iterdir()} == {*names} - {".poddispatchd-7-1"}
+
+
+def test_a_small_text_takes_no_more_memory_than_it_has_bytes(tmp_path: Path) -> None:
+    text = at(staged(tmp_path / "staging", a="#EXTM3U") / "a")
+    tracemalloc.start()
+    try:
+        assert read_text(text) == b"#EXTM3U"
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
