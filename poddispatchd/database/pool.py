@@ -1,7 +1,7 @@
 """The pool of connections to Pod's PostgreSQL, and the translation of its errors into ours."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import ClassVar
 
@@ -48,16 +48,6 @@ _MISCONFIGURED = (
     asyncpg.exceptions.ClientConfigurationError,
     ValueError,
 )
-
-
-async def _to_its_end(work: Coroutine[None, None, None]) -> None:
-    """Let a connection be given back, though we are cancelled; then nobody waits for what comes of it."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        raise
 
 
 def _end(raw: "PoolConnectionProxy[asyncpg.Record]") -> None:
@@ -174,7 +164,8 @@ class Database:
         self, pool: "asyncpg.Pool[asyncpg.Record]", raw: "PoolConnectionProxy[asyncpg.Record]"
     ) -> None:
         try:
-            await _to_its_end(pool.release(raw))
+            # The pool takes it back though we are cancelled meanwhile.
+            await pool.release(raw)
         except (*DRIVER_ERRORS, AttributeError):
             # Nothing is lost with it: whatever was done on it has been committed, or never will be.
             _end(raw)

@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote
 
@@ -65,6 +66,7 @@ def route(*segments: str) -> str:
     return "/".join(_segment(segment) for segment in segments)
 
 
+@lru_cache(maxsize=1024)
 def _segment(text: str) -> str:
     if text in (".", ".."):
         return text.replace(".", "%2E")
@@ -188,12 +190,17 @@ def content_type(response: aiohttp.ClientResponse) -> str:
     return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
+@lru_cache(maxsize=256)
+def _base(endpoint: str) -> str:
+    """A manager's own URL may hold what a person typed (spaces, a name with accents): yarl escapes it."""
+    return str(URL(endpoint))
+
+
 def _url(manager: RunnerManager, path: str) -> URL:
     base = manager.endpoint("")
     try:
-        # The manager's own URL may hold what a person typed (spaces, a name with accents): yarl escapes it.
         # What follows is escaped already, and must reach the manager exactly so.
-        return URL(f"{URL(base)}{path}", encoded=True)
+        return URL(f"{_base(base)}{path}", encoded=True)
     except (ValueError, UnicodeError):
         # The reason that the library gives quotes the URL, which may hold a password.
         raise RunnerManagerMisconfiguredError(
