@@ -116,8 +116,8 @@ def _statements() -> Iterator[tuple[str, str]]:
 
 _ONE_ROW = re.compile(r"WHERE (?:\w+\.)?id = (?::task|\$1)\b")
 _IN_ORDER = re.compile(r"ORDER BY (?:\w+\.)?id\s+(?:LIMIT (?::\w+|\$\d)\s+)?FOR UPDATE")
-_LOCKED_BEFORE = ("tasks.sql: restart",)
-"""Its rows are locked by the statement before it in the same transaction, restartable."""
+_LOCKED_BEFORE = ("tasks.sql: restart", "tasks.sql: write_outputs")
+"""Their rows are locked by a statement before them in the same transaction: restartable, and lock_called."""
 
 
 def test_every_statement_that_changes_several_tasks_locks_them_by_primary_key() -> None:
