@@ -101,7 +101,6 @@ class Acceptance:
                 f"The row of task {task.pk} is held by another database session: its id cannot be stored.",
                 task=task.pk,
             )
-        self._wakeups.inbox.ring()
         self._wakeups.maintenance.ring()
         facts = {"task": task.pk, "runner_manager": manager.name, "task_id": run.task_id}
         match stored.verdict:

@@ -1,7 +1,7 @@
 """Pending rows to runner managers, in Pod's order, the moment a runner can take one."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 
@@ -16,7 +16,7 @@ from poddispatchd.dispatch.sights import Place, Waiting
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.unanswered import Unanswered, Work
 from poddispatchd.domain.fair_share import FairShare
-from poddispatchd.domain.routing import Lane, assign, capacity, next_opening, next_window
+from poddispatchd.domain.routing import Lane, Offer, assign, capacity, next_opening, next_window
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk
 from poddispatchd.managers.rows import FRESH_FOR, ManagerRows
@@ -143,8 +143,9 @@ class Dispatcher:
     def _is_quiet(self) -> bool:
         """Whether only the clock asks for this look, and the last one found nothing to do or to wait for."""
         rings, self._rings = self._rings, self._wakeup.rings
-        is_full = next_opening(self._registry.lanes(), self._clock.monotonic()) is not None
-        return rings == self._rings and not (self._was_busy or self._unanswered.must_look or is_full)
+        if rings != self._rings or self._was_busy or self._unanswered.must_look:
+            return False
+        return next_opening(self._registry.lanes(), self._clock.monotonic()) is None
 
     async def drain(self) -> None:
         """Wait for the submissions in progress."""
@@ -180,16 +181,20 @@ class Dispatcher:
             if self._in_hand or not self._setbacks.may_try:
                 return False
             most = 1
-        now = self._clock.monotonic()
-        for entry in waiting:
-            if entry.sight.refusals:
-                entry.sight.reconsider(self._able(entry.site), now)
-        by_pk = {entry.item.task.pk: entry for entry in waiting}
-        offers, lanes = (entry.offer for entry in waiting), self._lanes()
+        now, lanes = self._clock.monotonic(), self._lanes()
+        by_pk: dict[TaskPk, Waiting] = {}
+
+        def offers() -> Iterator[Offer]:
+            for entry in waiting:
+                if entry.sight.refusals:
+                    entry.sight.reconsider(self._able(entry.site), now)
+                by_pk[entry.item.task.pk] = entry
+                yield entry.offer
+
         rooms = {
             lane.manager: tuple(kind for kind in SUBMITTABLE if lane.has_room(kind, now)) for lane in lanes
         }
-        for assignment in islice(assign(offers, lanes, now), most):
+        for assignment in islice(assign(offers(), lanes, now), most):
             entry = by_pk[assignment.task]
             kind = entry.item.task.type
             if self._left is not None:
@@ -207,7 +212,7 @@ class Dispatcher:
         By fair share the next one is known only when the one before has been given a runner.
         """
         may_follow = (
-            len(waiting) > len(self._registry.lanes())
+            len(waiting) > len(self._registry.all())
             and self._left is None
             and self._fair_shares.by is FairShare.NONE
             and not self._setbacks.nothing_gets_through

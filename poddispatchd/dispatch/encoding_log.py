@@ -1,6 +1,7 @@
 """The ``encoding.log`` that Pod begins when an encoding is submitted."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -17,6 +18,10 @@ from poddispatchd.pod.media.tree import MediaTree
 log = structlog.get_logger(__name__)
 
 
+_TOGETHER = 20
+"""Logs that are begun in one turn of a thread."""
+
+
 class EncodingLogs:
     """Begins such logs; best effort: nobody waits for one, as the file system may hang."""
 
@@ -24,18 +29,33 @@ class EncodingLogs:
         self._media = media
         self._pod = pod
         self._clock = clock
-        self._writing: set[asyncio.Task[None]] = set()
+        self._waiting: list[Path] = []
+        self._writing: asyncio.Task[None] | None = None
 
     def begin(self, directory: Path) -> None:
         """Create an output directory with its log."""
-        writing = asyncio.create_task(self._write(directory), name=f"log in {directory}")
-        self._writing.add(writing)
-        writing.add_done_callback(self._writing.discard)
+        self._waiting.append(directory)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write(), name="encoding logs")
 
-    async def _write(self, directory: Path) -> None:
-        line = progress.start_line(self._clock.now_in(self._pod.time_zone)).encode() + b"\n"
-        try:
-            path = self._media.path(directory.relative_to(self._pod.media_root).as_posix()) / "encoding.log"
-            await self._media.look(Look.LOG, replace_file, path, line)
-        except (OSError, ValueError, ResultError) as error:
-            log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=str(error))
+    async def _write(self) -> None:
+        while self._waiting:
+            directories, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
+            line = progress.start_line(self._clock.now_in(self._pod.time_zone)).encode() + b"\n"
+            try:
+                failed = await self._media.look(Look.LOG, self._write_each, directories, line)
+            except ResultError as error:
+                failed = dict.fromkeys(directories, str(error))
+            for directory, words in failed.items():
+                log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=words)
+
+    def _write_each(self, directories: Sequence[Path], line: bytes) -> dict[Path, str]:
+        """Those that could not be written, and why."""
+        failed = {}
+        for directory in directories:
+            try:
+                path = self._media.path(directory.relative_to(self._pod.media_root).as_posix())
+                replace_file(path / "encoding.log", line)
+            except (OSError, ValueError, ResultError) as error:
+                failed[directory] = str(error)
+        return failed

@@ -32,8 +32,7 @@ class ManagerTurn:
 
     async def comes(self) -> bool:
         """Wait for it; False when the manager has no room after all, or does not answer in time."""
-        if not self.decision.done():
-            await asyncio.wait({self.decision})
+        await self.decision
         return self.number is not None
 
     def end(self) -> None:
@@ -74,7 +73,9 @@ class ManagerTurns:
         now = self._clock.monotonic()
         closed = {*self._besides, *self._followers}
         return [
-            replace(lane, takes_next=lane.is_steady and lane.answers_soon(now) and lane.manager not in closed)
+            replace(lane, takes_next=True)
+            if lane.is_steady and lane.answers_soon(now) and lane.manager not in closed
+            else lane
             for lane in lanes
         ]
 

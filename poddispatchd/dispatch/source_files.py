@@ -1,11 +1,14 @@
 """Whether the source files of tasks are there, without waiting for a file system that does not answer."""
 
 import errno
+from collections.abc import Sequence
 from enum import Enum, auto
+from functools import partial
 
 from poddispatchd.errors import MediaSlowError, ResultRefusedError
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.runtime.batching import Batcher
 
 
 class Presence(Enum):
@@ -52,26 +55,37 @@ _IN_TROUBLE = (
 """What file systems of a network say whose server is away, FUSE without its process, and disks that fail."""
 
 
+_TOGETHER = 20
+"""Files that are asked for in one turn of a thread."""
+
+
 class SourceFiles:
-    """Asks for one file at a time of each directory of the first level, in threads of their own kind.
+    """Asks for files of each directory of the first level, those that wait together, in threads of their own.
 
     A hanging NFS holds up nothing else.
     """
 
     def __init__(self, tree: MediaTree) -> None:
         self._tree = tree
+        self._places: dict[str, Batcher[str, Presence]] = {}
 
     async def look(self, relative: str) -> Presence:
         """Whether there is a file at a path relative to MEDIA_ROOT; within ``limits.look`` seconds."""
+        place = relative.partition("/")[0]
+        if place not in self._places:
+            self._places[place] = Batcher(partial(self._look, place), limit=_TOGETHER)
         try:
-            return await self._tree.look_within(
-                self._tree.limits.look,
-                Look.SOURCE,
-                lambda: _presence(self._tree, relative),
-                place=relative.partition("/")[0],
-            )
+            return await self._places[place].put(relative)
         except MediaSlowError:
             return Presence.SILENT
+
+    async def _look(self, place: str, paths: Sequence[str]) -> Sequence[Presence]:
+        return await self._tree.look_within(
+            self._tree.limits.look,
+            Look.SOURCE,
+            lambda: [_presence(self._tree, path) for path in paths],
+            place=place,
+        )
 
 
 def _presence(tree: MediaTree, relative: str) -> Presence:

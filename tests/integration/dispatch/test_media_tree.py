@@ -4,15 +4,17 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.app import features
+from poddispatchd.dispatch.source_files import Presence, SourceFiles
 from poddispatchd.pod.media.directory import Directory, EntryStatus
-from poddispatchd.pod.media.tree import FileTimeouts
+from poddispatchd.pod.media.threads import Look
+from poddispatchd.pod.media.tree import FileTimeouts, MediaTree
 from poddispatchd.runtime.jobs import Progress
 from poddispatchd.sandbox.pod.world import SampleVideo, add_encodings, add_video
 from tests.integration.dispatch.scene import Scene, scene
@@ -141,14 +143,38 @@ async def test_what_stands_in_the_place_of_the_log_stops_nothing(
             os.mkfifo(log)
         else:
             log.symlink_to(outside / "encoding.log")
-    pks = [await pod.encoding_of(video), await pod.encoding(title="Another")]
+    another = await add_video(pod.connection, pod.world, title="Another")
+    pks = [await pod.encoding_of(video), await pod.encoding_of(another)]
     daemon = await pod.daemon()
     async with asyncio.timeout(30):
         await daemon.settle()
+        while not (media_root / another.output_directory / "encoding.log").exists():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
     assert [await pod.status(pk) for pk in pks] == ["running", "running"]
     assert (outside / "encoding.log").read_text() == "precious"
     if obstacle != "linked directory":
         assert (folder / "encoding.log").read_text().startswith("Start at")
+
+
+async def test_sources_of_one_folder_that_are_asked_for_at_once_are_looked_for_together(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon = await pod.daemon()
+    paths = [(await add_video(pod.connection, pod.world, title=f"Film {n}")).path for n in range(9)]
+    looks: list[Look] = []
+    look = MediaTree.look_within
+
+    async def counted(
+        tree: MediaTree, limit: float, kind: Look, function: Callable[[], object], *, place: str
+    ) -> object:
+        looks.append(kind)
+        return await look(tree, limit, kind, function, place=place)
+
+    monkeypatch.setattr(MediaTree, "look_within", counted)
+    sources = SourceFiles(daemon.parts.media)
+    found = await asyncio.gather(*(sources.look(path) for path in [*paths, "videos/nothing.mp4"]))
+    assert found == [Presence.THERE] * 9 + [Presence.MISSING]
+    assert looks == [Look.SOURCE]
 
 
 def media_threads() -> int:
