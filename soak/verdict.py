@@ -24,6 +24,10 @@ Two thousand tasks that each left 2 KiB behind would be found. The rest allows f
 """
 
 
+OF_THE_PROCESS = frozenset({"rss_kib", "anonymous_kib", "heap_used_kib", "heap_free_kib"})
+"""Not judged where memory is traced: the notes of the tracing are most of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What one daemon held at one moment; ``minute`` counts from the beginning."""
@@ -57,12 +61,15 @@ def findings(samples: Sequence[Sample], *, warm_up: float) -> list[Finding]:
         ValueError: there are too few samples to tell.
     """
     found = []
+    traced = {sample.daemon for sample in samples if sample.figures.get("traced_kib")}
     for daemon in sorted({sample.daemon for sample in samples}):
         warm = [sample for sample in samples if sample.daemon == daemon and sample.minute >= warm_up]
         quarter = len(warm) // 4
         if quarter < 3:
             raise ValueError(f"{len(warm)} samples of {daemon} after the warm-up are too few to tell.")
         for name, limit in LIMITS.items():
+            if daemon in traced and name in OF_THE_PROCESS:
+                continue
             values = [sample.figures[name] for sample in warm if name in sample.figures]
             if values and max(values) > 0:
                 first, last = median(values[:quarter]), median(values[-quarter:])

@@ -4,10 +4,19 @@ Pod serves its media tree from its own origin. A page, a script or a picture tha
 with the rights of whoever looks at it, so that only what a result of a task can honestly hold is let in.
 """
 
+import posixpath
 import re
 from urllib.parse import unquote
 
-__all__ = ["HEAD", "IMAGE_ENDINGS", "active_content", "image_problem", "name_problem", "uri_problem"]
+__all__ = [
+    "HEAD",
+    "IMAGE_ENDINGS",
+    "active_content",
+    "ending_of",
+    "image_problem",
+    "name_problem",
+    "uri_problem",
+]
 
 HEAD = 4096
 """Bytes of a file's beginning that are looked at: browsers look at 1445."""
@@ -57,11 +66,14 @@ def name_problem(path: str) -> str | None:
             len(inner) > 0 and _EXECUTED.fullmatch(ending)
         ):
             return "has an ending that a web server may run or show as a page"
-    name = path.rpartition("/")[2]
-    _, dot, ending = name.rpartition(".")
-    if not dot or ending.lower() not in _ENDINGS:
+    if ending_of(path) not in _ENDINGS:
         return "has an ending that no result needs"
     return None
+
+
+def ending_of(path: str) -> str:
+    """What stands behind the last dot of a file's name, in small letters; empty without one."""
+    return posixpath.splitext(path)[1][1:].lower()
 
 
 def active_content(head: bytes) -> str | None:

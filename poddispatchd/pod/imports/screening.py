@@ -1,7 +1,5 @@
 """What of a staged result may lie where Pod serves it: judged file by file, captions written anew."""
 
-from pathlib import PurePosixPath
-
 from msgspec import Struct
 
 from poddispatchd.domain.cue_text import clean_text
@@ -10,6 +8,7 @@ from poddispatchd.domain.file_policy import (
     HEAD,
     IMAGE_ENDINGS,
     active_content,
+    ending_of,
     image_problem,
     is_cut_image,
     name_problem,
@@ -77,7 +76,7 @@ def screen(staging: MediaPath) -> Screened:
 
 def _content_problem(path: MediaPath, warnings: list[str]) -> str | None:
     head = read_part(path, HEAD)
-    ending = PurePosixPath(path.name).suffix[1:].lower()
+    ending = ending_of(path.name)
     if (problem := active_content(head)) is not None:
         return problem
     if ending in IMAGE_ENDINGS:
@@ -94,7 +93,7 @@ def _content_problem(path: MediaPath, warnings: list[str]) -> str | None:
 
 def _is_cut(path: MediaPath) -> bool:
     """Whether a file that is left out would be as it should, had it not broken off."""
-    ending = PurePosixPath(path.name).suffix[1:].lower()
+    ending = ending_of(path.name)
     if ending in IMAGE_ENDINGS:
         return is_cut_image(read_part(path, HEAD))
     return ending == "m3u8" and is_cut(path.name, read_text(path).decode("utf-8", "replace"))

@@ -58,7 +58,8 @@ class MediaPath:
     relative: str
 
     def __str__(self) -> str:
-        return str(self.tree.root / self.relative)
+        # Not by pathlib, which interns every part: some versions of CPython keep those for ever.
+        return posixpath.join(self.tree.root, self.relative).rstrip("/") or "/"
 
     def __truediv__(self, name: str) -> "MediaPath":
         return MediaPath(self.tree, posixpath.join(self.relative, checked(name)))

@@ -50,6 +50,17 @@ def test_each_daemon_is_judged_by_itself() -> None:
     ]
 
 
+def test_the_memory_of_a_process_that_is_traced_is_not_judged_but_what_is_traced_is() -> None:
+    samples = [
+        Sample("B", minute, {"rss_kib": 70_000 + 1_000 * minute, "traced_kib": 2_000 + 100 * minute})
+        for minute in range(20)
+    ]
+
+    [found] = findings(samples, warm_up=0)
+    assert found.name == "traced_kib"
+    assert not found.is_flat
+
+
 def test_what_is_always_zero_was_not_measured() -> None:
     samples = [Sample("A", minute, dict.fromkeys(LIMITS, 0)) for minute in range(20)]
 
