@@ -9,6 +9,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.errors import (
     DatabaseError,
     DatabaseStateError,
+    PoddispatchdError,
     RowLockedError,
     SchemaError,
     ValuesRefusedError,
@@ -159,12 +160,15 @@ class Incidents:
             else:
                 log.error(Event.SERVICE_CRASHED, **facts, exc_info=incident.error)
         elif now - incident.told_at >= _TELL_EVERY:
-            log.error(
-                Event.SERVICE_FAILED, **facts, times=incident.times, error=type(incident.error).__name__
-            )
+            log.error(Event.SERVICE_FAILED, **facts, times=incident.times, reason=_reason(incident.error))
         else:
             return
         incident.told_at = now
+
+
+def _reason(error: Exception) -> str:
+    """Why, in our words; of an error that nobody foresaw only its class: its text may hold anything (I15)."""
+    return str(error) if isinstance(error, PoddispatchdError) else type(error).__name__
 
 
 def _kind(error: Exception) -> str:

@@ -53,7 +53,17 @@ def test_it_is_counted_in_a_line_now_and_then() -> None:
             incidents.failed("inbox", _bug("odd"))
             clock.time += 60
     assert [entry["event"] for entry in logs] == [Event.SERVICE_CRASHED, *[Event.SERVICE_FAILED] * 2]
-    assert logs[-1]["times"] == 21
+    assert (logs[-1]["times"], logs[-1]["reason"]) == (21, "ValueError")
+
+
+def test_the_line_that_counts_says_why_in_words_of_ours() -> None:
+    clock = _Clock()
+    incidents = Incidents(clock)
+    with capture_logs() as logs:
+        for _ in range(2):
+            incidents.failed("import", DatabaseStateError("Its disk is full."))
+            clock.time += 601
+    assert [entry["reason"] for entry in logs] == ["Its disk is full."] * 2
 
 
 def test_an_error_of_another_kind_is_told_too() -> None:
