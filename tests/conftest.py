@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ structlog.configure(
 )
 
 _TESTS = Path(__file__).parent
+_WAITING = tuple(
+    f"{_TESTS}/{folder}/" for folder in ("acceptance", "integration/chaos", "integration/recovery")
+)
+"""Where tests wait more than they compute: for daemons, and for the ends of time limits."""
 
 pytest_plugins = [
     "tests.plugins.once_a_run",
@@ -55,7 +60,7 @@ def pytest_collection_finish() -> None:
 
 def pytest_unconfigure() -> None:
     """Let go of what processes are forked from."""
-    forked.SERVER.stop()
+    forked.stop_servers()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -67,11 +72,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if str(item.path).startswith(slow):
             item.add_marker(pytest.mark.slow)
-    if SHARED is not None:
-        return
-    empty = [item for item in items if _has_no_case(item)]
-    items[:] = [item for item in items if item not in empty]
-    config.hook.pytest_deselected(items=empty)
+    if SHARED is None:
+        empty = [item for item in items if _has_no_case(item)]
+        items[:] = [item for item in items if item not in empty]
+        config.hook.pytest_deselected(items=empty)
+    workerinput: dict[str, int] | None = getattr(config, "workerinput", None)
+    if workerinput is not None and config.getoption("dist") == "worksteal":
+        items[:] = _spread(items, workerinput["workercount"])
+
+
+def _spread(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Let half of the workers begin with what waits most: it never keeps all others waiting at the end.
+
+    xdist gives each worker an equal run of the list, and then what is left at the ends of others' runs.
+    """
+    waiting = [item for item in items if str(item.path).startswith(_WAITING)]
+    others = iter([item for item in items if not str(item.path).startswith(_WAITING)])
+    beginners = (workers + 1) // 2
+    spread: list[pytest.Item] = []
+    for number in range(workers):
+        run = waiting[number::beginners] if number < beginners else []
+        run += islice(others, max(0, (len(items) - len(spread)) // (workers - number) - len(run)))
+        spread += run
+    return [*spread, *others]
 
 
 def _has_no_case(item: pytest.Item) -> bool:

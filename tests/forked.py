@@ -21,8 +21,10 @@ _ROOT = Path(__file__).parents[1]
 
 @dataclass(slots=True)
 class ForkServer:
-    """Starts the server of this run of tests when the first process is wanted; ``stop`` ends it."""
+    """Starts a server of this run of tests when the first process is wanted; ``stop`` ends it."""
 
+    preload: str = ""
+    """A library that is loaded before all others, into the server and what it forks."""
     _server: "subprocess.Popen[bytes] | None" = None
     _control: socket.socket | None = None
 
@@ -36,6 +38,7 @@ class ForkServer:
                     command,
                     pass_fds=[theirs.fileno()],
                     cwd=_ROOT,
+                    env={**os.environ, "LD_PRELOAD": self.preload},
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
                 )
@@ -49,8 +52,14 @@ class ForkServer:
         self._control = self._server = None
 
 
-SERVER = ForkServer()
-"""The one of this process."""
+_servers: dict[str, ForkServer] = {}
+"""Those of this process, by the library that is loaded before all others."""
+
+
+def stop_servers() -> None:
+    """Let go of all of them."""
+    while _servers:
+        _servers.popitem()[1].stop()
 
 
 @dataclass(slots=True)
@@ -117,7 +126,8 @@ async def fork(
     Args:
         module: the module.
         arguments: its arguments.
-        env: its whole environment; that of the tests when None.
+        env: its whole environment; that of the tests when None. What ``LD_PRELOAD`` names is there from the
+            start, as it would be in an interpreter of its own.
         constants: seconds that a test has not got, by dotted names; what follows from them is as always.
         handed: listening sockets by their names, which it gets as systemd hands them over.
         writes: whether it gets a standard input; else that is empty.
@@ -128,17 +138,20 @@ async def fork(
     in_reader, in_writer = os.pipe() if writes else (os.open(os.devnull, os.O_RDONLY), None)
     out_reader, out_writer = os.pipe()
     error_reader, error_writer = os.pipe() if apart else (None, out_writer)
+    environment = dict(os.environ if env is None else env)
+    preload = environment.get("LD_PRELOAD", "")
+    server = _servers.setdefault(preload, ForkServer(preload))
     order = {
         "module": module,
         "arguments": arguments,
-        "environment": dict(os.environ if env is None else env),
+        "environment": environment,
         "directory": str(_ROOT),
         "constants": dict(constants or {}),
         "handed": list(handed or ()),
     }
     given = [in_reader, out_writer, error_writer]
     with theirs:
-        SERVER.ask(order, [theirs.fileno(), *given, *(handed or {}).values()])
+        server.ask(order, [theirs.fileno(), *given, *(handed or {}).values()])
     for descriptor in {*given}:
         os.close(descriptor)
     pid = int(await asyncio.get_running_loop().sock_recv(report, 64))

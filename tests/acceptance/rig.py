@@ -18,6 +18,13 @@ from tests.plugins.postgres import PodDatabase
 
 TOKEN = "acceptance-token-of-the-manager"
 
+SHORT_TERMS = {
+    "poddispatchd.runtime.leadership.LEASE": 2.0,
+    "poddispatchd.runtime.leadership._RENEW_EVERY": 0.5,
+    "poddispatchd.runtime.leadership._STANDBY_EVERY": 1.0,
+}
+"""Constants of daemons that are killed where nothing is said of when the next one schedules."""
+
 Tree = dict[str, dict[str, object]]
 
 

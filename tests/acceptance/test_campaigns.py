@@ -10,7 +10,7 @@ from poddispatchd.domain.task import TaskType, VideoId
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, RunOutcome
 from poddispatchd.sandbox.pod.world import add_task, add_video
 from tests.acceptance.process import PATIENCE
-from tests.acceptance.rig import Rig
+from tests.acceptance.rig import SHORT_TERMS, Rig
 from tests.integration.notify.bench import mail_settings, postbox
 from tests.integration.notify.test_outgoing_events import listening
 
@@ -41,12 +41,12 @@ async def _campaign(rig: Rig) -> dict[str, object]:
 async def test_every_video_is_encoded_once_though_the_daemon_is_killed_and_nobody_is_told(rig: Rig) -> None:
     async with postbox() as box:
         rig.tree["mail"] = mail_settings(box, managers=[])
-        daemon = await rig.start()
+        daemon = await rig.start(constants=SHORT_TERMS)
         videos = await _videos(rig, 6)
         await _made(rig, videos, "--at-most", "2")
         await daemon.events("campaign.task_added", 2)
         await daemon.kill()
-        again = await rig.start()
+        again = await rig.start(constants=SHORT_TERMS)
         await again.event("campaign.done", campaign="anew")
 
         shown = await rig.run("campaigns", "show", "anew")

@@ -7,7 +7,7 @@ import signal
 from poddispatchd.domain.task import TaskType
 from tests.acceptance.gate import Gate
 from tests.acceptance.process import Process
-from tests.acceptance.rig import Rig
+from tests.acceptance.rig import SHORT_TERMS, Rig
 
 _ALL = (TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO)
 _KILLS = 8
@@ -23,7 +23,7 @@ async def test_a_daemon_killed_again_and_again_completes_every_task_once(rig: Ri
     seeded = random.Random(20260207)
     tasks = await rig.add(*_ALL, *_ALL, *_ALL, TaskType.ENCODING)
     for _ in range(_KILLS):
-        daemon = await rig.start()
+        daemon = await rig.start(constants=SHORT_TERMS)
         # A moment of the daemon's own choice, and a little later, between two of its lines.
         await daemon.lines(len(daemon.said) + seeded.randrange(12))
         await asyncio.sleep(seeded.uniform(0, 0.03))
@@ -32,7 +32,7 @@ async def test_a_daemon_killed_again_and_again_completes_every_task_once(rig: Ri
         if set((await rig.statuses()).values()) == {"completed"}:
             tasks += await rig.add(*_ALL)
 
-    daemon = await rig.start()
+    daemon = await rig.start(constants=SHORT_TERMS)
     await _completed(rig, daemon, [int(task) for task in tasks])
 
     await rig.imported_once()

@@ -99,14 +99,18 @@ async def _rows_as_script(connection: Connection) -> str:
     """Statements that bring the rows of Pod's tables into empty ones; what was now is when they run."""
     # Rows come in as they were: nothing is checked or triggered.
     statements = ["SET LOCAL session_replication_role = replica"]
-    now = await connection.fetchval("SELECT to_jsonb(now()) #>> '{}'")
-    tables = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
-    for (table,) in await connection.fetch(tables):
-        if rows := await connection.fetchval(f"SELECT jsonb_agg(to_jsonb(t))::text FROM {table} AS t"):
-            document = f"replace({_quoted(rows)}, {_quoted(now)}, now()::text)::jsonb"
+    now = await connection.fetchval("SELECT quote_literal(now()::text)")
+    tables = (
+        "SELECT quote_ident(relname) AS name, string_agg("
+        "format('quote_nullable(%I::text)', attname), ' || '','' || ' ORDER BY attnum) AS columns"
+        " FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped"
+        " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace GROUP BY relname ORDER BY relname"
+    )
+    for table, columns in await connection.fetch(tables):
+        rows = f"SELECT string_agg('(' || {columns} || ')', ', ') FROM {table}"
+        if values := await connection.fetchval(rows):
             statements.append(
-                f"INSERT INTO {table} OVERRIDING SYSTEM VALUE"
-                f" SELECT * FROM jsonb_populate_recordset(NULL::{table}, {document})"
+                f"INSERT INTO {table} OVERRIDING SYSTEM VALUE VALUES {values.replace(now, 'now()')}"
             )
     sequences = await connection.fetch(
         "SELECT format('%I', sequencename), last_value FROM pg_sequences"

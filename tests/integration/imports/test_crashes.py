@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,7 +18,7 @@ from poddispatchd.app import features
 from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskType
 from poddispatchd.sandbox.pod.world import SampleVideo
 from poddispatchd.sandbox.postgresql import PostgresServer
-from tests.forked import ForkedProcess, fork
+from tests.forked import fork
 from tests.integration.imports.bench import (
     Bench,
     StillClock,
@@ -53,23 +52,10 @@ class LateClock(StillClock):
 
 
 async def run_until(there: Bench, moment: str, env: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """Run a daemon that dies at a moment; how it ended, and what it said.
-
-    With an environment it gets an interpreter of its own, into which that may preload something.
-    """
-    module = "tests.integration.imports.crashing"
-    process: asyncio.subprocess.Process | ForkedProcess
-    if env is None:
-        process = await fork(module, moment, writes=True)
-    else:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module, moment),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, **env},
-            cwd=Path(__file__).parents[3],
-        )
+    """Run a daemon that dies at a moment, with more in its environment; how it ended, and what it said."""
+    process = await fork(
+        "tests.integration.imports.crashing", moment, env={**os.environ, **(env or {})}, writes=True
+    )
     pod = {
         "dsn": there.pod.dsn.get_secret_value(),
         "media_root": str(there.world.media_root),

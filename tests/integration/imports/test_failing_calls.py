@@ -9,7 +9,6 @@ import errno
 import json
 import os
 import random
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import pytest
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.pod.media.tree import OURS
 from poddispatchd.sandbox.pod.world import SampleVideo
+from tests.forked import ForkedProcess, fork
 from tests.integration.imports.bench import Bench, bench, settled
 from tests.integration.imports.test_crashes import watchable
 from tests.integration.imports.test_poor_file_systems import needs_gcc, refusing
@@ -41,13 +41,12 @@ _OLD = b"of the former encoding"
 class Daemon:
     """A daemon in a process of its own, whose calls fail as it is told."""
 
-    process: asyncio.subprocess.Process
+    process: ForkedProcess
 
     async def imports(self, **wanted: object) -> Mapping[str, int]:
         """Let it import what is due; how many calls there were, and how many failed."""
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None
-        assert stdout is not None
         stdin.write(json.dumps(wanted).encode() + b"\n")
         said = b""
         async with asyncio.timeout(120):
@@ -63,14 +62,10 @@ class Daemon:
 @asynccontextmanager
 async def daemon(here: Bench, library: Path, **environment: str) -> AsyncIterator[Daemon]:
     root = here.world.media_root
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.integration.imports.importing"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+    process = await fork(
+        "tests.integration.imports.importing",
         env={**os.environ, **refusing(library, root), **environment},
-        cwd=Path(__file__).parents[3],
-        limit=2**24,
+        writes=True,
     )
     assert process.stdin is not None
     pod = {
