@@ -16,6 +16,9 @@ from tests.integration.notify.test_outgoing_events import listening
 
 _PER_VIDEO = "SELECT video_id, count(*) AS tasks FROM runner_manager_task WHERE type = $1 GROUP BY video_id"
 
+_SOON = {"poddispatchd.campaigns.job._EVERY": 1.0}
+"""A tenth of the time after which a campaign looks for what nobody told it."""
+
 
 async def _videos(rig: Rig, count: int) -> list[VideoId]:
     """Videos with captions to be made of them, were they encoded in the usual way."""
@@ -41,12 +44,12 @@ async def _campaign(rig: Rig) -> dict[str, object]:
 async def test_every_video_is_encoded_once_though_the_daemon_is_killed_and_nobody_is_told(rig: Rig) -> None:
     async with postbox() as box:
         rig.tree["mail"] = mail_settings(box, managers=[])
-        daemon = await rig.start(constants=SHORT_TERMS)
+        daemon = await rig.start(constants=SHORT_TERMS | _SOON)
         videos = await _videos(rig, 6)
         await _made(rig, videos, "--at-most", "2")
         await daemon.events("campaign.task_added", 2)
         await daemon.kill()
-        again = await rig.start(constants=SHORT_TERMS)
+        again = await rig.start(constants=SHORT_TERMS | _SOON)
         await again.event("campaign.done", campaign="anew")
 
         shown = await rig.run("campaigns", "show", "anew")
@@ -73,7 +76,7 @@ async def test_one_of_which_all_fails_pauses_itself_and_everybody_is_told(rig: R
     rig.manager.faults.script = lambda _: Behaviour(outcome=RunOutcome.FAILED, error="no codec")
     async with listening() as endpoint:
         rig.set("events", url=endpoint.url, types=["campaign.paused", "campaign.done"], debounce="1s")
-        daemon = await rig.start()
+        daemon = await rig.start(constants=_SOON)
         rig.set("ops", listen=rig.ops.removeprefix("http://"))
         await _made(rig, await _videos(rig, 7))
         await daemon.event("campaign.paused", campaign="anew")

@@ -11,6 +11,9 @@ from poddispatchd.domain.task import TaskType, VideoId
 from poddispatchd.pod import campaign_videos
 from poddispatchd.sandbox.pod.world import add_task, add_video
 from tests.integration.cli.conftest import Pod
+from tests.plugins.postgres import database_with_journal as pod_database
+
+__all__ = ["pod_database"]
 
 
 @pytest.fixture

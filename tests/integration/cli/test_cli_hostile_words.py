@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.conftest import Pod
+from tests.plugins.postgres import database_with_journal as pod_database
+
+__all__ = ["pod_database"]
 
 _TERMINAL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil"
 _NO_UNICODE = "caf\udce9"
@@ -38,8 +41,6 @@ _UNPRINTABLE = set("\x1b\x07\x9b\u202e\r\0")
     ids=" ".join,
 )
 async def test_odd_words_are_a_mistake_in_words(pod: Pod, command: tuple[str, ...], words: str) -> None:
-    await pod.run("db", "init")
-
     said = await pod.run(*(part.format(words) for part in command))
 
     assert said.status in (0, 1, 2)
@@ -51,7 +52,6 @@ async def test_odd_words_are_a_mistake_in_words(pod: Pod, command: tuple[str, ..
 
 @pytest.mark.parametrize("reason", [_TERMINAL, "why\n 3  third\u2028 4  fourth\tc"], ids=ascii)
 async def test_a_reason_that_acts_on_terminals_is_shown_as_text_everywhere(pod: Pod, reason: str) -> None:
-    await pod.run("db", "init")
     lines = len((await pod.run("runners", "list")).out.splitlines())
     assert (await pod.run("runners", "pause", "first", "--reason", reason)).status == 0
     listed = await pod.run("runners", "list")
@@ -88,7 +88,6 @@ async def test_a_reason_that_acts_on_terminals_is_shown_as_text_everywhere(pod: 
 async def test_sql_that_is_no_list_of_videos_is_refused_in_words(
     pod: Pod, text: bytes, tmp_path: Path
 ) -> None:
-    await pod.run("db", "init")
     before = await pod.fetch("SELECT id FROM video_video ORDER BY id")
     file = tmp_path / "videos.sql"
     file.write_bytes(text)

@@ -4,6 +4,9 @@ import json
 from typing import cast
 
 from tests.integration.cli.conftest import Pod
+from tests.plugins.postgres import database_with_journal as pod_database
+
+__all__ = ["pod_database"]
 
 _PAST = """
     INSERT INTO poddispatchd.ended_run
