@@ -5,9 +5,6 @@ from typing import cast
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.sandbox.pod.world import add_task, add_video
 from tests.integration.cli.conftest import Pod
-from tests.plugins.postgres import database_with_journal as pod_database
-
-__all__ = ["pod_database"]
 
 
 async def _failed(pod: Pod, words: str, *, days_ago: float = 0.5, status: str = "failed") -> TaskPk:
