@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import assert_never
 
 import aiohttp
@@ -159,27 +159,28 @@ class Transfer:
         content = response.content
         if content.is_eof() and content.exception() is None:
             # A small file came with its head: there is nothing to wait for.
-            piece = content.read_nowait()
-            await self._taken(len(piece))
-            await self._sink.write([piece])
+            await self._keep([content.read_nowait()])
             return
         pieces: list[bytes] = []
         size = 0
         try:
             async for piece in self._in_time(response):
-                await self._taken(len(piece))
                 pieces.append(piece)
                 size += len(piece)
                 if size >= _CHUNK or len(pieces) >= _MOST_PIECES:
                     chunk, pieces, size = pieces, [], 0
-                    await self._sink.write(chunk)
+                    await self._keep(chunk)
         except TooSlowError:
-            await self._sink.write(pieces)
+            await self._keep(pieces)
             raise
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # What has come is good, TCP and the framing vouch for it: the next try may go on from it.
-            await self._sink.write(pieces)
+            await self._keep(pieces)
             raise BrokenOffError(f"{self._name} broke off after {self._sink.size} bytes.") from error
+        await self._keep(pieces)
+
+    async def _keep(self, pieces: Sequence[bytes]) -> None:
+        await self._taken(sum(map(len, pieces)))
         await self._sink.write(pieces)
 
     async def _in_time(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
@@ -188,23 +189,30 @@ class Transfer:
         Raises:
             TooSlowError: they come too slowly, or not at all.
         """
-        clock = asyncio.get_running_loop()
+        time, content = asyncio.get_running_loop().time, response.content
         rate = TransferRate(self._min_rate, self._rate_window)
+        came = 0
         while True:
-            begun = clock.time()
-            piece = None
-            patience = asyncio.timeout(rate.left if self._min_rate else None)
-            try:
-                async with patience:
-                    piece = await response.content.readany()
-            except TimeoutError:
-                if not patience.expired():
-                    raise
-            if rate.is_too_low(len(piece or b""), clock.time() - begun):
+            piece, is_end, waited = b"", False, 0.0
+            if content.total_bytes > came:
+                piece, _ = await content.readchunk()  # it has come already
+            else:
+                begun = time()
+                patience = asyncio.timeout(rate.left if self._min_rate else None)
+                try:
+                    async with patience:
+                        piece, ends_chunk = await content.readchunk()
+                        is_end = not piece and not ends_chunk
+                except TimeoutError:
+                    if not patience.expired():
+                        raise
+                waited = time() - begun
+            came += len(piece)
+            if rate.is_too_low(len(piece), waited):
                 raise TooSlowError(f"{self._name} comes too slowly: at least {rate} are expected.")
-            if piece == b"":
+            if is_end:
                 return
-            if piece is not None:
+            if piece:
                 yield piece
 
     async def _verified(self, whole: int | None) -> str:

@@ -14,8 +14,9 @@ _SLICE = 2**14
 """Bytes that are taken of a connection in one turn of the event loop, of heads and of chunks: a parser that
 is given chunks of one byte is done with so many of them in some milliseconds."""
 
-_LARGE_SLICE = 2**18
-"""The same of a body whose length is known: nothing of it is parsed."""
+_LARGE_SLICE = 2**17 - 2**12
+"""The same of a body whose length is known: nothing of it is parsed. A little less than what is mapped and
+unmapped each by itself (``runtime.memory``): new pages would cost more than the copy into them."""
 
 _MOST_INTERIM = 8
 """Informational answers (1xx) before the one that counts; honest servers give one or two."""

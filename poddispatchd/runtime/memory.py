@@ -7,6 +7,7 @@ daemon grows, though it holds no more than before.
 
 import asyncio
 import gc
+from asyncio import selector_events
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,10 @@ _LARGE = 128 * 1024
 
 _ARENAS = 2
 
+_READ = 64 * 1024
+"""Bytes that asyncio makes room for whenever it reads from a socket. Its own 256 KiB would be mapped and
+unmapped each time, for an answer of some hundred bytes: ten times the cost of reading it."""
+
 _EVERY = 60.0
 """Seconds between two times that free pages are given back."""
 
@@ -28,6 +33,8 @@ def keep_heap_small() -> bool:
     Returns:
         Whether the C library agreed; one that does not know it is used all the same.
     """
+    # asyncio has no other place for it; a test fails when this one is gone.
+    selector_events._SelectorTransport.max_size = _READ  # type: ignore[attr-defined] # noqa: SLF001 - see above
     try:
         import ctypes  # noqa: PLC0415 - some systems have none, or forbid it
 

@@ -1,7 +1,10 @@
 """Memory that was needed once goes back to the system."""
 
+import asyncio
+import socket
 import subprocess
 import sys
+from typing import ClassVar
 
 import pytest
 
@@ -45,6 +48,29 @@ def test_this_c_library_can_be_told_so_and_a_second_time_as_well() -> None:
     assert keep_heap_small()
     assert keep_heap_small()
     assert give_back() in (True, False)
+
+
+class _Seen(socket.socket):
+    """Notes how much it is asked for."""
+
+    asked: ClassVar[list[int]] = []
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        self.asked.append(size)
+        return super().recv(size, flags)
+
+
+async def test_a_read_from_a_socket_makes_room_for_less_than_what_is_mapped_by_itself() -> None:
+    """Fails when asyncio knows the size by another name."""
+    assert keep_heap_small()
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=_Seen(fileno=ours.detach()))
+    theirs.send(b"x")
+    assert await reader.readexactly(1) == b"x"
+    writer.close()
+    theirs.close()
+    assert _Seen.asked
+    assert max(_Seen.asked) < 128 * 1024
 
 
 class _OverError(Exception):
