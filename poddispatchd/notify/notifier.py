@@ -77,7 +77,8 @@ class Notifier:
     async def _plan(self, leased: Leased) -> None:
         notice = QueuedEvent.of(leased)
         planned = await self._planner.deliveries(notice)
-        async with self._database.transaction() as connection:
+        # Mostly nobody is to be told: one statement needs no transaction around it.
+        async with self._database.transaction() if planned else self._database.connection() as connection:
             await queue.plan(connection, notice, planned)
         self._ring({channel for channel, _ in planned})
 

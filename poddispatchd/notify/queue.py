@@ -118,7 +118,7 @@ class Delivery:
 async def plan(
     connection: Connection, notice: QueuedEvent, deliveries: Collection[tuple[Channel, Mapping[str, object]]]
 ) -> bool:
-    """Put deliveries in the place of an event; part of the caller's transaction.
+    """Put deliveries in the place of an event; part of the caller's transaction, if there are any.
 
     Returns:
         False when another instance did it: nothing is queued then.
