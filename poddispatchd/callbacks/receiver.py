@@ -81,7 +81,8 @@ class CallbackReceiver:
                 await self._find_task(signers, parsed.task_id)
             raise
         await self._record(signers, callback)
-        log.info(Event.CALLBACK_RECEIVED, task_id=callback.task_id, status=callback.status.value)
+        # The answer goes first: nothing more is awaited for it.
+        asyncio.get_running_loop().call_soon(_tell_received, callback)
         self._wakeups.inbox.ring()
         if callback.status in _FINAL:
             for manager in signers:
@@ -173,3 +174,7 @@ class CallbackReceiver:
             if await known_tasks_called(connection, signers, task_id):
                 return signers
             return tuple(await tasks.managers_of_task_id(connection, task_id))
+
+
+def _tell_received(callback: Callback) -> None:
+    log.info(Event.CALLBACK_RECEIVED, task_id=callback.task_id, status=callback.status.value)

@@ -90,7 +90,7 @@ class Recorder:
         if not batch:
             return
         try:
-            recorded = await within(self._patience, self._insert([waiting.entry for waiting in batch]))
+            await within(self._patience, self._insert(batch))
         except DatabaseUnavailableError as error:
             for waiting in batch:
                 _refuse(waiting, error)
@@ -105,15 +105,15 @@ class Recorder:
             for waiting in batch:
                 _refuse(waiting, PoddispatchdError("The callback could not be recorded."))
             raise
-        else:
+
+    async def _insert(self, batch: Sequence[_Waiting]) -> None:
+        self.statements += 1
+        async with self._database.connection() as connection:
+            recorded = await inbox.record_all(connection, [waiting.entry for waiting in batch])
+            # Nobody waits until the connection is given back.
             for waiting, is_recorded in zip(batch, recorded, strict=True):
                 if not waiting.recorded.done():
                     waiting.recorded.set_result(is_recorded)
-
-    async def _insert(self, entries: Sequence[Entry]) -> list[bool]:
-        self.statements += 1
-        async with self._database.connection() as connection:
-            return await inbox.record_all(connection, entries)
 
 
 def _refuse(waiting: _Waiting, error: PoddispatchdError) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.script_output import LIMIT
 from tests.integration.callbacks.bench import PATH, Bench, ShiftedClock, bench, open_imports
 from tests.integration.callbacks.conftest import OTHER_TOKEN, TOKEN, Pod
@@ -323,3 +324,25 @@ async def test_a_token_that_a_runner_repeats_is_kept_nowhere(pod: Pod) -> None:
     assert TOKEN not in everything
     assert OTHER_TOKEN not in everything
     assert "put the token right" in str(row["script_output"])
+
+
+async def test_the_answer_waits_for_the_commit_and_for_nothing_after_it(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pod.running()
+    is_answered = asyncio.Event()
+    give_back = Database._give_back
+
+    async def late(self: Database, *connection: object) -> None:
+        await is_answered.wait()
+        await give_back(self, *connection)  # type: ignore[arg-type] # as they came
+
+    async with bench(pod.database) as webhook:
+        assert await _call(webhook, script_output="one\n") == _OK  # and the tokens are read
+        with capture_logs() as lines, monkeypatch.context() as patch:
+            patch.setattr(Database, "_give_back", late)
+            assert await _call(webhook, script_output="two\n") == _OK
+            assert [state for _, state, _ in await pod.callbacks()] == ["open", "open"]
+            is_answered.set()
+            await webhook.settle()
+    assert [line["event"] for line in lines if line["event"] == "callback.received"] == ["callback.received"]
