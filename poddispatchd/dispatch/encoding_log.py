@@ -1,7 +1,7 @@
 """The ``encoding.log`` that Pod begins when an encoding is submitted."""
 
 import asyncio
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -11,15 +11,15 @@ from poddispatchd.config.model import PodSettings
 from poddispatchd.errors import ResultError
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import progress
+from poddispatchd.pod.media.looks import look_each
 from poddispatchd.pod.media.placing import replace_file
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 
 log = structlog.get_logger(__name__)
 
-
 _TOGETHER = 20
-"""Logs that are begun in one turn of a thread."""
+"""Logs that are begun together."""
 
 
 class EncodingLogs:
@@ -43,19 +43,18 @@ class EncodingLogs:
             directories, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
             line = progress.start_line(self._clock.now_in(self._pod.time_zone)).encode() + b"\n"
             try:
-                failed = await self._media.look(Look.LOG, self._write_each, directories, line)
+                told = await look_each(self._media, Look.LOG, partial(self._write_one, line), directories)
             except ResultError as error:
-                failed = dict.fromkeys(directories, str(error))
-            for directory, words in failed.items():
-                log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=words)
+                told = [str(error)] * len(directories)
+            for directory, problem in zip(directories, told, strict=True):
+                if problem is not None:
+                    log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=problem)
 
-    def _write_each(self, directories: Sequence[Path], line: bytes) -> dict[Path, str]:
-        """Those that could not be written, and why."""
-        failed = {}
-        for directory in directories:
-            try:
-                path = self._media.path(directory.relative_to(self._pod.media_root).as_posix())
-                replace_file(path / "encoding.log", line)
-            except (OSError, ValueError, ResultError) as error:
-                failed[directory] = str(error)
-        return failed
+    def _write_one(self, line: bytes, directory: Path) -> str | None:
+        """What kept it from being written."""
+        try:
+            path = self._media.path(directory.relative_to(self._pod.media_root).as_posix())
+            replace_file(path / "encoding.log", line)
+        except (OSError, ValueError, ResultError) as error:
+            return str(error)
+        return None

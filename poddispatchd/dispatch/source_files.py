@@ -6,6 +6,7 @@ from enum import Enum, auto
 from functools import partial
 
 from poddispatchd.errors import MediaSlowError, ResultRefusedError
+from poddispatchd.pod.media.looks import look_each
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime.batching import Batcher
@@ -80,12 +81,7 @@ class SourceFiles:
             return Presence.SILENT
 
     async def _look(self, place: str, paths: Sequence[str]) -> Sequence[Presence]:
-        return await self._tree.look_within(
-            self._tree.limits.look,
-            Look.SOURCE,
-            lambda: [_presence(self._tree, path) for path in paths],
-            place=place,
-        )
+        return await look_each(self._tree, Look.SOURCE, partial(_presence, self._tree), paths, place=place)
 
 
 def _presence(tree: MediaTree, relative: str) -> Presence:
