@@ -80,6 +80,8 @@ class Candidates:
         self._clock = clock
         self.sights = Sights(clock)
         """What is remembered of tasks while they wait."""
+        self.has_more = False
+        """Whether there may be tasks behind those that were read last."""
         self._own_tasks: Mapping[TaskPk, Wait | None] = {}
         self._own_tasks_read_at = float("-inf")
         self._read: dict[TaskPk, Waiting] = {}
@@ -193,7 +195,8 @@ class Candidates:
             page = await self._page(room, size, found.values(), skip, now)
             found |= {item.task.pk: item for item in page}
             waiting += self._submittable(page, now)
-            if len(page) < size:
+            self.has_more = len(page) == size
+            if not self.has_more:
                 self._page_size = _PAGE
                 break
             unserved_lanes = unserved((entry.offer for entry in waiting), unserved_lanes, now)

@@ -212,7 +212,7 @@ class Dispatcher:
         By fair share the next one is known only when the one before has been given a runner.
         """
         may_follow = (
-            len(waiting) > len(self._registry.all())
+            (self._view.has_more or len(waiting) > len(self._registry.all()))
             and self._left is None
             and self._fair_shares.by is FairShare.NONE
             and not self._setbacks.nothing_gets_through

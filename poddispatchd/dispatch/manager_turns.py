@@ -113,14 +113,18 @@ class ManagerTurns:
             return
         number, turn.number = turn.number, None
         self._registry.end(turn.manager, number)
-        if (follower := self._followers.pop(turn.manager, None)) is not None:
-            now = self._clock.monotonic()
-            begins = any(
-                lane.busy_since is None and _has_room(lane, follower, now)
-                for lane in self._registry.lanes(turn.manager)
-            )
-            follower.decide(self._registry.begin(turn.manager) if begins else None)
-        self._ring()
+        follower = self._followers.pop(turn.manager, None)
+        if follower is None:
+            self._ring()
+            return
+        now = self._clock.monotonic()
+        begins = any(
+            lane.busy_since is None and _has_room(lane, follower, now)
+            for lane in self._registry.lanes(turn.manager)
+        )
+        follower.decide(self._registry.begin(turn.manager) if begins else None)
+        # Those that follow here and at other managers are posted before anybody looks for the next ones.
+        asyncio.get_running_loop().call_soon(self._ring)
 
 
 def _has_room(lane: Lane, turn: ManagerTurn, now: float) -> bool:

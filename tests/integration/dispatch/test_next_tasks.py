@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.dispatch import candidates
 from poddispatchd.domain.routing import PATIENCE
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.journal import pauses
@@ -91,6 +92,14 @@ async def test_a_task_follows_the_answer_about_the_one_before_without_another_lo
     its_time.advance(20.0)
     await until(lambda: _runs(pod, tasks[3]))
     assert pod.posts("one") == 4
+
+
+async def test_the_last_task_of_a_page_follows_too_while_there_are_more(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "_PAGE", 2)
+    monkeypatch.setattr(candidates, "_LARGEST_FIRST_PAGE", 2)
+    await prepared(pod)
 
 
 async def test_one_task_stands_behind_a_manager_and_the_others_wait_for_whoever_is_free(pod: Scene) -> None:
@@ -202,8 +211,10 @@ async def test_a_task_that_a_person_ends_before_its_turn_is_not_left_running(
 
 
 async def test_a_task_that_comes_first_meanwhile_waits_for_one_task_at_most(
-    pod: Scene, its_time: ManualClock
+    pod: Scene, its_time: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where reading the queue takes long, what was read before goes on to be submitted meanwhile."""
+    monkeypatch.setattr(candidates, "_LONG_READ", 60.0)
     daemon, tasks = await prepared(pod)
     added = await add_video(pod.connection, pod.world)
     urgent = await add_task(pod.connection, TaskType.ENCODING, video=added)
