@@ -27,7 +27,7 @@ from tests.plugins.postgres import PodDatabase
 
 pytestmark = [needs_gcc, pytest.mark.slow, pytest.mark.timeout(3600)]
 
-_WANTED, _, _SEED = os.environ.get("PODDISPATCHD_TEST_CALLS", "8 seed 7").partition(" seed ")
+_WANTED, _, _SEED = os.environ.get("PODDISPATCHD_TEST_CALLS", "4 seed 7").partition(" seed ")
 """How many calls of each kind of import fail, or ``every``."""
 
 _READS, _WRITES = 1, 2
