@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.errors import MediaNotWritableError, NoSpaceError, ResultError
+from poddispatchd.errors import MediaNotWritableError, NameTakenError, NoSpaceError, ResultError
+from poddispatchd.pod.media import placing
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.files import delete_temporaries, list_files, read_text
 from poddispatchd.pod.media.opened import File
@@ -30,7 +31,7 @@ def move(staged: Path, target: Path) -> Move:
 def test_a_playlist_is_put_in_place_after_its_segments_and_the_master_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ["playlist.m3u8", "360p.m3u8", "overview.vtt", "360p.ts", "overview.png"]
+    names = ["playlist.m3u8", "zz.m3u8", "overview.vtt", "zz.ts", "overview.png"]
     source = staged(tmp_path / "staging", **dict.fromkeys(names, "x"))
     placed: list[str] = []
     rename = Directory.rename
@@ -41,7 +42,68 @@ def test_a_playlist_is_put_in_place_after_its_segments_and_the_master_last(
 
     monkeypatch.setattr(Directory, "rename", spy)
     move_into_place([move(source / name, tmp_path / "out" / name) for name in names], 0o644)
-    assert placed == ["360p.ts", "overview.png", "overview.vtt", "360p.m3u8", "playlist.m3u8"]
+    assert placed == ["overview.png", "zz.ts", "overview.vtt", "zz.m3u8", "playlist.m3u8"]
+
+
+def new(staged: Path, target: Path) -> Move:
+    return Move(at(staged), at(target), is_new=True)
+
+
+@pytest.fixture(params=["hard links", "no hard links"])
+def links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without what makes a name appear only if nobody has taken it."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if request.param == "no hard links":
+        monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.mark.usefixtures("links")
+def test_a_name_that_was_chosen_for_a_new_file_is_taken_once(tmp_path: Path) -> None:
+    source = staged(tmp_path / "staging", a="mine")
+    move_into_place([new(source / "a", tmp_path / "out/a")], 0o640)
+    assert (tmp_path / "out/a").read_text() == "mine"
+    assert (tmp_path / "out/a").stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
+
+
+@pytest.mark.usefixtures("links")
+def test_a_file_that_somebody_else_has_put_there_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    """Whoever uploads in Pod chooses names in the same directory."""
+    source = staged(tmp_path / "staging", a="mine", b="mine, too")
+    out = staged(tmp_path / "out", b="of a user")
+    with pytest.raises(NameTakenError, match="put there by somebody else") as taken:
+        move_into_place([move(source / "a", out / "a"), new(source / "b", out / "b")], 0o644)
+    assert taken.value.paths == ("out/b",)
+    # Nothing is in place of the others either: it is done again under another name.
+    assert {path.name: path.read_text() for path in out.iterdir()} == {"b": "of a user"}
+    assert {path.name for path in source.iterdir()} == {"a", "b"}
+
+
+def test_a_new_file_that_lies_there_already_is_ours_from_before_a_crash(tmp_path: Path) -> None:
+    source, out = staged(tmp_path / "staging", a="mine"), staged(tmp_path / "out", a="mine")
+    there = (out / "a").stat()
+    move_into_place([new(source / "a", out / "a")], 0o644)
+    assert (out / "a").stat().st_ino == there.st_ino
+    # To a file of the former encoding that is to be replaced that does not apply.
+    move_into_place([move(source / "a", out / "a")], 0o644)
+    assert (out / "a").stat().st_ino == (source / "a").stat().st_ino
+
+
+def test_a_large_file_is_copied_whole_to_another_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(placing, "_CHUNK", 4)
+    source = staged(tmp_path / "staging", a="first second third")
+    move_into_place([move(source / "a", tmp_path / "out/a")], 0o640)
+    assert (tmp_path / "out/a").read_text() == "first second third"
+    assert (tmp_path / "out/a").stat().st_mode & 0o777 == 0o640
 
 
 def test_what_is_replaced_is_replaced_at_once_with_the_mode_asked_for(tmp_path: Path) -> None:
@@ -144,6 +206,36 @@ def test_an_end_is_written_behind_a_log_once(tmp_path: Path, log: str) -> None:
     write_staged(at(tmp_path / "first"), b"the end", behind=at(tmp_path / "log"))
     write_staged(at(tmp_path / "second"), b"the end", behind=at(tmp_path / "first"))
     assert (tmp_path / "first").read_text() == (tmp_path / "second").read_text() == f"{log}the end"
+
+
+def test_what_cannot_be_written_or_renamed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    source = staged(tmp_path / "staging", a="new")
+    monkeypatch.setattr(Directory, "rename", refuse)
+    with pytest.raises(NoSpaceError, match="out/a cannot be put in place: No space left"):
+        move_into_place([move(source / "a", tmp_path / "out/a")], 0o644)
+    monkeypatch.setattr(File, "write", refuse)
+    with pytest.raises(NoSpaceError, match="first cannot be written: No space left"):
+        write_staged(at(tmp_path / "first"), b"the end")
+
+
+def test_directories_that_were_made_for_nothing_are_taken_away_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = staged(tmp_path / "staging", a="new", b="new", c="new")
+    link, calls = os.link, iter(range(9))
+
+    def full(*arguments: Path, **named: bool) -> None:
+        if next(calls) == 2:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        link(*arguments, **named)  # type: ignore[arg-type] # as it was called
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(NoSpaceError):
+        move_into_place([move(source / name, tmp_path / "files" / name / name) for name in "abc"], 0o644)
+    assert [path.name for path in tmp_path.iterdir()] == ["staging"]
 
 
 @pytest.mark.parametrize("replaces", [True, False], ids=["over old files", "into a new directory"])

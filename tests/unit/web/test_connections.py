@@ -38,6 +38,8 @@ def test_who_has_waited_longest_makes_room() -> None:
     assert len(crowd.table) == 6
     assert crowd.come("192.0.2.10") is not None
     assert crowd.dropped == [first, others[0]]
+    assert crowd.table.dropped == 2
+    assert {peer.address for peer in crowd.table} >= {"192.0.2.9", "192.0.2.10"}
 
 
 def test_strangers_make_room_before_runner_managers() -> None:
@@ -68,6 +70,54 @@ def test_one_address_takes_no_more_than_its_share() -> None:
     assert crowd.dropped == hostile[:5]
     assert other not in crowd.dropped
     assert len(crowd.table) == 4
+
+
+def test_of_one_address_too_nobody_who_waits_for_us_is_dropped() -> None:
+    crowd = _Crowd()
+    busy = [crowd.come("203.0.113.9") for _ in range(2)]
+    for peer in busy:
+        assert peer is not None
+        crowd.table.works(peer)
+    waiting = crowd.come("203.0.113.9")
+    last = crowd.come("203.0.113.9")
+    assert crowd.dropped == [waiting]
+    assert last is not None
+    crowd.table.works(last)
+    assert crowd.come("203.0.113.9") is None
+    assert crowd.dropped == [waiting]
+
+
+def test_a_manager_at_the_address_of_many_strangers_is_none_of_them() -> None:
+    crowd = _Crowd()
+    manager = crowd.known("203.0.113.9")
+    strangers = [crowd.come("203.0.113.9") for _ in range(4)]
+    assert crowd.dropped == strangers[:1]
+    # It may speak for whom it likes, however many there are of those.
+    assert crowd.table.speaks_for(manager, "203.0.113.9")
+    assert crowd.table.speaks_for(manager, "198.51.100.1")
+    assert manager.counted is None
+
+
+def test_at_the_end_whoever_is_served_or_has_just_come_is_waited_for() -> None:
+    crowd = _Crowd()
+    assert not crowd.table.awaits_answers(crowd.now, 1.0)
+    peer = crowd.come("192.0.2.1")
+    assert peer is not None
+    assert crowd.table.awaits_answers(crowd.now + 0.9, 1.0)
+    assert not crowd.table.awaits_answers(crowd.now + 1.0, 1.0)
+    crowd.table.works(peer)
+    assert crowd.table.awaits_answers(crowd.now + 100, 1.0)
+    # Its answer is out: it may ask again, but has not just come.
+    crowd.table.waits(peer, crowd.now)
+    assert not crowd.table.awaits_answers(crowd.now, 1.0)
+
+
+def test_late_ones_are_dropped_a_few_at_a_time() -> None:
+    crowd = _Crowd()
+    late = [crowd.come(f"192.0.2.{number}") for number in range(5)]
+    assert crowd.table.drop_late(crowd.now + 20, 2) == 2
+    assert crowd.dropped == late[:2]
+    assert crowd.table.drop_late(crowd.now + 20, 9) == 3
 
 
 def test_a_web_server_of_ours_is_not_one_address() -> None:

@@ -22,7 +22,7 @@ class World:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.told: list[int] = []
+        self.told: list[tuple[str, int]] = []
         self.refused = {b"wrong"}
         self.looking: asyncio.Future[None] | None = None
         self.strangers = Strangers(
@@ -30,7 +30,7 @@ class World:
             {status: {"error": f"words of {status}"} for status in (400, 401, 403, 404, 405, 415, 503)},
             {"Server": "us"},
             tokens=self,
-            refused=lambda _, status: self.told.append(status),
+            refused=lambda address, status: self.told.append((address, status)),
             monotonic=lambda: self.now,
         )
 
@@ -70,6 +70,8 @@ class World:
         (request(line="GET http://x HTTP/1.1"), 404),
         (request(line=f"GET http://x{PATH} HTTP/1.1"), 405),
         (request(line="nonsense"), 400),
+        (request(line="GET / a HTTP/1.1"), 400),
+        (request(" HTTP/1.1", line="GET /"), 400),
         (request(line="P@ST / HTTP/1.1"), 400),
         (request(line="GET * HTTP/1.1"), 400),
         (request(line="CONNECT x:443 HTTP/1.1"), 400),
@@ -82,8 +84,12 @@ def test_in_a_crowd_the_head_alone_decides(data: bytes, status: int) -> None:
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert b"\r\nConnection: close\r\n" in answer
     assert b"\r\nServer: us\r\n" in answer
-    assert answer.endswith(b'\r\n\r\n{"error": "words of %d"}' % status)
-    assert world.told == [status]
+    body = b'{"error": "words of %d"}' % status
+    assert answer.endswith(b"\r\n\r\n" + body)
+    assert b"\r\nContent-Type: application/json; charset=utf-8\r\n" in answer
+    assert b"\r\nContent-Length: %d\r\n" % len(body) in answer
+    assert (b"\r\nAllow: POST\r\n" in answer) is (status == 405)
+    assert world.told == [("203.0.113.9", status)]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +117,10 @@ async def test_in_a_crowd_a_token_that_is_not_known_yet_waits_for_a_look_at_the_
     assert isinstance(answer, bytes)
     assert answer.startswith(b"HTTP/1.1 403 ")
     assert world.refused == {b"wrong", b"perhaps-new"}
+    # Whoever has waited for a look is not told to wait for another one.
+    looked, world.looking = world.looking, asyncio.get_running_loop().create_future()
+    newer = request(JSON, "Authorization: Bearer newer")
+    assert isinstance(world.strangers.judge("203.0.113.9", newer, looked), bytes)
 
 
 async def test_in_a_crowd_a_token_that_the_database_cannot_tell_is_to_come_again() -> None:
@@ -141,8 +151,12 @@ def test_who_asks_for_the_head_of_an_answer_gets_no_body() -> None:
     assert answer.endswith(b"\r\n\r\n")
 
 
+_AUTHORIZED = "POST / HTTP/1.1\r\nAuthorization: Bearer a-token\r\n\r\n"
+"""The head of a request in the body of another one."""
+
+
 def test_a_head_that_only_contains_a_token_elsewhere_is_a_strangers() -> None:
-    head = head_of(request(JSON, "X-A: Authorization: Bearer a-token", body="Authorization: Bearer a-token"))
+    head = head_of(request(JSON, "X-A: Authorization: Bearer a-token", body=f"\r\n{_AUTHORIZED}"))
     assert status_for(head, PATH.encode()) == 401
 
 
@@ -151,6 +165,7 @@ def test_a_head_that_only_contains_a_token_elsewhere_is_a_strangers() -> None:
     [
         ((), True),
         (("Content-Length: 12 ",), True),
+        (("content-length: 12",), True),
         (("transfer-encoding:Chunked",), True),
         (("Content-Length: 12", "Content-Length: 12"), False),
         (("Content-Length: 12", "Transfer-Encoding: chunked"), False),
@@ -163,14 +178,16 @@ def test_a_head_that_only_contains_a_token_elsewhere_is_a_strangers() -> None:
 def test_a_body_whose_end_is_not_said_plainly_is_not_even_served(
     headers: tuple[str, ...], expected: bool
 ) -> None:
-    data = request(JSON, "Authorization: Bearer a-token", *headers, body="Content-Length: x")
+    data = request(JSON, "Authorization: Bearer a-token", *headers, body="\r\nContent-Length: x\r\n\r\n")
     assert is_framed(data) is expected
-    verdict = World().judge(data)
+    world = World()
+    verdict = world.judge(data)
     if expected:
         assert verdict == Serve(TOKEN)
     else:
         assert isinstance(verdict, bytes)
         assert verdict.startswith(b"HTTP/1.1 400 ")
+        assert world.told == [("203.0.113.9", 400)]
 
 
 @pytest.mark.parametrize(
@@ -178,6 +195,7 @@ def test_a_body_whose_end_is_not_said_plainly_is_not_even_served(
     [
         (request(), True),
         (request("Content-Length: 2", body="{}"), True),
+        (request("Content-Length: 6", body="{}\r\n\r\n"), True),
         (request("content-length:2 ", body="{}"), True),
         (request("Content-Length: 3", body="{}"), False),
         (request("Content-Length: 2", "Content-Length: 2", body="{}"), False),
