@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poddispatchd.domain import hls
 from poddispatchd.domain.hls import (
     Variant,
     address_findings,
+    is_cut,
     master_playlist,
     parse_bitrate,
     playlist_findings,
@@ -108,3 +110,16 @@ def test_lines_that_come_again_are_looked_at_once_and_found_wherever_they_stand(
     for end in ("\n", "\r", "\r\n"):
         [finding] = address_findings("a.m3u8", end.join(lines))
         assert "is not relative" in finding
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_a_playlist_of_lines_without_end_is_refused_however_they_end(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hls, "_MOST_LINES", 3 * len(end))
+    assert address_findings("a.m3u8", f"#EXTM3U{end * 3}") == []
+    assert address_findings("a.m3u8", f"#EXTM3U{end * 4}") != []
+
+
+def test_a_playlist_that_is_whole_is_not_cut() -> None:
+    assert not is_cut("a.m3u8", "#EXTM3U\n#EXT-X-ENDLIST\n")

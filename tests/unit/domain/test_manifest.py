@@ -48,7 +48,7 @@ def test_a_sum_that_is_none_is_ignored_as_pod_does(sha256: object) -> None:
     "entry", [12, None, {}, {"file_path": ""}, {"file_path": 3, "path": ""}, "", ["x"], True]
 )
 def test_an_entry_that_names_nothing_is_skipped_as_pod_does(entry: object) -> None:
-    assert paths("a.ts", entry) == ["a.ts"]
+    assert paths("a.ts", entry, "b.ts") == ["a.ts", "b.ts"]
 
 
 def test_a_file_listed_twice_is_fetched_once() -> None:
@@ -143,6 +143,27 @@ def test_a_file_that_is_also_a_directory_refuses_the_result(names: tuple[str, ..
         parse(*names)
 
 
+@pytest.mark.parametrize(
+    ("longest", "more"),
+    [
+        ("a" * 255, "a"),
+        ("é" * 127 + "a", "a"),
+        ("/".join("b" * 16), "/b"),
+        ("/".join(["c" * 204] * 5), "c"),
+        ("d/" + "e" * 255, "e"),
+    ],
+)
+def test_a_name_as_long_as_every_file_system_takes_is_accepted(longest: str, more: str) -> None:
+    assert paths(longest) == [longest]
+    with pytest.raises(ResultRefusedError, match=r"is too long|in too many directories"):
+        parse(longest + more)
+
+
+def test_as_many_files_as_may_be_are_accepted() -> None:
+    manifest = parse(*(f"{number}.ts" for number in range(MOST_FILES)))
+    assert (manifest.task_id, len(manifest.files)) == (TASK, MOST_FILES)
+
+
 def test_too_many_files_refuse_the_result() -> None:
     with pytest.raises(ResultRefusedError, match="10001"):
         parse(*(f"{number}.ts" for number in range(MOST_FILES + 1)))
@@ -231,6 +252,10 @@ def test_files_that_pod_must_not_serve_are_not_fetched_and_told_a_few_by_name() 
     words = left_out_words(reasons)
     assert words[0] == "'.htaccess' was left out: it begins with a dot."
     assert words[-1] == "Files left out besides these: 12."
+    named = [left_out_words(dict(list(reasons.items())[:number])) for number in (10, 11)]
+    assert [len(each) for each in named] == [10, 11]
+    assert named[0][-1].startswith("'7.exe' was left out")
+    assert named[1][-1] == "Files left out besides these: 1."
 
 
 def test_of_a_transcription_only_subtitles_are_spoken_of() -> None:

@@ -77,6 +77,22 @@ def test_a_path_fits_its_column_and_keeps_its_extension(directory: str, stem: st
     assert path.startswith(f"{directory}/{stem[:10]}")
 
 
+@pytest.mark.parametrize(
+    ("limit", "fitted"), [(10, "d/name.mp4"), (11, "d/name.mp4"), (9, "d/nam.mp4"), (7, "d/n.mp4")]
+)
+def test_a_name_that_is_too_long_loses_the_end_of_its_stem_and_no_more(limit: int, fitted: str) -> None:
+    assert naming.fit_file_field("d", "name.mp4", limit=limit) == fitted
+
+
+def test_a_name_of_which_no_letter_would_be_left_is_refused() -> None:
+    with pytest.raises(ValueError, match="too long"):
+        naming.fit_file_field("d", "name.mp4", limit=6)
+
+
+def test_a_suffix_has_seven_characters() -> None:
+    assert len(naming.collision_suffix(TaskPk(1), None, "a.png")) == 7
+
+
 def test_a_directory_that_leaves_no_room_is_refused() -> None:
     with pytest.raises(ValueError, match="too long"):
         naming.fit_file_field("d" * 255, "a.png")
