@@ -125,9 +125,10 @@ async def fail_at(
     status, [(state, attempts, words)] = await here.status(task), await here.imports_of(task)
     # Nothing is held against the result, however the disk fails (I16).
     assert (status, state, attempts) in {("running", "open", 0), ("completed", "done", 1)}, (fault, words)
-    amid = files(here)
+    there_now = here.files()
     # Whatever can be watched is there, old or new (I5).
-    assert all(here.files().get(name) for name in await watchable(here)), fault
+    assert all(there_now.get(name) for name in await watchable(here)), fault
+    amid = files(here)
     assert status == "completed" or before.keys() <= amid.keys(), fault
     await end_well(here, there, task)
     after = files(here)
