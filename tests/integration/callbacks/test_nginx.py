@@ -125,14 +125,14 @@ async def test_the_body_of_a_stranger_is_neither_kept_nor_written_nor_waited_for
 
 
 @pytest.mark.parametrize("size", [1, 4000])
-async def test_a_body_in_chunks_is_refused_before_anything_is_read_of_it(
+async def test_a_body_in_chunks_ends_the_connection_before_anything_is_read_of_it(
     pod: Pod, tmp_path: Path, size: int
 ) -> None:
     await pod.running()
     chunk = f"{size:x}\r\n".encode() + b"[" * size + b"\r\n"
     whole = _callback(body=b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
     async with bench(pod.database) as webhook, _nginx(webhook, tmp_path) as address:
-        assert _status(await said(address, whole + chunk * 100 + b"0\r\n\r\n")) == 411
+        assert await said(address, whole + chunk * 100 + b"0\r\n\r\n") == b""
         assert _status(await said(address, _callback())) == 200
 
 
@@ -179,9 +179,9 @@ async def test_no_framing_brings_in_a_request_behind_one_that_is_refused(pod: Po
             whole = "\r\n".join([*head, *headers, "", ""]).encode() + body
             for asked in (webhook.address, address):
                 answer = (await said(asked, whole)).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
-                assert (answer.count(b"HTTP/1."), _status(answer)) in {
-                    (1, status) for status in (400, 403, 411, 501)
-                }, headers
+                if answer or asked == webhook.address:
+                    assert answer.count(b"HTTP/1.") == 1, headers
+                    assert _status(answer) in {400, 403, 501}, headers
             assert await pod.callbacks() == [], headers
         assert _status(await said(address, _callback())) == 200
 
