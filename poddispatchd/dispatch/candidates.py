@@ -103,21 +103,21 @@ class Candidates:
             types: of which tasks may be submitted.
             own_tasks_within: seconds for which it is not read again which tasks need no grace or are to wait.
         """
-        now = self._clock.monotonic()
+        now, lanes = self._clock.monotonic(), self._lanes()
         is_fresh = now < self._stale_at
         if is_fresh or (self._read_beside and self._last_read_took > _LONG_READ):
-            waiting = self._serving_all(skip, types, now)
+            waiting = self._serving_all(skip, types, lanes, now)
             if waiting is not None:
                 if not is_fresh and self._reading is None:
                     self._reading = asyncio.create_task(
-                        self._read_again(skip, types, own_tasks_within), name="reading of the queue"
+                        self._read_again(skip, types, lanes, own_tasks_within), name="reading of the queue"
                     )
                     self._reading.add_done_callback(self._was_read)
                 return waiting
         if self._reading is not None:
             # What it finds may be of before; it must not replace what is found now.
             await self.stop()
-        await self._read_again(skip, types, own_tasks_within)
+        await self._read_again(skip, types, lanes, own_tasks_within)
         return list(self._read.values())
 
     async def stop(self) -> None:
@@ -132,19 +132,24 @@ class Candidates:
             reading.exception()
 
     def _serving_all(
-        self, skip: frozenset[TaskPk], types: Collection[TaskType], now: float
+        self, skip: frozenset[TaskPk], types: Collection[TaskType], lanes: list[Lane], now: float
     ) -> list[Waiting] | None:
         """What is left of the tasks read last, if there is one for everybody who can take one."""
         waiting = [entry for entry in self._read.values() if self._is_free(entry, skip, types, now)]
         served = self._sites.served
-        lanes = [lane for lane in self._lanes() if lane.site in served]
-        return None if unserved((entry.offer for entry in waiting), lanes, now) else waiting
+        reached = [lane for lane in lanes if lane.site in served]
+        return None if unserved((entry.offer for entry in waiting), reached, now) else waiting
 
     async def _read_again(
-        self, skip: frozenset[TaskPk], types: Collection[TaskType], own_tasks_within: float
+        self,
+        skip: frozenset[TaskPk],
+        types: Collection[TaskType],
+        lanes: list[Lane],
+        own_tasks_within: float,
     ) -> None:
+        """Read the queue for the managers as they were when it was asked for: soon they have their tasks."""
         begun = self._clock.monotonic()
-        waiting = await self._look_again(skip, types, own_tasks_within)
+        waiting = await self._look_again(skip, types, lanes, own_tasks_within)
         self._read = {entry.item.task.pk: entry for entry in waiting}
         ended = self._clock.monotonic()
         self._last_read_took = ended - begun
@@ -173,7 +178,11 @@ class Candidates:
         )
 
     async def _look_again(
-        self, skip: frozenset[TaskPk], types: Collection[TaskType], own_tasks_within: float
+        self,
+        skip: frozenset[TaskPk],
+        types: Collection[TaskType],
+        unserved_lanes: list[Lane],
+        own_tasks_within: float,
     ) -> list[Waiting]:
         """Read the queue.
 
@@ -187,7 +196,6 @@ class Candidates:
         if now - self._own_tasks_read_at >= own_tasks_within:
             self._own_tasks = await self._read_own_tasks()
             self._own_tasks_read_at = now
-        unserved_lanes = self._lanes()
         size = max(self._page_size, 2 * len(unserved_lanes))
         found: dict[TaskPk, PendingTask] = {}
         waiting: list[Waiting] = []
