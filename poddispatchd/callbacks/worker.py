@@ -14,8 +14,8 @@ from poddispatchd.callbacks.inbox import CallbackEnd, CallbackState, RecordedCal
 from poddispatchd.callbacks.plain import apply_plain
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.lifecycle import Decision, Retries, row_status
-from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus
+from poddispatchd.domain.lifecycle import Decision, Retries, concerned
+from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, RowLockedError
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.lease_holder import LeaseHolder
@@ -286,16 +286,3 @@ class CallbackWorker:
         tell = log.info if is_ours else log.warning
         tell(Event.CALLBACK_IGNORED, task_id=recorded.callback.task_id, reason=reason)
         return True
-
-
-def concerned(known: list[Task]) -> list[Task]:
-    """Every unfinished row of an id, for two rows with one id are both served; else the oldest not completed.
-
-    That one is also who is asked about again: the others of its run are completed with it. By primary key,
-    the order in which every transaction locks rows of Pod's.
-    """
-    unfinished = [
-        task for task in known if row_status(task.status) in (TaskStatus.PENDING, TaskStatus.RUNNING)
-    ]
-    mendable = [task for task in known if task.status != TaskStatus.COMPLETED]
-    return sorted(unfinished or mendable[-1:] or known[:1], key=lambda task: task.pk)

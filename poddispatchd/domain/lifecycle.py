@@ -11,7 +11,7 @@ from typing import assert_never
 from msgspec import Struct
 
 from poddispatchd.domain.backoff import full_jitter
-from poddispatchd.domain.task import RunnerStatus, TaskStatus
+from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus
 
 
 class Decision(StrEnum):
@@ -147,3 +147,16 @@ def row_status(status: str) -> TaskStatus | None:
         return TaskStatus(status)
     except ValueError:
         return None
+
+
+def concerned(known: list[Task]) -> list[Task]:
+    """Every unfinished row of an id, for two rows with one id are both served; else the oldest not completed.
+
+    That one is also who is asked about again: the others of its run are completed with it. By primary key,
+    the order in which every transaction locks rows of Pod's.
+    """
+    unfinished = [
+        task for task in known if row_status(task.status) in (TaskStatus.PENDING, TaskStatus.RUNNING)
+    ]
+    mendable = [task for task in known if task.status != TaskStatus.COMPLETED]
+    return sorted(unfinished or mendable[-1:] or known[:1], key=lambda task: task.pk)

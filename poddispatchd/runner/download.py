@@ -23,8 +23,9 @@ from poddispatchd.errors import (
 )
 from poddispatchd.runner.allowance import Allowance
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.fetch import BrokenOffError, TooSlowError, Transfer
+from poddispatchd.runner.fetch import Transfer
 from poddispatchd.runner.filesink import FileSink, SmallFiles
+from poddispatchd.runner.pieces import BrokenOffError, TooSlowError
 from poddispatchd.runner.storage import ResultStorage
 
 _WORTH_ANOTHER_TRY = (

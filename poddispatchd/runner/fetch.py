@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import assert_never
 
 import aiohttp
@@ -16,6 +16,7 @@ from poddispatchd.errors import DownloadError, ResultGoneError, ResultUnfetchabl
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.filesink import FileSink
 from poddispatchd.runner.http_errors import detail_of, result_refusal
+from poddispatchd.runner.pieces import BrokenOffError, TooSlowError, pieces_in_time
 from poddispatchd.runner.transport import HttpAnswer, content_type
 
 _CHUNK = 2**20
@@ -35,14 +36,6 @@ _SAID_BY_A_PROXYING_MANAGER = "Error fetching result from runner"
 
 _CLOSE_ENDED_PROXIES = ("nginx", "openresty", "tengine")
 """Proxies that speak HTTP/1.0 to the manager by default: they end chunks well wherever it breaks off."""
-
-
-class BrokenOffError(DownloadError):
-    """A try at a file failed in a way that another one may mend."""
-
-
-class TooSlowError(BrokenOffError):
-    """The manager sends so slowly that it would keep an import for ever."""
 
 
 class Transfer:
@@ -161,10 +154,11 @@ class Transfer:
             # A small file came with its head: there is nothing to wait for.
             await self._keep([content.read_nowait()])
             return
+        rate = TransferRate(self._min_rate, self._rate_window)
         pieces: list[bytes] = []
         size = 0
         try:
-            async for piece in self._in_time(response):
+            async for piece in pieces_in_time(content, rate, name=self._name):
                 pieces.append(piece)
                 size += len(piece)
                 if size >= _CHUNK or len(pieces) >= _MOST_PIECES:
@@ -182,38 +176,6 @@ class Transfer:
     async def _keep(self, pieces: Sequence[bytes]) -> None:
         await self._taken(sum(map(len, pieces)))
         await self._sink.write(pieces)
-
-    async def _in_time(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        """The pieces of a body.
-
-        Raises:
-            TooSlowError: they come too slowly, or not at all.
-        """
-        time, content = asyncio.get_running_loop().time, response.content
-        rate = TransferRate(self._min_rate, self._rate_window)
-        came = 0
-        while True:
-            piece, is_end, waited = b"", False, 0.0
-            if content.total_bytes > came:
-                piece, _ = await content.readchunk()  # it has come already
-            else:
-                begun = time()
-                patience = asyncio.timeout(rate.left if self._min_rate else None)
-                try:
-                    async with patience:
-                        piece, ends_chunk = await content.readchunk()
-                        is_end = not piece and not ends_chunk
-                except TimeoutError:
-                    if not patience.expired():
-                        raise
-                waited = time() - begun
-            came += len(piece)
-            if rate.is_too_low(len(piece), waited):
-                raise TooSlowError(f"{self._name} comes too slowly: at least {rate} are expected.")
-            if is_end:
-                return
-            if piece:
-                yield piece
 
     async def _verified(self, whole: int | None) -> str:
         digest = await self._sink.digest()
