@@ -14,6 +14,7 @@ from poddispatchd.domain.routing import PATIENCE
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.journal import pauses
 from poddispatchd.journal.submissions import SubmissionState
+from poddispatchd.pod import queue_order
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind, ManualClock
 from poddispatchd.sandbox.pod.world import add_task, add_video
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
@@ -302,3 +303,20 @@ async def test_a_pass_with_a_budget_takes_one_after_the_other(pod: Scene) -> Non
     await daemon.dispatcher.step()
     assert daemon.dispatcher.in_hand == 1
     assert [await pod.journal(task) for task in tasks[3:]] == [[]] * 3
+
+
+async def test_a_queue_read_beside_the_submissions_has_tasks_for_managers_that_got_one_meanwhile(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "_LONG_READ", -1.0)
+    monkeypatch.setattr(candidates, "_REREAD", 0.0)
+    await pod.encodings(6)
+    daemon = await pod.daemon()
+    for _ in range(2):
+        await daemon.dispatcher.step()
+        await daemon.dispatcher.drain()
+    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "reading of the queue"))
+    monkeypatch.setattr(queue_order, "pending_tasks", None)  # nobody may have to wait for another reading
+    await daemon.dispatcher.step()
+    await daemon.dispatcher.drain()
+    assert pod.posts("one") >= 3
