@@ -142,7 +142,7 @@ $(VENV)/.mutation: $(STAMP)
 		--editable '.[demo,dev,mutation,push]'
 	@touch $@
 
-# Every call of three kinds of import, with seven kinds of failure: 3300 in all, a second or more each. Some of each
+# Every call of three kinds of import, with seven kinds of failure: 3300 in all, in some eight minutes. Some of each
 # kind: make faults CALLS=100 SEED=7
 CALLS ?= every
 faults: $(STAMP) ## every system call of an import fails in turn (CALLS, SEED)
