@@ -18,6 +18,7 @@ from poddispatchd.domain.lifecycle import Decision, Retries, concerned
 from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, RowLockedError
 from poddispatchd.observability.events import Event
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
 from poddispatchd.runtime.queues import CALLBACKS
@@ -29,6 +30,7 @@ from poddispatchd.tasks.transitions import apply_report, ring_for
 log = structlog.get_logger(__name__)
 
 _BATCH = 20
+_TOGETHER = "application of callbacks together"
 _IDLE = 120.0
 _SOON = 0.1
 _BETWEEN = 0.02
@@ -72,6 +74,7 @@ class CallbackWorker:
         language: Callable[[], str],
         adoption: Adoption,
         locked: Callable[[], Collection[TaskPk]],
+        incidents: Incidents,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -80,6 +83,7 @@ class CallbackWorker:
         self._language = language
         self._adoption = adoption
         self._locked = locked
+        self._incidents = incidents
         self._leases = LeaseHolder(CALLBACKS, database, owner, clock)
         self._asking: dict[asyncio.Task[None], tuple[ManagerId, ...]] = {}
         self._turns: dict[tuple[ManagerId, ...], asyncio.Semaphore] = {}
@@ -150,8 +154,11 @@ class CallbackWorker:
             for leased in due:
                 self._leases.abandon(leased.lease)
             raise
-        except Exception:  # noqa: BLE001 - whose fault it is comes out, and is told, when each is alone
+        except Exception as error:  # noqa: BLE001 - whose fault it is comes out, and is told, when each is alone
+            if not isinstance(error, (DatabaseError, TimeoutError)):
+                self._incidents.failed(_TOGETHER, error)
             return due
+        self._incidents.recovered(_TOGETHER)
         for each in applied:
             self._leases.let_go(each.recorded.lease)
             self._tell(each.recorded, each.task, [each.decision])

@@ -9,12 +9,12 @@ from poddispatchd.clock import Clock
 from poddispatchd.errors import (
     DatabaseError,
     DatabaseStateError,
-    PoddispatchdError,
     RowLockedError,
     SchemaError,
     ValuesRefusedError,
 )
 from poddispatchd.observability.events import Event
+from poddispatchd.runtime.item_errors import words_of
 
 log = structlog.get_logger(__name__)
 
@@ -160,15 +160,10 @@ class Incidents:
             else:
                 log.error(Event.SERVICE_CRASHED, **facts, exc_info=incident.error)
         elif now - incident.told_at >= _TELL_EVERY:
-            log.error(Event.SERVICE_FAILED, **facts, times=incident.times, reason=_reason(incident.error))
+            log.error(Event.SERVICE_FAILED, **facts, times=incident.times, reason=words_of(incident.error))
         else:
             return
         incident.told_at = now
-
-
-def _reason(error: Exception) -> str:
-    """Why, in our words; of an error that nobody foresaw only its class: its text may hold anything (I15)."""
-    return str(error) if isinstance(error, PoddispatchdError) else type(error).__name__
 
 
 def _kind(error: Exception) -> str:

@@ -26,4 +26,5 @@ def callback_worker(parts: Parts) -> CallbackWorker:
         language=lambda: parts.output_language,
         adoption=adoption,
         locked=lambda: parts.locked_rows.tasks,
+        incidents=parts.incidents,
     )

@@ -4,11 +4,13 @@ import asyncio
 import json
 
 import pytest
+from structlog.testing import capture_logs
 
 from poddispatchd.callbacks import inbox, plain
 from poddispatchd.callbacks import worker as worker_module
 from poddispatchd.database.pool import Connection
 from poddispatchd.errors import ValuesRefusedError
+from poddispatchd.observability.events import Event
 from tests.integration.callbacks.bench import Bench, bench, open_imports
 from tests.integration.callbacks.conftest import OTHER_TOKEN, TOKEN, Pod
 
@@ -112,6 +114,24 @@ async def test_what_spoils_a_transaction_spoils_it_for_no_other_callback(
         await webhook.inbox.step()
     assert [(await pod.row(pk))["script_output"] for pk in pks] == ["line\n", None, "line\n"]
     assert [state for _, state, _ in await pod.callbacks()] == ["applied", "open", "applied"]
+
+
+async def test_a_bug_of_ours_in_it_is_told_once_and_each_is_applied_alone(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pks = [await pod.running(f"t-{number}") for number in range(3)]
+
+    async def broken(*_: object, **__: object) -> None:
+        raise KeyError("nobody foresaw it")
+
+    monkeypatch.setattr(worker_module, "apply_plain", broken)
+    async with bench(pod.database) as webhook:
+        with capture_logs() as logs:
+            for number in range(3):
+                await _call(webhook, f"t-{number}", _RUNNING)
+                await webhook.inbox.step()
+    assert [(await pod.row(pk))["script_output"] for pk in pks] == ["line\n"] * 3
+    assert [entry["event"] for entry in logs].count(Event.SERVICE_CRASHED) == 1
 
 
 async def test_a_row_that_somebody_holds_keeps_its_own_callbacks_waiting_only(pod: Pod) -> None:
