@@ -22,7 +22,6 @@ from poddispatchd.errors import (
     RunnerManagerFullError,
 )
 from poddispatchd.journal.scheduling import ManagerMemory
-from poddispatchd.managers.breaker_log import told
 from poddispatchd.managers.state import ManagerReport, ManagerState
 from poddispatchd.managers.timetable import Timetables
 from poddispatchd.observability.events import Event
@@ -237,7 +236,7 @@ class ManagerRegistry:
             known.limited_until = now + _RATE_LIMIT_WINDOW
         if isinstance(error, RunnerManagerFullError) and kind is not None:
             self.full(manager, kind)
-        if told(known, error):
+        if known.tell(error):
             self._came_back.ring()
         self._show(known)
 

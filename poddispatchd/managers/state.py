@@ -3,18 +3,23 @@
 from datetime import datetime, timedelta
 from math import inf
 
+import structlog
 from msgspec import Struct, field
 
 from poddispatchd.domain.availability import Pause, WindowNow
-from poddispatchd.domain.breaker import Breaker, BreakerState
+from poddispatchd.domain.breaker import Breaker, BreakerState, RequestOutcome
 from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.pace import Pace
 from poddispatchd.domain.routing import Lane
 from poddispatchd.domain.situation import ManagerView
 from poddispatchd.domain.task import ManagerId, SiteId, TaskType
+from poddispatchd.errors import PoddispatchdError
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.managers.timetable import Timetable
+from poddispatchd.observability.events import Event
+
+log = structlog.get_logger(__name__)
 
 DOUBTFUL_AFTER = 3
 """Lost answers in a row after which others get the tasks: something cuts what a healthy manager says."""
@@ -141,6 +146,35 @@ class ManagerState(Struct):
         """When a question that is no task may go there again."""
         is_closed = self.breaker.state is BreakerState.CLOSED
         return max(self.limited_until, 0.0 if is_closed else self.breaker.until)
+
+    def tell(self, error: PoddispatchdError | None) -> bool:
+        """Log a transition of the breaker, each once; a probe that fails again is none.
+
+        Args:
+            error: what was met; None: it answered.
+
+        Returns:
+            Whether the manager is back.
+        """
+        before, after = self.told, self.breaker.state
+        name = self.manager.name
+        if after is BreakerState.CLOSED:
+            self.last_error = None
+            self.told = after
+            if before is BreakerState.CLOSED:
+                return False
+            log.info(Event.RUNNER_MANAGER_UP, runner_manager=name)
+            return True
+        if RequestOutcome.of(error) is not RequestOutcome.ANSWERED:
+            self.last_error = str(error)
+        if after is BreakerState.HALF_OPEN or after is before:
+            return False
+        self.told = after
+        if after is BreakerState.MISCONFIGURED:
+            log.error(Event.RUNNER_MANAGER_MISCONFIGURED, runner_manager=name, error=str(error))
+        else:
+            log.warning(Event.RUNNER_MANAGER_DOWN, runner_manager=name, error=str(error))
+        return False
 
     def lane(self, now: float, timetable: Timetable) -> Lane:
         """This manager as routing sees it: after a failure others get the tasks for a moment."""

@@ -1,7 +1,9 @@
-"""MEDIA_ROOT itself: where it leads, and where the links on its first level lead."""
+"""Where a way into the media tree begins: at MEDIA_ROOT, or at a directory that a thread keeps open."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
 
 from poddispatchd.pod.media.directory import Directory, real_path
 from poddispatchd.pod.media.quirks import Quirks
@@ -59,3 +61,27 @@ class MediaRoot:
             names = root.links()
             self._links = {name: real_path(self.path / name) for name in names}
             self._identity = identity
+
+
+class HeldDirectories(local):
+    """The directories that each thread keeps open: what is done in them does not begin at the root."""
+
+    def __init__(self) -> None:
+        self._directories: dict[str, Directory] = {}
+        """By their place relative to MEDIA_ROOT."""
+
+    @contextmanager
+    def holding(self, relative: str, directory: Directory) -> Iterator[None]:
+        """Let ``nearest`` find an opened directory until the end of the block."""
+        self._directories[relative] = directory
+        try:
+            yield
+        finally:
+            del self._directories[relative]
+
+    def nearest(self, relative: str) -> tuple[Directory, str] | None:
+        """A directory on the way to a place, and the way from there; None when none is held."""
+        for place, directory in self._directories.items():
+            if relative == place or relative.startswith(f"{place}/"):
+                return directory.lent(), relative[len(place) + 1 :]
+        return None

@@ -16,8 +16,7 @@ from poddispatchd.domain.naming import video_number
 from poddispatchd.domain.task import TaskPk, VideoId
 from poddispatchd.errors import ResultRefusedError, disk_error
 from poddispatchd.pod.media.directory import DIRECTORY_MODE, Directory, EntryStatus, NotPlainError
-from poddispatchd.pod.media.held import HeldDirectories
-from poddispatchd.pod.media.root import MediaRoot
+from poddispatchd.pod.media.root import HeldDirectories, MediaRoot
 from poddispatchd.pod.media.threads import FileCalls, Look, MediaThreads
 
 P = ParamSpec("P")

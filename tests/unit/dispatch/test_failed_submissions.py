@@ -1,4 +1,4 @@
-from poddispatchd.dispatch.setbacks import Setbacks
+from poddispatchd.dispatch.failed_submissions import Setbacks
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseError
 
