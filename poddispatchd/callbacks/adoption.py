@@ -12,11 +12,9 @@ import structlog
 from poddispatchd.callbacks.inbox import RecordedCallback
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
-from poddispatchd.database.pool import Connection, Database
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.source import EncodingSource
-from poddispatchd.domain.task import Task
-from poddispatchd.errors import RunnerManagerError, RunnerTaskUnknownError, UnsubmittableError
+from poddispatchd.errors import RunnerManagerError, RunnerTaskUnknownError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.managers.registry import ManagerRegistry
@@ -118,12 +116,13 @@ class Adoption:
             task = await tasks.get_task(connection, found.task_pk)
             if task is None:
                 return Found.NOTHING, f"task {found.task_pk} is gone"
+            [source] = await sources.load_sources(connection, self._catalogue.capabilities, [task])
             run = AcceptedRun(
                 task,
                 manager,
                 found,
                 recorded.callback.task_id,
-                output_directory=await self._output_directory(connection, task),
+                output_directory=sources.output_directory(self._pod.media_root, source),
                 is_adopted=True,
                 reason="found by its callback",
             )
@@ -146,15 +145,6 @@ class Adoption:
                 )
             case other:
                 assert_never(other)
-
-    async def _output_directory(self, connection: Connection, task: Task) -> str:
-        try:
-            source = await sources.load_source(connection, self._catalogue.capabilities, task)
-            if isinstance(source, EncodingSource):
-                return str(sources.output_directory(self._pod.media_root, source.video))
-        except UnsubmittableError:
-            pass
-        return ""
 
     async def _look_up(self, recorded: RecordedCallback) -> tuple[RunnerTask | None, str | None]:
         """The manager's record of a task, else why there is none; neither when it cannot be had now."""

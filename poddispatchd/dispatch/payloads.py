@@ -2,7 +2,6 @@
 
 import posixpath
 from collections.abc import Sequence
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -12,7 +11,7 @@ from poddispatchd.dispatch.source_files import MISSING_WORDS, SILENT_WORDS, Pres
 from poddispatchd.domain import media
 from poddispatchd.domain.payload import Payload, build_payload
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.source import EncodingSource, Source
+from poddispatchd.domain.source import Source
 from poddispatchd.domain.task import Task
 from poddispatchd.errors import MediaMissingError, UnsubmittableError
 from poddispatchd.pod import sources
@@ -67,7 +66,7 @@ class Payloads:
             raise source
         payload = build_payload(source, site, sources.payload_settings(self._pod))
         await self._check(posixpath.normpath(media.source_file(str(self._pod.media_root), source)))
-        return Prepared(payload, _directory(self._pod.media_root, source))
+        return Prepared(payload, sources.output_directory(self._pod.media_root, source))
 
     async def _check(self, path: str) -> None:
         """Make sure that a source is there, or that only others can know.
@@ -91,18 +90,8 @@ class Payloads:
 
     async def directory_of(self, task: Task) -> str:
         """Where the results of an encoding would be; nowhere for other tasks, or for a video that is gone."""
-        source = await self._sources.put(task)
-        return "" if isinstance(source, UnsubmittableError) else _directory(self._pod.media_root, source)
+        return sources.output_directory(self._pod.media_root, await self._sources.put(task))
 
     async def _load(self, tasks: Sequence[Task]) -> Sequence[Source | UnsubmittableError]:
         async with self._database.connection() as connection:
             return await sources.load_sources(connection, self._catalogue.capabilities, tasks)
-
-
-def _directory(media_root: Path, source: Source) -> str:
-    if not isinstance(source, EncodingSource):
-        return ""
-    try:
-        return str(sources.output_directory(media_root, source.video))
-    except UnsubmittableError:
-        return ""

@@ -6,7 +6,9 @@ Paths are plain text with forward slashes; nothing here looks at a disk.
 import posixpath
 from urllib.parse import quote
 
+from poddispatchd.domain.naming import video_number
 from poddispatchd.domain.source import EncodingSource, Source, StudioSource, TranscriptionSource, Video
+from poddispatchd.domain.task import VideoId
 from poddispatchd.errors import UnsubmittableError
 
 _POINTS_ELSEWHERE = str.maketrans({"%": "%25", "#": "%23", "?": "%3F"})
@@ -88,10 +90,10 @@ def source_file(media_root: str, source: Source) -> str:
             return inside_media_root(media_root, recording.source_file, f"Recording {recording.id}")
 
 
-def output_directory(video: Video) -> str:
+def output_directory(video_file: str, video_id: VideoId) -> str:
     """The directory of a video's encodings, relative to MEDIA_ROOT: beside its file, named by its id.
 
     Pod looks for results below the current owner's directory and for encodings beside the file; the two
     differ when the owner changed. Only the latter is used here, for both.
     """
-    return posixpath.join(posixpath.dirname(video.file), f"{video.id:04d}")
+    return posixpath.join(posixpath.dirname(video_file), video_number(video_id))

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import assert_never
 
-from msgspec import Struct
-
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.script_output import storable
@@ -24,7 +22,7 @@ LONGEST_STEP = 255
 FAILED_STEP = -1
 
 SHOW_ACCEPTED = _QUERIES["show_accepted"]
-"""Parts of a statement that show people what the rows of ``shown`` say: see ``AcceptedRequest.shown``."""
+"""Parts of a statement that show people what the rows of ``shown`` say: see ``shown_when_accepted``."""
 
 REMOTE_ENCODING_STEP = (3, "process manager remote encode")
 TRANSCRIPTION_STEP = (5, "transcripting audio")
@@ -35,41 +33,32 @@ def start_line(now: datetime) -> str:
     return f"Start at : {now.ctime()}"
 
 
-class AcceptedRequest(Struct, frozen=True):
-    """A request that a runner manager has accepted.
+def shown_when_accepted(
+    task: Task, *, body: Mapping[str, object], url: str, output_directory: str, start: str
+) -> tuple[object, ...]:
+    """What people see of a task from the moment that a runner manager accepts it, as a row of ``shown``.
 
-    ``body`` was sent to ``url``, which holds no user information (``RunnerManager.check_url`` sees to it).
-    ``output_directory`` is where the results of an encoding will be.
+    Args:
+        task: whose request was accepted.
+        body: what was sent.
+        url: where it was sent; it holds no user information (``RunnerManager.check_url`` sees to it).
+        output_directory: where the results of an encoding will be.
+        start: a ``start_line``.
     """
-
-    task: Task
-    body: Mapping[str, object]
-    url: str
-    output_directory: str
-
-    def shown(self, start: str) -> tuple[object, ...]:
-        """What people see from now on, as a row of ``shown``; ``start`` is a ``start_line``."""
-        task = self.task
-        line = f"process manager remote encode : {self.url} with data {dict(self.body)}"
-        match task.type:
-            case TaskType.ENCODING:
-                tail = f"\n\noutput_dir : {self.output_directory}\n\n{line}"
-                return (
-                    task.video_id,
-                    *REMOTE_ENCODING_STEP,
-                    f"{start}\n\nremove old data : ",
-                    tail,
-                    None,
-                    None,
-                )
-            case TaskType.TRANSCRIPTION:
-                return task.video_id, *TRANSCRIPTION_STEP, None, None, None, None
-            case TaskType.STUDIO:
-                return None, None, None, None, None, task.recording_id, storable(f"{start}\n{line}")
-            case TaskType.OTHER:
-                return (None,) * 7  # none is ever submitted
-            case _:
-                assert_never(task.type)
+    line = f"process manager remote encode : {url} with data {dict(body)}"
+    match task.type:
+        case TaskType.ENCODING:
+            head = f"{start}\n\nremove old data : "
+            tail = f"\n\noutput_dir : {output_directory}\n\n{line}"
+            return task.video_id, *REMOTE_ENCODING_STEP, head, tail, None, None
+        case TaskType.TRANSCRIPTION:
+            return task.video_id, *TRANSCRIPTION_STEP, None, None, None, None
+        case TaskType.STUDIO:
+            return None, None, None, None, None, task.recording_id, storable(f"{start}\n{line}")
+        case TaskType.OTHER:
+            return (None,) * 7  # none is ever submitted
+        case _:
+            assert_never(task.type)
 
 
 async def show_failed(connection: Connection, task: Task, message: str, *, log: bool = False) -> None:

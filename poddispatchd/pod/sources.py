@@ -80,14 +80,15 @@ def _sources_query(capabilities: Capabilities) -> Query:
     return render(query, watermark_table=capabilities.watermark_table)
 
 
-def output_directory(media_root: Path, video: Video) -> Path:
-    """The directory of a video's encodings: beside its file, named by its id.
-
-    Raises:
-        UnsubmittableError: the video has no file, or it is outside ``media_root``.
-    """
-    media.video_file(str(media_root), video)
-    return media_root / media.output_directory(video)
+def output_directory(media_root: Path, source: Source | UnsubmittableError) -> str:
+    """Where the results of an encoding will be, absolute; nowhere for other tasks, or without a file."""
+    if not isinstance(source, EncodingSource):
+        return ""
+    try:
+        media.video_file(str(media_root), source.video)
+    except UnsubmittableError:
+        return ""
+    return str(media_root / media.output_directory(source.video.file, source.video.id))
 
 
 def _source_of(task: Task, record: asyncpg.Record) -> Source | UnsubmittableError:

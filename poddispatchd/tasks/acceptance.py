@@ -19,7 +19,6 @@ from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.pod import progress
-from poddispatchd.pod.progress import AcceptedRequest
 from poddispatchd.pod.same_source import SAME_SOURCE, source_of
 
 _NEWEST = 1000
@@ -31,7 +30,7 @@ _QUERIES = {
 }
 
 _SHOWN = ("shown_videos", "steps", "words", "heads", "tails", "shown_recordings", "comments")
-"""The columns of ``AcceptedRequest.shown``."""
+"""The columns of ``progress.shown_when_accepted``."""
 
 KNOWN_ID = "took the task but gave the id of another one"
 
@@ -116,7 +115,7 @@ async def _store(
         return {}
     start = progress.start_line(now)
     sources = [source_of(run.task) for run in runs]
-    shown = [_request_of(run).shown(start) for run in runs]
+    shown = [_shown(run, start) for run in runs]
     rows = await connection.fetch(
         *_QUERIES["store"](
             tasks=[run.task.pk for run in runs],
@@ -140,7 +139,11 @@ def _stored(row: asyncpg.Record) -> StoredRun:
     return StoredRun(Verdict(row["verdict"]), row["is_new"], None if duplicate is None else TaskPk(duplicate))
 
 
-def _request_of(run: AcceptedRun) -> AcceptedRequest:
-    return AcceptedRequest(
-        run.task, json.loads(run.intent.body), run.manager.endpoint("task/execute"), run.output_directory
+def _shown(run: AcceptedRun, start: str) -> tuple[object, ...]:
+    return progress.shown_when_accepted(
+        run.task,
+        body=json.loads(run.intent.body),
+        url=run.manager.endpoint("task/execute"),
+        output_directory=run.output_directory,
+        start=start,
     )

@@ -129,8 +129,12 @@ class EncodingFiles(Struct, frozen=True):
     @property
     def brought(self) -> frozenset[str]:
         """Paths relative to MEDIA_ROOT of all files, wherever they go."""
-        stored = () if self.thumbnail is None else (self.thumbnail,)
-        return frozenset((*self.targets().values(), *self.elsewhere.values(), *stored))
+        return frozenset((*self.targets().values(), *self.elsewhere.values(), *self.stored))
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Those of them whose names were chosen because nothing was there."""
+        return () if self.thumbnail is None else (self.thumbnail,)
 
     def apply(self) -> None:
         """Write our own files into the staging directory, then rename everything into place (blocking).

@@ -13,7 +13,7 @@ from poddispatchd.domain.retention import date_of_deletion
 from poddispatchd.domain.task import SiteId, VideoId
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import ImportedResult, StagedResult, VideoFacts
-from poddispatchd.pod.imports.encoded import Encoded, prepare_encoded
+from poddispatchd.pod.imports.encoding import Encoded, prepare_encoded
 from poddispatchd.pod.imports.encoding_rows import encoding_tables, write_encoding
 from poddispatchd.pod.imports.studio_rows import StudioRecording, insert_video, read_recording
 
@@ -39,8 +39,7 @@ class StudioPlan(Struct, frozen=True):
     @property
     def stored(self) -> tuple[str, ...]:
         """Those of them whose names were chosen because nothing was there."""
-        thumbnail = self.encoded.files.thumbnail
-        return () if thumbnail is None else (thumbnail,)
+        return self.encoded.files.stored
 
     def apply_files(self) -> None:
         """Put every file into place (blocking)."""

@@ -186,13 +186,6 @@ class MediaTree:
         """
         return MediaPath(self, checked(relative))
 
-    def output_directory(self, video_file: str, video_id: VideoId) -> str:
-        """Where the files of a video lie, relative to MEDIA_ROOT: beside its video file.
-
-        Pod computes it from the owner of today instead, and so loses the files of a video that changed hands.
-        """
-        return posixpath.join(posixpath.dirname(video_file), video_number(video_id))
-
     def staging_directory(self, video_file: str, video_id: VideoId, task: TaskPk) -> MediaPath:
         """A new place for a result: hidden, beside the output directory, hence on its file system.
 

@@ -1,24 +1,18 @@
 """What people see of an accepted task, without the acceptance."""
 
-from datetime import datetime
-
 from poddispatchd.database.pool import Connection
-from poddispatchd.pod.progress import (
-    SHOW_ACCEPTED,
-    AcceptedRequest,
-    start_line,
-)
+from poddispatchd.pod.progress import SHOW_ACCEPTED
 
 _COLUMNS = ("shown_video_id", "step", "words", "head", "tail", "shown_recording_id", "comment")
 _TYPES = ("bigint", "integer", "text", "text", "text", "bigint", "text")
 
 
-async def show_accepted(connection: Connection, request: AcceptedRequest, *, now: datetime) -> None:
+async def show_accepted(connection: Connection, shown: tuple[object, ...]) -> None:
     row = ", ".join(
         f"${number}::{type_} AS {name}"
         for number, (name, type_) in enumerate(zip(_COLUMNS, _TYPES, strict=True), start=1)
     )
     await connection.execute(
         f"WITH shown AS (SELECT {row}), {SHOW_ACCEPTED.sql} SELECT 1",
-        *request.shown(start_line(now)),
+        *shown,
     )

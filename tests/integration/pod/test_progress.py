@@ -6,7 +6,7 @@ import pytest
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.payload import Payload
 from poddispatchd.domain.task import Task, TaskPk, TaskType
-from poddispatchd.pod.progress import AcceptedRequest, show_failed
+from poddispatchd.pod.progress import show_failed, shown_when_accepted, start_line
 from poddispatchd.pod.tasks import get_task
 from tests.integration.pod.rows import all_rows, insert, recording, task, video
 from tests.integration.pod.shown import show_accepted
@@ -29,8 +29,14 @@ _REQUEST = f"process manager remote encode : {_URL} with data {_PAYLOAD.document
 async def _accept(connection: Connection, pk: TaskPk) -> Task:
     read = await get_task(connection, pk)
     assert read is not None
-    request = AcceptedRequest(read, _PAYLOAD.document(), _URL, "/srv/media/videos/abc/0001")
-    await show_accepted(connection, request, now=_NOW)
+    shown = shown_when_accepted(
+        read,
+        body=_PAYLOAD.document(),
+        url=_URL,
+        output_directory="/srv/media/videos/abc/0001",
+        start=start_line(_NOW),
+    )
+    await show_accepted(connection, shown)
     return read
 
 

@@ -10,11 +10,10 @@ import pytest
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.payload import PayloadSettings, build_payload
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.source import EncodingSource
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.managers import runner_manager
-from poddispatchd.pod.progress import AcceptedRequest
+from poddispatchd.pod.progress import shown_when_accepted, start_line
 from poddispatchd.pod.sources import load_source, output_directory
 from poddispatchd.pod.tasks import get_task
 from tests.integration.pod.rows import opened
@@ -78,10 +77,7 @@ async def _accept(
     settings = case["settings"]
     source = await load_source(connection, capabilities, task)
     domain = await connection.fetchval("SELECT domain FROM django_site WHERE id = $1", manager.site_id)
-    directory = (
-        str(output_directory(world.media_root, source.video)) if isinstance(source, EncodingSource) else ""
-    )
-    request = AcceptedRequest(
+    shown = shown_when_accepted(
         task,
         body=build_payload(
             source,
@@ -97,9 +93,10 @@ async def _accept(
             ),
         ).document(),
         url=manager.endpoint("task/execute"),
-        output_directory=directory,
+        output_directory=output_directory(world.media_root, source),
+        start=start_line(_NOW),
     )
-    await show_accepted(connection, request, now=_NOW)
+    await show_accepted(connection, shown)
 
 
 def _recorded(case: Mapping[str, Any], world: SharedWorld) -> list[object]:

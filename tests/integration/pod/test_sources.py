@@ -68,7 +68,7 @@ async def test_an_encoding_is_loaded_with_all_that_shapes_it(pod_database: PodDa
     assert (opening_credits.slug, opening_credits.duration) == ("0099-start", 7)
     assert [rendition.resolution for rendition in source.renditions] == ["640x360"]
     assert source_file(str(_MEDIA), source) == "videos/abc/film.mp4"
-    assert output_directory(_MEDIA, source.video) == _MEDIA / f"videos/abc/{film:04d}"
+    assert output_directory(_MEDIA, source) == f"{_MEDIA}/videos/abc/{film:04d}"
 
 
 async def test_a_transcription_is_loaded_with_its_first_mp3_and_track(pod_database: PodDatabase) -> None:
@@ -112,8 +112,10 @@ async def test_a_task_without_a_source_is_refused_in_words(pod_database: PodData
 
 
 def test_a_video_without_a_file_has_no_output_directory() -> None:
+    source = EncodingSource(Video(VideoId(7), "", "0007-x", "X"))
+    assert output_directory(_MEDIA, source) == ""
     with pytest.raises(UnsubmittableError, match="Video 7 has no file"):
-        output_directory(_MEDIA, Video(VideoId(7), "", "0007-x", "X"))
+        source_file(str(_MEDIA), source)
 
 
 def test_pods_settings_become_those_of_payloads() -> None:

@@ -244,7 +244,7 @@ def test_empty_titles_of_the_site_fall_back_to_those_of_a_new_pod() -> None:
 
 
 def test_encodings_lie_beside_the_video_file() -> None:
-    assert output_directory(_VIDEO) == "videos/abc/0012"
+    assert output_directory(_VIDEO.file, _VIDEO.id) == "videos/abc/0012"
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.domain.media import output_directory
 from poddispatchd.domain.task import TaskPk, VideoId
 from poddispatchd.errors import ImportBusyError, MediaNotWritableError, ResultRefusedError
 from poddispatchd.pod.media import staging
@@ -37,7 +38,7 @@ def test_the_places_of_a_video_lie_beside_its_file_and_nobody_can_guess_where_it
     tmp_path: Path,
 ) -> None:
     tree = MediaTree(tmp_path)
-    assert tree.output_directory("videos/abc/x.mp4", VideoId(3)) == "videos/abc/0003"
+    assert output_directory("videos/abc/x.mp4", VideoId(3)) == "videos/abc/0003"
     names = {tree.staging_directory("videos/abc/x.mp4", VideoId(3), TASK).relative for _ in range(9)}
     assert len(names) == 9
     for name in names:
