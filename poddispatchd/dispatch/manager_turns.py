@@ -88,6 +88,12 @@ class ManagerTurns:
             turn.decide(self._registry.begin(manager))
         return turn
 
+    def none(self, manager: ManagerId) -> ManagerTurn:
+        """A turn that never begins: for what concerns a submission to a manager and asks it nothing."""
+        turn = ManagerTurn(manager, None, self._end)
+        turn.decide(None)
+        return turn
+
     def give_up_late(self) -> None:
         """Wait no longer behind a submission whose answer does not come, nor for a manager that is shut."""
         now = self._clock.monotonic()
@@ -111,20 +117,26 @@ class ManagerTurns:
             self._give_up(turn)
         if turn.number is None:
             return
-        number, turn.number = turn.number, None
-        self._registry.end(turn.manager, number)
+        ended, turn.number = turn.number, None
+        self._registry.end(turn.manager, ended)
         follower = self._followers.pop(turn.manager, None)
         if follower is None:
             self._ring()
             return
+        number: int | None = None
+        try:
+            if self._may_begin(follower):
+                number = self._registry.begin(turn.manager)
+        finally:
+            # Whatever goes wrong here, nobody waits for ever (invariant I12).
+            follower.decide(number)
+            # Those that follow here and at other managers are posted before anybody looks for the next ones.
+            asyncio.get_running_loop().call_soon(self._ring)
+
+    def _may_begin(self, turn: ManagerTurn) -> bool:
         now = self._clock.monotonic()
-        begins = any(
-            lane.busy_since is None and _has_room(lane, follower, now)
-            for lane in self._registry.lanes(turn.manager)
-        )
-        follower.decide(self._registry.begin(turn.manager) if begins else None)
-        # Those that follow here and at other managers are posted before anybody looks for the next ones.
-        asyncio.get_running_loop().call_soon(self._ring)
+        lanes = self._registry.lanes(turn.manager)
+        return any(lane.busy_since is None and _has_room(lane, turn, now) for lane in lanes)
 
 
 def _has_room(lane: Lane, turn: ManagerTurn, now: float) -> bool:

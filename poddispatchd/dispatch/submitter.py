@@ -82,6 +82,9 @@ class Submitter:
         self._clock = clock
         self._answers: dict[SubmissionId, Accepted] = {}
         """What managers answered, until it is stored: a database that is away must not let us post again."""
+        self._unposted: set[SubmissionId] = set()
+        """Intents that were not posted, until they are withdrawn: a database that is away must not let us
+        ask a manager that has no room for them, or is paused."""
 
     async def submit(self, task: Task, site: Site, turn: ManagerTurn) -> SubmissionResult:
         """Submit a pending task.
@@ -111,7 +114,8 @@ class Submitter:
         if isinstance(intent, SubmissionResult):
             return intent
         if not await turn.comes() or (manager := self._registry.get(turn.manager)) is None:
-            return await self._intents.withdraw(intent, term)
+            self._unposted.add(intent.id)
+            return await self._withdraw(intent, term)
         if self._session.term != term:
             return NOT_SCHEDULING  # whoever schedules now settles the intent
         for warning in payload.warnings:
@@ -121,6 +125,24 @@ class Submitter:
     def prepare(self, task: Task, site: Site) -> None:
         """The turn of this task comes soon: read what it needs."""
         self._preparations.begin(task, site)
+
+    def is_unposted(self, intent: Submission) -> bool:
+        """Whether this daemon did not post an intent that is open, and could not withdraw it."""
+        return intent.id in self._unposted
+
+    async def withdraw(self, intent: Submission, _turn: ManagerTurn) -> SubmissionResult:
+        """Withdraw such an intent: its task waits for anybody.
+
+        Raises:
+            DatabaseError: as for ``submit``.
+        """
+        term = self._session.term
+        return NOT_SCHEDULING if term is None else await self._withdraw(intent, term)
+
+    async def _withdraw(self, intent: Submission, term: int) -> SubmissionResult:
+        result = await self._intents.withdraw(intent, term)
+        self._unposted.discard(intent.id)
+        return result
 
     async def repost(self, intent: Submission, turn: ManagerTurn) -> SubmissionResult:
         """Post the bytes of an open intent again: the answer names the task if it was accepted before.
@@ -173,8 +195,8 @@ class Submitter:
             self._metrics.submission_duration.observe(self._clock.monotonic() - begun)
             self._registry.learn(manager.id, None, kind=task.type)
             self._registry.accepted(manager.id, task.type)
-            turn.end()
             self._answers[intent.id] = accepted
+            turn.end()
             run = AcceptedRun(task, manager, intent, accepted.task_id, directory)
             return await self._store(run, accepted.status)
         self._metrics.submission_duration.observe(self._clock.monotonic() - begun)
@@ -190,7 +212,8 @@ class Submitter:
     async def _not_accepted(
         self, task: Task, manager: RunnerManager, intent: Submission, error: RunnerManagerError
     ) -> SubmissionResult:
-        self._registry.learn(manager.id, error, kind=task.type)
+        if self._registry.is_current(manager):
+            self._registry.learn(manager.id, error, kind=task.type)
         outcome = _outcome(error)
         # That this post was refused says about an earlier one only what the manager says after it has looked
         # for the same bytes in flight.

@@ -78,7 +78,9 @@ class Unanswered:
             manager = submission.runner_manager_id
             if pk in locked or not setbacks.is_due(pk):
                 continue
-            if self._registry.get(manager) is None:
+            if self._submitter.is_unposted(submission):
+                hand_out(pk, self._turns.none(manager), partial(self._submitter.withdraw, submission))
+            elif self._registry.get(manager) is None:
                 await self._intents.give_up(submission, "Its runner manager is gone from Pod.")
                 del unknown[pk]
             elif self._registry.is_free(manager):

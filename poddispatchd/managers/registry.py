@@ -83,7 +83,9 @@ class ManagerRegistry:
             if known is None or (known.manager.url, known.manager.token) != (manager.url, manager.token):
                 register_secret(manager.token)
                 pace = self._paces.setdefault(_address(manager), Pace(self._per_minute))
-                known = ManagerState(manager, memory, pace, heard_at=self._clock.monotonic())
+                # What is in progress at its old address must not end what begins at the new one.
+                turn = 0 if known is None else known.turn
+                known = ManagerState(manager, memory, pace, heard_at=self._clock.monotonic(), turn=turn)
             known.manager, known.memory = manager, memory
             known.latest_task = latest_tasks.get(manager.id)
             fresh[manager.id] = known

@@ -9,14 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from poddispatchd.database.pool import Connection
 from poddispatchd.dispatch import candidates
-from poddispatchd.domain.routing import PATIENCE
-from poddispatchd.domain.task import TaskPk, TaskType
-from poddispatchd.journal import pauses
-from poddispatchd.journal.submissions import SubmissionState
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.routing import PATIENCE, Lane
+from poddispatchd.domain.task import ManagerId, TaskPk, TaskType
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, ValuesRefusedError
+from poddispatchd.journal import pauses, submissions
+from poddispatchd.journal.submissions import Submission, SubmissionState
+from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.pod import queue_order
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.records import Accepted
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind, ManualClock
 from poddispatchd.sandbox.pod.world import add_task, add_video
+from poddispatchd.tasks.administration import restart_tasks
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 
@@ -170,6 +177,85 @@ async def test_a_manager_that_pod_has_no_more_gets_nothing(pod: Scene, its_time:
     assert pod.posts("one") == 3
 
 
+async def test_whatever_goes_wrong_when_its_turn_comes_the_next_task_does_not_wait_for_ever(
+    pod: Scene, its_time: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stood as being submitted until the daemon was started again: nobody decided about its turn."""
+    daemon, tasks = await prepared(pod)
+    lanes = ManagerRegistry.lanes
+    surprises = [ZeroDivisionError("nobody foresaw it")]
+
+    def surprise(registry: ManagerRegistry, only: ManagerId | None = None) -> list[Lane]:
+        if surprises:
+            raise surprises.pop()
+        return lanes(registry, only)
+
+    monkeypatch.setattr(ManagerRegistry, "lanes", surprise)
+    pod.fakes["one"].faults.clear()
+    its_time.advance(20.0)
+    async with asyncio.timeout(30):
+        await daemon.dispatcher.drain()
+    assert await _is_given_back(pod, tasks[3])
+    daemon.clock.advance(60.0)
+    await daemon.settle()
+    assert await pod.statuses() == {"running": 6}
+    # What the manager had answered just then was not asked again.
+    assert (pod.posts("one"), len(pod.fakes["one"].tasks)) == (6, 6)
+
+
+@pytest.mark.parametrize("error", [DatabaseUnavailableError("away"), ValuesRefusedError("refused")])
+async def test_what_cannot_be_given_back_yet_is_not_posted_meanwhile(
+    pod: Scene, its_time: ManualClock, monkeypatch: pytest.MonkeyPatch, error: DatabaseError
+) -> None:
+    """It was an open intent like any other, and those are posted again to a manager that is paused, too."""
+    daemon, tasks = await prepared(pod)
+    withdraw, errors = submissions.withdraw, [error, error]
+
+    async def fails_twice(connection: Connection, submission: Submission, *, term: int) -> bool:
+        if errors:
+            raise errors.pop()
+        return await withdraw(connection, submission, term=term)
+
+    monkeypatch.setattr(submissions, "withdraw", fails_twice)
+    await pauses.pause(pod.connection, pod.ids["one"])
+    await daemon.parts.managers.refresh(within=0.0)
+    pod.fakes["one"].faults.clear()
+    its_time.advance(20.0)
+    await until(lambda: _runs(pod, tasks[2]))
+    for _ in range(3):
+        await daemon.dispatcher.drain()
+        daemon.clock.advance(60.0)
+        await daemon.settle()
+    assert await _is_given_back(pod, tasks[3])
+    assert pod.posts("one") == 3
+    await pauses.resume(pod.connection, pod.ids["one"])
+    await daemon.parts.managers.refresh(within=0.0)
+    await daemon.settle()
+    assert await pod.statuses() == {"running": 6}
+
+
+async def test_what_an_old_token_met_says_nothing_of_the_new_one(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer to the token of before shut a manager whose new token is right for a minute."""
+    await pod.encodings(2)
+    daemon = await pod.daemon()
+    execute, is_changed = RunnerClient.execute, False
+
+    async def at_that_moment(client: RunnerClient, manager: RunnerManager, body: bytes) -> Accepted:
+        nonlocal is_changed
+        if not is_changed:
+            is_changed = True
+            pod.fakes["one"].take_only("new")
+            await pod.connection.execute("UPDATE runner_manager SET token = 'new'")
+            await daemon.parts.managers.refresh(within=0.0)
+        return await execute(client, manager, body)
+
+    monkeypatch.setattr(RunnerClient, "execute", at_that_moment)
+    await daemon.settle()
+    assert await pod.statuses() == {"running": 2}
+
+
 # --- what is left of it -----------------------------------------------------------------------------------
 
 
@@ -208,6 +294,42 @@ async def test_a_task_that_a_person_ends_before_its_turn_is_not_left_running(
     assert await pod.status(tasks[3]) == "failed"
     assert [entry.state for entry in await pod.journal(tasks[3])] == [SubmissionState.ORPHANED]
     assert sum(request.path.startswith("/task/stop/") for request in pod.fakes["one"].requests) == 1
+
+
+async def test_a_task_that_a_person_restarts_before_its_turn_runs_once(
+    pod: Scene, its_time: ManualClock
+) -> None:
+    daemon, tasks = await prepared(pod)
+    await restart_tasks(daemon.parts.database, daemon.parts.client, [tasks[3]], by="ada")
+    pod.fakes["one"].faults.clear()
+    its_time.advance(20.0)
+    await until(lambda: _runs(pod, tasks[2]))
+    await daemon.dispatcher.drain()
+    daemon.clock.advance(60.0)
+    await daemon.settle()
+    assert await pod.statuses() == {"running": 6}
+    kept = (await pod.row(tasks[3]))["task_id"]
+    [stopped] = [request.path for request in pod.fakes["one"].requests if "/task/stop/" in request.path]
+    assert not stopped.endswith(kept)
+    assert [entry.attempt for entry in await pod.journal(tasks[3])] == [1, 2]
+
+
+async def test_a_task_whose_row_is_held_when_its_turn_comes_is_stored_later(
+    pod: Scene, its_time: ManualClock
+) -> None:
+    daemon, tasks = await prepared(pod)
+    async with pod.database.connection() as other, other.transaction():
+        await other.execute("SELECT FROM runner_manager_task WHERE id = $1 FOR UPDATE", tasks[3])
+        pod.fakes["one"].faults.clear()
+        its_time.advance(20.0)
+        await until(lambda: _runs(pod, tasks[2]))
+        await daemon.dispatcher.drain()
+        await daemon.settle()
+        assert await pod.statuses() == {"running": 5, "pending": 1}
+    await daemon.parts.locked_rows.step()
+    await daemon.settle()
+    assert await pod.statuses() == {"running": 6}
+    assert (pod.posts("one"), len(pod.fakes["one"].tasks)) == (6, 6)
 
 
 async def test_a_task_that_comes_first_meanwhile_waits_for_one_task_at_most(

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, SiteId
@@ -81,3 +83,16 @@ def test_rows_of_one_address_are_counted_together() -> None:
     assert not registry.is_free(ManagerId(2))
     clock.advance(60)
     assert registry.is_free(ManagerId(2))
+
+
+def test_what_ends_at_an_old_address_leaves_the_new_one_busy() -> None:
+    """Two tasks went to the new address at once: their numbers began anew, and met."""
+    registry = ManagerRegistry(HandClock(), Metrics())
+    old = _row(1, "http://old")
+    registry.refresh([old], {}, {})
+    turn = registry.begin(old.id)
+    registry.refresh([replace(old, url="http://new")], {}, {})
+    assert not registry.is_busy(old.id)
+    registry.begin(old.id)
+    registry.end(old.id, turn)
+    assert registry.is_busy(old.id)
