@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from poddispatchd.config.keys import Key, KeyPath, known_keys, suggestion
 from poddispatchd.config.masking import mask_text
-from poddispatchd.config.reading import UnfitValue
+from poddispatchd.config.validation import UnfitValue
 
 _LONGEST_VALUE = 80
 

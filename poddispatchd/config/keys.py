@@ -9,8 +9,8 @@ from typing import get_args
 from msgspec import Struct
 
 from poddispatchd.config.model import Settings
-from poddispatchd.config.reading import KeyPath, read_value
 from poddispatchd.config.section import Field, Section, fields_of
+from poddispatchd.config.validation import KeyPath, read_value
 from poddispatchd.domain.secret import SecretStr
 
 __all__ = ["Key", "KeyPath", "changed_keys", "known_keys", "known_sections", "suggestion"]

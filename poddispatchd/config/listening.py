@@ -3,9 +3,9 @@
 from ipaddress import ip_network
 from typing import Annotated
 
-from poddispatchd.config.reading import Means
 from poddispatchd.config.section import Section
 from poddispatchd.config.units import Address, Duration, ListenAddress, Network, Size
+from poddispatchd.config.validation import Means
 
 
 class WebhookSettings(Section, frozen=True):

@@ -11,9 +11,9 @@ from msgspec import field
 
 from poddispatchd.config.listening import OpsSettings, WebhookSettings
 from poddispatchd.config.notification import EventsSettings, MailSettings, PushSettings
-from poddispatchd.config.reading import Means
 from poddispatchd.config.section import AbsolutePath, Section, TimeZone
 from poddispatchd.config.units import Duration, FileMode, Size, Windows
+from poddispatchd.config.validation import Means
 from poddispatchd.domain.secret import SecretStr
 
 

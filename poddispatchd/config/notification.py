@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from msgspec import field
 
-from poddispatchd.config.reading import Means
 from poddispatchd.config.section import AbsolutePath, MailAddress, Mailbox, Section, Subscription
 from poddispatchd.config.units import Duration
+from poddispatchd.config.validation import Means
 from poddispatchd.domain.outgoing_events import Subscribable
 from poddispatchd.domain.secret import SecretStr
 

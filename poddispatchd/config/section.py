@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
 
-from poddispatchd.config.reading import Checked, KeyPath, Means, UnfitValue, notes_of, read_value
+from poddispatchd.config.validation import Checked, KeyPath, Means, UnfitValue, notes_of, read_value
 from poddispatchd.domain.mail_addresses import bare_address, mailbox
 from poddispatchd.domain.outgoing_events import EventType, Subscribable
 

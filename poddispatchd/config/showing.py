@@ -4,8 +4,8 @@ import yaml
 
 from poddispatchd.config.masking import MASK, mask_dsn
 from poddispatchd.config.model import Settings
-from poddispatchd.config.reading import write_value
 from poddispatchd.config.section import Section, fields_of
+from poddispatchd.config.validation import write_value
 from poddispatchd.domain.secret import SecretStr
 
 __all__ = ["mask_dsn", "settings_as_dict", "settings_as_yaml"]

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 from msgspec import Struct
 
-from poddispatchd.config.reading import Written
+from poddispatchd.config.validation import Written
 from poddispatchd.domain.time_windows import Window, format_windows, parse_windows
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}

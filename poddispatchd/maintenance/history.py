@@ -12,7 +12,7 @@ from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import history
 from poddispatchd.journal.history import HistoryEntry
 from poddispatchd.observability.events import Event
-from poddispatchd.pod import work
+from poddispatchd.pod import workload
 from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.source_sizes import SourceSizes
 
@@ -72,7 +72,7 @@ class History:
         for start in range(0, len(ended), _AT_ONCE):
             some = ended[start : start + _AT_ONCE]
             pks = [task.pk for task in some]
-            found = await work.work_of(self._database, self._catalogue.capabilities, pks)
+            found = await workload.work_of(self._database, self._catalogue.capabilities, pks)
             sizes = await self._sizes.of((one.path for one in found.values() if one.path), most=_LOOKED_AT)
             complete = [
                 replace(

@@ -20,7 +20,7 @@ from poddispatchd.domain.french import in_language
 from poddispatchd.domain.manager_watch import News, WatchedManager
 from poddispatchd.domain.outgoing_events import EventType, GivenUpItem, OutgoingEvent
 from poddispatchd.domain.task import ManagerId
-from poddispatchd.journal import told
+from poddispatchd.journal import told_events
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.notify import queue
@@ -94,7 +94,7 @@ class EventWatch:
     async def _begin(self, term: int) -> None:
         """Go on where the scheduler before stopped."""
         async with self._database.connection() as connection:
-            self._told = await told.states(connection)
+            self._told = await told_events.states(connection)
         self._scheduler.has_told |= self._told.get(SCHEDULER) == "missing"
         self._managers, self._journal_again_at = {}, float("-inf")
         self._term = term
@@ -166,7 +166,7 @@ class EventWatch:
 
     async def _look_at_queues(self, settings: Settings) -> None:
         async with self._database.connection() as connection:
-            items = await told.untold_items(connection, limit=_AT_ONCE)
+            items = await told_events.untold_items(connection, limit=_AT_ONCE)
         for item in items:
             reason = public_reason(item.words, settings.pod.language)
             found = GivenUpItem(item.queue, item.item, item.task, reason)
@@ -175,7 +175,7 @@ class EventWatch:
 
     async def _look_at_campaigns(self, settings: Settings) -> None:
         async with self._database.connection() as connection:
-            found = await told.untold_campaigns(connection)
+            found = await told_events.untold_campaigns(connection)
         for each in found:
             reason = in_language(each.campaign.reason, settings.pod.language)
             campaign = replace(each.campaign, reason=reason)
@@ -192,7 +192,7 @@ class EventWatch:
         """Queue an event, unless its subject was told to be so already."""
         is_wanted = event.type in self._settings().events.types
         async with self._database.transaction() as connection:
-            if await told.note(connection, subject, state) and is_wanted:
+            if await told_events.note(connection, subject, state) and is_wanted:
                 await queue.add_event(connection, event.to_content())
         self._queued.ring()
 

@@ -11,7 +11,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain import outgoing_events as events
 from poddispatchd.domain.outgoing_events import EventType, OutgoingEvent
 from poddispatchd.errors import DatabaseError, DeliveryError
-from poddispatchd.journal import scheduling, told
+from poddispatchd.journal import scheduling, told_events
 from poddispatchd.notify import queue
 from poddispatchd.notify.event_post import hand_over
 from poddispatchd.notify.event_words import public_reason, wording_of
@@ -110,7 +110,7 @@ class SchedulerWatch:
         async with self._database.transaction() as connection:
             # The term: after an outage in which nothing could be noted, this is news all the same.
             term = (await scheduling.leader(connection)).term
-            is_news = await told.note(connection, SUBJECT, f"back {term}")
+            is_news = await told_events.note(connection, SUBJECT, f"back {term}")
             if is_news and event.type in settings.events.types:
                 await queue.add_event(connection, event.to_content())
         self.has_told = False
@@ -122,7 +122,7 @@ class SchedulerWatch:
             return False
         try:
             async with self._database.transaction() as connection:
-                if await told.note(connection, SUBJECT, "missing"):
+                if await told_events.note(connection, SUBJECT, "missing"):
                     await queue.add_event(connection, event.to_content())
         except DatabaseError:
             return False

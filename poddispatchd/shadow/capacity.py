@@ -13,7 +13,7 @@ from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.routing import Lane
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk, TaskType
 from poddispatchd.managers.registry import ManagerRegistry
-from poddispatchd.pod import observed
+from poddispatchd.pod import shadow_rows
 from poddispatchd.reconcile.online_runners import OnlineRunners
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.wakeups import Wakeup
@@ -67,9 +67,9 @@ class ObservedCapacity:
             ended: tasks that run only in Pod's rows: their runners are free.
         """
         now = self._clock.monotonic()
-        self._running = await observed.running_tasks(self._database, besides=ended)
+        self._running = await shadow_rows.running_tasks(self._database, besides=ended)
         if now - self._taken_read_at >= _TYPES_FRESH_FOR:
-            self._taken = await observed.types_taken(self._database)
+            self._taken = await shadow_rows.types_taken(self._database)
             self._taken_read_at = now
         known = {manager.id for manager in self._registry.all()}
         for gone in self._asked_at.keys() - known:

@@ -26,7 +26,7 @@ from poddispatchd.domain.task import SUBMITTABLE, ManagerId, Task, TaskPk
 from poddispatchd.errors import MediaMissingError, UnsubmittableError
 from poddispatchd.managers.rows import ManagerRows
 from poddispatchd.managers.sites import PodSites
-from poddispatchd.pod import observed, queue_order
+from poddispatchd.pod import queue_order, shadow_rows
 from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_order import PendingTask
 from poddispatchd.shadow.capacity import ObservedCapacity
@@ -187,7 +187,7 @@ class ShadowDispatcher:
         """
         here = {item.task.pk: item.task for item in head}
         gone = (self._queue.keys() | self._expected.keys()) - here.keys()
-        rows = await observed.rows(self._database, gone)
+        rows = await shadow_rows.rows(self._database, gone)
         for pk in sorted(gone & self._queue.keys()):
             if (row := rows.get(pk)) is not None:
                 self._tell_overtaken(self._queue[pk], row, here)

@@ -12,7 +12,7 @@ from poddispatchd.domain.task import TaskPk
 from poddispatchd.maintenance.media_space import MediaSpace
 from poddispatchd.maintenance.queue_counter import QueueCounter
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.pod import observed, queue_order
+from poddispatchd.pod import queue_order, shadow_rows
 from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.shadow.stats import ShadowStats
@@ -118,9 +118,9 @@ class ShadowUpkeep:
             return
         kept = 0
         if self._due_to_purge is not None:
-            kept = await observed.purgeable_tasks(self._database, added_before=self._due_to_purge)
+            kept = await shadow_rows.purgeable_tasks(self._database, added_before=self._due_to_purge)
         self._due_to_purge = self._clock.now() - timedelta(days=days)
-        due = await observed.purgeable_tasks(self._database, added_before=self._due_to_purge)
+        due = await shadow_rows.purgeable_tasks(self._database, added_before=self._due_to_purge)
         self._metrics.shadow_purgeable.set(due)
         if kept:
             self._stats.differs(

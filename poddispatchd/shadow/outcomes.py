@@ -19,7 +19,7 @@ from poddispatchd.domain.shadow import (
 )
 from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.journal.observations import TaskObservation
-from poddispatchd.pod import observed
+from poddispatchd.pod import shadow_rows
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.shadow.stats import ShadowStats
 from poddispatchd.tasks.run_report import RunReport
@@ -93,7 +93,7 @@ class ShadowOutcomes:
 
     async def compare(self) -> None:
         """Compare with what became of the rows."""
-        rows = await observed.rows(self._database, self._watched.keys())
+        rows = await shadow_rows.rows(self._database, self._watched.keys())
         for pk, watched in list(self._watched.items()):
             self._compare(watched, rows.get(pk))
 

@@ -18,10 +18,10 @@ from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk
 from poddispatchd.journal import ends, history
 from poddispatchd.journal.scheduling import Wait
 from poddispatchd.managers.sites import SiteChooser
-from poddispatchd.pod import work
+from poddispatchd.pod import workload
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.source_sizes import SourceSizes
-from poddispatchd.pod.work import OpenWork
+from poddispatchd.pod.workload import OpenWork
 
 _RUNNING = 1000
 _LOOKED_AT = 50
@@ -68,8 +68,8 @@ class Expectations:
             DatabaseError: it cannot be read.
         """
         database = self._database
-        waiting = await work.waiting_work(database, capabilities, limit=PLAYED, order=around.order)
-        running = await work.running_work(database, limit=_RUNNING)
+        waiting = await workload.waiting_work(database, capabilities, limit=PLAYED, order=around.order)
+        running = await workload.running_work(database, limit=_RUNNING)
         if not waiting and not running:
             return Forecast(now)
         async with database.connection() as connection:

@@ -9,12 +9,11 @@ from collections.abc import Collection, Sequence
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk
-from poddispatchd.journal import known_runs
 from poddispatchd.pod import tasks
 
 _QUERIES = {
     name: query.fill(newest=str(tasks.NEWEST))
-    for name, query in load_queries(__package__, "called.sql").items()
+    for name, query in load_queries(__package__, "task_ids.sql").items()
 }
 
 Name = tuple[tuple[ManagerId, ...], RunnerTaskId]
@@ -46,8 +45,9 @@ async def known_tasks_called(
     Looked at are the tasks that the journal knows by this id, the newest ones, those of ``like``, and all of
     the same sources. Only the end of a run that Pod submitted itself, long ago, can be overlooked.
     """
-    known = await known_runs.tasks_known_as(connection, managers, task_id)
-    return await tasks.find_tasks_near(connection, managers, task_id, {*known, *like})
+    rows = await connection.fetch(*_QUERIES["known"](managers=list(managers), task_id=task_id))
+    known = {TaskPk(row["task_pk"]) for row in rows}
+    return await tasks.find_tasks_near(connection, managers, task_id, known.union(like))
 
 
 async def lock_called(connection: Connection, names: Sequence[Name], *, most_output: int) -> dict[Name, Task]:

@@ -7,8 +7,8 @@ from poddispatchd.maintenance.acts import ActLog
 from poddispatchd.maintenance.completed import CompletedTasks
 from poddispatchd.maintenance.ended import EndedTasks
 from poddispatchd.maintenance.history import History
-from poddispatchd.maintenance.housekeeping import JournalPurge
 from poddispatchd.maintenance.job import Maintenance
+from poddispatchd.maintenance.journal_purge import JournalPurge
 from poddispatchd.maintenance.media_space import ForeignObstacles, MediaSpace
 from poddispatchd.maintenance.opencast import OpencastFiles
 from poddispatchd.maintenance.queue_counter import Observer, QueueCounter, QueueMetrics

@@ -31,7 +31,7 @@ from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import imports, pauses, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import Submission, SubmissionState
-from poddispatchd.maintenance import housekeeping
+from poddispatchd.maintenance import journal_purge
 from poddispatchd.runtime.queues import CALLBACKS, IMPORTS
 from tests.integration.journal.writing import add_intent, until_one_waits
 from tests.integration.pod.rows import opened
@@ -155,7 +155,7 @@ async def test_a_submission_is_for_those_that_waited_then_and_have_not_been_rest
         wanted = {TaskPk(1): _NOON, TaskPk(2): restarted, TaskPk(3): _NOON}
         assert await submissions.taken_for(one, wanted) == {1: [], 2: [], 3: both}
         await one.execute("UPDATE poddispatchd.submission SET settled_at = now() - interval '91 days'")
-        await housekeeping.purge(one, days=90, batch=1)
+        await journal_purge.purge(one, days=90, batch=1)
         assert await one.fetchval("SELECT count(*) FROM poddispatchd.wish") == 0
 
 
@@ -386,7 +386,7 @@ async def test_what_is_settled_is_forgotten_after_its_time_and_what_is_open_neve
         await one.execute(
             "UPDATE poddispatchd.callback SET received_at = now() - interval '1 year' WHERE state = 'open'"
         )
-        await housekeeping.purge(one, days=90, batch=2)
+        await journal_purge.purge(one, days=90, batch=2)
         for table in ("submission", "callback", "import"):
             states = await one.fetch(f"SELECT state FROM poddispatchd.{table} ORDER BY id")
             assert [row["state"] == "open" for row in states] == [False, True], table

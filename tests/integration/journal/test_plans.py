@@ -59,7 +59,7 @@ _ROOMS = {
     "inbox.sql": "poddispatchd.callbacks",
     "files.sql": "poddispatchd.imports",
     "campaigns.sql": "poddispatchd.campaigns",
-    "called.sql": "poddispatchd.tasks",
+    "task_ids.sql": "poddispatchd.tasks",
 }
 
 _TWO = {
@@ -111,7 +111,7 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
         {"callbacks": "'{100007}'", "states": "'{applied}'", "outcomes": "'{wait}'"},
     ),
     (
-        "called.sql",
+        "task_ids.sql",
         "lock_called",
         {"task_ids": "'{task-7,none}'", "managers": """'{"{1}","{1}"}'""", "most_output": "9"},
     ),
@@ -137,7 +137,7 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ("failures.sql", "purge", {"days": "90", "batch": "1000"}),
     ("scheduling.sql", "put_back", {"task": "7", "date_added": "now()", "seconds": "20"}),
     ("scheduling.sql", "wait_of", {"task": "7", "date_added": "now()"}),
-    ("known_runs.sql", "tasks", {"managers": "'{1}'", "task_id": "'task-7'"}),
+    ("task_ids.sql", "known", {"managers": "'{1}'", "task_id": "'task-7'"}),
     ("history.sql", "recent_runs", {"types": "'{encoding,studio}'"}),
     ("history.sql", "is_empty", {}),
     ("dismissals.sql", "dismissed", {"tasks": "'{7,8}'"}),

@@ -13,7 +13,7 @@ from poddispatchd.app.parts import Parts
 from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus, TaskType, VideoId
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import notices
-from poddispatchd.maintenance import housekeeping
+from poddispatchd.maintenance import journal_purge
 from poddispatchd.notify import queue
 from poddispatchd.notify.smtp import MailServer
 from poddispatchd.runtime.queues import DELIVERIES
@@ -384,7 +384,7 @@ async def test_settled_deliveries_are_forgotten_after_their_time(
             "UPDATE poddispatchd.delivery SET settled_at = now() - interval '91 days'"
         )
         async with parts.database.connection() as connection:
-            await housekeeping.purge(connection, days=90, batch=100)
+            await journal_purge.purge(connection, days=90, batch=100)
         assert await queue_of(parts) == []
 
 

@@ -17,7 +17,7 @@ from poddispatchd.pod.queue_order import (
     write_ranks,
     wrong_ranks,
 )
-from poddispatchd.pod.work import waiting_work
+from poddispatchd.pod.workload import waiting_work
 from tests.integration.pod.rows import NOON, later, pod, recording, task, user, video
 from tests.plugins.postgres import PodDatabase
 

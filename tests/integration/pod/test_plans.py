@@ -99,8 +99,8 @@ _BY_KEY: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         }
     },
     "ended.sql": {"newest": {}, "moved": {"above": FINISHED + PENDING, "pending": [7, 8], "running": [9]}},
-    "observed.sql": {"rows": {"tasks": list(range(1, 1001))}},
-    "work.sql": {"work_of": {"tasks": [7, 8]}},
+    "shadow_rows.sql": {"rows": {"tasks": list(range(1, 1001))}},
+    "workload.sql": {"work_of": {"tasks": [7, 8]}},
 }
 """Statements that find their rows by a key, however long the table is."""
 
@@ -130,11 +130,11 @@ _ONE_READING: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "purge": {"added_before": _SOON, "limit": 1000},
         "owners": {"task_id": "task-7"},
     },
-    "observed.sql": {"running": {"besides": [7]}, "types_taken": {}, "purgeable": {"added_before": _SOON}},
+    "shadow_rows.sql": {"running": {"besides": [7]}, "types_taken": {}, "purgeable": {"added_before": _SOON}},
     "trigger.sql": {"facts": {}},
     "overview.sql": {"waiting": {"task": None, "limit": 20, "seconds": 5.0}},
     "ended.sql": {"open": {}},
-    "work.sql": {"waiting_work": {"limit": 300}, "running_work": {"limit": 1000}},
+    "workload.sql": {"waiting_work": {"limit": 300}, "running_work": {"limit": 1000}},
 }
 """Statements that read the table, once: its statuses and dates have no index."""
 
@@ -188,7 +188,7 @@ def _explained(explain: str, query: Query, **values: object) -> tuple[str, *tupl
 def _query(file: str, name: str) -> Query:
     if file == "queue.sql":
         return statement(name, _PRIORITY_USERS)
-    if file == "work.sql":
+    if file == "workload.sql":
         return filled(load_queries("poddispatchd.pod", file)[name], _PRIORITY_USERS)
     wanted = load_queries("poddispatchd.pod", "duplicates.sql")["wanted"]
     query = load_queries("poddispatchd.pod", file)[name].fill(wanted=wanted, others=OTHERS, site_ids=SITE_IDS)

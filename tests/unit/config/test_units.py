@@ -2,7 +2,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.config.reading import write_value
 from poddispatchd.config.units import (
     Address,
     FileMode,
@@ -12,6 +11,7 @@ from poddispatchd.config.units import (
     parse_mode,
     parse_size,
 )
+from poddispatchd.config.validation import write_value
 
 
 @given(st.integers(min_value=0, max_value=10**9))

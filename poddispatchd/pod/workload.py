@@ -14,7 +14,7 @@ from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskType
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.queue_order import by_fair_share, filled, share_of
 
-_QUERIES = load_queries("poddispatchd.pod", "work.sql")
+_QUERIES = load_queries("poddispatchd.pod", "workload.sql")
 
 
 class SourceOf(Struct, frozen=True):

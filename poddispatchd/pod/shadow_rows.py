@@ -9,7 +9,7 @@ from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.shadow import Row
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskType
 
-_QUERIES = load_queries("poddispatchd.pod", "observed.sql")
+_QUERIES = load_queries("poddispatchd.pod", "shadow_rows.sql")
 
 
 async def rows(database: Database, tasks: Collection[TaskPk]) -> dict[TaskPk, Row]:

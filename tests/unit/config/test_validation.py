@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import pytest
 
-from poddispatchd.config.reading import Checked, Means, read_value, write_value
 from poddispatchd.config.section import Section, UnfitSettingsError
+from poddispatchd.config.validation import Checked, Means, read_value, write_value
 from poddispatchd.domain.secret import SecretStr
 
 

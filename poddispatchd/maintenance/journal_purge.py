@@ -5,7 +5,7 @@ from collections.abc import Callable
 from poddispatchd.config.model import RetentionSettings
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import load_queries, render
-from poddispatchd.journal import campaigns, dismissals, fair_share, history, pauses, told
+from poddispatchd.journal import campaigns, dismissals, fair_share, history, pauses, told_events
 from poddispatchd.runtime.queues import QUEUES
 
 _SUBMISSIONS = load_queries("poddispatchd.journal", "submissions.sql")["purge"]
@@ -67,7 +67,7 @@ async def purge(connection: Connection, *, days: int, batch: int) -> None:
     await connection.execute(*_OWN_TASKS(days=days))
     await history.purge(connection, batch=batch)
     await dismissals.purge(connection)
-    await told.purge(connection)
+    await told_events.purge(connection)
     await pauses.purge(connection, days=days)
     await campaigns.purge(connection, days=days)
     await fair_share.purge(connection)

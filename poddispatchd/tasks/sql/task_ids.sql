@@ -1,5 +1,12 @@
 -- The tasks that runner managers speak of.
 
+-- name: known
+-- The tasks that were submitted, by us or as far as was seen by Pod, under the id :task_id to one of the managers :managers. Pod's
+-- own runs are known while they last; the rows of tasks may carry another id by now, or be gone.
+SELECT task_pk FROM poddispatchd.submission WHERE runner_manager_id = ANY(:managers::bigint[]) AND task_id = :task_id
+ UNION
+SELECT task_pk FROM poddispatchd.sighting WHERE task_id = :task_id
+
 -- name: lock_called
 -- For each place in the arrays: the task that alone carries the id :task_ids of one of the managers :managers (as text, with braces). Nobody
 -- else changes it until the end of the transaction; it is left out when somebody holds it, when others carry the id, too, and when its

@@ -8,7 +8,7 @@ from poddispatchd.domain.outgoing_events import ToldCampaign
 from poddispatchd.domain.task import TaskType
 from poddispatchd.journal.campaigns import ITSELF
 
-_QUERIES = load_queries(__package__, "told.sql")
+_QUERIES = load_queries(__package__, "told_events.sql")
 
 
 class UntoldItem(Struct, frozen=True):
