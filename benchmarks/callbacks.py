@@ -24,7 +24,7 @@ _PATH = "/runner/notify_task_end/"
 
 async def callbacks(size: Size) -> list[Figure]:
     """Clients that keep their connections, beside a handler of aiohttp with one SELECT and one INSERT."""
-    seconds = size.of(1.0, 2.0, 4.0)
+    seconds, warming = size.of(0.5, 2.0, 4.0), size.of(0.2, 1.0, 1.0)
     figures = []
     async with managers([Spec()]) as fakes, system(fakes.ports) as pod:
         await pod.start()
@@ -35,8 +35,8 @@ async def callbacks(size: Size) -> list[Figure]:
             "CREATE TABLE bench_callback (id bigserial PRIMARY KEY, body bytea NOT NULL)"
         )
         async with _bare(pod.dsn) as bare:
-            await load_webhook(pod.webhook, ids, 8, 1.0)
-            await load_webhook(bare, ids, 8, 1.0)
+            await load_webhook(pod.webhook, ids, 8, warming)
+            await load_webhook(bare, ids, 8, warming)
             for clients, (limit, reach, slowest) in _CLIENTS.items():
                 rates, ends = [], []
                 for _ in range(size.rounds):

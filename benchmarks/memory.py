@@ -32,7 +32,7 @@ async def large_imports(size: Size) -> list[Figure]:
 
 async def large_callbacks(size: Size) -> list[Figure]:
     """A thousand callbacks of 1 MiB at once, from ten managers; those that are sent away come again later."""
-    count, clients, signers = size.of(200, 1000, 1000), 100, 10
+    count, clients, signers = size.of(60, 1000, 1000), size.of(30, 100, 100), 10
     async with managers([Spec()] * signers) as fakes, system(fakes.ports) as pod:
         daemon = await pod.start()
         ids = await pod.add_running(await pod.add_videos(count))
@@ -70,7 +70,7 @@ async def large_callbacks(size: Size) -> list[Figure]:
 
 async def journal_size(size: Size) -> list[Figure]:
     """What the daemon keeps in the database about the past of a Pod, at its first start, and of its queue."""
-    pending, finished = size.of((1_000, 20_000), (10_000, 100_000), (100_000, 1_000_000))
+    pending, finished = size.of((1_000, 10_000), (10_000, 100_000), (100_000, 1_000_000))
     async with managers([Spec(delay=30.0)]) as fakes, system(fakes.ports) as pod:
         await pod.connection.execute("SET session_replication_role = replica")
         await pod.add_videos(pending, with_files=False)

@@ -28,7 +28,7 @@ async def small_results(size: Size) -> list[Figure]:
     And beside what HTTP alone leaves of that: lists and files fetched by aiohttp, two results at once,
     each over a connection that is kept, with their sha256 and on the disk, but without any check or row.
     """
-    results = size.of(50, 200, 200)
+    results = size.of(30, 200, 200)
     async with managers([Spec()]) as fakes, system(fakes.ports) as pod:
         daemon = await pod.start()
         await _imported(pod, 20)
@@ -51,7 +51,7 @@ async def small_results(size: Size) -> list[Figure]:
 
 async def large_result(size: Size) -> list[Figure]:
     """One result with a large film, from the callback to the rows, beside a bare download of the film."""
-    length = size.of(2**28, 2**30, 2**33)
+    length = size.of(2**27, 2**30, 2**33)
     with large_film(length) as result:
         async with managers([Spec()], result=result) as fakes, system(fakes.ports) as pod:
             daemon = await pod.start()

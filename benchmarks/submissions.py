@@ -55,7 +55,7 @@ async def instant_managers(size: Size) -> list[Figure]:
 
 async def slow_managers(size: Size) -> list[Figure]:
     """Twenty managers that answer after 200 ms, beside twenty that are never kept waiting."""
-    count, tasks = 20, size.of(200, 400, 1000)
+    count, tasks = 20, size.of(100, 400, 1000)
     async with managers([Spec(delay=_ANSWER)] * count) as fakes, system(fakes.ports) as pod:
         await pod.start()
         await _submitted(pod, await pod.add_videos(count))
@@ -70,7 +70,7 @@ async def slow_managers(size: Size) -> list[Figure]:
 async def long_queue(size: Size) -> list[Figure]:
     """Two managers that answer after 200 ms, a queue of 100,000 and a history of 500,000."""
     pending, finished = size.of((5_000, 25_000), (100_000, 500_000), (100_000, 500_000))
-    seconds = size.of(3.0, 10.0, 20.0)
+    seconds = size.of(2.0, 10.0, 20.0)
     async with managers([Spec(delay=_ANSWER)] * 2) as fakes, system(fakes.ports) as pod:
         await pod.connection.execute("SET session_replication_role = replica")
         await pod.add_videos(pending)
@@ -78,7 +78,7 @@ async def long_queue(size: Size) -> list[Figure]:
         await pod.add_pending(pod.videos)
         await pod.connection.execute("VACUUM ANALYZE")
         daemon = await pod.start()
-        await fakes.until(lambda: len(fakes.posts) >= 20, seconds=_PATIENCE)
+        await fakes.until(lambda: len(fakes.posts) >= size.of(5, 20, 20), seconds=_PATIENCE)
         rates = []
         for _ in range(size.rounds):
             before = len(fakes.posts)
