@@ -13,10 +13,12 @@ from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import ManagerId, Run, RunnerStatus, RunnerTaskId
 from poddispatchd.runtime.lease_queue import Lease, Leased
 
-_QUERIES = load_queries(__package__, "inbox.sql")
-
 _NEWEST = 1000
 """Tasks of Pod's among which an id is looked for at once: those that it submitted itself a moment ago."""
+
+_QUERIES = {
+    name: query.fill(newest=str(_NEWEST)) for name, query in load_queries(__package__, "inbox.sql").items()
+}
 
 
 class CallbackState(StrEnum):
@@ -69,6 +71,12 @@ class RecordedCallback(Struct, frozen=True):
         )
 
 
+def text_bytes(leased: Leased) -> int:
+    """How many bytes the texts of a row of the queue have, as its claim counts them."""
+    texts = (leased.row["script_output"], leased.row["error_message"])
+    return sum(len(text.encode()) for text in texts if text is not None)
+
+
 class Entry(Struct, frozen=True):
     """A callback to record; ``is_known``: a task of these managers has this id, it need not be looked for."""
 
@@ -93,7 +101,6 @@ async def record_all(connection: Connection, entries: Sequence[Entry]) -> list[b
             script_outputs=[callback.script_output for callback in callbacks],
             digests=[_digest(entry.managers, entry.callback) for entry in entries],
             known=[entry.is_known for entry in entries],
-            newest=_NEWEST,
         ),
     )
     return [row["is_expected"] for row in rows]

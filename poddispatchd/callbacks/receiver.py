@@ -29,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 _FINAL = (RunnerStatus.COMPLETED, RunnerStatus.WARNING, RunnerStatus.FAILED, RunnerStatus.TIMEOUT)
 
+_GATHERED = 0.1
+"""Seconds within which callbacks that only tell of progress are applied, all of them together."""
+
 _MOST_SEARCHES = 50
 """Searches that may wait for their turn: one is made at a time, for each looks through all of Pod's tasks."""
 
@@ -83,8 +86,10 @@ class CallbackReceiver:
         await self._record(signers, callback)
         # The answer goes first: nothing more is awaited for it.
         asyncio.get_running_loop().call_soon(_tell_received, callback)
-        self._wakeups.inbox.ring()
-        if callback.status in _FINAL:
+        if callback.status not in _FINAL:
+            self._wakeups.inbox.ring_within(_GATHERED)
+        else:
+            self._wakeups.inbox.ring()
             for manager in signers:
                 self._registry.freed(manager)
             self._wakeups.dispatcher.ring()

@@ -29,7 +29,10 @@ from poddispatchd.tasks.transitions import apply_report, ring_for
 
 log = structlog.get_logger(__name__)
 
-_BATCH = 20
+_BATCH = 200
+_MOST_BYTES = 4 * 2**20
+"""Bytes of the texts of callbacks that are applied together; one more callback may go beyond them."""
+
 _TOGETHER = "application of callbacks together"
 _IDLE = 120.0
 _SOON = 0.1
@@ -92,8 +95,10 @@ class CallbackWorker:
         """Handle what is due; seconds until the next look."""
         begun = self._clock.monotonic()
         due = sorted(
-            await self._leases.claim(_BATCH, held=self._held()), key=lambda item: int(str(item.lease.key))
+            await self._leases.claim(_BATCH, most_bytes=_MOST_BYTES, held=self._held()),
+            key=lambda item: int(str(item.lease.key)),
         )
+        is_more = len(due) == _BATCH or sum(map(inbox.text_bytes, due)) >= _MOST_BYTES
         unknown: list[RecordedCallback] = []
         await self._leases.each(
             await self._apply_plain(due),
@@ -105,7 +110,7 @@ class CallbackWorker:
             await self._begin_to_ask(recorded)
         if self._asking:
             await asyncio.wait(self._asking, timeout=_LINGER)
-        if len(due) == _BATCH:
+        if is_more:
             return 0.0
         if due:
             await self._clock.sleep(max(0.0, begun + _BETWEEN - self._clock.monotonic()))
@@ -113,8 +118,8 @@ class CallbackWorker:
             seconds = await CALLBACKS.next_due(connection)
         if seconds is None:
             return _IDLE
-        # What is due though nothing was claimed is being claimed by another daemon.
-        return 0.0 if due and seconds <= 0 else min(_IDLE, max(seconds, _SOON))
+        # What is due now came meanwhile, and whoever recorded it rings; or another daemon is claiming it.
+        return min(_IDLE, max(seconds, _SOON))
 
     async def drain(self) -> None:
         """Handle everything that is due, and what becomes due by that; managers are waited for."""

@@ -49,6 +49,7 @@ class LeaseHolder:
         self,
         limit: int,
         *,
+        most_bytes: int = UNLIMITED,
         only: Collection[str] | None = None,
         held: Mapping[str, int] | None = None,
         share: int = UNLIMITED,
@@ -56,7 +57,9 @@ class LeaseHolder:
         """Lease due items (see ``LeaseQueue.claim``); each is to be let go of in the end."""
         async with self._database.connection() as connection:
             await self._give_back(connection)
-            items = await self.queue.claim(connection, self._owner, limit, only=only, held=held, share=share)
+            items = await self.queue.claim(
+                connection, self._owner, limit, most_bytes=most_bytes, only=only, held=held, share=share
+            )
         for item in items:
             self.hold(item.lease)
         return items

@@ -44,6 +44,7 @@ class QueueTable(Struct, frozen=True):
         settled_at: when it was settled or set aside.
         lease_owner: who holds its lease.
         lease_expires_at: until when.
+        size: SQL for the bytes of an item, by which a claim can be limited; its table is called ``item``.
         condition: SQL that decides whether a due item may be claimed at all; its table is called ``item``.
         dismissed: the state of an item that a person has seen to after it was set aside; None: it is deleted.
         content: the columns that are forgotten then.
@@ -62,6 +63,7 @@ class QueueTable(Struct, frozen=True):
     settled_at: str = "settled_at"
     lease_owner: str = "lease_owner"
     lease_expires_at: str = "lease_expires_at"
+    size: str = "0"
     condition: str = "true"
     dismissed: str | None = None
     content: tuple[str, ...] = ()
@@ -76,6 +78,7 @@ class QueueTable(Struct, frozen=True):
             "table": self._quoted(self.name),
             "order": ", ".join(self._quoted(column) for column in self.order),
             "payload": ", ".join(f"item.{self._quoted(column)}" for column in self.payload),
+            "size": self.size,
             "condition": f"({self.condition})",
             "forgotten": "".join(f"{self._quoted(column)} = NULL, " for column in self.content),
         }
@@ -147,6 +150,7 @@ class LeaseQueue:
         owner: str,
         limit: int,
         *,
+        most_bytes: int = UNLIMITED,
         only: Collection[str] | None = None,
         held: Mapping[str, int] | None = None,
         share: int = UNLIMITED,
@@ -157,6 +161,7 @@ class LeaseQueue:
             connection: any.
             owner: this instance.
             limit: how many at most.
+            most_bytes: none besides those that have so many together.
             only: of these partitions, as text; None: of all.
             held: how many items of a partition the caller is at already: the others come first.
             share: how many items of one partition the caller is at most at, those included.
@@ -167,6 +172,7 @@ class LeaseQueue:
                 owner=owner,
                 seconds=self.table.lease_seconds,
                 limit=limit,
+                most_bytes=most_bytes,
                 partitions=None if only is None else list(only),
                 held_partitions=list(busy),
                 held_counts=list(busy.values()),

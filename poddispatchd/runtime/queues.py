@@ -25,6 +25,7 @@ CALLBACKS = LeaseQueue(
         max_attempts=12,
         backoff=Backoff(shortest=1.0, base=2.0, cap=900.0),
         order=("id",),
+        size="coalesce(octet_length(item.script_output), 0) + coalesce(octet_length(item.error_message), 0)",
         created_at="received_at",
         settled_at="handled_at",
         dismissed="ignored",

@@ -11,12 +11,30 @@ class Wakeup:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._quiet_until = float("-inf")
+        self._later: asyncio.TimerHandle | None = None
         self.rings = 0
 
     def ring(self) -> None:
         """There may be something to do."""
         self.rings += 1
         self._event.set()
+
+    def ring_within(self, seconds: float) -> None:
+        """There is something to do that can wait for company: rings now, and then once in so many seconds."""
+        if self._later is not None:
+            return
+        loop = asyncio.get_running_loop()
+        left = self._quiet_until - loop.time()
+        if left <= 0:
+            self._ring_and_rest(seconds)
+        else:
+            self._later = loop.call_later(left, self._ring_and_rest, seconds)
+
+    def _ring_and_rest(self, seconds: float) -> None:
+        self._later = None
+        self._quiet_until = asyncio.get_running_loop().time() + seconds
+        self.ring()
 
     async def wait(self, seconds: float | None) -> bool:
         """Wait for a ring, at most so many seconds; whether it rang. The alarm is quiet again afterwards."""

@@ -1,15 +1,17 @@
 -- name: record_all
 -- Commit many callbacks to the inbox, in their order; of each, whether it was expected (those that are not are left
 -- out): said to be known (:known), the id of a submission of ours or one that never became known, of a run that was seen,
--- or of one of the :newest newest tasks. What repeats a callback that is not handled yet is recorded once.
+-- or of one of the {newest} newest tasks. What repeats a callback that is not handled yet is recorded once.
+-- (SELECT $n): PostgreSQL does not look into the arrays, and one plan serves for all of them.
 WITH incoming AS MATERIALIZED (
     SELECT ordinal, managers::bigint[] AS managers, task_id, status, error_message, script_output, digest, is_known
-      FROM unnest(:managers::text[], :task_ids::text[], :statuses::text[], :error_messages::text[], :script_outputs::text[], :digests::bytea[], :known::boolean[])
+      FROM unnest((SELECT :managers::text[]), (SELECT :task_ids::text[]), (SELECT :statuses::text[]), (SELECT :error_messages::text[]),
+                  (SELECT :script_outputs::text[]), (SELECT :digests::bytea[]), (SELECT :known::boolean[]))
       WITH ORDINALITY AS given(managers, task_id, status, error_message, script_output, digest, is_known, ordinal)
 ), newest AS MATERIALIZED (
     SELECT runner_manager_id, task_id
-      FROM (SELECT runner_manager_id, task_id FROM runner_manager_task ORDER BY id DESC LIMIT :newest) AS latest
-     WHERE task_id = ANY (:task_ids::text[])
+      FROM (SELECT runner_manager_id, task_id FROM runner_manager_task ORDER BY id DESC LIMIT {newest}) AS latest
+     WHERE task_id IN (SELECT task_id FROM incoming)
 ), judged AS MATERIALIZED (
     SELECT incoming.*, CASE
         WHEN is_known THEN true
@@ -75,16 +77,21 @@ FROM poddispatchd.callback WHERE id = :callback AND state = 'open' AND lease_own
 
 -- name: lock_next
 -- The same for the callbacks :callbacks: those that are still open and ours, and wait for none but each other. They are applied in
--- the order of their ids, and one that is left out keeps those behind it out.
-SELECT id FROM poddispatchd.callback
-WHERE id = ANY (:callbacks::bigint[]) AND state = 'open' AND lease_owner = :owner AND NOT EXISTS (
-    SELECT FROM poddispatchd.callback AS earlier
-    WHERE earlier.task_id = callback.task_id AND earlier.state = 'open' AND earlier.id < callback.id
-      AND earlier.runner_manager_ids && callback.runner_manager_ids AND earlier.id <> ALL (:callbacks)
-      AND (earlier.next_attempt_at <= now() OR earlier.lease_expires_at > now()
-           OR (earlier.attempts = 0 AND earlier.next_attempt_at <= now() + interval '1 second'))
+-- the order of their ids, and one that is left out keeps those behind it out. What goes before them is looked for once, for all.
+WITH ours AS MATERIALIZED (
+    SELECT id, task_id, runner_manager_ids FROM poddispatchd.callback
+    WHERE id = ANY ((SELECT :callbacks::bigint[])::bigint[]) AND state = 'open' AND lease_owner = :owner
+    ORDER BY id FOR UPDATE
+), earlier AS MATERIALIZED (
+    SELECT id, task_id, runner_manager_ids FROM poddispatchd.callback
+    WHERE state = 'open' AND id < (SELECT max(id) FROM ours) AND id <> ALL ((SELECT :callbacks::bigint[])::bigint[])
+      AND (next_attempt_at <= now() OR lease_expires_at > now()
+           OR (attempts = 0 AND next_attempt_at <= now() + interval '1 second'))
 )
-ORDER BY id FOR UPDATE
+SELECT id FROM ours WHERE NOT EXISTS (
+    SELECT FROM earlier
+    WHERE earlier.task_id = ours.task_id AND earlier.id < ours.id AND earlier.runner_manager_ids && ours.runner_manager_ids
+)
 
 -- name: settle
 -- Close callbacks, each as its :states and :outcomes say; their texts are in Pod's rows now.

@@ -5,9 +5,10 @@
 
 -- name: claim
 -- Lease at most :limit due items as :owner for :seconds seconds, in turn between partitions: first of those that hold least (:held_partitions, :held_counts);
--- of one partition at most :share, counted with what it holds; of the partitions :partitions only, if any are named.
+-- of one partition at most :share, counted with what it holds; of the partitions :partitions only, if any are named. None is leased
+-- besides those that have :most_bytes together.
 WITH turns AS (
-    SELECT item.{key} AS key, {order},
+    SELECT item.{key} AS key, {order}, ({size})::bigint AS size,
            row_number() OVER (PARTITION BY item.{partition} ORDER BY {order}) + coalesce(held.count, 0) AS turn
     FROM poddispatchd.{table} AS item
     LEFT JOIN unnest(:held_partitions::text[], :held_counts::integer[]) AS held (partition, count) ON held.partition = item.{partition}::text
@@ -17,10 +18,15 @@ WITH turns AS (
       AND (:partitions::text[] IS NULL OR item.{partition}::text = ANY(:partitions))
       AND {condition}
 ), chosen AS (
-    SELECT key FROM turns WHERE turn <= :share ORDER BY turn, {order} LIMIT :limit
+    SELECT key FROM (
+        SELECT key, sum(size) OVER (ORDER BY turn, {order}) - size AS before
+          FROM (SELECT * FROM turns WHERE turn <= :share ORDER BY turn, {order} LIMIT :limit) AS first
+    ) AS summed
+    WHERE before < :most_bytes
 ), locked AS MATERIALIZED (
     SELECT item.{key} AS key FROM poddispatchd.{table} AS item
-    WHERE item.{key} IN (SELECT key FROM chosen)
+    -- An array is made once; a subquery might be asked again for every open item.
+    WHERE item.{key} = ANY (ARRAY(SELECT key FROM chosen))
       AND item.state = 'open' AND (item.next_attempt_at <= now() OR item.next_attempt_at > now() + interval '2 days')
       AND (item.{lease_expires_at} IS NULL OR item.{lease_expires_at} <= now()
            OR item.{lease_expires_at} > now() + interval '2 days')

@@ -6,6 +6,7 @@ from random import random
 import pytest
 
 from poddispatchd.callbacks import inbox
+from poddispatchd.callbacks import receiver as receiver_module
 from poddispatchd.callbacks import worker as inbox_module
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import RunnerStatus
@@ -112,6 +113,32 @@ async def test_a_full_batch_is_followed_by_the_next_at_once(
             await webhook.call(TOKEN, task_id="t-1", status="running", script_output=str(number))
         assert await webhook.inbox.step() == 0.0
         assert await webhook.inbox.step() > 60
+
+
+async def test_of_long_texts_some_are_applied_together_and_the_rest_follows_at_once(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "_MOST_BYTES", 10)
+    await pod.running()
+    async with bench(pod.database) as webhook:
+        for number in range(3):
+            await webhook.call(TOKEN, task_id="t-1", status="running", script_output=f"é {number}\n")
+        assert await webhook.inbox.step() == 0.0
+        assert [state for _, state, _ in await pod.callbacks()] == ["applied", "applied", "open"]
+        assert await webhook.inbox.step() > 60
+
+
+async def test_the_end_of_a_task_is_looked_at_at_once_and_its_progress_with_others(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver_module, "_GATHERED", 60.0)
+    await pod.running()
+    rings: list[int] = []
+    async with bench(pod.database) as webhook:
+        for status in ("running", "running", "running", "completed"):
+            await webhook.call(TOKEN, task_id="t-1", status=status, script_output=f"{len(rings)}\n")
+            rings.append(webhook.parts.wakeups.inbox.rings)
+    assert rings == [1, 1, 1, 2]
 
 
 # --- what reports do, whichever way they come ------------------------------------------------------------
