@@ -4,12 +4,10 @@ A line of ours is an event (``events.py``) with keys; it goes through standard l
 aiohttp, asyncio and asyncpg come out the same way, at the same level and without secrets.
 """
 
-import json
 import logging
 import os
-import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TextIO, TypeAlias
 
@@ -18,20 +16,13 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from poddispatchd.config.model import LogSettings
 from poddispatchd.config.section import Section
-from poddispatchd.domain.display import escaped, escaped_json
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.journald import SOCKET, JournalSocket, journal_fields
+from poddispatchd.observability.log_lines import printable, render_journald, render_json
 from poddispatchd.observability.redaction import Redactor
 
 LogFormat: TypeAlias = Literal["json", "console", "journald"]
-
-_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
-"""Of syslog, as sd-daemon(3) takes them at the beginning of a line."""
-
-_BARE = re.compile(
-    r"[^\s\"'=\\\x00-\x1f\x7f-\xa0\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb]+"
-)
 
 _NOISY = ("aiohttp.access", "asyncio")
 """Loggers with a line for every request or selector: shown when asked for debug."""
@@ -89,7 +80,7 @@ def configure_logging(
     is_journal = chosen == "journald" and _is_journal(environ.get("JOURNAL_STREAM", ""), target)
     handler = _Handler(target, JournalSocket(journal) if is_journal else None)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _tidy],
             processors=_rendering(chosen, handler, colors=target.isatty()),
         )
@@ -114,7 +105,8 @@ def configure_logging(
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        # Not structlog's own: it looks for the caller of each line, which none of our formats names.
+        logger_factory=logging.getLogger,
         cache_logger_on_first_use=True,
     )
     return chosen
@@ -168,16 +160,16 @@ def _rendering(chosen: LogFormat, handler: "_Handler", *, colors: bool) -> list[
     timestamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     match chosen:
         case "journald":
-            return [*common, handler.note_fields, _render_journald]
+            return [*common, handler.note_fields, render_journald]
         case "json":
-            return [timestamp, *common, _render_json]
+            return [timestamp, *common, render_json]
         case "console":
             # Tracebacks in plain text: the pretty ones show local variables, and secrets among them.
             plain = structlog.dev.plain_traceback
             return [
                 timestamp,
                 *common,
-                _printable,
+                printable,
                 structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
             ]
 
@@ -198,49 +190,18 @@ def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
     return {str(name): _REDACTOR.entry(str(name), value) for name, value in event.items()}
 
 
-def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return escaped_json(json.dumps(event, ensure_ascii=False))
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """structlog's, without its copy of the record for other handlers' formatters: there are none."""
 
-
-def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {name: escaped(value) if isinstance(value, str) else value for name, value in event.items()}
-
-
-def _render_journald(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    """``<6>task.submitted task=12 manager="the first"``: systemd takes the priority off and adds the time."""
-    keys: MutableMapping[str, object] = dict(event)
-    priority = _PRIORITIES.get(str(keys.pop("level", "info")), 6)
-    text = _escape(str(keys.pop("event", "")))
-    # The traceback comes last: it is long.
-    tail = {name: keys.pop(name) for name in ("stack", "exception") if name in keys}
-    pairs = [f"{_key(name)}={_pair_value(value)}" for name, value in (*keys.items(), *tail.items())]
-    return " ".join((f"<{priority}>{text}", *pairs))
-
-
-def _key(name: str) -> str:
-    return re.sub(r"[^\w.-]", "_", name) or "_"
-
-
-def _pair_value(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            text = value
-        case _:
-            text = json.dumps(value, ensure_ascii=False)
-    is_bare = _BARE.fullmatch(text) and escaped(text) == text
-    return text if is_bare else f'"{_escape(text, quoted=True)}"'
-
-
-def _escape(text: str, *, quoted: bool = False) -> str:
-    """A text on one line, whatever it holds."""
-    if quoted:
-        text = text.replace("\\", "\\\\").replace('"', '\\"')
-    text = text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-    return escaped_json(text)
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        logger, method = getattr(record, "_logger", None), getattr(record, "_name", None)
+        if method is None or not isinstance(record.msg, dict):
+            return super().format(record)
+        event: object = {**record.msg, "_record": record, "_from_structlog": True}
+        for process in self.processors:
+            event = process(logger, method, event)  # type: ignore[arg-type] # what the last one makes is the line
+        return str(event)
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -7,6 +7,7 @@ message of a library that quotes an address.
 import re
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 from msgspec import Struct
@@ -28,6 +29,10 @@ _LONGEST_READ = 1_000_000
 _LONGEST_WRITTEN = 16_000
 """Characters of one value; journald cuts a line at 48 KiB."""
 
+_SHORT = 200
+_REMEMBERED = 2048
+"""Texts of so many characters of which is known what is left of them: names, ids and states come again."""
+
 _DEEPEST = 6
 
 
@@ -38,6 +43,7 @@ class Redactor:
         self._needles: tuple[str, ...] = ()
         self._registered: dict[str, re.Pattern[str]] = {}
         """What was registered, and how it is found where it stands alone."""
+        self._short_text = lru_cache(_REMEMBERED)(self._cleaned)
 
     def register(self, secret: SecretStr) -> None:
         """Remember a secret; of a database address, its password too, also as it is written in addresses."""
@@ -50,6 +56,7 @@ class Redactor:
         # The longest first: a secret that holds another one is replaced whole.
         needles = {form for form in forms if len(form) >= _SHORTEST} | set(self._needles)
         self._needles = tuple(sorted(needles, key=len, reverse=True))
+        self._short_text = lru_cache(_REMEMBERED)(self._cleaned)
 
     def said(self, text: str) -> str:
         """What somebody else says, to be kept: without registered secrets and headers of a login.
@@ -63,6 +70,9 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """A text without registered secrets and without what looks like one."""
+        return self._short_text(text) if len(text) <= _SHORT else self._cleaned(text)
+
+    def _cleaned(self, text: str) -> str:
         for needle in self._needles:
             text = text.replace(needle, MASK)
         if len(text) <= _LONGEST_READ:
@@ -101,11 +111,16 @@ class Redactor:
 
     def entry(self, name: str, value: object, *, depth: int = 0) -> object:
         """The value under a name; some names are enough to know that it is a secret."""
-        if _SECRET_NAME.fullmatch(name) and isinstance(value, (str, bytes)) and value:
+        if isinstance(value, (str, bytes)) and value and _is_secret(name):
             return MASK
-        if name == "dsn" and isinstance(value, str):
-            return mask_dsn(value)
+        if isinstance(value, str):
+            return mask_dsn(value) if name == "dsn" else self.text(str.__str__(value))
         return self.value(value, depth=depth)
+
+
+@lru_cache(_REMEMBERED)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.fullmatch(name) is not None
 
 
 def _shortened(text: str) -> str:
