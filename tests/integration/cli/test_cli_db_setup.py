@@ -1,5 +1,9 @@
 import hashlib
+import os
+import pwd
 from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote, urlsplit
 
 import asyncpg
@@ -7,6 +11,7 @@ import pytest
 
 from poddispatchd.database import migration
 from poddispatchd.pod.setup import owner_dsn, verifier_of
+from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.cli.conftest import Pod
 
 _PASSWORD = "pass'word of the role"
@@ -120,6 +125,72 @@ async def test_what_the_command_cannot_do_is_said_in_words(
     assert (not_pods.status, "it is not Pod's" in not_pods.err) == (2, True)
     assert elsewhere.status == 2
     assert "--owner-dsn postgresql://postgres@db.example.org/pod" in elsewhere.err
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Whoever runs the command is root on a machine with a user postgres; as whom it goes on."""
+    became: list[int] = []
+    monkeypatch.setattr(
+        pwd, "getpwnam", {"postgres": SimpleNamespace(pw_uid=70, pw_dir="/var/lib/pg")}.__getitem__
+    )
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "seteuid", became.append)
+    monkeypatch.setenv("HOME", "/root")
+    return became
+
+
+async def test_root_on_the_machine_of_the_database_needs_to_name_no_owner(
+    pod: Pod, role: str, root: list[int], postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server knows whoever is at its socket; this one wants a password there, too."""
+    monkeypatch.setenv("PGPASSWORD", postgres.address.password.get_secret_value())
+    folder = quote(str(postgres.address.socket_directory), safe="")
+    name = pod.database.name
+    pod.set("database", dsn=f"postgresql:///{name}?host={folder}&port={postgres.address.port}")
+
+    said = await pod.run("db", "setup", "--role", role)
+
+    assert (said.status, said.err) == (0, "")
+    assert f"Role {role}: made" in said.out
+    assert (root, os.environ["HOME"]) == ([70], "/var/lib/pg")
+    [made] = await pod.fetch("SELECT rolpassword FROM pg_authid WHERE rolname = $1", role)
+    assert made["rolpassword"] is None
+
+
+async def test_who_is_not_root_or_has_no_such_user_is_told_to_name_the_owner(
+    pod: Pod, role: str, root: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod.set("database", dsn="postgresql:///pod")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    not_root = await pod.run("db", "setup", "--role", role)
+    monkeypatch.setattr(pwd, "getpwnam", dict[str, object]().__getitem__)
+    no_user = await pod.run("db", "setup", "--role", role)
+
+    assert (not_root.status, "Run it as root, or say with --owner-dsn" in not_root.err) == (2, True)
+    assert (no_user.status, "There is no user postgres on this machine" in no_user.err) == (2, True)
+    assert root == []
+
+
+async def test_a_role_that_nobody_names_is_the_user_whom_the_configuration_belongs_to(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod.set("database", dsn="postgresql:///pod")
+    monkeypatch.setattr(Path, "owner", lambda _: "pod-service")
+    service = await pod.run("db", "setup", "--print-sql")
+    monkeypatch.setattr(Path, "owner", lambda _: "root")
+    roots = await pod.run("db", "setup", "--print-sql")
+
+    def nobody(_: Path) -> str:
+        raise KeyError("uid not found: 4711")
+
+    monkeypatch.setattr(Path, "owner", nobody)
+    nobodys = await pod.run("db", "setup", "--print-sql")
+
+    assert (service.status, '"pod-service"' in service.out) == (0, True)
+    for refused in (roots, nobodys):
+        assert (refused.status, refused.out) == (2, "")
+        assert "name the daemon's user with --role" in refused.err
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 from datetime import datetime
+from types import SimpleNamespace
 from typing import cast
 
 import aiohttp
 import pytest
 
 from poddispatchd.callbacks import inbox
+from poddispatchd.cli import task_actions
 from poddispatchd.database import migration
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
@@ -364,6 +366,56 @@ async def test_watching_tells_what_waits_and_ends_when_nothing_does(pod: Pod) ->
     quiet = await pod.run("tasks", "watch", "--until-done")
 
     assert (quiet.status, quiet.out) == (0, "")
+
+
+async def test_each_change_of_a_task_is_one_line_and_what_ended_before_is_none(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, task = await _pending(pod), await _pending(pod)
+    await pod.execute("UPDATE runner_manager_task SET status = 'failed' WHERE id = $1", ended)
+    [first, *_] = pod.world.managers
+    changes = [
+        "rank = 1",
+        f"rank = NULL, status = 'running', task_id = 'x', runner_manager_id = {first.id}",
+        "script_output = 'nobody is told of words'",
+        "status = 'completed'",
+    ]
+    waits = []
+
+    async def change(seconds: float) -> None:
+        """What happens between two looks; the command has a loop of its own."""
+        waits.append(seconds)
+        connection = await pod.database.connect()
+        await connection.execute(f"UPDATE runner_manager_task SET {changes.pop(0)} WHERE id = $1", task)
+        await connection.close()
+
+    monkeypatch.setattr(task_actions, "asyncio", SimpleNamespace(sleep=change))
+    said = await pod.run("tasks", "watch", "--until-done", "--interval", "7")
+
+    assert (said.status, said.err, changes, waits) == (0, "", [], [7.0] * 4)
+    video = (await _row(pod, task))["video_id"]
+    assert [line.split() for line in said.out.splitlines()] == [
+        ["task", str(task), "encoding", *facts]
+        for facts in (
+            ["pending", "video", str(video)],
+            ["pending", "video", str(video), "rank", "1"],
+            ["running", "video", str(video), "on", "first"],
+            ["completed", "video", str(video), "on", "first"],
+        )
+    ]
+
+
+async def test_more_tasks_than_can_be_restarted_at_once_are_left_as_they_are(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_actions, "MOST_AT_ONCE", 1)
+    tasks = [await _pending(pod), await _pending(pod)]
+    await pod.execute("UPDATE runner_manager_task SET status = 'failed'")
+
+    said = await pod.run("tasks", "restart", "--failed", "--yes")
+
+    assert (said.status, "These are more than 1 tasks: choose fewer" in said.err) == (2, True)
+    assert {(await _row(pod, task))["status"] for task in tasks} == {"failed"}
 
 
 async def test_nothing_in_an_output_acts_on_the_terminal(pod: Pod) -> None:

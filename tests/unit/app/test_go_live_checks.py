@@ -1,13 +1,18 @@
 """What a first installation gets wrong, as far as the settings and their file alone tell."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import ip_network
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
+from poddispatchd.app import go_live_checks
 from poddispatchd.app.go_live_checks import (
     configuration_findings,
     listener_findings,
@@ -22,6 +27,8 @@ from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import Severity
 from poddispatchd.domain.task import SiteId
+
+_CERTIFICATE = Path(__file__).parents[2] / "integration" / "runner" / "localhost.pem"
 
 _WITH_PASSWORD = Settings(database=DatabaseSettings(dsn=SecretStr("postgresql://pod:hunter2@host/db")))
 
@@ -145,3 +152,52 @@ async def test_why_that_address_cannot_be_reached_is_told(
     found = await webhook_finding(Settings(pod=PodSettings(https=https)), site)
     assert (found.severity, "cannot be reached from here" in found.sentence) == (Severity.NOTICE, True)
     assert words in found.sentence
+
+
+async def _told_of(
+    answer: Callable[[web.Request], Awaitable[web.Response]], *, tls: ssl.SSLContext | None = None
+) -> str:
+    """What is said when this is all that answers at the address."""
+    application = web.Application()
+    application.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    [(_, port)] = runner.addresses
+    settings = Settings(pod=PodSettings(https=tls is not None))
+    found = await webhook_finding(settings, Site(SiteId(1), f"localhost:{port}"))
+    await runner.cleanup()
+    assert found.severity is Severity.NOTICE
+    return found.sentence
+
+
+async def _hangs_up(request: web.Request) -> web.Response:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def _says_nothing(_: web.Request) -> web.Response:
+    await asyncio.Event().wait()
+    return web.Response()
+
+
+async def test_a_certificate_that_is_not_trusted_here_is_told() -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(_CERTIFICATE)
+    assert "its TLS certificate is not trusted here" in await _told_of(_hangs_up, tls=tls)
+
+
+async def test_a_server_that_hangs_up_or_says_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "the connection failed" in await _told_of(_hangs_up)
+    monkeypatch.setattr(go_live_checks, "_URL_TIMEOUT", aiohttp.ClientTimeout(total=0.05))
+    assert "no answer in time" in await _told_of(_says_nothing)
+
+
+async def test_a_name_that_this_machine_does_not_know_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    found = await webhook_finding(Settings(), Site(SiteId(1), "pod.example.org"))
+    assert "cannot be reached from here (this machine does not know the name)" in found.sentence

@@ -439,3 +439,10 @@ def test_loading_imports_none_of_the_heavy_libraries() -> None:
     assert not {"aiohttp", "asyncpg", "asyncio", "rich", "structlog", "click", "prometheus_client"} & set(
         modules
     )
+
+
+def test_a_section_that_is_a_text_is_refused_and_not_shown(tmp_path: Path) -> None:
+    """It may be the password of somebody who forgot the key."""
+    path = write(tmp_path, "pod:\n  site_id: 1\ndatabase: hunter2\n")
+
+    assert problems(path) == (f"{path}:3: database: this is a section: write its keys below it, indented",)
