@@ -111,8 +111,6 @@ class QueueMetrics:
         closed = self._registry.closed_types()
         for kind in SUBMITTABLE:
             metrics.window_closed.labels(kind).set(kind in closed)
-        for report in self._registry.reports():
-            metrics.runner_manager_paused.labels(report.name).set(report.paused)
         running: Counter[str] = Counter()
         for manager in self._registry.all():
             running[manager.name] += stats.running_on.get(manager.id, 0)

@@ -62,6 +62,7 @@ class ManagerRegistry:
         self._known: dict[ManagerId, ManagerState] = {}
         self._paces: dict[str, Pace] = {}
         """By address: a manager that serves several sites counts the tasks of all of them together."""
+        metrics.when_exposed(self._show)
 
     def refresh(
         self,
@@ -87,7 +88,8 @@ class ManagerRegistry:
                 turn = 0 if known is None else known.turn
                 known = ManagerState(manager, memory, pace, heard_at=self._clock.monotonic(), turn=turn)
             known.manager, known.memory = manager, memory
-            known.latest_task = latest_tasks.get(manager.id)
+            known.given_before = _unix_time(memory.last_given_at)
+            known.latest_task = _unix_time(latest_tasks.get(manager.id))
             fresh[manager.id] = known
         names = {known.manager.name for known in fresh.values()}
         gone = {known.manager.name for known in self._known.values()} - names
@@ -95,8 +97,6 @@ class ManagerRegistry:
         self._known = fresh
         self._metrics.add_managers(names)
         self._metrics.forget_managers(gone)
-        for known in fresh.values():
-            self._show(known)
 
     def get(self, manager: ManagerId) -> RunnerManager | None:
         """A runner manager, active or not; None when Pod has no such row any more."""
@@ -125,7 +125,7 @@ class ManagerRegistry:
         """A submission to this manager begins: no other one goes there until ``end``, with its number."""
         known = self._known[manager]
         known.busy_since = self._clock.monotonic()
-        known.begun_at = self._clock.now()
+        known.begun_at = self._clock.now().timestamp()
         known.turn += 1
         return known.turn
 
@@ -182,7 +182,6 @@ class ManagerRegistry:
         known.fullness[kind] = known.fullness.get(kind, Fullness()).accepted()
         known.full_since.pop(kind, None)
         known.taken_in_a_row += 1
-        self._show(known)
 
     def freed(self, manager: ManagerId) -> None:
         """A runner of this manager has become free, or is about to."""
@@ -192,7 +191,6 @@ class ManagerRegistry:
         now = self._clock.monotonic()
         known.freed_at = known.heard_at = now
         known.fullness = {kind: known.fullness.get(kind, Fullness()).freed(now) for kind in SUBMITTABLE}
-        self._show(known)
 
     def full(self, manager: ManagerId, kind: TaskType) -> None:
         """This manager had no free runner for this type of task."""
@@ -205,7 +203,6 @@ class ManagerRegistry:
         known.full_since.setdefault(kind, self._clock.now())
         if before.refusals == 0:
             log.info(Event.RUNNER_MANAGER_FULL, runner_manager=known.manager.name, type=kind)
-        self._show(known)
 
     def learn(
         self, manager: ManagerId, error: PoddispatchdError | None, *, kind: TaskType | None = None
@@ -240,7 +237,6 @@ class ManagerRegistry:
             self.full(manager, kind)
         if known.tell(error):
             self._came_back.ring()
-        self._show(known)
 
     def _answers_again(self, known: ManagerState, now: float) -> None:
         """Something else than a submission succeeded while the breaker is open: tasks may come back.
@@ -280,19 +276,24 @@ class ManagerRegistry:
     def _timetables(self) -> Timetables:
         return Timetables(self.availability, self._clock.now())
 
-    def _show(self, known: ManagerState) -> None:
-        name, metrics = known.manager.name, self._metrics
-        metrics.runner_manager_up.labels(name).set(known.breaker.state is BreakerState.CLOSED)
-        metrics.runner_manager_paused.labels(name).set(
-            pause_at(known.memory.pauses, self._clock.now()) is not None
-        )
-        for state in BreakerState:
-            metrics.runner_manager_breaker.labels(name, state).set(known.breaker.state is state)
-        to_wall_clock = self._clock.now().timestamp() - self._clock.monotonic()
-        for kind in SUBMITTABLE:
-            until = known.fullness.get(kind, Fullness()).until
-            is_full = until > self._clock.monotonic()
-            metrics.runner_manager_full_until.labels(name, kind).set(until + to_wall_clock if is_full else 0)
+    def _show(self) -> None:
+        """Set the metrics of all of them."""
+        metrics, now, wall_clock = self._metrics, self._clock.monotonic(), self._clock.now()
+        for known in self._known.values():
+            name, state = known.manager.name, known.breaker.state
+            metrics.runner_manager_up.labels(name).set(state is BreakerState.CLOSED)
+            is_paused = pause_at(known.memory.pauses, wall_clock) is not None
+            metrics.runner_manager_paused.labels(name).set(is_paused)
+            for each in BreakerState:
+                metrics.runner_manager_breaker.labels(name, each).set(each is state)
+            for kind in SUBMITTABLE:
+                wait = known.fullness.get(kind, Fullness()).until - now
+                until = wall_clock.timestamp() + wait if wait > 0 else 0
+                metrics.runner_manager_full_until.labels(name, kind).set(until)
+
+
+def _unix_time(moment: datetime | None) -> float:
+    return 0.0 if moment is None else moment.timestamp()
 
 
 def _address(manager: RunnerManager) -> str:

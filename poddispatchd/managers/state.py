@@ -94,11 +94,12 @@ class ManagerState(Struct):
     Times are of the monotonic clock, moments of the wall clock. ``pace`` is shared by all rows of one
     address. ``told`` is the state that was logged last. ``refused_by_task``: only a task can show whether it
     is configured well by now, for the health check never saw the problem. ``begun_at`` is when the last
-    submission began, ``given_at`` when the last one began that was accepted; ``latest_task`` is when
-    the latest of its tasks was added, whoever submitted it. ``lost_answers``: submissions in a row whose
-    answer did not arrive, ``lost_at`` when the last of them did not. ``turn`` is the number of the submission
-    in progress, or of the last one. ``heard_at`` is when anything was heard of it, a failure included.
-    ``taken_in_a_row``: tasks that it took since it last did not take one.
+    submission began, ``given_at`` when the last one began that was accepted, ``given_before`` the same as
+    the journal knows it, ``latest_task`` when the latest of its tasks was added, whoever submitted it: Unix
+    times, 0 for never. ``lost_answers``: submissions in a row whose answer did not arrive, ``lost_at`` when
+    the last of them did not. ``turn`` is the number of the submission in progress, or of the last one.
+    ``heard_at`` is when anything was heard of it, a failure included. ``taken_in_a_row``: tasks that it took
+    since it last did not take one.
     """
 
     manager: RunnerManager
@@ -114,9 +115,10 @@ class ManagerState(Struct):
     refused_by_task: bool = False
     last_error: str | None = None
     freed_at: float | None = None
-    begun_at: datetime | None = None
-    given_at: datetime | None = None
-    latest_task: datetime | None = None
+    begun_at: float = 0.0
+    given_at: float = 0.0
+    given_before: float = 0.0
+    latest_task: float = 0.0
     lost_answers: int = 0
     lost_at: float = 0.0
     turn: int = 0
@@ -126,8 +128,7 @@ class ManagerState(Struct):
     @property
     def last_turn(self) -> float:
         """When it was last given a task, by this daemon or an earlier one, or by Pod; 0 for never."""
-        turns = (self.given_at or self.memory.last_given_at, self.latest_task)
-        return max((turn.timestamp() for turn in turns if turn is not None), default=0.0)
+        return max(self.given_at or self.given_before, self.latest_task)
 
     @property
     def shut_until(self) -> float:

@@ -1,6 +1,6 @@
 """The metrics of one daemon: all label sets that are known exist from the start."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from prometheus_client.exposition import generate_latest
@@ -66,7 +66,12 @@ class Metrics(MetricFamilies):
 
     def __init__(self) -> None:
         super().__init__()
+        self._looks: list[Callable[[], None]] = []
         self._initialise()
+
+    def when_exposed(self, look: Callable[[], None]) -> None:
+        """Have gauges set whenever somebody asks for them, instead of with every change."""
+        self._looks.append(look)
 
     def _initialise(self) -> None:
         self._initialise_types()
@@ -148,4 +153,6 @@ class Metrics(MetricFamilies):
 
     def exposition(self) -> bytes:
         """The metrics in Prometheus' text format."""
+        for look in self._looks:
+            look()
         return generate_latest(self.registry)
