@@ -6,8 +6,8 @@ be closed, never a POST.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote
@@ -19,6 +19,7 @@ from yarl import URL
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.errors import (
     AnswerLostError,
+    RunnerManagerError,
     RunnerManagerMisconfiguredError,
     RunnerManagerUnavailableError,
 )
@@ -115,26 +116,15 @@ async def exchange(
         RunnerManagerUnavailableError: no connection; or, for a GET, no whole answer.
         AnswerLostError: a POST may have been carried out.
     """
-    sent = {"Accept": "application/json", **request.headers}
-    if request.with_token:
-        sent["Authorization"] = manager.authorization()
-    if request.body is not None:
-        sent["Content-Type"] = "application/json"
-    with _named_errors(manager, request.method):
+    try:
         async with (
             asyncio.timeout(_head_limit(patience)) as limit,
-            session.request(
-                request.method,
-                _url(manager, request.path),
-                data=request.body,
-                headers=sent,
-                allow_redirects=False,
-                timeout=patience,
-                read_bufsize=_READ_BUFFER,
-            ) as response,
+            _sent(session, manager, request, patience) as response,
         ):
             limit.reschedule(None)
             yield response
+    except _FAILURES as error:
+        raise _named(error, manager, request.method) from error
 
 
 async def ask(
@@ -157,25 +147,58 @@ async def ask(
     Raises:
         RunnerManagerError: as in ``exchange``.
     """
+    try:
+        async with _sent(session, manager, request, _patience(seconds)) as response:
+            return await _read(response, limit)
+    except _FAILURES as error:
+        raise _named(error, manager, request.method) from error
+
+
+def _sent(
+    session: aiohttp.ClientSession,
+    manager: RunnerManager,
+    request: Request,
+    patience: aiohttp.ClientTimeout,
+) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    headers = {"Accept": "application/json", **request.headers}
+    if request.with_token:
+        headers["Authorization"] = manager.authorization()
+    if request.body is not None:
+        headers["Content-Type"] = "application/json"
+    return session.request(
+        request.method,
+        _url(manager, request.path),
+        data=request.body,
+        headers=headers,
+        allow_redirects=False,
+        timeout=patience,
+        read_bufsize=_READ_BUFFER,
+    )
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> HttpAnswer:
+    success = 200 <= response.status < 300
+    limit = limit if success else min(limit, SHORT_ANSWER)
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > limit:
+            # What is left is not worth reading, and the connection cannot be used again.
+            response.close()
+            break
+    return HttpAnswer(
+        status=response.status,
+        content_type=content_type(response),
+        body=bytes(content[:limit]),
+        location=response.headers.get("Location", ""),
+        is_cut=len(content) > limit,
+    )
+
+
+@lru_cache(maxsize=16)
+def _patience(seconds: float) -> aiohttp.ClientTimeout:
     # The total is longer than the time to connect, so that a total that runs out means a request sent.
-    patience = aiohttp.ClientTimeout(total=CONNECT_TIMEOUT + seconds, connect=CONNECT_TIMEOUT)
-    async with exchange(session, manager, request, patience=patience) as response:
-        success = 200 <= response.status < 300
-        limit = limit if success else min(limit, SHORT_ANSWER)
-        content = bytearray()
-        async for chunk in response.content.iter_any():
-            content += chunk
-            if len(content) > limit:
-                # What is left is not worth reading, and the connection cannot be used again.
-                response.close()
-                break
-        return HttpAnswer(
-            status=response.status,
-            content_type=content_type(response),
-            body=bytes(content[:limit]),
-            location=response.headers.get("Location", ""),
-            is_cut=len(content) > limit,
-        )
+    return aiohttp.ClientTimeout(total=CONNECT_TIMEOUT + seconds, connect=CONNECT_TIMEOUT)
 
 
 def _head_limit(patience: aiohttp.ClientTimeout) -> float | None:
@@ -208,36 +231,40 @@ def _url(manager: RunnerManager, path: str) -> URL:
         ) from None
 
 
-@contextmanager
-def _named_errors(manager: RunnerManager, method: Method) -> Iterator[None]:
-    """Turn what aiohttp raises into our errors, by whether the request can have been carried out."""
+_FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
+"""What a request fails with."""
+
+
+def _named(error: Exception, manager: RunnerManager, method: Method) -> RunnerManagerError:
+    """Our error for what aiohttp raised, by whether the request can have been carried out."""
     name = repr(manager.name)
-    try:
-        yield
-    except aiohttp.ClientConnectorCertificateError as error:
-        raise RunnerManagerMisconfiguredError(
-            f"The TLS certificate of runner manager {name} is not trusted ({_certificate_words(error)}): "
-            "if a private authority signed it, set runners.ca_file to that authority's certificate."
-        ) from error
-    except aiohttp.ClientConnectorSSLError as error:
-        # A server without TLS answers the handshake with something else; anything else may pass.
-        if "WRONG_VERSION_NUMBER" in str(error):
-            raise RunnerManagerMisconfiguredError(
-                f"Runner manager {name} does not speak TLS at its address: its URL should start with http://."
-            ) from error
-        raise RunnerManagerUnavailableError(f"TLS with runner manager {name} failed.") from error
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        raise RunnerManagerUnavailableError(
-            f"Runner manager {name} cannot be reached: {_connect_words(error)}."
-        ) from error
-    except aiohttp.InvalidURL as error:
-        raise RunnerManagerMisconfiguredError(f"The URL of runner manager {name} cannot be used.") from error
-    except aiohttp.ClientResponseError as error:
-        # Not HTTP, or headers beyond all limits: the request has been sent by then.
-        raise _lost(method, f"Runner manager {name} did not answer in HTTP.") from error
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        reason = "in time" if isinstance(error, TimeoutError) else "before the connection broke"
-        raise _lost(method, f"Runner manager {name} did not answer {reason}.") from error
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return RunnerManagerMisconfiguredError(
+                f"The TLS certificate of runner manager {name} is not trusted ({_certificate_words(error)}): "
+                "if a private authority signed it, set runners.ca_file to that authority's certificate."
+            )
+        case aiohttp.ClientConnectorSSLError():
+            # A server without TLS answers the handshake with something else; anything else may pass.
+            if "WRONG_VERSION_NUMBER" in str(error):
+                return RunnerManagerMisconfiguredError(
+                    f"Runner manager {name} does not speak TLS at its address: "
+                    "its URL should start with http://."
+                )
+            return RunnerManagerUnavailableError(f"TLS with runner manager {name} failed.")
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
+            return RunnerManagerUnavailableError(
+                f"Runner manager {name} cannot be reached: {_connect_words(error)}."
+            )
+        case aiohttp.InvalidURL():
+            return RunnerManagerMisconfiguredError(f"The URL of runner manager {name} cannot be used.")
+        case aiohttp.ClientResponseError():
+            # Not HTTP, or headers beyond all limits: the request has been sent by then.
+            return _lost(method, f"Runner manager {name} did not answer in HTTP.")
+        case TimeoutError():
+            return _lost(method, f"Runner manager {name} did not answer in time.")
+        case _:
+            return _lost(method, f"Runner manager {name} did not answer before the connection broke.")
 
 
 def _lost(method: Method, message: str) -> RunnerManagerUnavailableError:
