@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime
+from itertools import islice
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import DispatchSettings
@@ -40,6 +41,9 @@ _A_MOMENT = 0.01
 """Seconds: the database must agree that the grace is over."""
 
 _GROWTH = 4
+
+_ENOUGH = 8
+"""Candidates for each manager: those that it is given now and next, and those that are read ahead for it."""
 
 
 class Candidates:
@@ -135,10 +139,16 @@ class Candidates:
         self, skip: frozenset[TaskPk], types: Collection[TaskType], lanes: list[Lane], now: float
     ) -> list[Waiting] | None:
         """What is left of the tasks read last, if there is one for everybody who can take one."""
-        waiting = [entry for entry in self._read.values() if self._is_free(entry, skip, types, now)]
+        free = (entry for entry in self._read.values() if self._is_free(entry, skip, types, now))
         served = self._sites.served
         reached = [lane for lane in lanes if lane.site in served]
-        return None if unserved((entry.offer for entry in waiting), reached, now) else waiting
+        # As a rule the first ones do, and the others need not be looked at.
+        waiting = list(islice(free, _ENOUGH * len(lanes)))
+        if unserved((entry.offer for entry in waiting), reached, now):
+            waiting += free
+            if unserved((entry.offer for entry in waiting), reached, now):
+                return None
+        return waiting
 
     async def _read_again(
         self,
@@ -218,9 +228,9 @@ class Candidates:
 
     def next_release(self, now: float) -> float | None:
         """When the next task that is left alone may be tried again; None when there is none."""
-        held = self.sights.held_until
-        held += [moment for _, _, moment in self._waits()]
-        return min((moment for moment in held if moment > now), default=None)
+        held = self.sights.held_after(now)
+        held += [moment for _, _, moment in self._waits() if moment > now]
+        return min(held, default=None)
 
     def _waits(self) -> list[tuple[TaskPk, datetime, float]]:
         """The tasks that were put back into the queue to wait there: which, added when, and until when."""

@@ -191,9 +191,7 @@ class Dispatcher:
                 by_pk[entry.item.task.pk] = entry
                 yield entry.offer
 
-        rooms = {
-            lane.manager: tuple(kind for kind in SUBMITTABLE if lane.has_room(kind, now)) for lane in lanes
-        }
+        by_manager = {lane.manager: lane for lane in lanes}
         for assignment in islice(assign(offers(), lanes, now), most):
             entry = by_pk[assignment.task]
             kind = entry.item.task.type
@@ -201,7 +199,9 @@ class Dispatcher:
                 if self._left[kind] <= 0:
                     continue
                 self._left[kind] -= 1
-            place = Place(entry.item, entry.site, assignment.manager, rooms[assignment.manager])
+            lane = by_manager[assignment.manager]
+            room = tuple(kind for kind in SUBMITTABLE if lane.has_room(kind, now))
+            place = Place(entry.item, entry.site, assignment.manager, room)
             turn = self._turns.take(assignment.manager, kind)
             self._hand_out(assignment.task, turn, partial(self._first_post, place))
         return len(self._in_hand) > before
@@ -220,9 +220,11 @@ class Dispatcher:
         self._turns.plan(may_follow=may_follow, besides=self._unanswered.managers)
 
     def _prepare_next(self, waiting: list[Waiting]) -> None:
-        """Those that the managers which are busy now can have next."""
-        for entry in islice(waiting, len(self._in_hand)):
-            self._submitter.prepare(entry.item.task, entry.site)
+        """Those that the managers which are busy now can have next, and as many more: many at a time."""
+        soon = len(self._in_hand)
+        if (nearest := waiting[:soon]) and not self._submitter.is_prepared(nearest[-1]):
+            for entry in waiting[: 2 * soon]:
+                self._submitter.prepare(entry)
 
     def _able(self, site: Site) -> set[ManagerId]:
         """The managers of a site that are to take tasks, now or later."""

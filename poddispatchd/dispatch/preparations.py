@@ -32,7 +32,7 @@ class Preparations:
 
     def begin(self, task: Task, site: Site) -> None:
         """Prepare a task whose turn comes soon, unless that is under way."""
-        if self._fresh(task, site) is not None:
+        if self.has(task, site):
             return
         if len(self._begun) >= _MOST:
             self._forget_old()
@@ -40,6 +40,10 @@ class Preparations:
         # Perhaps nobody asks for it any more.
         work.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._begun[task.pk] = _Begun(task, site, self._clock.monotonic(), work)
+
+    def has(self, task: Task, site: Site) -> bool:
+        """Whether a task is being prepared, or was a moment ago."""
+        return self._fresh(task, site) is not None
 
     async def of(self, task: Task, site: Site) -> Prepared:
         """What is posted for a task.

@@ -65,10 +65,9 @@ class Sights:
             self._known[item.task.pk] = known
         return known
 
-    @property
-    def held_until(self) -> list[float]:
-        """Until when tasks are left alone; moments of the past among them."""
-        return [sight.held_until for sight in self._known.values()]
+    def held_after(self, now: float) -> list[float]:
+        """Until when tasks are left alone, as far as that is to come."""
+        return [sight.held_until for sight in self._known.values() if sight.held_until > now]
 
     def hold(self, item: PendingTask, seconds: float) -> None:
         """Leave a task alone for a while."""

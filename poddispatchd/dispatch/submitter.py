@@ -10,6 +10,7 @@ from poddispatchd.dispatch.intents import IntentRequest
 from poddispatchd.dispatch.manager_turns import ManagerTurn
 from poddispatchd.dispatch.payloads import Payloads
 from poddispatchd.dispatch.preparations import Preparations
+from poddispatchd.dispatch.sights import Waiting
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import RunnerTaskId, Task
@@ -122,9 +123,13 @@ class Submitter:
             log.warning(Event.SUBMISSION_ADAPTED, task=task.pk, reason=warning)
         return await self._post(task, manager, intent, prepared.output_directory, turn)
 
-    def prepare(self, task: Task, site: Site) -> None:
+    def prepare(self, waiting: Waiting) -> None:
         """The turn of this task comes soon: read what it needs."""
-        self._preparations.begin(task, site)
+        self._preparations.begin(waiting.item.task, waiting.site)
+
+    def is_prepared(self, waiting: Waiting) -> bool:
+        """Whether what this task needs is being read, or was just now."""
+        return self._preparations.has(waiting.item.task, waiting.site)
 
     def is_unposted(self, intent: Submission) -> bool:
         """Whether this daemon did not post an intent that is open, and could not withdraw it."""

@@ -48,14 +48,19 @@ def inside_media_root(media_root: str, path: str, what: str) -> str:
     """
     if not path.strip():
         raise UnsubmittableError(f"{what} has no file: upload it again, or delete the task.")
-    root = posixpath.normpath(media_root)
-    full = posixpath.normpath(posixpath.join(root, path))
-    relative = posixpath.relpath(full, root)
-    if relative in {".", ".."} or relative.startswith("../"):
+    root = _normal(media_root).rstrip("/") + "/"
+    full = _normal(posixpath.join(root, path))
+    relative = full.removeprefix(root)
+    if relative in {full, ""}:
         raise UnsubmittableError(
             f"{what} has its file outside MEDIA_ROOT ({path}), where runners cannot fetch it."
         )
     return relative
+
+
+def _normal(path: str) -> str:
+    """An absolute path without ``.``, ``..`` and doubled slashes, two at its beginning included."""
+    return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def video_file(media_root: str, video: Video) -> str:
