@@ -183,7 +183,10 @@ class CallbackWorker:
         recorded = RecordedCallback.of(leased)
         callback = recorded.callback
         report = RunReport.of_callback(callback)
+        locked = self._locked()
         async with self._database.transaction() as connection:
+            if locked:  # perhaps very many: a second for each would hold up all other callbacks
+                await inbox.hurry(connection)
             turn = await inbox.lock(connection, recorded)
             if turn is Turn.LATER:
                 await CALLBACKS.postpone(connection, leased.lease, _SOON)
@@ -193,7 +196,7 @@ class CallbackWorker:
             if not known:
                 unknown.append(recorded)
                 return
-            if any(task.pk in self._locked() for task in known):
+            if any(task.pk in locked for task in known):
                 await CALLBACKS.postpone(connection, leased.lease, _HELD)
                 return
             decisions = [

@@ -169,3 +169,24 @@ async def test_the_same_id_under_two_managers_is_two_runs(pod: Pod) -> None:
         await webhook.settle()
     assert (await pod.row(mine))["script_output"] == "line\n"
     assert (await pod.row(theirs))["script_output"] == ""
+
+
+async def test_somebody_who_holds_very_many_rows_holds_up_no_other_callback(pod: Pod) -> None:
+    """Each of them was waited for, a second long: a change of many tasks in Pod's administration, left open,
+    held up whoever called behind them."""
+    held = [await pod.running(f"held-{number}") for number in range(25)]
+    free = await pod.running("free")
+    async with bench(pod.database) as webhook, pod.database.connection() as other:
+        async with other.transaction():
+            await other.execute("SELECT FROM runner_manager_task WHERE id = ANY ($1) FOR UPDATE", held)
+            for task_id in (*(f"held-{number}" for number in range(25)), "free"):
+                await _call(webhook, task_id, _RUNNING)
+            async with asyncio.timeout(10):
+                while (await pod.row(free))["script_output"] is None:
+                    await webhook.inbox.step()
+            assert len(webhook.parts.locked_rows.tasks) > 1
+        while webhook.parts.locked_rows.tasks:
+            await webhook.parts.locked_rows.step()
+        await pod.connection.execute("UPDATE poddispatchd.callback SET next_attempt_at = now()")
+        await webhook.settle()
+    assert {(await pod.row(pk))["script_output"] for pk in held} == {"line\n"}
