@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
+from poddispatchd.errors import DatabaseUnavailableError, MediaSlowError
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -14,7 +14,8 @@ class Batcher(Generic[_In, _Out]):
     """Hands what comes in while one batch is worked on to the next batch, all together.
 
     Nothing waits for company: alone it goes alone. One that spoils a batch does not spoil the others (I12):
-    after a refused statement each of the batch is tried by itself, beside the next batch.
+    after a refused statement, or an error that nobody foresaw, each of the batch is tried by itself, beside
+    the next batch.
 
     Args:
         work: carries out one batch and gives one result for each member, in their order.
@@ -44,6 +45,7 @@ class Batcher(Generic[_In, _Out]):
         Raises:
             DatabaseUnavailableError: the database went away; whether it was carried out is not known.
             DatabaseError: the database refuses this very item.
+        MediaSlowError: the file system does not answer.
         """
         future: asyncio.Future[_Out] = asyncio.get_running_loop().create_future()
         if alone:
@@ -69,22 +71,21 @@ class Batcher(Generic[_In, _Out]):
             return
         try:
             results = await self._work([item for item, _ in group])
-        except DatabaseUnavailableError as error:
+            answered = list(zip(group, results, strict=True))
+        except (DatabaseUnavailableError, MediaSlowError) as error:
             _fail(group, error)
-        except DatabaseError as error:
-            if len(group) == 1:
-                _fail(group, error)
-            else:
-                for item, future in group:
-                    self._begin_alone(item, future)
         except asyncio.CancelledError:
             for _, future in group:
                 future.cancel()
             raise
         except BaseException as error:  # noqa: BLE001 - whoever waits must learn of it, whatever it is
-            _fail(group, error)
+            if len(group) == 1:
+                _fail(group, error)
+            else:
+                for item, future in group:
+                    self._begin_alone(item, future)
         else:
-            for (_, future), result in zip(group, results, strict=True):
+            for (_, future), result in answered:
                 if not future.done():
                     future.set_result(result)
 

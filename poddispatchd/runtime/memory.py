@@ -9,7 +9,7 @@ import asyncio
 import gc
 from asyncio import selector_events
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8
 """Parameters of mallopt(3), as malloc.h has them."""
@@ -33,8 +33,9 @@ def keep_heap_small() -> bool:
     Returns:
         Whether the C library agreed; one that does not know it is used all the same.
     """
-    # asyncio has no other place for it; a test fails when this one is gone.
-    selector_events._SelectorTransport.max_size = _READ  # type: ignore[attr-defined] # noqa: SLF001 - see above
+    # asyncio has no other place for it; a test fails when this one is gone, and a daemon goes without.
+    with suppress(AttributeError):
+        selector_events._SelectorTransport.max_size = _READ  # type: ignore[attr-defined] # noqa: SLF001 - see above
     try:
         import ctypes  # noqa: PLC0415 - some systems have none, or forbid it
 

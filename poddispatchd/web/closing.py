@@ -114,17 +114,17 @@ class Closer:
             if refused.answer:  # with the end in one packet
                 refused.connection.send(refused.answer, socket.MSG_DONTWAIT | socket.MSG_MORE)
             refused.connection.shutdown(socket.SHUT_WR)
-        except OSError:
+            refused.peer.has_asked = True
+            if refused.is_whole:
+                self._end(refused)
+                return
+            number = refused.connection.fileno()
+            self._epoll.register(number, select.EPOLLIN)
+        except OSError:  # of the last, too: the kernel may watch no more, and others wait behind this one
             self._end(refused)
             return
-        refused.peer.has_asked = True
-        if refused.is_whole:
-            self._end(refused)
-            return
-        refused.until = self._site.loop.time() + _LINGER_SECONDS
-        number = refused.connection.fileno()
         self._lingering[number] = refused
-        self._epoll.register(number, select.EPOLLIN)
+        refused.until = self._site.loop.time() + _LINGER_SECONDS
         if not self._is_looking:
             self._is_looking = True
             self._site.loop.call_later(_LINGER_SECONDS, self._end_late)

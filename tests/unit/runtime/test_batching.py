@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, MediaSlowError
 from poddispatchd.runtime.batching import Batcher
 
 
@@ -86,3 +86,36 @@ async def test_one_that_goes_alone_waits_for_nobody_and_no_batch_is_too_long() -
     assert sorted(work.batches) == [[1, 2], [9]]
     work.go.set()
     assert await asyncio.gather(*all_of_them, alone) == [2, 4, 6, 18]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("nobody foresaw it"), None])
+async def test_what_nobody_foresaw_about_one_is_told_to_that_one_only(error: Exception | None) -> None:
+    """One task with an odd source kept those that were read with it from being submitted."""
+
+    async def work(numbers: Sequence[int]) -> Sequence[int]:
+        if 13 not in numbers:
+            return [2 * number for number in numbers]
+        if error is not None:
+            raise error
+        return []
+
+    batcher = Batcher(work)
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(
+            *(batcher.put(number) for number in (1, 13, 3)), return_exceptions=True
+        )
+    assert (results[0], results[2]) == (2, 6)
+    assert isinstance(results[1], ZeroDivisionError if error else ValueError)
+
+
+async def test_a_file_system_that_hangs_is_not_asked_once_for_each() -> None:
+    asked: list[Sequence[int]] = []
+
+    async def work(numbers: Sequence[int]) -> Sequence[int]:
+        asked.append(numbers)
+        raise MediaSlowError("it hangs")
+
+    batcher = Batcher(work)
+    results = await asyncio.gather(*(batcher.put(number) for number in (1, 2, 3)), return_exceptions=True)
+    assert [type(result) for result in results] == [MediaSlowError] * 3
+    assert asked == [[1, 2, 3]]

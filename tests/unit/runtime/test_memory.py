@@ -4,6 +4,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+from asyncio import selector_events
 from typing import ClassVar
 
 import pytest
@@ -71,6 +72,12 @@ async def test_a_read_from_a_socket_makes_room_for_less_than_what_is_mapped_by_i
     theirs.close()
     assert _Seen.asked
     assert max(_Seen.asked) < 128 * 1024
+
+
+def test_a_python_whose_asyncio_knows_no_such_size_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon would not start under it."""
+    monkeypatch.delattr(selector_events, "_SelectorTransport")
+    assert keep_heap_small()
 
 
 class _OverError(Exception):
