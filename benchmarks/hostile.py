@@ -28,7 +28,7 @@ from aiohttp import web
 
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.clock import Clock
-from poddispatchd.config.listening import WebhookSettings
+from poddispatchd.config.listeners import WebhookSettings
 from poddispatchd.config.units import Address
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database

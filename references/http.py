@@ -13,7 +13,7 @@ from msgspec.structs import fields
 
 import poddispatchd.callbacks
 import poddispatchd.web
-from poddispatchd.config.listening import OpsSettings, WebhookSettings
+from poddispatchd.config.listeners import OpsSettings, WebhookSettings
 from poddispatchd.domain import callback
 from poddispatchd.errors import CallbackRefusedError
 from poddispatchd.observability.metrics import Metrics

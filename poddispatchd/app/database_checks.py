@@ -9,7 +9,7 @@ from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.task import StaleTasks, TaskStatus
 from poddispatchd.errors import DatabaseError, SchemaError
 from poddispatchd.journal import observations
-from poddispatchd.pod import grants, same_source, tasks
+from poddispatchd.pod import duplicates, grants, tasks
 from poddispatchd.pod.lock_holders import held_tasks
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime import queues
@@ -138,7 +138,7 @@ async def running_findings(settings: Settings, database: Database) -> list[Check
                 return []
             told = await observations.stale_tasks(connection, limit=_MOST_STALE)
             found = [await tasks.get_task(connection, pk) for pk in told]
-            waiting = await same_source.waiting_behind(connection, told, limit=_MOST_STALE)
+            waiting = await duplicates.waiting_behind(connection, told, limit=_MOST_STALE)
     except DatabaseError:
         return []  # what keeps us from looking is told already
     running = (task for task in found if task is not None and row_status(task.status) is TaskStatus.RUNNING)

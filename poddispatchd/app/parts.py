@@ -25,11 +25,11 @@ from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.database_session import DatabaseSession
-from poddispatchd.runtime.fair_shares import FairShares
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.locked_rows import LockedRows
 from poddispatchd.runtime.storage import Storage
 from poddispatchd.runtime.wakeups import Wakeups
+from poddispatchd.tasks.fair_order import FairShares
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.runtime.wakeups import Wakeup
-from poddispatchd.tasks.acceptance import AcceptedRun, Verdict, store_accepted
+from poddispatchd.tasks.accepted_runs import AcceptedRun, Verdict, store_accepted
 
 log = structlog.get_logger(__name__)
 

@@ -30,8 +30,8 @@ from poddispatchd.cli.task_filter import Since, age
 from poddispatchd.domain.failure_groups import FailureGroup
 from poddispatchd.errors import PoddispatchdError
 from poddispatchd.journal import dismissals
-from poddispatchd.pod import overview
-from poddispatchd.pod.overview import TaskFilter
+from poddispatchd.pod import task_list
+from poddispatchd.pod.task_list import TaskFilter
 from poddispatchd.runtime.database_session import CHANNEL
 from poddispatchd.tasks.failed import failures_since
 
@@ -132,7 +132,7 @@ async def restart(
         if len(group.failures) > MOST_AT_ONCE:
             raise click.UsageError(f"These are more than {MOST_AT_ONCE} tasks: choose fewer, by --since.")
         wanted = TaskFilter(tasks=[item.pk for item in group.failures])
-        found = await overview.listed_tasks(database, wanted, limit=MOST_AT_ONCE)
+        found = await task_list.listed_tasks(database, wanted, limit=MOST_AT_ONCE)
     if confirm_restart(found, options, is_chosen=True):
         await restart_found(settings, [row.pk for row in found], options)
 

@@ -27,7 +27,7 @@ from poddispatchd.journal.scheduling import ManagerMemory, Scheduler, Wait
 from poddispatchd.managers.sites import site_chooser
 from poddispatchd.managers.views import views_of_rows
 from poddispatchd.pod import managers as pod_managers
-from poddispatchd.pod import overview, sources
+from poddispatchd.pod import sources, task_list
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.tree import MediaTree
@@ -153,7 +153,7 @@ async def why_it_waits(settings: Settings, database: Database, task: Task) -> Fi
             f"Nothing submits tasks of type {task.type_name!r}.",
             f"If nobody needs it: 'poddispatchd tasks cancel {task.pk}'.",
         )
-    rows = await overview.pending_rows(database, task=task.pk, limit=1)
+    rows = await task_list.pending_rows(database, task=task.pk, limit=1)
     if not rows:
         return None
     journal = await read_journal(database)

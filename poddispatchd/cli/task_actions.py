@@ -28,7 +28,7 @@ from poddispatchd.cli.task_filter import Chosen, filter_options
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import ManagerId, Task, TaskPk, TaskStatus
 from poddispatchd.pod import managers as pod_managers
-from poddispatchd.pod import overview
+from poddispatchd.pod import task_list
 from poddispatchd.pod import tasks as pod_tasks
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.tasks.administration import Treated, cancel_tasks
@@ -64,7 +64,7 @@ async def restart(
         raise click.UsageError("Name the tasks by their ids, or choose some: --failed --since 2h.")
     settings = context.settings(config_path)
     async with open_database(settings) as database:
-        found = await overview.listed_tasks(database, await chosen.filter(database), limit=MOST_AT_ONCE + 1)
+        found = await task_list.listed_tasks(database, await chosen.filter(database), limit=MOST_AT_ONCE + 1)
     if len(found) > MOST_AT_ONCE:
         raise click.UsageError(f"These are more than {MOST_AT_ONCE} tasks: choose fewer, as by --since.")
     wanted = ids if by_id else tuple(sorted(row.pk for row in found))

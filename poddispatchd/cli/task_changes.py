@@ -20,7 +20,7 @@ from poddispatchd.cli.common import (
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk, TaskStatus
-from poddispatchd.pod.overview import ListedTask
+from poddispatchd.pod.task_list import ListedTask
 from poddispatchd.runner.client import RunnerClient, open_session
 from poddispatchd.tasks.administration import Treated, restart_tasks
 

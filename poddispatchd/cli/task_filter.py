@@ -15,7 +15,7 @@ from poddispatchd.config.units import parse_duration
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod import managers as pod_managers
-from poddispatchd.pod.overview import TaskFilter
+from poddispatchd.pod.task_list import TaskFilter
 
 _R = TypeVar("_R")
 

@@ -20,7 +20,7 @@ from poddispatchd.cli.common import (
     print_json,
     shown,
 )
-from poddispatchd.cli.expectations import expected, expected_words, interval_as_dict
+from poddispatchd.cli.forecast import expected, expected_words, interval_as_dict
 from poddispatchd.cli.situation import closed_types
 from poddispatchd.cli.tables import print_table, shortened
 from poddispatchd.cli.task_filter import Chosen, age, filter_options
@@ -28,10 +28,10 @@ from poddispatchd.clock import Clock
 from poddispatchd.domain.forecast import Forecast
 from poddispatchd.domain.situation import duration_words
 from poddispatchd.domain.task import ManagerId, TaskStatus, TaskType
+from poddispatchd.pod import duplicates, task_list
 from poddispatchd.pod import managers as pod_managers
-from poddispatchd.pod import overview, same_source
-from poddispatchd.pod.overview import ListedTask
-from poddispatchd.pod.same_source import Blocker
+from poddispatchd.pod.duplicates import Blocker
+from poddispatchd.pod.task_list import ListedTask
 
 _Closed: TypeAlias = Mapping[TaskType, datetime | None]
 """The types that wait for a window, and when it opens."""
@@ -62,9 +62,9 @@ async def list_(
     async with open_database(settings) as database:
         managers = await pod_managers.runner_managers(database)
         names = {manager.id: manager.name for manager in managers}
-        found = await overview.listed_tasks(database, await chosen.filter(database), limit=limit)
+        found = await task_list.listed_tasks(database, await chosen.filter(database), limit=limit)
         async with database.connection() as connection:
-            blockers = await same_source.blockers(connection, [row.pk for row in found])
+            blockers = await duplicates.blockers(connection, [row.pk for row in found])
         forecast = await expected(settings, database, [row.status for row in found])
         closed = await closed_types(settings, database, managers)
     if as_json:

@@ -20,7 +20,7 @@ from poddispatchd.cli.common import (
     print_json,
     shown,
 )
-from poddispatchd.cli.expectations import expected, expected_words, interval_as_dict
+from poddispatchd.cli.forecast import expected, expected_words, interval_as_dict
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.situation import why_it_waits
 from poddispatchd.cli.tables import say
@@ -36,12 +36,12 @@ from poddispatchd.domain.task import Run, Task, TaskPk, TaskStatus
 from poddispatchd.journal import acts, campaigns, imports, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import SubmissionState
+from poddispatchd.pod import duplicates
 from poddispatchd.pod import managers as pod_managers
-from poddispatchd.pod import same_source
 from poddispatchd.pod import tasks as pod_tasks
 from poddispatchd.pod.capabilities import introspect
-from poddispatchd.pod.overview import ListedTask, TaskFilter, listed_tasks
-from poddispatchd.pod.same_source import Blocker
+from poddispatchd.pod.duplicates import Blocker
+from poddispatchd.pod.task_list import ListedTask, TaskFilter, listed_tasks
 from poddispatchd.tasks.fair_share import ShareOfTask, share_of_task
 
 _HEAD, _TAIL = 10, 20
@@ -79,7 +79,7 @@ async def show(
             journal = await _journal(connection, TaskPk(task_pk), task, names)
             campaign = await campaigns.campaign_of(connection, TaskPk(task_pk))
             waits_until = None if task is None else await _waits_until(connection, task)
-            blocker = (await same_source.blockers(connection, [TaskPk(task_pk)])).get(TaskPk(task_pk))
+            blocker = (await duplicates.blockers(connection, [TaskPk(task_pk)])).get(TaskPk(task_pk))
         why = share = None
         if task is not None and task.status == TaskStatus.PENDING:
             why = await why_it_waits(settings, database, task)

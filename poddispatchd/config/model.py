@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import field
 
-from poddispatchd.config.listening import OpsSettings, WebhookSettings
+from poddispatchd.config.listeners import OpsSettings, WebhookSettings
 from poddispatchd.config.notification import EventsSettings, MailSettings, PushSettings
 from poddispatchd.config.section import AbsolutePath, Section, TimeZone
 from poddispatchd.config.units import Duration, FileMode, Size, Windows

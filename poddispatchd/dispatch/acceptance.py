@@ -21,7 +21,7 @@ from poddispatchd.observability.metrics import SubmissionOutcome
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.batching import Batcher
 from poddispatchd.runtime.wakeups import Wakeups
-from poddispatchd.tasks.acceptance import KNOWN_ID, AcceptedRun, StoredRun, Verdict, store_accepted
+from poddispatchd.tasks.accepted_runs import KNOWN_ID, AcceptedRun, StoredRun, Verdict, store_accepted
 from poddispatchd.tasks.stopping import stop_run
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from itertools import islice
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import DispatchSettings
 from poddispatchd.database.pool import Database
-from poddispatchd.dispatch.sights import Sights, Waiting
+from poddispatchd.dispatch.waiting_tasks import Sights, Waiting
 from poddispatchd.domain.fair_share import FairOrder
 from poddispatchd.domain.routing import Lane, capacity, unserved
 from poddispatchd.domain.task import SiteId, TaskPk, TaskType

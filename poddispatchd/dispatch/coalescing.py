@@ -10,7 +10,7 @@ from poddispatchd.domain.duplicates import EndedDuplicate, followed
 from poddispatchd.domain.french import in_language
 from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.journal import submissions
-from poddispatchd.pod import same_source
+from poddispatchd.pod import duplicates
 
 _TOGETHER = 1000
 """Tasks that are ended in one statement."""
@@ -23,12 +23,12 @@ async def follow(connection: Connection, task: Task, *, grace: float, language: 
     for since is left in the queue, as is what Pod may be submitting itself within ``grace`` seconds.
     The words are in ``language``.
     """
-    ended = await same_source.ended_duplicates(connection, task)
+    ended = await duplicates.ended_duplicates(connection, task)
     if not ended or not await _follow(
         connection, {task.pk: task.date_added}, ended, grace=0, language=language
     ):
         return False
-    others = iter((await same_source.waiting_duplicates(connection, task)).items())
+    others = iter((await duplicates.waiting_duplicates(connection, task)).items())
     while some := dict(islice(others, _TOGETHER)):
         await _follow(connection, some, ended, grace=grace, language=language)
     return True
@@ -54,7 +54,7 @@ async def _follow(
     for duplicate, of_it in followers.items():
         words = f"Task {duplicate.pk} did the same source meanwhile and ended as {duplicate.status}."
         told = in_language(words, language)
-        count += await same_source.follow(connection, of_it, duplicate, told, grace=grace)
+        count += await duplicates.follow(connection, of_it, duplicate, told, grace=grace)
     return count
 
 
@@ -64,4 +64,4 @@ async def fail_alike(connection: Connection, task: Task, reason: str, *, grace: 
     Nobody is told of them: what can be told was told of the first.
     """
     words = in_language(f"Task {task.pk} for the same source failed: {reason}", language)
-    await same_source.fail_waiting(connection, task, words, grace=grace)
+    await duplicates.fail_waiting(connection, task, words, grace=grace)

@@ -12,9 +12,9 @@ from poddispatchd.dispatch.candidates import Candidates
 from poddispatchd.dispatch.failed_submissions import FailedSubmissions
 from poddispatchd.dispatch.intent_log import IntentLog
 from poddispatchd.dispatch.manager_turns import ManagerTurn, ManagerTurns
-from poddispatchd.dispatch.sights import Place, Waiting
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.unanswered import Unanswered, Work
+from poddispatchd.dispatch.waiting_tasks import Place, Waiting
 from poddispatchd.domain.fair_share import FairShare
 from poddispatchd.domain.routing import Lane, Offer, assign, capacity, next_opening, next_window
 from poddispatchd.domain.site import Site
@@ -22,9 +22,9 @@ from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk
 from poddispatchd.managers.rows import FRESH_FOR, ManagerRows
 from poddispatchd.observability.metrics import Metrics, SubmissionOutcome
 from poddispatchd.runtime.database_session import DatabaseSession
-from poddispatchd.runtime.fair_shares import FairShares
 from poddispatchd.runtime.supervision import cancel_surely
 from poddispatchd.runtime.wakeups import Wakeup
+from poddispatchd.tasks.fair_order import FairShares
 
 _SOON = 0.05
 _QUIET_FRESH_FOR = 300.0

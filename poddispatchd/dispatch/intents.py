@@ -16,7 +16,7 @@ from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.payload import Payload
 from poddispatchd.domain.task import ManagerId, Task, TaskPk
 from poddispatchd.journal.submissions import Submission, SubmissionId, SubmissionState
-from poddispatchd.pod.same_source import SAME_SOURCE, source_of
+from poddispatchd.pod.duplicates import SAME_SOURCE, source_of
 
 _OPEN = load_queries(__package__, "intents.sql")["open"].fill(same_source=SAME_SOURCE)
 

@@ -33,7 +33,7 @@ from poddispatchd.observability.metrics import Metrics, SubmissionOutcome
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import Accepted
 from poddispatchd.runtime.database_session import DatabaseSession
-from poddispatchd.tasks.acceptance import AcceptedRun
+from poddispatchd.tasks.accepted_runs import AcceptedRun
 
 log = structlog.get_logger(__name__)
 

@@ -8,8 +8,8 @@ from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.dispatch.failed_submissions import FailedSubmissions
 from poddispatchd.dispatch.intent_log import IntentLog, is_hopeless
 from poddispatchd.dispatch.manager_turns import ManagerTurn, ManagerTurns
-from poddispatchd.dispatch.sights import Sights
 from poddispatchd.dispatch.submitter import Submitter
+from poddispatchd.dispatch.waiting_tasks import Sights
 from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.managers.registry import ManagerRegistry
 

@@ -20,7 +20,7 @@ from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import notices
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import ImportOutcome, Metrics
-from poddispatchd.pod import same_source
+from poddispatchd.pod import duplicates
 from poddispatchd.pod.imports.common import ImportedResult, ImportPlan, WantedTask
 from poddispatchd.pod.lock_holders import taking
 from poddispatchd.pod.media.files import delete_temporaries, existing_files
@@ -137,7 +137,7 @@ class ImportCommit:
         self, connection: Connection, job: ImportJob, task: Task, plan: ImportPlan
     ) -> tuple[ImportedResult, bool]:
         # The rows of tasks first, by primary key: the order of whoever applies a report to them.
-        if not await same_source.complete(connection, task):
+        if not await duplicates.complete(connection, task):
             raise RaceLostError("Someone else changed the task's row meanwhile.")
         done = await plan.write_rows(connection)
         chained = done.chained_transcription

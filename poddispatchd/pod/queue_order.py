@@ -25,7 +25,7 @@ from poddispatchd.domain.task import (
     VideoId,
 )
 from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.same_source import SAME_SOURCE
+from poddispatchd.pod.duplicates import SAME_SOURCE
 from poddispatchd.pod.tasks import task_of
 
 _QUERIES = load_queries("poddispatchd.pod", "queue.sql")

@@ -14,9 +14,9 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
+from poddispatchd.pod.duplicates import SAME_SOURCE
 from poddispatchd.pod.lock_holders import taking
 from poddispatchd.pod.managers import manager_of
-from poddispatchd.pod.same_source import SAME_SOURCE
 
 _QUERIES = {
     name: query.fill(same_source=SAME_SOURCE)

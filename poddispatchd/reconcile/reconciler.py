@@ -14,7 +14,7 @@ from poddispatchd.errors import RunnerTaskUnknownError
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.pod import same_source, tasks
+from poddispatchd.pod import duplicates, tasks
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.reconcile.failure_recheck import FailureRecheck
 from poddispatchd.reconcile.observations import Observations
@@ -269,7 +269,7 @@ class Reconciler:
         if not running:
             return ()
         async with self._database.connection() as connection:
-            return tuple(await same_source.waiting_behind(connection, running, limit=_SHOWN))
+            return tuple(await duplicates.waiting_behind(connection, running, limit=_SHOWN))
 
     async def _show_stale(self, unsettled: list[UnsettledTask], now: float) -> None:
         """Count the tasks that run for too long, and tell of each once."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from poddispatchd.errors import NoSpaceError, ResultRefusedError, disk_error
-from poddispatchd.runner.storage import ResultStorage
+from poddispatchd.runner.result_storage import ResultStorage
 
 _CHECK_EVERY = 64 * 2**20
 """Bytes received between two looks at the free space."""

@@ -23,10 +23,10 @@ from poddispatchd.errors import (
 )
 from poddispatchd.runner.allowance import Allowance
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.fetch import Transfer
 from poddispatchd.runner.filesink import FileSink, SmallFiles
 from poddispatchd.runner.pieces import BrokenOffError, TooSlowError
-from poddispatchd.runner.storage import ResultStorage
+from poddispatchd.runner.result_storage import ResultStorage
+from poddispatchd.runner.transfer import Transfer
 
 _WORTH_ANOTHER_TRY = (
     BrokenOffError,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from poddispatchd.domain.completeness import Wholeness
 from poddispatchd.domain.wholeness import wholeness
 from poddispatchd.errors import MediaSlowError, disk_error
-from poddispatchd.runner.storage import PartialFile, ResultStorage
+from poddispatchd.runner.result_storage import PartialFile, ResultStorage
 
 _SMALL = 64 * 2**10
 """Bytes that are kept in memory, and hashed on the event loop in a fraction of a millisecond."""

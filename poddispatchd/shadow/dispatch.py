@@ -8,7 +8,7 @@ from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
 from poddispatchd.dispatch.candidates import Candidates
 from poddispatchd.dispatch.payloads import Payloads
-from poddispatchd.dispatch.sights import Waiting
+from poddispatchd.dispatch.waiting_tasks import Waiting
 from poddispatchd.domain.routing import Lane, assign
 from poddispatchd.domain.shadow import (
     Agreement,

@@ -14,8 +14,8 @@ from poddispatchd.domain.task import ManagerId, Run, RunnerStatus, Task, TaskPk,
 from poddispatchd.errors import RowLockedError
 from poddispatchd.journal import acts, imports, scheduling, submissions, unwanted_runs
 from poddispatchd.journal.acts import Act
+from poddispatchd.pod import duplicates, progress, tasks
 from poddispatchd.pod import managers as pod_managers
-from poddispatchd.pod import progress, same_source, tasks
 from poddispatchd.pod.tasks import Restarted
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.database_session import CHANNEL
@@ -106,7 +106,7 @@ async def _restart(
     """Restart them but for the held ones in one transaction, which locks rows in the order of their ids."""
     async with database.transaction() as connection:
         wanted = [pk for pk in asked if pk not in held]
-        others = await same_source.unfinished_duplicates(connection, wanted) if end_others else []
+        others = await duplicates.unfinished_duplicates(connection, wanted) if end_others else []
         before = {pk: await tasks.lock_task(connection, pk) for pk in sorted({*wanted, *others} - {*held})}
         ended: list[Task] = []
         for pk in others:
@@ -142,7 +142,7 @@ async def _restart(
 async def _with_what_is_in_the_way(connection: Connection, restarted: Restarted) -> Mapping[TaskPk, str]:
     """Why tasks were not restarted; where another one is in the way: how that one is, and what to do."""
     words = dict(restarted.refused)
-    for pk, blocker in (await same_source.described(connection, restarted.blocked_by)).items():
+    for pk, blocker in (await duplicates.described(connection, restarted.blocked_by)).items():
         words[pk] = (
             f"There is {blocker.words}: end that one ('poddispatchd tasks cancel {blocker.task}'), "
             "or restart this one with --end-others."

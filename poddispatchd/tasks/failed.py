@@ -6,8 +6,8 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.failure_groups import FailedTask, FailureGroup, grouped
 from poddispatchd.domain.task import TaskStatus
 from poddispatchd.journal import dismissals
-from poddispatchd.pod import overview
-from poddispatchd.pod.overview import ListedTask, TaskFilter
+from poddispatchd.pod import task_list
+from poddispatchd.pod.task_list import ListedTask, TaskFilter
 
 _FAILED = (TaskStatus.FAILED.value, TaskStatus.TIMEOUT.value)
 
@@ -26,7 +26,7 @@ async def failures_since(
     Raises:
         DatabaseUnavailableError: the database cannot be reached.
     """
-    rows = await overview.listed_tasks(database, TaskFilter(statuses=_FAILED), limit=_MOST)
+    rows = await task_list.listed_tasks(database, TaskFilter(statuses=_FAILED), limit=_MOST)
     async with database.connection() as connection:
         seen = await dismissals.failed_at(connection, [row.pk for row in rows])
         known = {row.pk: row.date_added for row in rows}

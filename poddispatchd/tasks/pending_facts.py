@@ -7,7 +7,7 @@ from poddispatchd.domain.situation import WaitingTask
 from poddispatchd.domain.task import SiteId, TaskPk, TaskType
 from poddispatchd.journal.scheduling import Wait
 from poddispatchd.managers.sites import SiteChooser
-from poddispatchd.pod.overview import PendingRow
+from poddispatchd.pod.task_list import PendingRow
 
 
 def chosen_sites(sites: Iterable[tuple[SiteId, ...]], choose: SiteChooser) -> frozenset[SiteId]:

@@ -15,7 +15,7 @@ from poddispatchd.domain.script_output import (
 from poddispatchd.domain.task import RunnerStatus, Task, TaskStatus, TaskType, no_import_words
 from poddispatchd.journal import failures, imports, notices, scheduling, submissions
 from poddispatchd.observability.events import Event
-from poddispatchd.pod import progress, same_source, tasks
+from poddispatchd.pod import duplicates, progress, tasks
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.run_report import ReportOrigin, RunReport
 
@@ -192,7 +192,7 @@ async def _import(connection: Connection, task: Task, report: RunReport) -> bool
     if task.run is None:
         return False
     await _write_output(connection, task, report)
-    if await same_source.has_leader(connection, task):
+    if await duplicates.has_leader(connection, task):
         return False
     if not await imports.open_import(connection, task.pk, task.run):
         return False

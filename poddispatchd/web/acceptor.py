@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from time import thread_time
 from typing import Protocol
 
-from poddispatchd.web.site import SLICE_SECONDS
+from poddispatchd.web.listener_site import SLICE_SECONDS
 
 _BACKLOG = 4096
 """Connections that the kernel keeps for us; the system may allow fewer (net.core.somaxconn)."""

@@ -15,7 +15,7 @@ from functools import partial
 from time import thread_time
 
 from poddispatchd.web.connection_limits import Peer
-from poddispatchd.web.site import SLICE_SECONDS, ListenerSite
+from poddispatchd.web.listener_site import SLICE_SECONDS, ListenerSite
 
 _MOST_EVENTS = 64
 

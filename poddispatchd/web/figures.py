@@ -14,7 +14,7 @@ from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.runtime import queues
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.wakeups import Wakeup
-from poddispatchd.web.expected import Expected
+from poddispatchd.web.forecast import LastForecast
 from poddispatchd.web.health import DaemonHealth
 from poddispatchd.web.overviews import Overview, Overviews
 
@@ -80,7 +80,7 @@ class Figures:
         session: DatabaseSession,
         health: DaemonHealth,
         overviews: Overviews,
-        expected: Expected | None,
+        expected: LastForecast | None,
         journal: JournalFigures | None,
         changes_by_hand: Wakeup,
         metrics: Metrics,

@@ -22,9 +22,9 @@ from poddispatchd.web import acceptor
 from poddispatchd.web.client_address import Networks, is_trusted
 from poddispatchd.web.connection_limits import ConnectionTable, ListenerLimits, PeerState
 from poddispatchd.web.head_reader import HeadReader
+from poddispatchd.web.listener_site import ListenerSite
 from poddispatchd.web.refusal_log import RefusalLog
 from poddispatchd.web.requests import peer_of
-from poddispatchd.web.site import ListenerSite
 from poddispatchd.web.strangers import Early
 
 log = structlog.get_logger(__name__)

@@ -12,8 +12,8 @@ from poddispatchd.domain.task import TaskPk
 from poddispatchd.journal import dismissals, ends, scheduling
 from poddispatchd.journal.ends import HourOfTasks, TaskEnd
 from poddispatchd.journal.scheduling import Wait
-from poddispatchd.pod import overview
-from poddispatchd.pod.overview import ListedTask, PendingRow, TaskFilter
+from poddispatchd.pod import task_list
+from poddispatchd.pod.task_list import ListedTask, PendingRow, TaskFilter
 from poddispatchd.tasks.campaign_progress import CampaignProgress, progress_of
 
 _WAITING, _RUNNING, _ENDED, _FAILED = 20, 50, 20, 500
@@ -56,8 +56,8 @@ class Overviews:
             DatabaseError: they cannot be read.
         """
         database = self._database
-        waiting = await overview.pending_rows(database, limit=_WAITING)
-        running = await overview.listed_tasks(
+        waiting = await task_list.pending_rows(database, limit=_WAITING)
+        running = await task_list.listed_tasks(
             database, TaskFilter(statuses=("running", "warning")), limit=_RUNNING
         )
         async with database.connection() as connection:
@@ -72,7 +72,7 @@ class Overviews:
         wanted = {item.pk for item in (*ended, *failed)} | {item.pk for item in waiting}
         rows = {
             row.pk: row
-            for row in await overview.listed_tasks(database, TaskFilter(tasks=wanted), limit=len(wanted) + 1)
+            for row in await task_list.listed_tasks(database, TaskFilter(tasks=wanted), limit=len(wanted) + 1)
         }
         unseen = {item.pk for item in failed} - await self._dismissed(rows)
         return Overview(

@@ -10,7 +10,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from poddispatchd.observability.events import Event
 from poddispatchd.web.connection_limits import ConnectionTable, Peer
-from poddispatchd.web.site import SLICE, WORDS, ListenerSite, canned
+from poddispatchd.web.listener_site import SLICE, WORDS, ListenerSite, canned
 
 _LONGEST_LINE = 8190
 _MOST_HEADERS = 64

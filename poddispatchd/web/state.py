@@ -13,7 +13,7 @@ from poddispatchd.domain.situation import Finding, Reason
 from poddispatchd.domain.task import ManagerId, StaleTasks, TaskPk, TaskStatus, TaskType
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.web.campaigns import CampaignReport
-from poddispatchd.web.expectation import ExpectedState
+from poddispatchd.web.expected_state import ExpectedState
 from poddispatchd.web.failures import FailureState
 
 _SHOWN = 5

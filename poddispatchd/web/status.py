@@ -22,7 +22,7 @@ from poddispatchd.runtime.jobs import Progress
 from poddispatchd.runtime.queues import set_aside_words
 from poddispatchd.tasks.pending_facts import chosen_sites, waiting_task
 from poddispatchd.web.campaigns import campaign_reports
-from poddispatchd.web.expectation import ExpectedState, expected_state
+from poddispatchd.web.expected_state import ExpectedState, expected_state
 from poddispatchd.web.failures import failure_states
 from poddispatchd.web.figures import Figures
 from poddispatchd.web.health import DaemonHealth

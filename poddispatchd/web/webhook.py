@@ -10,7 +10,7 @@ from aiohttp import web
 from poddispatchd.callbacks.patience import PATIENCE
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.clock import Clock
-from poddispatchd.config.listening import WebhookSettings
+from poddispatchd.config.listeners import WebhookSettings
 from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import CallbackRefusedError, DatabaseError, DatabaseUnavailableError
 from poddispatchd.observability.events import Event
@@ -19,9 +19,9 @@ from poddispatchd.web.bodies import BodyMemory, read_body
 from poddispatchd.web.client_address import client_address
 from poddispatchd.web.connection_limits import ListenerLimits
 from poddispatchd.web.listener import Handler
+from poddispatchd.web.listener_site import HEADERS
 from poddispatchd.web.refusal_log import RefusalLog
 from poddispatchd.web.requests import recognise, speaks_for
-from poddispatchd.web.site import HEADERS
 from poddispatchd.web.strangers import RETRY_AFTER, Early, Strangers
 
 log = structlog.get_logger(__name__)

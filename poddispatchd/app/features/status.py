@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 from poddispatchd.app.parts import Parts
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.pod.source_sizes import SourceSizes
-from poddispatchd.tasks.expectations import Expectations
-from poddispatchd.web.expected import Expected
+from poddispatchd.tasks.forecasts import Forecasts
 from poddispatchd.web.figures import Figures, JournalFigures
+from poddispatchd.web.forecast import LastForecast
 from poddispatchd.web.health import DaemonHealth
 from poddispatchd.web.overviews import Overviews
 from poddispatchd.web.status import DaemonStatus
@@ -43,8 +43,8 @@ def status(parts: Parts, figures: Figures | None = None) -> DaemonStatus:
 
 def figures(parts: Parts, look: Callable[[], Awaitable[QueueStats]]) -> Figures:
     """What is counted for whoever looks; ``look`` counts the tasks."""
-    expected = Expected(
-        expectations=Expectations(parts.database, SourceSizes(parts.media)),
+    expected = LastForecast(
+        forecasts=Forecasts(parts.database, SourceSizes(parts.media)),
         registry=parts.registry,
         sites=parts.sites,
         catalogue=parts.catalogue,

@@ -1,4 +1,4 @@
-"""Where a download is written: a staging directory by its descriptors, as ``runner.storage`` wants it."""
+"""Where a download is written: a staging directory by its descriptors, as ``ResultStorage`` wants it."""
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -14,7 +14,7 @@ from poddispatchd.callbacks.patience import PATIENCE
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.clock import Clock
-from poddispatchd.config.listening import WebhookSettings
+from poddispatchd.config.listeners import WebhookSettings
 from poddispatchd.config.model import (
     DatabaseSettings,
     PodSettings,

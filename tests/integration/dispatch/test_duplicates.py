@@ -8,7 +8,7 @@ import pytest
 from poddispatchd.app import features
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
-from poddispatchd.pod import same_source, tasks
+from poddispatchd.pod import duplicates, tasks
 from poddispatchd.pod.tasks import task_of
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER
 from poddispatchd.runner.client import RunnerClient
@@ -125,7 +125,7 @@ async def test_a_duplicate_of_a_failure_shares_its_run_should_a_runner_mend_it(
         assert (follower["status"], follower["task_id"]) == ("failed", failed["task_id"])
         assert follower["runner_manager_id"] == failed["runner_manager_id"]
 
-        await same_source.complete(pod.connection, task_of(failed))
+        await duplicates.complete(pod.connection, task_of(failed))
         assert await pod.status(second) == "completed"
 
 
@@ -340,8 +340,8 @@ async def test_rows_that_share_a_run_have_one_leader(pod_database: PodDatabase, 
         for pk, manager in ((leader, "first"), (sharer, "first"), (elsewhere, "other")):
             await pod.start(pk, manager, "one-id")
         tasks = [task_of(await pod.row(pk)) for pk in (leader, sharer, elsewhere)]
-        assert [await same_source.has_leader(pod.connection, task) for task in tasks] == [False, True, False]
+        assert [await duplicates.has_leader(pod.connection, task) for task in tasks] == [False, True, False]
 
         await pod.end(leader)
-        await same_source.complete(pod.connection, tasks[0])
+        await duplicates.complete(pod.connection, tasks[0])
         assert await _statuses(pod, sharer, elsewhere) == ["completed", "running"]

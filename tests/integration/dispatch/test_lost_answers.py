@@ -21,7 +21,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import Accepted
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
-from poddispatchd.tasks.acceptance import store_accepted
+from poddispatchd.tasks.accepted_runs import store_accepted
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.plugins.postgres import PodDatabase
 

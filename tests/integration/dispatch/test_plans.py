@@ -19,7 +19,7 @@ from poddispatchd.domain.task import ManagerId, RunnerTaskId, SiteId, Task, Task
 from poddispatchd.journal import submissions
 from poddispatchd.pod.tasks import get_task
 from poddispatchd.sandbox.postgresql import PostgresServer
-from poddispatchd.tasks.acceptance import AcceptedRun, store_accepted
+from poddispatchd.tasks.accepted_runs import AcceptedRun, store_accepted
 from tests.integration.journal.writing import add_intent
 from tests.integration.pod.years import FINISHED, PENDING, SOURCES, rows_read, years_of_tasks
 from tests.plugins.postgres import PodDatabase

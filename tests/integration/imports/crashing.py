@@ -22,7 +22,7 @@ from poddispatchd.imports import deletion, downloads, files
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.deletion import Deletion
 from poddispatchd.imports.preparation import Preparation
-from poddispatchd.pod import same_source
+from poddispatchd.pod import duplicates
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.placing import Ready
 from poddispatchd.sandbox.pod.schema import SchemaVariant
@@ -81,7 +81,7 @@ MOMENTS: dict[str, Callable[[], None]] = {
     "before the first rename": lambda: _set(ImportCommit, "record", _then_die(ImportCommit.record)),
     "amid the renames": lambda: _set(Ready, "swap", _at_call(3, Ready.swap)),
     "amid the links": lambda: _set(Directory, "link", _link_then_die),
-    "after the renames": lambda: _set(same_source, "complete", die),
+    "after the renames": lambda: _set(duplicates, "complete", die),
     "within the transaction": lambda: _set(files, "settle", _then_die(files.settle)),
     "after the commit": lambda: _set(ImportCommit, "_tell", die),
     "before the clean-up": lambda: _set(Deletion, "delete_obsolete", die),

@@ -16,7 +16,7 @@ from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, Task, TaskPk
-from poddispatchd.pod import same_source
+from poddispatchd.pod import duplicates
 from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.transitions import apply_report
 from tests.integration.imports.bench import Bench, bench, until
@@ -74,8 +74,8 @@ async def test_a_callback_and_a_commit_about_the_same_rows_wait_for_each_other_i
             await begun.wait()
         return await complete_rows(connection, task)
 
-    complete_rows = same_source.complete
-    monkeypatch.setattr(same_source, "complete", complete)
+    complete_rows = duplicates.complete
+    monkeypatch.setattr(duplicates, "complete", complete)
     monkeypatch.setattr(worker_module, "apply_report", apply)
     async with here.parts.database.connection() as connection:
         task_id = RunnerTaskId(str(await here.of(first, "task_id")))

@@ -12,6 +12,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.domain.fair_share import FairOrder, FairShare
 from poddispatchd.domain.task import TaskPk
+from poddispatchd.pod.duplicates import OTHERS, SAME_SOURCE
 from poddispatchd.pod.queue_order import (
     SITE_IDS,
     CandidateQuery,
@@ -22,7 +23,6 @@ from poddispatchd.pod.queue_order import (
     write_ranks,
 )
 from poddispatchd.pod.queue_stats import queue_stats
-from poddispatchd.pod.same_source import OTHERS, SAME_SOURCE
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.pod.rows import pod, video
 from tests.integration.pod.years import FINISHED, PENDING, nodes, rows_read, years_of_tasks
@@ -86,7 +86,7 @@ _BY_KEY: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     },
     "managers.sql": {"latest_tasks": {"newest": 500}},
     "queue.sql": {"statuses": {"tasks": [7, 8]}},
-    "overview.sql": {
+    "task_list.sql": {
         "rows": {
             "statuses": None,
             "types": None,
@@ -132,7 +132,7 @@ _ONE_READING: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     },
     "shadow_rows.sql": {"running": {"besides": [7]}, "types_taken": {}, "purgeable": {"added_before": _SOON}},
     "trigger.sql": {"facts": {}},
-    "overview.sql": {"waiting": {"task": None, "limit": 20, "seconds": 5.0}},
+    "task_list.sql": {"waiting": {"task": None, "limit": 20, "seconds": 5.0}},
     "ended.sql": {"open": {}},
     "workload.sql": {"waiting_work": {"limit": 300}, "running_work": {"limit": 1000}},
 }

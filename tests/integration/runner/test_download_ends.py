@@ -189,7 +189,7 @@ async def test_a_manager_whose_head_never_ends_loses_its_place_as_one_that_says_
 async def test_a_refusal_whose_words_never_end_is_understood_by_its_status(
     download: Downloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poddispatchd.runner.fetch._LONGEST_REFUSAL", 0.1)
+    monkeypatch.setattr("poddispatchd.runner.transfer._LONGEST_REFUSAL", 0.1)
     download.limit(first_byte_timeout=60.0)
     async with RawServer([dripping(head(404, content_length="60000"), b"a")]) as server:
         async with asyncio.timeout(10):

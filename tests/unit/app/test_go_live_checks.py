@@ -20,7 +20,7 @@ from poddispatchd.app.go_live_checks import (
     user_findings,
     webhook_finding,
 )
-from poddispatchd.config.listening import OpsSettings, WebhookSettings
+from poddispatchd.config.listeners import OpsSettings, WebhookSettings
 from poddispatchd.config.model import DatabaseSettings, PodSettings, Settings
 from poddispatchd.config.units import Address
 from poddispatchd.domain.secret import SecretStr

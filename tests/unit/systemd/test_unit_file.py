@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from poddispatchd.config.listening import WebhookSettings
+from poddispatchd.config.listeners import WebhookSettings
 from poddispatchd.config.model import PodSettings
 
 SYSTEMD = Path(__file__).resolve().parents[3] / "systemd"

@@ -11,8 +11,8 @@ from poddispatchd.domain.situation import Finding, Reason, Severity
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk, TaskStatus, TaskType
 from poddispatchd.journal.ends import HourOfTasks, TaskEnd
 from poddispatchd.managers.state import ManagerReport
-from poddispatchd.pod.overview import ListedTask
-from poddispatchd.web.expectation import ExpectedState
+from poddispatchd.pod.task_list import ListedTask
+from poddispatchd.web.expected_state import ExpectedState
 from poddispatchd.web.overviews import Overview
 from poddispatchd.web.page import status_page
 from poddispatchd.web.state import DaemonState, QueueState, WaitingState

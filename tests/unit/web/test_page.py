@@ -15,7 +15,7 @@ from poddispatchd.journal.campaigns import Campaign, CampaignId, CampaignState, 
 from poddispatchd.tasks.campaign_progress import CampaignProgress
 from poddispatchd.web import page
 from poddispatchd.web.campaigns import campaign_reports
-from poddispatchd.web.expectation import ExpectedState
+from poddispatchd.web.expected_state import ExpectedState
 from poddispatchd.web.page import page_policy, status_page
 from poddispatchd.web.state import WaitingState
 from tests.unit.web.samples import CALM, NOW, OVERVIEW, PAGES, STARTING, TROUBLE

@@ -23,8 +23,8 @@ from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import introspect
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.source_sizes import SourceSizes
-from poddispatchd.runtime.fair_shares import read_order
-from poddispatchd.tasks.expectations import Around, Expectations
+from poddispatchd.tasks.fair_order import read_order
+from poddispatchd.tasks.forecasts import Around, Forecasts
 
 OPEN = (TaskStatus.PENDING, TaskStatus.RUNNING)
 
@@ -53,7 +53,7 @@ async def expected(
         order=await _order(settings, database),
     )
     sizes = SourceSizes(MediaTree(settings.pod.media_root))
-    return await Expectations(database, sizes).read(await introspect(database), around, Clock().now())
+    return await Forecasts(database, sizes).read(await introspect(database), around, Clock().now())
 
 
 def interval_as_dict(interval: Interval | None) -> dict[str, object] | None:

@@ -17,14 +17,14 @@ from poddispatchd.managers.state import ManagerReport
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod.catalogue import Catalogue
 from poddispatchd.pod.queue_stats import QueueStats
-from poddispatchd.tasks.expectations import Around, Expectations
+from poddispatchd.tasks.forecasts import Around, Forecasts
 
 
-class Expected:
+class LastForecast:
     """The last forecast of a daemon, as the page and the metrics show it.
 
     Args:
-        expectations: makes forecasts.
+        forecasts: makes forecasts.
         registry: who can take tasks.
         sites: Pod's.
         catalogue: what Pod's tables have.
@@ -37,7 +37,7 @@ class Expected:
     def __init__(
         self,
         *,
-        expectations: Expectations,
+        forecasts: Forecasts,
         registry: ManagerRegistry,
         sites: PodSites,
         catalogue: Catalogue,
@@ -46,7 +46,7 @@ class Expected:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        self._expectations = expectations
+        self._forecasts = forecasts
         self._registry = registry
         self._sites = sites
         self._catalogue = catalogue
@@ -82,7 +82,7 @@ class Expected:
                 pending=pending,
                 order=await self._order(),
             )
-            self.forecast = await self._expectations.read(self._catalogue.capabilities, around, moment)
+            self.forecast = await self._forecasts.read(self._catalogue.capabilities, around, moment)
         else:
             self.forecast = Forecast(moment)
         self._made_at = now

@@ -49,7 +49,7 @@ class Around(Struct, frozen=True):
     order: FairOrder | None = None
 
 
-class Expectations:
+class Forecasts:
     """Reads what a forecast rests on, and makes it in a thread.
 
     Args:

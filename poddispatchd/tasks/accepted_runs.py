@@ -19,14 +19,14 @@ from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
 from poddispatchd.pod import progress
-from poddispatchd.pod.same_source import SAME_SOURCE, source_of
+from poddispatchd.pod.duplicates import SAME_SOURCE, source_of
 
 _NEWEST = 1000
 """Tasks that are searched for an id: what Pod submitted lately is among them."""
 
 _QUERIES = {
     name: query.fill(same_source=SAME_SOURCE, show_accepted=progress.SHOW_ACCEPTED, newest=str(_NEWEST))
-    for name, query in load_queries(__package__, "acceptance.sql").items()
+    for name, query in load_queries(__package__, "accepted_runs.sql").items()
 }
 
 _SHOWN = ("shown_videos", "steps", "words", "heads", "tails", "shown_recordings", "comments")

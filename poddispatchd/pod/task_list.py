@@ -9,12 +9,12 @@ from msgspec import Struct
 from poddispatchd.database.pool import Database
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
+from poddispatchd.pod.duplicates import OTHERS
 from poddispatchd.pod.queue_order import SITE_IDS
-from poddispatchd.pod.same_source import OTHERS
 
 _QUERIES = {
     name: query.fill(others=OTHERS, site_ids=SITE_IDS)
-    for name, query in load_queries("poddispatchd.pod", "overview.sql").items()
+    for name, query in load_queries("poddispatchd.pod", "task_list.sql").items()
 }
 
 _LONGEST_FAILURE = 300
