@@ -234,12 +234,8 @@ class Candidates:
 
     def _waits(self) -> list[tuple[TaskPk, datetime, float]]:
         """The tasks that were put back into the queue to wait there: which, added when, and until when."""
-        read_at = self._own_tasks_read_at
-        return [
-            (pk, wait.date_added, read_at + wait.seconds)
-            for pk, wait in self._own_tasks.items()
-            if wait is not None
-        ]
+        read_at, own = self._own_tasks_read_at, self._own_tasks.items()
+        return [(pk, wait.date_added, read_at + wait.seconds) for pk, wait in own if wait is not None]
 
     def _room(
         self, lanes: Iterable[Lane], types: Collection[TaskType], now: float

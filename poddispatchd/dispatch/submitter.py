@@ -10,7 +10,7 @@ from poddispatchd.dispatch.intents import IntentRequest
 from poddispatchd.dispatch.manager_turns import ManagerTurn
 from poddispatchd.dispatch.payloads import Payloads
 from poddispatchd.dispatch.preparations import Preparations
-from poddispatchd.dispatch.sights import Waiting
+from poddispatchd.dispatch.waiting_tasks import Waiting
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import RunnerTaskId, Task

@@ -13,7 +13,7 @@ from poddispatchd.database.pool import Connection, Database
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, PoddispatchdError
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.item_errors import is_held, is_to_blame, words_of
-from poddispatchd.runtime.lease_queue import UNLIMITED, Lease, Leased, LeaseQueue
+from poddispatchd.runtime.lease_queue import UNLIMITED, AtWork, Lease, Leased, LeaseQueue
 
 log = structlog.get_logger(__name__)
 
@@ -54,11 +54,12 @@ class LeaseHolder:
         held: Mapping[str, int] | None = None,
         share: int = UNLIMITED,
     ) -> list[Leased]:
-        """Lease due items (see ``LeaseQueue.claim``); each is to be let go of in the end."""
+        """Lease due items (see ``LeaseQueue.claim`` and ``AtWork``); each is to be let go of in the end."""
+        at_work = AtWork(held or {}, share)
         async with self._database.connection() as connection:
             await self._give_back(connection)
             items = await self.queue.claim(
-                connection, self._owner, limit, most_bytes=most_bytes, only=only, held=held, share=share
+                connection, self._owner, limit, most_bytes=most_bytes, only=only, at_work=at_work
             )
         for item in items:
             self.hold(item.lease)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
 import asyncpg
-from msgspec import Struct
+from msgspec import Struct, field
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries
@@ -115,6 +115,13 @@ class Leased(Struct, frozen=True):
     row: asyncpg.Record
 
 
+class AtWork(Struct, frozen=True):
+    """What a claimer is at already: partitions of fewer ``items`` come first; ``share`` bounds each."""
+
+    items: Mapping[str, int] = field(default_factory=dict)
+    share: int = UNLIMITED
+
+
 class QueueFigures(Struct, frozen=True):
     """How a queue stands; ``oldest``: since when the oldest open item waits."""
 
@@ -152,8 +159,7 @@ class LeaseQueue:
         *,
         most_bytes: int = UNLIMITED,
         only: Collection[str] | None = None,
-        held: Mapping[str, int] | None = None,
-        share: int = UNLIMITED,
+        at_work: AtWork | None = None,
     ) -> list[Leased]:
         """Lease due items, in turn between partitions.
 
@@ -163,10 +169,9 @@ class LeaseQueue:
             limit: how many at most.
             most_bytes: none besides those that have so many together.
             only: of these partitions, as text; None: of all.
-            held: how many items of a partition the caller is at already: the others come first.
-            share: how many items of one partition the caller is at most at, those included.
+            at_work: what the caller is at already; None: nothing.
         """
-        busy = held or {}
+        busy = at_work or AtWork()
         rows = await connection.fetch(
             *self._sql["claim"](
                 owner=owner,
@@ -174,9 +179,9 @@ class LeaseQueue:
                 limit=limit,
                 most_bytes=most_bytes,
                 partitions=None if only is None else list(only),
-                held_partitions=list(busy),
-                held_counts=list(busy.values()),
-                share=share,
+                held_partitions=list(busy.items),
+                held_counts=list(busy.items.values()),
+                share=busy.share,
             ),
         )
         return [Leased(Lease(row["key"], owner, row["attempts"]), row) for row in rows]

@@ -70,7 +70,6 @@ _TWO = {
     "script_outputs": "'{NULL,NULL}'",
     "digests": "'{x,y}'",
     "known": "'{f,f}'",
-    "newest": "9",
 }
 """Two callbacks."""
 
@@ -190,6 +189,7 @@ _OF_A_QUEUE: Mapping[str, Mapping[str, str]] = {
         "held_partitions": "'{}'",
         "held_counts": "'{}'",
         "share": "5",
+        "most_bytes": "65536",
     },
     "renew": {"owner": "'a'", "seconds": "20", "keys": "'{100007}'"},
     "holds": {"key": "'100007'", "owner": "'a'"},

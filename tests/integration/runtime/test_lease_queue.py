@@ -11,7 +11,7 @@ from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.backoff import Backoff
 from poddispatchd.runtime import queues
-from poddispatchd.runtime.lease_queue import LONGEST_WORDS, LeaseQueue
+from poddispatchd.runtime.lease_queue import LONGEST_WORDS, AtWork, LeaseQueue
 from poddispatchd.runtime.queues import CALLBACKS, DELIVERIES, FILES, IMPORTS, NOTICES, QUEUES
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
@@ -206,8 +206,8 @@ async def test_partitions_take_turns_and_one_of_them_has_its_share_only(
         leased = await _leased(one, queue, "a")
         assert sorted(leased.values()) == [2, 2]
         # Whoever is at two of a partition already gets none of it beyond a share of two.
-        assert await queue.claim(one, "a", 4, held=leased, share=2) == []
-        assert len(await queue.claim(one, "a", 4, held=leased, share=3)) == 1
+        assert await queue.claim(one, "a", 4, at_work=AtWork(leased, 2)) == []
+        assert len(await queue.claim(one, "a", 4, at_work=AtWork(leased, 3))) == 1
 
 
 async def _leased(connection: Connection, queue: LeaseQueue, owner: str) -> dict[str, int]:
