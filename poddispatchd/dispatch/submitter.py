@@ -8,8 +8,7 @@ from poddispatchd.dispatch.acceptance import Acceptance, SubmissionResult
 from poddispatchd.dispatch.intent_log import NOT_SCHEDULING, IntentLog
 from poddispatchd.dispatch.intents import IntentRequest
 from poddispatchd.dispatch.manager_turns import ManagerTurn
-from poddispatchd.dispatch.payloads import Payloads
-from poddispatchd.dispatch.preparations import Preparations
+from poddispatchd.dispatch.payloads import Payloads, Preparations
 from poddispatchd.dispatch.waiting_tasks import Waiting
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
