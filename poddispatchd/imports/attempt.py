@@ -5,10 +5,13 @@ The steps are those of ``ImportAttempt``, in their order. Whatever ends them ear
 """
 
 import asyncio
+from collections.abc import Callable, Mapping
 
 import structlog
 
 from poddispatchd.clock import Clock
+from poddispatchd.config.model import Settings
+from poddispatchd.domain import manifest
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId, Task
 from poddispatchd.errors import (
@@ -23,7 +26,6 @@ from poddispatchd.errors import (
     RunnerManagerMisconfiguredError,
 )
 from poddispatchd.imports.commit import ImportCommit
-from poddispatchd.imports.downloads import Downloaded, Downloads
 from poddispatchd.imports.failure_handling import FailedAttempt, FailureHandling
 from poddispatchd.imports.preparation import Preparation, Staged, staging_directory
 from poddispatchd.imports.queue import ImportJob
@@ -33,7 +35,10 @@ from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod.imports.common import ImportedResult, WantedTask
 from poddispatchd.pod.media import staging as staging_area
 from poddispatchd.pod.media.lock import task_lock
+from poddispatchd.pod.media.results import StagingStorage
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.download import DownloadLimits, download_result
 from poddispatchd.runtime.wakeups import Wakeups
 
 log = structlog.get_logger(__name__)
@@ -52,11 +57,12 @@ class ImportAttempt:
 
     Args:
         media: the media tree.
+        client: asks the managers for them.
         managers: who has the results.
         preparation: finds out whether and how a result can be imported.
-        downloads: fetches it.
         commits: puts it in place.
         failures: does what follows when an attempt fails.
+        settings: the current ones.
         wakeups: of those who go on with what was imported.
         metrics: of the daemon.
         clock: of the daemon.
@@ -66,21 +72,23 @@ class ImportAttempt:
         self,
         *,
         media: MediaTree,
+        client: RunnerClient,
         managers: ManagerRows,
         preparation: Preparation,
-        downloads: Downloads,
         commits: ImportCommit,
         failures: FailureHandling,
+        settings: Callable[[], Settings],
         wakeups: Wakeups,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._media = media
+        self._client = client
         self._managers = managers
         self._preparation = preparation
-        self._downloads = downloads
         self._commits = commits
         self._failures = failures
+        self._settings = settings
         self._wakeups = wakeups
         self._metrics = metrics
         self._clock = clock
@@ -146,9 +154,9 @@ class ImportAttempt:
         try:
             async with asyncio.timeout(LONGEST_ATTEMPT):
                 await staging.tree.run(staging_area.begin, staging, task.pk)
-                downloaded = await self._fetched(job, task, manager, staging)
+                size, left_out = await self._fetched(job, task, manager, staging)
                 names = await self._preparation.known_names(job)
-                staged = Staged(staging, downloaded.size, downloaded.left_out, names)
+                staged = Staged(staging, size, left_out, names)
                 plan = await self._preparation.prepare(task, job, staged)
         except TimeoutError:
             raise DownloadError(f"It took longer than {LONGEST_ATTEMPT / 3600:g} hours.") from None
@@ -164,15 +172,18 @@ class ImportAttempt:
 
     async def _fetched(
         self, job: ImportJob, task: Task, manager: RunnerManager, staging: MediaPath
-    ) -> Downloaded:
-        """The result in the staging directory.
+    ) -> tuple[int, Mapping[str, str]]:
+        """Download the result into the staging directory.
+
+        Returns:
+            Its bytes, and the files that were not downloaded, with the reason.
 
         Raises:
             RunnerManagerChangedError: the address or token that it was asked with is not Pod's any more.
             PoddispatchdError: it could not be had.
         """
         try:
-            return await self._downloads.fetch(job, task, manager, staging)
+            return await self._download(job, task, manager, staging)
         except RunnerManagerMisconfiguredError:
             # A download may take long enough for the token that it began with to be an old one.
             await self._managers.refresh(within=0)
@@ -181,6 +192,31 @@ class ImportAttempt:
         raise RunnerManagerChangedError(
             f"The address or token of runner manager {manager.name!r} was changed in Pod meanwhile."
         )
+
+    async def _download(
+        self, job: ImportJob, task: Task, manager: RunnerManager, staging: MediaPath
+    ) -> tuple[int, Mapping[str, str]]:
+        offered = await self._client.manifest(manager, job.task_id)
+        settings = self._settings()
+        result = await download_result(
+            self._client,
+            manager,
+            job.task_id,
+            manifest.wanted(offered, task.type),
+            StagingStorage(staging),
+            limits=DownloadLimits(
+                max_size=settings.imports.max_size,
+                keep_free=settings.imports.keep_free,
+                first_byte_timeout=settings.imports.first_byte_timeout,
+                min_rate=settings.imports.min_rate,
+            ),
+            mode=settings.pod.file_permissions,
+            random=self._clock.random,
+            sleep=self._clock.sleep,
+            received=self._metrics.download_bytes.inc,
+        )
+        self._managers.registry.learn(manager.id, None)
+        return result.size, manifest.left_out(offered, task.type)
 
     def _wake(self, done: ImportedResult) -> None:
         wakeups = self._wakeups

@@ -4,7 +4,6 @@ from poddispatchd.app.parts import Parts
 from poddispatchd.imports.attempt import ImportAttempt
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.deletion import Deletion
-from poddispatchd.imports.downloads import Downloads
 from poddispatchd.imports.failure_handling import FailureHandling
 from poddispatchd.imports.importer import Importer
 from poddispatchd.imports.obstacles import ImportObstacles
@@ -36,11 +35,12 @@ def importer(parts: Parts) -> Importer:
     )
     attempts = ImportAttempt(
         media=parts.media,
+        client=parts.client,
         managers=parts.managers,
         preparation=preparation,
-        downloads=Downloads(parts.client, parts.registry, lambda: parts.settings, parts.metrics, parts.clock),
         commits=ImportCommit(parts.database, preparation, parts.incidents, parts.metrics, parts.clock),
         failures=failures,
+        settings=lambda: parts.settings,
         wakeups=parts.wakeups,
         metrics=parts.metrics,
         clock=parts.clock,

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from poddispatchd.app import features
 from poddispatchd.domain.secret import SecretStr
-from poddispatchd.imports import deletion, downloads, files
+from poddispatchd.imports import attempt, deletion, files
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.deletion import Deletion
 from poddispatchd.imports.preparation import Preparation
@@ -74,7 +74,7 @@ def _set(owner: object, name: str, value: object) -> None:
 
 
 MOMENTS: dict[str, Callable[[], None]] = {
-    "before the download": lambda: _set(downloads, "download_result", die),
+    "before the download": lambda: _set(attempt, "download_result", die),
     "during the download": lambda: _set(Directory, "replace_file", _at_call(2, Directory.replace_file)),
     "after the download": lambda: _set(Preparation, "prepare", die),
     "before the files are recorded": lambda: _set(ImportCommit, "record", die),

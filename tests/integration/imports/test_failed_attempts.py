@@ -15,7 +15,7 @@ from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import Manifest
 from poddispatchd.domain.task import RunnerTaskId, TaskPk, TaskType, VideoId
 from poddispatchd.errors import DatabaseUnavailableError
-from poddispatchd.imports import downloads
+from poddispatchd.imports import attempt
 from poddispatchd.imports.importer import Importer
 from poddispatchd.imports.preparation import Preparation
 from poddispatchd.journal import submissions
@@ -49,7 +49,7 @@ async def here(pod_database: PodDatabase, media_root: Path, mode: Mode) -> Async
 @pytest.fixture
 def lone(monkeypatch: pytest.MonkeyPatch) -> None:
     """One attempt at each file, so that a fault is not outlived by the download's own patience."""
-    monkeypatch.setattr(downloads, "DownloadLimits", partial(DownloadLimits, attempts=1))
+    monkeypatch.setattr(attempt, "DownloadLimits", partial(DownloadLimits, attempts=1))
 
 
 async def video_of(here: Bench, task: TaskPk) -> VideoId:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.app import features
-from poddispatchd.imports import attempt, downloads
+from poddispatchd.imports import attempt
 from poddispatchd.imports.attempt import ImportAttempt
 from poddispatchd.imports.failure_handling import FailureHandling
 from poddispatchd.imports.queue import ImportJob
@@ -123,7 +123,7 @@ async def test_an_attempt_that_hangs_ends_and_counts(here: Bench, monkeypatch: p
 
     task = await here.ready()
     monkeypatch.setattr(attempt, "LONGEST_ATTEMPT", 0.2)
-    monkeypatch.setattr(downloads, "download_result", hang)
+    monkeypatch.setattr(attempt, "download_result", hang)
     async with asyncio.timeout(20):
         await here.import_due()
     [(state, attempts, words)] = await here.imports_of(task)
