@@ -12,11 +12,11 @@ from poddispatchd.database.pool import Database
 from poddispatchd.errors import MediaSlowError
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.pod import opencast
 from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.opencast import old_entries, remove_entries
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.pod.referenced_files import needed_entries
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +78,7 @@ class OpencastFiles:
             for start in range(0, len(names), _BATCH):
                 batch = names[start : start + _BATCH]
                 async with self._database.connection() as connection:
-                    needed = await opencast.needed_entries(connection, batch)
+                    needed = await needed_entries(connection, batch)
                 free = [name for name in batch if name not in needed]
                 removal = await tree.run_within(
                     tree.limits.file, partial(remove_entries, directory, free, before)
