@@ -19,8 +19,7 @@ from poddispatchd.managers.rows import ManagerRows, journal_memories
 from poddispatchd.managers.sites import PodSites
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import grants
-from poddispatchd.pod.capabilities import Capabilities
-from poddispatchd.pod.catalogue import Catalogue
+from poddispatchd.pod.capabilities import Capabilities, Catalogue
 from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient

@@ -20,7 +20,7 @@ from poddispatchd.journal.submissions import Submission
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import sources, tasks
-from poddispatchd.pod.catalogue import Catalogue
+from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.runtime.wakeups import Wakeup

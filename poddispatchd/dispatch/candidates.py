@@ -16,7 +16,7 @@ from poddispatchd.domain.task import SiteId, TaskPk, TaskType
 from poddispatchd.journal.scheduling import Wait
 from poddispatchd.managers.sites import PodSites
 from poddispatchd.pod import queue_order
-from poddispatchd.pod.catalogue import Catalogue
+from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.queue_order import CandidateQuery, PendingTask
 from poddispatchd.runtime.supervision import cancel_surely
 

@@ -16,7 +16,7 @@ from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal.imports import ImportId
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import tasks
-from poddispatchd.pod.catalogue import Catalogue
+from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.pod.media.files import delete_empty_directories, delete_files, delete_temporaries
 from poddispatchd.pod.media.tree import MediaTree

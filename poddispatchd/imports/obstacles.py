@@ -12,7 +12,7 @@ from poddispatchd.errors import MediaNotWritableError, NoSpaceError, RunnerManag
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal.imports import ImportId
 from poddispatchd.managers.registry import ManagerRegistry
-from poddispatchd.pod.catalogue import Catalogue
+from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.runtime.storage import Storage
 
 _SURROUNDINGS = None

@@ -14,7 +14,7 @@ from poddispatchd.errors import MediaNotWritableError, RaceLostError, ResultRefu
 from poddispatchd.imports import files, queue
 from poddispatchd.imports.files import KnownNames
 from poddispatchd.imports.queue import ImportJob
-from poddispatchd.pod.catalogue import Catalogue
+from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.imports import encoding, studio, transcription
 from poddispatchd.pod.imports.common import (
     ImportPlan,

@@ -13,7 +13,7 @@ from poddispatchd.journal import history
 from poddispatchd.journal.history import HistoryEntry
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import workload
-from poddispatchd.pod.catalogue import Catalogue
+from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.source_sizes import SourceSizes
 
 log = structlog.get_logger(__name__)

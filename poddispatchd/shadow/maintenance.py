@@ -13,7 +13,7 @@ from poddispatchd.maintenance.media_space import MediaSpace
 from poddispatchd.maintenance.queue_counter import QueueCounter
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import queue_order, shadow_rows
-from poddispatchd.pod.catalogue import Catalogue
+from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.shadow.stats import ShadowStats
 

@@ -15,7 +15,7 @@ from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.sites import PodSites
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.observability.metrics import Metrics
-from poddispatchd.pod.catalogue import Catalogue
+from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.tasks.forecasts import Around, Forecasts
 

@@ -86,7 +86,7 @@ def test_every_metric_is_written_somewhere() -> None:
 
 
 def test_every_setting_is_read_somewhere() -> None:
-    modules = [f"poddispatchd.config.{name}" for name in ("listening", "model", "notification")]
+    modules = [f"poddispatchd.config.{name}" for name in ("listeners", "model", "notification")]
     text = "".join(_modules()[module] for module in modules)
     settings = set(re.findall(r"^    (\w+): ", text, re.MULTILINE))
 
