@@ -16,7 +16,8 @@ from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, SiteId
 from poddispatchd.errors import PoddispatchdError
-from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.connections import open_session
 
 TOKEN = "token-that-no-answer-may-bring-out"
 _TASK = RunnerTaskId("t-1")

@@ -33,7 +33,8 @@ from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.media.access import trouble_with
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
-from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.connections import open_session
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.instances import instance_name

@@ -17,7 +17,7 @@ from poddispatchd.domain.payload import NOTIFY_PATH
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import Finding, Reason, Severity
-from poddispatchd.runner.protocol import bound
+from poddispatchd.runner.connections import bound
 
 _URL_TIMEOUT = aiohttp.ClientTimeout(total=10)
 

@@ -6,7 +6,8 @@ from poddispatchd.app.findings import CheckResult, fine, note, problem
 from poddispatchd.config.model import Settings
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.errors import RunnerManagerError
-from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.connections import open_session
 
 
 async def manager_findings(settings: Settings, managers: list[RunnerManager]) -> list[CheckResult]:

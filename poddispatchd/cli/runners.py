@@ -42,7 +42,8 @@ from poddispatchd.errors import RunnerManagerError
 from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.managers.timetable import Timetable, Timetables
-from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.connections import open_session
 
 
 @click.group(cls=SuggestingGroup)

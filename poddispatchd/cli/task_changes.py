@@ -21,7 +21,8 @@ from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk, TaskStatus
 from poddispatchd.pod.task_list import ListedTask
-from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.connections import open_session
 from poddispatchd.tasks.administration import Treated, restart_tasks
 
 _R = TypeVar("_R")

@@ -19,7 +19,7 @@ from poddispatchd.domain.outgoing_events import OutgoingEvent
 from poddispatchd.domain.signature import signature_headers, signing_key
 from poddispatchd.errors import DeliveryError, ServiceUnreachableError
 from poddispatchd.notify.command import run_hook
-from poddispatchd.runner.protocol import bound
+from poddispatchd.runner.connections import bound
 
 _MOST_READ = 2000
 """Bytes of an answer that are read: enough for a person who tries."""

@@ -21,7 +21,7 @@ from poddispatchd.errors import (
     RecipientGoneError,
     ServiceUnreachableError,
 )
-from poddispatchd.runner.protocol import bound
+from poddispatchd.runner.connections import bound
 
 _TIMEOUT = aiohttp.ClientTimeout(total=20)
 _KEPT_FOR = timedelta(days=1)

@@ -19,7 +19,6 @@ from poddispatchd.runner import answers
 from poddispatchd.runner.health import health_at, root_facts
 from poddispatchd.runner.http_errors import result_refusal
 from poddispatchd.runner.records import Accepted, ManagerHealth, RunnerInfo, RunnerTask, StopOutcome
-from poddispatchd.runner.session import open_session
 from poddispatchd.runner.transport import (
     CONNECT_TIMEOUT,
     SHORT_ANSWER,
@@ -29,8 +28,6 @@ from poddispatchd.runner.transport import (
     exchange,
     route,
 )
-
-__all__ = ["RunnerClient", "RunnerReader", "open_session"]
 
 LONGEST_RECORD = 2 * 2**20
 """Bytes read of a task's record. It carries the script output: 36 kB as a rule, about 600 kB at most."""

@@ -29,7 +29,8 @@ from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import queue_order
 from poddispatchd.pod.capabilities import introspect
-from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.connections import open_session
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.locked_rows import LockedRows

@@ -6,7 +6,8 @@ import aiohttp
 import pytest
 
 from poddispatchd.config.model import RunnersSettings
-from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.connections import open_session
 
 
 @pytest.fixture

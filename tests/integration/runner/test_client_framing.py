@@ -9,7 +9,7 @@ import pytest
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
 from poddispatchd.errors import RunnerManagerUnavailableError
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.protocol import BoundedHandler
+from poddispatchd.runner.connections import BoundedHandler
 from tests.integration.runner.raw_server import Answer, RawServer, Request, head
 from tests.unit.runner.managers import manager
 

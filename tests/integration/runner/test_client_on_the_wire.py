@@ -19,8 +19,9 @@ from poddispatchd.errors import (
     RunnerManagerUnavailableError,
     UnusableAnswerError,
 )
-from poddispatchd.runner import answers, session, transport
-from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runner import answers, connections, transport
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.connections import open_session
 from poddispatchd.runner.records import ManagerHealth, RunnerTask
 from tests.integration.runner.raw_server import Answer, RawServer, drop, hang, head, raw, reply
 from tests.unit.runner.managers import TOKEN, manager
@@ -115,7 +116,7 @@ async def test_a_question_on_a_kept_connection_that_was_closed_is_asked_once_mor
 
 
 def test_idle_connections_are_given_up_before_a_manager_closes_them() -> None:
-    assert session._KEEP_ALIVE < 2.0
+    assert connections._KEEP_ALIVE < 2.0
 
 
 async def test_a_port_where_nobody_listens_means_surely_not_carried_out(client: RunnerClient) -> None:

@@ -8,7 +8,7 @@ from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, SiteId
 from poddispatchd.errors import DatabaseError, OnlyAskingError
-from poddispatchd.runner.client import open_session
+from poddispatchd.runner.connections import open_session
 from poddispatchd.sandbox.fake_runner_manager import FakeRunnerManager
 from poddispatchd.shadow.client import AskingClient
 from tests.plugins.postgres import PodDatabase

@@ -8,7 +8,8 @@ from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, SiteId
 from poddispatchd.errors import RunnerManagerMisconfiguredError
-from poddispatchd.runner.client import RunnerClient, open_session
+from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.connections import open_session
 
 _URL = "http://manager.example.org"
 _MANAGER = RunnerManager(ManagerId(1), "lab", 1, _URL, SecretStr("token"), SiteId(1))
