@@ -51,9 +51,8 @@ _AT_ONE_MANAGER = 4
 """Questions about unknown tasks that one manager is asked at once."""
 
 _UNKNOWN_AT_ONCE = 200
-"""Callbacks with unknown ids that are held at once, of all managers; 20 of one."""
-
 _UNKNOWN_OF_A_MANAGER = 20
+"""Callbacks with unknown ids that are held at once, of all managers and of one."""
 
 _LINGER = 0.5
 """Seconds that a step waits for managers: they answer within milliseconds, a silent one is not waited for."""
@@ -116,10 +115,8 @@ class CallbackWorker:
             await self._clock.sleep(max(0.0, begun + _BETWEEN - self._clock.monotonic()))
         async with self._database.connection() as connection:
             seconds = await CALLBACKS.next_due(connection)
-        if seconds is None:
-            return _IDLE
         # What is due now came meanwhile, and whoever recorded it rings; or another daemon is claiming it.
-        return min(_IDLE, max(seconds, _SOON))
+        return _IDLE if seconds is None else min(_IDLE, max(seconds, _SOON))
 
     async def drain(self) -> None:
         """Handle everything that is due, and what becomes due by that; managers are waited for."""

@@ -10,7 +10,7 @@ import pytest
 
 from poddispatchd.web.closing import Closer
 from poddispatchd.web.connection_limits import ConnectionTable, ListenerLimits, Peer
-from poddispatchd.web.site import ListenerSite
+from poddispatchd.web.listener_site import ListenerSite
 
 
 async def test_a_kernel_that_can_watch_no_more_keeps_nobody_from_an_answer(
