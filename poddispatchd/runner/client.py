@@ -17,7 +17,7 @@ from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.errors import NoHealthCheckError, RecordTooLongError
 from poddispatchd.runner import answers
 from poddispatchd.runner.health import health_at, root_facts
-from poddispatchd.runner.http_errors import result_refusal
+from poddispatchd.runner.http_errors import refusal, result_refusal
 from poddispatchd.runner.records import Accepted, ManagerHealth, RunnerInfo, RunnerTask, StopOutcome
 from poddispatchd.runner.transport import (
     CONNECT_TIMEOUT,
@@ -87,14 +87,17 @@ class RunnerReader:
         """
         root = await self._ask(manager, Request("GET", "", with_token=False))
         facts = root_facts(manager, root)
+        words = (
+            f"Nothing at the URL of runner manager {manager.name!r} is a runner manager: "
+            "check its URL, with its path, in Pod's administration."
+        )
         for path in facts.health_paths:
             answer = await self._ask(manager, Request("GET", route(*path.split("/"))))
             if (health := health_at(manager, answer, path, facts.version)) is not None:
                 return health
-        raise NoHealthCheckError(
-            f"Nothing at the URL of runner manager {manager.name!r} is a runner manager: "
-            "check its URL, with its path, in Pod's administration."
-        )
+            if 300 <= answer.status < 400:
+                words = str(refusal(manager, answer))
+        raise NoHealthCheckError(words)
 
     async def runners(self, manager: RunnerManager) -> list[RunnerInfo]:
         """The runners registered at a manager: ``GET /api/runners``."""

@@ -15,6 +15,7 @@ from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
 from poddispatchd.errors import (
     AnswerLostError,
     ConfigurationError,
+    NoHealthCheckError,
     RunnerManagerMisconfiguredError,
     RunnerManagerUnavailableError,
     UnusableAnswerError,
@@ -53,6 +54,14 @@ async def test_a_redirect_is_never_followed(client: RunnerClient) -> None:
             await client.execute(manager(server.url), BODY)
 
     assert len(server.requests) == 1
+
+
+async def test_a_health_check_that_is_redirected_says_where_to(client: RunnerClient) -> None:
+    """It said that nothing there is a runner manager; a submission, a moment later, said what to change."""
+    moved = reply(301, location="https://rm.example.org/manager/health")
+    async with RawServer([moved] * 4) as server:
+        with pytest.raises(NoHealthCheckError, match=r"redirects \(301\) to https://rm\.example\.org,"):
+            await client.health(manager(server.url))
 
 
 async def test_a_cookie_is_never_sent_back(client: RunnerClient) -> None:
