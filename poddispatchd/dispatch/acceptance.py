@@ -1,6 +1,6 @@
 """The answers of runner managers that took a task, stored together; and what follows from each."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -55,6 +55,7 @@ class Acceptance:
         wakeups: of those who go on with the tasks.
         pod: in whose time zone Pod's people read.
         clock: of the daemon.
+        after: is waited for before answers are stored: what is more urgent.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Acceptance:
         wakeups: Wakeups,
         pod: PodSettings,
         clock: Clock,
+        after: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._database = database
         self._client = client
@@ -75,7 +77,7 @@ class Acceptance:
         self._wakeups = wakeups
         self._pod = pod
         self._clock = clock
-        self._runs: Batcher[AcceptedRun, StoredRun] = Batcher(self._store, at_once=2)
+        self._runs: Batcher[AcceptedRun, StoredRun] = Batcher(self._store, at_once=2, after=after)
 
     async def store(self, run: AcceptedRun, status: str, *, alone: bool = False) -> SubmissionResult:
         """Store the id of an accepted run, and do what follows from what became of it.

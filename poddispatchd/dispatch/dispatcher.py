@@ -1,7 +1,7 @@
 """Pending rows to runner managers, in Pod's order, the moment a runner can take one."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from itertools import islice
 
@@ -115,13 +115,14 @@ class Dispatcher:
             # For the status page and the metrics, which name the managers.
             await self._managers.refresh(within=_QUIET_FRESH_FOR)
             return self._settings().poll_interval
-        self._turns.give_up_late()
         is_quiet = self._is_quiet()
         await self._managers.refresh(within=_QUIET_FRESH_FOR if is_quiet else FRESH_FOR)
         if self._unanswered.must_look:
             await self._unanswered.settle(self._in_hand.keys(), self._hand_out)
+        lanes = self._registry.lanes()
+        self._turns.give_up_late(lanes)
         waiting: list[Waiting] = []
-        if capacity(self._lanes(), self._clock.monotonic()):
+        if capacity(self._open(lanes), self._clock.monotonic()):
             waiting = await self._view.look(
                 skip=frozenset(self._in_hand) | self._unanswered.tasks | self._failed.locked,
                 types=[kind for kind in SUBMITTABLE if self._left is None or self._left[kind] > 0],
@@ -133,12 +134,15 @@ class Dispatcher:
             await self._managers.refresh()
             # In the order of the queue; nothing is awaited between looking at the managers and taking them.
             # A manager that has just been given a task may be given the one that follows, too.
-            while self._place(waiting):
+            goes_on = True
+            while goes_on:
+                goes_on = self._place(waiting)
                 waiting = [entry for entry in waiting if entry.item.task.pk not in self._in_hand]
                 self._plan(waiting)
             self._prepare_next(waiting)
+            lanes = self._registry.lanes()
         self._was_busy = bool(waiting or self._in_hand)
-        return self._next_look()
+        return self._next_look(lanes)
 
     def _is_quiet(self) -> bool:
         """Whether only the clock asks for this look, and the last one found nothing to do or to wait for."""
@@ -160,8 +164,8 @@ class Dispatcher:
             _, late = await asyncio.wait(self._in_hand.values(), timeout=seconds)
             await cancel_surely(*late)
 
-    def _next_look(self) -> float:
-        now, lanes = self._clock.monotonic(), self._registry.lanes()
+    def _next_look(self, lanes: Collection[Lane]) -> float:
+        now = self._clock.monotonic()
         moments = [
             next_opening(lanes, now),
             next_window(lanes, now),
@@ -174,14 +178,14 @@ class Dispatcher:
     # --- pending tasks ----------------------------------------------------------------------------------
 
     def _place(self, waiting: list[Waiting]) -> bool:
-        """Hand tasks out to managers that are open; whether there was one."""
-        most, before = None, len(self._in_hand)
+        """Hand tasks out to managers that are open; whether one was free, and may be given the next, too."""
+        most, was_free = None, False
         if self._setbacks.nothing_gets_through:
             # Whatever a manager would take could not be stored. One task at a time shows when it can again.
             if self._in_hand or not self._setbacks.may_try:
                 return False
             most = 1
-        now, lanes = self._clock.monotonic(), self._lanes()
+        now, lanes = self._clock.monotonic(), self._open(self._registry.lanes())
         by_pk: dict[TaskPk, Waiting] = {}
 
         def offers() -> Iterator[Offer]:
@@ -203,8 +207,9 @@ class Dispatcher:
             room = tuple(kind for kind in SUBMITTABLE if lane.has_room(kind, now))
             place = Place(entry.item, entry.site, assignment.manager, room)
             turn = self._turns.take(assignment.manager, kind)
+            was_free = was_free or turn.number is not None
             self._hand_out(assignment.task, turn, partial(self._first_post, place))
-        return len(self._in_hand) > before
+        return was_free
 
     def _plan(self, waiting: list[Waiting]) -> None:
         """Decide whether busy managers are given their next tasks: nobody else is to wait for any of them.
@@ -230,15 +235,16 @@ class Dispatcher:
         """The managers of a site that are to take tasks, now or later."""
         return {lane.manager for lane in self._registry.lanes() if lane.site == site.id}
 
-    def _lanes(self) -> list[Lane]:
-        """The managers that may get a task.
+    def _open(self, lanes: list[Lane]) -> list[Lane]:
+        """Those of the managers that may get a task, now or after the one that they work on.
 
         One whose answers are lost, time and again, gets no other task before the one is settled that it may
         have: that one stays with it, and the others go elsewhere.
         """
-        lanes = self._turns.lanes()
         return [
-            lane for lane in lanes if not (lane.is_doubtful and lane.manager in self._unanswered.managers)
+            lane
+            for lane in self._turns.with_next(lanes)
+            if not (lane.is_doubtful and lane.manager in self._unanswered.managers)
         ]
 
     async def _first_post(self, place: Place, turn: ManagerTurn) -> SubmissionResult:

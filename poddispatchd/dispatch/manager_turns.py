@@ -1,7 +1,8 @@
 """Whose turn it is at each runner manager: one submission at a time, and one that is ready to follow it."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
 
 from msgspec.structs import replace
 
@@ -9,6 +10,9 @@ from poddispatchd.clock import Clock
 from poddispatchd.domain.routing import Lane
 from poddispatchd.domain.task import ManagerId, TaskType
 from poddispatchd.managers.registry import ManagerRegistry
+
+_MOST_IN_A_ROW = 100
+"""Turns that are posted before what is less urgent, at most: that waits for a moment, and not for ever."""
 
 
 class ManagerTurn:
@@ -24,9 +28,8 @@ class ManagerTurn:
         self.decision: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._end = end
 
-    def decide(self, number: int | None) -> None:
-        """It has begun with this number; None: it never will."""
-        self.number = number
+    def decide(self) -> None:
+        """It has begun if it has a number; else it never will."""
         if not self.decision.done():
             self.decision.set_result(None)
 
@@ -47,6 +50,10 @@ class ManagerTurns:
     the one before, so that its POST goes out with the answer to that. It is given up when the manager has no
     room then, or is not worth waiting for any more (``domain.routing.PATIENCE``).
 
+    Turns that follow at the same moment are posted one after the other, each before the one behind it is made
+    ready. Managers that answered together would answer together for ever, and each wait for what is done for
+    all of them. What is less urgent comes after the posts: looks at the queue, and what is stored.
+
     Args:
         registry: who is free.
         ring: is called whenever a manager becomes free.
@@ -60,6 +67,10 @@ class ManagerTurns:
         self._followers: dict[ManagerId, ManagerTurn] = {}
         self._may_follow = False
         self._besides: Collection[ManagerId] = ()
+        self._deciding: deque[ManagerTurn] = deque()
+        """Turns that have begun behind another one: one is posted with each turn of the event loop."""
+        self._are_posted = asyncio.Event()
+        self._are_posted.set()
 
     def plan(self, *, may_follow: bool, besides: Collection[ManagerId]) -> None:
         """Whether tasks are given to busy managers, besides some, until the next call."""
@@ -67,7 +78,10 @@ class ManagerTurns:
 
     def lanes(self) -> list[Lane]:
         """The active managers as routing sees them; those that take a task that follows are open."""
-        lanes = self._registry.lanes()
+        return self.with_next(self._registry.lanes())
+
+    def with_next(self, lanes: list[Lane]) -> list[Lane]:
+        """These managers, those that take a task that follows as open ones."""
         if not self._may_follow:
             return lanes
         now = self._clock.monotonic()
@@ -85,21 +99,30 @@ class ManagerTurns:
         if self._registry.is_busy(manager):
             self._followers[manager] = turn
         else:
-            turn.decide(self._registry.begin(manager))
+            turn.number = self._registry.begin(manager)
+            turn.decide()
         return turn
+
+    async def posted(self) -> None:
+        """Wait until those that follow at this moment are posted."""
+        await self._are_posted.wait()
 
     def none(self, manager: ManagerId) -> ManagerTurn:
         """A turn that never begins: for what concerns a submission to a manager and asks it nothing."""
         turn = ManagerTurn(manager, None, self._end)
-        turn.decide(None)
+        turn.decide()
         return turn
 
-    def give_up_late(self) -> None:
-        """Wait no longer behind a submission whose answer does not come, nor for a manager that is shut."""
+    def give_up_late(self, lanes: Iterable[Lane]) -> None:
+        """Wait no longer behind a submission whose answer does not come, nor for a manager that is shut.
+
+        Args:
+            lanes: the active managers as they are now.
+        """
         now = self._clock.monotonic()
+        answering = {lane.manager: lane for lane in lanes if lane.answers_soon(now)}
         for manager, turn in tuple(self._followers.items()):
-            lanes = self._registry.lanes(manager)
-            if not any(lane.answers_soon(now) and _has_room(lane, turn, now) for lane in lanes):
+            if manager not in answering or not _has_room(answering[manager], turn, now):
                 self._give_up(turn)
 
     def stop(self) -> None:
@@ -110,7 +133,7 @@ class ManagerTurns:
 
     def _give_up(self, turn: ManagerTurn) -> None:
         del self._followers[turn.manager]
-        turn.decide(None)
+        turn.decide()
 
     def _end(self, turn: ManagerTurn) -> None:
         if self._followers.get(turn.manager) is turn:
@@ -121,17 +144,37 @@ class ManagerTurns:
         self._registry.end(turn.manager, ended)
         follower = self._followers.pop(turn.manager, None)
         if follower is None:
-            self._ring()
+            if self._are_posted.is_set():
+                self._ring()
             return
-        number: int | None = None
         try:
             if self._may_begin(follower):
-                number = self._registry.begin(turn.manager)
+                follower.number = self._registry.begin(turn.manager)
         finally:
             # Whatever goes wrong here, nobody waits for ever (invariant I12).
-            follower.decide(number)
-            # Those that follow here and at other managers are posted before anybody looks for the next ones.
-            asyncio.get_running_loop().call_soon(self._ring)
+            self._deciding.append(follower)
+            if self._are_posted.is_set():
+                self._are_posted.clear()
+                self._decide_next(_MOST_IN_A_ROW)
+
+    def _decide_next(self, left: int) -> None:
+        """Let one turn be made ready, and sent in the turn of the event loop after that one."""
+        loop = asyncio.get_running_loop()
+        if self._deciding and left:
+            self._deciding.popleft().decide()
+            loop.call_soon(self._decide_next, left - 1)
+        else:
+            loop.call_soon(loop.call_soon, self._sent, left)
+
+    def _sent(self, left: int) -> None:
+        if self._deciding and left:
+            self._decide_next(left)
+            return
+        self._are_posted.set()
+        self._ring()
+        if self._deciding:
+            self._are_posted.clear()
+            self._decide_next(_MOST_IN_A_ROW)
 
     def _may_begin(self, turn: ManagerTurn) -> bool:
         now = self._clock.monotonic()

@@ -21,6 +21,7 @@ class Batcher(Generic[_In, _Out]):
         work: carries out one batch and gives one result for each member, in their order.
         limit: members of a batch at most.
         at_once: batches that are worked on side by side.
+        after: is waited for before each batch: what goes before it.
     """
 
     def __init__(
@@ -29,11 +30,13 @@ class Batcher(Generic[_In, _Out]):
         *,
         limit: int = 100,
         at_once: int = 1,
+        after: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._work = work
         self._limit = limit
         self._waiting: list[tuple[_In, asyncio.Future[_Out]]] = []
         self._at_once = at_once
+        self._after = after
         self._workers: set[asyncio.Task[None]] = set()
         self._alone: set[asyncio.Task[None]] = set()
 
@@ -45,7 +48,7 @@ class Batcher(Generic[_In, _Out]):
         Raises:
             DatabaseUnavailableError: the database went away; whether it was carried out is not known.
             DatabaseError: the database refuses this very item.
-        MediaSlowError: the file system does not answer.
+            MediaSlowError: the file system does not answer.
         """
         future: asyncio.Future[_Out] = asyncio.get_running_loop().create_future()
         if alone:
@@ -60,6 +63,8 @@ class Batcher(Generic[_In, _Out]):
         worker = asyncio.current_task()
         try:
             while self._waiting:
+                if self._after is not None:
+                    await self._after()
                 group, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
                 await self._carry_out([member for member in group if not member[1].done()])
         finally:

@@ -25,7 +25,7 @@ def dispatcher(parts: Parts, *, budget: int | None = None) -> Dispatcher:
         managers=parts.managers,
         turns=turns,
         candidates=candidates(parts, turns.lanes, read_beside=True),
-        submitter=submitter(parts, intents),
+        submitter=submitter(parts, intents, turns),
         intents=intents,
         failed=FailedSubmissions(
             incidents=parts.incidents,
@@ -43,7 +43,7 @@ def dispatcher(parts: Parts, *, budget: int | None = None) -> Dispatcher:
     )
 
 
-def submitter(parts: Parts, intents: IntentLog | None = None) -> Submitter:
+def submitter(parts: Parts, intents: IntentLog | None = None, turns: ManagerTurns | None = None) -> Submitter:
     """What submits one task to one runner manager."""
     pod = parts.settings.pod
     return Submitter(
@@ -60,6 +60,7 @@ def submitter(parts: Parts, intents: IntentLog | None = None) -> Submitter:
             wakeups=parts.wakeups,
             pod=pod,
             clock=parts.clock,
+            after=None if turns is None else turns.posted,
         ),
         metrics=parts.metrics,
         clock=parts.clock,

@@ -119,3 +119,21 @@ async def test_a_file_system_that_hangs_is_not_asked_once_for_each() -> None:
     results = await asyncio.gather(*(batcher.put(number) for number in (1, 2, 3)), return_exceptions=True)
     assert [type(result) for result in results] == [MediaSlowError] * 3
     assert asked == [[1, 2, 3]]
+
+
+async def test_a_batch_waits_for_what_goes_before_it_and_takes_along_who_comes_meanwhile() -> None:
+    work, others = _Work(), asyncio.Event()
+
+    async def what_goes_before() -> None:
+        await others.wait()
+
+    batcher = Batcher(work, after=what_goes_before)
+    first = asyncio.create_task(batcher.put(1))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    second = asyncio.create_task(batcher.put(2))
+    await asyncio.sleep(0)
+    assert work.batches == []
+    others.set()
+    assert list(await asyncio.gather(first, second)) == [2, 4]
+    assert work.batches == [[1, 2]]
