@@ -167,7 +167,7 @@ class ImportAttempt:
             # From here on nothing waits for the network: a stop lets it finish, under the lock.
             done, has_obsolete = await commit
         self._metrics.import_duration.labels(task.type).observe(self._clock.monotonic() - begun)
-        await self._failures.tidy(job, staging.tree, staging, has_obsolete=has_obsolete)
+        await self._commits.tidy(job, staging, has_obsolete=has_obsolete)
         self._wake(done)
 
     async def _fetched(

@@ -1,4 +1,4 @@
-"""A result into place: files, then the one transaction that is the commit point (I5, I6)."""
+"""A result into place: files, the one transaction that is the commit point, a clean-up (I5, I6)."""
 
 from collections.abc import Collection
 
@@ -8,13 +8,17 @@ from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.task import Task, TaskPk
 from poddispatchd.errors import (
+    DatabaseError,
     ImportBusyError,
     NameTakenError,
     RaceLostError,
+    ResultError,
     ResultIncompleteError,
     RowLockedError,
 )
-from poddispatchd.imports import files
+from poddispatchd.imports import files, queue
+from poddispatchd.imports.deletion import Deletion
+from poddispatchd.imports.obstacles import ImportObstacles
 from poddispatchd.imports.preparation import Preparation, Staged
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import notices
@@ -23,9 +27,11 @@ from poddispatchd.observability.metrics import ImportOutcome, Metrics
 from poddispatchd.pod import duplicates
 from poddispatchd.pod.imports.common import ImportedResult, ImportPlan, WantedTask
 from poddispatchd.pod.lock_holders import taking
+from poddispatchd.pod.media import staging as staging_area
 from poddispatchd.pod.media.files import delete_temporaries, existing_files
-from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.runtime.incidents import Incidents
+from poddispatchd.runtime.item_errors import words_of
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +51,8 @@ class ImportCommit:
     Args:
         database: Pod's.
         preparation: knows whether the media tree is the right one.
+        obstacles: hear that nothing is in the way any more.
+        deletion: removes what the result has replaced.
         incidents: hears that an import went well.
         metrics: of the daemon.
         clock: of the daemon.
@@ -52,14 +60,19 @@ class ImportCommit:
 
     def __init__(
         self,
+        *,
         database: Database,
         preparation: Preparation,
+        obstacles: ImportObstacles,
+        deletion: Deletion,
         incidents: Incidents,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._database = database
         self._preparation = preparation
+        self._obstacles = obstacles
+        self._deletion = deletion
         self._incidents = incidents
         self._metrics = metrics
         self._clock = clock
@@ -120,6 +133,23 @@ class ImportCommit:
             written = await self._write_rows(job, wanted.task, plan)
         self._tell(wanted.task, written[0], staged.size)
         return written
+
+    async def tidy(self, job: ImportJob, staging: MediaPath, *, has_obsolete: bool) -> None:
+        """Remove what a committed import has left; what remains is for the next purge.
+
+        ``has_obsolete``: there are files that are not needed any more. The caller holds the task's lock.
+        """
+        if ready := self._obstacles.imported(job):
+            async with self._database.connection() as connection:
+                await queue.bring_forward(connection, ready)
+        if staging.tree.calls.hangs:
+            return
+        await staging_area.discard(staging)
+        if has_obsolete:
+            try:
+                await self._deletion.delete_obsolete(job.task_pk)
+            except (DatabaseError, ResultError) as error:
+                log.warning(Event.MEDIA_NOT_WRITABLE, task=job.task_pk, reason=words_of(error))
 
     async def _write_rows(self, job: ImportJob, task: Task, plan: ImportPlan) -> tuple[ImportedResult, bool]:
         """Write all rows, complete the task and close the import, or change nothing.

@@ -4,7 +4,6 @@ The decision is ``domain/import_failures.py``; here it is carried out.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import assert_never
 
 import structlog
@@ -35,7 +34,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import without_secrets
 from poddispatchd.observability.metrics import ImportOutcome, Metrics
 from poddispatchd.pod import tasks
-from poddispatchd.pod.media.files import delete_tree
+from poddispatchd.pod.media import staging as staging_area
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
@@ -145,23 +144,6 @@ class FailureHandling:
             self._metrics.imports.labels(task.type, ImportOutcome.DROPPED).inc()
         await self._leave(attempt)
 
-    async def tidy(self, job: ImportJob, tree: MediaTree, staging: MediaPath, *, has_obsolete: bool) -> None:
-        """Remove what a committed import has left; what remains is for the next purge.
-
-        ``has_obsolete``: there are files that are not needed any more. The caller holds the task's lock.
-        """
-        if ready := self._obstacles.imported(job):
-            async with self._database.connection() as connection:
-                await queue.bring_forward(connection, ready)
-        if tree.calls.hangs:
-            return
-        await _delete_staging(staging)
-        if has_obsolete:
-            try:
-                await self._deletion.delete_obsolete(job.task_pk)
-            except (DatabaseError, ResultError) as error:
-                log.warning(Event.MEDIA_NOT_WRITABLE, task=job.task_pk, reason=words_of(error))
-
     async def _clean(self, job: ImportJob, tree: MediaTree, staging: MediaPath | None) -> None:
         """Remove the staging directory and what is not needed any more; what remains is for the next purge.
 
@@ -171,7 +153,7 @@ class FailureHandling:
         if tree.calls.hangs:
             # The thread that hangs may still put files in place.
             return
-        await _delete_staging(staging)
+        await staging_area.discard(staging)
         try:
             await self._deletion.discard_brought(tree, job.id, job.task_pk)
             await self._deletion.delete_obsolete(job.task_pk)
@@ -200,7 +182,7 @@ class FailureHandling:
         if tree is not None and attempt.staging is not None and not tree.calls.hangs:
             # Nothing of it is used again, and the space may be what is missing.
             await self._deletion.withdraw(job, tree)
-            await _delete_staging(attempt.staging)
+            await staging_area.discard(attempt.staging)
             await self._deletion.delete_obsolete(job.task_pk)
         async with self._database.transaction() as connection:
             await queue.retry(
@@ -287,10 +269,3 @@ class FailureHandling:
             await self._clean(attempt.job, attempt.tree, attempt.staging)
         else:
             self._obstacles.left(attempt.job)
-
-
-async def _delete_staging(staging: MediaPath | None) -> None:
-    """Remove a staging directory; what remains of it is swept up later."""
-    if staging is not None:
-        with suppress(ResultError):
-            await staging.tree.run(delete_tree, staging)

@@ -12,6 +12,7 @@ from poddispatchd.imports.preparation import Preparation
 
 def importer(parts: Parts) -> Importer:
     """The job that brings results into Pod."""
+    obsolete = deletion(parts)
     obstacles = ImportObstacles(parts.registry, parts.storage, parts.catalogue)
     preparation = Preparation(
         database=parts.database,
@@ -21,12 +22,21 @@ def importer(parts: Parts) -> Importer:
         pod=parts.settings.pod,
         clock=parts.clock,
     )
+    commits = ImportCommit(
+        database=parts.database,
+        preparation=preparation,
+        obstacles=obstacles,
+        deletion=obsolete,
+        incidents=parts.incidents,
+        metrics=parts.metrics,
+        clock=parts.clock,
+    )
     failures = FailureHandling(
         database=parts.database,
         client=parts.client,
         registry=parts.registry,
         obstacles=obstacles,
-        deletion=deletion(parts),
+        deletion=obsolete,
         settings=lambda: parts.settings,
         retries=lambda: parts.retries,
         wakeups=parts.wakeups,
@@ -38,7 +48,7 @@ def importer(parts: Parts) -> Importer:
         client=parts.client,
         managers=parts.managers,
         preparation=preparation,
-        commits=ImportCommit(parts.database, preparation, parts.incidents, parts.metrics, parts.clock),
+        commits=commits,
         failures=failures,
         settings=lambda: parts.settings,
         wakeups=parts.wakeups,

@@ -6,7 +6,7 @@ from contextlib import suppress
 from msgspec import Struct
 
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.errors import disk_error
+from poddispatchd.errors import ResultError, disk_error
 from poddispatchd.pod.media.directory import PRIVATE_DIRECTORY_MODE, Directory
 from poddispatchd.pod.media.files import delete_tree
 from poddispatchd.pod.media.tree import OURS, MediaPath, MediaTree
@@ -50,6 +50,13 @@ def begin(directory: MediaPath, task: TaskPk) -> None:
                 raise FileExistsError(17, "something else has its name")
     except OSError as error:
         raise disk_error(error, f"{directory} cannot be made") from error
+
+
+async def discard(directory: MediaPath | None) -> None:
+    """Remove a staging directory, if there is one; what remains of it is swept up later."""
+    if directory is not None:
+        with suppress(ResultError):
+            await directory.tree.run(delete_tree, directory)
 
 
 def staging_directories(tree: MediaTree, videos_dir: str) -> list[Staging]:
