@@ -1,1 +1,1 @@
-"""What may happen to a task's row."""
+"""What several rooms do with tasks: transitions, administration, ids, forecasts, the order by fair share."""
