@@ -4,13 +4,16 @@ import hashlib
 import os
 import stat
 import tracemalloc
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from poddispatchd.domain.manifest import ResultFile
 from poddispatchd.domain.task import RunnerTaskId
+from poddispatchd.domain.transfer_rate import TransferRate
 from poddispatchd.errors import (
     DownloadError,
     NoSpaceError,
@@ -25,9 +28,10 @@ from poddispatchd.errors import (
 )
 from poddispatchd.pod.media.results import StagingStorage
 from poddispatchd.pod.media.tree import MediaTree
-from poddispatchd.runner import allowance
+from poddispatchd.runner import allowance, fetch
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download import DownloadedResult, DownloadLimits, download_result
+from poddispatchd.runner.pieces import pieces_in_time
 from tests.integration.runner.raw_server import Answer, RawServer, Request, drop, hang, head, raw, reply
 from tests.unit.runner.managers import TOKEN, manager
 
@@ -51,12 +55,13 @@ class Downloader:
     shrinks: bool = False
     waits: list[float] = field(default_factory=list)
     received: int = 0
+    came: int = 0
+    """Bytes of all bodies that have come, whether or not they have been handed to the file."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self, server: RawServer, *files: ResultFile | str) -> DownloadedResult:
         def count(size: int) -> None:
             self.received += size
-            self.arrived.set()
 
         async def sleep(seconds: float) -> None:
             self.waits.append(seconds)
@@ -74,6 +79,15 @@ class Downloader:
             received=count,
         )
 
+    async def pieces(
+        self, content: aiohttp.StreamReader, rate: TransferRate, *, name: str
+    ) -> AsyncIterator[bytes]:
+        """Those of a body, counted."""
+        async for piece in pieces_in_time(content, rate, name=name):
+            self.came += len(piece)
+            self.arrived.set()
+            yield piece
+
     def storage(self) -> StagingStorage:
         """The directory, on a disk with as much free space as is said."""
         storage = StagingStorage(MediaTree(self.into.parent).path(self.into.name))
@@ -84,10 +98,10 @@ class Downloader:
         """An answer whose connection closes once the client has taken all of this body, and never before."""
 
         async def answer(_: Request, writer: asyncio.StreamWriter) -> None:
-            until = self.received + len(body)
+            until = self.came + len(body)
             writer.write(start + body)
             await writer.drain()
-            while self.received < until:
+            while self.came < until:
                 self.arrived.clear()
                 await self.arrived.wait()
             raise ConnectionResetError
@@ -105,8 +119,10 @@ class Downloader:
 
 
 @pytest.fixture
-def download(client: RunnerClient, tmp_path: Path) -> Downloader:
-    return Downloader(client, tmp_path / "result")
+def download(client: RunnerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Downloader:
+    downloader = Downloader(client, tmp_path / "result")
+    monkeypatch.setattr(fetch, "pieces_in_time", downloader.pieces)
+    return downloader
 
 
 def names(directory: Path) -> list[str]:
@@ -489,7 +505,7 @@ async def test_files_that_arrive_at_once_do_not_count_on_the_same_space(download
 
     async def second(request: Request, writer: asyncio.StreamWriter) -> None:
         await begun.wait()
-        while not download.received:
+        while not download.came:
             download.arrived.clear()
             await download.arrived.wait()
         await WHOLE(request, writer)
@@ -500,7 +516,7 @@ async def test_files_that_arrive_at_once_do_not_count_on_the_same_space(download
             with pytest.raises(NoSpaceError):
                 await download(server, "a.ts", "b.ts")
 
-    assert download.received == 1000
+    assert download.came == 1000
 
 
 async def test_a_disk_that_fills_up_meanwhile_ends_the_download(
