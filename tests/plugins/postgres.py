@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +93,49 @@ class PodDatabase:
             await self._resting.pop().close()
 
 
+class Administrator:
+    """A connection that makes and drops the databases of all tests of a process.
+
+    Each test has an event loop of its own; the connection has one, too, in a thread.
+    """
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn = asyncio.Lock()
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    async def execute(self, statement: str) -> None:
+        """Carry out a statement that is a transaction of its own."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=_run, args=(self._loop,), daemon=True).start()
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._execute(statement), self._loop))
+
+    async def _execute(self, statement: str) -> None:
+        async with self._turn:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await asyncpg.connect(self._server.dsn().get_secret_value())
+            await self._connection.execute(statement)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._loop is None:
+            return
+        if self._connection is not None:
+            asyncio.run_coroutine_threadsafe(self._connection.close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()
+
+
+_administrators: dict[Path, Administrator] = {}
+"""Those of this process, by the directories of their servers."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Reserve the server's directory for the run; xdist's workers share the one of their controller.
 
@@ -116,11 +160,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(pytestconfig: pytest.Config) -> PostgresServer:
+def postgres(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
     """The running server, one for all workers; PostgreSQL's superuser logs in."""
     server = pytestconfig.stash[SERVER]
     server.start()
-    return server
+    yield server
+    while _administrators:
+        _administrators.popitem()[1].close()
 
 
 @pytest.fixture
@@ -180,17 +226,15 @@ async def cloned_database(
 ) -> AsyncIterator[PodDatabase]:
     """A copy of a template for the length of a block; whoever is still connected at its end is cut off."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    async with _administration(server) as administration:
-        # Without fsync, copying files is quicker than logging every block.
-        await administration.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
-        database = PodDatabase(
-            name=name, dsn=server.dsn(name), variant=variant, loop=asyncio.get_running_loop()
-        )
-        try:
-            yield database
-        finally:
-            await database.let_go()
-            await administration.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    administrator = _administrators.setdefault(server.directory, Administrator(server))
+    # Without fsync, copying files is quicker than logging every block.
+    await administrator.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
+    database = PodDatabase(name=name, dsn=server.dsn(name), variant=variant, loop=asyncio.get_running_loop())
+    try:
+        yield database
+    finally:
+        await database.let_go()
+        await administrator.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 async def ensure_template(
