@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -67,7 +68,7 @@ async def copied_world(
     template = await ensure_template(postgres, f"shared_{variant}", _restore(variant))
     async with cloned_database(postgres, template, variant) as database:
         media_root = folder / f"media-{database.name}"
-        await asyncio.to_thread(_extract_media, variant, media_root)
+        await asyncio.to_thread(_put_media, variant, media_root)
         async with database.connection() as connection:
             await connection.execute(
                 "UPDATE recorder_recording SET source_file = replace(source_file, $1, $2)",
@@ -173,10 +174,25 @@ def _run_psql(dump: Path, dsn: SecretStr) -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-def _extract_media(variant: SchemaVariant, media_root: Path) -> None:
-    media_root.mkdir()
+@cache
+def _recorded_media(variant: SchemaVariant) -> tuple[tuple[str, int, bytes | None], ...]:
+    """The recorded media tree: path, permission bits and content; None is that of a directory."""
+    found = []
     with tarfile.open(_shared() / "pod-db" / f"media_{variant}.tar.gz") as archive:
         for member in archive:
-            # Everything is as old as the test: some imports delete what is older than a week.
-            member.mtime = time.time()
-            archive.extract(member, media_root, filter="data")
+            assert member.isdir() or member.isfile()
+            content = archive.extractfile(member)
+            found.append((member.name, member.mode, None if content is None else content.read()))
+    return tuple(found)
+
+
+def _put_media(variant: SchemaVariant, media_root: Path) -> None:
+    """Everything is as old as the test: some imports delete what is older than a week."""
+    media_root.mkdir()
+    for name, mode, content in _recorded_media(variant):
+        path = media_root / name
+        if content is None:
+            path.mkdir(exist_ok=True)
+        else:
+            path.write_bytes(content)
+        path.chmod(mode)

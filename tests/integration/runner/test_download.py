@@ -28,7 +28,7 @@ from poddispatchd.errors import (
 )
 from poddispatchd.pod.media.results import StagingStorage
 from poddispatchd.pod.media.tree import MediaTree
-from poddispatchd.runner import allowance, fetch
+from poddispatchd.runner import allowance, transfer
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download import DownloadedResult, DownloadLimits, download_result
 from poddispatchd.runner.pieces import pieces_in_time
@@ -121,7 +121,7 @@ class Downloader:
 @pytest.fixture
 def download(client: RunnerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Downloader:
     downloader = Downloader(client, tmp_path / "result")
-    monkeypatch.setattr(fetch, "pieces_in_time", downloader.pieces)
+    monkeypatch.setattr(transfer, "pieces_in_time", downloader.pieces)
     return downloader
 
 
