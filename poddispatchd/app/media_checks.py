@@ -3,7 +3,7 @@
 from poddispatchd.app.findings import CheckResult, fine, note, problem
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
-from poddispatchd.config.units import format_size
+from poddispatchd.config.units import format_size, rounded_size
 from poddispatchd.database.pool import Database
 from poddispatchd.errors import DatabaseError, MediaSlowError
 from poddispatchd.pod.media.access import rehearse, trouble_with
@@ -49,13 +49,8 @@ def _examine(settings: Settings, tree: MediaTree) -> list[CheckResult]:
         for name, target in sorted(tree.first_level_links().items())
     ]
     free = free_space(tree)
-    words = f"{tree.root} can be written; {_rounded(free)} are free."
+    words = f"{tree.root} can be written; {rounded_size(free)} are free."
     if free < settings.imports.keep_free:
         keep_free = format_size(settings.imports.keep_free)
         return [*findings, problem(_SUBJECT, f"{words} imports.keep_free is {keep_free}.")]
     return [*findings, *([] if rehearsed.problems else [fine(_SUBJECT, words)])]
-
-
-def _rounded(size: int) -> str:
-    unit = 30 if size >= 10 << 30 else 20
-    return format_size(size >> unit << unit)

@@ -46,6 +46,8 @@ async def pending_findings(settings: Settings, database: Database) -> list[Findi
     }
     stalled = [kind for kind in still(stats) if kind not in closed and could_go[kind] < latest]
     findings = [finding for finding in manager_findings(situation) if finding.severity is Severity.NOTICE]
+    if stats.oldest_pending:
+        findings += await _nobody_schedules(database)
     if stalled:
         words = stalled_words(sorted(stalled), after=after)
         findings.append(Finding(Reason.MANAGERS_FULL, Severity.PROBLEM, words))
@@ -62,6 +64,19 @@ async def pending_findings(settings: Settings, database: Database) -> list[Findi
             words = f"Of type {kind}: {why.words}"
             findings.append(Finding(why.reason, why.severity, words, why.remedy))
     return findings
+
+
+async def _nobody_schedules(database: Database) -> list[Finding]:
+    """That no daemon runs, which is not wrong before its first start or while it is upgraded."""
+    async with database.connection() as connection:
+        version = await migration.current_version(connection)
+        if version == migration.LATEST and (await scheduling.scheduler(connection)).is_held:
+            return []
+    if version not in (0, migration.LATEST):
+        return []  # a daemon of another release may run
+    words = "Tasks wait, and nobody schedules: no poddispatchd runs on this database."
+    remedy = "Start one: 'systemctl start poddispatchd'."
+    return [Finding(Reason.NOBODY_SCHEDULES, Severity.NOTICE, words, remedy)]
 
 
 async def _situation(

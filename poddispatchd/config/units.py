@@ -62,6 +62,12 @@ def format_size(size: int) -> str:
     return f"{size}B"
 
 
+def rounded_size(size: int) -> str:
+    """A size for people, rounded down to whole MiB, or GiB from ten of them on."""
+    unit = 30 if size >= 10 << 30 else 20
+    return format_size(size >> unit << unit)
+
+
 def parse_mode(value: object) -> int | None:
     """A file mode from ``"0644"`` or ``"0o644"``; ``null`` leaves the mode to the umask.
 

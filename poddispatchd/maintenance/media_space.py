@@ -6,6 +6,7 @@ from functools import partial
 import structlog
 
 from poddispatchd.config.model import ImportsSettings
+from poddispatchd.config.units import format_size, rounded_size
 from poddispatchd.database.pool import Database
 from poddispatchd.errors import MediaSlowError
 from poddispatchd.journal import imports
@@ -59,7 +60,11 @@ class MediaSpace:
         else:
             self._metrics.media_free_bytes.set(free)
             if free < keep_free:
-                storage.obstructed(f"{free} bytes are free for {media.root}, less than imports.keep_free.")
+                least = format_size(keep_free)
+                storage.obstructed(
+                    f"{rounded_size(free)} are free for {media.root}, less than imports.keep_free ({least}): "
+                    "make room there."
+                )
             else:
                 storage.usable()
         await self._evidence.check()

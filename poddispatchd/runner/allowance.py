@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from poddispatchd.config.units import format_size, rounded_size
 from poddispatchd.errors import NoSpaceError, ResultRefusedError, disk_error
 from poddispatchd.runner.result_storage import ResultStorage
 
@@ -108,8 +109,8 @@ class Allowance:
         self._room = free - sum(self._to_come.values()) - self._keep_free
         if self._room < 0:
             raise NoSpaceError(
-                f"{free} bytes are free for {self._into}: not enough for the result and the "
-                f"{self._keep_free} to be left free (imports.keep_free)."
+                f"{rounded_size(free)} are free for {self._into}: not enough for the result and the "
+                f"{format_size(self._keep_free)} to be left free (imports.keep_free). Make room there."
             )
 
     def _check_size(self, more: int) -> None:

@@ -202,6 +202,26 @@ async def test_what_is_worth_knowing_before_the_first_start_is_noted(sound: Pod)
     assert "ops.listen" not in {item["subject"] for item in found}
 
 
+async def test_that_nobody_schedules_while_tasks_wait_is_noted(sound: Pod) -> None:
+    """Nothing was known that kept them: nobody looked whether any daemon ran."""
+
+    async def notes() -> list[str]:
+        found = cast("list[dict[str, str]]", (await sound.run("check", "--json")).json())
+        return [item["words"] for item in found if item["subject"] == "pending tasks"]
+
+    alone = (
+        "Tasks wait, and nobody schedules: no poddispatchd runs on this database."
+        " Start one: 'systemctl start poddispatchd'."
+    )
+    async with sound.database.connection() as connection:
+        await add_task(connection, TaskType.ENCODING)
+    assert await notes() == [alone]
+    await sound.run("db", "init")
+    assert await notes() == [alone]
+    await sound.execute("UPDATE poddispatchd.leader SET lease_expires_at = now() + interval '1 hour'")
+    assert await notes() == ["Nothing is known that keeps them."]
+
+
 async def test_a_server_that_only_reads_is_a_problem(sound: Pod) -> None:
     """The daemon once was not ready for days, and check had nothing to say against the database."""
     name = sound.database.dsn.get_secret_value().rpartition("/")[2].partition("?")[0]
