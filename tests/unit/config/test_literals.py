@@ -28,6 +28,9 @@ _PATH = PurePosixPath("/srv/pod/custom/settings_local.py")
         ("X = _('Title')", "Title"),
         ("def f():\n    X = 1\nX = 2", 2),
         ("X = env('A')\nX = 2", 2),
+        ("X = [1]\nX.count(1)", [1]),
+        ("X = 1\nmodule.X = 2", 1),
+        ("X = 1\nUNKNOWN[0] = 2", 1),
     ],
 )
 def test_what_needs_no_execution_is_read(source: str, value: object) -> None:
@@ -43,6 +46,7 @@ def test_what_needs_no_execution_is_read(source: str, value: object) -> None:
         ("X = Path(3)", "line 1: a path was expected"),
         ("X = [1][2]", "line 1: it has no item 2"),
         ("X = {}['a']", "line 1: it has no item 'a'"),
+        ("X = [1]['a']", "line 1: it has no item 'a'"),
         ("Y = {'a': env('A')}\nX = Y['a']", "line 2: line 1: it comes from the environment"),
         ("X = {[1]: 2}", "line 1: a key of a dictionary is no simple value"),
         ("X = print(1)", "line 1: print(…) would have to be executed"),
