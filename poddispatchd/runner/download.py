@@ -21,8 +21,8 @@ from poddispatchd.errors import (
     RunnerManagerUnavailableError,
     RunnerUnreachableError,
 )
-from poddispatchd.runner.allowance import Allowance
 from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runner.download_space import DownloadSpace
 from poddispatchd.runner.filesink import FileSink, SmallFiles
 from poddispatchd.runner.pieces import BrokenOffError, TooSlowError
 from poddispatchd.runner.result_storage import ResultStorage
@@ -175,12 +175,12 @@ class _Download:
         self._small = SmallFiles(into, mode=mode)
         self._time = asyncio.get_running_loop().time
         self._begun = self._time()
-        self._allowance = Allowance(
+        self._space = DownloadSpace(
             into, max_size=limits.max_size, keep_free=limits.keep_free, received=received
         )
 
     async def fetch_all(self, files: tuple[ResultFile, ...]) -> tuple[DownloadedFile, ...]:
-        await self._allowance.begin()
+        await self._space.begin()
         waiting = iter(enumerate(files))
         done: dict[int, DownloadedFile] = {}
 
@@ -219,9 +219,9 @@ class _Download:
             first_byte_timeout=self._limits.first_byte_timeout,
             min_rate=self._limits.min_rate,
             rate_window=self._limits.rate_window,
-            expected=partial(self._allowance.expect, file.path),
-            taken=partial(self._allowance.take, file.path),
-            dropped=self._allowance.drop,
+            expected=partial(self._space.expect, file.path),
+            taken=partial(self._space.take, file.path),
+            dropped=self._space.drop,
         )
         try:
             digest = await self._attempted(file, transfer)
@@ -255,12 +255,10 @@ class _Download:
 
     def _check_time(self) -> None:
         limits = self._limits
-        longest = longest_transfer(
-            self._allowance.received, minimum=limits.min_rate, allowance=limits.allowance
-        )
+        longest = longest_transfer(self._space.received, minimum=limits.min_rate, allowance=limits.allowance)
         if self._time() - self._begun > longest:
             raise DownloadError(
-                f"The result takes too long: {self._allowance.received} bytes have come in "
+                f"The result takes too long: {self._space.received} bytes have come in "
                 f"{self._time() - self._begun:.0f} s."
             )
 

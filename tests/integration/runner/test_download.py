@@ -28,7 +28,7 @@ from poddispatchd.errors import (
 )
 from poddispatchd.pod.media.results import StagingStorage
 from poddispatchd.pod.media.tree import MediaTree
-from poddispatchd.runner import allowance, transfer
+from poddispatchd.runner import download_space, transfer
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download import DownloadedResult, DownloadLimits, download_result
 from poddispatchd.runner.pieces import pieces_in_time
@@ -482,7 +482,7 @@ async def test_a_file_larger_than_the_space_left_is_not_begun(download: Download
 async def test_a_file_that_announces_nothing_ends_when_the_space_to_be_left_free_is_met(
     download: Downloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(allowance, "_CHECK_EVERY", 1000)
+    monkeypatch.setattr(download_space, "_CHECK_EVERY", 1000)
     download.limit(keep_free=1000)
     download.free = 999 + len(CONTENT)
     download.shrinks = True

@@ -10,7 +10,7 @@ _CHECK_EVERY = 64 * 2**20
 """Bytes received between two looks at the free space."""
 
 
-class Allowance:
+class DownloadSpace:
     """Counts what the files of one download take, and refuses what would be too much.
 
     Args:
