@@ -121,6 +121,9 @@ def why_type(backlog: Backlog, situation: Situation) -> Finding | None:
         finding = why_managers(backlog.type, sites, situation)
     else:
         finding = min(found, key=lambda item: _ORDER.index(item.severity))
+    if finding.reason is Reason.NEXT and situation.source_problems:
+        words = "A runner manager has room: those whose sources are there are submitted now."
+        finding = Finding(Reason.NEXT, Severity.NORMAL, " ".join((words, *situation.source_problems)))
     return _weighed(finding, backlog, situation)
 
 
@@ -176,8 +179,11 @@ def why_task(task: WaitingTask, situation: Situation) -> Finding:
     finding = why_managers(task.type, {task.site}, situation)
     place = "" if task.rank is None else f" It has place {task.rank} in the queue."
     if finding.reason is Reason.NEXT:
-        words = "It is submitted next." if task.rank in (None, 1) else "It is submitted when its turn comes."
-        return Finding(Reason.NEXT, Severity.NORMAL, words + place)
+        words = "It is submitted next" if task.rank in (None, 1) else "It is submitted when its turn comes"
+        if situation.source_problems:
+            words += ", if its source is there"
+            place = " ".join((place, *situation.source_problems))
+        return Finding(Reason.NEXT, Severity.NORMAL, f"{words}.{place}")
     words = finding.words.replace("They wait for their", "It waits for its", 1)
     words = words.replace("They wait for", "It waits for", 1)
     return Finding(finding.reason, finding.severity, words + place, finding.remedy)

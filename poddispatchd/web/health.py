@@ -63,6 +63,11 @@ class DaemonHealth:
         return self._evidence.nothing_can_be_submitted
 
     @property
+    def source_problems(self) -> tuple[str, ...]:
+        """What keeps the tasks that have their sources at some places."""
+        return self._evidence.place_problems
+
+    @property
     def import_problem(self) -> str | None:
         """Why results cannot be written."""
         return self._storage.problem

@@ -185,6 +185,7 @@ class DaemonStatus:
             database_problem=health.database_problem,
             write_problem=health.write_problem,
             media_problem=health.submission_problem,
+            source_problems=health.source_problems,
             stalled_after=settings.reconcile.stale_after,
             opened_at=self._registry.availability.opened_at(now),
         )

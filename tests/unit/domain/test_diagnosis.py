@@ -59,6 +59,20 @@ def test_with_a_free_runner_a_task_is_next() -> None:
     assert why_task(replace(TASK, rank=1), CALM).words == "It is submitted next. It has place 1 in the queue."
 
 
+def test_nobody_is_said_to_be_submitted_now_whose_source_may_not_be_there() -> None:
+    """Beside the problem that a directory of the media tree is empty, all its tasks were "submitted now"."""
+    bare = "/srv/media/videos is missing or empty: is it mounted?"
+    situation = replace(CALM, source_problems=(bare,))
+
+    assert of_type(situation).words == (
+        f"A runner manager has room: those whose sources are there are submitted now. {bare}"
+    )
+    assert why_task(replace(TASK, rank=1), situation).words == (
+        f"It is submitted next, if its source is there. It has place 1 in the queue. {bare}"
+    )
+    assert of_type(replace(situation, managers=(FULL,))) == of_type(replace(CALM, managers=(FULL,)))
+
+
 def test_full_managers_are_named_with_since_when_and_when_they_are_asked_again() -> None:
     finding = of_type(replace(CALM, managers=(FULL,)))
 
