@@ -10,7 +10,7 @@ from poddispatchd.domain.task import TaskPk, TaskStatus
 from poddispatchd.errors import MediaSlowError
 from poddispatchd.journal import imports
 from poddispatchd.pod import tasks
-from poddispatchd.pod.media.imported import first_imports
+from poddispatchd.pod.media.lock import first_imports
 from poddispatchd.pod.media.tree import MediaTree
 
 _MOST = 1000

@@ -1,13 +1,18 @@
-"""Pod's own lock of a task: its code and ours never import the same result at once (invariant I7)."""
+"""Pod's own lock of a task: its code and ours never import the same result at once (invariant I7).
+
+The files of these locks tell, besides, when results were imported.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from threading import Lock
 
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import ImportBusyError, disk_error
 from poddispatchd.pod.media.directory import close_lock
+from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 
 _LOCKS = ".runner_task_locks"
@@ -97,3 +102,30 @@ def _acquire(tree: MediaTree, task: TaskPk) -> int:
         raise ImportBusyError(f"Another process is importing task {task}.") from None
     except OSError as error:
         raise disk_error(error, f"{place / name} cannot be locked") from error
+
+
+async def first_imports(tree: MediaTree, tasks: Collection[TaskPk]) -> dict[TaskPk, datetime]:
+    """When the result of each of these tasks was first imported, or begun to be; others are absent.
+
+    A lock file is made at that moment and never written to or deleted, by Pod's own code neither. No backup
+    of the database holds it.
+
+    Raises:
+        OSError: the media tree cannot be read.
+        MediaSlowError: it does not answer.
+    """
+    return await tree.look(Look.LOCKS, _first_imports, tree, tasks)
+
+
+def _first_imports(tree: MediaTree, tasks: Collection[TaskPk]) -> dict[TaskPk, datetime]:
+    try:
+        directory = (tree.top / _LOCKS).opened()
+    except FileNotFoundError:
+        return {}
+    with directory:
+        found = {task: directory.status(f"{task}.lock") for task in tasks}
+    return {
+        task: datetime.fromtimestamp(status.changed_at, UTC)
+        for task, status in found.items()
+        if status is not None
+    }
