@@ -9,13 +9,18 @@ from poddispatchd.cli.common import (
     print_json,
     shown,
 )
+from poddispatchd.cli.situation import daemon_state, read_journal, situation
 from poddispatchd.cli.tables import print_table
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.campaign_reasons import HeldCampaign, why_campaign
+from poddispatchd.domain.task import SUBMITTABLE, TaskStatus
 from poddispatchd.errors import PoddispatchdError
 from poddispatchd.journal import campaigns as journal
-from poddispatchd.journal.campaigns import VideoState
+from poddispatchd.journal.campaigns import CampaignState, VideoState
+from poddispatchd.pod import managers as pod_managers
+from poddispatchd.pod import queue_stats
 from poddispatchd.tasks.campaign_progress import CampaignProgress, bar, progress_of
 
 _LATEST = 50
@@ -49,6 +54,8 @@ async def show_campaign(database: Database, settings: Settings, name: str, *, as
     click.echo(f"  {bar(campaign)}")
     for words in progress.words:
         click.echo(f"  {shown(words)}")
+    if (held := await _why_held(database, settings, progress)) is not None:
+        click.echo(f"  Why no task of it is added now: {shown(held)}")
     if videos:
         click.echo()
     print_table(
@@ -59,6 +66,26 @@ async def show_campaign(database: Database, settings: Settings, name: str, *, as
         ],
         empty="",
     )
+
+
+async def _why_held(database: Database, settings: Settings, progress: CampaignProgress) -> str | None:
+    """Why it adds no task, as far as that is known."""
+    campaign = progress.campaign
+    if campaign.state is not CampaignState.ACTIVE or not campaign.counts[VideoState.WAITING]:
+        return None
+    if progress.windows is not None and not progress.windows.is_open(progress.now):
+        return None  # that is said already
+    journal_rows = await read_journal(database)
+    managers = await pod_managers.runner_managers(database)
+    surroundings = await situation(settings, database, journal_rows, managers, await daemon_state(settings))
+    stats = await queue_stats.queue_stats(database)
+    held = HeldCampaign(
+        type=campaign.task_type,
+        running=campaign.counts[VideoState.RUNNING],
+        at_most=campaign.at_most,
+        pending=sum(stats.count(kind, TaskStatus.PENDING) for kind in SUBMITTABLE),
+    )
+    return why_campaign(held, surroundings)
 
 
 def as_dict(progress: CampaignProgress) -> dict[str, object]:

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from poddispatchd.domain.breaker import BreakerState
+from poddispatchd.domain.campaign_reasons import HeldCampaign, why_campaign
 from poddispatchd.domain.manager_diagnosis import manager_findings
 from poddispatchd.domain.pending_reasons import general_findings, why_task, why_type
 from poddispatchd.domain.situation import (
@@ -377,3 +378,22 @@ def test_planned_maintenance_tells_until_when_and_why() -> None:
         "Every active runner manager of pod.example.org is paused (first). "
         "The first pause ends at 18:30:00 UTC (in 1 h 30 min)."
     )
+
+
+def test_a_campaign_that_adds_no_task_says_why() -> None:
+    """It stood at 0 % with three videos waiting, and said nothing else."""
+
+    def why(situation: Situation, *, running: int = 0, pending: int = 0) -> str | None:
+        return why_campaign(HeldCampaign(TaskType.ENCODING, running, 2, pending), situation)
+
+    assert why(CALM) is None
+    assert why(CALM, running=2) == "It has as many tasks as it may have at a time."
+    assert why(CALM, pending=1) == "Tasks wait in Pod's queue, and go first."
+    assert why(replace(CALM, managers=(FULL,)), pending=1) == (
+        "It waits for a free runner: first is full since 16:10:00 UTC, asked again at 17:00:40 UTC."
+    )
+    assert (why(replace(CALM, scheduling=Scheduling.NOBODY)) or "").startswith("Nobody schedules:")
+    paused = why(replace(CALM, managers=(replace(FREE, is_paused=True),)))
+    assert paused is not None
+    assert "paused (first)" in paused
+    assert "'poddispatchd runners resume first'" in paused
