@@ -23,6 +23,11 @@ class Source:
         """The module as Python's parser understands it."""
         return ast.parse(self.text)
 
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """All that the module consists of, in the order of ``ast.walk``."""
+        return tuple(ast.walk(self.tree))
+
     @property
     def dotted(self) -> str:
         """How it is imported."""

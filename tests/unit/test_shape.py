@@ -29,7 +29,7 @@ _MORE = {
 def _functions() -> Iterator[tuple[str, ast.arguments]]:
     """Every function with its place; a method is named without its class."""
     for source in sources():
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield f"{source.name}:{node.name}", node.args
 

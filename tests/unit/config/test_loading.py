@@ -126,7 +126,7 @@ def test_bad_yaml_names_its_line_and_never_quotes_it(
     assert "hunter2" not in problem
 
 
-@pytest.mark.parametrize("text", ["pod: {title_site: 2024-13-45}\n", "a: " + "[" * 1500, "pod: \x07\n"])
+@pytest.mark.parametrize("text", ["pod: {title_site: 2024-13-45}\n", "a: " + "[" * 500, "pod: \x07\n"])
 def test_what_the_yaml_library_chokes_on_is_a_problem_and_no_traceback(tmp_path: Path, text: str) -> None:
     (problem,) = problems(write(tmp_path, text))
 

@@ -161,10 +161,10 @@ def test_a_secret_that_resembles_a_word_of_a_sentence_is_masked(text: str) -> No
 def _eaten(source: Source) -> list[str]:
     """Places of texts that masking changes."""
     # Docstrings are for readers of the code.
-    documentation = {id(node.value) for node in ast.walk(source.tree) if isinstance(node, ast.Expr)}
+    documentation = {id(node.value) for node in source.nodes if isinstance(node, ast.Expr)}
     texts = (
         node
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation
     )
     # The placeholder of an address looks like a password, and must.

@@ -2,7 +2,7 @@
 
 import ast
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
 
@@ -69,9 +69,9 @@ def test_a_statement_is_the_same_text_every_time() -> None:
     assert render(query, table="a").sql is render(query, table="a").sql
 
 
-def _calls(tree: ast.Module) -> Iterator[tuple[ast.Call, str, str]]:
+def _calls(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.Call, str, str]]:
     """Every call of a statement by its name: ``_QUERIES["name"](...)``, or ``self._sql["name"](...)``."""
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Call(func=ast.Subscript(value=ast.Name(id=table), slice=ast.Constant(value=str(name)))):
                 yield node, table, name
@@ -91,7 +91,7 @@ def _fits(call: ast.Call, query: Query) -> bool:
 
 def test_every_call_gives_the_parameters_that_its_statement_names() -> None:
     modules = [source for source in sources() if "QUERIES[" in source.text or "_sql[" in source.text]
-    calls = [(source, *call) for source in modules for call in _calls(source.tree)]
+    calls = [(source, *call) for source in modules for call in _calls(source.nodes)]
     assert len(modules) > 25
     assert len(calls) > 120, "statements that are not named in full are not found here"
     wrong = [

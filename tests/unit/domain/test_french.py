@@ -55,7 +55,7 @@ def _template(node: ast.expr) -> str | None:
 
 def _worded() -> Iterator[tuple[str, str]]:
     for source in of_the_product():
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if not isinstance(node, ast.Call):
                 continue
             is_error = isinstance(node.func, ast.Name) and node.func.id in _ERRORS
