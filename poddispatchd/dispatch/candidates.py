@@ -37,6 +37,10 @@ _MOST_STALE = 10.0
 _LONG_READ = 0.1
 """Seconds: a queue that takes longer is read beside the submissions, as long as there are candidates."""
 
+_JUST_OLD = 0.1
+"""Seconds for which what has just become too old is good until it has been read again beside the submissions:
+to managers that answer at once tasks are handed out all the time."""
+
 _A_MOMENT = 0.01
 """Seconds: the database must agree that the grace is over."""
 
@@ -108,8 +112,8 @@ class Candidates:
             own_tasks_within: seconds for which it is not read again which tasks need no grace or are to wait.
         """
         now, lanes = self._clock.monotonic(), self._lanes()
-        is_fresh = now < self._stale_at
-        if is_fresh or (self._read_beside and self._last_read_took > _LONG_READ):
+        is_fresh, is_just_old = now < self._stale_at, now < self._stale_at + _JUST_OLD
+        if is_fresh or (self._read_beside and (is_just_old or self._last_read_took > _LONG_READ)):
             waiting = self._serving_all(skip, types, lanes, now)
             if waiting is not None:
                 if not is_fresh and self._reading is None:
@@ -159,8 +163,11 @@ class Candidates:
     ) -> None:
         """Read the queue for the managers as they were when it was asked for: soon they have their tasks."""
         begun = self._clock.monotonic()
+        self.sights.forgotten.clear()
         waiting = await self._look_again(skip, types, lanes, own_tasks_within)
-        self._read = {entry.item.task.pk: entry for entry in waiting}
+        found = {entry.item.task.pk: entry for entry in waiting}
+        # Those that a manager took meanwhile still waited when the database looked.
+        self._read = {pk: entry for pk, entry in found.items() if pk not in self.sights.forgotten}
         ended = self._clock.monotonic()
         self._last_read_took = ended - begun
         self._stale_at = ended + min(_REREAD * self._last_read_took, _MOST_STALE)

@@ -52,6 +52,8 @@ class Sights:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._known: dict[TaskPk, Sight] = {}
+        self.forgotten: set[TaskPk] = set()
+        """Tasks that do not wait any more, since somebody has emptied this."""
 
     def get(self, pk: TaskPk) -> Sight | None:
         """What is remembered of a task, if anything is."""
@@ -81,6 +83,7 @@ class Sights:
     def forget(self, pk: TaskPk) -> None:
         """The task does not wait any more."""
         self._known.pop(pk, None)
+        self.forgotten.add(pk)
 
     def forget_some(self, seen: Collection[TaskPk]) -> None:
         """Tasks may vanish without a word, and a queue may be long: what is remembered stays bounded."""

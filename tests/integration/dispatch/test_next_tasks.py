@@ -4,13 +4,15 @@ Whatever happens until its turn comes, it is posted by one daemon, once, or wait
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.dispatch import candidates
+from poddispatchd.dispatch import candidates, intent_log, intents
+from poddispatchd.dispatch.intents import IntentRequest
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.routing import PATIENCE, Lane
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskType
@@ -441,3 +443,43 @@ async def test_a_queue_read_beside_the_submissions_has_tasks_for_managers_that_g
     await daemon.dispatcher.step()
     await daemon.dispatcher.drain()
     assert pod.posts("one") >= 3
+
+
+async def test_a_task_that_was_taken_while_the_queue_was_read_is_not_tried_again(
+    pod: Scene, its_time: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "_LONG_READ", -1.0)
+    monkeypatch.setattr(candidates, "_REREAD", 0.0)
+    tasks = await pod.encodings(3)
+    daemon = await pod.daemon(runners={"request_timeout": "60s"})
+    await daemon.dispatcher.step()
+    await daemon.dispatcher.drain()
+    was_read, may_end = asyncio.Event(), asyncio.Event()
+    read, commit = queue_order.pending_tasks, intents.open_intents
+
+    async def read_slowly(*arguments: object) -> list[queue_order.PendingTask]:
+        found = await read(*arguments)  # type: ignore[arg-type]
+        was_read.set()
+        await may_end.wait()
+        return found
+
+    tried: list[TaskPk] = []
+
+    async def committed(connection: Connection, requests: Sequence[IntentRequest]) -> list[Any]:
+        tried.extend(request.task.pk for request in requests)
+        return [*await commit(connection, requests)]
+
+    monkeypatch.setattr(queue_order, "pending_tasks", read_slowly)
+    monkeypatch.setattr(intent_log, "open_intents", committed)
+    pod.fakes["one"].faults.inject(Endpoint.EXECUTE, _LATE)
+    await daemon.dispatcher.step()
+    await was_read.wait()
+    await until(lambda: _has_posts(pod, 2))
+    its_time.advance(20.0)
+    await daemon.dispatcher.drain()
+    may_end.set()
+    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "reading of the queue"))
+    await daemon.dispatcher.step()
+    await daemon.dispatcher.drain()
+    assert await pod.statuses() == {"running": 3}
+    assert tried == tasks[1:]
