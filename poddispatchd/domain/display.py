@@ -30,6 +30,8 @@ def escaped_json(document: str) -> str:
 
 def colored(text: str) -> str:
     """The same for a text of ours, in which colors and bold print are kept."""
+    if "\x1b" not in text:
+        return escaped(text)
     parts = _COLOR.split(text)
     return "".join(part if position % 2 else escaped(part) for position, part in enumerate(parts))
 

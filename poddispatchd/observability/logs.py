@@ -100,8 +100,6 @@ def configure_logging(
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            structlog.contextvars.merge_contextvars,
-            structlog.stdlib.PositionalArgumentsFormatter(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -162,13 +160,13 @@ def _rendering(chosen: LogFormat, handler: "_Handler", *, colors: bool) -> list[
         case "journald":
             return [*common, handler.note_fields, render_journald]
         case "json":
-            return [timestamp, *common, render_json]
+            return [*common, timestamp, render_json]
         case "console":
             # Tracebacks in plain text: the pretty ones show local variables, and secrets among them.
             plain = structlog.dev.plain_traceback
             return [
-                timestamp,
                 *common,
+                timestamp,
                 printable,
                 structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
             ]

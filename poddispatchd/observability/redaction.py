@@ -31,7 +31,7 @@ _LONGEST_WRITTEN = 16_000
 
 _SHORT = 200
 _REMEMBERED = 2048
-"""Texts of so many characters of which is known what is left of them: names, ids and states come again."""
+"""Texts of so many characters of which is known what is left of them: ids, names and states come again."""
 
 _DEEPEST = 6
 
@@ -43,7 +43,7 @@ class Redactor:
         self._needles: tuple[str, ...] = ()
         self._registered: dict[str, re.Pattern[str]] = {}
         """What was registered, and how it is found where it stands alone."""
-        self._short_text = lru_cache(_REMEMBERED)(self._cleaned)
+        self._short_entry = lru_cache(_REMEMBERED)(self._text_entry)
 
     def register(self, secret: SecretStr) -> None:
         """Remember a secret; of a database address, its password too, also as it is written in addresses."""
@@ -56,7 +56,7 @@ class Redactor:
         # The longest first: a secret that holds another one is replaced whole.
         needles = {form for form in forms if len(form) >= _SHORTEST} | set(self._needles)
         self._needles = tuple(sorted(needles, key=len, reverse=True))
-        self._short_text = lru_cache(_REMEMBERED)(self._cleaned)
+        self._short_entry = lru_cache(_REMEMBERED)(self._text_entry)
 
     def said(self, text: str) -> str:
         """What somebody else says, to be kept: without registered secrets and headers of a login.
@@ -70,9 +70,6 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """A text without registered secrets and without what looks like one."""
-        return self._short_text(text) if len(text) <= _SHORT else self._cleaned(text)
-
-    def _cleaned(self, text: str) -> str:
         for needle in self._needles:
             text = text.replace(needle, MASK)
         if len(text) <= _LONGEST_READ:
@@ -111,16 +108,17 @@ class Redactor:
 
     def entry(self, name: str, value: object, *, depth: int = 0) -> object:
         """The value under a name; some names are enough to know that it is a secret."""
-        if isinstance(value, (str, bytes)) and value and _is_secret(name):
-            return MASK
         if isinstance(value, str):
-            return mask_dsn(value) if name == "dsn" else self.text(str.__str__(value))
+            entry = self._short_entry if len(value) <= _SHORT else self._text_entry
+            return entry(name, str.__str__(value))
+        if isinstance(value, bytes) and value and _SECRET_NAME.fullmatch(name):
+            return MASK
         return self.value(value, depth=depth)
 
-
-@lru_cache(_REMEMBERED)
-def _is_secret(name: str) -> bool:
-    return _SECRET_NAME.fullmatch(name) is not None
+    def _text_entry(self, name: str, text: str) -> str:
+        if text and _SECRET_NAME.fullmatch(name):
+            return MASK
+        return mask_dsn(text) if name == "dsn" else self.text(text)
 
 
 def _shortened(text: str) -> str:

@@ -275,15 +275,6 @@ def test_configuring_again_does_not_double_the_lines() -> None:
     assert len(lines()) == 1
 
 
-def test_bound_context_is_part_of_every_line() -> None:
-    lines = configured("journald")
-
-    with structlog.contextvars.bound_contextvars(task=12):
-        logger().info(Event.IMPORT_STARTED)
-
-    assert lines() == ["<6>import.started task=12 logger=poddispatchd.test"]
-
-
 # --- secrets ---
 
 
