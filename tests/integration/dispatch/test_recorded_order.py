@@ -5,6 +5,7 @@ first stands for all, and rows without a source are no rows.
 """
 
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,6 +28,11 @@ from tests.shared import SHARED
 _CASES: list[dict[str, Any]] = (
     json.loads((SHARED / "vectors" / "queue.json").read_bytes())["cases"] if SHARED else []
 )
+_USUAL = [(SchemaVariant.PODFILE, 20), (SchemaVariant.NOPODFILE, 5)]
+_THOROUGH = [(SchemaVariant.PODFILE, 5), (SchemaVariant.NOPODFILE, 20)]
+_LIMITS = [*_USUAL, *(_THOROUGH if os.environ.get("PODDISPATCHD_TEST_THOROUGH") else ())] if SHARED else []
+"""Each variant of Pod and each limit; ``make test-thorough`` takes every limit in every variant."""
+
 _WITH_ROWS_TO_CLOSE = ("queue-39-null-video", "queue-42-duplicates-8", "queue-43-duplicates-20")
 
 
@@ -105,7 +111,7 @@ async def _went(connection: Connection, fake: FakeRunnerManager) -> dict[str, li
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limit", [5, 20])
+@pytest.mark.parametrize(("world", "limit"), _LIMITS, indirect=["world"])
 async def test_each_type_goes_in_the_order_in_which_pod_submitted_it_or_should_have(
     world: RewindingWorld, limit: int
 ) -> None:
