@@ -174,3 +174,32 @@ async def test_nothing_more_is_asked_once_another_daemon_schedules(
     slow.go.set()
     await watcher.until_idle()
     assert slow.asked == ["slow"]
+
+
+async def test_somebody_who_holds_very_many_rows_holds_up_no_other_answer(
+    here: Bench, pod_database: PodDatabase
+) -> None:
+    """A second went by for each of them, at each pass, before anybody else of that manager was asked."""
+    tasks: list[TaskPk] = []
+    for _ in range(20):
+        tasks.append(await here.running())
+        await here.end(tasks[-1])
+    *held, free = tasks
+    watcher = features.reconciler(here.parts)
+    try:
+        async with pod_database.connection() as other, other.transaction():
+            await other.execute("SELECT FROM runner_manager_task WHERE id = ANY ($1) FOR UPDATE", held)
+            async with asyncio.timeout(10):
+                await watcher.step()
+                await watcher.until_idle()
+            assert [state for state, *_ in await here.imports_of(free)] == ["open"]
+            assert here.parts.locked_rows.tasks == {*held}
+        while here.parts.locked_rows.tasks:
+            await here.parts.locked_rows.step()
+        here.clock.ahead += INTERVAL
+        await watcher.step()
+        await watcher.until_idle()
+        for task in held:
+            assert [state for state, *_ in await here.imports_of(task)] == ["open"]
+    finally:
+        await watcher.stop()
