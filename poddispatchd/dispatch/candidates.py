@@ -38,8 +38,7 @@ _LONG_READ = 0.1
 """Seconds: a queue that takes longer is read beside the submissions, as long as there are candidates."""
 
 _JUST_OLD = 0.1
-"""Seconds for which what has just become too old is good until it has been read again beside the submissions:
-to managers that answer at once tasks are handed out all the time."""
+"""Seconds for which what has just become too old is good until it has been read again, beside submissions."""
 
 _A_MOMENT = 0.01
 """Seconds: the database must agree that the grace is over."""
@@ -143,16 +142,20 @@ class Candidates:
         self, skip: frozenset[TaskPk], types: Collection[TaskType], lanes: list[Lane], now: float
     ) -> list[Waiting] | None:
         """What is left of the tasks read last, if there is one for everybody who can take one."""
-        free = (entry for entry in self._read.values() if self._is_free(entry, skip, types, now))
+        waiting: list[Waiting] = []
+        free = (
+            entry
+            for pk, entry in self._read.items()
+            if pk not in skip and entry.item.task.type in types and self.sights.is_free(entry, now)
+        )
         served = self._sites.served
         reached = [lane for lane in lanes if lane.site in served]
         # As a rule the first ones do, and the others need not be looked at.
-        waiting = list(islice(free, _ENOUGH * len(lanes)))
-        if unserved((entry.offer for entry in waiting), reached, now):
-            waiting += free
-            if unserved((entry.offer for entry in waiting), reached, now):
-                return None
-        return waiting
+        for most in (_ENOUGH * len(lanes), None):
+            waiting += islice(free, most)
+            if not unserved((entry.offer for entry in waiting), reached, now):
+                return waiting
+        return None
 
     async def _read_again(
         self,
@@ -165,9 +168,9 @@ class Candidates:
         begun = self._clock.monotonic()
         self.sights.forgotten.clear()
         waiting = await self._look_again(skip, types, lanes, own_tasks_within)
-        found = {entry.item.task.pk: entry for entry in waiting}
         # Those that a manager took meanwhile still waited when the database looked.
-        self._read = {pk: entry for pk, entry in found.items() if pk not in self.sights.forgotten}
+        gone = self.sights.forgotten
+        self._read = {entry.item.task.pk: entry for entry in waiting if entry.item.task.pk not in gone}
         ended = self._clock.monotonic()
         self._last_read_took = ended - begun
         self._stale_at = ended + min(_REREAD * self._last_read_took, _MOST_STALE)
@@ -182,17 +185,6 @@ class Candidates:
         self.expire()
         if self._reading is not None:
             self._reading.cancel()
-
-    def _is_free(
-        self, entry: Waiting, skip: frozenset[TaskPk], types: Collection[TaskType], now: float
-    ) -> bool:
-        task, sight = entry.item.task, entry.sight
-        return (
-            task.pk not in skip
-            and task.type in types
-            and sight.held_until <= now
-            and self.sights.get(task.pk) is sight
-        )
 
     async def _look_again(
         self,

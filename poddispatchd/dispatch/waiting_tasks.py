@@ -67,6 +67,10 @@ class Sights:
             self._known[item.task.pk] = known
         return known
 
+    def is_free(self, waiting: "Waiting", now: float) -> bool:
+        """Whether a task still waits since it was read, and is not left alone."""
+        return waiting.sight.held_until <= now and self._known.get(waiting.item.task.pk) is waiting.sight
+
     def held_after(self, now: float) -> list[float]:
         """Until when tasks are left alone, as far as that is to come."""
         return [sight.held_until for sight in self._known.values() if sight.held_until > now]
