@@ -119,11 +119,6 @@ async def is_expected(connection: Connection, managers: tuple[ManagerId, ...], t
     return bool(await connection.fetchval(*_QUERIES["expected"](managers=list(managers), task_id=task_id)))
 
 
-async def hurry(connection: Connection) -> None:
-    """Hardly wait for rows that others hold, until the end of the transaction."""
-    await connection.execute(*_QUERIES["hurry"]())
-
-
 async def lock(connection: Connection, callback: RecordedCallback) -> Turn:
     """Keep others from applying a callback until the end of the transaction."""
     is_next = await connection.fetchval(

@@ -181,9 +181,7 @@ class CallbackWorker:
         callback = recorded.callback
         report = RunReport.of_callback(callback)
         locked = self._locked()
-        async with self._database.transaction() as connection:
-            if locked:  # perhaps very many: a second for each would hold up all other callbacks
-                await inbox.hurry(connection)
+        async with self._database.transaction(hurried=bool(locked)) as connection:
             turn = await inbox.lock(connection, recorded)
             if turn is Turn.LATER:
                 await CALLBACKS.postpone(connection, leased.lease, _SOON)

@@ -187,11 +187,14 @@ class Database:
                 _end(connection)
 
     @asynccontextmanager
-    async def transaction(self, *, impatient: bool = True) -> AsyncIterator[GuardedConnection]:
+    async def transaction(
+        self, *, impatient: bool = True, hurried: bool = False
+    ) -> AsyncIterator[GuardedConnection]:
         """One transaction: committed at the end, rolled back by any exception.
 
         Args:
             impatient: give up a statement that waits for a lock for longer than a second.
+            hurried: hardly wait for locks: somebody may hold very many rows, and a second for each adds up.
 
         Raises:
             RowLockedError: a row or a table is held by another session.
@@ -203,6 +206,8 @@ class Database:
                 await connection.execute(LIMITS)
             if not impatient:
                 await connection.execute("SET LOCAL lock_timeout = 0")
+            elif hurried:
+                await connection.execute("SET LOCAL lock_timeout = 50")
             yield connection
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:

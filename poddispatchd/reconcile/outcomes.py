@@ -104,8 +104,11 @@ class AppliedOutcomes:
 
     async def reported(self, item: UnsettledTask, report: RunReport) -> None:
         """Do what the report means for the row as it is by now."""
+        locked = self._locked_rows.tasks
+        if item.task.pk in locked:
+            return  # its manager is asked again, when the row is free
         try:
-            async with self._database.transaction() as connection:
+            async with self._database.transaction(hurried=bool(locked)) as connection:
                 decision = await apply_report(
                     connection, item.task, report, retries=self._retries(), language=self._language()
                 )
@@ -127,6 +130,8 @@ class AppliedOutcomes:
 
     async def lost(self, item: UnsettledTask, reason: str) -> None:
         """Put the task back into the queue, or bring it to its end (``reconcile.lost``)."""
+        if item.task.pk in self._locked_rows.tasks:
+            return
         try:
             await self._lost(item, reason)
         except RowLockedError:
@@ -134,7 +139,7 @@ class AppliedOutcomes:
 
     async def _lost(self, item: UnsettledTask, reason: str) -> None:
         settings, language = self._settings(), self._language()
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(hurried=bool(self._locked_rows.tasks)) as connection:
             task = await tasks.lock_task(connection, item.task.pk)
             if task is None or (task.status, task.task_id) != (item.task.status, item.task.task_id):
                 return

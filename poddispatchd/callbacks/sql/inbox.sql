@@ -62,10 +62,6 @@ JOIN unnest(:managers::bigint[], :task_ids::text[]) AS run (manager, task_id)
   ON run.task_id = callback.task_id AND callback.runner_manager_ids @> ARRAY[run.manager]
 ORDER BY callback.id
 
--- name: hurry
--- Milliseconds that a statement of this transaction waits for a row of somebody else's.
-SET LOCAL lock_timeout = 50
-
 -- name: lock
 -- Lock a callback that is still open and ours: nobody else applies it meanwhile. An earlier one about the same task
 -- goes first while it is due or worked on, or waits a moment for its own turn; not one that waits to be tried again, or
