@@ -154,7 +154,7 @@ class SmallDisk:
         """
         self._aside.mkdir(exist_ok=True)
         place = self.directory / name
-        return _as_root("mount", "--bind", self._aside, place) and not any(place.iterdir())
+        return _as_root("mount", "--bind", self._aside, place) and not list(place.iterdir())
 
     def show(self, name: str) -> list[str]:
         """Take it away again; the paths of what was written into it meanwhile."""

@@ -44,11 +44,11 @@ class Child:
     process: asyncio.subprocess.Process | None = None
     log_size: int = 0
     _watch: "asyncio.Task[None] | None" = None
-    _wanted_end: bool = False
+    _may_end: asyncio.subprocess.Process | None = None
+    """Whose end is no surprise: a process of before it may be looked at when the next one runs already."""
 
     async def start(self) -> None:
         """Start it, and watch it."""
-        self._wanted_end = False
         with self.log.open("ab") as log:
             self.log_size = log.tell()
             self.process = await asyncio.create_subprocess_exec(
@@ -78,7 +78,7 @@ class Child:
 
     async def _look(self, process: asyncio.subprocess.Process) -> None:
         status = await process.wait()
-        if not self._wanted_end:
+        if self._may_end is not process:
             self.surprises.append(f"{self.name} (pid {process.pid}) ended by itself with status {status}")
 
     @property
@@ -90,13 +90,13 @@ class Child:
     async def kill(self) -> bool:
         """End it as the kernel's OOM killer would; whether it was that which ended it."""
         assert self.process is not None
-        self._wanted_end = True
+        self._may_end = self.process
         self._signal(signal.SIGKILL)
         return await self.process.wait() == -signal.SIGKILL
 
     def may_end(self) -> None:
         """From now on its end by itself is no surprise: a newer release takes over."""
-        self._wanted_end = True
+        self._may_end = self.process
 
     @property
     def has_ended(self) -> bool:
@@ -106,7 +106,7 @@ class Child:
     async def terminate(self, patience: float = _PATIENCE) -> int:
         """End it as systemd does; its exit status. One that does not end is a surprise."""
         assert self.process is not None
-        self._wanted_end = True
+        self._may_end = self.process
         is_starting = not self.is_ready()
         self._signal(signal.SIGTERM)
         try:
