@@ -30,8 +30,9 @@ _DRILL = 90.0
 _ROLLING = 20.0
 """Seconds between the upgrades of two daemons."""
 
-_TIDYING = 30.0
-"""Seconds that new daemons have to tidy up after the crashes of the old ones."""
+_TIDYING = 90.0
+"""Seconds that new daemons have to tidy up after the crashes of the old ones: files that could not be deleted
+while Pod's tables were another's are looked at again after 60."""
 
 
 Watch: TypeAlias = Callable[[Stage], AbstractAsyncContextManager[object]]
