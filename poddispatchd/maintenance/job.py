@@ -20,6 +20,8 @@ _REST = 20.0
 """How many times as long as a round took the next one waits: its share of the database stays below 5 %."""
 
 _PURGE_EVERY = 3600.0
+_DELETE_EVERY = 60.0
+"""What could not be deleted is due again after a minute at the earliest."""
 
 Purges: TypeAlias = Mapping[str, Callable[[], Awaitable[None]]]
 """What deletes what has had its time, by its name in the log; in this order."""
@@ -37,6 +39,7 @@ class Maintenance:
         obstacles: forgets what keeps results of other daemons waiting.
         set_aside: counts what people have to look at.
         purges: done every hour.
+        deletion: of files that nobody needs any more; done every minute, and after the purges.
         incidents: is told of what fails.
         clock: of the daemon.
     """
@@ -52,6 +55,7 @@ class Maintenance:
         obstacles: ForeignObstacles,
         set_aside: SetAsideCounts,
         purges: Purges,
+        deletion: Callable[[], Awaitable[None]],
         incidents: Incidents,
         clock: Clock,
     ) -> None:
@@ -63,9 +67,10 @@ class Maintenance:
         self._obstacles = obstacles
         self.set_aside = set_aside
         self._purges = purges
+        self._deletion = deletion
         self._incidents = incidents
         self._clock = clock
-        self._purged_at = float("-inf")
+        self._purged_at = self._deleted_at = float("-inf")
 
     async def step(self) -> float:
         """One round; seconds until the next one."""
@@ -80,6 +85,8 @@ class Maintenance:
                 await self._apart("writing of ranks", lambda: self.ranks.keep(stats))
             if clock.monotonic() - self._purged_at >= _PURGE_EVERY:
                 await self.purge()
+            elif clock.monotonic() - self._deleted_at >= _DELETE_EVERY:
+                await self._delete()
         # Each submission moves every rank behind it: a long queue must not be renumbered all the time.
         spent = clock.monotonic() - begun
         await clock.sleep(min(max(_NOT_TOO_OFTEN, _REST * spent), _IDLE))
@@ -95,6 +102,11 @@ class Maintenance:
         self._purged_at = self._clock.monotonic()
         for what, work in self._purges.items():
             await self._apart(what, work)
+        await self._delete()
+
+    async def _delete(self) -> None:
+        self._deleted_at = self._clock.monotonic()
+        await self._apart("deletion of replaced files", self._deletion)
 
     async def _apart(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do one thing of a round: when it fails, the others are done all the same (I12).

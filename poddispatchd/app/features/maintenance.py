@@ -56,8 +56,8 @@ def maintenance(parts: Parts) -> Maintenance:
             "purge of completed tasks": completed.purge,
             "purge of the journal": JournalPurge(parts.database, lambda: parts.settings.retention).purge,
             "clean-up after imports": sweep.run,
-            "deletion of replaced files": obsolete.delete_obsolete,
         },
+        deletion=obsolete.delete_obsolete,
         incidents=parts.incidents,
         clock=parts.clock,
     )

@@ -154,6 +154,24 @@ async def test_a_file_that_cannot_be_deleted_is_tried_again_and_does_not_hold_up
     assert "videos/x/file" not in here.files()
 
 
+async def test_a_file_that_was_put_off_is_looked_at_in_the_next_minute_and_not_in_the_next_hour(
+    here: Bench,
+) -> None:
+    """The log said "in 60 seconds", and it was an hour."""
+    replaced = put(here, "videos/replaced.mp4")
+    await add_obsolete(here, "videos/replaced.mp4")
+    maintenance = features.maintenance(here.parts)
+    await here.execute("ALTER TABLE video_encode_transcript_playlistvideo RENAME TO away")
+    await maintenance.step()
+    await here.execute("ALTER TABLE away RENAME TO video_encode_transcript_playlistvideo")
+    await here.execute("UPDATE poddispatchd.obsolete_file SET next_attempt_at = now()")
+    await maintenance.step()
+    assert replaced.exists()
+    here.clock.ahead += 60
+    await maintenance.step()
+    assert not replaced.exists()
+
+
 async def test_what_an_open_import_brings_is_not_deleted_under_its_hands(here: Bench) -> None:
     put(here, "videos/x/a.mp4")
     task = await here.ready()
