@@ -9,7 +9,7 @@ from itertools import islice
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import DispatchSettings
 from poddispatchd.database.pool import Database
-from poddispatchd.dispatch.waiting_tasks import Sights, Waiting
+from poddispatchd.dispatch.waiting_tasks import TaskMemories, Waiting
 from poddispatchd.domain.fair_share import FairOrder
 from poddispatchd.domain.routing import Lane, capacity, unserved
 from poddispatchd.domain.task import SiteId, TaskPk, TaskType
@@ -85,7 +85,7 @@ class Candidates:
         self._read_order = order
         self._settings = settings
         self._clock = clock
-        self.sights = Sights(clock)
+        self.memories = TaskMemories(clock)
         """What is remembered of tasks while they wait."""
         self.has_more = False
         """Whether there may be tasks behind those that were read last."""
@@ -146,7 +146,7 @@ class Candidates:
         free = (
             entry
             for pk, entry in self._read.items()
-            if pk not in skip and entry.item.task.type in types and self.sights.is_free(entry, now)
+            if pk not in skip and entry.item.task.type in types and self.memories.is_free(entry, now)
         )
         served = self._sites.served
         reached = [lane for lane in lanes if lane.site in served]
@@ -166,10 +166,10 @@ class Candidates:
     ) -> None:
         """Read the queue for the managers as they were when it was asked for: soon they have their tasks."""
         begun = self._clock.monotonic()
-        self.sights.forgotten.clear()
+        self.memories.forgotten.clear()
         waiting = await self._look_again(skip, types, lanes, own_tasks_within)
         # Those that a manager took meanwhile still waited when the database looked.
-        gone = self.sights.forgotten
+        gone = self.memories.forgotten
         self._read = {entry.item.task.pk: entry for entry in waiting if entry.item.task.pk not in gone}
         ended = self._clock.monotonic()
         self._last_read_took = ended - begun
@@ -222,12 +222,12 @@ class Candidates:
             # Most of what was read can be submitted, and more stands behind it.
             self._page_size = min(2 * self._page_size, _LARGEST_FIRST_PAGE)
         waiting.sort(key=lambda entry: entry.item.place)
-        self.sights.forget_some(found.keys())
+        self.memories.forget_some(found.keys())
         return waiting
 
     def next_release(self, now: float) -> float | None:
         """When the next task that is left alone may be tried again; None when there is none."""
-        held = self.sights.held_after(now)
+        held = self.memories.held_after(now)
         held += [moment for _, _, moment in self._waits() if moment > now]
         return min(held, default=None)
 
@@ -287,12 +287,12 @@ class Candidates:
         choose = self._sites.chooser()
         entries = []
         for item in page:
-            sight, site = self.sights.of(item), choose(item.site_ids)
+            memory, site = self.memories.of(item), choose(item.site_ids)
             if item.grace_left > 0:
                 # The end of its grace wakes the dispatcher.
-                sight.held_until = max(sight.held_until, now + item.grace_left + _A_MOMENT)
+                memory.held_until = max(memory.held_until, now + item.grace_left + _A_MOMENT)
             # With an id it may run already: the reconciler finds out, and takes the id off if it does not.
             is_free = item.is_first and not item.task.task_id
-            if is_free and site is not None and sight.held_until <= now:
-                entries.append(Waiting(item, self._sites.known[site], sight))
+            if is_free and site is not None and memory.held_until <= now:
+                entries.append(Waiting(item, self._sites.known[site], memory))
         return entries

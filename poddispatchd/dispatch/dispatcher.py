@@ -75,7 +75,7 @@ class Dispatcher:
         self._registry = managers.registry
         self._turns = turns
         self._view = candidates
-        self._sights = candidates.sights
+        self._memories = candidates.memories
         self._submitter = submitter
         self._intents = intents
         self._failed = failed
@@ -92,7 +92,7 @@ class Dispatcher:
             submitter=submitter,
             intents=intents,
             failed=failed,
-            sights=self._sights,
+            memories=self._memories,
         )
         self._was_busy = True
         self._rings = -1
@@ -190,8 +190,8 @@ class Dispatcher:
 
         def offers() -> Iterator[Offer]:
             for entry in waiting:
-                if entry.sight.refusals:
-                    entry.sight.reconsider(self._able(entry.site), now)
+                if entry.memory.refusals:
+                    entry.memory.reconsider(self._able(entry.site), now)
                 by_pk[entry.item.task.pk] = entry
                 yield entry.offer
 
@@ -257,27 +257,27 @@ class Dispatcher:
 
     async def _learn(self, place: Place, result: SubmissionResult) -> None:
         """Remember of a task what its submission has shown."""
-        task, sight = place.item.task, self._sights.of(place.item)
+        task, memory = place.item.task, self._memories.of(place.item)
         if result.outcome not in (SubmissionOutcome.ACCEPTED, SubmissionOutcome.FULL):
             self._view.expire()
         if result.outcome is SubmissionOutcome.LOST:
             self._unanswered.add(task.pk, place.manager)
         elif result.outcome is SubmissionOutcome.ACCEPTED:
-            self._metrics.dispatch_latency.observe(self._clock.monotonic() - sight.since)
-            self._sights.forget(task.pk)
+            self._metrics.dispatch_latency.observe(self._clock.monotonic() - memory.since)
+            self._memories.forget(task.pk)
             if self._fair_shares.gives(task, place.item.priority, place.types):
                 self._view.forget_order()
         elif result.is_final or result.outcome is SubmissionOutcome.ORPHANED:
-            self._sights.forget(task.pk)
+            self._memories.forget(task.pk)
         elif result.outcome is SubmissionOutcome.REFUSED:
-            sight.refused(place.manager, result.reason, self._clock.monotonic())
+            memory.refused(place.manager, result.reason, self._clock.monotonic())
             # A payload that every manager refuses will never be accepted: the task fails, in words.
-            if self._able(place.site) <= sight.refusals.keys():
-                self._sights.forget(task.pk)
-                await self._intents.fail(task, " ".join(dict.fromkeys(sight.refusals.values())))
+            if self._able(place.site) <= memory.refusals.keys():
+                self._memories.forget(task.pk)
+                await self._intents.fail(task, " ".join(dict.fromkeys(memory.refusals.values())))
         elif result.hold > 0:
             self._unanswered.must_look = True
-            self._sights.hold(place.item, result.hold)
+            self._memories.hold(place.item, result.hold)
 
     def _hand_out(self, pk: TaskPk, turn: ManagerTurn, work: Work) -> None:
         """Let one submission run on its own; its manager gets no other one before it has answered."""
@@ -290,7 +290,7 @@ class Dispatcher:
                 self._unanswered.must_look = True
                 if (delay := self._failed.met(pk, error)) is not None:
                     self._unanswered.add(pk)
-                    self._sights.hold_pk(pk, delay)
+                    self._memories.hold_pk(pk, delay)
                 await self._failed.look_closer(error)
             finally:
                 self._in_hand.pop(pk, None)

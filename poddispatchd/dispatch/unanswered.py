@@ -9,7 +9,7 @@ from poddispatchd.dispatch.failed_submissions import FailedSubmissions
 from poddispatchd.dispatch.intent_log import IntentLog, is_hopeless
 from poddispatchd.dispatch.manager_turns import ManagerTurn, ManagerTurns
 from poddispatchd.dispatch.submitter import Submitter
-from poddispatchd.dispatch.waiting_tasks import Sights
+from poddispatchd.dispatch.waiting_tasks import TaskMemories
 from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.managers.registry import ManagerRegistry
 
@@ -26,7 +26,7 @@ class Unanswered:
         submitter: posts again.
         intents: what was posted.
         failed: which tasks are left alone.
-        sights: what is remembered of tasks that wait.
+        memories: what is remembered of tasks that wait.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class Unanswered:
         submitter: Submitter,
         intents: IntentLog,
         failed: FailedSubmissions,
-        sights: Sights,
+        memories: TaskMemories,
     ) -> None:
         self._registry = registry
         self._turns = turns
         self._submitter = submitter
         self._intents = intents
         self._failed = failed
-        self._sights = sights
+        self._memories = memories
         self.tasks: frozenset[TaskPk] = frozenset()
         self.managers: frozenset[ManagerId] = frozenset()
         """Who may have one of them."""
@@ -90,5 +90,5 @@ class Unanswered:
                 del unknown[pk]
         self.tasks = frozenset(unknown)
         self.managers = frozenset(submission.runner_manager_id for submission in unknown.values())
-        setbacks.forget(lambda pk: pk not in unknown and self._sights.get(pk) is None)
+        setbacks.forget(lambda pk: pk not in unknown and self._memories.get(pk) is None)
         self.must_look = bool(unknown or setbacks.tasks)

@@ -18,7 +18,7 @@ _REFUSAL_LASTS = 3600.0
 upgraded or set up anew meanwhile, and nothing else would ever find out."""
 
 
-class Sight(Struct):
+class TaskMemory(Struct):
     """What is remembered of a pending task while it waits. Times are of the monotonic clock.
 
     ``refusals``: why managers refused its payload, ``refused_at`` when the last one did. ``held_until``:
@@ -46,34 +46,34 @@ class Sight(Struct):
             self.refusals.clear()
 
 
-class Sights:
+class TaskMemories:
     """What is remembered of all of them; times are of the monotonic clock."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._known: dict[TaskPk, Sight] = {}
+        self._known: dict[TaskPk, TaskMemory] = {}
         self.forgotten: set[TaskPk] = set()
         """Tasks that do not wait any more, since somebody has emptied this."""
 
-    def get(self, pk: TaskPk) -> Sight | None:
+    def get(self, pk: TaskPk) -> TaskMemory | None:
         """What is remembered of a task, if anything is."""
         return self._known.get(pk)
 
-    def of(self, item: PendingTask) -> Sight:
+    def of(self, item: PendingTask) -> TaskMemory:
         """What is remembered of a task; a restarted one begins anew."""
         known = self._known.get(item.task.pk)
         if known is None or known.date_added != item.task.date_added:
-            known = Sight(self._clock.monotonic(), item.task.date_added)
+            known = TaskMemory(self._clock.monotonic(), item.task.date_added)
             self._known[item.task.pk] = known
         return known
 
     def is_free(self, waiting: "Waiting", now: float) -> bool:
         """Whether a task still waits since it was read, and is not left alone."""
-        return waiting.sight.held_until <= now and self._known.get(waiting.item.task.pk) is waiting.sight
+        return waiting.memory.held_until <= now and self._known.get(waiting.item.task.pk) is waiting.memory
 
     def held_after(self, now: float) -> list[float]:
         """Until when tasks are left alone, as far as that is to come."""
-        return [sight.held_until for sight in self._known.values() if sight.held_until > now]
+        return [memory.held_until for memory in self._known.values() if memory.held_until > now]
 
     def hold(self, item: PendingTask, seconds: float) -> None:
         """Leave a task alone for a while."""
@@ -93,9 +93,9 @@ class Sights:
         """Tasks may vanish without a word, and a queue may be long: what is remembered stays bounded."""
         if len(self._known) > _MOST_REMEMBERED:
             self._known = {
-                pk: sight
-                for pk, sight in self._known.items()
-                if pk in seen or sight.refusals or sight.held_until
+                pk: memory
+                for pk, memory in self._known.items()
+                if pk in seen or memory.refusals or memory.held_until
             }
 
 
@@ -104,13 +104,13 @@ class Waiting(Struct, frozen=True):
 
     item: PendingTask
     site: Site
-    sight: Sight
+    memory: TaskMemory
 
     @property
     def offer(self) -> Offer:
         """As routing sees it."""
         task = self.item.task
-        return Offer(task.pk, task.type, self.site.id, frozenset(self.sight.refusals))
+        return Offer(task.pk, task.type, self.site.id, frozenset(self.memory.refusals))
 
 
 class Place(Struct, frozen=True):

@@ -206,7 +206,7 @@ class ShadowDispatcher:
             self._tell_late(expected, waited)
             return
         del self._expected[task.pk]
-        self._view.sights.forget(task.pk)
+        self._view.memories.forget(task.pk)
         self._queue.pop(task.pk, None)
         facts = {"task": task.pk, **self._asked(expected, row), "waited": round(waited, 1)}
         if expected.submission.manager is not None and row is not None and row.manager is not None:
