@@ -1,11 +1,12 @@
 """Many callbacks at a time: those that only add to a row's output, or say that its result is there."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from poddispatchd.callbacks import inbox
+from poddispatchd.callbacks.applied import AppliedCallback
 from poddispatchd.callbacks.inbox import CallbackEnd, CallbackState, RecordedCallback
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.callback import Callback
@@ -19,15 +20,10 @@ from poddispatchd.tasks.task_ids import Name, lock_called
 LONGEST = 64 * 2**10
 """Bytes of the texts of a callback, and of a row's output, that are worked on together with others."""
 
+_IN_A_TURN = 8
+"""Callbacks that are looked at before whoever calls meanwhile has a turn of the event loop."""
+
 _PLAIN = (RunnerStatus.PENDING, RunnerStatus.RUNNING, RunnerStatus.COMPLETED, RunnerStatus.WARNING)
-
-
-class AppliedCallback(Struct, frozen=True):
-    """A callback that was applied, and what it did."""
-
-    recorded: RecordedCallback
-    task: TaskPk
-    decision: Decision
 
 
 async def apply_plain(
@@ -47,8 +43,10 @@ async def apply_plain(
     names = {_name(recorded) for recorded in callbacks if recorded.lease.key in are_next}
     rows = await lock_called(connection, list(names), most_output=LONGEST) if names else {}
     batch = _Batch({name: task for name, task in rows.items() if task.pk not in held})
-    for recorded in callbacks:
+    for number, recorded in enumerate(callbacks, 1):
         batch.add(recorded, is_next=recorded.lease.key in are_next)
+        if number % _IN_A_TURN == 0:
+            await asyncio.sleep(0)
     await batch.write(connection)
     return batch.applied
 

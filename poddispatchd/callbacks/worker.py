@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import assert_never
 
@@ -10,6 +10,7 @@ import structlog
 
 from poddispatchd.callbacks import inbox
 from poddispatchd.callbacks.adoption import Adoption, Found
+from poddispatchd.callbacks.applied import log_all, log_applied
 from poddispatchd.callbacks.inbox import CallbackEnd, CallbackState, RecordedCallback, Turn
 from poddispatchd.callbacks.plain import apply_plain
 from poddispatchd.clock import Clock
@@ -153,8 +154,7 @@ class CallbackWorker:
                 recorded = [RecordedCallback.of(leased) for leased in due]
                 applied = await apply_plain(connection, recorded, held=self._locked())
         except (DatabaseUnavailableError, asyncio.CancelledError):
-            for leased in due:
-                self._leases.abandon(leased.lease)
+            self._abandon(due)
             raise
         except Exception as error:  # noqa: BLE001 - whose fault it is comes out, and is told, when each is alone
             if not isinstance(error, (DatabaseError, TimeoutError)):
@@ -163,9 +163,19 @@ class CallbackWorker:
         self._incidents.recovered(_TOGETHER)
         for each in applied:
             self._leases.let_go(each.recorded.lease)
-            self._tell(each.recorded, each.task, [each.decision])
+            ring_for(each.decision, self._wakeups)
         done = {each.recorded.lease.key for each in applied}
-        return [leased for leased in due if leased.lease.key not in done]
+        left = [leased for leased in due if leased.lease.key not in done]
+        try:
+            await log_all(applied)
+        except asyncio.CancelledError:
+            self._abandon(left)
+            raise
+        return left
+
+    def _abandon(self, due: Iterable[Leased]) -> None:
+        for leased in due:
+            self._leases.abandon(leased.lease)
 
     async def _apply_unless_held(self, leased: Leased, unknown: list[RecordedCallback]) -> None:
         """Apply one callback, or put it off while another session holds a row of its task."""
@@ -203,20 +213,9 @@ class CallbackWorker:
             changed = any(decision is not Decision.IGNORE for decision in decisions)
             state = CallbackState.APPLIED if changed else CallbackState.IGNORED
             await inbox.close_callbacks(connection, [CallbackEnd(recorded, state, ", ".join(decisions))])
-        self._tell(recorded, known[0].pk, decisions)
-
-    def _tell(self, recorded: RecordedCallback, task: TaskPk, decisions: Sequence[Decision]) -> None:
-        """Wake those whom a callback that was applied concerns, and log it."""
         for decision in decisions:
             ring_for(decision, self._wakeups)
-        changed = any(decision is not Decision.IGNORE for decision in decisions)
-        log.info(
-            Event.CALLBACK_APPLIED if changed else Event.CALLBACK_IGNORED,
-            task=task,
-            task_id=recorded.callback.task_id,
-            status=recorded.callback.status.value,
-            decision=", ".join(decisions),
-        )
+        log_applied(recorded, known[0].pk, decisions)
 
     # --- callbacks of unknown runs -----------------------------------------------------------------------
 
