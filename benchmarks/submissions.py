@@ -38,7 +38,7 @@ async def instant_managers(size: Size) -> list[Figure]:
             f"{tasks} tasks to {_INSTANT} managers that answer at once",
             "tasks/s",
             rates,
-            limit=0.13,
+            limit=0.16,
             reach=0.3,
         ),
         Figure("… processor time of the daemon for each", "ms", sorted(processor)[len(processor) // 2]),
@@ -64,7 +64,7 @@ async def slow_managers(size: Size) -> list[Figure]:
             videos = await pod.add_videos(tasks)
             rates.append((tasks / await _submitted(pod, videos), count / _ANSWER))
     name = f"{tasks} tasks to {count} managers that answer in 200 ms"
-    return [beside(name, "tasks/s", rates, limit=0.88, reach=0.95)]
+    return [beside(name, "tasks/s", rates, limit=0.91, reach=0.95)]
 
 
 async def long_queue(size: Size) -> list[Figure]:
