@@ -56,6 +56,14 @@ def _end(raw: "PoolConnectionProxy[asyncpg.Record]") -> None:
         raw.terminate()
 
 
+async def _release(pool: "asyncpg.Pool[asyncpg.Record]", raw: "PoolConnectionProxy[asyncpg.Record]") -> None:
+    try:
+        await pool.release(raw)
+    except (*DRIVER_ERRORS, AttributeError):
+        # Nothing is lost with it: whatever was done on it has been committed, or never will be.
+        _end(raw)
+
+
 async def _leave_as_it_is(_connection: object) -> None:
     """Return a connection to the pool without a round trip."""
 
@@ -74,6 +82,7 @@ class Database:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._is_pooled = False
         self._in_use: set[PoolConnectionProxy[asyncpg.Record]] = set()
+        self._returning: set[asyncio.Task[None]] = set()
         self.on_locked: Callable[[int], None] | None = None
         """Is told the primary key of a task whose row could not be had."""
 
@@ -163,12 +172,14 @@ class Database:
     async def _give_back(
         self, pool: "asyncpg.Pool[asyncpg.Record]", raw: "PoolConnectionProxy[asyncpg.Record]"
     ) -> None:
-        try:
-            # The pool takes it back though we are cancelled meanwhile.
-            await pool.release(raw)
-        except (*DRIVER_ERRORS, AttributeError):
-            # Nothing is lost with it: whatever was done on it has been committed, or never will be.
-            _end(raw)
+        """Return a connection, though we are cancelled meanwhile.
+
+        The pool sees to that, too; but what goes wrong then is nobody's, and logged as a bug.
+        """
+        returning = asyncio.create_task(_release(pool, raw), name="return of a connection")
+        self._returning.add(returning)
+        returning.add_done_callback(self._returning.discard)
+        await asyncio.shield(returning)
 
     async def expire(self, *, silent: bool) -> None:
         """The database was lost: make new connections rather than try the old ones, a minute each.

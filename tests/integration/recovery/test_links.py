@@ -4,9 +4,12 @@ import asyncio
 import gc
 import socket
 import time
+from urllib.parse import urlsplit
 
 import pytest
 
+from chaos.proxy import Proxy, through
+from poddispatchd.database import pool as pool_module
 from poddispatchd.database.pool import Database
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.runtime import database_session as session_module
@@ -177,3 +180,34 @@ async def test_the_kernel_watches_both_ends_of_every_connection(pod_database: Po
         await dedicated.close()
     finally:
         await database.close()
+
+
+async def test_no_bug_is_logged_when_work_is_cancelled_while_its_dead_connection_is_given_back(
+    pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a daemon that stops: the error of the driver was nobody's, and came with a traceback."""
+    monkeypatch.setattr(pool_module, "_CONNECT_TIMEOUT", 0.5)
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+    async with Proxy(int(urlsplit(pod_database.dsn.get_secret_value()).port or 0)) as proxy:
+        database = Database(through(pod_database.dsn, proxy.port))
+        await database.open()
+        asks = asyncio.Event()
+
+        async def work() -> None:
+            async with database.connection() as connection:
+                asks.set()
+                await connection.fetchval("SELECT pg_sleep(60)")
+
+        working = asyncio.create_task(work())
+        await asks.wait()
+        proxy.stall()
+        await asyncio.wait([working], timeout=0.05)
+        working.cancel()  # the statement: it is to be cancelled at the server, which does not answer
+        await asyncio.wait([working], timeout=0.05)
+        working.cancel()  # what waits for that
+        await asyncio.wait([working])
+        assert working.cancelled()
+        await database.close()
+    gc.collect()
+    assert not [words for words in told if "never retrieved" in words]
