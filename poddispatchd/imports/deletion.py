@@ -91,6 +91,12 @@ class Deletion:
             if len(items) < _BATCH:
                 return
 
+    async def delete_all(self) -> float | None:
+        """Delete what is due of all tasks; seconds until more is due, None when nothing is left."""
+        await self.delete_obsolete()
+        async with self._database.connection() as connection:
+            return await FILES.next_due(connection)
+
     async def withdraw(self, job: ImportJob, tree: MediaTree) -> None:
         """Have the files deleted that an import has put in place so far; it is going to be tried again.
 

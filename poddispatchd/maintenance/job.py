@@ -21,7 +21,9 @@ _REST = 20.0
 
 _PURGE_EVERY = 3600.0
 _DELETE_EVERY = 60.0
-"""What could not be deleted is due again after a minute at the earliest."""
+"""Seconds between two deletions, at least."""
+
+_DELETION = "deletion of replaced files"
 
 Purges: TypeAlias = Mapping[str, Callable[[], Awaitable[None]]]
 """What deletes what has had its time, by its name in the log; in this order."""
@@ -39,7 +41,8 @@ class Maintenance:
         obstacles: forgets what keeps results of other daemons waiting.
         set_aside: counts what people have to look at.
         purges: done every hour.
-        deletion: of files that nobody needs any more; done every minute, and after the purges.
+        deletion: of files that nobody needs any more; tells in how many seconds the next one is due, None
+            when none is left. Done then, after the purges, and every two minutes: imports leave some, too.
         incidents: is told of what fails.
         clock: of the daemon.
     """
@@ -55,7 +58,7 @@ class Maintenance:
         obstacles: ForeignObstacles,
         set_aside: SetAsideCounts,
         purges: Purges,
-        deletion: Callable[[], Awaitable[None]],
+        deletion: Callable[[], Awaitable[float | None]],
         incidents: Incidents,
         clock: Clock,
     ) -> None:
@@ -70,7 +73,8 @@ class Maintenance:
         self._deletion = deletion
         self._incidents = incidents
         self._clock = clock
-        self._purged_at = self._deleted_at = float("-inf")
+        self._purged_at = float("-inf")
+        self._delete_at = float("-inf")
 
     async def step(self) -> float:
         """One round; seconds until the next one."""
@@ -85,12 +89,14 @@ class Maintenance:
                 await self._apart("writing of ranks", lambda: self.ranks.keep(stats))
             if clock.monotonic() - self._purged_at >= _PURGE_EVERY:
                 await self.purge()
-            elif clock.monotonic() - self._deleted_at >= _DELETE_EVERY:
-                await self._delete()
+            elif clock.monotonic() >= self._delete_at:
+                await self._apart(_DELETION, self._delete)
         # Each submission moves every rank behind it: a long queue must not be renumbered all the time.
         spent = clock.monotonic() - begun
         await clock.sleep(min(max(_NOT_TOO_OFTEN, _REST * spent), _IDLE))
-        return _IDLE
+        if self._session.term is None:
+            return _IDLE
+        return min(_IDLE, max(self._delete_at - clock.monotonic(), _NOT_TOO_OFTEN))
 
     async def measure(self) -> None:
         """Look at the media tree, and forget what kept it from being written to."""
@@ -102,11 +108,13 @@ class Maintenance:
         self._purged_at = self._clock.monotonic()
         for what, work in self._purges.items():
             await self._apart(what, work)
-        await self._delete()
+        await self._apart(_DELETION, self._delete)
 
     async def _delete(self) -> None:
-        self._deleted_at = self._clock.monotonic()
-        await self._apart("deletion of replaced files", self._deletion)
+        self._delete_at = self._clock.monotonic() + _IDLE
+        seconds = await self._deletion()
+        if seconds is not None:
+            self._delete_at = self._clock.monotonic() + min(max(seconds, _DELETE_EVERY), _IDLE)
 
     async def _apart(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do one thing of a round: when it fails, the others are done all the same (I12).

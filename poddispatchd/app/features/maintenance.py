@@ -57,7 +57,7 @@ def maintenance(parts: Parts) -> Maintenance:
             "purge of the journal": JournalPurge(parts.database, lambda: parts.settings.retention).purge,
             "clean-up after imports": sweep.run,
         },
-        deletion=obsolete.delete_obsolete,
+        deletion=obsolete.delete_all,
         incidents=parts.incidents,
         clock=parts.clock,
     )
