@@ -96,7 +96,8 @@ async def _come_true(pod: Pod, story: _Story, name: str, daemons: Sequence[Bench
             (row["status"], row["script_output"], row["task_id"] is None, row["id"] in imported)
             for row in rows
         ],
-        sorted((called.removeprefix(name), *end) for called, *end in (await pod.callbacks())[begun:]),
+        # How often: what repeats one that is not handled yet is recorded once, and when that is depends on time.
+        sorted({(called.removeprefix(name), *end) for called, *end in (await pod.callbacks())[begun:]}),
     ]
 
 
