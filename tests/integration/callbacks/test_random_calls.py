@@ -41,7 +41,13 @@ def _story(random: Random) -> _Story:
         (random.choice(_TYPES), random.choice(_ROWS), 1 + (random.random() < 0.1), random.random() < 0.1)
         for _ in range(random.randint(1, 6))
     ]
-    return _Story(tasks, [_call(random, len(tasks), number) for number in range(random.randint(1, 40))])
+    calls: list[_Call] = []
+    for number in range(random.randint(1, 40)):
+        call = _call(random, len(tasks), number)
+        # What repeats one that is not handled yet is recorded once; when it is handled depends on time.
+        if all((call.task, call.said) != (other.task, other.said) for other in calls):
+            calls.append(call)
+    return _Story(tasks, calls)
 
 
 def _call(random: Random, tasks: int, number: int) -> _Call:
@@ -96,8 +102,7 @@ async def _come_true(pod: Pod, story: _Story, name: str, daemons: Sequence[Bench
             (row["status"], row["script_output"], row["task_id"] is None, row["id"] in imported)
             for row in rows
         ],
-        # How often: what repeats one that is not handled yet is recorded once, and when that is depends on time.
-        sorted({(called.removeprefix(name), *end) for called, *end in (await pod.callbacks())[begun:]}),
+        sorted((called.removeprefix(name), *end) for called, *end in (await pod.callbacks())[begun:]),
     ]
 
 
