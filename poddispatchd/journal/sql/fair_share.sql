@@ -26,10 +26,12 @@ SELECT task_type, avg(ran)::float8 AS seconds, percentile_cont(0.9) WITHIN GROUP
 -- name: note
 -- These tasks were given runners that tasks of the types :types could have had, :ages seconds ago: those are remembered that
 -- stand behind a pending one of such a type. Tells how many runners, at least one, work on tasks of the types that matter: so
--- many more may be given before others have been put back by a run.
+-- many more may be given before others have been put back by a run. A run whose result is being imported has none any more.
 WITH by_type AS MATERIALIZED (
-    SELECT type, count(*) FILTER (WHERE status = 'running') AS running, min(date_added) FILTER (WHERE status = 'pending') AS first
-      FROM runner_manager_task WHERE status IN ('pending', 'running') GROUP BY type
+    SELECT type, min(date_added) FILTER (WHERE status = 'pending') AS first,
+           count(*) FILTER (WHERE status = 'running' AND NOT EXISTS (
+               SELECT FROM poddispatchd.import WHERE import.task_pk = task.id AND import.state = 'open')) AS running
+      FROM runner_manager_task AS task WHERE status IN ('pending', 'running') GROUP BY type
 ), given AS MATERIALIZED (
     SELECT noted.*, greatest(1, by_type.running) AS runners, coalesce(by_type.first < noted.date_added, false) AS overtakes
       FROM unnest(:tasks::bigint[], :types::text[], :priorities::smallint[], :dates::timestamptz[], :ages::float8[])

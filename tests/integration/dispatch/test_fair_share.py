@@ -199,6 +199,31 @@ async def test_what_is_given_while_others_are_written_down_is_not_lost(
         assert {row["task_pk"] for row in rows} >= {other.pk for other in others[: len(calls)]}
 
 
+async def test_a_run_whose_result_is_being_imported_has_no_runner_any_more(
+    pod_database: PodDatabase, media_root: Path
+) -> None:
+    """It counted as one, and whoever was put back heard of a third of the time where it was half."""
+    async with scene(pod_database, media_root, Spec("one", runners=2)) as pod:
+        await pod.daemon(dispatch=_OWNER)
+        _, importing, _, given = tasks = await _flood(pod, 4)
+        await pod.connection.execute(
+            "UPDATE runner_manager_task SET status = 'running', task_id = 'run ' || id WHERE id = ANY ($1)",
+            tasks[1:],
+        )
+        await pod.connection.execute(
+            "INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id)"
+            " SELECT $1, 1, 'run ' || $1::bigint",
+            importing,
+        )
+        date_added = task_of(await pod.row(given)).date_added
+        found = await fair_share.note(
+            pod.connection, [GivenRunner(given, 1, date_added, [TaskType.ENCODING], 0.0)]
+        )
+        assert found == 2
+        shares = await pod.connection.fetch("SELECT task_pk, share FROM poddispatchd.overtaking")
+        assert [(row["task_pk"], row["share"]) for row in shares] == [(given, 0.5)]
+
+
 async def test_whoever_one_run_more_would_put_back_for_too_long_is_next_at_once(
     pod_database: PodDatabase, media_root: Path
 ) -> None:
