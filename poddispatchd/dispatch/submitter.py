@@ -21,7 +21,6 @@ from poddispatchd.errors import (
     RunnerManagerError,
     RunnerManagerFullError,
     RunnerManagerMisconfiguredError,
-    RunnerTaskUnknownError,
     UnsubmittableError,
     UnusableAnswerError,
 )
@@ -37,9 +36,6 @@ from poddispatchd.tasks.accepted_runs import AcceptedRun
 log = structlog.get_logger(__name__)
 
 _HOLD = 5.0
-
-_NOBODYS = RunnerTaskId("00000000-0000-0000-0000-000000000000")
-"""The id of no task: asking for it costs a manager next to nothing, and shows that it answers."""
 
 
 class Submitter:
@@ -167,9 +163,7 @@ class Submitter:
         try:
             # Managers recognise a request in flight, but not one that still stands in the queue beside its
             # repetition, as after they were frozen: whoever answers has emptied that queue.
-            await self._client.status(manager, _NOBODYS)
-        except RunnerTaskUnknownError:
-            pass
+            await self._client.ping(manager)
         except RunnerManagerError as error:
             self._registry.learn(manager.id, error)
             return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error))

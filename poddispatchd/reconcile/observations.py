@@ -19,7 +19,8 @@ class Observation(Struct):
     """What is remembered of one task under one id. Times are of the monotonic clock.
 
     ``since`` is when the task was submitted, or first seen where Pod submitted it itself. ``denials`` counts
-    how often in a row nobody knew the task. ``runner`` is the runner that it runs on, ``gone_since`` is
+    how often in a row nobody knew the task, ``unanswered`` how often in a row its manager gave no answer that
+    can be used. ``runner`` is the runner that it runs on, ``gone_since`` is
     since when that one is missing, ``noted`` the runner that the journal calls missing. ``odd_status`` is a
     word that nobody knows.
     """
@@ -28,6 +29,7 @@ class Observation(Struct):
     since: float
     ask_at: float
     denials: int = 0
+    unanswered: int = 0
     is_stale: bool = False
     runner: str | None = None
     gone_since: float | None = None
@@ -143,8 +145,9 @@ class Observations(Struct):
                 seen.ask_at = max(seen.ask_at, until)
 
     def due(self, unsettled: Iterable[UnsettledTask], now: float) -> list[UnsettledTask]:
-        """The tasks whose turn it is."""
-        return [item for item in unsettled if self._by_task[item.task.pk].ask_at <= now]
+        """The tasks whose turn it is; last those that their manager did not answer for, which takes time."""
+        turns = [item for item in unsettled if self._by_task[item.task.pk].ask_at <= now]
+        return sorted(turns, key=lambda item: self._by_task[item.task.pk].unanswered)
 
     def next_turn(self) -> float | None:
         """When the next task is to be asked about; None when there is none."""

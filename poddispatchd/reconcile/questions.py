@@ -18,10 +18,12 @@ from poddispatchd.errors import (
     OF_THE_MANAGER,
     DatabaseUnavailableError,
     PoddispatchdError,
+    RunnerManagerBusyError,
     RunnerManagerError,
 )
 from poddispatchd.observability.events import Event
 from poddispatchd.pod.tasks import UnsettledTask
+from poddispatchd.runner.client import RunnerReader
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.supervision import cancel_surely
 
@@ -76,8 +78,14 @@ class Questions:
     """
 
     def __init__(
-        self, registry: Registry, clock: Clock, incidents: Incidents, suspect: Callable[[], None]
+        self,
+        client: RunnerReader,
+        registry: Registry,
+        clock: Clock,
+        incidents: Incidents,
+        suspect: Callable[[], None],
     ) -> None:
+        self._client = client
         self._registry = registry
         self._incidents = incidents
         self._clock = clock
@@ -140,11 +148,12 @@ class Questions:
                 raise
             except RunnerManagerError as error:
                 unusable += 1
-                is_of_the_manager = isinstance(error, OF_THE_MANAGER)
-                if is_of_the_manager or unusable >= MOST_UNUSABLE:
-                    if teaches:
-                        self._registry.learn(manager.id, error)
-                    return Round(items[: position + 1], items[position:])
+                if isinstance(error, OF_THE_MANAGER) or unusable >= MOST_UNUSABLE:
+                    if not await self._is_about_one_record(manager, error):
+                        if teaches:
+                            self._registry.learn(manager.id, error)
+                        return Round(items[: position + 1], items[position:])
+                    unusable = 0
                 if teaches:
                     log.warning(
                         Event.RECONCILE_ASKED, task=item.task.pk, decision="unknown", reason=str(error)
@@ -152,6 +161,22 @@ class Questions:
             except Exception as error:  # noqa: BLE001 - one odd row must not keep the others from being asked about
                 self._incidents.failed(kind, error, task=item.task.pk)
         return Round(items)
+
+    async def _is_about_one_record(self, manager: RunnerManager, error: RunnerManagerError) -> bool:
+        """Whether a manager gives other records although one could not be had from it.
+
+        One that it cannot read itself, or an id that somebody has written into a row, is told with the same
+        errors as a manager that fails, or is not set up well: it must not keep all others from their turns,
+        and the manager from tasks (invariant I12).
+        """
+        if isinstance(error, RunnerManagerBusyError):
+            return False
+        try:
+            await self._client.ping(manager)
+        except RunnerManagerError:
+            return False
+        self._registry.learn(manager.id, None)
+        return True
 
     async def apart(self, item: UnsettledTask, work: Awaitable[None], kind: str) -> None:
         """Carry out what was found out about one task: an odd row keeps no other one from its turn (I12).

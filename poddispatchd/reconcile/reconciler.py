@@ -84,7 +84,7 @@ class Reconciler:
         self._recheck = recheck
         self._metrics = metrics
         self._clock = clock
-        self._questions = Questions(registry, clock, incidents, session.suspect)
+        self._questions = Questions(client, registry, clock, incidents, session.suspect)
         self._observations = Observations()
         self._term: int | None = None
         self._online_runners = OnlineRunners(client, registry, clock)
@@ -198,14 +198,16 @@ class Reconciler:
         if seen is None or item.task.task_id is None:
             return  # it has ended meanwhile
         seen.ask_at = self._clock.monotonic() + self._settings().interval
+        seen.unanswered += 1
         try:
             record = await self._client.status(manager, item.task.task_id)
         except RunnerTaskUnknownError as error:
+            seen.unanswered = 0
             self._registry.learn(manager.id, None)
             await self._denied(item, str(error))
             return
         self._registry.learn(manager.id, None)
-        seen.denials = 0
+        seen.denials = seen.unanswered = 0
         seen.runs_on(record.runner_id if record.status is RunnerStatus.RUNNING else None)
         if record.status is not None:
             has_ended = record.status not in (RunnerStatus.RUNNING, RunnerStatus.PENDING)

@@ -6,7 +6,7 @@ cost a manager a re-read of its whole history.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 import aiohttp
@@ -14,7 +14,7 @@ import aiohttp
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import Manifest, parse_manifest
 from poddispatchd.domain.task import RunnerTaskId
-from poddispatchd.errors import NoHealthCheckError, RecordTooLongError
+from poddispatchd.errors import NoHealthCheckError, RecordTooLongError, RunnerTaskUnknownError
 from poddispatchd.runner import answers
 from poddispatchd.runner.health import health_at, root_facts
 from poddispatchd.runner.http_errors import refusal, result_refusal
@@ -40,6 +40,9 @@ _LARGE = 64 * 2**10
 
 _PARSERS = 2
 """Bodies parsed in threads at a time: each takes a few times its size in memory."""
+
+NOBODYS = RunnerTaskId("00000000-0000-0000-0000-000000000000")
+"""The id of no task: asking for it costs a manager next to nothing."""
 
 _Record = TypeVar("_Record")
 
@@ -75,6 +78,11 @@ class RunnerReader:
         request = Request("GET", route("task", "status", task_id))
         answer = await self._ask(manager, request, limit=LONGEST_RECORD)
         return await self._interpreted(answer, lambda: answers.task_record(manager, answer, task_id))
+
+    async def ping(self, manager: RunnerManager) -> None:
+        """See whether a manager answers questions about tasks; this one is about none."""
+        with suppress(RunnerTaskUnknownError):
+            await self.status(manager, NOBODYS)
 
     async def health(self, manager: RunnerManager) -> ManagerHealth:
         """A manager's health and version, for tests of the connection only: it makes the manager work.

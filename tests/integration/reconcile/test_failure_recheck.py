@@ -156,8 +156,9 @@ async def test_a_manager_that_is_silent_is_asked_about_one_failure_and_the_other
     failed = [await _failed(here, features.reconciler(here.parts)) for _ in range(3)]
     watcher = features.reconciler(here.parts)
     here.fake.requests.clear()
-    here.fake.faults.inject(Endpoint.STATUS, AnswerFault(kind=FaultKind.STATUS, status=503))
-    for asked in (1, 4):
+    here.fake.faults.inject(Endpoint.STATUS, AnswerFault(kind=FaultKind.STATUS, status=503), times=2)
+    # The second question is about none: whether it is the record that cannot be had, or any.
+    for asked in (2, 5):
         here.clock.ahead += _RARELY
         await watcher.step()
         assert len(here.fake.requests) == asked

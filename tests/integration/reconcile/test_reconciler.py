@@ -17,6 +17,7 @@ from poddispatchd.journal import observations
 from poddispatchd.observability.events import Event
 from poddispatchd.reconcile import outcomes, questions, reconciler
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
+from poddispatchd.runner.client import NOBODYS
 from poddispatchd.runtime import incidents
 from poddispatchd.runtime.jobs import Progress
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Behaviour, FaultKind, Mode, RunOutcome
@@ -38,10 +39,11 @@ async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Ben
 
 def asked(here: Bench) -> list[str]:
     """The ids that were asked about, and the calls for the list of runners."""
+    paths = [request.path for request in here.fake.requests]
     return [
-        request.path.rpartition("/")[2]
-        for request in here.fake.requests
-        if request.path.startswith(("/task/status/", "/api/runners"))
+        path.rpartition("/")[2]
+        for path in paths
+        if path.startswith(("/task/status/", "/api/runners")) and not path.endswith(NOBODYS)
     ]
 
 

@@ -1,0 +1,117 @@
+"""A record that a runner manager cannot give keeps no other task of its from being asked about (I12)."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from poddispatchd.app import features
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.task import RunnerTaskId, TaskPk
+from poddispatchd.errors import RunnerManagerUnavailableError
+from poddispatchd.reconcile.questions import LONGEST
+from poddispatchd.reconcile.reconciler import Reconciler
+from poddispatchd.runner.client import NOBODYS, RunnerClient
+from poddispatchd.runner.records import RunnerTask
+from poddispatchd.sandbox.fake_runner_manager import AnswerFault, FaultKind, Mode
+from tests.integration.imports.bench import Bench, bench
+from tests.plugins.postgres import PodDatabase
+
+INTERVAL = 60.0
+RUNNING_AFTER = 300.0
+
+BROKEN = AnswerFault(kind=FaultKind.STATUS, status=500)
+"""As FastAPI answers for a record that its own model of it refuses."""
+FOREIGN = AnswerFault(kind=FaultKind.STATUS, status=200, body={"task_id": "another", "status": "completed"})
+
+NO_ROUTE = AnswerFault(kind=FaultKind.STATUS, status=404, body={"detail": "Not Found"})
+"""For an id that somebody has written into a row, with a slash in it."""
+
+
+@pytest.fixture
+async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Bench]:
+    async with bench(pod_database, media_root, mode=Mode.SHARED) as made:
+        yield made
+
+
+async def _spoil(here: Bench, task: TaskPk, fault: AnswerFault) -> None:
+    match = str(await here.of(task, "task_id"))
+    spoilt = AnswerFault(kind=fault.kind, status=fault.status, body=fault.body, match=match)
+    here.fake.faults.inject("status", spoilt, times=None)
+
+
+async def _look(here: Bench, watcher: Reconciler, *, after: float = 0.0) -> float:
+    here.clock.ahead += after
+    seconds = await watcher.step()
+    await watcher.until_idle()
+    return seconds
+
+
+async def _is_imported(here: Bench, task: TaskPk) -> bool:
+    return [state for state, *_ in await here.imports_of(task)] == ["open"]
+
+
+@pytest.mark.parametrize("odd", [1, 5])
+@pytest.mark.parametrize("fault", [BROKEN, FOREIGN, NO_ROUTE], ids=["broken", "foreign", "no-route"])
+async def test_tasks_behind_records_that_cannot_be_had_are_asked_about_and_the_manager_gets_tasks(
+    here: Bench, fault: AnswerFault, odd: int
+) -> None:
+    """Each look ended at the first of them, and began with it: what came behind was never asked about."""
+    spoilt = [await here.running() for _ in range(odd)]
+    others = [await here.running() for _ in range(2)]
+    for task in spoilt:
+        await _spoil(here, task, fault)
+    for task in others:
+        await here.end(task)
+    watcher = features.reconciler(here.parts)
+    for _ in range(2):
+        await _look(here, watcher, after=INTERVAL)
+        assert not here.parts.registry.is_down(here.world.managers[0].id)
+    assert [await _is_imported(here, task) for task in others] == [True, True]
+    assert {await here.status(task) for task in spoilt} == {"running"}
+    # A record that can be had again is not forgotten.
+    here.fake.faults.clear("status")
+    await here.end(spoilt[0])
+    await _look(here, watcher, after=INTERVAL)
+    assert await _is_imported(here, spoilt[0])
+
+
+async def test_tasks_are_asked_about_before_those_whose_manager_never_answers_for_them(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that hangs costs half a minute, which is all that a manager is asked in one go."""
+    odd, other = await here.running(), await here.running()
+    odd_id = await here.of(odd, "task_id")
+    status, asked = RunnerClient.status, list[str]()
+
+    async def hanging(client: RunnerClient, manager: RunnerManager, task_id: RunnerTaskId) -> RunnerTask:
+        asked.append(task_id)
+        if task_id == odd_id:
+            here.clock.ahead += LONGEST + 1
+            raise RunnerManagerUnavailableError("It did not answer.")
+        return await status(client, manager, task_id)
+
+    monkeypatch.setattr(RunnerClient, "status", hanging)
+    watcher = features.reconciler(here.parts)
+    await here.end(other)
+    for _ in range(3):
+        await _look(here, watcher, after=INTERVAL)
+    assert await _is_imported(here, other)
+    # The first look met it first, and no later one.
+    assert [task_id for task_id in asked if task_id != NOBODYS][:2] == [
+        odd_id,
+        await here.of(other, "task_id"),
+    ]
+
+
+async def test_a_runner_that_is_gone_is_missed_although_a_record_cannot_be_had(here: Bench) -> None:
+    """Runners were looked for after a look that went through: with one such record, never."""
+    odd, lost = await here.running(), await here.running()
+    await _spoil(here, odd, BROKEN)
+    watcher = features.reconciler(here.parts)
+    for _ in range(2):
+        await _look(here, watcher, after=INTERVAL)
+    here.fake.runners.clear()
+    for _ in range(4):
+        await _look(here, watcher, after=RUNNING_AFTER + INTERVAL)
+    assert (await here.status(odd), await here.status(lost)) == ("running", "pending")
