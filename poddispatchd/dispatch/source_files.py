@@ -1,12 +1,12 @@
 """Whether the source files of tasks are there, without waiting for a file system that does not answer."""
 
-import errno
 from collections.abc import Sequence
 from enum import Enum, auto
 from functools import partial
 
 from poddispatchd.errors import MediaSlowError, ResultRefusedError
 from poddispatchd.pod.media.looks import look_each
+from poddispatchd.pod.media.quirks import IN_TROUBLE
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime.batching import Batcher
@@ -42,20 +42,6 @@ SILENT_WORDS = (
 """Why a task waits. Whoever works on it fetches its source from the web server, which reads the same files,
 and its result would have to be written there: it would be run to fail."""
 
-_IN_TROUBLE = (
-    errno.EIO,
-    errno.ESTALE,
-    errno.ENOTCONN,
-    errno.ETIMEDOUT,
-    errno.EHOSTDOWN,
-    errno.EHOSTUNREACH,
-    errno.ECONNREFUSED,
-    errno.ECONNABORTED,
-    errno.EREMOTEIO,
-)
-"""What file systems of a network say whose server is away, FUSE without its process, and disks that fail."""
-
-
 _TOGETHER = 20
 """Files that are asked for in one turn of a thread."""
 
@@ -88,7 +74,7 @@ def _presence(tree: MediaTree, relative: str) -> Presence:
     try:
         status = tree.path(relative).status()
     except OSError as error:
-        return Presence.SILENT if error.errno in _IN_TROUBLE else Presence.HIDDEN
+        return Presence.SILENT if error.errno in IN_TROUBLE else Presence.HIDDEN
     except ResultRefusedError:
         return Presence.HIDDEN
     if status is None:

@@ -1,6 +1,6 @@
 """Files that imports have replaced, or brought and never committed: deleted when nobody needs them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -18,7 +18,13 @@ from poddispatchd.observability.events import Event
 from poddispatchd.pod import tasks
 from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.media.evidence import MediaEvidence
-from poddispatchd.pod.media.files import delete_empty_directories, delete_files, delete_temporaries
+from poddispatchd.pod.media.files import (
+    Undeleted,
+    delete_empty_directories,
+    delete_files,
+    delete_temporaries,
+)
+from poddispatchd.pod.media.threads import FileCalls
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.pod.referenced_files import referenced_files
 from poddispatchd.runtime.item_errors import is_to_blame, words_of
@@ -32,7 +38,8 @@ _BATCH = 100
 """Files claimed at once: few, since an import that brings one of them back waits for all of them."""
 
 _PUT_OFF = 60.0
-"""Seconds until files are looked at again that the database could say nothing about."""
+"""Seconds until files are looked at again that the database could say nothing about, or the file system would
+not have deleted."""
 
 
 class Deletion:
@@ -63,31 +70,42 @@ class Deletion:
         self._evidence = evidence
         self._owner = owner
         self._clock = clock
+        self._hanging: FileCalls | None = None
 
     async def delete_obsolete(self, task: TaskPk | None = None) -> None:
         """Delete files that nobody needs any more, of one task or of all, outside of transactions (I1).
 
         A file that a row of Pod names after all is kept (invariant I5); one that cannot be deleted is tried
-        again at another time. Nothing is deleted from a media tree that may not be the right one.
+        again at another time. Nothing is deleted from a media tree that may not be the right one. While it is
+        read-only, in trouble, or hangs, all files wait uncounted (invariant I16).
         """
-        if await self._evidence.check() is not None:
+        if (self._hanging is not None and self._hanging.hangs) or await self._evidence.check() is not None:
             return
         leases = LeaseHolder(FILES, self._database, self._owner, self._clock)
         only = None if task is None else [str(task)]
         while items := await leases.claim(_BATCH, only=only):
             of_path = {str(item.lease.key): item.lease for item in items}
+            tree = MediaTree.sharing(self._media)
             try:
-                problems = await self._delete_unless_needed(sorted(of_path))
-                for path, problem in problems.items():
-                    await self._not_deleted(of_path[path], path, problem)
+                problems = await self._delete_unless_needed(tree, sorted(of_path))
+                if await self._tell(problems, of_path) == len(items):
+                    return
             except DatabaseUnavailableError:
                 raise
+            except MediaSlowError as error:
+                log.warning(Event.MEDIA_SLOW, reason=str(error))
+                return
             except DatabaseError as error:
-                await self._put_off(of_path.values(), error)
+                await self._put_off(of_path.values(), words_of(error))
                 return
             finally:
-                for lease in of_path.values():
-                    leases.let_go(lease)
+                let_go = partial(_let_go, leases, tuple(of_path.values()))
+                if tree.calls.hangs:
+                    # The thread may delete them yet: until it ends, nobody brings one of them again.
+                    self._hanging = tree.calls
+                    tree.calls.when_idle(let_go)
+                else:
+                    let_go()
             if len(items) < _BATCH:
                 return
 
@@ -120,7 +138,7 @@ class Deletion:
             await _discard(connection, task_pk, brought, keep=is_kept)
         await _tidy(tree, task_pk, brought)
 
-    async def _delete_unless_needed(self, paths: list[str]) -> dict[str, str]:
+    async def _delete_unless_needed(self, tree: MediaTree, paths: list[str]) -> dict[str, Undeleted]:
         """Delete files and forget them; which could not be deleted, and why.
 
         Should something else go wrong with many, they are tried one by one: one of them must not keep the
@@ -128,30 +146,39 @@ class Deletion:
 
         Raises:
             DatabaseError: what it would refuse for every file, as after a migration of Pod's.
+            MediaSlowError: the file system does not answer; the thread that deletes goes on.
         """
         try:
             async with self._database.connection() as connection:
                 named = await referenced_files(connection, self._catalogue.capabilities, paths)
             needless = [path for path in paths if path not in named]
-            tree = MediaTree.sharing(self._media)
-            problems = await tree.run_within(tree.limits.file, partial(_delete, tree, needless))
+            problems = await tree.run(_delete, tree, needless)
             async with self._database.connection() as connection:
                 await files.forget_obsolete_files(connection, self._owner, {*paths} - problems.keys())
-        except MediaSlowError as error:
-            return dict.fromkeys(paths, str(error))
+        except MediaSlowError:
+            raise
         except Exception as error:
             if not is_to_blame(error):
                 raise
             if len(paths) == 1:
-                return {paths[0]: words_of(error)}
+                return {paths[0]: Undeleted(words_of(error))}
             problems = {}
             for path in paths:
-                problems |= await self._delete_unless_needed([path])
+                problems |= await self._delete_unless_needed(tree, [path])
         return problems
 
-    async def _put_off(self, leases: Collection[Lease], error: DatabaseError) -> None:
+    async def _tell(self, problems: Mapping[str, Undeleted], of_path: Mapping[str, Lease]) -> int:
+        """Have what was not deleted tried again; how many files wait for their file system."""
+        for path, problem in problems.items():
+            if not problem.passes:
+                await self._not_deleted(of_path[path], path, problem.words)
+        waiting = [path for path, problem in problems.items() if problem.passes]
+        if waiting:
+            await self._put_off([of_path[path] for path in waiting], problems[waiting[0]].words)
+        return len(waiting)
+
+    async def _put_off(self, leases: Collection[Lease], words: str) -> None:
         """Later, uncounted: it is no fault of these files (invariant I16)."""
-        words = words_of(error)
         async with self._database.connection() as connection:
             for lease in leases:
                 await FILES.postpone(connection, lease, _PUT_OFF, words=words)
@@ -173,7 +200,12 @@ class Deletion:
             log.warning(Event.MEDIA_NOT_WRITABLE, reason=problem)
 
 
-def _delete(tree: MediaTree, paths: list[str]) -> dict[str, str]:
+def _let_go(leases: LeaseHolder, held: Collection[Lease]) -> None:
+    for lease in held:
+        leases.let_go(lease)
+
+
+def _delete(tree: MediaTree, paths: list[str]) -> dict[str, Undeleted]:
     problems = delete_files(tree, paths)
     delete_empty_directories(tree, paths)
     return problems

@@ -1,7 +1,5 @@
 """What crashes leave on the disk: files of closed imports, staging directories that nobody uses."""
 
-from functools import partial
-
 import structlog
 
 from poddispatchd.clock import Clock
@@ -95,7 +93,7 @@ class Sweep:
             try:
                 async with task_lock(media, staging.task) as tree:
                     if await self._stale([staging]):
-                        await tree.run_within(tree.limits.file, partial(delete_tree, staging.path))
+                        await tree.run(delete_tree, staging.path)
             except ImportBusyError:
                 continue
             except ResultError as error:

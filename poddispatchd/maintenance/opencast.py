@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 
 import structlog
 
@@ -80,9 +79,7 @@ class OpencastFiles:
                 async with self._database.connection() as connection:
                     needed = await needed_entries(connection, batch)
                 free = [name for name in batch if name not in needed]
-                removal = await tree.run_within(
-                    tree.limits.file, partial(remove_entries, directory, free, before)
-                )
+                removal = await tree.run(remove_entries, directory, free, before)
                 for problem in removal.problems.values():
                     log.warning(Event.MEDIA_NOT_WRITABLE, reason=problem)
                 self._metrics.opencast_entries_purged.inc(len(removal.removed))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
 from msgspec.structs import replace
@@ -10,11 +10,13 @@ from msgspec.structs import replace
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import SUBMITTABLE, SiteId, TaskStatus, TaskType
+from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.sites import PodSites
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import queue_stats
 from poddispatchd.pod.queue_stats import QueueStats
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.wakeups import Wakeup
 
 _QUICK_COUNT = 0.25
@@ -27,7 +29,7 @@ _SITES_FRESH_FOR = 60.0
 """Seconds for which it is not asked again which sites the pending tasks belong to."""
 
 Observer: TypeAlias = Callable[[QueueStats], Awaitable[None]]
-"""Is shown every look at the queue, before the next one."""
+"""Is shown every look at the queue, before the next one; one that fails keeps no other one from it (I12)."""
 
 
 class QueueCounter:
@@ -37,7 +39,8 @@ class QueueCounter:
         database: Pod's.
         sites: Pod's; with one of them nobody asks on which the tasks are.
         changes_by_hand: rings when a person has changed something: then everything is counted anew.
-        observers: are shown each look, one after the other.
+        observers: are shown each look, one after the other, by what they do in the log.
+        incidents: is told of what fails.
         clock: of the daemon.
     """
 
@@ -47,13 +50,15 @@ class QueueCounter:
         database: Database,
         sites: PodSites,
         changes_by_hand: Wakeup,
-        observers: Sequence[Observer],
+        observers: Mapping[str, Observer],
+        incidents: Incidents,
         clock: Clock,
     ) -> None:
         self._database = database
         self._sites = sites
         self._changes_by_hand = changes_by_hand
         self._observers = observers
+        self._incidents = incidents
         self._clock = clock
         self._turn = asyncio.Lock()
         self._count_again_at = float("-inf")
@@ -67,9 +72,18 @@ class QueueCounter:
         """Count the tasks; those that are finished, if counting them was quick or is long ago."""
         async with self._turn:
             stats = await self._count()
-            for see in self._observers:
-                await see(stats)
+            for what, see in self._observers.items():
+                await self._show(what, see, stats)
             return stats
+
+    async def _show(self, what: str, see: Observer, stats: QueueStats) -> None:
+        try:
+            await see(stats)
+            self._incidents.recovered(what)
+        except DatabaseUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told by the incidents
+            self._incidents.failed(what, error)
 
     async def _count(self) -> QueueStats:
         clock, changes = self._clock, self._changes_by_hand.rings

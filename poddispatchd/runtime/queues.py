@@ -106,7 +106,8 @@ FILES = LeaseQueue(
         max_attempts=12,
         backoff=Backoff(shortest=60.0, base=600.0, cap=86400.0),
         key="path",
-        order=("added_at", "path"),
+        # What was put off comes after all others: a directory that is in trouble holds up no other one.
+        order=("next_attempt_at", "path"),
         created_at="added_at",
         lease_owner="claimed_by",
         lease_expires_at="claimed_until",

@@ -1,5 +1,7 @@
 """The job that keeps ranks and figures, and deletes what has had its time."""
 
+from collections.abc import Mapping
+
 from poddispatchd.app.features.imports import deletion
 from poddispatchd.app.parts import Parts
 from poddispatchd.imports.sweep import Sweep
@@ -44,7 +46,14 @@ def maintenance(parts: Parts) -> Maintenance:
     stalled = StalledQueue(parts.session, parts.registry, lambda: parts.settings.reconcile, parts.clock)
     return Maintenance(
         session=parts.session,
-        counter=queue_counter(parts, ended.look, acts.look, stalled.look),
+        counter=queue_counter(
+            parts,
+            {
+                "look for tasks that ended": ended.look,
+                "look for what people did": acts.look,
+                "look for queues that stand still": stalled.look,
+            },
+        ),
         stalled=stalled,
         ranks=Ranks(parts.database, parts.catalogue, parts.order, parts.clock),
         media=media_space(parts),
@@ -75,13 +84,14 @@ def opencast_files(parts: Parts) -> OpencastFiles:
     )
 
 
-def queue_counter(parts: Parts, *observers: Observer) -> QueueCounter:
+def queue_counter(parts: Parts, observers: Mapping[str, Observer]) -> QueueCounter:
     """What looks at the queue, and shows each look to these."""
     return QueueCounter(
         database=parts.database,
         sites=parts.sites,
         changes_by_hand=parts.wakeups.administration,
-        observers=(*observers, QueueMetrics(parts.registry, parts.metrics).look),
+        observers={**observers, "figures of the queue": QueueMetrics(parts.registry, parts.metrics).look},
+        incidents=parts.incidents,
         clock=parts.clock,
     )
 

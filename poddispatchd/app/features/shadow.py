@@ -50,7 +50,7 @@ def shadow_jobs(parts: Parts) -> ShadowJobs:
         upkeep=ShadowUpkeep(
             database=parts.database,
             catalogue=parts.catalogue,
-            counter=queue_counter(parts, stalled.look),
+            counter=queue_counter(parts, {"look for queues that stand still": stalled.look}),
             media=media_space(parts),
             stats=stats,
             settings=lambda: parts.settings,

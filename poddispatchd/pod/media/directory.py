@@ -127,10 +127,11 @@ class Directory(Opened):
         with os.scandir(self._descriptor) as entries:
             return next(entries, None) is None
 
-    def links(self) -> list[str]:
-        """The names of the symbolic links in the directory."""
+    def links(self) -> dict[str, str]:
+        """The symbolic links in the directory, by name: what they say, which is not looked at."""
         with os.scandir(self._descriptor) as entries:
-            return sorted(entry.name for entry in entries if entry.is_symlink())
+            names = sorted(entry.name for entry in entries if entry.is_symlink())
+        return {name: os.readlink(name, dir_fd=self._descriptor) for name in names}
 
     @property
     def descriptor(self) -> int:

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 
+from msgspec import Struct
+
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import MediaNotWritableError, ResultRefusedError, disk_error
 from poddispatchd.pod.media.directory import Directory, NotPlainError
 from poddispatchd.pod.media.opened import File
+from poddispatchd.pod.media.quirks import NOT_WRITABLE_NOW
 from poddispatchd.pod.media.tree import OURS, MediaPath, MediaTree
 
 DERIVED = ".poddispatchd"
@@ -142,11 +145,21 @@ def existing_files(tree: MediaTree, paths: Iterable[str]) -> set[str]:
     return found
 
 
-def delete_files(tree: MediaTree, paths: Sequence[str]) -> dict[str, str]:
+class Undeleted(Struct, frozen=True):
+    """Why a file could not be deleted: a sentence for the log.
+
+    ``passes``: it is said about the whole file system, and no fault of this file (invariant I16).
+    """
+
+    words: str
+    passes: bool = False
+
+
+def delete_files(tree: MediaTree, paths: Sequence[str]) -> dict[str, Undeleted]:
     """Delete files that no row names any more; those that are gone already are passed over.
 
     Returns:
-        What could not be deleted, each with a sentence for the log.
+        What could not be deleted, and why.
     """
     problems = {}
     for relative in paths:
@@ -156,9 +169,11 @@ def delete_files(tree: MediaTree, paths: Sequence[str]) -> dict[str, str]:
                 directory.unlink(path.name, missing_ok=True)
         except FileNotFoundError:
             continue
-        except (OSError, ResultRefusedError) as error:
-            words = error.strerror if isinstance(error, OSError) else str(error)
-            problems[relative] = f"{relative} could not be deleted: {words}"
+        except OSError as error:
+            words = f"{relative} could not be deleted: {error.strerror}"
+            problems[relative] = Undeleted(words, passes=error.errno in NOT_WRITABLE_NOW)
+        except ResultRefusedError as error:
+            problems[relative] = Undeleted(f"{relative} could not be deleted: {error}")
     return problems
 
 

@@ -21,6 +21,22 @@ LOCK_REFUSED = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, err
 LINK_UNSAFE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOENT, errno.ESTALE, errno.EEXIST)
 """What a refused link says when a rename would fare no better; after any other error it takes its place."""
 
+IN_TROUBLE = (
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENOTCONN,
+    errno.ETIMEDOUT,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ECONNREFUSED,
+    errno.ECONNABORTED,
+    errno.EREMOTEIO,
+)
+"""What file systems of a network say whose server is away, FUSE without its process, and disks that fail."""
+
+NOT_WRITABLE_NOW = (*IN_TROUBLE, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+"""What is said about every file of a file system: in trouble, read-only, or without the room for a change."""
+
 NO_LOCKS = (
     "the file system has no working locks. On NFSv3 start rpc.statd (lockd) here and on the server, or mount "
     "it with NFSv4; on FUSE switch on locks; on CIFS mount it without 'nobrl'"

@@ -13,7 +13,8 @@ class MediaRoot:
     """MEDIA_ROOT: where it leads, and where the links on its first level led when they were first looked at.
 
     A link that is made later is not followed; one that somebody changes leads where it led. When another file
-    system is mounted there, its own links are looked at anew.
+    system is mounted there, its own links are looked at anew. Where a link leads is looked at by whoever goes
+    there: a file system that hangs behind one of them keeps nobody from the others (invariant I12).
     """
 
     def __init__(self, path: Path) -> None:
@@ -21,6 +22,9 @@ class MediaRoot:
         self.quirks = Quirks()
         self._real: Path | None = None
         self._links: dict[str, Path] = {}
+        """What the links say, by name."""
+        self._targets: dict[str, Path] = {}
+        """Where those lead that have been followed."""
         self._identity: tuple[int, int] | None = None
         self._lock = Lock()
 
@@ -41,26 +45,36 @@ class MediaRoot:
 
     def first(self, root: Directory, name: str) -> Directory:
         """A directory on the first level of the root (blocking)."""
-        target = self._links.get(name)
-        if target is None:
+        with self._lock:
+            link, targets = self._links.get(name), self._targets
+        if link is None:
             return root.subdirectory(name)
-        directory = Directory.opened(target, self.quirks)
+        directory = Directory.opened(_followed(name, link, targets), self.quirks)
         directory.path = f"{self.path}/{name}"
         return directory
 
     def links(self) -> dict[str, Path]:
         """Where the links on the first level lead (blocking)."""
-        with self.opened():
-            return dict(self._links)
+        self.opened().close()
+        with self._lock:
+            links, targets = self._links, self._targets
+        return {name: _followed(name, link, targets) for name, link in links.items()}
 
     def _resolve(self, root: Directory) -> None:
         identity = root.identity
         with self._lock:
             if identity == self._identity:
                 return
-            names = root.links()
-            self._links = {name: real_path(self.path / name) for name in names}
+            self._links = {name: self.path / target for name, target in root.links().items()}
+            self._targets = {}
             self._identity = identity
+
+
+def _followed(name: str, link: Path, targets: dict[str, Path]) -> Path:
+    """Where a link leads, the same for ever; nobody else waits for the file system that it leads to."""
+    if name not in targets:
+        targets.setdefault(name, real_path(link))
+    return targets[name]
 
 
 class HeldDirectories(local):

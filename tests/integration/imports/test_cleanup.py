@@ -1,6 +1,8 @@
 """What nobody needs is deleted outside of any transaction (I1), and never while an import brings it again."""
 
 import asyncio
+import errno
+import os
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +14,9 @@ from structlog.testing import capture_logs
 from poddispatchd.app import features
 from poddispatchd.imports import commit, deletion
 from poddispatchd.imports import files as files_module
-from poddispatchd.pod.media.tree import MediaTree
+from poddispatchd.pod.media.directory import Directory
+from poddispatchd.pod.media.files import Undeleted
+from poddispatchd.pod.media.tree import FileTimeouts, MediaTree
 from poddispatchd.runtime.queues import FILES
 from tests.integration.imports.bench import Bench, bench, idle, release_dead, until
 from tests.plugins.postgres import PodDatabase
@@ -49,7 +53,7 @@ class SlowDeletion:
         self._may_end = threading.Event()
         monkeypatch.setattr(deletion, "_delete", self._slowly)
 
-    def _slowly(self, tree: MediaTree, paths: list[str]) -> dict[str, str]:
+    def _slowly(self, tree: MediaTree, paths: list[str]) -> dict[str, Undeleted]:
         if not self.begun.is_set():
             self._loop.call_soon_threadsafe(self.begun.set)
             assert self._may_end.wait(60)
@@ -151,6 +155,70 @@ async def test_a_deletion_keeps_its_claims_however_long_it_takes(
     assert await obsolete(here) == 0
 
 
+async def test_a_thread_that_deletes_for_too_long_deletes_nothing_that_was_brought_again(
+    here: Bench, slow: SlowDeletion
+) -> None:
+    """After its time the file was anybody's: a new result took its place, and the thread deleted that."""
+    video = await here.video()
+    task = await here.ready(video=video)
+    path = f"{video.output_directory}/info_video.json"
+    await put_obsolete(here, path)
+    here.parts.media.limits = FileTimeouts(step=0.05)
+    deletion = features.deletion(here.parts)
+    await deletion.delete_obsolete()
+    here.parts.media.limits = FileTimeouts()
+    await here.import_due()
+    [(state, attempts, reason)] = await here.imports_of(task)
+    assert (state, attempts) == ("open", 0)
+    assert "being deleted just now" in str(reason)
+    # Nor does another thread begin to hang in it.
+    await put_obsolete(here, "videos/x/a.mp4")
+    await deletion.delete_obsolete()
+    assert "videos/x/a.mp4" in here.files()
+    slow.end()
+
+    async def is_deleted() -> bool:
+        return path not in here.files()
+
+    await until(is_deleted)
+    await here.execute("UPDATE poddispatchd.obsolete_file SET claimed_until = now() - interval '1 second'")
+    await here.import_again()
+    assert (await here.status(task), path in here.files()) == ("completed", True)
+    assert await here.value("SELECT coalesce(sum(attempts), 0) FROM poddispatchd.obsolete_file") == 0
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ESTALE, errno.EIO, errno.EDQUOT])
+async def test_files_wait_uncounted_while_their_file_system_takes_no_change_and_others_do_not(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """After a weekend with a read-only tree all of them were set aside, and stayed for ever."""
+    monkeypatch.setattr(deletion, "_BATCH", 2)
+    unlink = Directory.unlink
+
+    def refuse(self: Directory, name: str, *, missing_ok: bool = False) -> None:
+        if self.path.endswith("/archive"):
+            raise OSError(number, os.strerror(number))
+        unlink(self, name, missing_ok=missing_ok)
+
+    kept = [f"archive/{letter}.mp4" for letter in "abcde"]
+    with monkeypatch.context() as refusing:
+        refusing.setattr(Directory, "unlink", refuse)
+        await put_obsolete(here, *kept, "videos/x/a.mp4")
+        with capture_logs() as logged:
+            for _ in range(3):
+                await features.deletion(here.parts).delete_obsolete()
+        assert "videos/x/a.mp4" not in here.files()
+        for _ in range(FILES.table.max_attempts):
+            await here.execute("UPDATE poddispatchd.obsolete_file SET next_attempt_at = now()")
+            await features.deletion(here.parts).delete_obsolete()
+    assert {line["event"] for line in logged} == {"queue.item_postponed"}
+    assert await here.value("SELECT array_agg(DISTINCT attempts) FROM poddispatchd.obsolete_file") == [0]
+    assert kept == [name for name in here.files() if name in kept]
+    await here.execute("UPDATE poddispatchd.obsolete_file SET next_attempt_at = now()")
+    await features.deletion(here.parts).delete_obsolete()
+    assert (await obsolete(here), [name for name in here.files() if name in kept]) == (0, [])
+
+
 async def test_two_daemons_never_delete_the_same_file(here: Bench, slow: SlowDeletion) -> None:
     await put_obsolete(here, "videos/x/a.mp4")
     deleting = asyncio.create_task(features.deletion(here.parts).delete_obsolete())
@@ -238,7 +306,7 @@ async def test_a_file_that_trips_us_up_is_set_aside_in_the_end_and_the_others_ar
 ) -> None:
     delete = deletion._delete
 
-    def trip(tree: MediaTree, paths: list[str]) -> dict[str, str]:
+    def trip(tree: MediaTree, paths: list[str]) -> dict[str, Undeleted]:
         if "videos/x/odd.mp4" in paths:
             raise ValueError("a bug")
         return delete(tree, paths)

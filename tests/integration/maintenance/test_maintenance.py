@@ -122,6 +122,22 @@ async def test_what_cannot_be_done_keeps_nothing_else_from_being_done(here: Benc
     assert failing == {"writing of ranks", "purge of completed tasks"}
 
 
+async def test_whoever_fails_over_a_look_at_the_queue_keeps_nothing_else_from_being_done(here: Bench) -> None:
+    """An act of a newer release, of which this one does not know the word, stopped ranks and every purge."""
+    waiting = await old_task(here, TaskStatus.PENDING, 1)
+    maintenance = features.maintenance(here.parts)
+    await maintenance.step()
+    await here.execute(
+        "ALTER TABLE poddispatchd.act DROP CONSTRAINT act_act_check;"
+        f"INSERT INTO poddispatchd.act (actor, act, task_pk) VALUES ('root', 'levitate', {waiting})"
+    )
+    await here.execute("UPDATE runner_manager_task SET rank = 7 WHERE id = $1", waiting)
+    await maintenance.step()
+    assert await here.of(waiting, "rank") == 1
+    assert (await maintenance.counter.look()).count(TaskType.ENCODING, TaskStatus.PENDING) == 1
+    assert [incident.job for incident in here.parts.incidents.active] == ["look for what people did"]
+
+
 async def test_obsolete_files_are_deleted_however_many(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deletion, "_BATCH", 3)
     paths = [f"videos/x/0000001/{number}.ts" for number in range(10)]

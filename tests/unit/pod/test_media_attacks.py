@@ -3,20 +3,23 @@
 import os
 import socket
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from poddispatchd.domain.task import TaskPk, VideoId
-from poddispatchd.errors import MediaNotWritableError
+from poddispatchd.errors import MediaNotWritableError, MediaSlowError
+from poddispatchd.pod.media import root as root_module
 from poddispatchd.pod.media import staging
-from poddispatchd.pod.media.directory import NotPlainError
+from poddispatchd.pod.media.directory import NotPlainError, real_path
 from poddispatchd.pod.media.files import delete_files, delete_tree, existing_files, list_files, read_text
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.placing import Move, move_into_place, replace_file
 from poddispatchd.pod.media.results import StagingStorage
-from poddispatchd.pod.media.tree import MediaPath, MediaTree
+from poddispatchd.pod.media.threads import Look
+from poddispatchd.pod.media.tree import FileTimeouts, MediaPath, MediaTree
 from tests.unit.pod.trees import staged
 
 TASK = TaskPk(7)
@@ -207,6 +210,36 @@ def test_links_of_an_administrator_on_the_first_level_lead_where_they_led_at_the
     assert list_files(tree.path("videos")) == {"abc/a": 1}
     with pytest.raises(MediaNotWritableError, match="only those that were there at the start"):
         list_files(tree.path("files"))
+
+
+async def test_a_link_to_a_file_system_that_hangs_keeps_nobody_from_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a start with a dead mount behind one link, whatever went to MEDIA_ROOT waited for it."""
+    staged(tmp_path / "mount", abc__a="x")
+    (tmp_path / "media").mkdir()
+    for name in ("archive", "videos"):
+        (tmp_path / f"media/{name}").symlink_to(tmp_path / ("dead" if name == "archive" else "mount"))
+    let_go = threading.Event()
+
+    def hang(path: Path) -> Path:
+        if path.name == "dead":
+            assert let_go.wait(60)
+        return real_path(path)
+
+    monkeypatch.setattr(root_module, "real_path", hang)
+    tree = MediaTree(tmp_path / "media", limits=FileTimeouts(look=0.1))
+    try:
+        with pytest.raises(MediaSlowError):
+            await tree.look(Look.ACCESS, tree.first_level_links)
+        tree.limits = FileTimeouts(look=30)
+        found = await tree.look_within(30, Look.SOURCE, tree.path("videos/abc/a").is_file, place="videos")
+        assert found
+    finally:
+        let_go.set()
+    (tmp_path / "dead").mkdir()
+    (tmp_path / "dead/b").write_text("x")
+    assert await tree.look_within(30, Look.SOURCE, tree.path("archive/b").is_file, place="archive")
 
 
 def test_a_tree_that_is_mounted_later_brings_its_own_links(tmp_path: Path) -> None:
