@@ -1,14 +1,13 @@
 """The pool of connections to Pod's PostgreSQL, and the translation of its errors into ours."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import ClassVar
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 
 from poddispatchd.database import poolers
+from poddispatchd.database.connection_pool import ConnectionPool
 from poddispatchd.database.connections import Connection, DatabaseConnection, GuardedConnection, keep_alive
 from poddispatchd.database.poolers import Pooling
 from poddispatchd.database.session_parameters import LIMITS, OWN_SESSION, STARTUP
@@ -50,20 +49,6 @@ _MISCONFIGURED = (
 )
 
 
-def _end(raw: "PoolConnectionProxy[asyncpg.Record]") -> None:
-    """End a connection at once, unless the pool has taken it back by itself because it was lost."""
-    with suppress(asyncpg.InterfaceError):
-        raw.terminate()
-
-
-async def _release(pool: "asyncpg.Pool[asyncpg.Record]", raw: "PoolConnectionProxy[asyncpg.Record]") -> None:
-    try:
-        await pool.release(raw)
-    except (*DRIVER_ERRORS, AttributeError):
-        # Nothing is lost with it: whatever was done on it has been committed, or never will be.
-        _end(raw)
-
-
 async def _leave_as_it_is(_connection: object) -> None:
     """Return a connection to the pool without a round trip."""
 
@@ -79,10 +64,8 @@ class Database:
     def __init__(self, dsn: SecretStr, *, pool_size: int = 5) -> None:
         self._dsn = dsn
         self._pool_size = pool_size
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._pool: ConnectionPool | None = None
         self._is_pooled = False
-        self._in_use: set[PoolConnectionProxy[asyncpg.Record]] = set()
-        self._returning: set[asyncio.Task[None]] = set()
         self.on_locked: Callable[[int], None] | None = None
         """Is told the primary key of a task whose row could not be had."""
 
@@ -90,6 +73,11 @@ class Database:
     def is_open(self) -> bool:
         """Whether there is a pool; its connections may be lost all the same."""
         return self._pool is not None
+
+    @property
+    def connections_in_use(self) -> int:
+        """Connections that are held right now: none while something takes long (invariant I1)."""
+        return 0 if self._pool is None else self._pool.in_use
 
     async def open(self) -> None:
         """Connect.
@@ -99,7 +87,7 @@ class Database:
             DatabaseUnavailableError: no server answers; worth another try.
         """
         try:
-            self._pool = await asyncpg.create_pool(
+            pool = await asyncpg.create_pool(
                 self._dsn.get_secret_value(),
                 min_size=1,
                 max_size=self._pool_size,
@@ -123,19 +111,15 @@ class Database:
             ) from None
         except DRIVER_ERRORS as error:
             raise translate_connecting(error) from None
+        self._pool = ConnectionPool(pool)
         if self._is_pooled:
             await self._try_transaction()
 
     async def close(self) -> None:
         """Close every connection, at once if they do not end by themselves."""
         pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        try:
-            async with asyncio.timeout(5):
-                await pool.close()
-        except DRIVER_ERRORS:
-            pool.terminate()
+        if pool is not None:
+            await pool.close()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[GuardedConnection]:
@@ -151,35 +135,22 @@ class Database:
             raise DatabaseUnavailableError
         pool = self._pool
         try:
-            raw = await pool.acquire(timeout=_CONNECT_TIMEOUT)
+            raw = await pool.take(within=_CONNECT_TIMEOUT)
         except DRIVER_ERRORS as error:
             raise translate_connecting(error) from None
-        self._in_use.add(raw)
-        guarded = GuardedConnection(raw)
+        guarded, is_sound = GuardedConnection(raw), False
         try:
             yield guarded
+            is_sound = True
         except RowLockedError as error:
             if error.task is not None and self.on_locked is not None:
                 self.on_locked(error.task)
             raise
         finally:
-            self._in_use.discard(raw)
             if guarded.met_read_only:
                 # A session that began under such a setting does not find out that it is over.
-                await pool.expire_connections()
-            await self._give_back(pool, raw)
-
-    async def _give_back(
-        self, pool: "asyncpg.Pool[asyncpg.Record]", raw: "PoolConnectionProxy[asyncpg.Record]"
-    ) -> None:
-        """Return a connection, though we are cancelled meanwhile.
-
-        The pool sees to that, too; but what goes wrong then is nobody's, and logged as a bug.
-        """
-        returning = asyncio.create_task(_release(pool, raw), name="return of a connection")
-        self._returning.add(returning)
-        returning.add_done_callback(self._returning.discard)
-        await asyncio.shield(returning)
+                await pool.expire()
+            await pool.give_back(raw, is_sound=is_sound)
 
     async def expire(self, *, silent: bool) -> None:
         """The database was lost: make new connections rather than try the old ones, a minute each.
@@ -190,12 +161,9 @@ class Database:
         if self._pool is None:
             return
         try:
-            await self._pool.expire_connections()
+            await self._pool.expire(silent=silent)
         except DRIVER_ERRORS as error:
             raise translate(error, is_closed=True) from None
-        if silent:
-            for connection in tuple(self._in_use):
-                _end(connection)
 
     @asynccontextmanager
     async def transaction(

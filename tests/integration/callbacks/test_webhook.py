@@ -7,7 +7,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from poddispatchd.database.pool import Database
+from poddispatchd.database.connection_pool import ConnectionPool, PooledConnection
 from poddispatchd.domain.script_output import LIMIT
 from tests.integration.callbacks.bench import PATH, Bench, ShiftedClock, bench, open_imports
 from tests.integration.callbacks.conftest import OTHER_TOKEN, TOKEN, Pod
@@ -331,16 +331,16 @@ async def test_the_answer_waits_for_the_commit_and_for_nothing_after_it(
 ) -> None:
     await pod.running()
     is_answered = asyncio.Event()
-    give_back = Database._give_back
+    give_back = ConnectionPool.give_back
 
-    async def late(self: Database, *connection: object) -> None:
+    async def late(self: ConnectionPool, connection: PooledConnection, *, is_sound: bool) -> None:
         await is_answered.wait()
-        await give_back(self, *connection)  # type: ignore[arg-type] # as they came
+        await give_back(self, connection, is_sound=is_sound)
 
     async with bench(pod.database) as webhook:
         assert await _call(webhook, script_output="one\n") == _OK  # and the tokens are read
         with capture_logs() as lines, monkeypatch.context() as patch:
-            patch.setattr(Database, "_give_back", late)
+            patch.setattr(ConnectionPool, "give_back", late)
             assert await _call(webhook, script_output="two\n") == _OK
             assert [state for _, state, _ in await pod.callbacks()] == ["open", "open"]
             is_answered.set()

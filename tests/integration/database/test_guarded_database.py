@@ -166,7 +166,8 @@ async def test_a_connection_that_is_lost_while_it_is_given_back_is_no_bug(
 
     with monkeypatch.context() as patched:
         patched.setattr(PoolConnectionHolder, "release", late)
-        assert await database.fetchrow("SELECT 1") is not None
+        with pytest.raises(DatabaseError, match="division"):
+            await database.fetchrow("SELECT 1 / 0")
     assert await database.fetchrow("SELECT 1") is not None
 
 

@@ -80,7 +80,7 @@ async def test_no_transaction_and_no_connection_is_held_while_files_are_deleted(
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
     )
-    assert (await here.value(open_ones), here.parts.database._in_use) == (0, set())
+    assert (await here.value(open_ones), here.parts.database.connections_in_use) == (0, 0)
     assert await here.value("SELECT path FROM poddispatchd.obsolete_file FOR UPDATE NOWAIT")
     slow.end()
     await deleting
