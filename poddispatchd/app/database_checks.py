@@ -29,15 +29,21 @@ async def server_finding(database: Database) -> CheckResult:
     """Who answers, and whether it can be written to."""
     row = await database.fetchrow(
         "SELECT current_database(), current_user, current_setting('server_version'),"
-        " current_setting('transaction_read_only')::boolean"
+        " current_setting('transaction_read_only')::boolean, pg_is_in_recovery()"
     )
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
     words = f"{row[0]} answers as {row[1]} (PostgreSQL {row[2]})"
+    if row[4]:
+        return problem(
+            "database",
+            f"{words}, but as a standby server, which cannot be written to: wait for the switch-over, "
+            "or correct database.dsn.",
+        )
     if row[3]:
         return problem(
             "database",
-            f"{words}, but read-only, as a standby server does: wait for the switch-over, "
-            "or correct database.dsn.",
+            f"{words}, but its sessions are read-only: default_transaction_read_only is on for the server, "
+            "the database or the role. Turn it off there.",
         )
     return fine("database", f"{words}.")
 

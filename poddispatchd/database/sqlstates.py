@@ -62,7 +62,8 @@ _CHANGED = (
 plan that is invalid; a column that wants a value; a right that is gone."""
 
 _STATE_WORDS: Mapping[str, str] = {
-    READ_ONLY: "it is read-only, as a standby server is: wait for the switch-over, or correct database.dsn",
+    READ_ONLY: "it is read-only: where it is a standby server, wait for the switch-over or correct "
+    "database.dsn, else turn its default_transaction_read_only off",
     "53100": "its disk is full",
     "53200": "it is out of memory",
     "57014": "it cancelled a statement, by its statement_timeout or because an administrator asked",

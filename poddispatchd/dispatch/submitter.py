@@ -1,5 +1,7 @@
 """One submission from the row to the stored task id: intent, POST, compare-and-set, or back again."""
 
+from collections.abc import Collection
+
 import structlog
 from msgspec.structs import replace
 
@@ -129,6 +131,15 @@ class Submitter:
     def is_unposted(self, intent: Submission) -> bool:
         """Whether this daemon did not post an intent that is open, and could not withdraw it."""
         return intent.id in self._unposted
+
+    @property
+    def unposted(self) -> frozenset[SubmissionId]:
+        """Such intents."""
+        return frozenset(self._unposted)
+
+    def forget_unposted(self, settled: Collection[SubmissionId]) -> None:
+        """These are not open any more: whoever scheduled meanwhile has settled them."""
+        self._unposted.difference_update(settled)
 
     async def withdraw(self, intent: Submission, _turn: ManagerTurn) -> SubmissionResult:
         """Withdraw such an intent: its task waits for anybody.

@@ -70,7 +70,9 @@ class Unanswered:
             hand_out: lets one submission run on its own.
         """
         setbacks, locked = self._failed.setbacks, self._failed.locked
+        unposted = self._submitter.unposted
         still_open, gone = await self._intents.unanswered(setbacks.tasks - {*in_hand})
+        self._submitter.forget_unposted(unposted - {submission.id for submission in still_open})
         for pk in gone:
             self._failed.went_well(pk, is_stored=True)
         unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in in_hand}

@@ -244,6 +244,31 @@ async def test_what_cannot_be_given_back_yet_is_not_posted_meanwhile(
     assert await pod.statuses() == {"running": 6}
 
 
+async def test_what_was_given_back_without_an_answer_is_not_remembered_for_ever(
+    pod: Scene, its_time: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon, tasks = await prepared(pod)
+    withdraw = submissions.withdraw
+
+    async def answer_is_lost(connection: Connection, submission: Submission, *, term: int) -> bool:
+        await withdraw(connection, submission, term=term)
+        raise DatabaseUnavailableError("away")
+
+    submitter = daemon.dispatcher._submitter
+    with monkeypatch.context() as patched:
+        patched.setattr(submissions, "withdraw", answer_is_lost)
+        await pauses.pause(pod.connection, pod.ids["one"])
+        await daemon.parts.managers.refresh(within=0.0)
+        pod.fakes["one"].faults.clear()
+        its_time.advance(20.0)
+        await until(lambda: _runs(pod, tasks[2]))
+        await daemon.dispatcher.drain()
+        assert len(submitter.unposted) == 1
+    daemon.clock.advance(60.0)
+    await daemon.settle()
+    assert submitter.unposted == frozenset()
+
+
 async def test_what_an_old_token_met_says_nothing_of_the_new_one(
     pod: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
