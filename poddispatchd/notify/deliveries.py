@@ -6,6 +6,7 @@ import structlog
 
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
+from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.notify import queue
 from poddispatchd.notify.queue import Channel, Delivery, DeliveryState
 from poddispatchd.observability.events import Event
@@ -97,8 +98,25 @@ class Deliveries:
             await queue.keep_rest(connection, delivery, left)
 
     async def _write_known(self) -> None:
+        """Write down what is over; a row that is held waits for the next time, and no other one for it (I12).
+
+        Raises:
+            DatabaseUnavailableError: the database is lost.
+        """
         for known, (delivery, state, error) in list(self._known.items()):
-            async with self._database.connection() as connection:
-                await queue.close_delivery(connection, delivery, state, error)
+            try:
+                async with self._database.connection() as connection:
+                    await queue.close_delivery(connection, delivery, state, error)
+            except DatabaseUnavailableError:
+                raise
+            except DatabaseError as refused:
+                log.warning(
+                    Event.QUEUE_ITEM_POSTPONED,
+                    queue=DELIVERIES.table.name,
+                    item=str(known),
+                    task=delivery.task_pk or None,
+                    reason=str(refused),
+                )
+                continue
             self._known.pop(known, None)
             self.leases.let_go(delivery.lease)

@@ -17,7 +17,8 @@ SOCKET = Path("/run/systemd/journal/socket")
 
 _IDENTIFIER = "poddispatchd"
 _LONGEST_SEND = 0.2
-"""Seconds that a send may take: the journal's queue is only ever full for a moment."""
+"""Seconds that a send may take: the queue of a journal that works is only ever full for a moment. Once they
+have passed, no line waits until one was taken."""
 
 _FIELDS = {"video": "VIDEO_ID", "runner_manager": "RUNNER_MANAGER", "logger": "LOGGER"}
 """Fields of the journal by the keys of our events."""
@@ -58,6 +59,7 @@ class JournalSocket:
     def __init__(self, path: Path = SOCKET) -> None:
         self._path = path
         self._socket: socket.socket | None = None
+        self._patience = _LONGEST_SEND
 
     def send(self, message: str, priority: int, fields: Mapping[str, str]) -> bool:
         """Send a line; whether the journal has it. Where it has not, the caller writes it as a plain line."""
@@ -65,7 +67,7 @@ class JournalSocket:
             {"MESSAGE": message, "PRIORITY": str(priority), "SYSLOG_IDENTIFIER": _IDENTIFIER, **fields}
         )
         # Twice: the first one may be to a journal that is not there any more.
-        return self._sent(data) or self._sent(data)
+        return self._sent(data) or (self._socket is None and self._sent(data))
 
     def close(self) -> None:
         """Let go of the socket."""
@@ -77,10 +79,14 @@ class JournalSocket:
         try:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                self._socket.settimeout(_LONGEST_SEND)
                 self._socket.connect(str(self._path))
+            self._socket.settimeout(self._patience)
             self._socket.send(data)
+        except (TimeoutError, BlockingIOError):
+            self._patience = 0.0
+            return False
         except OSError:
             self.close()
             return False
+        self._patience = _LONGEST_SEND
         return True

@@ -20,6 +20,7 @@ from poddispatchd.domain.secret import SecretStr
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.journald import SOCKET, JournalSocket, journal_fields
 from poddispatchd.observability.log_lines import printable, render_journald, render_json
+from poddispatchd.observability.log_stream import LogStream
 from poddispatchd.observability.redaction import Redactor
 
 LogFormat: TypeAlias = Literal["json", "console", "journald"]
@@ -205,12 +206,15 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
 class _Handler(logging.StreamHandler[TextIO]):
     """Writes a line; what cannot be written is told in one line without its content, which may be secret.
 
-    To the journal it is sent with fields; what the journal does not take is written as a plain line.
+    To the journal it is sent with fields; what the journal does not take is written as a plain line. Lines
+    that nobody takes are counted, and that is told with the first one that is taken again.
     """
 
     def __init__(self, stream: TextIO, journal: JournalSocket | None = None) -> None:
         super().__init__(stream)
         self._journal = journal
+        self._lines = LogStream(stream)
+        self._lost = 0
         self._fields: dict[str, str] = {}
 
     def note_fields(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -221,17 +225,25 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
-        if self._journal is None:
-            super().emit(record)
-            return
         try:
-            line = self.format(record)
-            priority, text = int(line[1]), line[3:]
-            if not self._journal.send(text, priority, self._fields):
-                self.stream.write(line + self.terminator)
-                self.flush()
+            if not self._is_taken(self.format(record)):
+                self._lost += 1
+            elif self._lost:
+                self._tell_lost()
         except Exception:  # noqa: BLE001 - as logging's own handlers: a line never stops the daemon
             self.handleError(record)
+
+    def _is_taken(self, line: str) -> bool:
+        if self._journal is not None and self._journal.send(line[3:], int(line[1]), self._fields):
+            return True
+        return self._lines.write(line + self.terminator)
+
+    def _tell_lost(self) -> None:
+        lost, self._lost = self._lost, 0
+        words = f"{lost} lines could not be logged: nobody took them"
+        record = logging.LogRecord(__name__, logging.WARNING, "", 0, words, None, None)
+        if not self._is_taken(self.format(record)):
+            self._lost = lost
 
     def let_go(self) -> None:
         """Close what this handler opened; the stream is somebody else's."""
@@ -241,7 +253,6 @@ class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the name is logging's
         error = sys.exc_info()[1]
         try:
-            self.stream.write(f"<3>a line of {record.name} could not be logged: {type(error).__name__}\n")
-            self.stream.flush()
+            self._lines.write(f"<3>a line of {record.name} could not be logged: {type(error).__name__}\n")
         except (OSError, ValueError):
             return

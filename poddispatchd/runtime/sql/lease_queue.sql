@@ -39,10 +39,15 @@ FROM locked WHERE item.{key} = locked.key
 RETURNING item.{key} AS key, item.attempts, {payload}
 
 -- name: renew
--- Keep leases of an owner for another :seconds seconds.
+-- Keep leases of an owner for another :seconds seconds. Of a row that another session holds, it is kept the next time: the
+-- others must not run out because of that one.
 UPDATE poddispatchd.{table}
 SET {lease_expires_at} = now() + make_interval(secs => :seconds), next_attempt_at = now() + make_interval(secs => :seconds)
-WHERE state = 'open' AND {lease_owner} = :owner AND {key} = ANY(:keys)
+WHERE {key} IN (
+    SELECT item.{key} FROM poddispatchd.{table} AS item
+    WHERE item.state = 'open' AND item.{lease_owner} = :owner AND item.{key} = ANY(:keys)
+    ORDER BY item.{key} FOR UPDATE SKIP LOCKED
+)
 
 -- name: holds
 -- Whether an owner has the lease of an item; nobody else gets it until the end of the transaction.

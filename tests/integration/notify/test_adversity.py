@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,19 @@ from poddispatchd.domain.notices import PushMessage
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.errors import ServiceUnreachableError
 from poddispatchd.notify import push as push_module
+from poddispatchd.notify.message import Envelope
+from poddispatchd.notify.smtp import MailServer, Sent
 from poddispatchd.notify.webpush import Target
 from poddispatchd.pod import recipients
 from poddispatchd.sandbox.pod.world import World
-from tests.integration.notify.bench import Telling, daemon_parts, mail_settings, queue_of, settings_of
+from tests.integration.notify.bench import (
+    Telling,
+    daemon_parts,
+    mail_settings,
+    postbox,
+    queue_of,
+    settings_of,
+)
 from tests.plugins.postgres import PodDatabase
 
 CERTIFICATE = Path(__file__).parents[1] / "runner" / "localhost.pem"
@@ -73,6 +83,36 @@ async def test_a_certificate_file_that_is_gone_delays_mail_and_nothing_is_left_c
         [row] = await parts.database.fetch("SELECT lease_owner, last_error FROM poddispatchd.delivery")
         assert row["lease_owner"] is None
         assert "mail.ca_file" in row["last_error"]
+
+
+async def test_a_mail_whose_row_somebody_holds_is_sent_once_and_the_others_are_sent(
+    pod_database: PodDatabase, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it was free nothing was sent any more: that this one was sent had to be written down first."""
+    async with postbox() as box, pod_database.connection() as other:
+        changes = {"mail": {**mail_settings(box)}}
+        async with daemon_parts(settings_of(pod_database, world.media_root, changes)) as parts:
+            for task in (1, 2, 3):
+                await _deliver(parts, "mail", task, **_mail())
+            held, send = other.transaction(), MailServer.send
+
+            async def hold_first(self: MailServer, envelope: Envelope, at: datetime) -> Sent:
+                if not box.received:
+                    await held.start()
+                    await other.execute("SELECT FROM poddispatchd.delivery WHERE task_pk = 1 FOR UPDATE")
+                return await send(self, envelope, at)
+
+            monkeypatch.setattr(MailServer, "send", hold_first)
+            mail = features.notifier(parts).mail
+            await mail.step()
+            assert [state for _, state, _ in await queue_of(parts)] == ["open", "done", "done"]
+            await _deliver(parts, "mail", 4, **_mail())
+            await mail.step()
+            assert len(box.received) == 4
+            await held.rollback()
+            await mail.step()
+            assert {state for _, state, _ in await queue_of(parts)} == {"done"}
+            assert len(box.received) == 4
 
 
 async def test_a_mail_server_that_says_nothing_holds_up_neither_pushes_nor_other_events(

@@ -104,6 +104,25 @@ async def test_what_is_still_worked_on_stays_leased(pod_database: PodDatabase, q
 
 
 @every_queue
+async def test_a_lease_of_an_item_that_somebody_holds_lets_no_other_one_run_out(
+    pod_database: PodDatabase, queue: LeaseQueue
+) -> None:
+    """No lease was renewed while an item was held: another daemon began what this one was at."""
+    async with _sessions(pod_database) as (one, two):
+        await _add(one, queue, 1, 2)
+        items = [item.lease.key for item in await queue.claim(one, "a", 2)]
+        key, held = queue.table.key, min(items, key=str)
+        await _later(one, queue)
+        async with two.transaction():
+            await two.execute(
+                f"SELECT FROM poddispatchd.{queue.table.name} WHERE {key} = $1 FOR UPDATE", held
+            )
+            await one.execute("SET lock_timeout = '100ms'")
+            await queue.renew(one, "a", items)
+        assert [item.lease.key for item in await queue.claim(one, "b", 5)] == [held]
+
+
+@every_queue
 async def test_an_item_that_fails_backs_off_and_is_set_aside_with_its_words(
     pod_database: PodDatabase, queue: LeaseQueue
 ) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -27,6 +28,10 @@ class Journal:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(path))
         self.socket.settimeout(5)
+
+    def has_entries(self) -> bool:
+        """Whether there are some that have not been read."""
+        return bool(select.select([self.socket], [], [], 0)[0])
 
     def entry(self) -> dict[str, str]:
         """The next entry, read as the protocol says."""

@@ -1,0 +1,100 @@
+"""A log that nobody reads holds up nothing: the event loop writes its lines itself (I11, I12)."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+import pytest
+import structlog
+
+from poddispatchd.config.model import LogSettings
+from poddispatchd.observability.events import Event
+from poddispatchd.observability.logs import configure_logging
+from tests.unit.observability.test_journald import Journal
+
+_LINES = 2000
+"""Many more than fit into a pipe, or into the queue of a socket."""
+
+
+class Pipe(NamedTuple):
+    """Standard error, as its reader sees it."""
+
+    reader: int
+    stream: TextIO
+
+    def read(self) -> str:
+        """All that can be read at once."""
+        pieces = []
+        while True:
+            try:
+                piece = os.read(self.reader, 2**20)
+            except BlockingIOError:
+                break
+            if not piece:
+                break
+            pieces.append(piece)
+        return b"".join(pieces).decode()
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    with open(writer, "w", encoding="utf-8", closefd=False) as stream:
+        yield Pipe(reader, stream)
+        os.close(reader)
+        logging.getLogger().handlers[:] = []
+    os.close(writer)
+
+
+@pytest.fixture
+def log() -> structlog.stdlib.BoundLogger:
+    return structlog.stdlib.get_logger("poddispatchd.test")
+
+
+@pytest.mark.parametrize("words", ["short", "long " * 3000])
+def test_a_pipe_that_nobody_reads_costs_a_moment_once_and_what_was_lost_is_told(
+    pipe: Pipe, log: structlog.stdlib.BoundLogger, words: str
+) -> None:
+    """The first line that did not fit stopped the whole daemon, until systemd killed it."""
+    configure_logging(LogSettings(format="json"), environ={}, stream=pipe.stream)
+
+    begun = time.monotonic()
+    for number in range(_LINES):
+        log.info(Event.DAEMON_READY, number=number, words=words)
+    assert time.monotonic() - begun < 60
+
+    kept = pipe.read().splitlines()
+    assert 0 < len(kept) < _LINES
+    log.info(Event.DAEMON_STOPPED)
+    last = pipe.read().splitlines()
+    lost = _LINES - sum(line.endswith("}") for line in kept)
+    assert "daemon.stopped" in last[-2]
+    assert f"{lost} lines could not be logged" in last[-1]
+    log.info(Event.DAEMON_STOPPED)
+    assert len(pipe.read().splitlines()) == 1
+
+
+def test_a_journal_that_hangs_costs_a_moment_once_and_gets_its_lines_when_it_works_again(
+    pipe: Pipe, log: structlog.stdlib.BoundLogger, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path / "socket")
+    status = os.fstat(pipe.stream.fileno())
+    environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+    configure_logging(LogSettings(), environ=environ, stream=pipe.stream, journal=journal.path)
+
+    with journal.socket:
+        begun = time.monotonic()
+        for number in range(_LINES):
+            log.info(Event.TASK_SUBMITTED, task=number)
+        assert time.monotonic() - begun < 60
+        found = []
+        while journal.has_entries():
+            found.append(journal.entry()["POD_TASK_ID"])
+        assert found == [str(number) for number in range(len(found))]
+        log.info(Event.DAEMON_STOPPED)
+        assert journal.entry()["EVENT"] == "daemon.stopped"
+        assert "lines could not be logged" in journal.entry()["MESSAGE"]
