@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import structlog
-from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
 from poddispatchd.domain import breaker as breakers
 from poddispatchd.domain.availability import Availability, Openings, closed_everywhere, pause_at
-from poddispatchd.domain.breaker import Breaker, BreakerPolicy, BreakerState, RequestOutcome
+from poddispatchd.domain.breaker import BreakerState, RequestOutcome
 from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.pace import Pace
@@ -22,7 +21,7 @@ from poddispatchd.errors import (
     RunnerManagerFullError,
 )
 from poddispatchd.journal.scheduling import ManagerMemory
-from poddispatchd.managers.state import ManagerReport, ManagerState
+from poddispatchd.managers.state import POLICY, ManagerReport, ManagerState
 from poddispatchd.managers.timetable import Timetables
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import register_secret
@@ -33,8 +32,6 @@ log = structlog.get_logger(__name__)
 
 _RATE_LIMIT_WINDOW = 60.0
 """Seconds after a 429 in which a manager gets no submission: its limiter counts in windows of a minute."""
-
-POLICY = BreakerPolicy(threshold=2, base=2.0, cap=60.0, floor=1.0, misconfigured=60.0)
 
 
 class ManagerRegistry:
@@ -224,32 +221,23 @@ class ManagerRegistry:
             known.lost_at = now if is_lost else known.lost_at
             known.taken_in_a_row = 0 if error is not None else known.taken_in_a_row
         outcome, is_down = RequestOutcome.of(error), known.breaker.state is not BreakerState.CLOSED
-        if outcome is RequestOutcome.ANSWERED and kind is None and is_down:
-            self._answers_again(known, now)
+        if outcome is RequestOutcome.ANSWERED and kind is None and (is_down or known.failed_by_task):
+            # What tasks have met is not over because questions are answered.
+            if is_down and known.answers_again(now):
+                self._came_back.ring()
         else:
             known.breaker = breakers.after(
                 known.breaker, outcome, now=now, random=self._clock.random, policy=POLICY
             )
             known.refused_by_task = kind is not None and outcome is RequestOutcome.MISCONFIGURED
+            if kind is not None:
+                known.failed_by_task = outcome is RequestOutcome.UNAVAILABLE
         if isinstance(error, RunnerManagerBusyError):
             known.limited_until = now + _RATE_LIMIT_WINDOW
         if isinstance(error, RunnerManagerFullError) and kind is not None:
             self.full(manager, kind)
         if known.tell(error):
             self._came_back.ring()
-
-    def _answers_again(self, known: ManagerState, now: float) -> None:
-        """Something else than a submission succeeded while the breaker is open: tasks may come back.
-
-        How often it opened is not forgotten before a task is accepted: a manager that is healthy and drops
-        every submission is left alone for longer and longer.
-        """
-        if known.refused_by_task:
-            if known.breaker.state is not BreakerState.HALF_OPEN and now >= known.breaker.until:
-                known.breaker = replace(known.breaker, state=BreakerState.HALF_OPEN, until=now)
-                self._came_back.ring()
-            return
-        known.breaker = Breaker(failures=POLICY.threshold - 1, openings=known.breaker.openings)
 
     def reports(self) -> list[ManagerReport]:
         """Every runner manager, for people, in Pod's order."""

@@ -5,9 +5,10 @@ from math import inf
 
 import structlog
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from poddispatchd.domain.availability import Pause, WindowNow
-from poddispatchd.domain.breaker import Breaker, BreakerState, RequestOutcome
+from poddispatchd.domain.breaker import Breaker, BreakerPolicy, BreakerState, RequestOutcome
 from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.pace import Pace
@@ -20,6 +21,8 @@ from poddispatchd.managers.timetable import Timetable
 from poddispatchd.observability.events import Event
 
 log = structlog.get_logger(__name__)
+
+POLICY = BreakerPolicy(threshold=2, base=2.0, cap=60.0, floor=1.0, misconfigured=60.0)
 
 DOUBTFUL_AFTER = 3
 """Lost answers in a row after which others get the tasks: something cuts what a healthy manager says."""
@@ -93,7 +96,8 @@ class ManagerState(Struct):
 
     Times are of the monotonic clock, moments of the wall clock. ``pace`` is shared by all rows of one
     address. ``told`` is the state that was logged last. ``refused_by_task``: only a task can show whether it
-    is configured well by now, for the health check never saw the problem. ``begun_at`` is when the last
+    is configured well by now, for the health check never saw the problem. ``failed_by_task``: it failed over
+    the last one, and only one that it answers for shows that this is over. ``begun_at`` is when the last
     submission began, ``given_at`` when the last one began that was accepted, ``given_before`` the same as
     the journal knows it, ``latest_task`` when the latest of its tasks was added, whoever submitted it: Unix
     times, 0 for never. ``lost_answers``: submissions in a row whose answer did not arrive, ``lost_at`` when
@@ -113,6 +117,7 @@ class ManagerState(Struct):
     is_slow: bool = False
     told: BreakerState = BreakerState.CLOSED
     refused_by_task: bool = False
+    failed_by_task: bool = False
     last_error: str | None = None
     freed_at: float | None = None
     begun_at: float = 0.0
@@ -147,6 +152,23 @@ class ManagerState(Struct):
         """When a question that is no task may go there again."""
         is_closed = self.breaker.state is BreakerState.CLOSED
         return max(self.limited_until, 0.0 if is_closed else self.breaker.until)
+
+    def answers_again(self, now: float) -> bool:
+        """Something else than a submission succeeded while the breaker is open: tasks may come back.
+
+        How often it opened is not forgotten before a task is accepted: a manager that is healthy and drops
+        every submission is left alone for longer and longer.
+
+        Returns:
+            Whether one task is to find out now what only a task can.
+        """
+        if not self.refused_by_task:
+            self.breaker = Breaker(failures=POLICY.threshold - 1, openings=self.breaker.openings)
+            return False
+        if self.breaker.state is BreakerState.HALF_OPEN or now < self.breaker.until:
+            return False
+        self.breaker = replace(self.breaker, state=BreakerState.HALF_OPEN, until=now)
+        return True
 
     def tell(self, error: PoddispatchdError | None) -> bool:
         """Log a transition of the breaker, each once; a probe that fails again is none.

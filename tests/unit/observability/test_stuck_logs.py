@@ -1,6 +1,6 @@
 """A log that nobody reads holds up nothing: the event loop writes its lines itself (I11, I12)."""
 
-import logging
+import io
 import os
 import time
 from collections.abc import Iterator
@@ -45,8 +45,8 @@ def pipe() -> Iterator[Pipe]:
     os.set_blocking(reader, False)
     with open(writer, "w", encoding="utf-8", closefd=False) as stream:
         yield Pipe(reader, stream)
+        configure_logging(LogSettings(), environ={}, stream=io.StringIO())
         os.close(reader)
-        logging.getLogger().handlers[:] = []
     os.close(writer)
 
 

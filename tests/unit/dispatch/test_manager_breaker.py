@@ -1,0 +1,90 @@
+"""What closes the breaker of a runner manager, and what does not (I9)."""
+
+import pytest
+
+from poddispatchd.clock import Clock
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.domain.secret import SecretStr
+from poddispatchd.domain.task import ManagerId, SiteId, TaskType
+from poddispatchd.errors import PoddispatchdError, RunnerManagerFullError, RunnerManagerUnavailableError
+from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.observability.metrics import Metrics
+
+_ID = ManagerId(1)
+_FAILS = RunnerManagerUnavailableError("It failed with status 500.")
+
+
+class StillClock(Clock):
+    def __init__(self) -> None:
+        self.now_at = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_at
+
+    def random(self) -> float:
+        return 1.0
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
+
+
+@pytest.fixture
+def registry(clock: StillClock) -> ManagerRegistry:
+    made = ManagerRegistry(clock, Metrics())
+    made.refresh([RunnerManager(_ID, "m", 1, "http://m", SecretStr("a-token"), SiteId(1))], {}, {})
+    return made
+
+
+def submitted(registry: ManagerRegistry, error: PoddispatchdError | None) -> None:
+    registry.learn(_ID, error, kind=TaskType.ENCODING)
+
+
+def asked(registry: ManagerRegistry, error: PoddispatchdError | None = None) -> None:
+    registry.learn(_ID, error)
+
+
+def test_a_manager_that_answers_questions_and_fails_over_every_task_is_left_alone(
+    registry: ManagerRegistry,
+) -> None:
+    """A thousand of its tasks run, and it is asked about each: every answer made it fit for the next task."""
+    submitted(registry, _FAILS)
+    asked(registry)
+    assert registry.lanes()[0].closed_until > 1000.0
+    submitted(registry, _FAILS)
+    assert registry.is_down(_ID)
+
+
+def test_it_is_left_alone_for_longer_and_longer(registry: ManagerRegistry, clock: StillClock) -> None:
+    """That it had failed before was forgotten with the second question that it answered."""
+    waits = []
+    for _ in range(4):
+        while not registry.is_down(_ID):
+            submitted(registry, _FAILS)
+        waits.append(registry.opening_of(_ID) - clock.now_at)
+        clock.now_at = registry.opening_of(_ID)
+        asked(registry)
+        asked(registry)
+        assert not registry.is_down(_ID)
+    assert waits == [3.0, 5.0, 9.0, 17.0]
+
+
+@pytest.mark.parametrize("taken", [None, RunnerManagerFullError("It is full.")], ids=["taken", "full"])
+def test_a_task_that_it_answers_for_makes_all_of_it_good(
+    registry: ManagerRegistry, taken: PoddispatchdError | None
+) -> None:
+    submitted(registry, _FAILS)
+    submitted(registry, taken)
+    submitted(registry, _FAILS)
+    assert not registry.is_down(_ID)
+
+
+def test_a_question_that_failed_is_made_good_by_the_next_one(registry: ManagerRegistry) -> None:
+    for _ in range(3):
+        asked(registry, _FAILS)
+        asked(registry)
+    assert not registry.is_down(_ID)
+    asked(registry, _FAILS)
+    asked(registry, _FAILS)
+    assert registry.is_down(_ID)
