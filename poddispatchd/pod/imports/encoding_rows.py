@@ -19,6 +19,8 @@ from poddispatchd.pod.imports.common import VideoFacts, with_common_parts
 from poddispatchd.pod.imports.stored import storage_tables, store
 
 _QUERIES = with_common_parts(load_queries("poddispatchd.pod", "imports_encoding.sql"))
+_WRITE = _QUERIES["write"].fill(transcription=_QUERIES["no_transcription"])
+_WRITE_AND_TRANSCRIBE = _QUERIES["write"].fill(transcription=_QUERIES["add_transcription"])
 
 _NO_TRANSCRIPTION = ("", "0", "1")
 """Values of ``video.transcript`` that ask for none; 0 and 1 are what old Pods stored."""
@@ -92,22 +94,23 @@ async def write_encoding(
     )
     transcribe = rows.use_transcription and content.has_audio and video.transcript not in _NO_TRANSCRIPTION
     step, step_words = (5, "transcripting audio") if transcribe else (0, "done")
-    chained = await connection.fetchval(
-        *_QUERIES["write"](
-            video=video.id,
-            log=log,
-            step=step,
-            step_words=step_words,
-            duration=content.duration,
-            is_video=content.is_video,
-            overview=overview,
-            in_progress=transcribe,
-            thumbnail=stored.file_id,
-            brought=json.dumps(changes.brought),
-            stale=json.dumps(changes.stale),
-            transcription_added=rows.now if transcribe else None,
-        )
-    )
+    values: dict[str, object] = {
+        "video": video.id,
+        "log": log,
+        "step": step,
+        "step_words": step_words,
+        "duration": content.duration,
+        "is_video": content.is_video,
+        "overview": overview,
+        "in_progress": transcribe,
+        "thumbnail": stored.file_id,
+        "brought": json.dumps(changes.brought),
+        "stale": json.dumps(changes.stale),
+    }
+    write = _WRITE
+    if transcribe:
+        write, values["transcription_added"] = _WRITE_AND_TRANSCRIBE, rows.now
+    chained = await connection.fetchval(*write(**values))
     return EncodingRowsOutcome(
         obsolete_files=obsolete_files(replaced, rows.new_files, video),
         chained_transcription=None if chained is None else TaskPk(chained),

@@ -2,8 +2,8 @@
 
 -- name: write
 -- A video after its encoding; its title and slug are never touched. Its encodings are :brought, each with the id of the row
--- that it is made anew in, if there is one; rows that the new result does not bring go (:stale). With :transcription_added the transcription
--- follows that was added at that moment, unless one is on its way already.
+-- that it is made anew in, if there is one; rows that the new result does not bring go (:stale). Behind it follows a
+-- transcription, or none.
 WITH {log_and_step}, brought AS MATERIALIZED (
     SELECT row.*, ordinality AS place
       FROM ROWS FROM (json_to_recordset(:brought::json) AS (
@@ -44,11 +44,18 @@ WITH {log_and_step}, brought AS MATERIALIZED (
            thumbnail_id = coalesce(:thumbnail, thumbnail_id)
      WHERE id = :video
 ), transcription AS (
-    INSERT INTO runner_manager_task (type, status, video_id, date_added)
-    SELECT 'transcription', 'pending', :video, :transcription_added::timestamptz
-     WHERE :transcription_added::timestamptz IS NOT NULL
-       AND NOT EXISTS (SELECT FROM runner_manager_task
-                        WHERE video_id = :video AND type = 'transcription' AND status IN ('pending', 'running'))
-    RETURNING id
+{transcription}
 )
 SELECT id FROM transcription;
+
+-- name: add_transcription
+-- A transcription, added at the moment :transcription_added, unless one is on its way already.
+INSERT INTO runner_manager_task (type, status, video_id, date_added)
+SELECT 'transcription', 'pending', :video, :transcription_added::timestamptz
+ WHERE NOT EXISTS (SELECT FROM runner_manager_task
+                    WHERE video_id = :video AND type = 'transcription' AND status IN ('pending', 'running'))
+RETURNING id
+
+-- name: no_transcription
+-- None; an INSERT of no row would be announced by the trigger of Pod's task table, like any other.
+SELECT NULL::bigint AS id WHERE false

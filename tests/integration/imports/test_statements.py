@@ -10,6 +10,8 @@ from poddispatchd.domain.task import TaskType
 from poddispatchd.errors import RaceLostError
 from poddispatchd.imports import queue
 from poddispatchd.imports.queue import ImportJob
+from poddispatchd.pod import trigger
+from poddispatchd.runtime.database_session import CHANNEL
 from poddispatchd.runtime.queues import IMPORTS
 from tests.integration.counting import counted
 from tests.integration.imports.bench import Bench, bench, idle
@@ -76,3 +78,22 @@ async def test_a_recording_gets_one_video_id_however_often_it_is_tried(here: Ben
         await IMPORTS.release_owner(connection, "one")
         with pytest.raises(RaceLostError):
             await queue.reserve_video(connection, jobs[0])
+
+
+async def test_an_import_announces_no_task_unless_a_transcription_follows(
+    here: Bench, pod_database: PodDatabase
+) -> None:
+    """A statement that might have added one woke the dispatcher, which read the queue after each import."""
+    await trigger.install(here.parts.database)
+    heard: list[object] = []
+    async with pod_database.connection() as listener:
+        await listener.add_listener(CHANNEL, lambda *told: heard.append(told[-1]))
+        for language, announced in (("", []), ("fr", [""])):
+            video = await here.video()
+            await here.execute("UPDATE video_video SET transcript = $2 WHERE id = $1", video.id, language)
+            task = await here.ready(video=video)
+            await listener.execute("SELECT 1")
+            heard.clear()
+            await here.import_due()
+            await listener.execute("SELECT 1")
+            assert (await here.status(task), heard) == ("completed", announced)
