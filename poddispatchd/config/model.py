@@ -169,7 +169,8 @@ class ImportsSettings(Section, frozen=True):
     concurrency: Annotated[
         int,
         Means(
-            "Results imported at once; slow ones do not keep the slots from other runner managers",
+            "Results fetched at once, while at most as many others are put in place; slow ones do not keep "
+            "the slots from other runner managers",
             ge=1,
             le=32,
         ),

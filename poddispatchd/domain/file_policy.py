@@ -14,6 +14,7 @@ __all__ = [
     "active_content",
     "ending_of",
     "image_problem",
+    "is_small",
     "name_problem",
     "uri_problem",
 ]
@@ -74,6 +75,11 @@ def name_problem(path: str) -> str | None:
 def ending_of(path: str) -> str:
     """What stands behind the last dot of a file's name, in small letters; empty without one."""
     return posixpath.splitext(path)[1][1:].lower()
+
+
+def is_small(path: str) -> bool:
+    """Whether a file is small by its name, as texts and pictures are; whatever else may be of any size."""
+    return ending_of(path) in IMAGE_ENDINGS | _TEXT_ENDINGS
 
 
 def active_content(head: bytes) -> str | None:

@@ -93,19 +93,23 @@ class ImportAttempt:
         self._metrics = metrics
         self._clock = clock
 
-    async def make(self, job: ImportJob) -> None:
+    async def make(self, job: ImportJob, *, checked: Callable[[], None] = lambda: None) -> None:
         """Import a result, or do what follows from not having been able to.
+
+        Args:
+            job: the import.
+            checked: called when the result has been fetched and checked: it needs no manager any more.
 
         Raises:
             DatabaseError: not even that could be written; the lease is still held.
         """
         try:
             async with task_lock(self._media, job.task_pk) as tree:
-                await self._under_lock(job, tree)
+                await self._under_lock(job, tree, checked)
         except (ImportBusyError, ResultError) as error:
             await self._failures.handle(FailedAttempt(job, error))
 
-    async def _under_lock(self, job: ImportJob, tree: MediaTree) -> None:
+    async def _under_lock(self, job: ImportJob, tree: MediaTree, checked: Callable[[], None]) -> None:
         staging: MediaPath | None = None
         try:
             wanted = await self._preparation.wanted_task(job)
@@ -114,7 +118,7 @@ class ImportAttempt:
             log.info(Event.IMPORT_STARTED, task=task.pk, type=task.type_name, attempt=job.attempts)
             await self._preparation.check_tree(tree, wanted)
             staging = staging_directory(tree, wanted)
-            await self._import(job, wanted, manager, staging)
+            await self._import(job, wanted, manager, staging, checked)
         except RaceLostError as error:
             await self._failures.drop(FailedAttempt(job, error, tree, staging), str(error))
         except DatabaseUnavailableError:
@@ -142,7 +146,12 @@ class ImportAttempt:
         return manager
 
     async def _import(
-        self, job: ImportJob, wanted: WantedTask, manager: RunnerManager, staging: MediaPath
+        self,
+        job: ImportJob,
+        wanted: WantedTask,
+        manager: RunnerManager,
+        staging: MediaPath,
+        checked: Callable[[], None],
     ) -> None:
         """Everything from the download to the clean-up after the commit.
 
@@ -160,6 +169,7 @@ class ImportAttempt:
                 plan = await self._preparation.prepare(task, job, staged)
         except TimeoutError:
             raise DownloadError(f"It took longer than {LONGEST_ATTEMPT / 3600:g} hours.") from None
+        checked()
         commit = asyncio.ensure_future(self._commits.commit(job, wanted, plan, staged))
         try:
             done, has_obsolete = await asyncio.shield(commit)

@@ -38,20 +38,27 @@ _LONGEST_ITEM = LONGEST_ATTEMPT + 3600.0
 """Seconds for an attempt and for what follows from it."""
 
 
-class _Running(Struct, frozen=True):
-    """An import in progress; ``begun_at`` on the monotonic clock."""
+class _Running(Struct):
+    """An import in progress; ``begun_at`` on the monotonic clock.
+
+    ``is_checked``: its result has been fetched and is being put in place, and its slot is another one's.
+    """
 
     job: ImportJob
     work: "asyncio.Task[None]"
     begun_at: float
+    is_checked: bool = False
 
 
 class Importer:
     """Imports results, a few at a time; any number of daemons do it side by side.
 
+    So many results are fetched at once as there are slots. One that has been fetched and checked leaves its
+    slot to the next: what is left of it waits for the disk and the database, not for a manager.
+
     Managers take turns. The slots of imports that take long are given a second time, to managers of which
-    nothing is being imported: one that is slow holds up the results of no other (invariant I12). So there are
-    never more than twice ``imports.concurrency``, and no more than that but for slow ones.
+    nothing is being fetched: one that is slow holds up the results of no other (invariant I12). All in all
+    there are never more than twice ``imports.concurrency``.
 
     Args:
         database: Pod's.
@@ -108,21 +115,22 @@ class Importer:
             async with self._database.connection() as connection:
                 await queue.bring_forward(connection, ready)
         slots = self._settings().concurrency
-        free = slots - len(self._running)
-        if free > 0:
-            self._begin(await self._leases.claim(free, held=self._held()))
-        elif (spare := min(slots, self._slow()) + free) > 0:
+        free, room = slots - len(self._fetching()), 2 * slots - len(self._running)
+        if free > 0 and room > 0:
+            self._begin(await self._leases.claim(min(free, room), held=self._held()))
+        elif (spare := min(room, self._slow() + min(free, 0))) > 0:
             self._begin(await self._leases.claim(spare, held=self._held(), share=1))
-        if len(self._running) >= slots and not self._slow():
-            # The end of an import rings; one that is slow by then leaves its slot to another manager.
+        if len(self._running) >= 2 * slots:
+            return _IDLE  # the end of an import rings
+        is_full = len(self._fetching()) >= slots
+        if is_full and not self._slow():
+            # One that has been fetched rings; one that is slow by then leaves its slot to another manager.
             return max(self._until_slow(), _SOONEST)
         async with self._database.connection() as connection:
             due = await IMPORTS.next_due(connection)
         if due is None:
-            return _IDLE  # the end of an import rings
-        if len(self._running) < slots:
-            return min(_IDLE, max(due, _SOONEST))
-        return min(_IDLE, max(due, self._until_slow(), _SOONEST))
+            return _IDLE
+        return min(_IDLE, max(due, self._until_slow() if is_full else 0.0, _SOONEST))
 
     async def stop(self, seconds: float) -> None:
         """Take no new import; let those past their commit point finish, hand the others back."""
@@ -138,17 +146,21 @@ class Importer:
 
     # --- imports in progress -----------------------------------------------------------------------------
 
+    def _fetching(self) -> list[_Running]:
+        """The imports that have a slot."""
+        return [running for running in self._running.values() if not running.is_checked]
+
     def _held(self) -> dict[str, int]:
-        return dict(Counter(str(each.job.runner_manager_id) for each in self._running.values()))
+        return dict(Counter(str(each.job.runner_manager_id) for each in self._fetching()))
 
     def _slow(self) -> int:
         now = self._clock.monotonic()
-        return sum(now - running.begun_at >= _SLOW for running in self._running.values())
+        return sum(now - running.begun_at >= _SLOW for running in self._fetching())
 
     def _until_slow(self) -> float:
-        """Seconds until another import in progress counts as slow."""
+        """Seconds until the slot of another import counts as slow."""
         now = self._clock.monotonic()
-        ages = [now - running.begun_at for running in self._running.values()]
+        ages = [now - running.begun_at for running in self._fetching()]
         return min((_SLOW - age for age in ages if age < _SLOW), default=_IDLE)
 
     def _begin(self, leased: list[Leased]) -> None:
@@ -161,14 +173,23 @@ class Importer:
             self._running[job.lease.key] = _Running(job, work, self._clock.monotonic())
             work.add_done_callback(partial(self._ended, job.lease.key))
 
+    def _checked(self, key: object) -> None:
+        if (running := self._running.get(key)) is not None:
+            running.is_checked = True
+            self._wakeup.ring()
+
     def _ended(self, key: object, _: "asyncio.Task[None]") -> None:
         self._running.pop(key, None)
         self._wakeup.ring()
 
     async def _work(self, job: ImportJob) -> None:
+        checked = partial(self._checked, job.lease.key)
         try:
             await self._leases.attempt(
-                job.lease, lambda: self._attempts.make(job), within=_LONGEST_ITEM, task=job.task_pk
+                job.lease,
+                lambda: self._attempts.make(job, checked=checked),
+                within=_LONGEST_ITEM,
+                task=job.task_pk,
             )
             self._incidents.recovered(_IMPORT, task=job.task_pk)
         except DatabaseError as error:

@@ -21,7 +21,7 @@ _KEEP_ALIVE = 1.5
 """Seconds. A manager closes idle connections after 2.0 s: one must never be taken up again near that moment,
 because a POST that meets it leaves open whether it was carried out."""
 
-_CONNECTIONS_PER_HOST = 96
+_CONNECTIONS_PER_HOST = 256
 """More than the downloads of 32 imports together, so that they never keep a submission waiting."""
 
 _SLICE = 2**14

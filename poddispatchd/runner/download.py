@@ -1,13 +1,14 @@
 """Fetching the files of a result: whole or not at all, in little memory, with resume where it is offered."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 
 from msgspec import Struct
 
 from poddispatchd.domain.backoff import full_jitter
+from poddispatchd.domain.file_policy import is_small
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import ResultFile
 from poddispatchd.domain.task import RunnerTaskId
@@ -45,7 +46,8 @@ class DownloadLimits(Struct, frozen=True):
     Args:
         max_size: bytes of all files together (``imports.max_size``).
         keep_free: bytes left free on the file system (``imports.keep_free``).
-        parallel: files fetched at once; few, since a manager that proxies holds each whole in memory.
+        parallel: files of any size fetched at once; few: a manager that proxies holds each whole in memory.
+        parallel_small: those that are small by their names, beside them: mostly they wait for an answer.
         attempts: tries of one file.
         backoff_base: limit of the first random wait between tries, in seconds; it doubles (as Pod's).
         backoff_cap: limit of the longest one, in seconds.
@@ -59,6 +61,7 @@ class DownloadLimits(Struct, frozen=True):
     max_size: int
     keep_free: int
     parallel: int = 2
+    parallel_small: int = 4
     attempts: int = 5
     backoff_base: float = 0.5
     backoff_cap: float = 8.0
@@ -181,18 +184,22 @@ class _Download:
 
     async def fetch_all(self, files: tuple[ResultFile, ...]) -> tuple[DownloadedFile, ...]:
         await self._space.begin()
-        waiting = iter(enumerate(files))
+        limits = self._limits
+        small = [(index, file) for index, file in enumerate(files) if is_small(file.path)]
+        large = [(index, file) for index, file in enumerate(files) if not is_small(file.path)]
         done: dict[int, DownloadedFile] = {}
 
-        async def work() -> None:
+        async def work(waiting: Iterator[tuple[int, ResultFile]]) -> None:
             for index, file in waiting:
                 done[index] = await self._fetch(file, str(index))
 
         first: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._limits.parallel, len(files))):
-                    group.create_task(work())
+                for some, at_once in ((large, limits.parallel), (small, limits.parallel_small)):
+                    waiting = iter(some)
+                    for _ in range(min(at_once, len(some))):
+                        group.create_task(work(waiting))
         except BaseExceptionGroup as failures:
             first = failures.exceptions[0]
         if first is not None:

@@ -1,7 +1,7 @@
 """Import slots are shared between managers: one whose results take long holds up no other (invariant I12)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -18,14 +18,20 @@ from tests.plugins.postgres import PodDatabase
 
 
 class Attempts:
-    """Attempts that last until they are let go; ``begun`` are the managers of all of them."""
+    """Attempts that last until they are let go.
+
+    ``begun`` are the managers of all of them; ``checked`` says of one after the other that its result has
+    been fetched.
+    """
 
     def __init__(self) -> None:
         self.begun: list[int] = []
+        self.checked: list[Callable[[], None]] = []
         self.end = asyncio.Event()
 
-    async def make(self, _: ImportAttempt, job: ImportJob) -> None:
+    async def make(self, _: ImportAttempt, job: ImportJob, checked: Callable[[], None]) -> None:
         self.begun.append(job.runner_manager_id)
+        self.checked.append(checked)
         await self.end.wait()
 
 
@@ -39,8 +45,8 @@ async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Ben
 def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
     made = Attempts()
 
-    async def make(attempt: ImportAttempt, job: ImportJob) -> None:
-        await made.make(attempt, job)
+    async def make(attempt: ImportAttempt, job: ImportJob, *, checked: Callable[[], None]) -> None:
+        await made.make(attempt, job, checked)
 
     monkeypatch.setattr(ImportAttempt, "make", make)
     return made
@@ -86,6 +92,53 @@ async def test_a_manager_whose_imports_take_long_does_not_keep_the_slots_from_ot
     await asyncio.sleep(0)
     assert attempts.begun == [1, 1, 2]
     assert importer.running == 3
+    attempts.end.set()
+    await idle(importer)
+    await importer.stop(5)
+
+
+async def test_a_result_that_has_been_fetched_leaves_its_slot_to_the_next(
+    here: Bench, attempts: Attempts
+) -> None:
+    """The disk and the database were waited for, and meanwhile no manager was asked for anything."""
+    await _results(here, 1, *range(10))
+    importer = features.importer(here.parts)
+    await importer.step()
+    await asyncio.sleep(0)
+    rings = here.parts.wakeups.importer.rings
+    attempts.checked[0]()
+    assert here.parts.wakeups.importer.rings == rings + 1
+    await importer.step()
+    await asyncio.sleep(0)
+    assert (len(attempts.begun), importer.running) == (3, 3)
+    # However slow the disk is, there are never more than twice as many as may be fetched at once.
+    for checked in attempts.checked[1:]:
+        checked()
+    await importer.step()
+    await asyncio.sleep(0)
+    for checked in attempts.checked[3:]:
+        checked()
+    assert await importer.step() > 30
+    await asyncio.sleep(0)
+    assert importer.running == 4
+    attempts.end.set()
+    await idle(importer)
+    await importer.stop(5)
+
+
+async def test_a_disk_that_is_slow_does_not_count_as_a_slow_manager(here: Bench, attempts: Attempts) -> None:
+    await _results(here, 1, 1, 2)
+    importer = features.importer(here.parts)
+    await importer.step()
+    await asyncio.sleep(0)
+    for checked in attempts.checked:
+        checked()
+    await _results(here, 1, 3, 4, 5)
+    here.clock.ahead += 60
+    await importer.step()
+    await asyncio.sleep(0)
+    # The first two have no slot, and so the manager may use both.
+    assert (attempts.begun, importer.running) == ([1, 1, 1, 1], 4)
     attempts.end.set()
     await idle(importer)
     await importer.stop(5)

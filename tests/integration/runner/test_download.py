@@ -572,6 +572,27 @@ async def test_at_most_so_many_files_are_fetched_at_once(download: Downloader) -
     assert most == 2
 
 
+async def test_texts_and_pictures_do_not_wait_for_films(download: Downloader) -> None:
+    """Mostly they wait for an answer: a result of many small files took a round trip for each two."""
+    download.limit(parallel=2, parallel_small=3)
+    running: list[str] = []
+    all_there = asyncio.Event()
+
+    async def counted(request: Request, writer: asyncio.StreamWriter) -> None:
+        running.append(request.target.rpartition(".")[2])
+        if len(running) == 5:
+            all_there.set()
+        await all_there.wait()
+        await reply(200, b"x", BYTES)(request, writer)
+
+    films, others = [f"{number}.ts" for number in range(4)], [f"{number}.vtt" for number in range(4)]
+    async with RawServer([counted]) as server, asyncio.timeout(10):
+        result = await download(server, *films, *others)
+
+    assert sorted(running[:5]) == ["ts", "ts", "vtt", "vtt", "vtt"]
+    assert [file.path for file in result.files] == [*films, *others]
+
+
 async def test_memory_stays_flat_whatever_the_size(download: Downloader) -> None:
     block = b"\x55" * 2**20
 

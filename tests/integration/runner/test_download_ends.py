@@ -200,7 +200,7 @@ async def test_a_refusal_whose_words_never_end_is_understood_by_its_status(
 
 
 async def test_a_result_of_many_slow_files_has_an_end_of_its_own(download: Downloader) -> None:
-    download.limit(allowance=0.2, parallel=1)
+    download.limit(allowance=0.2, parallel_small=1)
 
     async def late(request: Request, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.1)
@@ -217,7 +217,7 @@ async def test_small_files_share_a_kept_connection(download: Downloader) -> None
     async with RawServer([reply(200, b"x", BYTES)]) as server:
         await download(server, *(f"{number}.txt" for number in range(40)))
 
-    assert server.connections <= download.limits.parallel
+    assert server.connections <= download.limits.parallel_small
 
 
 async def test_a_name_that_a_proxying_manager_never_gives_is_told_as_final(download: Downloader) -> None:
