@@ -49,6 +49,9 @@ LONGEST_ATTEMPT = 12 * 3600.0
 The download has limits of its own, by size; this is for whatever hangs all the same.
 """
 
+_GATHERED = 0.2
+"""Seconds within which people are told of results that were imported, of all of them together."""
+
 _UNFORESEEN = "poddispatchd met an error nobody foresaw ({name}): its log tells more."
 
 
@@ -231,6 +234,6 @@ class ImportAttempt:
     def _wake(self, done: ImportedResult) -> None:
         wakeups = self._wakeups
         wakeups.maintenance.ring()
-        wakeups.notifier.ring()
+        wakeups.notifier.ring_within(_GATHERED)
         if done.chained_transcription is not None:
             wakeups.dispatcher.ring()

@@ -21,6 +21,9 @@ from poddispatchd.tasks.run_report import ReportOrigin, RunReport
 
 log = structlog.get_logger(__name__)
 
+_GATHERED = 0.1
+"""Seconds within which the queue is looked at again for results that are there, for all of them together."""
+
 
 async def apply_report(
     connection: Connection, task: Task, report: RunReport, *, retries: Retries, language: str = ENGLISH
@@ -177,7 +180,8 @@ def ring_for(decision: Decision, wakeups: Wakeups) -> None:
             pass
         case Decision.IMPORT:
             wakeups.importer.ring()
-            wakeups.dispatcher.ring()
+            # Whoever heard of the end has rung for the free runner; this is for what was not heard here.
+            wakeups.dispatcher.ring_within(_GATHERED)
         case Decision.RETRY:
             wakeups.dispatcher.ring()
         case Decision.FAIL | Decision.TIME_OUT:

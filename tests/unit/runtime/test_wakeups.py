@@ -1,4 +1,9 @@
-from poddispatchd.runtime.wakeups import Wakeup
+import pytest
+
+from poddispatchd.domain.lifecycle import Decision
+from poddispatchd.runtime.wakeups import Wakeup, Wakeups
+from poddispatchd.tasks import transitions
+from poddispatchd.tasks.transitions import ring_for
 
 
 async def test_what_can_wait_rings_at_once_and_then_once_for_all_that_comes_meanwhile() -> None:
@@ -19,3 +24,17 @@ async def test_what_cannot_wait_is_not_held_up_by_what_can() -> None:
     assert await wake.wait(0)
     wake.ring()
     assert await wake.wait(0)
+
+
+async def test_results_that_come_together_are_followed_by_one_more_look_at_the_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who heard of the end has looked: each result was followed by a second look that found nothing."""
+    monkeypatch.setattr(transitions, "_GATHERED", 0.01)
+    wakeups = Wakeups()
+    for _ in range(5):
+        ring_for(Decision.IMPORT, wakeups)
+    assert (wakeups.importer.rings, wakeups.dispatcher.rings) == (5, 1)
+    assert await wakeups.dispatcher.wait(0)
+    assert await wakeups.dispatcher.wait(10)
+    assert wakeups.dispatcher.rings == 2
