@@ -239,9 +239,12 @@ class Daemon:
         is_serving = self._status is not None
         if is_serving:
             self._notifier.reloading()
-        await self._settings.read_again()
-        if is_serving:
-            self._notifier.ready()
+        try:
+            await self._settings.read_again()
+        finally:
+            # Whatever came of it, systemd waits for its end.
+            if is_serving:
+                self._notifier.ready()
         self._show_state()
 
     async def _beat(self) -> None:

@@ -85,6 +85,21 @@ async def test_a_certificate_file_that_is_gone_delays_mail_and_nothing_is_left_c
         assert "mail.ca_file" in row["last_error"]
 
 
+async def test_however_many_events_wait_a_step_finds_out_about_a_few(
+    pod_database: PodDatabase, world: World
+) -> None:
+    """Ten thousand of them on a slow database were one step: a job that is stuck, for the watchdog."""
+    async with daemon_parts(settings_of(pod_database, world.media_root, {})) as parts:
+        await parts.database.execute(
+            "INSERT INTO poddispatchd.notice (event, task_pk, task_type, words)"
+            " SELECT 'failed', number, 'encoding', 'why' FROM generate_series(1, 120) AS number"
+        )
+        notifier = features.notifier(parts)
+        waits = [await notifier.step() for _ in range(3)]
+        assert (waits[:2], waits[2] > 0.0) == ([0.0, 0.0], True)
+        assert await parts.database.fetch("SELECT FROM poddispatchd.notice WHERE state = 'open'") == []
+
+
 async def test_a_mail_whose_row_somebody_holds_is_sent_once_and_the_others_are_sent(
     pod_database: PodDatabase, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

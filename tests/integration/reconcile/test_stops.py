@@ -178,6 +178,23 @@ async def test_requests_become_rarer_and_end_after_a_day(pod: Scene) -> None:
     assert (await _unwanted(pod), _stops(pod)) == (0, asked)
 
 
+async def test_a_clock_of_the_server_that_was_set_back_keeps_no_run_going(pod: Scene) -> None:
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    record = await _fetching(pod, daemon, pk)
+    await _cancel(daemon, pk)
+    _script_begins(record)
+    await pod.connection.execute(
+        "UPDATE poddispatchd.unwanted_run SET since = since + interval '400 days',"
+        " next_request_at = next_request_at + interval '400 days'"
+    )
+
+    await features.stops(daemon.parts).step()
+
+    await _is_stopped(record)
+    assert await _unwanted(pod) == 0
+
+
 async def test_nobody_is_asked_who_cannot_be(pod: Scene) -> None:
     """A manager that Pod has no more; and a standby asks nobody."""
     [pk] = await pod.encodings(1)
