@@ -85,23 +85,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in empty]
         config.hook.pytest_deselected(items=empty)
     workerinput: dict[str, int] | None = getattr(config, "workerinput", None)
-    if workerinput is not None and config.getoption("dist") == "worksteal":
+    if workerinput is not None and workerinput["steals"]:
         items[:] = _spread(items, workerinput["workercount"])
 
 
-def _spread(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
-    """Let half of the workers begin with what waits most: it never keeps all others waiting at the end.
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Tell a new xdist worker how tests are given out: its own options do not say it."""
+    node.workerinput["steals"] = node.config.getoption("dist") == "worksteal"  # type: ignore[attr-defined]  # xdist has no types
 
-    xdist gives each worker an equal run of the list, and then what is left at the ends of others' runs.
+
+def _spread(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Share out among all workers what waits most: half of them begin with it, the others come to it later.
+
+    xdist gives each worker an equal run of the list, and then what is left at the ends of others' runs: what
+    waits long lies at no end, where it would keep all others waiting.
     """
     waiting = [item for item in items if str(item.path).startswith(_WAITING)]
     others = iter([item for item in items if not str(item.path).startswith(_WAITING)])
-    beginners = (workers + 1) // 2
     spread: list[pytest.Item] = []
     for number in range(workers):
-        run = waiting[number::beginners] if number < beginners else []
-        run += islice(others, max(0, (len(items) - len(spread)) // (workers - number) - len(run)))
-        spread += run
+        own = waiting[number::workers]
+        room = max(0, (len(items) - len(spread)) // (workers - number) - len(own))
+        before = 0 if number % 2 == 0 else room // 3
+        spread += [*islice(others, before), *own, *islice(others, room - before)]
     return [*spread, *others]
 
 
