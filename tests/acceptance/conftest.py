@@ -23,13 +23,9 @@ async def rig(pod_database: PodDatabase, tmp_path: Path) -> AsyncIterator[Rig]:
     media_root = tmp_path / "media"
     manager = FakeRunnerManager(token=TOKEN, runners=[Runner(), Runner()], task_seconds=0.05, connect_to={})
     async with manager:
-        async with pod_database.connection() as connection:
-            world = await planted(
-                connection,
-                media_root,
-                variant=pod_database.variant,
-                managers=[ManagerSpec("encoders", manager.url, SecretStr(TOKEN))],
-            )
+        world = await planted(
+            pod_database, media_root, managers=[ManagerSpec("encoders", manager.url, SecretStr(TOKEN))]
+        )
         rig = Rig(tmp_path, pod_database, world, manager, _settings(pod_database, media_root))
         yield rig
         for process in rig.processes:

@@ -32,18 +32,51 @@ _templates: set[str] = set()
 """Those of this run that are known to be complete."""
 
 
+@dataclass(slots=True)
+class Copy:
+    """A database that is copied from a template when somebody first wants to connect to it."""
+
+    server: PostgresServer
+    name: str
+    template: str
+    is_made: bool = False
+
+    def make(self) -> None:
+        """Make it, unless that was done."""
+        if not self.is_made:
+            self.is_made = True
+            # Without fsync, copying files is quicker than logging every block.
+            _administrator(self.server).execute(
+                f'CREATE DATABASE "{self.name}" TEMPLATE "{self.template}" STRATEGY file_copy'
+            )
+
+    def drop(self) -> None:
+        """Drop it, if it was ever made; whoever is still connected is cut off."""
+        if self.is_made:
+            _administrator(self.server).execute(f'DROP DATABASE "{self.name}" WITH (FORCE)')
+
+
 @dataclass(frozen=True, slots=True)
 class PodDatabase:
     """A database of its own, with Pod's tables, dropped after the test."""
 
     name: str
-    dsn: SecretStr
+    address: SecretStr
     variant: SchemaVariant
     loop: asyncio.AbstractEventLoop | None = field(default=None, compare=False, repr=False)
     """Where it was made: connections are kept there only, and closed with it."""
+    copy: Copy | None = field(default=None, compare=False, repr=False)
+    """How it comes into being; None for one that is there."""
     _resting: "list[asyncpg.Connection[asyncpg.Record]]" = field(
         default_factory=list, compare=False, repr=False
     )
+
+    @property
+    def dsn(self) -> SecretStr:
+        """Where it is; from now on it is there."""
+        if self.copy is not None:
+            self.copy.make()
+        return self.address
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A new connection; the caller closes it (or the drop does)."""
@@ -105,12 +138,12 @@ class Administrator:
         self._turn = asyncio.Lock()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
 
-    async def execute(self, statement: str) -> None:
+    def execute(self, statement: str) -> None:
         """Carry out a statement that is a transaction of its own."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=_run, args=(self._loop,), daemon=True).start()
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._execute(statement), self._loop))
+        asyncio.run_coroutine_threadsafe(self._execute(statement), self._loop).result()
 
     async def _execute(self, statement: str) -> None:
         async with self._turn:
@@ -134,6 +167,10 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 _administrators: dict[Path, Administrator] = {}
 """Those of this process, by the directories of their servers."""
+
+
+def _administrator(server: PostgresServer) -> Administrator:
+    return _administrators.setdefault(server.directory, Administrator(server))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -189,7 +226,7 @@ async def pod_database(postgres: PostgresServer, variant: SchemaVariant) -> Asyn
         await create_schema(connection, variant)
 
     template = await ensure_template(postgres, f"template_{variant}", fill)
-    async with cloned_database(postgres, template, variant) as database:
+    async with cloned_database(postgres, template, variant, when_wanted=True) as database:
         yield database
 
 
@@ -208,7 +245,7 @@ async def database_with_journal(
         await make_journal(dsn)
 
     template = await ensure_template(postgres, f"template_{variant}_with_journal", fill)
-    async with cloned_database(postgres, template, variant) as database:
+    async with cloned_database(postgres, template, variant, when_wanted=True) as database:
         yield database
 
 
@@ -222,29 +259,30 @@ async def make_journal(dsn: SecretStr) -> None:
 
 @asynccontextmanager
 async def cloned_database(
-    server: PostgresServer, template: str, variant: SchemaVariant
+    server: PostgresServer, template: str, variant: SchemaVariant, *, when_wanted: bool = False
 ) -> AsyncIterator[PodDatabase]:
-    """A copy of a template for the length of a block; whoever is still connected at its end is cut off."""
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    administrator = _administrators.setdefault(server.directory, Administrator(server))
-    # Without fsync, copying files is quicker than logging every block.
-    await administrator.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
-    database = PodDatabase(name=name, dsn=server.dsn(name), variant=variant, loop=asyncio.get_running_loop())
+    """A copy of a template for the length of a block, made now or only when somebody connects to it."""
+    copy = Copy(server, f"test_{os.getpid()}_{next(_numbers)}", template)
+    database = PodDatabase(copy.name, server.dsn(copy.name), variant, asyncio.get_running_loop(), copy)
+    if not when_wanted:
+        copy.make()
     try:
         yield database
     finally:
         await database.let_go()
-        await administrator.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        copy.drop()
 
 
 async def ensure_template(
     server: PostgresServer,
     name: str,
     fill: Callable[["asyncpg.Connection[asyncpg.Record]", SecretStr], Awaitable[None]],
+    *,
+    of: str = "template1",
 ) -> str:
     """Make a template database unless a worker already did; ``fill`` gets a connection to it and its DSN.
 
-    It takes its final name only when it is complete.
+    It is made of another one, and takes its final name only when it is complete.
     """
     if name in _templates:
         return name
@@ -258,7 +296,7 @@ async def ensure_template(
             return name
         draft = f"{name}_draft"
         await administration.execute(f'DROP DATABASE IF EXISTS "{draft}"')
-        await administration.execute(f'CREATE DATABASE "{draft}"')
+        await administration.execute(f'CREATE DATABASE "{draft}" TEMPLATE "{of}" STRATEGY file_copy')
         connection = await asyncpg.connect(server.dsn(draft).get_secret_value())
         try:
             await fill(connection, server.dsn(draft))

@@ -1,18 +1,19 @@
 """A small Pod of our own: database and media tree, seeded for each test that asks for it."""
 
 import asyncio
+import pickle
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import asyncpg
 import pytest
 
-from poddispatchd.database.pool import Connection
 from poddispatchd.domain.secret import SecretStr
-from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.pod.seed import ManagerSpec, add_manager, seed_world
 from poddispatchd.sandbox.pod.world import World
-from tests.plugins.postgres import PodDatabase
+from tests.plugins.postgres import Copy, PodDatabase, ensure_template
 
 
 @pytest.fixture
@@ -35,93 +36,81 @@ def manager_specs() -> tuple[ManagerSpec, ...]:
 @pytest.fixture
 async def world(pod_database: PodDatabase, media_root: Path, manager_specs: tuple[ManagerSpec, ...]) -> World:
     """The small world, in ``pod_database`` and ``media_root``, without any task."""
-    async with pod_database.connection() as connection:
-        return await planted(
-            connection, media_root, variant=pod_database.variant, managers=manager_specs, videos=True
-        )
+    return await planted(pod_database, media_root, managers=manager_specs, videos=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Seed:
-    """What ``seed_world`` left: the rows as one script, the files, and what it returned."""
+    """A template of databases in which ``seed_world`` was, the files that it left and what it returned."""
 
-    script: str
+    template: str
     files: Mapping[str, bytes]
     world: World
 
 
-_seeds: dict[tuple[SchemaVariant, str, bool], _Seed] = {}
+_seeds: dict[tuple[str, bool], _Seed] = {}
+"""Those that this process knows, by the template that they are made of, and whether there are videos."""
 
 
 async def planted(
-    connection: Connection,
+    database: PodDatabase,
     media_root: Path,
     *,
-    variant: SchemaVariant,
-    site_domain: str = "pod.example.org",
     managers: Sequence[ManagerSpec] = (),
     videos: bool = False,
 ) -> World:
-    """What ``seed_world`` does, its hundreds of statements sent at once: nearly every test begins so."""
-    key = (variant, site_domain, videos)
-    if key not in _seeds:
-        _seeds[key] = await _seed(connection, media_root, *key)
-        world = _seeds[key].world
-    else:
-        world = await _replant(connection, media_root, _seeds[key])
-    return replace(world, managers=[await add_manager(connection, spec, world.site) for spec in managers])
+    """What ``seed_world`` does; it is done once for all databases that are still to be made.
 
-
-async def _seed(
-    connection: Connection, media_root: Path, variant: SchemaVariant, site_domain: str, videos: bool
-) -> _Seed:
-    async with connection.transaction():
-        world = await seed_world(
-            connection, media_root, variant=variant, site_domain=site_domain, videos=videos
-        )
-        script = await _rows_as_script(connection)
-    return _Seed(script, await asyncio.to_thread(_files_below, media_root), world)
-
-
-async def _replant(connection: Connection, media_root: Path, seed: _Seed) -> World:
-    before, now = str(seed.world.media_root), str(media_root)
-    async with connection.transaction():
-        await connection.execute(seed.script.replace(before, now))
+    To add it to one that is there takes hundreds of statements.
+    """
+    copy = database.copy
+    if copy is None or copy.is_made:
+        async with database.connection() as connection:
+            return await seed_world(
+                connection,
+                media_root,
+                variant=database.variant,
+                managers=managers,
+                videos=videos,
+            )
+    seed = await _seed(database, copy, videos)
+    copy.template = seed.template
     await asyncio.to_thread(_put_files, media_root, seed.files)
+    before, now = seed.world.media_root, media_root
     recordings = {
-        name: replace(each, source_file=media_root / each.source_file.relative_to(before))
+        name: replace(each, source_file=now / each.source_file.relative_to(before))
         for name, each in seed.world.recordings.items()
     }
-    return replace(seed.world, media_root=media_root, recordings=recordings)
+    async with database.connection() as connection:
+        if recordings:
+            await connection.execute(_MOVED, str(before), str(now))
+        added = [await add_manager(connection, spec, seed.world.site) for spec in managers]
+    return replace(seed.world, media_root=now, recordings=recordings, managers=added)
 
 
-async def _rows_as_script(connection: Connection) -> str:
-    """Statements that bring the rows of Pod's tables into empty ones; what was now is when they run."""
-    # Rows come in as they were: nothing is checked or triggered.
-    statements = ["SET LOCAL session_replication_role = replica"]
-    now = await connection.fetchval("SELECT quote_literal(now()::text)")
-    tables = (
-        "SELECT quote_ident(relname) AS name, string_agg("
-        "format('quote_nullable(%I::text)', attname), ' || '','' || ' ORDER BY attnum) AS columns"
-        " FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped"
-        " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace GROUP BY relname ORDER BY relname"
-    )
-    for table, columns in await connection.fetch(tables):
-        rows = f"SELECT string_agg('(' || {columns} || ')', ', ') FROM {table}"
-        if values := await connection.fetchval(rows):
-            statements.append(
-                f"INSERT INTO {table} OVERRIDING SYSTEM VALUE VALUES {values.replace(now, 'now()')}"
-            )
-    sequences = await connection.fetch(
-        "SELECT format('%I', sequencename), last_value FROM pg_sequences"
-        " WHERE schemaname = 'public' AND last_value IS NOT NULL ORDER BY 1"
-    )
-    statements += [f"SELECT setval({_quoted(name)}, {value})" for name, value in sequences]
-    return ";\n".join(statements)
+_MOVED = "UPDATE recorder_recording SET source_file = replace(source_file, $1, $2)"
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+async def _seed(database: PodDatabase, copy: Copy, videos: bool) -> _Seed:
+    """Of the first worker that wants it; the others read what that one has kept beside the server."""
+    key = (copy.template, videos)
+    if key not in _seeds:
+        name = f"{copy.template}_{'with_videos' if videos else 'seeded'}"
+        kept = copy.server.directory / f"{name}.pickle"
+
+        async def fill(connection: "asyncpg.Connection[asyncpg.Record]", _dsn: SecretStr) -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                world = await seed_world(
+                    connection,
+                    Path(folder),
+                    variant=database.variant,
+                    videos=videos,
+                )
+                kept.write_bytes(pickle.dumps(_Seed(name, _files_below(Path(folder)), world)))
+
+        await ensure_template(copy.server, name, fill, of=copy.template)
+        _seeds[key] = pickle.loads(kept.read_bytes())
+    return _seeds[key]
 
 
 def _files_below(root: Path) -> Mapping[str, bytes]:

@@ -234,8 +234,8 @@ class Scene:
 async def scene(pod_database: PodDatabase, media_root: Path, *specs: Spec) -> AsyncIterator[Scene]:
     """A small Pod with these managers, all of them listening."""
     async with AsyncExitStack() as stack:
+        world = await planted(pod_database, media_root)
         connection = await stack.enter_async_context(pod_database.connection())
-        world = await planted(connection, media_root, variant=pod_database.variant, site_domain=DOMAIN)
         fakes: dict[str, FakeRunnerManager] = {}
         ids: dict[str, ManagerId] = {}
         for spec in specs or (Spec("first"),):

@@ -281,13 +281,7 @@ async def bench(
         fake = await stack.enter_async_context(
             FakeRunnerManager(token=TOKEN, mode=mode, runners=runners, strict=False)
         )
-        async with pod.connection() as connection:
-            world = await planted(
-                connection,
-                media_root,
-                variant=pod.variant,
-                managers=[ManagerSpec("only", fake.url, SecretStr(TOKEN))],
-            )
+        world = await planted(pod, media_root, managers=[ManagerSpec("only", fake.url, SecretStr(TOKEN))])
         settings = settings_of(pod.dsn, media_root, pod.variant, changes)
         parts = await stack.enter_async_context(daemon_parts(settings, clock))
         yield Bench(pod, world, fake, parts, clock, changes)
