@@ -117,6 +117,7 @@ class _Keeper:
                 "--locale-provider=builtin",
                 "--builtin-locale=C.UTF-8",
                 "--no-sync",
+                "--no-data-checksums",
                 "--no-instructions",
             ).wait(_START_TIMEOUT)
         finally:

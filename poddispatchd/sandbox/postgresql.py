@@ -47,6 +47,9 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         # A worker that vacuums a template would keep CREATE DATABASE from copying it.
         "autovacuum": "off",
         "jit": "off",
+        # A copy of a database is made by the kernel, and read without processes of its own.
+        "file_copy_method": "clone",
+        "io_method": "sync",
         "timezone": "UTC",
     }
 )
