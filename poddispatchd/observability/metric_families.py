@@ -22,8 +22,8 @@ _LONG = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400)
 class MetricFamilies:
     """The metrics of one daemon, in a registry of their own, by what they are about."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
         self._add_queue()
         self._add_runner_managers()
         self._add_listeners()

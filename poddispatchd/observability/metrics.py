@@ -1,9 +1,11 @@
-"""The metrics of one daemon: all label sets that are known exist from the start."""
+"""The metrics of one daemon: all label sets that are known are shown from the start."""
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.lifecycle import Decision
@@ -58,6 +60,18 @@ class HookOutcome(StrEnum):
     TIMED_OUT = "timed_out"
 
 
+class _BeforeAll(Collector):
+    """Shows nothing, and is asked before what is registered after it."""
+
+    def __init__(self, prepare: Callable[[], None]) -> None:
+        self._prepare = prepare
+
+    def collect(self) -> Iterable[Metric]:
+        """Prepare what the others show."""
+        self._prepare()
+        return ()
+
+
 class Metrics(MetricFamilies):
     """The metrics of one daemon, in a registry of their own.
 
@@ -65,15 +79,17 @@ class Metrics(MetricFamilies):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        registry = CollectorRegistry()
+        registry.register(_BeforeAll(self._initialise))
+        super().__init__(registry)
         self._looks: list[Callable[[], None]] = []
-        self._initialise()
 
     def when_exposed(self, look: Callable[[], None]) -> None:
         """Have gauges set whenever somebody asks for them, instead of with every change."""
         self._looks.append(look)
 
     def _initialise(self) -> None:
+        """Let every label set exist: when first somebody asks, so that no start waits for it."""
         self._initialise_types()
         for reconciled in (*Decision, *LostOutcome):
             self.reconciled.labels(reconciled)
