@@ -29,10 +29,12 @@ test: $(STAMP) pgbouncer nginx axe ## every test
 unit: $(STAMP) ## the tests that need no server
 	$(BIN)/pytest -n auto -q --hypothesis-profile quick tests/unit $(PYTEST_OPTIONS)
 
-test-thorough: $(STAMP) ## the properties of the domain with a thousand examples each, plans over a million tasks, every recorded queue, every statement failing: before a release
+test-thorough: $(STAMP) ## the properties of the domain with a thousand examples each, plans over a million tasks, every recorded queue, every statement failing, every obstacle in every table: before a release
 	$(BIN)/pytest -n auto -q --hypothesis-profile thorough tests/unit $(PYTEST_OPTIONS)
 	PODDISPATCHD_TEST_TASKS=1000000 $(BIN)/pytest -q tests/integration/pod/test_plans.py tests/integration/dispatch/test_plans.py tests/integration/journal/test_history_size.py
-	PODDISPATCHD_TEST_THOROUGH=1 $(BIN)/pytest -n auto -q tests/integration/dispatch/test_recorded_order.py tests/integration/recovery/test_failing_statements.py
+	PODDISPATCHD_TEST_THOROUGH=1 $(BIN)/pytest -n auto -q tests/integration/dispatch/test_recorded_order.py \
+		tests/integration/recovery/test_failing_statements.py \
+		tests/integration/dispatch/test_every_table.py tests/integration/imports/test_every_table.py
 
 coverage: $(STAMP) pgbouncer nginx axe ## branch coverage of the package under all tests
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered $(PYTEST_OPTIONS)

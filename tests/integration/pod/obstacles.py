@@ -1,12 +1,18 @@
 """Tables that refuse what is written into them, or that somebody else holds."""
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from itertools import cycle, islice
 
+from poddispatchd.domain.task import TaskType
 from tests.plugins.postgres import PodDatabase
 
 SECRET = "not today"
 """A text of the site's own, which must not be told."""
+
+_OBSTACLES = ("P0001", "53100", "held")
+"""See ``in_the_way``."""
 
 _REFUSE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
@@ -26,6 +32,21 @@ DO $$ DECLARE name regclass; BEGIN
     END LOOP;
 END $$
 """
+
+
+def rounds(*kinds: TaskType) -> list[tuple[TaskType, int]]:
+    """Kinds of tasks, each with a place in the obstacles at which ``with_obstacles`` is to begin for it.
+
+    Each table meets one of them, and for another kind another one; with ``make test-thorough``, each.
+    """
+    if os.environ.get("PODDISPATCHD_TEST_THOROUGH"):
+        return [(kind, first) for kind in kinds for first in range(len(_OBSTACLES))]
+    return [(kind, number % len(_OBSTACLES)) for number, kind in enumerate(kinds)]
+
+
+def with_obstacles(tables: Iterable[str], first: int) -> Iterator[tuple[str, str]]:
+    """Tables, and of the obstacles one after the other for the next of them."""
+    return zip(tables, islice(cycle(_OBSTACLES), first, None), strict=False)
 
 
 @asynccontextmanager
