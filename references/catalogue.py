@@ -1,5 +1,8 @@
 """Every file that is made from the code, by its path in the repository."""
 
+from collections.abc import Mapping
+from functools import cache
+
 from poddispatchd.config.example import example
 from references import commands, events, http, lifecycle, metrics, settings
 from references.shipped import shipped_files
@@ -8,7 +11,8 @@ HEAD = "<!-- Made from the code: make references -->\n\n"
 """Of every page below ``docs/reference``."""
 
 
-def files() -> dict[str, str]:
+@cache
+def files() -> Mapping[str, str]:
     """The text of each file."""
     pages = {
         "settings": settings.page(),

@@ -16,8 +16,13 @@ from tests.integration.notify.test_outgoing_events import listening
 
 _PER_VIDEO = "SELECT video_id, count(*) AS tasks FROM runner_manager_task WHERE type = $1 GROUP BY video_id"
 
-_SOON = {"poddispatchd.campaigns.job._EVERY": 1.0}
-"""A tenth of the time after which a campaign looks for what nobody told it."""
+_SOON = {
+    "poddispatchd.campaigns.job._EVERY": 1.0,
+    "poddispatchd.campaigns.job._SOON": 0.5,
+    "poddispatchd.notify.event_watch._EVERY": 0.5,
+    "poddispatchd.notify.event_watch._JOURNAL_EVERY": 1.0,
+}
+"""Fractions of the times after which a campaign, and what tells of it, look for what nobody told them."""
 
 
 async def _videos(rig: Rig, count: int) -> list[VideoId]:

@@ -11,13 +11,13 @@ from poddispatchd.sandbox.fake_runner_manager.faults import AnswerFault, FaultKi
 from tests.acceptance.notifications import Notifications
 from tests.acceptance.rig import Rig
 
-_A_TENTH = {
-    "poddispatchd.database.pool._COMMAND_TIMEOUT": 6.0,
-    "poddispatchd.database.pool._CONNECT_TIMEOUT": 1.0,
-    "poddispatchd.database.connections._FAREWELL": 0.2,
-    "poddispatchd.runtime.database_session._FAREWELL": 0.2,
-    "poddispatchd.app.jobs._STOP_SUBMISSIONS": 0.5,
-    "poddispatchd.app.jobs._STOP_IMPORTS": 6.0,
+_A_TWENTIETH = {
+    "poddispatchd.database.pool._COMMAND_TIMEOUT": 3.0,
+    "poddispatchd.database.pool._CONNECT_TIMEOUT": 0.5,
+    "poddispatchd.database.connections._FAREWELL": 0.1,
+    "poddispatchd.runtime.database_session._FAREWELL": 0.1,
+    "poddispatchd.app.jobs._STOP_SUBMISSIONS": 0.25,
+    "poddispatchd.app.jobs._STOP_IMPORTS": 3.0,
 }
 """What a stop waits for at most."""
 
@@ -64,14 +64,14 @@ async def test_a_daemon_that_waits_for_its_database_can_be_stopped(rig: Rig) -> 
 async def test_a_stop_takes_its_time_and_no_more_though_the_database_does_not_answer(
     rig: Rig, how: Callable[[Proxy], None]
 ) -> None:
-    """The unit gives it ninety seconds, here it has a tenth. What was cut off was told with a traceback."""
+    """The unit gives it ninety seconds, here a twentieth. What was cut off was told with a traceback."""
     address = urlsplit(rig.database.dsn.get_secret_value())
     async with Proxy(int(address.port or 0)) as proxy:
         login = address.netloc.rpartition("@")[0]
         rig.use(urlunsplit(address._replace(netloc=f"{login}@127.0.0.1:{proxy.port}")))
         await rig.add(TaskType.ENCODING, TaskType.STUDIO)
         rig.manager.faults.inject("file", AnswerFault(kind=FaultKind.HANG), times=None)
-        daemon = await rig.start(constants=_A_TENTH)
+        daemon = await rig.start(constants=_A_TWENTIETH)
         await daemon.event("import.started")
 
         how(proxy)
