@@ -1,13 +1,13 @@
 """One bad callback, or one silent manager, never holds up the others (invariant I12)."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
 
+from poddispatchd.callbacks import adoption
 from poddispatchd.callbacks import worker as worker_module
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.sqlstates import translate
@@ -170,7 +170,10 @@ async def _silent_manager() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
 
 
-async def test_many_unknown_ids_of_a_silent_manager_do_not_hold_up_the_callbacks_of_others(pod: Pod) -> None:
+async def test_many_unknown_ids_of_a_silent_manager_do_not_hold_up_the_callbacks_of_others(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adoption, "_PATIENCE", 3600.0)
     async with _silent_manager() as url, bench(pod.database) as webhook:
         await pod.connection.execute("UPDATE runner_manager SET url = $1 WHERE id = $2", url, pod.manager)
         await webhook.parts.managers.refresh(within=0)
@@ -191,10 +194,9 @@ async def test_many_unknown_ids_of_a_silent_manager_do_not_hold_up_the_callbacks
             )
         known = await pod.running("t-other", runner_manager_id=pod.other)
         await webhook.call(OTHER_TOKEN, task_id="t-other", status="failed", error_message="Bad medium")
-        begun = time.monotonic()
+        # Each question to the silent one has an hour.
         while (await pod.row(known))["status"] != "failed":
             await webhook.inbox.step()
-            assert time.monotonic() - begun < 4  # one question alone has five seconds
         # And nothing is lost of those that wait, nor counted.
         await webhook.inbox.stop()
         states = await pod.connection.fetch(
