@@ -13,12 +13,16 @@ _PIECE = 1000
 
 
 class LogStream:
-    """A stream for lines; what nobody takes in time is lost, and the rest of its line with it."""
+    """A stream for lines; what nobody takes in time is lost, and the rest of its line with it.
+
+    The next line does not go on where that one was cut off.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._room = _poll_of(stream)
         self._is_stuck = False
+        self._is_cut = False
 
     def write(self, line: str) -> bool:
         """Write a line; whether all of it was taken.
@@ -26,11 +30,15 @@ class LogStream:
         Raises:
             OSError, ValueError: the stream is gone.
         """
+        if self._is_cut:
+            line = "\n" + line
         for start in range(0, len(line), _PIECE):
             if not self._has_room():
+                self._is_cut = self._is_cut or start > 0
                 return False
             self._stream.write(line[start : start + _PIECE])
             self._stream.flush()
+        self._is_cut = False
         return True
 
     def _has_room(self) -> bool:
