@@ -36,7 +36,10 @@ LONGEST = 30.0
 """Seconds after which a manager is asked nothing more in one go: the rest has its turn at the next look."""
 
 MOST_UNUSABLE = 3
-"""Unusable answers in a row after which a manager is left alone for now."""
+"""Unusable answers in a row after which it is found out whether a manager answers at all."""
+
+MOST_SPOILT = 10
+"""Records in a row that could not be had after which the rest waits for another time, though it does."""
 
 
 class Registry(Protocol):
@@ -61,12 +64,13 @@ Raises:
 class Round(Struct, frozen=True):
     """How far one go at a manager came.
 
-    ``asked`` are the tasks that had their turn, ``rest`` those that are to be asked about again, among them
-    the one that the manager did not answer for; ``until`` is when, on the monotonic clock, None when it is as
-    for any other task.
+    ``asked`` are the tasks that had their turn, ``answered`` those before the one that the manager did not
+    answer for, ``rest`` the others; ``until`` is when these are to be asked about again, on the monotonic
+    clock, None when it is as for any other task.
     """
 
     asked: Sequence[UnsettledTask]
+    answered: Sequence[UnsettledTask]
     rest: Sequence[UnsettledTask] = ()
     until: float | None = None
 
@@ -131,36 +135,38 @@ class Questions:
         Raises:
             DatabaseUnavailableError: the database is gone.
         """
-        begun, unusable = self._clock.monotonic(), 0
+        begun, unusable, spoilt = self._clock.monotonic(), 0, 0
         for position, item in enumerate(items):
             if position:
                 await self._clock.sleep(PACE)
             now = self._clock.monotonic()
-            if (opening := self._registry.opening_of(manager.id)) > now:
-                return Round(items[:position], items[position:], until=opening)
-            if now - begun > LONGEST:
-                return Round(items[:position], items[position:], until=now)
+            before, rest = items[:position], items[position:]
+            opening = self._registry.opening_of(manager.id)
+            if opening > now or now - begun > LONGEST:
+                return Round(before, before, rest, until=max(now, opening))
             try:
                 await ask(item)
-                unusable = 0
+                unusable = spoilt = 0
                 self._incidents.recovered(kind, task=item.task.pk)
             except DatabaseUnavailableError:
                 raise
             except RunnerManagerError as error:
-                unusable += 1
+                unusable, spoilt = unusable + 1, spoilt + 1
                 if isinstance(error, OF_THE_MANAGER) or unusable >= MOST_UNUSABLE:
                     if not await self._is_about_one_record(manager, error):
                         if teaches:
                             self._registry.learn(manager.id, error)
-                        return Round(items[: position + 1], items[position:])
+                        return Round(items[: position + 1], before, rest)
                     unusable = 0
+                if spoilt >= MOST_SPOILT:
+                    return Round(items[: position + 1], before, rest)
                 if teaches:
                     log.warning(
                         Event.RECONCILE_ASKED, task=item.task.pk, decision="unknown", reason=str(error)
                     )
             except Exception as error:  # noqa: BLE001 - one odd row must not keep the others from being asked about
                 self._incidents.failed(kind, error, task=item.task.pk)
-        return Round(items)
+        return Round(items, items)
 
     async def _is_about_one_record(self, manager: RunnerManager, error: RunnerManagerError) -> bool:
         """Whether a manager gives other records although one could not be had from it.

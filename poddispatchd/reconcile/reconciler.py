@@ -1,7 +1,7 @@
 """Running rows against what their runner manager says: nothing stays ``running`` for ever."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
@@ -181,15 +181,13 @@ class Reconciler:
                 await self._ask_about(manager, item)
 
         done = await self._questions.in_turn(manager, items, ask, _QUESTION)
-        if done.rest:
-            if done.until is not None:
-                self._observations.ask_at((item.task.pk for item in done.rest), done.until)
-            return
-        if self._session.term != term:
-            return
-        if items:
-            await self._look_for_runners(manager, items)
-            await self._note_runners(items)
+        if done.until is not None:
+            self._observations.ask_at((item.task.pk for item in done.rest), done.until)
+        if self._session.term != term or (done.rest and not done.answered):
+            return  # another daemon asks, or this manager is silent
+        if done.answered:
+            await self._look_for_runners(manager, done.answered)
+            await self._note_runners(done.answered)
         if failed and self._recheck is not None:
             await self._recheck.ask(self._questions, manager, failed)
 
@@ -219,7 +217,7 @@ class Reconciler:
                 Event.RECONCILE_ASKED, task=item.task.pk, status=record.raw_status, decision="unknown"
             )
 
-    async def _look_for_runners(self, manager: RunnerManager, items: list[UnsettledTask]) -> None:
+    async def _look_for_runners(self, manager: RunnerManager, items: Sequence[UnsettledTask]) -> None:
         """Find tasks that their manager calls running although their runner is gone."""
         patience = self._settings().running_after
         now = self._clock.monotonic()
@@ -241,7 +239,7 @@ class Reconciler:
                 )
                 await self._questions.apart(item, self._outcomes.lost(item, reason), _NOWHERE)
 
-    async def _note_runners(self, items: list[UnsettledTask]) -> None:
+    async def _note_runners(self, items: Sequence[UnsettledTask]) -> None:
         """Tell of the runners that are missing since this look, or are back."""
         for item in items:
             seen = self._observations.get(item)

@@ -7,13 +7,14 @@ import pytest
 
 from poddispatchd.app import features
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.task import RunnerTaskId, TaskPk
+from poddispatchd.domain.task import RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import RunnerManagerUnavailableError
-from poddispatchd.reconcile.questions import LONGEST
+from poddispatchd.reconcile.questions import LONGEST, MOST_SPOILT
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import NOBODYS, RunnerClient
 from poddispatchd.runner.records import RunnerTask
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, FaultKind, Mode
+from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -102,6 +103,53 @@ async def test_tasks_are_asked_about_before_those_whose_manager_never_answers_fo
         odd_id,
         await here.of(other, "task_id"),
     ]
+
+
+async def test_a_manager_that_gives_no_record_at_all_is_asked_for_a_few(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails over each of them, though it answers: a thousand such questions a minute would help nobody."""
+    async with here.pod.connection() as connection:
+        for number in range(3 * MOST_SPOILT):
+            await add_task(
+                connection,
+                TaskType.ENCODING,
+                status=TaskStatus.RUNNING,
+                task_id=f"task-{number}",
+                runner_manager=here.world.managers[0].id,
+            )
+    fault = AnswerFault(kind=FaultKind.STATUS, status=500, match="/task-")
+    here.fake.faults.inject("status", fault, times=None)
+    watcher = features.reconciler(here.parts)
+    asked: list[str] = []
+    for _ in range(3):
+        here.fake.requests.clear()
+        await _look(here, watcher, after=INTERVAL)
+        names = [request.path.rpartition("/")[2] for request in here.fake.requests]
+        asked += [name for name in names if name.startswith("task-")]
+    # Each has its turn all the same.
+    assert (len(asked), len(set(asked))) == (3 * MOST_SPOILT, 3 * MOST_SPOILT)
+
+
+async def test_a_runner_that_is_gone_is_missed_although_its_manager_takes_long_for_all_its_tasks(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runners were looked for at the end of a look: for tasks of a look that takes too long, never."""
+    tasks = [await here.running() for _ in range(4)]
+    status = RunnerClient.status
+
+    async def tardy(client: RunnerClient, manager: RunnerManager, task_id: RunnerTaskId) -> RunnerTask:
+        here.clock.ahead += LONGEST * 0.6
+        return await status(client, manager, task_id)
+
+    monkeypatch.setattr(RunnerClient, "status", tardy)
+    watcher = features.reconciler(here.parts)
+    for _ in range(3):
+        await _look(here, watcher)
+    here.fake.runners.clear()
+    for _ in range(8):
+        await _look(here, watcher, after=RUNNING_AFTER)
+    assert {await here.status(task) for task in tasks} == {"pending"}
 
 
 async def test_a_runner_that_is_gone_is_missed_although_a_record_cannot_be_had(here: Bench) -> None:
