@@ -274,10 +274,10 @@ async def test_a_manager_that_answers_millions_of_values_holds_up_nobody(client:
 
 
 @pytest.mark.slow
-async def test_twenty_of_the_longest_records_leave_the_loop_and_the_memory_alone(
+async def test_several_of_the_longest_records_leave_the_loop_and_the_memory_alone(
     client: RunnerClient,
 ) -> None:
-    """They stalled every callback for seconds, and took 600 MB."""
+    """Twenty of them stalled every callback for seconds, and took 600 MB."""
     record = json.dumps({"status": "failed", "script_output": "é" * 2**19}).encode()
     parsed_in = set[int]()
     task_record = answers.task_record
@@ -291,13 +291,13 @@ async def test_twenty_of_the_longest_records_leave_the_loop_and_the_memory_alone
             patch.setattr(answers, "task_record", parse)
             tracemalloc.start()
             try:
-                told = await asyncio.gather(*(client.status(manager(server.url), TASK) for _ in range(20)))
+                told = await asyncio.gather(*(client.status(manager(server.url), TASK) for _ in range(8)))
                 peak = tracemalloc.get_traced_memory()[1]
             finally:
                 tracemalloc.stop()
     assert {task.status for task in told} == {RunnerStatus.FAILED}
     assert threading.get_ident() not in parsed_in
-    assert peak < 250 * 2**20
+    assert peak < 100 * 2**20
 
 
 async def test_a_refusal_without_an_end_is_still_a_refusal(client: RunnerClient) -> None:

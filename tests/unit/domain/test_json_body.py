@@ -61,7 +61,7 @@ def test_only_what_is_stored_of_a_long_text_is_kept() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, LIMIT - 1, LIMIT, LIMIT + 1, 3 * LIMIT + 7])
 def test_a_text_in_pieces_is_bounded_like_a_whole_one(size: int) -> None:
-    text = "".join(chr(97 + number % 23) for number in range(size))
+    text = ("abcdefghijklmnopqrstuvw" * (size // 23 + 1))[:size]
     pieces = BoundedText()
     for begin in range(0, size, 77_777):
         pieces.add(text[begin : begin + 77_777])
