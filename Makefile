@@ -20,14 +20,14 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## the whole system on an embedded PostgreSQL with fake runner managers
 	$(BIN)/poddispatchd demo $(DEMO_OPTIONS)
 
-# The tests' database and media files wait for no disk where memory has room for them.
+# The tests' database and files wait for no disk where memory has room for them.
 ROOMY_MEMORY = $(shell df --output=avail,target --block-size=G /dev/shm 2>/dev/null | awk '$$1 + 0 >= 4 {print $$2}')
 
 test: $(STAMP) pgbouncer nginx axe ## every test
 	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 unit: $(STAMP) ## the tests that need no server
-	$(BIN)/pytest -n auto -q --hypothesis-profile quick tests/unit $(PYTEST_OPTIONS)
+	TMPDIR=$(or $(ROOMY_MEMORY),$(TMPDIR),/tmp) $(BIN)/pytest -n auto -q --hypothesis-profile quick tests/unit $(PYTEST_OPTIONS)
 
 test-thorough: $(STAMP) ## the properties of the domain with a thousand examples each, plans over a million tasks, every recorded queue, every statement failing, every obstacle in every table: before a release
 	$(BIN)/pytest -n auto -q --hypothesis-profile thorough tests/unit $(PYTEST_OPTIONS)
