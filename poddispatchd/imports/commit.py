@@ -1,6 +1,8 @@
 """A result into place: files, the one transaction that is the commit point, a clean-up (I5, I6)."""
 
+import asyncio
 from collections.abc import Collection
+from contextlib import nullcontext
 
 import structlog
 
@@ -76,6 +78,8 @@ class ImportCommit:
         self._incidents = incidents
         self._metrics = metrics
         self._clock = clock
+        self._choosing = asyncio.Lock()
+        """Of whoever records names that were free: those of this daemon wait here, without a connection."""
 
     async def record(self, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
         """Commit what is about to be put in place: nothing of it stays if the import never ends well.
@@ -87,7 +91,7 @@ class ImportCommit:
         brought, stored = sorted(plan.brought), sorted(plan.stored)
         tree, earlier = staged.directory.tree, staged.names.ours
         there = await tree.run(_cleared, tree, brought, earlier, job.task_pk)
-        async with self._database.transaction() as connection:
+        async with self._choosing if stored else nullcontext(), self._database.transaction() as connection:
             if not await files.record_files(connection, job, brought, there=there, stored=stored):
                 raise RaceLostError("The lease of this import was lost.")
         taken = await tree.run(existing_files, tree, stored) - earlier if stored else set()

@@ -1,14 +1,19 @@
 """Two imports at once never meet: neither under a name of their own, nor under one that both would like."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from poddispatchd.database.pool import Connection
 from poddispatchd.domain.task import TaskType
+from poddispatchd.imports import files
 from poddispatchd.imports.commit import ImportCommit
+from poddispatchd.imports.preparation import Staged
+from poddispatchd.imports.queue import ImportJob
+from poddispatchd.pod.imports.common import ImportPlan
 from poddispatchd.pod.media.placing import Ready
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
@@ -81,3 +86,42 @@ async def test_a_name_that_somebody_else_takes_at_the_last_moment_is_left_to_him
     await here.import_again()
     assert await here.status(task) == "completed"
     assert theirs[0].read_bytes() == b"an upload"
+
+
+async def test_imports_that_record_their_names_at_the_same_moment_wait_without_a_connection(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each held one while the others committed, and was put off after a second: it was fetched again."""
+    tasks = [await here.ready() for _ in range(2)]
+    record, record_files = ImportCommit.record, files.record_files
+    both, waiting = asyncio.Event(), 0
+    recording, most = 0, 0
+
+    async def at_once(commit: ImportCommit, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
+        nonlocal waiting
+        waiting += 1
+        if waiting == 2:
+            both.set()
+        await both.wait()
+        await record(commit, job, plan, staged)
+
+    async def counted(
+        connection: Connection,
+        job: ImportJob,
+        brought: Collection[str],
+        *,
+        there: Collection[str],
+        stored: Collection[str],
+    ) -> bool:
+        nonlocal recording, most
+        recording += 1
+        most = max(most, recording)
+        recorded = await record_files(connection, job, brought, there=there, stored=stored)
+        recording -= 1
+        return recorded
+
+    monkeypatch.setattr(ImportCommit, "record", at_once)
+    monkeypatch.setattr(files, "record_files", counted)
+    await here.import_due()
+    assert [await here.status(task) for task in tasks] == ["completed", "completed"]
+    assert most == 1
