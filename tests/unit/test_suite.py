@@ -1,0 +1,41 @@
+"""How the suite gives out its tests."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests import conftest
+
+_WORKERS, _WAITING, _OTHERS = 4, 20, 380
+
+
+def _items() -> list[Any]:
+    folder = Path(conftest.__file__).parent
+    return [
+        SimpleNamespace(path=folder / ("acceptance" if number < _WAITING else "unit") / f"test_{number}.py")
+        for number in range(_WAITING + _OTHERS)
+    ]
+
+
+def _waits(item: Any) -> bool:  # noqa: ANN401 - it stands for pytest's
+    return bool(item.path.parent.name == "acceptance")
+
+
+def test_every_worker_has_its_part_of_the_tests_that_wait_and_none_of_them_at_its_end() -> None:
+    """xdist gives each an equal run of the list."""
+    items = _items()
+    spread = conftest._spread(items, _WORKERS)
+    share = len(spread) // _WORKERS
+    runs = [spread[number * share : (number + 1) * share] for number in range(_WORKERS)]
+    assert sorted(map(id, spread)) == sorted(map(id, items))
+    assert [sum(map(_waits, run)) for run in runs] == [_WAITING // _WORKERS] * _WORKERS
+    assert [_waits(run[0]) for run in runs] == [True, False, True, False]
+    assert not any(_waits(item) for run in runs for item in run[-share // 3 :])
+
+
+def test_every_worker_knows_how_tests_are_given_out(request: pytest.FixtureRequest) -> None:
+    """Its own options do not say it: for long nothing was shared out, and one had all that wait."""
+    known: dict[str, Any] | None = getattr(request.config, "workerinput", None)
+    assert known is None or "steals" in known
