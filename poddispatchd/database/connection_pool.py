@@ -59,6 +59,8 @@ class ConnectionPool:
 
         Raises: what the driver raises when there is none, or none can be made.
         """
+        # As it is now: one that is made while all expire may be one of those.
+        generation = self._generation
         connection = self._unused()
         if connection is None:
             self._waiting += 1
@@ -66,7 +68,7 @@ class ConnectionPool:
                 connection = await self._pool.acquire(timeout=within)
             finally:
                 self._waiting -= 1
-        self._in_use[connection] = self._generation
+        self._in_use[connection] = generation
         return connection
 
     async def give_back(self, connection: PooledConnection, *, is_sound: bool) -> None:
@@ -91,22 +93,20 @@ class ConnectionPool:
         """
         self._generation += 1
         await self._pool.expire_connections()
-        for connection in self._take_idle():
-            if silent:
-                _end(connection)
-            else:
-                self._begin_return(connection)
         if silent:
-            for connection in tuple(self._in_use):
+            for connection, _ in self._idle:
                 _end(connection)
+            for connection in self._in_use:
+                _end(connection)
+        self._return_idle()
 
     async def close(self) -> None:
         """Close every connection, at once if they do not end by themselves."""
         self._is_closing = True
         try:
             async with asyncio.timeout(_CLOSED_WITHIN):
-                for connection in self._take_idle():
-                    await self._return(connection)
+                self._return_idle()
+                # Waits for what is returned, and ends all if it is cancelled.
                 await self._pool.close()
         except DRIVER_ERRORS:
             self._pool.terminate()
@@ -141,12 +141,12 @@ class ConnectionPool:
         if self._idle:
             self._timer = loop.call_at(self._idle[0][1] + _KEPT_FOR, self._return_unused)
 
-    def _take_idle(self) -> list[PooledConnection]:
+    def _return_idle(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        idle, self._idle = self._idle, []
-        return [connection for connection, _ in idle]
+        while self._idle:
+            self._begin_return(self._idle.pop()[0])
 
     # --- back to the driver's pool ----------------------------------------------------------------------
 

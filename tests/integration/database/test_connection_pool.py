@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from random import Random
 
 import asyncpg
 import pytest
@@ -127,3 +129,76 @@ async def test_a_pool_that_is_closed_keeps_none(pool: ConnectionPool) -> None:
     assert pool.in_use == 0
     with pytest.raises(asyncpg.InterfaceError):
         await pool.take(within=5)
+
+
+async def test_one_that_was_being_made_when_all_expired_is_not_kept(
+    pool: ConnectionPool, driver: "asyncpg.Pool[asyncpg.Record]"
+) -> None:
+    """It may have begun on the server, or under the setting, because of which they expired."""
+    making = asyncio.create_task(pool.take(within=5))
+    await _until(lambda: pool._waiting)
+    await pool.expire()
+    await pool.give_back(await making, is_sound=True)
+    assert pool._idle == []
+    assert driver.get_size() == 0
+
+
+async def test_whoever_waits_while_the_pool_is_closed_gets_none(
+    pool: ConnectionPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would close it."""
+    monkeypatch.setattr(connection_pool, "_CLOSED_WITHIN", 0.01)
+    held = [await pool.take(within=5) for _ in range(_SIZE)]
+    waiting = asyncio.create_task(pool.take(within=5))
+    await _until(lambda: pool._waiting)
+    await pool.close()
+    for each in held:
+        await pool.give_back(each, is_sound=False)
+    with pytest.raises(asyncpg.InterfaceError):
+        await waiting
+    assert pool.in_use == 0
+
+
+async def test_nothing_is_left_taken_whatever_happens_to_whoever_uses_it(
+    pool: ConnectionPool, driver: "asyncpg.Pool[asyncpg.Record]", pod_database: PodDatabase
+) -> None:
+    """Cancelled at any moment, the server gone in the middle, all expired at once: by a fixed seed."""
+    random, users = Random(2), set[asyncio.Task[object]]()
+
+    async def use(way: float, other: "asyncpg.Connection[asyncpg.Record]") -> None:
+        connection = await pool.take(within=5)
+        is_sound = False
+        try:
+            pid = await connection.fetchval("SELECT pg_backend_pid()")
+            if way < 0.1:
+                await other.execute(f"SELECT pg_terminate_backend({pid})")
+            elif way < 0.2:
+                await connection.execute("BEGIN")
+            elif way < 0.3:
+                await connection.execute("SELECT 1 / 0")
+            elif way < 0.4:
+                with suppress(TimeoutError):
+                    await connection.execute("SELECT pg_sleep(1)", timeout=0.001)
+            await connection.execute("SELECT")
+            is_sound = True
+        finally:
+            await pool.give_back(connection, is_sound=is_sound)
+
+    async with pod_database.connection() as other:
+        for _ in range(150):
+            user = asyncio.create_task(use(random.random(), other))
+            users.add(user)
+            asyncio.get_running_loop().call_later(random.choice((0.0, 0.001, 0.003, 5.0)), user.cancel)
+            if random.random() < 0.1:
+                await pool.expire(silent=random.random() < 0.5)
+            if random.random() < 0.5:
+                await asyncio.wait({user})
+        await asyncio.gather(*users, return_exceptions=True)
+    assert (pool.in_use, pool._waiting) == (0, 0)
+    await pool.expire(silent=True)
+    await _until(lambda: not pool._returning)
+    assert pool._uses == {}
+    held = [await pool.take(within=5) for _ in range(_SIZE)]
+    for each in held:
+        await pool.give_back(each, is_sound=False)
+    assert driver.get_idle_size() == _SIZE
