@@ -12,13 +12,11 @@ from pathlib import Path
 from poddispatchd.domain.display import escaped
 from poddispatchd.observability.catalog import message_id
 from poddispatchd.observability.events import Event
+from poddispatchd.observability.patience import Patience
 
 SOCKET = Path("/run/systemd/journal/socket")
 
 _IDENTIFIER = "poddispatchd"
-_LONGEST_SEND = 0.2
-"""Seconds that a send may take: the queue of a journal that works is only ever full for a moment. Once they
-have passed, no line waits until one was taken."""
 
 _FIELDS = {"video": "VIDEO_ID", "runner_manager": "RUNNER_MANAGER", "logger": "LOGGER"}
 """Fields of the journal by the keys of our events."""
@@ -59,7 +57,7 @@ class JournalSocket:
     def __init__(self, path: Path = SOCKET) -> None:
         self._path = path
         self._socket: socket.socket | None = None
-        self._patience = _LONGEST_SEND
+        self._patience = Patience()
 
     def send(self, message: str, priority: int, fields: Mapping[str, str]) -> bool:
         """Send a line; whether the journal has it. Where it has not, the caller writes it as a plain line."""
@@ -80,13 +78,13 @@ class JournalSocket:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
                 self._socket.connect(str(self._path))
-            self._socket.settimeout(self._patience)
+            self._socket.settimeout(self._patience.begin())
             self._socket.send(data)
         except (TimeoutError, BlockingIOError):
-            self._patience = 0.0
+            self._patience.end(is_taken=False)
             return False
         except OSError:
             self.close()
             return False
-        self._patience = _LONGEST_SEND
+        self._patience.end(is_taken=True)
         return True

@@ -3,13 +3,13 @@
 import os
 import select
 import stat
+from contextlib import suppress
 from typing import TextIO
 
-_LONGEST_WAIT = 0.2
-"""Seconds that a line waits for whoever reads the stream; after them none waits until one is taken."""
+from poddispatchd.observability.patience import Patience
 
 _PIECE = 1000
-"""Characters written at once: no more bytes than a pipe or a socket takes that says that it has room."""
+"""Bytes written at once: no more than a pipe or a socket takes that says that it has room."""
 
 
 class LogStream:
@@ -20,40 +20,81 @@ class LogStream:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._room = _poll_of(stream)
-        self._is_stuck = False
+        self._is_in_memory = not _has_descriptor(stream)
+        self._own = _reopened(stream)
+        self._room = _poll_of(stream, self._own)
+        self._patience = Patience()
         self._is_cut = False
 
     def write(self, line: str) -> bool:
-        """Write a line; whether all of it was taken.
-
-        Raises:
-            OSError, ValueError: the stream is gone.
-        """
+        """Write a line; whether all of it was taken: not if the stream is gone, or the disk full."""
         if self._is_cut:
             line = "\n" + line
-        for start in range(0, len(line), _PIECE):
-            if not self._has_room():
-                self._is_cut = self._is_cut or start > 0
-                return False
-            self._stream.write(line[start : start + _PIECE])
+        try:
+            return self._is_written(line)
+        except (OSError, ValueError):  # ValueError: it is closed
+            return False
+
+    def close(self) -> None:
+        """Close what was opened here; the stream is somebody else's."""
+        if self._own is not None:
+            os.close(self._own)
+            self._own = self._room = None
+
+    def _is_written(self, line: str) -> bool:
+        if self._is_in_memory:
+            self._stream.write(line)
             self._stream.flush()
+            return True
+        number = self._stream.fileno() if self._own is None else self._own
+        data = line.encode("utf-8", "backslashreplace")
+        written = 0
+        while written < len(data) and self._has_room():
+            try:
+                written += os.write(number, data[written : written + _PIECE])
+            except BlockingIOError:  # somebody else was quicker
+                break
+            finally:
+                self._is_cut = self._is_cut or written > 0
+        if written < len(data):
+            return False
         self._is_cut = False
         return True
 
     def _has_room(self) -> bool:
         if self._room is None:
             return True
-        wait = 0 if self._is_stuck else round(_LONGEST_WAIT * 1000)
         # That its reader is gone is told by the write.
-        self._is_stuck = not self._room.poll(wait)
-        return not self._is_stuck
+        has_room = bool(self._room.poll(int(self._patience.begin() * 1000)))
+        self._patience.end(is_taken=has_room)
+        return has_room
 
 
-def _poll_of(stream: TextIO) -> "select.poll | None":
+def _has_descriptor(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() >= 0
+    except (OSError, ValueError):
+        return False
+
+
+def _reopened(stream: TextIO) -> int | None:
+    """A descriptor of our own for a pipe or a terminal, which never waits; None where it cannot be had.
+
+    A terminal says that it has room for a few bytes, and waits with more of them; a pipe may be filled by
+    somebody else meanwhile. Whoever else has the stream open would not expect it not to wait.
+    """
+    with suppress(OSError, ValueError):
+        mode = os.fstat(stream.fileno()).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            return os.open(f"/proc/self/fd/{stream.fileno()}", flags)
+    return None
+
+
+def _poll_of(stream: TextIO, own: int | None) -> "select.poll | None":
     """What tells whether a pipe, a socket or a terminal has room; None for what does not say."""
     try:
-        number = stream.fileno()
+        number = stream.fileno() if own is None else own
         if stat.S_ISREG(os.fstat(number).st_mode):
             return None
     except (OSError, ValueError):

@@ -247,12 +247,10 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     def let_go(self) -> None:
         """Close what this handler opened; the stream is somebody else's."""
+        self._lines.close()
         if self._journal is not None:
             self._journal.close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the name is logging's
         error = sys.exc_info()[1]
-        try:
-            self._lines.write(f"<3>a line of {record.name} could not be logged: {type(error).__name__}\n")
-        except (OSError, ValueError):
-            return
+        self._lines.write(f"<3>a line of {record.name} could not be logged: {type(error).__name__}\n")

@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import pty
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import structlog
 from poddispatchd.config.model import LogSettings
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import configure_logging
+from poddispatchd.observability.patience import Patience
 from tests.unit.observability.test_journald import Journal
 
 _LINES = 2000
@@ -80,6 +83,71 @@ def test_a_pipe_that_nobody_reads_costs_a_moment_once_and_what_was_lost_is_told(
     assert f"{lost} lines could not be logged" in taken[-1]
     log.info(Event.DAEMON_STOPPED)
     assert len(pipe.read().splitlines()) == 1
+
+
+@pytest.fixture
+def terminal() -> Iterator[Pipe]:
+    reader, writer = pty.openpty()
+    os.set_blocking(reader, False)
+    with open(writer, "w", encoding="utf-8", closefd=False) as stream:
+        yield Pipe(reader, stream)
+        configure_logging(LogSettings(), environ={}, stream=io.StringIO())
+    os.close(writer)
+    os.close(reader)
+
+
+def test_a_terminal_that_is_halted_stops_nobody(terminal: Pipe, log: structlog.stdlib.BoundLogger) -> None:
+    """It has room, says the kernel, for a few bytes; whoever writes more of them waits until it goes on."""
+    configure_logging(LogSettings(format="json"), environ={}, stream=terminal.stream)
+
+    for number in range(_LINES // 10):
+        log.info(Event.DAEMON_READY, number=number, words="long " * 50)
+
+    assert '"number": 0' in terminal.read()
+    log.info(Event.DAEMON_STOPPED)
+    assert "lines could not be logged" in terminal.read()
+    assert os.get_blocking(terminal.stream.fileno())
+
+
+def test_a_slow_reader_holds_up_the_daemon_for_a_fiftieth_of_the_time() -> None:
+    """Each line waited anew, because the one before it had been taken at last: it was as slow as he."""
+    now = waited = 0.0
+    patience = Patience(lambda: now)
+
+    for _ in range(1000):
+        wait = min(patience.begin(), 0.15)
+        waited += wait
+        now += wait
+        patience.end(is_taken=wait == 0.15)
+        now += 0.1  # until the next line
+        if wait < 0.15:
+            patience.begin()
+            patience.end(is_taken=True)  # one that had not to wait
+
+    assert 0 < waited < 0.2 + now / 50
+
+
+def test_what_a_full_disk_did_not_take_is_told_when_it_takes_something(
+    tmp_path: Path, log: structlog.stdlib.BoundLogger
+) -> None:
+    """And the beginning of a line that it took is nobody else's."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with (tmp_path / "log").open("w", encoding="utf-8") as stream:
+        configure_logging(LogSettings(format="json"), environ={}, stream=stream)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        try:
+            for number in range(20):
+                log.info(Event.DAEMON_READY, number=number)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        log.info(Event.DAEMON_STOPPED)
+        configure_logging(LogSettings(), environ={}, stream=io.StringIO())
+
+    *whole, cut, stopped, told = (tmp_path / "log").read_text().splitlines()
+    assert [json.loads(line)["number"] for line in whole] == list(range(len(whole)))
+    assert not cut.endswith("}")
+    assert json.loads(stopped)["event"] == "daemon.stopped"
+    assert f"{20 - len(whole)} lines could not be logged" in told
 
 
 def test_a_journal_that_hangs_costs_a_moment_once_and_gets_its_lines_when_it_works_again(
