@@ -13,7 +13,7 @@ from poddispatchd import __version__
 from poddispatchd.cli import import_structlog
 from poddispatchd.cli.common import EXIT_FAILED, EXIT_USAGE, Context
 from poddispatchd.cli.groups import SuggestingGroup
-from poddispatchd.cli.terminal import safe_output
+from poddispatchd.cli.terminal import open_closed_streams, safe_output
 from poddispatchd.errors import ConfigurationError, PoddispatchdError
 from poddispatchd.runtime.memory import uncollected
 
@@ -93,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: with the exit status, unless that is 0.
     """
+    open_closed_streams()
     if _COMPLETE in os.environ:
         # A shell asks, in bytes; nothing of this is shown as it is.
         _run(arguments)

@@ -1,5 +1,6 @@
 """Standard output and standard error of the commands: nothing that is written there acts on a terminal."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,22 @@ class SafeStream:
     def writable(self) -> bool:
         """It is."""
         return True
+
+
+def open_closed_streams() -> None:
+    """Let standard streams that were closed before the start lead nowhere.
+
+    Python has None in their place; and a connection or a file that is opened would get their number, and
+    what some library or child writes there.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    # The stubs do not know that they can be None.
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
 
 
 @contextmanager

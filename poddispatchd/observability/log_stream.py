@@ -47,7 +47,7 @@ class LogStream:
             self._stream.flush()
             return True
         number = self._stream.fileno() if self._own is None else self._own
-        data = line.encode("utf-8", "backslashreplace")
+        data = line.encode(self._stream.encoding or "utf-8", "backslashreplace")
         written = 0
         while written < len(data) and self._has_room():
             try:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import click
 import pytest
 
@@ -42,6 +45,17 @@ def test_a_configuration_that_is_not_there_is_status_2_and_one_sentence() -> Non
 
     assert (said.status, said.out) == (2, "")
     assert said.err == "poddispatchd: /nonexistent/config.yaml: there is no such file\n"
+
+
+def test_whoever_closes_the_standard_streams_gets_the_same_status() -> None:
+    """There was no stream to write to, and the daemon ended with a traceback that nobody saw."""
+    code = "from poddispatchd.cli.main import main; main(['-c', '/nowhere/config.yaml', 'run'])"
+
+    ran = subprocess.run(
+        ["/bin/sh", "-c", '"$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code], check=False
+    )
+
+    assert ran.returncode == 2
 
 
 async def test_a_database_that_does_not_answer_is_status_1(pod: Pod) -> None:
