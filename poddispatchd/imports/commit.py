@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import structlog
 
@@ -40,8 +40,8 @@ log = structlog.get_logger(__name__)
 _PATIENCE_WITH_DELETIONS = 20
 """Seconds for which an import waits until files that it brings again are deleted, before it is postponed."""
 
-_PATIENCE_WITH_LOCKS = 10
-"""How often the last transaction is tried while another session holds a row: about 20 seconds."""
+_PATIENCE_WITH_LOCKS = 20
+"""How often the last transaction is tried again while another session holds a row, after a second each."""
 
 _SLOWEST_COPY = 5 * 2**20
 """Bytes a second that a file system takes at least."""
@@ -80,6 +80,10 @@ class ImportCommit:
         self._clock = clock
         self._choosing = asyncio.Lock()
         """Of whoever records names that were free: those of this daemon wait here, without a connection."""
+        self._writing = 0
+        """Results whose rows are being written."""
+        self._trying_again = asyncio.Lock()
+        """Of whoever met a row that is held: all of them together wait with one connection."""
 
     async def record(self, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
         """Commit what is about to be put in place: nothing of it stays if the import never ends well.
@@ -126,15 +130,7 @@ class ImportCommit:
             await self._preparation.check_tree(tree, wanted)
             raise
         await self._preparation.prove_placed(tree, wanted, plan.brought)
-        for _ in range(_PATIENCE_WITH_LOCKS):
-            try:
-                written = await self._write_rows(job, wanted.task, plan)
-                break
-            except RowLockedError:
-                # The result is in place: fetching it again would cost more than waiting a little.
-                await self._clock.sleep(1.0)
-        else:
-            written = await self._write_rows(job, wanted.task, plan)
+        written = await self._write_rows_patiently(job, wanted.task, plan)
         self._tell(wanted.task, written[0], staged.size)
         return written
 
@@ -155,7 +151,28 @@ class ImportCommit:
             except (DatabaseError, ResultError) as error:
                 log.warning(Event.MEDIA_NOT_WRITABLE, task=job.task_pk, reason=words_of(error))
 
-    async def _write_rows(self, job: ImportJob, task: Task, plan: ImportPlan) -> tuple[ImportedResult, bool]:
+    async def _write_rows_patiently(
+        self, job: ImportJob, task: Task, plan: ImportPlan
+    ) -> tuple[ImportedResult, bool]:
+        """The same as ``_write_rows``, tried again while another session holds a row.
+
+        The result is in place: fetching it again would cost more than waiting a little.
+        """
+        # Only one of many waits for long at once: they would take all connections from everybody else.
+        with suppress(RowLockedError):
+            return await self._write_rows(job, task, plan, hurried=self._writing > 0)
+        for _ in range(_PATIENCE_WITH_LOCKS - 1):
+            await self._clock.sleep(1.0)
+            with suppress(RowLockedError):
+                async with self._trying_again:
+                    return await self._write_rows(job, task, plan, hurried=True)
+        await self._clock.sleep(1.0)
+        async with self._trying_again:
+            return await self._write_rows(job, task, plan, hurried=True)
+
+    async def _write_rows(
+        self, job: ImportJob, task: Task, plan: ImportPlan, *, hurried: bool
+    ) -> tuple[ImportedResult, bool]:
         """Write all rows, complete the task and close the import, or change nothing.
 
         Raises:
@@ -163,9 +180,13 @@ class ImportCommit:
             RowLockedError: another session holds a row.
         """
         # Whichever row it is, the task's, its video's or a sharer's: this task is the one that waits for it.
-        async with self._database.transaction() as connection:
-            with taking(task.pk):
-                return await self._written(connection, job, task, plan)
+        self._writing += 1
+        try:
+            async with self._database.transaction(hurried=hurried) as connection:
+                with taking(task.pk):
+                    return await self._written(connection, job, task, plan)
+        finally:
+            self._writing -= 1
 
     async def _written(
         self, connection: Connection, job: ImportJob, task: Task, plan: ImportPlan

@@ -11,7 +11,7 @@ from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.preparation import Staged
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.pod.imports.common import ImportPlan
-from tests.integration.imports.bench import Bench, bench, idle
+from tests.integration.imports.bench import Bench, bench, idle, until
 from tests.plugins.postgres import PodDatabase
 
 pytestmark = pytest.mark.usefixtures("short_lock_waits")
@@ -27,6 +27,10 @@ async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Ben
 
 def _fetched(here: Bench) -> int:
     return sum("/task/result" in request.path for request in here.fake.requests)
+
+
+async def _is(found: bool) -> bool:
+    return found
 
 
 async def test_nothing_is_fetched_for_a_row_that_is_held(here: Bench) -> None:
@@ -94,3 +98,36 @@ async def test_a_result_whose_video_is_held_waits_in_words_and_is_not_fetched_ag
         assert [(state, attempts) for state, attempts, _ in await here.imports_of(held)] == [("open", 0)]
     await here.import_again()
     assert await here.status(held) == "completed"
+
+
+async def test_results_that_wait_for_held_rows_leave_connections_to_others(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each kept one while it waited: with many of them none was to be had, as if the database was lost."""
+    changes: dict[str, dict[str, object]] = {"database": {"pool_size": 2}, "imports": {"concurrency": 6}}
+    async with bench(pod_database, media_root, changes=changes) as here:
+        tasks = [await here.ready() for _ in range(6)]
+        importer = features.importer(here.parts)
+        arrived, held, met, most = list[int](), asyncio.Event(), set[int](), 0
+        record = ImportCommit.record
+
+        async def recorded(self: ImportCommit, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
+            await record(self, job, plan, staged)
+            arrived.append(job.task_pk)
+            await held.wait()
+
+        monkeypatch.setattr(ImportCommit, "record", recorded)
+        monkeypatch.setattr(here.parts.database, "on_locked", met.add)
+        async with here.pod.connection() as session:
+            await importer.step()
+            await until(lambda: _is(len(arrived) == len(tasks)))
+            async with session.transaction():
+                await session.execute("SELECT FROM runner_manager_task FOR UPDATE")
+                held.set()
+                await until(lambda: _is(met == set(tasks)))
+                for _ in range(20):
+                    await here.parts.database.fetchrow("SELECT")
+                    most = max(most, here.parts.database.connections_in_use)
+        await idle(importer)
+        assert {await here.status(task) for task in tasks} == {"completed"}
+        assert most <= 1
