@@ -1,8 +1,9 @@
 """A result into place: files, the one transaction that is the commit point, a clean-up (I5, I6)."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import nullcontext, suppress
+from typing import TypeVar
 
 import structlog
 
@@ -37,11 +38,14 @@ from poddispatchd.runtime.item_errors import words_of
 
 log = structlog.get_logger(__name__)
 
+_T = TypeVar("_T")
+
 _PATIENCE_WITH_DELETIONS = 20
 """Seconds for which an import waits until files that it brings again are deleted, before it is postponed."""
 
 _PATIENCE_WITH_LOCKS = 20
-"""How often the last transaction is tried again while another session holds a row, after a second each."""
+"""How often a transaction is tried again while another session holds a row, after a second each: no session
+of a daemon that is frozen lasts longer than 20 seconds."""
 
 _SLOWEST_COPY = 5 * 2**20
 """Bytes a second that a file system takes at least."""
@@ -95,9 +99,14 @@ class ImportCommit:
         brought, stored = sorted(plan.brought), sorted(plan.stored)
         tree, earlier = staged.directory.tree, staged.names.ours
         there = await tree.run(_cleared, tree, brought, earlier, job.task_pk)
-        async with self._choosing if stored else nullcontext(), self._database.transaction() as connection:
-            if not await files.record_files(connection, job, brought, there=there, stored=stored):
-                raise RaceLostError("The lease of this import was lost.")
+
+        async def write() -> bool:
+            choosing = self._choosing if stored else nullcontext()
+            async with choosing, self._database.transaction() as connection:
+                return await files.record_files(connection, job, brought, there=there, stored=stored)
+
+        if not await self._tried_again(write):
+            raise RaceLostError("The lease of this import was lost.")
         taken = await tree.run(existing_files, tree, stored) - earlier if stored else set()
         if taken:
             raise NameTakenError("Somebody else has taken the name of one of these files meanwhile.", *taken)
@@ -151,24 +160,30 @@ class ImportCommit:
             except (DatabaseError, ResultError) as error:
                 log.warning(Event.MEDIA_NOT_WRITABLE, task=job.task_pk, reason=words_of(error))
 
+    async def _tried_again(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """What an attempt returns, made again while another session holds a row or the names.
+
+        The result has been fetched: to fetch it again would cost more than waiting a little.
+        """
+        for _ in range(_PATIENCE_WITH_LOCKS):
+            with suppress(RowLockedError):
+                return await attempt()
+            await self._clock.sleep(1.0)
+        return await attempt()
+
     async def _write_rows_patiently(
         self, job: ImportJob, task: Task, plan: ImportPlan
     ) -> tuple[ImportedResult, bool]:
-        """The same as ``_write_rows``, tried again while another session holds a row.
+        is_again = False
 
-        The result is in place: fetching it again would cost more than waiting a little.
-        """
-        # Only one of many waits for long at once: they would take all connections from everybody else.
-        with suppress(RowLockedError):
-            return await self._write_rows(job, task, plan, hurried=self._writing > 0)
-        for _ in range(_PATIENCE_WITH_LOCKS - 1):
-            await self._clock.sleep(1.0)
-            with suppress(RowLockedError):
-                async with self._trying_again:
-                    return await self._write_rows(job, task, plan, hurried=True)
-        await self._clock.sleep(1.0)
-        async with self._trying_again:
-            return await self._write_rows(job, task, plan, hurried=True)
+        async def write() -> tuple[ImportedResult, bool]:
+            # Only one of many waits for long at once: they would take all connections from everybody else.
+            nonlocal is_again
+            async with self._trying_again if is_again else nullcontext():
+                hurried, is_again = is_again or self._writing > 0, True
+                return await self._write_rows(job, task, plan, hurried=hurried)
+
+        return await self._tried_again(write)
 
     async def _write_rows(
         self, job: ImportJob, task: Task, plan: ImportPlan, *, hurried: bool

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from poddispatchd.app import features
+from poddispatchd.domain.task import TaskType
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.preparation import Staged
 from poddispatchd.imports.queue import ImportJob
@@ -27,6 +30,20 @@ async def here(pod_database: PodDatabase, media_root: Path) -> AsyncIterator[Ben
 
 def _fetched(here: Bench) -> int:
     return sum("/task/result" in request.path for request in here.fake.requests)
+
+
+_WAITER = """
+SELECT xact_start FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()
+"""
+
+
+async def _waiter(session: "asyncpg.Connection[asyncpg.Record]") -> datetime:
+    """Since when somebody waits for the names."""
+    async with asyncio.timeout(30):
+        while (since := await session.fetchval(_WAITER)) is None:
+            await session.execute("SELECT pg_stat_clear_snapshot()")
+    assert isinstance(since, datetime)
+    return since
 
 
 async def _is(found: bool) -> bool:
@@ -131,3 +148,22 @@ async def test_results_that_wait_for_held_rows_leave_connections_to_others(
         await idle(importer)
         assert {await here.status(task) for task in tasks} == {"completed"}
         assert most <= 1
+
+
+async def test_names_that_another_daemon_is_recording_for_long_are_waited_for_without_fetching_again(
+    here: Bench,
+) -> None:
+    """It may be frozen between two statements: until PostgreSQL ended its session, all was fetched again."""
+    task = await here.ready(TaskType.TRANSCRIPTION)
+    importer = features.importer(here.parts)
+    async with here.pod.connection() as session:
+        async with session.transaction():
+            await session.execute("SELECT pg_advisory_xact_lock(hashtext('poddispatchd.import_file'))")
+            await importer.step()
+            first = await _waiter(session)
+            while await _waiter(session) == first:
+                await session.execute("SELECT pg_stat_clear_snapshot()")
+            fetched = _fetched(here)
+        await idle(importer)
+    assert await here.status(task) == "completed"
+    assert _fetched(here) == fetched > 0
