@@ -108,9 +108,11 @@ _ALLOWED = {
     "cli/campaigns.py": "reads the query that an administrator names",
     "cli/config.py": "writes the configuration that is imported from Pod",
     "cli/main.py": "reads the licence that comes with the package",
+    "cli/terminal.py": "opens standard streams that were closed before the start",
     "config/loading.py": "reads the configuration",
     "database/migration.py": "reads the statements that come with the package",
     "database/queries.py": "reads the statements that come with the package",
+    "observability/log_stream.py": "opens the daemon's own standard error once more",
     "notify/checks.py": "looks for the command after an import",
     "runtime/instances.py": "looks for other processes under /proc",
 }
