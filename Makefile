@@ -89,7 +89,7 @@ bench: $(STAMP) ## figures of the daemon beside bare ones, in ten minutes (BENCH
 bench-full: $(STAMP) ## the same with all samples
 	$(BIN)/python -m benchmarks --full $(BENCH_OPTIONS)
 
-growth: $(VENV)/.bench ## curves of costs in docs/growth.svg, in ten minutes
+growth: $(VENV)/.bench ## curves of costs in docs/growth.svg, in four minutes
 	$(BIN)/python -m benchmarks.growth docs/growth.svg
 
 consortium: $(VENV)/.bench ## a year of a large consortium, played and drawn in docs/consortium.svg, in ten minutes

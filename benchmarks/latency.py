@@ -45,7 +45,7 @@ async def insert_to_post(size: Size) -> list[Figure]:
 
 async def callback_to_post(size: Size) -> list[Figure]:
     """From the end of a task to the POST of the next one, on a manager with one runner."""
-    tasks = size.of(20, 100, 200)
+    tasks = size.of(10, 100, 200)
     [webhook] = free_ports(1)
     spec = Spec(slots=1, runs=(0.15, 0.15))
     async with managers([spec], webhook=webhook) as fakes, system(fakes.ports, webhook=webhook) as pod:

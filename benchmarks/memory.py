@@ -32,7 +32,7 @@ async def large_imports(size: Size) -> list[Figure]:
 
 async def large_callbacks(size: Size) -> list[Figure]:
     """A thousand callbacks of 1 MiB at once, from ten managers; those that are sent away come again later."""
-    count, clients, signers = size.of(60, 1000, 1000), size.of(30, 100, 100), 10
+    count, clients, signers = size.of(20, 1000, 1000), size.of(10, 100, 100), 10
     async with managers([Spec()] * signers) as fakes, system(fakes.ports) as pod:
         daemon = await pod.start()
         ids = await pod.add_running(await pod.add_videos(count))

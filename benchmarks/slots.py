@@ -19,7 +19,7 @@ async def slot_use(size: Size) -> list[Figure]:
     of minutes lose less. The CRON is simulated with tasks of minutes: a runner that becomes free waits for
     the next run.
     """
-    slots, tasks = 8, size.of(24, 48, 96)
+    slots, tasks = 8, size.of(16, 48, 96)
     runs = size.of((1.0, 3.0), (4.0, 12.0), (4.0, 12.0))
     [webhook] = free_ports(1)
     async with (
