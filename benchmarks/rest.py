@@ -35,7 +35,7 @@ async def _imports() -> float:
 
 async def idle(size: Size) -> list[Figure]:
     """Memory and statements of a daemon with nothing to do."""
-    settle, seconds = size.of(1.0, 10.0, 60.0), size.of(2.0, 40.0, 120.0)
+    settle, seconds = size.of(0.5, 10.0, 60.0), size.of(1.0, 40.0, 120.0)
     async with managers([Spec()]) as fakes, system(fakes.ports) as pod:
         daemon = await pod.start()
         await asyncio.sleep(settle)
@@ -56,5 +56,5 @@ async def idle(size: Size) -> list[Figure]:
             at_least=False,
         ),
         Figure("… with them", "per min", 60 * all_made / seconds),
-        Figure("… of a core", "%", processor, limit=1, reach=0.5, at_least=False),
+        Figure("… of a core", "%", processor, limit=size.of(3, 1, 1), reach=0.5, at_least=False),
     ]

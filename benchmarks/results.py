@@ -51,7 +51,7 @@ async def small_results(size: Size) -> list[Figure]:
 
 async def large_result(size: Size) -> list[Figure]:
     """One result with a large film, from the callback to the rows, beside a bare download of the film."""
-    length = size.of(2**27, 2**30, 2**33)
+    length = size.of(2**26, 2**30, 2**33)
     with large_film(length) as result:
         async with managers([Spec()], result=result) as fakes, system(fakes.ports) as pod:
             daemon = await pod.start()

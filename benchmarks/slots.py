@@ -75,7 +75,7 @@ async def many_managers(size: Size) -> list[Figure]:
     slots, dead, slow, good = 2, 20, 10, 70
     [webhook] = free_ports(1)
     specs = [Spec(delay=20.0, slots=slots)] * slow + [
-        Spec(slots=slots, runs=size.of((1.5, 2.5), (8.0, 12.0), (12.0, 18.0)))
+        Spec(slots=slots, runs=size.of((0.8, 1.2), (8.0, 12.0), (12.0, 18.0)))
     ] * good
     settings = {"runners": {"request_timeout": "60s"}}
     async with (
@@ -91,7 +91,7 @@ async def many_managers(size: Size) -> list[Figure]:
 
         await fakes.until(lambda: len(well()) >= good * slots, seconds=_PATIENCE)
         filled = well()[-1].at - begun
-        await asyncio.sleep(size.of(3.0, 14.0, 30.0) - filled)
+        await asyncio.sleep(size.of(1.8, 14.0, 30.0) - filled)
     waits = gaps([event for event in fakes.events if event.manager >= slow])
     return [
         Figure(
