@@ -38,7 +38,7 @@ async def instant_managers(size: Size) -> list[Figure]:
             f"{tasks} tasks to {_INSTANT} managers that answer at once",
             "tasks/s",
             rates,
-            limit=0.2,
+            limit=size.of(0.15, 0.18, 0.18),
             reach=0.3,
         ),
         Figure("… processor time of the daemon for each", "ms", sorted(processor)[len(processor) // 2]),
