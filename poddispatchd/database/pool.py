@@ -15,7 +15,6 @@ from poddispatchd.database.sqlstates import (
     DRIVER_ERRORS,
     NoAnswerError,
     first_line,
-    translate,
     translate_connecting,
 )
 from poddispatchd.domain.secret import SecretStr
@@ -158,12 +157,8 @@ class Database:
         Args:
             silent: it went without a word. What waits for an answer would wait for long, and is ended.
         """
-        if self._pool is None:
-            return
-        try:
+        if self._pool is not None:
             await self._pool.expire(silent=silent)
-        except DRIVER_ERRORS as error:
-            raise translate(error, is_closed=True) from None
 
     @asynccontextmanager
     async def transaction(

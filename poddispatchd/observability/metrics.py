@@ -61,14 +61,16 @@ class HookOutcome(StrEnum):
 
 
 class _BeforeAll(Collector):
-    """Shows nothing, and is asked before what is registered after it."""
+    """Shows nothing, and is asked before what is registered after it: the first time, it prepares that."""
 
     def __init__(self, prepare: Callable[[], None]) -> None:
-        self._prepare = prepare
+        self._prepare: Callable[[], None] | None = prepare
 
     def collect(self) -> Iterable[Metric]:
         """Prepare what the others show."""
-        self._prepare()
+        if self._prepare is not None:
+            self._prepare()
+            self._prepare = None
         return ()
 
 
