@@ -125,11 +125,17 @@ class EndedTasks:
     async def _take_note(self) -> None:
         database = self._database
         await self._history.fill()
-        self._newest = await ended.newest_task(database)
-        self._pending, running = await ended.open_tasks(database)
+        newest = await ended.newest_task(database)
+        pending, running = await ended.open_tasks(database)
         async with database.connection() as connection:
             begun = await ends.begun(connection, running)
-        self._running = {pk: begun.get(pk) for pk in running}
+            ours = await ends.begun_in_present_term(connection, running)
+        # They began between the first moment of this term and this look: nothing else sees their wait.
+        unseen = await ended.moved_tasks(database, above=newest, pending=list(ours), running=())
+        self._newest, self._pending, self._running = newest, pending, {pk: begun.get(pk) for pk in running}
+        for task in unseen:
+            if task.pk in ours:
+                self._observe(self._metrics.wait, task, (ours[task.pk] - task.date_added).total_seconds())
         await self._catch_up()
 
     async def _catch_up(self) -> None:

@@ -256,6 +256,28 @@ async def test_what_ended_before_a_scheduler_began_is_told_and_kept_by_it(here: 
     assert runs == [(told, "completed", 4), (untold, "completed", 4), (waiting, "failed", None)]
 
 
+async def test_the_wait_of_a_task_that_began_before_the_first_look_of_a_term_is_measured(here: Bench) -> None:
+    """A manager took a task, and answered for it, before the scheduler had looked at the queue once."""
+    await here.execute("UPDATE poddispatchd.leader SET since = now() - interval '1 minute'")
+    before, ours = [await here.running() for _ in range(2)]
+    for task, accepted in ((before, "1 hour"), (ours, "0 minutes")):
+        await here.execute(
+            "INSERT INTO poddispatchd.submission"
+            " (task_pk, task_type, runner_manager_id, attempt, body, state, task_id, settled_at)"
+            " SELECT id, type, runner_manager_id, 1, 'x', 'accepted', task_id, now() - $2::text::interval"
+            " FROM runner_manager_task WHERE id = $1",
+            task,
+            accepted,
+        )
+
+    await features.maintenance(here.parts).counter.look()
+
+    waits = here.parts.metrics.registry.get_sample_value(
+        "poddispatchd_wait_seconds_count", {"type": "encoding"}
+    )
+    assert waits == 1
+
+
 async def _is_imported(here: Bench, task: TaskPk) -> None:
     """Its run began five minutes ago, and its result was brought in a minute ago."""
     await here.execute(
