@@ -38,7 +38,7 @@ from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import SiteId
 from poddispatchd.errors import ConfigurationError, DatabaseError, SchemaError
-from poddispatchd.managers.sites import served_sites
+from poddispatchd.managers.rows import served_sites
 from poddispatchd.notify.checks import check_events, check_hook, check_mail, check_push
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import Capabilities, introspect

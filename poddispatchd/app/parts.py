@@ -15,8 +15,7 @@ from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import ManagerMemory, Wait
 from poddispatchd.managers.registry import ManagerRegistry
-from poddispatchd.managers.rows import ManagerRows, journal_memories
-from poddispatchd.managers.sites import PodSites
+from poddispatchd.managers.rows import ManagerRows, PodSites, journal_memories
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import grants
 from poddispatchd.pod.capabilities import Capabilities, Catalogue
@@ -72,7 +71,7 @@ class Parts:
             self.clock,
             is_scheduling=lambda: self.session.term is not None,
         )
-        self.sites = PodSites(self.database, lambda: self.settings, self.registry.lanes)
+        self.sites = PodSites(self.database, lambda: self.settings, self.registry)
         self.managers = ManagerRows(
             database=self.database,
             registry=self.registry,

@@ -18,7 +18,7 @@ from poddispatchd.domain.task import ManagerId, SiteId, TaskStatus, TaskType
 from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.maintenance.stalled_queue import stalled_words, still
-from poddispatchd.managers.sites import site_chooser
+from poddispatchd.managers.rows import site_chooser
 from poddispatchd.managers.views import views_of_rows
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import queue_stats

@@ -8,7 +8,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.routing import Lane, capacity
 from poddispatchd.domain.task import SUBMITTABLE, SiteId, TaskPk, TaskType
 from poddispatchd.journal.scheduling import Wait
-from poddispatchd.managers.sites import PodSites
+from poddispatchd.managers.rows import PodSites
 from poddispatchd.pod import queue_order
 from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.queue_order import CandidateQuery

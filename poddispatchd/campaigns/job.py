@@ -22,7 +22,7 @@ from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.time_windows import TimeWindows, parse_windows
 from poddispatchd.journal import campaigns
 from poddispatchd.journal.campaigns import CampaignId, CampaignState
-from poddispatchd.managers.sites import PodSites
+from poddispatchd.managers.rows import PodSites
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.wakeups import Wakeup, Wakeups

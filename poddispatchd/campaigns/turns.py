@@ -20,7 +20,7 @@ from poddispatchd.errors import (
     ValuesRefusedError,
 )
 from poddispatchd.journal.campaigns import CampaignId
-from poddispatchd.managers.sites import PodSites
+from poddispatchd.managers.rows import PodSites
 from poddispatchd.observability.events import Event
 
 log = structlog.get_logger(__name__)

@@ -17,7 +17,7 @@ from poddispatchd.domain.forecast import Forecast, Interval
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import TaskPk, TaskStatus
 from poddispatchd.journal.scheduling import ManagerMemory
-from poddispatchd.managers.sites import site_chooser
+from poddispatchd.managers.rows import site_chooser
 from poddispatchd.managers.timetable import Timetables
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.capabilities import introspect

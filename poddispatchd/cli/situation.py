@@ -13,7 +13,7 @@ from poddispatchd.config.model import Settings
 from poddispatchd.config.windows import availability_of
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Database
-from poddispatchd.dispatch.source_files import MISSING_WORDS, SILENT_WORDS, Presence, SourceFiles
+from poddispatchd.dispatch.payloads import MISSING_WORDS, SILENT_WORDS, Presence, SourceFiles
 from poddispatchd.domain.availability import closed_everywhere
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.manager import RunnerManager
@@ -24,7 +24,7 @@ from poddispatchd.domain.task import ManagerId, SiteId, Task, TaskPk, TaskType
 from poddispatchd.errors import SchemaError, UnsubmittableError
 from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import ManagerMemory, Scheduler, Wait
-from poddispatchd.managers.sites import site_chooser
+from poddispatchd.managers.rows import site_chooser
 from poddispatchd.managers.views import views_of_rows
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import sources, task_list

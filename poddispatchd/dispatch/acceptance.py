@@ -1,6 +1,8 @@
 """The answers of runner managers that took a task, stored together; and what follows from each."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -10,14 +12,17 @@ from msgspec import Struct
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
-from poddispatchd.dispatch.encoding_log import EncodingLogs
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import Run, RunnerTaskId, TaskPk
-from poddispatchd.errors import RowLockedError, UnusableAnswerError
+from poddispatchd.errors import ResultError, RowLockedError, UnusableAnswerError
 from poddispatchd.journal import unwanted_runs
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import SubmissionOutcome
+from poddispatchd.pod import progress
+from poddispatchd.pod.media.placing import replace_file
+from poddispatchd.pod.media.threads import Look
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.batching import Batcher
 from poddispatchd.runtime.wakeups import Wakeups
@@ -26,9 +31,11 @@ from poddispatchd.tasks.stopping import stop_run
 
 log = structlog.get_logger(__name__)
 
-
 _PAUSES = (0.02, 0.1)
 """Seconds between looks at a row that someone holds: most are held for a moment only."""
+
+_TOGETHER = 20
+"""Logs that are begun together."""
 
 
 class SubmissionResult(Struct, frozen=True):
@@ -64,7 +71,7 @@ class Acceptance:
         database: Database,
         client: RunnerClient,
         registry: ManagerRegistry,
-        logs: EncodingLogs,
+        logs: "EncodingLogs",
         wakeups: Wakeups,
         pod: PodSettings,
         clock: Clock,
@@ -156,3 +163,44 @@ class Acceptance:
     async def _store(self, runs: Sequence[AcceptedRun]) -> Sequence[StoredRun]:
         async with self._database.connection() as connection:
             return await store_accepted(connection, runs, now=self._clock.now_in(self._pod.time_zone))
+
+
+class EncodingLogs:
+    """Begins the ``encoding.log`` that Pod begins when an encoding is submitted.
+
+    Best effort: nobody waits for one, as the file system may hang.
+    """
+
+    def __init__(self, media: MediaTree, pod: PodSettings, clock: Clock) -> None:
+        self._media = media
+        self._pod = pod
+        self._clock = clock
+        self._waiting: list[Path] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    def begin(self, directory: Path) -> None:
+        """Create an output directory with its log."""
+        self._waiting.append(directory)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write(), name="encoding logs")
+
+    async def _write(self) -> None:
+        while self._waiting:
+            directories, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
+            line = progress.start_line(self._clock.now_in(self._pod.time_zone)).encode() + b"\n"
+            try:
+                told = await self._media.look_each(Look.LOG, partial(self._write_one, line), directories)
+            except ResultError as error:
+                told = [str(error)] * len(directories)
+            for directory, problem in zip(directories, told, strict=True):
+                if problem is not None:
+                    log.warning(Event.MEDIA_NOT_WRITABLE, path=str(directory), error=problem)
+
+    def _write_one(self, line: bytes, directory: Path) -> str | None:
+        """What kept it from being written."""
+        try:
+            path = self._media.path(directory.relative_to(self._pod.media_root).as_posix())
+            replace_file(path / "encoding.log", line)
+        except (OSError, ValueError, ResultError) as error:
+            return str(error)
+        return None

@@ -2,23 +2,21 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import DispatchSettings
 from poddispatchd.database.pool import Database
-from poddispatchd.dispatch.waiting_tasks import TaskMemories, Waiting
-from poddispatchd.domain.fair_share import FairOrder
+from poddispatchd.dispatch.waiting_tasks import OwnTasks, TaskMemories, Waiting
 from poddispatchd.domain.routing import Lane, capacity, unserved
 from poddispatchd.domain.task import SiteId, TaskPk, TaskType
-from poddispatchd.journal.scheduling import Wait
-from poddispatchd.managers.sites import PodSites
+from poddispatchd.managers.rows import PodSites
 from poddispatchd.pod import queue_order
 from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.queue_order import CandidateQuery, PendingTask
 from poddispatchd.runtime.supervision import cancel_surely
+from poddispatchd.tasks.fair_order import FairShares
 
 _PAGE = 20
 """Pending tasks read at least: reading some more costs little beside finding them."""
@@ -56,11 +54,10 @@ class Candidates:
         database: Pod's.
         catalogue: what Pod's tables have.
         sites: on which the tasks are.
-        lanes: the managers as routing sees them.
-        own_tasks: the tasks that Pod is not submitting itself, and the waits of some.
-        order: reads the order of fair share; None: Pod's.
+        fair_shares: in which order tasks are handed out, where that is not Pod's.
         settings: the current ones.
         clock: of the daemon.
+        has_journal: whether there is one, and this daemon may write it; else Pod submits whatever waits.
         read_beside: whether a long queue may be read while tasks that were read before are submitted.
     """
 
@@ -70,27 +67,24 @@ class Candidates:
         database: Database,
         catalogue: Catalogue,
         sites: PodSites,
-        lanes: Callable[[], list[Lane]],
-        own_tasks: Callable[[], Awaitable[Mapping[TaskPk, Wait | None]]],
-        order: Callable[[], Awaitable[FairOrder | None]],
+        fair_shares: FairShares,
         settings: Callable[[], DispatchSettings],
         clock: Clock,
+        has_journal: bool = True,
         read_beside: bool = False,
     ) -> None:
         self._database = database
         self._catalogue = catalogue
         self._sites = sites
-        self._lanes = lanes
-        self._read_own_tasks = own_tasks
-        self._read_order = order
+        self._fair_shares = fair_shares
+        self._has_journal = has_journal
         self._settings = settings
         self._clock = clock
         self.memories = TaskMemories(clock)
         """What is remembered of tasks while they wait."""
         self.has_more = False
         """Whether there may be tasks behind those that were read last."""
-        self._own_tasks: Mapping[TaskPk, Wait | None] = {}
-        self._own_tasks_read_at = float("-inf")
+        self._own_tasks = OwnTasks(database, clock)
         self._read: dict[TaskPk, Waiting] = {}
         self._stale_at = float("-inf")
         self._page_size = _PAGE
@@ -99,18 +93,24 @@ class Candidates:
         self._reading: asyncio.Task[None] | None = None
 
     async def look(
-        self, *, skip: frozenset[TaskPk], types: Collection[TaskType], own_tasks_within: float = 0.0
+        self,
+        lanes: list[Lane],
+        *,
+        skip: frozenset[TaskPk],
+        types: Collection[TaskType],
+        own_tasks_within: float = 0.0,
     ) -> list[Waiting]:
         """The tasks that may be submitted now, in the order of the queue; none when nobody could take one.
 
         What was read last is good for a moment, as long as it has a task for everybody who can take one.
 
         Args:
+            lanes: the managers as routing sees them.
             skip: tasks in hand.
             types: of which tasks may be submitted.
             own_tasks_within: seconds for which it is not read again which tasks need no grace or are to wait.
         """
-        now, lanes = self._clock.monotonic(), self._lanes()
+        now = self._clock.monotonic()
         is_fresh, is_just_old = now < self._stale_at, now < self._stale_at + _JUST_OLD
         if is_fresh or (self._read_beside and (is_just_old or self._last_read_took > _LONG_READ)):
             waiting = self._serving_all(skip, types, lanes, now)
@@ -202,9 +202,8 @@ class Candidates:
         no further one holds any task of it.
         """
         now = self._clock.monotonic()
-        if now - self._own_tasks_read_at >= own_tasks_within:
-            self._own_tasks = await self._read_own_tasks()
-            self._own_tasks_read_at = now
+        if self._has_journal:
+            await self._own_tasks.read(within=own_tasks_within)
         size = max(self._page_size, 2 * len(unserved_lanes))
         found: dict[TaskPk, PendingTask] = {}
         waiting: list[Waiting] = []
@@ -228,13 +227,8 @@ class Candidates:
     def next_release(self, now: float) -> float | None:
         """When the next task that is left alone may be tried again; None when there is none."""
         held = self.memories.held_after(now)
-        held += [moment for _, _, moment in self._waits() if moment > now]
+        held += [moment for _, _, moment in self._own_tasks.waiting(now)]
         return min(held, default=None)
-
-    def _waits(self) -> list[tuple[TaskPk, datetime, float]]:
-        """The tasks that were put back into the queue to wait there: which, added when, and until when."""
-        read_at, own = self._own_tasks_read_at, self._own_tasks.items()
-        return [(pk, wait.date_added, read_at + wait.seconds) for pk, wait in own if wait is not None]
 
     def _room(
         self, lanes: Iterable[Lane], types: Collection[TaskType], now: float
@@ -257,14 +251,16 @@ class Candidates:
 
         Types with room on the same sites are asked for at once: nearly always all of them.
         """
-        grace = self._settings().grace
+        settings = self._settings()
+        grace = settings.grace
         kinds: dict[frozenset[SiteId], list[TaskType]] = defaultdict(list)
         for kind, sites in room.items():
             kinds[sites].append(kind)
-        held = {pk: date_added for pk, date_added, moment in self._waits() if moment > now}
+        held = {pk: date_added for pk, date_added, _ in self._own_tasks.waiting(now)}
         sourceless = {item.task.pk for item in seen if item.source is None}
         found: list[PendingTask] = []
-        order = await self._read_order()
+        is_fair = self._has_journal and settings.fair_share != "none"
+        order = await self._fair_shares.order() if is_fair else None
         for sites, types in kinds.items():
             query = CandidateQuery(
                 limit=size,
@@ -273,7 +269,7 @@ class Candidates:
                 sites=None if sites >= self._sites.known.keys() else sites,
                 with_siteless=self._sites.current_id in sites,
                 skip=skip | sourceless,
-                ignore_grace=tuple(self._own_tasks) if grace else (),
+                ignore_grace=tuple(self._own_tasks.known) if grace else (),
                 held=held,
                 exclude_sources={item.source for item in seen if item.source is not None},
             )

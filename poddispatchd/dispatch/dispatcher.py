@@ -1,7 +1,7 @@
 """Pending rows to runner managers, in Pod's order, the moment a runner can take one."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import islice
 
@@ -14,11 +14,10 @@ from poddispatchd.dispatch.intent_log import IntentLog
 from poddispatchd.dispatch.manager_turns import ManagerTurn, ManagerTurns
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.unanswered import Unanswered, Work
-from poddispatchd.dispatch.waiting_tasks import Place, Waiting
-from poddispatchd.domain.fair_share import FairShare
+from poddispatchd.dispatch.waiting_tasks import Waiting
 from poddispatchd.domain.routing import Lane, Offer, assign, capacity, next_opening, next_window
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk, TaskType
 from poddispatchd.managers.rows import FRESH_FOR, ManagerRows
 from poddispatchd.observability.metrics import Metrics, SubmissionOutcome
 from poddispatchd.runtime.database_session import DatabaseSession
@@ -47,10 +46,7 @@ class Dispatcher:
         failed: what follows from errors.
         settings: the current ones.
         wakeup: of this job.
-        metrics: of the daemon.
-        clock: of the daemon.
-        budget: how many tasks of each type are still submitted, as ``process_tasks --max-tasks``; None: any
-            number.
+        budget: how many tasks of each type are submitted, as ``process_tasks --max-tasks``; None: any number.
     """
 
     def __init__(
@@ -96,6 +92,7 @@ class Dispatcher:
         )
         self._was_busy = True
         self._rings = -1
+        self._is_fair = False
         self._left = None if budget is None else dict.fromkeys(SUBMITTABLE, budget)
 
     @property
@@ -115,6 +112,7 @@ class Dispatcher:
             # For the status page and the metrics, which name the managers.
             await self._managers.refresh(within=_QUIET_FRESH_FOR)
             return self._settings().poll_interval
+        self._is_fair = self._settings().fair_share != "none"
         is_quiet = self._is_quiet()
         await self._managers.refresh(within=_QUIET_FRESH_FOR if is_quiet else FRESH_FOR)
         if self._unanswered.must_look:
@@ -122,8 +120,10 @@ class Dispatcher:
         lanes = self._registry.lanes()
         self._turns.give_up_late(lanes)
         waiting: list[Waiting] = []
-        if capacity(self._open(lanes), self._clock.monotonic()):
+        open_lanes = self._open(lanes)
+        if capacity(open_lanes, self._clock.monotonic()):
             waiting = await self._view.look(
+                open_lanes,
                 skip=frozenset(self._in_hand) | self._unanswered.tasks | self._failed.locked,
                 types=[kind for kind in SUBMITTABLE if self._left is None or self._left[kind] > 0],
                 own_tasks_within=_QUIET_FRESH_FOR if is_quiet else 0.0,
@@ -136,11 +136,11 @@ class Dispatcher:
             # A manager that has just been given a task may be given the one that follows, too.
             goes_on = True
             while goes_on:
-                goes_on = self._place(waiting)
+                lanes = self._registry.lanes()
+                goes_on = self._place(waiting, lanes)
                 waiting = [entry for entry in waiting if entry.item.task.pk not in self._in_hand]
                 self._plan(waiting)
             self._prepare_next(waiting)
-            lanes = self._registry.lanes()
         self._was_busy = bool(waiting or self._in_hand)
         return self._next_look(lanes)
 
@@ -166,18 +166,14 @@ class Dispatcher:
 
     def _next_look(self, lanes: Collection[Lane]) -> float:
         now = self._clock.monotonic()
-        moments = [
-            next_opening(lanes, now),
-            next_window(lanes, now),
-            self._view.next_release(now),
-            self._setbacks.next_due(self._unanswered.tasks),
-        ]
+        moments = [next_opening(lanes, now), next_window(lanes, now), self._view.next_release(now)]
+        moments.append(self._setbacks.next_due(self._unanswered.tasks))
         soonest = min((moment - now for moment in moments if moment is not None), default=float("inf"))
         return min(self._settings().poll_interval, max(soonest, _SOON))
 
     # --- pending tasks ----------------------------------------------------------------------------------
 
-    def _place(self, waiting: list[Waiting]) -> bool:
+    def _place(self, waiting: list[Waiting], lanes: list[Lane]) -> bool:
         """Hand tasks out to managers that are open; whether one was free, and may be given the next, too."""
         most, was_free = None, False
         if self._setbacks.nothing_gets_through:
@@ -185,7 +181,7 @@ class Dispatcher:
             if self._in_hand or not self._setbacks.may_try:
                 return False
             most = 1
-        now, lanes = self._clock.monotonic(), self._open(self._registry.lanes())
+        now, lanes = self._clock.monotonic(), self._open(lanes)
         by_pk: dict[TaskPk, Waiting] = {}
 
         def offers() -> Iterator[Offer]:
@@ -203,12 +199,10 @@ class Dispatcher:
                 if self._left[kind] <= 0:
                     continue
                 self._left[kind] -= 1
-            lane = by_manager[assignment.manager]
-            room = tuple(kind for kind in SUBMITTABLE if lane.has_room(kind, now))
-            place = Place(entry.item, entry.site, assignment.manager, room)
+            room = by_manager[assignment.manager].types_with_room(now) if self._is_fair else ()
             turn = self._turns.take(assignment.manager, kind)
             was_free = was_free or turn.number is not None
-            self._hand_out(assignment.task, turn, partial(self._first_post, place))
+            self._hand_out(assignment.task, turn, partial(self._first_post, entry, room))
         return was_free
 
     def _plan(self, waiting: list[Waiting]) -> None:
@@ -219,7 +213,7 @@ class Dispatcher:
         may_follow = (
             (self._view.has_more or len(waiting) > len(self._registry.all()))
             and self._left is None
-            and self._fair_shares.by is FairShare.NONE
+            and not self._is_fair
             and not self._setbacks.nothing_gets_through
         )
         self._turns.plan(may_follow=may_follow, besides=self._unanswered.managers)
@@ -247,37 +241,40 @@ class Dispatcher:
             if not (lane.is_doubtful and lane.manager in self._unanswered.managers)
         ]
 
-    async def _first_post(self, place: Place, turn: ManagerTurn) -> SubmissionResult:
-        task = place.item.task
-        result = await self._submitter.submit(task, place.site, turn)
+    async def _first_post(
+        self, entry: Waiting, room: Sequence[TaskType], turn: ManagerTurn
+    ) -> SubmissionResult:
+        task = entry.item.task
+        result = await self._submitter.submit(task, entry.site, turn)
         if self._left is not None and result.outcome not in _SPENT:
             self._left[task.type] += 1
-        await self._learn(place, result)
+        await self._learn(entry, turn.manager, result)
+        is_fair = bool(room) and result.outcome is SubmissionOutcome.ACCEPTED
+        if is_fair and self._fair_shares.gives(task, entry.item.priority, room):
+            self._view.forget_order()
         return result
 
-    async def _learn(self, place: Place, result: SubmissionResult) -> None:
+    async def _learn(self, entry: Waiting, manager: ManagerId, result: SubmissionResult) -> None:
         """Remember of a task what its submission has shown."""
-        task, memory = place.item.task, self._memories.of(place.item)
+        task, memory = entry.item.task, self._memories.of(entry.item)
         if result.outcome not in (SubmissionOutcome.ACCEPTED, SubmissionOutcome.FULL):
             self._view.expire()
         if result.outcome is SubmissionOutcome.LOST:
-            self._unanswered.add(task.pk, place.manager)
+            self._unanswered.add(task.pk, manager)
         elif result.outcome is SubmissionOutcome.ACCEPTED:
             self._metrics.dispatch_latency.observe(self._clock.monotonic() - memory.since)
             self._memories.forget(task.pk)
-            if self._fair_shares.gives(task, place.item.priority, place.types):
-                self._view.forget_order()
         elif result.is_final or result.outcome is SubmissionOutcome.ORPHANED:
             self._memories.forget(task.pk)
         elif result.outcome is SubmissionOutcome.REFUSED:
-            memory.refused(place.manager, result.reason, self._clock.monotonic())
+            memory.refused(manager, result.reason, self._clock.monotonic())
             # A payload that every manager refuses will never be accepted: the task fails, in words.
-            if self._able(place.site) <= memory.refusals.keys():
+            if self._able(entry.site) <= memory.refusals.keys():
                 self._memories.forget(task.pk)
                 await self._intents.fail(task, " ".join(dict.fromkeys(memory.refusals.values())))
         elif result.hold > 0:
             self._unanswered.must_look = True
-            self._memories.hold(place.item, result.hold)
+            self._memories.hold(entry.item, result.hold)
 
     def _hand_out(self, pk: TaskPk, turn: ManagerTurn, work: Work) -> None:
         """Let one submission run on its own; its manager gets no other one before it has answered."""

@@ -76,10 +76,6 @@ class ManagerTurns:
         """Whether tasks are given to busy managers, besides some, until the next call."""
         self._may_follow, self._besides = may_follow, besides
 
-    def lanes(self) -> list[Lane]:
-        """The active managers as routing sees them; those that take a task that follows are open."""
-        return self.with_next(self._registry.lanes())
-
     def with_next(self, lanes: list[Lane]) -> list[Lane]:
         """These managers, those that take a task that follows as open ones."""
         if not self._may_follow:

@@ -3,22 +3,25 @@
 import asyncio
 import posixpath
 from collections.abc import Sequence
+from enum import Enum, auto
+from functools import partial
 
 from msgspec import Struct
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
-from poddispatchd.dispatch.source_files import MISSING_WORDS, SILENT_WORDS, Presence, SourceFiles
-from poddispatchd.domain import media
 from poddispatchd.domain.payload import Payload, build_payload
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.source import Source
 from poddispatchd.domain.task import Task, TaskPk
-from poddispatchd.errors import MediaMissingError, UnsubmittableError
+from poddispatchd.errors import MediaMissingError, MediaSlowError, ResultRefusedError, UnsubmittableError
 from poddispatchd.pod import sources
 from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.media.evidence import MediaEvidence
+from poddispatchd.pod.media.quirks import IN_TROUBLE
+from poddispatchd.pod.media.threads import Look
+from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime.batching import Batcher
 
 _FRESH = 2.0
@@ -26,12 +29,77 @@ _FRESH = 2.0
 
 _MOST = 256
 
+_TOGETHER = 20
+"""Files that are asked for in one turn of a thread."""
 
-class Prepared(Struct, frozen=True):
-    """What would be posted for a task, and where the results of an encoding would be."""
 
-    payload: Payload
-    output_directory: str = ""
+class Presence(Enum):
+    """Whether a source file is there."""
+
+    THERE = auto()
+    MISSING = auto()
+    EMPTY = auto()
+    """It is there and has no bytes."""
+    NOT_A_FILE = auto()
+    """A directory, a FIFO or the like has its name."""
+    HIDDEN = auto()
+    """We may not see it, or a link leads there, which is not followed: the web server may see more."""
+    SILENT = auto()
+    """The file system did not answer in time, or is in trouble."""
+
+
+MISSING_WORDS = {
+    Presence.MISSING: "The source file {path} does not exist.",
+    Presence.EMPTY: "The source file {path} is empty (0 bytes): upload it again.",
+    Presence.NOT_A_FILE: "The source {path} is not a regular file: upload it again.",
+}
+"""Why a task whose source is found like that can never be run, if the media tree is the right one."""
+
+SILENT_WORDS = (
+    "The source {path} cannot be looked at: its file system does not answer, or answers with errors. "
+    "Tasks from there wait until it does."
+)
+"""Why a task waits. Whoever works on it fetches its source from the web server, which reads the same files,
+and its result would have to be written there: it would be run to fail."""
+
+
+class SourceFiles:
+    """Looks whether source files are there, without waiting for a file system that does not answer.
+
+    It asks for files of each directory of the first level, those that wait together, in threads of their own:
+    a hanging NFS holds up nothing else.
+    """
+
+    def __init__(self, tree: MediaTree) -> None:
+        self._tree = tree
+        self._places: dict[str, Batcher[str, Presence]] = {}
+
+    async def look(self, relative: str) -> Presence:
+        """Whether there is a file at a path relative to MEDIA_ROOT; within ``limits.look`` seconds."""
+        place = relative.partition("/")[0]
+        if place not in self._places:
+            self._places[place] = Batcher(partial(self._look, place), limit=_TOGETHER)
+        try:
+            return await self._places[place].put(relative)
+        except MediaSlowError:
+            return Presence.SILENT
+
+    async def _look(self, place: str, paths: Sequence[str]) -> Sequence[Presence]:
+        return await self._tree.look_each(Look.SOURCE, partial(_presence, self._tree), paths, place=place)
+
+
+def _presence(tree: MediaTree, relative: str) -> Presence:
+    try:
+        status = tree.path(relative).status()
+    except OSError as error:
+        return Presence.SILENT if error.errno in IN_TROUBLE else Presence.HIDDEN
+    except ResultRefusedError:
+        return Presence.HIDDEN
+    if status is None:
+        return Presence.MISSING
+    if status.is_file:
+        return Presence.THERE if status.size else Presence.EMPTY
+    return Presence.HIDDEN if status.is_link else Presence.NOT_A_FILE
 
 
 class Payloads:
@@ -58,10 +126,11 @@ class Payloads:
         self._catalogue = catalogue
         self._disk = disk
         self._evidence = evidence
-        self._pod = pod
+        self._media_root = pod.media_root
+        self._settings = sources.payload_settings(pod)
         self._sources: Batcher[Task, Source | UnsubmittableError] = Batcher(self._load)
 
-    async def of(self, task: Task, site: Site) -> Prepared:
+    async def of(self, task: Task, site: Site) -> Payload:
         """What is posted for a task.
 
         Raises:
@@ -71,9 +140,9 @@ class Payloads:
         source = await self._sources.put(task)
         if isinstance(source, UnsubmittableError):
             raise source
-        payload = build_payload(source, site, sources.payload_settings(self._pod))
-        await self._check(posixpath.normpath(media.source_file(str(self._pod.media_root), source)))
-        return Prepared(payload, sources.output_directory(self._pod.media_root, source))
+        payload = build_payload(source, site, self._settings)
+        await self._check(posixpath.normpath(payload.source_file))
+        return payload
 
     async def _check(self, path: str) -> None:
         """Make sure that a source is there, or that only others can know.
@@ -81,23 +150,23 @@ class Payloads:
         It has failed only when it is looked for before and after the tree has shown that it is the right one:
         it may have been mounted just now.
         """
-        media_root = self._pod.media_root
         if (found := await self._disk.look(path)) in MISSING_WORDS:
             words = await self._evidence.check(source=path)
             if words is not None:
                 raise MediaMissingError(words)
             found = await self._disk.look(path)
         if found in MISSING_WORDS:
-            raise UnsubmittableError(MISSING_WORDS[found].format(path=media_root / path))
+            raise UnsubmittableError(MISSING_WORDS[found].format(path=self._media_root / path))
         if found is Presence.SILENT:
-            words = SILENT_WORDS.format(path=media_root / path)
+            words = SILENT_WORDS.format(path=self._media_root / path)
             self._evidence.silent(path, words)
             raise MediaMissingError(words)
-        self._evidence.answered(path)
+        if self._evidence.silent_places:
+            self._evidence.answered(path)
 
     async def directory_of(self, task: Task) -> str:
         """Where the results of an encoding would be; nowhere for other tasks, or for a video that is gone."""
-        return sources.output_directory(self._pod.media_root, await self._sources.put(task))
+        return sources.output_directory(self._media_root, await self._sources.put(task))
 
     async def _load(self, tasks: Sequence[Task]) -> Sequence[Source | UnsubmittableError]:
         async with self._database.connection() as connection:
@@ -108,7 +177,7 @@ class _Begun(Struct, frozen=True):
     task: Task
     site: Site
     at: float
-    work: "asyncio.Task[Prepared]"
+    work: "asyncio.Task[Payload]"
 
 
 class Preparations:
@@ -137,7 +206,7 @@ class Preparations:
         """Whether a task is being prepared, or was a moment ago."""
         return self._fresh(task, site) is not None
 
-    async def of(self, task: Task, site: Site) -> Prepared:
+    async def of(self, task: Task, site: Site) -> Payload:
         """What is posted for a task.
 
         Raises:

@@ -101,13 +101,13 @@ class Submitter:
         if term is None:
             return NOT_SCHEDULING
         try:
-            prepared = await self._preparations.of(task, site)
+            payload = await self._preparations.of(task, site)
         except UnsubmittableError as error:
             await self._intents.fail(task, str(error))
             return SubmissionResult(SubmissionOutcome.REFUSED, str(error), is_final=True)
         except MediaMissingError as error:
             return SubmissionResult(SubmissionOutcome.UNAVAILABLE, str(error), hold=_HOLD)
-        payload = prepared.payload.without(self._registry.refused_parameters(turn.manager))
+        payload = payload.without(self._registry.refused_parameters(turn.manager))
         intent = await self._intents.open(IntentRequest(task, turn.manager, payload, term))
         if isinstance(intent, SubmissionResult):
             return intent
@@ -118,7 +118,7 @@ class Submitter:
             return NOT_SCHEDULING  # whoever schedules now settles the intent
         for warning in payload.warnings:
             log.warning(Event.SUBMISSION_ADAPTED, task=task.pk, reason=warning)
-        return await self._post(task, manager, intent, prepared.output_directory, turn)
+        return await self._post(task, manager, intent, payload.output_directory, turn)
 
     def prepare(self, waiting: Waiting) -> None:
         """The turn of this task comes soon: read what it needs."""

@@ -1,14 +1,17 @@
 """What is remembered of single tasks while they wait."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from msgspec import Struct, field
 
 from poddispatchd.clock import Clock
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.routing import Offer
 from poddispatchd.domain.site import Site
-from poddispatchd.domain.task import ManagerId, TaskPk, TaskType
+from poddispatchd.domain.task import ManagerId, TaskPk
+from poddispatchd.journal import scheduling
+from poddispatchd.journal.scheduling import Wait
 from poddispatchd.pod.queue_order import PendingTask
 
 _MOST_REMEMBERED = 10_000
@@ -99,6 +102,30 @@ class TaskMemories:
             }
 
 
+class OwnTasks:
+    """The tasks that Pod is not submitting itself: they need no grace, but some are to wait."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self.known: Mapping[TaskPk, Wait | None] = {}
+        self._read_at = float("-inf")
+
+    async def read(self, *, within: float) -> None:
+        """Read them again, unless that was done within so many seconds."""
+        now = self._clock.monotonic()
+        if now - self._read_at >= within:
+            async with self._database.connection() as connection:
+                self.known = await scheduling.own_tasks(connection)
+            self._read_at = now
+
+    def waiting(self, now: float) -> list[tuple[TaskPk, datetime, float]]:
+        """Those that were put back into the queue to wait there: which, added when, and until when."""
+        read_at, own = self._read_at, self.known.items()
+        waits = [(pk, wait.date_added, read_at + wait.seconds) for pk, wait in own if wait is not None]
+        return [(pk, date_added, until) for pk, date_added, until in waits if until > now]
+
+
 class Waiting(Struct, frozen=True):
     """A task that may be submitted now, for one of its sites."""
 
@@ -111,12 +138,3 @@ class Waiting(Struct, frozen=True):
         """As routing sees it."""
         task = self.item.task
         return Offer(task.pk, task.type, self.site.id, frozenset(self.memory.refusals))
-
-
-class Place(Struct, frozen=True):
-    """A task, the site for which it is done and the manager that is asked."""
-
-    item: PendingTask
-    site: Site
-    manager: ManagerId
-    types: tuple[TaskType, ...] = ()

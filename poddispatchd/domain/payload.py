@@ -5,6 +5,7 @@ not differ in a single character, unless a new run is wanted (``Payload.with_att
 """
 
 import json
+import posixpath
 import re
 from collections.abc import Collection
 from datetime import date, datetime, time, timedelta
@@ -13,7 +14,7 @@ from typing import TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from poddispatchd.domain.media import encoded_media_url, media_url, source_file
+from poddispatchd.domain.media import encoded_media_url, media_url, output_directory, source_file
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.source import (
     Credits,
@@ -62,7 +63,12 @@ class PayloadSettings(Struct, frozen=True):
 
 
 class Payload(Struct, frozen=True):
-    """A request to run a task; ``warnings`` says, one sentence each, what was left out and why."""
+    """A request to run a task.
+
+    ``warnings`` says, one sentence each, what was left out and why. ``source_file`` is what the runner will
+    fetch, relative to MEDIA_ROOT; ``output_directory`` is where the results of an encoding will be, absolute,
+    and empty for other tasks.
+    """
 
     etab_name: str
     app_version: str
@@ -71,6 +77,8 @@ class Payload(Struct, frozen=True):
     notify_url: str
     parameters: tuple[tuple[str, Parameter], ...]
     warnings: tuple[str, ...] = ()
+    source_file: str = ""
+    output_directory: str = ""
 
     def document(self) -> dict[str, str | dict[str, Parameter]]:
         """The body as a mapping, its keys in Pod's order."""
@@ -114,8 +122,10 @@ def build_payload(source: Source, site: Site, settings: PayloadSettings) -> Payl
     base = site.base_url(https=settings.https)
     file = source_file(settings.media_root, source)
     warnings: list[str] = []
+    directory = ""
     match source:
         case EncodingSource():
+            directory = posixpath.join(settings.media_root, output_directory(file, source.video.id))
             task_type = TaskType.ENCODING
             source_url = media_url(base, settings.media_url, file)
             parameters = _encoding(source, base, settings, warnings)
@@ -138,6 +148,8 @@ def build_payload(source: Source, site: Site, settings: PayloadSettings) -> Payl
         notify_url=base + NOTIFY_PATH,
         parameters=tuple(parameters.items()),
         warnings=tuple(warnings),
+        source_file=file,
+        output_directory=directory,
     )
 
 

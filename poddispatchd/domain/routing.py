@@ -61,6 +61,10 @@ class Lane(Struct, frozen=True):
             and self.shut_until.get(kind, 0.0) <= now
         )
 
+    def types_with_room(self, now: float) -> tuple[TaskType, ...]:
+        """The types of which this manager may be asked to take a task, as ``has_room``."""
+        return tuple(kind for kind in SUBMITTABLE if self.has_room(kind, now))
+
     def can_take(self, offer: Offer, now: float) -> bool:
         """Whether this manager may be asked to take the task, now or after its submission in progress."""
         return (

@@ -12,7 +12,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import SUBMITTABLE, SiteId, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.managers.registry import ManagerRegistry
-from poddispatchd.managers.sites import PodSites
+from poddispatchd.managers.rows import PodSites
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import queue_stats
 from poddispatchd.pod.queue_stats import QueueStats

@@ -7,13 +7,13 @@ import structlog
 
 from poddispatchd.clock import Clock
 from poddispatchd.domain import breaker as breakers
-from poddispatchd.domain.availability import Availability, Openings, closed_everywhere, pause_at
+from poddispatchd.domain.availability import Availability, Openings, closed_everywhere
 from poddispatchd.domain.breaker import BreakerState, RequestOutcome
 from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.pace import Pace
 from poddispatchd.domain.routing import PATIENCE, Lane
-from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskType
+from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskType
 from poddispatchd.errors import (
     AnswerLostError,
     PoddispatchdError,
@@ -22,7 +22,7 @@ from poddispatchd.errors import (
 )
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.managers.state import POLICY, ManagerReport, ManagerState
-from poddispatchd.managers.timetable import Timetables
+from poddispatchd.managers.timetable import ALWAYS, Timetables
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import register_secret
 from poddispatchd.observability.metrics import Metrics
@@ -55,11 +55,23 @@ class ManagerRegistry:
         self._came_back = came_back or Wakeup()
         self._per_minute = per_minute
         self.availability = availability
-        """When tasks may be submitted; a reload changes it."""
         self._known: dict[ManagerId, ManagerState] = {}
         self._paces: dict[str, Pace] = {}
         """By address: a manager that serves several sites counts the tasks of all of them together."""
+        self.active_sites: frozenset[SiteId] = frozenset()
+        """The sites that have an active manager."""
+        self._has_pauses = False
         metrics.when_exposed(self._show)
+
+    @property
+    def availability(self) -> Availability:
+        """When tasks may be submitted; a reload changes it."""
+        return self._availability
+
+    @availability.setter
+    def availability(self, availability: Availability) -> None:
+        self._availability = availability
+        self._has_windows = not availability.is_unlimited
 
     def refresh(
         self,
@@ -92,6 +104,8 @@ class ManagerRegistry:
         gone = {known.manager.name for known in self._known.values()} - names
         self._paces = {_address(known.manager): known.pace for known in fresh.values()}
         self._known = fresh
+        self.active_sites = frozenset(known.site_id for known in self.all() if known.is_active)
+        self._has_pauses = any(known.memory.pauses for known in fresh.values())
         self._metrics.add_managers(names)
         self._metrics.forget_managers(gone)
 
@@ -111,12 +125,16 @@ class ManagerRegistry:
 
     def lanes(self, only: ManagerId | None = None) -> list[Lane]:
         """The active runner managers as routing sees them, or one of them, if it is active."""
-        now, timetables = self._clock.monotonic(), self._timetables()
-        return [
-            known.lane(now, timetables.of(known.manager.name, known.memory.pauses))
+        now = self._clock.monotonic()
+        active = [
+            known
             for known in self._known.values()
             if known.manager.is_active and only in (None, known.manager.id)
         ]
+        if not self._has_windows and not self._has_pauses:
+            return [known.lane(now, ALWAYS) for known in active]
+        timetables = self._timetables()
+        return [known.lane(now, timetables.of(known.manager.name, known.memory.pauses)) for known in active]
 
     def begin(self, manager: ManagerId) -> int:
         """A submission to this manager begins: no other one goes there until ``end``, with its number."""
@@ -262,22 +280,13 @@ class ManagerRegistry:
         }
 
     def _timetables(self) -> Timetables:
-        return Timetables(self.availability, self._clock.now())
+        return Timetables(self._availability, self._clock.now())
 
     def _show(self) -> None:
         """Set the metrics of all of them."""
-        metrics, now, wall_clock = self._metrics, self._clock.monotonic(), self._clock.now()
+        now, wall_clock = self._clock.monotonic(), self._clock.now()
         for known in self._known.values():
-            name, state = known.manager.name, known.breaker.state
-            metrics.runner_manager_up.labels(name).set(state is BreakerState.CLOSED)
-            is_paused = pause_at(known.memory.pauses, wall_clock) is not None
-            metrics.runner_manager_paused.labels(name).set(is_paused)
-            for each in BreakerState:
-                metrics.runner_manager_breaker.labels(name, each).set(each is state)
-            for kind in SUBMITTABLE:
-                wait = known.fullness.get(kind, Fullness()).until - now
-                until = wall_clock.timestamp() + wait if wait > 0 else 0
-                metrics.runner_manager_full_until.labels(name, kind).set(until)
+            known.show(self._metrics, now, wall_clock)
 
 
 def _unix_time(moment: datetime | None) -> float:

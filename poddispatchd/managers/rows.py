@@ -1,15 +1,19 @@
-"""Pod's rows of runner managers, read into the registry now and then."""
+"""Pod's rows of sites and runner managers, as they were last read; and for which sites this daemon works."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from poddispatchd.clock import Clock
+from poddispatchd.config.consistency import unfit_for_pod
+from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.task import ManagerId
+from poddispatchd.domain.routing import site_of
+from poddispatchd.domain.site import Site
+from poddispatchd.domain.task import ManagerId, SiteId
+from poddispatchd.errors import ConfigurationError
 from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.managers.registry import ManagerRegistry
-from poddispatchd.managers.sites import PodSites
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.runtime.wakeups import Wakeup
 
@@ -21,6 +25,82 @@ _RECENT_TASKS = 500
 
 Memories: TypeAlias = Callable[[Database], Awaitable[Mapping[ManagerId, ManagerMemory]]]
 """Reads what the journal holds of each runner manager."""
+
+SiteChooser: TypeAlias = Callable[[Sequence[SiteId]], SiteId | None]
+"""Which of its sites a task is done for; None when none of them is served."""
+
+
+def site_chooser(
+    settings: Settings, sites: Mapping[SiteId, Site], with_managers: frozenset[SiteId]
+) -> SiteChooser:
+    """Which of its sites a task is done for, as the dispatcher chooses."""
+    current, served = SiteId(settings.pod.site_id), served_sites(settings, sites)
+    return lambda own: site_of(own, current=current, served=served, with_managers=with_managers)
+
+
+def served_sites(settings: Settings, sites: Mapping[SiteId, Site]) -> frozenset[SiteId]:
+    """The sites whose tasks are dispatched: those of ``dispatch.sites``, or all."""
+    wanted = settings.dispatch.sites
+    return frozenset(pk for pk, site in sites.items() if not wanted or site.domain in wanted)
+
+
+class PodSites:
+    """Reads Pod's sites, and holds the settings to them.
+
+    Args:
+        database: Pod's.
+        settings: the current ones.
+        registry: knows which of them have runner managers.
+    """
+
+    def __init__(
+        self, database: Database, settings: Callable[[], Settings], registry: ManagerRegistry
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._registry = registry
+        self.known: Mapping[SiteId, Site] = {}
+        """All of them."""
+
+    @property
+    def current(self) -> Site:
+        """The site of Pod's SITE_ID."""
+        return self.known[self.current_id]
+
+    @property
+    def current_id(self) -> SiteId:
+        """Pod's SITE_ID."""
+        return SiteId(self._settings().pod.site_id)
+
+    @property
+    def served(self) -> frozenset[SiteId]:
+        """The sites whose tasks are dispatched."""
+        return served_sites(self._settings(), self.known)
+
+    def chooser(self) -> SiteChooser:
+        """Which of its sites a task is done for; good for one look at the queue."""
+        return site_chooser(self._settings(), self.known, self._registry.active_sites)
+
+    async def read(self) -> None:
+        """Read them again."""
+        self.known = await pod_managers.sites(self._database)
+
+    async def verify(self, settings: Settings, *, podfile: bool) -> None:
+        """Read the sites, and see whether settings fit this Pod: at the start and before a reload.
+
+        Args:
+            settings: to be held to it.
+            podfile: whether this Pod has its files in the tables of ``podfile``.
+
+        Raises:
+            ConfigurationError: with every setting that does not fit.
+            DatabaseUnavailableError: the database cannot be reached.
+        """
+        sites = await pod_managers.sites(self._database)
+        unfit = unfit_for_pod(settings, sites.values(), podfile=podfile)
+        if problems := [f"{key}: {words}" for key, words in unfit]:
+            raise ConfigurationError(*problems)
+        self.known = sites
 
 
 async def journal_memories(database: Database) -> Mapping[ManagerId, ManagerMemory]:

@@ -36,7 +36,8 @@ class Timetable(Struct, frozen=True):
         return told if self.window is None else [*told, words.window(self.window)]
 
 
-_FREE = Timetable()
+ALWAYS = Timetable()
+"""Without windows and pauses."""
 
 
 class Timetables:
@@ -51,7 +52,7 @@ class Timetables:
         """That of the manager of this name."""
         availability, now = self._availability, self._now
         if availability.is_unlimited and not pauses:
-            return _FREE
+            return ALWAYS
         by_windows = {kind: self._opens_at(kind, name, ()) for kind in SUBMITTABLE}
         by_all = {kind: self._opens_at(kind, name, tuple(pauses)) for kind in SUBMITTABLE}
         return Timetable(

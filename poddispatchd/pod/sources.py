@@ -1,6 +1,7 @@
 """What a task works on: loaded from Pod's tables, and found on the disk."""
 
 import json
+import posixpath
 from collections.abc import Mapping, Sequence
 from datetime import time
 from pathlib import Path
@@ -88,7 +89,7 @@ def output_directory(media_root: Path, source: Source | UnsubmittableError) -> s
         media.video_file(str(media_root), source.video)
     except UnsubmittableError:
         return ""
-    return str(media_root / media.output_directory(source.video.file, source.video.id))
+    return posixpath.join(media_root, media.output_directory(source.video.file, source.video.id))
 
 
 def _source_of(task: Task, record: asyncpg.Record) -> Source | UnsubmittableError:

@@ -24,8 +24,7 @@ from poddispatchd.domain.shadow import (
 )
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, Task, TaskPk
 from poddispatchd.errors import MediaMissingError, UnsubmittableError
-from poddispatchd.managers.rows import ManagerRows
-from poddispatchd.managers.sites import PodSites
+from poddispatchd.managers.rows import ManagerRows, PodSites
 from poddispatchd.pod import queue_order, shadow_rows
 from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.queue_order import PendingTask
@@ -66,7 +65,7 @@ class ShadowDispatcher:
         managers: ManagerRows,
         sites: PodSites,
         payloads: Payloads,
-        candidates: Callable[[Callable[[], list[Lane]]], Candidates],
+        candidates: Candidates,
         capacity: ObservedCapacity,
         outcomes: ShadowOutcomes,
         stats: ShadowStats,
@@ -79,7 +78,7 @@ class ShadowDispatcher:
         self._registry = managers.registry
         self._sites = sites
         self._payloads = payloads
-        self._view = candidates(self._lanes)
+        self._view = candidates
         self._capacity = capacity
         self._outcomes = outcomes
         self._stats = stats
@@ -129,7 +128,7 @@ class ShadowDispatcher:
         """Decide about as many tasks as there are free runners for; whether that is all for now."""
         await self._capacity.look(ended=self._outcomes.ended)
         for _ in range(_PAGES):
-            waiting = await self._view.look(skip=frozenset(self._expected), types=SUBMITTABLE)
+            waiting = await self._view.look(self._lanes(), skip=frozenset(self._expected), types=SUBMITTABLE)
             try:
                 if not await self._place(waiting, ranks):
                     return True

@@ -17,7 +17,7 @@ from poddispatchd.domain.run_times import EndedRun, SourceSize
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk
 from poddispatchd.journal import ends, history
 from poddispatchd.journal.scheduling import Wait
-from poddispatchd.managers.sites import SiteChooser
+from poddispatchd.managers.rows import SiteChooser
 from poddispatchd.pod import workload
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.source_sizes import SourceSizes

@@ -6,7 +6,7 @@ from poddispatchd.domain.site import Site
 from poddispatchd.domain.situation import WaitingTask
 from poddispatchd.domain.task import SiteId, TaskPk, TaskType
 from poddispatchd.journal.scheduling import Wait
-from poddispatchd.managers.sites import SiteChooser
+from poddispatchd.managers.rows import SiteChooser
 from poddispatchd.pod.task_list import PendingRow
 
 

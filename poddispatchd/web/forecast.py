@@ -12,7 +12,7 @@ from poddispatchd.domain.forecast import Forecast
 from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskStatus
 from poddispatchd.journal.scheduling import Wait
 from poddispatchd.managers.registry import ManagerRegistry
-from poddispatchd.managers.sites import PodSites
+from poddispatchd.managers.rows import PodSites
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod.capabilities import Catalogue

@@ -14,7 +14,7 @@ from poddispatchd.domain.situation import Backlog, Reason, Scheduling, Severity,
 from poddispatchd.domain.task import SUBMITTABLE, TaskPk, TaskStatus, TaskType
 from poddispatchd.maintenance.stalled_queue import stalled_words
 from poddispatchd.managers.registry import ManagerRegistry
-from poddispatchd.managers.sites import PodSites, SiteChooser
+from poddispatchd.managers.rows import PodSites, SiteChooser
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.runtime.database_session import DatabaseSession

@@ -1,19 +1,14 @@
 """The job that submits tasks."""
 
-from collections.abc import Callable
-
 from poddispatchd.app.parts import Parts
-from poddispatchd.dispatch.acceptance import Acceptance
+from poddispatchd.dispatch.acceptance import Acceptance, EncodingLogs
 from poddispatchd.dispatch.candidates import Candidates
 from poddispatchd.dispatch.dispatcher import Dispatcher
-from poddispatchd.dispatch.encoding_log import EncodingLogs
 from poddispatchd.dispatch.failed_submissions import FailedSubmissions
 from poddispatchd.dispatch.intent_log import IntentLog
 from poddispatchd.dispatch.manager_turns import ManagerTurns
-from poddispatchd.dispatch.payloads import Payloads
-from poddispatchd.dispatch.source_files import SourceFiles
+from poddispatchd.dispatch.payloads import Payloads, SourceFiles
 from poddispatchd.dispatch.submitter import Submitter
-from poddispatchd.domain.routing import Lane
 
 
 def dispatcher(parts: Parts, *, budget: int | None = None) -> Dispatcher:
@@ -24,7 +19,7 @@ def dispatcher(parts: Parts, *, budget: int | None = None) -> Dispatcher:
         session=parts.session,
         managers=parts.managers,
         turns=turns,
-        candidates=candidates(parts, turns.lanes, read_beside=True),
+        candidates=candidates(parts, read_beside=True),
         submitter=submitter(parts, intents, turns),
         intents=intents,
         failed=FailedSubmissions(
@@ -67,17 +62,16 @@ def submitter(parts: Parts, intents: IntentLog | None = None, turns: ManagerTurn
     )
 
 
-def candidates(parts: Parts, lanes: Callable[[], list[Lane]], *, read_beside: bool = False) -> Candidates:
-    """What shows the tasks that can be submitted to these managers."""
+def candidates(parts: Parts, *, read_beside: bool = False) -> Candidates:
+    """What shows the tasks that can be submitted."""
     return Candidates(
         database=parts.database,
         catalogue=parts.catalogue,
         sites=parts.sites,
-        lanes=lanes,
-        own_tasks=parts.own_tasks,
-        order=parts.order,
+        fair_shares=parts.fair_shares,
         settings=lambda: parts.settings.dispatch,
         clock=parts.clock,
+        has_journal=parts.has_journal,
         read_beside=read_beside,
     )
 

@@ -1,7 +1,5 @@
 """The jobs of a daemon that decides, tells and changes nothing."""
 
-from functools import partial
-
 from poddispatchd.app.features.dispatch import candidates, payloads
 from poddispatchd.app.features.maintenance import media_space, queue_counter
 from poddispatchd.app.features.reconcile import prober, reconciler
@@ -39,7 +37,7 @@ def shadow_jobs(parts: Parts) -> ShadowJobs:
             managers=parts.managers,
             sites=parts.sites,
             payloads=payloads(parts),
-            candidates=partial(candidates, parts),
+            candidates=candidates(parts),
             capacity=capacity,
             outcomes=outcomes,
             stats=stats,

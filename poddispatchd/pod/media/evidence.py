@@ -63,7 +63,8 @@ class MediaEvidence:
         self._asked_at: dict[str, float] = {}
         """When a task last missed its source in these directories, which were bare."""
         self._bare: dict[str, str] = {}
-        self._silent: dict[str, tuple[str, float]] = {}
+        self.silent_places: dict[str, tuple[str, float]] = {}
+        """Why the sources in these directories cannot be looked at, and when one was tried last."""
         self.problem: str | None = None
         """What was wrong at the last look, in words; None when the tree was the right one."""
 
@@ -82,16 +83,16 @@ class MediaEvidence:
         now, place = self._clock.monotonic(), _place(source)
         if self._logs and place not in self._silent_words():
             log.error(Event.MEDIA_SLOW, reason=words)
-        self._silent[place] = (words, now)
+        self.silent_places[place] = (words, now)
 
     def answered(self, source: str) -> None:
         """A source could be looked at."""
-        if self._silent.pop(_place(source), None) is not None and self._logs:
+        if self.silent_places.pop(_place(source), None) is not None and self._logs:
             log.info(Event.MEDIA_FOUND)
 
     def _silent_words(self) -> dict[str, str]:
         now = self._clock.monotonic()
-        return {place: words for place, (words, at) in self._silent.items() if now - at < _DOUBTED_FOR}
+        return {place: words for place, (words, at) in self.silent_places.items() if now - at < _DOUBTED_FOR}
 
     async def check(self, *, source: str | None = None, within: float = FRESH_FOR) -> str | None:
         """What speaks against this being the right media tree, in words; None when nothing does.

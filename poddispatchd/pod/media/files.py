@@ -134,7 +134,7 @@ def existing_files(tree: MediaTree, paths: Iterable[str]) -> set[str]:
     found: set[str] = set()
     for directory, names in _by_directory(paths).items():
         try:
-            with tree.walk(directory) as opened:
+            with tree.media_root.walk(directory) as opened:
                 found.update(
                     posixpath.join(directory, name) for name in names if opened.status(name) is not None
                 )
@@ -193,7 +193,7 @@ def delete_temporaries(tree: MediaTree, paths: Iterable[str], task: TaskPk) -> N
     # By their names: a directory that users upload to may hold thousands of others.
     of_the_task = re.compile(rf"\.{re.escape(OURS)}{task}-.*", re.DOTALL)
     for directory in _by_directory(paths):
-        with suppress(OSError), tree.walk(directory) as opened:
+        with suppress(OSError), tree.media_root.walk(directory) as opened:
             for name, status in opened.statuses(of_the_task):
                 if status.is_file:
                     opened.unlink(name, missing_ok=True)

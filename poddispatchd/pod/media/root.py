@@ -1,5 +1,6 @@
-"""Where a way into the media tree begins: at MEDIA_ROOT, or at a directory that a thread keeps open."""
+"""The way to a directory of the media tree: from MEDIA_ROOT, or from one that a thread keeps open."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,36 @@ class MediaRoot:
         """Where those lead that have been followed."""
         self._identity: tuple[int, int] | None = None
         self._lock = Lock()
+        self.held = HeldDirectories()
+
+    def walk(self, relative: str, *, make: int | None = None) -> Directory:
+        """The directory at a place, opened part by part; no link below the first level is followed.
+
+        It blocks.
+
+        Args:
+            relative: the place; empty for the root.
+            make: the mode with which what is missing is made; None to make nothing.
+
+        Raises:
+            OSError: it is not there, or a part of it is a symbolic link.
+        """
+        held = self.held.nearest(relative)
+        current, rest = held or (self.opened(), relative)
+        first = held is None
+        for part in rest.split("/") if rest else []:
+            with current:
+                try:
+                    current = self.first(current, part) if first else current.subdirectory(part)
+                except FileNotFoundError:
+                    if make is None:
+                        raise FileNotFoundError(
+                            errno.ENOENT, f"{current.path}/{part} does not exist"
+                        ) from None
+                    current.make_directory(part, make)
+                    current = current.subdirectory(part)
+            first = False
+        return current
 
     def opened(self) -> Directory:
         """The root (blocking)."""

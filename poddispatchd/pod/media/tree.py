@@ -3,11 +3,13 @@
 import errno
 import posixpath
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import ParamSpec, TypeVar
 
 from msgspec import Struct
@@ -16,11 +18,12 @@ from poddispatchd.domain.naming import video_number
 from poddispatchd.domain.task import TaskPk, VideoId
 from poddispatchd.errors import ResultRefusedError, disk_error
 from poddispatchd.pod.media.directory import DIRECTORY_MODE, Directory, EntryStatus, NotPlainError
-from poddispatchd.pod.media.root import HeldDirectories, MediaRoot
+from poddispatchd.pod.media.root import MediaRoot
 from poddispatchd.pod.media.threads import FileCalls, Look, MediaThreads
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 OURS = "poddispatchd-"
 """What the names of all that we make for a while have in them; behind it, the number of its task."""
@@ -81,7 +84,7 @@ class MediaPath:
         Raises:
             OSError: it is not there, or it or one above it is a symbolic link.
         """
-        return self.tree.walk(self.relative)
+        return self.tree.media_root.walk(self.relative)
 
     def made(self, mode: int = DIRECTORY_MODE) -> Directory:
         """The directory at this place, made under the umask if it is missing, with those above it.
@@ -89,7 +92,7 @@ class MediaPath:
         Raises:
             OSError: it cannot be made, or it or one above it is a symbolic link.
         """
-        return self.tree.walk(self.relative, make=mode)
+        return self.tree.media_root.walk(self.relative, make=mode)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -100,7 +103,7 @@ class MediaPath:
         with ExitStack() as stack:
             with suppress(OSError):
                 directory = stack.enter_context(self.opened())
-                stack.enter_context(self.tree.held.holding(self.relative, directory))
+                stack.enter_context(self.tree.media_root.held.holding(self.relative, directory))
             yield
 
     def status(self) -> EntryStatus | None:
@@ -152,9 +155,8 @@ class MediaTree:
     """
 
     def __init__(self, root: Path, *, limits: FileTimeouts | None = None) -> None:
-        self._root = MediaRoot(root)
+        self.media_root = MediaRoot(root)
         self._threads = MediaThreads()
-        self.held = HeldDirectories()
         self.limits = limits or FileTimeouts()
         self.calls = FileCalls()
         self.task: TaskPk | None = None
@@ -169,7 +171,7 @@ class MediaTree:
     @property
     def root(self) -> Path:
         """MEDIA_ROOT as it is configured: for words."""
-        return self._root.path
+        return self.media_root.path
 
     # --- names -------------------------------------------------------------------------------------------
 
@@ -215,6 +217,20 @@ class MediaTree:
         """The same with a limit of its own, in seconds; looks at another ``place`` do not wait for it."""
         return await self._threads.look(kind, function, limit=limit, place=place)
 
+    async def look_each(
+        self, kind: Look, function: Callable[[Item], T], items: Sequence[Item], *, place: str = ""
+    ) -> list[T]:
+        """What it says of each of many items: as many in one turn of a thread as begin within half its time.
+
+        So a file system that takes long for each is waited for, as if they were looked at one by one.
+        """
+        said: list[T] = []
+        limit = self.limits.look
+        while rest := items[len(said) :]:
+            some = partial(_of_some, function, rest, limit / 2)
+            said += await self.look_within(limit, kind, some, place=place)
+        return said
+
     async def run(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """What a function returns that changes something, within ``limits.step`` seconds.
 
@@ -233,40 +249,24 @@ class MediaTree:
 
     # --- blocking ----------------------------------------------------------------------------------------
 
-    def walk(self, relative: str, *, make: int | None = None) -> Directory:
-        """The directory at a place, opened part by part; no link below the first level is followed.
-
-        Args:
-            relative: the place; empty for the root.
-            make: the mode with which what is missing is made; None to make nothing.
-
-        Raises:
-            OSError: it is not there, or a part of it is a symbolic link.
-        """
-        held = self.held.nearest(relative)
-        current, rest = held or (self._root.opened(), relative)
-        first = held is None
-        for part in rest.split("/") if rest else []:
-            with current:
-                try:
-                    current = self._root.first(current, part) if first else current.subdirectory(part)
-                except FileNotFoundError:
-                    if make is None:
-                        raise FileNotFoundError(
-                            errno.ENOENT, f"{current.path}/{part} does not exist"
-                        ) from None
-                    current.make_directory(part, make)
-                    current = current.subdirectory(part)
-            first = False
-        return current
-
     def tolerated(self) -> frozenset[str]:
         """What the file system has refused so far and imports do without."""
-        return self._root.quirks.told
+        return self.media_root.quirks.told
 
     def first_level_links(self) -> dict[str, Path]:
         """Where the links on the first level of MEDIA_ROOT lead."""
-        return self._root.links()
+        return self.media_root.links()
+
+
+def _of_some(function: Callable[[Item], T], items: Sequence[Item], seconds: float) -> list[T]:
+    """What it says of the first one, and of as many more as begin within these seconds."""
+    until = monotonic() + seconds
+    said: list[T] = []
+    for item in items:
+        if said and monotonic() > until:
+            break
+        said.append(function(item))
+    return said
 
 
 def own_name(task: TaskPk | None) -> str:

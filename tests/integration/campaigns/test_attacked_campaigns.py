@@ -10,7 +10,8 @@ import pytest
 
 from poddispatchd.app import features
 from poddispatchd.database.connections import GuardedConnection
-from poddispatchd.dispatch.payloads import Payloads, Prepared
+from poddispatchd.dispatch.payloads import Payloads
+from poddispatchd.domain.payload import Payload
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, Run, RunnerTaskId, Task, TaskPk, TaskStatus
 from poddispatchd.errors import DatabaseUnavailableError, MediaMissingError
@@ -41,7 +42,7 @@ def _fitness(here: Bench, monkeypatch: pytest.MonkeyPatch, refuse: Fitness) -> N
     """Have looking at some videos fail."""
     real = Payloads.of
 
-    async def of(self: Payloads, task: Task, site: Site) -> Prepared:
+    async def of(self: Payloads, task: Task, site: Site) -> Payload:
         refuse(task)
         return await real(self, task, site)
 

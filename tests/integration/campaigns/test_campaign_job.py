@@ -10,7 +10,8 @@ from poddispatchd.app import features
 from poddispatchd.app.campaign_checks import campaign_findings
 from poddispatchd.app.findings import CheckLevel
 from poddispatchd.campaigns.job import CampaignJob
-from poddispatchd.dispatch.payloads import Payloads, Prepared
+from poddispatchd.dispatch.payloads import Payloads
+from poddispatchd.domain.payload import Payload
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import Task, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.journal import campaigns
@@ -229,7 +230,7 @@ async def test_a_video_that_nobody_was_prepared_for_stops_no_other(
     odd, good = await here.videos(2)
     fitness = Payloads.of
 
-    async def of(self: Payloads, task: Task, site: Site) -> Prepared:
+    async def of(self: Payloads, task: Task, site: Site) -> Payload:
         if task.video_id == odd:
             raise KeyError("a bug")
         return await fitness(self, task, site)

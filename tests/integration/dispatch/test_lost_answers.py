@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from poddispatchd.dispatch import acceptance, intent_log
 from poddispatchd.dispatch.acceptance import Acceptance
 from poddispatchd.dispatch.intents import open_intents
-from poddispatchd.dispatch.source_files import Presence, SourceFiles
+from poddispatchd.dispatch.payloads import Presence, SourceFiles
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import submissions

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.app import features
-from poddispatchd.dispatch.source_files import Presence, SourceFiles
+from poddispatchd.dispatch.payloads import Presence, SourceFiles
 from poddispatchd.pod.media.directory import Directory, EntryStatus
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import FileTimeouts, MediaTree

@@ -7,7 +7,7 @@ from itertools import chain, product
 
 import pytest
 
-from poddispatchd.dispatch.source_files import MISSING_WORDS
+from poddispatchd.dispatch.payloads import MISSING_WORDS
 from poddispatchd.domain.failures import advice
 from poddispatchd.domain.french import ENGLISH, in_language
 from poddispatchd.domain.french_sentences import PHRASES, SENTENCES

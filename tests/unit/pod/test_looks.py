@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.errors import MediaSlowError
-from poddispatchd.pod.media import looks
-from poddispatchd.pod.media.looks import look_each
+from poddispatchd.pod.media import tree as trees
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import FileTimeouts, MediaTree
 
@@ -21,16 +20,16 @@ async def _turns(
 ) -> tuple[list[str], list[int]]:
     """What is said of ten files that take so many seconds each, and how many were looked at in each turn."""
     ticks, turns = itertools.count(0.0, seconds), list[int]()
-    monkeypatch.setattr(looks, "monotonic", lambda: next(ticks))
-    of_some = looks._of_some
+    monkeypatch.setattr(trees, "monotonic", lambda: next(ticks))
+    of_some = trees._of_some
 
     def counted(function: Callable[[str], str], items: Sequence[str], half: float) -> list[str]:
         said = of_some(function, items, half)
         turns.append(len(said))
         return said
 
-    monkeypatch.setattr(looks, "_of_some", counted)
-    return await look_each(tree, Look.SOURCE, str.upper, _NAMES), turns
+    monkeypatch.setattr(trees, "_of_some", counted)
+    return await tree.look_each(Look.SOURCE, str.upper, _NAMES), turns
 
 
 async def test_many_files_are_looked_at_in_one_turn_of_a_thread(
@@ -59,4 +58,4 @@ async def test_one_that_takes_longer_than_half_of_the_limit_is_still_asked_file_
 async def test_one_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:
     tree = MediaTree(tmp_path, limits=FileTimeouts(look=0.05))
     with pytest.raises(MediaSlowError):
-        await look_each(tree, Look.SOURCE, lambda _: time.sleep(0.3), _NAMES)
+        await tree.look_each(Look.SOURCE, lambda _: time.sleep(0.3), _NAMES)
