@@ -157,6 +157,10 @@ class RunnerUnreachableError(RunnerManagerError):
     """The runner manager answers, but the runner that holds the task does not: worth another try later."""
 
 
+class RecordUnavailableError(RunnerManagerError):
+    """The runner manager answers, but not about this task."""
+
+
 class RunnerTaskUnknownError(RunnerManagerError):
     """The runner manager does not know this task (404)."""
 

@@ -17,6 +17,7 @@ from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.errors import RunnerManagerError, RunnerTaskUnknownError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
+from poddispatchd.managers.record_errors import narrowed
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import sources, tasks
@@ -160,7 +161,7 @@ class Adoption:
             except RunnerTaskUnknownError:
                 continue
             except RunnerManagerError as error:
-                self._registry.learn(manager_id, error)
+                self._registry.learn(manager_id, await narrowed(self._client, manager, error))
                 return None, None
         return None, "no manager with this token knows it"
 

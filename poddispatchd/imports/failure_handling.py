@@ -8,6 +8,7 @@ from typing import assert_never
 
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
@@ -113,8 +114,9 @@ class FailureHandling:
 
     async def handle(self, attempt: FailedAttempt) -> None:
         """Find out what follows from an error, and do it."""
-        job, error = attempt.job, attempt.error
-        await self._obstacles.met(job, error, attempt.words)
+        job = attempt.job
+        error = await self._obstacles.met(job, attempt.error, attempt.words)
+        attempt = replace(attempt, error=error)
         async with self._database.connection() as connection:
             task = await tasks.get_task(connection, job.task_pk)
             if task is not None:

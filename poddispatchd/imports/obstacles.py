@@ -8,12 +8,24 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from poddispatchd.domain.task import ManagerId
-from poddispatchd.errors import MediaNotWritableError, NoSpaceError, RunnerManagerError, SchemaError
+from poddispatchd.errors import (
+    MediaNotWritableError,
+    NoSpaceError,
+    RecordUnavailableError,
+    RunnerManagerError,
+    RunnerUnreachableError,
+    SchemaError,
+)
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal.imports import ImportId
+from poddispatchd.managers.record_errors import narrowed
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.pod.capabilities import Catalogue
+from poddispatchd.runner.client import RunnerReader
 from poddispatchd.runtime.storage import Storage
+
+_OF_ONE_RESULT = (RecordUnavailableError, RunnerUnreachableError)
+"""What is said of one result, or of those of one runner, while others are given: these tell nothing of it."""
 
 _SURROUNDINGS = None
 """In place of a manager: the media tree, its disk, the database."""
@@ -25,16 +37,26 @@ class Obstacles:
     def __init__(self) -> None:
         self._waiting: defaultdict[ManagerId | None, set[ImportId]] = defaultdict(set)
         self._down: set[ManagerId] = set()
+        self._alone: set[ImportId] = set()
+        """Those that did not get past their obstacle when others did."""
 
     def met(self, import_id: ImportId, manager: ManagerId, error: Exception) -> None:
         """An import waits: for its manager, or for what is around it."""
+        if isinstance(error, _OF_ONE_RESULT) and import_id in self._alone:
+            return
         cause = manager if isinstance(error, RunnerManagerError) else _SURROUNDINGS
         self._waiting[cause].add(import_id)
 
     def passed(self, import_id: ImportId, manager: ManagerId) -> set[ImportId]:
         """A result of this manager was imported; which others wait for no reason any more."""
-        waiting = self._taken(manager) | self._taken(_SURROUNDINGS)
+        at_manager = self._taken(manager)
+        self._alone |= at_manager - {import_id}
+        waiting = at_manager | self._taken(_SURROUNDINGS)
         return waiting - {import_id}
+
+    def ended(self, import_id: ImportId) -> None:
+        """An import waits for nothing any more."""
+        self._alone.discard(import_id)
 
     def answered(self, is_down: Callable[[ManagerId], bool]) -> set[ImportId]:
         """Which imports wait for a manager that was seen down and is not any more."""
@@ -52,33 +74,43 @@ class ImportObstacles:
     """Tells whom it concerns, and remembers which imports wait for what is around them.
 
     Args:
+        client: finds out whether a manager is in trouble, or one result of its.
         registry: learns of a manager's trouble.
         storage: shows why results cannot be written.
         catalogue: is read again when Pod's tables seem changed.
     """
 
-    def __init__(self, registry: ManagerRegistry, storage: Storage, catalogue: Catalogue) -> None:
+    def __init__(
+        self, client: RunnerReader, registry: ManagerRegistry, storage: Storage, catalogue: Catalogue
+    ) -> None:
+        self._client = client
         self._registry = registry
         self._storage = storage
         self._catalogue = catalogue
         self._obstacles = Obstacles()
 
-    async def met(self, job: ImportJob, error: Exception, words: str) -> None:
+    async def met(self, job: ImportJob, error: Exception, words: str) -> Exception:
         """An attempt met an error.
 
         Args:
             job: the import.
             error: what it met.
             words: the same, for people.
+
+        Returns:
+            What it is to be taken for.
         """
         if isinstance(error, SchemaError):
             await self._catalogue.refresh()
-        if isinstance(error, RunnerManagerError):
-            self._registry.learn(job.runner_manager_id, error)
+        manager = self._registry.get(job.runner_manager_id)
+        if isinstance(error, RunnerManagerError) and manager is not None:
+            error = await narrowed(self._client, manager, error)
+            self._registry.learn(manager.id, error)
         if isinstance(error, (NoSpaceError, MediaNotWritableError, OSError)):
             self._storage.obstructed(words, job.task_pk)
         else:
             self._storage.usable(job.task_pk)
+        return error
 
     def keep_waiting(self, job: ImportJob, error: Exception) -> None:
         """An import is to be tried again when they have changed."""
@@ -91,6 +123,7 @@ class ImportObstacles:
 
     def left(self, job: ImportJob) -> None:
         """Nobody waits any more for a result of this task to be written."""
+        self._obstacles.ended(job.id)
         self._storage.usable(job.task_pk)
 
     def answered(self) -> set[ImportId]:

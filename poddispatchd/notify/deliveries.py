@@ -17,6 +17,9 @@ from poddispatchd.runtime.queues import DELIVERIES
 
 log = structlog.get_logger(__name__)
 
+_HELD_AT_ONCE = 20
+"""Rows that can be found held before the others wait for the next time."""
+
 
 class Deliveries:
     """The deliveries of one channel, as its sender sees them; ``count`` takes every outcome."""
@@ -37,6 +40,8 @@ class Deliveries:
         self.leases = LeaseHolder(DELIVERIES, database, owner, clock)
         self._known: dict[object, tuple[Delivery, DeliveryState, str | None]] = {}
         """What is over and not yet written: a lost database must not make us deliver it again."""
+        self._held: set[object] = set()
+        """Those of it that could not be written: to wait a second for each of many is to do nothing else."""
 
     async def claim(self, limit: int, *, enabled: bool) -> list[Leased]:
         """What is due, in the order of its creation; nothing when the channel is switched off."""
@@ -67,7 +72,7 @@ class Deliveries:
             case _:
                 log.error(Event.NOTICE_FAILED, **facts, reason=error)
                 self._count(DeliveryOutcome.FAILED)
-        await self._write_known()
+        await self._write(delivery.lease.key)
 
     async def retry(self, delivery: Delivery, error: str, *, is_last: bool = False) -> None:
         """An attempt failed: try again later, or set it aside when this was the last one."""
@@ -98,18 +103,34 @@ class Deliveries:
             await queue.keep_rest(connection, delivery, left)
 
     async def _write_known(self) -> None:
-        """Write down what is over; a row that is held waits for the next time, and no other one for it (I12).
+        """Write down what is over, as far as nobody holds its rows (I12).
 
         Raises:
             DatabaseUnavailableError: the database is lost.
         """
-        for known, (delivery, state, error) in list(self._known.items()):
-            try:
-                async with self._database.connection() as connection:
-                    await queue.close_delivery(connection, delivery, state, error)
-            except DatabaseUnavailableError:
-                raise
-            except DatabaseError as refused:
+        held = 0
+        for known in list(self._known):
+            if not await self._write(known):
+                held += 1
+            if held >= _HELD_AT_ONCE:
+                return  # what was held now comes last the next time
+
+    async def _write(self, known: object) -> bool:
+        """Write down that one is over; False when that waits for the next time, and no other one for it.
+
+        Raises:
+            DatabaseUnavailableError: the database is lost.
+        """
+        if (over := self._known.get(known)) is None:
+            return True
+        delivery, state, error = over
+        try:
+            async with self._database.transaction(hurried=bool(self._held)) as connection:
+                await queue.close_delivery(connection, delivery, state, error)
+        except DatabaseUnavailableError:
+            raise
+        except DatabaseError as refused:
+            if known not in self._held:
                 log.warning(
                     Event.QUEUE_ITEM_POSTPONED,
                     queue=DELIVERIES.table.name,
@@ -117,6 +138,11 @@ class Deliveries:
                     task=delivery.task_pk or None,
                     reason=str(refused),
                 )
-                continue
+            self._held.add(known)
             self._known.pop(known, None)
-            self.leases.let_go(delivery.lease)
+            self._known[known] = over
+            return False
+        self._known.pop(known, None)
+        self._held.discard(known)
+        self.leases.let_go(delivery.lease)
+        return True

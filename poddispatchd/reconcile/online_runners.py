@@ -7,6 +7,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import RunnerManagerError, RunnerManagerUnavailableError
+from poddispatchd.managers.record_errors import narrowed
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.runner.client import RunnerReader
 
@@ -41,7 +42,7 @@ class OnlineRunners:
                 listed = await self._client.runners(manager)
             except RunnerManagerError as error:
                 if isinstance(error, RunnerManagerUnavailableError):
-                    self._registry.learn(manager.id, error)
+                    self._registry.learn(manager.id, await narrowed(self._client, manager, error))
             else:
                 listing = replace(listing, online=frozenset(item.id for item in listed if item.online))
             self._online_runners[manager.id] = listing

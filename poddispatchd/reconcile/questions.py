@@ -18,9 +18,10 @@ from poddispatchd.errors import (
     OF_THE_MANAGER,
     DatabaseUnavailableError,
     PoddispatchdError,
-    RunnerManagerBusyError,
+    RecordUnavailableError,
     RunnerManagerError,
 )
+from poddispatchd.managers.record_errors import narrowed
 from poddispatchd.observability.events import Event
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.runner.client import RunnerReader
@@ -153,9 +154,11 @@ class Questions:
             except RunnerManagerError as error:
                 unusable, spoilt = unusable + 1, spoilt + 1
                 if isinstance(error, OF_THE_MANAGER) or unusable >= MOST_UNUSABLE:
-                    if not await self._is_about_one_record(manager, error):
-                        if teaches:
-                            self._registry.learn(manager.id, error)
+                    found = await narrowed(self._client, manager, error)
+                    is_about_record = isinstance(found, RecordUnavailableError)
+                    if teaches or is_about_record:
+                        self._registry.learn(manager.id, found)
+                    if not is_about_record:
                         return Round(items[: position + 1], before, rest)
                     unusable = 0
                 if spoilt >= MOST_SPOILT:
@@ -167,22 +170,6 @@ class Questions:
             except Exception as error:  # noqa: BLE001 - one odd row must not keep the others from being asked about
                 self._incidents.failed(kind, error, task=item.task.pk)
         return Round(items, items)
-
-    async def _is_about_one_record(self, manager: RunnerManager, error: RunnerManagerError) -> bool:
-        """Whether a manager gives other records although one could not be had from it.
-
-        One that it cannot read itself, or an id that somebody has written into a row, is told with the same
-        errors as a manager that fails, or is not set up well: it must not keep all others from their turns,
-        and the manager from tasks (invariant I12).
-        """
-        if isinstance(error, RunnerManagerBusyError):
-            return False
-        try:
-            await self._client.ping(manager)
-        except RunnerManagerError:
-            return False
-        self._registry.learn(manager.id, None)
-        return True
 
     async def apart(self, item: UnsettledTask, work: Awaitable[None], kind: str) -> None:
         """Carry out what was found out about one task: an odd row keeps no other one from its turn (I12).

@@ -12,9 +12,10 @@ import structlog
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import ManagerId
-from poddispatchd.errors import OF_THE_MANAGER
+from poddispatchd.errors import OF_THE_MANAGER, RecordUnavailableError
 from poddispatchd.journal import unwanted_runs
 from poddispatchd.journal.unwanted_runs import UnwantedRun
+from poddispatchd.managers.record_errors import narrowed
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.runner.client import RunnerClient
@@ -110,8 +111,10 @@ class Stops:
         for item in items:
             stop = await stop_run(self._client, manager, item.run.task_id)
             if isinstance(stop.error, OF_THE_MANAGER):
-                self._registry.learn(manager.id, stop.error)
-                return
+                found = await narrowed(self._client, manager, stop.error)
+                self._registry.learn(manager.id, found)
+                if not isinstance(found, RecordUnavailableError):
+                    return
             if stop.is_over:
                 over.append(item)
                 self._tell(Event.RUN_STOPPED, item, reason=stop.words)

@@ -148,9 +148,23 @@ class LeaseHolder:
             self.abandon(lease)
             raise
         except Exception as error:  # noqa: BLE001 - one item must not stop the others; failed() tells of it
-            await self.failed(lease, error, within=within, task=task)
+            await self._tell_failed(lease, error, within=within, task=task)
         finally:
             self.let_go(lease)
+
+    async def _tell_failed(self, lease: Lease, error: Exception, *, within: float, task: object) -> None:
+        try:
+            await self.failed(lease, error, within=within, task=task)
+        except DatabaseUnavailableError:
+            self.abandon(lease)
+            raise
+        except DatabaseError as refused:
+            # The item's own row is held, or refused: it is given back later, and the others have their turn.
+            self.abandon(lease)
+            log.warning(
+                Event.QUEUE_ITEM_POSTPONED, queue=self.queue.table.name, item=str(lease.key), task=task,
+                reason=str(refused),
+            )  # fmt: skip
 
     async def failed(self, lease: Lease, error: Exception, *, within: float, task: object) -> None:
         """An attempt ended in an error that its own work did not foresee: back off, or set the item aside."""

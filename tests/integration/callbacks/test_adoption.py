@@ -234,3 +234,22 @@ async def test_a_silent_manager_holds_nobody_up(
         async with asyncio.timeout(4):
             await webhook.settle()
         assert {state for _, state, _ in await pod.callbacks()} == {"orphaned"}
+
+
+async def test_a_record_that_cannot_be_had_is_no_failure_of_its_manager(pod: Pod, records: Records) -> None:
+    """One odd callback, and the manager got no task for a minute; it came again, and so on for two days."""
+    task = await rows.task(pod.connection)
+    async with bench(pod.database) as webhook:
+        await _intent(pod, task, _body())
+        records.known["t-new"] = {**_record(_body()), "task_id": "another"}
+        for _ in range(3):
+            await _completed(webhook)
+            await pod.connection.execute("UPDATE poddispatchd.callback SET next_attempt_at = now()")
+            await webhook.settle()
+        assert not webhook.parts.registry.is_down(pod.manager)
+        assert [state for _, state, _ in await pod.callbacks()] == ["open"]
+        records.broken = True
+        for _ in range(2):
+            await pod.connection.execute("UPDATE poddispatchd.callback SET next_attempt_at = now()")
+            await webhook.settle()
+        assert webhook.parts.registry.is_down(pod.manager)

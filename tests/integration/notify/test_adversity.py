@@ -130,6 +130,35 @@ async def test_a_mail_whose_row_somebody_holds_is_sent_once_and_the_others_are_s
             assert len(box.received) == 4
 
 
+async def test_however_many_rows_somebody_holds_none_of_them_is_waited_for_long(
+    pod_database: PodDatabase, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each mail waited a second for each row that was held: with nine of them a step took a minute."""
+    async with postbox() as box, pod_database.connection() as other:
+        changes = {"mail": {**mail_settings(box)}}
+        async with daemon_parts(settings_of(pod_database, world.media_root, changes)) as parts:
+            for task in range(1, 11):
+                await _deliver(parts, "mail", task, **_mail())
+            held, send = other.transaction(), MailServer.send
+
+            async def hold(self: MailServer, envelope: Envelope, at: datetime) -> Sent:
+                if not box.received:
+                    await held.start()
+                    await other.execute("SELECT FROM poddispatchd.delivery WHERE task_pk < 10 FOR UPDATE")
+                return await send(self, envelope, at)
+
+            monkeypatch.setattr(MailServer, "send", hold)
+            mail, begun = features.notifier(parts).mail, time.monotonic()
+            for _ in range(2):
+                await mail.step()
+            assert time.monotonic() - begun < 8
+            assert [state for _, state, _ in await queue_of(parts)].count("done") == 1
+            await held.rollback()
+            await mail.step()
+            assert {state for _, state, _ in await queue_of(parts)} == {"done"}
+            assert len(box.received) == 10
+
+
 async def test_a_mail_server_that_says_nothing_holds_up_neither_pushes_nor_other_events(
     pod_database: PodDatabase, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -215,3 +215,27 @@ async def test_nobody_is_asked_who_cannot_be(pod: Scene) -> None:
     await features.stops(standby.parts).step()
 
     assert _stops(pod) == asked
+
+
+async def test_a_run_that_its_manager_cannot_stop_keeps_the_others_and_new_tasks_from_nothing(
+    pod: Scene,
+) -> None:
+    """The manager was taken for one that fails: its other runs worked on in vain, and it got no task."""
+    odd, other = await pod.encodings(2)
+    daemon = await pod.daemon()
+    stops = features.stops(daemon.parts)
+    odd_record = await _fetching(pod, daemon, odd)
+    record = await _fetching(pod, daemon, other)
+    await _cancel(daemon, odd)
+    await _cancel(daemon, other)
+    _script_begins(record)
+    broken = AnswerFault(kind=FaultKind.STATUS, status=500, match=odd_record.task_id)
+    pod.fakes["first"].faults.inject(Endpoint.STOP, broken, times=None)
+
+    for _ in range(2):
+        await _time_passes(pod)
+        await stops.step()
+
+    await _is_stopped(record)
+    assert await _unwanted(pod) == 1
+    assert [report.error for report in daemon.parts.registry.reports() if report.error] == []

@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 from msgspec.structs import replace
 
+from poddispatchd.clock import Clock
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.backoff import Backoff
 from poddispatchd.runtime import queues
-from poddispatchd.runtime.lease_queue import LONGEST_WORDS, AtWork, LeaseQueue
+from poddispatchd.runtime.lease_holder import LeaseHolder
+from poddispatchd.runtime.lease_queue import LONGEST_WORDS, AtWork, Leased, LeaseQueue
 from poddispatchd.runtime.queues import CALLBACKS, DELIVERIES, FILES, IMPORTS, NOTICES, QUEUES
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
@@ -329,3 +331,30 @@ async def test_a_clock_of_the_server_that_was_set_back_keeps_no_item_waiting(
         due = await queue.next_due(one)
         assert due is not None
         assert due > 0
+
+
+async def test_an_item_whose_row_is_held_when_it_fails_keeps_no_other_from_its_turn(
+    pod_database: PodDatabase,
+) -> None:
+    """That it had failed could not be written down: the items behind it were given back, each time anew."""
+    async with opened(pod_database) as database:
+        await migration.upgrade(database)
+        async with pod_database.connection() as one, pod_database.connection() as two:
+            await _add(one, NOTICES, 1, 2, 3)
+            leases, done, held = LeaseHolder(NOTICES, database, "a", Clock()), [], two.transaction()
+            items = sorted(await leases.claim(10), key=lambda item: item.row["task_pk"])
+
+            async def work(item: Leased) -> None:
+                done.append(item.row["task_pk"])
+                if item.row["task_pk"] == 1:
+                    await held.start()
+                    await two.execute("SELECT FROM poddispatchd.notice WHERE task_pk = 1 FOR UPDATE")
+                    raise ValueError
+
+            await leases.each(items, work, within=10, task="task_pk")
+            assert done == [1, 2, 3]
+            await held.rollback()
+            # It is due again as soon as its row can be had.
+            [again] = [item for item in await leases.claim(10) if item.row["task_pk"] == 1]
+            assert again.lease.attempts == 1
+            await leases.stop()
