@@ -1,7 +1,6 @@
 """Everything that can go wrong, in one tree.
 
-The docstring of an error is its default message. A message is one clear sentence that says what to do;
-it never holds a secret.
+The docstring of an error is its default message: one clear sentence that says what to do, never a secret.
 """
 
 import errno

@@ -141,6 +141,11 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         if body is not None and not body.is_eof():
             body.set_exception(web.RequestPayloadError("the body is not whole"))
 
+    def pause_writing(self) -> None:
+        """The peer does not read: we wait for it, and when the listener is full, it makes room."""
+        super().pause_writing()
+        self._site.table.waits(self.peer, self._site.loop.time())
+
     def let_in(self, request: web.BaseRequest) -> None:
         """A valid token was shown: its body may be read."""
         self.is_recognised, self._request, self._came = True, request, 0
@@ -207,6 +212,8 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
             if self._held is not None:
                 self._leave(request)
             elif is_unread:
+                # We wait for the peer, not it for us: when the listener is full, it makes room.
+                self._site.table.waits(self.peer, self._site.loop.time())
                 await _drain(request)
         except TimeoutError:
             self.drop()

@@ -209,6 +209,30 @@ async def test_of_too_many_connections_the_oldest_silent_ones_make_room_and_requ
     assert [entry["event"] for entry in logged] == ["connections.limited"]
 
 
+@pytest.mark.parametrize("kind", ["sends no body", "reads no answer"])
+async def test_whoever_lets_us_wait_during_a_request_makes_room_too(kind: str) -> None:
+    """Sixty-four clients that announced a body and sent none kept every probe out for five seconds."""
+
+    async def much(request: web.BaseRequest) -> web.Response:
+        return web.Response(body=bytes(2**24) if request.path == "/much" else b"hello")
+
+    announced = b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+    data = announced if kind == "sends no body" else b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n"
+    limits = ListenerLimits(most=16, most_of_one=None)
+    async with listening(much, _ANY, "ops.listen", limits=limits) as address:
+        silent = []
+        for _ in range(16):
+            reader, writer = await connect(address)
+            writer.transport.pause_reading()  # type: ignore[attr-defined] # a socket's
+            writer.write(data)
+            silent.append((reader, writer))
+        await asyncio.sleep(0.2)
+        for _ in range(8):
+            assert b"hello" in await said(address, _GET.replace(b"x", b"x\r\nConnection: close"))
+        for _, writer in silent:
+            writer.transport.abort()
+
+
 async def test_one_address_does_not_crowd_out_another() -> None:
     async with _listener(most=1000, most_of_one=10) as address:
         other = socket.socket()
