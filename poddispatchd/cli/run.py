@@ -25,6 +25,7 @@ from poddispatchd.config.model import Settings
 from poddispatchd.errors import ConfigurationError
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import configure_logging, log_only_tracebacks
+from poddispatchd.runtime.descriptors import raise_limit
 from poddispatchd.runtime.hardening import forbid_dumps
 from poddispatchd.runtime.memory import keep_heap_small
 
@@ -51,6 +52,7 @@ async def run(context: Context, config_path: Path | None, *, dry_run: bool) -> N
     keep_heap_small()
     settings = context.settings(config_path)
     try:
+        raise_limit()
         await Daemon(settings, config_path=context.config_path, is_shadow=dry_run).run()
     except ConfigurationError as error:
         for problem in error.problems or (str(error),):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -66,11 +67,17 @@ class Process:
         constants: Mapping[str, float] | None = None,
         handed: Mapping[str, int] | None = None,
         fresh: bool = False,
+        open_files: tuple[int, int] | None = None,
     ) -> "Process":
-        """Start it: forked, or in an interpreter of its own as on a server if it is to be ``fresh``."""
+        """Start it: forked, or in an interpreter of its own as on a server if it is to be ``fresh``.
+
+        ``open_files`` are then the soft and the hard limit of the files that it may open.
+        """
         child: asyncio.subprocess.Process | ForkedProcess
         if fresh:
+            soft, hard = open_files or resource.getrlimit(resource.RLIMIT_NOFILE)
             child = await asyncio.create_subprocess_exec(
+                *("sh", "-c", f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$0" "$@"'),
                 *(sys.executable, "-m", "poddispatchd"),
                 *arguments,
                 stdin=asyncio.subprocess.DEVNULL,
