@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from chaos.evidence import Evidence
 from chaos.history import Run
 from chaos.pod_rows import Row, VideoRows
-from poddispatchd.domain.naming import video_number
+from poddispatchd.domain.media import video_number
 from poddispatchd.domain.task import RunnerTaskId, VideoId
 from poddispatchd.pod.imports.studio import BASE_FILE
 from poddispatchd.sandbox.fake_runner_manager import result_files

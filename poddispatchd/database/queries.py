@@ -113,6 +113,7 @@ def load_queries(package: str, file: str) -> Mapping[str, Query]:
     return queries
 
 
+@lru_cache(maxsize=128)
 def render(query: Query, **identifiers: str) -> Query:
     """Fill in the ``{identifier}`` places of a query, each quoted as PostgreSQL quotes identifiers."""
     return query.fill(**{key: '"' + value.replace('"', '""') + '"' for key, value in identifiers.items()})

@@ -19,14 +19,20 @@ from poddispatchd.journal import unwanted_runs
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import SubmissionOutcome
-from poddispatchd.pod import progress
 from poddispatchd.pod.media.placing import replace_file
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.batching import Batcher
 from poddispatchd.runtime.wakeups import Wakeups
-from poddispatchd.tasks.accepted_runs import KNOWN_ID, AcceptedRun, StoredRun, Verdict, store_accepted
+from poddispatchd.tasks.accepted_runs import (
+    KNOWN_ID,
+    AcceptedRun,
+    StoredRun,
+    Verdict,
+    start_line,
+    store_accepted,
+)
 from poddispatchd.tasks.stopping import stop_run
 
 log = structlog.get_logger(__name__)
@@ -187,7 +193,7 @@ class EncodingLogs:
     async def _write(self) -> None:
         while self._waiting:
             directories, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
-            line = progress.start_line(self._clock.now_in(self._pod.time_zone)).encode() + b"\n"
+            line = start_line(self._clock.now_in(self._pod.time_zone)).encode() + b"\n"
             try:
                 told = await self._media.look_each(Look.LOG, partial(self._write_one, line), directories)
             except ResultError as error:

@@ -14,9 +14,9 @@ from msgspec import Struct
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.payload import Payload
-from poddispatchd.domain.task import ManagerId, Task, TaskPk
+from poddispatchd.domain.task import ManagerId, Task, TaskPk, source_of
 from poddispatchd.journal.submissions import Submission, SubmissionId, SubmissionState
-from poddispatchd.pod.duplicates import SAME_SOURCE, source_of
+from poddispatchd.pod.duplicates import SAME_SOURCE
 
 _OPEN = load_queries(__package__, "intents.sql")["open"].fill(same_source=SAME_SOURCE)
 

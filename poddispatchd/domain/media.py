@@ -6,7 +6,6 @@ Paths are plain text with forward slashes; nothing here looks at a disk.
 import posixpath
 from urllib.parse import quote
 
-from poddispatchd.domain.naming import video_number
 from poddispatchd.domain.source import EncodingSource, Source, StudioSource, TranscriptionSource, Video
 from poddispatchd.domain.task import VideoId
 from poddispatchd.errors import UnsubmittableError
@@ -93,6 +92,11 @@ def source_file(media_root: str, source: Source) -> str:
             return mp3
         case StudioSource(recording=recording):
             return inside_media_root(media_root, recording.source_file, f"Recording {recording.id}")
+
+
+def video_number(video_id: VideoId) -> str:
+    """The id of a video as Pod writes it in slugs and directories: at least four digits."""
+    return f"{video_id:04d}"
 
 
 def output_directory(video_file: str, video_id: VideoId) -> str:

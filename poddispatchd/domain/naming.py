@@ -6,6 +6,7 @@ import re
 import unicodedata
 from datetime import datetime, tzinfo
 
+from poddispatchd.domain.media import video_number
 from poddispatchd.domain.task import RunnerTaskId, TaskPk, VideoId
 
 _SUFFIX_ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -19,11 +20,6 @@ def slugify(text: str) -> str:
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
     kept = re.sub(r"[^\w\s-]", "", ascii_text.lower())
     return re.sub(r"[-\s]+", "-", kept).strip("-_")
-
-
-def video_number(video_id: VideoId) -> str:
-    """The id of a video as Pod writes it in slugs and directories: at least four digits."""
-    return f"{video_id:04d}"
 
 
 def video_slug(video_id: VideoId, title: str) -> str:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import NewType, TypedDict
 
 from msgspec import Struct
 
@@ -120,6 +120,26 @@ class Task(Struct, frozen=True):
         if self.recording_id is not None:
             return f"recording {self.recording_id}"
         return "nothing"
+
+
+class TaskSource(TypedDict):
+    """A task's key, type and source, as statements name them: its video, or its recording."""
+
+    task: TaskPk
+    type: str
+    video: VideoId | None
+    recording: RecordingId | None
+
+
+def source_of(task: Task) -> TaskSource:
+    """What a task works on."""
+    is_studio = task.type is TaskType.STUDIO
+    return TaskSource(
+        task=task.pk,
+        type=task.type_name,
+        video=None if is_studio else task.video_id,
+        recording=task.recording_id if is_studio else None,
+    )
 
 
 class StaleTasks(Struct, frozen=True):

@@ -35,7 +35,7 @@ from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod.imports.common import ImportedResult, WantedTask
 from poddispatchd.pod.media import staging as staging_area
 from poddispatchd.pod.media.lock import task_lock
-from poddispatchd.pod.media.results import StagingStorage
+from poddispatchd.pod.media.staging import StagingStorage
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download import DownloadLimits, download_result

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import TypedDict
 
 import asyncpg
 from msgspec import Struct
@@ -11,14 +10,12 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.duplicates import EndedDuplicate
 from poddispatchd.domain.task import (
-    RecordingId,
     Run,
     RunnerTaskId,
     Task,
     TaskPk,
     TaskStatus,
-    TaskType,
-    VideoId,
+    source_of,
 )
 from poddispatchd.pod.lock_holders import taking
 
@@ -179,23 +176,3 @@ def _run(task: Task) -> Mapping[str, object]:
 def _run_of(record: asyncpg.Record) -> Run | None:
     manager, task_id = record["runner_manager_id"], record["task_id"]
     return None if manager is None or task_id is None else Run(manager, task_id)
-
-
-class TaskSource(TypedDict):
-    """A task's key, type and source, as statements name them: its video, or its recording."""
-
-    task: TaskPk
-    type: str
-    video: VideoId | None
-    recording: RecordingId | None
-
-
-def source_of(task: Task) -> TaskSource:
-    """What a task works on."""
-    is_studio = task.type is TaskType.STUDIO
-    return TaskSource(
-        task=task.pk,
-        type=task.type_name,
-        video=None if is_studio else task.video_id,
-        recording=task.recording_id if is_studio else None,
-    )

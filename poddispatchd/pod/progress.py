@@ -1,13 +1,4 @@
-"""What Pod shows people about a task under way: the video's mark, step and log, the recording's comment.
-
-Mirrors what Pod writes when a manager accepts a task and when a task fails, with one difference: encodings
-that a viewer can watch stay until their replacement is there (invariant I5), and the log says so. Requests
-are quoted with their content and address; tokens are in neither.
-"""
-
-from collections.abc import Mapping
-from datetime import datetime
-from typing import assert_never
+"""What Pod shows people of a task that failed: the video's mark, step and log, the recording's comment."""
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
@@ -20,45 +11,6 @@ LONGEST_STEP = 255
 """Characters of a step's description."""
 
 FAILED_STEP = -1
-
-SHOW_ACCEPTED = _QUERIES["show_accepted"]
-"""Parts of a statement that show people what the rows of ``shown`` say: see ``shown_when_accepted``."""
-
-REMOTE_ENCODING_STEP = (3, "process manager remote encode")
-TRANSCRIPTION_STEP = (5, "transcripting audio")
-
-
-def start_line(now: datetime) -> str:
-    """How the log of a task begins; ``now`` is in Pod's time zone."""
-    return f"Start at : {now.ctime()}"
-
-
-def shown_when_accepted(
-    task: Task, *, body: Mapping[str, object], url: str, output_directory: str, start: str
-) -> tuple[object, ...]:
-    """What people see of a task from the moment that a runner manager accepts it, as a row of ``shown``.
-
-    Args:
-        task: whose request was accepted.
-        body: what was sent.
-        url: where it was sent; it holds no user information (``RunnerManager.check_url`` sees to it).
-        output_directory: where the results of an encoding will be.
-        start: a ``start_line``.
-    """
-    line = f"process manager remote encode : {url} with data {dict(body)}"
-    match task.type:
-        case TaskType.ENCODING:
-            head = f"{start}\n\nremove old data : "
-            tail = f"\n\noutput_dir : {output_directory}\n\n{line}"
-            return task.video_id, *REMOTE_ENCODING_STEP, head, tail, None, None
-        case TaskType.TRANSCRIPTION:
-            return task.video_id, *TRANSCRIPTION_STEP, None, None, None, None
-        case TaskType.STUDIO:
-            return None, None, None, None, None, task.recording_id, storable(f"{start}\n{line}")
-        case TaskType.OTHER:
-            return (None,) * 7  # none is ever submitted
-        case _:
-            assert_never(task.type)
 
 
 async def show_failed(connection: Connection, task: Task, message: str, *, log: bool = False) -> None:

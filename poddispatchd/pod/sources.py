@@ -4,6 +4,7 @@ import json
 import posixpath
 from collections.abc import Mapping, Sequence
 from datetime import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -67,7 +68,7 @@ async def load_sources(
 ) -> list[Source | UnsubmittableError]:
     """What some tasks work on, in one statement; for one that has no source any more, why it has none."""
     records = await connection.fetch(
-        *_sources_query(capabilities)(
+        *_sources_query(capabilities.readable_titles, capabilities.watermark_table)(
             videos=[task.video_id if task.type is not TaskType.STUDIO else None for task in tasks],
             recordings=[task.recording_id if task.type is TaskType.STUDIO else None for task in tasks],
         )
@@ -75,10 +76,11 @@ async def load_sources(
     return [_source_of(task, record) for task, record in zip(tasks, records, strict=True)]
 
 
-def _sources_query(capabilities: Capabilities) -> Query:
-    titles = ", ".join(f"'{column}', this_video.{column}" for column in capabilities.readable_titles)
-    query = _QUERIES["sources"].fill(titles=f"jsonb_build_object({titles})")
-    return render(query, watermark_table=capabilities.watermark_table)
+@lru_cache(maxsize=8)
+def _sources_query(titles: tuple[str, ...], watermark_table: str) -> Query:
+    pairs = ", ".join(f"'{column}', this_video.{column}" for column in titles)
+    query = _QUERIES["sources"].fill(titles=f"jsonb_build_object({pairs})")
+    return render(query, watermark_table=watermark_table)
 
 
 def output_directory(media_root: Path, source: Source | UnsubmittableError) -> str:

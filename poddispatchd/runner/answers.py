@@ -16,11 +16,11 @@ from poddispatchd.observability.logs import without_secrets
 from poddispatchd.runner.http_errors import (
     detail_of,
     is_no_route,
-    parsed,
     refusal,
     says_task_unknown,
     submission_refusal,
 )
+from poddispatchd.runner.json_object import parsed
 from poddispatchd.runner.records import Accepted, RunnerInfo, RunnerTask, StopOutcome
 from poddispatchd.runner.transport import HttpAnswer
 
@@ -28,6 +28,7 @@ _LONGEST_TASK_ID = 100
 """Characters: the width of Pod's column ``task_id``."""
 
 _LONGEST_ADDRESSABLE_ID = 2000
+_STATUSES = frozenset(RunnerStatus)
 _LONGEST_WORD = 100
 _TASK_FAILED = "Task failed:"
 _LONGEST_AGE = 10**12
@@ -74,8 +75,11 @@ def accepted(manager: RunnerManager, answer: HttpAnswer) -> Accepted:
             f"Runner manager {manager.name!r} took the task but gave {problem}.", orphan=orphan
         )
     status = data.get("status")
-    word = _said(status)[:_LONGEST_TASK_ID] if isinstance(status, str) else ""
-    return Accepted(RunnerTaskId(task_id), word or "running")
+    if not isinstance(status, str):
+        status = ""
+    elif status not in _STATUSES:
+        status = _said(status)[:_LONGEST_TASK_ID]
+    return Accepted(RunnerTaskId(task_id), status or RunnerStatus.RUNNING)
 
 
 def _is_cut_short(body: bytes) -> bool:
@@ -109,7 +113,7 @@ def task_record(manager: RunnerManager, answer: HttpAnswer, task_id: RunnerTaskI
     parameters = data.get("parameters")
     return RunnerTask(
         task_id=task_id,
-        status=RunnerStatus(status) if status in frozenset(RunnerStatus) else None,
+        status=RunnerStatus(status) if status in _STATUSES else None,
         raw_status=_said(status)[:_LONGEST_WORD],
         error=_said_text(data, "error"),
         script_output=_said_text(data, "script_output"),
@@ -148,7 +152,7 @@ def record_from_result(manager: RunnerManager, answer: HttpAnswer, task_id: Runn
             return RunnerTask(task_id, RunnerStatus.FAILED, RunnerStatus.FAILED.value, error=error)
         case 425:
             word = detail.rpartition("Status:")[2].strip().lower()
-            known = word if word in frozenset(RunnerStatus) else RunnerStatus.RUNNING.value
+            known = word if word in _STATUSES else RunnerStatus.RUNNING.value
             return RunnerTask(task_id, RunnerStatus(known), _said(word)[:_LONGEST_WORD])
         case _:
             raise refusal(manager, answer)

@@ -25,9 +25,8 @@ from poddispatchd.errors import (
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download_space import DownloadSpace
 from poddispatchd.runner.filesink import FileSink, SmallFiles
-from poddispatchd.runner.pieces import BrokenOffError, TooSlowError
 from poddispatchd.runner.result_storage import ResultStorage
-from poddispatchd.runner.transfer import Transfer
+from poddispatchd.runner.transfer import BrokenOffError, TooSlowError, Transfer
 
 _WORTH_ANOTHER_TRY = (
     BrokenOffError,

@@ -22,7 +22,7 @@ from poddispatchd.errors import (
     RunnerUnreachableError,
 )
 from poddispatchd.observability.logs import without_secrets
-from poddispatchd.runner.json_object import read_object
+from poddispatchd.runner.json_object import parsed
 from poddispatchd.runner.transport import HttpAnswer
 
 _LONGEST_WORDS = 300
@@ -133,14 +133,6 @@ def detail_of(answer: HttpAnswer) -> str | None:
         return None
     detail = data.get("detail") or data.get("error")
     return detail if isinstance(detail, str) else None
-
-
-def parsed(body: bytes, *, is_cut: bool = False) -> dict[str, object] | None:
-    """The JSON object of a body, with or without a BOM; None when it is none, or beyond all bounds."""
-    try:
-        return read_object(body, is_cut=is_cut)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _payload_refusal(manager: RunnerManager, answer: HttpAnswer) -> RunnerManagerError:

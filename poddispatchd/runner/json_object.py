@@ -53,6 +53,14 @@ def read_object(body: bytes, *, is_cut: bool = False) -> dict[str, object]:
     return found
 
 
+def parsed(body: bytes, *, is_cut: bool = False) -> dict[str, object] | None:
+    """The JSON object of a body, with or without a BOM; None when it is none, or beyond all bounds."""
+    try:
+        return read_object(body, is_cut=is_cut)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _members(text: str, begin: int, *, is_cut: bool) -> Iterator[tuple[str, object]]:
     """Each member of an object whose first one begins here.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import assert_never
 
 import aiohttp
@@ -16,8 +16,7 @@ from poddispatchd.errors import DownloadError, ResultGoneError, ResultUnfetchabl
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.filesink import FileSink
 from poddispatchd.runner.http_errors import detail_of, result_refusal
-from poddispatchd.runner.pieces import BrokenOffError, TooSlowError, pieces_in_time
-from poddispatchd.runner.transport import HttpAnswer, content_type
+from poddispatchd.runner.transport import content_type, read_answer
 
 _CHUNK = 2**20
 """Bytes from which what has come is handed to the file: large enough that a thread per chunk costs little."""
@@ -25,7 +24,6 @@ _CHUNK = 2**20
 _MOST_PIECES = 1024
 """However small they are: each costs memory of its own."""
 
-_LARGEST_REFUSAL = 64 * 2**10
 _LONGEST_REFUSAL = 10.0
 """Seconds in which the body of a refusal is read: its status says enough."""
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
@@ -36,6 +34,14 @@ _SAID_BY_A_PROXYING_MANAGER = "Error fetching result from runner"
 
 _CLOSE_ENDED_PROXIES = ("nginx", "openresty", "tengine")
 """Proxies that speak HTTP/1.0 to the manager by default: they end chunks well wherever it breaks off."""
+
+
+class BrokenOffError(DownloadError):
+    """A try at a file failed in a way that another one may mend."""
+
+
+class TooSlowError(BrokenOffError):
+    """The manager sends so slowly that it would keep an import for ever."""
 
 
 class Transfer:
@@ -225,22 +231,7 @@ class Transfer:
             await self._sink.restart()
 
     async def _refused(self, response: aiohttp.ClientResponse) -> Exception:
-        body = bytearray()
-        try:
-            async with asyncio.timeout(_LONGEST_REFUSAL):
-                async for piece in response.content.iter_any():
-                    body += piece
-                    if len(body) > _LARGEST_REFUSAL:
-                        response.close()
-                        break
-        except TimeoutError:
-            response.close()
-        answer = HttpAnswer(
-            status=response.status,
-            content_type=content_type(response),
-            body=bytes(body[:_LARGEST_REFUSAL]),
-            location=response.headers.get("Location", ""),
-        )
+        answer = await read_answer(response, within=_LONGEST_REFUSAL)
         error = result_refusal(self._manager, answer, self._name)
         is_refused_name = not _PROXIED_NAME.fullmatch(self._file.path) and (
             detail_of(answer) == _SAID_BY_A_PROXYING_MANAGER
@@ -266,3 +257,43 @@ def _vouches_by_chunks(response: aiohttp.ClientResponse) -> bool:
     coding = response.headers.get("Transfer-Encoding", "").lower().rpartition(",")[2].strip()
     server = response.headers.get("Server", "").lower()
     return coding == "chunked" and not any(name in server for name in _CLOSE_ENDED_PROXIES)
+
+
+async def pieces_in_time(
+    content: aiohttp.StreamReader, rate: TransferRate, *, name: str
+) -> AsyncIterator[bytes]:
+    """The pieces of a body as they come, as long as they come at this rate.
+
+    Args:
+        content: of an answer whose head has come.
+        rate: judges them; only waiting counts.
+        name: of the file, for people.
+
+    Raises:
+        TooSlowError: they come too slowly, or not at all.
+        aiohttp.ClientError, TimeoutError, OSError: the connection is lost.
+    """
+    time = asyncio.get_running_loop().time
+    came = 0
+    while True:
+        piece, is_end, waited = b"", False, 0.0
+        if content.total_bytes > came:
+            piece, _ = await content.readchunk()  # it has come already
+        else:
+            begun = time()
+            patience = asyncio.timeout(rate.left if rate.minimum else None)
+            try:
+                async with patience:
+                    piece, ends_chunk = await content.readchunk()
+                    is_end = not piece and not ends_chunk
+            except TimeoutError:
+                if not patience.expired():
+                    raise
+            waited = time() - begun
+        came += len(piece)
+        if rate.is_too_low(len(piece), waited):
+            raise TooSlowError(f"{name} comes too slowly: at least {rate} are expected.")
+        if is_end:
+            return
+        if piece:
+            yield piece

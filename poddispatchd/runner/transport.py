@@ -149,7 +149,7 @@ async def ask(
     """
     try:
         async with _sent(session, manager, request, _patience(seconds)) as response:
-            return await _read(response, limit)
+            return await read_answer(response, limit)
     except _FAILURES as error:
         raise _named(error, manager, request.method) from error
 
@@ -176,16 +176,25 @@ def _sent(
     )
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> HttpAnswer:
+async def read_answer(
+    response: aiohttp.ClientResponse, limit: int = SHORT_ANSWER, *, within: float | None = None
+) -> HttpAnswer:
+    """An answer, of ``limit`` bytes at most; ``within``: seconds for its body, then what has come will do."""
     success = 200 <= response.status < 300
     limit = limit if success else min(limit, SHORT_ANSWER)
     content = bytearray()
-    async for chunk in response.content.iter_any():
-        content += chunk
-        if len(content) > limit:
-            # What is left is not worth reading, and the connection cannot be used again.
-            response.close()
-            break
+    try:
+        async with asyncio.timeout(within):
+            async for chunk in response.content.iter_any():
+                content += chunk
+                if len(content) > limit:
+                    # What is left is not worth reading, and the connection cannot be used again.
+                    response.close()
+                    break
+    except TimeoutError:
+        if within is None:
+            raise
+        response.close()
     return HttpAnswer(
         status=response.status,
         content_type=content_type(response),

@@ -5,9 +5,10 @@ stored by compare-and-set (invariant I4), with all that Pod shows, in one statem
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import assert_never
 
 import asyncpg
 from msgspec import Struct
@@ -15,22 +16,30 @@ from msgspec import Struct
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk
+from poddispatchd.domain.script_output import storable
+from poddispatchd.domain.task import RunnerTaskId, Task, TaskPk, TaskType, source_of
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission
-from poddispatchd.pod import progress
-from poddispatchd.pod.duplicates import SAME_SOURCE, source_of
+from poddispatchd.pod.duplicates import SAME_SOURCE
 
 _NEWEST = 1000
 """Tasks that are searched for an id: what Pod submitted lately is among them."""
 
+_TEXTS = load_queries(__package__, "accepted_runs.sql")
+
+SHOW_ACCEPTED = _TEXTS["show_accepted"]
+"""Parts of a statement that show people what the rows of ``shown`` say: see ``shown_when_accepted``."""
+
 _QUERIES = {
-    name: query.fill(same_source=SAME_SOURCE, show_accepted=progress.SHOW_ACCEPTED, newest=str(_NEWEST))
-    for name, query in load_queries(__package__, "accepted_runs.sql").items()
+    name: query.fill(same_source=SAME_SOURCE, show_accepted=SHOW_ACCEPTED, newest=str(_NEWEST))
+    for name, query in _TEXTS.items()
 }
 
 _SHOWN = ("shown_videos", "steps", "words", "heads", "tails", "shown_recordings", "comments")
-"""The columns of ``progress.shown_when_accepted``."""
+"""The columns of ``shown_when_accepted``."""
+
+REMOTE_ENCODING_STEP = (3, "process manager remote encode")
+TRANSCRIPTION_STEP = (5, "transcripting audio")
 
 KNOWN_ID = "took the task but gave the id of another one"
 
@@ -113,9 +122,18 @@ async def _store(
 ) -> dict[TaskPk, StoredRun]:
     if not runs:
         return {}
-    start = progress.start_line(now)
+    start = start_line(now)
     sources = [source_of(run.task) for run in runs]
-    shown = [_shown(run, start) for run in runs]
+    shown = [
+        shown_when_accepted(
+            run.task,
+            body=json.loads(run.intent.body),
+            url=run.manager.endpoint("task/execute"),
+            output_directory=run.output_directory,
+            start=start,
+        )
+        for run in runs
+    ]
     rows = await connection.fetch(
         *_QUERIES["store"](
             tasks=[run.task.pk for run in runs],
@@ -139,11 +157,38 @@ def _stored(row: asyncpg.Record) -> StoredRun:
     return StoredRun(Verdict(row["verdict"]), row["is_new"], None if duplicate is None else TaskPk(duplicate))
 
 
-def _shown(run: AcceptedRun, start: str) -> tuple[object, ...]:
-    return progress.shown_when_accepted(
-        run.task,
-        body=json.loads(run.intent.body),
-        url=run.manager.endpoint("task/execute"),
-        output_directory=run.output_directory,
-        start=start,
-    )
+def start_line(now: datetime) -> str:
+    """How the log of a task begins; ``now`` is in Pod's time zone."""
+    return f"Start at : {now.ctime()}"
+
+
+def shown_when_accepted(
+    task: Task, *, body: Mapping[str, object], url: str, output_directory: str, start: str
+) -> tuple[object, ...]:
+    """What people see of a task from the moment that a runner manager accepts it, as a row of ``shown``.
+
+    Mirrors what Pod writes then, with one difference: encodings that a viewer can watch stay until their
+    replacement is there (invariant I5), and the log says so. The request is quoted with its content and
+    address; tokens are in neither.
+
+    Args:
+        task: whose request was accepted.
+        body: what was sent.
+        url: where it was sent; it holds no user information (``RunnerManager.check_url`` sees to it).
+        output_directory: where the results of an encoding will be.
+        start: a ``start_line``.
+    """
+    line = f"process manager remote encode : {url} with data {dict(body)}"
+    match task.type:
+        case TaskType.ENCODING:
+            head = f"{start}\n\nremove old data : "
+            tail = f"\n\noutput_dir : {output_directory}\n\n{line}"
+            return task.video_id, *REMOTE_ENCODING_STEP, head, tail, None, None
+        case TaskType.TRANSCRIPTION:
+            return task.video_id, *TRANSCRIPTION_STEP, None, None, None, None
+        case TaskType.STUDIO:
+            return None, None, None, None, None, task.recording_id, storable(f"{start}\n{line}")
+        case TaskType.OTHER:
+            return (None,) * 7  # none is ever submitted
+        case _:
+            assert_never(task.type)

@@ -12,7 +12,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.encoding_log import LogStyle, log_text
 from poddispatchd.domain.encoding_plan import EncodingContent
-from poddispatchd.domain.naming import video_number
+from poddispatchd.domain.media import video_number
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import VideoFacts, with_common_parts

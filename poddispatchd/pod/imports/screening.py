@@ -2,7 +2,6 @@
 
 from msgspec import Struct
 
-from poddispatchd.domain.cue_text import clean_text
 from poddispatchd.domain.encoding_result import OVERVIEW_FILE
 from poddispatchd.domain.file_policy import (
     HEAD,
@@ -15,7 +14,7 @@ from poddispatchd.domain.file_policy import (
     uri_problem,
 )
 from poddispatchd.domain.hls import address_findings, is_cut
-from poddispatchd.domain.subtitles import LARGEST_CAPTIONS, Subtitles, read_captions
+from poddispatchd.domain.subtitles import LARGEST_CAPTIONS, Subtitles, clean_text, read_captions
 from poddispatchd.errors import ResultRefusedError
 from poddispatchd.pod.media.files import list_files, read_part, read_text
 from poddispatchd.pod.media.placing import write_staged

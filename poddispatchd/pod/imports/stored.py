@@ -10,11 +10,11 @@ from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import render
+from poddispatchd.domain.media import video_number
 from poddispatchd.domain.naming import (
     collision_suffix,
     fit_file_field,
     slugified_file_name,
-    video_number,
     with_suffix,
 )
 from poddispatchd.errors import ResultRefusedError

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from msgspec import Struct
 
-from poddispatchd.domain.naming import video_number
+from poddispatchd.domain.media import video_number
 from poddispatchd.domain.task import TaskPk, VideoId
 from poddispatchd.errors import ResultRefusedError, disk_error
 from poddispatchd.pod.media.directory import DIRECTORY_MODE, Directory, EntryStatus, NotPlainError

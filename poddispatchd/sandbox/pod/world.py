@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries, render
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.naming import slugified_file_name, video_number, video_slug
+from poddispatchd.domain.media import video_number
+from poddispatchd.domain.naming import slugified_file_name, video_slug
 from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, RecordingId, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.sandbox.pod.media import put_file, put_studio_package

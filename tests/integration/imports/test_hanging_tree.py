@@ -18,6 +18,7 @@ from poddispatchd.imports.preparation import Preparation
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.opened import File
+from poddispatchd.pod.media.root import MediaRoot
 from poddispatchd.pod.media.tree import FileTimeouts, MediaTree
 from tests.integration.imports.bench import Bench, bench, idle, until
 from tests.plugins.postgres import PodDatabase
@@ -117,7 +118,7 @@ async def test_sweeping_purging_and_measuring_a_tree_that_hangs_ends(
 ) -> None:
     here.parts.media.limits = _SOON
     await here.execute("INSERT INTO poddispatchd.obsolete_file (path, task_pk) VALUES ('videos/x/a', 1)")
-    hang = Hang(monkeypatch, MediaTree, "walk")
+    hang = Hang(monkeypatch, MediaRoot, "walk")
     try:
         async with asyncio.timeout(60):
             for _ in range(3):

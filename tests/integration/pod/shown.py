@@ -1,7 +1,7 @@
 """What people see of an accepted task, without the acceptance."""
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.pod.progress import SHOW_ACCEPTED
+from poddispatchd.tasks.accepted_runs import SHOW_ACCEPTED
 
 _COLUMNS = ("shown_video_id", "step", "words", "head", "tail", "shown_recording_id", "comment")
 _TYPES = ("bigint", "integer", "text", "text", "text", "bigint", "text")

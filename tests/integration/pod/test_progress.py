@@ -6,8 +6,9 @@ import pytest
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.payload import Payload
 from poddispatchd.domain.task import Task, TaskPk, TaskType
-from poddispatchd.pod.progress import show_failed, shown_when_accepted, start_line
+from poddispatchd.pod.progress import show_failed
 from poddispatchd.pod.tasks import get_task
+from poddispatchd.tasks.accepted_runs import shown_when_accepted, start_line
 from tests.integration.pod.rows import all_rows, insert, recording, task, video
 from tests.integration.pod.shown import show_accepted
 from tests.plugins.postgres import PodDatabase

@@ -13,9 +13,9 @@ from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import ManagerId, SiteId, TaskPk
 from poddispatchd.pod.capabilities import Capabilities, introspect
 from poddispatchd.pod.managers import runner_manager
-from poddispatchd.pod.progress import shown_when_accepted, start_line
 from poddispatchd.pod.sources import load_source, output_directory
 from poddispatchd.pod.tasks import get_task
+from poddispatchd.tasks.accepted_runs import shown_when_accepted, start_line
 from tests.integration.pod.rows import opened
 from tests.integration.pod.shown import show_accepted
 from tests.plugins.shared_world import (

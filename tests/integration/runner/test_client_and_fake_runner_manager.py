@@ -20,7 +20,7 @@ from poddispatchd.errors import (
     RunnerTaskUnknownError,
     UnusableAnswerError,
 )
-from poddispatchd.pod.media.results import StagingStorage
+from poddispatchd.pod.media.staging import StagingStorage
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download import DownloadedResult, DownloadLimits, download_result

@@ -26,12 +26,12 @@ from poddispatchd.errors import (
     RunnerTaskUnknownError,
     RunnerUnreachableError,
 )
-from poddispatchd.pod.media.results import StagingStorage
+from poddispatchd.pod.media.staging import StagingStorage
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner import download_space, transfer
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download import DownloadedResult, DownloadLimits, download_result
-from poddispatchd.runner.pieces import pieces_in_time
+from poddispatchd.runner.transfer import pieces_in_time
 from tests.integration.runner.raw_server import Answer, RawServer, Request, drop, hang, head, raw, reply
 from tests.unit.runner.managers import TOKEN, manager
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poddispatchd.domain import naming
+from poddispatchd.domain.media import video_number
 from poddispatchd.domain.task import RunnerTaskId, TaskPk, VideoId
 
 
@@ -99,8 +100,8 @@ def test_a_directory_that_leaves_no_room_is_refused() -> None:
 
 
 def test_the_number_of_a_video_has_at_least_four_digits() -> None:
-    assert naming.video_number(VideoId(7)) == "0007"
-    assert naming.video_number(VideoId(12345)) == "12345"
+    assert video_number(VideoId(7)) == "0007"
+    assert video_number(VideoId(12345)) == "12345"
 
 
 def test_a_video_without_a_sluggable_title_keeps_its_number() -> None:

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain.cue_text import clean_text
-from poddispatchd.domain.subtitles import Cue, Subtitles, read_subtitles, reflow
+from poddispatchd.domain.subtitles import Cue, Subtitles, clean_text, read_subtitles, reflow
 from poddispatchd.errors import ResultRefusedError
 
 LINE = "00:00.000 --> 00:01.000"

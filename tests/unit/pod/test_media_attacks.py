@@ -17,7 +17,7 @@ from poddispatchd.pod.media.directory import NotPlainError, real_path
 from poddispatchd.pod.media.files import delete_files, delete_tree, existing_files, list_files, read_text
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.placing import Move, move_into_place, replace_file
-from poddispatchd.pod.media.results import StagingStorage
+from poddispatchd.pod.media.staging import StagingStorage
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import FileTimeouts, MediaPath, MediaTree
 from tests.unit.pod.trees import staged

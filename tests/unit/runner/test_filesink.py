@@ -14,7 +14,7 @@ import pytest
 from poddispatchd.domain.completeness import Wholeness
 from poddispatchd.errors import NoSpaceError
 from poddispatchd.pod.media.opened import File
-from poddispatchd.pod.media.results import StagingStorage
+from poddispatchd.pod.media.staging import StagingStorage
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.filesink import FileSink, SmallFiles
 
