@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from threading import Thread
 
 import structlog
 
@@ -14,7 +16,12 @@ from poddispatchd.observability.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 _PATIENCE = 10.0
-"""Seconds that the comparison with Pod's sites may take: systemd waits for the end of a reload."""
+"""Seconds that reading the file may take, and the comparison with Pod's sites: systemd waits for the end of a
+reload."""
+
+_HANGS = (
+    "The configuration cannot be read: the file system that it is on does not answer. Reload again later."
+)
 
 _SECTIONS_OF_POD = ("pod", "dispatch")
 """What is compared with Pod's database; the rest can be taken over without it."""
@@ -30,6 +37,7 @@ class ConfigurationReload:
     def __init__(self, load: Callable[[], Settings], metrics: Metrics) -> None:
         self._load = load
         self._metrics = metrics
+        self._reading: Future[Settings] | None = None
         self.problems: tuple[str, ...] = ()
 
     async def read(
@@ -43,7 +51,7 @@ class ConfigurationReload:
                 the start will do so.
         """
         try:
-            fresh = self._load()
+            fresh = await self._loaded()
             if verify is not None:
                 await self._compare(current, fresh, verify)
         except ConfigurationError as error:
@@ -53,6 +61,32 @@ class ConfigurationReload:
         self._metrics.config_reload_success.set(1)
         self._metrics.config_reloaded_at.set_to_current_time()
         return fresh
+
+    async def _loaded(self) -> Settings:
+        """The settings as they are written now, read by a thread: nothing else waits for the disk (I12).
+
+        Raises:
+            ConfigurationError: they cannot be used, or not be read in time.
+        """
+        if self._reading is not None and not self._reading.done():
+            raise ConfigurationError(_HANGS)
+        reading: Future[Settings] = Future()
+        self._reading = reading
+        reading.set_running_or_notify_cancel()
+
+        def read() -> None:
+            try:
+                reading.set_result(self._load())
+            except Exception as error:  # noqa: BLE001 - whoever waits for it gets it
+                reading.set_exception(error)
+
+        # No pool's thread: the end of the process would wait for one that hangs.
+        Thread(target=read, name="configuration", daemon=True).start()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await asyncio.wrap_future(reading)
+        except TimeoutError:
+            raise ConfigurationError(_HANGS) from None
 
     async def _compare(
         self, current: Settings, fresh: Settings, verify: Callable[[Settings], Awaitable[None]]

@@ -28,6 +28,9 @@ from poddispatchd.errors import ConfigurationError
 
 DEFAULT_PATH = Path("/etc/poddispatchd/config.yaml")
 
+LONGEST = 2**20
+"""Bytes that are read of a file: to parse as many takes a minute."""
+
 PREFIX = "PODDISPATCHD_"
 
 NOT_SETTINGS = frozenset({"PODDISPATCHD_CONFIG"})
@@ -66,6 +69,18 @@ def load_settings(
     return gathered.validate()
 
 
+class _TooLongError(Exception):
+    """This is no file of settings."""
+
+
+def _bytes_of(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        data = opened.read(LONGEST + 1)
+    if len(data) > LONGEST:
+        raise _TooLongError
+    return data
+
+
 class _Gathered(Struct):
     """What has been read so far, where it came from, and what was wrong with it."""
 
@@ -76,7 +91,10 @@ class _Gathered(Struct):
 
     def read_file(self, path: Path, *, may_be_missing: bool) -> None:
         try:
-            text = path.read_bytes().decode("utf-8-sig")
+            text = _bytes_of(path).decode("utf-8-sig")
+        except _TooLongError:
+            self._file_lost(f"{path}: it is longer than {LONGEST >> 20} MiB")
+            return
         except FileNotFoundError:
             if not may_be_missing:
                 self._file_lost(f"{path}: there is no such file")
@@ -147,7 +165,9 @@ class _Gathered(Struct):
                 self.problems.append(f"credential {name}: unknown key{hint}")
             return
         try:
-            text = file.read_bytes().decode()
+            text = _bytes_of(file).decode()
+        except _TooLongError:
+            self.problems.append(f"credential {name}: it is longer than {LONGEST >> 20} MiB")
         except OSError as error:
             self.problems.append(f"credential {name}: it cannot be read: {error.strerror}")
         except UnicodeDecodeError:

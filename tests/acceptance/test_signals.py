@@ -1,4 +1,5 @@
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from urllib.parse import urlsplit, urlunsplit
@@ -129,6 +130,29 @@ async def test_a_reload_of_a_bad_file_says_why_and_keeps_what_is(rig: Rig) -> No
     assert any("did you mean dispatch.poll_interval?" in problem for problem in problems)
     [task] = await rig.add(TaskType.ENCODING)
     await daemon.event("task.completed", task=task)
+
+
+async def test_a_file_that_cannot_be_read_to_its_end_holds_up_nothing_and_is_told(rig: Rig) -> None:
+    """The daemon stood still for as long as the disk of its configuration, until its watchdog ended it."""
+    daemon = await rig.start(constants={"poddispatchd.app.reload._PATIENCE": 0.5})
+    rig.config.unlink()
+    os.mkfifo(rig.directory / "config.yaml")
+
+    for number in (1, 2):
+        daemon.signal(signal.SIGHUP)
+        [task] = await rig.add(TaskType.ENCODING)
+        await daemon.event("task.completed", task=task)
+        problems = [str(entry["problem"]) for entry in await daemon.events("config.invalid", number)]
+        assert "the file system that it is on does not answer" in problems[-1]
+
+    # Whoever reads it hears that it has ended, and the next one can be read.
+    (rig.directory / "config.yaml").write_bytes(b"")
+    (rig.directory / "config.yaml").unlink()
+    assert rig.config.exists()
+    async with asyncio.timeout(30):
+        while daemon.find("config.reloaded") is None:
+            daemon.signal(signal.SIGHUP)
+            await asyncio.sleep(0.1)
 
 
 async def test_a_signal_at_the_very_moment_of_readiness_is_not_forgotten(

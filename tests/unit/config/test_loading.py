@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.config.keys import known_keys
-from poddispatchd.config.loading import NOT_SETTINGS, load_settings, variable
+from poddispatchd.config.loading import LONGEST, NOT_SETTINGS, load_settings, variable
 from poddispatchd.config.model import Settings
 from poddispatchd.config.units import Address
 from poddispatchd.errors import ConfigurationError
@@ -87,6 +87,19 @@ def test_a_file_that_was_asked_for_must_exist(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
     assert (f"{tmp_path}: it cannot be read: Is a directory",) == problems(tmp_path)
+
+
+def test_a_file_that_is_far_too_long_is_not_parsed(tmp_path: Path) -> None:
+    """Fifty megabytes put in its place by mistake were parsed for minutes, and nothing else was done."""
+    path = write(tmp_path, "# " + "x" * LONGEST)
+
+    assert (f"{path}: it is longer than 1 MiB",) == problems(path)
+
+
+def test_a_credential_that_is_far_too_long_is_not_taken(tmp_path: Path) -> None:
+    found = problems(None, **credentials(tmp_path, mail__password="x" * (LONGEST + 1)))
+
+    assert found == ("credential mail.password: it is longer than 1 MiB",)
 
 
 def test_a_file_that_is_not_text_names_its_line(tmp_path: Path) -> None:
