@@ -1,7 +1,7 @@
 """Logging: every line of the daemon and of its libraries in one format, on standard error.
 
-A line of ours is an event (``events.py``) with keys; it goes through standard logging, so that the lines of
-aiohttp, asyncio and asyncpg come out the same way, at the same level and without secrets.
+A line of ours is an event (``events.py``) with keys; the lines of aiohttp, asyncio and asyncpg, which come
+through standard logging, are made and written the same way, at the same level and without secrets.
 """
 
 import logging
@@ -18,9 +18,9 @@ from poddispatchd.config.model import LogSettings
 from poddispatchd.config.section import Section
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.observability.events import Event
-from poddispatchd.observability.journald import SOCKET, JournalSocket, journal_fields
+from poddispatchd.observability.journald import SOCKET, JournalSocket
+from poddispatchd.observability.log_handler import EventLogger, LogHandler, taken
 from poddispatchd.observability.log_lines import printable, render_journald, render_json
-from poddispatchd.observability.log_stream import LogStream
 from poddispatchd.observability.redaction import Redactor
 
 LogFormat: TypeAlias = Literal["json", "console", "journald"]
@@ -79,15 +79,18 @@ def configure_logging(
     target = sys.stderr if stream is None else stream
     chosen = choose_format(settings.format, environ=environ, stream=target)
     is_journal = chosen == "journald" and _is_journal(environ.get("JOURNAL_STREAM", ""), target)
-    handler = _Handler(target, JournalSocket(journal) if is_journal else None)
+    handler = LogHandler(target, JournalSocket(journal) if is_journal else None)
+    names: list[Processor] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name]
+    rendering = _rendering(chosen, handler, colors=target.isatty())
+    handler.rendering = [*names, *rendering]
     handler.setFormatter(
-        _Formatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _tidy],
-            processors=_rendering(chosen, handler, colors=target.isatty()),
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _tidy, *names],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
     root = logging.getLogger()
-    for old in [old for old in root.handlers if isinstance(old, _Handler)]:
+    for old in [old for old in root.handlers if isinstance(old, LogHandler)]:
         root.removeHandler(old)
         old.let_go()
     root.addHandler(handler)
@@ -98,14 +101,12 @@ def configure_logging(
     logging.getLogger(_REPEATED).setLevel(logging.ERROR)
     logging.getLogger("asyncio").addFilter(_is_no_echo)
     logging.captureWarnings(True)
+    EventLogger.use(handler, level)
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        # Not structlog's own: it looks for the caller of each line, which none of our formats names.
-        logger_factory=logging.getLogger,
+        processors=[taken],
+        # Loggers are kept, levels change: it is not the class of a logger that knows them.
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
+        logger_factory=EventLogger,
         cache_logger_on_first_use=True,
     )
     return chosen
@@ -114,12 +115,8 @@ def configure_logging(
 def log_only_tracebacks() -> None:
     """Write nothing but bugs from now on: for a command that says in one line of its own what it did."""
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, _Handler):
-            handler.addFilter(_has_traceback)
-
-
-def _has_traceback(record: logging.LogRecord) -> bool:
-    return bool(record.exc_info or (isinstance(record.msg, dict) and record.msg.get("exc_info")))
+        if isinstance(handler, LogHandler):
+            handler.only_tracebacks = True
 
 
 def _is_no_echo(record: logging.LogRecord) -> bool:
@@ -147,11 +144,8 @@ def _is_journal(journal_stream: str, stream: TextIO) -> bool:
     return journal_stream == f"{status.st_dev}:{status.st_ino}"
 
 
-def _rendering(chosen: LogFormat, handler: "_Handler", *, colors: bool) -> list[Processor]:
+def _rendering(chosen: LogFormat, handler: LogHandler, *, colors: bool) -> list[Processor]:
     common: list[Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
         _redact,
@@ -187,70 +181,3 @@ def _tidy(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return {str(name): _REDACTOR.entry(str(name), value) for name, value in event.items()}
-
-
-class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """structlog's, without its copy of the record for other handlers' formatters: there are none."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
-        logger, method = getattr(record, "_logger", None), getattr(record, "_name", None)
-        if method is None or not isinstance(record.msg, dict):
-            return super().format(record)
-        event: object = {**record.msg, "_record": record, "_from_structlog": True}
-        for process in self.processors:
-            event = process(logger, method, event)  # type: ignore[arg-type] # what the last one makes is the line
-        return str(event)
-
-
-class _Handler(logging.StreamHandler[TextIO]):
-    """Writes a line; what cannot be written is told in one line without its content, which may be secret.
-
-    To the journal it is sent with fields; what the journal does not take is written as a plain line. Lines
-    that nobody takes are counted, and that is told with the first one that is taken again.
-    """
-
-    def __init__(self, stream: TextIO, journal: JournalSocket | None = None) -> None:
-        super().__init__(stream)
-        self._journal = journal
-        self._lines = LogStream(stream)
-        self._lost = 0
-        self._fields: dict[str, str] = {}
-
-    def note_fields(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        """Remember the fields of the line that is being made; the handler's lock is held until it is out."""
-        if self._journal is not None:
-            self._fields = journal_fields(event)
-        return event
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a line."""
-        try:
-            if not self._is_taken(self.format(record)):
-                self._lost += 1
-            elif self._lost:
-                self._tell_lost()
-        except Exception:  # noqa: BLE001 - as logging's own handlers: a line never stops the daemon
-            self.handleError(record)
-
-    def _is_taken(self, line: str) -> bool:
-        if self._journal is not None and self._journal.send(line[3:], int(line[1]), self._fields):
-            return True
-        return self._lines.write(line + self.terminator)
-
-    def _tell_lost(self) -> None:
-        lost, self._lost = self._lost, 0
-        words = f"{lost} lines could not be logged: nobody took them"
-        record = logging.LogRecord(__name__, logging.WARNING, "", 0, words, None, None)
-        if not self._is_taken(self.format(record)):
-            self._lost = lost
-
-    def let_go(self) -> None:
-        """Close what this handler opened; the stream is somebody else's."""
-        self._lines.close()
-        if self._journal is not None:
-            self._journal.close()
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the name is logging's
-        error = sys.exc_info()[1]
-        self._lines.write(f"<3>a line of {record.name} could not be logged: {type(error).__name__}\n")

@@ -35,3 +35,7 @@ class Patience:
         self._left = max(0.0, self._left - (now - self._at))
         self._at = now
         self._is_stuck = not is_taken
+
+    def taken(self) -> None:
+        """A line was taken without a wait."""
+        self._is_stuck = False
