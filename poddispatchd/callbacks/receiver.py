@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import structlog
 
@@ -74,16 +73,23 @@ class CallbackReceiver:
         Raises:
             CallbackRefusedError: with the answer to give.
             DatabaseUnavailableError: it cannot be recorded now; the manager must call again.
+            TimeoutError: the same, since the database or others before it took too long.
         """
-        parsed = await self._read(body)
+        until = asyncio.get_running_loop().time() + self._patience
+        parsed = CallbackBody.read(body) if len(body) <= _SHORT else await self._read_long(body, until)
         try:
             callback = parsed.callback(without_secrets)
         except CallbackRefusedError:
             # Pod looks for the task before it looks at the rest.
             if parsed.task_id is not None:
-                await self._find_task(signers, parsed.task_id)
+                async with asyncio.timeout_at(until):
+                    await self._find_task(signers, parsed.task_id)
             raise
-        await self._record(signers, callback)
+        self._spend(signers, callback)
+        if not await self._recorder.record(Entry(signers, callback)):
+            async with asyncio.timeout_at(until):
+                await self._find_task(signers, callback.task_id)
+                await self._recorder.record(Entry(signers, callback, is_known=True))
         # The answer goes first: nothing more is awaited for it.
         asyncio.get_running_loop().call_soon(_tell_received, callback)
         if callback.status not in _FINAL:
@@ -94,14 +100,14 @@ class CallbackReceiver:
                 self._registry.freed(manager)
             self._wakeups.dispatcher.ring()
 
-    async def _read(self, body: bytes) -> CallbackBody:
-        """Read a body; long ones a step at a time, and one after the other: others want to be served, too.
+    async def _read_long(self, body: bytes, until: float) -> CallbackBody:
+        """Read a body a step at a time, and one after the other: others want to be served, too.
 
         A pause as long as each step leaves them half of the time.
         """
         now = self._clock.monotonic
         steps = CallbackBody.steps(body)
-        async with self._parsing if len(body) > _SHORT else nullcontext():
+        async with asyncio.timeout_at(until), self._parsing:
             while True:
                 begun = now()
                 try:
@@ -110,13 +116,6 @@ class CallbackReceiver:
                     parsed: CallbackBody = finished.value
                     return parsed
                 await asyncio.sleep(now() - begun)
-
-    async def _record(self, signers: tuple[ManagerId, ...], callback: Callback) -> None:
-        self._spend(signers, callback)
-        if await self._recorder.record(Entry(signers, callback)):
-            return
-        await self._find_task(signers, callback.task_id)
-        await self._recorder.record(Entry(signers, callback, is_known=True))
 
     def _spend(self, signers: tuple[ManagerId, ...], callback: Callback) -> None:
         """Take a callback from its managers' quota.

@@ -21,9 +21,14 @@ _MOST_WAITING = 64 * 2**20
 """Bytes that may wait for a statement; of more, a manager is told to call again."""
 
 
+_LEAST = 0.25
+"""Of the patience, which a statement has in any case: whoever has waited long spoils nothing for others."""
+
+
 class _Waiting(Struct, frozen=True):
     entry: Entry
     size: int
+    until: float
     recorded: "asyncio.Future[bool]"
 
 
@@ -46,13 +51,14 @@ class Recorder:
         """Record a callback; False: it concerns no task that is known without a search, nothing is recorded.
 
         Raises:
-            DatabaseUnavailableError: it cannot be recorded now.
+            DatabaseUnavailableError: it cannot be recorded now, or within the patience.
             DatabaseError: the database refuses it.
         """
         size = stored_size(entry.callback)
         if self._bytes + size > _MOST_WAITING and self._waiting:
             raise DatabaseUnavailableError("Too many callbacks wait for the database.")
-        waiting = _Waiting(entry, size, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(entry, size, loop.time() + self._patience, loop.create_future())
         self._waiting.append(waiting)
         self._bytes += size
         if self._work is None:
@@ -76,9 +82,7 @@ class Recorder:
             size += self._waiting[0].size
             if batch and size > _MOST_BYTES_TOGETHER:
                 break
-            first = self._drop_first()
-            if not first.recorded.done():  # whoever has given up hears 503, and calls again
-                batch.append(first)
+            batch.append(self._drop_first())
         return batch
 
     def _drop_first(self) -> _Waiting:
@@ -87,10 +91,16 @@ class Recorder:
         return first
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
+        now = asyncio.get_running_loop().time()
+        for waiting in batch:
+            if waiting.until <= now:
+                _refuse(waiting, DatabaseUnavailableError("The database is too slow to record the callback."))
+        batch = [waiting for waiting in batch if not waiting.recorded.done()]  # some have gone, too
         if not batch:
             return
+        # The first has waited longest: one limit for all of them is cheaper than a timer for each.
         try:
-            await within(self._patience, self._insert(batch))
+            await within(max(batch[0].until - now, _LEAST * self._patience), self._insert(batch))
         except DatabaseUnavailableError as error:
             for waiting in batch:
                 _refuse(waiting, error)

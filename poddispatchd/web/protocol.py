@@ -5,11 +5,12 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestHandler
 
 from poddispatchd.observability.events import Event
 from poddispatchd.web.connection_limits import ConnectionTable, Peer
+from poddispatchd.web.fixed_answer import FixedAnswer
 from poddispatchd.web.listener_site import SLICE, WORDS, ListenerSite, canned
 
 _LONGEST_LINE = 8190
@@ -199,6 +200,13 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Answer, within limits; then we wait for the peer."""
+        if isinstance(resp, FixedAnswer):
+            if self._goes_on(request) and self._raw is not None:
+                self._answered += 1
+                self._raw.write(resp.whole(self._site.headers))
+                self._is_answered()
+                return resp, False
+            resp = resp.ordinary()
         for name, value in self._site.headers.items():
             resp.headers.setdefault(name, value)
         is_unread = not request.content.is_eof()
@@ -218,9 +226,25 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         except TimeoutError:
             self.drop()
             return resp, True
+        self._is_answered()
+        return finished
+
+    def _goes_on(self, request: web.BaseRequest) -> bool:
+        """Whether the connection goes on after this request, and takes an answer without a wait."""
+        return (
+            request.keep_alive
+            and request.version == HttpVersion11
+            and request.content.is_eof()
+            and not (self._is_half_closed or self._site.is_ending or self._upgraded)
+            and self._held is None
+            and self._raw is not None
+            and not self._raw.is_closing()
+            and self._raw.get_write_buffer_size() == 0
+        )
+
+    def _is_answered(self) -> None:
         self.is_recognised, self._is_chunked, self._request = False, False, None
         self._site.table.waits(self.peer, self._site.loop.time())
-        return finished
 
     def _leave(self, request: web.BaseRequest) -> None:
         """End our side; what a stranger still sends, until it has the answer and closes, nobody reads."""

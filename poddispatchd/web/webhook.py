@@ -18,6 +18,7 @@ from poddispatchd.observability.metrics import Metrics
 from poddispatchd.web.bodies import BodyMemory, read_body
 from poddispatchd.web.client_address import client_address
 from poddispatchd.web.connection_limits import ListenerLimits
+from poddispatchd.web.fixed_answer import FixedAnswer
 from poddispatchd.web.listener import Handler
 from poddispatchd.web.listener_site import HEADERS
 from poddispatchd.web.refusal_log import RefusalLog
@@ -70,7 +71,7 @@ def webhook_application(
     refusals = refusals or RefusalLog("webhook", clock.monotonic)
     webhook = _Webhook(receiver, settings, metrics, refusals, patience)
 
-    async def handle(request: web.BaseRequest) -> web.Response:
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
         if request.path != settings.path:
             return web.json_response({"error": _WORDS[404]}, status=404)
         begun = clock.monotonic()
@@ -143,8 +144,9 @@ class _Webhook:
         self._patience = patience
         self._memory = BodyMemory()
         self._refusals = refusals
+        self._taken = FixedAnswer({"status": "OK"})
 
-    async def answer(self, request: web.BaseRequest) -> web.Response:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """What a request is answered, whatever it is."""
         remote = client_address(
             request.remote or "",
@@ -172,7 +174,7 @@ class _Webhook:
             self._refusals.tell(Event.SERVICE_CRASHED, job="webhook", error=type(error).__name__)
             log.debug(Event.SERVICE_CRASHED, job="webhook", exc_info=True)
             return _refusal(_later())
-        return web.json_response({"status": "OK"})
+        return self._taken
 
     def _tell(self, remote: str, status: int, reason: str, *, is_alarming: bool = True) -> None:
         self._refusals.flush()
@@ -217,8 +219,7 @@ class _Webhook:
         try:
             async with self._memory.room(most if announced is None else announced, whose):
                 body = await read_body(request, most=most, seconds=self._settings.body_timeout)
-                async with asyncio.timeout(self._patience):
-                    await self._receiver.take(whose, body)
+                await self._receiver.take(whose, body)
         except CallbackRefusedError as error:
             if error.status in _LIMITS:
                 self._metrics.webhook_limited.labels(_LIMITS[error.status]).inc()

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from poddispatchd.callbacks import recorder
 from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.callbacks.bench import ShiftedClock, bench
@@ -59,6 +60,28 @@ async def test_a_database_that_does_not_answer_is_not_waited_for(pod: Pod, table
         assert answer.status == 200
         await webhook.settle()
         assert "applied" in {state for _, state, _ in await pod.callbacks()}
+
+
+async def test_those_who_wait_behind_a_statement_that_hangs_are_told_with_it(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them would have had a statement of its own to wait for, one after the other."""
+    monkeypatch.setattr(recorder, "_MOST_TOGETHER", 1)
+    await pod.running()
+    async with bench(pod.database, patience=1.0) as webhook, pod.database.connection() as blocker:
+        assert (await webhook.call(TOKEN, task_id="t-1", status="running")).status == 200
+        before = webhook.receiver._recorder.statements
+        async with blocker.transaction():
+            await blocker.execute("LOCK TABLE poddispatchd.callback IN ACCESS EXCLUSIVE MODE")
+            answers = await asyncio.gather(
+                *(
+                    webhook.call(TOKEN, task_id="t-1", status="running", error_message=str(n))
+                    for n in range(12)
+                )
+            )
+        assert {answer.status for answer in answers} == {503}
+        assert webhook.receiver._recorder.statements - before < 6
+        assert (await webhook.call(TOKEN, task_id="t-1", status="running")).status == 200
 
 
 async def test_a_callback_is_answered_before_anything_is_done_about_it(pod: Pod) -> None:

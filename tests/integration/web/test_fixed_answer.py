@@ -1,0 +1,71 @@
+"""The answer to a callback is made once; whoever reads it cannot tell."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+
+import pytest
+from aiohttp import web
+
+from poddispatchd.config.units import Address
+from poddispatchd.web import fixed_answer
+from poddispatchd.web.fixed_answer import FixedAnswer
+from poddispatchd.web.listener import listening
+from tests.integration.web.wire import said
+
+_GET = b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n"
+_LAST = b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+_ANSWER = FixedAnswer({"status": "OK"})
+
+
+@asynccontextmanager
+async def _listener() -> AsyncIterator[Address]:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return _ANSWER if request.path == "/fixed" else web.json_response({"status": "OK"})
+
+    async with listening(
+        answer, Address("127.0.0.1", 0), "webhook.listen", headers={"X-Own": "é"}
+    ) as address:
+        yield address
+
+
+def _parts(answer: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.split(b"\r\n")
+    return first, dict(line.split(b": ", 1) for line in lines), body
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        b"GET %s HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /other HTTP/1.0\r\n\r\n",
+        b"GET %s HTTP/1.0\r\n\r\n",
+        b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" + _LAST % b"/other",
+        b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc" + _LAST % b"/other",
+        _GET + _LAST % b"/other",
+        _LAST,
+    ],
+)
+async def test_it_is_what_any_other_answer_would_be(request_line: bytes) -> None:
+    async with _listener() as address:
+        fixed = await said(address, request_line.replace(b"%s", b"/fixed"))
+        other = await said(address, request_line.replace(b"%s", b"/other"))
+
+    assert fixed.count(b"HTTP/1.") == other.count(b"HTTP/1.") > 0
+    for one, another in zip(fixed.split(b"HTTP/1.")[1:], other.split(b"HTTP/1.")[1:], strict=True):
+        (first, headers, body), (other_first, other_headers, other_body) = _parts(one), _parts(another)
+        assert (first, body) == (other_first, other_body)
+        dates = (headers.pop(b"Date"), other_headers.pop(b"Date"))
+        assert headers == other_headers
+        assert all(parsedate_to_datetime(date.decode()) for date in dates)
+
+
+async def test_its_date_is_the_present(monkeypatch: pytest.MonkeyPatch) -> None:
+    dates = []
+    async with _listener() as address:
+        for now in (1_000_000_000, 1_000_000_060):
+            monkeypatch.setattr(fixed_answer.time, "time", lambda now=now: float(now))
+            answers = await said(address, _GET % b"/fixed" + _LAST % b"/other")
+            dates.append(_parts(answers)[1][b"Date"])
+
+    assert dates == [b"Sun, 09 Sep 2001 01:46:40 GMT", b"Sun, 09 Sep 2001 01:47:40 GMT"]
