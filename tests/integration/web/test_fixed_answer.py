@@ -8,7 +8,6 @@ import pytest
 from aiohttp import web
 
 from poddispatchd.config.units import Address
-from poddispatchd.web import fixed_answer
 from poddispatchd.web.fixed_answer import FixedAnswer
 from poddispatchd.web.listener import listening
 from tests.integration.web.wire import said
@@ -64,7 +63,7 @@ async def test_its_date_is_the_present(monkeypatch: pytest.MonkeyPatch) -> None:
     dates = []
     async with _listener() as address:
         for now in (1_000_000_000, 1_000_000_060):
-            monkeypatch.setattr(fixed_answer.time, "time", lambda now=now: float(now))
+            monkeypatch.setattr("time.time", lambda now=now: float(now))
             answers = await said(address, _GET % b"/fixed" + _LAST % b"/other")
             dates.append(_parts(answers)[1][b"Date"])
 
