@@ -24,6 +24,11 @@ _TURN_SECONDS = 5.0
 _AGAIN = 30.0
 
 
+_DRAINED = (32 * 2**20, 5.0)
+"""Bytes, and seconds, of a body nobody wants that are thrown away, lest the answer is lost with a reset
+connection."""
+
+
 class BodyMemory:
     """Memory for large bodies, given out in the order in which it is asked for."""
 
@@ -101,3 +106,14 @@ async def read_body(request: web.BaseRequest, *, most: int, seconds: float) -> b
         # A RuntimeError: the connection is closed.
         raise CallbackRefusedError(400, "Invalid request.") from None
     return bytes(body)
+
+
+async def drain(request: web.BaseRequest) -> None:
+    """Throw away a part of a body, which nobody looks at."""
+    left, seconds = _DRAINED
+    try:
+        async with asyncio.timeout(seconds):
+            while left > 0 and not request.content.is_eof():
+                left -= len(await request.content.readany())
+    except (TimeoutError, OSError, RuntimeError, web.RequestPayloadError, web.PayloadAccessError):
+        return  # a RuntimeError: the connection is closed

@@ -9,6 +9,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestHandler
 
 from poddispatchd.observability.events import Event
+from poddispatchd.web.bodies import drain
 from poddispatchd.web.connection_limits import ConnectionTable, Peer
 from poddispatchd.web.fixed_answer import FixedAnswer
 from poddispatchd.web.listener_site import SLICE, WORDS, ListenerSite, canned
@@ -26,10 +27,6 @@ _CHUNKED_SLICE = 2**12
 
 _FRAMING = 2**12
 """Bytes of the framing of a body which are always allowed: sizes of chunks, their extensions, trailers."""
-
-_DRAINED = (32 * 2**20, 5.0)
-"""Bytes, and seconds, of a body nobody wants that are thrown away, lest the answer is lost with a reset
-connection."""
 
 
 class Connection(RequestHandler, asyncio.BufferedProtocol):
@@ -222,7 +219,7 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
             elif is_unread:
                 # We wait for the peer, not it for us: when the listener is full, it makes room.
                 self._site.table.waits(self.peer, self._site.loop.time())
-                await _drain(request)
+                await drain(request)
         except TimeoutError:
             self.drop()
             return resp, True
@@ -296,14 +293,3 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         self._site.refusals.tell(
             Event.SERVICE_CRASHED, job=self._site.refusals.listener, error=type(error).__name__, place=place
         )
-
-
-async def _drain(request: web.BaseRequest) -> None:
-    """Throw away a part of a body, which nobody looks at."""
-    left, seconds = _DRAINED
-    try:
-        async with asyncio.timeout(seconds):
-            while left > 0 and not request.content.is_eof():
-                left -= len(await request.content.readany())
-    except (TimeoutError, OSError, RuntimeError, web.RequestPayloadError, web.PayloadAccessError):
-        return  # a RuntimeError: the connection is closed
