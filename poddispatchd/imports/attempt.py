@@ -112,6 +112,10 @@ class ImportAttempt:
         except (ImportBusyError, ResultError) as error:
             await self._failures.handle(FailedAttempt(job, error))
 
+    def stop(self) -> None:
+        """Attempts that are past their commit point go on, and wait for nothing that others hold."""
+        self._commits.stop()
+
     async def _under_lock(self, job: ImportJob, tree: MediaTree, checked: Callable[[], None]) -> None:
         staging: MediaPath | None = None
         try:

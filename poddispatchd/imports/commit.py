@@ -88,6 +88,11 @@ class ImportCommit:
         """Results whose rows are being written."""
         self._trying_again = asyncio.Lock()
         """Of whoever met a row that is held: all of them together wait with one connection."""
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Wait for nothing that others hold any more: the daemon is to end."""
+        self._is_stopping = True
 
     async def record(self, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
         """Commit what is about to be put in place: nothing of it stays if the import never ends well.
@@ -114,6 +119,8 @@ class ImportCommit:
             async with self._database.connection() as connection:
                 if await files.reclaim_files(connection, brought):
                     return
+            if self._is_stopping:
+                break
             await self._clock.sleep(1.0)
         raise ImportBusyError("Files that this result brings again are being deleted just now.")
 
@@ -163,9 +170,12 @@ class ImportCommit:
     async def _tried_again(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """What an attempt returns, made again while another session holds a row or the names.
 
-        The result has been fetched: to fetch it again would cost more than waiting a little.
+        The result has been fetched: to fetch it again would cost more than waiting a little. A stop does not
+        wait: many results, each in its turn, would take all the time that it has.
         """
         for _ in range(_PATIENCE_WITH_LOCKS):
+            if self._is_stopping:
+                break
             with suppress(RowLockedError):
                 return await attempt()
             await self._clock.sleep(1.0)

@@ -135,6 +135,7 @@ class Importer:
     async def stop(self, seconds: float) -> None:
         """Take no new import; let those past their commit point finish, hand the others back."""
         self._stopping = True
+        self._attempts.stop()
         for running in self._running.values():
             running.work.cancel()
         if self._running:

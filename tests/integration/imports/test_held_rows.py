@@ -10,6 +10,7 @@ import pytest
 
 from poddispatchd.app import features
 from poddispatchd.domain.task import TaskType
+from poddispatchd.imports import commit
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.preparation import Staged
 from poddispatchd.imports.queue import ImportJob
@@ -115,6 +116,36 @@ async def test_a_result_whose_video_is_held_waits_in_words_and_is_not_fetched_ag
         assert [(state, attempts) for state, attempts, _ in await here.imports_of(held)] == [("open", 0)]
     await here.import_again()
     assert await here.status(held) == "completed"
+
+
+async def test_a_stop_does_not_wait_for_held_rows(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty results whose rows somebody held, each in its turn: a stop took all its seconds."""
+    monkeypatch.setattr(commit, "_PATIENCE_WITH_LOCKS", 100_000)
+    tasks = [await here.ready() for _ in range(2)]
+    importer = features.importer(here.parts)
+    met, arrived, held, record = set[int](), list[int](), asyncio.Event(), ImportCommit.record
+
+    async def recorded(self: ImportCommit, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
+        await record(self, job, plan, staged)
+        arrived.append(job.task_pk)
+        await held.wait()
+
+    monkeypatch.setattr(ImportCommit, "record", recorded)
+    monkeypatch.setattr(here.parts.database, "on_locked", met.add)
+    async with here.pod.connection() as session, session.transaction():
+        await importer.step()
+        await until(lambda: _is(len(arrived) == len(tasks)))
+        await session.execute("SELECT FROM runner_manager_task FOR UPDATE")
+        held.set()
+        await until(lambda: _is(met == set(tasks)))
+        async with asyncio.timeout(20):
+            await importer.stop(60)
+        for task in tasks:
+            assert [(state, attempts) for state, attempts, _ in await here.imports_of(task)] == [("open", 0)]
+        assert here.staged() == []
+    monkeypatch.setattr(ImportCommit, "record", record)
+    await here.import_again()
+    assert {await here.status(task) for task in tasks} == {"completed"}
 
 
 async def test_results_that_wait_for_held_rows_leave_connections_to_others(
