@@ -14,7 +14,7 @@ from poddispatchd.domain.display import escaped
 from poddispatchd.domain.notices import Mail
 from poddispatchd.domain.report import PeriodReport, report_text
 from poddispatchd.notify import queue
-from poddispatchd.notify.message import Envelope
+from poddispatchd.notify.smtp import Envelope
 from poddispatchd.runtime.database_session import CHANNEL, QUEUES_CHANGED
 from poddispatchd.tasks.report import read_report
 from poddispatchd.web.report import report_page

@@ -27,7 +27,7 @@ from poddispatchd.errors import (
 )
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.failure_handling import FailedAttempt, FailureHandling
-from poddispatchd.imports.preparation import Preparation, Staged, staging_directory
+from poddispatchd.imports.preparation import Preparation, staging_directory
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.managers.rows import ManagerRows
 from poddispatchd.observability.events import Event
@@ -171,13 +171,11 @@ class ImportAttempt:
             async with asyncio.timeout(LONGEST_ATTEMPT):
                 await staging.tree.run(staging_area.begin, staging, task.pk)
                 size, left_out = await self._fetched(job, task, manager, staging)
-                names = await self._preparation.known_names(job)
-                staged = Staged(staging, size, left_out, names)
-                plan = await self._preparation.prepare(task, job, staged)
+                plan = await self._preparation.prepare(task, job, staging, size, left_out)
         except TimeoutError:
             raise DownloadError(f"It took longer than {LONGEST_ATTEMPT / 3600:g} hours.") from None
         checked()
-        commit = asyncio.ensure_future(self._commits.commit(job, wanted, plan, staged))
+        commit = asyncio.ensure_future(self._commits.commit(job, wanted, plan))
         try:
             done, has_obsolete = await asyncio.shield(commit)
         except asyncio.CancelledError:

@@ -22,7 +22,7 @@ from poddispatchd.errors import (
 from poddispatchd.imports import files, queue
 from poddispatchd.imports.deletion import Deletion
 from poddispatchd.imports.obstacles import ImportObstacles
-from poddispatchd.imports.preparation import Preparation, Staged
+from poddispatchd.imports.preparation import Preparation
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import notices
 from poddispatchd.observability.events import Event
@@ -94,7 +94,7 @@ class ImportCommit:
         """Wait for nothing that others hold any more: the daemon is to end."""
         self._is_stopping = True
 
-    async def record(self, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
+    async def record(self, job: ImportJob, plan: ImportPlan) -> None:
         """Commit what is about to be put in place: nothing of it stays if the import never ends well.
 
         Raises:
@@ -102,7 +102,7 @@ class ImportCommit:
             ImportBusyError: one of these files is still being deleted, or another import has chosen its name.
         """
         brought, stored = sorted(plan.brought), sorted(plan.stored)
-        tree, earlier = staged.directory.tree, staged.names.ours
+        tree, earlier = plan.result.tree, plan.result.ours or frozenset()
         there = await tree.run(_cleared, tree, brought, earlier, job.task_pk)
 
         async def write() -> bool:
@@ -125,18 +125,18 @@ class ImportCommit:
         raise ImportBusyError("Files that this result brings again are being deleted just now.")
 
     async def commit(
-        self, job: ImportJob, wanted: WantedTask, plan: ImportPlan, staged: Staged
+        self, job: ImportJob, wanted: WantedTask, plan: ImportPlan
     ) -> tuple[ImportedResult, bool]:
         """Files into place, then the one transaction that is the commit point (invariant I6).
 
         Returns:
             What was imported, and whether files are to be deleted because of it.
         """
-        tree = staged.directory.tree
+        tree, size = plan.result.tree, plan.result.size
         try:
-            await self.record(job, plan, staged)
+            await self.record(job, plan)
             # Files may have to be copied to another file system.
-            await tree.run_within(tree.limits.file + staged.size / _SLOWEST_COPY, plan.apply_files)
+            await tree.run_within(tree.limits.file + size / _SLOWEST_COPY, plan.apply_files)
         except NameTakenError as error:
             async with self._database.connection() as connection:
                 await files.forget_recorded(connection, job, error.paths)
@@ -147,7 +147,7 @@ class ImportCommit:
             raise
         await self._preparation.prove_placed(tree, wanted, plan.brought)
         written = await self._write_rows_patiently(job, wanted.task, plan)
-        self._tell(wanted.task, written[0], staged.size)
+        self._tell(wanted.task, written[0], size)
         return written
 
     async def tidy(self, job: ImportJob, staging: MediaPath, *, has_obsolete: bool) -> None:

@@ -25,18 +25,14 @@ class BroughtFile(Struct, frozen=True):
     is_new: bool
 
 
-class KnownNames(Struct, frozen=True):
-    """Files that open imports put in place: this one so far (``ours``), and others (``taken``)."""
+async def known_names(connection: Connection, job: ImportJob) -> tuple[frozenset[str], frozenset[str]]:
+    """Files that open imports put in place, or were about to: this one so far, and others.
 
-    ours: frozenset[str]
-    taken: frozenset[str]
-
-
-async def known_names(connection: Connection, job: ImportJob) -> KnownNames:
-    """What attempts at an import put in place, or were about to; no new name may be one of the others'."""
+    No new name may be one of the others'.
+    """
     rows = await connection.fetch(*_QUERIES["known_names"](import_id=job.id))
     ours = frozenset(row["path"] for row in rows if row["is_ours"])
-    return KnownNames(ours, frozenset(row["path"] for row in rows if not row["is_ours"]))
+    return ours, frozenset(row["path"] for row in rows if not row["is_ours"])
 
 
 async def forget_recorded(connection: Connection, job: ImportJob, paths: Collection[str]) -> None:

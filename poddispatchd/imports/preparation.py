@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping
 from typing import assert_never
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
@@ -12,7 +11,6 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import Task, TaskType, VideoId, no_import_words
 from poddispatchd.errors import MediaNotWritableError, RaceLostError, ResultRefusedError, RowLockedError
 from poddispatchd.imports import files, queue
-from poddispatchd.imports.files import KnownNames
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.imports import encoding, studio, transcription
@@ -41,22 +39,6 @@ def staging_directory(tree: MediaTree, wanted: WantedTask) -> MediaPath:
         return tree.studio_staging_directory(task.pk)
     file = checked_video_file(task, wanted.video_file)
     return tree.staging_directory(file, VideoId(task.video_id or 0), task.pk)
-
-
-class Staged(Struct, frozen=True):
-    """A result as it was downloaded.
-
-    Args:
-        directory: where.
-        size: its bytes.
-        left_out: its files that were not downloaded, with the reason.
-        names: what this import and others have recorded.
-    """
-
-    directory: MediaPath
-    size: int
-    left_out: Mapping[str, str]
-    names: KnownNames
 
 
 class Preparation:
@@ -104,11 +86,6 @@ class Preparation:
             raise RaceLostError("The row was completed, restarted or deleted by someone else.")
         return wanted
 
-    async def known_names(self, job: ImportJob) -> KnownNames:
-        """The names of files that this import and others have recorded."""
-        async with self._database.connection() as connection:
-            return await files.known_names(connection, job)
-
     async def check_tree(self, tree: MediaTree, wanted: WantedTask) -> None:
         """Make sure that the media tree is the right one: the task's source is there, or others are.
 
@@ -152,13 +129,17 @@ class Preparation:
         if words is not None:
             raise MediaNotWritableError(words)
 
-    async def prepare(self, task: Task, job: ImportJob, staged: Staged) -> ImportPlan:
+    async def prepare(
+        self, task: Task, job: ImportJob, staging: MediaPath, size: int, left_out: Mapping[str, str]
+    ) -> ImportPlan:
         """Check a staged result and plan its import; nothing visible is touched.
 
         Args:
             task: whose result it is.
             job: the import.
-            staged: the result.
+            staging: where it was downloaded to.
+            size: its bytes.
+            left_out: its files that were not downloaded, with the reason.
 
         Raises:
             ResultIncompleteError: something is missing or cut short.
@@ -169,16 +150,19 @@ class Preparation:
         if job.of_campaign:
             # A campaign of encodings is none of transcriptions: captions that somebody corrected stay.
             pod = replace(pod, use_transcription=False)
+        async with self._database.connection() as connection:
+            ours, taken = await files.known_names(connection, job)
         result = StagedResult(
             self._database,
             pod,
             self._catalogue.capabilities,
             task,
-            staged.directory,
+            staging,
             self._clock.now(),
-            staged.left_out,
-            ours=staged.names.ours,
-            taken=staged.names.taken,
+            size,
+            left_out,
+            ours=ours,
+            taken=taken,
         )
         match task.result_type:
             case TaskType.ENCODING:

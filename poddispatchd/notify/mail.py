@@ -9,9 +9,8 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.notification import MailSettings
 from poddispatchd.errors import DeliveryError, DeliveryRefusedError
 from poddispatchd.notify.deliveries import Deliveries
-from poddispatchd.notify.message import Envelope
 from poddispatchd.notify.queue import Delivery, DeliveryState
-from poddispatchd.notify.smtp import MailServer, mail_server
+from poddispatchd.notify.smtp import Envelope, MailServer, mail_server
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.lease_queue import Leased
 

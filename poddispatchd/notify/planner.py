@@ -25,8 +25,8 @@ from poddispatchd.domain.site import Site
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal.notices import NoticeEvent
 from poddispatchd.notify.event_words import public_reason, wording_of
-from poddispatchd.notify.message import Envelope
 from poddispatchd.notify.queue import Channel, QueuedEvent
+from poddispatchd.notify.smtp import Envelope
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import recipients
 from poddispatchd.pod.capabilities import Capabilities
@@ -119,7 +119,10 @@ class Planner:
         found: list[Planned] = []
         if settings.imports.after:
             found.append((Channel.HOOK, {"type": notice.task_type.value, "video": notice.video_id}))
-        found += _about_warnings(settings, notice, self._task_link(notice))
+        if settings.mail.enabled and notice.words:
+            failure = failure_of(notice, self._task_link(notice), settings.pod.language)
+            mails = warning_mails(mail_rules(settings), failure)
+            found += [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]
         return found + await self._about_completion(settings, notice)
 
     def _task_link(self, notice: QueuedEvent) -> str:
@@ -146,15 +149,16 @@ class Planner:
         if settings.mail.enabled:
             mails = completion_mails(mail_rules(settings), notice.task_type, video, link)
             found += [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]
-        message = completion_push(
-            title_site=pod.title_site,
-            language=pod.language,
-            task_type=notice.task_type,
-            video=video,
-            link=link,
-        )
-        if settings.push.enabled and message is not None:
-            found += await self._pushes(notice, video, message)
+        if settings.push.enabled:
+            message = completion_push(
+                title_site=pod.title_site,
+                language=pod.language,
+                task_type=notice.task_type,
+                video=video,
+                link=link,
+            )
+            if message is not None:
+                found += await self._pushes(notice, video, message)
         return found
 
     async def _pushes(self, notice: QueuedEvent, video: NotedVideo, message: PushMessage) -> list[Planned]:
@@ -188,10 +192,3 @@ def _to_programs(settings: Settings, notice: QueuedEvent, link: str, now: dateti
     )
     event = task_failed(str(uuid.uuid4()), now, wording_of(settings.pod), failed)
     return [(Channel.EVENT, event.to_content())]
-
-
-def _about_warnings(settings: Settings, notice: QueuedEvent, link: str) -> list[Planned]:
-    if not (settings.mail.enabled and notice.words):
-        return []
-    mails = warning_mails(mail_rules(settings), failure_of(notice, link, settings.pod.language))
-    return [(Channel.MAIL, Envelope.of(mail).to_content()) for mail in mails]

@@ -1,10 +1,14 @@
-"""Sending mail."""
+"""Mail as it travels: from values to a message, to the journal and back, and to the SMTP server."""
 
 import asyncio
 import ssl
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
 
 import aiosmtplib
 from aiosmtplib.errors import (
@@ -15,12 +19,17 @@ from aiosmtplib.errors import (
     SMTPSenderRefused,
 )
 from msgspec import Struct
+from msgspec.structs import replace
 
 from poddispatchd.config.notification import MailSettings
-from poddispatchd.domain.mail_addresses import address_of
+from poddispatchd.domain.display import escaped
+from poddispatchd.domain.mail_addresses import address_of, domain_of
+from poddispatchd.domain.notices import Mail
 from poddispatchd.errors import DeliveryError, DeliveryRefusedError
-from poddispatchd.notify.message import Envelope
 from poddispatchd.observability.logs import without_secrets
+
+_POLICY = SMTP.clone(cte_type="7bit")
+"""Every server takes plain ASCII."""
 
 _LONGEST_WORDS = 300
 _LONGEST_SEND = 120.0
@@ -30,6 +39,70 @@ _LONGEST_CONNECT = 60.0
 _LONGEST_GOODBYE = 5.0
 _ABOUT_US = (530, 534, 535, 538)
 """Answers that want a login, or an encrypted connection: the configuration is wrong, not the mail."""
+
+
+class Envelope(Struct, frozen=True):
+    """A mail on its way. ``left`` are the recipients that no server has accepted it for yet.
+
+    The message id is chosen once: a server, or a mailbox, that got it although its answer was lost can tell
+    that it is the same.
+    """
+
+    mail: Mail
+    message_id: str
+    left: tuple[str, ...]
+
+    @classmethod
+    def of(cls, mail: Mail) -> "Envelope":
+        """A mail that nobody has been sent yet."""
+        domain = domain_of(mail.sender) or "localhost"
+        return cls(mail, f"<{uuid.uuid4()}.poddispatchd@{domain}>", mail.recipients)
+
+    def to_content(self) -> dict[str, object]:
+        """Plain data for the journal."""
+        mail = self.mail
+        return {
+            "sender": mail.sender,
+            "to": list(mail.to),
+            "bcc": list(mail.bcc),
+            "subject": mail.subject,
+            "text": mail.text,
+            "html": mail.html,
+            "message_id": self.message_id,
+            "left": list(self.left),
+        }
+
+    @classmethod
+    def from_content(cls, content: Mapping[str, object]) -> "Envelope":
+        """The same from the journal."""
+        mail = Mail(
+            sender=str(content["sender"]),
+            to=_texts(content["to"]),
+            subject=str(content["subject"]),
+            text=str(content["text"]),
+            html=str(content["html"]),
+            bcc=_texts(content["bcc"]),
+        )
+        return cls(mail, str(content["message_id"]), _texts(content["left"]))
+
+    def only_to(self, left: tuple[str, ...]) -> "Envelope":
+        """The same, for those who have not got it."""
+        return replace(self, left=left)
+
+    def message(self, date: datetime) -> EmailMessage:
+        """What is sent: both forms of the text; blind copies are in no header."""
+        mail = self.mail
+        message = EmailMessage(policy=_POLICY)
+        message["From"] = mail.sender
+        message["To"] = ", ".join(mail.to)
+        message["Subject"] = mail.subject
+        message["Date"] = format_datetime(date)
+        message["Message-ID"] = self.message_id
+        # No absence notes in return.
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(escaped(mail.text))
+        message.add_alternative(escaped(mail.html), subtype="html")
+        return message
 
 
 class Sent(Struct, frozen=True):
@@ -160,6 +233,8 @@ def _is_final(code: int) -> bool:
 
 
 def _sorted_out(answers: Mapping[str, tuple[int, str]]) -> Sent:
+    if not answers:
+        return Sent()
     return Sent(
         left=tuple(who for who, (code, _) in answers.items() if not _is_final(code)),
         refused=tuple(who for who, (code, _) in answers.items() if _is_final(code)),
@@ -176,3 +251,7 @@ def _words(error: Exception) -> str:
         said = str(error) or type(error).__name__
     shown = "".join(character if character.isprintable() else " " for character in without_secrets(said))
     return " ".join(shown.split())[:_LONGEST_WORDS].rstrip(" :")
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(str(text) for text in value) if isinstance(value, list) else ()

@@ -44,6 +44,7 @@ class StagedResult(Struct, frozen=True):
         task: whose result it is.
         directory: where it was downloaded to.
         now: the moment of the import, with a time zone; redoing with the same one gives the same names.
+        size: bytes that were downloaded.
         left_out: files of the result that were not downloaded, since Pod must not serve them: the reasons.
         ours: what earlier attempts at this import may have put in place; None when nobody knows.
         taken: paths that are not free though nothing need be there: other imports are putting files there.
@@ -55,6 +56,7 @@ class StagedResult(Struct, frozen=True):
     task: Task
     directory: MediaPath
     now: datetime
+    size: int = 0
     left_out: Mapping[str, str] = field(default_factory=dict)
     ours: frozenset[str] | None = None
     taken: frozenset[str] = frozenset()
@@ -77,6 +79,10 @@ class StagedResult(Struct, frozen=True):
 
 class ImportPlan(Protocol):
     """A checked result, ready to be put in place: files first, then rows."""
+
+    @property
+    def result(self) -> StagedResult:
+        """What it came in."""
 
     @property
     def brought(self) -> Collection[str]:

@@ -5,11 +5,9 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.domain.encoding_log import LogStyle
 from poddispatchd.domain.encoding_plan import PodChoices
 from poddispatchd.domain.media import output_directory
 from poddispatchd.domain.thumbnails import ThumbnailChoice
-from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import (
     ImportedResult,
     Renditions,
@@ -18,16 +16,9 @@ from poddispatchd.pod.imports.common import (
     lock_video,
     read_video,
 )
-from poddispatchd.pod.imports.encoding_files import EncodingFiles, read_staged
-from poddispatchd.pod.imports.encoding_rows import EncodingRows, encoding_tables, write_encoding
+from poddispatchd.pod.imports.encoding_files import Encoded, read_staged
+from poddispatchd.pod.imports.encoding_rows import encoding_tables, write_encoding
 from poddispatchd.pod.imports.stored import choose_stored_name, stored_files_directory
-
-
-class Encoded(Struct, frozen=True):
-    """A checked encoding: its files, with the place of each, and its rows."""
-
-    files: EncodingFiles
-    rows: EncodingRows
 
 
 async def prepare_encoded(
@@ -54,7 +45,7 @@ async def prepare_encoded(
     settings, tree = result.settings, result.tree
     directory = output_directory(video.video, video.id)
     tree.path(directory)
-    staged = await tree.run(
+    content, names = await tree.run(
         read_staged,
         result.directory,
         directory,
@@ -67,58 +58,41 @@ async def prepare_encoded(
         left_out=result.left_out,
     )
     thumbnail = None
-    if staged.content.thumbnail is not None:
+    if content.thumbnail is not None:
         thumbnail = await choose_stored_name(
             result,
             table=result.capabilities.image_table,
             directory=stored_files_directory(result.capabilities, video),
-            name=staged.content.thumbnail,
-            staged=result.directory / staged.content.thumbnail,
+            name=content.thumbnail,
+            staged=result.directory / content.thumbnail,
         )
-    files = EncodingFiles(
-        tree=tree,
-        staging=result.directory,
-        output_directory=directory,
-        staged=staged,
-        thumbnail=thumbnail,
-        ended_at=result.ended_at,
-        mode=settings.file_permissions,
-        elsewhere=elsewhere or {},
-    )
-    rows = EncodingRows(
-        content=staged.content,
-        output_directory=directory,
-        log_directory=str(settings.media_root / directory),
-        thumbnail=thumbnail,
-        new_files=frozenset(files.targets().values()),
-        ended_at=result.ended_at,
-        log_style=LogStyle.by_version(settings.version),
-        use_transcription=settings.use_transcription,
-        now=result.now,
-    )
-    return Encoded(files, rows)
+    return Encoded(result, content, names, directory, thumbnail, elsewhere or {})
 
 
 class EncodingPlan(Struct, frozen=True):
     """A checked encoding of a video."""
 
-    capabilities: Capabilities
     video: VideoFacts
     encoded: Encoded
 
     @property
+    def result(self) -> StagedResult:
+        """What it came in."""
+        return self.encoded.result
+
+    @property
     def brought(self) -> frozenset[str]:
         """The files that it puts in place, relative to MEDIA_ROOT."""
-        return self.encoded.files.brought
+        return self.encoded.brought
 
     @property
     def stored(self) -> tuple[str, ...]:
         """Those of them whose names were chosen because nothing was there."""
-        return self.encoded.files.stored
+        return self.encoded.stored
 
     def apply_files(self) -> None:
         """Put every file into place (blocking)."""
-        self.encoded.files.apply()
+        self.encoded.apply()
 
     async def write_rows(self, connection: Connection) -> ImportedResult:
         """Write every row.
@@ -127,15 +101,15 @@ class EncodingPlan(Struct, frozen=True):
             RaceLostError: the video was deleted or its file replaced since the plan was made.
         """
         video = await lock_video(connection, self.video)
-        written = await write_encoding(connection, self.capabilities, video, self.encoded.rows)
-        content = self.encoded.rows.content
+        obsolete, chained = await write_encoding(connection, video, self.encoded)
+        content = self.encoded.content
         return ImportedResult(
             video_id=video.id,
             summary=f"Video {video.id} has {content.words}.",
-            obsolete_files=written.obsolete_files,
+            obsolete_files=obsolete,
             warnings=content.warnings,
             alerts=content.alerts,
-            chained_transcription=written.chained_transcription,
+            chained_transcription=chained,
         )
 
 
@@ -149,4 +123,4 @@ async def prepare(result: StagedResult) -> EncodingPlan:
     """
     result.capabilities.check_insert(*encoding_tables(result.capabilities))
     video, renditions = await read_video(result.database, result.task)
-    return EncodingPlan(result.capabilities, video, await prepare_encoded(result, video, renditions))
+    return EncodingPlan(video, await prepare_encoded(result, video, renditions))

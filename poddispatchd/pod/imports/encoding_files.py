@@ -13,10 +13,11 @@ from poddispatchd.domain.encoding_plan import (
 )
 from poddispatchd.domain.encoding_result import INFO_FILE, Findings, parse_info
 from poddispatchd.domain.manifest import left_out_words
+from poddispatchd.pod.imports.common import StagedResult
 from poddispatchd.pod.imports.screening import screen
 from poddispatchd.pod.media.files import DERIVED, read_text
 from poddispatchd.pod.media.placing import Move, move_into_place, write_staged
-from poddispatchd.pod.media.tree import MediaPath, MediaTree
+from poddispatchd.pod.media.tree import MediaPath
 
 LOG_FILE = "encoding.log"
 
@@ -26,13 +27,6 @@ _LARGEST_INFO = 2 * 2**20
 """Bytes of ``info_video.json``, which has some kilobytes: parsed, it takes many times its size in memory."""
 
 
-class StagedEncoding(Struct, frozen=True):
-    """A checked result of an encoding: what it brings, and the names of all its files."""
-
-    content: EncodingContent
-    names: tuple[str, ...]
-
-
 def read_staged(
     staging: MediaPath,
     output_directory: str,
@@ -40,7 +34,7 @@ def read_staged(
     *,
     also_required: Mapping[str, str],
     left_out: Mapping[str, str],
-) -> StagedEncoding:
+) -> tuple[EncodingContent, tuple[str, ...]]:
     """Read and check a staged result (blocking); nothing outside the staging directory is touched.
 
     Args:
@@ -49,6 +43,9 @@ def read_staged(
         choices: what this Pod makes of it.
         also_required: further files that must be there, with their meaning in words.
         left_out: files that were not downloaded, with the reason.
+
+    Returns:
+        What it brings, and the names of all its files.
 
     Raises:
         ResultIncompleteError: something is missing or cut short; every finding is told.
@@ -64,7 +61,7 @@ def _read(
     choices: PodChoices,
     also_required: Mapping[str, str],
     left_out: Mapping[str, str],
-) -> StagedEncoding:
+) -> tuple[EncodingContent, tuple[str, ...]]:
     findings = Findings()
     screened = screen(staging)
     listing = screened.listing
@@ -89,40 +86,36 @@ def _read(
     )
     findings.raise_any()
     assert content is not None  # noqa: S101 - without info there are findings; tells mypy
-    return StagedEncoding(content, tuple(listing))
+    return content, tuple(listing)
 
 
 def _read_playlist(path: MediaPath) -> str:
     return read_text(path).decode("utf-8", "replace")
 
 
-class EncodingFiles(Struct, frozen=True):
-    """Where every file of an encoding goes.
+class Encoded(Struct, frozen=True):
+    """A checked encoding, and where every file of it goes.
 
     Args:
-        tree: Pod's media tree.
-        staging: where the files are.
+        result: what it came in.
+        content: what it brings.
+        names: of all its files.
         output_directory: where they go, relative to MEDIA_ROOT.
-        staged: the checked result.
         thumbnail: where the thumbnail is stored besides, relative to MEDIA_ROOT; None without one.
-        ended_at: the end, in the form of ``ctime``, for ``encoding.log``.
-        mode: FILE_UPLOAD_PERMISSIONS.
         elsewhere: result files that do not go to the output directory, with their paths.
     """
 
-    tree: MediaTree
-    staging: MediaPath
+    result: StagedResult
+    content: EncodingContent
+    names: tuple[str, ...]
     output_directory: str
-    staged: StagedEncoding
     thumbnail: str | None
-    ended_at: str
-    mode: int | None
     elsewhere: Mapping[str, str]
 
     def targets(self) -> dict[str, str]:
         """Paths relative to MEDIA_ROOT of all files in the output directory, by name."""
-        names = {*self.staged.names, LOG_FILE} - self.elsewhere.keys()
-        if self.staged.content.master is not None:
+        names = {*self.names, LOG_FILE} - self.elsewhere.keys()
+        if self.content.master is not None:
             names.add(MASTER_PLAYLIST)
         return {name: f"{self.output_directory}/{name}" for name in names}
 
@@ -144,37 +137,36 @@ class EncodingFiles(Struct, frozen=True):
         Raises:
             ResultError: a file cannot be put in place; nothing watchable was destroyed.
         """
-        with self.staging.held():
+        with self.result.directory.held():
             self._apply()
 
     def _apply(self) -> None:
+        staging, tree = self.result.directory, self.result.tree
         derived = self._derive()
         moves = [
-            Move(derived.get(name, self.staging / name), self.tree.path(path))
-            for name, path in self.targets().items()
+            Move(derived.get(name, staging / name), tree.path(path)) for name, path in self.targets().items()
         ]
-        moves.extend(Move(self.staging / name, self.tree.path(path)) for name, path in self.elsewhere.items())
-        content = self.staged.content
-        if self.thumbnail is not None and content.thumbnail is not None:
+        moves.extend(Move(staging / name, tree.path(path)) for name, path in self.elsewhere.items())
+        if self.thumbnail is not None and self.content.thumbnail is not None:
             # A copy of its own: Pod deletes or rewrites a custom image without the video's files.
-            copy = self.staging / DERIVED / "thumbnail"
-            source = self.staging / content.thumbnail
+            copy = staging / DERIVED / "thumbnail"
+            source = staging / self.content.thumbnail
             if source.is_file():
                 write_staged(copy, b"", behind=source)
-            moves.append(Move(copy, self.tree.path(self.thumbnail), is_new=True))
-        move_into_place(moves, self.mode)
+            moves.append(Move(copy, tree.path(self.thumbnail), is_new=True))
+        move_into_place(moves, self.result.settings.file_permissions)
 
     def _derive(self) -> dict[str, MediaPath]:
         """The files that we make ourselves, by name."""
-        derived = {LOG_FILE: self.staging / DERIVED / LOG_FILE}
+        staging = self.result.directory
+        derived = {LOG_FILE: staging / DERIVED / LOG_FILE}
         # The runner's log if it may come in, or else the one in place, with the end added once.
-        logs = [self.tree.path(f"{self.output_directory}/{LOG_FILE}")]
-        if LOG_FILE in self.staged.names:
-            logs.insert(0, self.staging / LOG_FILE)
-        end = f"\n\nEnd : {self.ended_at}".encode()
+        logs = [self.result.tree.path(f"{self.output_directory}/{LOG_FILE}")]
+        if LOG_FILE in self.names:
+            logs.insert(0, staging / LOG_FILE)
+        end = f"\n\nEnd : {self.result.ended_at}".encode()
         write_staged(derived[LOG_FILE], end, behind=next((log for log in logs if log.is_file()), None))
-        master = self.staged.content.master
-        if master is not None:
-            derived[MASTER_PLAYLIST] = self.staging / DERIVED / MASTER_PLAYLIST
+        if (master := self.content.master) is not None:
+            derived[MASTER_PLAYLIST] = staging / DERIVED / MASTER_PLAYLIST
             write_staged(derived[MASTER_PLAYLIST], master.encode())
         return derived

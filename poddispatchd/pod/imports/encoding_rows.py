@@ -3,19 +3,18 @@
 import json
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
-from poddispatchd.domain.encoding_log import LogStyle, log_text
-from poddispatchd.domain.encoding_plan import EncodingContent
+from poddispatchd.domain.encoding_plan import EncodingContent, log_text
 from poddispatchd.domain.media import video_number
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import VideoFacts, with_common_parts
+from poddispatchd.pod.imports.encoding_files import Encoded
 from poddispatchd.pod.imports.stored import storage_tables, store
 
 _QUERIES = with_common_parts(load_queries("poddispatchd.pod", "imports_encoding.sql"))
@@ -39,60 +38,38 @@ def encoding_tables(capabilities: Capabilities) -> tuple[str, ...]:
     )
 
 
-class EncodingRows(Struct, frozen=True):
-    """What to write for an encoding.
-
-    Args:
-        content: what the result brings.
-        output_directory: where its files are, relative to MEDIA_ROOT.
-        log_directory: the same as Pod writes it in logs: absolute.
-        thumbnail: path of the stored thumbnail, None without one.
-        new_files: paths of every file the result put in place.
-        ended_at: the end, in the form of ``ctime``.
-        log_style: how this Pod words its log.
-        use_transcription: USE_TRANSCRIPTION.
-        now: the moment of the import.
-    """
-
-    content: EncodingContent
-    output_directory: str
-    log_directory: str
-    thumbnail: str | None
-    new_files: frozenset[str]
-    ended_at: str
-    log_style: LogStyle
-    use_transcription: bool
-    now: datetime
-
-
-class EncodingRowsOutcome(Struct, frozen=True):
-    """What writing the rows left to do or to say."""
-
-    obsolete_files: tuple[str, ...]
-    chained_transcription: TaskPk | None
-
-
 async def write_encoding(
-    connection: Connection, capabilities: Capabilities, video: VideoFacts, rows: EncodingRows
-) -> EncodingRowsOutcome:
-    """Write the rows of an encoding, inside the caller's transaction and with the video locked."""
+    connection: Connection, video: VideoFacts, encoded: Encoded
+) -> tuple[tuple[str, ...], TaskPk | None]:
+    """Write the rows of an encoding, inside the caller's transaction and with the video locked.
+
+    Returns:
+        The files of replaced rows, to be deleted after the commit, and the transcription task created here.
+    """
+    result, content, directory = encoded.result, encoded.content, encoded.output_directory
     stored = await store(
-        connection, capabilities, video, table=capabilities.image_table, path=rows.thumbnail, now=rows.now
+        connection,
+        result.capabilities,
+        video,
+        table=result.capabilities.image_table,
+        path=encoded.thumbnail,
+        now=result.now,
     )
-    changes = media_row_changes(stored.media_rows, rows)
-    content, replaced = rows.content, list(changes.replaced)
-    overview = f"{rows.output_directory}/{content.overview}" if content.overview is not None else ""
+    changes = media_row_changes(stored.media_rows, content, directory)
+    replaced = list(changes.replaced)
+    overview = f"{directory}/{content.overview}" if content.overview is not None else ""
     if video.overview:
         replaced += [video.overview, posixpath.splitext(video.overview)[0] + ".png"]
     log = log_text(
         stored.log,
         content,
-        rows.log_directory,
-        rows.ended_at,
-        style=rows.log_style,
+        str(result.settings.media_root / directory),
+        result.ended_at,
+        pod_version=result.settings.version,
         thumbnail_id=stored.file_id,
     )
-    transcribe = rows.use_transcription and content.has_audio and video.transcript not in _NO_TRANSCRIPTION
+    use_transcription = result.settings.use_transcription
+    transcribe = use_transcription and content.has_audio and video.transcript not in _NO_TRANSCRIPTION
     step, step_words = (5, "transcripting audio") if transcribe else (0, "done")
     values: dict[str, object] = {
         "video": video.id,
@@ -109,12 +86,10 @@ async def write_encoding(
     }
     write = _WRITE
     if transcribe:
-        write, values["transcription_added"] = _WRITE_AND_TRANSCRIBE, rows.now
+        write, values["transcription_added"] = _WRITE_AND_TRANSCRIBE, result.now
     chained = await connection.fetchval(*write(**values))
-    return EncodingRowsOutcome(
-        obsolete_files=obsolete_files(replaced, rows.new_files, video),
-        chained_transcription=None if chained is None else TaskPk(chained),
-    )
+    new_files = frozenset(encoded.targets().values())
+    return obsolete_files(replaced, new_files, video), None if chained is None else TaskPk(chained)
 
 
 def obsolete_files(replaced: Iterable[str], new_files: frozenset[str], video: VideoFacts) -> tuple[str, ...]:
@@ -143,11 +118,12 @@ class MediaRowChanges(Struct, frozen=True):
     replaced: Sequence[str]
 
 
-def media_row_changes(there: Iterable[Mapping[str, Any]], rows: EncodingRows) -> MediaRowChanges:
+def media_row_changes(
+    there: Iterable[Mapping[str, Any]], content: EncodingContent, output_directory: str
+) -> MediaRowChanges:
     """Update the rows that are made anew, insert the new ones, delete the rest."""
-    content = rows.content
     wanted = {
-        (kind, *row.key): f"{rows.output_directory}/{row.filename}"
+        (kind, *row.key): f"{output_directory}/{row.filename}"
         for kind, group in (
             ("video", content.videos),
             ("audio", content.audios),

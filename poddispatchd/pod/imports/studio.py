@@ -13,7 +13,8 @@ from poddispatchd.domain.retention import date_of_deletion
 from poddispatchd.domain.task import SiteId, VideoId
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import ImportedResult, StagedResult, VideoFacts
-from poddispatchd.pod.imports.encoding import Encoded, prepare_encoded
+from poddispatchd.pod.imports.encoding import prepare_encoded
+from poddispatchd.pod.imports.encoding_files import Encoded
 from poddispatchd.pod.imports.encoding_rows import encoding_tables, write_encoding
 from poddispatchd.pod.imports.studio_rows import StudioRecording, insert_video, read_recording
 
@@ -24,7 +25,6 @@ BASE_FILE = "studio_base.mp4"
 class StudioPlan(Struct, frozen=True):
     """A checked studio result: a video that is going to be made."""
 
-    capabilities: Capabilities
     recording: StudioRecording
     video: VideoFacts
     values: Mapping[str, object]
@@ -32,18 +32,23 @@ class StudioPlan(Struct, frozen=True):
     encoded: Encoded
 
     @property
+    def result(self) -> StagedResult:
+        """What it came in."""
+        return self.encoded.result
+
+    @property
     def brought(self) -> frozenset[str]:
         """The files that it puts in place, relative to MEDIA_ROOT."""
-        return self.encoded.files.brought
+        return self.encoded.brought
 
     @property
     def stored(self) -> tuple[str, ...]:
         """Those of them whose names were chosen because nothing was there."""
-        return self.encoded.files.stored
+        return self.encoded.stored
 
     def apply_files(self) -> None:
         """Put every file into place (blocking)."""
-        self.encoded.files.apply()
+        self.encoded.apply()
 
     async def write_rows(self, connection: Connection) -> ImportedResult:
         """Make the video with all its rows.
@@ -52,19 +57,19 @@ class StudioPlan(Struct, frozen=True):
             RaceLostError: the video exists already.
         """
         warnings = await insert_video(
-            connection, self.capabilities, self.recording, self.video.id, self.values, site=self.site
+            connection, self.result.capabilities, self.recording, self.video.id, self.values, site=self.site
         )
-        content = self.encoded.rows.content
+        content = self.encoded.content
         said = (*self.recording.warnings, *warnings, *content.warnings)
-        rows = replace(self.encoded.rows, content=replace(content, warnings=said))
-        written = await write_encoding(connection, self.capabilities, self.video, rows)
+        encoded = replace(self.encoded, content=replace(content, warnings=said))
+        obsolete, chained = await write_encoding(connection, self.video, encoded)
         return ImportedResult(
             video_id=self.video.id,
             summary=f"Video {self.video.id} was made from the recording; it has {content.words}.",
-            obsolete_files=written.obsolete_files,
+            obsolete_files=obsolete,
             warnings=said,
             alerts=content.alerts,
-            chained_transcription=written.chained_transcription,
+            chained_transcription=chained,
         )
 
 
@@ -94,7 +99,6 @@ async def prepare(result: StagedResult, *, video_id: VideoId, created_at: dateti
         also_required={BASE_FILE: "the video made from the recording"},
     )
     return StudioPlan(
-        capabilities=capabilities,
         recording=recording,
         video=video,
         values=_values(settings, capabilities, recording, video, moment),

@@ -12,7 +12,6 @@ from poddispatchd.app import features
 from poddispatchd.domain.task import TaskType
 from poddispatchd.imports import commit
 from poddispatchd.imports.commit import ImportCommit
-from poddispatchd.imports.preparation import Staged
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.pod.imports.common import ImportPlan
 from tests.integration.imports.bench import Bench, bench, idle, until
@@ -81,8 +80,8 @@ async def test_a_row_that_is_held_at_the_end_is_waited_for_without_fetching_the_
     async with here.pod.connection() as session:
         transaction = session.transaction()
 
-        async def recorded(self: ImportCommit, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
-            await record(self, job, plan, staged)
+        async def recorded(self: ImportCommit, job: ImportJob, plan: ImportPlan) -> None:
+            await record(self, job, plan)
             await transaction.start()
             await session.execute(_HOLD, task)
 
@@ -159,8 +158,8 @@ async def test_results_that_wait_for_held_rows_leave_connections_to_others(
         arrived, held, met, most = list[int](), asyncio.Event(), set[int](), 0
         record = ImportCommit.record
 
-        async def recorded(self: ImportCommit, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
-            await record(self, job, plan, staged)
+        async def recorded(self: ImportCommit, job: ImportJob, plan: ImportPlan) -> None:
+            await record(self, job, plan)
             arrived.append(job.task_pk)
             await held.wait()
 

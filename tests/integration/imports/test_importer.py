@@ -17,7 +17,7 @@ from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import SUBMITTABLE, RunnerStatus, TaskPk, TaskType
 from poddispatchd.imports import files, queue
 from poddispatchd.pod import tasks
-from poddispatchd.pod.imports.encoding_files import EncodingFiles
+from poddispatchd.pod.imports.encoding_files import Encoded
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime.instances import instance_name, is_dead
@@ -334,14 +334,14 @@ async def test_a_stop_lets_an_import_past_its_commit_point_finish_under_the_lock
 ) -> None:
     task = await here.ready()
     loop, reached, go_on = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
-    apply = EncodingFiles.apply
+    apply = Encoded.apply
 
-    def held(files: EncodingFiles) -> None:
+    def held(files: Encoded) -> None:
         loop.call_soon_threadsafe(reached.set)
         asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()
         apply(files)
 
-    monkeypatch.setattr(EncodingFiles, "apply", held)
+    monkeypatch.setattr(Encoded, "apply", held)
     importer = features.importer(here.parts)
     await importer.step()
     await reached.wait()

@@ -11,7 +11,6 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.domain.task import TaskType
 from poddispatchd.imports import files
 from poddispatchd.imports.commit import ImportCommit
-from poddispatchd.imports.preparation import Staged
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.pod.imports.common import ImportPlan
 from poddispatchd.pod.media.placing import Ready
@@ -97,13 +96,13 @@ async def test_imports_that_record_their_names_at_the_same_moment_wait_without_a
     both, waiting = asyncio.Event(), 0
     recording, most = 0, 0
 
-    async def at_once(commit: ImportCommit, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
+    async def at_once(commit: ImportCommit, job: ImportJob, plan: ImportPlan) -> None:
         nonlocal waiting
         waiting += 1
         if waiting == 2:
             both.set()
         await both.wait()
-        await record(commit, job, plan, staged)
+        await record(commit, job, plan)
 
     async def counted(
         connection: Connection,

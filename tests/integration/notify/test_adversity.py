@@ -17,8 +17,7 @@ from poddispatchd.domain.notices import PushMessage
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.errors import ServiceUnreachableError
 from poddispatchd.notify import push as push_module
-from poddispatchd.notify.message import Envelope
-from poddispatchd.notify.smtp import MailServer, Sent
+from poddispatchd.notify.smtp import Envelope, MailServer, Sent
 from poddispatchd.notify.webpush import Target
 from poddispatchd.pod import recipients
 from poddispatchd.sandbox.pod.world import World

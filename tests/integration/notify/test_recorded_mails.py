@@ -11,8 +11,8 @@ from poddispatchd.config.model import Settings
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, RunnerStatus, RunnerTaskId, TaskPk, TaskType
 from poddispatchd.journal import notices
 from poddispatchd.notify import queue
-from poddispatchd.notify.message import Envelope
 from poddispatchd.notify.planner import Planner
+from poddispatchd.notify.smtp import Envelope
 from poddispatchd.pod import tasks
 from poddispatchd.runtime.queues import NOTICES
 from poddispatchd.tasks.run_report import ReportOrigin, RunReport

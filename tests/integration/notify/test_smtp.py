@@ -12,8 +12,7 @@ from poddispatchd.config.notification import MailSettings
 from poddispatchd.domain.notices import Mail
 from poddispatchd.errors import ConfigurationError, DeliveryError, DeliveryRefusedError
 from poddispatchd.notify.checks import check_mail
-from poddispatchd.notify.message import Envelope
-from poddispatchd.notify.smtp import Sent, mail_server
+from poddispatchd.notify.smtp import Envelope, Sent, mail_server
 from tests.integration.notify.bench import PASSWORD, USER, Postbox, mail_settings, postbox
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poddispatchd.domain.encoding_check import LeftOut, check_files, reconciled
-from poddispatchd.domain.encoding_log import LogStyle, log_text
 from poddispatchd.domain.encoding_plan import (
     EncodingContent,
     PodChoices,
     Rendition,
     encoding_name,
+    log_text,
     plan_content,
 )
 from poddispatchd.domain.encoding_result import Findings, is_safe_name, parse_info
@@ -387,7 +387,7 @@ def test_an_encoding_is_named_by_the_beginning_of_its_file(filename: str, name: 
 
 def test_the_log_keeps_what_it_held_and_says_what_was_attached() -> None:
     log = log_text(
-        "Start at : …", imported(info()), "/media/v/0001", ENDED, style=LogStyle(False), thumbnail_id=7
+        "Start at : …", imported(info()), "/media/v/0001", ENDED, pod_version="4.3.0", thumbnail_id=7
     )
     assert log.startswith("Start at : …\n\nattach existing overview: /media/v/0001/overview.vtt\n\n\n- ")
     assert log.count("/media/v/0001/a_0.png") == 1
@@ -395,8 +395,7 @@ def test_the_log_keeps_what_it_held_and_says_what_was_attached() -> None:
 
 
 def test_the_log_of_a_newer_pod_tells_the_id_of_the_thumbnail() -> None:
-    style = LogStyle.by_version("4.4.1")
-    log = log_text(None, imported(info()), "/media/v/0001", ENDED, style=style, thumbnail_id=7)
+    log = log_text(None, imported(info()), "/media/v/0001", ENDED, pod_version="4.4.1", thumbnail_id=7)
     assert log.endswith(f"audio_192k_a.mp3\n- persisted_thumbnail_id:\n7\n\nEnd: {ENDED}")
 
 

@@ -21,7 +21,7 @@ from poddispatchd.domain.notices import (
     warning_mails,
 )
 from poddispatchd.domain.task import TaskType, VideoId
-from poddispatchd.notify.message import Envelope
+from poddispatchd.notify.smtp import Envelope
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LINK = "https://pod.example.org/video/0012-film/"

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from poddispatchd.domain.notices import Mail
-from poddispatchd.notify.message import Envelope
+from poddispatchd.notify.smtp import Envelope
 
 
 def test_nothing_that_a_runner_wrote_acts_on_whoever_reads_the_mail() -> None:

@@ -164,7 +164,7 @@ async def test_a_thumbnail_whose_name_is_taken_gets_the_same_other_name_every_ti
     async with importing(
         pod_database, world, TaskType.ENCODING, encoded(thumbnail=PNG + b"another"), video=video
     ) as task:
-        names = {(await encoding.prepare(task.staged())).encoded.rows.thumbnail for _ in range(2)}
+        names = {(await encoding.prepare(task.staged())).encoded.thumbnail for _ in range(2)}
         await task.encoding()
     (name,) = names
     assert name is not None
