@@ -124,8 +124,8 @@ async def test_a_stop_does_not_wait_for_held_rows(here: Bench, monkeypatch: pyte
     importer = features.importer(here.parts)
     met, arrived, held, record = set[int](), list[int](), asyncio.Event(), ImportCommit.record
 
-    async def recorded(self: ImportCommit, job: ImportJob, plan: ImportPlan, staged: Staged) -> None:
-        await record(self, job, plan, staged)
+    async def recorded(self: ImportCommit, job: ImportJob, plan: ImportPlan) -> None:
+        await record(self, job, plan)
         arrived.append(job.task_pk)
         await held.wait()
 
