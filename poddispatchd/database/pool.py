@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import asyncpg
 
-from poddispatchd.database import poolers
+from poddispatchd.database import moments, poolers
 from poddispatchd.database.connection_pool import ConnectionPool
 from poddispatchd.database.connections import Connection, DatabaseConnection, GuardedConnection, keep_alive
 from poddispatchd.database.poolers import Pooling
@@ -247,6 +247,7 @@ class Database:
         )
         try:
             keep_alive(connection)
+            await moments.read_all(connection)
             is_own = await poolers.prepare(connection, self._session, within=_PREPARE_TIMEOUT)
         except TimeoutError:
             connection.terminate()

@@ -210,6 +210,20 @@ async def test_a_manager_whose_certificate_nobody_trusts_is_named_everywhere(rig
     assert await rig.statuses() == {task: "pending"}
 
 
+async def test_a_date_that_is_none_for_python_spoils_nothing(rig: Rig) -> None:
+    """One row with the date 'infinity', or of the year 10000, and the daemon ended with a traceback."""
+    dates = ("infinity", "-infinity", "10000-01-01", "0044-03-15 BC")
+    tasks = await rig.add(*[TaskType.ENCODING] * (len(dates) + 1))
+    for task, moment in zip(tasks, dates, strict=False):
+        await rig.execute(f"UPDATE runner_manager_task SET date_added = '{moment}' WHERE id = $1", task)
+    daemon = await rig.start()
+    for task in tasks:
+        await daemon.event("task.completed", task=task)
+    assert not [entry for entry in daemon.entries if entry["level"] == "error"]
+    for command in (("tasks", "list"), ("tasks", "show", str(tasks[0])), ("report",)):
+        assert (await rig.run(*command)).status == 0
+
+
 async def test_a_database_that_is_down_at_the_start_is_waited_for(
     rig: Rig, gate: Gate, notifications: Notifications
 ) -> None:

@@ -32,7 +32,7 @@ SELECT NOT EXISTS (SELECT FROM poddispatchd.day_of_tasks)
 INSERT INTO poddispatchd.ended_run (task_pk, task_type, status, runner_manager_id, owner_id, priority, waited, ran,
                                     source_seconds, ended_at)
 SELECT task.id, task.type, task.status, task.runner_manager_id, coalesce(video.owner_id, recording.user_id), 1,
-       greatest(0, extract(epoch FROM known.begun - task.date_added)),
+       greatest(0, extract(epoch FROM known.begun) - extract(epoch FROM task.date_added)),
        greatest(0, extract(epoch FROM known.ended - known.begun)), nullif(video.duration, 0), known.ended
   FROM (SELECT DISTINCT ON (submission.task_pk) submission.task_pk,
                coalesce(submission.settled_at, submission.created_at) AS begun,

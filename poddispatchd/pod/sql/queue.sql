@@ -132,7 +132,7 @@ SELECT queued.*
 -- Seconds for which a task of the queue is left to Pod's own submission: it was added less than :grace seconds ago and is
 -- not among :ignore_grace. One from the future tells nothing of its age.
 CASE WHEN date_added > now() + make_interval(secs => :grace::float8) OR id = ANY (:ignore_grace::bigint[]) THEN 0
-     ELSE greatest(0, :grace::float8 - extract(epoch FROM now() - date_added)::float8)
+     ELSE greatest(0, :grace::float8 - (extract(epoch FROM now()) - extract(epoch FROM date_added))::float8)
 END
 
 -- name: pending
@@ -173,7 +173,7 @@ WITH priority_users AS ({priority_users}),
 SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank, NULL AS script_output,
        task.video_id, task.recording_id, task.runner_manager_id, next.class, next.turn, by_source.running_duplicate,
        nullif(by_source.first_of_source, next.id) AS duplicate_of,
-       extract(epoch FROM now() - task.date_added)::float8 AS age, grace_left,
+       (extract(epoch FROM now()) - extract(epoch FROM task.date_added))::float8 AS age, grace_left,
        {site_ids} AS site_ids
   FROM by_source
  CROSS JOIN LATERAL unnest(by_source.ids, by_source.classes, by_source.turns) AS next (id, class, turn)
