@@ -19,8 +19,8 @@ from poddispatchd.runner import answers
 from poddispatchd.runner.health import health_at, root_facts
 from poddispatchd.runner.http_errors import refusal, result_refusal
 from poddispatchd.runner.records import Accepted, ManagerHealth, RunnerInfo, RunnerTask, StopOutcome
+from poddispatchd.runner.request_errors import CONNECT_TIMEOUT
 from poddispatchd.runner.transport import (
-    CONNECT_TIMEOUT,
     SHORT_ANSWER,
     HttpAnswer,
     Request,

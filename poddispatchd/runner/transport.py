@@ -5,11 +5,9 @@ be closed, never a POST.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import lru_cache
-from typing import Literal
 from urllib.parse import quote
 
 import aiohttp
@@ -17,15 +15,8 @@ from msgspec import Struct, field
 from yarl import URL
 
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.errors import (
-    AnswerLostError,
-    RunnerManagerError,
-    RunnerManagerMisconfiguredError,
-    RunnerManagerUnavailableError,
-)
-
-CONNECT_TIMEOUT = 10.0
-"""Seconds for DNS, TCP and TLS together."""
+from poddispatchd.errors import RunnerManagerError, RunnerManagerMisconfiguredError
+from poddispatchd.runner.request_errors import CONNECT_TIMEOUT, FAILURES, Method, named
 
 SHORT_ANSWER = 64 * 2**10
 """Bytes read of an answer that holds a few words, or refuses; the rest cannot change what is done."""
@@ -35,8 +26,6 @@ _READ_BUFFER = 256 * 2**10
 
 _SEGMENT_SAFE = "!$&'()*+,;=:@"
 """What may stand unescaped in one segment of a path (RFC 3986), beside letters, digits and ``-._~``."""
-
-Method = Literal["GET", "POST"]
 
 
 class HttpAnswer(Struct, frozen=True):
@@ -123,8 +112,8 @@ async def exchange(
         ):
             limit.reschedule(None)
             yield response
-    except _FAILURES as error:
-        raise _named(error, manager, request.method) from error
+    except FAILURES as error:
+        raise named(error, manager, request.method) from error
 
 
 async def ask(
@@ -150,8 +139,10 @@ async def ask(
     try:
         async with _sent(session, manager, request, _patience(seconds)) as response:
             return await read_answer(response, limit)
-    except _FAILURES as error:
-        raise _named(error, manager, request.method) from error
+    except RunnerManagerError:
+        raise
+    except Exception as error:  # whatever the library meets there is this manager's matter and no other one's
+        raise named(error, manager, request.method) from error
 
 
 def _sent(
@@ -224,8 +215,14 @@ def content_type(response: aiohttp.ClientResponse) -> str:
 
 @lru_cache(maxsize=256)
 def _base(endpoint: str) -> str:
-    """A manager's own URL may hold what a person typed (spaces, a name with accents): yarl escapes it."""
-    return str(URL(endpoint))
+    """A manager's own URL may hold what a person typed (spaces, a name with accents): yarl escapes it.
+
+    Raises:
+        ValueError: it is no URL, or its host can be no name.
+    """
+    url = URL(endpoint)
+    (url.raw_host or "").encode("idna")  # else whoever looks it up ends with this error
+    return str(url)
 
 
 def _url(manager: RunnerManager, path: str) -> URL:
@@ -233,67 +230,8 @@ def _url(manager: RunnerManager, path: str) -> URL:
     try:
         # What follows is escaped already, and must reach the manager exactly so.
         return URL(f"{_base(base)}{path}", encoded=True)
-    except (ValueError, UnicodeError):
+    except ValueError:
         # The reason that the library gives quotes the URL, which may hold a password.
         raise RunnerManagerMisconfiguredError(
             f"The URL of runner manager {manager.name!r} cannot be used: correct it in Pod's administration."
         ) from None
-
-
-_FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
-"""What a request fails with."""
-
-
-def _named(error: Exception, manager: RunnerManager, method: Method) -> RunnerManagerError:
-    """Our error for what aiohttp raised, by whether the request can have been carried out."""
-    name = repr(manager.name)
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            return RunnerManagerMisconfiguredError(
-                f"The TLS certificate of runner manager {name} is not trusted ({_certificate_words(error)}): "
-                "if a private authority signed it, set runners.ca_file to that authority's certificate."
-            )
-        case aiohttp.ClientConnectorSSLError():
-            # A server without TLS answers the handshake with something else; anything else may pass.
-            if "WRONG_VERSION_NUMBER" in str(error):
-                return RunnerManagerMisconfiguredError(
-                    f"Runner manager {name} does not speak TLS at its address: "
-                    "its URL should start with http://."
-                )
-            return RunnerManagerUnavailableError(f"TLS with runner manager {name} failed.")
-        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
-            return RunnerManagerUnavailableError(
-                f"Runner manager {name} cannot be reached: {_connect_words(error)}."
-            )
-        case aiohttp.InvalidURL():
-            return RunnerManagerMisconfiguredError(f"The URL of runner manager {name} cannot be used.")
-        case aiohttp.ClientResponseError():
-            # Not HTTP, or headers beyond all limits: the request has been sent by then.
-            return _lost(method, f"Runner manager {name} did not answer in HTTP.")
-        case TimeoutError():
-            return _lost(method, f"Runner manager {name} did not answer in time.")
-        case _:
-            return _lost(method, f"Runner manager {name} did not answer before the connection broke.")
-
-
-def _lost(method: Method, message: str) -> RunnerManagerUnavailableError:
-    match method:
-        case "GET":
-            return RunnerManagerUnavailableError(message)
-        case "POST":
-            return AnswerLostError(message)
-
-
-def _certificate_words(error: aiohttp.ClientConnectorCertificateError) -> str:
-    reason = getattr(error.certificate_error, "verify_message", None)
-    return str(reason) if reason else "verification failed"
-
-
-def _connect_words(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -> str:
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return f"no connection within {CONNECT_TIMEOUT:g} s"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its host name is not known"
-    # Its text has the address in the form of Python's.
-    reason = "the connection failed" if error.errno is None else os.strerror(error.errno).lower()
-    return f"{reason} ({error.host}:{error.port})"

@@ -159,6 +159,10 @@ async def test_a_question_that_breaks_off_makes_the_manager_unavailable(client: 
         ("ftp://h/", TOKEN),
         ("http://u:p@h/", TOKEN),
         ("http://h/?x", TOKEN),
+        (f"http://{'a' * 70}.example.org/", TOKEN),
+        (f"http://{'é' * 70}.example.org/", TOKEN),
+        ("http://a..example.org/", TOKEN),
+        ("http://./", TOKEN),
         ("http://h/", ""),
         ("http://h/", "日本"),
         ("http://h/", "a\nb"),
@@ -171,6 +175,21 @@ async def test_a_manager_that_cannot_be_asked_is_misconfigured_without_a_request
         await client.execute(manager(url, token=token), BODY)
 
     assert TOKEN not in str(caught.value)
+
+
+async def test_an_error_of_the_library_that_nobody_foresaw_is_one_of_the_manager(
+    client: RunnerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host name that no resolver takes raised what nothing caught: every task went there, and stayed."""
+
+    def spoilt(*_: object, **__: object) -> None:
+        raise UnicodeError("label too long")
+
+    monkeypatch.setattr(aiohttp.ClientSession, "request", spoilt)
+    with pytest.raises(AnswerLostError, match=r"an error nobody foresaw \(UnicodeError\)"):
+        await client.execute(manager("http://h/"), BODY)
+    with pytest.raises(RunnerManagerUnavailableError, match="nobody foresaw"):
+        await client.status(manager("http://h/"), TASK)
 
 
 async def test_a_token_beyond_ascii_is_sent_in_latin_1_as_pod_does(client: RunnerClient) -> None:

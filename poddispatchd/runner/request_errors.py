@@ -1,0 +1,80 @@
+"""What a request to a runner manager failed with, as an error of ours that says what to do."""
+
+import os
+from typing import Literal
+
+import aiohttp
+
+from poddispatchd.domain.manager import RunnerManager
+from poddispatchd.errors import (
+    AnswerLostError,
+    RunnerManagerError,
+    RunnerManagerMisconfiguredError,
+    RunnerManagerUnavailableError,
+)
+
+Method = Literal["GET", "POST"]
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for DNS, TCP and TLS together."""
+
+FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
+"""What a request fails with."""
+
+
+def named(error: Exception, manager: RunnerManager, method: Method) -> RunnerManagerError:
+    """Our error for what aiohttp raised, by whether the request can have been carried out."""
+    name = repr(manager.name)
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return RunnerManagerMisconfiguredError(
+                f"The TLS certificate of runner manager {name} is not trusted ({_certificate_words(error)}): "
+                "if a private authority signed it, set runners.ca_file to that authority's certificate."
+            )
+        case aiohttp.ClientConnectorSSLError():
+            # A server without TLS answers the handshake with something else; anything else may pass.
+            if "WRONG_VERSION_NUMBER" in str(error):
+                return RunnerManagerMisconfiguredError(
+                    f"Runner manager {name} does not speak TLS at its address: "
+                    "its URL should start with http://."
+                )
+            return RunnerManagerUnavailableError(f"TLS with runner manager {name} failed.")
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
+            return RunnerManagerUnavailableError(
+                f"Runner manager {name} cannot be reached: {_connect_words(error)}."
+            )
+        case aiohttp.InvalidURL():
+            return RunnerManagerMisconfiguredError(f"The URL of runner manager {name} cannot be used.")
+        case aiohttp.ClientResponseError():
+            # Not HTTP, or headers beyond all limits: the request has been sent by then.
+            return _lost(method, f"Runner manager {name} did not answer in HTTP.")
+        case TimeoutError():
+            return _lost(method, f"Runner manager {name} did not answer in time.")
+        case aiohttp.ClientError() | OSError():
+            return _lost(method, f"Runner manager {name} did not answer before the connection broke.")
+        case _:
+            unforeseen = f"met an error nobody foresaw ({type(error).__name__})"
+            return _lost(method, f"The request to runner manager {name} {unforeseen}.")
+
+
+def _lost(method: Method, message: str) -> RunnerManagerUnavailableError:
+    match method:
+        case "GET":
+            return RunnerManagerUnavailableError(message)
+        case "POST":
+            return AnswerLostError(message)
+
+
+def _certificate_words(error: aiohttp.ClientConnectorCertificateError) -> str:
+    reason = getattr(error.certificate_error, "verify_message", None)
+    return str(reason) if reason else "verification failed"
+
+
+def _connect_words(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -> str:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"no connection within {CONNECT_TIMEOUT:g} s"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its host name is not known"
+    # Its text has the address in the form of Python's.
+    reason = "the connection failed" if error.errno is None else os.strerror(error.errno).lower()
+    return f"{reason} ({error.host}:{error.port})"
