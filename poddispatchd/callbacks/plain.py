@@ -12,7 +12,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.lifecycle import Decision, decide, row_status
 from poddispatchd.domain.task import Run, RunnerStatus, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
-from poddispatchd.journal import failures, imports
+from poddispatchd.journal import imports
 from poddispatchd.pod import tasks
 from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.task_ids import Name, lock_called
@@ -96,7 +96,6 @@ class _Batch:
             await tasks.write_outputs(connection, said)
         if self._ready:
             opened = await imports.open_imports(connection, self._ready)
-            await failures.forget_failures(connection, opened)
             self.applied = [
                 replace(each, decision=Decision.IGNORE)
                 if each.decision is Decision.IMPORT and each.task not in opened

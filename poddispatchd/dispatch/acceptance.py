@@ -19,7 +19,6 @@ from poddispatchd.journal import unwanted_runs
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import SubmissionOutcome
-from poddispatchd.pod.media.placing import replace_file
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient
@@ -206,7 +205,7 @@ class EncodingLogs:
         """What kept it from being written."""
         try:
             path = self._media.path(directory.relative_to(self._pod.media_root).as_posix())
-            replace_file(path / "encoding.log", line)
+            (path / "encoding.log").rewrite(line)
         except (OSError, ValueError, ResultError) as error:
             return str(error)
         return None

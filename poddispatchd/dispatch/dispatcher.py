@@ -10,7 +10,7 @@ from poddispatchd.config.model import DispatchSettings
 from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.dispatch.candidates import Candidates
 from poddispatchd.dispatch.failed_submissions import FailedSubmissions
-from poddispatchd.dispatch.intent_log import IntentLog
+from poddispatchd.dispatch.intents import IntentLog
 from poddispatchd.dispatch.manager_turns import ManagerTurn, ManagerTurns
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.unanswered import Unanswered, Work
@@ -20,7 +20,7 @@ from poddispatchd.domain.site import Site
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, TaskPk, TaskType
 from poddispatchd.managers.rows import FRESH_FOR, ManagerRows
 from poddispatchd.observability.metrics import Metrics, SubmissionOutcome
-from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.leadership import Leadership
 from poddispatchd.runtime.supervision import cancel_surely
 from poddispatchd.runtime.wakeups import Wakeup
 from poddispatchd.tasks.fair_order import FairShares
@@ -37,12 +37,13 @@ class Dispatcher:
     """Keeps every runner manager busy. Only the scheduler (the daemon with a term) submits.
 
     Args:
-        session: whose term it is.
+        leadership: whose term it is.
         managers: who can take tasks.
         turns: whose turn it is at each of them.
         candidates: what waits.
         submitter: submits one task.
-        intents: what was posted and not answered.
+        intents: fails what can never be submitted.
+        unanswered: what was posted and not answered.
         failed: what follows from errors.
         settings: the current ones.
         wakeup: of this job.
@@ -52,12 +53,13 @@ class Dispatcher:
     def __init__(
         self,
         *,
-        session: DatabaseSession,
+        leadership: Leadership,
         managers: ManagerRows,
         turns: ManagerTurns,
         candidates: Candidates,
         submitter: Submitter,
         intents: IntentLog,
+        unanswered: Unanswered,
         failed: FailedSubmissions,
         fair_shares: FairShares,
         settings: Callable[[], DispatchSettings],
@@ -66,7 +68,7 @@ class Dispatcher:
         clock: Clock,
         budget: int | None = None,
     ) -> None:
-        self._session = session
+        self._leadership = leadership
         self._managers = managers
         self._registry = managers.registry
         self._turns = turns
@@ -82,14 +84,7 @@ class Dispatcher:
         self._metrics = metrics
         self._clock = clock
         self._in_hand: dict[TaskPk, asyncio.Task[None]] = {}
-        self._unanswered = Unanswered(
-            registry=self._registry,
-            turns=turns,
-            submitter=submitter,
-            intents=intents,
-            failed=failed,
-            memories=self._memories,
-        )
+        self._unanswered = unanswered
         self._was_busy = True
         self._rings = -1
         self._is_fair = False
@@ -107,7 +102,7 @@ class Dispatcher:
 
     async def step(self) -> float:
         """Settle what is open, then submit what can be submitted; seconds until the next look."""
-        if self._session.term is None:
+        if self._leadership.term is None:
             self._unanswered.must_look = True
             # For the status page and the metrics, which name the managers.
             await self._managers.refresh(within=_QUIET_FRESH_FOR)

@@ -7,8 +7,7 @@ from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
 from poddispatchd.dispatch.acceptance import Acceptance, SubmissionResult
-from poddispatchd.dispatch.intent_log import NOT_SCHEDULING, IntentLog
-from poddispatchd.dispatch.intents import IntentRequest
+from poddispatchd.dispatch.intents import NOT_SCHEDULING, IntentLog, IntentRequest
 from poddispatchd.dispatch.manager_turns import ManagerTurn
 from poddispatchd.dispatch.payloads import Payloads, Preparations
 from poddispatchd.dispatch.waiting_tasks import Waiting
@@ -32,7 +31,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics, SubmissionOutcome
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import Accepted
-from poddispatchd.runtime.database_session import DatabaseSession
+from poddispatchd.runtime.leadership import Leadership
 from poddispatchd.tasks.accepted_runs import AcceptedRun
 
 log = structlog.get_logger(__name__)
@@ -47,7 +46,7 @@ class Submitter:
     their intents committed in one, their answers stored in one transaction.
 
     Args:
-        session: whose term it is.
+        leadership: whose term it is.
         client: posts.
         registry: learns how the managers answer.
         payloads: what is posted.
@@ -60,7 +59,7 @@ class Submitter:
     def __init__(
         self,
         *,
-        session: DatabaseSession,
+        leadership: Leadership,
         client: RunnerClient,
         registry: ManagerRegistry,
         payloads: Payloads,
@@ -69,7 +68,7 @@ class Submitter:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        self._session = session
+        self._leadership = leadership
         self._client = client
         self._registry = registry
         self._payloads = payloads
@@ -97,7 +96,7 @@ class Submitter:
             DatabaseError: the database went away, or refuses a statement about this task; an intent may be
                 open.
         """
-        term = self._session.term
+        term = self._leadership.term
         if term is None:
             return NOT_SCHEDULING
         try:
@@ -114,7 +113,7 @@ class Submitter:
         if not await turn.comes() or (manager := self._registry.get(turn.manager)) is None:
             self._unposted.add(intent.id)
             return await self._withdraw(intent, term)
-        if self._session.term != term:
+        if self._leadership.term != term:
             return NOT_SCHEDULING  # whoever schedules now settles the intent
         for warning in payload.warnings:
             log.warning(Event.SUBMISSION_ADAPTED, task=task.pk, reason=warning)
@@ -147,7 +146,7 @@ class Submitter:
         Raises:
             DatabaseError: as for ``submit``.
         """
-        term = self._session.term
+        term = self._leadership.term
         return NOT_SCHEDULING if term is None else await self._withdraw(intent, term)
 
     async def _withdraw(self, intent: Submission, term: int) -> SubmissionResult:
@@ -162,7 +161,7 @@ class Submitter:
             DatabaseError: as for ``submit``.
         """
         manager = self._registry.get(intent.runner_manager_id)
-        term = self._session.term
+        term = self._leadership.term
         if manager is None or term is None:
             return NOT_SCHEDULING
         if (accepted := self._answers.get(intent.id)) is not None:

@@ -4,17 +4,28 @@ from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import TypeAlias
 
+import structlog
+
+from poddispatchd.database.pool import Database
 from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.dispatch.failed_submissions import FailedSubmissions
-from poddispatchd.dispatch.intent_log import IntentLog, is_hopeless
 from poddispatchd.dispatch.manager_turns import ManagerTurn, ManagerTurns
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.waiting_tasks import TaskMemories
-from poddispatchd.domain.task import ManagerId, TaskPk
+from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus
+from poddispatchd.journal import submissions
+from poddispatchd.journal.submissions import Submission, SubmissionState
 from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.observability.events import Event
+from poddispatchd.pod import tasks
+
+log = structlog.get_logger(__name__)
 
 Work: TypeAlias = Callable[[ManagerTurn], Coroutine[None, None, SubmissionResult]]
 """A submission, which ends its turn when its manager has answered."""
+
+_GIVE_UP_AFTER = 600.0
+"""Seconds for which a submission whose answer was lost is asked for at a manager that cannot be reached."""
 
 
 class Unanswered:
@@ -24,7 +35,7 @@ class Unanswered:
         registry: who can be asked.
         turns: whose turn it is.
         submitter: posts again.
-        intents: what was posted.
+        database: Pod's.
         failed: which tasks are left alone.
         memories: what is remembered of tasks that wait.
     """
@@ -35,14 +46,14 @@ class Unanswered:
         registry: ManagerRegistry,
         turns: ManagerTurns,
         submitter: Submitter,
-        intents: IntentLog,
+        database: Database,
         failed: FailedSubmissions,
         memories: TaskMemories,
     ) -> None:
         self._registry = registry
         self._turns = turns
         self._submitter = submitter
-        self._intents = intents
+        self._database = database
         self._failed = failed
         self._memories = memories
         self.tasks: frozenset[TaskPk] = frozenset()
@@ -71,7 +82,7 @@ class Unanswered:
         """
         setbacks, locked = self._failed.setbacks, self._failed.locked
         unposted = self._submitter.unposted
-        still_open, gone = await self._intents.unanswered(setbacks.tasks - {*in_hand})
+        still_open, gone = await self._open(setbacks.tasks - {*in_hand})
         self._submitter.forget_unposted(unposted - {submission.id for submission in still_open})
         for pk in gone:
             self._failed.went_well(pk, is_stored=True)
@@ -83,14 +94,44 @@ class Unanswered:
             if self._submitter.is_unposted(submission):
                 hand_out(pk, self._turns.none(manager), partial(self._submitter.withdraw, submission))
             elif self._registry.get(manager) is None:
-                await self._intents.give_up(submission, "Its runner manager is gone from Pod.")
+                await self._give_up(submission, "Its runner manager is gone from Pod.")
                 del unknown[pk]
             elif self._registry.is_free(manager):
                 hand_out(pk, self._turns.take(manager), partial(self._submitter.repost, submission))
-            elif self._registry.is_down(manager) and is_hopeless(submission):
-                await self._intents.give_up(submission, "Its runner manager has been down for too long.")
+            elif self._registry.is_down(manager) and _is_hopeless(submission):
+                await self._give_up(submission, "Its runner manager has been down for too long.")
                 del unknown[pk]
         self.tasks = frozenset(unknown)
         self.managers = frozenset(submission.runner_manager_id for submission in unknown.values())
         setbacks.forget(lambda pk: pk not in unknown and self._memories.get(pk) is None)
         self.must_look = bool(unknown or setbacks.tasks)
+
+    async def _open(self, doubtful: Collection[TaskPk]) -> tuple[list[Submission], frozenset[TaskPk]]:
+        """The open intents; and which of some tasks without one do not wait any more.
+
+        Args:
+            doubtful: tasks of which a submission failed: a callback may have been quicker, or a person.
+        """
+        async with self._database.connection() as connection:
+            found = await submissions.open_submissions(connection)
+            gone = set()
+            for pk in {*doubtful} - {entry.task_pk for entry in found}:
+                task = await tasks.get_task(connection, pk)
+                if task is None or task.status != TaskStatus.PENDING:
+                    gone.add(pk)
+        return found, frozenset(gone)
+
+    async def _give_up(self, intent: Submission, reason: str) -> None:
+        """Close an intent whose answer can never be had."""
+        async with self._database.connection() as connection:
+            await submissions.close_intent(connection, intent, SubmissionState.LOST, reason=reason)
+        log.warning(Event.SUBMISSION_LOST, task=intent.task_pk, reason=reason)
+
+
+def _is_hopeless(intent: Submission) -> bool:
+    """Whether an intent is open for so long that its task had better be given to another manager.
+
+    Should the first one have taken it all the same, its callback finds the row taken and is ignored.
+    """
+    # One from the future: the database's clock was set back, and nothing is known of its age.
+    return not -_GIVE_UP_AFTER <= intent.age <= _GIVE_UP_AFTER

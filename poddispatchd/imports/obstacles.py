@@ -124,7 +124,8 @@ class ImportObstacles:
     def left(self, job: ImportJob) -> None:
         """Nobody waits any more for a result of this task to be written."""
         self._obstacles.ended(job.id)
-        self._storage.usable(job.task_pk)
+        if self._storage.obstacles:
+            self._storage.usable(job.task_pk)
 
     def answered(self) -> set[ImportId]:
         """Which imports wait for a manager that was seen down and is not any more."""

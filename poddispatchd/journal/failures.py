@@ -34,11 +34,6 @@ async def is_known(connection: Connection, task: TaskPk, run: Run, identity: str
     return bool(await connection.fetchval(*query))
 
 
-async def forget_failures(connection: Connection, tasks: Collection[TaskPk]) -> None:
-    """There are results after all, and they are fetched; should that fail, nobody asks for them again."""
-    await connection.execute(*_QUERIES["forget"](tasks=list(tasks)))
-
-
 async def recent_failures(
     connection: Connection, *, hours: int, limit: int, excluding: Collection[TaskPk]
 ) -> dict[TaskPk, Run]:

@@ -63,7 +63,7 @@ async def of_task(connection: Connection, task_pk: TaskPk) -> list[ImportRecord]
 
 
 async def open_import(connection: Connection, task_pk: TaskPk, run: Run) -> bool:
-    """Ask for a result to be imported; False when that is asked for, or done, already."""
+    """Ask for a result to be imported, and forget that its run failed; False when it was already."""
     return bool(await open_imports(connection, {task_pk: run}))
 
 

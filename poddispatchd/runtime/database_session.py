@@ -59,7 +59,8 @@ class DatabaseSession:
         self._echo = asyncio.Event()
         self._probes = 0
         self._connection: GuardedConnection | None = None
-        self._leadership = Leadership(instance=instance, clock=clock)
+        self.leadership = Leadership(instance=instance, clock=clock)
+        """Of this daemon."""
         self._echo_due = 0.0
         self.pooling = Pooling.NONE
         self.listening = False
@@ -70,7 +71,7 @@ class DatabaseSession:
     @property
     def term(self) -> int | None:
         """This daemon's term as the scheduler; None while another one schedules."""
-        return self._leadership.term
+        return self.leadership.term
 
     @property
     def is_up(self) -> bool:
@@ -136,7 +137,7 @@ class DatabaseSession:
         """Return only by an exception: the connection is lost."""
         connection = self._connection
         while connection is not None:
-            rung = await self._attention.wait(min(self._leadership.next_look(), self._until_echo))
+            rung = await self._attention.wait(min(self.leadership.next_look(), self._until_echo))
             if connection.is_closed():
                 raise DatabaseUnavailableError("The database closed the connection.")
             if self.pooling is not Pooling.TRANSACTION and (rung or self._until_echo <= 0):
@@ -166,7 +167,7 @@ class DatabaseSession:
     async def _lead(self, connection: GuardedConnection) -> None:
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT):
-                begun = await self._leadership.attend(connection, hears=self.listening)
+                begun = await self.leadership.attend(connection, hears=self.listening)
         except TimeoutError:
             raise DatabaseUnavailableError("The database cannot be reached: no answer in time.") from None
         except RowLockedError:
@@ -184,10 +185,10 @@ class DatabaseSession:
 
     async def resign(self) -> None:
         """Give the term up for good: this daemon stops, and another one schedules at once."""
-        self._leadership.withdraw()
+        self.leadership.withdraw()
         with suppress(DatabaseError, TimeoutError):
             async with asyncio.timeout(_FAREWELL), self._database.connection() as connection:
-                await self._leadership.resign(connection)
+                await self.leadership.resign(connection)
         self._show()
 
     async def _round_trip(self, connection: GuardedConnection) -> bool:
@@ -231,7 +232,7 @@ class DatabaseSession:
     def _lost(self, error: DatabaseError) -> None:
         if self._up.is_set() or self.problem is None:
             log.error(Event.DATABASE_DOWN, error=str(error))
-        self._leadership.lose("The database is lost.")
+        self.leadership.lose("The database is lost.")
         self.problem = str(error)
         self.listening = False
         self._up.clear()
@@ -257,7 +258,7 @@ class DatabaseSession:
         try:
             with suppress(DatabaseError, TimeoutError):
                 async with asyncio.timeout(_FAREWELL):
-                    await self._leadership.release(connection)
+                    await self.leadership.release(connection)
                 await connection.close(timeout=_FAREWELL)
         finally:
             connection.terminate()

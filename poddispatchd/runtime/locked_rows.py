@@ -73,13 +73,10 @@ class LockedRows:
         self._wakeups = wakeups
         self._clock = clock
         self._tasks: dict[TaskPk, LockedTask] = {}
+        self.tasks: frozenset[TaskPk] = frozenset()
+        """The tasks that wait: nothing is tried with them meanwhile."""
         self._freed: dict[TaskPk, tuple[float, LockedTask]] = {}
         self.wake = Wakeup()
-
-    @property
-    def tasks(self) -> frozenset[TaskPk]:
-        """The tasks that wait: nothing is tried with them meanwhile."""
-        return frozenset(self._tasks)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -99,6 +96,7 @@ class LockedRows:
         if before is not None and now - freed_at < _SAME_INCIDENT:
             locked.since, locked.is_told, locked.times = before.since, before.is_told, before.times + 1
         self._tasks[pk] = locked
+        self.tasks = frozenset(self._tasks)
         self.wake.ring()
 
     async def step(self) -> float:
@@ -137,5 +135,6 @@ class LockedRows:
             self._freed[locked.pk] = (now, locked)
             if locked.is_told:
                 log.info(Event.ROW_FREED, task=locked.pk)
+        self.tasks = frozenset(self._tasks)
         if freed:
             self._wakeups.ring_all()

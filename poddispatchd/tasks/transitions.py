@@ -200,7 +200,6 @@ async def _import(connection: Connection, task: Task, report: RunReport) -> bool
         return False
     if not await imports.open_import(connection, task.pk, task.run):
         return False
-    await failures.forget_failures(connection, [task.pk])
     if task.type is TaskType.TRANSCRIPTION:
         await scheduling.note_accepted_parameters(connection, task.run)
     # As Pod: a task that had ended in another way is running again while its result is fetched.

@@ -5,30 +5,41 @@ from poddispatchd.dispatch.acceptance import Acceptance, EncodingLogs
 from poddispatchd.dispatch.candidates import Candidates
 from poddispatchd.dispatch.dispatcher import Dispatcher
 from poddispatchd.dispatch.failed_submissions import FailedSubmissions
-from poddispatchd.dispatch.intent_log import IntentLog
+from poddispatchd.dispatch.intents import IntentLog
 from poddispatchd.dispatch.manager_turns import ManagerTurns
 from poddispatchd.dispatch.payloads import Payloads, SourceFiles
 from poddispatchd.dispatch.submitter import Submitter
+from poddispatchd.dispatch.unanswered import Unanswered
 
 
 def dispatcher(parts: Parts, *, budget: int | None = None) -> Dispatcher:
     """The job that submits pending tasks; ``budget``: how many of each type."""
     intents, wakeup = _intents(parts), parts.wakeups.dispatcher
     turns = ManagerTurns(parts.registry, wakeup.ring, parts.clock)
-    return Dispatcher(
+    view, posts = candidates(parts, read_beside=True), submitter(parts, intents, turns)
+    failed = FailedSubmissions(
+        incidents=parts.incidents,
+        locked_rows=parts.locked_rows,
         session=parts.session,
+        catalogue=parts.catalogue,
+        clock=parts.clock,
+    )
+    return Dispatcher(
+        leadership=parts.session.leadership,
         managers=parts.managers,
         turns=turns,
-        candidates=candidates(parts, read_beside=True),
-        submitter=submitter(parts, intents, turns),
+        candidates=view,
+        submitter=posts,
         intents=intents,
-        failed=FailedSubmissions(
-            incidents=parts.incidents,
-            locked_rows=parts.locked_rows,
-            session=parts.session,
-            catalogue=parts.catalogue,
-            clock=parts.clock,
+        unanswered=Unanswered(
+            registry=parts.registry,
+            turns=turns,
+            submitter=posts,
+            database=parts.database,
+            failed=failed,
+            memories=view.memories,
         ),
+        failed=failed,
         fair_shares=parts.fair_shares,
         settings=lambda: parts.settings.dispatch,
         wakeup=wakeup,
@@ -42,7 +53,7 @@ def submitter(parts: Parts, intents: IntentLog | None = None, turns: ManagerTurn
     """What submits one task to one runner manager."""
     pod = parts.settings.pod
     return Submitter(
-        session=parts.session,
+        leadership=parts.session.leadership,
         client=parts.client,
         registry=parts.registry,
         payloads=payloads(parts),

@@ -23,10 +23,6 @@ SELECT task_pk, runner_manager_id, task_id
 -- The managers of these were asked about them.
 UPDATE poddispatchd.failure SET asked_at = now() WHERE task_pk = ANY (:tasks::bigint[])
 
--- name: forget
--- There are results after all, and they are fetched: should that fail, it is not tried again by itself.
-DELETE FROM poddispatchd.failure WHERE task_pk = ANY (:tasks::bigint[])
-
 -- name: purge
 -- Forget failures older than so many days, a batch at a time.
 DELETE FROM poddispatchd.failure WHERE task_pk IN (

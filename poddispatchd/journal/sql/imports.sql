@@ -1,6 +1,8 @@
 -- name: open
 -- Results are ready: one import for each (task, manager, task id), opened again after a failure. It is of a campaign only if nobody
--- else waited for the run. Tells the tasks whose import is open by that.
+-- else waited for the run. Tells the tasks whose import is open by that; nobody asks about failures of theirs any more:
+-- should the import fail, it is not tried again by itself.
+WITH opened AS (
 INSERT INTO poddispatchd.import (task_pk, runner_manager_id, task_id, of_campaign)
 SELECT ready.task_pk, ready.runner_manager_id, ready.task_id,
        CASE WHEN EXISTS (SELECT FROM poddispatchd.campaign_video WHERE task_pk = ready.task_pk)
@@ -14,6 +16,10 @@ SET state = 'open', attempts = 0, next_attempt_at = now(), lease_owner = NULL, l
     last_error = NULL, finished_at = NULL, obstructed_since = NULL
 WHERE import.state IN ('failed', 'dropped')
 RETURNING task_pk
+), forgotten AS (
+DELETE FROM poddispatchd.failure WHERE task_pk IN (SELECT task_pk FROM opened)
+)
+SELECT task_pk FROM opened
 
 -- name: is_open
 -- Whether a result is about to be imported.

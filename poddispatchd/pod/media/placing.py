@@ -92,21 +92,6 @@ def write_staged(path: MediaPath, content: bytes, *, behind: MediaPath | None = 
         raise disk_error(error, f"{path.name} cannot be written") from error
 
 
-def replace_file(path: MediaPath, content: bytes) -> None:
-    """Write a small file in the place of whatever has its name; its directory is made if need be.
-
-    It is written under its own name: a crash leaves a shorter file at worst, and nothing else.
-    Its mode is left to the umask, as Pod leaves it.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    with path.parent.made() as directory:
-        directory.unlink(path.name, missing_ok=True)
-        with directory.create_file(path.name, None) as file:
-            file.write(content)
-
-
 def move_into_place(moves: Iterable[Move], mode: int | None) -> None:
     """Put staged files where they belong, durably, each by one atomic rename.
 

@@ -121,6 +121,19 @@ class MediaPath:
         except FileNotFoundError:
             return None
 
+    def rewrite(self, content: bytes) -> None:
+        """Write a small file in the place of whatever is here; its directory is made, its mode the umask's.
+
+        It is written under its own name: a crash leaves a shorter file at worst, and nothing else.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        with self.parent.made() as directory:
+            directory.unlink(self.name, missing_ok=True)
+            with directory.create_file(self.name, None) as file:
+                file.write(content)
+
     def is_file(self) -> bool:
         """Whether a regular file is there; a link above it leads nowhere.
 
@@ -281,10 +294,7 @@ def checked(relative: str) -> str:
         ResultRefusedError: it is empty or absolute, or leaves MEDIA_ROOT.
     """
     parts = relative.split("/")
-    if not relative or relative.startswith("/") or "\0" in relative or ".." in parts:
+    kept = "/".join(part for part in parts if part not in ("", "."))
+    if not kept or relative.startswith("/") or "\0" in relative or ".." in parts:
         raise ResultRefusedError(f"The path {relative!r} does not lie inside MEDIA_ROOT.")
-    return "/".join(part for part in parts if part not in ("", ".")) or _refuse(relative)
-
-
-def _refuse(relative: str) -> str:
-    raise ResultRefusedError(f"The path {relative!r} does not lie inside MEDIA_ROOT.")
+    return kept

@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 from structlog.testing import capture_logs
 
-from poddispatchd.dispatch import acceptance, intent_log
+from poddispatchd.dispatch import acceptance, intents
 from poddispatchd.dispatch.acceptance import Acceptance
 from poddispatchd.dispatch.intents import open_intents
 from poddispatchd.dispatch.payloads import Presence, SourceFiles
@@ -301,7 +301,7 @@ async def test_a_crash_at_any_point_ends_in_one_run(
         with monkeypatch.context() as patch:
             match point:
                 case "before the intent":
-                    patch.setattr(intent_log, "open_intents", _crashing(open_intents, before=True))
+                    patch.setattr(intents, "open_intents", _crashing(open_intents, before=True))
                 case "before the post":
                     patch.setattr(RunnerClient, "execute", _crashing(RunnerClient.execute, before=True))
                 case "after the post":

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.dispatch import candidates, intent_log, intents
+from poddispatchd.dispatch import candidates, intents
 from poddispatchd.dispatch.intents import IntentRequest
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.routing import PATIENCE, Lane
@@ -503,7 +503,7 @@ async def test_a_task_that_was_taken_while_the_queue_was_read_is_not_tried_again
         return [*await commit(connection, requests)]
 
     monkeypatch.setattr(queue_order, "pending_tasks", read_slowly)
-    monkeypatch.setattr(intent_log, "open_intents", committed)
+    monkeypatch.setattr(intents, "open_intents", committed)
     pod.fakes["one"].faults.inject(Endpoint.EXECUTE, _LATE)
     await daemon.dispatcher.step()
     await was_read.wait()

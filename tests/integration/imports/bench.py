@@ -256,7 +256,7 @@ async def until(condition: Callable[[], Awaitable[object]], seconds: float = 60)
 
 def schedule(parts: Parts, term: int | None) -> None:
     """Let these parts be the scheduler's, in some term, or another daemon's: nobody holds the lease here."""
-    parts.session._leadership._term, parts.session._leadership._ends_at = term, float("inf")
+    parts.session.leadership._term, parts.session.leadership._ends_at = term, float("inf")
 
 
 @asynccontextmanager

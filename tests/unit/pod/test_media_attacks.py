@@ -16,7 +16,7 @@ from poddispatchd.pod.media import staging
 from poddispatchd.pod.media.directory import NotPlainError, real_path
 from poddispatchd.pod.media.files import delete_files, delete_tree, existing_files, list_files, read_text
 from poddispatchd.pod.media.lock import task_lock
-from poddispatchd.pod.media.placing import Move, move_into_place, replace_file
+from poddispatchd.pod.media.placing import Move, move_into_place
 from poddispatchd.pod.media.staging import StagingStorage
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import FileTimeouts, MediaPath, MediaTree
@@ -63,7 +63,7 @@ def test_a_log_that_is_a_link_is_replaced_and_never_written_through(tree: MediaT
     folder = real(tree.path(FOLDER))
     folder.mkdir()
     (folder / "encoding.log").symlink_to(outside / "precious")
-    replace_file(tree.path(f"{FOLDER}/encoding.log"), b"Start at : now\n")
+    tree.path(f"{FOLDER}/encoding.log").rewrite(b"Start at : now\n")
     assert not (folder / "encoding.log").is_symlink()
     (folder / "encoding.log").unlink()
     (folder / "encoding.log").symlink_to(outside / "precious")
@@ -79,7 +79,7 @@ def test_a_log_that_is_a_hard_link_to_another_file_leaves_that_one_alone(
     folder = real(tree.path(FOLDER))
     folder.mkdir()
     os.link(outside / "precious", folder / "encoding.log")
-    replace_file(tree.path(f"{FOLDER}/encoding.log"), b"Start at : now\n")
+    tree.path(f"{FOLDER}/encoding.log").rewrite(b"Start at : now\n")
     move_into_place(moves(tree, result(tree)), 0o600)
     assert untouched(outside)
 
@@ -98,7 +98,7 @@ def test_nothing_is_put_into_a_directory_that_is_a_link(tree: MediaTree, outside
     ):
         move_into_place(moves(tree, directory), 0o644)
     with pytest.raises(OSError, match="symbolic link"):
-        replace_file(tree.path(f"{FOLDER}/encoding.log"), b"x")
+        tree.path(f"{FOLDER}/encoding.log").rewrite(b"x")
     with pytest.raises(MediaNotWritableError, match="symbolic link"):
         staging.begin(tree.path(f"{linked}/.poddispatchd-7-0"), TASK)
     assert list(delete_files(tree, [f"{linked}/precious"])) == [f"{linked}/precious"]
@@ -273,7 +273,7 @@ def test_nothing_is_ever_writable_by_everybody(tree: MediaTree, mode: int | None
     file.finish("360p.mp4")
     file.close()
     move_into_place([Move(directory / "360p.mp4", tree.path(f"{FOLDER}/360p.mp4"))], mode)
-    replace_file(tree.path(f"{FOLDER}/encoding.log"), b"x")
+    tree.path(f"{FOLDER}/encoding.log").rewrite(b"x")
     folder = real(tree.path(FOLDER))
     seen += [path.lstat().st_mode for path in (folder, *folder.iterdir())]
     assert not [oct(each) for each in seen if each & stat.S_IWOTH]

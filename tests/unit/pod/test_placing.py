@@ -13,7 +13,7 @@ from poddispatchd.pod.media import placing
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.files import delete_temporaries, list_files, read_text
 from poddispatchd.pod.media.opened import File
-from poddispatchd.pod.media.placing import Move, move_into_place, replace_file, write_staged
+from poddispatchd.pod.media.placing import Move, move_into_place, write_staged
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from tests.unit.pod.trees import staged
 
@@ -130,7 +130,7 @@ def test_a_daemon_killed_while_it_begins_a_log_leaves_nothing_beside_the_log(
         write(file, content)
 
     monkeypatch.setattr(File, "write", spy)
-    replace_file(at(log), b"Start at : now\n")
+    at(log).rewrite(b"Start at : now\n")
     assert there == ["encoding.log"]
     assert log.read_text() == "Start at : now\n"
 
