@@ -129,10 +129,8 @@ class MediaPath:
         Raises:
             OSError: it cannot be written.
         """
-        with self.parent.made() as directory:
-            directory.unlink(self.name, missing_ok=True)
-            with directory.create_file(self.name, None) as file:
-                file.write(content)
+        with self.parent.made() as directory, directory.replace_file(self.name, None) as file:
+            file.write(content)
 
     def is_file(self) -> bool:
         """Whether a regular file is there; a link above it leads nowhere.

@@ -131,7 +131,6 @@ _HOT: tuple[tuple[str, str, Mapping[str, str]], ...] = (
         "known",
         {"task": "7", "runner_manager": "1", "task_id": "'task-7'", "digest": "'\\x00'"},
     ),
-    ("failures.sql", "forget", {"tasks": "'{7}'"}),
     ("failures.sql", "asked", {"tasks": "'{7,8}'"}),
     ("failures.sql", "purge", {"days": "90", "batch": "1000"}),
     ("scheduling.sql", "put_back", {"task": "7", "date_added": "now()", "seconds": "20"}),
