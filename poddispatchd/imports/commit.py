@@ -19,7 +19,7 @@ from poddispatchd.errors import (
     ResultIncompleteError,
     RowLockedError,
 )
-from poddispatchd.imports import files, queue
+from poddispatchd.imports import queue
 from poddispatchd.imports.deletion import Deletion
 from poddispatchd.imports.obstacles import ImportObstacles
 from poddispatchd.imports.preparation import Preparation
@@ -108,7 +108,7 @@ class ImportCommit:
         async def write() -> bool:
             choosing = self._choosing if stored else nullcontext()
             async with choosing, self._database.transaction() as connection:
-                return await files.record_files(connection, job, brought, there=there, stored=stored)
+                return await queue.record_files(connection, job, brought, there=there, stored=stored)
 
         if not await self._tried_again(write):
             raise RaceLostError("The lease of this import was lost.")
@@ -117,7 +117,7 @@ class ImportCommit:
             raise NameTakenError("Somebody else has taken the name of one of these files meanwhile.", *taken)
         for _ in range(_PATIENCE_WITH_DELETIONS):
             async with self._database.connection() as connection:
-                if await files.reclaim_files(connection, brought):
+                if await queue.reclaim_files(connection, brought):
                     return
             if self._is_stopping:
                 break
@@ -139,7 +139,7 @@ class ImportCommit:
             await tree.run_within(tree.limits.file + size / _SLOWEST_COPY, plan.apply_files)
         except NameTakenError as error:
             async with self._database.connection() as connection:
-                await files.forget_recorded(connection, job, error.paths)
+                await queue.forget_recorded(connection, job, error.paths)
             raise
         except ResultIncompleteError:
             # What was staged has gone: with the whole tree, or the result is to blame.
@@ -221,7 +221,7 @@ class ImportCommit:
             raise RaceLostError("Someone else changed the task's row meanwhile.")
         done = await plan.write_rows(connection)
         chained = done.chained_transcription
-        has_obsolete = await files.settle(
+        has_obsolete = await queue.settle(
             connection,
             job,
             brought=plan.brought,

@@ -1,17 +1,21 @@
-"""Files that imports have replaced, or brought and never committed: deleted when nobody needs them."""
+"""Files that imports have replaced, or brought and never committed: deleted when nobody needs them.
 
-from collections.abc import Collection, Mapping
+What is obsolete is claimed, deleted outside of any transaction, and forgotten: a crash leaves it to be
+deleted once more.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
 import structlog
+from msgspec import Struct
 
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Connection, Database
+from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import TaskPk, TaskStatus
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, MediaSlowError, ResultError
-from poddispatchd.imports import files
-from poddispatchd.imports.files import BroughtFile
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal.imports import ImportId
 from poddispatchd.observability.events import Event
@@ -34,12 +38,21 @@ from poddispatchd.runtime.queues import FILES
 
 log = structlog.get_logger(__name__)
 
+_QUERIES = load_queries(__package__, "deletion.sql")
+
 _BATCH = 100
 """Files claimed at once: few, since an import that brings one of them back waits for all of them."""
 
 _PUT_OFF = 60.0
 """Seconds until files are looked at again that the database could say nothing about, or the file system would
 not have deleted."""
+
+
+class BroughtFile(Struct, frozen=True):
+    """A file that an import put in place; ``is_new``: nothing that anybody needs was there before."""
+
+    path: str
+    is_new: bool
 
 
 class Deletion:
@@ -121,7 +134,7 @@ class Deletion:
         The caller holds the task's lock.
         """
         async with self._database.transaction() as connection:
-            brought = await files.take_files(connection, job.id, job.owner)
+            brought = await _take_files(connection, job.id, job.owner)
             await _discard(connection, job.task_pk, brought)
         await _tidy(tree, job.task_pk, brought)
 
@@ -132,7 +145,7 @@ class Deletion:
         holds the task's lock, so that nobody is putting files in place meanwhile.
         """
         async with self._database.transaction() as connection:
-            brought = await files.take_files(connection, import_id, self._owner)
+            brought = await _take_files(connection, import_id, self._owner)
             task = await tasks.get_task(connection, task_pk) if brought else None
             is_kept = task is not None and task.status == TaskStatus.COMPLETED
             await _discard(connection, task_pk, brought, keep=is_kept)
@@ -154,7 +167,7 @@ class Deletion:
             needless = [path for path in paths if path not in named]
             problems = await tree.run(_delete, tree, needless)
             async with self._database.connection() as connection:
-                await files.forget_obsolete_files(connection, self._owner, {*paths} - problems.keys())
+                await _forget_obsolete_files(connection, self._owner, {*paths} - problems.keys())
         except MediaSlowError:
             raise
         except Exception as error:
@@ -223,4 +236,28 @@ async def _discard(
 ) -> None:
     """What was there before, under the same names, stays: rows name it, and a viewer may watch it."""
     paths = {file.path for file in brought if file.is_new and not keep}
-    await files.add_obsolete_files(connection, task_pk, sorted(paths))
+    await _add_obsolete_files(connection, task_pk, sorted(paths))
+
+
+async def closed_with_files(connection: Connection, limit: int) -> list[tuple[ImportId, TaskPk]]:
+    """Imports that ended without a commit after they had put files in place, with their tasks."""
+    rows = await connection.fetch(*_QUERIES["closed_with_files"](limit=limit))
+    return [(ImportId(row["id"]), TaskPk(row["task_pk"])) for row in rows]
+
+
+async def _take_files(connection: Connection, import_id: ImportId, owner: str) -> list[BroughtFile]:
+    """Forget what an import put in place, and tell it; nothing of one that another instance holds."""
+    rows = await connection.fetch(*_QUERIES["take_files"](import_id=import_id, owner=owner))
+    return [BroughtFile(row["path"], row["is_new"]) for row in rows]
+
+
+async def _add_obsolete_files(connection: Connection, task_pk: TaskPk, paths: Sequence[str]) -> None:
+    """These files, relative to MEDIA_ROOT, are to be deleted."""
+    if not paths:
+        return
+    await connection.execute(*_QUERIES["add_obsolete_files"](paths=list(paths), task=task_pk))
+
+
+async def _forget_obsolete_files(connection: Connection, owner: str, paths: Iterable[str]) -> None:
+    """These claimed files are gone, or needed after all."""
+    await connection.execute(*_QUERIES["forget_obsolete_files"](owner=owner, paths=list(paths)))

@@ -10,7 +10,7 @@ from poddispatchd.config.model import PodSettings
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import Task, TaskType, VideoId, no_import_words
 from poddispatchd.errors import MediaNotWritableError, RaceLostError, ResultRefusedError, RowLockedError
-from poddispatchd.imports import files, queue
+from poddispatchd.imports import queue
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.imports import encoding, studio, transcription
@@ -151,7 +151,7 @@ class Preparation:
             # A campaign of encodings is none of transcriptions: captions that somebody corrected stay.
             pod = replace(pod, use_transcription=False)
         async with self._database.connection() as connection:
-            ours, taken = await files.known_names(connection, job)
+            ours, taken = await queue.known_names(connection, job)
         result = StagedResult(
             self._database,
             pod,

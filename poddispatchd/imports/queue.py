@@ -1,4 +1,7 @@
-"""The queue of results to import, as an importer sees it: leased jobs, and how they end (invariant I7)."""
+"""The queue of results to import, as an importer sees it: leased jobs, their files, and how they end (I7).
+
+What an import is about to put under MEDIA_ROOT is recorded before its first rename.
+"""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -8,7 +11,7 @@ from msgspec import Struct
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import load_queries
 from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, VideoId
-from poddispatchd.errors import RaceLostError, SchemaError
+from poddispatchd.errors import ImportBusyError, RaceLostError, SchemaError
 from poddispatchd.journal.imports import ImportId, ImportState
 from poddispatchd.runtime.lease_queue import Lease, Leased
 from poddispatchd.runtime.queues import IMPORTS
@@ -125,3 +128,106 @@ async def retry(
 async def bring_forward(connection: Connection, imports: Collection[ImportId]) -> None:
     """What kept these imports waiting is over: they are due soon, unless somebody is at them."""
     await connection.execute(*_QUERIES["bring_forward"](import_ids=list(imports)))
+
+
+# --- the files of an import -------------------------------------------------------------------------------
+
+
+async def known_names(connection: Connection, job: ImportJob) -> tuple[frozenset[str], frozenset[str]]:
+    """Files that open imports put in place, or were about to: this one so far, and others.
+
+    No new name may be one of the others'.
+    """
+    rows = await connection.fetch(*_QUERIES["known_names"](import_id=job.id))
+    ours = frozenset(row["path"] for row in rows if row["is_ours"])
+    return ours, frozenset(row["path"] for row in rows if not row["is_ours"])
+
+
+async def forget_recorded(connection: Connection, job: ImportJob, paths: Collection[str]) -> None:
+    """What is at these paths is not this import's after all: it must not be deleted with what is."""
+    await connection.execute(*_QUERIES["forget_recorded"](import_id=job.id, paths=list(paths)))
+
+
+async def record_files(
+    connection: Connection,
+    job: ImportJob,
+    brought: Collection[str],
+    *,
+    there: Collection[str],
+    stored: Collection[str] = (),
+) -> bool:
+    """Remember what an import is about to put in place: part of a transaction.
+
+    From its commit on, nobody begins to delete one of these files. What is there already is not new, unless
+    it is obsolete.
+
+    Args:
+        connection: in the transaction.
+        job: the import.
+        brought: the files.
+        there: those of them at whose paths there is something.
+        stored: those of them whose names were chosen because they are free: no other import may have them.
+
+    Returns:
+        False when the lease is lost.
+
+    Raises:
+        ImportBusyError: another open import has chosen one of the names meanwhile.
+    """
+    hold = _QUERIES["hold"](import_id=job.id, owner=job.owner, chooses=bool(stored))
+    if not await connection.fetch(*hold):
+        return False
+    is_free = await connection.fetchval(
+        *_QUERIES["record_files"](
+            import_id=job.id, brought=list(brought), there=list(there), stored=list(stored)
+        )
+    )
+    if not is_free:
+        raise ImportBusyError("Another import has chosen the name of one of these files meanwhile.")
+    return True
+
+
+async def reclaim_files(connection: Connection, brought: Collection[str]) -> bool:
+    """These files, which have been recorded, are not obsolete any more.
+
+    Returns:
+        False while one of them is being deleted: ask again before putting it in place.
+    """
+    return not await connection.fetchval(*_QUERIES["reclaim_files"](brought=list(brought)))
+
+
+async def settle(
+    connection: Connection,
+    job: ImportJob,
+    *,
+    brought: Collection[str],
+    obsolete: Collection[str],
+    own_tasks: Collection[TaskPk] = (),
+) -> bool:
+    """Close an import that is being committed: what it brought is Pod's.
+
+    Args:
+        connection: in the transaction that writes its rows.
+        job: the import.
+        brought: the files that it put in place.
+        obsolete: files that it replaced; what only earlier attempts brought is deleted as well.
+        own_tasks: tasks that were added with it.
+
+    Returns:
+        Whether there are files to be deleted.
+
+    Raises:
+        RaceLostError: the lease is lost.
+    """
+    has_obsolete: bool | None = await connection.fetchval(
+        *_QUERIES["settle"](
+            import_id=job.id,
+            owner=job.owner,
+            brought=list(brought),
+            replaced=sorted(obsolete),
+            own_tasks=list(own_tasks),
+        )
+    )
+    if has_obsolete is None:
+        raise RaceLostError("The lease of this import was lost.")
+    return has_obsolete

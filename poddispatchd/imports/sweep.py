@@ -6,8 +6,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.task import TaskStatus
 from poddispatchd.errors import ImportBusyError, MediaSlowError, ResultError
-from poddispatchd.imports import files
-from poddispatchd.imports.deletion import Deletion
+from poddispatchd.imports.deletion import Deletion, closed_with_files
 from poddispatchd.journal import imports
 from poddispatchd.observability.events import Event
 from poddispatchd.pod import tasks
@@ -65,7 +64,7 @@ class Sweep:
         if await self._evidence.check() is not None:
             return
         async with self._database.connection() as connection:
-            closed = await files.closed_with_files(connection, _CLOSED)
+            closed = await closed_with_files(connection, _CLOSED)
         for import_id, task_pk in closed:
             try:
                 async with task_lock(self._media, task_pk) as tree:

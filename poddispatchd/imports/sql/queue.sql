@@ -30,3 +30,80 @@ WHERE id IN (
     WHERE id = ANY(:import_ids) AND state = 'open' AND lease_owner IS NULL AND obstructed_since IS NOT NULL
     ORDER BY id FOR UPDATE SKIP LOCKED
 )
+
+-- name: known_names
+-- What an import has recorded so far, and what other open imports have.
+SELECT file.path, file.import_id = :import_id AS is_ours
+FROM poddispatchd.import_file AS file JOIN poddispatchd.import ON import.id = file.import_id
+WHERE import.id = :import_id OR import.state = 'open'
+
+-- name: forget_recorded
+-- These files are somebody else's.
+DELETE FROM poddispatchd.import_file WHERE import_id = :import_id AND path = ANY(:paths::text[])
+
+-- name: hold
+-- Whether owner :owner has the lease of an import; nobody else gets it until the end of the transaction, and if :chooses nobody
+-- else records names that were free. Its row comes first, for everybody: who waits for the names holds no more than that.
+WITH held AS MATERIALIZED (
+    SELECT id FROM poddispatchd.import WHERE id = :import_id AND state = 'open' AND lease_owner = :owner FOR UPDATE
+)
+SELECT CASE WHEN :chooses THEN pg_advisory_xact_lock(hashtext('poddispatchd.import_file')) END FROM held
+
+-- name: record_files
+-- What an import is about to put in place, and which of these are there (:there); what an earlier attempt found stays.
+-- Nothing, when another open import has recorded one of the names :stored, which were chosen because they are free.
+WITH chosen AS MATERIALIZED (
+    SELECT FROM poddispatchd.import_file AS file JOIN poddispatchd.import ON import.id = file.import_id
+    WHERE import.state = 'open' AND import.id <> :import_id AND file.path = ANY(:stored::text[])
+), recorded AS (
+    INSERT INTO poddispatchd.import_file (import_id, path, is_new)
+    SELECT :import_id, brought.path,
+           brought.path <> ALL(:there::text[])
+           OR EXISTS (SELECT FROM poddispatchd.obsolete_file AS file WHERE file.path = brought.path)
+    FROM unnest(:brought::text[]) AS brought (path)
+    WHERE NOT EXISTS (SELECT FROM chosen)
+    ON CONFLICT DO NOTHING
+)
+SELECT NOT EXISTS (SELECT FROM chosen)
+
+-- name: reclaim_files
+-- These files are not obsolete any more, but those that are being deleted; whether there is one.
+WITH reclaimed AS (
+    DELETE FROM poddispatchd.obsolete_file
+    WHERE path = ANY(:brought::text[]) AND (claimed_until IS NULL OR claimed_until < now())
+    RETURNING path
+)
+SELECT EXISTS (
+    SELECT FROM poddispatchd.obsolete_file
+    WHERE path = ANY(:brought::text[]) AND path NOT IN (SELECT path FROM reclaimed)
+)
+
+-- name: settle
+-- The import :import_id that :owner holds is committed, which is its commit point: the files :brought that it brought are Pod's, and other
+-- imports that bring them again replace something; those that it replaced, :replaced, and what only earlier attempts brought
+-- are obsolete. :own_tasks: tasks that were added with it; Pod's web process is not submitting them by itself.
+-- Says whether the lease was ours, and whether there is something to delete.
+WITH closed AS (
+    UPDATE poddispatchd.import
+    SET state = 'done', last_error = NULL, finished_at = now(), lease_owner = NULL, lease_expires_at = NULL
+    WHERE id = :import_id AND state = 'open' AND lease_owner = :owner
+    RETURNING id, task_pk
+), settled AS (
+    DELETE FROM poddispatchd.import_file USING closed WHERE import_id = closed.id RETURNING path, is_new
+), kept AS (
+    UPDATE poddispatchd.import_file SET is_new = false
+    WHERE path = ANY(:brought::text[]) AND import_id <> :import_id AND is_new
+), reclaimed AS (
+    DELETE FROM poddispatchd.obsolete_file
+    WHERE path = ANY(:brought::text[]) AND (claimed_until IS NULL OR claimed_until < now())
+), obsolete AS (
+    INSERT INTO poddispatchd.obsolete_file (path, task_pk)
+    SELECT path, closed.task_pk
+    FROM closed, (SELECT unnest(:replaced::text[]) UNION SELECT path FROM settled WHERE is_new) AS needless (path)
+    WHERE path <> ALL(:brought::text[])
+    ON CONFLICT (path) DO NOTHING
+    RETURNING path
+), own_tasks AS (
+    INSERT INTO poddispatchd.own_task (task_pk) SELECT unnest(:own_tasks::bigint[]) ON CONFLICT DO NOTHING
+)
+SELECT EXISTS (SELECT FROM obsolete) AS has_obsolete FROM closed

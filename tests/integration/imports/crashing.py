@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from poddispatchd.app import features
 from poddispatchd.domain.secret import SecretStr
-from poddispatchd.imports import attempt, deletion, files
+from poddispatchd.imports import attempt, deletion, queue
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.deletion import Deletion
 from poddispatchd.imports.preparation import Preparation
@@ -82,7 +82,7 @@ MOMENTS: dict[str, Callable[[], None]] = {
     "amid the renames": lambda: _set(Ready, "swap", _at_call(3, Ready.swap)),
     "amid the links": lambda: _set(Directory, "link", _link_then_die),
     "after the renames": lambda: _set(duplicates, "complete", die),
-    "within the transaction": lambda: _set(files, "settle", _then_die(files.settle)),
+    "within the transaction": lambda: _set(queue, "settle", _then_die(queue.settle)),
     "after the commit": lambda: _set(ImportCommit, "_tell", die),
     "before the clean-up": lambda: _set(Deletion, "delete_obsolete", die),
     "amid the clean-up": lambda: _set(deletion, "_delete", die),

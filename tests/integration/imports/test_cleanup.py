@@ -12,8 +12,7 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from poddispatchd.app import features
-from poddispatchd.imports import commit, deletion
-from poddispatchd.imports import files as files_module
+from poddispatchd.imports import commit, deletion, queue
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.files import Undeleted
 from poddispatchd.pod.media.tree import FileTimeouts, MediaTree
@@ -93,7 +92,7 @@ async def test_an_import_waits_for_the_deletion_of_a_file_that_it_brings_again(
 ) -> None:
     """Otherwise the new file would be deleted in place of the old one."""
     waited = asyncio.Event()
-    reclaim = files_module.reclaim_files
+    reclaim = queue.reclaim_files
 
     async def watched(*arguments: object) -> bool:
         is_free = await reclaim(*arguments)  # type: ignore[arg-type] # as it was called
@@ -101,7 +100,7 @@ async def test_an_import_waits_for_the_deletion_of_a_file_that_it_brings_again(
             waited.set()
         return is_free
 
-    monkeypatch.setattr(files_module, "reclaim_files", watched)
+    monkeypatch.setattr(queue, "reclaim_files", watched)
     monkeypatch.setattr(commit, "_PATIENCE_WITH_DELETIONS", 10**6)
     video = await here.video()
     task = await here.ready(video=video)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from poddispatchd.app import features
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.task import SUBMITTABLE, RunnerStatus, TaskPk, TaskType
-from poddispatchd.imports import files, queue
+from poddispatchd.imports import queue
 from poddispatchd.pod import tasks
 from poddispatchd.pod.imports.encoding_files import Encoded
 from poddispatchd.pod.media.lock import task_lock
@@ -218,7 +218,7 @@ async def test_a_report_that_comes_while_an_import_is_settled_waits_for_it(
         return settled
 
     monkeypatch.setattr(queue, "finish", reported(queue.finish))
-    monkeypatch.setattr(files, "settle", reported(files.settle))
+    monkeypatch.setattr(queue, "settle", reported(queue.settle))
     await here.import_due()
     assert await asyncio.gather(*reports) == [Decision.IGNORE]
     assert await here.status(pk) == end

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.task import TaskType
-from poddispatchd.imports import files
+from poddispatchd.imports import queue
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.pod.imports.common import ImportPlan
@@ -92,7 +92,7 @@ async def test_imports_that_record_their_names_at_the_same_moment_wait_without_a
 ) -> None:
     """Each held one while the others committed, and was put off after a second: it was fetched again."""
     tasks = [await here.ready() for _ in range(2)]
-    record, record_files = ImportCommit.record, files.record_files
+    record, record_files = ImportCommit.record, queue.record_files
     both, waiting = asyncio.Event(), 0
     recording, most = 0, 0
 
@@ -120,7 +120,7 @@ async def test_imports_that_record_their_names_at_the_same_moment_wait_without_a
         return recorded
 
     monkeypatch.setattr(ImportCommit, "record", at_once)
-    monkeypatch.setattr(files, "record_files", counted)
+    monkeypatch.setattr(queue, "record_files", counted)
     await here.import_due()
     assert [await here.status(task) for task in tasks] == ["completed", "completed"]
     assert most == 1

@@ -57,7 +57,6 @@ _FILL = f"""
 
 _ROOMS = {
     "inbox.sql": "poddispatchd.callbacks",
-    "files.sql": "poddispatchd.imports",
     "campaigns.sql": "poddispatchd.campaigns",
     "task_ids.sql": "poddispatchd.tasks",
 }
