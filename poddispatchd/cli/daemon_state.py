@@ -1,11 +1,12 @@
 """What the running daemon says of itself at ``/api/status``."""
 
 import json
-import urllib.error
-import urllib.request
 from datetime import datetime
-from typing import TypedDict
+from http import HTTPStatus
+from http.client import HTTPException
+from typing import TypedDict, cast
 
+from poddispatchd.cli.local_http import ask
 from poddispatchd.config.units import Address
 from poddispatchd.domain.availability import Pause, WindowNow
 from poddispatchd.domain.breaker import BreakerState
@@ -14,7 +15,10 @@ from poddispatchd.domain.situation import breaker_words
 from poddispatchd.errors import PoddispatchdError
 from poddispatchd.managers.timetable import Timetable
 
-_TIMEOUT = 5.0
+PATH = "/api/status"
+
+_ALWAYS = {"version", "instance", "queue", "managers", "problems"}
+"""What every release tells: whatever tells none of it is no daemon."""
 
 
 class FindingEntry(TypedDict):
@@ -157,29 +161,34 @@ def ask_daemon(address: Address) -> State:
         DaemonAwayError: in words that help to find out why.
     """
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104 - asked, not bound
-    url = f"http://{Address(host, address.port)}/api/status"
+    url = f"http://{Address(host, address.port)}{PATH}"
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
-            state: State = json.load(answer)
-            return state
-    except urllib.error.HTTPError as error:
-        with error:
-            if error.code == 503:
-                raise DaemonAwayError(_waiting(error.read())) from None
-        raise DaemonAwayError(f"{url} answers {error.code}: is that poddispatchd?") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        words = getattr(reason, "strerror", None) or reason
+        status, body = ask(Address(host, address.port), PATH)
+        if status == HTTPStatus.OK:
+            return _state(body)
+    except OSError as error:
         raise DaemonAwayError(
-            f"No daemon answers at {url} ({words}). Look at 'systemctl status poddispatchd', "
-            "and at ops.listen in the configuration."
+            f"No daemon answers at {url} ({error.strerror or error}). "
+            "Look at 'systemctl status poddispatchd', and at ops.listen in the configuration."
         ) from None
+    except (ValueError, RecursionError, HTTPException):
+        raise DaemonAwayError(f"What answers at {url} is no poddispatchd: look at ops.listen.") from None
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        raise DaemonAwayError(_waiting(body))
+    raise DaemonAwayError(f"{url} answers {status}: is that poddispatchd?")
+
+
+def _state(body: bytes) -> State:
+    found: object = json.loads(body)
+    if not isinstance(found, dict) or not found.keys() >= _ALWAYS:
+        raise ValueError("it is no state")
+    return cast("State", found)
 
 
 def _waiting(body: bytes) -> str:
     try:
         return f"The daemon is not ready. {json.loads(body)['error']}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "The daemon is not ready."
 
 
