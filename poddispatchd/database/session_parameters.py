@@ -21,12 +21,15 @@ OWN_SESSION = {
     "tcp_user_timeout": "20000",
     "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION,
     "lock_timeout": _LOCK_TIMEOUT,
+    # Who waited for a row goes on with what it is then; with the others that would be an error.
+    "default_transaction_isolation": "read committed",
     # Reading a long table looks dear enough to be compiled, every time, which takes longer than reading it.
     "jit": "off",
 }
 """Server parameters of a session that nobody else ever has."""
 
 LIMITS = (
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
     f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_IN_TRANSACTION}; "
     f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}"
 )

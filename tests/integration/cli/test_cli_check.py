@@ -232,7 +232,8 @@ async def test_a_server_that_only_reads_is_a_problem(sound: Pod) -> None:
 
 async def test_what_keeps_the_running_daemon_from_its_work_is_a_problem(sound: Pod) -> None:
     async def answer(_: web.Request) -> web.Response:
-        return web.json_response({"not_ready": ["The inbox fails, 4 times by now."]})
+        told = {"version": "1", "instance": "here:1:1", "queue": [], "managers": [], "problems": []}
+        return web.json_response({**told, "not_ready": ["The inbox fails, 4 times by now."]})
 
     site = web.Application()
     site.router.add_get("/api/status", answer)

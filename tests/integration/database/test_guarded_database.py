@@ -230,3 +230,20 @@ async def test_a_database_that_is_given_up_at_any_moment_raises_nothing_but_that
     await working
     assert unforeseen == []
     assert lost
+
+
+async def test_rows_are_waited_for_whatever_isolation_the_database_is_set_to(
+    pod_database: PodDatabase,
+) -> None:
+    """With 'serializable' as the default, whoever lost a race took the row for held, and began again."""
+    async with pod_database.connection() as other:
+        name = await other.fetchval("SELECT quote_ident(current_database())")
+        await other.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+    plain = await asyncpg.connect(pod_database.dsn.get_secret_value())
+    assert await plain.fetchval("SHOW transaction_isolation") == "serializable"
+    await plain.close()
+    async with opened(pod_database) as database:
+        async with database.connection() as connection:
+            assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
+        async with database.transaction() as connection:
+            assert await connection.fetchval("SHOW transaction_isolation") == "read committed"

@@ -462,3 +462,17 @@ async def test_a_row_that_another_session_holds_is_not_waited_for_behind_a_poole
                 async with database.transaction() as connection:
                     await connection.execute("UPDATE held SET id = 2")
             assert time.monotonic() - begun < 5
+
+
+async def test_a_transaction_is_of_its_usual_isolation_behind_a_pooler_too(
+    pod_database: PodDatabase, tmp_path: Path
+) -> None:
+    async with pod_database.connection() as other:
+        name = await other.fetchval("SELECT quote_ident(current_database())")
+        await other.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+    async with (
+        pgbouncer(pod_database.dsn, tmp_path, "transaction") as bouncer,
+        _opened(bouncer.dsn) as database,
+        database.transaction() as connection,
+    ):
+        assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
