@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import structlog
 from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
@@ -37,7 +38,8 @@ class Capabilities(Struct, frozen=True):
     are the suffixes of the columns of translated titles (``fr`` of ``title_fr``), ``hidden_titles`` those of
     them that our role may not read: Pod learned that language after the grants. ``unknown_columns``
     names, by table, the columns that want a value which is not known here: nothing can be inserted there.
-    ``m2m_tables`` are the many-to-many tables of videos and recorders that exist.
+    ``m2m_tables`` are the many-to-many tables of videos and recorders that exist. ``readable_titles``, which
+    follow from others, are the columns of translated titles that may be read.
     """
 
     podfile: bool
@@ -52,13 +54,13 @@ class Capabilities(Struct, frozen=True):
     unknown_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     m2m_tables: frozenset[str] = frozenset()
     columns: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    readable_titles: tuple[str, ...] = ()
 
-    @property
-    def readable_titles(self) -> tuple[str, ...]:
-        """The columns of translated titles that may be read."""
+    def __post_init__(self) -> None:
         names = (name for name in self.title_languages if name not in self.hidden_titles)
         # A name that SQL would want quoted is no language.
-        return tuple(f"title_{name}" for name in names if re.fullmatch(r"[a-z0-9_]+", name))
+        titles = tuple(f"title_{name}" for name in names if re.fullmatch(r"[a-z0-9_]+", name))
+        force_setattr(self, "readable_titles", titles)
 
     def check_insert(self, *tables: str) -> None:
         """Refuse to insert where a value is wanted that is not known here.
