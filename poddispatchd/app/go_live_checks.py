@@ -145,7 +145,7 @@ async def webhook_finding(settings: Settings, site: Site) -> Finding:
             async with session.get(url, allow_redirects=False) as answer:
                 status = answer.status
             told = await _posted(session, url) if status == 405 else None
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         return _found(
             Severity.NOTICE,
             f"{url} cannot be reached from here ({_reason(error)}): the runner managers must reach it.",
@@ -194,5 +194,7 @@ def _reason(error: Exception) -> str:
             return error.strerror or "no connection"
         case TimeoutError():
             return "no answer in time"
+        case UnicodeError() | aiohttp.InvalidURL():
+            return "no host can have this name"
         case _:
             return "the connection failed"

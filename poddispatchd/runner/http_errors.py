@@ -136,10 +136,15 @@ def detail_of(answer: HttpAnswer) -> str | None:
 
 
 def _payload_refusal(manager: RunnerManager, answer: HttpAnswer) -> RunnerManagerError:
-    """A body the manager refuses: the task's fault, unless it is about where we are to be called back."""
+    """A body the manager refuses: the task's fault, unless it is about where we are to be called back.
+
+    The address of the source is refused with it when it is the site's domain that is wrong.
+    """
     fields, words = _findings(manager, answer)
     name = repr(manager.name)
-    if fields == {"notify_url"} or (not fields and words.startswith("notify_url")):
+    if {"notify_url"} <= fields <= {"notify_url", "source_url"} or (
+        not fields and words.startswith("notify_url")
+    ):
         return RunnerManagerMisconfiguredError(
             f"Runner manager {name} refuses the address of our webhook ({answer.status}: {words}): check the "
             "site's domain in Pod, and NOTIFY_URL_ALLOWED_HOSTS and NOTIFY_URL_ALLOW_PRIVATE_NETWORKS there."

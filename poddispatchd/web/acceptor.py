@@ -33,6 +33,7 @@ async def bind(host: str, port: int) -> list[socket.socket]:
 
     Raises:
         OSError: one of them cannot be listened on, or the host is unknown.
+        UnicodeError: no host can have this name.
     """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -243,8 +243,9 @@ async def serving(
 async def _bound(address: Address, key: str) -> list[socket.socket]:
     try:
         return await acceptor.bind(address.host, address.port)
-    except OSError as error:
-        raise ConfigurationError(f"{key}: cannot listen on {address}: {_words(error)}.") from error
+    except (OSError, UnicodeError) as error:
+        words = _words(error) if isinstance(error, OSError) else "no host can have this name"
+        raise ConfigurationError(f"{key}: cannot listen on {address}: {words}.") from error
 
 
 def _guarded(handler: Handler, table: ConnectionTable) -> Handler:

@@ -286,7 +286,12 @@ def test_descriptors_are_kept_back_for_everything_else(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("host", "words"), [("192.0.2.1", "no such address"), ("no-such-host.invalid", "no such host")]
+    ("host", "words"),
+    [
+        ("192.0.2.1", "no such address"),
+        ("no-such-host.invalid", "no such host"),
+        (f"{'a' * 70}.example.org", "no host can have this name"),
+    ],
 )
 async def test_an_address_that_cannot_be_listened_on_is_told_in_words(host: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=f"webhook.listen: cannot listen on .*{words}"):

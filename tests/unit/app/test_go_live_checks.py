@@ -154,6 +154,13 @@ async def test_why_that_address_cannot_be_reached_is_told(
     assert words in found.sentence
 
 
+async def test_a_domain_that_no_host_can_have_is_told() -> None:
+    """A part of it with more than 63 letters ended the whole check with a traceback."""
+    found = await webhook_finding(Settings(), Site(SiteId(1), f"{'a' * 70}.example.org"))
+    assert found.severity is Severity.NOTICE
+    assert "no host can have this name" in found.sentence
+
+
 async def _told_of(
     answer: Callable[[web.Request], Awaitable[web.Response]], *, tls: ssl.SSLContext | None = None
 ) -> str:

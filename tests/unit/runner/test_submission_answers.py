@@ -190,6 +190,17 @@ def test_a_refused_webhook_address_is_not_the_fault_of_the_task(given: HttpAnswe
     assert "webhook" in str(error)
 
 
+def test_a_wrong_domain_of_the_site_is_not_the_fault_of_every_task() -> None:
+    """Both addresses are made of it: each task of the site failed for good, as fast as they came."""
+    message = "Value error, it must have a valid hostname"
+    findings = [{"loc": ["body", field], "msg": message} for field in ("source_url", "notify_url")]
+
+    error = refused(answer(422, {"detail": findings}))
+
+    assert type(error) is RunnerManagerMisconfiguredError
+    assert "check the site's domain in Pod" in str(error)
+
+
 def test_a_refused_task_type_is_told_even_beside_the_webhook_address() -> None:
     findings = [{"loc": ["body", field], "msg": "Field required"} for field in ("notify_url", "task_type")]
 
