@@ -1,72 +1,48 @@
-"""Bringing the result of an encoding into Pod; that of a studio task holds one, too."""
+"""The result of an encoding in Pod: its plan and its rows; that of a studio task holds one, too."""
 
-from collections.abc import Mapping
+import json
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
 from poddispatchd.database.pool import Connection
-from poddispatchd.domain.encoding_plan import PodChoices
-from poddispatchd.domain.media import output_directory
-from poddispatchd.domain.thumbnails import ThumbnailChoice
+from poddispatchd.database.queries import load_queries
+from poddispatchd.domain.encoding_plan import EncodingContent, log_text
+from poddispatchd.domain.media import video_number
+from poddispatchd.domain.task import TaskPk
+from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.imports.common import (
     ImportedResult,
-    Renditions,
     StagedResult,
     VideoFacts,
     lock_video,
     read_video,
+    with_common_parts,
 )
-from poddispatchd.pod.imports.encoding_files import Encoded, read_staged
-from poddispatchd.pod.imports.encoding_rows import encoding_tables, write_encoding
-from poddispatchd.pod.imports.stored import choose_stored_name, stored_files_directory
+from poddispatchd.pod.imports.encoding_files import Encoded, prepare_encoded
+from poddispatchd.pod.imports.stored import storage_tables, store
+
+_QUERIES = with_common_parts(load_queries("poddispatchd.pod", "imports_encoding.sql"))
+_WRITE = _QUERIES["write"].fill(transcription=_QUERIES["no_transcription"])
+_WRITE_AND_TRANSCRIBE = _QUERIES["write"].fill(transcription=_QUERIES["add_transcription"])
+
+_NO_TRANSCRIPTION = ("", "0", "1")
+"""Values of ``video.transcript`` that ask for none; 0 and 1 are what old Pods stored."""
 
 
-async def prepare_encoded(
-    result: StagedResult,
-    video: VideoFacts,
-    renditions: Renditions,
-    *,
-    elsewhere: Mapping[str, str] | None = None,
-    also_required: Mapping[str, str] | None = None,
-) -> Encoded:
-    """Check the encoding in a staged result and plan its import; nothing visible is touched.
-
-    Args:
-        result: what was downloaded.
-        video: whose encoding it is; it need not exist yet.
-        renditions: Pod's.
-        elsewhere: files that do not go to the video's output directory, with their paths.
-        also_required: further files that must be there, with their meaning in words.
-
-    Raises:
-        ResultIncompleteError: something is missing or cut short; every finding is told.
-        ResultRefusedError: the result must not be imported; every finding is told.
-    """
-    settings, tree = result.settings, result.tree
-    directory = output_directory(video.video, video.id)
-    tree.path(directory)
-    content, names = await tree.run(
-        read_staged,
-        result.directory,
-        directory,
-        PodChoices(
-            renditions,
-            settings.encoding_choices,
-            ThumbnailChoice.by_version(settings.version),
-        ),
-        also_required=also_required or {},
-        left_out=result.left_out,
+def encoding_tables(capabilities: Capabilities) -> tuple[str, ...]:
+    """Every table that the import of an encoding may insert into."""
+    return (
+        "video_encode_transcript_encodingvideo",
+        "video_encode_transcript_encodingaudio",
+        "video_encode_transcript_playlistvideo",
+        "video_encode_transcript_encodinglog",
+        "video_encode_transcript_encodingstep",
+        "runner_manager_task",
+        *storage_tables(capabilities, capabilities.image_table),
     )
-    thumbnail = None
-    if content.thumbnail is not None:
-        thumbnail = await choose_stored_name(
-            result,
-            table=result.capabilities.image_table,
-            directory=stored_files_directory(result.capabilities, video),
-            name=content.thumbnail,
-            staged=result.directory / content.thumbnail,
-        )
-    return Encoded(result, content, names, directory, thumbnail, elsewhere or {})
 
 
 class EncodingPlan(Struct, frozen=True):
@@ -124,3 +100,120 @@ async def prepare(result: StagedResult) -> EncodingPlan:
     result.capabilities.check_insert(*encoding_tables(result.capabilities))
     video, renditions = await read_video(result.database, result.task)
     return EncodingPlan(video, await prepare_encoded(result, video, renditions))
+
+
+async def write_encoding(
+    connection: Connection, video: VideoFacts, encoded: Encoded
+) -> tuple[tuple[str, ...], TaskPk | None]:
+    """Write the rows of an encoding, inside the caller's transaction and with the video locked.
+
+    Returns:
+        The files of replaced rows, to be deleted after the commit, and the transcription task created here.
+    """
+    result, content, directory = encoded.result, encoded.content, encoded.output_directory
+    stored = await store(
+        connection,
+        result.capabilities,
+        video,
+        table=result.capabilities.image_table,
+        path=encoded.thumbnail,
+        now=result.now,
+    )
+    changes = media_row_changes(stored.media_rows, content, directory)
+    replaced = list(changes.replaced)
+    overview = f"{directory}/{content.overview}" if content.overview is not None else ""
+    if video.overview:
+        replaced += [video.overview, posixpath.splitext(video.overview)[0] + ".png"]
+    log = log_text(
+        stored.log,
+        content,
+        str(result.settings.media_root / directory),
+        result.ended_at,
+        pod_version=result.settings.version,
+        thumbnail_id=stored.file_id,
+    )
+    use_transcription = result.settings.use_transcription
+    transcribe = use_transcription and content.has_audio and video.transcript not in _NO_TRANSCRIPTION
+    step, step_words = (5, "transcripting audio") if transcribe else (0, "done")
+    values: dict[str, object] = {
+        "video": video.id,
+        "log": log,
+        "step": step,
+        "step_words": step_words,
+        "duration": content.duration,
+        "is_video": content.is_video,
+        "overview": overview,
+        "in_progress": transcribe,
+        "thumbnail": stored.file_id,
+        "brought": json.dumps(changes.brought),
+        "stale": json.dumps(changes.stale),
+    }
+    write = _WRITE
+    if transcribe:
+        write, values["transcription_added"] = _WRITE_AND_TRANSCRIBE, result.now
+    chained = await connection.fetchval(*write(**values))
+    new_files = frozenset(encoded.targets().values())
+    return obsolete_files(replaced, new_files, video), None if chained is None else TaskPk(chained)
+
+
+def obsolete_files(replaced: Iterable[str], new_files: frozenset[str], video: VideoFacts) -> tuple[str, ...]:
+    """The files of replaced rows that may be deleted: only those in a directory of this very video."""
+    number = video_number(video.id)
+    return tuple(
+        sorted(
+            path
+            for path in set(replaced) - new_files - {video.video}
+            if number in path.split("/")[:-1] and ".." not in path.split("/") and not path.startswith("/")
+        )
+    )
+
+
+class MediaRowChanges(Struct, frozen=True):
+    """What becomes of the rows of a video's encodings, as documents.
+
+    Args:
+        brought: rows that are made anew, with their id, and new ones, in order.
+        stale: rows that the new result does not bring.
+        replaced: the files that were named by rows that change or go.
+    """
+
+    brought: Sequence[Mapping[str, object]]
+    stale: Sequence[Mapping[str, object]]
+    replaced: Sequence[str]
+
+
+def media_row_changes(
+    there: Iterable[Mapping[str, Any]], content: EncodingContent, output_directory: str
+) -> MediaRowChanges:
+    """Update the rows that are made anew, insert the new ones, delete the rest."""
+    wanted = {
+        (kind, *row.key): f"{output_directory}/{row.filename}"
+        for kind, group in (
+            ("video", content.videos),
+            ("audio", content.audios),
+            ("playlist", content.playlists),
+        )
+        for row in group
+    }
+    brought: list[Mapping[str, object]] = []
+    stale: list[Mapping[str, object]] = []
+    replaced: list[str] = []
+    for row in there:
+        path = wanted.pop((row["kind"], row["name"], row["encoding_format"], row["rendition_id"]), None)
+        if path is None:
+            stale.append({"kind": row["kind"], "id": row["id"]})
+        elif path != row["source_file"]:
+            brought.append({"kind": row["kind"], "id": row["id"], "source_file": path})
+        if path != row["source_file"]:
+            replaced.append(row["source_file"])
+    for (kind, name, encoding_format, rendition_id), path in wanted.items():
+        brought.append(
+            {
+                "kind": kind,
+                "name": name,
+                "encoding_format": encoding_format,
+                "source_file": path,
+                "rendition_id": rendition_id,
+            }
+        )
+    return MediaRowChanges(brought, stale, replaced)

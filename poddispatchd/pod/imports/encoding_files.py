@@ -1,4 +1,4 @@
-"""The files of an encoding: read and checked in the staging directory, then put into place."""
+"""The files of an encoding: read, checked and planned in the staging directory, then put into place."""
 
 from collections.abc import Mapping
 
@@ -13,8 +13,11 @@ from poddispatchd.domain.encoding_plan import (
 )
 from poddispatchd.domain.encoding_result import INFO_FILE, Findings, parse_info
 from poddispatchd.domain.manifest import left_out_words
-from poddispatchd.pod.imports.common import StagedResult
+from poddispatchd.domain.media import output_directory
+from poddispatchd.domain.thumbnails import ThumbnailChoice
+from poddispatchd.pod.imports.common import Renditions, StagedResult, VideoFacts
 from poddispatchd.pod.imports.screening import screen
+from poddispatchd.pod.imports.stored import choose_stored_name, stored_files_directory
 from poddispatchd.pod.media.files import DERIVED, read_text
 from poddispatchd.pod.media.placing import Move, move_into_place, write_staged
 from poddispatchd.pod.media.tree import MediaPath
@@ -170,3 +173,51 @@ class Encoded(Struct, frozen=True):
             derived[MASTER_PLAYLIST] = staging / DERIVED / MASTER_PLAYLIST
             write_staged(derived[MASTER_PLAYLIST], master.encode())
         return derived
+
+
+async def prepare_encoded(
+    result: StagedResult,
+    video: VideoFacts,
+    renditions: Renditions,
+    *,
+    elsewhere: Mapping[str, str] | None = None,
+    also_required: Mapping[str, str] | None = None,
+) -> Encoded:
+    """Check the encoding in a staged result and plan its import; nothing visible is touched.
+
+    Args:
+        result: what was downloaded.
+        video: whose encoding it is; it need not exist yet.
+        renditions: Pod's.
+        elsewhere: files that do not go to the video's output directory, with their paths.
+        also_required: further files that must be there, with their meaning in words.
+
+    Raises:
+        ResultIncompleteError: something is missing or cut short; every finding is told.
+        ResultRefusedError: the result must not be imported; every finding is told.
+    """
+    settings, tree = result.settings, result.tree
+    directory = output_directory(video.video, video.id)
+    tree.path(directory)
+    content, names = await tree.run(
+        read_staged,
+        result.directory,
+        directory,
+        PodChoices(
+            renditions,
+            settings.encoding_choices,
+            ThumbnailChoice.by_version(settings.version),
+        ),
+        also_required=also_required or {},
+        left_out=result.left_out,
+    )
+    thumbnail = None
+    if content.thumbnail is not None:
+        thumbnail = await choose_stored_name(
+            result,
+            table=result.capabilities.image_table,
+            directory=stored_files_directory(result.capabilities, video),
+            name=content.thumbnail,
+            staged=result.directory / content.thumbnail,
+        )
+    return Encoded(result, content, names, directory, thumbnail, elsewhere or {})
