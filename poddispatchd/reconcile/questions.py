@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-import structlog
 from msgspec import Struct
 
 from poddispatchd.clock import Clock
@@ -22,13 +21,10 @@ from poddispatchd.errors import (
     RunnerManagerError,
 )
 from poddispatchd.managers.record_errors import narrowed
-from poddispatchd.observability.events import Event
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.runner.client import RunnerReader
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.supervision import cancel_surely
-
-log = structlog.get_logger(__name__)
 
 PACE = 0.02
 """Seconds between two questions to one manager."""
@@ -164,9 +160,8 @@ class Questions:
                 if spoilt >= MOST_SPOILT:
                     return Round(items[: position + 1], before, rest)
                 if teaches:
-                    log.warning(
-                        Event.RECONCILE_ASKED, task=item.task.pk, decision="unknown", reason=str(error)
-                    )
+                    # Told once, and shown for as long as it lasts: its task does not move meanwhile.
+                    self._incidents.failed(kind, error, task=item.task.pk)
             except Exception as error:  # noqa: BLE001 - one odd row must not keep the others from being asked about
                 self._incidents.failed(kind, error, task=item.task.pk)
         return Round(items, items)

@@ -10,6 +10,7 @@ from poddispatchd.errors import (
     DatabaseError,
     DatabaseStateError,
     RowLockedError,
+    RunnerManagerError,
     SchemaError,
     ValuesRefusedError,
 )
@@ -32,7 +33,7 @@ _ABOUT_ONE_ITEM = (RowLockedError, ValuesRefusedError)
 _ABOUT_EVERYTHING = (DatabaseStateError, SchemaError)
 """Errors of the database that meet every statement of the kind."""
 
-_IN_WORDS = (DatabaseStateError, RowLockedError, SchemaError)
+_IN_WORDS = (DatabaseStateError, RowLockedError, SchemaError, RunnerManagerError)
 """Errors that are no bugs of ours: a sentence says all."""
 
 
@@ -66,7 +67,7 @@ class Incident(Struct):
             f" (task {tasks[0]}{f' and {len(tasks) - 1} more' if len(tasks) > 1 else ''})" if tasks else ""
         )
         what = f"The {self.job} fails{shown}, {self.times} times by now"
-        if isinstance(self.error, DatabaseError):
+        if isinstance(self.error, DatabaseError | RunnerManagerError):
             return f"{what}: {self.error}"
         return f"{what}, by an unforeseen error ({type(self.error).__name__}): the log has its traceback."
 

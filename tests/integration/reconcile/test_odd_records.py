@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from poddispatchd.app import features
 from poddispatchd.domain.manager import RunnerManager
@@ -163,3 +164,26 @@ async def test_a_runner_that_is_gone_is_missed_although_a_record_cannot_be_had(h
     for _ in range(4):
         await _look(here, watcher, after=RUNNING_AFTER + INTERVAL)
     assert (await here.status(odd), await here.status(lost)) == ("running", "pending")
+
+
+async def test_why_a_task_whose_record_cannot_be_had_does_not_move_is_shown_and_logged_once(
+    here: Bench,
+) -> None:
+    """Each look wrote a line for each of them, for ever, and status showed nothing."""
+    odd, other = await here.running(), await here.running()
+    await _spoil(here, odd, NO_ROUTE)
+    watcher = features.reconciler(here.parts)
+    with capture_logs() as logged:
+        for _ in range(5):
+            await _look(here, watcher, after=INTERVAL)
+    [line] = [entry for entry in logged if entry.get("task") == odd]
+    assert (line["event"], line["log_level"]) == ("service.failed", "error")
+    [incident] = here.parts.incidents.active
+    assert incident.words.startswith(
+        f"The question about a running task fails (task {odd}), 5 times by now: "
+    )
+    assert "does not know the address asked for (404)" in incident.words
+    here.fake.faults.clear("status")
+    await _look(here, watcher, after=INTERVAL)
+    assert here.parts.incidents.active == ()
+    assert await here.status(other) == "running"
