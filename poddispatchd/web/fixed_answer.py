@@ -1,11 +1,15 @@
 """An answer that is the same for every request: to make it anew costs as much as to record a callback."""
 
 import json
-import time
 from collections.abc import Mapping
-from email.utils import formatdate
+from email.utils import format_datetime
 
 from aiohttp import web
+
+from poddispatchd.clock import Clock
+
+_FRESH_FOR = 0.5
+"""Seconds for which its date is good enough."""
 
 
 class FixedAnswer(web.StreamResponse):
@@ -15,10 +19,12 @@ class FixedAnswer(web.StreamResponse):
     any other one gets the same document in an answer of aiohttp's (``ordinary``).
     """
 
-    def __init__(self, document: Mapping[str, str]) -> None:
+    def __init__(self, document: Mapping[str, str], clock: Clock) -> None:
         super().__init__(status=200)
         self._document = document
-        self._made_for: tuple[int, Mapping[str, str]] | None = None
+        self._clock = clock
+        self._made_with: Mapping[str, str] | None = None
+        self._made_at = float("-inf")
         self._bytes = b""
 
     @property
@@ -27,18 +33,18 @@ class FixedAnswer(web.StreamResponse):
         return True
 
     def whole(self, headers: Mapping[str, str]) -> bytes:
-        """Its bytes with these headers besides its own; made anew once a second, for the date."""
-        second = int(time.time())
-        if self._made_for != (second, headers):
+        """Its bytes with these headers besides its own; made anew twice a second, for the date."""
+        now = self._clock.monotonic()
+        if now - self._made_at >= _FRESH_FOR or headers is not self._made_with:
             body = json.dumps(self._document).encode()
             own = {
                 "Content-Type": "application/json; charset=utf-8",
                 "Content-Length": str(len(body)),
-                "Date": formatdate(second, usegmt=True),
+                "Date": format_datetime(self._clock.now(), usegmt=True),
             }
             lines = [f"{name}: {value}\r\n" for name, value in (own | dict(headers)).items()]
             self._bytes = "".join(("HTTP/1.1 200 OK\r\n", *lines, "\r\n")).encode() + body
-            self._made_for = (second, headers)
+            self._made_at, self._made_with = now, headers
         return self._bytes
 
     def ordinary(self) -> web.Response:

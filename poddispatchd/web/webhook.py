@@ -69,7 +69,7 @@ def webhook_application(
         refusals: where what is refused is told.
     """
     refusals = refusals or RefusalLog("webhook", clock.monotonic)
-    webhook = _Webhook(receiver, settings, metrics, refusals, patience)
+    webhook = _Webhook(receiver, settings, metrics, clock=clock, refusals=refusals, patience=patience)
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         if request.path != settings.path:
@@ -135,6 +135,8 @@ class _Webhook:
         receiver: CallbackReceiver,
         settings: WebhookSettings,
         metrics: Metrics,
+        *,
+        clock: Clock,
         refusals: RefusalLog,
         patience: float,
     ) -> None:
@@ -144,7 +146,7 @@ class _Webhook:
         self._patience = patience
         self._memory = BodyMemory()
         self._refusals = refusals
-        self._taken = FixedAnswer({"status": "OK"})
+        self._taken = FixedAnswer({"status": "OK"}, clock)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """What a request is answered, whatever it is."""

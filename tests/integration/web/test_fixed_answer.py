@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 import pytest
 from aiohttp import web
 
+from poddispatchd.clock import Clock
 from poddispatchd.config.units import Address
 from poddispatchd.web.fixed_answer import FixedAnswer
 from poddispatchd.web.listener import listening
@@ -14,7 +16,7 @@ from tests.integration.web.wire import said
 
 _GET = b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n"
 _LAST = b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-_ANSWER = FixedAnswer({"status": "OK"})
+_ANSWER = FixedAnswer({"status": "OK"}, Clock())
 
 
 @asynccontextmanager
@@ -59,12 +61,30 @@ async def test_it_is_what_any_other_answer_would_be(request_line: bytes) -> None
         assert all(parsedate_to_datetime(date.decode()) for date in dates)
 
 
-async def test_its_date_is_the_present(monkeypatch: pytest.MonkeyPatch) -> None:
-    dates = []
-    async with _listener() as address:
-        for now in (1_000_000_000, 1_000_000_060):
-            monkeypatch.setattr("time.time", lambda now=now: float(now))
-            answers = await said(address, _GET % b"/fixed" + _LAST % b"/other")
-            dates.append(_parts(answers)[1][b"Date"])
+class _Clock(Clock):
+    moment = datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
 
-    assert dates == [b"Sun, 09 Sep 2001 01:46:40 GMT", b"Sun, 09 Sep 2001 01:47:40 GMT"]
+    def monotonic(self) -> float:
+        return self.moment.timestamp()
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+def test_its_date_is_the_present() -> None:
+    clock = _Clock()
+    answer = FixedAnswer({"status": "OK"}, clock)
+    headers = {"Server": "poddispatchd"}
+    first = answer.whole(headers)
+    clock.moment += timedelta(minutes=1)
+
+    assert _parts(first)[1][b"Date"] == b"Sun, 09 Sep 2001 01:46:40 GMT"
+    assert _parts(answer.whole(headers))[1][b"Date"] == b"Sun, 09 Sep 2001 01:47:40 GMT"
+
+
+def test_each_listener_has_its_own_headers_in_it() -> None:
+    answer = FixedAnswer({"status": "OK"}, _Clock())
+
+    servers = [_parts(answer.whole({"Server": name}))[1][b"Server"] for name in ("one", "other", "one")]
+
+    assert servers == [b"one", b"other", b"one"]
