@@ -86,8 +86,12 @@ async def rights_findings(database: Database) -> list[CheckResult]:
         if missing
         else fine("rights", "The role has every right it needs on Pod's tables.")
     )
-    surplus = await grants.surplus_rights(database)
-    return [found] if surplus is None else [found, note("rights", surplus)]
+    hidden, surplus = await grants.hidden_rows(database), await grants.surplus_rights(database)
+    return [
+        found,
+        *([] if hidden is None else [problem("rights", hidden)]),
+        *([] if surplus is None else [note("rights", surplus)]),
+    ]
 
 
 async def schema_findings(database: Database) -> list[CheckResult]:

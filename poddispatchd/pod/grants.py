@@ -170,6 +170,18 @@ def words_of(missing: Iterable[Right]) -> str:
     )
 
 
+async def hidden_rows(database: Database) -> str | None:
+    """Of which tables policies may hide rows from the role of this connection, in a sentence; None: none."""
+    rows = await database.fetch(*_QUERIES["hidden_rows"](tables=_as_arrays()["tables"]))
+    if not rows:
+        return None
+    tables = ", ".join(row["name"] for row in rows)
+    return (
+        f"Row-level security holds for this role on {tables}, and what it hides looks deleted: "
+        "nothing of these tables is read until an administrator gives the role BYPASSRLS (ALTER ROLE)."
+    )
+
+
 async def surplus_rights(database: Database) -> str | None:
     """What the role of this connection may do beyond its needs, in a sentence; None: nothing."""
     advice = "give poddispatchd a role of its own, with 'poddispatchd db setup'"

@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -44,9 +45,8 @@ class Role:
     dsn: str
 
 
-@pytest.fixture
-async def role(rig: Rig) -> AsyncIterator[Role]:
-    """The rig's daemon and commands log in as a role with the printed rights."""
+@asynccontextmanager
+async def _made(rig: Rig) -> AsyncIterator[Role]:
     name = f"{rig.database.name}_daemon"
     await rig.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{_PASSWORD}'")
     # As it is by itself for a role called poddispatchd, whose own schema "$user" then is.
@@ -61,6 +61,13 @@ async def role(rig: Rig) -> AsyncIterator[Role]:
         for process in rig.processes:
             await process.kill()
         await rig.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")
+
+
+@pytest.fixture
+async def role(rig: Rig) -> AsyncIterator[Role]:
+    """The rig's daemon and commands log in as a role with the printed rights."""
+    async with _made(rig) as role:
+        yield role
     said = rig.everything_said()
     assert _PASSWORD not in said
     for words in ("permission denied", "42501", "The database role lacks", "may not use the schema"):
@@ -287,3 +294,22 @@ async def test_a_campaign_needs_no_more_rights(rig: Rig, role: Role) -> None:
     await daemon.event("campaign.done", campaign="anew")
     [row] = await rig.fetch("SELECT video_id, status FROM runner_manager_task")
     assert (row["video_id"], row["status"]) == (video.id, "completed")
+
+
+async def test_rows_that_a_policy_hides_are_waited_for_and_not_taken_for_deleted(rig: Rig) -> None:
+    """Row-level security was enabled, and each task failed for good: its video 'has been deleted'."""
+    async with _made(rig):
+        daemon = await rig.start()
+        await _completed(daemon, await rig.add(TaskType.ENCODING))
+        for table in ("video_video", "recorder_recording"):
+            await rig.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        tasks = await rig.add(TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO)
+        async with asyncio.timeout(60):
+            while "insufficient privilege (42501): video_video" not in (await rig.get("/api/status"))[1]:
+                await rig.look()
+        assert {(await rig.statuses())[task] for task in tasks} == {"pending"}
+        told = (await rig.run("check", "--json")).out
+        assert "Row-level security holds for this role on recorder_recording, video_video" in told
+        for table in ("video_video", "recorder_recording"):
+            await rig.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+        await _completed(daemon, tasks)

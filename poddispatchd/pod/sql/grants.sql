@@ -18,6 +18,12 @@ SELECT wanted.table_name, wanted.privilege, lacking.columns
             ELSE lacking.columns <> '{}' END
  ORDER BY wanted.table_name, wanted.privilege
 
+-- name: hidden_rows
+-- The tables, of :tables, of which policies may hide rows from the current role.
+SELECT DISTINCT name FROM unnest(:tables::text[]) AS wanted (name)
+ WHERE CASE WHEN to_regclass(name) IS NULL THEN false ELSE row_security_active(to_regclass(name)) END
+ ORDER BY name
+
 -- name: role
 -- Who the current role is, and what it may do with everything.
 SELECT rolname AS name, rolsuper AS is_superuser,
