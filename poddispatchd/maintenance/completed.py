@@ -1,13 +1,13 @@
 """Completed tasks are deleted from Pod after a while, as Pod's own CRON deletes them."""
 
 from collections.abc import Callable
-from datetime import timedelta
 
 import structlog
 
 from poddispatchd.clock import Clock
 from poddispatchd.config.model import RetentionSettings
 from poddispatchd.database.pool import Database
+from poddispatchd.maintenance.ages import days_ago
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import tasks
@@ -33,7 +33,7 @@ class CompletedTasks:
         days = self._settings().completed_days
         if days <= 0:
             return
-        before = self._clock.now() - timedelta(days=days)
+        before = await days_ago(self._database, self._clock, days)
         total = 0
         while True:
             async with self._database.connection() as connection:

@@ -1,7 +1,6 @@
 """Deleting what the studio left on the disk: Pod does it at every import, we do only when configured."""
 
 from collections.abc import Callable
-from datetime import timedelta
 
 import structlog
 
@@ -9,6 +8,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Database
 from poddispatchd.errors import MediaSlowError
+from poddispatchd.maintenance.ages import days_ago
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod.media.evidence import MediaEvidence
@@ -68,7 +68,7 @@ class OpencastFiles:
             return
         tree = MediaTree.sharing(self._media)
         directory = tree.path(pod.opencast_files_dir)
-        before = (self._clock.now() - timedelta(days=days)).timestamp()
+        before = (await days_ago(self._database, self._clock, days)).timestamp()
         deleted = kept = 0
         try:
             names = await tree.look_within(

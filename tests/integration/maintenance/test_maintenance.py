@@ -66,6 +66,18 @@ async def test_only_completed_tasks_past_their_retention_go_and_in_batches(
     assert here.parts.metrics.purged._value.get() == 5
 
 
+@pytest.mark.parametrize("ahead", [90, -90])
+async def test_a_clock_that_is_wrong_purges_nothing_before_its_time(
+    here: Bench, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """A machine that woke up in another year deleted every completed task of Pod's."""
+    await old_task(here, TaskStatus.COMPLETED, 59)
+    moment = here.clock.now() + timedelta(days=ahead)
+    monkeypatch.setattr(type(here.clock), "now", lambda _: moment)
+    await features.maintenance(here.parts).purge()
+    assert await here.value("SELECT count(*) FROM runner_manager_task") == 1
+
+
 async def test_without_a_retention_nothing_is_purged(pod_database: PodDatabase, media_root: Path) -> None:
     async with bench(pod_database, media_root) as here:
         await old_task(here, TaskStatus.COMPLETED, 36000)

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,14 @@ async def test_what_pod_deletes_at_an_import_is_deleted(shared_world: SharedWorl
         await features.opencast_files(parts).purge()
     removed = {path for path in case["expect"]["files"]["removed"] if path.startswith(STUDIO_DIRECTORY)}
     assert before - files() == removed
+
+
+async def test_a_clock_that_is_ahead_deletes_nothing_before_its_time(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What somebody was recording an hour ago was a year old for it."""
+    entry = upload(here, "new", days=0.1)
+    moment = here.clock.now() + timedelta(days=365)
+    monkeypatch.setattr(type(here.clock), "now", lambda _: moment)
+    await features.opencast_files(here.parts).purge()
+    assert entry.exists()
