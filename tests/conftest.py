@@ -41,6 +41,7 @@ _WAITING = tuple(
 
 pytest_plugins = [
     "tests.plugins.once_a_run",
+    "tests.plugins.one_loop",
     "tests.plugins.postgres",
     "tests.plugins.shared_world",
     "tests.plugins.world",
