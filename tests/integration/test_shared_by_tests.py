@@ -68,6 +68,7 @@ async def test_a_database_that_a_test_has_written_to_is_as_it_was(next_test: Nex
                 async with connection.transaction():
                     await add_video(connection, world, title="Taken back, but for its number")
                     raise ZeroDivisionError
+            await connection.execute("SELECT nextval(pg_get_serial_sequence('video_channel', 'id'))")
         assert await everything(database) != before
     async with next_test() as (database, _):
         assert database.name == name
@@ -130,6 +131,15 @@ async def test_a_connection_that_is_closed_leaves_its_session_with_nothing_in_it
         )
 
 
+async def test_a_test_about_sessions_has_fresh_ones(
+    database_with_journal: PodDatabase, fresh_sessions: None
+) -> None:
+    async with database_with_journal.connection() as connection:
+        session = connection.get_server_pid()
+    async with database_with_journal.connection() as connection:
+        assert connection.get_server_pid() != session
+
+
 async def test_a_session_in_a_transaction_is_not_kept(database_with_journal: PodDatabase) -> None:
     async with database_with_journal.connection() as connection:
         session = connection.get_server_pid()
@@ -146,7 +156,7 @@ async def test_a_kept_session_that_was_ended_is_not_used(database_with_journal: 
         await connection.fetchval("SELECT pg_terminate_backend($1, 10000)", ended)
         async with database_with_journal.connection() as another:
             assert another.get_server_pid() != ended
-    database_with_journal.let_go()
+    await database_with_journal.let_go()
     async with database_with_journal.connection() as connection:
         assert connection.get_server_pid() != session
 

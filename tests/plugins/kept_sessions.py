@@ -9,6 +9,8 @@ so has whatever connects through something between it and the server.
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -64,6 +66,17 @@ _keys: "WeakKeyDictionary[object, _Key]" = WeakKeyDictionary()
 def keep_sessions(port: int) -> None:
     """Keep the sessions with this server from now on."""
     _ports.add(port)
+
+
+@contextmanager
+def none_kept() -> Iterator[None]:
+    """What is connected to in a block begins a session, and ends it."""
+    ports = set(_ports)
+    _ports.clear()
+    try:
+        yield
+    finally:
+        _ports.update(ports)
 
 
 def end_sessions(database: str | None = None) -> None:

@@ -19,6 +19,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
+from tests.plugins import kept_sessions
 from tests.plugins.kept_sessions import end_sessions, keep_sessions
 from tests.plugins.rewinding import Beginning, Rewound, keep, kept, rewind
 
@@ -125,9 +126,10 @@ class PodDatabase:
         finally:
             await connection.close()
 
-    def let_go(self) -> None:
+    async def let_go(self) -> None:
         """End the sessions that are kept: nobody is connected any more."""
         end_sessions(self.name)
+        await asyncio.sleep(0)  # sockets are closed by the loop
 
 
 class Administrator:
@@ -209,6 +211,13 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
     end_sessions()
     while _administrators:
         _administrators.popitem()[1].close()
+
+
+@pytest.fixture
+def fresh_sessions() -> Iterator[None]:
+    """Every connection of a test begins a session, and ends it: for tests about sessions."""
+    with kept_sessions.none_kept():
+        yield
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ not used again, nor is one in which somebody else is still connected, or which h
 """
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,35 +33,38 @@ SELECT (SELECT count(*) FROM pg_catalog.pg_stat_activity
            AND application_name <> 'kept for the next test') AS others,
        concat_ws(' ', datacl, datconnlimit, datallowconn, (
            SELECT count(*) FROM pg_catalog.pg_db_role_setting WHERE setdatabase = pg_database.oid
-       )) AS rights
+       )) AS rights,
+       ARRAY(SELECT pg_sequence_last_value(seqrelid) FROM pg_catalog.pg_sequence ORDER BY seqrelid) AS numbers
   FROM pg_catalog.pg_database WHERE datname = current_database()
 """
 
 _TABLES = """
-SELECT pg_class.oid::regclass::text AS name,
+SELECT oid::regclass::text AS name,
        ARRAY(SELECT quote_ident(attname) FROM pg_catalog.pg_attribute
               WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
-              ORDER BY attnum) AS columns,
-       ARRAY(SELECT objid::regclass::text FROM pg_catalog.pg_depend
-              WHERE refobjid = pg_class.oid AND deptype IN ('a', 'i') AND classid = 'pg_class'::regclass
-                AND objid IN (SELECT seqrelid FROM pg_catalog.pg_sequence)) AS sequences
+              ORDER BY attnum) AS columns
   FROM pg_catalog.pg_class
  WHERE relkind = 'r' AND oid >= 16384
 """
 
+_SEQUENCES = "SELECT seqrelid::regclass::text AS name, seqstart FROM pg_catalog.pg_sequence ORDER BY seqrelid"
+
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What a template has: the rights to it, and for each table the statement that puts its rows back."""
+    """What a template has: the rights to it, and the statements that put back rows and sequences."""
 
     rights: str
     tables: Mapping[str, str]
+    numbers: Sequence[int | None]
+    """The last ones of all sequences."""
+    sequences: Sequence[str]
 
     @classmethod
     async def of(cls, connection: Connection) -> "Beginning | None":
         """That of the database of a connection; None if it is too large to be put back."""
         tables = {}
-        for name, columns, sequences in await connection.fetch(_TABLES):
+        for name, columns in await connection.fetch(_TABLES):
             count, rows = await connection.fetchrow(  # type: ignore[misc]  # there is one
                 f"SELECT count(*), json_agg(row_to_json(t))::text FROM {name} AS t"
             )
@@ -74,13 +77,14 @@ class Beginning:
                     f"INSERT INTO {name} ({named}) OVERRIDING SYSTEM VALUE"
                     f" SELECT {named} FROM json_populate_recordset(NULL::{name}, '{quoted}')"
                 )
-            for sequence in sequences:
-                value, is_called = await connection.fetchrow(f"SELECT last_value, is_called FROM {sequence}")  # type: ignore[misc]  # as above
-                statements.append(f"SELECT setval('{sequence}', {value}, {is_called})")
             tables[name] = "; ".join(statements)
         place = await connection.fetchrow(_PLACE)
         assert place is not None
-        return cls(place["rights"], tables)
+        sequences = [
+            f"SELECT setval('{name}', {start if last is None else last}, {last is not None})"
+            for (name, start), last in zip(await connection.fetch(_SEQUENCES), place["numbers"], strict=True)
+        ]
+        return cls(place["rights"], tables, place["numbers"], sequences)
 
 
 @dataclass(slots=True)
@@ -110,13 +114,21 @@ async def rewind(connection: Connection, database: Rewound) -> bool:
             return False
         if more:
             changed.append(name)
-    if changed:
+    back = [
+        statement
+        for statement, first, last in zip(
+            beginning.sequences, beginning.numbers, place["numbers"], strict=False
+        )
+        if first != last
+    ]
+    if changed or back:
         await connection.execute(
             "; ".join(
                 (
                     "BEGIN",
                     "SET LOCAL session_replication_role = replica",
                     *(beginning.tables[name] for name in changed),
+                    *back,
                     "SELECT pg_stat_force_next_flush()",
                     "COMMIT",
                 )

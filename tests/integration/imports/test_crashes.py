@@ -74,7 +74,7 @@ async def crash(there: Bench, moment: str) -> None:
 async def copy(of: Bench, postgres: PostgresServer, root: Path) -> AsyncIterator[Bench]:
     """The same Pod once more: its database and its media tree."""
     await asyncio.to_thread(copytree, of.world.media_root, root)
-    of.pod.let_go()
+    await of.pod.let_go()
 
     async def is_unused() -> bool:
         connection = await asyncpg.connect(postgres.dsn().get_secret_value())

@@ -34,7 +34,7 @@ async def _pending(here: Bench, video: SampleVideo) -> TaskPk:
 async def _backup(here: Bench, postgres: PostgresServer) -> AsyncIterator[PodDatabase]:
     """The database as it is now, every schema of it."""
     await here.parts.database.close()
-    here.pod.let_go()
+    await here.pod.let_go()
     async with cloned_database(postgres, here.pod.name, here.pod.variant) as copy:
         await here.parts.database.open()
         yield copy

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
 
 from poddispatchd.domain.task import TaskType
 from tests.recorded.values import Json, items, mapping
@@ -13,13 +14,18 @@ TASK = 9001
 
 def cases(task_type: TaskType) -> list[str]:
     """``case/variant`` of every recorded import of a type; empty without the recorded material."""
+    return [name for name, of in _types().items() if of == task_type]
+
+
+@cache
+def _types() -> Mapping[str, str]:
+    """The type of the task of every case: they are read once, however many ask."""
     if SHARED is None:
-        return []
-    return [
-        f"{path.parent.name}/{path.name.split('.')[1]}"
+        return {}
+    return {
+        f"{path.parent.name}/{path.name.split('.')[1]}": json.loads(path.read_text())["task_type"]
         for path in sorted((SHARED / "vectors" / "imports").glob("*/case.*.json"))
-        if json.loads(path.read_text())["task_type"] == task_type
-    ]
+    }
 
 
 def load(name: str) -> dict[str, Json]:
