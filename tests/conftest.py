@@ -47,14 +47,13 @@ pytest_plugins = [
     "tests.plugins.world",
 ]
 
-# How long an example takes is the machine's matter: nothing in the suite is judged by its time. `make unit`
-# looks for what was just broken, `make test` for more, `make test-thorough` for what is rare.
+# How long an example takes is the machine's matter: nothing in the suite is judged by its time. Every run looks
+# for what was just broken, with other examples each time; `make test-thorough` looks for what is rare.
 settings.register_profile("quick", deadline=None, max_examples=25)
-settings.register_profile("usual", deadline=None, max_examples=60)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 # `make mutation` tries the same examples on every mutant.
 settings.register_profile("mutation", deadline=None, max_examples=25, derandomize=True, database=None)
-settings.load_profile("usual")
+settings.load_profile("quick")
 
 
 @pytest.hookimpl(wrapper=True)
