@@ -140,6 +140,14 @@ async def test_a_test_about_sessions_has_fresh_ones(
         assert connection.get_server_pid() != session
 
 
+def test_nothing_is_kept_of_a_loop_that_ends(database_with_journal: PodDatabase) -> None:
+    async def session() -> int:
+        async with database_with_journal.connection() as connection:
+            return connection.get_server_pid()
+
+    assert asyncio.run(session()) != asyncio.run(session())
+
+
 async def test_a_session_in_a_transaction_is_not_kept(database_with_journal: PodDatabase) -> None:
     async with database_with_journal.connection() as connection:
         session = connection.get_server_pid()

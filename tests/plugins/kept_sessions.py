@@ -45,38 +45,36 @@ _close = asyncpg.Connection.close
 class _Session:
     """What was below a connection that is closed."""
 
-    loop: asyncio.AbstractEventLoop
     protocol: Any
     transport: asyncio.Transport
     statements: "dict[Any, Any]"
 
     def end(self) -> None:
-        if not self.loop.is_closed():
-            self.transport.abort()
+        self.transport.abort()
 
 
-_ports: set[int] = set()
-"""Those of servers whose sessions are kept."""
+_homes: dict[int, asyncio.AbstractEventLoop] = {}
+"""Ports of servers whose sessions are kept, and the loop in which they are: all other loops end with a test."""
 
 _kept: dict[_Key, list[_Session]] = defaultdict(list)
 _keys: "WeakKeyDictionary[object, _Key]" = WeakKeyDictionary()
 """Of the connections whose sessions can be kept: what the next one must have in common with it."""
 
 
-def keep_sessions(port: int) -> None:
-    """Keep the sessions with this server from now on."""
-    _ports.add(port)
+def keep_sessions(port: int, loop: asyncio.AbstractEventLoop) -> None:
+    """Keep the sessions of a loop with this server from now on."""
+    _homes[port] = loop
 
 
 @contextmanager
 def none_kept() -> Iterator[None]:
     """What is connected to in a block begins a session, and ends it."""
-    ports = set(_ports)
-    _ports.clear()
+    homes = dict(_homes)
+    _homes.clear()
     try:
         yield
     finally:
-        _ports.update(ports)
+        _homes.update(homes)
 
 
 def end_sessions(database: str | None = None) -> None:
@@ -87,10 +85,11 @@ def end_sessions(database: str | None = None) -> None:
 
 
 async def _connect_or_resume(**wanted: Any) -> Any:  # noqa: ANN401 - as asyncpg has it
-    loop, key = wanted["loop"], _key(wanted["addr"], wanted["params"], wanted["record_class"])
+    loop = wanted["loop"]
+    key = _key(wanted["addr"], wanted["params"], wanted["record_class"], loop)
     while key is not None and _kept[key]:
         session = _kept[key].pop()
-        if session.loop is not loop or not await _resumes(session):
+        if not await _resumes(session):
             session.end()
             continue
         connection = wanted["connection_class"](
@@ -107,8 +106,8 @@ async def _connect_or_resume(**wanted: Any) -> Any:  # noqa: ANN401 - as asyncpg
     return connection
 
 
-def _key(address: object, parameters: Any, record_class: object) -> _Key | None:  # noqa: ANN401 - asyncpg's
-    if not isinstance(address, tuple) or address[1] not in _ports or parameters.ssl:
+def _key(address: object, parameters: Any, record_class: object, loop: object) -> _Key | None:  # noqa: ANN401 - asyncpg's
+    if not isinstance(address, tuple) or _homes.get(address[1]) is not loop or parameters.ssl:
         return None
     if parameters.user != _USER or not isinstance(parameters.password, str):
         return None
@@ -123,6 +122,9 @@ async def _resumes(session: _Session) -> bool:
         await session.protocol.query(_RESUME, _PATIENCE)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         return False
+    except BaseException:
+        session.end()
+        raise
     return True
 
 
@@ -146,7 +148,7 @@ async def _close_or_keep(self: Any, *, timeout: float | None = None) -> None:  #
         statements[query] = entry._statement
     cache._entries.clear()
     self._aborted = True
-    _kept[key].append(_Session(self._loop, self._protocol, self._transport, statements))
+    _kept[key].append(_Session(self._protocol, self._transport, statements))
     self._cleanup()
 
 
@@ -156,7 +158,6 @@ def _is_idle(connection: Any) -> bool:  # noqa: ANN401 - asyncpg's
         or connection._top_xact is not None
         or connection._cancellations
         or connection.is_in_transaction()
-        or connection._loop is not asyncio.get_running_loop()
     )
 
 

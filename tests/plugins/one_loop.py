@@ -12,9 +12,10 @@ _LOOP = pytest.StashKey[asyncio.AbstractEventLoop]()
 
 
 @pytest.fixture(scope="session", autouse=True)
-async def event_loop_of_the_run(pytestconfig: pytest.Config) -> None:
+async def event_loop_of_the_run(pytestconfig: pytest.Config) -> asyncio.AbstractEventLoop:
     """Make the loop, and make it known."""
-    pytestconfig.stash[_LOOP] = asyncio.get_running_loop()
+    loop = pytestconfig.stash[_LOOP] = asyncio.get_running_loop()
+    return loop
 
 
 @pytest.hookimpl(wrapper=True)

@@ -203,10 +203,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
+def postgres(
+    pytestconfig: pytest.Config, event_loop_of_the_run: asyncio.AbstractEventLoop
+) -> Iterator[PostgresServer]:
     """The running server, one for all workers; PostgreSQL's superuser logs in."""
     server = pytestconfig.stash[SERVER]
-    keep_sessions(server.start().port)
+    keep_sessions(server.start().port, event_loop_of_the_run)
     yield server
     end_sessions()
     while _administrators:
