@@ -54,7 +54,7 @@ class _Session:
 
 
 _homes: dict[int, asyncio.AbstractEventLoop] = {}
-"""Ports of servers whose sessions are kept, and the loop in which they are: all other loops end with a test."""
+"""Ports of servers whose sessions are kept, and the loop in which they are: any other ends with a test."""
 
 _kept: dict[_Key, list[_Session]] = defaultdict(list)
 _keys: "WeakKeyDictionary[object, _Key]" = WeakKeyDictionary()
