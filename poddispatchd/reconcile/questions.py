@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+import structlog
 from msgspec import Struct
 
 from poddispatchd.clock import Clock
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.task import ManagerId
+from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.errors import (
     OF_THE_MANAGER,
     DatabaseUnavailableError,
@@ -21,10 +22,13 @@ from poddispatchd.errors import (
     RunnerManagerError,
 )
 from poddispatchd.managers.record_errors import narrowed
+from poddispatchd.observability.events import Event
 from poddispatchd.pod.tasks import UnsettledTask
 from poddispatchd.runner.client import RunnerReader
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.supervision import cancel_surely
+
+log = structlog.get_logger(__name__)
 
 PACE = 0.02
 """Seconds between two questions to one manager."""
@@ -56,6 +60,13 @@ Raises:
     RunnerManagerError: it cannot be told.
     DatabaseUnavailableError: what it says cannot be stored.
 """
+
+
+_ONCE_IN_A_WHILE = 2
+"""Times in a row that a record may not be had: an answer may be cut, or late, by chance."""
+
+_REMEMBERED = 1000
+"""Tasks whose record was not had of late."""
 
 
 class Round(Struct, frozen=True):
@@ -92,6 +103,8 @@ class Questions:
         self._clock = clock
         self._suspect = suspect
         self._conversations: dict[ManagerId, asyncio.Task[None]] = {}
+        self._not_had: dict[TaskPk, int] = {}
+        """How often in a row a task's record was not had, the latest last."""
 
     def is_busy(self, manager: ManagerId) -> bool:
         """Whether a conversation with this manager goes on."""
@@ -144,6 +157,7 @@ class Questions:
             try:
                 await ask(item)
                 unusable = spoilt = 0
+                self._not_had.pop(item.task.pk, None)
                 self._incidents.recovered(kind, task=item.task.pk)
             except DatabaseUnavailableError:
                 raise
@@ -160,11 +174,24 @@ class Questions:
                 if spoilt >= MOST_SPOILT:
                     return Round(items[: position + 1], before, rest)
                 if teaches:
-                    # Told once, and shown for as long as it lasts: its task does not move meanwhile.
-                    self._incidents.failed(kind, error, task=item.task.pk)
+                    self._is_not_had(item.task.pk, error, kind)
             except Exception as error:  # noqa: BLE001 - one odd row must not keep the others from being asked about
                 self._incidents.failed(kind, error, task=item.task.pk)
         return Round(items, items)
+
+    def _is_not_had(self, task: TaskPk, error: RunnerManagerError, kind: str) -> None:
+        """Tell of it; when it happens again and again, once, and show it for as long as it lasts.
+
+        The task does not move meanwhile.
+        """
+        times = self._not_had.pop(task, 0) + 1
+        while len(self._not_had) >= _REMEMBERED:
+            del self._not_had[next(iter(self._not_had))]
+        self._not_had[task] = times
+        if times <= _ONCE_IN_A_WHILE:
+            log.warning(Event.RECONCILE_ASKED, task=task, decision="unknown", reason=str(error))
+        else:
+            self._incidents.failed(kind, error, task=task)
 
     async def apart(self, item: UnsettledTask, work: Awaitable[None], kind: str) -> None:
         """Carry out what was found out about one task: an odd row keeps no other one from its turn (I12).

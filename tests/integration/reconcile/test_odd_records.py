@@ -176,14 +176,28 @@ async def test_why_a_task_whose_record_cannot_be_had_does_not_move_is_shown_and_
     with capture_logs() as logged:
         for _ in range(5):
             await _look(here, watcher, after=INTERVAL)
-    [line] = [entry for entry in logged if entry.get("task") == odd]
-    assert (line["event"], line["log_level"]) == ("service.failed", "error")
+    lines = [(line["event"], line["log_level"]) for line in logged if line.get("task") == odd]
+    assert lines == [*[("reconcile.asked", "warning")] * 2, ("service.failed", "error")]
     [incident] = here.parts.incidents.active
     assert incident.words.startswith(
-        f"The question about a running task fails (task {odd}), 5 times by now: "
+        f"The question about a running task fails (task {odd}), 3 times by now: "
     )
     assert "does not know the address asked for (404)" in incident.words
     here.fake.faults.clear("status")
     await _look(here, watcher, after=INTERVAL)
     assert here.parts.incidents.active == ()
     assert await here.status(other) == "running"
+
+
+async def test_a_record_that_is_not_had_now_and_then_is_no_failure(here: Bench) -> None:
+    """An answer that was cut, and the next one whole, was told as an error that somebody has to look at."""
+    task = await here.running()
+    watcher = features.reconciler(here.parts)
+    with capture_logs() as logged:
+        for _ in range(3):
+            await _spoil(here, task, NO_ROUTE)
+            await _look(here, watcher, after=INTERVAL)
+            here.fake.faults.clear("status")
+            await _look(here, watcher, after=INTERVAL)
+    assert {line["log_level"] for line in logged if line.get("task") == task} == {"warning"}
+    assert here.parts.incidents.active == ()
