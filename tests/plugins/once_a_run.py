@@ -1,6 +1,6 @@
 """What every daemon learns at its start, and is the same for all of a run: only the first one asks.
 
-A process that a test forks asks itself, once for all its connections; a fresh one as it does on a server.
+Processes that tests start learn it all by themselves.
 """
 
 import ssl

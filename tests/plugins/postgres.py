@@ -4,11 +4,9 @@ import asyncio
 import itertools
 import os
 import threading
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import asyncpg
@@ -19,13 +17,16 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
-from tests.plugins import kept_sessions
-from tests.plugins.kept_sessions import end_sessions, keep_sessions
-from tests.plugins.rewinding import Beginning, Rewound, keep, kept, rewind
 
 SERVER = pytest.StashKey[PostgresServer]()
 
 _numbers = itertools.count()
+
+_FORGET = (
+    "CLOSE ALL; UNLISTEN *; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DISCARD TEMP; DISCARD SEQUENCES;"
+    " SELECT pg_advisory_unlock_all()"
+)
+"""All that DISCARD ALL does, but for what is prepared and what is known of tables."""
 
 _templates: set[str] = set()
 """Those of this run that are known to be complete."""
@@ -33,85 +34,49 @@ _templates: set[str] = set()
 
 @dataclass(slots=True)
 class Copy:
-    """A database that is copied from a template when somebody first wants to connect to it.
-
-    One that an earlier test has left as its template is will do.
-    """
+    """A database that is copied from a template when somebody first wants to connect to it."""
 
     server: PostgresServer
+    name: str
     template: str
-    database: Rewound | None = None
+    is_made: bool = False
 
-    @property
-    def is_made(self) -> bool:
-        """Whether it is there."""
-        return self.database is not None
-
-    def make(self) -> str:
-        """Make it, unless that was done; its name."""
-        if self.database is None:
-            rested = _rested[self.server.directory, self.template]
-            self.database = rested.pop() if rested else self._copied()
-        return self.database.name
-
-    def _copied(self) -> Rewound:
-        name = f"test_{os.getpid()}_{next(_numbers)}"
-        # Without fsync, copying files is quicker than logging every block.
-        _administrator(self.server).execute(
-            f'CREATE DATABASE "{name}" TEMPLATE "{self.template}" STRATEGY file_copy'
-        )
-        return Rewound(name, _beginning(self.server.directory, self.template))
-
-    async def give_back(self) -> None:
-        """Leave it for another test as its template is, or drop it; whoever is still connected is cut off."""
-        database, self.database = self.database, None
-        if database is None:
-            return
-        if database.beginning is not None:
-            connection = await asyncpg.connect(
-                self.server.dsn(database.name).get_secret_value(), max_cacheable_statement_size=0
+    def make(self) -> None:
+        """Make it, unless that was done."""
+        if not self.is_made:
+            self.is_made = True
+            # Without fsync, copying files is quicker than logging every block.
+            _administrator(self.server).execute(
+                f'CREATE DATABASE "{self.name}" TEMPLATE "{self.template}" STRATEGY file_copy'
             )
-            try:
-                is_rewound = await rewind(connection, database)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                is_rewound = False
-            finally:
-                await connection.close()
-            if is_rewound:
-                _rested[self.server.directory, self.template].append(database)
-                return
-        end_sessions(database.name)
-        _administrator(self.server).execute(f'DROP DATABASE "{database.name}" WITH (FORCE)')
 
-
-_rested: dict[tuple[Path, str], list[Rewound]] = defaultdict(list)
-"""Databases of this process that are as their templates."""
-
-
-@cache
-def _beginning(server_directory: Path, template: str) -> Beginning | None:
-    return kept(server_directory / f"{template}.beginning")
+    def drop(self) -> None:
+        """Drop it, if it was ever made; whoever is still connected is cut off."""
+        if self.is_made:
+            _administrator(self.server).execute(f'DROP DATABASE "{self.name}" WITH (FORCE)')
 
 
 @dataclass(frozen=True, slots=True)
 class PodDatabase:
-    """A database of its own, with Pod's tables, gone after the test."""
+    """A database of its own, with Pod's tables, dropped after the test."""
 
-    given_name: str
+    name: str
     address: SecretStr
     variant: SchemaVariant
+    loop: asyncio.AbstractEventLoop | None = field(default=None, compare=False, repr=False)
+    """Where it was made: connections are kept there only, and closed with it."""
     copy: Copy | None = field(default=None, compare=False, repr=False)
     """How it comes into being; None for one that is there."""
-
-    @property
-    def name(self) -> str:
-        """Its name; from now on it is there."""
-        return self.given_name if self.copy is None else self.copy.make()
+    _resting: "list[asyncpg.Connection[asyncpg.Record]]" = field(
+        default_factory=list, compare=False, repr=False
+    )
 
     @property
     def dsn(self) -> SecretStr:
         """Where it is; from now on it is there."""
-        return self.address if self.copy is None else self.copy.server.dsn(self.name)
+        if self.copy is not None:
+            self.copy.make()
+        return self.address
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A new connection; the caller closes it (or the drop does)."""
@@ -119,17 +84,46 @@ class PodDatabase:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-        """A connection for the length of a block, with nothing left in it of an earlier block."""
-        connection = await self.connect()
+        """A connection for the length of a block, with nothing left in it of an earlier block.
+
+        To connect and to learn the catalog anew costs PostgreSQL more than most blocks do: one connection
+        is kept for the next of them.
+        """
+        connection = await self._rested() or await self.connect()
         try:
             yield connection
-        finally:
+        except BaseException:
             await connection.close()
+            raise
+        await self._rest(connection)
+
+    async def _rested(self) -> "asyncpg.Connection[asyncpg.Record] | None":
+        """The connection that was kept, unless it was lost meanwhile."""
+        if not self._resting or self.loop is not asyncio.get_running_loop():
+            return None
+        connection = self._resting.pop()
+        try:
+            await connection.execute("SELECT")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return None
+        return connection
+
+    async def _rest(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        is_fit = not self._resting and self.loop is asyncio.get_running_loop()
+        if not is_fit or connection.is_closed() or connection.is_in_transaction():
+            await connection.close()
+            return
+        try:
+            await connection.execute(_FORGET)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection.terminate()
+        else:
+            self._resting.append(connection)
 
     async def let_go(self) -> None:
-        """End the sessions that are kept: nobody is connected any more."""
-        end_sessions(self.name)
-        await asyncio.sleep(0)  # sockets are closed by the loop
+        """Close the connection that is kept: nobody is connected any more."""
+        while self._resting:
+            await self._resting.pop().close()
 
 
 class Administrator:
@@ -203,23 +197,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(
-    pytestconfig: pytest.Config, event_loop_of_the_run: asyncio.AbstractEventLoop
-) -> Iterator[PostgresServer]:
+def postgres(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
     """The running server, one for all workers; PostgreSQL's superuser logs in."""
     server = pytestconfig.stash[SERVER]
-    keep_sessions(server.start().port, event_loop_of_the_run)
+    server.start()
     yield server
-    end_sessions()
     while _administrators:
         _administrators.popitem()[1].close()
-
-
-@pytest.fixture
-def fresh_sessions() -> Iterator[None]:
-    """Every connection of a test begins a session, and ends it: for tests about sessions."""
-    with kept_sessions.none_kept():
-        yield
 
 
 @pytest.fixture
@@ -278,14 +262,15 @@ async def cloned_database(
     server: PostgresServer, template: str, variant: SchemaVariant, *, when_wanted: bool = False
 ) -> AsyncIterator[PodDatabase]:
     """A copy of a template for the length of a block, made now or only when somebody connects to it."""
-    copy = Copy(server, template)
-    database = PodDatabase("", server.dsn(""), variant, copy)
+    copy = Copy(server, f"test_{os.getpid()}_{next(_numbers)}", template)
+    database = PodDatabase(copy.name, server.dsn(copy.name), variant, asyncio.get_running_loop(), copy)
     if not when_wanted:
         copy.make()
     try:
         yield database
     finally:
-        await copy.give_back()
+        await database.let_go()
+        copy.drop()
 
 
 async def ensure_template(
@@ -315,10 +300,8 @@ async def ensure_template(
         connection = await asyncpg.connect(server.dsn(draft).get_secret_value())
         try:
             await fill(connection, server.dsn(draft))
-            keep(server.directory / f"{name}.beginning", await Beginning.of(connection))
         finally:
             await connection.close()
-            end_sessions(draft)
         await _wait_until_unused(administration, draft)
         await administration.execute(f'ALTER DATABASE "{draft}" RENAME TO "{name}"')
         return name

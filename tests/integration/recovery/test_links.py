@@ -17,8 +17,6 @@ from poddispatchd.runtime import leadership
 from tests.integration.recovery.side import side
 from tests.plugins.postgres import PodDatabase
 
-pytestmark = pytest.mark.usefixtures("fresh_sessions")
-
 
 @pytest.fixture
 def probes_often(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,11 @@
 
 import asyncio
 
-import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.observability.events import Event
 from tests.integration.recovery.side import Side, side
 from tests.plugins.postgres import PodDatabase
-
-pytestmark = pytest.mark.usefixtures("fresh_sessions")
 
 
 async def test_sessions_of_a_read_only_server_are_dropped_and_made_again_until_it_can_be_written(
