@@ -46,8 +46,8 @@ pytest_plugins = [
     "tests.plugins.world",
 ]
 
-# How long an example takes is the machine's matter: nothing in the suite is judged by its time. Every run looks
-# for what was just broken, with other examples each time; `make test-thorough` looks for what is rare.
+# How long an example takes is the machine's matter: nothing in the suite is judged by its time. Every run
+# looks for what was just broken, with other examples each time; `make test-thorough` for what is rare.
 settings.register_profile("quick", deadline=None, max_examples=25)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 # `make mutation` tries the same examples on every mutant.
