@@ -7,9 +7,9 @@ from poddispatchd.errors import ConfigurationError
 MOST = 16384
 """As many as the unit gives it; what an old kernel counts through is no larger for that."""
 
-LEAST = 256
+LEAST = 64
 """Of the listeners, the database, results and runner managers together: with fewer, callers could take those
-that imports need."""
+that imports need, however few of them are let in."""
 
 
 def raise_limit() -> None:

@@ -270,7 +270,8 @@ def _within_descriptors(limits: ListenerLimits) -> ListenerLimits:
         allowed = 1024
     if allowed == resource.RLIM_INFINITY:
         return limits
-    return replace(limits, most=max(16, min(limits.most, allowed - min(KEPT_BACK, allowed // 2))))
+    # Two listeners share what few there are, and leave a half.
+    return replace(limits, most=max(8, min(limits.most, max(allowed - KEPT_BACK, allowed // 4))))
 
 
 def _words(error: OSError) -> str:

@@ -9,7 +9,8 @@ from poddispatchd.runtime.descriptors import LEAST
 from tests.acceptance.process import Process
 from tests.acceptance.rig import Rig
 
-_CALLERS = 2 * LEAST
+_ENOUGH = 2 * LEAST
+_CALLERS = 4 * LEAST
 
 
 async def _start(rig: Rig, *, soft: int, hard: int) -> Process:
@@ -29,14 +30,23 @@ async def _call_and_say_nothing(address: str) -> list[asyncio.StreamWriter]:
 
 async def test_callers_never_take_the_descriptors_that_imports_need(rig: Rig) -> None:
     """With a shell's ``ulimit -n 40`` they did: no result came in for as long as they were there."""
-    process = await _start(rig, soft=40, hard=LEAST)
+    process = await _start(rig, soft=40, hard=_ENOUGH)
+    await _completes_tasks_beside_callers(rig, process)
+    assert "Too many open files" not in process.text
+
+
+async def test_with_the_fewest_descriptors_results_come_in_all_the_same(rig: Rig) -> None:
+    process = await _start(rig, soft=LEAST, hard=LEAST)
+    await _completes_tasks_beside_callers(rig, process)
+
+
+async def _completes_tasks_beside_callers(rig: Rig, process: Process) -> None:
     await rig.is_ready(process)
     writers = [*await _call_and_say_nothing(rig.webhook), *await _call_and_say_nothing(rig.ops)]
     await rig.add(*[TaskType.ENCODING] * 4)
     async with asyncio.timeout(60):
         while set((await rig.statuses()).values()) != {"completed"}:
             await rig.look()
-    assert "Too many open files" not in process.text
     for writer in writers:
         writer.close()
 

@@ -282,7 +282,7 @@ def test_descriptors_are_kept_back_for_everything_else(monkeypatch: pytest.Monke
     )
     assert listener_module._within_descriptors(ListenerLimits(most=64)).most == 64
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 100))
-    assert listener_module._within_descriptors(ListenerLimits(most=2000)).most == 50
+    assert listener_module._within_descriptors(ListenerLimits(most=2000)).most == 25
 
 
 @pytest.mark.parametrize(
