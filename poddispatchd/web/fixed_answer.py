@@ -7,6 +7,7 @@ from email.utils import format_datetime
 from aiohttp import web
 
 from poddispatchd.clock import Clock
+from poddispatchd.web.raw_answer import raw_answer
 
 _FRESH_FOR = 0.5
 """Seconds for which its date is good enough."""
@@ -36,14 +37,11 @@ class FixedAnswer(web.StreamResponse):
         """Its bytes with these headers besides its own; made anew twice a second, for the date."""
         now = self._clock.monotonic()
         if now - self._made_at >= _FRESH_FOR or headers is not self._made_with:
-            body = json.dumps(self._document).encode()
             own = {
                 "Content-Type": "application/json; charset=utf-8",
-                "Content-Length": str(len(body)),
                 "Date": format_datetime(self._clock.now(), usegmt=True),
             }
-            lines = [f"{name}: {value}\r\n" for name, value in (own | dict(headers)).items()]
-            self._bytes = "".join(("HTTP/1.1 200 OK\r\n", *lines, "\r\n")).encode() + body
+            self._bytes = raw_answer(200, own | dict(headers), json.dumps(self._document).encode())
             self._made_at, self._made_with = now, headers
         return self._bytes
 

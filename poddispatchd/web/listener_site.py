@@ -6,6 +6,7 @@ from aiohttp import web
 
 from poddispatchd.observability.events import Event
 from poddispatchd.web.connection_limits import ConnectionTable
+from poddispatchd.web.raw_answer import raw_answer
 from poddispatchd.web.refusal_log import RefusalLog
 from poddispatchd.web.strangers import Early, Serve, Verdict
 
@@ -23,8 +24,6 @@ strangers and for what they still send, each; then everybody else has theirs. A 
 _SERVER = "poddispatchd"
 WORDS = {400: "Bad request.", 431: "The head of the request is too long.", 503: "Try again later."}
 """Of the answers to what is no request."""
-
-_REASONS = {400: "Bad Request", 431: "Request Header Fields Too Large"}
 
 HEADERS = {"Server": _SERVER, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 """Of every answer; its ``Server`` has no version."""
@@ -69,8 +68,5 @@ class ListenerSite:
 
 def canned(status: int) -> bytes:
     """A whole answer, without any parser's help."""
-    words = (WORDS[status] + "\n").encode()
-    return (
-        f"HTTP/1.1 {status} {_REASONS[status]}\r\nServer: {_SERVER}\r\nContent-Type: text/plain\r\n"
-        f"Content-Length: {len(words)}\r\nConnection: close\r\n\r\n"
-    ).encode() + words
+    headers = {"Server": _SERVER, "Content-Type": "text/plain", "Connection": "close"}
+    return raw_answer(status, headers, f"{WORDS[status]}\n".encode())

@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 from poddispatchd.callbacks.rate_limits import Bucket, Rate
+from poddispatchd.web.raw_answer import raw_answer
 
 
 class Serve(Struct, frozen=True):
@@ -59,16 +60,6 @@ _SERVED = Rate(50, 50)
 
 RETRY_AFTER = 30.0
 """Seconds after which whoever cannot be told now should ask again."""
-
-_REASONS = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    415: "Unsupported Media Type",
-    503: "Service Unavailable",
-}
 
 _MOST_TOKENS = 64
 """Headers of a request that is served."""
@@ -208,16 +199,9 @@ class Strangers:
 
 
 def _answer(status: int, words: Mapping[str, str], headers: Mapping[str, str]) -> bytes:
-    body = json.dumps(dict(words)).encode()
-    named = {
-        **headers,
-        "Content-Type": "application/json; charset=utf-8",
-        "Content-Length": str(len(body)),
-        "Connection": "close",
-    }
+    named = {**headers, "Content-Type": "application/json; charset=utf-8", "Connection": "close"}
     if status == 405:
         named["Allow"] = "POST"
     if status == 503:
         named["Retry-After"] = f"{RETRY_AFTER:.0f}"
-    lines = [f"HTTP/1.1 {status} {_REASONS[status]}", *(f"{name}: {value}" for name, value in named.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    return raw_answer(status, named, json.dumps(dict(words)).encode())
