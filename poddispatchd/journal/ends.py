@@ -61,12 +61,6 @@ async def begun(connection: Connection, tasks: Sequence[TaskPk]) -> dict[TaskPk,
     return {TaskPk(row["task_pk"]): row["at"] for row in rows}
 
 
-async def begun_in_present_term(connection: Connection, tasks: Sequence[TaskPk]) -> dict[TaskPk, datetime]:
-    """Of these tasks, those whose run began since the present scheduler began its term, and when."""
-    rows = await connection.fetch(*_QUERIES["begun_in_present_term"](tasks=list(tasks)))
-    return {TaskPk(row["task_pk"]): row["at"] for row in rows}
-
-
 async def courses(connection: Connection, tasks: Sequence[TaskPk]) -> dict[TaskPk, Course]:
     """When these tasks began and ended."""
     rows = await connection.fetch(*_QUERIES["courses"](tasks=list(tasks)))

@@ -14,7 +14,7 @@ from prometheus_client import Histogram
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk, TaskStatus
-from poddispatchd.journal import ends
+from poddispatchd.journal import ends, scheduling
 from poddispatchd.journal.history import HistoryEntry
 from poddispatchd.maintenance.history import History
 from poddispatchd.managers.registry import ManagerRegistry
@@ -129,7 +129,8 @@ class EndedTasks:
         pending, running = await ended.open_tasks(database)
         async with database.connection() as connection:
             begun = await ends.begun(connection, running)
-            ours = await ends.begun_in_present_term(connection, running)
+            since = (await scheduling.leader(connection)).since
+        ours = {pk: at for pk, at in begun.items() if since is not None and at >= since}
         # They began between the first moment of this term and this look: nothing else sees their wait.
         unseen = await ended.moved_tasks(database, above=newest, pending=list(ours), running=())
         self._newest, self._pending, self._running = newest, pending, {pk: begun.get(pk) for pk in running}

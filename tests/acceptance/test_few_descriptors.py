@@ -38,6 +38,7 @@ async def test_callers_never_take_the_descriptors_that_imports_need(rig: Rig) ->
 async def test_with_the_fewest_descriptors_results_come_in_all_the_same(rig: Rig) -> None:
     process = await _start(rig, soft=LEAST, hard=LEAST)
     await _completes_tasks_beside_callers(rig, process)
+    assert set((await rig.statuses()).values()) == {"completed"}
 
 
 async def _completes_tasks_beside_callers(rig: Rig, process: Process) -> None:

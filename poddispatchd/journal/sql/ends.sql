@@ -47,13 +47,6 @@ SELECT task_pk, max(at) AS at
 SELECT DISTINCT ON (task_pk) task_pk, coalesce(settled_at, created_at) AS at FROM poddispatchd.submission
  WHERE task_pk = ANY (:tasks::bigint[]) AND state = 'accepted' ORDER BY task_pk, id DESC
 
--- name: begun_in_present_term
--- Of the tasks :tasks, those whose run was accepted since the present scheduler began its term, and when.
-SELECT * FROM (
-    SELECT DISTINCT ON (task_pk) task_pk, coalesce(settled_at, created_at) AS at FROM poddispatchd.submission
-     WHERE task_pk = ANY (:tasks::bigint[]) AND state = 'accepted' ORDER BY task_pk, id DESC) AS run
- WHERE at >= (SELECT since FROM poddispatchd.leader)
-
 -- name: courses
 -- When the last run of each of the tasks :tasks was accepted by its manager, and when it was over.
 SELECT task.task_pk,
