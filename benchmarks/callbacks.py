@@ -3,20 +3,24 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from itertools import count
+from itertools import count, zip_longest
 
 import asyncpg
 from aiohttp import web
 
-from benchmarks.manager import Spec, callback, managers, token
+from benchmarks.manager import Event, Spec, callback, managers, token
 from benchmarks.sizes import Size
 from benchmarks.system import System, system
 from benchmarks.table import Figure, beside, percentile
 
 _CLIENTS = {1: (0.45, 0.7, 3.0), 8: (0.45, 0.9, 3.0), 32: (0.8, 1.2, 1.4)}
 """Clients at once, with the limit and the reach of the ratio, and the limit of that of the p99."""
+
+_MANAGERS = 8
+"""One alone would have used up what a manager may have recorded within the first half minute."""
 
 _PATIENCE = 60.0
 _PATH = "/runner/notify_task_end/"
@@ -26,23 +30,23 @@ async def callbacks(size: Size) -> list[Figure]:
     """Clients that keep their connections, beside a handler of aiohttp with one SELECT and one INSERT."""
     seconds, warming = size.of(0.5, 2.0, 4.0), size.of(0.2, 1.0, 1.0)
     figures = []
-    async with managers([Spec()]) as fakes, system(fakes.ports) as pod:
+    async with managers([Spec()] * _MANAGERS) as fakes, system(fakes.ports) as pod:
         await pod.start()
-        await pod.add_pending(await pod.add_videos(32))
+        await pod.add_pending(await pod.add_videos(64))
         await pod.until_none("pending", seconds=_PATIENCE)
-        ids = [post.task_id for post in fakes.posts]
+        posts = _in_turns(fakes.posts)
         await pod.connection.execute(
             "CREATE TABLE bench_callback (id bigserial PRIMARY KEY, body bytea NOT NULL)"
         )
         async with _bare(pod.dsn) as bare:
-            await load_webhook(pod.webhook, ids, 8, warming)
-            await load_webhook(bare, ids, 8, warming)
+            await load_webhook(pod.webhook, posts, 8, warming)
+            await load_webhook(bare, posts, 8, warming)
             for clients, (limit, reach, slowest) in _CLIENTS.items():
                 rates, ends = [], []
                 for _ in range(size.rounds):
-                    ours = await load_webhook(pod.webhook, ids, clients, seconds)
+                    ours = await load_webhook(pod.webhook, posts, clients, seconds)
                     await _until_applied(pod)
-                    theirs = await load_webhook(bare, ids, clients, seconds)
+                    theirs = await load_webhook(bare, posts, clients, seconds)
                     rates.append((len(ours) / seconds, len(theirs) / seconds))
                     ends.append((1000 * percentile(ours, 0.99), 1000 * percentile(theirs, 0.99)))
                 name = f"callbacks of {clients} client{'s' * (clients > 1)}"
@@ -51,6 +55,15 @@ async def callbacks(size: Size) -> list[Figure]:
                     beside("… p99", "ms", ends, limit=slowest, reach=1.2, at_least=False),
                 ]
     return figures
+
+
+def _in_turns(posts: Iterable[Event]) -> list[Event]:
+    """One of each manager, then the next of each."""
+    by_manager: defaultdict[int, list[Event]] = defaultdict(list)
+    for post in posts:
+        by_manager[post.manager].append(post)
+    turns = zip_longest(*by_manager.values())
+    return [post for turn in turns for post in turn if post is not None]
 
 
 async def _until_applied(pod: System) -> None:
@@ -64,16 +77,18 @@ async def _until_applied(pod: System) -> None:
 _numbers = count()
 
 
-async def load_webhook(port: int, ids: list[str], clients: int, seconds: float) -> list[float]:
-    """How long each callback took, in so many seconds."""
+async def load_webhook(port: int, posts: Sequence[Event], clients: int, seconds: float) -> list[float]:
+    """How long each callback took, in so many seconds; each client calls back about a task of its own."""
     until = time.perf_counter() + seconds
     taken: list[float] = []
 
-    async def client(task_id: str) -> None:
+    async def client(post: Event) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while (begun := time.perf_counter()) < until:
             # Each says something new: what repeats another one is recorded once.
-            writer.write(callback(token(0), task_id, status="running", output=f"{next(_numbers)}"))
+            writer.write(
+                callback(token(post.manager), post.task_id, status="running", output=f"{next(_numbers)}")
+            )
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200"), head
             _, _, length = head.lower().partition(b"content-length:")
@@ -81,7 +96,7 @@ async def load_webhook(port: int, ids: list[str], clients: int, seconds: float) 
             taken.append(time.perf_counter() - begun)
         writer.close()
 
-    await asyncio.gather(*map(client, ids[:clients]))
+    await asyncio.gather(*map(client, posts[:clients]))
     return taken
 
 

@@ -93,10 +93,10 @@ async def _measured(point: Point, pod: System, fakes: Managers) -> Point:
     daemon, before = await pod.start(), len(fakes.posts)
     await fakes.until(lambda: len(fakes.posts) >= before + 5 * point.managers, seconds=_PATIENCE)
     before, begun = len(fakes.posts), time.monotonic()
-    ids = [next(post.task_id for post in fakes.posts if post.manager == 0)]
+    one = next(post for post in fakes.posts if post.manager == 0)
     await asyncio.sleep(_SECONDS)
     posts, seconds = len(fakes.posts) - before, time.monotonic() - begun
-    taken = await load_webhook(pod.webhook, ids, 1, 2.0)
+    taken = await load_webhook(pod.webhook, [one], 1, 2.0)
     memory = daemon.peak_memory
     await daemon.stop()
     return replace(
