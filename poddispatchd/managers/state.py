@@ -20,6 +20,7 @@ from poddispatchd.journal.scheduling import ManagerMemory
 from poddispatchd.managers.timetable import Timetable
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
+from poddispatchd.runner.request_errors import unforeseen
 
 log = structlog.get_logger(__name__)
 
@@ -197,7 +198,8 @@ class ManagerState(Struct):
         if after is BreakerState.MISCONFIGURED:
             log.error(Event.RUNNER_MANAGER_MISCONFIGURED, runner_manager=name, error=str(error))
         else:
-            log.warning(Event.RUNNER_MANAGER_DOWN, runner_manager=name, error=str(error))
+            bug = unforeseen(error)
+            log.warning(Event.RUNNER_MANAGER_DOWN, runner_manager=name, error=str(error), exc_info=bug)
         return False
 
     def lane(self, now: float, timetable: Timetable) -> Lane:

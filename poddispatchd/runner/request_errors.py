@@ -8,6 +8,7 @@ import aiohttp
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.errors import (
     AnswerLostError,
+    PoddispatchdError,
     RunnerManagerError,
     RunnerManagerMisconfiguredError,
     RunnerManagerUnavailableError,
@@ -53,8 +54,15 @@ def named(error: Exception, manager: RunnerManager, method: Method) -> RunnerMan
         case aiohttp.ClientError() | OSError():
             return _lost(method, f"Runner manager {name} did not answer before the connection broke.")
         case _:
-            unforeseen = f"met an error nobody foresaw ({type(error).__name__})"
-            return _lost(method, f"The request to runner manager {name} {unforeseen}.")
+            words = f"met an error nobody foresaw ({type(error).__name__}): the log tells more"
+            return _lost(method, f"The request to runner manager {name} {words}.")
+
+
+def unforeseen(error: PoddispatchdError | None) -> BaseException | None:
+    """What no words of ours tell of, behind an error of a request: its traceback belongs in the log."""
+    if not isinstance(error, RunnerManagerUnavailableError) or isinstance(error.__cause__, FAILURES):
+        return None
+    return error.__cause__
 
 
 def _lost(method: Method, message: str) -> RunnerManagerUnavailableError:

@@ -1,6 +1,7 @@
 """What closes the breaker of a runner manager, and what does not (I9)."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from poddispatchd.clock import Clock
 from poddispatchd.domain.manager import RunnerManager
@@ -8,7 +9,10 @@ from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import ManagerId, SiteId, TaskType
 from poddispatchd.errors import PoddispatchdError, RunnerManagerFullError, RunnerManagerUnavailableError
 from poddispatchd.managers.registry import ManagerRegistry
+from poddispatchd.managers.state import POLICY
+from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
+from poddispatchd.runner.request_errors import named
 
 _ID = ManagerId(1)
 _FAILS = RunnerManagerUnavailableError("It failed with status 500.")
@@ -88,3 +92,33 @@ def test_a_question_that_failed_is_made_good_by_the_next_one(registry: ManagerRe
     asked(registry, _FAILS)
     asked(registry, _FAILS)
     assert registry.is_down(_ID)
+
+
+def test_an_error_of_a_request_that_nobody_foresaw_is_logged_with_its_traceback(
+    registry: ManagerRegistry,
+) -> None:
+    """The name of its class was all that could be known of a fault in a library."""
+    bug, manager = AttributeError("'NoneType' object has no attribute 'getall'"), registry.get(_ID)
+    assert manager is not None
+    error = named(bug, manager, "POST")
+    error.__cause__ = bug
+
+    with capture_logs() as logs:
+        for _ in range(POLICY.threshold):
+            submitted(registry, error)
+
+    (line,) = [line for line in logs if line["event"] == Event.RUNNER_MANAGER_DOWN]
+    assert line["exc_info"] is bug
+    assert "the log tells more" in line["error"]
+
+
+def test_an_outage_is_logged_in_words_alone(registry: ManagerRegistry) -> None:
+    error = RunnerManagerUnavailableError("It did not answer in time.")
+    error.__cause__ = TimeoutError()
+
+    with capture_logs() as logs:
+        for _ in range(POLICY.threshold):
+            submitted(registry, error)
+
+    (line,) = [line for line in logs if line["event"] == Event.RUNNER_MANAGER_DOWN]
+    assert line["exc_info"] is None
