@@ -9,9 +9,9 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import DispatchSettings
 from poddispatchd.dispatch.acceptance import SubmissionResult
 from poddispatchd.dispatch.candidates import Candidates
-from poddispatchd.dispatch.failed_submissions import FailedSubmissions
 from poddispatchd.dispatch.intents import IntentLog
 from poddispatchd.dispatch.manager_turns import ManagerTurn, ManagerTurns
+from poddispatchd.dispatch.submission_backoff import SubmissionBackoff
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.unanswered import Unanswered, Work
 from poddispatchd.dispatch.waiting_tasks import Waiting
@@ -44,7 +44,7 @@ class Dispatcher:
         submitter: submits one task.
         intents: fails what can never be submitted.
         unanswered: what was posted and not answered.
-        failed: what follows from errors.
+        backoff: what follows from errors.
         settings: the current ones.
         wakeup: of this job.
         budget: how many tasks of each type are submitted, as ``process_tasks --max-tasks``; None: any number.
@@ -60,7 +60,7 @@ class Dispatcher:
         submitter: Submitter,
         intents: IntentLog,
         unanswered: Unanswered,
-        failed: FailedSubmissions,
+        backoff: SubmissionBackoff,
         fair_shares: FairShares,
         settings: Callable[[], DispatchSettings],
         wakeup: Wakeup,
@@ -76,8 +76,8 @@ class Dispatcher:
         self._memories = candidates.memories
         self._submitter = submitter
         self._intents = intents
-        self._failed = failed
-        self._setbacks = failed.setbacks
+        self._backoff = backoff
+        self._task_backoff = backoff.of_tasks
         self._fair_shares = fair_shares
         self._settings = settings
         self._wakeup = wakeup
@@ -119,7 +119,7 @@ class Dispatcher:
         if capacity(open_lanes, self._clock.monotonic()):
             waiting = await self._view.look(
                 open_lanes,
-                skip=frozenset(self._in_hand) | self._unanswered.tasks | self._failed.locked,
+                skip=frozenset(self._in_hand) | self._unanswered.tasks | self._backoff.locked,
                 types=[kind for kind in SUBMITTABLE if self._left is None or self._left[kind] > 0],
                 own_tasks_within=_QUIET_FRESH_FOR if is_quiet else 0.0,
             )
@@ -162,7 +162,7 @@ class Dispatcher:
     def _next_look(self, lanes: Collection[Lane]) -> float:
         now = self._clock.monotonic()
         moments = [next_opening(lanes, now), next_window(lanes, now), self._view.next_release(now)]
-        moments.append(self._setbacks.next_due(self._unanswered.tasks))
+        moments.append(self._task_backoff.next_due(self._unanswered.tasks))
         soonest = min((moment - now for moment in moments if moment is not None), default=float("inf"))
         return min(self._settings().poll_interval, max(soonest, _SOON))
 
@@ -171,9 +171,9 @@ class Dispatcher:
     def _place(self, waiting: list[Waiting], lanes: list[Lane]) -> bool:
         """Hand tasks out to managers that are open; whether one was free, and may be given the next, too."""
         most, was_free = None, False
-        if self._setbacks.nothing_gets_through:
+        if self._task_backoff.nothing_gets_through:
             # Whatever a manager would take could not be stored. One task at a time shows when it can again.
-            if self._in_hand or not self._setbacks.may_try:
+            if self._in_hand or not self._task_backoff.may_try:
                 return False
             most = 1
         now, lanes = self._clock.monotonic(), self._open(lanes)
@@ -209,7 +209,7 @@ class Dispatcher:
             (self._view.has_more or len(waiting) > len(self._registry.all()))
             and self._left is None
             and not self._is_fair
-            and not self._setbacks.nothing_gets_through
+            and not self._task_backoff.nothing_gets_through
         )
         self._turns.plan(may_follow=may_follow, besides=self._unanswered.managers)
 
@@ -277,13 +277,13 @@ class Dispatcher:
         async def run() -> None:
             try:
                 result = await work(turn)
-                self._failed.went_well(pk, is_stored=result.outcome is SubmissionOutcome.ACCEPTED)
+                self._backoff.went_well(pk, is_stored=result.outcome is SubmissionOutcome.ACCEPTED)
             except Exception as error:  # noqa: BLE001 - one task's surprise must not stop the others, nor come back at once
                 self._unanswered.must_look = True
-                if (delay := self._failed.met(pk, error)) is not None:
+                if (delay := self._backoff.met(pk, error)) is not None:
                     self._unanswered.add(pk)
                     self._memories.hold_pk(pk, delay)
-                await self._failed.look_closer(error)
+                await self._backoff.look_closer(error)
             finally:
                 self._in_hand.pop(pk, None)
                 turn.end()

@@ -8,8 +8,8 @@ import structlog
 
 from poddispatchd.database.pool import Database
 from poddispatchd.dispatch.acceptance import SubmissionResult
-from poddispatchd.dispatch.failed_submissions import FailedSubmissions
 from poddispatchd.dispatch.manager_turns import ManagerTurn, ManagerTurns
+from poddispatchd.dispatch.submission_backoff import SubmissionBackoff
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.waiting_tasks import TaskMemories
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus
@@ -36,7 +36,7 @@ class Unanswered:
         turns: whose turn it is.
         submitter: posts again.
         database: Pod's.
-        failed: which tasks are left alone.
+        backoff: which tasks are left alone.
         memories: what is remembered of tasks that wait.
     """
 
@@ -47,14 +47,14 @@ class Unanswered:
         turns: ManagerTurns,
         submitter: Submitter,
         database: Database,
-        failed: FailedSubmissions,
+        backoff: SubmissionBackoff,
         memories: TaskMemories,
     ) -> None:
         self._registry = registry
         self._turns = turns
         self._submitter = submitter
         self._database = database
-        self._failed = failed
+        self._backoff = backoff
         self._memories = memories
         self.tasks: frozenset[TaskPk] = frozenset()
         self.managers: frozenset[ManagerId] = frozenset()
@@ -80,16 +80,16 @@ class Unanswered:
             in_hand: tasks whose submission is in progress.
             hand_out: lets one submission run on its own.
         """
-        setbacks, locked = self._failed.setbacks, self._failed.locked
+        backoff, locked = self._backoff.of_tasks, self._backoff.locked
         unposted = self._submitter.unposted
-        still_open, gone = await self._open(setbacks.tasks - {*in_hand})
+        still_open, gone = await self._open(backoff.tasks - {*in_hand})
         self._submitter.forget_unposted(unposted - {submission.id for submission in still_open})
         for pk in gone:
-            self._failed.went_well(pk, is_stored=True)
+            self._backoff.went_well(pk, is_stored=True)
         unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in in_hand}
         for pk, submission in list(unknown.items()):
             manager = submission.runner_manager_id
-            if pk in locked or not setbacks.is_due(pk):
+            if pk in locked or not backoff.is_due(pk):
                 continue
             if self._submitter.is_unposted(submission):
                 hand_out(pk, self._turns.none(manager), partial(self._submitter.withdraw, submission))
@@ -103,8 +103,8 @@ class Unanswered:
                 del unknown[pk]
         self.tasks = frozenset(unknown)
         self.managers = frozenset(submission.runner_manager_id for submission in unknown.values())
-        setbacks.forget(lambda pk: pk not in unknown and self._memories.get(pk) is None)
-        self.must_look = bool(unknown or setbacks.tasks)
+        backoff.forget(lambda pk: pk not in unknown and self._memories.get(pk) is None)
+        self.must_look = bool(unknown or backoff.tasks)
 
     async def _open(self, doubtful: Collection[TaskPk]) -> tuple[list[Submission], frozenset[TaskPk]]:
         """The open intents; and which of some tasks without one do not wait any more.

@@ -4,10 +4,10 @@ from poddispatchd.app.parts import Parts
 from poddispatchd.dispatch.acceptance import Acceptance, EncodingLogs
 from poddispatchd.dispatch.candidates import Candidates
 from poddispatchd.dispatch.dispatcher import Dispatcher
-from poddispatchd.dispatch.failed_submissions import FailedSubmissions
 from poddispatchd.dispatch.intents import IntentLog
 from poddispatchd.dispatch.manager_turns import ManagerTurns
 from poddispatchd.dispatch.payloads import Payloads, SourceFiles
+from poddispatchd.dispatch.submission_backoff import SubmissionBackoff
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.unanswered import Unanswered
 
@@ -17,7 +17,7 @@ def dispatcher(parts: Parts, *, budget: int | None = None) -> Dispatcher:
     intents, wakeup = _intents(parts), parts.wakeups.dispatcher
     turns = ManagerTurns(parts.registry, wakeup.ring, parts.clock)
     view, posts = candidates(parts, read_beside=True), submitter(parts, intents, turns)
-    failed = FailedSubmissions(
+    backoff = SubmissionBackoff(
         incidents=parts.incidents,
         locked_rows=parts.locked_rows,
         session=parts.session,
@@ -36,10 +36,10 @@ def dispatcher(parts: Parts, *, budget: int | None = None) -> Dispatcher:
             turns=turns,
             submitter=posts,
             database=parts.database,
-            failed=failed,
+            backoff=backoff,
             memories=view.memories,
         ),
-        failed=failed,
+        backoff=backoff,
         fair_shares=parts.fair_shares,
         settings=lambda: parts.settings.dispatch,
         wakeup=wakeup,

@@ -1,4 +1,4 @@
-from poddispatchd.dispatch.failed_submissions import Setbacks
+from poddispatchd.dispatch.submission_backoff import TaskBackoff
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import DatabaseError
 
@@ -12,7 +12,7 @@ class _Clock:
 
 def test_a_task_that_met_an_error_is_left_alone_for_as_long_as_it_was_said() -> None:
     clock = _Clock()
-    setbacks, pk = Setbacks(clock), TaskPk(7)
+    setbacks, pk = TaskBackoff(clock), TaskPk(7)
     setbacks.note(pk, ValueError(), 5)
     assert not setbacks.is_due(pk)
     assert setbacks.is_due(TaskPk(8))
@@ -23,7 +23,7 @@ def test_a_task_that_met_an_error_is_left_alone_for_as_long_as_it_was_said() -> 
 
 
 def test_refusals_of_one_task_after_the_other_concern_all_until_one_gets_through() -> None:
-    setbacks = Setbacks(_Clock())
+    setbacks = TaskBackoff(_Clock())
     for pk in (1, 2, 3):
         assert not setbacks.nothing_gets_through
         setbacks.note(TaskPk(pk), DatabaseError("refused"), 1)
@@ -37,7 +37,7 @@ def test_refusals_of_one_task_after_the_other_concern_all_until_one_gets_through
 
 def test_of_tasks_that_were_all_refused_one_may_be_tried_when_the_last_one_has_waited() -> None:
     clock = _Clock()
-    setbacks = Setbacks(clock)
+    setbacks = TaskBackoff(clock)
     for pk in (1, 2, 3):
         setbacks.note(TaskPk(pk), DatabaseError("refused"), 5 * pk)
     clock.now = 14
@@ -49,7 +49,7 @@ def test_of_tasks_that_were_all_refused_one_may_be_tried_when_the_last_one_has_w
 
 
 def test_errors_that_are_not_the_databases_concern_nobody_else() -> None:
-    setbacks = Setbacks(_Clock())
+    setbacks = TaskBackoff(_Clock())
     for pk in range(10):
         setbacks.note(TaskPk(pk), ValueError(), 1)
     assert not setbacks.nothing_gets_through

@@ -23,7 +23,7 @@ _ALL_REFUSED = 3
 """Tasks that the database refused one after the other: it is not about one of them."""
 
 
-class FailedSubmissions:
+class SubmissionBackoff:
     """Tells such errors to whom they concern, and remembers for how long each task is left alone.
 
     Args:
@@ -47,7 +47,7 @@ class FailedSubmissions:
         self._locked_rows = locked_rows
         self._session = session
         self._catalogue = catalogue
-        self.setbacks = Setbacks(clock.monotonic)
+        self.of_tasks = TaskBackoff(clock.monotonic)
         """Until when each task is left alone."""
 
     @property
@@ -69,7 +69,7 @@ class FailedSubmissions:
             if not isinstance(error, DatabaseStateError):
                 return None
         delay = self._incidents.failed(_SUBMISSION, error, task=pk)
-        self.setbacks.note(pk, error, delay)
+        self.of_tasks.note(pk, error, delay)
         return delay
 
     async def look_closer(self, error: Exception) -> None:
@@ -79,11 +79,11 @@ class FailedSubmissions:
 
     def went_well(self, pk: TaskPk, *, is_stored: bool) -> None:
         """A submission met no error; ``is_stored``: its row was written."""
-        self.setbacks.recovered(pk, is_stored=is_stored)
+        self.of_tasks.recovered(pk, is_stored=is_stored)
         self._incidents.recovered(_SUBMISSION, task=pk, wrote=is_stored)
 
 
-class Setbacks:
+class TaskBackoff:
     """Until when such a task is left alone; what happened is told by the incidents.
 
     When one task after the other is refused by the database and none gets through, something is wrong with
