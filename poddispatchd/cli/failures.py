@@ -33,7 +33,7 @@ from poddispatchd.journal import dismissals
 from poddispatchd.pod import task_list
 from poddispatchd.pod.task_list import TaskFilter
 from poddispatchd.runtime.database_session import CHANNEL
-from poddispatchd.tasks.failed import failures_since
+from poddispatchd.tasks.failure_listing import failures_since
 
 _since_option = click.option(
     "--since",

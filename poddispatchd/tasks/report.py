@@ -13,7 +13,7 @@ from poddispatchd.domain.report import (
 from poddispatchd.journal import history_sums
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod import recipients
-from poddispatchd.tasks.failed import failures_since
+from poddispatchd.tasks.failure_listing import failures_since
 
 _OWNERS, _REASONS = 10, 15
 _TREND = timedelta(days=364)

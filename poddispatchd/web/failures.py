@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from poddispatchd.domain.failure_groups import FailureGroup, grouped
 from poddispatchd.domain.task import TaskPk
-from poddispatchd.tasks.failed import failed_task
+from poddispatchd.tasks.failure_listing import failed_task
 from poddispatchd.web.overviews import Overview
 
 _TOLD = 20
