@@ -42,7 +42,7 @@ SENTENCES: Mapping[str, str] = {
     "There is no sound in it that could be transcribed.": "Elle n'a pas de son qui puisse être transcrit.",
     "It took longer than its runner allows: raise EXTERNAL_SCRIPT_TIMEOUT_SECONDS there.": "Elle a duré plus longtemps que son runner ne le permet : augmentez-y EXTERNAL_SCRIPT_TIMEOUT_SECONDS.",
     "It is larger than the runner allows: raise MAX_VIDEO_SIZE_GB there, then restart the task.": "Elle est plus grande que le runner ne le permet : augmentez-y MAX_VIDEO_SIZE_GB, puis relancez la tâche.",
-    # --- results: the listing and the transfer ---
+    # --- results: the listing and the download ---
     "The result lists {count} files; at most {most} are accepted.": "Le résultat contient {count} fichiers ; {most} au plus sont acceptés.",
     "The result lists no file.": "Le résultat ne contient aucun fichier.",
     "the name {name} is listed with two different sha256 sums": "le nom {name} est donné avec deux sommes sha256 différentes",

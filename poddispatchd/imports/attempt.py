@@ -38,7 +38,7 @@ from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.staging import StagingStorage
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.download import DownloadLimits, download_result
+from poddispatchd.runner.result_download import DownloadLimits, download_result
 from poddispatchd.runtime.wakeups import Wakeups
 
 log = structlog.get_logger(__name__)

@@ -19,7 +19,7 @@ _MORE = {
     "sandbox/pod/world.py:add_task",
     "sandbox/pod/world.py:add_video",
     # What a test puts in place of the network, the clock and the dice.
-    "runner/download.py:download_result",
+    "runner/result_download.py:download_result",
     "web/listener.py:listening",
     "web/listener.py:serving",
 }

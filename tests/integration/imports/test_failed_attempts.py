@@ -21,7 +21,7 @@ from poddispatchd.imports.preparation import Preparation
 from poddispatchd.journal import submissions
 from poddispatchd.pod import tasks
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.download import DownloadLimits
+from poddispatchd.runner.result_download import DownloadLimits
 from poddispatchd.sandbox.fake_runner_manager import (
     AnswerFault,
     Behaviour,

@@ -23,8 +23,8 @@ from poddispatchd.errors import (
 from poddispatchd.pod.media.staging import StagingStorage
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.download import DownloadedResult, DownloadLimits, download_result
 from poddispatchd.runner.records import StopOutcome
+from poddispatchd.runner.result_download import DownloadedResult, DownloadLimits, download_result
 from poddispatchd.sandbox.fake_runner_manager import (
     AnswerFault,
     Behaviour,

@@ -16,7 +16,7 @@ from poddispatchd.errors import (
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.sandbox.fake_runner_manager.results import RESULTS
 from tests.integration.runner.raw_server import Answer, RawServer, Request, hang, head, raw, reply
-from tests.integration.runner.test_download import BYTES, CONTENT, SHA, WHOLE, Downloader, chunked
+from tests.integration.runner.test_result_download import BYTES, CONTENT, SHA, WHOLE, Downloader, chunked
 
 MP4 = (RESULTS / "encoding" / "360p_source.mp4").read_bytes()
 VTT = b"WEBVTT\n\n00:00.000 --> 00:01.000\nBonjour\n\n00:01.000 --> 00:02.000\nAu revoir\n"
@@ -189,7 +189,7 @@ async def test_a_manager_whose_head_never_ends_loses_its_place_as_one_that_says_
 async def test_a_refusal_whose_words_never_end_is_understood_by_its_status(
     download: Downloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poddispatchd.runner.transfer._LONGEST_REFUSAL", 0.1)
+    monkeypatch.setattr("poddispatchd.runner.file_download._LONGEST_REFUSAL", 0.1)
     download.limit(first_byte_timeout=60.0)
     async with RawServer([dripping(head(404, content_length="60000"), b"a")]) as server:
         async with asyncio.timeout(10):

@@ -24,9 +24,9 @@ from poddispatchd.errors import (
 )
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.download_space import DownloadSpace
+from poddispatchd.runner.file_download import BrokenOffError, FileDownload, TooSlowError
 from poddispatchd.runner.filesink import FileSink, SmallFiles
 from poddispatchd.runner.result_storage import ResultStorage
-from poddispatchd.runner.transfer import BrokenOffError, TooSlowError, Transfer
 
 _WORTH_ANOTHER_TRY = (
     BrokenOffError,
@@ -132,7 +132,7 @@ async def download_result(
         ResultRefusedError: the result is larger than ``limits.max_size``.
         NoSpaceError: less than ``limits.keep_free`` would be left.
     """
-    download = _Download(
+    download = _ResultDownload(
         client=client,
         manager=manager,
         task_id=task_id,
@@ -150,7 +150,7 @@ async def download_result(
     return DownloadedResult(into, done)
 
 
-class _Download:
+class _ResultDownload:
     """One run of ``download_result``: what its parallel fetches share."""
 
     def __init__(
@@ -216,7 +216,7 @@ class _Download:
 
     async def _fetch(self, file: ResultFile, temporary: str) -> DownloadedFile:
         sink = FileSink(self._into, temporary, mode=self._mode)
-        transfer = Transfer(
+        download = FileDownload(
             self._client,
             self._manager,
             self._task_id,
@@ -230,7 +230,7 @@ class _Download:
             dropped=self._space.drop,
         )
         try:
-            digest = await self._attempted(file, transfer)
+            digest = await self._attempted(file, download)
             if (content := sink.take_small()) is None:
                 await sink.finish(file.path)
             else:
@@ -239,14 +239,14 @@ class _Download:
         finally:
             await sink.close()
 
-    async def _attempted(self, file: ResultFile, transfer: Transfer) -> str:
+    async def _attempted(self, file: ResultFile, download: FileDownload) -> str:
         slow = 0
         for attempt in range(self._limits.attempts):
             if attempt:
                 await self._wait(attempt - 1)
             self._check_time()
             try:
-                return await transfer.attempt()
+                return await download.attempt()
             except _WORTH_ANOTHER_TRY as error:
                 last: PoddispatchdError = error
             slow += _is_slow(last)

@@ -44,7 +44,7 @@ class TooSlowError(BrokenOffError):
     """The manager sends so slowly that it would keep an import for ever."""
 
 
-class Transfer:
+class FileDownload:
     """Fetches one file into a sink.
 
     Args:

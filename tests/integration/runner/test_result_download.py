@@ -28,10 +28,10 @@ from poddispatchd.errors import (
 )
 from poddispatchd.pod.media.staging import StagingStorage
 from poddispatchd.pod.media.tree import MediaTree
-from poddispatchd.runner import download_space, transfer
+from poddispatchd.runner import download_space, file_download
 from poddispatchd.runner.client import RunnerClient
-from poddispatchd.runner.download import DownloadedResult, DownloadLimits, download_result
-from poddispatchd.runner.transfer import pieces_in_time
+from poddispatchd.runner.file_download import pieces_in_time
+from poddispatchd.runner.result_download import DownloadedResult, DownloadLimits, download_result
 from tests.integration.runner.raw_server import Answer, RawServer, Request, drop, hang, head, raw, reply
 from tests.unit.runner.managers import TOKEN, manager
 
@@ -121,7 +121,7 @@ class Downloader:
 @pytest.fixture
 def download(client: RunnerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Downloader:
     downloader = Downloader(client, tmp_path / "result")
-    monkeypatch.setattr(transfer, "pieces_in_time", downloader.pieces)
+    monkeypatch.setattr(file_download, "pieces_in_time", downloader.pieces)
     return downloader
 
 
