@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, field
 
-from poddispatchd.domain.manifest import unsafe
+from poddispatchd.domain.file_policy import path_problem
 from poddispatchd.domain.script_output import storable
 from poddispatchd.errors import ResultIncompleteError, ResultRefusedError
 
@@ -82,7 +82,7 @@ class EncodingInfo(Struct, frozen=True):
 
 def is_safe_name(name: object) -> bool:
     """Whether a name that a result holds could be one of its files."""
-    return isinstance(name, str) and unsafe(name) is None
+    return isinstance(name, str) and path_problem(name) is None
 
 
 def parse_info(data: bytes, findings: Findings) -> EncodingInfo | None:

@@ -16,6 +16,7 @@ __all__ = [
     "image_problem",
     "is_small",
     "name_problem",
+    "path_problem",
     "uri_problem",
 ]
 
@@ -50,7 +51,37 @@ _SCRIPTS = (b"#!", b"%pdf-", b"%!ps", b"<", b"+adw", b"+/v", b"{\\rtf")
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")
 """Beginnings of gzip, Zstandard, bzip2, xz and zip: nothing that results hold begins so."""
 
+_LONGEST_NAME = 255
+_LONGEST_PATH = 1024
+_MOST_PARTS = 16
+"""Of a name: a result lies in one directory, and each part of each name may be one more to make."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and halves of surrogate pairs: no text holds one alone."""
+
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+
+
+def path_problem(path: str) -> str | None:
+    """Why a name cannot be written below a directory, in words; None when it can."""
+    if not path:
+        return "is empty"
+    if path.startswith("/"):
+        return "is absolute"
+    if "\\" in path:
+        return "holds a backslash"
+    if _CONTROL.search(path) is not None:
+        return "holds a control character"
+    parts = path.split("/")
+    if ".." in parts:
+        return "leaves the result's directory"
+    if "" in parts or "." in parts:
+        return "holds an empty part"
+    if len(parts) > _MOST_PARTS:
+        return "lies in too many directories"
+    if len(path.encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in parts):
+        return "is too long"
+    return None
 
 
 def name_problem(path: str) -> str | None:

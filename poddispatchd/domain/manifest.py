@@ -4,13 +4,12 @@ The names come from another machine and become names in Pod's media tree: a resu
 name is refused whole, since no honest runner sends one.
 """
 
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
-from poddispatchd.domain.file_policy import name_problem
+from poddispatchd.domain.file_policy import name_problem, path_problem
 from poddispatchd.domain.task import RunnerTaskId, TaskType
 from poddispatchd.errors import ResultIncompleteError, ResultRefusedError, UnusableAnswerError
 
@@ -18,13 +17,6 @@ MOST_FILES = 10_000
 """A long video has some dozens of files; far more than this is not a result but a mistake or an attack."""
 
 _MOST_NAMED = 10
-_LONGEST_NAME = 255
-_LONGEST_PATH = 1024
-_MOST_PARTS = 16
-"""Of a name: a result lies in one directory, and each part of each name may be one more to make."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, and halves of surrogate pairs: no text holds one alone."""
 
 _SHA256_DIGITS = 64
 _TRANSCRIPTION_SUFFIXES = (".vtt", ".json")
@@ -72,7 +64,7 @@ def parse_manifest(data: Mapping[str, object], task_id: RunnerTaskId) -> Manifes
     findings = [
         f"the name {_shown(file.path)} {problem}"
         for file in files
-        if (problem := unsafe(file.path)) is not None
+        if (problem := path_problem(file.path)) is not None
     ]
     findings = findings or _clashes(files)
     if findings:
@@ -113,28 +105,6 @@ def left_out_words(reasons: Mapping[str, str]) -> list[str]:
     ]
     more = len(reasons) - _MOST_NAMED
     return [*words, f"Files left out besides these: {more}."] if more > 0 else words
-
-
-def unsafe(path: str) -> str | None:
-    """Why a name cannot be written below a directory, in words; None when it can."""
-    if not path:
-        return "is empty"
-    if path.startswith("/"):
-        return "is absolute"
-    if "\\" in path:
-        return "holds a backslash"
-    if _CONTROL.search(path) is not None:
-        return "holds a control character"
-    parts = path.split("/")
-    if ".." in parts:
-        return "leaves the result's directory"
-    if "" in parts or "." in parts:
-        return "holds an empty part"
-    if len(parts) > _MOST_PARTS:
-        return "lies in too many directories"
-    if len(path.encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in parts):
-        return "is too long"
-    return None
 
 
 def _named(entries: Iterable[object]) -> Iterator[ResultFile]:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from poddispatchd.domain.file_policy import path_problem
 from poddispatchd.domain.manifest import (
     MOST_FILES,
     Manifest,
@@ -11,7 +12,6 @@ from poddispatchd.domain.manifest import (
     left_out,
     left_out_words,
     parse_manifest,
-    unsafe,
     wanted,
 )
 from poddispatchd.domain.task import RunnerTaskId, TaskType
@@ -212,7 +212,7 @@ _odd_text = st.text(alphabet=st.sampled_from("./\\ab\0\n é\u0301e"), max_size=1
 @given(name=_odd_text)
 @example(name="a/..")
 def test_a_name_found_safe_always_stays_below_its_directory(name: str) -> None:
-    if unsafe(name) is None:
+    if path_problem(name) is None:
         parts = PurePosixPath("/base", name).parts
         assert parts[:2] == ("/", "base")
         assert len(parts) > 2
@@ -240,7 +240,7 @@ def test_any_json_gives_a_manifest_or_one_of_three_errors(files: object) -> None
     names = [file.path for file in manifest.files]
     assert names
     assert len(names) == len(set(names))
-    assert all(unsafe(name) is None for name in names)
+    assert all(path_problem(name) is None for name in names)
 
 
 def test_files_that_pod_must_not_serve_are_not_fetched_and_told_a_few_by_name() -> None:
