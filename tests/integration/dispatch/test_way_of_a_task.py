@@ -25,7 +25,7 @@ _OFF = (
 )
 
 _TROUBLE = (
-    "dispatch/coalescing.py",
+    "dispatch/duplicates.py",
     "dispatch/unanswered.py",
     "observability/redaction.py",
     "runner/http_errors.py",
