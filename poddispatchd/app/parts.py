@@ -25,7 +25,7 @@ from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.locked_rows import LockedRows
-from poddispatchd.runtime.storage import Storage
+from poddispatchd.runtime.media_health import MediaHealth
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.fair_order import FairShares
 
@@ -52,7 +52,7 @@ class Parts:
     locked_rows: LockedRows
     shared_media: InitVar[MediaTree | None] = None
     has_journal: bool = True
-    storage: Storage = field(default_factory=Storage)
+    media_health: MediaHealth = field(default_factory=MediaHealth)
     sites: PodSites = field(init=False)
     managers: ManagerRows = field(init=False)
     catalogue: Catalogue = field(init=False)

@@ -22,7 +22,7 @@ from poddispatchd.managers.record_errors import narrowed
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.runner.client import RunnerReader
-from poddispatchd.runtime.storage import Storage
+from poddispatchd.runtime.media_health import MediaHealth
 
 _OF_ONE_RESULT = (RecordUnavailableError, RunnerUnreachableError)
 """What is said of one result, or of those of one runner, while others are given: these tell nothing of it."""
@@ -76,16 +76,16 @@ class ImportObstacles:
     Args:
         client: finds out whether a manager is in trouble, or one result of its.
         registry: learns of a manager's trouble.
-        storage: shows why results cannot be written.
+        media_health: shows why results cannot be written.
         catalogue: is read again when Pod's tables seem changed.
     """
 
     def __init__(
-        self, client: RunnerReader, registry: ManagerRegistry, storage: Storage, catalogue: Catalogue
+        self, client: RunnerReader, registry: ManagerRegistry, media_health: MediaHealth, catalogue: Catalogue
     ) -> None:
         self._client = client
         self._registry = registry
-        self._storage = storage
+        self._media_health = media_health
         self._catalogue = catalogue
         self._obstacles = Obstacles()
 
@@ -107,9 +107,9 @@ class ImportObstacles:
             error = await narrowed(self._client, manager, error)
             self._registry.learn(manager.id, error)
         if isinstance(error, (NoSpaceError, MediaNotWritableError, OSError)):
-            self._storage.obstructed(words, job.task_pk)
+            self._media_health.obstructed(words, job.task_pk)
         else:
-            self._storage.usable(job.task_pk)
+            self._media_health.usable(job.task_pk)
         return error
 
     def keep_waiting(self, job: ImportJob, error: Exception) -> None:
@@ -124,8 +124,8 @@ class ImportObstacles:
     def left(self, job: ImportJob) -> None:
         """Nobody waits any more for a result of this task to be written."""
         self._obstacles.ended(job.id)
-        if self._storage.obstacles:
-            self._storage.usable(job.task_pk)
+        if self._media_health.obstacles:
+            self._media_health.usable(job.task_pk)
 
     def answered(self) -> set[ImportId]:
         """Which imports wait for a manager that was seen down and is not any more."""

@@ -17,7 +17,7 @@ from poddispatchd.pod.media.files import free_space
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime.lease_queue import LONGEST_WORDS
-from poddispatchd.runtime.storage import Storage
+from poddispatchd.runtime.media_health import MediaHealth
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ class MediaSpace:
     Args:
         media: the tree.
         evidence: whether it is the right one.
-        storage: shows why results cannot be written.
+        media_health: shows why results cannot be written.
         settings: the current ones; how much is to be kept free.
         metrics: of the daemon.
     """
@@ -37,50 +37,50 @@ class MediaSpace:
         self,
         media: MediaTree,
         evidence: MediaEvidence,
-        storage: Storage,
+        media_health: MediaHealth,
         settings: Callable[[], ImportsSettings],
         metrics: Metrics,
     ) -> None:
         self._media = media
         self._evidence = evidence
-        self._storage = storage
+        self._media_health = media_health
         self._settings = settings
         self._metrics = metrics
 
     async def look(self) -> None:
         """Look at the free space; a file system that does not answer is not waited for, and not fatal."""
-        media, storage, keep_free = self._media, self._storage, self._settings().keep_free
+        media, health, keep_free = self._media, self._media_health, self._settings().keep_free
         try:
             free = await media.look_within(media.limits.space, Look.SPACE, partial(free_space, media))
         except MediaSlowError as error:
             log.warning(Event.MEDIA_SLOW, path=str(media.root), reason=str(error))
-            storage.obstructed(str(error))
+            health.obstructed(str(error))
         except OSError as error:
-            storage.obstructed(f"{media.root} cannot be looked at: {error.strerror or error}.")
+            health.obstructed(f"{media.root} cannot be looked at: {error.strerror or error}.")
         else:
             self._metrics.media_free_bytes.set(free)
             if free < keep_free:
                 least = format_size(keep_free)
-                storage.obstructed(
+                health.obstructed(
                     f"{rounded_size(free)} are free for {media.root}, less than imports.keep_free ({least}): "
                     "make room there."
                 )
             else:
-                storage.usable()
+                health.usable()
         await self._evidence.check()
 
 
 class ForeignObstacles:
     """What kept results from the media tree, and is another daemon's business by now."""
 
-    def __init__(self, database: Database, storage: Storage, owner: str) -> None:
+    def __init__(self, database: Database, media_health: MediaHealth, owner: str) -> None:
         self._database = database
-        self._storage = storage
+        self._media_health = media_health
         self._owner = owner
 
     async def forget(self) -> None:
         """What another daemon has taken over since, or brought to an end, is no obstacle of ours any more."""
-        waiting = self._storage.waiting
+        waiting = self._media_health.waiting
         if not waiting:
             return
         async with self._database.connection() as connection:
@@ -90,4 +90,4 @@ class ForeignObstacles:
             is_ours = last is not None and last.owner == self._owner
             is_same = last is not None and last.owner is None and last.error == words[:LONGEST_WORDS]
             if not (is_ours or is_same):
-                self._storage.usable(task)
+                self._media_health.usable(task)

@@ -8,7 +8,7 @@ from poddispatchd.pod.media.evidence import MediaEvidence
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.locked_rows import LockedRows
-from poddispatchd.runtime.storage import Storage
+from poddispatchd.runtime.media_health import MediaHealth
 
 
 class DaemonHealth:
@@ -20,7 +20,7 @@ class DaemonHealth:
         locked_rows: which tasks wait for rows that others hold.
         catalogue: whether Pod's tables are as they must be.
         evidence: whether the media tree is the right one.
-        storage: whether results can be written.
+        media_health: whether results can be written.
     """
 
     def __init__(
@@ -31,14 +31,14 @@ class DaemonHealth:
         locked_rows: LockedRows,
         catalogue: Catalogue,
         evidence: MediaEvidence,
-        storage: Storage,
+        media_health: MediaHealth,
     ) -> None:
         self._session = session
         self._incidents = incidents
         self._locked_rows = locked_rows
         self._catalogue = catalogue
         self._evidence = evidence
-        self._storage = storage
+        self._media_health = media_health
 
     @property
     def database_problem(self) -> str | None:
@@ -70,7 +70,7 @@ class DaemonHealth:
     @property
     def import_problem(self) -> str | None:
         """Why results cannot be written."""
-        return self._storage.problem
+        return self._media_health.problem
 
     @property
     def not_ready(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from poddispatchd.imports.preparation import Preparation
 def importer(parts: Parts) -> Importer:
     """The job that brings results into Pod."""
     obsolete = deletion(parts)
-    obstacles = ImportObstacles(parts.client, parts.registry, parts.storage, parts.catalogue)
+    obstacles = ImportObstacles(parts.client, parts.registry, parts.media_health, parts.catalogue)
     preparation = Preparation(
         database=parts.database,
         catalogue=parts.catalogue,

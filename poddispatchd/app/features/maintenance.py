@@ -57,7 +57,7 @@ def maintenance(parts: Parts) -> Maintenance:
         stalled=stalled,
         ranks=Ranks(parts.database, parts.catalogue, parts.order, parts.clock),
         media=media_space(parts),
-        obstacles=ForeignObstacles(parts.database, parts.storage, parts.instance),
+        obstacles=ForeignObstacles(parts.database, parts.media_health, parts.instance),
         set_aside=SetAsideCounts(parts.database, parts.clock),
         purges={
             # First: the completed tasks tell which recordings are imported.
@@ -99,5 +99,5 @@ def queue_counter(parts: Parts, observers: Mapping[str, Observer]) -> QueueCount
 def media_space(parts: Parts) -> MediaSpace:
     """What looks at the media tree."""
     return MediaSpace(
-        parts.media, parts.evidence, parts.storage, lambda: parts.settings.imports, parts.metrics
+        parts.media, parts.evidence, parts.media_health, lambda: parts.settings.imports, parts.metrics
     )

@@ -22,7 +22,7 @@ def health(parts: Parts) -> DaemonHealth:
         locked_rows=parts.locked_rows,
         catalogue=parts.catalogue,
         evidence=parts.evidence,
-        storage=parts.storage,
+        media_health=parts.media_health,
     )
 
 

@@ -16,7 +16,7 @@ _TROUBLE = (
     "imports/sweep.py",
     "observability/redaction.py",
     "runner/http_errors.py",
-    "runtime/storage.py",
+    "runtime/media_health.py",
 )
 
 

@@ -8,7 +8,7 @@ from poddispatchd.observability.events import Event
 log = structlog.get_logger(__name__)
 
 
-class Storage:
+class MediaHealth:
     """What keeps results from the media tree: a full disk degrades, it never kills (invariant I11)."""
 
     def __init__(self) -> None:
