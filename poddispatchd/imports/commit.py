@@ -20,8 +20,8 @@ from poddispatchd.errors import (
     RowLockedError,
 )
 from poddispatchd.imports import queue
+from poddispatchd.imports.blocked_imports import ImportObstacles
 from poddispatchd.imports.deletion import Deletion
-from poddispatchd.imports.obstacles import ImportObstacles
 from poddispatchd.imports.preparation import Preparation
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import notices

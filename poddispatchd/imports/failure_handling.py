@@ -25,8 +25,8 @@ from poddispatchd.errors import (
     ResultGoneError,
 )
 from poddispatchd.imports import queue
+from poddispatchd.imports.blocked_imports import ImportObstacles
 from poddispatchd.imports.deletion import Deletion
-from poddispatchd.imports.obstacles import ImportObstacles
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal import submissions
 from poddispatchd.journal.imports import ImportState

@@ -14,7 +14,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.imports import queue
 from poddispatchd.imports.attempt import LONGEST_ATTEMPT, ImportAttempt
-from poddispatchd.imports.obstacles import ImportObstacles
+from poddispatchd.imports.blocked_imports import ImportObstacles
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.database_session import DatabaseSession

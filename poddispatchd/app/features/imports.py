@@ -2,11 +2,11 @@
 
 from poddispatchd.app.parts import Parts
 from poddispatchd.imports.attempt import ImportAttempt
+from poddispatchd.imports.blocked_imports import ImportObstacles
 from poddispatchd.imports.commit import ImportCommit
 from poddispatchd.imports.deletion import Deletion
 from poddispatchd.imports.failure_handling import FailureHandling
 from poddispatchd.imports.importer import Importer
-from poddispatchd.imports.obstacles import ImportObstacles
 from poddispatchd.imports.preparation import Preparation
 
 

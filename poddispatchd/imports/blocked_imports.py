@@ -31,7 +31,7 @@ _SURROUNDINGS = None
 """In place of a manager: the media tree, its disk, the database."""
 
 
-class Obstacles:
+class BlockedImports:
     """Which imports wait behind which obstacle."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class ImportObstacles:
         self._registry = registry
         self._media_health = media_health
         self._catalogue = catalogue
-        self._obstacles = Obstacles()
+        self._blocked = BlockedImports()
 
     async def met(self, job: ImportJob, error: Exception, words: str) -> Exception:
         """An attempt met an error.
@@ -114,19 +114,19 @@ class ImportObstacles:
 
     def keep_waiting(self, job: ImportJob, error: Exception) -> None:
         """An import is to be tried again when they have changed."""
-        self._obstacles.met(job.id, job.runner_manager_id, error)
+        self._blocked.met(job.id, job.runner_manager_id, error)
 
     def imported(self, job: ImportJob) -> set[ImportId]:
         """A result was imported; which other imports wait for no reason any more."""
         self.left(job)
-        return self._obstacles.passed(job.id, job.runner_manager_id)
+        return self._blocked.passed(job.id, job.runner_manager_id)
 
     def left(self, job: ImportJob) -> None:
         """Nobody waits any more for a result of this task to be written."""
-        self._obstacles.ended(job.id)
+        self._blocked.ended(job.id)
         if self._media_health.obstacles:
             self._media_health.usable(job.task_pk)
 
     def answered(self) -> set[ImportId]:
         """Which imports wait for a manager that was seen down and is not any more."""
-        return self._obstacles.answered(self._registry.is_down)
+        return self._blocked.answered(self._registry.is_down)
