@@ -23,7 +23,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import tasks
 from poddispatchd.pod.tasks import UnsettledTask
-from poddispatchd.reconcile.questions import Questions
+from poddispatchd.reconcile.polling import ManagerPolling
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.run_report import RunReport
@@ -86,7 +86,7 @@ class FailureRecheck:
                 by_manager[item.manager].append(item)
         return by_manager
 
-    async def ask(self, questions: Questions, manager: RunnerManager, items: list[UnsettledTask]) -> None:
+    async def ask(self, polling: ManagerPolling, manager: RunnerManager, items: list[UnsettledTask]) -> None:
         """Ask one manager about its failures; the rest next time, if it is slow or silent.
 
         Raises:
@@ -98,7 +98,7 @@ class FailureRecheck:
                 await self._ask(manager, item)
 
         # Whoever asks about a running task finds out what is wrong with a manager; nobody waits for these.
-        done = await questions.in_turn(manager, items, ask, "question about a failed task", teaches=False)
+        done = await polling.in_turn(manager, items, ask, "question about a failed task", teaches=False)
         if done.asked:
             async with self._database.connection() as connection:
                 await failures.note_asked(connection, [item.task.pk for item in done.asked])

@@ -20,7 +20,7 @@ from poddispatchd.reconcile.failure_recheck import FailureRecheck
 from poddispatchd.reconcile.observations import Observations
 from poddispatchd.reconcile.online_runners import OnlineRunners
 from poddispatchd.reconcile.outcomes import Outcomes
-from poddispatchd.reconcile.questions import Questions
+from poddispatchd.reconcile.polling import ManagerPolling
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
@@ -84,7 +84,7 @@ class Reconciler:
         self._recheck = recheck
         self._metrics = metrics
         self._clock = clock
-        self._questions = Questions(client, registry, clock, incidents, session.suspect)
+        self._polling = ManagerPolling(client, registry, clock, incidents, session.suspect)
         self._observations = Observations()
         self._term: int | None = None
         self._online_runners = OnlineRunners(client, registry, clock)
@@ -112,19 +112,19 @@ class Reconciler:
         by_manager: dict[RunnerManager, list[UnsettledTask]] = defaultdict(list)
         for item in self._observations.due(unsettled, self._clock.monotonic()):
             if item.manager is None or not item.task.task_id:
-                await self._questions.apart(item, self._nowhere(item), _NOWHERE)
-            elif not self._questions.is_busy(item.manager.id):
+                await self._polling.apart(item, self._nowhere(item), _NOWHERE)
+            elif not self._polling.is_busy(item.manager.id):
                 by_manager[item.manager].append(item)
         asked = [item.task.pk for items in by_manager.values() for item in items]
         failed = await self._recheck.due(exclude=asked) if self._recheck is not None else {}
         for manager in dict.fromkeys((*by_manager, *failed)):
-            if not self._questions.is_busy(manager.id):
-                self._questions.begin(
+            if not self._polling.is_busy(manager.id):
+                self._polling.begin(
                     manager,
                     self._converse(term, manager, by_manager.get(manager, []), failed.get(manager, [])),
                 )
         # Whoever takes longer goes on by itself: nobody else's tasks wait for a manager that is slow.
-        await self._questions.wait(_PATIENCE)
+        await self._polling.wait(_PATIENCE)
         self._term = term
         now = self._clock.monotonic()
         await self._show_stale(unsettled, now)
@@ -133,11 +133,11 @@ class Reconciler:
 
     async def until_idle(self) -> None:
         """Wait for the questions that go on."""
-        await self._questions.wait()
+        await self._polling.wait()
 
     async def stop(self) -> None:
         """Break off the questions that go on."""
-        await self._questions.stop()
+        await self._polling.stop()
 
     async def _look(self, *, is_first: bool) -> list[UnsettledTask]:
         """Every unsettled task, watched. Those whose result is being imported have answered already."""
@@ -180,7 +180,7 @@ class Reconciler:
             if self._session.term == term:
                 await self._ask_about(manager, item)
 
-        done = await self._questions.in_turn(manager, items, ask, _QUESTION)
+        done = await self._polling.in_turn(manager, items, ask, _QUESTION)
         if done.until is not None:
             self._observations.ask_at((item.task.pk for item in done.rest), done.until)
         if self._session.term != term or (done.rest and not done.answered):
@@ -189,7 +189,7 @@ class Reconciler:
             await self._look_for_runners(manager, done.answered)
             await self._note_runners(done.answered)
         if failed and self._recheck is not None:
-            await self._recheck.ask(self._questions, manager, failed)
+            await self._recheck.ask(self._polling, manager, failed)
 
     async def _ask_about(self, manager: RunnerManager, item: UnsettledTask) -> None:
         seen = self._observations.get(item)
@@ -237,7 +237,7 @@ class Reconciler:
                     f"Runner {seen.runner!r}, which worked on it, is not online at runner manager "
                     f"{manager.name!r} any more."
                 )
-                await self._questions.apart(item, self._outcomes.lost(item, reason), _NOWHERE)
+                await self._polling.apart(item, self._outcomes.lost(item, reason), _NOWHERE)
 
     async def _note_runners(self, items: Sequence[UnsettledTask]) -> None:
         """Tell of the runners that are missing since this look, or are back."""

@@ -10,7 +10,7 @@ from poddispatchd.app import features
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import RunnerManagerUnavailableError
-from poddispatchd.reconcile.questions import LONGEST, MOST_SPOILT
+from poddispatchd.reconcile.polling import LONGEST, MOST_SPOILT
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import NOBODYS, RunnerClient
 from poddispatchd.runner.records import RunnerTask

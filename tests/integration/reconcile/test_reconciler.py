@@ -15,7 +15,7 @@ from poddispatchd.domain.task import SUBMITTABLE, RunnerStatus, RunnerTaskId, Ta
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
 from poddispatchd.journal import observations
 from poddispatchd.observability.events import Event
-from poddispatchd.reconcile import outcomes, questions, reconciler
+from poddispatchd.reconcile import outcomes, polling, reconciler
 from poddispatchd.reconcile.reconciler import ASK_AGAIN_AFTER, Reconciler
 from poddispatchd.runner.client import NOBODYS
 from poddispatchd.runtime import incidents
@@ -67,7 +67,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
         }
     )
     monkeypatch.setattr(reconciler, "log", log)
-    monkeypatch.setattr(questions, "log", log)
+    monkeypatch.setattr(polling, "log", log)
     monkeypatch.setattr(incidents, "log", log)
     return entries
 

@@ -10,7 +10,7 @@ import pytest
 from poddispatchd.app import features
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerTaskId, TaskPk
-from poddispatchd.reconcile import questions
+from poddispatchd.reconcile import polling
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import RunnerTask
@@ -67,7 +67,7 @@ async def _until_quiet(here: Bench, watcher: Reconciler) -> None:
     first = here.world.managers[0].id
 
     async def is_quiet() -> bool:
-        return not watcher._questions.is_busy(first)
+        return not watcher._polling.is_busy(first)
 
     await until(is_quiet)
 
@@ -110,7 +110,7 @@ async def test_a_manager_is_asked_for_half_a_minute_in_one_go_and_goes_on_at_the
 
     async def tardy(client: RunnerClient, manager: RunnerManager, task_id: RunnerTaskId) -> RunnerTask:
         asked.append(task_id)
-        here.clock.ahead += questions.LONGEST * 0.6
+        here.clock.ahead += polling.LONGEST * 0.6
         return await status(client, manager, task_id)
 
     monkeypatch.setattr(RunnerClient, "status", tardy)

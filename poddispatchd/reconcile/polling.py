@@ -83,7 +83,7 @@ class Round(Struct, frozen=True):
     until: float | None = None
 
 
-class Questions:
+class ManagerPolling:
     """The conversations with runner managers: one at a time with each.
 
     ``suspect`` is called when the database was lost on the way.
