@@ -7,10 +7,10 @@ Read = Callable[[int, int], bytes]
 """At most so many bytes from an offset: ``read(offset, size)``."""
 
 
-class Wholeness(StrEnum):
+class Completeness(StrEnum):
     """What the form of a file says about its end."""
 
-    WHOLE = "whole"
+    COMPLETE = "complete"
     """It is all there."""
     CUT = "cut"
     """It is of a known form, and its end is missing."""

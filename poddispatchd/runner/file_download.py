@@ -7,7 +7,7 @@ from typing import assert_never
 
 import aiohttp
 
-from poddispatchd.domain.completeness import Wholeness
+from poddispatchd.domain.completeness import Completeness
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.manifest import ResultFile
 from poddispatchd.domain.task import RunnerTaskId
@@ -203,18 +203,18 @@ class FileDownload:
         Raises:
             BrokenOffError: it is cut short, or nothing shows that it is not.
         """
-        found = await self._sink.wholeness(self._file.path)
+        found = await self._sink.completeness(self._file.path)
         match found:
-            case Wholeness.WHOLE:
+            case Completeness.COMPLETE:
                 return
-            case Wholeness.CUT:
+            case Completeness.CUT:
                 problem = "is cut short"
-            case Wholeness.OPEN if digest == self._unproven:
+            case Completeness.OPEN if digest == self._unproven:
                 return
-            case Wholeness.OPEN:
+            case Completeness.OPEN:
                 self._unproven = digest
                 problem = "is fetched twice, to compare"
-            case Wholeness.UNLIKELY:
+            case Completeness.UNLIKELY:
                 problem = "is not what its name says, or cut short"
             case _:
                 assert_never(found)

@@ -8,8 +8,8 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 
-from poddispatchd.domain.completeness import Wholeness
-from poddispatchd.domain.wholeness import wholeness
+from poddispatchd.domain.completeness import Completeness
+from poddispatchd.domain.completeness_check import completeness
 from poddispatchd.errors import MediaSlowError, disk_error
 from poddispatchd.runner.result_storage import PartialFile, ResultStorage
 
@@ -85,12 +85,12 @@ class FileSink:
         await self.flush()
         return self._sha256.hexdigest()
 
-    async def wholeness(self, name: str) -> Wholeness:
+    async def completeness(self, name: str) -> Completeness:
         """What the form of everything taken so far says about its end; ``name`` is the file's own."""
         await self.flush()
         self._is_begun = True
         try:
-            return await self._storage.run(lambda: self._wholeness(name))
+            return await self._storage.run(lambda: self._completeness(name))
         except OSError as error:
             raise disk_error(error, f"A file in {self._storage} cannot be read") from error
 
@@ -159,9 +159,9 @@ class FileSink:
         file.close()
         self._is_finished = True
 
-    def _wholeness(self, name: str) -> Wholeness:
+    def _completeness(self, name: str) -> Completeness:
         file = self._opened()
-        return wholeness(name, self.size, lambda offset, size: file.read(size, at=offset))
+        return completeness(name, self.size, lambda offset, size: file.read(size, at=offset))
 
     def _truncate(self) -> None:
         self._opened().restart()

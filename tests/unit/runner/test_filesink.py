@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 
-from poddispatchd.domain.completeness import Wholeness
+from poddispatchd.domain.completeness import Completeness
 from poddispatchd.errors import NoSpaceError
 from poddispatchd.pod.media.opened import File
 from poddispatchd.pod.media.staging import StagingStorage
@@ -86,7 +86,7 @@ async def test_what_came_before_a_restart_is_forgotten(
 async def test_the_form_of_a_small_file_is_judged_like_that_of_a_large_one(storage: CountingStorage) -> None:
     sink = FileSink(storage, "0", mode=0o644)
     await sink.write([b"\x89PNG\r\n\x1a\n"])
-    assert await sink.wholeness("source_0.png") is Wholeness.CUT
+    assert await sink.completeness("source_0.png") is Completeness.CUT
     await sink.close()
 
 

@@ -1,17 +1,16 @@
-"""Whether a file is whole, told by its own form: for a body whose end nothing else vouches for.
+"""Whether a file is complete, told by its own form: for a body whose end nothing else vouches for.
 
 Media files say how long they are or how they end. Most texts do not: only a second copy shows that one is
-whole.
-Nothing here opens a file; the content is read through a function.
+complete. Nothing here opens a file; the content is read through a function.
 """
 
 import json
 import re
 from collections.abc import Callable
 
-from poddispatchd.domain.completeness import Read, Wholeness
+from poddispatchd.domain.completeness import Completeness, Read
 
-__all__ = ["Read", "Wholeness", "wholeness"]
+__all__ = ["Completeness", "Read", "completeness"]
 
 _LARGEST_TEXT = 16 * 2**20
 _SHORT_TEXT = 2**16
@@ -25,7 +24,7 @@ _RIFF_STREAMED = 0xFFFFFFFF
 _TAIL = 64 * 2**10
 
 
-def wholeness(name: str, size: int, read: Read) -> Wholeness:
+def completeness(name: str, size: int, read: Read) -> Completeness:
     """Judge a file by its content, and by its name where the content says nothing.
 
     Args:
@@ -53,7 +52,7 @@ def wholeness(name: str, size: int, read: Read) -> Wholeness:
         return _mp3(size, read)
     if ending in _TEXTS:
         return _TEXTS[ending](read(0, _LARGEST_TEXT))
-    return Wholeness.UNLIKELY if ending in _WITH_AN_END else Wholeness.OPEN
+    return Completeness.UNLIKELY if ending in _WITH_AN_END else Completeness.OPEN
 
 
 _FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"sidx"})
@@ -64,28 +63,28 @@ _WITH_AN_END = frozenset({"mp4", "m4a", "ts", "png", "jpg", "jpeg", "webp"})
 # --- images ---------------------------------------------------------------------------------------------
 
 
-def _png(size: int, read: Read) -> Wholeness:
+def _png(size: int, read: Read) -> Completeness:
     """Chunks of length, type, content and checksum; the last one is IEND."""
     at = 8
     for _ in range(_MOST_PARTS):
         head = read(at, 8)
         if len(head) < 8:
-            return Wholeness.CUT
+            return Completeness.CUT
         at += 12 + int.from_bytes(head[:4])
         if at > size:
-            return Wholeness.CUT
+            return Completeness.CUT
         if head[4:] == b"IEND":
-            return Wholeness.WHOLE
-    return Wholeness.CUT
+            return Completeness.COMPLETE
+    return Completeness.CUT
 
 
-def _jpeg(size: int, read: Read) -> Wholeness:
+def _jpeg(size: int, read: Read) -> Completeness:
     """Ends with a marker of its own, behind which some cameras put padding."""
     tail = read(max(0, size - _TAIL), _TAIL).rstrip(b"\0")
-    return Wholeness.WHOLE if tail.endswith(b"\xff\xd9") else Wholeness.CUT
+    return Completeness.COMPLETE if tail.endswith(b"\xff\xd9") else Completeness.CUT
 
 
-def _riff(size: int, read: Read) -> Wholeness:
+def _riff(size: int, read: Read) -> Completeness:
     """WebP, WAV and AVI: the first eight bytes of each part say how long it is."""
     at = 0
     for _ in range(_MOST_PARTS):
@@ -94,18 +93,18 @@ def _riff(size: int, read: Read) -> Wholeness:
             break
         length = int.from_bytes(head[4:], "little")
         if length in (0, _RIFF_STREAMED):
-            return Wholeness.OPEN
+            return Completeness.OPEN
         at += 8 + length
         if at >= size:
             break
         at += length % 2
-    return Wholeness.WHOLE if at <= size else Wholeness.CUT
+    return Completeness.COMPLETE if at <= size else Completeness.CUT
 
 
 # --- films and sound ------------------------------------------------------------------------------------
 
 
-def _boxes(size: int, read: Read) -> Wholeness:
+def _boxes(size: int, read: Read) -> Completeness:
     """MP4 and its relatives: boxes up to the very end, with an index (moov) and media (mdat) among them."""
     at = 0
     kinds: set[bytes] = set()
@@ -118,42 +117,42 @@ def _boxes(size: int, read: Read) -> Wholeness:
             length = int.from_bytes(head[8:16]) if len(head) == 16 else 0
         elif length == 0 and at:
             # The last box goes on to the end, wherever that is.
-            return Wholeness.OPEN if {b"moov", b"mdat"} <= kinds | {head[4:8]} else Wholeness.CUT
+            return Completeness.OPEN if {b"moov", b"mdat"} <= kinds | {head[4:8]} else Completeness.CUT
         if len(head) < 8 or length < 8 or at + length > size:
-            return Wholeness.CUT
+            return Completeness.CUT
         kinds.add(head[4:8])
         at += length
     if not {b"moov", b"mdat"} <= kinds:
-        return Wholeness.CUT
+        return Completeness.CUT
     # Of a file made of fragments, any number of them looks whole; its last box lists them all.
-    return Wholeness.OPEN if b"moof" in kinds and b"mfra" not in kinds else Wholeness.WHOLE
+    return Completeness.OPEN if b"moof" in kinds and b"mfra" not in kinds else Completeness.COMPLETE
 
 
-def _transport_stream(size: int, read: Read) -> Wholeness:
+def _transport_stream(size: int, read: Read) -> Completeness:
     """Packets of one size; the playlist tells how many bytes there must be."""
     if size < _TS_PACKET or read(_TS_PACKET, 1) not in (b"G", b""):
-        return Wholeness.UNLIKELY
+        return Completeness.UNLIKELY
     if size % _TS_PACKET or read(size - _TS_PACKET, 1) != b"G":
-        return Wholeness.CUT
-    return Wholeness.WHOLE
+        return Completeness.CUT
+    return Completeness.COMPLETE
 
 
-def _matroska(size: int, read: Read) -> Wholeness:
+def _matroska(size: int, read: Read) -> Completeness:
     """WebM and Matroska: a head, then one segment that says how long it is, unless it was recorded live."""
     at = 0
     for _ in range(8):
         identifier, after = _vint(read(at, 12), 0, keep_marker=True)
         length, after = _vint(read(at, 20), after, keep_marker=False)
         if identifier is None or after == 0:
-            return Wholeness.CUT
+            return Completeness.CUT
         if length is None:
-            return Wholeness.OPEN
+            return Completeness.OPEN
         at += after + length
         if at > size:
-            return Wholeness.CUT
+            return Completeness.CUT
         if identifier == _SEGMENT:
-            return Wholeness.WHOLE
-    return Wholeness.OPEN
+            return Completeness.COMPLETE
+    return Completeness.OPEN
 
 
 _SEGMENT = 0x18538067
@@ -174,18 +173,18 @@ def _vint(data: bytes, at: int, *, keep_marker: bool) -> tuple[int | None, int]:
     return (None if number == mask else number), at + width
 
 
-def _ogg(size: int, read: Read) -> Wholeness:
+def _ogg(size: int, read: Read) -> Completeness:
     """Pages; the last one of a stream says that it is the last."""
     start = max(0, size - _TAIL - 1)
     tail = read(start, _TAIL + 1)
     at = tail.rfind(b"OggS")
     if at < 0 or len(tail) < at + 27:
-        return Wholeness.CUT
+        return Completeness.CUT
     segments = tail[at + 26]
     table = tail[at + 27 : at + 27 + segments]
     if len(table) < segments or at + 27 + segments + sum(table) > len(tail):
-        return Wholeness.CUT
-    return Wholeness.WHOLE if tail[at + 5] & 4 else Wholeness.OPEN
+        return Completeness.CUT
+    return Completeness.COMPLETE if tail[at + 5] & 4 else Completeness.OPEN
 
 
 _BITRATES = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -193,7 +192,7 @@ _BITRATES_LOW = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _SAMPLE_RATES = (44100, 48000, 32000)
 
 
-def _mp3(size: int, read: Read) -> Wholeness:
+def _mp3(size: int, read: Read) -> Completeness:
     """As many bytes as an encoder's first frame says; without one, frames up to the very end."""
     at = 0
     head = read(0, 10)
@@ -201,29 +200,29 @@ def _mp3(size: int, read: Read) -> Wholeness:
         at = 10 + sum((byte & 0x7F) << 7 * (3 - place) for place, byte in enumerate(head[6:]))
     first = _frame_length(read(at, 4))
     if first is None:
-        return Wholeness.CUT if 0 < size <= at else Wholeness.UNLIKELY
+        return Completeness.CUT if 0 < size <= at else Completeness.UNLIKELY
     frame = read(at, 200)
     for mark in (b"Xing", b"Info"):
         place = frame.find(mark, 4, 48)
         if place > 0 and len(frame) >= place + 16 and frame[place + 7] & 3 == 3:
             announced = int.from_bytes(frame[place + 12 : place + 16])
-            return Wholeness.WHOLE if at + announced <= size else Wholeness.CUT
+            return Completeness.COMPLETE if at + announced <= size else Completeness.CUT
     return _frames(at, size, read)
 
 
-def _frames(at: int, size: int, read: Read) -> Wholeness:
+def _frames(at: int, size: int, read: Read) -> Completeness:
     block, start = b"", at
     for _ in range(10 * _MOST_PARTS):
         if at >= size:
-            return Wholeness.OPEN if at == size else Wholeness.CUT
+            return Completeness.OPEN if at == size else Completeness.CUT
         if at + 4 > start + len(block):
             block, start = read(at, 2**20), at
         length = _frame_length(block[at - start : at - start + 4])
         if length is None:
             # Tags may follow the sound (ID3v1, APE); what they hold does not matter to it.
-            return Wholeness.WHOLE if block[at - start :][:3] in (b"TAG", b"APE") else Wholeness.CUT
+            return Completeness.COMPLETE if block[at - start :][:3] in (b"TAG", b"APE") else Completeness.CUT
         at += length
-    return Wholeness.OPEN
+    return Completeness.OPEN
 
 
 def _frame_length(head: bytes) -> int | None:
@@ -246,45 +245,45 @@ def _frame_length(head: bytes) -> int | None:
 _JSON_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}"]', re.DOTALL)
 
 
-def _json(content: bytes) -> Wholeness:
+def _json(content: bytes) -> Completeness:
     if len(content) > _SHORT_TEXT:
         return _long_json(content)
     try:
         json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        return Wholeness.UNLIKELY
-    return Wholeness.WHOLE
+        return Completeness.UNLIKELY
+    return Completeness.COMPLETE
 
 
-def _long_json(content: bytes) -> Wholeness:
+def _long_json(content: bytes) -> Completeness:
     """Whole when all its lists, objects and texts end, the outermost one last: none that is cut does."""
     depth = end = 0
     for count, token in enumerate(_JSON_TOKEN.finditer(content)):
         if count >= _MOST_PARTS:
-            return Wholeness.OPEN
+            return Completeness.OPEN
         mark = token[0]
         if mark == b'"' or (mark in b"[{" and not depth and end):
-            return Wholeness.UNLIKELY
+            return Completeness.UNLIKELY
         depth += (mark in b"[{") - (mark in b"]}")
         if depth < 0:
-            return Wholeness.UNLIKELY
+            return Completeness.UNLIKELY
         end = token.end()
     is_closed = end > 0 and not depth and not content[end:].strip()
-    return Wholeness.WHOLE if is_closed else Wholeness.UNLIKELY
+    return Completeness.COMPLETE if is_closed else Completeness.UNLIKELY
 
 
-def _playlist(content: bytes) -> Wholeness:
+def _playlist(content: bytes) -> Completeness:
     text = content.decode("utf-8-sig", "replace").strip()
     is_whole = text.split(None, 1)[:1] == ["#EXTM3U"] and text.rsplit(None, 1)[-1:] == ["#EXT-X-ENDLIST"]
-    return Wholeness.WHOLE if is_whole else Wholeness.UNLIKELY
+    return Completeness.COMPLETE if is_whole else Completeness.UNLIKELY
 
 
-def _captions(content: bytes) -> Wholeness:
+def _captions(content: bytes) -> Completeness:
     """Every writer of WebVTT ends its last line; a caption without a text was cut off before it."""
     last = re.split(r"[\n\r]", content[-_TAIL:].decode("utf-8", "replace").rstrip())[-1]
     is_ended = content.endswith((b"\n", b"\r", b"\n\0", b"\0\n"))
     is_likely = is_ended and "-->" not in last
-    return Wholeness.OPEN if is_likely else Wholeness.UNLIKELY
+    return Completeness.OPEN if is_likely else Completeness.UNLIKELY
 
 
-_TEXTS: dict[str, Callable[[bytes], Wholeness]] = {"json": _json, "m3u8": _playlist, "vtt": _captions}
+_TEXTS: dict[str, Callable[[bytes], Completeness]] = {"json": _json, "m3u8": _playlist, "vtt": _captions}

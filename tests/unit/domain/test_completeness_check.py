@@ -1,4 +1,4 @@
-"""A file whose end nothing vouches for is told whole or cut by its own form."""
+"""A file whose end nothing vouches for is told complete or cut by its own form."""
 
 import json
 import struct
@@ -8,16 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poddispatchd.domain import wholeness as wholeness_module
-from poddispatchd.domain.completeness import Wholeness
-from poddispatchd.domain.wholeness import wholeness
+from poddispatchd.domain import completeness_check
+from poddispatchd.domain.completeness import Completeness
+from poddispatchd.domain.completeness_check import completeness
 from poddispatchd.sandbox.fake_runner_manager.results import RESULTS
 
-WHOLE, CUT, UNLIKELY, OPEN = Wholeness.WHOLE, Wholeness.CUT, Wholeness.UNLIKELY, Wholeness.OPEN
+COMPLETE, CUT, UNLIKELY, OPEN = (
+    Completeness.COMPLETE,
+    Completeness.CUT,
+    Completeness.UNLIKELY,
+    Completeness.OPEN,
+)
 
 
-def judged(name: str, content: bytes) -> Wholeness:
-    return wholeness(name, len(content), lambda offset, size: content[offset : offset + size])
+def judged(name: str, content: bytes) -> Completeness:
+    return completeness(name, len(content), lambda offset, size: content[offset : offset + size])
 
 
 def box(kind: bytes, content: bytes = b"") -> bytes:
@@ -61,7 +66,7 @@ WITH_AN_END = {
 @pytest.mark.parametrize("name", WITH_AN_END)
 def test_a_media_file_is_whole_only_with_its_last_byte(name: str) -> None:
     content = WITH_AN_END[name]
-    assert judged(name, content) is WHOLE
+    assert judged(name, content) is COMPLETE
     assert {judged(name, content[:size]) for size in range(12, len(content))} <= {CUT, UNLIKELY, OPEN}
     assert judged(name, content[:-1]) is CUT
 
@@ -75,16 +80,16 @@ def test_what_a_real_runner_makes_is_whole_and_half_of_it_is_cut(path: object) -
     content = path.read_bytes()  # type: ignore[attr-defined] # a Path; pytest passes it as it is
     name = path.name  # type: ignore[attr-defined] # as above
     half = len(content) // 2
-    assert judged(name, content) is WHOLE
+    assert judged(name, content) is COMPLETE
     assert judged(name, content[: half + (half % 188 == 0)]) is CUT
 
 
 @pytest.mark.parametrize(
     ("name", "content", "found"),
     [
-        ("a.json", b'\xef\xbb\xbf{"a": 1}\n', WHOLE),
+        ("a.json", b'\xef\xbb\xbf{"a": 1}\n', COMPLETE),
         ("a.json", b'{"a": 1', UNLIKELY),
-        ("a.m3u8", b"#EXTM3U\n#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n", WHOLE),
+        ("a.m3u8", b"#EXTM3U\n#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n", COMPLETE),
         ("a.m3u8", b"#EXTM3U\n#EXTINF:2,\na.ts\n", UNLIKELY),
         ("a.VTT", b"WEBVTT\n\n00:00.000 --> 00:01.000\nOui\n", OPEN),
         ("a.vtt", b"WEBVTT\n\n00:00.000 --> 00:01.000\nOu", UNLIKELY),
@@ -93,10 +98,10 @@ def test_what_a_real_runner_makes_is_whole_and_half_of_it_is_cut(path: object) -
         ("a.mp4", b"mp4mp4mp4mp4", UNLIKELY),
         ("a.png", b"<html>", UNLIKELY),
         ("a.mp4", FTYP + box(b"moov") + box(b"moof") + MDAT, OPEN),
-        ("a.mp4", FTYP + box(b"moov") + box(b"moof") + MDAT + box(b"mfra"), WHOLE),
+        ("a.mp4", FTYP + box(b"moov") + box(b"moof") + MDAT + box(b"mfra"), COMPLETE),
         ("a.mp3", FRAME * 3, OPEN),
         ("a.mp3", FRAME * 3 + FRAME[:400], CUT),
-        ("a.mp3", FRAME + b"TAG" + bytes(125), WHOLE),
+        ("a.mp3", FRAME + b"TAG" + bytes(125), COMPLETE),
         ("a.wav", b"RIFF\xff\xff\xff\xffWAVE" + bytes(50), OPEN),
         ("a.webm", WEBM.replace(b"\x01\0\0\0\0\0\0\x40", b"\x01" + b"\xff" * 7), OPEN),
         ("a.avi", b"what a camera wrote", OPEN),
@@ -105,7 +110,9 @@ def test_what_a_real_runner_makes_is_whole_and_half_of_it_is_cut(path: object) -
         ("a.txt", b"", OPEN),
     ],
 )
-def test_texts_placeholders_and_streams_are_told_apart(name: str, content: bytes, found: Wholeness) -> None:
+def test_texts_placeholders_and_streams_are_told_apart(
+    name: str, content: bytes, found: Completeness
+) -> None:
     assert judged(name, content) is found
 
 
@@ -115,7 +122,7 @@ def test_texts_placeholders_and_streams_are_told_apart(name: str, content: bytes
     st.binary(max_size=300),
 )
 def test_no_content_is_too_odd_to_be_judged(name: str, start: bytes, rest: bytes) -> None:
-    assert judged(name, start + rest) in Wholeness
+    assert judged(name, start + rest) in Completeness
 
 
 _LONG_JSON = json.dumps(
@@ -125,8 +132,8 @@ _LONG_JSON = json.dumps(
 
 def test_long_json_is_whole_to_its_last_bracket() -> None:
     assert len(_LONG_JSON) > 2**16
-    assert judged("a.json", _LONG_JSON) is WHOLE
-    assert judged("a.json", _LONG_JSON + b"\n ") is WHOLE
+    assert judged("a.json", _LONG_JSON) is COMPLETE
+    assert judged("a.json", _LONG_JSON + b"\n ") is COMPLETE
 
 
 # Every position of one of its like segments, and of both ends.
@@ -138,7 +145,7 @@ def test_long_json_without_its_end_or_with_more_is_not_whole(cut: int) -> None:
 
 def test_what_takes_long_to_look_through_is_left_to_a_second_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python's parser made objects of sixteen megabytes of brackets, and held up everything meanwhile."""
-    monkeypatch.setattr(wholeness_module, "_MOST_PARTS", 1000)
+    monkeypatch.setattr(completeness_check, "_MOST_PARTS", 1000)
     assert judged("a.json", b"[" + b"[]," * 30_000 + b"[]]") is OPEN
 
 
@@ -152,5 +159,5 @@ def test_what_takes_long_to_look_through_is_left_to_a_second_copy(monkeypatch: p
         (b"WEBVTT\n" + b"a\n" * 200_000 + b"00:01.000 --> 00:02.000\n", UNLIKELY),
     ],
 )
-def test_captions_that_end_with_a_time_are_cut(content: bytes, found: Wholeness) -> None:
+def test_captions_that_end_with_a_time_are_cut(content: bytes, found: Completeness) -> None:
     assert judged("a.vtt", content) is found
