@@ -6,8 +6,7 @@ from poddispatchd.app.features.imports import deletion
 from poddispatchd.app.parts import Parts
 from poddispatchd.imports.sweep import Sweep
 from poddispatchd.maintenance.acts import ActLog
-from poddispatchd.maintenance.completed import CompletedTasks
-from poddispatchd.maintenance.ended import EndedTasks
+from poddispatchd.maintenance.completed_purge import CompletedPurge
 from poddispatchd.maintenance.history import History
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.maintenance.journal_purge import JournalPurge
@@ -17,6 +16,7 @@ from poddispatchd.maintenance.queue_counter import Observer, QueueCounter, Queue
 from poddispatchd.maintenance.ranks import Ranks
 from poddispatchd.maintenance.set_aside import SetAsideCounts
 from poddispatchd.maintenance.stalled_queue import StalledQueue
+from poddispatchd.maintenance.task_end_watch import TaskEndWatch
 from poddispatchd.pod.source_sizes import SourceSizes
 
 
@@ -31,8 +31,8 @@ def maintenance(parts: Parts) -> Maintenance:
         videos_dir=parts.settings.pod.videos_dir,
         clock=parts.clock,
     )
-    completed = CompletedTasks(parts.database, lambda: parts.settings.retention, parts.metrics, parts.clock)
-    ended = EndedTasks(
+    completed = CompletedPurge(parts.database, lambda: parts.settings.retention, parts.metrics, parts.clock)
+    ended = TaskEndWatch(
         database=parts.database,
         session=parts.session,
         registry=parts.registry,

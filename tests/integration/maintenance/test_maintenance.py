@@ -13,7 +13,7 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.situation import Reason
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
 from poddispatchd.imports import deletion
-from poddispatchd.maintenance import completed, stalled_queue
+from poddispatchd.maintenance import completed_purge, stalled_queue
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.tree import own_name
 from poddispatchd.pod.queue_stats import QueueStats, queue_stats
@@ -55,7 +55,7 @@ async def obsolete(here: Bench) -> list[str]:
 async def test_only_completed_tasks_past_their_retention_go_and_in_batches(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completed, "_BATCH", 2)
+    monkeypatch.setattr(completed_purge, "_BATCH", 2)
     for _ in range(5):
         await old_task(here, TaskStatus.COMPLETED, 61)
     kept = [await old_task(here, status, 61) for status in TaskStatus if status is not TaskStatus.COMPLETED]

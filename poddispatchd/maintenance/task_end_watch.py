@@ -35,7 +35,7 @@ _COMPARE_EVERY = 60.0
 _Begun: TypeAlias = datetime | None
 
 
-class EndedTasks:
+class TaskEndWatch:
     """Remembers which tasks wait and run, and tells what became of them.
 
     Args:

@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 _BATCH = 1000
 
 
-class CompletedTasks:
+class CompletedPurge:
     """Deletes tasks that were added more than ``retention.completed_days`` ago and are completed."""
 
     def __init__(
