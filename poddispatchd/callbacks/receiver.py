@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import structlog
 
 from poddispatchd.callbacks import inbox
+from poddispatchd.callbacks.answer_deadline import ANSWER_WITHIN, within
 from poddispatchd.callbacks.inbox import Entry
-from poddispatchd.callbacks.patience import PATIENCE, within
 from poddispatchd.callbacks.rate_limits import Quota
 from poddispatchd.callbacks.recorder import Recorder
 from poddispatchd.callbacks.tokens import TokenBook
@@ -51,16 +51,16 @@ class CallbackReceiver:
         wakeups: Wakeups,
         clock: Clock,
         *,
-        patience: float = PATIENCE,
+        answer_within: float = ANSWER_WITHIN,
     ) -> None:
         self._database = database
         self._registry = registry
         self._wakeups = wakeups
         self._clock = clock
-        self._patience = patience
-        self.tokens = TokenBook(database, clock, patience=patience)
+        self._answer_within = answer_within
+        self.tokens = TokenBook(database, clock, answer_within=answer_within)
         """Whose token it is; asked before anything of a body is read (invariant I13)."""
-        self._recorder = Recorder(database, patience=patience)
+        self._recorder = Recorder(database, answer_within=answer_within)
         self._quota = Quota()
         self._limited: set[tuple[ManagerId, ...]] = set()
         self._parsing = asyncio.Lock()
@@ -75,7 +75,7 @@ class CallbackReceiver:
             DatabaseUnavailableError: it cannot be recorded now; the manager must call again.
             TimeoutError: the same, since the database or others before it took too long.
         """
-        until = asyncio.get_running_loop().time() + self._patience
+        until = asyncio.get_running_loop().time() + self._answer_within
         parsed = CallbackBody.read(body) if len(body) <= _SHORT else await self._read_long(body, until)
         try:
             callback = parsed.callback(without_secrets)
@@ -155,7 +155,7 @@ class CallbackReceiver:
         self._searches[signers] += 1
         try:
             async with self._searching:
-                owners = await within(self._patience, self._owners(signers, task_id))
+                owners = await within(self._answer_within, self._owners(signers, task_id))
         finally:
             self._searches[signers] -= 1
             if not self._searches[signers]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from poddispatchd.callbacks import inbox
+from poddispatchd.callbacks.answer_deadline import ANSWER_WITHIN, within
 from poddispatchd.callbacks.inbox import Entry
-from poddispatchd.callbacks.patience import PATIENCE, within
 from poddispatchd.callbacks.rate_limits import stored_size
 from poddispatchd.database.pool import Database
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, PoddispatchdError
@@ -22,7 +22,7 @@ _MOST_WAITING = 64 * 2**20
 
 
 _LEAST = 0.25
-"""Of the patience, which a statement has in any case: whoever has waited long spoils nothing for others."""
+"""Of ``ANSWER_WITHIN``, for a statement in any case: who has waited long spoils nothing for others."""
 
 
 class _Waiting(Struct, frozen=True):
@@ -39,9 +39,9 @@ class Recorder:
     a commit serves many callbacks, and an idle daemon keeps nobody waiting.
     """
 
-    def __init__(self, database: Database, *, patience: float = PATIENCE) -> None:
+    def __init__(self, database: Database, *, answer_within: float = ANSWER_WITHIN) -> None:
         self._database = database
-        self._patience = patience
+        self._answer_within = answer_within
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self._work: asyncio.Task[None] | None = None
@@ -51,14 +51,14 @@ class Recorder:
         """Record a callback; False: it concerns no task that is known without a search, nothing is recorded.
 
         Raises:
-            DatabaseUnavailableError: it cannot be recorded now, or within the patience.
+            DatabaseUnavailableError: it cannot be recorded now, or not in time for an answer.
             DatabaseError: the database refuses it.
         """
         size = stored_size(entry.callback)
         if self._bytes + size > _MOST_WAITING and self._waiting:
             raise DatabaseUnavailableError("Too many callbacks wait for the database.")
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(entry, size, loop.time() + self._patience, loop.create_future())
+        waiting = _Waiting(entry, size, loop.time() + self._answer_within, loop.create_future())
         self._waiting.append(waiting)
         self._bytes += size
         if self._work is None:
@@ -100,7 +100,7 @@ class Recorder:
             return
         # The first has waited longest: one limit for all of them is cheaper than a timer for each.
         try:
-            await within(max(batch[0].until - now, _LEAST * self._patience), self._insert(batch))
+            await within(max(batch[0].until - now, _LEAST * self._answer_within), self._insert(batch))
         except DatabaseUnavailableError as error:
             for waiting in batch:
                 _refuse(waiting, error)

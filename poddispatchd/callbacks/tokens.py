@@ -5,7 +5,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
 
-from poddispatchd.callbacks.patience import PATIENCE, within
+from poddispatchd.callbacks.answer_deadline import ANSWER_WITHIN, within
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.manager import RunnerManager, token_bytes
@@ -34,10 +34,10 @@ class TokenBook:
     has is remembered and costs none for a while.
     """
 
-    def __init__(self, database: Database, clock: Clock, *, patience: float = PATIENCE) -> None:
+    def __init__(self, database: Database, clock: Clock, *, answer_within: float = ANSWER_WITHIN) -> None:
         self._database = database
         self._clock = clock
-        self._patience = patience
+        self._answer_within = answer_within
         self._known: Mapping[bytes, tuple[ManagerId, ...]] = {}
         """By a keyed digest: however long it is searched for, that tells nothing about a token."""
         self._read_at = float("-inf")
@@ -129,7 +129,7 @@ class TokenBook:
         # Before, not after: what was changed while we read may not be seen.
         begun = self._clock.monotonic()
         self.reads += 1
-        managers = await within(self._patience, pod_managers.runner_managers(self._database))
+        managers = await within(self._answer_within, pod_managers.runner_managers(self._database))
         for manager in managers:
             register_secret(manager.token)
         self._known, self._read_at = self._digests(managers), begun

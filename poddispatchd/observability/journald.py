@@ -12,7 +12,7 @@ from pathlib import Path
 from poddispatchd.domain.display import escaped
 from poddispatchd.observability.catalog import message_id
 from poddispatchd.observability.events import Event
-from poddispatchd.observability.patience import Patience
+from poddispatchd.observability.log_wait import LogWait
 
 SOCKET = Path("/run/systemd/journal/socket")
 
@@ -57,7 +57,7 @@ class JournalSocket:
     def __init__(self, path: Path = SOCKET) -> None:
         self._path = path
         self._socket: socket.socket | None = None
-        self._patience = Patience()
+        self._wait = LogWait()
 
     def send(self, message: str, priority: int, fields: Mapping[str, str]) -> bool:
         """Send a line; whether the journal has it. Where it has not, the caller writes it as a plain line."""
@@ -78,13 +78,13 @@ class JournalSocket:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
                 self._socket.connect(str(self._path))
-            self._socket.settimeout(self._patience.begin())
+            self._socket.settimeout(self._wait.begin())
             self._socket.send(data)
         except (TimeoutError, BlockingIOError):
-            self._patience.end(is_taken=False)
+            self._wait.end(is_taken=False)
             return False
         except OSError:
             self.close()
             return False
-        self._patience.end(is_taken=True)
+        self._wait.end(is_taken=True)
         return True

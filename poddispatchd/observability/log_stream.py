@@ -6,7 +6,7 @@ import stat
 from contextlib import suppress
 from typing import TextIO
 
-from poddispatchd.observability.patience import Patience
+from poddispatchd.observability.log_wait import LogWait
 
 _PIECE = 1000
 """Bytes written at once: no more than a pipe or a socket takes that says that it has room."""
@@ -23,7 +23,7 @@ class LogStream:
         self._is_in_memory = not _has_descriptor(stream)
         self._own = _reopened(stream)
         self._room = _poll_of(stream, self._own)
-        self._patience = Patience()
+        self._wait = LogWait()
         self._is_cut = False
 
     def write(self, line: str) -> bool:
@@ -66,7 +66,7 @@ class LogStream:
             # It says by itself that it has no room: to ask before each line costs a fifth of the line.
             with suppress(BlockingIOError):
                 taken = os.write(number, piece)
-                self._patience.taken()
+                self._wait.taken()
                 return taken
         if self._has_room():
             with suppress(BlockingIOError):  # somebody else was quicker
@@ -77,8 +77,8 @@ class LogStream:
         if self._room is None:
             return True
         # That its reader is gone is told by the write.
-        has_room = bool(self._room.poll(int(self._patience.begin() * 1000)))
-        self._patience.end(is_taken=has_room)
+        has_room = bool(self._room.poll(int(self._wait.begin() * 1000)))
+        self._wait.end(is_taken=has_room)
         return has_room
 
 

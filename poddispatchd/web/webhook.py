@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import structlog
 from aiohttp import web
 
-from poddispatchd.callbacks.patience import PATIENCE
+from poddispatchd.callbacks.answer_deadline import ANSWER_WITHIN
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.clock import Clock
 from poddispatchd.config.listeners import WebhookSettings
@@ -51,7 +51,7 @@ def webhook_application(
     *,
     metrics: Metrics,
     clock: Clock,
-    patience: float = PATIENCE,
+    answer_within: float = ANSWER_WITHIN,
     refusals: RefusalLog | None = None,
 ) -> Handler:
     """The public listener: one path and nothing else.
@@ -65,11 +65,13 @@ def webhook_application(
         settings: path and limits.
         metrics: where answers are counted.
         clock: what they are timed with.
-        patience: seconds the database has to record a callback.
+        answer_within: seconds the database has to record a callback.
         refusals: where what is refused is told.
     """
     refusals = refusals or RefusalLog("webhook", clock.monotonic)
-    webhook = _Webhook(receiver, settings, metrics, clock=clock, refusals=refusals, patience=patience)
+    webhook = _Webhook(
+        receiver, settings, metrics, clock=clock, refusals=refusals, answer_within=answer_within
+    )
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         if request.path != settings.path:
@@ -138,12 +140,12 @@ class _Webhook:
         *,
         clock: Clock,
         refusals: RefusalLog,
-        patience: float,
+        answer_within: float,
     ) -> None:
         self._receiver = receiver
         self._settings = settings
         self._metrics = metrics
-        self._patience = patience
+        self._answer_within = answer_within
         self._memory = BodyMemory()
         self._refusals = refusals
         self._taken = FixedAnswer({"status": "OK"}, clock)
@@ -202,7 +204,7 @@ class _Webhook:
             # A manager that calls often is heard before it is known whether its token is still good.
             if not speaks_for(request, remote) and not self._receiver.tokens.has_seen(token):
                 raise CallbackRefusedError(_LIMITED, "Too many requests from this address.", retry_after=5.0)
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._answer_within):
                 signers = await self._receiver.tokens.signers(token)
         recognise(request)
         if "Content-Encoding" in request.headers:

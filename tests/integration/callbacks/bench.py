@@ -10,7 +10,7 @@ from pathlib import Path
 
 from poddispatchd.app import features
 from poddispatchd.app.parts import Parts
-from poddispatchd.callbacks.patience import PATIENCE
+from poddispatchd.callbacks.answer_deadline import ANSWER_WITHIN
 from poddispatchd.callbacks.receiver import CallbackReceiver
 from poddispatchd.callbacks.worker import CallbackWorker
 from poddispatchd.clock import Clock
@@ -107,7 +107,7 @@ async def bench(
     *,
     clock: Clock | None = None,
     max_attempts: int = 3,
-    patience: float = PATIENCE,
+    answer_within: float = ANSWER_WITHIN,
     instance: str = "test:1:1",
     pool_size: int = 3,
 ) -> AsyncIterator[Bench]:
@@ -146,9 +146,9 @@ async def bench(
         )
         database.on_locked = parts.locked_rows.met
         await parts.managers.refresh()
-        receiver = CallbackReceiver(database, registry, wakeups, clock, patience=patience)
+        receiver = CallbackReceiver(database, registry, wakeups, clock, answer_within=answer_within)
         application = webhook_application(
-            receiver, settings.webhook, metrics=metrics, clock=clock, patience=patience
+            receiver, settings.webhook, metrics=metrics, clock=clock, answer_within=answer_within
         )
         address = await stack.enter_async_context(
             listening(

@@ -53,7 +53,7 @@ async def test_behind_a_web_server_one_address_cannot_take_all_of_the_waiting(po
     await pod.running()
     clock = ShiftedClock()
     async with (
-        bench(pod.database, clock=clock, patience=2.0) as webhook,
+        bench(pod.database, clock=clock, answer_within=2.0) as webhook,
         pod.database.connection() as blocker,
     ):
         await _ok(webhook)
@@ -278,7 +278,7 @@ async def test_too_many_bytes_are_not_kept_waiting_for_a_slow_database(
 ) -> None:
     monkeypatch.setattr(recorders, "_MOST_WAITING", 5000)
     await pod.running()
-    async with bench(pod.database, patience=1.0) as webhook, pod.database.connection() as blocker:
+    async with bench(pod.database, answer_within=1.0) as webhook, pod.database.connection() as blocker:
         await _ok(webhook)
         async with blocker.transaction():
             await blocker.execute("LOCK TABLE poddispatchd.callback IN ACCESS EXCLUSIVE MODE")

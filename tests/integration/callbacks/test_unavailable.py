@@ -47,7 +47,7 @@ async def test_a_database_that_does_not_answer_is_not_waited_for(pod: Pod, table
     await pod.running()
     clock = ShiftedClock()
     async with (
-        bench(pod.database, patience=0.3, clock=clock) as webhook,
+        bench(pod.database, answer_within=0.3, clock=clock) as webhook,
         pod.database.connection() as blocker,
     ):
         async with blocker.transaction():
@@ -68,7 +68,7 @@ async def test_those_who_wait_behind_a_statement_that_hangs_are_told_with_it(
     """Each of them would have had a statement of its own to wait for, one after the other."""
     monkeypatch.setattr(recorder, "_MOST_TOGETHER", 1)
     await pod.running()
-    async with bench(pod.database, patience=1.0) as webhook, pod.database.connection() as blocker:
+    async with bench(pod.database, answer_within=1.0) as webhook, pod.database.connection() as blocker:
         assert (await webhook.call(TOKEN, task_id="t-1", status="running")).status == 200
         before = webhook.receiver._recorder.statements
         async with blocker.transaction():

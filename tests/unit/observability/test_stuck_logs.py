@@ -15,8 +15,8 @@ import structlog
 
 from poddispatchd.config.model import LogSettings
 from poddispatchd.observability.events import Event
+from poddispatchd.observability.log_wait import LogWait
 from poddispatchd.observability.logs import configure_logging
-from poddispatchd.observability.patience import Patience
 from tests.unit.observability.test_journald import Journal
 
 _LINES = 2000
@@ -112,17 +112,17 @@ def test_a_terminal_that_is_halted_stops_nobody(terminal: Pipe, log: structlog.s
 def test_a_slow_reader_holds_up_the_daemon_for_a_fiftieth_of_the_time() -> None:
     """Each line waited anew, because the one before it had been taken at last: it was as slow as he."""
     now = waited = 0.0
-    patience = Patience(lambda: now)
+    wait = LogWait(lambda: now)
 
     for _ in range(1000):
-        wait = min(patience.begin(), 0.15)
-        waited += wait
-        now += wait
-        patience.end(is_taken=wait == 0.15)
+        seconds = min(wait.begin(), 0.15)
+        waited += seconds
+        now += seconds
+        wait.end(is_taken=seconds == 0.15)
         now += 0.1  # until the next line
-        if wait < 0.15:
-            patience.begin()
-            patience.end(is_taken=True)  # one that had not to wait
+        if seconds < 0.15:
+            wait.begin()
+            wait.end(is_taken=True)  # one that had not to wait
 
     assert 0 < waited < 0.2 + now / 50
 

@@ -10,7 +10,7 @@ _SHARE = 0.02
 """Of the time, in the long run: with a reader who is slow the daemon would else be as slow as he is."""
 
 
-class Patience:
+class LogWait:
     """Seconds that lines may wait: a fifth of one at once, a fiftieth of the time in the long run.
 
     Once one was not taken, none waits until another is taken.

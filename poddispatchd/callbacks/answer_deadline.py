@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from poddispatchd.errors import DatabaseUnavailableError
 
-PATIENCE = 8.0
+ANSWER_WITHIN = 8.0
 """Seconds until an answer, whatever the database does: managers wait 15 s and then do not call again."""
 
 _Result = TypeVar("_Result")
