@@ -12,7 +12,7 @@ from poddispatchd.journal import observations
 from poddispatchd.pod import duplicates, grants, tasks
 from poddispatchd.pod.lock_holders import held_tasks
 from poddispatchd.pod.media.tree import MediaTree
-from poddispatchd.runtime import queues
+from poddispatchd.runtime import queue_tables
 from poddispatchd.tasks.restored import done_before, restored_words
 from poddispatchd.web.state import stale_words
 
@@ -127,8 +127,8 @@ async def set_aside_findings(database: Database) -> list[CheckResult]:
         async with database.connection() as connection:
             if await migration.current_version(connection) != migration.LATEST:
                 return []
-            counts = await queues.set_aside_counts(connection)
-            items = await queues.set_aside(connection, limit=_SHOWN_OF_A_QUEUE)
+            counts = await queue_tables.set_aside_counts(connection)
+            items = await queue_tables.set_aside(connection, limit=_SHOWN_OF_A_QUEUE)
     except DatabaseError:
         return []  # told by the findings about the schema
     found = [
@@ -136,7 +136,7 @@ async def set_aside_findings(database: Database) -> list[CheckResult]:
         for name, several in items.items()
         for item in several
     ]
-    words = queues.set_aside_words(counts)
+    words = queue_tables.set_aside_words(counts)
     return found if words is None else [problem("queues", words), *found]
 
 

@@ -22,7 +22,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.reconcile.reconciler import Reconciler
 from poddispatchd.reconcile.stops import Stops
-from poddispatchd.runtime import queues
+from poddispatchd.runtime import queue_tables
 from poddispatchd.runtime.jobs import DaemonJobs, Loop, Progress
 from poddispatchd.runtime.wakeups import Wakeup
 from poddispatchd.tasks.restored import done_before, restored_words
@@ -123,7 +123,7 @@ class Jobs(DaemonJobs):
     async def begin(self) -> None:
         """Give back what a crashed daemon held: nothing else is at work yet."""
         async with self.parts.database.connection() as connection:
-            await queues.release_dead(connection)
+            await queue_tables.release_dead(connection)
         if done := await done_before(self.parts.database, self.parts.media):
             log.warning(Event.DATABASE_RESTORED, reason=restored_words(done))
 

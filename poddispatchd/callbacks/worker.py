@@ -22,7 +22,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
-from poddispatchd.runtime.queues import CALLBACKS
+from poddispatchd.runtime.queue_tables import CALLBACKS
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.task_ids import tasks_called

@@ -24,9 +24,9 @@ from poddispatchd.cli.tables import print_table
 from poddispatchd.config.model import Settings
 from poddispatchd.database.pool import Connection
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError
-from poddispatchd.runtime import queues as journal_queues
+from poddispatchd.runtime import queue_tables
 from poddispatchd.runtime.database_session import CHANNEL, QUEUES_CHANGED
-from poddispatchd.runtime.queues import QUEUES
+from poddispatchd.runtime.queue_tables import QUEUES
 
 _R = TypeVar("_R")
 
@@ -46,8 +46,8 @@ def queues() -> None:
 async def list_(context: Context, config_path: Path | None, *, as_json: bool) -> None:
     """List the queues, and the latest 100 items that each of them has set aside, with the last error."""
     async with open_journal(context.settings(config_path)) as database, database.connection() as connection:
-        figures = await journal_queues.figures(connection)
-        items = await journal_queues.set_aside(connection, limit=_SHOWN)
+        figures = await queue_tables.figures(connection)
+        items = await queue_tables.set_aside(connection, limit=_SHOWN)
     rows = [
         {
             "queue": name,

@@ -34,7 +34,7 @@ from poddispatchd.pod.referenced_files import referenced_files
 from poddispatchd.runtime.item_errors import is_to_blame, words_of
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Lease
-from poddispatchd.runtime.queues import FILES
+from poddispatchd.runtime.queue_tables import FILES
 
 log = structlog.get_logger(__name__)
 

@@ -21,7 +21,7 @@ from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
-from poddispatchd.runtime.queues import IMPORTS
+from poddispatchd.runtime.queue_tables import IMPORTS
 from poddispatchd.runtime.wakeups import Wakeup
 
 log = structlog.get_logger(__name__)

@@ -14,7 +14,7 @@ from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, Task
 from poddispatchd.errors import ImportBusyError, RaceLostError, SchemaError
 from poddispatchd.journal.imports import ImportId, ImportState
 from poddispatchd.runtime.lease_queue import Lease, Leased
-from poddispatchd.runtime.queues import IMPORTS
+from poddispatchd.runtime.queue_tables import IMPORTS
 
 _QUERIES = load_queries(__package__, "queue.sql")
 

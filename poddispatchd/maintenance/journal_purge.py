@@ -6,7 +6,7 @@ from poddispatchd.config.model import RetentionSettings
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.database.queries import load_queries, render
 from poddispatchd.journal import campaigns, dismissals, fair_share, history, pauses, told_events
-from poddispatchd.runtime.queues import QUEUES
+from poddispatchd.runtime.queue_tables import QUEUES
 
 _SUBMISSIONS = load_queries("poddispatchd.journal", "submissions.sql")["purge"]
 _ACTS = load_queries("poddispatchd.journal", "acts.sql")["purge"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
-from poddispatchd.runtime import queues
+from poddispatchd.runtime import queue_tables
 
 _EVERY = 10.0
 
@@ -26,4 +26,4 @@ class SetAsideCounts:
             return
         self._counted_at = now
         async with self._database.connection() as connection:
-            self.counts = await queues.set_aside_counts(connection)
+            self.counts = await queue_tables.set_aside_counts(connection)

@@ -13,7 +13,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import DeliveryOutcome
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
-from poddispatchd.runtime.queues import DELIVERIES
+from poddispatchd.runtime.queue_tables import DELIVERIES
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from poddispatchd.notify.push import PushSender
 from poddispatchd.notify.queue import Channel, QueuedEvent
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
-from poddispatchd.runtime.queues import NOTICES
+from poddispatchd.runtime.queue_tables import NOTICES
 from poddispatchd.runtime.wakeups import Wakeups
 
 log = structlog.get_logger(__name__)

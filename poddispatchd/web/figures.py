@@ -11,7 +11,7 @@ from poddispatchd.journal import scheduling
 from poddispatchd.journal.scheduling import Scheduler
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod.queue_stats import QueueStats
-from poddispatchd.runtime import queues
+from poddispatchd.runtime import queue_tables
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.wakeups import Wakeup
 from poddispatchd.web.forecast import LastForecast
@@ -50,7 +50,7 @@ class JournalFigures:
         """Show the backlog of every queue as metrics."""
         metrics = self._metrics
         async with self._database.connection() as connection:
-            found = await queues.figures(connection)
+            found = await queue_tables.figures(connection)
         for name, queue in found.items():
             metrics.backlog.labels(name).set(queue.open)
             oldest = 0.0 if queue.oldest is None else queue.oldest.timestamp()

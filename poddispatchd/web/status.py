@@ -19,7 +19,7 @@ from poddispatchd.managers.state import ManagerReport
 from poddispatchd.pod.queue_stats import QueueStats
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.jobs import Progress
-from poddispatchd.runtime.queues import set_aside_words
+from poddispatchd.runtime.queue_tables import set_aside_words
 from poddispatchd.tasks.pending_facts import chosen_sites, waiting_task
 from poddispatchd.web.campaigns import campaign_reports
 from poddispatchd.web.expected_state import ExpectedState, expected_state

@@ -11,7 +11,7 @@ from poddispatchd.callbacks import worker as inbox_module
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import RunnerStatus
 from poddispatchd.pod import tasks
-from poddispatchd.runtime.queues import CALLBACKS
+from poddispatchd.runtime.queue_tables import CALLBACKS
 from poddispatchd.tasks.run_report import ReportOrigin, RunReport
 from poddispatchd.tasks.transitions import apply_report, fail_task
 from tests.integration.callbacks.bench import bench, open_imports

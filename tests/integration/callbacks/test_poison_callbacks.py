@@ -14,8 +14,8 @@ from poddispatchd.database.sqlstates import translate
 from poddispatchd.domain.lifecycle import Decision, Retries
 from poddispatchd.domain.task import Task
 from poddispatchd.errors import DatabaseUnavailableError
-from poddispatchd.runtime import queues
-from poddispatchd.runtime.queues import CALLBACKS
+from poddispatchd.runtime import queue_tables
+from poddispatchd.runtime.queue_tables import CALLBACKS
 from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.transitions import apply_report
 from tests.integration.callbacks.bench import Bench, bench
@@ -73,10 +73,10 @@ async def test_a_callback_that_cannot_be_applied_is_set_aside_in_the_end_and_the
             await _due_again(pod)
             await webhook.inbox.step()
         assert (await _states(pod))[_POISON] == ("set_aside", CALLBACKS.table.max_attempts)
-        [item] = (await queues.set_aside(pod.connection))["callbacks"]
+        [item] = (await queue_tables.set_aside(pod.connection))["callbacks"]
         assert (item.task, "ValueError" in item.words, "secret" in item.words) == (_POISON, True, False)
-        assert await queues.set_aside_counts(pod.connection) == {
-            **dict.fromkeys(queues.QUEUES, 0),
+        assert await queue_tables.set_aside_counts(pod.connection) == {
+            **dict.fromkeys(queue_tables.QUEUES, 0),
             "callbacks": 1,
         }
         # The bug is mended, and a person has it tried again: its texts are still there.

@@ -11,7 +11,7 @@ from poddispatchd.app import features
 from poddispatchd.database import migration
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.journal import failures, imports, scheduling, submissions
-from poddispatchd.runtime.queues import CALLBACKS, FILES
+from poddispatchd.runtime.queue_tables import CALLBACKS, FILES
 from poddispatchd.sandbox.pod.world import add_video
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.integration.journal import older_release

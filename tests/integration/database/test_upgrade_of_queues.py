@@ -3,8 +3,8 @@
 import pytest
 
 from poddispatchd.database import migration
-from poddispatchd.runtime import queues
-from poddispatchd.runtime.queues import QUEUES
+from poddispatchd.runtime import queue_tables
+from poddispatchd.runtime.queue_tables import QUEUES
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
 
@@ -48,7 +48,7 @@ async def test_items_of_every_stage_are_kept_and_what_an_older_daemon_is_at_is_l
             await migration.upgrade(database)
         await connection.execute(_STAGES)
         await migration.upgrade(database)
-        found = await queues.figures(connection)
+        found = await queue_tables.figures(connection)
         assert {name: each.open for name, each in found.items()} == _OPEN
         assert {each.set_aside for each in found.values()} == {0}
         due = {name: await queue.claim(connection, "new", 10) for name, queue in QUEUES.items()}

@@ -18,7 +18,7 @@ from poddispatchd.domain.secret import SecretStr
 from poddispatchd.domain.task import Run, RunnerTaskId, TaskPk, TaskStatus, TaskType, VideoId
 from poddispatchd.imports.importer import Importer
 from poddispatchd.journal import imports
-from poddispatchd.runtime import queues
+from poddispatchd.runtime import queue_tables
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, FakeRunnerManager, Mode, Runner
 from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.sandbox.pod.seed import ManagerSpec
@@ -86,7 +86,7 @@ def settings_of(
 async def release_dead(here: "Bench") -> None:
     """What every daemon does first."""
     async with here.parts.database.connection() as connection:
-        await queues.release_dead(connection)
+        await queue_tables.release_dead(connection)
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from poddispatchd.imports import commit, deletion, queue
 from poddispatchd.pod.media.directory import Directory
 from poddispatchd.pod.media.files import Undeleted
 from poddispatchd.pod.media.tree import FileTimeouts, MediaTree
-from poddispatchd.runtime.queues import FILES
+from poddispatchd.runtime.queue_tables import FILES
 from tests.integration.imports.bench import Bench, bench, idle, release_dead, until
 from tests.plugins.postgres import PodDatabase
 

@@ -21,7 +21,7 @@ from poddispatchd.pod.imports.encoding_files import Encoded
 from poddispatchd.pod.media.lock import task_lock
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime.instances import instance_name, is_dead
-from poddispatchd.runtime.queues import IMPORTS
+from poddispatchd.runtime.queue_tables import IMPORTS
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Behaviour, Crash, FaultKind, Mode
 from poddispatchd.sandbox.pod.schema import SchemaVariant
 from poddispatchd.tasks.run_report import RunReport

@@ -11,8 +11,8 @@ from poddispatchd.imports import attempt
 from poddispatchd.imports.attempt import ImportAttempt
 from poddispatchd.imports.failure_handling import FailureHandling
 from poddispatchd.imports.queue import ImportJob
-from poddispatchd.runtime import queues
-from poddispatchd.runtime.queues import IMPORTS
+from poddispatchd.runtime import queue_tables
+from poddispatchd.runtime.queue_tables import IMPORTS
 from tests.integration.imports.bench import Bench, bench, idle
 from tests.plugins.postgres import PodDatabase
 
@@ -167,7 +167,7 @@ async def test_an_import_whose_failure_cannot_be_settled_is_set_aside_and_not_be
     assert (state, attempts) == ("set_aside", IMPORTS.table.max_attempts)
     assert "ValueError" in str(words)
     async with here.pod.connection() as connection:
-        assert (await queues.set_aside_counts(connection))["imports"] == 1
+        assert (await queue_tables.set_aside_counts(connection))["imports"] == 1
 
 
 async def test_an_attempt_that_hangs_ends_and_counts(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from poddispatchd.imports import queue
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.pod import trigger
 from poddispatchd.runtime.database_session import CHANNEL
-from poddispatchd.runtime.queues import IMPORTS
+from poddispatchd.runtime.queue_tables import IMPORTS
 from tests.integration.counting import counted
 from tests.integration.imports.bench import Bench, bench, idle
 from tests.plugins.postgres import PodDatabase

@@ -32,7 +32,7 @@ from poddispatchd.journal import imports, pauses, scheduling, submissions
 from poddispatchd.journal.imports import ImportState
 from poddispatchd.journal.submissions import Submission, SubmissionState
 from poddispatchd.maintenance import journal_purge
-from poddispatchd.runtime.queues import CALLBACKS, IMPORTS
+from poddispatchd.runtime.queue_tables import CALLBACKS, IMPORTS
 from tests.integration.journal.writing import add_intent, until_one_waits
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase

@@ -7,8 +7,8 @@ import pytest
 
 from poddispatchd.database import migration
 from poddispatchd.database.queries import Query, load_queries
-from poddispatchd.runtime import queues
-from poddispatchd.runtime.queues import QUEUES
+from poddispatchd.runtime import queue_tables
+from poddispatchd.runtime.queue_tables import QUEUES
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
 
@@ -213,7 +213,7 @@ def _queries() -> Iterator[tuple[str, Query, Mapping[str, str]]]:
         statements = queue.table.statements()
         for name, arguments in _OF_A_QUEUE.items():
             yield f"{queue.table.name}: {name}", statements[name], arguments
-    yield "set aside", Query(queues._SET_ASIDE_COUNTS), {}
+    yield "set aside", Query(queue_tables._SET_ASIDE_COUNTS), {}
 
 
 @pytest.mark.slow

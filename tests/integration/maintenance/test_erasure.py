@@ -7,7 +7,7 @@ import pytest
 
 from poddispatchd.app import features
 from poddispatchd.domain.task import TaskPk, TaskType
-from poddispatchd.runtime.queues import CALLBACKS, DELIVERIES
+from poddispatchd.runtime.queue_tables import CALLBACKS, DELIVERIES
 from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase

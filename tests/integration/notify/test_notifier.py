@@ -16,7 +16,7 @@ from poddispatchd.journal import notices
 from poddispatchd.maintenance import journal_purge
 from poddispatchd.notify import queue
 from poddispatchd.notify.smtp import MailServer
-from poddispatchd.runtime.queues import DELIVERIES
+from poddispatchd.runtime.queue_tables import DELIVERIES
 from poddispatchd.sandbox.pod.world import World, add_task, add_video
 from poddispatchd.tasks.run_report import ReportOrigin, RunReport
 from poddispatchd.tasks.transitions import apply_report, fail_task

@@ -14,7 +14,7 @@ from poddispatchd.notify import queue
 from poddispatchd.notify.planner import Planner
 from poddispatchd.notify.smtp import Envelope
 from poddispatchd.pod import tasks
-from poddispatchd.runtime.queues import NOTICES
+from poddispatchd.runtime.queue_tables import NOTICES
 from poddispatchd.tasks.run_report import ReportOrigin, RunReport
 from poddispatchd.tasks.transitions import apply_report, fail_task
 from tests.integration.notify.bench import ONCE, daemon_parts, task_of

@@ -16,7 +16,7 @@ from poddispatchd.callbacks import inbox
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseError
-from poddispatchd.runtime.queues import QUEUES
+from poddispatchd.runtime.queue_tables import QUEUES
 from poddispatchd.sandbox.fake_runner_manager import Mode
 from poddispatchd.sandbox.pod.world import add_task
 from tests.integration.imports.bench import Bench, bench, idle

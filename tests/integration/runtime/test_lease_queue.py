@@ -11,10 +11,10 @@ from poddispatchd.clock import Clock
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.backoff import Backoff
-from poddispatchd.runtime import queues
+from poddispatchd.runtime import queue_tables
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import LONGEST_WORDS, AtWork, Leased, LeaseQueue
-from poddispatchd.runtime.queues import CALLBACKS, DELIVERIES, FILES, IMPORTS, NOTICES, QUEUES
+from poddispatchd.runtime.queue_tables import CALLBACKS, DELIVERIES, FILES, IMPORTS, NOTICES, QUEUES
 from tests.integration.pod.rows import opened
 from tests.plugins.postgres import PodDatabase
 
@@ -284,14 +284,14 @@ async def test_every_queue_is_told_of_at_once(pod_database: PodDatabase) -> None
             await _add(one, queue, 1)
         [item] = await NOTICES.claim(one, "a", 1)
         await NOTICES.set_aside(one, item.lease, "poison")
-        found = await queues.figures(one)
+        found = await queue_tables.figures(one)
         assert {name: (each.open, each.set_aside) for name, each in found.items()} == {
             name: (0, 1) if name == "notices" else (1, 0) for name in QUEUES
         }
-        assert [(name, item.words) for name, [item] in (await queues.set_aside(one)).items()] == [
+        assert [(name, item.words) for name, [item] in (await queue_tables.set_aside(one)).items()] == [
             ("notices", "poison")
         ]
-        words = queues.set_aside_words({name: each.set_aside for name, each in found.items()})
+        words = queue_tables.set_aside_words({name: each.set_aside for name, each in found.items()})
         assert words is not None
         assert "1 of notices" in words
 
