@@ -19,7 +19,7 @@ from poddispatchd.errors import MediaMissingError, MediaSlowError, ResultRefused
 from poddispatchd.pod import sources
 from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.pod.media.evidence import MediaEvidence
-from poddispatchd.pod.media.quirks import IN_TROUBLE
+from poddispatchd.pod.media.file_system_errors import IN_TROUBLE
 from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runtime.batching import Batcher

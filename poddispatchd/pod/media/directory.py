@@ -14,8 +14,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from poddispatchd.pod.media.file_system_errors import LOCK_REFUSED, NO_LOCKS, SYNC_REFUSED, ToleratedErrors
 from poddispatchd.pod.media.opened import File, Opened
-from poddispatchd.pod.media.quirks import LOCK_REFUSED, NO_LOCKS, SYNC_REFUSED, Quirks
 
 DIRECTORY_MODE = 0o755
 """Of directories that Pod and the web server read, under the umask: as Pod makes them."""
@@ -65,13 +65,13 @@ class Directory(Opened):
     """A directory by its descriptor."""
 
     @classmethod
-    def opened(cls, path: Path, quirks: Quirks) -> "Directory":
+    def opened(cls, path: Path, tolerated: ToleratedErrors) -> "Directory":
         """The root, or where a link on its first level leads: a path without links, made by a person."""
-        return cls(os.open(path, _DIRECTORY), str(path), quirks)
+        return cls(os.open(path, _DIRECTORY), str(path), tolerated)
 
     def lent(self) -> "Directory":
         """The same directory for somebody who closes it; it stays open for whoever has it."""
-        return _Lent(self._descriptor, self.path, self._quirks)
+        return _Lent(self._descriptor, self.path, self._tolerated)
 
     # --- directories -------------------------------------------------------------------------------------
 
@@ -88,7 +88,7 @@ class Directory(Opened):
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
                 raise self._in_the_way(name, "directory") from error
             raise
-        return Directory(descriptor, f"{self.path}/{name}", self._quirks)
+        return Directory(descriptor, f"{self.path}/{name}", self._tolerated)
 
     def make_directory(self, name: str, mode: int = DIRECTORY_MODE) -> bool:
         """Make a directory under the umask; false when something of that name is there already."""
@@ -154,7 +154,7 @@ class Directory(Opened):
         except OSError as error:
             if error.errno not in SYNC_REFUSED:
                 raise
-            self._quirks.tolerate(
+            self._tolerated.note(
                 "fsync of a directory",
                 "Names of files are as durable as the file system makes them: after a power cut a result may "
                 "have to be imported again.",
@@ -213,7 +213,7 @@ class Directory(Opened):
         """Create a file that must not be there; without a mode the umask decides."""
         bits = _FILE_MODE if mode is None else PRIVATE_FILE_MODE
         descriptor = os.open(_plain(name), _CREATE, bits, dir_fd=self._descriptor)
-        return File(descriptor, f"{self.path}/{name}", self._quirks)
+        return File(descriptor, f"{self.path}/{name}", self._tolerated)
 
     def replace_file(self, name: str, mode: int | None) -> "File":
         """Create a file in the place of one that may be there, which is deleted."""
@@ -251,7 +251,7 @@ class Directory(Opened):
         except OSError:
             os.close(descriptor)
             raise
-        return File(descriptor, f"{self.path}/{name}", self._quirks, found)
+        return File(descriptor, f"{self.path}/{name}", self._tolerated, found)
 
     def _in_the_way(self, name: str, wanted: str) -> NotPlainError:
         status = self.status(name)

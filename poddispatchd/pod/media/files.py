@@ -11,8 +11,8 @@ from msgspec import Struct
 from poddispatchd.domain.task import TaskPk
 from poddispatchd.errors import MediaNotWritableError, ResultRefusedError, disk_error
 from poddispatchd.pod.media.directory import Directory, NotPlainError
+from poddispatchd.pod.media.file_system_errors import NOT_WRITABLE_NOW
 from poddispatchd.pod.media.opened import File
-from poddispatchd.pod.media.quirks import NOT_WRITABLE_NOW
 from poddispatchd.pod.media.tree import OURS, MediaPath, MediaTree
 
 DERIVED = ".poddispatchd"

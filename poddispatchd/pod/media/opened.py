@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from poddispatchd.pod.media.quirks import CHMOD_REFUSED, Quirks
+from poddispatchd.pod.media.file_system_errors import CHMOD_REFUSED, ToleratedErrors
 
 
 class Opened:
@@ -18,13 +18,13 @@ class Opened:
     Args:
         descriptor: it is this object's from now on.
         path: for words only.
-        quirks: where refusals that do no harm are told.
+        tolerated: where refusals that do no harm are told.
     """
 
-    def __init__(self, descriptor: int, path: str, quirks: Quirks) -> None:
+    def __init__(self, descriptor: int, path: str, tolerated: ToleratedErrors) -> None:
         self._descriptor = descriptor
         self.path = path
-        self._quirks = quirks
+        self._tolerated = tolerated
 
     def __enter__(self) -> Self:
         return self
@@ -66,14 +66,14 @@ class File(Opened):
     Args:
         descriptor: it is this object's from now on.
         path: for words only.
-        quirks: where refusals that do no harm are told.
+        tolerated: where refusals that do no harm are told.
         status: what it was when it was opened; None for a new one.
     """
 
     def __init__(
-        self, descriptor: int, path: str, quirks: Quirks, status: os.stat_result | None = None
+        self, descriptor: int, path: str, tolerated: ToleratedErrors, status: os.stat_result | None = None
     ) -> None:
-        super().__init__(descriptor, path, quirks)
+        super().__init__(descriptor, path, tolerated)
         self._status = status
         self._is_written = False
 
@@ -130,7 +130,7 @@ class File(Opened):
                 raise
             if stat.S_IMODE(os.fstat(self._descriptor).st_mode) == mode:
                 return
-            self._quirks.tolerate(
+            self._tolerated.note(
                 "chmod",
                 "Files keep the mode that the file system gives them: set pod.file_permissions to null.",
                 error,

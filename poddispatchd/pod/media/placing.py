@@ -18,9 +18,9 @@ from poddispatchd.pod.media.directory import (
     EntryStatus,
     NotPlainError,
 )
+from poddispatchd.pod.media.file_system_errors import LINK_UNSAFE
 from poddispatchd.pod.media.files import open_file, replaced_error, same_content
 from poddispatchd.pod.media.opened import File
-from poddispatchd.pod.media.quirks import LINK_UNSAFE
 from poddispatchd.pod.media.tree import MediaPath, own_name
 
 _CHUNK = 1 << 20

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock, local
 
 from poddispatchd.pod.media.directory import Directory, real_path
-from poddispatchd.pod.media.quirks import Quirks
+from poddispatchd.pod.media.file_system_errors import ToleratedErrors
 
 
 class MediaRoot:
@@ -20,7 +20,7 @@ class MediaRoot:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.quirks = Quirks()
+        self.tolerated_errors = ToleratedErrors()
         self._real: Path | None = None
         self._links: dict[str, Path] = {}
         """What the links say, by name."""
@@ -65,7 +65,7 @@ class MediaRoot:
             if self._real is None:
                 self._real = real_path(self.path)
             real = self._real
-        root = Directory.opened(real, self.quirks)
+        root = Directory.opened(real, self.tolerated_errors)
         root.path = str(self.path)
         try:
             self._resolve(root)
@@ -80,7 +80,7 @@ class MediaRoot:
             link, targets = self._links.get(name), self._targets
         if link is None:
             return root.subdirectory(name)
-        directory = Directory.opened(_followed(name, link, targets), self.quirks)
+        directory = Directory.opened(_followed(name, link, targets), self.tolerated_errors)
         directory.path = f"{self.path}/{name}"
         return directory
 

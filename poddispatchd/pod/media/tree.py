@@ -262,7 +262,7 @@ class MediaTree:
 
     def tolerated(self) -> frozenset[str]:
         """What the file system has refused so far and imports do without."""
-        return self.media_root.quirks.told
+        return self.media_root.tolerated_errors.told
 
     def first_level_links(self) -> dict[str, Path]:
         """Where the links on the first level of MEDIA_ROOT lead."""

@@ -1,4 +1,4 @@
-"""What some file systems refuse and imports can do without: told once each, and passed over."""
+"""Errors of file systems by what follows from them; those that do no harm are told once, and passed over."""
 
 import errno
 from threading import Lock
@@ -43,14 +43,14 @@ NO_LOCKS = (
 )
 
 
-class Quirks:
+class ToleratedErrors:
     """Refusals that do no harm, each logged once in the life of the process."""
 
     def __init__(self) -> None:
         self._told: set[str] = set()
         self._lock = Lock()
 
-    def tolerate(self, what: str, advice: str, error: OSError) -> None:
+    def note(self, what: str, advice: str, error: OSError) -> None:
         """Pass over a refusal; ``what`` names it, ``advice`` says what a person may do about it."""
         with self._lock:
             if what in self._told:
