@@ -17,7 +17,7 @@ from poddispatchd.web.connection_limits import Peer
 from poddispatchd.web.listener_site import LONGEST_HEAD, SLICE, SLICE_SECONDS, ListenerSite, canned
 from poddispatchd.web.protocol import Connection
 from poddispatchd.web.round_robin import RoundRobin
-from poddispatchd.web.strangers import Serve, Verdict, is_whole
+from poddispatchd.web.unauthenticated import Serve, Verdict, is_whole
 
 _MOST_EVENTS = 64
 

@@ -25,7 +25,7 @@ from poddispatchd.web.head_reader import HeadReader
 from poddispatchd.web.listener_site import ListenerSite
 from poddispatchd.web.refusal_log import RefusalLog
 from poddispatchd.web.requests import peer_of
-from poddispatchd.web.strangers import Early
+from poddispatchd.web.unauthenticated import Early
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ from poddispatchd.observability.events import Event
 from poddispatchd.web.connection_limits import ConnectionTable
 from poddispatchd.web.raw_answer import raw_answer
 from poddispatchd.web.refusal_log import RefusalLog
-from poddispatchd.web.strangers import Early, Serve, Verdict
+from poddispatchd.web.unauthenticated import Early, Serve, Verdict
 
 LONGEST_HEAD = 16 * 2**10
 """Bytes of the head of a request."""

@@ -23,7 +23,7 @@ from poddispatchd.web.listener import Handler
 from poddispatchd.web.listener_site import HEADERS
 from poddispatchd.web.refusal_log import RefusalLog
 from poddispatchd.web.requests import recognise, speaks_for
-from poddispatchd.web.strangers import RETRY_AFTER, Early, Strangers
+from poddispatchd.web.unauthenticated import RETRY_AFTER, Early, UnauthenticatedRequests
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +111,7 @@ def early_answers(
                 is_alarming=status != _NOT_A_CALLBACK,
             )
 
-    return Strangers(
+    return UnauthenticatedRequests(
         settings.path,
         {status: {"error": words} for status, words in _WORDS.items()},
         HEADERS,

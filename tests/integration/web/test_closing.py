@@ -12,7 +12,7 @@ from poddispatchd.config.units import Address
 from poddispatchd.web import closing
 from poddispatchd.web.connection_limits import ListenerLimits
 from poddispatchd.web.listener import listening, serving
-from poddispatchd.web.strangers import Serve, Verdict
+from poddispatchd.web.unauthenticated import Serve, Verdict
 from tests.integration.web.wire import connect, ended, many, said
 
 _POST = b"POST / HTTP/1.1\r\nHost: x\r\n"

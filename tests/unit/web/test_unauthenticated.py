@@ -4,7 +4,15 @@ import asyncio
 
 import pytest
 
-from poddispatchd.web.strangers import Serve, Strangers, Verdict, head_of, is_framed, is_whole, status_for
+from poddispatchd.web.unauthenticated import (
+    Serve,
+    UnauthenticatedRequests,
+    Verdict,
+    head_of,
+    is_framed,
+    is_whole,
+    status_for,
+)
 
 PATH = "/runner/notify_task_end/"
 TOKEN = b"a-token"
@@ -18,14 +26,14 @@ JSON = "Content-Type: application/json"
 
 
 class World:
-    """Strangers, whose clock and tokens are set by hand; ``looking`` is a look at the database."""
+    """Their clock and tokens are set by hand; ``looking`` is a look at the database."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.told: list[tuple[str, int]] = []
         self.refused = {b"wrong"}
         self.looking: asyncio.Future[None] | None = None
-        self.strangers = Strangers(
+        self.requests = UnauthenticatedRequests(
             PATH,
             {status: {"error": f"words of {status}"} for status in (400, 401, 403, 404, 405, 415, 503)},
             {"Server": "us"},
@@ -47,7 +55,7 @@ class World:
         return self.looking
 
     def judge(self, data: bytes) -> Verdict:
-        return self.strangers.judge("203.0.113.9", data)
+        return self.requests.judge("203.0.113.9", data)
 
     def crowded(self) -> "World":
         while isinstance(self.judge(request(line="GET / HTTP/1.1")), Serve):
@@ -113,14 +121,14 @@ async def test_in_a_crowd_a_token_that_is_not_known_yet_waits_for_a_look_at_the_
     new = request(JSON, "Authorization: Bearer perhaps-new")
     assert world.judge(new) is world.looking
     world.looking.set_result(None)
-    answer = world.strangers.judge("203.0.113.9", new, world.looking)
+    answer = world.requests.judge("203.0.113.9", new, world.looking)
     assert isinstance(answer, bytes)
     assert answer.startswith(b"HTTP/1.1 403 ")
     assert world.refused == {b"wrong", b"perhaps-new"}
     # Whoever has waited for a look is not told to wait for another one.
     looked, world.looking = world.looking, asyncio.get_running_loop().create_future()
     newer = request(JSON, "Authorization: Bearer newer")
-    assert isinstance(world.strangers.judge("203.0.113.9", newer, looked), bytes)
+    assert isinstance(world.requests.judge("203.0.113.9", newer, looked), bytes)
 
 
 async def test_in_a_crowd_a_token_that_the_database_cannot_tell_is_to_come_again() -> None:
@@ -128,7 +136,7 @@ async def test_in_a_crowd_a_token_that_the_database_cannot_tell_is_to_come_again
     new = request(JSON, "Authorization: Bearer perhaps-new")
     failed = asyncio.get_running_loop().create_future()
     failed.set_exception(OSError())
-    for answer in (world.judge(new), world.strangers.judge("203.0.113.9", new, failed)):
+    for answer in (world.judge(new), world.requests.judge("203.0.113.9", new, failed)):
         assert isinstance(answer, bytes)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nRetry-After: 30\r\n" in answer

@@ -141,7 +141,7 @@ def status_for(head: Head, path: bytes) -> int:
     return 403 if head.tokens else 401
 
 
-class Strangers:
+class UnauthenticatedRequests:
     """Decides whom to answer by the head alone.
 
     Args:
