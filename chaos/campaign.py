@@ -296,4 +296,4 @@ class _Campaign:
 
 
 def _is_untidy(evidence: Evidence) -> bool:
-    return any(files.strangers(evidence))
+    return any(files.orphans(evidence))

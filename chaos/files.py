@@ -33,10 +33,10 @@ def check(evidence: Evidence) -> Iterator[tuple[str, int | None]]:
             target = evidence.media_root / path
             if name not in _OF_THE_RUN and not (target.is_file() and target.read_bytes() == content):
                 yield f"{path} is not what the run of task {row.pk} made", row.pk
-    yield from strangers(evidence)
+    yield from orphans(evidence)
 
 
-def strangers(evidence: Evidence) -> Iterator[tuple[str, int | None]]:
+def orphans(evidence: Evidence) -> Iterator[tuple[str, int | None]]:
     """Files and staging directories that nothing needs."""
     allowed: set[str] = set(evidence.named)
     for video in evidence.videos.values():
@@ -44,7 +44,7 @@ def strangers(evidence: Evidence) -> Iterator[tuple[str, int | None]]:
         allowed.add(f"{_output(video)}/encoding.log")
     for _, made, run in _made(evidence):
         allowed.update(f"{_output(made)}/{name}" for name in (*_files_of(run), *_OURS))
-    yield from _strangers(evidence.media_root, allowed)
+    yield from _orphans(evidence.media_root, allowed)
 
 
 def _made(evidence: Evidence) -> Iterator[tuple[Row, VideoRows, Run]]:
@@ -91,7 +91,7 @@ def _output(video: VideoRows) -> str:
     return f"{PurePosixPath(video.path).parent}/{video_number(VideoId(video.id))}"
 
 
-def _strangers(root: Path, allowed: Set[str]) -> Iterator[tuple[str, int | None]]:
+def _orphans(root: Path, allowed: Set[str]) -> Iterator[tuple[str, int | None]]:
     for folder, folders, names in os.walk(root):
         place = Path(folder).relative_to(root)
         if str(place) == ".":

@@ -1,4 +1,4 @@
-"""Everything in its order: strangers, the ops listener, whoever has the token, and answers."""
+"""Everything in its order: requests without the token, the ops listener, those with the token, answers."""
 
 import asyncio
 from collections.abc import Callable
@@ -36,20 +36,22 @@ async def run(plan: Plan, directory: Path, tell: Callable[[str], None]) -> list[
 
 
 async def _attack(target: Target, plan: Plan, tell: Callable[[str], None]) -> None:
-    strangers = plan.requests // 2
-    others = plan.requests - strangers
+    unauthenticated = plan.requests // 2
+    others = plan.requests - unauthenticated
     # Warm: code that runs for the first time takes memory for good.
-    await _send_all(target, target.webhook, Requests(plan.seed), strangers // 5, "webhook")
+    await _send_all(target, target.webhook, Requests(plan.seed), unauthenticated // 5, "webhook")
     await _send_all(target, target.ops, Requests(plan.seed + 1, is_ops=True), others // 10, "ops")
     memory, descriptors, before = target.memory(), target.descriptors(), await target.rows()
     tell(f"warm: {memory:.0f} MiB, {descriptors} descriptors")
 
-    await _send_all(target, target.webhook, Requests(plan.seed + 2), strangers - strangers // 5, "webhook")
+    await _send_all(
+        target, target.webhook, Requests(plan.seed + 2), unauthenticated - unauthenticated // 5, "webhook"
+    )
     if await target.callbacks():
         target.violations.append("a callback was recorded without the token")
     if await target.rows() != before:
         target.violations.append("rows of Pod's changed without the token")
-    tell(f"{strangers} requests of strangers: {target.memory():.0f} MiB")
+    tell(f"{unauthenticated} requests without the token: {target.memory():.0f} MiB")
 
     await _send_all(target, target.ops, Requests(plan.seed + 3, is_ops=True), others // 4, "ops")
     tell(f"{others // 4} requests to the ops listener: {target.memory():.0f} MiB")

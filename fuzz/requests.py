@@ -1,4 +1,4 @@
-"""Requests as strangers, scanners, broken managers and attackers make them."""
+"""Requests as unauthenticated clients, scanners, broken managers and attackers make them."""
 
 import gzip
 import zlib

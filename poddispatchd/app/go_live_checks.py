@@ -119,7 +119,7 @@ def listener_findings(settings: Settings) -> Iterator[Finding]:
 
 
 def proxy_findings(settings: Settings) -> Iterator[Finding]:
-    """Whether strangers could count as web servers of ours, and say which address they come from."""
+    """Whether anybody could count as a web server of ours, and say which address they come from."""
     for network in settings.webhook.trusted_proxies:
         if network.prefixlen == 0:
             yield _found(
@@ -133,7 +133,7 @@ def proxy_findings(settings: Settings) -> Iterator[Finding]:
 async def webhook_finding(settings: Settings, site: Site) -> Finding:
     """Whether the address that runner managers are given leads to our webhook, and not to Pod's own.
 
-    Both answer a GET alike. To a stranger's token ours answers 403 before it looks for a task, Pod's 404
+    Both answer a GET alike. To a token of nobody's ours answers 403 before it looks for a task, Pod's 404
     since there is no such task; neither changes anything.
     """
     url = site.base_url(https=settings.pod.https) + NOTIFY_PATH
@@ -172,7 +172,7 @@ async def webhook_finding(settings: Settings, site: Site) -> Finding:
         )
     return _found(
         Severity.NOTICE,
-        f"{url} answers, but a stranger's callback with {told} instead of 403: it is not known who does.",
+        f"{url} answers, but an unknown token with {told} instead of 403: it is not known who does.",
         f"Let the web server pass {NOTIFY_PATH} on to {listen}.",
     )
 

@@ -1,4 +1,4 @@
-"""Whose token signed a callback: told from memory, whatever strangers send (invariant I13)."""
+"""Whose token signed a callback: told from memory, whatever anybody sends (invariant I13)."""
 
 import asyncio
 import hashlib
@@ -17,7 +17,7 @@ from poddispatchd.pod import managers as pod_managers
 FRESH_FOR = 5.0
 """Seconds for which the managers read last are good enough to tell whose a token is."""
 
-FRESH_FOR_STRANGERS = 1.0
+FRESH_FOR_UNKNOWN_TOKENS = 1.0
 """Seconds for which they are good enough to turn an unknown token away: its manager may be new."""
 
 REFUSED_FOR = 10.0
@@ -68,7 +68,7 @@ class TokenBook:
         digest = self._digest(token)
         if self._refused.get(digest, float("-inf")) > now:
             raise CallbackRefusedError(403, "Invalid Bearer token.")
-        if now - self._read_at >= FRESH_FOR_STRANGERS:
+        if now - self._read_at >= FRESH_FOR_UNKNOWN_TOKENS:
             await self._read_again()
             if signers := self._match(token):
                 return signers
@@ -84,7 +84,7 @@ class TokenBook:
         now = self._clock.monotonic()
         if self._refused.get(self._digest(token), float("-inf")) > now:
             return True
-        return now - self._read_at < FRESH_FOR_STRANGERS and not self._match(token)
+        return now - self._read_at < FRESH_FOR_UNKNOWN_TOKENS and not self._match(token)
 
     def refuse(self, token: bytes) -> None:
         """It was looked for and not found: it is refused without another look for a while."""
@@ -93,7 +93,7 @@ class TokenBook:
     def reading(self) -> "asyncio.Future[None] | None":
         """The look at the database that is going on, or begins now; None: one has failed a moment ago."""
         if self._reading is None:
-            if 0 <= self._clock.monotonic() - self._failed_at < FRESH_FOR_STRANGERS:
+            if 0 <= self._clock.monotonic() - self._failed_at < FRESH_FOR_UNKNOWN_TOKENS:
                 return None
             self._begin_reading()
         return self._reading

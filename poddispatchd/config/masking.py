@@ -114,7 +114,7 @@ _PROSE = (
 )
 """No secret follows a colon or a comma when a sentence goes on with one of these words."""
 
-# A log line may quote what strangers sent: every repetition that could be tried again at the next character
+# A log line may quote what anybody sent: every repetition that could be tried again at the next character
 # is bounded, so that the time grows with the length and not with its square.
 _IN_TEXT = (
     # user:password@ of any address; greedy, so that a password with an @ of its own is masked whole.

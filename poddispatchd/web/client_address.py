@@ -15,7 +15,7 @@ _SUBSCRIBER = 64
 """Bits of an IPv6 address that a provider gives to one customer."""
 
 _REMEMBERED = 4096
-"""Addresses of which is known what they are counted under: strangers come again and again."""
+"""Addresses of which is known what they are counted under: clients come again and again."""
 
 
 def client_address(peer: str, forwarded: Iterable[str], trusted: Networks) -> str:

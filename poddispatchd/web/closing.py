@@ -1,4 +1,4 @@
-"""Answering strangers, and closing their connections so that they get the answer.
+"""Answering unauthenticated clients, and closing their connections so that they get the answer.
 
 A connection that is closed while its peer still sends is reset, and the peer may lose the answer with it. So
 ours ends on our side only, and what still comes is discarded by the kernel: nothing of it is copied or looked
@@ -45,7 +45,7 @@ class _RefusedPeer:
 
 
 class Closer:
-    """Answers connections of strangers and closes them.
+    """Answers connections of unauthenticated clients and closes them.
 
     Args:
         site: what all connections of the listener share.
@@ -66,7 +66,7 @@ class Closer:
         """Answer in its turn, and close.
 
         Args:
-            connection: of a stranger.
+            connection: of an unauthenticated client.
             peer: the same in the table of connections, which it leaves then.
             answer: fits into the socket's buffer.
             is_whole: whether all that the peer wanted to say has been read: nothing more is waited for.
@@ -81,7 +81,7 @@ class Closer:
         """End our side of a connection that has been answered, and wait for the other one.
 
         Args:
-            connection: of a stranger.
+            connection: of an unauthenticated client.
             address: its own.
         """
         peer = Peer(address, nothing, is_exempt=True)

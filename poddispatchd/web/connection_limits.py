@@ -69,7 +69,7 @@ class ConnectionTable:
     def __init__(self, limits: ListenerLimits) -> None:
         self._limits = limits
         self._peers: set[Peer] = set()
-        self._strangers: _Queue = OrderedDict()
+        self._unauthenticated: _Queue = OrderedDict()
         self._known: _Queue = OrderedDict()
         self._of_address: dict[str, _Share] = {}
         self.dropped = 0
@@ -93,8 +93,8 @@ class ConnectionTable:
         peer.drop()
 
     def drop_one(self) -> bool:
-        """Drop whoever has let us wait longest, strangers first; whether there was anybody."""
-        victim = _first(self._strangers) or _first(self._known)
+        """Drop whoever has let us wait longest, unauthenticated ones first; whether there was anybody."""
+        victim = _first(self._unauthenticated) or _first(self._known)
         if victim is None:
             return False
         self.drop(victim)
@@ -119,7 +119,7 @@ class ConnectionTable:
             return
         self._forget(peer)
         peer.state, peer.since = PeerState.WAITING, now
-        (self._known if peer.is_known else self._strangers)[peer] = None
+        (self._known if peer.is_known else self._unauthenticated)[peer] = None
         if peer.counted is not None:
             self._of_address[peer.counted].waiting[peer] = None
 
@@ -153,7 +153,7 @@ class ConnectionTable:
         """Drop some of those for whom we have waited too long; how many there were, at most so many."""
         late = 0
         for queue, seconds in (
-            (self._strangers, self._limits.head_seconds),
+            (self._unauthenticated, self._limits.head_seconds),
             (self._known, self._limits.idle_seconds),
         ):
             while late < most and (peer := _first(queue)) is not None and now - peer.since >= seconds:
@@ -174,7 +174,7 @@ class ConnectionTable:
         return True
 
     def _forget(self, peer: Peer) -> None:
-        self._strangers.pop(peer, None)
+        self._unauthenticated.pop(peer, None)
         self._known.pop(peer, None)
         if peer.counted is not None:
             self._of_address[peer.counted].waiting.pop(peer, None)

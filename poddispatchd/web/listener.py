@@ -199,7 +199,7 @@ async def serving(
         trusted: web servers of ours: their connections are not counted as one address'.
         headers: of every answer.
         metrics: where connections are counted.
-        early: what answers strangers by the head of their request alone; with it, nothing behind a head is
+        early: what answers unauthenticated requests by their head alone; with it, nothing behind a head is
             read before ``recognise`` was called.
 
     Raises:

@@ -19,7 +19,8 @@ byte is done with so many of them in some milliseconds."""
 
 SLICE_SECONDS = 0.0005
 """Of processor time in one turn of the event loop for accepting connections, for reading heads, for answering
-strangers and for what they still send, each; then everybody else has theirs. A callback takes about ten."""
+unauthenticated clients and for what they still send, each; then everybody else has theirs. A callback takes
+about ten."""
 
 _SERVER = "poddispatchd"
 WORDS = {400: "Bad request.", 431: "The head of the request is too long.", 503: "Try again later."}

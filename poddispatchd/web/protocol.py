@@ -244,7 +244,7 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         self._site.table.waits(self.peer, self._site.loop.time())
 
     def _leave(self, request: web.BaseRequest) -> None:
-        """End our side; what a stranger still sends, until it has the answer and closes, nobody reads."""
+        """End our side; what the client still sends, until it has the answer and closes, nobody reads."""
         held = b"" if self._held is None else self._held
         announced = request.headers.get("Content-Length", "0")
         is_all_here = "Transfer-Encoding" not in request.headers and str(len(held)) == announced

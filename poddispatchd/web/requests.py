@@ -13,13 +13,13 @@ def peer_of(request: web.BaseRequest) -> Peer | None:
 
 
 def speaks_for(request: web.BaseRequest, address: str) -> bool:
-    """A request is made on behalf of an address; whether that has not too many strangers here already."""
+    """A request is made on behalf of an address; whether that has not too many connections already."""
     protocol = request.protocol
     return not isinstance(protocol, Connection) or protocol.table.speaks_for(protocol.peer, address)
 
 
 def recognise(request: web.BaseRequest) -> None:
-    """The peer has shown a valid token: it is no stranger any more, and its body may be read."""
+    """The peer has shown a valid token: it is authenticated, and its body may be read."""
     protocol = request.protocol
     if isinstance(protocol, Connection):
         protocol.table.knows(protocol.peer)

@@ -1,6 +1,6 @@
-"""Answering strangers by the head of their request alone: no task, no parser, no transport.
+"""Answering unauthenticated requests by their head alone: no task, no parser, no transport.
 
-That costs less than a whole request. A few strangers a second are served as everybody is; when more come,
+That costs less than a whole request. A few of them a second are served as all requests are; when more come,
 the others hear the same status in this way, and callbacks do not wait behind them.
 """
 
@@ -56,7 +56,7 @@ class Tokens(Protocol):
 
 
 _SERVED = Rate(50, 50)
-"""Strangers that are served as everybody is: someone who tries out a token, or 'poddispatchd check'."""
+"""Unauthenticated ones that are served as all are: who tries out a token, or 'poddispatchd check'."""
 
 RETRY_AFTER = 30.0
 """Seconds after which whoever cannot be told now should ask again."""
@@ -72,7 +72,7 @@ _TYPE = re.compile(rb"\r\ncontent-type:([^\r\n]*)", re.IGNORECASE)
 
 
 class Head(Struct, frozen=True):
-    """What of a head decides on the status of a stranger."""
+    """What of a head decides on the status of an unauthenticated request."""
 
     method: bytes
     path: bytes

@@ -38,7 +38,7 @@ _WORDS = {
     415: "Only application/json content type is allowed.",
     _RETRY_LATER: "Try again later.",
 }
-"""What strangers hear, whether their request is served or its head alone is looked at."""
+"""What unauthenticated clients hear, whether their request is served or its head alone is looked at."""
 
 _LIMITED = 429
 _LIMITS = {_LIMITED: "quota", _RETRY_LATER: "body_memory"}
@@ -93,7 +93,7 @@ def early_answers(
     clock: Clock,
     refusals: RefusalLog | None = None,
 ) -> Early:
-    """What answers strangers by the head of their request alone when many of them come: the same statuses.
+    """What answers unauthenticated requests by their head alone when many of them come: the same statuses.
 
     Args: as of ``webhook_application``.
     """

@@ -52,7 +52,9 @@ async def test_nobody_sees_the_token_or_the_password(rig: Rig) -> None:
     assert "encoders" in (await rig.run("runners", "list", "--json")).out
 
 
-async def test_a_stranger_at_the_webhook_is_turned_away_and_the_manager_is_not(rig: Rig) -> None:
+async def test_an_unauthenticated_client_at_the_webhook_is_turned_away_and_the_manager_is_not(
+    rig: Rig,
+) -> None:
     await rig.start()
     url = f"{rig.webhook}/runner/notify_task_end/"
     answers = []

@@ -1,4 +1,4 @@
-"""How a body is framed is its sender's choice: of a stranger's nothing is read, and no choice costs much."""
+"""How a body is framed is its sender's choice: without a valid token nothing is read, and none costs much."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ async def _said(webhook: Bench, *pieces: bytes) -> bytes:
         writer.close()
 
 
-async def test_a_stranger_hears_that_it_is_one_however_its_body_is_framed(pod: Pod) -> None:
+async def test_a_client_without_a_valid_token_hears_so_however_its_body_is_framed(pod: Pod) -> None:
     head = _head("wrong", "Transfer-Encoding: chunked")
     async with bench(pod.database) as webhook:
         for body in (
@@ -45,8 +45,8 @@ async def test_a_stranger_hears_that_it_is_one_however_its_body_is_framed(pod: P
             assert (await _said(webhook, head[:-1], head[-1:] + body)).startswith(b"HTTP/1.1 403 ")
 
 
-async def test_chunks_of_a_byte_of_strangers_cost_nothing(pod: Pod) -> None:
-    """Twenty strangers who sent their bodies so kept every callback for seconds: they were parsed first."""
+async def test_chunks_of_a_byte_without_a_valid_token_cost_nothing(pod: Pod) -> None:
+    """Twenty clients who sent their bodies so kept every callback for seconds: they were parsed first."""
     head = _head("wrong", "Transfer-Encoding: chunked")
     body = _BYTE_BY_BYTE * 40_000
     async with bench(pod.database) as webhook:
@@ -101,7 +101,9 @@ async def test_several_callbacks_of_one_connection_are_taken_however_they_arrive
             assert (await _said(webhook, *pieces)).count(b"HTTP/1.1 200 ") == 4
 
 
-async def test_a_stranger_that_follows_a_callback_on_one_connection_is_sent_away(pod: Pod) -> None:
+async def test_an_unauthenticated_request_that_follows_a_callback_on_one_connection_is_sent_away(
+    pod: Pod,
+) -> None:
     """As behind a web server that keeps its connections to us."""
     await pod.running()
     body = json.dumps({"task_id": "t-1", "status": "running"}).encode()
@@ -112,7 +114,7 @@ async def test_a_stranger_that_follows_a_callback_on_one_connection_is_sent_away
     assert answers.count(b"HTTP/1.1 403 ") == 1
 
 
-async def test_a_stranger_hears_the_answer_while_it_still_sends(pod: Pod) -> None:
+async def test_an_unauthenticated_client_hears_the_answer_while_it_still_sends(pod: Pod) -> None:
     head = _head("wrong", "Content-Length: 60000")
     async with bench(pod.database) as webhook:
         for rest in (b"", b"x" * 100, b"x" * 30_000, b"x" * 60_000):

@@ -109,10 +109,10 @@ async def test_a_flood_from_many_addresses_of_one_ipv6_network_is_one_flood(pod:
         assert await call("198.51.100.1") == 403
 
 
-async def test_the_body_of_a_stranger_is_neither_kept_nor_written_nor_waited_for(
+async def test_the_body_of_an_unauthenticated_request_is_neither_kept_nor_written_nor_waited_for(
     pod: Pod, tmp_path: Path
 ) -> None:
-    """Sixty-four kilobytes each from thousands of strangers: nginx wrote them to its disk for seconds."""
+    """Sixty-four kilobytes each from thousands of clients: nginx wrote them to its disk for seconds."""
     await pod.running()
     async with bench(pod.database) as webhook, _nginx(webhook, tmp_path) as address:
         for size in (100, 2**16, 2**20, 2**23):
@@ -137,7 +137,7 @@ async def test_a_body_in_chunks_ends_the_connection_before_anything_is_read_of_i
 
 
 _HIDDEN = _callback()
-"""A callback with a valid token in what is, or is not, the body of a stranger's request."""
+"""A callback with a valid token in what is, or is not, the body of an unauthenticated request."""
 _SIZE = str(len(_HIDDEN))
 _AS_CHUNK = f"{len(_HIDDEN):x}\r\n".encode() + _HIDDEN + b"\r\n0\r\n\r\n"
 

@@ -1,4 +1,4 @@
-"""What it costs when strangers call, and what one token can do."""
+"""What it costs when unauthenticated clients call, and what one token can do."""
 
 import asyncio
 import gzip
@@ -63,7 +63,7 @@ async def test_behind_a_web_server_one_address_cannot_take_all_of_the_waiting(po
             hostile = []
             for number in range(150):
                 if number % 50 == 0:
-                    clock.shift += 1  # so many strangers are served in a second
+                    clock.shift += 1  # so many unauthenticated requests are served in a second
                 client = f"198.51.100.{number}, 203.0.113.9"
                 hostile.append(asyncio.create_task(call(f"wrong {number}", client)))
                 if number % 50 == 49:
@@ -83,7 +83,7 @@ async def test_in_a_crowd_unknown_tokens_wait_for_one_look_at_the_database_and_c
     async with bench(pod.database, clock=clock) as webhook:
         await asyncio.gather(*(webhook.call(f"first {number}") for number in range(60)))
         await pod.connection.execute("UPDATE runner_manager SET token = 'new' WHERE id = $1", pod.manager)
-        clock.shift += 1.5  # what is known of tokens is too old for strangers
+        clock.shift += 1.5  # what is known of tokens is too old for unknown tokens
         tokens = [*(f"wrong {number}" for number in range(300)), "new"]
         reads = webhook.receiver.tokens.reads
         answers = await asyncio.gather(
@@ -136,9 +136,11 @@ async def test_a_token_with_accents_is_recognised_however_it_is_sent(pod: Pod, e
         assert (await webhook.call(sent, task_id="t-1", status="running")).status == 200
 
 
-async def test_a_bomb_of_a_stranger_is_not_even_looked_at(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bomb_without_a_valid_token_is_not_even_looked_at(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def steps(body: bytes) -> None:
-        raise AssertionError("a stranger's body was read")
+        raise AssertionError("the body was read")
 
     async with bench(pod.database) as webhook:
         monkeypatch.setattr(CallbackBody, "steps", steps)
@@ -317,7 +319,9 @@ async def test_large_bodies_take_turns_and_one_manager_leaves_room_for_another()
         second.set()
 
 
-async def test_in_a_crowd_of_strangers_each_hears_the_same_as_alone_and_callbacks_are_heard(pod: Pod) -> None:
+async def test_in_a_crowd_of_unauthenticated_clients_each_hears_the_same_as_alone_and_callbacks_are_heard(
+    pod: Pod,
+) -> None:
     """A whole request of each cost half a millisecond: two thousand a second kept callbacks for seconds."""
     ours = f"POST {PATH} HTTP/1.1\r\nHost: x\r\n".encode()
     typed = ours + b"Content-Type: application/json\r\n"

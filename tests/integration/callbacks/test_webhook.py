@@ -40,22 +40,22 @@ async def test_head_is_refused_without_a_body(pod: Pod) -> None:
 
 
 async def test_checks_come_in_pods_order_but_the_token_before_the_body(pod: Pod) -> None:
-    stranger = ("Authorization", "Bearer nobody's")
+    unknown_token = ("Authorization", "Bearer nobody's")
     unknown = b'{"task_id": "unknown"}'
     async with bench(pod.database) as webhook:
         for headers, body, status in (
             ([], b"x", 415),
             ([_JSON], b"x", 401),
             ([_JSON, ("Authorization", "Basic eDp5")], b"x", 401),
-            ([_JSON, stranger], b"x", 403),
-            ([_JSON, stranger], b"{}", 403),
-            ([_JSON, stranger, ("Content-Encoding", "gzip")], b"x", 403),
+            ([_JSON, unknown_token], b"x", 403),
+            ([_JSON, unknown_token], b"{}", 403),
+            ([_JSON, unknown_token, ("Content-Encoding", "gzip")], b"x", 403),
             ([_JSON, ("Content-Encoding", "gzip")], b"x", 401),
             ([_JSON, _SIGNED, ("Content-Encoding", "gzip")], b"x", 415),
             ([_JSON, _SIGNED, ("Content-Encoding", "identity")], b"{}", 415),
             ([_JSON, _SIGNED], b"x", 400),
             ([_JSON, _SIGNED], b"{}", 400),
-            ([_JSON, stranger], unknown, 403),
+            ([_JSON, unknown_token], unknown, 403),
             ([_JSON, _SIGNED], unknown, 404),
         ):
             assert (await webhook.raw("POST", PATH, headers, body)).status == status
@@ -63,7 +63,7 @@ async def test_checks_come_in_pods_order_but_the_token_before_the_body(pod: Pod)
         assert (await webhook.raw("POST", PATH, [_JSON, _SIGNED], unknown)).status == 400
 
 
-async def test_a_stranger_learns_nothing_about_ids(pod: Pod) -> None:
+async def test_an_unauthenticated_client_learns_nothing_about_ids(pod: Pod) -> None:
     await pod.running()
     async with bench(pod.database) as webhook:
         for task_id in ("t-1", "unknown", "x" * 101, "a\0b"):
@@ -144,7 +144,7 @@ async def test_a_body_may_be_as_large_as_configured_and_no_larger(pod: Pod) -> N
         assert LIMIT - 100 < len(output) <= LIMIT
 
 
-async def test_a_strangers_megabytes_are_not_read(pod: Pod) -> None:
+async def test_megabytes_without_a_valid_token_are_not_read(pod: Pod) -> None:
     async with bench(pod.database) as webhook:
         reader, writer = await asyncio.open_connection(webhook.address.host, webhook.address.port)
         writer.write(
@@ -289,7 +289,7 @@ async def test_asking_whether_anybody_is_there_alarms_nobody(pod: Pod) -> None:
     async with bench(pod.database) as webhook:
         with capture_logs() as logged:
             assert (await webhook.raw("GET", PATH, [], None)).status == 405
-            assert (await webhook.call("a-stranger", task_id="t-1", status="failed")).status == 403
+            assert (await webhook.call("nobodys-token", task_id="t-1", status="failed")).status == 403
     assert [entry["log_level"] for entry in logged if entry["event"] == "callback.refused"] == [
         "info",
         "warning",

@@ -1,4 +1,4 @@
-"""Strangers that are refused by their head alone get the answer, and cost a bounded time in each turn."""
+"""Clients that are refused by their head alone get the answer, and cost a bounded time in each turn."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ async def _listener(most: int = 8000) -> AsyncIterator[Address]:
     ],
     ids=["large", "chunks of one byte", "small", "no body"],
 )
-async def test_a_stranger_who_sends_all_of_a_body_before_it_listens_hears_the_answer(request_: bytes) -> None:
+async def test_a_client_who_sends_all_of_a_body_before_it_listens_hears_the_answer(request_: bytes) -> None:
     """A connection that is closed with something unread is reset, and the answer lost with it."""
     async with _listener() as address:
         reader, writer = await connect(address)
@@ -104,10 +104,10 @@ async def test_whoever_has_its_answer_and_neither_sends_nor_closes_is_not_waited
                 await asyncio.sleep(0.01)
 
 
-async def test_refused_strangers_have_their_turns_and_everybody_else_goes_on_between(
+async def test_refused_clients_have_their_turns_and_everybody_else_goes_on_between(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever a stranger costs: in each turn of the loop time is up after it."""
+    """Whatever a refused client costs: in each turn of the loop time is up after it."""
     clock = count()
     answered: list[float] = []
     monkeypatch.setattr(closing, "thread_time", lambda: float(next(clock)))
@@ -127,7 +127,7 @@ async def test_refused_strangers_have_their_turns_and_everybody_else_goes_on_bet
         assert await ended(readers) == 40
 
 
-async def test_strangers_that_wait_for_their_answer_make_room_for_others(
+async def test_refused_clients_that_wait_for_their_answer_make_room_for_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(closing.Closer, "_answer_some", lambda _: None)
@@ -136,7 +136,7 @@ async def test_strangers_that_wait_for_their_answer_make_room_for_others(
         assert (await said(address, _KNOWN)).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_the_end_of_the_listener_waits_for_no_stranger() -> None:
+async def test_the_end_of_the_listener_waits_for_no_refused_client() -> None:
     async with _listener() as address:
         reader, writer = await connect(address)
         writer.write(_POST + b"Content-Length: 5\r\n\r\n")

@@ -1,4 +1,4 @@
-"""What strangers can do to a listener: connect, and be sent away."""
+"""What anybody can do to a listener: connect, and be sent away."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Strangers who are refused: whatever becomes of one, the others get their answers."""
+"""Clients who are refused: whatever becomes of one, the others get their answers."""
 
 import asyncio
 import errno

@@ -42,14 +42,14 @@ def test_who_has_waited_longest_makes_room() -> None:
     assert {peer.address for peer in crowd.table} >= {"192.0.2.9", "192.0.2.10"}
 
 
-def test_strangers_make_room_before_runner_managers() -> None:
+def test_unauthenticated_clients_make_room_before_runner_managers() -> None:
     crowd = _Crowd()
     manager = crowd.known("192.0.2.1")
-    strangers = [crowd.come(f"192.0.2.{number}") for number in range(10, 15)]
+    others = [crowd.come(f"192.0.2.{number}") for number in range(10, 15)]
     for number in range(20, 30):
         assert crowd.come(f"192.0.2.{number}") is not None
     assert manager not in crowd.dropped
-    assert crowd.dropped[:5] == strangers
+    assert crowd.dropped[:5] == others
 
 
 def test_nobody_who_waits_for_us_is_dropped() -> None:
@@ -87,11 +87,11 @@ def test_of_one_address_too_nobody_who_waits_for_us_is_dropped() -> None:
     assert crowd.dropped == [waiting]
 
 
-def test_a_manager_at_the_address_of_many_strangers_is_none_of_them() -> None:
+def test_a_manager_at_the_address_of_many_unauthenticated_clients_is_none_of_them() -> None:
     crowd = _Crowd()
     manager = crowd.known("203.0.113.9")
-    strangers = [crowd.come("203.0.113.9") for _ in range(4)]
-    assert crowd.dropped == strangers[:1]
+    others = [crowd.come("203.0.113.9") for _ in range(4)]
+    assert crowd.dropped == others[:1]
     # It may speak for whom it likes, however many there are of those.
     assert crowd.table.speaks_for(manager, "203.0.113.9")
     assert crowd.table.speaks_for(manager, "198.51.100.1")
@@ -161,12 +161,12 @@ def test_runner_managers_are_not_counted_under_their_address() -> None:
 
 def test_whoever_lets_us_wait_too_long_is_dropped() -> None:
     crowd = _Crowd()
-    manager, stranger = crowd.known("192.0.2.1"), crowd.come("192.0.2.2")
+    manager, other = crowd.known("192.0.2.1"), crowd.come("192.0.2.2")
     assert crowd.table.drop_late(crowd.now + 9.9, 10) == 0
     assert crowd.table.drop_late(crowd.now + 10, 10) == 1
-    assert crowd.dropped == [stranger]
+    assert crowd.dropped == [other]
     assert crowd.table.drop_late(crowd.now + 59, 10) == 1
-    assert crowd.dropped == [stranger, manager]
+    assert crowd.dropped == [other, manager]
     assert len(crowd.table) == 0
 
 

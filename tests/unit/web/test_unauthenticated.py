@@ -1,4 +1,4 @@
-"""Many strangers hear by the head of their request alone what they would hear otherwise."""
+"""Many unauthenticated clients hear by the head of their request alone what they would hear otherwise."""
 
 import asyncio
 
@@ -143,7 +143,7 @@ async def test_in_a_crowd_a_token_that_the_database_cannot_tell_is_to_come_again
     assert world.refused == {b"wrong"}
 
 
-def test_a_few_strangers_a_second_are_served_as_everybody_is() -> None:
+def test_a_few_unauthenticated_requests_a_second_are_served_as_all_are() -> None:
     world = World()
     data = request(JSON, "Authorization: Bearer wrong")
     assert [world.judge(data) for _ in range(50)] == [Serve()] * 50
@@ -163,7 +163,7 @@ _AUTHORIZED = "POST / HTTP/1.1\r\nAuthorization: Bearer a-token\r\n\r\n"
 """The head of a request in the body of another one."""
 
 
-def test_a_head_that_only_contains_a_token_elsewhere_is_a_strangers() -> None:
+def test_a_head_that_only_contains_a_token_elsewhere_is_unauthenticated() -> None:
     head = head_of(request(JSON, "X-A: Authorization: Bearer a-token", body=f"\r\n{_AUTHORIZED}"))
     assert status_for(head, PATH.encode()) == 401
 
