@@ -1,6 +1,6 @@
 """What the jobs of one daemon have in common: made once by the composition, known to nobody else.
 
-Each job is given what it uses, by name (``app/features.py``).
+Each job is given what it uses, by name (``app/features/``).
 """
 
 from collections.abc import Mapping, Sequence

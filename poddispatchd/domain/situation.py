@@ -1,6 +1,7 @@
 """What is known when somebody asks why something does not move, and what is answered.
 
-The answers are computed in ``diagnosis``.
+The answers are computed in ``domain/pending_reasons.py``, ``domain/manager_diagnosis.py`` and
+``domain/campaign_reasons.py``.
 """
 
 from collections.abc import Collection, Mapping

@@ -76,7 +76,7 @@ class ManagerReport(Struct, frozen=True):
         return Timetable(held, self.planned_pauses, self.window, self.opens_at)
 
     def view(self, now: datetime) -> ManagerView:
-        """This manager as ``diagnosis`` wants it."""
+        """This manager as ``domain/manager_diagnosis.py`` wants it."""
         return ManagerView(
             name=self.name,
             site=self.site,

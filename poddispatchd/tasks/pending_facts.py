@@ -24,7 +24,7 @@ def waiting_task(
     grace: float,
     source_problem: str | None = None,
 ) -> WaitingTask | None:
-    """A pending row as ``diagnosis`` wants it; None for a type that is never submitted.
+    """A pending row as ``domain/pending_reasons.py`` wants it; None for a type that is never submitted.
 
     Args:
         row: the task.
