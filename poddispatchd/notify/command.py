@@ -16,21 +16,35 @@ _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "T
 _STDIN = 0
 _HEAD = 2000
 _TAIL = 2000
+_MOST = 2**24
+"""Bytes that a command may write. To read without an end costs as much of a processor as to write, and
+holds up all jobs of the daemon."""
+
 _LINGER = 1.0
 """Seconds in which output is still read after the end: something left behind may keep it open."""
 
 
 class HookRun(Struct, frozen=True):
-    """How a command ended: its exit status (negative: the signal that ended it) and its output, cut."""
+    """How a command ended: its exit status (negative: the signal that ended it) and its output, cut.
+
+    ``killed_for`` is why we have killed it, in words; None if it ended by itself. ``timed_out``: it took too
+    long.
+    """
 
     status: int
     output: str
+    killed_for: str | None = None
     timed_out: bool = False
 
     @property
     def succeeded(self) -> bool:
         """Whether it said so."""
-        return self.status == 0 and not self.timed_out
+        return self.status == 0 and self.killed_for is None
+
+    @property
+    def words(self) -> str:
+        """How it ended, as a sentence without its name."""
+        return f"ended with status {self.status}." if self.killed_for is None else self.killed_for
 
 
 class _Output(asyncio.SubprocessProtocol):
@@ -39,12 +53,25 @@ class _Output(asyncio.SubprocessProtocol):
     def __init__(self) -> None:
         self.exited = asyncio.Event()
         self.closed = asyncio.Event()
+        self.is_too_much = False
+        self._transport: asyncio.SubprocessTransport | None = None
         self._head = b""
         self._tail = b""
         self._size = 0
 
-    def pipe_data_received(self, fd: int, data: bytes) -> None:  # noqa: ARG002 - both streams are one
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.SubprocessTransport)  # noqa: S101 - it is that of a command
+        self._transport = transport
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
         self._size += len(data)
+        if self._size > _MOST and self._transport is not None:
+            if self._transport.get_returncode() is None:
+                self.is_too_much = True
+                _kill_group(self._transport.get_pid())
+            # Whatever it has left behind may go on writing: it is read no more.
+            if (pipe := self._transport.get_pipe_transport(fd)) is not None:
+                pipe.close()
         room = _HEAD - len(self._head)
         self._head += data[: max(0, room)]
         self._tail = (self._tail + data[max(0, room) :])[-_TAIL:]
@@ -72,7 +99,7 @@ async def run_hook(
 ) -> HookRun:
     """Run a command in a process group of its own; the whole group is killed when its time is over.
 
-    Cancelling kills it too.
+    So it is when it writes without an end. Cancelling kills it too.
 
     Args:
         command: a program and its arguments.
@@ -98,7 +125,7 @@ async def run_hook(
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or str(error)
         raise DeliveryRefusedError(f"{command[0]} cannot be started: {words}.") from error
-    timed_out = False
+    killed_for, timed_out = None, False
     try:
         if given is not None and (pipe := transport.get_pipe_transport(0)) is not None:
             # One that does not read it may end all the same: a broken pipe is no failure.
@@ -109,7 +136,7 @@ async def run_hook(
             async with asyncio.timeout(seconds):
                 await output.exited.wait()
         except TimeoutError:
-            timed_out = True
+            killed_for, timed_out = f"was killed after {seconds:g} s.", True
             _kill_group(transport.get_pid())
             await output.exited.wait()
         with suppress(TimeoutError):
@@ -123,7 +150,9 @@ async def run_hook(
                     await output.exited.wait()
         transport.close()
     status = transport.get_returncode()
-    return HookRun(-1 if status is None else status, output.text(), timed_out)
+    if output.is_too_much and killed_for is None:
+        killed_for = f"was killed: it wrote more than {_MOST // 2**20} MiB."
+    return HookRun(-1 if status is None else status, output.text(), killed_for, timed_out)
 
 
 def _kill_group(pid: int) -> None:

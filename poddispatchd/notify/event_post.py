@@ -57,9 +57,7 @@ async def _run(settings: EventsSettings, event: OutgoingEvent) -> EventAnswer:
     run = await run_hook(
         settings.command, seconds=settings.timeout, environ=os.environ, given=event.body() + b"\n"
     )
-    if run.timed_out:
-        return EventAnswer(False, f"{name} was killed after {settings.timeout:g} s.", run.output)
-    return EventAnswer(run.succeeded, f"{name} ended with status {run.status}.", run.output)
+    return EventAnswer(run.succeeded, f"{name} {run.words}", run.output)
 
 
 async def _post(settings: EventsSettings, event: OutgoingEvent, now: datetime) -> EventAnswer:

@@ -101,9 +101,7 @@ class Hooks:
             log.info(Event.HOOK_COMPLETED, **facts, output=run.output or None)
             await self._finish(delivery, HookOutcome.COMPLETED)
             return
-        words = f"Exit status {run.status}."
-        if run.timed_out:
-            words = f"It was killed after {settings.after_timeout:g} s."
+        words = f"It {run.words}"
         log.error(Event.HOOK_FAILED, **facts, reason=words, output=run.output or None)
         outcome = HookOutcome.TIMED_OUT if run.timed_out else HookOutcome.FAILED
         await self._finish(delivery, outcome, words)

@@ -69,8 +69,9 @@ async def test_it_runs_once_for_each_import_in_their_order(
 @pytest.mark.parametrize(
     ("script", "seconds", "outcome", "words"),
     [
-        ("echo no index; exit 3", "10s", "failed", "Exit status 3."),
+        ("echo no index; exit 3", "10s", "failed", "It ended with status 3."),
         ("echo hangs; sleep 60", "300ms", "timed_out", "It was killed after 0.3 s."),
+        ("yes", "60s", "failed", "It was killed: it wrote more than 16 MiB."),
     ],
 )
 async def test_its_failure_is_logged_and_counted_and_it_is_not_run_again(
@@ -97,7 +98,7 @@ async def test_its_failure_is_logged_and_counted_and_it_is_not_run_again(
         assert row["last_error"] == words
     said = capsys.readouterr().out
     assert "hook.failed" in said
-    assert script.split(";", maxsplit=1)[0].removeprefix("echo ") in said
+    assert script.split(";", maxsplit=1)[0].removeprefix("echo ").replace("yes", "bytes …]") in said
 
 
 async def test_a_stop_kills_it_and_it_runs_again_after_the_next_start(

@@ -60,6 +60,22 @@ async def test_it_and_all_it_started_are_killed_when_its_time_is_over(tmp_path: 
     await until(lambda: not any(is_running(int(pid)) for pid in pids.read_text().split()))
 
 
+async def test_one_that_writes_without_an_end_is_killed_long_before_its_time() -> None:
+    ended = await run("trap '' TERM PIPE; yes & yes", seconds=90)
+
+    assert ended.killed_for == "was killed: it wrote more than 16 MiB."
+    assert not ended.succeeded
+    assert not ended.timed_out
+    assert len(ended.output) < 4100
+
+
+async def test_what_it_left_behind_may_write_without_an_end_and_is_not_read() -> None:
+    ended = await run("yes & exit 0", seconds=90)
+
+    assert (ended.status, ended.killed_for) == (0, None)
+    assert ended.succeeded
+
+
 async def test_it_dies_with_the_daemons_stop(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     work = asyncio.create_task(run(f"echo $$ > {pid}.part; mv {pid}.part {pid}; sleep 300"))
