@@ -46,6 +46,8 @@ async def pending_findings(settings: Settings, database: Database) -> list[Findi
     }
     stalled = [kind for kind in still(stats) if kind not in closed and could_go[kind] < latest]
     findings = [finding for finding in manager_findings(situation) if finding.severity is Severity.NOTICE]
+    if (words := stats.odd_words) is not None:
+        findings.append(Finding(Reason.STATUS_UNKNOWN, Severity.NOTICE, words))
     if stats.oldest_pending:
         findings += await _nobody_schedules(database)
     if stalled:

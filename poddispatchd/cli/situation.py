@@ -144,6 +144,16 @@ def _moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
+def odd_status(task: Task) -> Finding:
+    """Why a task with a status that Pod does not have stays as it is."""
+    return Finding(
+        Reason.STATUS_UNKNOWN,
+        Severity.PROBLEM,
+        "Pod has no such status: nothing is done to this task.",
+        f"Begin it again with 'poddispatchd tasks restart {task.pk}', or end it with 'tasks cancel'.",
+    )
+
+
 async def why_it_waits(settings: Settings, database: Database, task: Task) -> Finding | None:
     """Why a pending task is not submitted now; None when it does not wait any more."""
     if task.type is TaskType.OTHER:

@@ -13,7 +13,7 @@ from poddispatchd.cli.completion import manager_names
 from poddispatchd.clock import Clock
 from poddispatchd.config.units import parse_duration
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.task import ManagerId, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import OTHER_STATUS, ManagerId, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod import managers as pod_managers
 from poddispatchd.pod.task_list import TaskFilter
 
@@ -73,8 +73,8 @@ def filter_options(function: Callable[..., _R]) -> Callable[..., _R]:
                 "--status",
                 "statuses",
                 multiple=True,
-                type=click.Choice([status.value for status in TaskStatus]),
-                help="Only these (repeatable).",
+                type=click.Choice([status.value for status in TaskStatus] + [OTHER_STATUS]),
+                help="Only these (repeatable); other: those with a status that Pod does not have.",
             ),
             click.option("--failed", is_flag=True, help="Only those that failed or timed out."),
             click.option(

@@ -22,7 +22,7 @@ from poddispatchd.cli.common import (
 )
 from poddispatchd.cli.forecast import expected, expected_words, interval_as_dict
 from poddispatchd.cli.groups import SuggestingGroup
-from poddispatchd.cli.situation import why_it_waits
+from poddispatchd.cli.situation import odd_status, why_it_waits
 from poddispatchd.cli.tables import say
 from poddispatchd.cli.task_actions import cancel, restart, watch
 from poddispatchd.cli.task_list import list_
@@ -84,6 +84,8 @@ async def show(
         if task is not None and task.status == TaskStatus.PENDING:
             why = await why_it_waits(settings, database, task)
             share = await _share(settings, database, task.pk)
+        elif task is not None and row_status(task.status) is None:
+            why = odd_status(task)
         forecast = None if task is None else await expected(settings, database, [task.status])
         rows = await listed_tasks(database, TaskFilter(tasks=[TaskPk(task_pk)]), limit=1)
     if task is None:

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     ROW_LOCKED = "row_locked"
     SOURCE_MISSING = "source_missing"
     TYPE_UNKNOWN = "type_unknown"
+    STATUS_UNKNOWN = "status_unknown"
     SITE_NOT_SERVED = "site_not_served"
     SAME_SOURCE_RUNS = "same_source_runs"
     SAME_SOURCE_WAITS = "same_source_waits"

@@ -52,6 +52,10 @@ class TaskStatus(StrEnum):
     TIMEOUT = "timeout"
 
 
+OTHER_STATUS = "other"
+"""One name for all others: nothing is done to such a task, but it is counted and told of."""
+
+
 class RunnerStatus(StrEnum):
     """The statuses a runner manager gives to a task; ``warning`` is a success whose callback failed."""
 
@@ -152,3 +156,12 @@ class StaleTasks(Struct, frozen=True):
 def no_import_words(task: Task) -> str:
     """Why a result of this task cannot be brought into Pod, in words."""
     return f"Its type {task.type_name!r} is not known, and it has no video: nothing can be made of a result."
+
+
+def odd_status_words(number: int, example: TaskPk) -> str:
+    """A sentence about so many tasks with a status that Pod does not have."""
+    have, do = ("tasks have", "do") if number > 1 else ("task has", "does")
+    return (
+        f"{number} {have} a status that Pod does not have, and {do} not move (as task {example}): see "
+        "'poddispatchd tasks list --status other', and restart or cancel them."
+    )

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
-from poddispatchd.domain.task import SUBMITTABLE, SiteId, TaskStatus, TaskType
+from poddispatchd.domain.task import OTHER_STATUS, SUBMITTABLE, SiteId, TaskStatus, TaskType
 from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.rows import PodSites
@@ -118,7 +118,7 @@ class QueueMetrics:
         """Show a look at the queue."""
         metrics = self._metrics
         for kind in TaskType:
-            for status in TaskStatus:
+            for status in (*TaskStatus, OTHER_STATUS):
                 metrics.tasks.labels(kind, status).set(stats.count(kind, status))
             oldest = stats.oldest_pending.get(kind)
             metrics.queue_oldest_pending.labels(kind).set(0 if oldest is None else oldest.timestamp())

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.shadow import Agreement, Difference, Intention
-from poddispatchd.domain.task import SUBMITTABLE, TaskStatus, TaskType
+from poddispatchd.domain.task import OTHER_STATUS, SUBMITTABLE, TaskStatus, TaskType
 from poddispatchd.observability.metric_families import MetricFamilies
 
 
@@ -132,7 +132,7 @@ class Metrics(MetricFamilies):
             self.queue_oldest_pending.labels(kind)
             self.import_duration.labels(kind)
             self.stale_tasks.labels(kind)
-            for status in TaskStatus:
+            for status in (*TaskStatus, OTHER_STATUS):
                 self.tasks.labels(kind, status)
             self.wait.labels(kind)
             self.run.labels(kind)

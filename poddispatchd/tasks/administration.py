@@ -8,9 +8,10 @@ from msgspec.structs import replace
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection, Database
 from poddispatchd.domain.french import ENGLISH, in_language
+from poddispatchd.domain.lifecycle import row_status
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.script_output import merge_output
-from poddispatchd.domain.task import ManagerId, Run, RunnerStatus, Task, TaskPk, TaskStatus
+from poddispatchd.domain.task import ManagerId, Run, Task, TaskPk, TaskStatus
 from poddispatchd.errors import RowLockedError
 from poddispatchd.journal import acts, imports, scheduling, submissions, unwanted_runs
 from poddispatchd.journal.acts import Act
@@ -27,8 +28,8 @@ _HELD = (
 
 _GOES_ON = "The daemon asks again until it is stopped."
 
-_UNFINISHED = (TaskStatus.PENDING, TaskStatus.RUNNING, RunnerStatus.WARNING)
-"""``warning``: see ``domain.lifecycle.row_status``."""
+_UNFINISHED = (TaskStatus.PENDING, TaskStatus.RUNNING, None)
+"""None: a status that Pod does not have. Nothing but a person ends such a task."""
 
 
 class Treated(Struct, frozen=True):
@@ -110,7 +111,7 @@ async def _restart(
         before = {pk: await tasks.lock_task(connection, pk) for pk in sorted({*wanted, *others} - {*held})}
         ended: list[Task] = []
         for pk in others:
-            if (other := before.pop(pk, None)) is not None and other.status in _UNFINISHED:
+            if (other := before.pop(pk, None)) is not None and row_status(other.status) in _UNFINISHED:
                 words = f"Ended by {by}, who restarted another task of its source."
                 await _cancel(connection, other, words, language)
                 await acts.record(connection, Act.CANCEL, by, task=pk, status_before=other.status)
@@ -191,7 +192,7 @@ async def _cancel_one(
         if task is None:
             treated.append(Treated(pk, False, "There is no such task."))
             return None
-        if task.status not in _UNFINISHED:
+        if row_status(task.status) not in _UNFINISHED:
             treated.append(Treated(pk, False, f"It has ended already: {task.status}."))
             return None
         await _cancel(connection, task, f"Cancelled by {by}.", language)
@@ -234,7 +235,7 @@ async def _remembers_stops(connection: Connection) -> bool:
 
 
 def _run_under_way(task: Task) -> Run | None:
-    return task.run if task.status in _UNFINISHED else None
+    return task.run if row_status(task.status) in _UNFINISHED else None
 
 
 async def _announce(connection: Connection) -> None:

@@ -114,6 +114,7 @@ class DaemonStatus:
             *(f"Campaign {each.name} is paused. {each.reason}" for each in campaigns if each.reason),
         ]
         notices = [finding.sentence for finding in found if finding.severity is Severity.NOTICE]
+        notices += filter(None, [None if stats is None else stats.odd_words])
         excluding = _SAID_ALREADY if nobody else ()
         for words, severity in _queue_words(queue, excluding=excluding, stalled=progress.stalled_types):
             (problems if severity is Severity.PROBLEM else notices).append(words)

@@ -228,9 +228,9 @@ status IN ('pending', 'running', 'warning') OR rank IS NOT NULL
 
 -- name: queue_stats
 -- How many of these tasks there are of each type and status, since when the oldest of them waits, how many have a rank,
--- and a number that changes with their ranks; those that run, by their runner manager.
+-- and a number that changes with their ranks; those that run, by their runner manager. first is one of them.
 SELECT type, status, CASE WHEN status = 'running' THEN runner_manager_id END AS runner_manager_id,
-       count(*) AS tasks, min(date_added) AS oldest, count(rank) AS ranked,
+       count(*) AS tasks, min(id) AS first, min(date_added) AS oldest, count(rank) AS ranked,
        sum(hashint8extended(id, rank)) FILTER (WHERE rank IS NOT NULL) AS ranks
   FROM runner_manager_task
  WHERE {which}

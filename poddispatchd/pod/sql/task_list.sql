@@ -1,5 +1,5 @@
 -- name: rows
--- Tasks for people, the newest first: of the statuses :statuses, the types :types, the runner managers :managers and the sites :sites, added
+-- Tasks for people, the newest first: of the statuses :statuses ('other': those that Pod does not have), the types :types, the runner managers :managers and the sites :sites, added
 -- since :since, among :tasks (NULL: any), whose title, slug, owner or id holds :search; at most :limit.
 -- failure is what stands before the last output of a script: the words of the last failure.
 SELECT task.id, task.type, task.status, task.task_id, task.rank, task.date_added, task.runner_manager_id,
@@ -14,7 +14,9 @@ SELECT task.id, task.type, task.status, task.task_id, task.rank, task.date_added
   LEFT JOIN auth_user AS owner ON owner.id = video.owner_id
   LEFT JOIN recorder_recording AS recording ON recording.id = task.recording_id
   LEFT JOIN auth_user AS recorder ON recorder.id = recording.user_id
- WHERE (:statuses::text[] IS NULL OR task.status = ANY (:statuses))
+ WHERE (:statuses::text[] IS NULL OR task.status = ANY (:statuses)
+        OR ('other' = ANY (:statuses)
+            AND task.status NOT IN ('pending', 'running', 'completed', 'failed', 'timeout', 'warning')))
    AND (:types::text[] IS NULL OR task.type = ANY (:types)
         OR ('other' = ANY (:types) AND task.type NOT IN ('encoding', 'studio', 'transcription')))
    AND (:search::text IS NULL OR strpos(lower(concat_ws(' ', task.id, task.task_id, video.title, video.slug,
