@@ -82,7 +82,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 def run_async(coroutine: Coroutine[None, None, _R]) -> _R:
     """Run a coroutine to its end."""
-    return asyncio.run(coroutine)
+    from poddispatchd.runner.names import NamesLoop
+
+    with asyncio.Runner(loop_factory=NamesLoop) as runner:
+        return runner.run(coroutine)
 
 
 @asynccontextmanager
@@ -134,6 +137,6 @@ def asynchronous(function: Callable[_P, Coroutine[None, None, _R]]) -> Callable[
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        return asyncio.run(function(*args, **kwargs))
+        return run_async(function(*args, **kwargs))
 
     return call

@@ -1,7 +1,9 @@
 """What a request to a runner manager failed with, as an error of ours that says what to do."""
 
 import os
+import socket
 from typing import Literal
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -13,6 +15,7 @@ from poddispatchd.errors import (
     RunnerManagerMisconfiguredError,
     RunnerManagerUnavailableError,
 )
+from poddispatchd.runner.names import looks_up
 
 Method = Literal["GET", "POST"]
 
@@ -42,7 +45,7 @@ def named(error: Exception, manager: RunnerManager, method: Method) -> RunnerMan
             return RunnerManagerUnavailableError(f"TLS with runner manager {name} failed.")
         case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
             return RunnerManagerUnavailableError(
-                f"Runner manager {name} cannot be reached: {_connect_words(error)}."
+                f"Runner manager {name} cannot be reached: {_connect_words(error, manager)}."
             )
         case aiohttp.InvalidURL():
             return RunnerManagerMisconfiguredError(f"The URL of runner manager {name} cannot be used.")
@@ -78,10 +81,16 @@ def _certificate_words(error: aiohttp.ClientConnectorCertificateError) -> str:
     return str(reason) if reason else "verification failed"
 
 
-def _connect_words(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -> str:
+def _connect_words(
+    error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError, manager: RunnerManager
+) -> str:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
+        if looks_up(urlsplit(manager.url).hostname):
+            return f"the name servers do not tell the address of its host within {CONNECT_TIMEOUT:g} s"
         return f"no connection within {CONNECT_TIMEOUT:g} s"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
+        if error.errno == socket.EAI_AGAIN:
+            return "the name servers do not tell the address of its host"
         return "its host name is not known"
     # Its text has the address in the form of Python's.
     reason = "the connection failed" if error.errno is None else os.strerror(error.errno).lower()

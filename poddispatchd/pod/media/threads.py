@@ -1,7 +1,7 @@
 """Threads for the media tree alone: a file system that hangs holds up nothing but the work on it.
 
-The event loop's own pool is not used: names of hosts are resolved there. The threads are daemons, and few:
-what hangs in one of them keeps neither the loop nor the end of the process waiting.
+The event loop's own pool is not used: it has a few threads, which others need. These threads are daemons,
+and few: what hangs in one of them keeps neither the loop nor the end of the process waiting.
 """
 
 import asyncio

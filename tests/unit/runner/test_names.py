@@ -1,0 +1,107 @@
+"""Lookups of names in an event loop of ours; the system's own are replaced."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from threading import Event
+from typing import Any
+
+import pytest
+
+from poddispatchd.runner import names
+from poddispatchd.runner.names import NamesLoop, looks_up
+
+_FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
+
+
+class Resolver:
+    """Answers at once, but for names that begin with ``hanging``; these wait for ``answers``."""
+
+    def __init__(self) -> None:
+        self.answers = Event()
+        self.asked: list[str] = []
+
+    def __call__(self, host: str, *_: object) -> list[tuple[Any, ...]]:
+        self.asked.append(host)
+        if host.startswith("hanging"):
+            self.answers.wait()
+        if host == "unknown":
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        return list(_FOUND)
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
+    resolver = Resolver()
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    yield resolver
+    resolver.answers.set()
+
+
+def in_loop(work: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Not in the loop of the tests, which is another one."""
+    with asyncio.Runner(loop_factory=NamesLoop) as runner:
+        runner.run(work())
+
+
+async def _ask(host: str) -> object:
+    return await asyncio.get_running_loop().getaddrinfo(host, 80)
+
+
+def test_names_that_hang_keep_no_other_waiting_and_not_the_end(resolver: Resolver) -> None:
+    async def work() -> None:
+        hanging = [asyncio.create_task(_ask(f"hanging{number}")) for number in range(50)]
+        assert await _ask("quick") == _FOUND
+        assert looks_up("hanging7")
+        assert not looks_up("quick")
+        assert not any(task.done() for task in hanging)
+
+    in_loop(work)
+    assert len(resolver.asked) == 51
+
+
+def test_who_asks_for_the_same_waits_for_the_same_answer(resolver: Resolver) -> None:
+    async def work() -> None:
+        first, second = asyncio.create_task(_ask("hanging")), asyncio.create_task(_ask("hanging"))
+        await asyncio.sleep(0)
+        first.cancel()
+        resolver.answers.set()
+        assert await second == _FOUND
+        assert await _ask("hanging") == _FOUND
+
+    in_loop(work)
+    assert resolver.asked == ["hanging", "hanging"]
+
+
+def test_more_names_than_threads_are_looked_up_one_after_the_other(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "_MOST", 2)
+    resolver.answers.set()
+
+    async def work() -> None:
+        found = await asyncio.gather(*(_ask(f"hanging{number}") for number in range(9)))
+        assert found == [_FOUND] * 9
+
+    in_loop(work)
+
+
+def test_what_is_not_known_or_cannot_be_asked_is_an_error_of_whoever_asks(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoThread:
+        def __init__(self, **_: object) -> None:
+            pass
+
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    async def work() -> None:
+        with pytest.raises(socket.gaierror, match="unknown"):
+            await _ask("unknown")
+        monkeypatch.setattr(names, "Thread", NoThread)
+        with pytest.raises(socket.gaierror, match="no thread"):
+            await _ask("quick")
+
+    in_loop(work)
+    assert resolver.asked == ["unknown"]
