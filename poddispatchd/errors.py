@@ -60,13 +60,14 @@ class DatabaseStateError(DatabaseUnavailableError):
     """The database server answers but cannot serve us now: read-only, full, out of memory, shutting down."""
 
 
+class SessionEndedError(DatabaseError):
+    """The database ends the session over a statement, time and again, and answers others: see its log."""
+
+
 class RowLockedError(DatabaseError):
     """Another session holds a row or a table: it can be tried again, and whatever does not need it goes on.
 
-    Args:
-        message: the words.
-        sqlstate: PostgreSQL's code of the condition.
-        task: the primary key of the task whose row was to be taken, where that is known.
+    ``task``: the primary key of the one whose row was to be taken, where that is known.
     """
 
     def __init__(
@@ -267,9 +268,7 @@ class ImportBusyError(PoddispatchdError):
 class NameTakenError(ImportBusyError):
     """A name that was free has been taken by somebody else meanwhile.
 
-    Args:
-        message: what is wrong.
-        paths: the names, relative to MEDIA_ROOT: what is there is not ours.
+    ``paths``: the names, relative to MEDIA_ROOT: what is there is not ours.
     """
 
     def __init__(self, message: str, *paths: str) -> None:

@@ -71,6 +71,10 @@ class ConnectionPool:
         self._in_use[connection] = generation
         return connection
 
+    def is_current(self, connection: PooledConnection) -> bool:
+        """Whether a connection that is used may be used again, as far as it depends on us."""
+        return self._in_use.get(connection) == self._generation
+
     async def give_back(self, connection: PooledConnection, *, is_sound: bool) -> None:
         """Keep a connection for the next one, or return it, though we are cancelled meanwhile.
 

@@ -117,7 +117,10 @@ class GuardedConnection:
 
     def is_closed(self) -> bool:
         """Whether it has ended."""
-        return self._raw.is_closed()
+        try:
+            return self._raw.is_closed()
+        except asyncpg.InterfaceError:  # it was given back to the pool
+            return True
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's name
         """End it."""
@@ -132,10 +135,7 @@ class GuardedConnection:
             self._raw.terminate()
 
     def _translated(self, error: BaseException) -> Exception:
-        try:
-            is_closed = self._raw.is_closed()
-        except asyncpg.InterfaceError:  # it was given back to the pool
-            is_closed = True
+        is_closed = self.is_closed()
         if isinstance(error, AttributeError):
             return _lost() if is_closed else error
         if getattr(error, "sqlstate", None) == READ_ONLY:

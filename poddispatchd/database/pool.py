@@ -10,6 +10,7 @@ from poddispatchd.database import moments, poolers
 from poddispatchd.database.connection_pool import ConnectionPool
 from poddispatchd.database.connections import Connection, DatabaseConnection, GuardedConnection, keep_alive
 from poddispatchd.database.poolers import Pooling
+from poddispatchd.database.session_ends import SessionEnds
 from poddispatchd.database.session_parameters import LIMITS, OWN_SESSION, STARTUP
 from poddispatchd.database.sqlstates import (
     DRIVER_ERRORS,
@@ -18,7 +19,13 @@ from poddispatchd.database.sqlstates import (
     translate_connecting,
 )
 from poddispatchd.domain.secret import SecretStr
-from poddispatchd.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, RowLockedError
+from poddispatchd.errors import (
+    ConfigurationError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    RowLockedError,
+    SessionEndedError,
+)
 
 __all__ = ["Connection", "Database"]
 
@@ -65,6 +72,7 @@ class Database:
         self._pool_size = pool_size
         self._pool: ConnectionPool | None = None
         self._is_pooled = False
+        self._ends = SessionEnds()
         self.on_locked: Callable[[int], None] | None = None
         """Is told the primary key of a task whose row could not be had."""
 
@@ -128,6 +136,7 @@ class Database:
 
         Raises:
             DatabaseUnavailableError: the connection is lost or cannot be had.
+            SessionEndedError: it is lost over what is done on it: the database answers.
             DatabaseError: a statement was refused.
         """
         if self._pool is None:
@@ -144,6 +153,11 @@ class Database:
         except RowLockedError as error:
             if error.task is not None and self.on_locked is not None:
                 self.on_locked(error.task)
+            raise
+        except DatabaseUnavailableError as error:
+            # Not one that we have given up ourselves.
+            if type(error) is DatabaseUnavailableError and guarded.is_closed() and pool.is_current(raw):
+                raise await self._of_session(error) from None
             raise
         finally:
             if guarded.met_read_only:
@@ -217,6 +231,20 @@ class Database:
         async with self.connection() as other:
             keeps = await poolers.keeps_sessions(connection, other)
         return Pooling.SESSION if keeps else Pooling.TRANSACTION
+
+    async def _of_session(self, error: DatabaseUnavailableError) -> DatabaseError:
+        """What a lost session is to be taken for: a lost database, or something about what was done on it.
+
+        Whatever waits for a lost database waits for nothing then, and is done again at once (invariant I12).
+        """
+        if not self._ends.is_usual():
+            return error
+        try:
+            other = await self._connect()
+            await other.close()
+        except (*DRIVER_ERRORS, ValueError):
+            return error
+        return SessionEndedError(sqlstate=error.sqlstate)
 
     async def _try_transaction(self) -> None:
         try:

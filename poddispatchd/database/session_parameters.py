@@ -21,6 +21,9 @@ OWN_SESSION = {
     "tcp_user_timeout": "20000",
     "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION,
     "lock_timeout": _LOCK_TIMEOUT,
+    # Those of the role or the database are meant for others: sessions of ours rest, and read long tables.
+    # What takes too long is cancelled by us (``pool``).
+    "statement_timeout": "0",
     # Who waited for a row goes on with what it is then; with the others that would be an error.
     "default_transaction_isolation": "read committed",
     # Rows that a policy hides look as if they were deleted, and their tasks would fail for good (I16).
@@ -30,10 +33,14 @@ OWN_SESSION = {
 }
 """Server parameters of a session that nobody else ever has."""
 
+OF_NEWER_SERVERS = {"idle_session_timeout": "0", "transaction_timeout": "0"}
+"""The same, where the server knows them (PostgreSQL 14 and 17)."""
+
 LIMITS = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
     "SET LOCAL row_security = off; "
     f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_IN_TRANSACTION}; "
-    f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}"
+    f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}; "
+    "SET LOCAL statement_timeout = 0"
 )
 """The same for one transaction: a pooler goes on holding a server, with its locks, for a vanished client."""

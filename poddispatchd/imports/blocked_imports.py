@@ -15,6 +15,7 @@ from poddispatchd.errors import (
     RunnerManagerError,
     RunnerUnreachableError,
     SchemaError,
+    SessionEndedError,
 )
 from poddispatchd.imports.queue import ImportJob
 from poddispatchd.journal.imports import ImportId
@@ -22,10 +23,14 @@ from poddispatchd.managers.record_errors import narrowed
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.pod.capabilities import Catalogue
 from poddispatchd.runner.client import RunnerReader
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.media_health import MediaHealth
 
 _OF_ONE_RESULT = (RecordUnavailableError, RunnerUnreachableError)
 """What is said of one result, or of those of one runner, while others are given: these tell nothing of it."""
+
+_WRITING = "writing of a result"
+"""What is counted under this is told for as long as the result waits."""
 
 _SURROUNDINGS = None
 """In place of a manager: the media tree, its disk, the database."""
@@ -78,15 +83,22 @@ class ImportObstacles:
         registry: learns of a manager's trouble.
         media_health: shows why results cannot be written.
         catalogue: is read again when Pod's tables seem changed.
+        incidents: tells over what the database ends sessions.
     """
 
     def __init__(
-        self, client: RunnerReader, registry: ManagerRegistry, media_health: MediaHealth, catalogue: Catalogue
+        self,
+        client: RunnerReader,
+        registry: ManagerRegistry,
+        media_health: MediaHealth,
+        catalogue: Catalogue,
+        incidents: Incidents,
     ) -> None:
         self._client = client
         self._registry = registry
         self._media_health = media_health
         self._catalogue = catalogue
+        self._incidents = incidents
         self._blocked = BlockedImports()
 
     async def met(self, job: ImportJob, error: Exception, words: str) -> Exception:
@@ -102,6 +114,8 @@ class ImportObstacles:
         """
         if isinstance(error, SchemaError):
             await self._catalogue.refresh()
+        if isinstance(error, SessionEndedError):
+            self._incidents.failed(_WRITING, error, task=job.task_pk)
         manager = self._registry.get(job.runner_manager_id)
         if isinstance(error, RunnerManagerError) and manager is not None:
             error = await narrowed(self._client, manager, error)
@@ -124,6 +138,7 @@ class ImportObstacles:
     def left(self, job: ImportJob) -> None:
         """Nobody waits any more for a result of this task to be written."""
         self._blocked.ended(job.id)
+        self._incidents.recovered(_WRITING, task=job.task_pk)
         if self._media_health.obstacles:
             self._media_health.usable(job.task_pk)
 

@@ -69,10 +69,15 @@ class LogHandler(logging.StreamHandler[TextIO]):
                 self._tell_unwritable(logger.name, error)
 
     def let_go(self) -> None:
-        """Close what this handler opened; the stream is somebody else's."""
-        self._lines.close()
-        if self._journal is not None:
-            self._journal.close()
+        """Close what this handler opened; the stream is somebody else's.
+
+        Not while a thread writes a line: it would go on in whatever is opened next, a file or a connection.
+        """
+        assert self.lock is not None  # noqa: S101 - logging makes one for every handler
+        with self.lock:
+            self._lines.close()
+            if self._journal is not None:
+                self._journal.close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the name is logging's
         """Tell of a line that could not be written."""

@@ -12,6 +12,7 @@ from poddispatchd.errors import (
     RowLockedError,
     RunnerManagerError,
     SchemaError,
+    SessionEndedError,
     ValuesRefusedError,
 )
 from poddispatchd.observability.events import Event
@@ -27,13 +28,13 @@ _TELL_EVERY = 600.0
 _FORGOTTEN_AFTER = 900.0
 """Seconds without another failure after which one is over although nobody said so: its task may be gone."""
 
-_ABOUT_ONE_ITEM = (RowLockedError, ValuesRefusedError)
+_ABOUT_ONE_ITEM = (RowLockedError, ValuesRefusedError, SessionEndedError)
 """Errors of the database that say nothing about what else can be written."""
 
 _ABOUT_EVERYTHING = (DatabaseStateError, SchemaError)
 """Errors of the database that meet every statement of the kind."""
 
-_IN_WORDS = (DatabaseStateError, RowLockedError, SchemaError, RunnerManagerError)
+_IN_WORDS = (DatabaseStateError, RowLockedError, SchemaError, SessionEndedError, RunnerManagerError)
 """Errors that are no bugs of ours: a sentence says all."""
 
 

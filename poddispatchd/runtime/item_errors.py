@@ -1,18 +1,24 @@
 """What an error says about the item that met it: who is to blame, and the words for people."""
 
-from poddispatchd.errors import DatabaseError, PoddispatchdError, RowLockedError, ValuesRefusedError
+from poddispatchd.errors import (
+    DatabaseError,
+    PoddispatchdError,
+    RowLockedError,
+    SessionEndedError,
+    ValuesRefusedError,
+)
 
 
 def is_to_blame(error: Exception) -> bool:
     """Whether an item can be what an error is about.
 
     Errors of our own code are, and what the database refuses for the item's values or for no reason that is
-    known, as a site's trigger does. A lock, a missing column, a right or a full disk passes, or a person
-    mends it (invariant I16).
+    known, as a site's trigger does, or ends the session over. A lock, a missing column, a right or a full
+    disk passes, or a person mends it (invariant I16).
     """
     return (
         not isinstance(error, DatabaseError)
-        or isinstance(error, ValuesRefusedError)
+        or isinstance(error, ValuesRefusedError | SessionEndedError)
         or type(error) is DatabaseError
     )
 

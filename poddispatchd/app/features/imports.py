@@ -13,7 +13,9 @@ from poddispatchd.imports.preparation import Preparation
 def importer(parts: Parts) -> Importer:
     """The job that brings results into Pod."""
     obsolete = deletion(parts)
-    obstacles = ImportObstacles(parts.client, parts.registry, parts.media_health, parts.catalogue)
+    obstacles = ImportObstacles(
+        parts.client, parts.registry, parts.media_health, parts.catalogue, parts.incidents
+    )
     preparation = Preparation(
         database=parts.database,
         catalogue=parts.catalogue,

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import resource
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,3 +171,37 @@ def test_a_journal_that_hangs_costs_a_moment_once_and_gets_its_lines_when_it_wor
         log.info(Event.DAEMON_STOPPED)
         assert journal.entry()["EVENT"] == "daemon.stopped"
         assert "lines could not be logged" in journal.entry()["MESSAGE"]
+
+
+def test_a_reload_waits_for_the_line_that_a_thread_writes(
+    pipe: Pipe, log: structlog.stdlib.BoundLogger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread went on with the number of a closed descriptor: that of the next file or connection."""
+    configure_logging(LogSettings(format="json"), environ={}, stream=pipe.stream)
+    writes, goes_on = threading.Event(), threading.Event()
+    order: list[str] = []
+    write, close = os.write, os.close
+
+    def slow_write(number: int, data: bytes) -> int:
+        writes.set()
+        goes_on.wait()
+        order.append("written")
+        return write(number, data)
+
+    def noted_close(number: int) -> None:
+        order.append("closed")
+        close(number)
+
+    writer = threading.Thread(target=log.warning, args=(Event.DAEMON_STARTED,))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", slow_write)
+        patched.setattr(os, "close", noted_close)
+        writer.start()
+        writes.wait()
+        reloading = threading.Thread(target=configure_logging, args=(LogSettings(),), kwargs={"environ": {}})
+        reloading.start()
+        reloading.join(0.2)  # as far as it comes
+        goes_on.set()
+        writer.join()
+        reloading.join()
+    assert order == ["written", "closed"]
