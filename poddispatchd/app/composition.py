@@ -23,6 +23,7 @@ from poddispatchd.errors import (
     PodUnfitError,
     RowLockedError,
     SchemaError,
+    SessionEndedError,
 )
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
@@ -206,7 +207,7 @@ async def _own_schema(database: Database) -> None:
     try:
         for step in await migration.upgrade(database):
             log.info(Event.SCHEMA_UPGRADED, version=step.version, name=step.name)
-    except (DatabaseUnavailableError, RowLockedError):
+    except (DatabaseUnavailableError, RowLockedError, SessionEndedError):
         raise
     except SchemaError as error:
         raise ConfigurationError(str(error)) from error
@@ -231,7 +232,7 @@ async def open_patiently(resources: Resources, tell: Callable[[str], None]) -> N
     while True:
         try:
             await resources.database.open()
-        except DatabaseUnavailableError as error:
+        except (DatabaseUnavailableError, SessionEndedError) as error:
             if failures == 0:
                 log.warning(Event.DATABASE_DOWN, error=str(error))
             tell(f"Waiting for the database: {error}")

@@ -24,6 +24,7 @@ from poddispatchd.errors import (
     PodUnfitError,
     RowLockedError,
     SchemaChangedError,
+    SessionEndedError,
     TaskEndedError,
 )
 from poddispatchd.observability.events import Event
@@ -158,7 +159,7 @@ class Daemon:
                 if told != (told := str(error)):
                     log.warning(Event.SCHEMA_CHANGED, reason=told)
                 self._wait_for(f"Waiting for Pod's tables: {error}")
-            except (DatabaseUnavailableError, RowLockedError, SchemaChangedError) as error:
+            except (DatabaseUnavailableError, RowLockedError, SchemaChangedError, SessionEndedError) as error:
                 # A table of Pod's that is being altered cannot be had for a while: that passes as well.
                 log.warning(Event.DATABASE_DOWN, error=str(error))
                 self._wait_for(f"Waiting for the database: {error}")

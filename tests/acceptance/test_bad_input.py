@@ -259,6 +259,22 @@ async def test_a_table_that_somebody_alters_at_the_start_is_waited_for(
     assert "Traceback" not in daemon.text
 
 
+async def test_sessions_that_end_while_our_schema_is_made_are_waited_for(
+    rig: Rig, notifications: Notifications
+) -> None:
+    await rig.execute(
+        "CREATE FUNCTION kill() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(60); END $$"
+    )
+    await rig.execute("CREATE EVENT TRIGGER kill ON ddl_command_start EXECUTE FUNCTION kill()")
+    daemon = await rig.start(ready=False, env={"NOTIFY_SOCKET": notifications.address})
+    words = "STATUS=Waiting for the database: The database ends the session over a statement"
+    await notifications.until(lambda text: text.startswith(words))
+    await rig.execute("DROP EVENT TRIGGER kill")
+    await notifications.until(lambda text: text == "READY=1")
+    assert "Traceback" not in daemon.text
+
+
 async def _call(port: int) -> int:
     async with (
         aiohttp.ClientSession() as session,
