@@ -11,8 +11,8 @@ class Clock:
     """The real clock and the real dice; tests put another in its place."""
 
     def monotonic(self) -> float:
-        """Seconds that only ever grow: for delays and deadlines."""
-        return time.monotonic()
+        """Seconds that only ever grow, also while the machine is suspended: for delays and deadlines."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def now(self) -> datetime:
         """The wall clock, in UTC: for what people and databases read."""
