@@ -18,10 +18,12 @@ from poddispatchd.pod.duplicates import SAME_SOURCE
 from poddispatchd.pod.lock_holders import taking
 from poddispatchd.pod.managers import manager_of
 
-_QUERIES = {
-    name: query.fill(same_source=SAME_SOURCE)
-    for name, query in load_queries("poddispatchd.pod", "tasks.sql").items()
-}
+_TEXTS = load_queries("poddispatchd.pod", "tasks.sql")
+
+OUTPUT = _TEXTS["output"]
+"""The part of a statement that reads what a task has said, as a column of the same name."""
+
+_QUERIES = {name: query.fill(same_source=SAME_SOURCE, output=OUTPUT) for name, query in _TEXTS.items()}
 
 NEWEST = 1000
 """Tasks that are looked at one by one: what Pod submitted lately is among them."""

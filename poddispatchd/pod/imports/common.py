@@ -21,14 +21,14 @@ from poddispatchd.errors import RaceLostError, ResultRefusedError, Unsubmittable
 from poddispatchd.pod.capabilities import Capabilities
 from poddispatchd.pod.lock_holders import taking
 from poddispatchd.pod.media.tree import MediaPath, MediaTree
-from poddispatchd.pod.tasks import task_of
+from poddispatchd.pod.tasks import OUTPUT, task_of
 
 _TEXTS = load_queries("poddispatchd.pod", "imports_common.sql")
 
 
 def with_common_parts(queries: Mapping[str, Query]) -> Mapping[str, Query]:
     """Statements with the parts that imports have in common filled in."""
-    return {name: query.fill(**_TEXTS) for name, query in queries.items()}
+    return {name: query.fill(**_TEXTS, output=OUTPUT) for name, query in queries.items()}
 
 
 QUERIES = with_common_parts(_TEXTS)

@@ -2,7 +2,7 @@
 
 -- name: wanted_task
 -- The task :task with its output, and the file that its runner fetched, unless somebody holds the row: an error at once.
-SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank, task.script_output,
+SELECT task.id, task.type, task.status, task.task_id, task.date_added, task.rank, {output},
        task.video_id, task.recording_id, task.runner_manager_id,
        film.video AS video_file, recording.source_file,
        (SELECT audio.source_file
@@ -44,7 +44,7 @@ SELECT video, slug, owner_id, transcript, overview
 SELECT EXISTS (SELECT FROM {table} WHERE file = :path);
 
 -- name: known_of_video
--- What the video :video has been encoded to so far, and its log; NULL without one.
+-- What the video :video has been encoded to so far, and its log, of a very long one both ends; NULL without one.
 (SELECT json_agg(row ORDER BY row.id)
    FROM (SELECT id, 'video' AS kind, name, encoding_format, source_file, rendition_id
            FROM video_encode_transcript_encodingvideo WHERE video_id = :video
@@ -54,7 +54,8 @@ SELECT EXISTS (SELECT FROM {table} WHERE file = :path);
           UNION ALL
          SELECT id, 'playlist', name, encoding_format, source_file, NULL
            FROM video_encode_transcript_playlistvideo WHERE video_id = :video) AS row)::text AS media_rows,
-(SELECT coalesce(log, '')
+(SELECT CASE WHEN octet_length(log) > 4194304 THEN left(log, 1048576) || E'\n[…]\n' || right(log, 1048576)
+             ELSE coalesce(log, '') END
    FROM video_encode_transcript_encodinglog WHERE video_id = :video ORDER BY id LIMIT 1) AS log;
 
 -- name: store_in_folder

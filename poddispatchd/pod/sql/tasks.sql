@@ -1,14 +1,19 @@
 -- Rows of runner_manager_task. Every change compares what was read: :task, its :status, its :task_id (invariant I4).
 
+-- name: output
+-- What a task has said; of more than 4 MiB, that only Pod's own code can have stored, both ends: one row must not take all memory.
+CASE WHEN octet_length(script_output) <= 4194304 THEN script_output
+     ELSE left(script_output, 1048576) || E'\n[…]\n' || right(script_output, 1048576) END AS script_output
+
 -- name: get
 -- One task, with its output.
-SELECT id, type, status, task_id, date_added, rank, script_output, video_id, recording_id, runner_manager_id
+SELECT id, type, status, task_id, date_added, rank, {output}, video_id, recording_id, runner_manager_id
   FROM runner_manager_task
  WHERE id = :task
 
 -- name: find
 -- The tasks that one of the managers :managers knows as :task_id: unfinished ones first, then the newest.
-SELECT id, type, status, task_id, date_added, rank, script_output, video_id, recording_id, runner_manager_id
+SELECT id, type, status, task_id, date_added, rank, {output}, video_id, recording_id, runner_manager_id
   FROM runner_manager_task
  WHERE runner_manager_id = ANY (:managers::bigint[])
    AND task_id = :task_id
@@ -35,7 +40,7 @@ WITH hints AS MATERIALIZED (
     SELECT duplicate.id FROM (SELECT DISTINCT recording_id FROM hints) AS wanted
       JOIN runner_manager_task AS duplicate ON duplicate.recording_id = wanted.recording_id AND duplicate.task_id = :task_id
 )
-SELECT task.id, type, status, task_id, date_added, rank, script_output, video_id, recording_id, runner_manager_id
+SELECT task.id, type, status, task_id, date_added, rank, {output}, video_id, recording_id, runner_manager_id
   FROM near
   JOIN runner_manager_task AS task ON task.id = near.id
  WHERE runner_manager_id = ANY (:managers::bigint[])
@@ -44,7 +49,7 @@ SELECT task.id, type, status, task_id, date_added, rank, script_output, video_id
 
 -- name: lock
 -- One task with its output, and nobody else changes it until the end of the transaction.
-SELECT id, type, status, task_id, date_added, rank, script_output, video_id, recording_id, runner_manager_id
+SELECT id, type, status, task_id, date_added, rank, {output}, video_id, recording_id, runner_manager_id
   FROM runner_manager_task
  WHERE id = :task
    FOR NO KEY UPDATE

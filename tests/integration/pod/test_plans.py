@@ -23,6 +23,7 @@ from poddispatchd.pod.queue_order import (
     write_ranks,
 )
 from poddispatchd.pod.queue_stats import queue_stats
+from poddispatchd.pod.tasks import OUTPUT
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.pod.rows import pod, video
 from tests.integration.pod.years import FINISHED, PENDING, nodes, rows_read, years_of_tasks
@@ -141,6 +142,7 @@ _ONE_READING: Mapping[str, Mapping[str, Mapping[str, object]]] = {
 _ELSEWHERE: Mapping[str, frozenset[str]] = {
     "duplicates.sql": frozenset({"same_source", "wanted", "others"}),
     "managers.sql": frozenset({"all", "one", "sites"}),
+    "tasks.sql": frozenset({"output"}),
     "queue.sql": frozenset(
         {
             *("priority_users", "no_priority_users", "class", "owned_tasks"),
@@ -192,7 +194,7 @@ def _query(file: str, name: str) -> Query:
         return filled(load_queries("poddispatchd.pod", file)[name], _PRIORITY_USERS)
     wanted = load_queries("poddispatchd.pod", "duplicates.sql")["wanted"]
     query = load_queries("poddispatchd.pod", file)[name].fill(wanted=wanted, others=OTHERS, site_ids=SITE_IDS)
-    return query.fill(same_source=SAME_SOURCE)
+    return query.fill(same_source=SAME_SOURCE, output=OUTPUT)
 
 
 @pytest.mark.slow

@@ -194,3 +194,20 @@ async def test_a_task_of_an_unknown_type_is_seen_under_its_own_name(
         assert (found.type_name, found.result_type) == ("quiz", TaskType.ENCODING)
         assert [item.task.pk for item in await tasks.unsettled_tasks(connection)] == [pk]
         assert [item.pk for item in await tasks.list_tasks(connection)] == [pk]
+
+
+async def test_of_a_very_long_output_only_both_ends_are_read(pod_database: PodDatabase) -> None:
+    """Pod's webhook stores whatever a runner says: a row of 300 MB took more memory than the unit has."""
+    async with pod_database.connection() as connection:
+        pk = await task(connection, status="running", task_id="t-1", script_output="so far")
+        await connection.execute(
+            "UPDATE runner_manager_task SET script_output = 'begun' || repeat('é', 3000000) || 'ended'"
+        )
+        read = await _read(connection, pk)
+        locked = await tasks.lock_task(connection, pk)
+        assert locked is not None
+        for found in (read, locked):
+            assert found.script_output is not None
+            assert len(found.script_output) < 2_100_000
+            assert found.script_output.startswith("beguné")
+            assert found.script_output.endswith("éended")
