@@ -28,7 +28,9 @@ log = structlog.get_logger(__name__)
 
 _IMPORT = "import"
 
-_IDLE = 120.0
+_IDLE = 40.0
+"""Seconds: another daemon may have died with an import that it began since the last look."""
+
 _SOONEST = 0.1
 
 _SLOW = 30.0
