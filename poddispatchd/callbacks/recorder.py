@@ -115,6 +115,10 @@ class Recorder:
             for waiting in batch:
                 _refuse(waiting, PoddispatchdError("The callback could not be recorded."))
             raise
+        finally:
+            # Whatever ended it, also while they were tried one by one: nobody waits for ever (I12).
+            for waiting in batch:
+                _refuse(waiting, DatabaseUnavailableError())
 
     async def _insert(self, batch: Sequence[_Waiting]) -> None:
         self.statements += 1
