@@ -41,8 +41,11 @@ class Target:
 
     @property
     def service(self) -> str:
-        """The push service, which may be named."""
-        return urlsplit(self.endpoint).hostname or "nobody"
+        """The push service, which may be named; "nobody" for an endpoint that is no address."""
+        try:
+            return urlsplit(self.endpoint).hostname or "nobody"
+        except ValueError:
+            return "nobody"
 
 
 def open_push_session() -> aiohttp.ClientSession:
@@ -111,9 +114,9 @@ def _sealed(
     from http_ece import ECEException  # noqa: PLC0415 - of the optional extra
     from pywebpush import WebPusher, WebPushException  # noqa: PLC0415 - of the optional extra
 
-    address = urlsplit(target.endpoint)
-    if address.scheme != "https" or not address.hostname:
+    if not target.endpoint.lower().startswith("https://") or target.service == "nobody":
         raise DeliveryRefusedError("The subscription has no address that a push can be sent to.")
+    address = urlsplit(target.endpoint)
     keys = {"auth": target.auth, "p256dh": target.p256dh}
     plain = json.dumps(asdict(message), ensure_ascii=False).encode()
     try:

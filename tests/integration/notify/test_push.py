@@ -176,8 +176,9 @@ async def test_transcriptions_and_owners_who_accept_none_get_no_push(
 async def test_a_subscription_that_cannot_be_used_holds_nothing_up(scene: Scene) -> None:
     await scene.subscribe(None)
     assert await scene.complete() == [("push", "failed", 1)]
-    await scene.subscribe(Browser(), endpoint="http://127.0.0.1:80/plain")
-    assert (await scene.complete())[1:] == [("push", "failed", 1)]
+    for number, endpoint in enumerate(("http://127.0.0.1:80/plain", "https://[", "https://"), 1):
+        await scene.subscribe(Browser(), endpoint=endpoint)
+        assert (await scene.complete())[number:] == [("push", "failed", 1)]
     assert scene.service.got == []
 
 
