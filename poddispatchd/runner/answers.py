@@ -31,8 +31,6 @@ _LONGEST_ADDRESSABLE_ID = 2000
 _STATUSES = frozenset(RunnerStatus)
 _LONGEST_WORD = 100
 _TASK_FAILED = "Task failed:"
-_LONGEST_AGE = 10**12
-"""Seconds: JSON has integers that no float can hold."""
 
 
 def json_object(manager: RunnerManager, answer: HttpAnswer) -> Mapping[str, object]:
@@ -196,15 +194,7 @@ def runner_list(manager: RunnerManager, answer: HttpAnswer) -> list[RunnerInfo]:
     found = []
     for entry in entries:
         if isinstance(entry, dict) and (runner_id := _said_text(entry, "id")):
-            age = entry.get("age_seconds")
-            found.append(
-                RunnerInfo(
-                    id=runner_id,
-                    online=entry.get("status") == "online",
-                    url=_text(entry, "url"),
-                    age_seconds=float(min(age, _LONGEST_AGE)) if isinstance(age, (int, float)) else None,
-                )
-            )
+            found.append(RunnerInfo(runner_id, online=entry.get("status") == "online"))
     return found
 
 

@@ -94,9 +94,7 @@ class ManagerHealth(Struct, frozen=True):
 
 
 class RunnerInfo(Struct, frozen=True):
-    """A runner registered at a manager; ``age_seconds`` is the age of its last heartbeat."""
+    """A runner registered at a manager."""
 
     id: str
     online: bool
-    url: str | None = None
-    age_seconds: float | None = None
