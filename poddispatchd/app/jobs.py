@@ -134,4 +134,5 @@ class Jobs(DaemonJobs):
         await self.parts.session.resign()
         await self.importer.stop(_STOP_IMPORTS)
         await self.reconciler.stop()
+        await self.prober.stop()
         await self.inbox.stop()

@@ -94,6 +94,7 @@ async def _pass(parts: Parts, jobs: Jobs, stop: asyncio.Event) -> PassResult:
         # Whatever ends the pass: nothing stays leased, and what is past its commit point is finished.
         await jobs.dispatcher.stop(_STOP_SUBMISSIONS)
         await jobs.importer.stop(_STOP_IMPORTS)
+        await jobs.reconciler.stop()
         await jobs.inbox.stop()
     if not stop.is_set():
         await _tell(jobs, stop)

@@ -23,6 +23,7 @@ from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
 from poddispatchd.runtime.queue_tables import CALLBACKS
+from poddispatchd.runtime.supervision import cancel_surely
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.run_report import RunReport
 from poddispatchd.tasks.task_ids import tasks_called
@@ -132,10 +133,7 @@ class CallbackWorker:
 
     async def stop(self) -> None:
         """Ask nobody any more; what is not applied is due for any daemon."""
-        for asking in self._asking:
-            asking.cancel()
-        if self._asking:
-            await asyncio.wait(self._asking)
+        await cancel_surely(*self._asking)
         with suppress(DatabaseError):  # then the leases run out by themselves
             await self._leases.stop()
 

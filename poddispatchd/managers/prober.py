@@ -10,6 +10,7 @@ from poddispatchd.errors import NoHealthCheckError, RunnerManagerError
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runtime.supervision import cancel_surely
 
 _BROKEN = (BreakerState.OPEN, BreakerState.MISCONFIGURED)
 _IDLE = 5.0
@@ -72,6 +73,10 @@ class Prober:
         """Wait for the probes in progress."""
         while self._asking:
             await asyncio.wait(self._asking.values())
+
+    async def stop(self) -> None:
+        """Give up the probes in progress: what they would meet from now on says nothing of a manager."""
+        await cancel_surely(*self._asking.values())
 
     async def is_well(self, manager_id: ManagerId) -> bool:
         """Whether a manager answers its health check now; what it answers is learnt from."""

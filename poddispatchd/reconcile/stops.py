@@ -19,6 +19,7 @@ from poddispatchd.managers.record_errors import narrowed
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runtime.supervision import cancel_surely
 from poddispatchd.tasks.stopping import stop_run
 
 log = structlog.get_logger(__name__)
@@ -96,14 +97,15 @@ class Stops:
                 over += items
             elif not self._registry.is_down(manager_id):
                 asking.append(asyncio.create_task(self._ask(manager, items, over)))
-        if asking:
-            _, late = await asyncio.wait(asking, timeout=_LONGEST)
-            for task in late:
-                task.cancel()
-            for result in await asyncio.gather(*asking, return_exceptions=True):
-                if isinstance(result, Exception):
-                    return result
-        return None
+        if not asking:
+            return None
+        try:
+            await asyncio.wait(asking, timeout=_LONGEST)
+        finally:
+            # Also when we are cancelled: nobody else waits for them.
+            await cancel_surely(*asking)
+        errors = (task.exception() for task in asking if not task.cancelled())
+        return next((error for error in errors if isinstance(error, Exception)), None)
 
     async def _ask(
         self, manager: RunnerManager, items: Sequence[UnwantedRun], over: list[UnwantedRun]

@@ -191,11 +191,11 @@ def runner_list(manager: RunnerManager, answer: HttpAnswer) -> list[RunnerInfo]:
     entries = json_object(manager, answer).get("runners")
     if not isinstance(entries, list):
         raise UnusableAnswerError(f"Runner manager {manager.name!r} answered no list of runners.")
-    found = []
-    for entry in entries:
-        if isinstance(entry, dict) and (runner_id := _said_text(entry, "id")):
-            found.append(RunnerInfo(runner_id, online=entry.get("status") == "online"))
-    return found
+    return [
+        RunnerInfo(runner_id, online=entry.get("status") == "online")
+        for entry in entries
+        if isinstance(entry, dict) and (runner_id := _said_text(entry, "id"))
+    ]
 
 
 def _usable_id(value: object) -> tuple[str | None, str | None]:

@@ -16,6 +16,7 @@ from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.pod import shadow_rows
 from poddispatchd.reconcile.online_runners import OnlineRunners
 from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runtime.supervision import cancel_surely
 from poddispatchd.runtime.wakeups import Wakeup
 
 _TYPES_FRESH_FOR = 3600.0
@@ -111,10 +112,7 @@ class ObservedCapacity:
 
     async def stop(self) -> None:
         """Give the questions in progress up."""
-        asking = list(self._asking.values())
-        for task in asking:
-            task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
+        await cancel_surely(*self._asking.values())
 
     def _ask(self, manager: RunnerManager, now: float) -> None:
         if manager.id not in self._asking:

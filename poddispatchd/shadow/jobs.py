@@ -63,4 +63,5 @@ class ShadowJobs(DaemonJobs):
         """Give questions up, and tell the totals."""
         await self.capacity.stop()
         await self.reconciler.stop()
+        await self.prober.stop()
         self.stats.sum_up()

@@ -13,10 +13,13 @@ from msgspec.structs import replace
 
 from poddispatchd.app import once
 from poddispatchd.app.once import run_once
+from poddispatchd.app.parts import Parts
+from poddispatchd.app.pass_summary import SiteSummary, end_of_pass
 from poddispatchd.callbacks import inbox
 from poddispatchd.clock import Clock
 from poddispatchd.domain.callback import Callback
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk, TaskStatus, TaskType
+from poddispatchd.pod.open_tasks import OpenTask
 from poddispatchd.reconcile import reconciler
 from poddispatchd.runtime import supervision
 from poddispatchd.runtime.database_session import DatabaseSession
@@ -295,6 +298,29 @@ async def test_a_pass_that_is_told_to_stop_hands_back_and_leaves_the_rest_to_the
     here.fake.faults.clear()
     assert (await run_once(here.parts.settings)).running == 0
     assert await here.status(task) == TaskStatus.COMPLETED
+
+
+async def test_a_pass_that_is_stopped_asks_nobody_any_more(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The questions went on, over a session that was being closed, while the pass was summed up."""
+    asking: list[str] = []
+
+    async def summed_up(parts: Parts, before: list[OpenTask]) -> tuple[SiteSummary, ...]:
+        asking.extend(task.get_name() for task in asyncio.all_tasks())
+        return await end_of_pass(parts, before)
+
+    monkeypatch.setattr(once, "end_of_pass", summed_up)
+    await here.running()
+    here.fake.faults.inject("status", AnswerFault(kind=FaultKind.HANG), times=None)
+    stop = asyncio.Event()
+    passing = asyncio.create_task(run_once(here.parts.settings, stop=stop))
+    await here.fake.wait_for(lambda: any("/task/status/" in request.path for request in here.fake.requests))
+
+    stop.set()
+
+    assert (await passing).stopped
+    assert not [name for name in asking if name.startswith("questions to ")]
 
 
 async def test_a_pass_ends_though_its_session_loses_a_cancellation(

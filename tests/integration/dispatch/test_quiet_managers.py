@@ -1,11 +1,13 @@
 """Managers of which nothing is heard, for there is no task to give them: they are asked how they are."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from poddispatchd.app.jobs import Jobs
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.observability.events import Event
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, FaultKind
@@ -89,3 +91,18 @@ async def test_a_manager_that_takes_tasks_is_not_asked(pod: Scene) -> None:
         await daemon.probe()
 
     assert _health_checks(pod) == 0
+
+
+async def test_a_daemon_that_stops_gives_its_questions_up(pod: Scene) -> None:
+    """They went on while the HTTP session was being closed, and took that for a failure of the manager."""
+    daemon = await pod.daemon()
+    fake, jobs = pod.fakes["first"], Jobs.of(daemon.parts)
+    fake.faults.inject("root", AnswerFault(kind=FaultKind.HANG), times=None)
+    asked = len(fake.requests)
+    daemon.clock.advance(301)
+    await jobs.prober.step()
+    await fake.wait_for(lambda: len(fake.requests) > asked)
+
+    await jobs.stop()
+
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("probe of ")]

@@ -178,6 +178,25 @@ async def test_requests_become_rarer_and_end_after_a_day(pod: Scene) -> None:
     assert (await _unwanted(pod), _stops(pod)) == (0, asked)
 
 
+async def test_a_look_that_is_cut_off_leaves_no_question_behind(pod: Scene) -> None:
+    """The questions went on in tasks that nobody held, over a session that a stop had closed."""
+    [pk] = await pod.encodings(1)
+    daemon = await pod.daemon()
+    await _fetching(pod, daemon, pk)
+    await _cancel(daemon, pk)
+    await _time_passes(pod)
+    pod.fakes["first"].faults.inject(Endpoint.STOP, AnswerFault(kind=FaultKind.HANG), times=None)
+    asked = _stops(pod)
+    looking = asyncio.create_task(features.stops(daemon.parts).step())
+    await pod.fakes["first"].wait_for(lambda: _stops(pod) > asked)
+
+    looking.cancel()
+    await asyncio.wait([looking])
+
+    assert looking.cancelled()
+    assert not [task for task in asyncio.all_tasks() if "Stops._ask" in repr(task)]
+
+
 async def test_a_clock_of_the_server_that_was_set_back_keeps_no_run_going(pod: Scene) -> None:
     [pk] = await pod.encodings(1)
     daemon = await pod.daemon()
