@@ -13,6 +13,7 @@ from poddispatchd.notify.queue import Delivery, DeliveryState
 from poddispatchd.notify.smtp import Envelope, MailServer, mail_server
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.lease_queue import Leased
+from poddispatchd.runtime.supervision import cancel_surely
 
 log = structlog.get_logger(__name__)
 
@@ -133,7 +134,8 @@ async def _to_its_end(work: Coroutine[None, None, None]) -> None:
         try:
             await asyncio.wait({task}, timeout=None if ends_at is None else max(0.0, ends_at - loop.time()))
             if ends_at is not None and loop.time() >= ends_at:
-                task.cancel()
+                # Not at each turn of the loop: what is tidied up on the way would be cut off, too.
+                await cancel_surely(task)
         except asyncio.CancelledError:
             ends_at = ends_at or loop.time() + _LAST_WORDS
     task.result()

@@ -93,3 +93,26 @@ async def test_a_mail_that_hangs_does_not_hold_up_a_stop(monkeypatch: pytest.Mon
     async with asyncio.timeout(10):
         await asyncio.wait({sending})
     assert sending.cancelled()
+
+
+async def test_a_mail_that_is_given_up_at_a_stop_is_tidied_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was cancelled at every turn of the event loop, and so was what it did to leave nothing behind."""
+    monkeypatch.setattr(mail, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(supervision, "_AGAIN", 60.0)
+    tidied = False
+
+    async def hangs() -> None:
+        nonlocal tidied
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            tidied = True
+
+    sending = asyncio.create_task(_to_its_end(hangs()))
+    await asyncio.sleep(0)
+    sending.cancel()
+    async with asyncio.timeout(10):
+        await asyncio.wait({sending})
+    assert tidied
