@@ -44,9 +44,15 @@ class TaskMemory(Struct):
 
         ``able`` are the managers that could take it. Should all of them refuse it, it fails in their words.
         """
-        is_old = now - self.refused_at >= _REFUSAL_LASTS
-        if self.refusals and able and (is_old or self.refusals.keys() >= {*able}):
+        if self.refusals and able and (self._is_old(now) or self.refusals.keys() >= {*able}):
             self.refusals.clear()
+
+    def matters(self, now: float) -> bool:
+        """Whether it would be treated otherwise if nothing were remembered of it."""
+        return self.held_until > now or (bool(self.refusals) and not self._is_old(now))
+
+    def _is_old(self, now: float) -> bool:
+        return now - self.refused_at >= _REFUSAL_LASTS
 
 
 class TaskMemories:
@@ -95,10 +101,9 @@ class TaskMemories:
     def forget_some(self, seen: Collection[TaskPk]) -> None:
         """Tasks may vanish without a word, and a queue may be long: what is remembered stays bounded."""
         if len(self._known) > _MOST_REMEMBERED:
+            now = self._clock.monotonic()
             self._known = {
-                pk: memory
-                for pk, memory in self._known.items()
-                if pk in seen or memory.refusals or memory.held_until
+                pk: memory for pk, memory in self._known.items() if pk in seen or memory.matters(now)
             }
 
 
