@@ -61,10 +61,13 @@ class Unanswered:
         """Who may have one of them."""
         self.must_look = True
         """Whether there may be more than is known here."""
+        self._added: dict[TaskPk, ManagerId | None] = {}
+        """Those that were added since it was last looked at."""
 
     def add(self, pk: TaskPk, manager: ManagerId | None = None) -> None:
         """The intent of this task may be open, with this manager if that is known."""
         self.must_look = True
+        self._added[pk] = manager
         self.tasks |= {pk}
         if manager is not None:
             self.managers |= {manager}
@@ -80,6 +83,17 @@ class Unanswered:
             in_hand: tasks whose submission is in progress.
             hand_out: lets one submission run on its own.
         """
+        # What is met while we look, in a submission that ends meanwhile, is looked at the next time.
+        self.must_look, self._added = False, {}
+        try:
+            await self._settle(in_hand, hand_out)
+        except BaseException:
+            self.must_look = True
+            raise
+
+    async def _settle(
+        self, in_hand: Collection[TaskPk], hand_out: Callable[[TaskPk, ManagerTurn, Work], None]
+    ) -> None:
         backoff, locked = self._backoff.of_tasks, self._backoff.locked
         unposted = self._submitter.unposted
         still_open, gone = await self._open(backoff.tasks - {*in_hand})
@@ -101,10 +115,13 @@ class Unanswered:
             elif self._registry.is_down(manager) and _is_hopeless(submission):
                 await self._give_up(submission, "Its runner manager has been down for too long.")
                 del unknown[pk]
-        self.tasks = frozenset(unknown)
-        self.managers = frozenset(submission.runner_manager_id for submission in unknown.values())
-        backoff.forget(lambda pk: pk not in unknown and self._memories.get(pk) is None)
-        self.must_look = bool(unknown or backoff.tasks)
+        self.tasks = frozenset(unknown) | self._added.keys()
+        self.managers = frozenset(
+            [submission.runner_manager_id for submission in unknown.values()]
+            + [manager for manager in self._added.values() if manager is not None]
+        )
+        backoff.forget(lambda pk: pk not in self.tasks and self._memories.get(pk) is None)
+        self.must_look = self.must_look or bool(unknown or backoff.tasks)
 
     async def _open(self, doubtful: Collection[TaskPk]) -> tuple[list[Submission], frozenset[TaskPk]]:
         """The open intents; and which of some tasks without one do not wait any more.
