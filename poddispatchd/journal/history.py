@@ -40,7 +40,7 @@ class HistoryEntry(Struct, frozen=True):
 
 
 async def record(connection: Connection, tasks: Sequence[HistoryEntry], at: datetime, time_zone: str) -> None:
-    """Keep tasks that have ended, in one statement."""
+    """Keep tasks that have ended, in one statement; those that are kept already are not counted again."""
     await connection.execute(
         *_QUERIES["record"](
             tasks=[task.pk for task in tasks],

@@ -15,6 +15,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk, TaskStatus
 from poddispatchd.journal import ends, scheduling
+from poddispatchd.journal.ends import Course
 from poddispatchd.journal.history import HistoryEntry
 from poddispatchd.maintenance.history import History
 from poddispatchd.managers.registry import ManagerRegistry
@@ -86,23 +87,31 @@ class TaskEndWatch:
             self._database, above=self._newest, pending=self._pending, running=self._running
         )
         now = self._clock.now()
-        exact = await self._learn_ends(moved)
+        courses = await self._courses(moved)
+        # A look may be cut off: nothing is awaited between what is taken over of it.
+        exact = self._exact_ends(moved, courses)
         for task in moved:
             self._follow(task, now, exact.get(task.pk, now))
         self._newest = max((self._newest, *(task.pk for task in moved)))
         await self._keep(now)
         await self._compare(stats)
 
-    async def _learn_ends(self, moved: Sequence[SeenTask]) -> Mapping[TaskPk, datetime]:
+    async def _courses(self, moved: Sequence[SeenTask]) -> Mapping[TaskPk, Course]:
+        """What the journal knows of the runs of those that have ended."""
+        over = [task.pk for task in moved if task.status in _ENDED]
+        if not over:
+            return {}
+        async with self._database.connection() as connection:
+            return await ends.courses(connection, over)
+
+    def _exact_ends(
+        self, moved: Sequence[SeenTask], courses: Mapping[TaskPk, Course]
+    ) -> Mapping[TaskPk, datetime]:
         """When tasks ended, and began, more exactly than by looks; as far as the journal knows.
 
         Looks are seconds apart. What Pod submitted itself is seen by looks only.
         """
-        over = {task.pk: task for task in moved if task.status in _ENDED}
-        if not over:
-            return {}
-        async with self._database.connection() as connection:
-            courses = await ends.courses(connection, list(over))
+        over = {task.pk: task for task in moved}
         found = {}
         for pk, course in courses.items():
             since = over[pk].date_added
@@ -133,26 +142,26 @@ class TaskEndWatch:
         ours = {pk: at for pk, at in begun.items() if since is not None and at >= since}
         # They began between the first moment of this term and this look: nothing else sees their wait.
         unseen = await ended.moved_tasks(database, above=newest, pending=list(ours), running=())
+        async with database.connection() as connection:
+            untold = await ends.untold(connection)
+        missed = await self._missed(newest, untold)
+        courses = await self._courses(missed)
+        # Should anything before fail, or be cut off, note is taken anew: nothing is awaited from here on.
         self._newest, self._pending, self._running = newest, pending, {pk: begun.get(pk) for pk in running}
         for task in unseen:
             if task.pk in ours:
                 self._observe(self._metrics.wait, task, (ours[task.pk] - task.date_added).total_seconds())
-        await self._catch_up()
-
-    async def _catch_up(self) -> None:
-        """Tell what ended while nobody scheduled, or before the last scheduler saw it: the journal knows."""
-        database = self._database
-        async with database.connection() as connection:
-            untold = await ends.untold(connection)
-        if not untold:
-            return
-        assert self._newest is not None  # noqa: S101 - note was taken
-        found = await ended.moved_tasks(database, above=self._newest, pending=(), running=list(untold))
-        missed = [task for task in found if task.pk in untold and task.status in _ENDED]
-        exact = await self._learn_ends(missed)
+        exact = self._exact_ends(missed, courses)
         for task in missed:
             self._follow(task, untold[task.pk], exact.get(task.pk, untold[task.pk]))
         await self._keep(self._clock.now())
+
+    async def _missed(self, newest: TaskPk, untold: Mapping[TaskPk, datetime]) -> list[SeenTask]:
+        """What ended while nobody scheduled, or before the last scheduler saw it: the journal knows."""
+        if not untold:
+            return []
+        found = await ended.moved_tasks(self._database, above=newest, pending=(), running=list(untold))
+        return [task for task in found if task.pk in untold and task.status in _ENDED]
 
     def _follow(self, task: SeenTask, now: datetime, ended_at: datetime) -> None:
         if task.status == TaskStatus.PENDING:

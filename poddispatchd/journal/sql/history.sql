@@ -1,10 +1,14 @@
 -- name: record
 -- Tasks that have ended, each in its place of the arrays, one by one and in the sums of the day of :at in the zone :time_zone.
+-- An end that was recorded counts once, however often it is brought: who was cut off does not know whether it was.
 WITH ended AS (
     SELECT * FROM unnest(:tasks::bigint[], :types::text[], :statuses::text[], :managers::bigint[], :owners::bigint[], :priorities::smallint[], :waits::real[],
                          :runs::real[], :seconds::integer[], :bytes::bigint[], :ends::timestamptz[])
                AS ended (task_pk, task_type, status, runner_manager_id, owner_id, priority, waited, ran,
                          source_seconds, source_bytes, ended_at)
+     WHERE NOT EXISTS (SELECT FROM poddispatchd.ended_run AS known
+                        WHERE known.task_type = ended.task_type AND known.ended_at = ended.ended_at
+                          AND known.task_pk = ended.task_pk)
 ), one_by_one AS (
     INSERT INTO poddispatchd.ended_run (task_pk, task_type, status, runner_manager_id, owner_id, priority, waited, ran,
                                         source_seconds, source_bytes, ended_at)

@@ -1,7 +1,7 @@
 """What tasks took is kept: whoever ended them, in few statements, and bounded."""
 
-from collections.abc import AsyncIterator
-from datetime import timedelta
+from collections.abc import AsyncIterator, Collection
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -9,10 +9,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.app import features
+from poddispatchd.database.pool import Database
 from poddispatchd.domain.task import TaskPk, TaskStatus, TaskType
+from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import history
+from poddispatchd.journal.history import HistoryEntry
 from poddispatchd.maintenance.job import Maintenance
 from poddispatchd.observability.events import Event
+from poddispatchd.pod import ended
+from poddispatchd.pod.ended import SeenTask
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
 
@@ -254,6 +259,56 @@ async def test_what_ended_before_a_scheduler_began_is_told_and_kept_by_it(here: 
     assert ends_told == [(untold, "completed"), (waiting, "failed")]
     runs = [(run[0], run[2], run[3]) for run in await ended_runs(here)]
     assert runs == [(told, "completed", 4), (untold, "completed", 4), (waiting, "failed", None)]
+
+
+async def test_what_ended_before_a_first_look_that_failed_is_told_by_the_next(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database was lost in its middle, or a page that asked gave up: nobody told of them any more."""
+    old = features.maintenance(here.parts)
+    await old.counter.look()
+    told, task = [await here.running() for _ in range(2)]
+    await old.counter.look()
+    await _is_imported(here, told)
+    await old.counter.look()
+    await _is_imported(here, task)
+    new = features.maintenance(here.parts)
+    moved_tasks, is_lost = ended.moved_tasks, True
+
+    async def lost_once(
+        database: Database, *, above: TaskPk, pending: Collection[TaskPk], running: Collection[TaskPk]
+    ) -> list[SeenTask]:
+        nonlocal is_lost
+        if running and is_lost:
+            is_lost = False
+            raise DatabaseUnavailableError
+        return await moved_tasks(database, above=above, pending=pending, running=running)
+
+    monkeypatch.setattr(ended, "moved_tasks", lost_once)
+    with pytest.raises(DatabaseUnavailableError):
+        await new.counter.look()
+    with capture_logs() as logged:
+        await new.counter.look()
+
+    assert [entry["task"] for entry in logged if entry["event"] == Event.TASK_ENDED] == [task]
+    assert [run[0] for run in await ended_runs(here)] == [told, task]
+
+
+async def test_an_end_that_is_recorded_again_counts_once(here: Bench) -> None:
+    """Whoever was cut off while it was recorded records it again: reports counted it twice."""
+    at = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+    entries = [
+        HistoryEntry(TaskPk(pk), "encoding", "completed", None, waited=1.0, ran=60.0, at=at) for pk in (7, 8)
+    ]
+    async with here.parts.database.connection() as connection:
+        await history.record(connection, entries[:1], at, "UTC")
+        await history.record(connection, entries, at, "UTC")
+    async with here.pod.connection() as connection:
+        sums = await connection.fetchrow("SELECT completed, waits, runs, ran FROM poddispatchd.day_of_tasks")
+
+    assert [run[0] for run in await ended_runs(here)] == [7, 8]
+    assert sums is not None
+    assert tuple(sums) == (2, 2, 2, 120.0)
 
 
 async def test_the_wait_of_a_task_that_began_before_the_first_look_of_a_term_is_measured(here: Bench) -> None:
