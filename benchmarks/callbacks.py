@@ -22,7 +22,7 @@ _CLIENTS = {1: (0.45, 0.7, 3.0), 8: (0.45, 0.9, 3.0), 32: (0.8, 1.2, 1.4)}
 _MANAGERS = 8
 """One alone would have used up what a manager may have recorded within the first half minute."""
 
-_PATIENCE = 60.0
+_WITHIN = 60.0
 _PATH = "/runner/notify_task_end/"
 
 
@@ -33,7 +33,7 @@ async def callbacks(size: Size) -> list[Figure]:
     async with managers([Spec()] * _MANAGERS) as fakes, system(fakes.ports) as pod:
         await pod.start()
         await pod.add_pending(await pod.add_videos(64))
-        await pod.until_none("pending", seconds=_PATIENCE)
+        await pod.until_none("pending", seconds=_WITHIN)
         posts = _in_turns(fakes.posts)
         await pod.connection.execute(
             "CREATE TABLE bench_callback (id bigserial PRIMARY KEY, body bytea NOT NULL)"
@@ -69,7 +69,7 @@ def _in_turns(posts: Iterable[Event]) -> list[Event]:
 async def _until_applied(pod: System) -> None:
     """Wait until the daemon has nothing left to apply: it would slow down what is bare."""
     waiting = "/* benchmark: */ SELECT EXISTS (SELECT FROM poddispatchd.callback WHERE state = 'open')"
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_WITHIN):
         while await pod.connection.fetchval(waiting):  # noqa: ASYNC110 - the daemon changes it
             await asyncio.sleep(0.02)
 

@@ -22,7 +22,7 @@ from benchmarks.table import load, machine, percentile
 from poddispatchd.pod import trigger
 
 _ANSWER = 0.2
-_PATIENCE = 300.0
+_WITHIN = 300.0
 _SECONDS = 8.0
 """For which each daemon is watched while it submits."""
 
@@ -91,7 +91,7 @@ async def measure(point: Point, *, with_index: bool = False) -> list[Point]:
 
 async def _measured(point: Point, pod: System, fakes: Managers) -> Point:
     daemon, before = await pod.start(), len(fakes.posts)
-    await fakes.until(lambda: len(fakes.posts) >= before + 5 * point.managers, seconds=_PATIENCE)
+    await fakes.until(lambda: len(fakes.posts) >= before + 5 * point.managers, seconds=_WITHIN)
     before, begun = len(fakes.posts), time.monotonic()
     one = next(post for post in fakes.posts if post.manager == 0)
     await asyncio.sleep(_SECONDS)

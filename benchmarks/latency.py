@@ -12,7 +12,7 @@ from benchmarks.system import System, system
 from benchmarks.table import Figure, beside, percentile
 from poddispatchd.sandbox.ports import free_ports
 
-_PATIENCE = 60.0
+_WITHIN = 60.0
 
 
 async def insert_to_post(size: Size) -> list[Figure]:
@@ -52,7 +52,7 @@ async def callback_to_post(size: Size) -> list[Figure]:
         videos = await pod.add_videos(tasks + 10)
         await pod.start()
         await pod.add_pending(videos)
-        await fakes.until(lambda: len(fakes.posts) == len(videos), seconds=_PATIENCE * 2)
+        await fakes.until(lambda: len(fakes.posts) == len(videos), seconds=_WITHIN * 2)
     waits = gaps(fakes.events)[10:]
     return [
         Figure("end of a task to the next POST, middle of all", "ms", 1000 * percentile(waits, 0.5)),
@@ -77,8 +77,8 @@ def gaps(events: list[Event]) -> list[float]:
 async def _one(pod: System, fakes: Managers, video: int) -> float:
     wanted = len(fakes.posts) + 1
     inserted = await pod.add_pending([video])
-    await fakes.until(lambda: len(fakes.posts) == wanted, seconds=_PATIENCE)
-    await pod.until_none("pending", seconds=_PATIENCE)
+    await fakes.until(lambda: len(fakes.posts) == wanted, seconds=_WITHIN)
+    await pod.until_none("pending", seconds=_WITHIN)
     return max(0.0, fakes.posts[-1].at - inserted)
 
 

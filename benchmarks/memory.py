@@ -11,7 +11,7 @@ from benchmarks.system import System, system
 from benchmarks.table import Figure
 from poddispatchd.journal.history import MOST_RUNS
 
-_PATIENCE = 600.0
+_WITHIN = 600.0
 
 
 async def large_imports(size: Size) -> list[Figure]:
@@ -24,7 +24,7 @@ async def large_imports(size: Size) -> list[Figure]:
             ids = await pod.add_running(await pod.add_videos(at_once))
             answers = await _call(pod, [callback(token(0), task_id) for task_id in ids], clients=at_once)
             assert answers == {b"200": at_once}, answers
-            await pod.until_none("running", seconds=_PATIENCE)
+            await pod.until_none("running", seconds=_WITHIN)
             peak = daemon.peak_memory
     name = f"most memory: {at_once} imports of {length / 2**30:g} GiB at once"
     return [Figure(name, "MiB", peak, limit=90, reach=120, at_least=False)]
@@ -77,7 +77,7 @@ async def journal_size(size: Size) -> list[Figure]:
         await pod.add_finished(finished)
         await pod.add_pending(pod.videos)
         daemon = await pod.start()
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_WITHIN):
             while not await pod.connection.fetchval("SELECT EXISTS (SELECT FROM poddispatchd.day_of_tasks)"):  # noqa: ASYNC110 - the daemon fills it
                 await asyncio.sleep(0.1)
         # Runs one by one, as many as are kept at all.

@@ -17,7 +17,7 @@ from benchmarks.sizes import Size
 from benchmarks.system import System, system
 from benchmarks.table import Figure, beside
 
-_PATIENCE = 600.0
+_WITHIN = 600.0
 _FILM = "720p_source.mp4"
 _CHUNK = 2**20
 
@@ -98,7 +98,7 @@ async def _imported(pod: System, results: int) -> float:
         _, _, length = head.lower().partition(b"content-length:")
         await reader.readexactly(int(length.partition(b"\r\n")[0]))
     writer.close()
-    return await pod.until_none("running", seconds=_PATIENCE) - begun
+    return await pod.until_none("running", seconds=_WITHIN) - begun
 
 
 def _written(results: int, into: Path) -> float:

@@ -9,7 +9,7 @@ from benchmarks.system import system
 from benchmarks.table import Figure, percentile
 from poddispatchd.sandbox.ports import free_ports
 
-_PATIENCE = 150.0
+_WITHIN = 150.0
 
 
 async def slot_use(size: Size) -> list[Figure]:
@@ -29,7 +29,7 @@ async def slot_use(size: Size) -> list[Figure]:
         videos = await pod.add_videos(tasks)
         await pod.start()
         await pod.add_pending(videos)
-        await fakes.until(lambda: len(fakes.posts) == tasks, seconds=_PATIENCE)
+        await fakes.until(lambda: len(fakes.posts) == tasks, seconds=_WITHIN)
     full, empty = fakes.posts[slots - 1].at, fakes.posts[-1].at
     ours = 100 * _busy(fakes.events, full, empty) / (slots * (empty - full))
     figures = [
@@ -89,7 +89,7 @@ async def many_managers(size: Size) -> list[Figure]:
         def well() -> list[Event]:
             return [event for event in fakes.posts if event.manager >= slow]
 
-        await fakes.until(lambda: len(well()) >= good * slots, seconds=_PATIENCE)
+        await fakes.until(lambda: len(well()) >= good * slots, seconds=_WITHIN)
         filled = well()[-1].at - begun
         await asyncio.sleep(size.of(1.8, 14.0, 30.0) - filled)
     waits = gaps([event for event in fakes.events if event.manager >= slow])

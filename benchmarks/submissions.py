@@ -15,7 +15,7 @@ _INSTANT = 4
 _ANSWER = 0.2
 """Seconds that a manager takes to answer, which asks its runners first."""
 
-_PATIENCE = 180.0
+_WITHIN = 180.0
 
 
 async def instant_managers(size: Size) -> list[Figure]:
@@ -79,7 +79,7 @@ async def long_queue(size: Size) -> list[Figure]:
         await pod.add_pending(pod.videos)
         await pod.connection.execute("VACUUM ANALYZE")
         daemon = await pod.start()
-        await fakes.until(lambda: len(fakes.posts) >= size.of(5, 20, 20), seconds=_PATIENCE)
+        await fakes.until(lambda: len(fakes.posts) >= size.of(5, 20, 20), seconds=_WITHIN)
         rates = []
         for _ in range(size.rounds):
             before = len(fakes.posts)
@@ -96,7 +96,7 @@ async def long_queue(size: Size) -> list[Figure]:
 async def _submitted(pod: System, videos: list[int]) -> float:
     """Seconds from the commit of so many tasks until all of them are with a manager, and stored."""
     begun = await pod.add_pending(videos)
-    return await pod.until_none("pending", seconds=_PATIENCE) - begun
+    return await pod.until_none("pending", seconds=_WITHIN) - begun
 
 
 async def _bare(pod: System, fakes: Managers, tasks: int) -> float:

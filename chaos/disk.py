@@ -20,7 +20,7 @@ _IMAGE = ("-q", "-F", "-m", "0", "-O", "^has_journal")
 _FREEZE = 'fsfreeze --freeze "$1" && { echo frozen; sleep "$2"; fsfreeze --unfreeze "$1"; }'
 """A process of its own thaws it: whoever waits for the disk could not."""
 
-_MOUNT_PATIENCE = 10.0
+_MOUNTED_WITHIN = 10.0
 """Seconds in which a file server has mounted what it serves."""
 
 
@@ -169,7 +169,7 @@ class SmallDisk:
             _as_root("umount", "--lazy", self.directory)
             self._server.send_signal(signal.SIGCONT)
             self._server.terminate()
-            self._server.wait(_MOUNT_PATIENCE)
+            self._server.wait(_MOUNTED_WITHIN)
         if self.is_real:
             _as_root("umount", "--lazy", self._below)
 
@@ -192,7 +192,7 @@ def _serve(below: Path, directory: Path) -> "subprocess.Popen[bytes]":
         # A SIGINT to the campaign is not for it.
         start_new_session=True,
     )
-    until = time.monotonic() + _MOUNT_PATIENCE
+    until = time.monotonic() + _MOUNTED_WITHIN
     while time.monotonic() < until and server.poll() is None:
         if os.path.ismount(directory):
             return server

@@ -17,7 +17,7 @@ from poddispatchd.sandbox.ports import free_ports
 _UNPACKED = Path(__file__).parents[1] / ".venv" / "pgbouncer"
 """Where ``make`` puts it on a machine that has none."""
 
-_PATIENCE = 20.0
+_WITHIN = 20.0
 _PORT_TRIES = 5
 
 _KEEPER = '"$@" & read -r _; kill -9 $!; wait'
@@ -88,7 +88,7 @@ class PgBouncer:
         if process is not None and self._reading is not None:
             assert process.stdin is not None
             process.stdin.close()
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_WITHIN):
                 await process.wait()
                 await self._reading
 
@@ -112,7 +112,7 @@ class PgBouncer:
         )
         self._reading = asyncio.create_task(self._read(self._process))
         up = asyncio.create_task(self._up.wait())
-        await asyncio.wait({up, self._reading}, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({up, self._reading}, timeout=_WITHIN, return_when=asyncio.FIRST_COMPLETED)
         up.cancel()
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:

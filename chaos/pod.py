@@ -30,7 +30,7 @@ from poddispatchd.sandbox.pod.world import (
 
 _Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-_PATIENCE = 10.0
+_WITHIN = 10.0
 """Seconds that Pod waits for the answer to its own submission."""
 
 
@@ -215,7 +215,7 @@ class Pod:
         }
         try:
             async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_PATIENCE)) as session,
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_WITHIN)) as session,
                 session.post(manager.endpoint("task/execute"), data=body, headers=headers) as answer,
             ):
                 if answer.status != 200:

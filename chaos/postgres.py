@@ -19,7 +19,7 @@ DURABLE = {"synchronous_commit": "on"}
 UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 """The database is down, or refuses something, on purpose."""
 
-_PATIENCE = 30.0
+_WITHIN = 30.0
 
 
 class RestartableServer:
@@ -40,7 +40,7 @@ class RestartableServer:
         command = [part.decode() for part in (process / "cmdline").read_bytes().split(b"\0") if part]
         user = process.stat().st_uid  # noqa: ASYNC240 - /proc does not block
         os.kill(pid, signal.SIGQUIT)
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_WITHIN):
             while not self._is_over(process):  # noqa: ASYNC110 - it is not our child
                 await asyncio.sleep(0.02)
         return command, user
@@ -71,7 +71,7 @@ class RestartableServer:
                 extra_groups=[] if is_root else None,
                 start_new_session=True,
             )
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_WITHIN):
             while not self._is_ready():
                 if self._ours.poll() is not None:
                     raise RuntimeError(f"PostgreSQL did not start again: see {self._log}.")
@@ -88,4 +88,4 @@ class RestartableServer:
         """End the server that was started here; the sandbox's keeper knows only the first one."""
         if self._ours is not None and self._ours.poll() is None:
             self._ours.send_signal(signal.SIGQUIT)
-            self._ours.wait(_PATIENCE)
+            self._ours.wait(_WITHIN)

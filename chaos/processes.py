@@ -16,7 +16,7 @@ Command: TypeAlias = Callable[[Path, Path], list[str]]
 
 OUR_SOURCE = Path(__file__).parents[1]
 
-_PATIENCE = 60.0
+_WITHIN = 60.0
 
 _START = 180.0
 """Seconds for a process to begin, on a machine with much else to do."""
@@ -103,17 +103,17 @@ class Child:
         """Whether there is no process any more."""
         return self.process is None or self.process.returncode is not None
 
-    async def terminate(self, patience: float = _PATIENCE) -> int:
+    async def terminate(self, within: float = _WITHIN) -> int:
         """End it as systemd does; its exit status. One that does not end is a surprise."""
         assert self.process is not None
         self._may_end = self.process
         is_starting = not self.is_ready()
         self._signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(within):
                 status = await self.process.wait()
         except TimeoutError:
-            self.surprises.append(f"{self.name} (pid {self.pid}) ignored SIGTERM for {patience:.0f} s")
+            self.surprises.append(f"{self.name} (pid {self.pid}) ignored SIGTERM for {within:.0f} s")
             await self.kill()
             return -signal.SIGKILL
         if status and not (is_starting and status == -signal.SIGTERM):

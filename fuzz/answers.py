@@ -21,7 +21,7 @@ from poddispatchd.runner.connections import open_session
 
 TOKEN = "token-that-no-answer-may-bring-out"
 _TASK = RunnerTaskId("t-1")
-_PATIENCE = 0.5
+_WITHIN = 0.5
 _LONGEST = 20.0
 
 _RECORD = {
@@ -163,7 +163,7 @@ async def ask_all(seed: int, number: int) -> Outcome:
         ManagerId(1), "hostile", 1, f"http://127.0.0.1:{port}/", SecretStr(TOKEN), SiteId(1)
     )
     session = open_session(RunnersSettings())
-    client = RunnerClient(session, request_timeout=_PATIENCE)
+    client = RunnerClient(session, request_timeout=_WITHIN)
     questions: dict[str, Callable[[], Awaitable[object]]] = {
         "execute": lambda: client.execute(manager, b"{}"),
         "status": lambda: client.status(manager, _TASK),

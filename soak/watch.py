@@ -18,7 +18,7 @@ from chaos.stage import Stage
 from soak.observed_daemon import observation, snapshot
 from soak.verdict import LIMITS, Sample
 
-_PATIENCE = 20.0
+_WITHIN = 20.0
 _PROJECT = str(Path(__file__).parents[1])
 _SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'poddispatchd'"
 
@@ -130,9 +130,9 @@ def _send(daemon: DaemonChild, number: signal.Signals) -> bool:
 
 
 async def _appears(path: Path) -> bool:
-    """Whether a file is there before patience has run out."""
+    """Whether a file is there before its time is over."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_WITHIN):
             while not path.exists():  # noqa: ASYNC110, ASYNC240 - a file of another process
                 await asyncio.sleep(0.02)
             return True

@@ -218,7 +218,7 @@ async def _own_schema(database: Database) -> None:
         ) from error
 
 
-async def open_patiently(resources: Resources, tell: Callable[[str], None]) -> None:
+async def open_when_it_answers(resources: Resources, tell: Callable[[str], None]) -> None:
     """Open the database, however long it takes to come back.
 
     Args:

@@ -11,7 +11,7 @@ import structlog
 
 from poddispatchd import __version__
 from poddispatchd.app import features
-from poddispatchd.app.composition import Resources, assembled, create_resources, open_patiently
+from poddispatchd.app.composition import Resources, assembled, create_resources, open_when_it_answers
 from poddispatchd.app.jobs import Jobs
 from poddispatchd.app.listeners import drain, listen_for_callbacks
 from poddispatchd.app.live_settings import LiveSettings
@@ -145,7 +145,7 @@ class Daemon:
         """The parts and the jobs on a database that answers and fits, however long that takes."""
         ground, told = self._resources, ""
         while True:
-            await open_patiently(ground, self._wait_for)
+            await open_when_it_answers(ground, self._wait_for)
             try:
                 async with AsyncExitStack() as attempt:
                     parts = await attempt.enter_async_context(assembled(ground))

@@ -15,7 +15,7 @@ from poddispatchd.observability.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-_PATIENCE = 10.0
+_READ_WITHIN = 10.0
 """Seconds that reading the file may take, and the comparison with Pod's sites: systemd waits for the end of a
 reload."""
 
@@ -83,7 +83,7 @@ class ConfigurationReload:
         # No pool's thread: the end of the process would wait for one that hangs.
         Thread(target=read, name="configuration", daemon=True).start()
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_READ_WITHIN):
                 return await asyncio.wrap_future(reading)
         except TimeoutError:
             raise ConfigurationError(_HANGS) from None
@@ -92,7 +92,7 @@ class ConfigurationReload:
         self, current: Settings, fresh: Settings, verify: Callable[[Settings], Awaitable[None]]
     ) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_READ_WITHIN):
                 await verify(fresh)
         except (DatabaseError, TimeoutError):
             changed = changed_keys(current, fresh, within=_SECTIONS_OF_POD)

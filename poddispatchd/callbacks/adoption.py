@@ -29,7 +29,7 @@ from poddispatchd.tasks.accepted_runs import AcceptedRun, Verdict, store_accepte
 
 log = structlog.get_logger(__name__)
 
-_PATIENCE = 5.0
+_ANSWERED_WITHIN = 5.0
 """Seconds that a manager has to tell about a task: it called just now, and it answers within milliseconds."""
 
 _GIVE_UP_AFTER = timedelta(days=2)
@@ -154,7 +154,7 @@ class Adoption:
             if manager is None:
                 continue
             try:
-                async with asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout(_ANSWERED_WITHIN):
                     return await self._client.status(manager, recorded.callback.task_id), None
             except TimeoutError:
                 return None, None

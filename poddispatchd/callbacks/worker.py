@@ -20,7 +20,7 @@ from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, RowLockedError
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.incidents import Incidents
-from poddispatchd.runtime.lease_holder import LeaseHolder
+from poddispatchd.runtime.lease_holder import SOONEST, LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
 from poddispatchd.runtime.queue_tables import CALLBACKS
 from poddispatchd.runtime.supervision import cancel_surely
@@ -37,7 +37,6 @@ _MOST_BYTES = 4 * 2**20
 
 _TOGETHER = "application of callbacks together"
 _IDLE = 120.0
-_SOON = 0.1
 _BETWEEN = 0.02
 """Seconds between the beginnings of two looks: what has come meanwhile is applied together."""
 
@@ -56,7 +55,7 @@ _UNKNOWN_AT_ONCE = 200
 _UNKNOWN_OF_A_MANAGER = 20
 """Callbacks with unknown ids that are held at once, of all managers and of one."""
 
-_LINGER = 0.5
+_ANSWERED_WITHIN = 0.5
 """Seconds that a step waits for managers: they answer within milliseconds, a silent one is not waited for."""
 
 
@@ -110,15 +109,12 @@ class CallbackWorker:
         for recorded in unknown:
             await self._begin_to_ask(recorded)
         if self._asking:
-            await asyncio.wait(self._asking, timeout=_LINGER)
+            await asyncio.wait(self._asking, timeout=_ANSWERED_WITHIN)
         if is_more:
             return 0.0
         if due:
             await self._clock.sleep(max(0.0, begun + _BETWEEN - self._clock.monotonic()))
-        async with self._database.connection() as connection:
-            seconds = await CALLBACKS.next_due(connection)
-        # What is due now came meanwhile, and whoever recorded it rings; or another daemon is claiming it.
-        return _IDLE if seconds is None else min(_IDLE, max(seconds, _SOON))
+        return await self._leases.next_look(idle=_IDLE)
 
     async def drain(self) -> None:
         """Handle everything that is due, and what becomes due by that; managers are waited for."""
@@ -126,7 +122,7 @@ class CallbackWorker:
             seconds = await self.step()
             if self._asking:
                 await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
-            elif seconds > _SOON:
+            elif seconds > SOONEST:
                 return
             elif seconds > 0:
                 await self._clock.sleep(seconds)
@@ -192,7 +188,7 @@ class CallbackWorker:
         async with self._database.transaction(hurried=bool(locked)) as connection:
             turn = await inbox.lock(connection, recorded)
             if turn is Turn.LATER:
-                await CALLBACKS.postpone(connection, leased.lease, _SOON)
+                await CALLBACKS.postpone(connection, leased.lease, SOONEST)
             if turn is not Turn.NOW:
                 return
             known = await tasks_called(connection, recorded.managers, callback.task_id)

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from poddispatchd.config.loading import DEFAULT_PATH
 
-_PATIENCE = 5.0
+_ANSWERED_WITHIN = 5.0
 """Seconds that systemctl may take."""
 
 _LISTS = frozenset({"LoadCredential", "ReadWritePaths", "BindPaths"})
@@ -61,7 +61,7 @@ def unit_of(config: Path | None) -> Unit | None:
             [systemctl, "cat", "--no-pager", name],
             capture_output=True,
             text=True,
-            timeout=_PATIENCE,
+            timeout=_ANSWERED_WITHIN,
             check=False,
         )
     except (OSError, subprocess.SubprocessError):

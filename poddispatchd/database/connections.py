@@ -24,7 +24,7 @@ _FAILURES = (*DRIVER_ERRORS, AttributeError)
 """What a call of the driver raises. It takes a connection apart that is ended, and stumbles over what is
 missing when that happens between two steps of its own."""
 
-_FAREWELL = 2.0
+_CLOSED_WITHIN = 2.0
 """Seconds in which the other side can say that it has heard of the end of a connection."""
 
 _KEEPALIVE = {"TCP_KEEPIDLE": 8, "TCP_KEEPINTVL": 4, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
@@ -40,7 +40,7 @@ class DatabaseConnection(_Connection):
         A pool closes connections that it does not trust any more in tasks whose errors nobody would see.
         """
         with suppress(OSError, TimeoutError):
-            await super().close(timeout=_FAREWELL if timeout is None else timeout)
+            await super().close(timeout=_CLOSED_WITHIN if timeout is None else timeout)
 
 
 class GuardedConnection:

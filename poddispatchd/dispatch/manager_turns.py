@@ -48,7 +48,7 @@ class ManagerTurns:
 
     A turn may follow another one: the intent of its submission is committed while the manager still works on
     the one before, so that its POST goes out with the answer to that. It is given up when the manager has no
-    room then, or is not worth waiting for any more (``domain.routing.PATIENCE``).
+    room then, or is not worth waiting for any more (``domain.routing.ANSWERS_WITHIN``).
 
     Turns that follow at the same moment are posted one after the other, each before the one behind it is made
     ready. Managers that answered together would answer together for ever, and each wait for what is done for

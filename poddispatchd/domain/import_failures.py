@@ -23,7 +23,7 @@ from poddispatchd.errors import (
     ValuesRefusedError,
 )
 
-PATIENCE = 86400.0
+MANAGER_BACK_WITHIN = 86400.0
 """Seconds that an import waits for its runner manager before the task is run again elsewhere."""
 
 _SHORTEST_WAIT = 10.0
@@ -89,7 +89,7 @@ def next_action(error: Exception, now: Circumstances) -> NextAction:
             # Evidence about our surroundings, not about the result: it waits for as long as that lasts (I16).
             return NextAction.WAIT
         case RunnerManagerError():
-            return again if now.obstructed_for >= PATIENCE else NextAction.WAIT
+            return again if now.obstructed_for >= MANAGER_BACK_WITHIN else NextAction.WAIT
         case DownloadError():
             return again if is_last else NextAction.RETRY
         case _:

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskPk, TaskType
 
-PATIENCE = 2.0
+ANSWERS_WITHIN = 2.0
 """Seconds a task waits for the answer of a better manager before a worse one is asked instead."""
 
 
@@ -28,9 +28,9 @@ class Lane(Struct, frozen=True):
     ``full_until``: by task type, after a 503. ``last_given``: when it last accepted a task, 0 for never.
     ``shut_until``: by task type, what windows and pauses shut; infinite while nobody knows until when.
     ``busy_since``: when the submission in progress began. ``is_slow``: its last answer took longer than
-    ``PATIENCE``. ``is_doubtful``: its last answers were lost: all others come first, for a task whose answer
-    is lost may be with it for long. ``is_steady``: it took its last tasks, and may be asked again at once.
-    ``takes_next``: it can be given a task that follows the submission in progress.
+    ``ANSWERS_WITHIN``. ``is_doubtful``: its last answers were lost: all others come first, for a task whose
+    answer is lost may be with it for long. ``is_steady``: it took its last tasks, and may be asked again at
+    once. ``takes_next``: it can be given a task that follows the submission in progress.
     """
 
     manager: ManagerId
@@ -75,7 +75,7 @@ class Lane(Struct, frozen=True):
 
     def answers_soon(self, now: float) -> bool:
         """Whether a submission is in progress whose answer is worth waiting for."""
-        return self.busy_since is not None and not self.is_slow and now - self.busy_since < PATIENCE
+        return self.busy_since is not None and not self.is_slow and now - self.busy_since < ANSWERS_WITHIN
 
 
 class Assignment(Struct, frozen=True):
@@ -108,8 +108,9 @@ def choose(
 ) -> Lane | None:
     """The manager to submit a task to at once, of those that may be asked; None to let it wait.
 
-    A manager with a submission in progress is waited for, but no longer than ``PATIENCE``, and not at all
-    when it was slow the last time: a slow one must not delay the others. Worse managers get the task then.
+    A manager with a submission in progress is waited for, but no longer than ``ANSWERS_WITHIN``, and not at
+    all when it was slow the last time: a slow one must not delay the others. Then worse managers get the
+    task.
     """
     for _, group in groupby(ordered, key=lambda lane: (lane.is_doubtful, lane.priority)):
         answer_is_near = False
@@ -182,7 +183,7 @@ def next_opening(lanes: Iterable[Lane], now: float) -> float | None:
         for moment in (
             lane.closed_until,
             *lane.full_until.values(),
-            now if lane.busy_since is None or lane.is_slow else lane.busy_since + PATIENCE,
+            now if lane.busy_since is None or lane.is_slow else lane.busy_since + ANSWERS_WITHIN,
         )
         if moment > now
     ]

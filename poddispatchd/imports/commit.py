@@ -40,10 +40,10 @@ log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
-_PATIENCE_WITH_DELETIONS = 20
+_DELETED_WITHIN = 20
 """Seconds for which an import waits until files that it brings again are deleted, before it is postponed."""
 
-_PATIENCE_WITH_LOCKS = 20
+_MOST_RETRIES = 20
 """How often a transaction is tried again while another session holds a row, after a second each: no session
 of a daemon that is frozen lasts longer than 20 seconds."""
 
@@ -110,12 +110,12 @@ class ImportCommit:
             async with choosing, self._database.transaction() as connection:
                 return await queue.record_files(connection, job, brought, there=there, stored=stored)
 
-        if not await self._tried_again(write):
+        if not await self._with_retries(write):
             raise RaceLostError("The lease of this import was lost.")
         taken = await tree.run(existing_files, tree, stored) - earlier if stored else set()
         if taken:
             raise NameTakenError("Somebody else has taken the name of one of these files meanwhile.", *taken)
-        for _ in range(_PATIENCE_WITH_DELETIONS):
+        for _ in range(_DELETED_WITHIN):
             async with self._database.connection() as connection:
                 if await queue.reclaim_files(connection, brought):
                     return
@@ -146,7 +146,7 @@ class ImportCommit:
             await self._preparation.check_tree(tree, wanted)
             raise
         await self._preparation.prove_placed(tree, wanted, plan.brought)
-        written = await self._write_rows_patiently(job, wanted.task, plan)
+        written = await self._write_rows_with_retries(job, wanted.task, plan)
         self._tell(wanted.task, written[0], size)
         return written
 
@@ -167,13 +167,13 @@ class ImportCommit:
             except (DatabaseError, ResultError) as error:
                 log.warning(Event.MEDIA_NOT_WRITABLE, task=job.task_pk, reason=words_of(error))
 
-    async def _tried_again(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+    async def _with_retries(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """What an attempt returns, made again while another session holds a row or the names.
 
         The result has been fetched: to fetch it again would cost more than waiting a little. A stop does not
         wait: many results, each in its turn, would take all the time that it has.
         """
-        for _ in range(_PATIENCE_WITH_LOCKS):
+        for _ in range(_MOST_RETRIES):
             if self._is_stopping:
                 break
             with suppress(RowLockedError):
@@ -181,7 +181,7 @@ class ImportCommit:
             await self._clock.sleep(1.0)
         return await attempt()
 
-    async def _write_rows_patiently(
+    async def _write_rows_with_retries(
         self, job: ImportJob, task: Task, plan: ImportPlan
     ) -> tuple[ImportedResult, bool]:
         is_again = False
@@ -193,7 +193,7 @@ class ImportCommit:
                 hurried, is_again = is_again or self._writing > 0, True
                 return await self._write_rows(job, task, plan, hurried=hurried)
 
-        return await self._tried_again(write)
+        return await self._with_retries(write)
 
     async def _write_rows(
         self, job: ImportJob, task: Task, plan: ImportPlan, *, hurried: bool

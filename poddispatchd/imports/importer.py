@@ -19,7 +19,7 @@ from poddispatchd.imports.queue import ImportJob
 from poddispatchd.observability.events import Event
 from poddispatchd.runtime.database_session import DatabaseSession
 from poddispatchd.runtime.incidents import Incidents
-from poddispatchd.runtime.lease_holder import LeaseHolder
+from poddispatchd.runtime.lease_holder import SOONEST, LeaseHolder
 from poddispatchd.runtime.lease_queue import Leased
 from poddispatchd.runtime.queue_tables import IMPORTS
 from poddispatchd.runtime.wakeups import Wakeup
@@ -30,8 +30,6 @@ _IMPORT = "import"
 
 _IDLE = 40.0
 """Seconds: another daemon may have died with an import that it began since the last look."""
-
-_SOONEST = 0.1
 
 _SLOW = 30.0
 """Seconds after which an import does not keep its slot from a manager of which nothing is being imported."""
@@ -127,12 +125,9 @@ class Importer:
         is_full = len(self._fetching()) >= slots
         if is_full and not self._slow():
             # One that has been fetched rings; one that is slow by then leaves its slot to another manager.
-            return max(self._until_slow(), _SOONEST)
-        async with self._database.connection() as connection:
-            due = await IMPORTS.next_due(connection)
-        if due is None:
-            return _IDLE
-        return min(_IDLE, max(due, self._until_slow() if is_full else 0.0, _SOONEST))
+            return max(self._until_slow(), SOONEST)
+        due = await self._leases.next_look(idle=_IDLE)
+        return max(due, self._until_slow() if is_full else 0.0)
 
     async def stop(self, seconds: float) -> None:
         """Take no new import; let those past their commit point finish, hand the others back."""

@@ -12,7 +12,7 @@ from poddispatchd.domain.breaker import BreakerState, RequestOutcome
 from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.pace import Pace
-from poddispatchd.domain.routing import PATIENCE, Lane
+from poddispatchd.domain.routing import ANSWERS_WITHIN, Lane
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskType
 from poddispatchd.errors import (
     AnswerLostError,
@@ -153,7 +153,7 @@ class ManagerRegistry:
         """A submission has ended, however it did, as far as this manager is concerned; once is enough."""
         known = self._known.get(manager)
         if known is not None and known.busy_since is not None and known.turn == turn:
-            known.is_slow = self._clock.monotonic() - known.busy_since >= PATIENCE
+            known.is_slow = self._clock.monotonic() - known.busy_since >= ANSWERS_WITHIN
             known.busy_since = None
 
     def is_busy(self, manager: ManagerId) -> bool:

@@ -53,10 +53,9 @@ class Deliveries:
         due = await self.leases.claim(limit, only=[self._channel.value])
         return sorted(due, key=lambda item: int(str(item.lease.key)))
 
-    async def next_due(self) -> float | None:
-        """Seconds until the next delivery is due; None without any."""
-        async with self._database.connection() as connection:
-            return await DELIVERIES.next_due(connection, only=[self._channel.value])
+    async def next_look(self, *, idle: float) -> float:
+        """Seconds until the next delivery is due, ``idle`` at most."""
+        return await self.leases.next_look(idle=idle, only=[self._channel.value])
 
     async def finish(self, delivery: Delivery, state: DeliveryState, error: str | None = None) -> None:
         """Close a delivery, tell and count it."""

@@ -18,7 +18,6 @@ from poddispatchd.runtime.lease_queue import Leased
 log = structlog.get_logger(__name__)
 
 _IDLE = 600.0
-_SOON = 0.1
 _BATCH = 5
 _SHUT = 60.0
 """Seconds for which an endpoint that does not answer is left alone: what else is due waits, uncounted."""
@@ -44,8 +43,7 @@ class EventSender:
             return 0.0
         if self._is_off:
             return _IDLE
-        due = await self._deliveries.next_due()
-        return _IDLE if due is None else min(_IDLE, max(due, _SOON))
+        return await self._deliveries.next_look(idle=_IDLE)
 
     async def drain(self) -> None:
         """Send everything that is due."""

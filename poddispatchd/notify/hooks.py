@@ -28,7 +28,6 @@ from poddispatchd.runtime.queue_tables import DELIVERIES
 log = structlog.get_logger(__name__)
 
 _IDLE = 600.0
-_SOON = 0.1
 _TO_KILL = 60.0
 """Seconds beyond ``imports.after_timeout`` in which a command is killed and its end written."""
 
@@ -54,9 +53,7 @@ class Hooks:
         """Run the command for one import; seconds until the next look."""
         if await self._next():
             return 0.0
-        async with self._database.connection() as connection:
-            due = await DELIVERIES.next_due(connection, only=[Channel.HOOK.value])
-        return _IDLE if due is None else min(_IDLE, max(due, _SOON))
+        return await self._leases.next_look(idle=_IDLE, only=[Channel.HOOK.value])
 
     async def drain(self) -> None:
         """Run it for every import that waits."""

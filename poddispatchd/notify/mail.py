@@ -18,13 +18,12 @@ from poddispatchd.runtime.supervision import cancel_surely
 log = structlog.get_logger(__name__)
 
 _IDLE = 600.0
-_SOON = 0.1
 _BATCH = 10
 _LONGEST_BATCH = 120.0
 """Seconds after which no mail is begun: a step must end well before the watchdog wonders."""
 _LONGEST_ITEM = 300.0
 """Seconds that one mail may take: the server's answers (``smtp.py``), and the database."""
-_LAST_WORDS = 30.0
+_FINISHED_WITHIN = 30.0
 """Seconds that a mail under way gets at a stop."""
 
 
@@ -41,8 +40,7 @@ class MailSender:
         """Send a batch; seconds until the next look."""
         if await self.send_due() == _BATCH:
             return 0.0
-        due = await self._deliveries.next_due()
-        return _IDLE if due is None else min(_IDLE, max(due, _SOON))
+        return await self._deliveries.next_look(idle=_IDLE)
 
     async def send_due(self) -> int:
         """Send what is due, a batch; how much was tried."""
@@ -126,7 +124,7 @@ class MailSender:
 async def _to_its_end(work: Coroutine[None, None, None]) -> None:
     """Let a mail be handed over, however often we are cancelled meanwhile, lest it come twice.
 
-    A server that takes longer than ``_LAST_WORDS`` from then on is not waited for: a stop has its time.
+    A server that takes longer than ``_FINISHED_WITHIN`` from then on is not waited for: a stop has its time.
     """
     task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
     ends_at: float | None = None
@@ -137,7 +135,7 @@ async def _to_its_end(work: Coroutine[None, None, None]) -> None:
                 # Not at each turn of the loop: what is tidied up on the way would be cut off, too.
                 await cancel_surely(task)
         except asyncio.CancelledError:
-            ends_at = ends_at or loop.time() + _LAST_WORDS
+            ends_at = ends_at or loop.time() + _FINISHED_WITHIN
     task.result()
     if ends_at is not None:
         raise asyncio.CancelledError

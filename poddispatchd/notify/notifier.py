@@ -25,7 +25,6 @@ from poddispatchd.runtime.wakeups import Wakeups
 log = structlog.get_logger(__name__)
 
 _IDLE = 600.0
-_SOON = 0.1
 _EVENTS = 50
 _LONGEST_ITEM = 60.0
 """Seconds that finding out who is to be told of one event may take: a few statements."""
@@ -64,9 +63,7 @@ class Notifier:
         if len(events) == _EVENTS:
             # A step is short, however many wait: the watchdog takes one that goes on for stuck.
             return 0.0
-        async with self._database.connection() as connection:
-            due = await NOTICES.next_due(connection)
-        return _IDLE if due is None else min(_IDLE, max(due, _SOON))
+        return await self._leases.next_look(idle=_IDLE)
 
     async def drain(self) -> None:
         """Tell everyone who is due now; what must be tried again is left for later."""

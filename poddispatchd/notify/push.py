@@ -23,7 +23,6 @@ from poddispatchd.pod import recipients
 from poddispatchd.runtime.lease_queue import Leased
 
 _IDLE = 600.0
-_SOON = 0.1
 _BATCH = 50
 _AT_ONE_SERVICE = 5
 """Messages posted to one push service at once."""
@@ -53,8 +52,7 @@ class PushSender:
         """Send a batch; seconds until the next look."""
         if await self.send_due() == _BATCH:
             return 0.0
-        due = await self._deliveries.next_due()
-        return _IDLE if due is None else min(_IDLE, max(due, _SOON))
+        return await self._deliveries.next_look(idle=_IDLE)
 
     async def send_due(self) -> int:
         """Post what is due, a batch; how much was tried."""

@@ -36,7 +36,7 @@ _LONGEST_SEND = 120.0
 """Seconds for one mail: each of its recipients may cost the time of an answer."""
 _LONGEST_CONNECT = 60.0
 """Seconds until it takes mail: connecting, TLS, greetings and login, each of which has ``mail.timeout``."""
-_LONGEST_GOODBYE = 5.0
+_QUIT_WITHIN = 5.0
 _ABOUT_US = (530, 534, 535, 538)
 """Answers that want a login, or an encrypted connection: the configuration is wrong, not the mail."""
 
@@ -217,7 +217,7 @@ async def mail_server(settings: MailSettings) -> AsyncIterator[MailServer]:
         yield MailServer(client)
     finally:
         with suppress(SMTPException, OSError):
-            await client.quit(timeout=_LONGEST_GOODBYE)
+            await client.quit(timeout=_QUIT_WITHIN)
         client.close()
 
 

@@ -43,8 +43,8 @@ class Observation(Struct):
         """Begin to watch a task of which the journal knows this."""
         since = now - max(known.age, 0.0)
         # One that waits with an id is not submitted before it is known whether it runs.
-        patience = 0.0 if item.task.status == TaskStatus.PENDING else running_after
-        seen = cls(item.task.task_id, since, max(since + patience, now), is_stale=known.is_stale)
+        delay = 0.0 if item.task.status == TaskStatus.PENDING else running_after
+        seen = cls(item.task.task_id, since, max(since + delay, now), is_stale=known.is_stale)
         if known.missing_runner is not None:
             seen.runner = seen.noted = known.missing_runner
             seen.gone_since = now - max(known.missing_for, 0.0)

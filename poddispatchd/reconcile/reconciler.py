@@ -32,7 +32,7 @@ ASK_AGAIN_AFTER = 10.0
 """Seconds after which a task that was denied is asked about once more."""
 
 _PAGE = 200
-_PATIENCE = 2.0
+_ANSWERED_WITHIN = 2.0
 """Seconds that a look waits for managers; whoever is slower is waited for by nobody."""
 
 _QUESTION = "question about a running task"
@@ -124,7 +124,7 @@ class Reconciler:
                     self._converse(term, manager, by_manager.get(manager, []), failed.get(manager, [])),
                 )
         # Whoever takes longer goes on by itself: nobody else's tasks wait for a manager that is slow.
-        await self._polling.wait(_PATIENCE)
+        await self._polling.wait(_ANSWERED_WITHIN)
         self._term = term
         now = self._clock.monotonic()
         await self._show_stale(unsettled, now)
@@ -219,20 +219,20 @@ class Reconciler:
 
     async def _look_for_runners(self, manager: RunnerManager, items: Sequence[UnsettledTask]) -> None:
         """Find tasks that their manager calls running although their runner is gone."""
-        patience = self._settings().running_after
+        gone_for = self._settings().running_after
         now = self._clock.monotonic()
         suspects = [
             (item, seen)
             for item in items
             if (seen := self._observations.get(item)) is not None
             and seen.runner is not None
-            and now - seen.since >= patience
+            and now - seen.since >= gone_for
         ]
-        online = await self._online_runners.online(manager, not_before=now - patience) if suspects else None
+        online = await self._online_runners.online(manager, not_before=now - gone_for) if suspects else None
         if online is None:
             return
         for item, seen in suspects:
-            if seen.is_gone(online, self._clock.monotonic(), after=patience):
+            if seen.is_gone(online, self._clock.monotonic(), after=gone_for):
                 reason = (
                     f"Runner {seen.runner!r}, which worked on it, is not online at runner manager "
                     f"{manager.name!r} any more."

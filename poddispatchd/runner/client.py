@@ -205,8 +205,8 @@ class RunnerClient(RunnerReader):
             headers: for a range.
             first_byte_timeout: seconds that the head of the answer may take, and then each silence.
         """
-        patience = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT, sock_read=first_byte_timeout)
+        limits = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT, sock_read=first_byte_timeout)
         address = route("task", "result", task_id, "file", *path.split("/"))
         request = Request("GET", address, headers={"Accept": "*/*", **headers})
-        async with exchange(self._session, manager, request, patience=patience) as response:
+        async with exchange(self._session, manager, request, limits=limits) as response:
             yield response

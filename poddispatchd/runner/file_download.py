@@ -281,13 +281,13 @@ async def pieces_in_time(
             piece, _ = await content.readchunk()  # it has come already
         else:
             begun = time()
-            patience = asyncio.timeout(rate.left if rate.minimum else None)
+            deadline = asyncio.timeout(rate.left if rate.minimum else None)
             try:
-                async with patience:
+                async with deadline:
                     piece, ends_chunk = await content.readchunk()
                     is_end = not piece and not ends_chunk
             except TimeoutError:
-                if not patience.expired():
+                if not deadline.expired():
                     raise
             waited = time() - begun
         came += len(piece)

@@ -20,7 +20,7 @@ _TOGETHER = 2**20
 _MOST_TOGETHER = 200
 """Bytes, and number, of small files that are written together."""
 
-_PATIENCE_AT_THE_END = 5.0
+_ENDED_WITHIN = 5.0
 """Seconds that ``close`` waits for what is under way; what hangs is closed later."""
 
 
@@ -110,7 +110,7 @@ class FileSink:
         """Wait a while for the thread, whose error has been raised or does not matter, and close the file."""
         working, self._working = self._working, None
         if working is not None:
-            done, _ = await asyncio.wait([working], timeout=_PATIENCE_AT_THE_END)
+            done, _ = await asyncio.wait([working], timeout=_ENDED_WITHIN)
             if not done:
                 working.cancel()
             elif not working.cancelled():
@@ -214,7 +214,7 @@ class SmallFiles:
     async def close(self) -> None:
         """Wait a while for threads that are still at it; what comes of that does not matter any more."""
         if self._working:
-            done, late = await asyncio.wait(self._working, timeout=_PATIENCE_AT_THE_END)
+            done, late = await asyncio.wait(self._working, timeout=_ENDED_WITHIN)
             for working in late:
                 working.cancel()
             for working in done:

@@ -87,7 +87,7 @@ async def exchange(
     manager: RunnerManager,
     request: Request,
     *,
-    patience: aiohttp.ClientTimeout,
+    limits: aiohttp.ClientTimeout,
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     """Send one request and give its answer as soon as its head is there; redirects are not followed.
 
@@ -98,7 +98,7 @@ async def exchange(
         session: from ``open_session``.
         manager: whose URL and token are used.
         request: what is asked.
-        patience: ``connect`` must be shorter than ``total``.
+        limits: ``connect`` must be shorter than ``total``.
 
     Raises:
         RunnerManagerMisconfiguredError: its URL, token or certificate is wrong.
@@ -107,8 +107,8 @@ async def exchange(
     """
     try:
         async with (
-            asyncio.timeout(_head_limit(patience)) as limit,
-            _sent(session, manager, request, patience) as response,
+            asyncio.timeout(_head_limit(limits)) as limit,
+            _sent(session, manager, request, limits) as response,
         ):
             limit.reschedule(None)
             yield response
@@ -137,7 +137,7 @@ async def ask(
         RunnerManagerError: as in ``exchange``.
     """
     try:
-        async with _sent(session, manager, request, _patience(seconds)) as response:
+        async with _sent(session, manager, request, _limits(seconds)) as response:
             return await read_answer(response, limit)
     except RunnerManagerError:
         raise
@@ -149,7 +149,7 @@ def _sent(
     session: aiohttp.ClientSession,
     manager: RunnerManager,
     request: Request,
-    patience: aiohttp.ClientTimeout,
+    limits: aiohttp.ClientTimeout,
 ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
     headers = {"Accept": "application/json", **request.headers}
     if request.with_token:
@@ -162,7 +162,7 @@ def _sent(
         data=request.body,
         headers=headers,
         allow_redirects=False,
-        timeout=patience,
+        timeout=limits,
         read_bufsize=_READ_BUFFER,
     )
 
@@ -196,16 +196,16 @@ async def read_answer(
 
 
 @lru_cache(maxsize=16)
-def _patience(seconds: float) -> aiohttp.ClientTimeout:
+def _limits(seconds: float) -> aiohttp.ClientTimeout:
     # The total is longer than the time to connect, so that a total that runs out means a request sent.
     return aiohttp.ClientTimeout(total=CONNECT_TIMEOUT + seconds, connect=CONNECT_TIMEOUT)
 
 
-def _head_limit(patience: aiohttp.ClientTimeout) -> float | None:
+def _head_limit(limits: aiohttp.ClientTimeout) -> float | None:
     """Seconds that the head of an answer may take, with all informational answers before it."""
-    if patience.sock_read is None:
+    if limits.sock_read is None:
         return None
-    return (patience.connect or 0.0) + patience.sock_read
+    return (limits.connect or 0.0) + limits.sock_read
 
 
 def content_type(response: aiohttp.ClientResponse) -> str:

@@ -20,6 +20,9 @@ log = structlog.get_logger(__name__)
 _HELD = 2.0
 """Seconds that an item waits while another session holds a row that it needs."""
 
+SOONEST = 0.1
+"""Seconds between two looks at least: what is due now came meanwhile, and whoever added it rings."""
+
 _WAIT = 10.0
 _LONGEST_WAIT = 60.0
 """Seconds that an item waits when the database refuses what is no fault of the item's: the first number, and
@@ -64,6 +67,12 @@ class LeaseHolder:
         for item in items:
             self.hold(item.lease)
         return items
+
+    async def next_look(self, *, idle: float, only: Collection[str] | None = None) -> float:
+        """Seconds until the next item is due, ``idle`` at most; of these partitions, if any are named."""
+        async with self._database.connection() as connection:
+            due = await self.queue.next_due(connection, only=only)
+        return idle if due is None else min(idle, max(due, SOONEST))
 
     def hold(self, lease: Lease) -> None:
         """Keep a lease that was claimed by ``claim``, for as long as it takes."""

@@ -51,7 +51,7 @@ class LockedTask(Struct):
         return self.times > 1
 
     @property
-    def patience(self) -> float:
+    def tried_again_after(self) -> float:
         """Seconds after which such a task is tried again."""
         return min(_LONGEST_DOUBT, 2.0**self.times)
 
@@ -117,7 +117,7 @@ class LockedRows:
                 freed.append(locked)
             elif locked.held is None:
                 # Another row than those that were looked at, or one that is held now and then.
-                if was_held not in (None, _SOMETHING) or locked.seen_at - met_at >= locked.patience:
+                if was_held not in (None, _SOMETHING) or locked.seen_at - met_at >= locked.tried_again_after:
                     freed.append(locked)
                 else:
                     locked.held, locked.seen_at = _SOMETHING, met_at

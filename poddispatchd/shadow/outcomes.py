@@ -122,8 +122,8 @@ class ShadowOutcomes:
         }
         match verdict:
             case None:
-                patience = _TURNS * self._settings().shadow.cron_interval
-                if waited >= patience and not watched.is_told:
+                longest = _TURNS * self._settings().shadow.cron_interval
+                if waited >= longest and not watched.is_told:
                     watched.is_told = True
                     self._stats.differs(Difference.LEFT_RUNNING, _left(watched, waited), **facts)
                 return

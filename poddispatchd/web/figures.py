@@ -24,7 +24,7 @@ FRESH_FOR = 1.0
 LONGEST_AGE = 10.0
 """Seconds after which counts are made again for whoever looks, however long that takes."""
 
-_PATIENCE = 3.0
+_LOOKED_WITHIN = 3.0
 """Seconds that a look may take; after that the figures before are shown, with their time."""
 
 _REST = 20.0
@@ -119,7 +119,7 @@ class Figures:
         if not self._session.is_up:
             return
         try:
-            async with asyncio.timeout(_PATIENCE), self._turn:
+            async with asyncio.timeout(_LOOKED_WITHIN), self._turn:
                 self._forget_after_a_change_by_hand()
                 await self._count()
                 if with_tasks:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.acceptance.process import PATIENCE
+from tests.acceptance.process import ANNOUNCED_WITHIN
 
 _numbers = itertools.count()
 
@@ -31,7 +31,7 @@ class Notifications:
 
     async def until(self, wanted: Callable[[str], bool]) -> str:
         """Wait for a datagram, the ones that arrived before included."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(ANNOUNCED_WITHIN):
             for text in self.received:
                 if wanted(text):
                     return text

@@ -15,7 +15,7 @@ from tests.forked import ForkedProcess, fork
 
 Entry: TypeAlias = Mapping[str, object]
 
-PATIENCE = 100.0
+ANNOUNCED_WITHIN = 100.0
 """Seconds after which something that was announced will never happen, on a busy machine."""
 
 
@@ -120,7 +120,7 @@ class Process:
 
     async def event(self, event: str, **facts: object) -> Entry:
         """Wait for a line about an event with these facts."""
-        async with asyncio.timeout(PATIENCE), self._news:
+        async with asyncio.timeout(ANNOUNCED_WITHIN), self._news:
             while True:
                 if (entry := self.find(event, **facts)) is not None:
                     return entry
@@ -130,7 +130,7 @@ class Process:
 
     async def events(self, event: str, count: int) -> list[Entry]:
         """Wait for so many lines about an event."""
-        async with asyncio.timeout(PATIENCE), self._news:
+        async with asyncio.timeout(ANNOUNCED_WITHIN), self._news:
             while True:
                 found = [entry for entry in self.entries if _is(entry, event, {})]
                 if len(found) >= count:
@@ -139,7 +139,7 @@ class Process:
 
     async def lines(self, count: int) -> None:
         """Wait until it has said so many lines, or has ended."""
-        async with asyncio.timeout(PATIENCE), self._news:
+        async with asyncio.timeout(ANNOUNCED_WITHIN), self._news:
             while len(self.said) < count and not self._is_mute():
                 await self._news.wait()
 
@@ -153,7 +153,7 @@ class Process:
 
     async def ended(self) -> int:
         """Its exit status; negative for the signal that killed it."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(ANNOUNCED_WITHIN):
             status = await self.child.wait()
             if self._reader is not None:
                 await self._reader
@@ -177,6 +177,6 @@ def _is(entry: Entry, event: str, facts: Mapping[str, object]) -> bool:
 async def command(*arguments: str, env: Mapping[str, str] | None = None) -> Outcome:
     """Run a command to its end."""
     child = await fork("poddispatchd", *arguments, env=environment(env), apart=True)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(ANNOUNCED_WITHIN):
         out, err = await child.communicate()
     return Outcome(await child.wait(), out.decode(), err.decode())

@@ -9,7 +9,7 @@ import pytest
 from poddispatchd.domain.task import TaskType, VideoId
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, RunOutcome
 from poddispatchd.sandbox.pod.world import add_task, add_video
-from tests.acceptance.process import PATIENCE
+from tests.acceptance.process import ANNOUNCED_WITHIN
 from tests.acceptance.rig import SHORT_TERMS, Rig
 from tests.integration.notify.bench import mail_settings, postbox
 from tests.integration.notify.test_outgoing_events import listening
@@ -69,7 +69,7 @@ async def test_every_video_is_encoded_once_though_the_daemon_is_killed_and_nobod
         async with rig.database.connection() as connection:
             video = await add_video(connection, rig.world, title="A new lecture")
             await add_task(connection, TaskType.ENCODING, video=video)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(ANNOUNCED_WITHIN):
             while not box.received:
                 await rig.look()
         assert [f"#{video.id} " in subject for subject in box.subjects] == [True]
@@ -85,7 +85,7 @@ async def test_one_of_which_all_fails_pauses_itself_and_everybody_is_told(rig: R
         rig.set("ops", listen=rig.ops.removeprefix("http://"))
         await _made(rig, await _videos(rig, 7))
         await daemon.event("campaign.paused", campaign="anew")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(ANNOUNCED_WITHIN):
             while not endpoint.got:
                 await rig.look()
         assert 'poddispatchd_campaigns{state="paused"}' in (await rig.get("/metrics"))[1]

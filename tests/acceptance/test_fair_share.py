@@ -7,7 +7,7 @@ from datetime import timedelta
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.sandbox.fake_runner_manager import Behaviour
 from poddispatchd.sandbox.pod.world import add_task, add_video
-from tests.acceptance.process import PATIENCE
+from tests.acceptance.process import ANNOUNCED_WITHIN
 from tests.acceptance.rig import Rig
 
 
@@ -38,7 +38,7 @@ async def test_the_few_tasks_of_one_go_before_the_many_of_another(rig: Rig) -> N
     await daemon.events("task.submitted", 2)  # two runners
     [behind] = await _add(rig, "subscriber", 1)
     await rig.execute("SELECT pg_notify('poddispatchd_task', 'pending')")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(ANNOUNCED_WITHIN):
         while await _ranks(rig) != [behind, *flood[2:]]:
             await rig.look()
 
@@ -55,7 +55,7 @@ async def test_the_few_tasks_of_one_go_before_the_many_of_another(rig: Rig) -> N
     await rig.manager.finish(first.task_id)
     await daemon.event("task.submitted", task=behind)
     running = "SELECT count(*) AS count FROM runner_manager_task WHERE status = 'running'"
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(ANNOUNCED_WITHIN):
         while (await rig.fetch(running))[0]["count"] != 2:  # the result of the first one is imported
             await rig.look()
         while not await rig.fetch("SELECT FROM poddispatchd.overtaking WHERE task_pk = $1", behind):
@@ -81,7 +81,7 @@ async def test_by_default_it_is_pods_order_and_nothing_is_told_of_fair_share(rig
     await daemon.events("task.submitted", 2)
     [behind] = await _add(rig, "subscriber", 1)
     await rig.execute("SELECT pg_notify('poddispatchd_task', 'pending')")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(ANNOUNCED_WITHIN):
         while await _ranks(rig) != [*flood[2:], behind]:
             await rig.look()
 

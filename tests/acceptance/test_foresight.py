@@ -12,7 +12,7 @@ from aiosmtpd.smtp import SMTP, Envelope
 from poddispatchd.domain.task import TaskType
 from poddispatchd.sandbox.fake_runner_manager import Behaviour, RunOutcome
 from poddispatchd.sandbox.fake_runner_manager.faults import AnswerFault, FaultKind
-from tests.acceptance.process import PATIENCE
+from tests.acceptance.process import ANNOUNCED_WITHIN
 from tests.acceptance.rig import Rig
 
 _PAST = """
@@ -85,7 +85,7 @@ async def test_what_ended_is_learnt_from(rig: Rig) -> None:
         [row] = await rig.fetch("SELECT count(*) AS n FROM poddispatchd.ended_run WHERE status = 'completed'")
         return cast("int", row["n"])
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(ANNOUNCED_WITHIN):
         while await kept() < 3:
             await rig.look()
     assert (await rig.fetch("SELECT sum(completed) AS n FROM poddispatchd.day_of_tasks"))[0]["n"] == 3
@@ -116,7 +116,7 @@ async def test_failures_of_one_reason_are_reviewed_together_on_a_running_daemon(
     restarted = await rig.run("failures", "restart", group["group"], "--yes")
 
     assert restarted.out.count("It waits again, last in the queue.") == 2
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(ANNOUNCED_WITHIN):
         while set((await rig.statuses()).values()) != {"completed"}:
             await rig.look()
     assert json.loads((await rig.run("failures", "list", "--json")).out) == []
@@ -125,7 +125,7 @@ async def test_failures_of_one_reason_are_reviewed_together_on_a_running_daemon(
 async def _failed_on_the_manager(rig: Rig, words: str) -> int:
     rig.manager.faults.script = lambda _: Behaviour(outcome=RunOutcome.FAILED, error=words)
     [task] = await rig.add(TaskType.ENCODING)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(ANNOUNCED_WITHIN):
         while (await rig.statuses())[task] != "failed":
             await rig.look()
     return task
@@ -163,7 +163,7 @@ async def test_a_mailed_report_is_sent_by_the_daemon(rig: Rig) -> None:
 
         assert (await rig.run("report", "--mail")).out == "It is sent to ops@example.org.\n"
 
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(ANNOUNCED_WITHIN):
             mail = await mailbox.taken.get()
         await daemon.event("notice.sent")
     parsed = message_from_bytes(mail, policy=default)

@@ -9,14 +9,14 @@ import pytest
 
 from chaos.pgbouncer import pgbouncer
 from poddispatchd.domain.task import TaskType
-from tests.acceptance.process import PATIENCE
+from tests.acceptance.process import ANNOUNCED_WITHIN
 from tests.acceptance.rig import Rig
 
 _ALL = (TaskType.ENCODING, TaskType.TRANSCRIPTION, TaskType.STUDIO)
 
 
 async def _all_completed(rig: Rig) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(ANNOUNCED_WITHIN):
         while set((await rig.statuses()).values()) != {"completed"}:  # noqa: ASYNC110 - any daemon's doing
             await asyncio.sleep(0.05)
 

@@ -12,7 +12,7 @@ from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, Faul
 from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.acceptance.notifications import Notifications
-from tests.acceptance.process import PATIENCE, Process
+from tests.acceptance.process import ANNOUNCED_WITHIN, Process
 from tests.acceptance.rig import TOKEN, Rig
 from tests.plugins.postgres import PodDatabase
 
@@ -86,7 +86,7 @@ async def test_a_crash_of_postgresql_in_the_middle_of_everything_costs_nothing_b
     _, metrics = await rig.get("/metrics")
     refused = await _called(rig, next(iter(rig.manager.tasks)))
     await asyncio.sleep(_AWAY)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(ANNOUNCED_WITHIN):
         while "database" not in _told_last(notifications):
             await rig.get("/health/live")
     await restartable.start(command, user)

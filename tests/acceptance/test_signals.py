@@ -15,7 +15,7 @@ from tests.acceptance.rig import Rig
 _A_TWENTIETH = {
     "poddispatchd.database.pool._COMMAND_TIMEOUT": 3.0,
     "poddispatchd.database.pool._CONNECT_TIMEOUT": 0.5,
-    "poddispatchd.database.connections._FAREWELL": 0.1,
+    "poddispatchd.database.connections._CLOSED_WITHIN": 0.1,
     "poddispatchd.runtime.database_session._FAREWELL": 0.1,
     "poddispatchd.app.jobs._STOP_SUBMISSIONS": 0.25,
     "poddispatchd.app.jobs._STOP_IMPORTS": 3.0,
@@ -134,7 +134,7 @@ async def test_a_reload_of_a_bad_file_says_why_and_keeps_what_is(rig: Rig) -> No
 
 async def test_a_file_that_cannot_be_read_to_its_end_holds_up_nothing_and_is_told(rig: Rig) -> None:
     """The daemon stood still for as long as the disk of its configuration, until its watchdog ended it."""
-    daemon = await rig.start(constants={"poddispatchd.app.reload._PATIENCE": 0.5})
+    daemon = await rig.start(constants={"poddispatchd.app.reload._READ_WITHIN": 0.5})
     rig.config.unlink()
     os.mkfifo(rig.directory / "config.yaml")
 

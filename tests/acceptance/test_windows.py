@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.sandbox.fake_runner_manager import Behaviour
-from tests.acceptance.process import PATIENCE
+from tests.acceptance.process import ANNOUNCED_WITHIN
 from tests.acceptance.rig import Rig
 
 
@@ -19,7 +19,7 @@ def _hours(begins: timedelta) -> str:
 
 
 async def _until(rig: Rig, task: TaskPk, status: str) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(ANNOUNCED_WITHIN):
         while (await rig.statuses())[task] != status:
             await rig.look()
 
@@ -74,7 +74,7 @@ async def test_a_task_that_runs_when_maintenance_begins_ends_as_if_there_were_no
     paused = await rig.run("runners", "pause", "encoders", "--until", "2h", "--reason", "new disks")
     rig.manager.faults.script = None
     [waits] = await rig.add(TaskType.ENCODING)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(ANNOUNCED_WITHIN):
         while not json.loads((await rig.get("/api/status"))[1])["managers"][0]["paused"]:
             await rig.look()
 
@@ -108,7 +108,7 @@ async def test_planned_maintenance_comes_and_passes_without_anybody(rig: Rig) ->
         "UPDATE poddispatchd.planned_pause SET begins_at = now(), ends_at = now() + interval '4 seconds'"
     )
     await rig.execute("SELECT pg_notify('poddispatchd_task', 'administration')")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(ANNOUNCED_WITHIN):
         while not json.loads((await rig.get("/api/status"))[1])["managers"][0]["paused"]:
             await rig.look()
 

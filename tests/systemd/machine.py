@@ -22,7 +22,7 @@ _PACKAGES = "systemd,python3,ca-certificates,procps"
 _MIRROR = [os.environ["DEBIAN_MIRROR"]] if "DEBIAN_MIRROR" in os.environ else []
 """Where packages come from; debootstrap knows Debian's own mirrors."""
 
-_PATIENCE = 60.0
+_WITHIN = 60.0
 _LONGEST_COMMAND = 300.0
 
 _T = TypeVar("_T")
@@ -137,7 +137,7 @@ class Machine:
 
     def until(self, what: Callable[[], _T]) -> _T:
         """Ask until the answer is true."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _WITHIN
         while not (answer := what()):
             assert time.monotonic() < deadline, f"it never came:\n{self.journal_text()}"
             time.sleep(0.1)
@@ -189,7 +189,7 @@ def booted(tree: Path, binds: Mapping[Path, str]) -> Iterator[Machine]:
 
 def _leader(nspawn: "subprocess.Popen[bytes]") -> int:
     """The container's process 1, as this machine numbers it."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _WITHIN
     while time.monotonic() < deadline:
         assert nspawn.poll() is None, "systemd-nspawn ended at once"
         for child in Path(f"/proc/{nspawn.pid}/task/{nspawn.pid}/children").read_text().split():

@@ -14,7 +14,7 @@ from poddispatchd.sandbox.fake_runner_manager.clock import ManagerClock
 READ_TIMEOUT = 15.0
 """Seconds of the manager after which an unanswered callback counts as delivered."""
 
-REAL_PATIENCE = 2.0
+REAL_READ_TIMEOUT = 2.0
 """Real seconds that a client gets in any case, however fast the manager's clock runs."""
 
 RETRIES = 5
@@ -93,16 +93,16 @@ async def deliver(
         answer within 15 s counts as delivered.
     """
     call = asyncio.ensure_future(_post(session, url, token, body))
-    patience = asyncio.ensure_future(clock.sleep(READ_TIMEOUT, floor=REAL_PATIENCE))
+    read_timeout = asyncio.ensure_future(clock.sleep(READ_TIMEOUT, floor=REAL_READ_TIMEOUT))
     try:
-        await asyncio.wait({call, patience}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({call, read_timeout}, return_when=asyncio.FIRST_COMPLETED)
         if not call.done():
             return None, None
         return call.result()
     finally:
-        for waiting in (call, patience):
+        for waiting in (call, read_timeout):
             waiting.cancel()
-        await asyncio.gather(call, patience, return_exceptions=True)
+        await asyncio.gather(call, read_timeout, return_exceptions=True)
 
 
 async def _post(

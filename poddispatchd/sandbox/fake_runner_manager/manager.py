@@ -136,7 +136,7 @@ class FakeRunnerManager:
         """The stored tasks by id, oldest first."""
         return self._store.tasks
 
-    async def wait_for(self, predicate: Callable[[], bool], timeout: float = 10.0) -> None:  # noqa: ASYNC109 - real seconds, a test's patience
+    async def wait_for(self, predicate: Callable[[], bool], timeout: float = 10.0) -> None:  # noqa: ASYNC109 - real seconds, as a test waits
         """Wait until the predicate holds; asked again at every request and every change of a task.
 
         Raises:

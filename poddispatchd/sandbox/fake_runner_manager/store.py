@@ -44,7 +44,7 @@ class Store:
         event, self._changed = self._changed, asyncio.Event()
         event.set()
 
-    async def wait_for(self, predicate: Callable[[], bool], timeout: float) -> None:  # noqa: ASYNC109 - real seconds, a test's patience
+    async def wait_for(self, predicate: Callable[[], bool], timeout: float) -> None:  # noqa: ASYNC109 - real seconds, as a test waits
         """Wait until the predicate holds; it is asked again at every change.
 
         Raises:

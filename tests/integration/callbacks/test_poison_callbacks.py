@@ -173,7 +173,7 @@ async def _silent_manager() -> AsyncIterator[str]:
 async def test_many_unknown_ids_of_a_silent_manager_do_not_hold_up_the_callbacks_of_others(
     pod: Pod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adoption, "_PATIENCE", 3600.0)
+    monkeypatch.setattr(adoption, "_ANSWERED_WITHIN", 3600.0)
     async with _silent_manager() as url, bench(pod.database) as webhook:
         await pod.connection.execute("UPDATE runner_manager SET url = $1 WHERE id = $2", url, pod.manager)
         await webhook.parts.managers.refresh(within=0)

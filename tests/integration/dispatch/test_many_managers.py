@@ -28,7 +28,7 @@ _RUNNERS = 2
 _ANSWER_TAKES = 20.0
 _REFILLED = 15
 
-_PATIENCE = 30
+_WITHIN = 30
 """Seconds until a test that waits for one of the others is given up: far more than all of it takes."""
 
 
@@ -59,7 +59,7 @@ def _running(fake: FakeRunnerManager) -> int:
 
 async def _until_full(fakes: Sequence[FakeRunnerManager]) -> None:
     await asyncio.gather(
-        *(fake.wait_for(lambda one=fake: _running(one) == _RUNNERS, _PATIENCE) for fake in fakes)  # type: ignore[misc]
+        *(fake.wait_for(lambda one=fake: _running(one) == _RUNNERS, _WITHIN) for fake in fakes)  # type: ignore[misc]
     )
 
 
@@ -110,6 +110,6 @@ async def test_dead_and_slow_managers_delay_nobody_elses_tasks(
 
             its_time.advance(_ANSWER_TAKES)
             await asyncio.gather(
-                *(fake.wait_for(lambda one=fake: _running(one) == _RUNNERS, _PATIENCE) for fake in slow)  # type: ignore[misc]
+                *(fake.wait_for(lambda one=fake: _running(one) == _RUNNERS, _WITHIN) for fake in slow)  # type: ignore[misc]
             )
             assert await _taken(pod, "slow") == _SLOW

@@ -14,7 +14,7 @@ from poddispatchd.database.pool import Connection
 from poddispatchd.dispatch import candidates, intents
 from poddispatchd.dispatch.intents import IntentRequest
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.routing import PATIENCE, Lane
+from poddispatchd.domain.routing import ANSWERS_WITHIN, Lane
 from poddispatchd.domain.task import ManagerId, TaskPk, TaskType
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, ValuesRefusedError
 from poddispatchd.journal import pauses, submissions
@@ -156,7 +156,7 @@ async def test_whoever_does_not_answer_in_time_gives_the_next_task_back(pod: Sce
     daemon, tasks = await prepared(pod)
     await daemon.dispatcher.step()
     assert await _is_ready(pod, tasks[3])
-    daemon.clock.advance(PATIENCE)
+    daemon.clock.advance(ANSWERS_WITHIN)
     await daemon.dispatcher.step()
     await until(lambda: _is_given_back(pod, tasks[3]))
     await daemon.dispatcher.step()
@@ -303,7 +303,7 @@ async def test_a_task_that_was_given_back_is_as_it_was_and_its_next_submission_i
     daemon, tasks = await prepared(pod, [*three, *same, *await pod.encodings(2)])
     assert await pod.connection.fetchval("SELECT count(*) FROM poddispatchd.wish") == 1
     before = await pod.row(tasks[3])
-    daemon.clock.advance(PATIENCE)
+    daemon.clock.advance(ANSWERS_WITHIN)
     await daemon.dispatcher.step()
     await until(lambda: _is_given_back(pod, tasks[3]))
     assert await pod.row(tasks[3]) == before

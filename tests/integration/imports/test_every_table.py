@@ -43,7 +43,7 @@ async def test_whichever_table_cannot_be_written_the_result_waits_and_comes_in_o
     kind: TaskType,
     first: int,
 ) -> None:
-    monkeypatch.setattr(commit, "_PATIENCE_WITH_LOCKS", 0)
+    monkeypatch.setattr(commit, "_MOST_RETRIES", 0)
     async with bench(pod_database, media_root) as here:
         task = await here.ready(kind)
         async with noted(pod_database) as tables:

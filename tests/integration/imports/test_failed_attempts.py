@@ -48,7 +48,7 @@ async def here(pod_database: PodDatabase, media_root: Path, mode: Mode) -> Async
 
 @pytest.fixture
 def lone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One attempt at each file, so that a fault is not outlived by the download's own patience."""
+    """One attempt at each file, so that a fault is not outlived by the download's own attempts."""
     monkeypatch.setattr(attempt, "DownloadLimits", partial(DownloadLimits, attempts=1))
 
 

@@ -119,7 +119,7 @@ async def test_a_result_whose_video_is_held_waits_in_words_and_is_not_fetched_ag
 
 async def test_a_stop_does_not_wait_for_held_rows(here: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty results whose rows somebody held, each in its turn: a stop took all its seconds."""
-    monkeypatch.setattr(commit, "_PATIENCE_WITH_LOCKS", 100_000)
+    monkeypatch.setattr(commit, "_MOST_RETRIES", 100_000)
     tasks = [await here.ready() for _ in range(2)]
     importer = features.importer(here.parts)
     met, arrived, held, record = set[int](), list[int](), asyncio.Event(), ImportCommit.record

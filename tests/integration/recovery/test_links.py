@@ -20,7 +20,7 @@ from tests.plugins.postgres import PodDatabase
 
 @pytest.fixture
 def probes_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Probes every moment, and little patience for them; what follows from them is as always."""
+    """Probes every moment, and little time for them; what follows from them is as always."""
     monkeypatch.setattr(session_module, "_PROBE_EVERY", 0.2)
     monkeypatch.setattr(leadership, "_STANDBY_EVERY", 0.2)
     monkeypatch.setattr(session_module, "_PROBE_TIMEOUT", 0.5)

@@ -57,7 +57,7 @@ def chunked(content: bytes, size: int) -> bytes:
 async def test_a_manager_that_sends_next_to_nothing_in_many_words_is_given_up_at_once(
     session: aiohttp.ClientSession, answer: Answer
 ) -> None:
-    """It kept the event loop for half a second at a time, until the patience for an answer was over."""
+    """It kept the event loop for half a second at a time, until the time for an answer was over."""
     client = RunnerClient(session, request_timeout=60.0)
     async with RawServer([answer]) as server:
         begun = time.process_time()

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-_PATIENCE = 100.0
+_WITHIN = 100.0
 """Seconds after which a browser will never begin, on a busy machine."""
 
 
@@ -71,7 +71,7 @@ async def browser(program: str, profile: Path) -> AsyncIterator[Page]:
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(_PATIENCE), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(_WITHIN), aiohttp.ClientSession() as session:
             address = ""
             while not address.startswith("DevTools listening on "):
                 address = (await process.stderr.readline()).decode()

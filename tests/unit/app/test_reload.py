@@ -53,7 +53,7 @@ async def test_before_the_database_was_reached_nothing_is_compared() -> None:
 async def test_what_must_be_compared_with_pod_is_refused_while_the_database_is_away(
     monkeypatch: pytest.MonkeyPatch, verify: Callable[[Settings], Awaitable[None]]
 ) -> None:
-    monkeypatch.setattr(reload, "_PATIENCE", 0.5)
+    monkeypatch.setattr(reload, "_READ_WITHIN", 0.5)
     reading, _ = _reading(_OTHER_SITE)
     with capture_logs() as logged:
         assert await reading.read(_NOW, verify) is None
@@ -66,7 +66,7 @@ async def test_what_must_be_compared_with_pod_is_refused_while_the_database_is_a
 async def test_what_pod_knows_nothing_of_is_taken_over_without_the_database(
     monkeypatch: pytest.MonkeyPatch, verify: Callable[[Settings], Awaitable[None]]
 ) -> None:
-    monkeypatch.setattr(reload, "_PATIENCE", 0.5)
+    monkeypatch.setattr(reload, "_READ_WITHIN", 0.5)
     fresh = Settings(log=LogSettings(level="debug"))
     reading, _ = _reading(fresh)
     assert await reading.read(_NOW, verify) is fresh

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from poddispatchd.domain.routing import (
-    PATIENCE,
+    ANSWERS_WITHIN,
     Assignment,
     Lane,
     Offer,
@@ -155,7 +155,7 @@ def test_a_lower_priority_waits_until_the_better_one_is_known_to_be_full() -> No
 
 def test_the_answer_of_a_better_manager_is_waited_for_but_not_for_long() -> None:
     spare = _lane(2, priority=2)
-    for since, expected in ((0.1, []), (PATIENCE, [2])):
+    for since, expected in ((0.1, []), (ANSWERS_WITHIN, [2])):
         best = _lane(1, busy_since=_NOW - since)
         assert [a.manager for a in assign([_offer(1)], [best, spare], _NOW)] == expected
     slow = _lane(1, busy_since=_NOW, is_slow=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from poddispatchd.domain.import_failures import (
-    PATIENCE,
+    MANAGER_BACK_WITHIN,
     Circumstances,
     NextAction,
     longest_delay,
@@ -102,8 +102,8 @@ def test_what_is_wrong_with_a_result_ends_it_sooner_or_later(
 )
 def test_a_manager_in_trouble_is_waited_for_and_at_last_given_up(error: Exception) -> None:
     assert decided(error, attempts=99) is NextAction.WAIT
-    assert decided(error, obstructed_for=PATIENCE) is NextAction.RESUBMIT
-    assert decided(error, obstructed_for=PATIENCE, may_resubmit=False) is NextAction.FAIL
+    assert decided(error, obstructed_for=MANAGER_BACK_WITHIN) is NextAction.RESUBMIT
+    assert decided(error, obstructed_for=MANAGER_BACK_WITHIN, may_resubmit=False) is NextAction.FAIL
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_manager_in_trouble_is_waited_for_and_at_last_given_up(error: Exceptio
 def test_an_obstacle_on_this_machine_never_makes_a_runner_work_again(error: Exception) -> None:
     assert decided(error, attempts=99) is NextAction.WAIT
     # Nor does a task fail for good over it: that is mended, and the result is as good afterwards (I16).
-    assert decided(error, obstructed_for=100 * PATIENCE) is NextAction.WAIT
+    assert decided(error, obstructed_for=100 * MANAGER_BACK_WITHIN) is NextAction.WAIT
 
 
 def test_a_refused_statement_is_waited_out_unless_the_result_can_be_to_blame() -> None:
@@ -131,7 +131,7 @@ def test_a_refused_statement_is_waited_out_unless_the_result_can_be_to_blame() -
 def test_what_the_database_refuses_is_waited_for_however_long(error: Exception) -> None:
     """Finished results were counted out while Pod's tables were newer than we knew (invariant I16)."""
     assert decided(error, attempts=99) is NextAction.WAIT
-    assert decided(error, attempts=99, obstructed_for=100 * PATIENCE) is NextAction.WAIT
+    assert decided(error, attempts=99, obstructed_for=100 * MANAGER_BACK_WITHIN) is NextAction.WAIT
 
 
 def test_a_row_that_another_session_holds_is_tried_again_soon_and_uncounted() -> None:

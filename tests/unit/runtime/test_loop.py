@@ -86,7 +86,7 @@ async def test_a_mail_that_is_being_handed_over_survives_being_cancelled_again_a
 
 
 async def test_a_mail_that_hangs_does_not_hold_up_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mail, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(mail, "_FINISHED_WITHIN", 0.01)
     sending = asyncio.create_task(_to_its_end(asyncio.sleep(3600)))
     await asyncio.sleep(0)
     sending.cancel()
@@ -97,7 +97,7 @@ async def test_a_mail_that_hangs_does_not_hold_up_a_stop(monkeypatch: pytest.Mon
 
 async def test_a_mail_that_is_given_up_at_a_stop_is_tidied_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was cancelled at every turn of the event loop, and so was what it did to leave nothing behind."""
-    monkeypatch.setattr(mail, "_LAST_WORDS", 0.01)
+    monkeypatch.setattr(mail, "_FINISHED_WITHIN", 0.01)
     monkeypatch.setattr(supervision, "_AGAIN", 60.0)
     tidied = False
 
