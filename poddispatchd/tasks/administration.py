@@ -239,7 +239,7 @@ def _run_under_way(task: Task) -> Run | None:
 
 
 async def _announce(connection: Connection) -> None:
-    """Wakeup the daemon, as the optional trigger would."""
+    """Wake the daemon, as the optional trigger would."""
     await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, "administration")
 
 

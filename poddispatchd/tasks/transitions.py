@@ -169,7 +169,7 @@ async def fail_task(connection: Connection, task: Task, reason: str, *, language
 
 
 def ring_for(decision: Decision, wakeups: Wakeups) -> None:
-    """Wakeup the jobs that a decision concerns; after its transaction is committed.
+    """Wake the jobs that a decision concerns; after its transaction is committed.
 
     However a run ended, its runner is free, and a duplicate of the task may be next: the dispatcher looks.
     """
