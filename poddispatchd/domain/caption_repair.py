@@ -145,7 +145,7 @@ class _Reader:
             return False
         before = self._caption.identifier if self._caption is not None else None
         count_on = {self._found.captions + 1, self._found.captions + 2}
-        if before is not None and before.strip().isdecimal():
+        if before is not None and _IDENTIFIER.match(before):
             count_on = {int(before) + 1}
         return int(lines[0]) in count_on
 

@@ -163,6 +163,13 @@ def test_a_number_apart_from_its_caption_is_no_text_and_a_number_that_is_said_is
     assert [cue.lines for cue in cues] == [("Un",), ("Deux", "1984"), ("Trois",)]
 
 
+def test_an_identifier_of_thousands_of_digits_counts_nothing() -> None:
+    """Python writes no such number: the import of the result ended in an error that nobody foresaw."""
+    text = f"WEBVTT\n\n{'1' * 5000}\n{LINE}\nUn\n\n2\n\n{LINE}\nDeux\n"
+    cues = read_subtitles("s.vtt", text.encode()).cues
+    assert [cue.lines for cue in cues] == [("Un",), ("Deux",)]
+
+
 def test_captions_without_a_blank_line_between_them_stay_apart() -> None:
     text = f"WEBVTT\n{LINE}\nUn\n2\n00:01.000 --> 00:02.000\nDeux\n00:02.000 --> 00:03.000\nTrois\n"
     cues = read_subtitles("s.vtt", text.encode()).cues
