@@ -36,7 +36,7 @@ async def done_before(database: Database, tree: MediaTree) -> list[TaskPk]:
         imported = await first_imports(tree, unknown)
     except (OSError, MediaSlowError):
         return []
-    return sorted(pk for pk, moment in imported.items() if moment > waiting[pk])
+    return sorted(pk for pk, moment in imported.items() if moment > waiting[pk].timestamp())
 
 
 def restored_words(done: Sequence[TaskPk]) -> str:

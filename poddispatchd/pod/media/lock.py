@@ -6,7 +6,6 @@ The files of these locks tell, besides, when results were imported.
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
 from threading import Lock
 
 from poddispatchd.domain.task import TaskPk
@@ -104,8 +103,8 @@ def _acquire(tree: MediaTree, task: TaskPk) -> int:
         raise disk_error(error, f"{place / name} cannot be locked") from error
 
 
-async def first_imports(tree: MediaTree, tasks: Collection[TaskPk]) -> dict[TaskPk, datetime]:
-    """When the result of each of these tasks was first imported, or begun to be; others are absent.
+async def first_imports(tree: MediaTree, tasks: Collection[TaskPk]) -> dict[TaskPk, float]:
+    """When (Unix time) the result of each of these was first imported, or begun to be; others are absent.
 
     A lock file is made at that moment and never written to or deleted, by Pod's own code neither. No backup
     of the database holds it.
@@ -117,15 +116,11 @@ async def first_imports(tree: MediaTree, tasks: Collection[TaskPk]) -> dict[Task
     return await tree.look(Look.LOCKS, _first_imports, tree, tasks)
 
 
-def _first_imports(tree: MediaTree, tasks: Collection[TaskPk]) -> dict[TaskPk, datetime]:
+def _first_imports(tree: MediaTree, tasks: Collection[TaskPk]) -> dict[TaskPk, float]:
     try:
         directory = (tree.top / _LOCKS).opened()
     except FileNotFoundError:
         return {}
     with directory:
         found = {task: directory.status(f"{task}.lock") for task in tasks}
-    return {
-        task: datetime.fromtimestamp(status.changed_at, UTC)
-        for task, status in found.items()
-        if status is not None
-    }
+    return {task: status.changed_at for task, status in found.items() if status is not None}
