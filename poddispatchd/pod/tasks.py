@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from poddispatchd.database.pool import Connection
 from poddispatchd.database.queries import Query, load_queries
 from poddispatchd.domain.manager import RunnerManager
-from poddispatchd.domain.task import SUBMITTABLE, ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
+from poddispatchd.domain.task import ManagerId, RunnerTaskId, Task, TaskPk, TaskStatus, TaskType
 from poddispatchd.pod.duplicates import SAME_SOURCE
 from poddispatchd.pod.lock_holders import taking
 from poddispatchd.pod.managers import manager_of
@@ -129,16 +129,15 @@ async def write_outputs(connection: Connection, outputs: Collection[tuple[Task, 
     )
 
 
-async def requeue(connection: Connection, task: Task, *, keep_output: bool = True) -> bool:
+async def requeue(connection: Connection, task: Task) -> bool:
     """This task waits again, in its old place in the queue, without a manager and its id."""
-    return await _change(connection, _QUERIES["requeue"], task, keeps_output=keep_output)
+    return await _change(connection, _QUERIES["requeue"], task)
 
 
 async def unsettled_tasks(
     connection: Connection,
     *,
     after: TaskPk = TaskPk(0),  # noqa: B008 # a NewType call is the identity
-    added_before: datetime | None = None,
     limit: int = 200,
 ) -> list[UnsettledTask]:
     """A page of the tasks to ask managers about, by primary key; go on with the last one's as ``after``.
@@ -146,9 +145,7 @@ async def unsettled_tasks(
     They are running, of any type and under any manager, or carry an id though they are pending (Pod stores
     such rows after some odd answers), or have Pod's status ``warning``.
     """
-    return _with_managers(
-        await connection.fetch(*_QUERIES["unsettled"](after=after, added_before=added_before, limit=limit))
-    )
+    return _with_managers(await connection.fetch(*_QUERIES["unsettled"](after=after, limit=limit)))
 
 
 async def failed_tasks(connection: Connection, pks: Collection[TaskPk]) -> list[UnsettledTask]:
@@ -169,21 +166,11 @@ async def list_tasks(
     connection: Connection,
     *,
     statuses: Collection[str] | None = None,
-    types: Collection[TaskType] = tuple(TaskType),
-    before: TaskPk | None = None,
     limit: int = 50,
 ) -> list[Task]:
-    """A page of tasks, newest first, without their output; go on with the last one's key as ``before``."""
-    records = await connection.fetch(
-        *_QUERIES["list"](
-            statuses=None if statuses is None else [str(status) for status in statuses],
-            types=[type_.value for type_ in types],
-            before=before,
-            limit=limit,
-            with_others=TaskType.OTHER in types,
-            known_types=[type_.value for type_ in SUBMITTABLE],
-        ),
-    )
+    """The newest tasks, of these statuses if any are named, the latest first; without their output."""
+    named = None if statuses is None else [str(status) for status in statuses]
+    records = await connection.fetch(*_QUERIES["list"](statuses=named, limit=limit))
     return [task_of(record) for record in records]
 
 

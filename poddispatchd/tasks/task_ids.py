@@ -34,20 +34,16 @@ async def tasks_called(
 
 
 async def known_tasks_called(
-    connection: Connection,
-    managers: Collection[ManagerId],
-    task_id: RunnerTaskId,
-    *,
-    like: Collection[TaskPk] = (),
+    connection: Connection, managers: Collection[ManagerId], task_id: RunnerTaskId
 ) -> list[Task]:
     """The same as far as nothing needs to be searched.
 
-    Looked at are the tasks that the journal knows by this id, the newest ones, those of ``like``, and all of
-    the same sources. Only the end of a run that Pod submitted itself, long ago, can be overlooked.
+    Looked at are the tasks that the journal knows by this id, the newest ones, and all of the same sources.
+    Only the end of a run that Pod submitted itself, long ago, can be overlooked.
     """
     rows = await connection.fetch(*_QUERIES["known"](managers=list(managers), task_id=task_id))
     known = {TaskPk(row["task_pk"]) for row in rows}
-    return await tasks.find_tasks_near(connection, managers, task_id, known.union(like))
+    return await tasks.find_tasks_near(connection, managers, task_id, known)
 
 
 async def lock_called(connection: Connection, names: Sequence[Name], *, most_output: int) -> dict[Name, Task]:

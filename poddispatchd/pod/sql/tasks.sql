@@ -84,10 +84,9 @@ UPDATE runner_manager_task AS task
  WHERE task.id = said.id AND task.status = said.status AND task.status <> 'completed' AND task.task_id IS NOT DISTINCT FROM said.task_id
 
 -- name: requeue
--- This task waits again, in its old place; its output is kept if :keeps_output.
+-- This task waits again, in its old place; its output is kept.
 UPDATE runner_manager_task
-   SET status = 'pending', task_id = NULL, runner_manager_id = NULL, rank = NULL,
-       script_output = CASE WHEN :keeps_output THEN script_output END
+   SET status = 'pending', task_id = NULL, runner_manager_id = NULL, rank = NULL
  WHERE id = :task AND status = :status AND status <> 'completed' AND task_id IS NOT DISTINCT FROM :task_id
 
 -- name: unsettled
@@ -102,7 +101,6 @@ SELECT task.id, type, status, task_id, date_added, rank, NULL AS script_output,
   LEFT JOIN runner_manager AS manager ON manager.id = task.runner_manager_id
  WHERE task.id > :after
    AND (status IN ('running', 'warning') OR (status = 'pending' AND task_id <> ''))
-   AND (:added_before::timestamptz IS NULL OR date_added < :added_before)
  ORDER BY task.id
  LIMIT :limit
 
@@ -118,12 +116,10 @@ SELECT task.id, type, status, task_id, date_added, rank, NULL AS script_output,
  WHERE task.id = ANY(:tasks::bigint[]) AND status IN ('failed', 'timeout') AND task_id <> ''
 
 -- name: list
--- A page of tasks for people, newest first, without their output; of the types :types, and if :with_others of all others than :known_types.
+-- The newest tasks, the latest first, without their output.
 SELECT id, type, status, task_id, date_added, rank, NULL AS script_output, video_id, recording_id, runner_manager_id
   FROM runner_manager_task
  WHERE (:statuses::text[] IS NULL OR status = ANY (:statuses))
-   AND (type = ANY (:types::text[]) OR (:with_others AND type <> ALL (:known_types::text[])))
-   AND (:before::bigint IS NULL OR id < :before)
  ORDER BY id DESC
  LIMIT :limit
 
