@@ -8,6 +8,7 @@ from datetime import datetime
 from ipaddress import ip_address
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from msgspec import Struct
 from msgspec.structs import asdict
 
@@ -93,9 +94,7 @@ def ops_application(
         return web.Response(
             text=status_page(state(), waiting(), overview),
             content_type="text/html",
-            headers={
-                "Content-Security-Policy": page_policy(),
-            },
+            headers={"Content-Security-Policy": page_policy()},
         )
 
     async def get_root(_: web.Request) -> web.Response:
@@ -103,11 +102,21 @@ def ops_application(
         raise web.HTTPFound("/status")
 
     names = {"localhost", socket.gethostname().lower(), *(name.lower() for name in allowed_hosts)}
+    application = web.Application(middlewares=[_host_check(names)])
+    application.router.add_get("/", get_root)
+    application.router.add_get("/metrics", get_metrics)
+    application.router.add_get("/health/live", get_live)
+    application.router.add_get("/health/ready", get_ready)
+    application.router.add_get("/api/status", get_api_status)
+    application.router.add_get("/status", get_status)
+    return application
+
+
+def _host_check(names: Collection[str]) -> Middleware:
+    """Refuses requests whose ``Host`` is neither an address nor one of these names."""
 
     @web.middleware
-    async def check_host(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
+    async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
         host = request.headers.get("Host")
         if host is not None and not _is_ours(host, names):
             return web.Response(
@@ -116,14 +125,7 @@ def ops_application(
             )
         return await handler(request)
 
-    application = web.Application(middlewares=[check_host])
-    application.router.add_get("/", get_root)
-    application.router.add_get("/metrics", get_metrics)
-    application.router.add_get("/health/live", get_live)
-    application.router.add_get("/health/ready", get_ready)
-    application.router.add_get("/api/status", get_api_status)
-    application.router.add_get("/status", get_status)
-    return application
+    return check_host
 
 
 def _as_json(data: object) -> str:

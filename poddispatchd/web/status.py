@@ -92,18 +92,7 @@ class DaemonStatus:
         campaigns = campaign_reports(() if overview is None else overview.campaigns)
         managers = tuple(self._registry.reports())
         situation = self._situation(managers)
-        choose, windows = self._sites.chooser(), self._registry.availability.task_types
-        queue = tuple(
-            state
-            for state in (
-                replace(
-                    _queue_state(kind, stats, situation, choose),
-                    window=WindowNow.of(windows.get(kind), situation.now),
-                )
-                for kind in TaskType
-            )
-            if state.type in SUBMITTABLE or any(state.counts.values())
-        )
+        queue = self._queue(stats, situation)
         nobody = nobody_takes_tasks(situation)
         found = manager_findings(situation) if nobody is None else [nobody]
         problems = [
@@ -150,6 +139,18 @@ class DaemonStatus:
             failures=failure_states(overview),
             campaigns=campaigns,
         )
+
+    def _queue(self, stats: QueueStats | None, situation: Situation) -> tuple[QueueState, ...]:
+        """How the queue stands, by type; of types that nobody submits only those of which there are tasks."""
+        choose, windows = self._sites.chooser(), self._registry.availability.task_types
+        states = (
+            replace(
+                _queue_state(kind, stats, situation, choose),
+                window=WindowNow.of(windows.get(kind), situation.now),
+            )
+            for kind in TaskType
+        )
+        return tuple(state for state in states if state.type in SUBMITTABLE or any(state.counts.values()))
 
     def _waiting_work(self, progress: Progress) -> Iterator[str]:
         """Sentences about what waits for a person, or for too long."""
