@@ -203,7 +203,7 @@ class Candidates:
         """
         now = self._clock.monotonic()
         if self._has_journal:
-            await self._own_tasks.read(within=own_tasks_within)
+            await self._own_tasks.read(within=own_tasks_within, grace=self._settings().grace)
         size = max(self._page_size, 2 * len(unserved_lanes))
         found: dict[TaskPk, PendingTask] = {}
         waiting: list[Waiting] = []

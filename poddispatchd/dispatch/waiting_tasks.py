@@ -16,6 +16,9 @@ from poddispatchd.pod.queue_order import PendingTask
 
 _MOST_REMEMBERED = 10_000
 
+_CLOCKS_APART = 60.0
+"""Seconds by which the clocks of machines may differ, generously."""
+
 _REFUSAL_LASTS = 3600.0
 """Seconds after which a manager that refused a task is asked again, should it wait still: it may have been
 upgraded or set up anew meanwhile, and nothing else would ever find out."""
@@ -108,7 +111,7 @@ class TaskMemories:
 
 
 class OwnTasks:
-    """The tasks that Pod is not submitting itself: they need no grace, but some are to wait."""
+    """The tasks that Pod is not submitting itself: new ones need no grace, and some are to wait."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -116,12 +119,13 @@ class OwnTasks:
         self.known: Mapping[TaskPk, Wait | None] = {}
         self._read_at = float("-inf")
 
-    async def read(self, *, within: float) -> None:
-        """Read them again, unless that was done within so many seconds."""
+    async def read(self, *, within: float, grace: float) -> None:
+        """Read them again, unless that was done within so many seconds; ``grace``: of Pod's new tasks."""
         now = self._clock.monotonic()
         if now - self._read_at >= within:
             async with self._database.connection() as connection:
-                self.known = await scheduling.own_tasks(connection)
+                # Who is older needs none; the clock that dates tasks may be a little ahead.
+                self.known = await scheduling.own_tasks(connection, within=grace + _CLOCKS_APART)
             self._read_at = now
 
     def waiting(self, now: float) -> list[tuple[TaskPk, datetime, float]]:

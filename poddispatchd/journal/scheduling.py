@@ -134,9 +134,15 @@ async def put_back(connection: Connection, task: TaskPk, date_added: datetime, *
     await connection.execute(*_QUERIES["put_back"](task=task, date_added=date_added, seconds=wait))
 
 
-async def own_tasks(connection: Connection) -> dict[TaskPk, Wait | None]:
-    """Tasks that need no grace, with the wait of those that are not to be submitted yet."""
-    return {TaskPk(row["task_pk"]): _wait(row) for row in await connection.fetch(*_QUERIES["own_tasks"]())}
+async def own_tasks(connection: Connection, *, within: float | None = None) -> dict[TaskPk, Wait | None]:
+    """Tasks that need no grace, with the wait of those that are not to be submitted yet.
+
+    Args:
+        connection: any.
+        within: seconds; of those that do not wait only the ones that were added so lately. None: all.
+    """
+    rows = await connection.fetch(*_QUERIES["own_tasks"](within=within))
+    return {TaskPk(row["task_pk"]): _wait(row) for row in rows}
 
 
 async def wait_of(connection: Connection, task: TaskPk, date_added: datetime) -> Wait | None:

@@ -88,7 +88,8 @@ WITH scheduler AS MATERIALIZED (
     SELECT :type, 'pending', taken.video_id, now() FROM taken, unfinished WHERE unfinished.id IS NULL
     RETURNING id
 ), own_task AS (
-    INSERT INTO poddispatchd.own_task (task_pk) SELECT id FROM added ON CONFLICT DO NOTHING
+    INSERT INTO poddispatchd.own_task (task_pk) SELECT id FROM added
+    ON CONFLICT (task_pk) DO UPDATE SET added_at = now()
 ), noted AS (
     UPDATE poddispatchd.campaign_video AS video
     SET state = CASE WHEN added.id IS NULL THEN 'skipped' ELSE 'running' END, task_pk = added.id, changed_at = now(),

@@ -104,6 +104,7 @@ WITH closed AS (
     ON CONFLICT (path) DO NOTHING
     RETURNING path
 ), own_tasks AS (
-    INSERT INTO poddispatchd.own_task (task_pk) SELECT unnest(:own_tasks::bigint[]) ON CONFLICT DO NOTHING
+    INSERT INTO poddispatchd.own_task (task_pk) SELECT unnest(:own_tasks::bigint[])
+    ON CONFLICT (task_pk) DO UPDATE SET added_at = now()
 )
 SELECT EXISTS (SELECT FROM obsolete) AS has_obsolete FROM closed

@@ -54,7 +54,8 @@ SELECT term, instance, since,
 
 -- name: add_own_tasks
 -- Tasks that Pod's web process is not submitting by itself.
-INSERT INTO poddispatchd.own_task (task_pk) SELECT unnest(:tasks::bigint[]) ON CONFLICT DO NOTHING
+INSERT INTO poddispatchd.own_task (task_pk) SELECT unnest(:tasks::bigint[])
+ON CONFLICT (task_pk) DO UPDATE SET added_at = now()
 
 -- name: put_back
 -- A task was put back into the queue, to wait there for so many seconds.
@@ -64,9 +65,11 @@ ON CONFLICT (task_pk) DO UPDATE
 SET added_at = now(), date_added = excluded.date_added, not_before = excluded.not_before
 
 -- name: own_tasks
--- Tasks that need no grace, and for how many seconds more they wait.
+-- Tasks that need no grace, and for how many seconds more they wait; with :within those alone that wait or were added
+-- within so many seconds: after a restart of all that failed there are as many others as tasks in the queue.
 SELECT task_pk, date_added, not_before, extract(epoch FROM not_before - now())::double precision AS seconds
 FROM poddispatchd.own_task
+WHERE :within::float8 IS NULL OR not_before > now() OR added_at > now() - make_interval(secs => :within)
 
 -- name: wait_of
 -- Until when a task waits that has had this date_added since it was put back; a longer wait than any is none: the

@@ -341,6 +341,21 @@ async def test_own_tasks_are_remembered_until_they_are_submitted(pod_database: P
         assert await scheduling.own_tasks(one) == {2: None}
 
 
+async def test_of_own_tasks_those_are_read_for_the_queue_that_are_new_or_wait(
+    pod_database: PodDatabase,
+) -> None:
+    """After a restart of a hundred thousand tasks each look at the queue read as many rows."""
+    added = datetime(2026, 3, 1, 8, tzinfo=UTC)
+    async with _sessions(pod_database) as (one, _):
+        await scheduling.add_own_tasks(one, [TaskPk(1), TaskPk(2), TaskPk(3)])
+        await scheduling.put_back(one, TaskPk(4), added, wait=3600)
+        await one.execute("UPDATE poddispatchd.own_task SET added_at = now() - interval '10 minutes'")
+        await scheduling.add_own_tasks(one, [TaskPk(2)])  # restarted once more
+
+        assert set(await scheduling.own_tasks(one, within=60.0)) == {2, 4}
+        assert set(await scheduling.own_tasks(one)) == {1, 2, 3, 4}
+
+
 async def test_a_task_that_was_put_back_waits_by_the_databases_clock(pod_database: PodDatabase) -> None:
     task, added = TaskPk(7), datetime(2026, 3, 1, 8, tzinfo=UTC)
     async with _sessions(pod_database) as (one, _):
