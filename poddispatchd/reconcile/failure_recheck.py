@@ -71,12 +71,12 @@ class FailureRecheck:
         now = self._clock.monotonic()
         if now - self._looked_at < _RARELY * self._settings().interval:
             return {}
-        self._looked_at = now
         async with self._database.connection() as connection:
             lately = await failures.recent_failures(
                 connection, hours=_FOR_HOURS, limit=_MOST, excluding=exclude
             )
             failed = await tasks.failed_tasks(connection, list(lately)) if lately else []
+        self._looked_at = now
         rows = {item.task.pk: item for item in failed}
         by_manager: dict[RunnerManager, list[UnsettledTask]] = defaultdict(list)
         for pk, run in lately.items():

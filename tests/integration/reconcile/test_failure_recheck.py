@@ -1,7 +1,9 @@
 """A task that failed, and that its manager completed later without anybody hearing of it."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from msgspec.structs import replace
@@ -10,6 +12,8 @@ from poddispatchd.app import features
 from poddispatchd.domain.lifecycle import Decision
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.task import RunnerStatus, RunnerTaskId, TaskPk
+from poddispatchd.errors import DatabaseUnavailableError
+from poddispatchd.journal import failures
 from poddispatchd.pod import tasks
 from poddispatchd.reconcile import failure_recheck
 from poddispatchd.reconcile.reconciler import Reconciler
@@ -56,6 +60,26 @@ async def test_a_failure_that_was_mended_in_silence_is_found_and_imported(here: 
     task = await _failed(here, watcher)
     await _mended(here, task)
     here.clock.ahead += _RARELY
+    await watcher.step()
+    await here.import_due()
+    assert await here.status(task) == "completed"
+
+
+async def test_a_look_for_failures_that_fails_is_made_again_with_the_next_step(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One refused statement put it off for ten intervals."""
+    watcher = features.reconciler(here.parts)
+    task = await _failed(here, watcher)
+    await _mended(here, task)
+    here.clock.ahead += _RARELY
+
+    async def refused(*_: object, **__: object) -> NoReturn:
+        raise DatabaseUnavailableError
+
+    with monkeypatch.context() as broken, suppress(DatabaseUnavailableError):
+        broken.setattr(failures, "recent_failures", refused)
+        await watcher.step()
     await watcher.step()
     await here.import_due()
     assert await here.status(task) == "completed"
