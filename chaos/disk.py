@@ -59,7 +59,12 @@ class SmallDisk:
         size = f"size={self.size},mode=755"
         self.is_real = self.can_freeze or _as_root("mount", "-t", "tmpfs", "-o", size, "tmpfs", self._below)
         if self.wants_server and self.is_real:
-            self._server = _serve(self._below, self.directory)
+            try:
+                self._server = _serve(self._below, self.directory)
+            except BaseException:
+                # Nobody gets it, so nobody would unmount it.
+                self.close()
+                raise
 
     @property
     def impossible(self) -> tuple[Kind, ...]:

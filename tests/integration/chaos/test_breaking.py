@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import TypeVar
@@ -216,6 +217,19 @@ async def test_a_served_tree_stands_still_with_its_server_and_goes_on(tmp_path: 
     finally:
         disk.close()
     assert not (disk.directory / "written").exists()
+
+
+def test_a_disk_that_gets_no_file_server_is_not_left_mounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serve(below: Path, _directory: Path) -> None:
+        assert below.is_mount()
+        raise RuntimeError("no FUSE")
+
+    monkeypatch.setattr("chaos.disk._serve", serve)
+    with suppress(RuntimeError):  # where it is no real one, it wants no server
+        SmallDisk(tmp_path / "media", 8 * 2**20, wants_server=True)
+    assert not (tmp_path / "media.disk").is_mount()
 
 
 def test_a_hidden_directory_is_empty_and_whole_again_afterwards(tmp_path: Path) -> None:
