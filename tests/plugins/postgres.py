@@ -1,9 +1,6 @@
-"""A PostgreSQL server for the whole run, and a fresh Pod database for each test that asks for one."""
+"""A PostgreSQL server for the whole run, and a Pod database of its own for each test that asks for one."""
 
 import asyncio
-import itertools
-import os
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,10 +14,10 @@ from poddispatchd.database.pool import Database
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
+from tests.plugins.copies import Copy, close_administrators
+from tests.plugins.rewinding import Beginning, keep
 
 SERVER = pytest.StashKey[PostgresServer]()
-
-_numbers = itertools.count()
 
 _FORGET = (
     "CLOSE ALL; UNLISTEN *; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DISCARD TEMP; DISCARD SEQUENCES;"
@@ -32,35 +29,11 @@ _templates: set[str] = set()
 """Those of this run that are known to be complete."""
 
 
-@dataclass(slots=True)
-class Copy:
-    """A database that is copied from a template when somebody first wants to connect to it."""
-
-    server: PostgresServer
-    name: str
-    template: str
-    is_made: bool = False
-
-    def make(self) -> None:
-        """Make it, unless that was done."""
-        if not self.is_made:
-            self.is_made = True
-            # Without fsync, copying files is quicker than logging every block.
-            _administrator(self.server).execute(
-                f'CREATE DATABASE "{self.name}" TEMPLATE "{self.template}" STRATEGY file_copy'
-            )
-
-    def drop(self) -> None:
-        """Drop it, if it was ever made; whoever is still connected is cut off."""
-        if self.is_made:
-            _administrator(self.server).execute(f'DROP DATABASE "{self.name}" WITH (FORCE)')
-
-
 @dataclass(frozen=True, slots=True)
 class PodDatabase:
-    """A database of its own, with Pod's tables, dropped after the test."""
+    """A database of its own, with Pod's tables, gone after the test."""
 
-    name: str
+    given_name: str
     address: SecretStr
     variant: SchemaVariant
     loop: asyncio.AbstractEventLoop | None = field(default=None, compare=False, repr=False)
@@ -72,11 +45,14 @@ class PodDatabase:
     )
 
     @property
+    def name(self) -> str:
+        """Its name; from now on it is there."""
+        return self.given_name if self.copy is None else self.copy.make()
+
+    @property
     def dsn(self) -> SecretStr:
         """Where it is; from now on it is there."""
-        if self.copy is not None:
-            self.copy.make()
-        return self.address
+        return self.address if self.copy is None else self.copy.server.dsn(self.name)
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A new connection; the caller closes it (or the drop does)."""
@@ -89,7 +65,7 @@ class PodDatabase:
         To connect and to learn the catalog anew costs PostgreSQL more than most blocks do: one connection
         is kept for the next of them.
         """
-        connection = await self._rested() or await self.connect()
+        connection = await self.rested() or await self.connect()
         try:
             yield connection
         except BaseException:
@@ -97,8 +73,8 @@ class PodDatabase:
             raise
         await self._rest(connection)
 
-    async def _rested(self) -> "asyncpg.Connection[asyncpg.Record] | None":
-        """The connection that was kept, unless it was lost meanwhile."""
+    async def rested(self) -> "asyncpg.Connection[asyncpg.Record] | None":
+        """Take the connection that was kept, unless it was lost meanwhile."""
         if not self._resting or self.loop is not asyncio.get_running_loop():
             return None
         connection = self._resting.pop()
@@ -124,53 +100,6 @@ class PodDatabase:
         """Close the connection that is kept: nobody is connected any more."""
         while self._resting:
             await self._resting.pop().close()
-
-
-class Administrator:
-    """A connection that makes and drops the databases of all tests of a process.
-
-    Each test has an event loop of its own; the connection has one, too, in a thread.
-    """
-
-    def __init__(self, server: PostgresServer) -> None:
-        self._server = server
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._turn = asyncio.Lock()
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-
-    def execute(self, statement: str) -> None:
-        """Carry out a statement that is a transaction of its own."""
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=_run, args=(self._loop,), daemon=True).start()
-        asyncio.run_coroutine_threadsafe(self._execute(statement), self._loop).result()
-
-    async def _execute(self, statement: str) -> None:
-        async with self._turn:
-            if self._connection is None or self._connection.is_closed():
-                self._connection = await asyncpg.connect(self._server.dsn().get_secret_value())
-            await self._connection.execute(statement)
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        if self._loop is None:
-            return
-        if self._connection is not None:
-            asyncio.run_coroutine_threadsafe(self._connection.close(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-
-
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    loop.run_forever()
-    loop.close()
-
-
-_administrators: dict[Path, Administrator] = {}
-"""Those of this process, by the directories of their servers."""
-
-
-def _administrator(server: PostgresServer) -> Administrator:
-    return _administrators.setdefault(server.directory, Administrator(server))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -202,8 +131,7 @@ def postgres(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
     server = pytestconfig.stash[SERVER]
     server.start()
     yield server
-    while _administrators:
-        _administrators.popitem()[1].close()
+    close_administrators()
 
 
 @pytest.fixture
@@ -220,7 +148,7 @@ def short_lock_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def pod_database(postgres: PostgresServer, variant: SchemaVariant) -> AsyncIterator[PodDatabase]:
-    """A fresh database with Pod's tables and no rows."""
+    """A database with Pod's tables and no rows."""
 
     async def fill(connection: "asyncpg.Connection[asyncpg.Record]", _dsn: SecretStr) -> None:
         await create_schema(connection, variant)
@@ -262,15 +190,14 @@ async def cloned_database(
     server: PostgresServer, template: str, variant: SchemaVariant, *, when_wanted: bool = False
 ) -> AsyncIterator[PodDatabase]:
     """A copy of a template for the length of a block, made now or only when somebody connects to it."""
-    copy = Copy(server, f"test_{os.getpid()}_{next(_numbers)}", template)
-    database = PodDatabase(copy.name, server.dsn(copy.name), variant, asyncio.get_running_loop(), copy)
+    copy = Copy(server, template)
+    database = PodDatabase("", server.dsn(), variant, asyncio.get_running_loop(), copy)
     if not when_wanted:
         copy.make()
     try:
         yield database
     finally:
-        await database.let_go()
-        copy.drop()
+        await copy.give_back(await database.rested())
 
 
 async def ensure_template(
@@ -300,6 +227,7 @@ async def ensure_template(
         connection = await asyncpg.connect(server.dsn(draft).get_secret_value())
         try:
             await fill(connection, server.dsn(draft))
+            keep(server.directory / f"{name}.beginning", await Beginning.of(connection))
         finally:
             await connection.close()
         await _wait_until_unused(administration, draft)

@@ -13,7 +13,8 @@ import pytest
 from poddispatchd.domain.secret import SecretStr
 from poddispatchd.sandbox.pod.seed import ManagerSpec, add_manager, seed_world
 from poddispatchd.sandbox.pod.world import World
-from tests.plugins.postgres import Copy, PodDatabase, ensure_template
+from tests.plugins.copies import Copy
+from tests.plugins.postgres import PodDatabase, ensure_template
 
 
 @pytest.fixture
