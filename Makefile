@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Many tests wait for a server or a daemon: while two of four workers do, the others keep two cores busy.
-TEST_WORKERS = $(shell expr 2 '*' $$(nproc))
+# Many tests wait for a server or a daemon: while three of six workers do, the others keep two cores busy.
+TEST_WORKERS = $(shell expr 3 '*' $$(nproc))
 
 .PHONY: help demo test unit test-thorough coverage pgbouncer nginx axe test-systemd deb docs references lint format bench bench-full growth consortium audit sbom mutation chaos soak kills faults fuzz clean
 

@@ -95,19 +95,19 @@ def pytest_configure_node(node: object) -> None:
 
 
 def _spread(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
-    """Share out among all workers what waits most: half of them begin with it, the others come to it later.
+    """Let every other worker begin with what waits most, while the others compute.
 
     xdist gives each worker an equal run of the list, and then what is left at the ends of others' runs: what
     waits long lies at no end, where it would keep all others waiting.
     """
     waiting = [item for item in items if str(item.path).startswith(_WAITING)]
     others = iter([item for item in items if not str(item.path).startswith(_WAITING)])
+    shares = (workers + 1) // 2
     spread: list[pytest.Item] = []
     for number in range(workers):
-        own = waiting[number::workers]
+        own = waiting[number // 2 :: shares] if number % 2 == 0 else []
         room = max(0, (len(items) - len(spread)) // (workers - number) - len(own))
-        before = 0 if number % 2 == 0 else room // 3
-        spread += [*islice(others, before), *own, *islice(others, room - before)]
+        spread += [*own, *islice(others, room)]
     return [*spread, *others]
 
 

@@ -23,16 +23,16 @@ def _waits(item: Any) -> bool:  # noqa: ANN401 - it stands for pytest's
     return bool(item.path.parent.name == "acceptance")
 
 
-def test_every_worker_has_its_part_of_the_tests_that_wait_and_none_of_them_at_its_end() -> None:
+def test_half_of_the_workers_begin_with_the_tests_that_wait_while_the_others_compute() -> None:
     """xdist gives each an equal run of the list."""
     items = _items()
     spread = conftest._spread(items, _WORKERS)
     share = len(spread) // _WORKERS
     runs = [spread[number * share : (number + 1) * share] for number in range(_WORKERS)]
+    half = _WAITING // 2
     assert sorted(map(id, spread)) == sorted(map(id, items))
-    assert [sum(map(_waits, run)) for run in runs] == [_WAITING // _WORKERS] * _WORKERS
-    assert [_waits(run[0]) for run in runs] == [True, False, True, False]
-    assert not any(_waits(item) for run in runs for item in run[-share // 3 :])
+    assert [sum(map(_waits, run)) for run in runs] == [half, 0, half, 0]
+    assert all(map(_waits, [*runs[0][:half], *runs[2][:half]]))
 
 
 def test_every_worker_knows_how_tests_are_given_out(request: pytest.FixtureRequest) -> None:
