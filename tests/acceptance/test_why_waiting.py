@@ -8,7 +8,7 @@ import pytest
 
 from poddispatchd.domain.task import TaskPk, TaskType
 from poddispatchd.sandbox.fake_runner_manager.faults import AnswerFault, FaultKind
-from tests.acceptance.process import PATIENCE, Process
+from tests.acceptance.process import ANNOUNCED_WITHIN, Process
 from tests.acceptance.rig import Rig
 
 
@@ -50,7 +50,7 @@ async def test_tasks_behind_a_full_manager_say_so_everywhere(rig: Rig) -> None:
     assert "All is well." not in page
     status = await rig.run("status")
     assert (status.status, "encoding: They wait for a free runner" in status.out) == (0, True)
-    async with asyncio.timeout(PATIENCE):  # ranks are written by a job of their own
+    async with asyncio.timeout(ANNOUNCED_WITHIN):  # ranks are written by a job of their own
         while not await rig.fetch("SELECT FROM runner_manager_task WHERE id = $1 AND rank = 2", tasks[1]):
             await rig.look()
     shown = (await rig.run("tasks", "show", str(tasks[1]))).out
