@@ -32,7 +32,7 @@ from tests.plugins.postgres import PodDatabase
 _DUPLICATES = 2_000
 
 _PRIORITY_USERS = "runner_manager_priority_user"
-_SOON = datetime(2020, 1, 1, tzinfo=UTC)
+_LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 _DUPLICATE: Mapping[str, object] = {"task": 7, "type": "encoding", "video": 7, "recording": None}
 _RUN: Mapping[str, object] = {**_DUPLICATE, "runner_manager": 1, "task_id": "task-7"}
@@ -67,7 +67,7 @@ _BY_KEY: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "ended": _DUPLICATE,
         "follow": {
             "tasks": [7],
-            "dates_added": [_SOON],
+            "dates_added": [_LONG_AGO],
             "status": "failed",
             "runner_manager": 1,
             "task_id": "task-7",
@@ -105,7 +105,7 @@ _PAGE: Mapping[str, object] = {
     "skip": [],
     "ignore_grace": [],
     "held": [7],
-    "held_dates": [_SOON],
+    "held_dates": [_LONG_AGO],
     "excluded_types": ["encoding"],
     "excluded_sources": [7],
 }
@@ -121,10 +121,14 @@ _ONE_READING: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     },
     "tasks.sql": {
         "unsettled": {"after": 0, "limit": 200},
-        "purge": {"added_before": _SOON, "limit": 1000},
+        "purge": {"added_before": _LONG_AGO, "limit": 1000},
         "owners": {"task_id": "task-7"},
     },
-    "shadow_rows.sql": {"running": {"besides": [7]}, "types_taken": {}, "purgeable": {"added_before": _SOON}},
+    "shadow_rows.sql": {
+        "running": {"besides": [7]},
+        "types_taken": {},
+        "purgeable": {"added_before": _LONG_AGO},
+    },
     "trigger.sql": {"facts": {}},
     "task_list.sql": {"waiting": {"task": None, "limit": 20, "seconds": 5.0}},
     "ended.sql": {"open": {}},
@@ -241,7 +245,7 @@ async def test_fair_share_reads_the_whole_table_as_often_and_a_claim_by_its_key(
     old_pod: PodDatabase, by: FairShare
 ) -> None:
     fair = by_fair_share(
-        FairOrder(by, {"7": 60.0}, {"encoding": 60.0}, {(1, "encoding"): (_SOON, TaskPk(7))})
+        FairOrder(by, {"7": 60.0}, {"encoding": 60.0}, {(1, "encoding"): (_LONG_AGO, TaskPk(7))})
     )
     async with old_pod.connection() as connection:
         page = statement("pending", _PRIORITY_USERS, share=by)
