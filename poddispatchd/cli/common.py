@@ -77,6 +77,9 @@ config_option = click.option(
     help="config.yaml, as before the command.",
 )
 
+TASK_ID = click.IntRange(1, 2**63 - 1)
+"""What Pod's primary keys can be (bigint)."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 

@@ -8,6 +8,7 @@ import click
 from msgspec.structs import replace
 
 from poddispatchd.cli.common import (
+    TASK_ID,
     Context,
     asynchronous,
     config_option,
@@ -36,11 +37,11 @@ from poddispatchd.tasks.administration import Treated, cancel_tasks
 _WATCHED = 500
 """Newest tasks that are watched."""
 
-ids_argument = click.argument("ids", metavar="ID...", nargs=-1, required=True, type=click.IntRange(min=1))
+ids_argument = click.argument("ids", metavar="ID...", nargs=-1, required=True, type=TASK_ID)
 
 
 @click.command(short_help="Let tasks begin again.")
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(min=1))
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=TASK_ID)
 @filter_options
 @restart_options
 @pass_context

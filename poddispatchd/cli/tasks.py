@@ -11,6 +11,7 @@ from msgspec.structs import asdict
 from poddispatchd.callbacks import inbox
 from poddispatchd.cli.common import (
     EXIT_FAILED,
+    TASK_ID,
     Context,
     asynchronous,
     config_option,
@@ -58,7 +59,7 @@ for _action in (list_, restart, cancel, watch):
 
 
 @tasks.command(short_help="Tell everything about one task.")
-@click.argument("task_pk", metavar="ID", type=click.IntRange(min=1))
+@click.argument("task_pk", metavar="ID", type=TASK_ID)
 @click.option("--all", "whole", is_flag=True, help="The whole output, on a terminal too.")
 @config_option
 @json_option

@@ -31,12 +31,21 @@ def test_every_help_fits_a_terminal_and_cuts_no_sentence(words: tuple[str, ...])
 
 @pytest.mark.parametrize(
     "words",
-    ["nonsense", "run --nonsense", "tasks", "tasks show", "tasks show x", "tasks list --status nonsense"],
+    [
+        "nonsense",
+        "run --nonsense",
+        "tasks",
+        "tasks show",
+        "tasks show x",
+        "tasks show 9223372036854775808",
+        "tasks restart 1 9223372036854775808",
+        "tasks list --status nonsense",
+    ],
 )
 def test_a_mistake_on_the_command_line_is_status_2(words: str) -> None:
     said = invoke(*words.split())
 
-    assert said.status == 2
+    assert said.status == 2, said.err
     assert "Traceback" not in said.err
 
 
