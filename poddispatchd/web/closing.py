@@ -26,6 +26,9 @@ whole of a body, as much as it lets through, before it looks for an answer."""
 _AT_ONCE = 2**18
 """Bytes of one peer that are discarded in one turn of the event loop."""
 
+_MOST_TURNED_AWAY = 64
+"""Connections for which there is no room that are being answered at a time; of more, the rest is reset."""
+
 _LINGER_SECONDS = 1.0
 """How long a peer may take to read its answer and close."""
 
@@ -76,6 +79,20 @@ class Closer:
         if not self._to_answer:
             self._site.loop.call_soon(self._answer_some)
         self._to_answer.append(refused)
+
+    def turn_away(self, connection: socket.socket, address: str, answer: bytes, *, is_whole: bool) -> None:
+        """Answer a connection for which no other one could make room: a reset tells nobody why.
+
+        Args:
+            connection: one that is not in the table of connections, and never will be.
+            address: of its other end.
+            answer: as of ``refuse``.
+            is_whole: as of ``refuse``.
+        """
+        if len(self._to_answer) + len(self._lingering) < _MOST_TURNED_AWAY:
+            self.refuse(connection, Peer(address, nothing, is_exempt=True), answer, is_whole=is_whole)
+        else:
+            reset(connection)
 
     def linger(self, connection: socket.socket, address: str) -> None:
         """End our side of a connection that has been answered, and wait for the other one.

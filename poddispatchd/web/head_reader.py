@@ -14,7 +14,7 @@ from time import thread_time
 
 from poddispatchd.web.closing import Closer, nothing, reset
 from poddispatchd.web.connection_limits import Peer
-from poddispatchd.web.listener_site import LONGEST_HEAD, SLICE, SLICE_SECONDS, ListenerSite, canned
+from poddispatchd.web.listener_site import FULL, LONGEST_HEAD, SLICE, SLICE_SECONDS, ListenerSite, canned
 from poddispatchd.web.protocol import Connection
 from poddispatchd.web.round_robin import RoundRobin
 from poddispatchd.web.unauthenticated import Serve, Verdict, is_whole
@@ -83,7 +83,7 @@ class HeadReader:
         # Whoever has a valid token is not counted under its address.
         is_exempt = self._is_exempt(address) or (isinstance(verdict, Serve) and verdict.whose != b"")
         if not self._admits(address, is_exempt):
-            reset(connection)
+            self._closer.turn_away(connection, address, FULL, is_whole=is_whole(head))
             return
         peer = Peer(address, nothing, is_exempt)
         self._site.table.add(peer, self._site.loop.time())

@@ -1,6 +1,7 @@
 """What all connections of a listener share, and the answers that need no parser."""
 
 import asyncio
+import json
 
 from aiohttp import web
 
@@ -71,3 +72,11 @@ def canned(status: int) -> bytes:
     """A whole answer, without any parser's help."""
     headers = {"Server": _SERVER, "Content-Type": "text/plain", "Connection": "close"}
     return raw_answer(status, headers, f"{WORDS[status]}\n".encode())
+
+
+FULL = raw_answer(
+    503,
+    HEADERS | {"Content-Type": "application/json", "Connection": "close", "Retry-After": "5"},
+    json.dumps({"error": "All connections are in use: ask again in some seconds."}).encode(),
+)
+"""What a connection hears that finds all others busy; in the form of every other answer 503."""

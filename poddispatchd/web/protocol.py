@@ -150,6 +150,8 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
         self._is_chunked = "Transfer-Encoding" in request.headers
         held, self._held = self._held, None
         if held is None:
+            if self._is_half_closed:
+                self._end_body()  # it was cut off behind requests that were served first
             return
         if len(held) >= _MOST_HELD and self._raw is not None:
             self._raw.resume_reading()

@@ -114,6 +114,26 @@ async def test_an_unauthenticated_request_that_follows_a_callback_on_one_connect
     assert answers.count(b"HTTP/1.1 403 ") == 1
 
 
+async def test_a_client_whose_last_body_is_cut_off_hears_so_at_once_though_others_went_before(
+    pod: Pod,
+) -> None:
+    """Such a body was waited for until ``webhook.body_timeout``, though its client had closed its side."""
+    await pod.running()
+    body = json.dumps({"task_id": "t-1", "status": "running"}).encode()
+    request = _head(TOKEN, f"Content-Length: {len(body)}") + body
+    async with bench(pod.database) as webhook:
+        for data in (
+            request * 2 + request[:-3],
+            request * 2 + _head(TOKEN, "Transfer-Encoding: chunked") + b"5\r\n{",
+        ):
+            reader, writer = await asyncio.open_connection(webhook.address.host, webhook.address.port)
+            writer.write(data)
+            writer.write_eof()
+            answers = await reader.read()
+            writer.close()
+            assert [answer[:3] for answer in answers.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", b"400"]
+
+
 async def test_an_unauthenticated_client_hears_the_answer_while_it_still_sends(pod: Pod) -> None:
     head = _head("wrong", "Content-Length: 60000")
     async with bench(pod.database) as webhook:

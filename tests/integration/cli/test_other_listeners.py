@@ -11,6 +11,7 @@ import pytest
 from poddispatchd.cli import local_http
 from poddispatchd.cli.daemon_state import DaemonAwayError, ask_daemon
 from poddispatchd.config.units import Address
+from poddispatchd.web.listener_site import FULL
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -66,6 +67,7 @@ async def _listening(answer: Answer) -> AsyncIterator[Address]:
         (_says(os.urandom(5000)), "is no poddispatchd"),
         (_says(b"HTTP/1.1 404 Not Found\r\n\r\n"), "answers 404: is that poddispatchd"),
         (_says(b"HTTP/1.1 503 No\r\n\r\n" + b"[" * 10**6), "The daemon is not ready."),
+        (_says(FULL), "All connections are in use: ask again in some seconds."),
     ],
 )
 async def test_whatever_answers_there_is_told_in_words(

@@ -233,6 +233,37 @@ async def test_whoever_lets_us_wait_during_a_request_makes_room_too(kind: str) -
             writer.transport.abort()
 
 
+async def test_whoever_finds_all_connections_busy_is_told_so() -> None:
+    """Beside sixty-four slow questions the next one was reset: a person and a monitor saw a dead daemon."""
+    end = asyncio.Event()
+
+    async def busy(_: web.BaseRequest) -> web.Response:
+        await end.wait()
+        return web.Response(text="hello")
+
+    limits = ListenerLimits(most=16, most_of_one=None)
+    async with (
+        listening(busy, _ANY, "ops.listen", limits=limits) as address,
+        many(address, 16, _GET.replace(b"x", b"x\r\nConnection: close")) as readers,
+    ):
+        silent = await connect(address)
+        for data in (_GET, _GET[:9], b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n"):
+            answer = await said(address, data)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert answer.endswith(b'{"error": "All connections are in use: ask again in some seconds."}')
+        assert (await silent[0].read()).startswith(b"HTTP/1.1 503 ")
+        silent[1].close()
+        # However many come, and whether they say something or not: of a crowd some are reset.
+        crowd = await asyncio.gather(*(said(address, b"") for _ in range(200)), return_exceptions=True)
+        answered = [each for each in crowd if isinstance(each, bytes)]
+        assert all(each in (b"", answer) for each in answered)
+        assert 0 < answered.count(answer) < 200
+        end.set()
+        for reader in readers:
+            assert (await reader.read()).endswith(b"hello")
+        assert (await said(address, _GET.replace(b"x", b"x\r\nConnection: close"))).endswith(b"hello")
+
+
 async def test_one_address_does_not_crowd_out_another() -> None:
     async with _listener(most=1000, most_of_one=10) as address:
         other = socket.socket()
