@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import timedelta
 from enum import StrEnum
 from typing import assert_never
 
@@ -32,7 +31,7 @@ log = structlog.get_logger(__name__)
 _ANSWERED_WITHIN = 5.0
 """Seconds that a manager has to tell about a task: it called just now, and it answers within milliseconds."""
 
-_GIVE_UP_AFTER = timedelta(days=2)
+_GIVE_UP_AFTER = 2 * 86_400.0
 """Nobody knows about a task whose manager was silent for so long."""
 
 _FINGERPRINT = ("etab_name", "app_name", "task_type", "source_url", "notify_url", "parameters")
@@ -96,7 +95,7 @@ class Adoption:
         await self._refresh_managers()
         record, reason = await self._look_up(recorded)
         if record is None and reason is None:
-            if self._clock.now() - recorded.received_at > _GIVE_UP_AFTER:
+            if recorded.age > _GIVE_UP_AFTER:
                 return Found.NOTHING, "its manager told nothing about it for days"
             return Found.LATER, ""
         if record is None:

@@ -43,12 +43,15 @@ class Turn(StrEnum):
 
 
 class RecordedCallback(Struct, frozen=True):
-    """A callback in the inbox, leased; ``managers`` are all those whose token signed it."""
+    """A callback in the inbox, leased; ``age`` as of ``Leased``.
+
+    ``managers`` are all those whose token signed it.
+    """
 
     lease: Lease
     managers: tuple[ManagerId, ...]
     callback: Callback
-    received_at: datetime
+    age: float
 
     @classmethod
     def of(cls, leased: Leased) -> "RecordedCallback":
@@ -67,7 +70,7 @@ class RecordedCallback(Struct, frozen=True):
                 error_message=row["error_message"],
                 script_output=row["script_output"],
             ),
-            received_at=row["received_at"],
+            age=leased.age,
         )
 
 

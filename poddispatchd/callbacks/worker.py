@@ -276,8 +276,7 @@ class CallbackWorker:
 
     def _wait(self, recorded: RecordedCallback) -> float:
         """Seconds until a silent manager is asked again: longer for an older callback. Not counted."""
-        age = (self._clock.now() - recorded.received_at).total_seconds()
-        return min(_LONGEST_RETRY, max(_RETRY, age / 4)) * (0.75 + self._clock.random() / 2)
+        return min(_LONGEST_RETRY, max(_RETRY, recorded.age / 4)) * (0.75 + self._clock.random() / 2)
 
     async def _forget(self, recorded: RecordedCallback, reason: str, *, is_ours: bool) -> bool:
         """Close a callback whose id no row carries; False when one has got the id meanwhile."""

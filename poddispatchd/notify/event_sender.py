@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
 
 import structlog
 
@@ -23,7 +22,7 @@ _SHUT = 60.0
 """Seconds for which an endpoint that does not answer is left alone: what else is due waits, uncounted."""
 _TO_WRITE = 60.0
 """Seconds beyond ``events.timeout`` in which the end of an attempt is written."""
-_NEWS_FOR = timedelta(days=1)
+_NEWS_FOR = 86_400.0
 """How long an event is news: one that cannot be delivered is set aside then, however few attempts it had."""
 
 
@@ -95,5 +94,5 @@ class EventSender:
         await self._failed(delivery, answer.words)
 
     async def _failed(self, delivery: Delivery, words: str) -> None:
-        is_last = self._clock.now() - delivery.created_at > _NEWS_FOR
+        is_last = delivery.age > _NEWS_FOR
         await self._deliveries.retry(delivery, words, is_last=is_last)

@@ -85,13 +85,14 @@ class QueuedEvent(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One thing to deliver."""
+    """One thing to deliver; ``age`` as of ``Leased``."""
 
     lease: Lease
     channel: Channel
     task_pk: TaskPk
     content: Mapping[str, object] = field(repr=False)
     created_at: datetime
+    age: float
 
     @classmethod
     def of(cls, leased: Leased) -> "Delivery":
@@ -107,6 +108,7 @@ class Delivery:
             task_pk=TaskPk(row["task_pk"]),
             content=json.loads(row["content"] or "{}"),
             created_at=row["created_at"],
+            age=leased.age,
         )
 
     @property

@@ -109,10 +109,14 @@ class Lease(Struct, frozen=True):
 
 
 class Leased(Struct, frozen=True):
-    """What a claim gives: the lease and the columns of the payload."""
+    """What a claim gives: the lease and the columns of the payload.
+
+    ``age``: seconds since the item was made, by the database's clock alone: ours may be days ahead of it.
+    """
 
     lease: Lease
     row: asyncpg.Record
+    age: float
 
 
 class AtWork(Struct, frozen=True):
@@ -184,7 +188,7 @@ class LeaseQueue:
                 share=busy.share,
             ),
         )
-        return [Leased(Lease(row["key"], owner, row["attempts"]), row) for row in rows]
+        return [Leased(Lease(row["key"], owner, row["attempts"]), row, row["age"]) for row in rows]
 
     async def renew(self, connection: Connection, owner: str, keys: Collection[object]) -> None:
         """Keep these leases for another ``lease_seconds``."""

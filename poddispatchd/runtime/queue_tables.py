@@ -16,7 +16,6 @@ CALLBACKS = LeaseQueue(
             "status",
             "error_message",
             "script_output",
-            "received_at",
         ),
         partition="runner_manager_ids",
         task="task_id",

@@ -36,7 +36,7 @@ UPDATE poddispatchd.{table} AS item
 SET attempts = item.attempts + 1, {lease_owner} = :owner,
     {lease_expires_at} = now() + make_interval(secs => :seconds), next_attempt_at = now() + make_interval(secs => :seconds)
 FROM locked WHERE item.{key} = locked.key
-RETURNING item.{key} AS key, item.attempts, {payload}
+RETURNING item.{key} AS key, item.attempts, extract(epoch FROM now() - item.{created_at})::float8 AS age, {payload}
 
 -- name: renew
 -- Keep leases of an owner for another :seconds seconds. Of a row that another session holds, it is kept the next time: the

@@ -174,14 +174,33 @@ async def test_while_the_manager_cannot_tell_the_callback_waits_and_others_do_no
 
 async def test_a_manager_that_is_silent_for_days_is_not_asked_for_ever(pod: Pod, records: Records) -> None:
     task = await rows.task(pod.connection)
+    async with bench(pod.database) as webhook:
+        await _intent(pod, task, _body())
+        records.broken = True
+        assert await _completed(webhook) == 200
+        await pod.connection.execute(
+            "UPDATE poddispatchd.callback SET received_at = now() - interval '3 days'"
+        )
+        await webhook.settle()
+        assert await pod.callbacks() == [("t-new", "orphaned", "its manager told nothing about it for days")]
+
+
+async def test_a_clock_of_ours_that_is_days_ahead_gives_up_no_callback(pod: Pod, records: Records) -> None:
+    """A machine that starts with a wrong clock closed each of them at its first look, and lost the runs."""
+    task = await rows.task(pod.connection)
     clock = ShiftedClock()
     async with bench(pod.database, clock=clock) as webhook:
         await _intent(pod, task, _body())
         records.broken = True
-        assert await _completed(webhook) == 200
         clock.shift += timedelta(days=3).total_seconds()
+        assert await _completed(webhook) == 200
         await webhook.settle()
-        assert await pod.callbacks() == [("t-new", "orphaned", "its manager told nothing about it for days")]
+        assert [state for _, state, _ in await pod.callbacks()] == ["open"]
+        records.broken = False
+        records.known["t-new"] = _record(_body())
+        await pod.connection.execute("UPDATE poddispatchd.callback SET next_attempt_at = now()")
+        await webhook.settle()
+        assert (await pod.row(task))["task_id"] == "t-new"
 
 
 async def test_the_answer_that_comes_while_its_callback_is_looked_up_is_no_trouble(

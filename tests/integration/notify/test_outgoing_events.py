@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -27,6 +28,7 @@ from poddispatchd.sandbox.pod.world import World, add_task, add_video
 from tests.integration.counting import counted as statements
 from tests.integration.dispatch.scene import Daemon, Scene, Spec, scene
 from tests.integration.notify.bench import (
+    SteadyClock,
     Telling,
     counted,
     daemon_parts,
@@ -181,6 +183,19 @@ async def test_an_event_that_is_no_news_any_more_is_set_aside_after_its_next_fai
         )
         await sender.step()
         assert await queue_of(parts) == [("event", "set_aside", 1)]
+
+
+async def test_an_event_is_news_however_far_ahead_our_clock_is(
+    pod_database: PodDatabase, world: World, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One day, and each event was set aside at the first failure of its endpoint."""
+    monkeypatch.setattr(SteadyClock, "now", lambda _: datetime.now(UTC) + timedelta(days=3))
+    endpoint.status = 500
+    async with _telling(pod_database, world, url=endpoint.url) as (parts, sender):
+        await _failed(parts, world, pod_database, "It went wrong.")
+        await Telling(parts).step()
+        await sender.step()
+        assert await queue_of(parts) == [("event", "open", 1)]
 
 
 async def test_an_endpoint_that_is_not_there_is_left_alone_for_a_while(

@@ -1,7 +1,6 @@
 """Lines about callbacks that were applied together."""
 
 import asyncio
-from datetime import UTC, datetime
 
 from structlog.testing import capture_logs
 
@@ -15,9 +14,7 @@ from poddispatchd.runtime.lease_queue import Lease
 
 def applied(number: int) -> AppliedCallback:
     callback = Callback(RunnerTaskId(f"run {number}"), RunnerStatus.RUNNING, None, None)
-    recorded = RecordedCallback(
-        Lease(number, "daemon", 1), (ManagerId(1),), callback, datetime(2026, 3, 2, tzinfo=UTC)
-    )
+    recorded = RecordedCallback(Lease(number, "daemon", 1), (ManagerId(1),), callback, age=1.0)
     return AppliedCallback(recorded, TaskPk(number), Decision.IGNORE)
 
 
