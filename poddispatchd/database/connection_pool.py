@@ -1,13 +1,14 @@
 """The driver's pool of connections, and those of them that were used a moment ago."""
 
 import asyncio
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from poddispatchd.database.sqlstates import DRIVER_ERRORS
+from poddispatchd.database.sqlstates import DRIVER_ERRORS, NoAnswerError
 
 if TYPE_CHECKING:
     DriverPool: TypeAlias = asyncpg.Pool[asyncpg.Record]
@@ -22,6 +23,13 @@ The pool closes what is idle for long."""
 _MOST_USES = 1000
 """Uses after which a connection goes back to the pool all the same, which renews old ones."""
 
+_FULL_FOR = 20.0
+"""Seconds for which a server without room for another connection is not asked again while we have one."""
+
+_FULL = (asyncpg.TooManyConnectionsError, asyncpg.ProtocolViolationError, NoAnswerError)
+"""What PostgreSQL and PgBouncer say to a connection too many: the latter has no code of its own for that, and
+says nothing for long where it has a client more than servers."""
+
 _CLOSED_WITHIN = 5.0
 
 
@@ -30,6 +38,9 @@ class ConnectionPool:
 
     To take one out of it and to give it back costs as much as a short statement: a task, two shields and
     three timers. Kept is only what was used without any error; whoever waits for the pool goes before.
+
+    Where the server has no room for another one, those that we have serve all, one after the other: others
+    may have used up ``max_connections``, and one connection is enough for everything.
 
     Args:
         pool: the driver's, open.
@@ -44,6 +55,10 @@ class ConnectionPool:
         self._uses: dict[PooledConnection, int] = {}
         self._waiting = 0
         """Those who wait for the driver's pool."""
+        self._full_until = float("-inf")
+        self._queue: deque[asyncio.Future[PooledConnection | None]] = deque()
+        """Those who wait for one of ours; None: one may be had of the driver's pool."""
+        self._gathering: asyncio.Task[None] | None = None
         self._generation = 0
         self._is_closing = False
         self._returning: set[asyncio.Task[None]] = set()
@@ -63,11 +78,7 @@ class ConnectionPool:
         generation = self._generation
         connection = self._unused()
         if connection is None:
-            self._waiting += 1
-            try:
-                connection = await self._pool.acquire(timeout=within)
-            finally:
-                self._waiting -= 1
+            connection = await self._another(asyncio.get_running_loop().time() + within)
         self._in_use[connection] = generation
         return connection
 
@@ -87,7 +98,9 @@ class ConnectionPool:
         generation = self._in_use.pop(connection)
         is_kept = is_sound and generation == self._generation and not self._waiting and not self._is_closing
         if not is_kept or not self._keep(connection):
-            await asyncio.shield(self._begin_return(connection))
+            returning = self._begin_return(connection)
+            returning.add_done_callback(lambda _: self._hand_over(None))
+            await asyncio.shield(returning)
 
     async def expire(self, *, silent: bool = False) -> None:
         """Use no connection again that there is now.
@@ -132,6 +145,8 @@ class ConnectionPool:
             return False
         loop = asyncio.get_running_loop()
         self._uses[connection] = uses
+        if self._hand_over(connection):
+            return True
         self._idle.append((connection, loop.time()))
         if self._timer is None:
             self._timer = loop.call_later(_KEPT_FOR, self._return_unused)
@@ -140,10 +155,12 @@ class ConnectionPool:
     def _return_unused(self) -> None:
         """Leave to the driver's pool what was not used for a while."""
         self._timer, loop = None, asyncio.get_running_loop()
-        while self._idle and self._idle[0][1] + _KEPT_FOR <= loop.time():
+        # While the server is full they stay: in the driver's pool they may lie below one still to be made.
+        while self._full_until < loop.time() and self._idle and self._idle[0][1] + _KEPT_FOR <= loop.time():
             self._begin_return(self._idle.pop(0)[0])
         if self._idle:
-            self._timer = loop.call_at(self._idle[0][1] + _KEPT_FOR, self._return_unused)
+            after = max(self._idle[0][1] + _KEPT_FOR, self._full_until)
+            self._timer = loop.call_at(after, self._return_unused)
 
     def _return_idle(self) -> None:
         if self._timer is not None:
@@ -151,6 +168,92 @@ class ConnectionPool:
             self._timer = None
         while self._idle:
             self._begin_return(self._idle.pop()[0])
+
+    # --- a server without room --------------------------------------------------------------------------
+
+    async def _another(self, until: float) -> PooledConnection:
+        """One of the driver's pool; where no more can be made, the next one of ours.
+
+        Raises: as ``take``.
+        """
+        loop = asyncio.get_running_loop()
+        may_be_made = self._full_until <= loop.time()
+        try:
+            while True:
+                if may_be_made or not self._in_use:
+                    try:
+                        return await self._acquired(until - loop.time())
+                    except DRIVER_ERRORS as error:
+                        if not _is_full(error):
+                            raise
+                        self._full_until = loop.time() + _FULL_FOR
+                        await self._gather()
+                        if (connection := self._unused()) is not None:
+                            return connection
+                        if not self._in_use and not self._waiting:
+                            raise
+                if (connection := await self._handed_over(until)) is not None:
+                    return connection
+                may_be_made = True
+        except BaseException:
+            if not self._in_use and not self._waiting:
+                # None will be given back: whoever waits for that hears why, too.
+                self._hand_over(None)
+            raise
+
+    async def _acquired(self, within: float) -> PooledConnection:
+        self._waiting += 1
+        try:
+            return await self._pool.acquire(timeout=max(within, 0.0))
+        finally:
+            self._waiting -= 1
+
+    async def _handed_over(self, until: float) -> PooledConnection | None:
+        """The next one that is given back; None: the driver's pool may have one."""
+        turn: asyncio.Future[PooledConnection | None] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            async with asyncio.timeout_at(until):
+                return await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():  # it came in the same moment
+                connection = turn.result()
+                if connection is None:
+                    self._hand_over(None)
+                elif not self._keep(connection):
+                    self._begin_return(connection)
+            raise
+
+    def _hand_over(self, connection: PooledConnection | None) -> bool:
+        """Whether somebody waits for one of ours, and has it now."""
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(connection)
+                return True
+        return False
+
+    async def _gather(self) -> None:
+        """Take out of the driver's pool what it has: it tries to make one even if another one is unused."""
+        if not self._pool.get_idle_size() and not self._returning:
+            return
+        if self._gathering is None:
+            self._gathering = asyncio.create_task(self._gather_all(), name="unused connections")
+        await asyncio.shield(self._gathering)
+
+    async def _gather_all(self) -> None:
+        try:
+            free = self._pool.get_max_size() - len(self._in_use)
+            found = await asyncio.gather(
+                *(self._pool.acquire(timeout=_CLOSED_WITHIN) for _ in range(free)), return_exceptions=True
+            )
+            for connection in found:
+                if isinstance(connection, BaseException):
+                    continue
+                if self._is_closing or not self._keep(connection):
+                    self._begin_return(connection)
+        finally:
+            self._gathering = None
 
     # --- back to the driver's pool ----------------------------------------------------------------------
 
@@ -167,6 +270,11 @@ class ConnectionPool:
         except (*DRIVER_ERRORS, AttributeError):
             # Nothing is lost with it: whatever was done on it has been committed, or never will be.
             _end(connection)
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether a connection could not be made because there are too many."""
+    return isinstance(error, _FULL) or isinstance(error.__cause__, _FULL)
 
 
 def _is_lost(connection: PooledConnection) -> bool:

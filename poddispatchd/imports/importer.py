@@ -26,6 +26,9 @@ from poddispatchd.runtime.wakeups import Wakeup
 
 log = structlog.get_logger(__name__)
 
+_AWAY = 1.0
+"""Seconds without a new import after one that had no connection to the database, which may answer others."""
+
 _IMPORT = "import"
 
 _IDLE = 40.0
@@ -195,7 +198,8 @@ class Importer:
             log.warning(Event.IMPORT_RETRIED, task=job.task_pk, reason=str(error))
             self._leases.abandon(job.lease)
             self._session.suspect()
+            # It would come again at once: the database lets nobody in, or refuses what an import writes.
+            delay = _AWAY
             if type(error) is not DatabaseUnavailableError:
-                # It would come again at once: the database does not take what an import writes.
                 delay = self._incidents.failed(_IMPORT, error, task=job.task_pk)
-                self._rest_until = self._clock.monotonic() + delay
+            self._rest_until = self._clock.monotonic() + delay

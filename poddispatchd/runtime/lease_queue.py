@@ -109,10 +109,7 @@ class Lease(Struct, frozen=True):
 
 
 class Leased(Struct, frozen=True):
-    """What a claim gives: the lease and the columns of the payload.
-
-    ``age``: seconds since the item was made, by the database's clock alone: ours may be days ahead of it.
-    """
+    """What a claim gives: lease, payload, and age in seconds by the database's clock: ours may be days off."""
 
     lease: Lease
     row: asyncpg.Record

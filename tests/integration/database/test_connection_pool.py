@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from random import Random
+from secrets import token_hex
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -202,3 +204,83 @@ async def test_nothing_is_left_taken_whatever_happens_to_whoever_uses_it(
     for each in held:
         await pool.give_back(each, is_sound=False)
     assert driver.get_idle_size() == _SIZE
+
+
+# --- a server without room -------------------------------------------------------------------------------
+
+
+_NARROW = (
+    "SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'narrow_%' AND datname = current_database()"
+)
+
+
+@asynccontextmanager
+async def _narrow(pod_database: PodDatabase, room: int) -> AsyncIterator[ConnectionPool]:
+    """A pool of a role that the server gives so many connections."""
+    role = f"narrow_{token_hex(4)}"
+    address = urlsplit(pod_database.dsn.get_secret_value())
+    async with pod_database.connection() as owner:
+        await owner.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'narrow' CONNECTION LIMIT {room}")
+        try:
+            dsn = address._replace(netloc=f"{role}:narrow@{address.netloc.rpartition('@')[2]}").geturl()
+            pool = ConnectionPool(await asyncpg.create_pool(dsn, min_size=0, max_size=4))
+            try:
+                yield pool
+            finally:
+                await pool.close()
+        finally:
+            await owner.execute(f"DROP ROLE {role}")
+
+
+async def test_where_the_server_has_no_room_for_more_those_that_there_are_serve_all(
+    pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wanted one more was refused, again and again, although another one was free a moment later."""
+    async with _narrow(pod_database, 1) as pool:
+        pids = await asyncio.gather(*(_used(pool) for _ in range(30)))
+        assert len(set(pids)) == 1
+        # Also one that lies in the driver's pool, below those that are still to be made.
+        monkeypatch.setattr(connection_pool, "_FULL_FOR", 0.0)
+        await asyncio.gather(*(_used(pool) for _ in range(30)))
+        pool._return_idle()
+        await asyncio.gather(*pool._returning)
+        assert set(await asyncio.gather(*(_used(pool) for _ in range(30)))) == set(pids)
+
+
+async def test_whoever_waits_for_a_connection_that_is_lost_makes_another_one(
+    pod_database: PodDatabase,
+) -> None:
+    async with _narrow(pod_database, 1) as pool:
+        held = await pool.take(within=5)
+        waiting = [asyncio.create_task(_used(pool)) for _ in range(3)]
+        await _until(lambda: len(pool._queue) == 3)
+        waiting[0].cancel()
+        held.terminate()
+        async with pod_database.connection() as owner:
+            while await owner.fetchval(_NARROW):  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.01)
+        await pool.give_back(held, is_sound=False)
+        assert len(set(await asyncio.gather(*waiting[1:]))) == 1
+
+
+async def test_without_any_connection_a_full_server_is_told(pod_database: PodDatabase) -> None:
+    async with _narrow(pod_database, 0) as pool:
+        refused = await asyncio.gather(*(pool.take(within=5) for _ in range(5)), return_exceptions=True)
+        assert {type(each) for each in refused} == {asyncpg.TooManyConnectionsError}
+        assert not pool.in_use
+
+
+async def test_a_full_server_is_asked_for_more_connections_after_a_while(
+    pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_pool, "_FULL_FOR", 0.0)
+    async with _narrow(pod_database, 1) as pool:
+        held = await pool.take(within=5)
+        waiting = asyncio.create_task(_used(pool))
+        await _until(lambda: pool._queue)
+        async with pod_database.connection() as owner:
+            role = await held.fetchval("SELECT current_user")
+            await owner.execute(f"ALTER ROLE {role} CONNECTION LIMIT 2")
+        assert await _used(pool) != await held.fetchval("SELECT pg_backend_pid()")
+        await pool.give_back(held, is_sound=True)
+        assert await waiting
