@@ -109,7 +109,7 @@ class Lease(Struct, frozen=True):
 
 
 class Leased(Struct, frozen=True):
-    """What a claim gives: lease, payload, and age in seconds by the database's clock: ours may be days off."""
+    """What a claim gives; ``age`` is in seconds by the database's clock, for ours may be days off."""
 
     lease: Lease
     row: asyncpg.Record
@@ -286,9 +286,8 @@ class LeaseQueue:
         """Take an item that was set aside out of sight; False when there is none."""
         if self.table.dismissed is None:
             return await connection.execute(*self._sql["forget"](key=key)) == "DELETE 1"
-        return (
-            await connection.execute(*self._sql["dismiss"](key=key, state=self.table.dismissed)) == "UPDATE 1"
-        )
+        query = self._sql["dismiss"](key=key, state=self.table.dismissed)
+        return await connection.execute(*query) == "UPDATE 1"
 
     async def purge(self, connection: Connection, *, days: int, batch: int) -> None:
         """Forget what was settled or set aside more than ``days`` ago, ``batch`` items at a time."""

@@ -45,6 +45,18 @@ async def test_tasks_of_every_type_are_completed_through_a_pooler(
         assert "Traceback" not in daemon.text
 
 
+async def test_two_connections_are_enough_for_everything(rig: Rig, tmp_path: Path) -> None:
+    """A third one was asked for without end, and refused, while all tasks stood still."""
+    async with pgbouncer(rig.database.dsn, tmp_path, "transaction", max_client_conn=2) as bouncer:
+        rig.use(bouncer.dsn)
+        await rig.add(*_ALL, *_ALL)
+        daemon = await rig.start()
+        await _all_completed(rig)
+        await rig.imported_once()
+        assert len(rig.manager.tasks) == 6
+        assert "import.retried" not in {entry["event"] for entry in daemon.entries}
+
+
 async def test_once_makes_its_pass_through_a_pooler_of_transactions(rig: Rig, tmp_path: Path) -> None:
     async with pgbouncer(rig.database.dsn, tmp_path, "transaction") as bouncer:
         rig.use(bouncer.dsn)
