@@ -1,13 +1,13 @@
 """The driver's pool of connections, and those of them that were used a moment ago."""
 
 import asyncio
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from poddispatchd.database.handover import Handover
 from poddispatchd.database.sqlstates import DRIVER_ERRORS, NoAnswerError
 
 if TYPE_CHECKING:
@@ -29,6 +29,13 @@ _FULL_FOR = 20.0
 _FULL = (asyncpg.TooManyConnectionsError, asyncpg.ProtocolViolationError, NoAnswerError)
 """What PostgreSQL and PgBouncer say to a connection too many: the latter has no code of its own for that, and
 says nothing for long where it has a client more than servers."""
+
+_ALONE_AFTER = (0.05, 0.2)
+"""Pauses in seconds before the last one that was refused tries by itself: a server counts those, too, that it
+refuses at the same moment, and may so refuse all."""
+
+_NONE_FOR = 1.0
+"""Seconds for which whoever is refused then does not try again by itself: the server lets nobody in."""
 
 _CLOSED_WITHIN = 5.0
 
@@ -55,8 +62,8 @@ class ConnectionPool:
         self._uses: dict[PooledConnection, int] = {}
         self._waiting = 0
         """Those who wait for the driver's pool."""
-        self._full_until = float("-inf")
-        self._queue: deque[asyncio.Future[PooledConnection | None]] = deque()
+        self._full_until = self._none_until = float("-inf")
+        self._queue: Handover[PooledConnection] = Handover(self._keep_or_return)
         """Those who wait for one of ours; None: one may be had of the driver's pool."""
         self._gathering: asyncio.Task[None] | None = None
         self._generation = 0
@@ -99,7 +106,7 @@ class ConnectionPool:
         is_kept = is_sound and generation == self._generation and not self._waiting and not self._is_closing
         if not is_kept or not self._keep(connection):
             returning = self._begin_return(connection)
-            returning.add_done_callback(lambda _: self._hand_over(None))
+            returning.add_done_callback(lambda _: self._queue.give(None))
             await asyncio.shield(returning)
 
     async def expire(self, *, silent: bool = False) -> None:
@@ -145,7 +152,7 @@ class ConnectionPool:
             return False
         loop = asyncio.get_running_loop()
         self._uses[connection] = uses
-        if self._hand_over(connection):
+        if self._queue.give(connection):
             return True
         self._idle.append((connection, loop.time()))
         if self._timer is None:
@@ -178,6 +185,7 @@ class ConnectionPool:
         """
         loop = asyncio.get_running_loop()
         may_be_made = self._full_until <= loop.time()
+        pauses = iter(_ALONE_AFTER)
         try:
             while True:
                 if may_be_made or not self._in_use:
@@ -191,14 +199,19 @@ class ConnectionPool:
                         if (connection := self._unused()) is not None:
                             return connection
                         if not self._in_use and not self._waiting:
-                            raise
-                if (connection := await self._handed_over(until)) is not None:
+                            pause = next(pauses, None) if self._none_until <= loop.time() else None
+                            if pause is None:
+                                self._none_until = loop.time() + _NONE_FOR
+                                raise
+                            await self._rest(pause)
+                            continue
+                if (connection := await self._queue.wait(until)) is not None:
                     return connection
                 may_be_made = True
         except BaseException:
             if not self._in_use and not self._waiting:
                 # None will be given back: whoever waits for that hears why, too.
-                self._hand_over(None)
+                self._queue.give(None)
             raise
 
     async def _acquired(self, within: float) -> PooledConnection:
@@ -208,30 +221,16 @@ class ConnectionPool:
         finally:
             self._waiting -= 1
 
-    async def _handed_over(self, until: float) -> PooledConnection | None:
-        """The next one that is given back; None: the driver's pool may have one."""
-        turn: asyncio.Future[PooledConnection | None] = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
+    async def _rest(self, seconds: float) -> None:
+        self._waiting += 1
         try:
-            async with asyncio.timeout_at(until):
-                return await turn
-        except BaseException:
-            if turn.done() and not turn.cancelled():  # it came in the same moment
-                connection = turn.result()
-                if connection is None:
-                    self._hand_over(None)
-                elif not self._keep(connection):
-                    self._begin_return(connection)
-            raise
+            await asyncio.sleep(seconds)
+        finally:
+            self._waiting -= 1
 
-    def _hand_over(self, connection: PooledConnection | None) -> bool:
-        """Whether somebody waits for one of ours, and has it now."""
-        while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_result(connection)
-                return True
-        return False
+    def _keep_or_return(self, connection: PooledConnection) -> None:
+        if not self._keep(connection):
+            self._begin_return(connection)
 
     async def _gather(self) -> None:
         """Take out of the driver's pool what it has: it tries to make one even if another one is unused."""
@@ -250,8 +249,10 @@ class ConnectionPool:
             for connection in found:
                 if isinstance(connection, BaseException):
                     continue
-                if self._is_closing or not self._keep(connection):
+                if self._is_closing:
                     self._begin_return(connection)
+                else:
+                    self._keep_or_return(connection)
         finally:
             self._gathering = None
 
