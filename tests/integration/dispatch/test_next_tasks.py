@@ -53,6 +53,17 @@ async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def answered_late(its_time: ManualClock) -> None:
+    """The time that a late answer takes passes, once the manager waits for it: a post is seen before that."""
+
+    async def waits() -> bool:
+        due = its_time.due()
+        return due is not None and due <= its_time.time() + 20.0
+
+    await until(waits)
+    its_time.advance(20.0)
+
+
 async def working(
     pod: Scene, tasks: list[TaskPk] | None = None, *, fair_share: str = "none"
 ) -> tuple[Daemon, list[TaskPk]]:
@@ -106,7 +117,7 @@ async def test_a_task_follows_the_answer_about_the_one_before_without_another_lo
 ) -> None:
     _, tasks = await prepared(pod)
     pod.fakes["one"].faults.clear()
-    its_time.advance(20.0)
+    await answered_late(its_time)
     await until(lambda: _runs(pod, tasks[3]))
     assert pod.posts("one") == 4
 
@@ -135,7 +146,7 @@ async def test_a_manager_that_is_full_gets_nothing_more_and_the_task_waits_for_a
     pod: Scene, its_time: ManualClock
 ) -> None:
     daemon, tasks = await prepared(pod)
-    its_time.advance(20.0)
+    await answered_late(its_time)
     await daemon.dispatcher.drain()
     assert pod.posts("one") == 3
     assert [await pod.status(task) for task in tasks[2:]] == ["pending"] * 4
@@ -168,7 +179,7 @@ async def test_a_pause_keeps_the_next_task_back(pod: Scene, its_time: ManualCloc
     daemon, tasks = await prepared(pod)
     await pauses.pause(pod.connection, pod.ids["one"])
     await daemon.parts.managers.refresh(within=0.0)
-    its_time.advance(20.0)
+    await answered_late(its_time)
     await until(lambda: _runs(pod, tasks[2]))
     await daemon.dispatcher.drain()
     assert pod.posts("one") == 3
@@ -182,7 +193,7 @@ async def test_a_manager_that_pod_has_no_more_gets_nothing(pod: Scene, its_time:
     await daemon.parts.managers.refresh(within=0.0)
     await daemon.dispatcher.step()
     await until(lambda: _is_given_back(pod, tasks[3]))
-    its_time.advance(20.0)
+    await answered_late(its_time)
     await daemon.dispatcher.drain()
     assert pod.posts("one") == 3
 
@@ -202,7 +213,7 @@ async def test_whatever_goes_wrong_when_its_turn_comes_the_next_task_does_not_wa
 
     monkeypatch.setattr(ManagerRegistry, "lanes", surprise)
     pod.fakes["one"].faults.clear()
-    its_time.advance(20.0)
+    await answered_late(its_time)
     async with asyncio.timeout(30):
         await daemon.dispatcher.drain()
     assert await _is_given_back(pod, tasks[3])
@@ -230,7 +241,7 @@ async def test_what_cannot_be_given_back_yet_is_not_posted_meanwhile(
     await pauses.pause(pod.connection, pod.ids["one"])
     await daemon.parts.managers.refresh(within=0.0)
     pod.fakes["one"].faults.clear()
-    its_time.advance(20.0)
+    await answered_late(its_time)
     await until(lambda: _runs(pod, tasks[2]))
     for _ in range(3):
         await daemon.dispatcher.drain()
@@ -260,7 +271,7 @@ async def test_what_was_given_back_without_an_answer_is_not_remembered_for_ever(
         await pauses.pause(pod.connection, pod.ids["one"])
         await daemon.parts.managers.refresh(within=0.0)
         pod.fakes["one"].faults.clear()
-        its_time.advance(20.0)
+        await answered_late(its_time)
         await until(lambda: _runs(pod, tasks[2]))
         await daemon.dispatcher.drain()
         assert len(submitter.unposted) == 1
@@ -309,7 +320,7 @@ async def test_a_task_that_was_given_back_is_as_it_was_and_its_next_submission_i
     assert await pod.row(tasks[3]) == before
     assert await pod.connection.fetchval("SELECT count(*) FROM poddispatchd.wish") == 0
     pod.fakes["one"].faults.clear()
-    its_time.advance(20.0)
+    await answered_late(its_time)
     await daemon.dispatcher.drain()
     await daemon.settle()
     assert await pod.statuses() == {"running": 6, "pending": 1}
@@ -323,7 +334,7 @@ async def test_a_task_that_a_person_ends_before_its_turn_is_not_left_running(
     daemon, tasks = await prepared(pod)
     await pod.connection.execute("UPDATE runner_manager_task SET status = 'failed' WHERE id = $1", tasks[3])
     pod.fakes["one"].faults.clear()
-    its_time.advance(20.0)
+    await answered_late(its_time)
     await until(lambda: _runs(pod, tasks[2]))
     await daemon.dispatcher.drain()
     assert await pod.status(tasks[3]) == "failed"
@@ -337,7 +348,7 @@ async def test_a_task_that_a_person_restarts_before_its_turn_runs_once(
     daemon, tasks = await prepared(pod)
     await restart_tasks(daemon.parts.database, daemon.parts.client, [tasks[3]], by="ada")
     pod.fakes["one"].faults.clear()
-    its_time.advance(20.0)
+    await answered_late(its_time)
     await until(lambda: _runs(pod, tasks[2]))
     await daemon.dispatcher.drain()
     daemon.clock.advance(60.0)
@@ -356,7 +367,7 @@ async def test_a_task_whose_row_is_held_when_its_turn_comes_is_stored_later(
     async with pod.database.connection() as other, other.transaction():
         await other.execute("SELECT FROM runner_manager_task WHERE id = $1 FOR UPDATE", tasks[3])
         pod.fakes["one"].faults.clear()
-        its_time.advance(20.0)
+        await answered_late(its_time)
         await until(lambda: _runs(pod, tasks[2]))
         await daemon.dispatcher.drain()
         await daemon.settle()
@@ -379,7 +390,7 @@ async def test_a_task_that_comes_first_meanwhile_waits_for_one_task_at_most(
         "UPDATE runner_manager_task SET date_added = date_added - interval '1 hour' WHERE id = $1", urgent
     )
     pod.fakes["one"].faults.clear()
-    its_time.advance(20.0)
+    await answered_late(its_time)
     await until(lambda: _runs(pod, tasks[3]))
     await daemon.dispatcher.drain()
     daemon.clock.advance(60.0)
@@ -405,7 +416,7 @@ async def test_what_a_killed_daemon_had_ready_is_posted_by_the_next_one_once(
     daemon, tasks = await prepared(pod)
     await daemon.dispatcher.stop(0.0)
     pod.fakes["one"].faults.clear()
-    its_time.advance(20.0)
+    await answered_late(its_time)
     successor = await pod.successor()
     await successor.settle()
     assert await pod.statuses() == {"running": 6}
@@ -418,7 +429,7 @@ async def test_a_daemon_that_does_not_schedule_any_more_leaves_what_was_ready_to
     daemon, tasks = await prepared(pod)
     await daemon.parts.session.resign()
     pod.fakes["one"].faults.clear()
-    its_time.advance(20.0)
+    await answered_late(its_time)
     await daemon.dispatcher.drain()
     assert pod.posts("one") == 3
     assert await _is_ready(pod, tasks[3])
@@ -508,7 +519,7 @@ async def test_a_task_that_was_taken_while_the_queue_was_read_is_not_tried_again
     await daemon.dispatcher.step()
     await was_read.wait()
     await until(lambda: _has_posts(pod, 2))
-    its_time.advance(20.0)
+    await answered_late(its_time)
     await daemon.dispatcher.drain()
     may_end.set()
     await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "reading of the queue"))
