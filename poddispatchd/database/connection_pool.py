@@ -195,7 +195,8 @@ class ConnectionPool:
                         if not _is_full(error):
                             raise
                         self._full_until = loop.time() + _FULL_FOR
-                        await self._gather()
+                        async with asyncio.timeout_at(until):
+                            await self._gather()
                         if (connection := self._unused()) is not None:
                             return connection
                         if not self._in_use and not self._waiting:

@@ -247,6 +247,24 @@ async def test_where_the_server_has_no_room_for_more_those_that_there_are_serve_
         assert set(await asyncio.gather(*(_used(pool) for _ in range(30)))) == set(pids)
 
 
+async def test_whoever_wants_a_connection_waits_no_longer_for_unused_ones_than_for_any(
+    pod_database: PodDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that is silent by now kept those who asked for unused connections, whatever their limit was."""
+
+    async def endless(_: ConnectionPool) -> None:
+        await asyncio.Event().wait()
+
+    async with _narrow(pod_database, 1) as pool:
+        held = await pool.take(within=5)
+        monkeypatch.setattr(ConnectionPool, "_gather", endless)
+        waiting = asyncio.create_task(pool.take(within=0.2))
+        done, _ = await asyncio.wait([waiting], timeout=10)
+        assert done
+        assert isinstance(waiting.exception(), TimeoutError)
+        await pool.give_back(held, is_sound=True)
+
+
 async def test_whoever_waits_for_a_connection_that_is_lost_makes_another_one(
     pod_database: PodDatabase,
 ) -> None:
