@@ -72,10 +72,11 @@ async def test_paused_managers_are_to_be_resumed(rig: Rig) -> None:
 
 
 async def test_a_change_by_hand_shows_at_once_and_figures_are_dated(rig: Rig) -> None:
-    _, tasks = await _started_with_a_full_manager(rig, 3)
+    daemon, tasks = await _started_with_a_full_manager(rig, 3)
     assert '"pending": 3' in (await rig.get("/api/status"))[1]
 
     await rig.run("tasks", "cancel", str(tasks[0]))
+    await daemon.event("person.acted", act="cancel")  # PostgreSQL tells the daemon when it comes to it
 
     state = await _status(rig)
     [queue] = [
