@@ -1,7 +1,8 @@
 """A Pod, its runner manager and the daemon's configuration: everything around the process under test."""
 
 import asyncio
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -39,6 +40,7 @@ class Rig:
     tree: Tree
     processes: list[Process] = field(default_factory=list)
     witnessed: list[str] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
     ops: str = ""
     webhook: str = ""
 
@@ -108,8 +110,9 @@ class Rig:
         """Tasks as Pod makes them, each with a source of its own."""
         added = []
         async with self.database.connection() as connection:
-            for number, kind in enumerate(kinds):
-                title = f"{kind.value} {number}"
+            for kind in kinds:
+                # Of its own, too: by it ``imported_once`` tells the video of a recording.
+                title = f"{kind.value} {next(self._numbers)}"
                 match kind:
                     case TaskType.ENCODING:
                         video = await add_video(connection, self.world, title=title)
