@@ -180,4 +180,4 @@ def _tidy(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 
 def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {str(name): _REDACTOR.entry(str(name), value) for name, value in event.items()}
+    return _REDACTOR.entries(event)

@@ -106,6 +106,17 @@ class Redactor:
     def _fields(self, value: object, names: Iterable[str], *, depth: int) -> dict[str, object]:
         return {name: self.entry(name, getattr(value, name, None), depth=depth) for name in names}
 
+    def entries(self, line: Mapping[object, object]) -> dict[str, object]:
+        """The values of a line, by their names."""
+        known = self._short_entry
+        # Nearly all are short texts and numbers: a line has ten, and there are thousands of lines a second.
+        return {
+            str(name): known(str(name), value)
+            if type(value) is str and len(value) <= _SHORT
+            else self.entry(str(name), value)
+            for name, value in line.items()
+        }
+
     def entry(self, name: str, value: object, *, depth: int = 0) -> object:
         """The value under a name; some names are enough to know that it is a secret."""
         if isinstance(value, str):
