@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+import structlog
 from msgspec import Struct
 
 from poddispatchd.callbacks import inbox
@@ -11,7 +12,11 @@ from poddispatchd.callbacks.answer_deadline import ANSWER_WITHIN, within
 from poddispatchd.callbacks.inbox import Entry
 from poddispatchd.callbacks.rate_limits import stored_size
 from poddispatchd.database.pool import Database
+from poddispatchd.domain.task import RunnerTaskId
 from poddispatchd.errors import DatabaseError, DatabaseUnavailableError, PoddispatchdError
+from poddispatchd.observability.events import Event
+
+log = structlog.get_logger(__name__)
 
 _MOST_TOGETHER = 200
 _MOST_BYTES_TOGETHER = 4 * 2**20
@@ -20,6 +25,8 @@ _MOST_BYTES_TOGETHER = 4 * 2**20
 _MOST_WAITING = 64 * 2**20
 """Bytes that may wait for a statement; of more, a manager is told to call again."""
 
+_STATEMENTS_AT_ONCE = 2
+"""While one is brought to the disk, the other is carried out. More of them take commits from many clients."""
 
 _LEAST = 0.25
 """Of ``ANSWER_WITHIN``, for a statement in any case: who has waited long spoils nothing for others."""
@@ -33,10 +40,13 @@ class _Waiting(Struct, frozen=True):
 
 
 class Recorder:
-    """Puts callbacks into the inbox, one statement after the other (invariant I3).
+    """Puts callbacks into the inbox, a few statements at once (invariant I3).
 
-    What arrives in one turn of the event loop, or while a statement runs, goes into the next one: under load
-    a commit serves many callbacks, and an idle daemon keeps nobody waiting.
+    What arrives in one turn of the event loop, or while statements run, goes into the next one: under load
+    a commit serves many callbacks, and an idle daemon keeps nobody waiting. While one is brought to the disk,
+    the next is on its way; one that hangs keeps only those waiting that are in it (invariant I12).
+
+    Of each task, one statement runs at a time: its callbacks are recorded in the order of their arrival.
     """
 
     def __init__(self, database: Database, *, answer_within: float = ANSWER_WITHIN) -> None:
@@ -44,7 +54,9 @@ class Recorder:
         self._answer_within = answer_within
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
-        self._work: asyncio.Task[None] | None = None
+        self._work: set[asyncio.Task[None]] = set()
+        self._in_statements: set[RunnerTaskId] = set()
+        """Tasks whose callbacks are in statements that run."""
         self.statements = 0
 
     async def record(self, entry: Entry) -> bool:
@@ -61,34 +73,58 @@ class Recorder:
         waiting = _Waiting(entry, size, loop.time() + self._answer_within, loop.create_future())
         self._waiting.append(waiting)
         self._bytes += size
-        if self._work is None:
-            self._work = asyncio.create_task(self._run(), name="callback recorder")
+        self._begin()
         return await waiting.recorded
 
+    def _begin(self) -> None:
+        if len(self._work) < _STATEMENTS_AT_ONCE:
+            work = asyncio.create_task(self._run(), name="callback recorder")
+            self._work.add(work)
+            work.add_done_callback(self._ended)
+
     async def _run(self) -> None:
-        try:
-            while self._waiting:
-                await self._commit(self._next_batch())
-        finally:
-            self._work = None
-            # Only when this task is cancelled is anything left: nobody is kept waiting for it.
-            while self._waiting:
-                _refuse(self._drop_first(), DatabaseUnavailableError())
+        while batch := self._next_batch():
+            tasks = {waiting.entry.callback.task_id for waiting in batch}
+            self._in_statements |= tasks
+            try:
+                await self._commit(batch)
+            finally:
+                self._in_statements -= tasks
+
+    def _ended(self, work: "asyncio.Task[None]") -> None:
+        self._work.discard(work)
+        if work.cancelled() or work.exception() is not None:
+            if not work.cancelled():
+                log.error(Event.SERVICE_CRASHED, job="callback recorder", exc_info=work.exception())
+            # Nobody is kept waiting for it.
+            while self._waiting and not self._work:
+                self._bytes -= self._waiting[0].size
+                _refuse(self._waiting.popleft(), DatabaseUnavailableError())
+        elif any(self._can_go(waiting) for waiting in self._waiting):
+            # It came between the last look and this moment.
+            self._begin()
+
+    def _can_go(self, waiting: _Waiting) -> bool:
+        return waiting.entry.callback.task_id not in self._in_statements
 
     def _next_batch(self) -> list[_Waiting]:
+        """The first that wait, without those whose tasks are in statements that run."""
         batch: list[_Waiting] = []
+        later: list[_Waiting] = []
         size = 0
         while self._waiting and len(batch) < _MOST_TOGETHER:
-            size += self._waiting[0].size
+            first = self._waiting.popleft()
+            if not self._can_go(first):
+                later.append(first)
+                continue
+            size += first.size
             if batch and size > _MOST_BYTES_TOGETHER:
+                later.append(first)
                 break
-            batch.append(self._drop_first())
+            batch.append(first)
+            self._bytes -= first.size
+        self._waiting.extendleft(reversed(later))
         return batch
-
-    def _drop_first(self) -> _Waiting:
-        first = self._waiting.popleft()
-        self._bytes -= first.size
-        return first
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
         now = asyncio.get_running_loop().time()

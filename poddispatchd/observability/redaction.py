@@ -106,7 +106,7 @@ class Redactor:
     def _fields(self, value: object, names: Iterable[str], *, depth: int) -> dict[str, object]:
         return {name: self.entry(name, getattr(value, name, None), depth=depth) for name in names}
 
-    def entries(self, line: Mapping[object, object]) -> dict[str, object]:
+    def entries(self, line: Mapping[str, object]) -> dict[str, object]:
         """The values of a line, by their names."""
         known = self._short_entry
         # Nearly all are short texts and numbers: a line has ten, and there are thousands of lines a second.

@@ -4,11 +4,14 @@ import asyncio
 
 import pytest
 
-from poddispatchd.callbacks import recorder
+from poddispatchd.callbacks import inbox, recorder
+from poddispatchd.domain.callback import Callback
+from poddispatchd.domain.task import RunnerStatus, RunnerTaskId
 from poddispatchd.sandbox.pod.schema import SchemaVariant, create_schema
 from poddispatchd.sandbox.postgresql import PostgresServer
 from tests.integration.callbacks.bench import ShiftedClock, bench
 from tests.integration.callbacks.conftest import TOKEN, Pod
+from tests.integration.journal.writing import until_one_waits
 from tests.integration.pod import rows
 from tests.plugins.postgres import PodDatabase
 
@@ -82,6 +85,22 @@ async def test_those_who_wait_behind_a_statement_that_hangs_are_told_with_it(
         assert {answer.status for answer in answers} == {503}
         assert webhook.receiver._recorder.statements - before < 6
         assert (await webhook.call(TOKEN, task_id="t-1", status="running")).status == 200
+
+
+async def test_a_callback_that_waits_for_another_session_keeps_no_other_one_waiting(pod: Pod) -> None:
+    """One that is recorded by somebody else just now kept all managers waiting until the limit of its own."""
+    await pod.running()
+    await pod.running("t-2")
+    same = Callback(RunnerTaskId("t-1"), RunnerStatus.RUNNING, None, None)
+    async with bench(pod.database) as webhook, pod.database.connection() as other:
+        async with other.transaction():
+            await inbox.record(other, (pod.manager,), same)
+            held = asyncio.create_task(webhook.call(TOKEN, task_id="t-1", status="running"))
+            await until_one_waits(pod.database)
+            assert (await webhook.call(TOKEN, task_id="t-2", status="running")).status == 200
+            assert not held.done()
+        assert (await held).status == 200
+        assert {task_id for task_id, _, _ in await pod.callbacks()} == {"t-1", "t-2"}
 
 
 async def test_a_callback_is_answered_before_anything_is_done_about_it(pod: Pod) -> None:
