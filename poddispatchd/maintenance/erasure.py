@@ -16,13 +16,14 @@ tasks."""
 _WALKS: tuple[tuple[Query, Query], ...] = (
     *(
         (
-            render(_QUERIES["next_of_tasks"], table=table),
+            render(_QUERIES["gone_tasks"], table=table),
             render(_QUERIES["erase"], table=table, settled_at=column),
         )
         for table, column in _BY_TASK.items()
     ),
-    (_QUERIES["next_deliveries"], _QUERIES["erase_deliveries"]),
+    (_QUERIES["gone_deliveries"], _QUERIES["erase_deliveries"]),
 )
+"""What looks at some rows of a table, and what erases those of them that are to go."""
 
 _BEFORE_ALL = -(2**63)
 
@@ -34,14 +35,14 @@ async def erase(connection: Connection, *, batch: int) -> None:
         connection: in no transaction, so that no row is held for longer than a statement takes.
         batch: rows that a statement looks at.
     """
-    for following, erases in _WALKS:
-
-        async def next_one(after: int, query: Query = following) -> int | None:
-            up_to: int | None = await connection.fetchval(*query(after=after, limit=batch))
-            return up_to
-
-        async for after, up_to in windows(next_one):
-            await connection.execute(*erases(after=after, up_to=up_to))
+    for looks, erases in _WALKS:
+        after: int | None = _BEFORE_ALL
+        while after is not None:
+            looked = await connection.fetchrow(*looks(after=after, limit=batch))
+            assert looked is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
+            if looked["gone"]:
+                await connection.execute(*erases(gone=looked["gone"]))
+            after = looked["up_to"]
     await _erase_callbacks(connection, batch=batch)
     while await connection.execute(*_QUERIES["forget_owners"](batch=batch)) == f"UPDATE {batch}":
         pass

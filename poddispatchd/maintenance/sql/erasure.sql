@@ -1,29 +1,36 @@
 -- What the journal holds of tasks that Pod has deleted, with their video or their owner: nobody needs it any more.
 -- A day is left: a run of theirs may still have to be stopped, and Pod's delete may be a part of a restart by hand.
 -- Tables of a million rows are walked through, some rows in each statement: none of these takes long, nor holds a row for long.
+-- OFFSET 0: tasks are looked up one by one. Joined with some rows, all tasks that there are might be read.
 
--- name: next_of_tasks
--- Up to which task the :limit rows of {table} behind those about task :after go.
-SELECT max(task_pk) FROM (SELECT task_pk FROM poddispatchd.{table} WHERE task_pk > :after::bigint ORDER BY task_pk LIMIT :limit) AS looked_at
+-- name: gone_tasks
+-- Of the :limit rows of {table} behind those about task :after: the last task, and those that are gone. Indexes alone tell.
+WITH looked_at AS MATERIALIZED (
+    SELECT task_pk FROM poddispatchd.{table} WHERE task_pk > :after::bigint ORDER BY task_pk LIMIT :limit
+)
+SELECT max(task_pk) AS up_to, array_agg(DISTINCT task_pk) FILTER (
+    WHERE NOT EXISTS (SELECT FROM runner_manager_task AS task WHERE task.id = looked_at.task_pk OFFSET 0)) AS gone
+FROM looked_at
 
 -- name: erase
--- Forget settled rows of {table} about tasks that are gone, behind task :after, up to task :up_to; indexes alone tell which
--- ones these are. {settled_at}: when they were settled.
-DELETE FROM poddispatchd.{table} WHERE task_pk > :after::bigint AND task_pk <= :up_to::bigint AND task_pk IN (
-    SELECT task_pk FROM poddispatchd.{table} WHERE task_pk > :after::bigint AND task_pk <= :up_to::bigint
-    EXCEPT SELECT id FROM runner_manager_task WHERE id > :after::bigint AND id <= :up_to::bigint
-) AND state <> 'open' AND {settled_at} < now() - interval '1 day'
+-- Forget settled rows of {table} about the tasks :gone. {settled_at}: when they were settled.
+DELETE FROM poddispatchd.{table}
+WHERE task_pk = ANY (:gone::bigint[]) AND state <> 'open' AND {settled_at} < now() - interval '1 day'
 
--- name: next_deliveries
--- Up to which delivery the :limit ones behind delivery :after go.
-SELECT max(id) FROM (SELECT id FROM poddispatchd.delivery WHERE id > :after::bigint ORDER BY id LIMIT :limit) AS looked_at
+-- name: gone_deliveries
+-- Of the :limit deliveries behind delivery :after: the last one, and those that are settled and about tasks that are gone.
+WITH looked_at AS MATERIALIZED (
+    SELECT id, task_pk, state <> 'open' AND settled_at < now() - interval '1 day' AS is_settled
+    FROM poddispatchd.delivery WHERE id > :after::bigint ORDER BY id LIMIT :limit
+)
+SELECT max(id) AS up_to, array_agg(id) FILTER (
+    WHERE is_settled
+      AND NOT EXISTS (SELECT FROM runner_manager_task AS task WHERE task.id = looked_at.task_pk OFFSET 0)) AS gone
+FROM looked_at
 
 -- name: erase_deliveries
--- Forget settled deliveries about tasks that are gone, behind delivery :after, up to delivery :up_to. OFFSET: each task is looked up; joined,
--- all that there are could be read for some rows.
-DELETE FROM poddispatchd.delivery AS item
-WHERE id > :after::bigint AND id <= :up_to::bigint AND state <> 'open' AND settled_at < now() - interval '1 day'
-  AND NOT EXISTS (SELECT FROM runner_manager_task AS task WHERE task.id = item.task_pk OFFSET 0)
+-- Forget the deliveries :gone.
+DELETE FROM poddispatchd.delivery WHERE id = ANY (:gone::bigint[]) AND state <> 'open'
 
 -- name: set_aside_callbacks
 -- Callbacks that were set aside more than a day ago, behind callback :after, and the ids of their runs.

@@ -74,6 +74,10 @@ class _Watched:
         await self._explain(sql, *arguments)
         return await self._connection.fetch(sql, *arguments)
 
+    async def fetchrow(self, sql: str, *arguments: object) -> asyncpg.Record | None:
+        await self._explain(sql, *arguments)
+        return await self._connection.fetchrow(sql, *arguments)
+
     async def fetchval(self, sql: str, *arguments: object) -> object:
         await self._explain(sql, *arguments)
         return await self._connection.fetchval(sql, *arguments)
