@@ -1,5 +1,6 @@
 """What fails again and again: told once in full, then counted, with growing waits in between (I12)."""
 
+import asyncio
 import traceback
 
 import structlog
@@ -116,6 +117,19 @@ class Incidents:
         if incident is not None:
             incident.by_task.pop(task, None)
             self._close_if_recovered(incident)
+
+    def watch(self, work: "asyncio.Task[None]", job: str, *, task: int | None = None) -> None:
+        """Tell how a task of the process ends that nobody waits for: its error would be told by nobody."""
+
+        def ended(done: "asyncio.Task[None]") -> None:
+            if done.cancelled():
+                return
+            if (error := done.exception()) is None:
+                self.recovered(job, task=task)
+            elif isinstance(error, Exception):
+                self.failed(job, error, task=task)
+
+        work.add_done_callback(ended)
 
     @property
     def active(self) -> tuple[Incident, ...]:
