@@ -141,13 +141,15 @@ class Submitter:
         return intent.id in self._unposted
 
     @property
-    def unposted(self) -> frozenset[SubmissionId]:
-        """Such intents."""
-        return frozenset(self._unposted)
+    def remembered(self) -> frozenset[SubmissionId]:
+        """Intents of which something is remembered: that they were not posted, or what was answered."""
+        return frozenset(self._unposted) | self._answers.keys()
 
-    def forget_unposted(self, settled: Collection[SubmissionId]) -> None:
-        """These are not open any more: whoever scheduled meanwhile has settled them."""
+    def forget(self, settled: Collection[SubmissionId]) -> None:
+        """These are not open any more: whoever scheduled meanwhile, or a callback, has settled them."""
         self._unposted.difference_update(settled)
+        for intent in settled:
+            self._answers.pop(intent, None)
 
     async def withdraw(self, intent: Submission, _turn: ManagerTurn) -> SubmissionResult:
         """Withdraw such an intent: its task waits for anybody.
