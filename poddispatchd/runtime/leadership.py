@@ -47,6 +47,8 @@ class Leadership:
 
     def next_look(self) -> float:
         """Seconds until ``attend`` is due."""
+        if self._has_resigned:
+            return _STANDBY_EVERY  # there is nothing to do any more, though a term may still be there
         if self._term is None:
             return self._next_look
         # Since the last renewal was asked for: whatever the connection does between two must not add up.
