@@ -134,6 +134,7 @@ class TaskBackoff:
         """Nothing is known any more of tasks that do not wait."""
         for pk in [pk for pk in self._until if gone(pk)]:
             del self._until[pk]
+        self._refused &= self._until.keys()
 
     def is_due(self, task: TaskPk) -> bool:
         """Whether a task may be tried."""

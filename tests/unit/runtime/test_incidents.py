@@ -14,6 +14,7 @@ from poddispatchd.errors import (
     ValuesRefusedError,
 )
 from poddispatchd.observability.events import Event
+from poddispatchd.runtime import incidents as module
 from poddispatchd.runtime.incidents import Incidents
 
 
@@ -193,3 +194,17 @@ async def test_a_task_of_the_process_that_nobody_waits_for_is_told_of() -> None:
         await ended(None)
         assert incidents.active == ()
     assert [entry["event"] for entry in logs] == [Event.SERVICE_CRASHED, Event.SERVICE_RECOVERED]
+
+
+def test_tasks_that_failed_once_are_not_kept_for_ever_where_nobody_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_MANY", 3)
+    clock = _Clock()
+    incidents = Incidents(clock)
+    with capture_logs():
+        for task in range(20):
+            incidents.failed("submission", _bug("broken"), task=task)
+            clock.time += 400
+    [incident] = incidents._by_job.values()
+    assert list(incident.by_task) == [17, 18, 19]
