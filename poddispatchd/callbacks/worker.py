@@ -1,7 +1,7 @@
 """Handling recorded callbacks: each is applied to its task, once, in the order they came."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import assert_never
@@ -36,6 +36,7 @@ _MOST_BYTES = 4 * 2**20
 """Bytes of the texts of callbacks that are applied together; one more callback may go beyond them."""
 
 _TOGETHER = "application of callbacks together"
+_QUESTIONS = "question about a callback with an unknown id"
 _IDLE = 120.0
 _BETWEEN = 0.02
 """Seconds between the beginnings of two looks: what has come meanwhile is applied together."""
@@ -99,15 +100,21 @@ class CallbackWorker:
             key=lambda item: int(str(item.lease.key)),
         )
         is_more = len(due) == _BATCH or sum(map(inbox.text_bytes, due)) >= _MOST_BYTES
-        unknown: list[RecordedCallback] = []
-        await self._leases.each(
-            await self._apply_plain(due),
-            lambda leased: self._apply_unless_held(leased, unknown),
-            within=_LONGEST_ITEM,
-            task="task_id",
-        )
-        for recorded in unknown:
-            await self._begin_to_ask(recorded)
+        unknown: deque[RecordedCallback] = deque()
+        try:
+            await self._leases.each(
+                await self._apply_plain(due),
+                lambda leased: self._apply_unless_held(leased, unknown),
+                within=_LONGEST_ITEM,
+                task="task_id",
+            )
+            while unknown:
+                await self._begin_to_ask(unknown[0])
+                unknown.popleft()
+        finally:
+            # When the database is lost on the way: nobody is at them, nor waits until their leases end.
+            for recorded in unknown:
+                self._leases.abandon(recorded.lease)
         if self._asking:
             await asyncio.wait(self._asking, timeout=_ANSWERED_WITHIN)
         if is_more:
@@ -171,7 +178,7 @@ class CallbackWorker:
         for leased in due:
             self._leases.abandon(leased.lease)
 
-    async def _apply_unless_held(self, leased: Leased, unknown: list[RecordedCallback]) -> None:
+    async def _apply_unless_held(self, leased: Leased, unknown: deque[RecordedCallback]) -> None:
         """Apply one callback, or put it off while another session holds a row of its task."""
         try:
             await self._apply(leased, unknown)
@@ -179,7 +186,7 @@ class CallbackWorker:
             async with self._database.connection() as connection:
                 await CALLBACKS.postpone(connection, leased.lease, _HELD)
 
-    async def _apply(self, leased: Leased, unknown: list[RecordedCallback]) -> None:
+    async def _apply(self, leased: Leased, unknown: deque[RecordedCallback]) -> None:
         """Apply one callback to the tasks that carry its id; it is unknown when none does."""
         recorded = RecordedCallback.of(leased)
         callback = recorded.callback
@@ -230,6 +237,7 @@ class CallbackWorker:
         asking = asyncio.create_task(self._ask(recorded), name=f"adoption of {recorded.callback.task_id}")
         self._asking[asking] = managers
         asking.add_done_callback(self._asked)
+        self._incidents.watch(asking, _QUESTIONS)
 
     def _asked(self, asking: "asyncio.Task[None]") -> None:
         managers = self._asking.pop(asking)

@@ -23,6 +23,7 @@ from poddispatchd.pod.media.threads import Look
 from poddispatchd.pod.media.tree import MediaTree
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runtime.batching import Batcher
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.wakeups import Wakeups
 from poddispatchd.tasks.accepted_runs import (
     KNOWN_ID,
@@ -176,9 +177,10 @@ class EncodingLogs:
     Best effort: nobody waits for one, as the file system may hang.
     """
 
-    def __init__(self, media: MediaTree, pod: PodSettings, clock: Clock) -> None:
+    def __init__(self, media: MediaTree, pod: PodSettings, incidents: Incidents, clock: Clock) -> None:
         self._media = media
         self._pod = pod
+        self._incidents = incidents
         self._clock = clock
         self._waiting: list[Path] = []
         self._writing: asyncio.Task[None] | None = None
@@ -188,6 +190,7 @@ class EncodingLogs:
         self._waiting.append(directory)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write(), name="encoding logs")
+            self._incidents.watch(self._writing, "beginning of encoding logs")
 
     async def _write(self) -> None:
         while self._waiting:

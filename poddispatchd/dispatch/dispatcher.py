@@ -158,6 +158,7 @@ class Dispatcher:
         if self._in_hand:
             _, late = await asyncio.wait(self._in_hand.values(), timeout=seconds)
             await cancel_surely(*late)
+        await self._submitter.stop()
 
     def _next_look(self, lanes: Collection[Lane]) -> float:
         now = self._clock.monotonic()

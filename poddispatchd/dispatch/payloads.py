@@ -63,6 +63,10 @@ SILENT_WORDS = (
 and its result would have to be written there: it would be run to fail."""
 
 
+_MOST_PLACES = 100
+"""Directories of the first level that are remembered; those in which nothing is looked for make room."""
+
+
 class SourceFiles:
     """Looks whether source files are there, without waiting for a file system that does not answer.
 
@@ -78,6 +82,8 @@ class SourceFiles:
         """Whether there is a file at a path relative to MEDIA_ROOT; within ``limits.look`` seconds."""
         place = relative.partition("/")[0]
         if place not in self._places:
+            if len(self._places) >= _MOST_PLACES:
+                self._places = {name: looks for name, looks in self._places.items() if not looks.is_idle}
             self._places[place] = Batcher(partial(self._look, place), limit=_TOGETHER)
         try:
             return await self._places[place].put(relative)

@@ -74,8 +74,14 @@ class SubmissionBackoff:
 
     async def look_closer(self, error: Exception) -> None:
         """Find out whether Pod's tables were changed, if an error may come of that."""
-        if isinstance(error, SchemaError):
+        if not isinstance(error, SchemaError):
+            return
+        try:
             await self._catalogue.refresh()
+        except DatabaseUnavailableError:
+            self._session.suspect()
+        except Exception as failure:  # noqa: BLE001 - nobody waits for it: it must be seen all the same
+            self._incidents.failed("look at Pod's tables", failure)
 
     def went_well(self, pk: TaskPk, *, is_stored: bool) -> None:
         """A submission met no error; ``is_stored``: its row was written."""
@@ -128,6 +134,7 @@ class TaskBackoff:
         """Nothing is known any more of tasks that do not wait."""
         for pk in [pk for pk in self._until if gone(pk)]:
             del self._until[pk]
+        self._refused &= self._until.keys()
 
     def is_due(self, task: TaskPk) -> bool:
         """Whether a task may be tried."""

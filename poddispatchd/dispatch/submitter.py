@@ -26,11 +26,13 @@ from poddispatchd.errors import (
     UnusableAnswerError,
 )
 from poddispatchd.journal.submissions import Submission, SubmissionId
+from poddispatchd.managers.reachability import Reachability
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics, SubmissionOutcome
 from poddispatchd.runner.client import RunnerClient
 from poddispatchd.runner.records import Accepted
+from poddispatchd.runner.request_errors import is_silent
 from poddispatchd.runtime.leadership import Leadership
 from poddispatchd.tasks.accepted_runs import AcceptedRun
 
@@ -52,6 +54,7 @@ class Submitter:
         payloads: what is posted.
         intents: are committed before anything is posted.
         acceptance: stores what was accepted.
+        reachability: finds out who can be reached when one cannot.
         metrics: of the daemon.
         clock: of the daemon.
     """
@@ -65,6 +68,7 @@ class Submitter:
         payloads: Payloads,
         intents: IntentLog,
         acceptance: Acceptance,
+        reachability: Reachability,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
@@ -75,6 +79,7 @@ class Submitter:
         self._preparations = Preparations(payloads, clock)
         self._intents = intents
         self._acceptance = acceptance
+        self._reachability = reachability
         self._metrics = metrics
         self._clock = clock
         self._answers: dict[SubmissionId, Accepted] = {}
@@ -119,6 +124,10 @@ class Submitter:
             log.warning(Event.SUBMISSION_ADAPTED, task=task.pk, reason=warning)
         return await self._post(task, manager, intent, payload.output_directory, turn)
 
+    async def stop(self) -> None:
+        """Ask nobody any more who can be reached."""
+        await self._reachability.stop()
+
     def prepare(self, waiting: Waiting) -> None:
         """The turn of this task comes soon: read what it needs."""
         self._preparations.begin(waiting.item.task, waiting.site)
@@ -132,13 +141,15 @@ class Submitter:
         return intent.id in self._unposted
 
     @property
-    def unposted(self) -> frozenset[SubmissionId]:
-        """Such intents."""
-        return frozenset(self._unposted)
+    def remembered(self) -> frozenset[SubmissionId]:
+        """Intents of which something is remembered: that they were not posted, or what was answered."""
+        return frozenset(self._unposted) | self._answers.keys()
 
-    def forget_unposted(self, settled: Collection[SubmissionId]) -> None:
-        """These are not open any more: whoever scheduled meanwhile has settled them."""
+    def forget(self, settled: Collection[SubmissionId]) -> None:
+        """These are not open any more: whoever scheduled meanwhile, or a callback, has settled them."""
         self._unposted.difference_update(settled)
+        for intent in settled:
+            self._answers.pop(intent, None)
 
     async def withdraw(self, intent: Submission, _turn: ManagerTurn) -> SubmissionResult:
         """Withdraw such an intent: its task waits for anybody.
@@ -235,6 +246,8 @@ class Submitter:
             log.error(Event.SUBMISSION_REFUSED, task=task.pk, runner_manager=manager.name, reason=str(error))
         if isinstance(error, UnusableAnswerError) and error.orphan is not None:
             await self._acceptance.stop(task.pk, manager, RunnerTaskId(error.orphan))
+        if is_silent(error):
+            await self._reachability.look_around(manager.id)
         return SubmissionResult(outcome, str(error))
 
 

@@ -95,9 +95,9 @@ class Unanswered:
         self, in_hand: Collection[TaskPk], hand_out: Callable[[TaskPk, ManagerTurn, Work], None]
     ) -> None:
         backoff, locked = self._backoff.of_tasks, self._backoff.locked
-        unposted = self._submitter.unposted
+        remembered = self._submitter.remembered
         still_open, gone = await self._open(backoff.tasks - {*in_hand})
-        self._submitter.forget_unposted(unposted - {submission.id for submission in still_open})
+        self._submitter.forget(remembered - {submission.id for submission in still_open})
         for pk in gone:
             self._backoff.went_well(pk, is_stored=True)
         unknown = {entry.task_pk: entry for entry in still_open if entry.task_pk not in in_hand}

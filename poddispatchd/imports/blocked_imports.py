@@ -4,8 +4,8 @@ The longer an obstacle lasts, the longer an import waits before it tries again. 
 or the manager answers again, the others need not wait any longer: they are due again.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
+from typing import TypeVar
 
 from poddispatchd.domain.task import ManagerId
 from poddispatchd.errors import (
@@ -26,6 +26,8 @@ from poddispatchd.runner.client import RunnerReader
 from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.media_health import MediaHealth
 
+_Value = TypeVar("_Value")
+
 _OF_ONE_RESULT = (RecordUnavailableError, RunnerUnreachableError)
 """What is said of one result, or of those of one runner, while others are given: these tell nothing of it."""
 
@@ -36,43 +38,61 @@ _SURROUNDINGS = None
 """In place of a manager: the media tree, its disk, the database."""
 
 
+_MOST = 10_000
+"""Imports of which this is remembered, the latest. One that is forgotten is tried when its wait is over.
+
+Those that end elsewhere, in another daemon or by a person, are never heard of again."""
+
+
 class BlockedImports:
     """Which imports wait behind which obstacle."""
 
     def __init__(self) -> None:
-        self._waiting: defaultdict[ManagerId | None, set[ImportId]] = defaultdict(set)
+        self._waiting: dict[ImportId, ManagerId | None] = {}
+        """Behind which obstacle each waits, the one that met it last at the end."""
         self._down: set[ManagerId] = set()
-        self._alone: set[ImportId] = set()
-        """Those that did not get past their obstacle when others did."""
+        self._alone: dict[ImportId, None] = {}
+        """Those that did not get past their obstacle when others did, the latest last."""
 
     def met(self, import_id: ImportId, manager: ManagerId, error: Exception) -> None:
         """An import waits: for its manager, or for what is around it."""
         if isinstance(error, _OF_ONE_RESULT) and import_id in self._alone:
             return
-        cause = manager if isinstance(error, RunnerManagerError) else _SURROUNDINGS
-        self._waiting[cause].add(import_id)
+        self._waiting.pop(import_id, None)
+        self._waiting[import_id] = manager if isinstance(error, RunnerManagerError) else _SURROUNDINGS
+        _bound(self._waiting)
 
     def passed(self, import_id: ImportId, manager: ManagerId) -> set[ImportId]:
         """A result of this manager was imported; which others wait for no reason any more."""
         at_manager = self._taken(manager)
-        self._alone |= at_manager - {import_id}
+        self._alone |= dict.fromkeys(at_manager - {import_id})
+        _bound(self._alone)
         waiting = at_manager | self._taken(_SURROUNDINGS)
         return waiting - {import_id}
 
     def ended(self, import_id: ImportId) -> None:
         """An import waits for nothing any more."""
-        self._alone.discard(import_id)
+        self._waiting.pop(import_id, None)
+        self._alone.pop(import_id, None)
 
     def answered(self, is_down: Callable[[ManagerId], bool]) -> set[ImportId]:
         """Which imports wait for a manager that was seen down and is not any more."""
-        managers = {manager for manager in self._waiting if manager is not None}
+        managers = {manager for manager in self._waiting.values() if manager is not None}
         now_down = {manager for manager in managers if is_down(manager)}
         back = (self._down & managers) - now_down
         self._down = now_down
         return set().union(*map(self._taken, back))
 
     def _taken(self, cause: ManagerId | None) -> set[ImportId]:
-        return self._waiting.pop(cause, set())
+        taken = {import_id for import_id, met in self._waiting.items() if met == cause}
+        for import_id in taken:
+            del self._waiting[import_id]
+        return taken
+
+
+def _bound(known: dict[ImportId, _Value]) -> None:
+    while len(known) > _MOST:
+        del known[next(iter(known))]
 
 
 class ImportObstacles:

@@ -83,6 +83,7 @@ class Deletion:
         self._evidence = evidence
         self._owner = owner
         self._clock = clock
+        self._leases = LeaseHolder(FILES, database, owner, clock)
         self._hanging: FileCalls | None = None
 
     async def delete_obsolete(self, task: TaskPk | None = None) -> None:
@@ -94,8 +95,8 @@ class Deletion:
         """
         if (self._hanging is not None and self._hanging.hangs) or await self._evidence.check() is not None:
             return
-        leases = LeaseHolder(FILES, self._database, self._owner, self._clock)
         only = None if task is None else [str(task)]
+        leases = self._leases
         while items := await leases.claim(_BATCH, only=only):
             of_path = {str(item.lease.key): item.lease for item in items}
             tree = MediaTree.sharing(self._media)
@@ -104,6 +105,10 @@ class Deletion:
                 if await self._tell(problems, of_path) == len(items):
                     return
             except DatabaseUnavailableError:
+                if not tree.calls.hangs:
+                    # Else imports of the same files would wait until the leases end.
+                    for lease in of_path.values():
+                        leases.abandon(lease)
                 raise
             except MediaSlowError as error:
                 log.warning(Event.MEDIA_SLOW, reason=str(error))

@@ -30,6 +30,8 @@ _AWAY = 1.0
 """Seconds without a new import after one that had no connection to the database, which may answer others."""
 
 _IMPORT = "import"
+_WORK = "end of an import"
+"""What goes wrong around an attempt, which tells its own failures."""
 
 _IDLE = 40.0
 """Seconds: another daemon may have died with an import that it began since the last look."""
@@ -173,6 +175,7 @@ class Importer:
             work = asyncio.create_task(self._work(job), name=f"import of task {job.task_pk}")
             self._running[job.lease.key] = _Running(job, work, self._clock.monotonic())
             work.add_done_callback(partial(self._ended, job.lease.key))
+            self._incidents.watch(work, _WORK)
 
     def _checked(self, key: object) -> None:
         if (running := self._running.get(key)) is not None:

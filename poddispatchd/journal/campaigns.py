@@ -210,6 +210,8 @@ async def _change(
     return found is not None
 
 
-async def purge(connection: Connection, *, days: int) -> None:
-    """Forget campaigns that are over for long."""
+async def purge(connection: Connection, *, days: int, batch: int) -> None:
+    """Forget campaigns that are over for long, ``batch`` videos at a time."""
+    while await connection.execute(*_QUERIES["purge_videos"](days=days, batch=batch)) == f"DELETE {batch}":
+        pass
     await connection.execute(*_QUERIES["purge"](days=days))

@@ -32,6 +32,7 @@ async def failed_at(connection: Connection, tasks: Collection[TaskPk]) -> dict[T
     return {TaskPk(row["task_pk"]): row["at"] for row in rows}
 
 
-async def purge(connection: Connection) -> None:
-    """Forget what was dismissed long ago."""
-    await connection.execute(*_QUERIES["purge"](days=_DAYS))
+async def purge(connection: Connection, *, batch: int) -> None:
+    """Forget what was dismissed long ago, ``batch`` rows at a time."""
+    while await connection.execute(*_QUERIES["purge"](days=_DAYS, batch=batch)) == f"DELETE {batch}":
+        pass

@@ -78,9 +78,10 @@ async def tidy(connection: Connection) -> None:
     await connection.execute(*_QUERIES["forget"]())
 
 
-async def purge(connection: Connection) -> None:
-    """Forget what is as good as forgotten: fair share was switched off, perhaps."""
-    await connection.execute(*_QUERIES["purge"]())
+async def purge(connection: Connection, *, batch: int) -> None:
+    """Forget what is as good as forgotten, ``batch`` rows at a time: fair share was switched off, perhaps."""
+    while await connection.execute(*_QUERIES["purge"](batch=batch)) == f"DELETE {batch}":
+        pass
 
 
 async def overtakings(connection: Connection, lengths: RunLengths) -> list[Overtaking]:

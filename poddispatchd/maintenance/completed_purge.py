@@ -8,13 +8,15 @@ from poddispatchd.clock import Clock
 from poddispatchd.config.model import RetentionSettings
 from poddispatchd.database.pool import Database
 from poddispatchd.maintenance.ages import days_ago
+from poddispatchd.maintenance.erasure import windows
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.metrics import Metrics
 from poddispatchd.pod import tasks
 
 log = structlog.get_logger(__name__)
 
-_BATCH = 1000
+_BATCH = 5000
+"""Rows of Pod's table that a statement looks at: neither their status nor their age has an index."""
 
 
 class CompletedPurge:
@@ -35,12 +37,16 @@ class CompletedPurge:
             return
         before = await days_ago(self._database, self._clock, days)
         total = 0
-        while True:
+        async for after, up_to in windows(self._next_window):
             async with self._database.connection() as connection:
-                purged = await tasks.purge_completed(connection, added_before=before, limit=_BATCH)
+                purged = await tasks.purge_completed(
+                    connection, added_before=before, after=after, up_to=up_to
+                )
             total += purged
             self._metrics.purged.inc(purged)
-            if purged < _BATCH:
-                break
         if total:
             log.info(Event.TASKS_PURGED, rows=total, older_than_days=days)
+
+    async def _next_window(self, after: int) -> int | None:
+        async with self._database.connection() as connection:
+            return await tasks.next_window(connection, after, limit=_BATCH)

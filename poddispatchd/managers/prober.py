@@ -10,6 +10,7 @@ from poddispatchd.errors import NoHealthCheckError, RunnerManagerError
 from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.managers.state import ManagerReport
 from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.supervision import cancel_surely
 
 _BROKEN = (BreakerState.OPEN, BreakerState.MISCONFIGURED)
@@ -25,14 +26,19 @@ _QUIET = 300.0
 class Prober:
     """Asks the health of managers whose breaker is not closed, and of those that were not heard of lately."""
 
-    def __init__(self, client: RunnerClient, registry: ManagerRegistry, clock: Clock) -> None:
+    def __init__(
+        self, client: RunnerClient, registry: ManagerRegistry, incidents: Incidents, clock: Clock
+    ) -> None:
         self._client = client
         self._registry = registry
+        self._incidents = incidents
         self._clock = clock
         self._asking: dict[ManagerId, asyncio.Task[None]] = {}
         self._inactive_asked: dict[ManagerId, float] = {}
         self._doubted: set[ManagerId] = set()
         """Those that did not answer once: that is no failure yet, the next answer decides."""
+        self._not_before: dict[ManagerId, float] = {}
+        """When those are asked again whose question met something that nobody foresaw."""
 
     async def step(self) -> float:
         """Begin the probes that are due; seconds until the next look.
@@ -40,6 +46,9 @@ class Prober:
         None is waited for: one manager that hangs must not keep another one that is back from its tasks.
         """
         reports = self._registry.reports()
+        known = {report.id for report in reports}
+        self._doubted &= known
+        self._not_before = {manager: at for manager, at in self._not_before.items() if manager in known}
         broken = [report for report in reports if report.state in _BROKEN and report.is_active]
         for report in broken:
             if report.retry_in is None:
@@ -64,6 +73,8 @@ class Prober:
                 self._begin(report)
 
     def _begin(self, report: ManagerReport) -> None:
+        if self._not_before.get(report.id, 0.0) > self._clock.monotonic():
+            return
         if report.id not in self._asking:
             self._asking[report.id] = asyncio.create_task(
                 self._probe(report.id), name=f"probe of {report.name}"
@@ -96,11 +107,14 @@ class Prober:
 
     async def _probe(self, manager_id: ManagerId) -> None:
         manager = self._registry.get(manager_id)
+        job = "question about the health of a runner manager"
         try:
             if manager is not None:
                 await self._client.health(manager)
                 self._registry.learn(manager_id, None)
             self._doubted.discard(manager_id)
+            self._not_before.pop(manager_id, None)
+            self._incidents.recovered(job)
         except RunnerManagerError as error:
             if isinstance(error, NoHealthCheckError) and self._works(manager_id):
                 # It may hide its health and take tasks all the same: that it answers is all that was asked.
@@ -114,5 +128,7 @@ class Prober:
                 self._doubted.discard(manager_id)
             else:
                 self._doubted.add(manager_id)
+        except Exception as error:  # noqa: BLE001 - nobody waits for it: a bug must be seen all the same
+            self._not_before[manager_id] = self._clock.monotonic() + self._incidents.failed(job, error)
         finally:
             self._asking.pop(manager_id, None)

@@ -21,7 +21,7 @@ from poddispatchd.errors import (
     RunnerManagerFullError,
 )
 from poddispatchd.journal.scheduling import ManagerMemory
-from poddispatchd.managers.state import POLICY, ManagerReport, ManagerState
+from poddispatchd.managers.state import POLICY, ManagerReport, ManagerState, unix_time
 from poddispatchd.managers.timetable import ALWAYS, Timetables
 from poddispatchd.observability.events import Event
 from poddispatchd.observability.logs import register_secret
@@ -97,8 +97,8 @@ class ManagerRegistry:
                 turn = 0 if known is None else known.turn
                 known = ManagerState(manager, memory, pace, heard_at=self._clock.monotonic(), turn=turn)
             known.manager, known.memory = manager, memory
-            known.given_before = _unix_time(memory.last_given_at)
-            known.latest_task = _unix_time(latest_tasks.get(manager.id))
+            known.given_before = unix_time(memory.last_given_at)
+            known.latest_task = unix_time(latest_tasks.get(manager.id))
             fresh[manager.id] = known
         names = {known.manager.name for known in fresh.values()}
         gone = {known.manager.name for known in self._known.values()} - names
@@ -118,6 +118,11 @@ class ManagerRegistry:
         """Whether a manager still has the address and the token that it had when it was read."""
         known = self.get(manager.id)
         return known is not None and (known.url, known.token) == (manager.url, manager.token)
+
+    @property
+    def states(self) -> Mapping[ManagerId, ManagerState]:
+        """All that is known of each."""
+        return self._known
 
     def all(self) -> list[RunnerManager]:
         """Every runner manager, active or not."""
@@ -239,6 +244,8 @@ class ManagerRegistry:
             known.lost_at = now if is_lost else known.lost_at
             known.taken_in_a_row = 0 if error is not None else known.taken_in_a_row
         outcome, is_down = RequestOutcome.of(error), known.breaker.state is not BreakerState.CLOSED
+        if outcome is RequestOutcome.ANSWERED:
+            known.answered_at, known.asked_since = now, None
         if outcome is RequestOutcome.ANSWERED and kind is None and (is_down or known.failed_by_task):
             # What tasks have met is not over because questions are answered.
             if is_down and known.answers_again(now):
@@ -287,10 +294,6 @@ class ManagerRegistry:
         now, wall_clock = self._clock.monotonic(), self._clock.now()
         for known in self._known.values():
             known.show(self._metrics, now, wall_clock)
-
-
-def _unix_time(moment: datetime | None) -> float:
-    return 0.0 if moment is None else moment.timestamp()
 
 
 def _address(manager: RunnerManager) -> str:

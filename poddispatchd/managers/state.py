@@ -12,7 +12,7 @@ from poddispatchd.domain.breaker import Breaker, BreakerPolicy, BreakerState, Re
 from poddispatchd.domain.fullness import Fullness
 from poddispatchd.domain.manager import RunnerManager
 from poddispatchd.domain.pace import Pace
-from poddispatchd.domain.routing import Lane
+from poddispatchd.domain.routing import ANSWERS_WITHIN, Lane
 from poddispatchd.domain.situation import ManagerView
 from poddispatchd.domain.task import SUBMITTABLE, ManagerId, SiteId, TaskType
 from poddispatchd.errors import PoddispatchdError
@@ -35,6 +35,10 @@ STEADY_AFTER = 2
 DOUBT_LASTS = 600.0
 """Seconds after the last lost answer for which that is believed. Only a submission shows that answers come
 again, and while the others have room it would get none: then it gets one task in its turn."""
+
+
+PROVEN_FOR = 10.0
+"""Seconds after an answer for which a manager is taken to be reachable although another one is not."""
 
 
 class ManagerReport(Struct, frozen=True):
@@ -105,7 +109,8 @@ class ManagerState(Struct):
     times, 0 for never. ``lost_answers``: submissions in a row whose answer did not arrive, ``lost_at`` when
     the last of them did not. ``turn`` is the number of the submission in progress, or of the last one.
     ``heard_at`` is when anything was heard of it, a failure included. ``taken_in_a_row``: tasks that it took
-    since it last did not take one.
+    since it last did not take one. ``answered_at`` is when it last answered anything; ``asked_since``: since
+    when it is asked whether it does, because another one could not be reached.
     """
 
     manager: RunnerManager
@@ -131,6 +136,8 @@ class ManagerState(Struct):
     turn: int = 0
     taken_in_a_row: int = 0
     heard_at: float = 0.0
+    answered_at: float = -inf
+    asked_since: float | None = None
 
     @property
     def last_turn(self) -> float:
@@ -203,7 +210,14 @@ class ManagerState(Struct):
         return False
 
     def lane(self, now: float, timetable: Timetable) -> Lane:
-        """This manager as routing sees it: after a failure others get the tasks for a moment."""
+        """This manager as routing sees it: after a failure others get the tasks for a moment.
+
+        While it is asked whether it answers, that is waited for like the answer to a submission; then
+        others come first.
+        """
+        asked = self.asked_since
+        is_silent = asked is not None and now - asked >= ANSWERS_WITHIN
+        is_doubtful = self.lost_answers >= DOUBTFUL_AFTER and now - self.lost_at < DOUBT_LASTS
         return Lane(
             manager=self.manager.id,
             site=self.manager.site_id,
@@ -213,10 +227,10 @@ class ManagerState(Struct):
             full_until={kind: fullness.until for kind, fullness in self.fullness.items()},
             shut_until={kind: now + seconds for kind, seconds in timetable.shut_for.items()},
             last_given=self.last_turn,
-            busy_since=self.busy_since,
+            busy_since=asked if self.busy_since is None and not is_silent else self.busy_since,
             is_slow=self.is_slow,
-            is_doubtful=self.lost_answers >= DOUBTFUL_AFTER and now - self.lost_at < DOUBT_LASTS,
-            is_steady=self.taken_in_a_row >= STEADY_AFTER and self.pace.lets_two_go(now),
+            is_doubtful=is_doubtful or is_silent,
+            is_steady=asked is None and self.taken_in_a_row >= STEADY_AFTER and self.pace.lets_two_go(now),
         )
 
     def show(self, metrics: Metrics, now: float, wall_clock: datetime) -> None:
@@ -262,3 +276,8 @@ class ManagerState(Struct):
             },
             quiet_for=now - self.heard_at,
         )
+
+
+def unix_time(moment: datetime | None) -> float:
+    """A moment as a Unix time; 0 for none."""
+    return 0.0 if moment is None else moment.timestamp()

@@ -23,18 +23,25 @@ holds up all jobs of the daemon."""
 _LINGER = 1.0
 """Seconds in which output is still read after the end: something left behind may keep it open."""
 
+_LEFT_FOR = 10.0
+"""Seconds after the end for which what is left behind may go on: mail programs hand their mail over there.
+Then it is killed, as systemd does it: one more with each import would fill what a unit may have."""
+
+_LOOK_EVERY = 0.25
+
 
 class HookRun(Struct, frozen=True):
     """How a command ended: its exit status (negative: the signal that ended it) and its output, cut.
 
     ``killed_for`` is why we have killed it, in words; None if it ended by itself. ``timed_out``: it took too
-    long.
+    long. ``left_behind``: processes of its group were still there when it had ended.
     """
 
     status: int
     output: str
     killed_for: str | None = None
     timed_out: bool = False
+    left_behind: bool = False
 
     @property
     def succeeded(self) -> bool:
@@ -54,6 +61,8 @@ class _Output(asyncio.SubprocessProtocol):
         self.exited = asyncio.Event()
         self.closed = asyncio.Event()
         self.is_too_much = False
+        self.left_behind = False
+        """Whether anything of its group was there when it had ended: its number is no other one's then."""
         self._transport: asyncio.SubprocessTransport | None = None
         self._head = b""
         self._tail = b""
@@ -81,6 +90,8 @@ class _Output(asyncio.SubprocessProtocol):
             self.closed.set()
 
     def process_exited(self) -> None:
+        assert self._transport is not None  # noqa: S101 - a process that has ended was begun
+        self.left_behind = _is_group(self._transport.get_pid())
         self.exited.set()
 
     def text(self) -> str:
@@ -99,7 +110,9 @@ async def run_hook(
 ) -> HookRun:
     """Run a command in a process group of its own; the whole group is killed when its time is over.
 
-    So it is when it writes without an end. Cancelling kills it too.
+    So it is when it writes without an end. Cancelling kills it too. What it leaves behind when it ends has
+    some seconds more, and nobody waits for that; what is to go on for longer needs a session of its own
+    (``setsid``).
 
     Args:
         command: a program and its arguments.
@@ -148,11 +161,36 @@ async def run_hook(
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LINGER):
                     await output.exited.wait()
+        elif output.left_behind:
+            _end_group(transport.get_pid(), loop.time() + _LEFT_FOR)
         transport.close()
     status = transport.get_returncode()
     if output.is_too_much and killed_for is None:
         killed_for = f"was killed: it wrote more than {_MOST // 2**20} MiB."
-    return HookRun(-1 if status is None else status, output.text(), killed_for, timed_out)
+    left_behind = output.left_behind and killed_for is None
+    return HookRun(-1 if status is None else status, output.text(), killed_for, timed_out, left_behind)
+
+
+def _end_group(pid: int, at: float) -> None:
+    """Kill what is left of a group at a time of the event loop; one that was gone is left alone for good."""
+    loop = asyncio.get_running_loop()
+    if not _is_group(pid):
+        return
+    if loop.time() >= at:
+        _kill_group(pid)
+    else:
+        loop.call_later(_LOOK_EVERY, _end_group, pid, at)
+
+
+def _is_group(pid: int) -> bool:
+    """Whether there is a process of this group."""
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # there is one, and it is not ours
+        return True
+    return True
 
 
 def _kill_group(pid: int) -> None:

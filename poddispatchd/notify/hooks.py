@@ -95,7 +95,9 @@ class Hooks:
             await self._finish(delivery, HookOutcome.FAILED, str(error))
             return
         if run.succeeded:
-            log.info(Event.HOOK_COMPLETED, **facts, output=run.output or None)
+            log.info(
+                Event.HOOK_COMPLETED, **facts, output=run.output or None, left_behind=run.left_behind or None
+            )
             await self._finish(delivery, HookOutcome.COMPLETED)
             return
         words = f"It {run.words}"

@@ -25,6 +25,9 @@ OUTPUT = _TEXTS["output"]
 
 _QUERIES = {name: query.fill(same_source=SAME_SOURCE, output=OUTPUT) for name, query in _TEXTS.items()}
 
+LAST_ROW = 2**63 - 1
+"""No row has a higher primary key."""
+
 NEWEST = 1000
 """Tasks that are looked at one by one: what Pod submitted lately is among them."""
 
@@ -204,9 +207,19 @@ async def restart(connection: Connection, tasks: Collection[TaskPk]) -> Restarte
     return Restarted(tuple(restarted), refused, blocked_by)
 
 
-async def purge_completed(connection: Connection, *, added_before: datetime, limit: int = 1000) -> int:
-    """Delete completed tasks that were added before a moment, at most ``limit``; return how many."""
-    return _count(await connection.execute(*_QUERIES["purge"](added_before=added_before, limit=limit)))
+async def next_window(connection: Connection, after: int, *, limit: int) -> int | None:
+    """The last one of the ``limit`` rows behind row ``after``; None when there is none behind it."""
+    up_to: int | None = await connection.fetchval(*_QUERIES["next_window"](after=after, limit=limit))
+    return up_to
+
+
+async def purge_completed(
+    connection: Connection, *, added_before: datetime, after: int = 0, up_to: int = LAST_ROW
+) -> int:
+    """Delete completed tasks of these rows that were added before a moment; return how many."""
+    return _count(
+        await connection.execute(*_QUERIES["purge"](added_before=added_before, after=after, up_to=up_to))
+    )
 
 
 def task_of(record: asyncpg.Record) -> Task:

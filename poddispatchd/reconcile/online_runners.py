@@ -45,5 +45,8 @@ class OnlineRunners:
                     self._registry.learn(manager.id, await narrowed(self._client, manager, error))
             else:
                 listing = replace(listing, online=frozenset(item.id for item in listed if item.online))
+            self._online_runners = {
+                pk: known for pk, known in self._online_runners.items() if self._registry.get(pk) is not None
+            }
             self._online_runners[manager.id] = listing
         return listing.online

@@ -3,17 +3,36 @@
 The system's lookup blocks for half a minute then, and cannot be broken off. In the event loop's own pool,
 of a few threads, such names keep everybody else from being connected to, the database too, and the process
 from ending. So each name that is looked up has a thread of its own, a daemon, and one at a time.
+
+Threads are bounded, and names that hang may be many: those that hung the last time share a part of the
+threads, those of which nothing is known another one. The rest is for names that were answered the last time.
 """
 
 import asyncio
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from threading import Thread
 from typing import Any, TypeAlias, TypeVar
 
-_MOST = 64
-"""Names that are looked up at the same moment; the next ones wait."""
+_HANGS_AFTER = 1.0
+"""Seconds after which the answer for a name is late: those of a name server that works take milliseconds."""
+
+_MOST_KNOWN = 1024
+"""Names of which it is remembered how long their last answer took."""
+
+
+class _Kind(IntEnum):
+    """What is known of a name."""
+
+    ANSWERED = 0
+    UNKNOWN = 1
+    HANGING = 2
+
+
+_MOST = {_Kind.ANSWERED: 128, _Kind.UNKNOWN: 96, _Kind.HANGING: 48}
+"""Names of a kind, or of one that hangs more, that are looked up at the same moment; the next ones wait."""
 
 _R = TypeVar("_R")
 
@@ -28,8 +47,10 @@ class NamesLoop(asyncio.SelectorEventLoop):
         super().__init__()
         self._asked: dict[tuple[object, ...], asyncio.Future[_Found]] = {}
         """By what is asked: who asks for the same waits for the same answer."""
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._threads = 0
+        self._waiting: dict[_Kind, deque[Callable[[], None]]] = {kind: deque() for kind in _Kind}
+        self._threads = Counter[_Kind]()
+        self._known: dict[object, _Kind] = {}
+        """What is known of hosts, the one that was looked up last at the end."""
 
     async def getaddrinfo(  # type: ignore[override]
         self,
@@ -52,7 +73,8 @@ class NamesLoop(asyncio.SelectorEventLoop):
             found = self._asked[question] = self.create_future()
             # Whoever asked may have gone by then: an error that nobody hears is none of a bug.
             found.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self._waiting.append(lambda: self._begin(question, found))
+            kind = self._known.get(host, _Kind.UNKNOWN)
+            self._waiting[kind].append(lambda: self._begin(question, found, kind))
             self._begin_next()
         return await asyncio.shield(found)
 
@@ -61,11 +83,13 @@ class NamesLoop(asyncio.SelectorEventLoop):
         return any(question[0] == host for question in self._asked)
 
     def _begin_next(self) -> None:
-        while self._waiting and self._threads < _MOST:
-            self._waiting.popleft()()
+        for kind, waiting in self._waiting.items():
+            while waiting and sum(self._threads[other] for other in _Kind if other >= kind) < _MOST[kind]:
+                waiting.popleft()()
 
-    def _begin(self, question: tuple[Any, ...], found: "asyncio.Future[_Found]") -> None:
-        self._threads += 1
+    def _begin(self, question: tuple[Any, ...], found: "asyncio.Future[_Found]", kind: _Kind) -> None:
+        self._threads[kind] += 1
+        begun = self.time()
 
         def look() -> None:
             try:
@@ -73,19 +97,29 @@ class NamesLoop(asyncio.SelectorEventLoop):
             except Exception as error:  # noqa: BLE001 - it is whoever's who asks
                 answer = error
             try:
-                self.call_soon_threadsafe(self._end, question, found, answer)
+                self.call_soon_threadsafe(end, answer)
             except RuntimeError:
                 return  # the loop is closed: nobody waits any more
+
+        def end(answer: "_Found | Exception") -> None:
+            self._threads[kind] -= 1
+            self._remember(question[0], is_late=self.time() - begun >= _HANGS_AFTER)
+            self._end(question, found, answer)
 
         try:
             Thread(target=look, name="name of a host", daemon=True).start()
         except RuntimeError:  # the system gives no thread
-            self._end(question, found, socket.gaierror(socket.EAI_AGAIN, "no thread to look it up"))
+            end(socket.gaierror(socket.EAI_AGAIN, "no thread to look it up"))
+
+    def _remember(self, host: object, *, is_late: bool) -> None:
+        self._known.pop(host, None)
+        self._known[host] = _Kind.HANGING if is_late else _Kind.ANSWERED
+        if len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
 
     def _end(
         self, question: tuple[object, ...], found: "asyncio.Future[_Found]", answer: "_Found | Exception"
     ) -> None:
-        self._threads -= 1
         del self._asked[question]
         if isinstance(answer, Exception):
             found.set_exception(answer)

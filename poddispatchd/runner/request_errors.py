@@ -1,5 +1,6 @@
 """What a request to a runner manager failed with, as an error of ours that says what to do."""
 
+import errno
 import os
 import socket
 from typing import Literal
@@ -21,6 +22,9 @@ Method = Literal["GET", "POST"]
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for DNS, TCP and TLS together."""
+
+_AFTER_SECONDS = (errno.EHOSTUNREACH, errno.ETIMEDOUT, socket.EAI_AGAIN)
+"""How the system calls it when no other machine answered."""
 
 FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
 """What a request fails with."""
@@ -59,6 +63,14 @@ def named(error: Exception, manager: RunnerManager, method: Method) -> RunnerMan
         case _:
             words = f"met an error nobody foresaw ({type(error).__name__}): the log tells more"
             return _lost(method, f"The request to runner manager {name} {words}.")
+
+
+def is_silent(error: PoddispatchdError) -> bool:
+    """Whether nobody answered who could have refused a connection: that shows after seconds only."""
+    cause = error.__cause__
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        return cause.errno in _AFTER_SECONDS
+    return isinstance(cause, aiohttp.ConnectionTimeoutError)
 
 
 def unforeseen(error: PoddispatchdError | None) -> BaseException | None:

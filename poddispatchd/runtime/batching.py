@@ -40,6 +40,11 @@ class Batcher(Generic[_In, _Out]):
         self._workers: set[asyncio.Task[None]] = set()
         self._alone: set[asyncio.Task[None]] = set()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits or is carried out."""
+        return not (self._waiting or self._workers or self._alone)
+
     async def put(self, item: _In, *, alone: bool = False) -> _Out:
         """Have an item worked on; ``alone`` in a batch of its own, beside the others: it made trouble before.
 

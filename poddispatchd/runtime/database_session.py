@@ -61,7 +61,9 @@ class DatabaseSession:
         self._connection: GuardedConnection | None = None
         self.leadership = Leadership(instance=instance, clock=clock)
         """Of this daemon."""
-        self._echo_due = 0.0
+        self._probe_at = 0.0
+        self._echo_by: float | None = None
+        """Until when the last probe is to come back; None when it has, or will not."""
         self.pooling = Pooling.NONE
         self.listening = False
         self.problem: str | None = None
@@ -137,12 +139,14 @@ class DatabaseSession:
         """Return only by an exception: the connection is lost."""
         connection = self._connection
         while connection is not None:
-            rung = await self._attention.wait(min(self.leadership.next_look(), self._until_echo))
+            rung = await self._attention.wait(min(self.leadership.next_look(), self._until_listening))
             if connection.is_closed():
                 raise DatabaseUnavailableError("The database closed the connection.")
-            if self.pooling is not Pooling.TRANSACTION and (rung or self._until_echo <= 0):
-                await self._prove_listening(connection)
+            # The lease first, and no wait for a notification between two renewals: one that does not come
+            # back would cost the term.
             await self._lead(connection)
+            if self.pooling is not Pooling.TRANSACTION:
+                await self._look_at_listening(connection, is_suspect=rung)
             self._show()
 
     async def _find_pooler(self, connection: GuardedConnection) -> None:
@@ -152,14 +156,25 @@ class DatabaseSession:
             log.log(level, Event.POOLER_CHANGED, pooling=self.pooling.value, meaning=self.pooling.meaning)
 
     @property
-    def _until_echo(self) -> float:
-        """Seconds until it is to be proved again that notifications arrive."""
+    def _until_listening(self) -> float:
+        """Seconds until a probe is to be sent, or the last one to have come back."""
         if self.pooling is Pooling.TRANSACTION:
             return _PROBE_EVERY
-        return max(0.0, self._echo_due - self._clock.monotonic())
+        due = self._probe_at if self._echo_by is None else self._echo_by
+        return max(0.0, due - self._clock.monotonic())
 
-    async def _prove_listening(self, connection: GuardedConnection) -> None:
-        listening = await self._round_trip(connection)
+    async def _look_at_listening(self, connection: GuardedConnection, *, is_suspect: bool) -> None:
+        """Send a probe when one is due; the answer, or that there is none, comes beside."""
+        now = self._clock.monotonic()
+        if self._echo_by is not None:
+            if now < self._echo_by:
+                return
+            self._echo_by = None
+            self._hears(listening=False)
+        if is_suspect or self._probe_at <= now:
+            await self._send_probe(connection)
+
+    def _hears(self, *, listening: bool) -> None:
         if listening != self.listening:
             self.listening = listening
             log.warning(Event.LISTENER_CHANGED, listening=listening)
@@ -191,22 +206,31 @@ class DatabaseSession:
                 await self.leadership.resign(connection)
         self._show()
 
-    async def _round_trip(self, connection: GuardedConnection) -> bool:
-        """Whether a notification sent on this connection comes back: behind a pooler it may not."""
+    async def _send_probe(self, connection: GuardedConnection) -> None:
+        """Announce something to ourselves: behind a pooler it may not come back."""
+        now = self._clock.monotonic()
         self._probes += 1
-        self._echo_due = self._clock.monotonic() + _PROBE_EVERY
+        self._probe_at, self._echo_by = now + _PROBE_EVERY, now + _PROBE_TIMEOUT
         self._echo.clear()
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT):
+                if self._up.is_set() and not self.listening:
+                    # Whatever ended the subscription, as a reset by a pooler does, need not end it for good.
+                    await connection.execute(f"LISTEN {CHANNEL}")
                 await connection.execute(
                     "SELECT pg_notify($1, $2)", CHANNEL, f"probe {self._instance} {self._probes}"
                 )
         except TimeoutError:
             raise DatabaseUnavailableError("The database cannot be reached: no answer in time.") from None
+
+    async def _round_trip(self, connection: GuardedConnection) -> bool:
+        """Whether a notification sent on this connection comes back; it is waited for, and no term runs."""
+        await self._send_probe(connection)
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT):
                 await self._echo.wait()
         except TimeoutError:
+            self._echo_by = None
             return False
         return True
 
@@ -214,7 +238,10 @@ class DatabaseSession:
         text = str(payload)
         if text.startswith("probe "):
             if text == f"probe {self._instance} {self._probes}":
+                self._echo_by = None
                 self._echo.set()
+                if self._up.is_set():
+                    self._hears(listening=True)
             return
         if text.startswith(_TO_LEADERS):
             self._attention.ring()

@@ -1,5 +1,6 @@
 """What fails again and again: told once in full, then counted, with growing waits in between (I12)."""
 
+import asyncio
 import traceback
 
 import structlog
@@ -27,6 +28,9 @@ _TELL_EVERY = 600.0
 
 _FORGOTTEN_AFTER = 900.0
 """Seconds without another failure after which one is over although nobody said so: its task may be gone."""
+
+_MANY = 1000
+"""Tasks of one incident beyond which those that are over are looked for at each failure."""
 
 _ABOUT_ONE_ITEM = (RowLockedError, ValuesRefusedError, SessionEndedError)
 """Errors of the database that say nothing about what else can be written."""
@@ -98,6 +102,8 @@ class Incidents:
         failures = incident.by_task.setdefault(task, _Failures(0, now, now))
         incident.times, incident.error = incident.times + 1, error
         failures.times, failures.last_at = failures.times + 1, now
+        if len(incident.by_task) >= _MANY:
+            self._forget_old(incident)  # also where nobody ever looks at what fails
         self._tell(incident, task)
         wait: float = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(failures.times - 1, 10))
         return wait * (0.5 + 0.5 * self._clock.random())
@@ -117,14 +123,24 @@ class Incidents:
             incident.by_task.pop(task, None)
             self._close_if_recovered(incident)
 
+    def watch(self, work: "asyncio.Task[None]", job: str, *, task: int | None = None) -> None:
+        """Tell how a task of the process ends that nobody waits for: its error would be told by nobody."""
+
+        def ended(done: "asyncio.Task[None]") -> None:
+            if done.cancelled():
+                return
+            if (error := done.exception()) is None:
+                self.recovered(job, task=task)
+            elif isinstance(error, Exception):
+                self.failed(job, error, task=task)
+
+        work.add_done_callback(ended)
+
     @property
     def active(self) -> tuple[Incident, ...]:
         """What fails now."""
-        now = self._clock.monotonic()
         for incident in list(self._by_job.values()):
-            for task, failures in list(incident.by_task.items()):
-                if now - failures.last_at > _FORGOTTEN_AFTER:
-                    del incident.by_task[task]
+            self._forget_old(incident)
             self._close_if_recovered(incident)
         return tuple(self._by_job.values())
 
@@ -145,6 +161,12 @@ class Incidents:
         # A job that only asks proves nothing by itself: any write for another task does for it.
         proof = self._written_at.get(incident.job, max(self._written_at.values(), default=float("-inf")))
         return any(failures.first_at >= proof for failures in incident.by_task.values())
+
+    def _forget_old(self, incident: Incident) -> None:
+        now = self._clock.monotonic()
+        for task, failures in list(incident.by_task.items()):
+            if now - failures.last_at > _FORGOTTEN_AFTER:
+                del incident.by_task[task]
 
     def _close_if_recovered(self, incident: Incident) -> None:
         if not incident.by_task:

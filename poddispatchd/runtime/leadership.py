@@ -36,6 +36,7 @@ class Leadership:
         self._clock = clock
         self._term: int | None = None
         self._ends_at = float("-inf")
+        self._asked_at = float("-inf")
         self._next_look = 0.0
         self._has_resigned = False
 
@@ -46,7 +47,12 @@ class Leadership:
 
     def next_look(self) -> float:
         """Seconds until ``attend`` is due."""
-        return self._next_look if self._term is None else _RENEW_EVERY
+        if self._has_resigned:
+            return _STANDBY_EVERY  # there is nothing to do any more, though a term may still be there
+        if self._term is None:
+            return self._next_look
+        # Since the last renewal was asked for: whatever the connection does between two must not add up.
+        return max(0.0, self._asked_at + _RENEW_EVERY - self._clock.monotonic())
 
     async def attend(self, connection: Connection, *, hears: bool) -> bool:
         """Renew the lease, or begin a term if nobody else has one.
@@ -63,7 +69,7 @@ class Leadership:
         """
         if self._has_resigned:
             return False
-        asked_at = self._clock.monotonic()
+        asked_at = self._asked_at = self._clock.monotonic()
         if (term := self._term) is not None:
             version = await scheduling.renew_lease(connection, term, seconds=LEASE)
             if await self._gives_back(connection, term):

@@ -88,18 +88,21 @@ class LeaseHolder:
             self._renewing = None
 
     def abandon(self, lease: Lease) -> None:
-        """Nothing was tried, or nobody knows what came of it: give the lease back with the next claim."""
-        if lease.key in self._held:
-            self._abandoned.add(lease.key)
-            self.let_go(lease)
+        """Nothing was tried, or nobody knows what came of it: give the lease back with the next claim.
+
+        Also one that was let go of: what is settled, or another one's by then, stays as it is.
+        """
+        self._abandoned.add(lease.key)
+        self.let_go(lease)
 
     async def hand_back(self, leases: Collection[Lease]) -> None:
-        """Give leases back at once; without the database they run out by themselves."""
+        """Give leases back at once; without the database with the next claim."""
         for lease in leases:
-            self.let_go(lease)
-        with suppress(DatabaseError):
-            async with self._database.connection() as connection:
-                await self.queue.release(connection, self._owner, [lease.key for lease in leases])
+            self.abandon(lease)
+        if leases:
+            with suppress(DatabaseError):
+                async with self._database.connection() as connection:
+                    await self._give_back(connection)
 
     async def stop(self) -> None:
         """Give back everything that this daemon holds."""

@@ -16,6 +16,7 @@ from poddispatchd.managers.registry import ManagerRegistry
 from poddispatchd.pod import shadow_rows
 from poddispatchd.reconcile.online_runners import OnlineRunners
 from poddispatchd.runner.client import RunnerClient
+from poddispatchd.runtime.incidents import Incidents
 from poddispatchd.runtime.supervision import cancel_surely
 from poddispatchd.runtime.wakeups import Wakeup
 
@@ -46,12 +47,14 @@ class ObservedCapacity:
         registry: ManagerRegistry,
         settings: Callable[[], ReconcileSettings],
         dispatcher: Wakeup,
+        incidents: Incidents,
         clock: Clock,
     ) -> None:
         self._database = database
         self._registry = registry
         self._settings = settings
         self._dispatcher = dispatcher
+        self._incidents = incidents
         self._clock = clock
         self._online_runners = OnlineRunners(client, registry, clock)
         self._asking: dict[ManagerId, asyncio.Task[None]] = {}
@@ -120,6 +123,7 @@ class ObservedCapacity:
             self._asking[manager.id] = asyncio.create_task(
                 self._learn(manager), name=f"runners of {manager.name}"
             )
+            self._incidents.watch(self._asking[manager.id], "question about runners")
 
     async def _learn(self, manager: RunnerManager) -> None:
         try:

@@ -210,7 +210,9 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
             resp.headers.setdefault(name, value)
         is_unread = not request.content.is_eof()
         self._answered += 1
+        # What came behind an upgrade that is not made may be lost in the parser: the client is to know.
         is_last = self._is_half_closed and self._answered == self._request_count
+        is_last = is_last or "Upgrade" in request.headers
         if is_unread or is_last or resp.status >= 400 or self._site.is_ending:
             resp.force_close()
         try:
@@ -234,7 +236,8 @@ class Connection(RequestHandler, asyncio.BufferedProtocol):
             request.keep_alive
             and request.version == HttpVersion11
             and request.content.is_eof()
-            and not (self._is_half_closed or self._site.is_ending or self._upgraded)
+            and "Upgrade" not in request.headers
+            and not (self._is_half_closed or self._site.is_ending)
             and self._held is None
             and self._raw is not None
             and not self._raw.is_closing()

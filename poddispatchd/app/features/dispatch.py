@@ -10,6 +10,7 @@ from poddispatchd.dispatch.payloads import Payloads, SourceFiles
 from poddispatchd.dispatch.submission_backoff import SubmissionBackoff
 from poddispatchd.dispatch.submitter import Submitter
 from poddispatchd.dispatch.unanswered import Unanswered
+from poddispatchd.managers.reachability import Reachability
 
 
 def dispatcher(parts: Parts, *, budget: int | None = None) -> Dispatcher:
@@ -62,11 +63,14 @@ def submitter(parts: Parts, intents: IntentLog | None = None, turns: ManagerTurn
             database=parts.database,
             client=parts.client,
             registry=parts.registry,
-            logs=EncodingLogs(parts.media, pod, parts.clock),
+            logs=EncodingLogs(parts.media, pod, parts.incidents, parts.clock),
             wakeups=parts.wakeups,
             pod=pod,
             clock=parts.clock,
             after=None if turns is None else turns.posted,
+        ),
+        reachability=Reachability(
+            parts.client, parts.registry, parts.incidents, parts.clock, parts.wakeups.dispatcher.ring
         ),
         metrics=parts.metrics,
         clock=parts.clock,

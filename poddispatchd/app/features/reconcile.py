@@ -10,7 +10,7 @@ from poddispatchd.reconcile.stops import Stops
 
 def prober(parts: Parts) -> Prober:
     """The job that finds out whether runner managers that failed work again."""
-    return Prober(parts.client, parts.registry, parts.clock)
+    return Prober(parts.client, parts.registry, parts.incidents, parts.clock)
 
 
 def applied_outcomes(parts: Parts) -> AppliedOutcomes:

@@ -23,6 +23,7 @@ def shadow_jobs(parts: Parts) -> ShadowJobs:
         registry=parts.registry,
         settings=lambda: parts.settings.reconcile,
         dispatcher=parts.wakeups.dispatcher,
+        incidents=parts.incidents,
         clock=parts.clock,
     )
     outcomes = ShadowOutcomes(parts.database, stats, lambda: parts.settings, parts.clock)

@@ -56,6 +56,16 @@ WHERE name = :name AND state = ANY (:before::text[]) RETURNING id
 UPDATE poddispatchd.campaign_video SET state = 'cancelled', changed_at = now()
 WHERE campaign_id = :campaign AND state = 'waiting'
 
+-- name: purge_videos
+-- Forget at most :batch videos of campaigns that ended more than :days days ago: with a campaign all that are left of it go at once.
+DELETE FROM poddispatchd.campaign_video WHERE (campaign_id, place) IN (
+    SELECT video.campaign_id, video.place FROM poddispatchd.campaign_video AS video
+    JOIN poddispatchd.campaign AS campaign ON campaign.id = video.campaign_id
+    WHERE campaign.state IN ('done', 'cancelled') AND campaign.changed_at < now() - make_interval(days => :days)
+      AND NOT EXISTS (
+          SELECT FROM poddispatchd.campaign_video AS other WHERE other.campaign_id = campaign.id AND other.state = 'running')
+    LIMIT :batch)
+
 -- name: purge
 -- Forget campaigns that ended more than :days days ago, with their videos.
 DELETE FROM poddispatchd.campaign AS campaign

@@ -18,5 +18,7 @@ SELECT task_pk, max(ended_at) AS at FROM (
  GROUP BY task_pk
 
 -- name: purge
--- Forget what was dismissed more than so many days ago.
-DELETE FROM poddispatchd.dismissed_failure WHERE dismissed_at < now() - make_interval(days => :days)
+-- Forget what was dismissed more than so many days ago, at most :batch.
+DELETE FROM poddispatchd.dismissed_failure WHERE task_pk IN (
+    SELECT task_pk FROM poddispatchd.dismissed_failure
+    WHERE dismissed_at < now() - make_interval(days => :days) LIMIT :batch)

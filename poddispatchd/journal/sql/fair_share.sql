@@ -76,5 +76,6 @@ SELECT DISTINCT ON (priority, task_type) priority, task_type, date_added, task_p
  ORDER BY priority, task_type, date_added DESC, task_pk DESC
 
 -- name: purge
--- Forget what was given away more than a month ago.
-DELETE FROM poddispatchd.overtaking WHERE begun_at < now() - interval '35 days'
+-- Forget what was given away more than a month ago, at most :batch.
+DELETE FROM poddispatchd.overtaking WHERE (task_pk, task_type) IN (
+    SELECT task_pk, task_type FROM poddispatchd.overtaking WHERE begun_at < now() - interval '35 days' LIMIT :batch)

@@ -90,7 +90,7 @@ DELETE FROM poddispatchd.ended_run WHERE id IN (
     SELECT id FROM poddispatchd.ended_run
      WHERE ended_at < now() - make_interval(days => :days)
         OR id <= (SELECT max(id) - :most::bigint FROM poddispatchd.ended_run)
-     LIMIT :batch
+     ORDER BY id LIMIT :batch
 )
 
 -- name: fold_days

@@ -83,8 +83,9 @@ WHERE task_pk = :task AND date_added = :date_added AND not_before > now() AND no
 DELETE FROM poddispatchd.own_task WHERE task_pk = :task
 
 -- name: purge_own_tasks
--- Forget tasks that were not submitted for so many days.
-DELETE FROM poddispatchd.own_task WHERE added_at < now() - make_interval(days => :days)
+-- Forget tasks that were not submitted for so many days, at most :batch.
+DELETE FROM poddispatchd.own_task WHERE task_pk IN (
+    SELECT task_pk FROM poddispatchd.own_task WHERE added_at < now() - make_interval(days => :days) LIMIT :batch)
 
 -- name: runner_managers
 -- When runner managers are paused, when each was last given a task, and over which parameters its runners failed some.

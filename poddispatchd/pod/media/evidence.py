@@ -81,8 +81,10 @@ class MediaEvidence:
     def silent(self, source: str, words: str) -> None:
         """A source could not be looked at: its file system does not answer, or is in trouble."""
         now, place = self._clock.monotonic(), _place(source)
-        if self._logs and place not in self._silent_words():
+        lately = self._silent_words()
+        if self._logs and place not in lately:
             log.error(Event.MEDIA_SLOW, reason=words)
+        self.silent_places = {name: known for name, known in self.silent_places.items() if name in lately}
         self.silent_places[place] = (words, now)
 
     def answered(self, source: str) -> None:

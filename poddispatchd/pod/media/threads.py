@@ -26,7 +26,7 @@ _MOST_LOOKS = 16
 _MOST_WORK = 32
 """Threads for imports and deletions: two of each import, and some."""
 
-
+_MOST_TURNS = 300  # that are remembered: those at which nobody is make room
 _MOST_PLACES = 4
 """Places of one kind of look that may hang, each with a thread; a further one is not looked at."""
 
@@ -219,6 +219,8 @@ class MediaThreads:
             hanging = [of for (of, _), known in self._turns.items() if now >= known.overdue_at]
             if hanging.count(kind) >= _MOST_PLACES:
                 raise MediaSlowError(f"MEDIA_ROOT still does not answer ({kind}).")
+            if len(self._turns) >= _MOST_TURNS:
+                self._turns = {key: known for key, known in self._turns.items() if known.lock.locked()}
             turn = self._turns[kind, place] = _Turn(when_late=self._came_back)
         return turn
 

@@ -145,12 +145,15 @@ UPDATE runner_manager_task
        date_added = now()
  WHERE id = ANY (:tasks::bigint[])
 
+-- name: next_window
+-- Up to which row the :limit rows behind row :after go.
+SELECT max(id) FROM (SELECT id FROM runner_manager_task WHERE id > :after::bigint ORDER BY id LIMIT :limit) AS looked_at
+
 -- name: purge
--- Delete at most :limit completed tasks that were added before :added_before.
+-- Delete completed tasks behind row :after, up to row :up_to, that were added before :added_before.
 DELETE FROM runner_manager_task
  WHERE id IN (
      SELECT id FROM runner_manager_task
-      WHERE status = 'completed' AND date_added < :added_before
+      WHERE id > :after::bigint AND id <= :up_to::bigint AND status = 'completed' AND date_added < :added_before
       ORDER BY id
-      LIMIT :limit
         FOR UPDATE SKIP LOCKED)

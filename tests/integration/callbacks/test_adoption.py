@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from poddispatchd.domain.task import RunnerTaskId, TaskPk
-from poddispatchd.errors import RunnerTaskUnknownError
+from poddispatchd.errors import DatabaseUnavailableError, RunnerTaskUnknownError
 from poddispatchd.journal import submissions
 from poddispatchd.journal.submissions import Submission, SubmissionState
 from poddispatchd.pod import tasks
@@ -272,3 +272,25 @@ async def test_a_record_that_cannot_be_had_is_no_failure_of_its_manager(pod: Pod
             await pod.connection.execute("UPDATE poddispatchd.callback SET next_attempt_at = now()")
             await webhook.settle()
         assert webhook.parts.registry.is_down(pod.manager)
+
+
+async def test_the_lease_of_a_callback_is_given_back_when_the_database_is_lost_while_it_is_put_off(
+    pod: Pod, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody held it any more, and nobody gave it back: it waited until its lease ran out, a minute later."""
+
+    async def lost(*_: object, **__: object) -> None:
+        raise DatabaseUnavailableError
+
+    async with bench(pod.database) as webhook:
+        for number in range(3):
+            await _intent(pod, await rows.task(pod.connection), _body(parameters={"video_id": number}))
+            records.known[f"t-{number}"] = _record(_body(parameters={"video_id": number}))
+            assert await _completed(webhook, f"t-{number}") == 200
+        with monkeypatch.context() as patched:
+            patched.setattr("poddispatchd.callbacks.worker._UNKNOWN_AT_ONCE", 0)
+            patched.setattr("poddispatchd.runtime.lease_queue.LeaseQueue.postpone", lost)
+            with pytest.raises(DatabaseUnavailableError):
+                await webhook.inbox.step()
+        await webhook.settle()
+        assert sorted(records.asked) == ["t-0", "t-1", "t-2"]

@@ -4,7 +4,11 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
+from poddispatchd.dispatch.acceptance import Acceptance
 from poddispatchd.domain.task import TaskType
+from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.journal import pauses, scheduling
 from poddispatchd.journal.submissions import SubmissionState
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, Endpoint, FaultKind
@@ -212,3 +216,27 @@ async def test_the_body_on_the_wire_is_the_one_of_the_intent(
         [submission] = await pod.journal(pk)
         [request] = [entry for entry in pod.fakes["first"].requests if entry.path.endswith("/task/execute")]
         assert json.loads(submission.body) == request.json
+
+
+async def test_an_answer_that_was_stored_by_somebody_else_is_not_kept_for_ever(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise DatabaseUnavailableError("away")
+
+    async with scene(pod_database, media_root) as pod:
+        [pk] = await pod.encodings(1)
+        daemon = await pod.daemon()
+        with monkeypatch.context() as patched:
+            patched.setattr(Acceptance, "store", away)
+            await daemon.dispatcher.step()
+            await daemon.dispatcher.drain()
+        submitter = daemon.dispatcher._submitter
+        [intent] = await pod.journal(pk)
+        assert submitter.remembered == {intent.id}
+        # A callback was quicker.
+        await pod.connection.execute("UPDATE poddispatchd.submission SET state = 'accepted'")
+        await pod.end(pk)
+        daemon.clock.advance(60.0)
+        await daemon.settle()
+        assert submitter.remembered == frozenset()

@@ -172,6 +172,47 @@ async def test_a_pooler_that_swallows_notifications_is_noticed_and_polling_goes_
         assert await pod.status(pk) == "running"
 
 
+async def test_a_leader_that_hears_nothing_any_more_goes_on_renewing_its_lease(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waited for its own notification instead, for longer than a lease lasts: another one scheduled."""
+    monkeypatch.setattr("poddispatchd.runtime.leadership._RENEW_EVERY", 0.05)
+    async with scene(pod_database, media_root) as pod:
+        session = (await pod.daemon()).parts.session
+        monkeypatch.setattr("poddispatchd.runtime.database_session._PROBE_TIMEOUT", 60.0)
+        assert session._connection is not None
+        await session._connection.execute("UNLISTEN *")
+        session.suspect()
+        async with asyncio.timeout(20):
+            while session._probes < 2:  # noqa: ASYNC110 - it tells nobody that it has asked
+                await asyncio.sleep(0.01)
+        asked = await pod.connection.fetchval("SELECT now()")
+        is_later = "SELECT lease_expires_at > $1::timestamptz + interval '7.2 s' FROM poddispatchd.leader"
+        async with asyncio.timeout(20):
+            while not await pod.connection.fetchval(is_later, asked):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.05)
+        assert (session.is_up, session.term) == (True, 1)
+
+
+async def test_a_daemon_that_hears_nothing_any_more_says_so_and_listens_again(
+    pod_database: PodDatabase, media_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poddispatchd.runtime.database_session._PROBE_TIMEOUT", 0.5)
+    async with scene(pod_database, media_root) as pod:
+        session = (await pod.daemon()).parts.session
+        assert session._connection is not None
+        with capture_logs() as logs:
+            await session._connection.execute("UNLISTEN *")
+            for listening in (False, True):
+                async with asyncio.timeout(20):
+                    while session.listening is not listening:
+                        session.suspect()
+                        await asyncio.sleep(0.05)
+        assert (session.is_up, session.term) == (True, 1)
+        changes = [entry["listening"] for entry in logs if entry["event"] == Event.LISTENER_CHANGED]
+        assert changes == [False, True]
+
+
 async def test_after_a_loss_of_the_database_everything_is_looked_at_again(
     pod_database: PodDatabase, media_root: Path
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from poddispatchd.app import features
+from poddispatchd.dispatch import payloads
 from poddispatchd.dispatch.payloads import Presence, SourceFiles
 from poddispatchd.pod.media.directory import Directory, EntryStatus
 from poddispatchd.pod.media.threads import Look
@@ -288,3 +289,16 @@ async def test_originals_that_were_taken_away_for_good_do_not_make_a_tree_the_wr
     daemon = await pod.daemon()
     await daemon.settle()
     assert await pod.status(missing) == "failed"
+
+
+async def test_directories_in_which_nothing_is_looked_for_any_more_are_not_remembered(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payloads, "_MOST_PLACES", 3)
+    monkeypatch.setattr("poddispatchd.pod.media.threads._MOST_TURNS", 3)
+    media = (await pod.daemon()).parts.media
+    sources = SourceFiles(media)
+    for number in range(9):
+        assert await sources.look(f"place{number}/video.mp4") is Presence.MISSING
+    assert len(sources._places) <= 3
+    assert len(media._threads._turns) <= 3

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from poddispatchd.app.jobs import Jobs
 from poddispatchd.domain.breaker import BreakerState
 from poddispatchd.observability.events import Event
+from poddispatchd.runner.client import RunnerClient
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, FaultKind
 from tests.integration.dispatch.scene import Daemon, Scene, scene
 from tests.plugins.postgres import PodDatabase
@@ -106,3 +107,31 @@ async def test_a_daemon_that_stops_gives_its_questions_up(pod: Scene) -> None:
     await jobs.stop()
 
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("probe of ")]
+
+
+async def test_a_question_that_meets_what_nobody_foresaw_is_told_and_asked_again(
+    pod: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told by asyncio alone, when the process tidied up, and counted by nobody."""
+    daemon = await pod.daemon()
+    await daemon.settle()
+    daemon.clock.advance(301)
+
+    async def surprising(*_: object) -> None:
+        raise ValueError("nobody foresaw this")
+
+    with capture_logs() as logged:
+        with monkeypatch.context() as patched:
+            patched.setattr(RunnerClient, "health", surprising)
+            await daemon.probe()
+            [incident] = daemon.parts.incidents.active
+            assert (incident.job, incident.times) == ("question about the health of a runner manager", 1)
+            await daemon.probe()  # not at once
+            assert incident.times == 1
+        daemon.clock.advance(5)
+        await daemon.probe()
+
+    assert daemon.parts.incidents.active == ()
+    assert _health_checks(pod) > 0
+    told = [entry["event"] for entry in logged if str(entry["event"]).startswith("service.")]
+    assert told == [Event.SERVICE_CRASHED, Event.SERVICE_RECOVERED]

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.app import features
-from poddispatchd.domain.task import TaskPk
+from poddispatchd.domain.task import ManagerId, TaskPk
 from poddispatchd.errors import RunnerManagerUnavailableError
+from poddispatchd.imports import blocked_imports
+from poddispatchd.imports.blocked_imports import BlockedImports
 from poddispatchd.imports.importer import Importer
+from poddispatchd.journal.imports import ImportId
 from poddispatchd.sandbox.fake_runner_manager import AnswerFault, FaultKind, Mode
 from tests.integration.imports.bench import Bench, bench
 from tests.plugins.postgres import PodDatabase
@@ -83,3 +86,14 @@ async def test_an_import_that_waits_by_its_own_fault_is_not_brought_forward(here
     await here.import_due(importer)
     assert await here.status(latest) == "completed"
     assert await _seconds_until_due(here, task) > 500
+
+
+def test_what_is_remembered_of_imports_that_end_elsewhere_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocked_imports, "_MOST", 3)
+    blocked, away = BlockedImports(), RunnerManagerUnavailableError("away")
+    for number in range(9):
+        blocked.met(ImportId(number), ManagerId(number % 2), away if number % 3 else OSError("full"))
+    assert blocked.passed(ImportId(99), ManagerId(0)) == {ImportId(8), ImportId(6)}
+    blocked.met(ImportId(1), ManagerId(0), away)
+    blocked.ended(ImportId(1))
+    assert blocked.passed(ImportId(99), ManagerId(0)) == set()

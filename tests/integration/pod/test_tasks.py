@@ -174,9 +174,13 @@ async def test_old_completed_tasks_are_purged_in_batches_and_nothing_else(pod_da
             await task(connection, status="completed", date_added=later(minutes))
         young = await task(connection, status="completed", date_added=later(60))
         failed = await task(connection, status="failed")
-        assert await tasks.purge_completed(connection, added_before=later(30), limit=2) == 2
-        assert await tasks.purge_completed(connection, added_before=later(30), limit=2) == 1
-        assert await tasks.purge_completed(connection, added_before=later(30), limit=2) == 0
+        after, purged = 0, []
+        while (up_to := await tasks.next_window(connection, after, limit=2)) is not None:
+            purged.append(
+                await tasks.purge_completed(connection, added_before=later(30), after=after, up_to=up_to)
+            )
+            after = up_to
+        assert purged == [2, 1, 0]
         assert [row["id"] for row in await all_rows(connection, "runner_manager_task")] == [young, failed]
 
 

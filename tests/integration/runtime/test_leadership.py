@@ -92,6 +92,18 @@ async def test_who_has_resigned_looks_no_more_often_than_before(
     assert leader.next_look() > 2
 
 
+async def test_who_could_not_give_the_lease_back_looks_no_more_often_either(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    clock = HandClock()
+    leader = Leadership(instance="one", clock=clock)
+    await leader.attend(connection, hears=True)
+    leader.withdraw()
+    clock.advance(10)
+    assert not await leader.attend(connection, hears=True)
+    assert leader.next_look() > 2
+
+
 class _SlowConnection:
     """While a statement is on its way, the daemon resigns over another connection."""
 

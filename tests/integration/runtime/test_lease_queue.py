@@ -11,6 +11,7 @@ from poddispatchd.clock import Clock
 from poddispatchd.database import migration
 from poddispatchd.database.pool import Connection
 from poddispatchd.domain.backoff import Backoff
+from poddispatchd.errors import DatabaseUnavailableError
 from poddispatchd.runtime import queue_tables
 from poddispatchd.runtime.lease_holder import LeaseHolder
 from poddispatchd.runtime.lease_queue import LONGEST_WORDS, AtWork, Leased, LeaseQueue
@@ -358,3 +359,25 @@ async def test_an_item_whose_row_is_held_when_it_fails_keeps_no_other_from_its_t
             [again] = [item for item in await leases.claim(10) if item.row["task_pk"] == 1]
             assert again.lease.attempts == 1
             await leases.stop()
+
+
+@every_queue
+async def test_what_is_handed_back_without_the_database_is_given_back_with_the_next_claim(
+    pod_database: PodDatabase, queue: LeaseQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(*_: object) -> None:
+        raise DatabaseUnavailableError
+
+    async with opened(pod_database) as database:
+        await migration.upgrade(database)
+        async with pod_database.connection() as connection:
+            await _add(connection, queue, 1, 2)
+        holder = LeaseHolder(queue, database, "a", Clock())
+        first, second = await holder.claim(2)
+        with monkeypatch.context() as patched:
+            patched.setattr(LeaseQueue, "release", lost)
+            await holder.hand_back([first.lease])
+        holder.let_go(second.lease)
+        holder.abandon(second.lease)
+        assert {item.lease.key for item in await holder.claim(2)} == {first.lease.key, second.lease.key}
+        await holder.stop()

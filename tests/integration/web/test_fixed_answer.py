@@ -64,6 +64,22 @@ async def test_it_is_what_any_other_answer_would_be(request_line: bytes) -> None
         assert all(parsedate_to_datetime(date.decode()) for date in dates)
 
 
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+@pytest.mark.parametrize("path", [b"/fixed", b"/other"])
+async def test_nobody_waits_for_what_came_behind_an_upgrade_that_is_not_made(
+    path: bytes, protocol: bytes
+) -> None:
+    """The parser loses it: it was never answered, and the connection stayed."""
+    upgrade = b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: %s\r\n\r\n" % (path, protocol)
+    async with _listener() as address, asyncio.timeout(5):
+        heard = await said(address, upgrade + _LAST % b"/other")
+
+    first, headers, _ = _parts(heard)
+    assert first == b"HTTP/1.1 200 OK"
+    assert headers[b"Connection"] == b"close"
+    assert heard.count(b"HTTP/1.") == 1
+
+
 class _Clock(Clock):
     moment = datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
 

@@ -53,3 +53,11 @@ def test_errors_that_are_not_the_databases_concern_nobody_else() -> None:
     for pk in range(10):
         backoff.note(TaskPk(pk), ValueError(), 1)
     assert not backoff.nothing_gets_through
+
+
+def test_nothing_is_remembered_of_tasks_that_are_gone() -> None:
+    backoff = TaskBackoff(_Clock())
+    for pk in range(10):
+        backoff.note(TaskPk(pk), DatabaseError("refused"), 1)
+    backoff.forget(lambda pk: pk != 3)
+    assert backoff.tasks == backoff._refused == {TaskPk(3)}

@@ -29,9 +29,9 @@ class _Connections:
 
 
 class _NothingUnposted:
-    unposted: frozenset[int] = frozenset()
+    remembered: frozenset[int] = frozenset()
 
-    def forget_unposted(self, settled: object) -> None:
+    def forget(self, settled: object) -> None:
         """There are none."""
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from poddispatchd.errors import DeliveryRefusedError
+from poddispatchd.notify import command
 from poddispatchd.notify.command import HookRun, hook_environment, run_hook
 
 SHELL = "/bin/sh"
@@ -97,7 +99,45 @@ async def test_what_it_leaves_in_the_background_is_not_waited_for(tmp_path: Path
     finally:
         os.close(held_open)
 
-    assert ended == HookRun(0, "done")
+    assert ended == HookRun(0, "done", left_behind=True)
+
+
+async def test_what_it_leaves_in_the_background_is_killed_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_LEFT_FOR", 0.5)
+    pid = tmp_path / "pid"
+
+    ended = await run(f"sleep 1000 & echo $! > {pid}; echo done")
+
+    assert ended == HookRun(0, "done", left_behind=True)
+    assert ended.succeeded
+    await until(lambda: not is_running(int(pid.read_text())))
+
+
+async def test_what_it_leaves_in_the_background_may_end_by_itself(tmp_path: Path) -> None:
+    sent = tmp_path / "sent"
+
+    ended = await run(f"(sleep 0.3; touch {sent}) < /dev/null > /dev/null 2>&1 &")
+
+    assert ended.left_behind
+    await until(sent.exists)
+
+
+async def test_what_it_gives_a_session_of_its_own_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_LEFT_FOR", 0.0)
+    pid = tmp_path / "pid"
+
+    ended = await run(f"setsid sleep 1000 < /dev/null > /dev/null 2>&1 & echo $! > {pid}; sleep 0.2")
+
+    assert ended.succeeded
+    number = int(pid.read_text())
+    try:
+        assert is_running(number)
+    finally:
+        os.kill(number, signal.SIGKILL)
 
 
 async def test_only_the_ends_of_a_long_output_are_kept() -> None:

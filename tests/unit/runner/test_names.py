@@ -51,6 +51,7 @@ async def _ask(host: str) -> object:
 def test_names_that_hang_keep_no_other_waiting_and_not_the_end(resolver: Resolver) -> None:
     async def work() -> None:
         hanging = [asyncio.create_task(_ask(f"hanging{number}")) for number in range(50)]
+        await asyncio.sleep(0)
         assert await _ask("quick") == _FOUND
         assert looks_up("hanging7")
         assert not looks_up("quick")
@@ -58,6 +59,56 @@ def test_names_that_hang_keep_no_other_waiting_and_not_the_end(resolver: Resolve
 
     in_loop(work)
     assert len(resolver.asked) == 51
+
+
+def test_a_name_that_was_answered_never_waits_for_any_number_of_names_that_hang(resolver: Resolver) -> None:
+    async def work() -> None:
+        assert await _ask("quick") == _FOUND
+        hanging = [asyncio.create_task(_ask(f"hanging{number}")) for number in range(300)]
+        await asyncio.sleep(0)
+        assert await _ask("quick") == _FOUND
+        assert not any(task.done() for task in hanging)
+        for task in hanging:
+            task.cancel()
+
+    in_loop(work)
+    assert resolver.asked.count("quick") == 2
+    assert len(resolver.asked) < 128
+
+
+def test_a_new_name_does_not_wait_for_those_that_hung_before(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "_HANGS_AFTER", 0.0)
+
+    async def work() -> None:
+        resolver.answers.set()
+        await asyncio.gather(*(_ask(f"hanging{number}") for number in range(90)))
+        resolver.answers.clear()
+        monkeypatch.setattr(names, "_HANGS_AFTER", 60.0)
+        hanging = [asyncio.create_task(_ask(f"hanging{number}")) for number in range(90)]
+        await asyncio.sleep(0)
+        found = await asyncio.gather(*(_ask(f"new{number}") for number in range(90)))
+        assert found == [_FOUND] * 90
+        assert not any(task.done() for task in hanging)
+        for task in hanging:
+            task.cancel()
+
+    in_loop(work)
+
+
+def test_what_is_remembered_of_names_is_bounded(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "_MOST_KNOWN", 3)
+
+    async def work() -> None:
+        for number in range(9):
+            await _ask(f"name{number}")
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, NamesLoop)
+        assert list(loop._known) == ["name6", "name7", "name8"]
+
+    in_loop(work)
+    assert len(resolver.asked) == 9
 
 
 def test_who_asks_for_the_same_waits_for_the_same_answer(resolver: Resolver) -> None:
@@ -76,7 +127,7 @@ def test_who_asks_for_the_same_waits_for_the_same_answer(resolver: Resolver) -> 
 def test_more_names_than_threads_are_looked_up_one_after_the_other(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(names, "_MOST", 2)
+    monkeypatch.setattr(names, "_MOST", dict.fromkeys(names._Kind, 2))
     resolver.answers.set()
 
     async def work() -> None:

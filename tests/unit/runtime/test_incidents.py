@@ -1,5 +1,7 @@
 """One line for each transition of what fails, and waits that grow."""
 
+import asyncio
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -12,6 +14,7 @@ from poddispatchd.errors import (
     ValuesRefusedError,
 )
 from poddispatchd.observability.events import Event
+from poddispatchd.runtime import incidents as module
 from poddispatchd.runtime.incidents import Incidents
 
 
@@ -170,3 +173,38 @@ def test_what_meets_every_statement_ends_readiness_whatever_was_written_before(e
     clock.time = 5
     incidents.recovered("submission", task=2, wrote=True)
     assert not incidents.can_write
+
+
+async def test_a_task_of_the_process_that_nobody_waits_for_is_told_of() -> None:
+    incidents = Incidents(_Clock())
+
+    async def work(error: Exception | None) -> None:
+        if error is not None:
+            raise error
+
+    async def ended(error: Exception | None) -> None:
+        task = asyncio.create_task(work(error))
+        incidents.watch(task, "question")
+        await asyncio.wait([task])
+        await asyncio.sleep(0)
+
+    with capture_logs() as logs:
+        await ended(_bug("broken"))
+        assert [incident.job for incident in incidents.active] == ["question"]
+        await ended(None)
+        assert incidents.active == ()
+    assert [entry["event"] for entry in logs] == [Event.SERVICE_CRASHED, Event.SERVICE_RECOVERED]
+
+
+def test_tasks_that_failed_once_are_not_kept_for_ever_where_nobody_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_MANY", 3)
+    clock = _Clock()
+    incidents = Incidents(clock)
+    with capture_logs():
+        for task in range(20):
+            incidents.failed("submission", _bug("broken"), task=task)
+            clock.time += 400
+    [incident] = incidents._by_job.values()
+    assert list(incident.by_task) == [17, 18, 19]

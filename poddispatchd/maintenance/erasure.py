@@ -1,0 +1,75 @@
+"""Forgetting what the journal holds of tasks that Pod has deleted, in statements that are all short."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from poddispatchd.database.pool import Connection
+from poddispatchd.database.queries import Query, load_queries, render
+from poddispatchd.pod import tasks
+
+_QUERIES = load_queries("poddispatchd.maintenance", "erasure.sql")
+_BY_TASK = {"submission": "settled_at", "import": "finished_at", "notice": "settled_at"}
+"""The tables whose rows are about a task and hold more of it than its number, and when a row was settled.
+
+Deliveries are such ones as well. They are found by their own number: nothing else wants an index on their
+tasks."""
+
+_WALKS: tuple[tuple[Query, Query], ...] = (
+    *(
+        (
+            render(_QUERIES["gone_tasks"], table=table),
+            render(_QUERIES["erase"], table=table, settled_at=column),
+        )
+        for table, column in _BY_TASK.items()
+    ),
+    (_QUERIES["gone_deliveries"], _QUERIES["erase_deliveries"]),
+)
+"""What looks at some rows of a table, and what erases those of them that are to go."""
+
+_BEFORE_ALL = -(2**63)
+
+
+async def erase(connection: Connection, *, batch: int) -> None:
+    """Forget it.
+
+    Args:
+        connection: in no transaction, so that no row is held for longer than a statement takes.
+        batch: rows that a statement looks at.
+    """
+    for looks, erases in _WALKS:
+        after: int | None = _BEFORE_ALL
+        while after is not None:
+            looked = await connection.fetchrow(*looks(after=after, limit=batch))
+            assert looked is not None  # noqa: S101 - an aggregate without GROUP BY always has a row
+            if looked["gone"]:
+                await connection.execute(*erases(gone=looked["gone"]))
+            after = looked["up_to"]
+    await _erase_callbacks(connection, batch=batch)
+    while await connection.execute(*_QUERIES["forget_owners"](batch=batch)) == f"UPDATE {batch}":
+        pass
+
+
+async def _erase_callbacks(connection: Connection, *, batch: int) -> None:
+    """Forget callbacks that were set aside, of runs that no task has."""
+    after = _BEFORE_ALL
+    while rows := await connection.fetch(*_QUERIES["set_aside_callbacks"](after=after, limit=batch)):
+        after = rows[-1]["id"]
+        wanted = {row["task_id"] for row in rows}
+        async for behind, up_to in windows(lambda row: tasks.next_window(connection, row, limit=batch)):
+            held = _QUERIES["held_ids"](after=behind, up_to=up_to, task_ids=sorted(wanted))
+            wanted -= {row["task_id"] for row in await connection.fetch(*held)}
+            if not wanted:
+                break
+        gone = [row["id"] for row in rows if row["task_id"] in wanted]
+        await connection.execute(*_QUERIES["erase_callbacks"](callbacks=gone))
+
+
+async def windows(next_one: Callable[[int], Awaitable[int | None]]) -> AsyncIterator[tuple[int, int]]:
+    """The rows of a table, some at a time: behind which row they stand, and which is the last of them.
+
+    Args:
+        next_one: the last one of those behind a row; None when there is none.
+    """
+    after = _BEFORE_ALL
+    while (up_to := await next_one(after)) is not None:
+        yield after, up_to
+        after = up_to
