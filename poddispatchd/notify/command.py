@@ -111,8 +111,8 @@ async def run_hook(
         DeliveryRefusedError: it cannot be started.
     """
     loop = asyncio.get_running_loop()
-    try:
-        transport, output = await loop.subprocess_exec(
+    starting = asyncio.ensure_future(
+        loop.subprocess_exec(
             _Output,
             *command,
             stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
@@ -122,6 +122,15 @@ async def run_hook(
             cwd="/",
             start_new_session=True,
         )
+    )
+    try:
+        transport, output = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # Half started, asyncio would kill it alone, and then wait for as long as what it has started lives.
+        with suppress(OSError, ValueError):
+            transport, output = await starting
+            await _end(transport, output)
+        raise
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or str(error)
         raise DeliveryRefusedError(f"{command[0]} cannot be started: {words}.") from error
@@ -143,16 +152,21 @@ async def run_hook(
             async with asyncio.timeout(_LINGER):
                 await output.closed.wait()
     finally:
-        if transport.get_returncode() is None:
-            _kill_group(transport.get_pid())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LINGER):
-                    await output.exited.wait()
-        transport.close()
+        await _end(transport, output)
     status = transport.get_returncode()
     if output.is_too_much and killed_for is None:
         killed_for = f"was killed: it wrote more than {_MOST // 2**20} MiB."
     return HookRun(-1 if status is None else status, output.text(), killed_for, timed_out)
+
+
+async def _end(transport: asyncio.SubprocessTransport, output: _Output) -> None:
+    """Let go of a command, and kill its group if it still runs."""
+    if transport.get_returncode() is None:
+        _kill_group(transport.get_pid())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                await output.exited.wait()
+    transport.close()
 
 
 def _kill_group(pid: int) -> None:
