@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.timeline import OF_A_REAL_DISK, Kind
+from chaos.unmounting import Unmounting
 
 _BALLAST = ".ballast"
 _CHUNK = 1 << 20
@@ -46,6 +47,7 @@ class SmallDisk:
     can_freeze: bool = False
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     _server: "subprocess.Popen[bytes] | None" = None
+    _unmounting: Unmounting | None = None
 
     def __post_init__(self) -> None:
         """Mount it: an ext4 that can be frozen, or else a tmpfs; with a file server in front if wanted.
@@ -65,6 +67,10 @@ class SmallDisk:
                 # Nobody gets it, so nobody would unmount it.
                 self.close()
                 raise
+        if self.is_real:
+            self._unmounting = Unmounting(
+                *self._places, server=None if self._server is None else self._server.pid
+            )
 
     @property
     def impossible(self) -> tuple[Kind, ...]:
@@ -168,15 +174,19 @@ class SmallDisk:
         shutil.rmtree(self._aside, ignore_errors=True)
         return written
 
+    @property
+    def _places(self) -> list[Path]:
+        """Where something is mounted, the uppermost first."""
+        return [self.directory] if self._server is None else [self.directory, self._below]
+
     def close(self) -> None:
         """Unmount it."""
-        if self._server is not None:
-            _as_root("umount", "--lazy", self.directory)
-            self._server.send_signal(signal.SIGCONT)
-            self._server.terminate()
-            self._server.wait(_MOUNTED_WITHIN)
-        if self.is_real:
+        if self._unmounting is not None:
+            self._unmounting.close()
+        elif self.is_real:
             _as_root("umount", "--lazy", self._below)
+        if self._server is not None:
+            self._server.wait(_MOUNTED_WITHIN)
 
 
 def _serve(below: Path, directory: Path) -> "subprocess.Popen[bytes]":

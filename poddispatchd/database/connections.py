@@ -1,14 +1,15 @@
 """Single connections to PostgreSQL as we want them: watched by the kernel, soon ended, their errors ours."""
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from poddispatchd.database.known_types import KNOWN, NOTHING_PREPARED, is_everywhere
 from poddispatchd.database.sqlstates import DRIVER_ERRORS, READ_ONLY, translate
 from poddispatchd.errors import DatabaseUnavailableError
 
@@ -32,7 +33,19 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 8, "TCP_KEEPINTVL": 4, "TCP_KEEPCNT": 3, "TCP_USER
 
 
 class DatabaseConnection(_Connection):
-    """A connection whose end is certain."""
+    """A connection whose end is certain, and that asks nothing which an earlier one has been told."""
+
+    async def _introspect_types(self, typeoids: Iterable[int], *arguments: object) -> tuple[object, object]:
+        """What types consist of. asyncpg's own method; if it calls it no more, each connection asks again."""
+        wanted = frozenset(typeoids)
+        ask = super()._introspect_types  # type: ignore[misc]  # it has no public name
+        if not is_everywhere(wanted):
+            return cast("tuple[object, object]", await ask(wanted, *arguments))
+        if (known := KNOWN.of(wanted)) is not None:
+            return known, NOTHING_PREPARED
+        types, statement = await ask(KNOWN.worth_asking(wanted), *arguments)
+        KNOWN.keep(types)
+        return types, statement
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's name
         """End it politely, or at once if nobody answers: that is no error, and takes no minute.

@@ -124,8 +124,8 @@ async def run_hook(
         DeliveryRefusedError: it cannot be started.
     """
     loop = asyncio.get_running_loop()
-    try:
-        transport, output = await loop.subprocess_exec(
+    starting = asyncio.ensure_future(
+        loop.subprocess_exec(
             _Output,
             *command,
             stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
@@ -135,6 +135,15 @@ async def run_hook(
             cwd="/",
             start_new_session=True,
         )
+    )
+    try:
+        transport, output = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # Half started, asyncio would kill it alone, and then wait for as long as what it has started lives.
+        with suppress(OSError, ValueError):
+            transport, output = await starting
+            await _end(transport, output)
+        raise
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or str(error)
         raise DeliveryRefusedError(f"{command[0]} cannot be started: {words}.") from error
@@ -156,14 +165,7 @@ async def run_hook(
             async with asyncio.timeout(_LINGER):
                 await output.closed.wait()
     finally:
-        if transport.get_returncode() is None:
-            _kill_group(transport.get_pid())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LINGER):
-                    await output.exited.wait()
-        elif output.left_behind:
-            _end_group(transport.get_pid(), loop.time() + _LEFT_FOR)
-        transport.close()
+        await _end(transport, output)
     status = transport.get_returncode()
     if output.is_too_much and killed_for is None:
         killed_for = f"was killed: it wrote more than {_MOST // 2**20} MiB."
@@ -191,6 +193,18 @@ def _is_group(pid: int) -> bool:
     except PermissionError:  # there is one, and it is not ours
         return True
     return True
+
+
+async def _end(transport: asyncio.SubprocessTransport, output: _Output) -> None:
+    """Let go of a command: its group is killed if it still runs, or somewhat later if something is left of it."""
+    if transport.get_returncode() is None:
+        _kill_group(transport.get_pid())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                await output.exited.wait()
+    elif output.left_behind:
+        _end_group(transport.get_pid(), asyncio.get_running_loop().time() + _LEFT_FOR)
+    transport.close()
 
 
 def _kill_group(pid: int) -> None:

@@ -8,11 +8,16 @@ SELECT wanted.name AS table_name,
        attribute.attname AS column_name,
        attribute.attnotnull AS not_null,
        attribute.atthasdef OR attribute.attidentity <> '' AS has_default,
-       has_table_privilege(attribute.attrelid, 'SELECT')
-           OR has_column_privilege(attribute.attrelid, attribute.attnum, 'SELECT') AS is_readable
-  FROM unnest(:tables::text[]) AS wanted (name)
-  JOIN pg_catalog.pg_attribute AS attribute ON attribute.attrelid = to_regclass(quote_ident(wanted.name))
- WHERE attribute.attnum > 0 AND NOT attribute.attisdropped
+       wanted.is_readable OR has_column_privilege(wanted.relation, attribute.attnum, 'SELECT') AS is_readable
+  FROM (SELECT name, to_regclass(quote_ident(name)) AS relation,
+               has_table_privilege(to_regclass(quote_ident(name)), 'SELECT') AS is_readable
+          FROM unnest(:tables::text[]) AS given (name)
+        OFFSET 0) AS wanted
+       -- OFFSET: each table's columns by the index, not those of all tables that there are.
+ CROSS JOIN LATERAL (SELECT attname, attnum, attnotnull, atthasdef, attidentity
+                       FROM pg_catalog.pg_attribute
+                      WHERE attrelid = wanted.relation AND attnum > 0 AND NOT attisdropped
+                     OFFSET 0) AS attribute
  ORDER BY wanted.name, attribute.attnum
 
 -- name: targets

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
+from textwrap import dedent
 from typing import TypeVar
 
 import aiohttp
@@ -29,6 +31,8 @@ from poddispatchd.sandbox.fake_runner_manager import (
 )
 from poddispatchd.sandbox.pod.seed import ManagerSpec, seed_world
 from tests.plugins.postgres import PodDatabase
+
+_ROOT = Path(__file__).parents[3]
 
 
 def _count(timeline: Timeline, kind: Kind) -> int:
@@ -230,6 +234,26 @@ def test_a_disk_that_gets_no_file_server_is_not_left_mounted(
     with suppress(RuntimeError):  # where it is no real one, it wants no server
         SmallDisk(tmp_path / "media", 8 * 2**20, wants_server=True)
     assert not (tmp_path / "media.disk").is_mount()
+
+
+async def test_a_disk_is_not_left_mounted_by_a_campaign_that_is_killed(tmp_path: Path) -> None:
+    lines = f"""
+        import pathlib, time
+        from chaos.disk import SmallDisk
+        print(SmallDisk(pathlib.Path({str(tmp_path / "media")!r}), {8 * 2**20}).is_real, flush=True)
+        time.sleep(600)
+    """
+    campaign = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", dedent(lines), cwd=_ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert campaign.stdout is not None
+    is_real = (await campaign.stdout.readline()).strip() == b"True"
+    assert (tmp_path / "media").is_mount() == is_real
+    campaign.kill()
+    await campaign.wait()
+    async with asyncio.timeout(20):
+        while (tmp_path / "media").is_mount():  # noqa: ASYNC110 - nobody tells when it is unmounted
+            await asyncio.sleep(0.01)
 
 
 def test_a_hidden_directory_is_empty_and_whole_again_afterwards(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from typing import NoReturn, Protocol
 
 import pytest
 
+from chaos.unmounting import Unmounting
+
 _CHUNK = 1 << 20
 _BALLAST = ".ballast"
 
@@ -35,10 +37,9 @@ class SmallDisk:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._mount("mount", "-t", "tmpfs", "-o", "size=16m,nr_inodes=600,mode=755", "tmpfs", str(directory))
-
-    def _mount(self, *command: str) -> None:
-        subprocess.run(command, check=True, capture_output=True)
+        size = "size=16m,nr_inodes=600,mode=755"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(directory)], check=True)
+        self._unmounting = Unmounting(directory)
 
     def full(self) -> None:
         ballast = self._directory / _BALLAST
@@ -56,7 +57,7 @@ class SmallDisk:
         shutil.rmtree(self._directory / _BALLAST)
 
     def close(self) -> None:
-        self._mount("umount", "--lazy", str(self._directory))
+        self._unmounting.close()
 
 
 class PretendedDisk:

@@ -4,8 +4,10 @@ import asyncio
 import os
 import signal
 import sys
+from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +86,27 @@ async def test_it_dies_with_the_daemons_stop(tmp_path: Path) -> None:
     await until(pid.exists)
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
+
+    assert work.cancelled()
+    await until(lambda: not is_running(int(pid.read_text())))
+
+
+async def test_all_of_it_dies_with_a_stop_that_comes_while_it_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs already, and asyncio has not got hold of its pipes: then it kills the first process alone."""
+    pid, connect = tmp_path / "pid", BaseSubprocessTransport._connect_pipes
+
+    async def connect_late(transport: Any, waiter: Any) -> None:  # noqa: ANN401 - they are asyncio's own
+        await until(pid.exists)
+        work.cancel()
+        await asyncio.sleep(0)
+        await connect(transport, waiter)
+
+    monkeypatch.setattr(BaseSubprocessTransport, "_connect_pipes", connect_late)
+    work = asyncio.create_task(run(f"sleep 300 & echo $! > {pid}.part; mv {pid}.part {pid}; wait"))
+    async with asyncio.timeout(20):
+        await asyncio.gather(work, return_exceptions=True)
 
     assert work.cancelled()
     await until(lambda: not is_running(int(pid.read_text())))
