@@ -14,7 +14,7 @@ from poddispatchd.cli import import_structlog
 from poddispatchd.cli.common import EXIT_FAILED, EXIT_USAGE, Context
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.terminal import open_closed_streams, safe_output
-from poddispatchd.errors import ConfigurationError, PoddispatchdError
+from poddispatchd.errors import ConfigurationError, PoddispatchdError, RowLockedError
 from poddispatchd.runtime.memory import uncollected
 
 _COMMANDS = {
@@ -116,6 +116,9 @@ def _run(arguments: Sequence[str] | None) -> None:
         for problem in error.problems or (str(error),):
             _complain(problem)
         sys.exit(EXIT_USAGE)
+    except RowLockedError as error:
+        _complain(f"{error} Try again; 'poddispatchd check' tells who.")
+        sys.exit(EXIT_FAILED)
     except PoddispatchdError as error:
         _complain(str(error))
         sys.exit(EXIT_FAILED)
