@@ -18,6 +18,7 @@ from poddispatchd.cli.common import (
 )
 from poddispatchd.cli.groups import SuggestingGroup
 from poddispatchd.cli.journal import open_journal
+from poddispatchd.cli.moments import Since
 from poddispatchd.cli.tables import print_table, say
 from poddispatchd.cli.task_changes import (
     MOST_AT_ONCE,
@@ -26,7 +27,7 @@ from poddispatchd.cli.task_changes import (
     restart_found,
     restart_options,
 )
-from poddispatchd.cli.task_filter import Since, age
+from poddispatchd.cli.task_filter import age
 from poddispatchd.domain.failure_groups import FailureGroup
 from poddispatchd.errors import PoddispatchdError
 from poddispatchd.journal import dismissals

@@ -40,6 +40,14 @@ def test_every_help_fits_a_terminal_and_cuts_no_sentence(words: tuple[str, ...])
         "tasks show 9223372036854775808",
         "tasks restart 1 9223372036854775808",
         "tasks list --status nonsense",
+        "tasks list --since 9999999d",
+        "tasks list --since 0001-01-01T00:00+12:00",
+        "failures list --since 9999999d",
+        "runners pause x --from 2915000d",
+        "runners pause x --from 2999-12-31 --until 9999d",
+        "campaigns create x --type encoding --encoded-before 0001-01-01",
+        "campaigns create x --type encoding --videos 0",
+        "campaigns create x --type encoding --videos 9223372036854775808",
     ],
 )
 def test_a_mistake_on_the_command_line_is_status_2(words: str) -> None:
