@@ -134,8 +134,9 @@ async def restart(
             raise click.UsageError(f"These are more than {MOST_AT_ONCE} tasks: choose fewer, by --since.")
         wanted = TaskFilter(tasks=[item.pk for item in group.failures])
         found = await task_list.listed_tasks(database, wanted, limit=MOST_AT_ONCE)
-    if confirm_restart(found, options, is_chosen=True):
-        await restart_found(settings, [row.pk for row in found], options)
+    pks = [row.pk for row in found]
+    if confirm_restart(found, pks, options, is_chosen=True):
+        await restart_found(settings, pks, options)
 
 
 @failures.command(short_help="Have the failures of one reason not shown any more.")

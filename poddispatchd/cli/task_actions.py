@@ -72,7 +72,7 @@ async def restart(
     if not wanted:
         # Nobody is asked about nothing.
         options = replace(options, dry_run=True)
-    if confirm_restart(found, options, is_chosen=not by_id):
+    if confirm_restart(found, wanted, options, is_chosen=not by_id):
         await restart_found(settings, wanted, options)
 
 
