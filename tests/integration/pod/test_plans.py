@@ -55,6 +55,7 @@ _BY_KEY: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "requeue": {"task": 7, "status": "running", "task_id": "t"},
         "failed": {"tasks": [7, 8]},
         "list": {"statuses": None, "limit": 50},
+        "watched": {"newest": 500, "known": [7, 8], "most_open": 0},
         "restartable": {"tasks": [7, 8]},
         "restart": {"tasks": [7, 8]},
     },
