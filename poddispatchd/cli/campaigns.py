@@ -65,9 +65,7 @@ def _name(_context: click.Context, _parameter: click.Parameter, value: str) -> s
     return value
 
 
-def _day(
-    _context: click.Context, _parameter: click.Parameter, value: datetime | None
-) -> datetime | None:
+def _day(_context: click.Context, _parameter: click.Parameter, value: datetime | None) -> datetime | None:
     try:
         return None if value is None else within_reach(value)
     except (ValueError, OverflowError) as error:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from poddispatchd.domain.display import colored
+from poddispatchd.errors import OutputError
 
 
 class SafeStream:
@@ -34,14 +35,26 @@ class SafeStream:
         return self._stream.errors
 
     def write(self, text: str) -> int:
-        """Write a text; what the stream cannot encode is escaped as well."""
+        """Write a text; what the stream cannot encode is escaped as well.
+
+        Raises:
+            OutputError: it cannot be written.
+            BrokenPipeError: nobody reads it any more.
+        """
         safe = colored(text).encode(self.encoding, "backslashreplace").decode(self.encoding)
-        self._stream.write(safe)
+        with _told():
+            self._stream.write(safe)
         return len(text)
 
     def flush(self) -> None:
-        """Write what is held back."""
-        self._stream.flush()
+        """Write what is held back.
+
+        Raises:
+            OutputError: it cannot be written.
+            BrokenPipeError: nobody reads it any more.
+        """
+        with _told():
+            self._stream.flush()
 
     def isatty(self) -> bool:
         """Whether this is a terminal."""
@@ -54,6 +67,17 @@ class SafeStream:
     def writable(self) -> bool:
         """It is."""
         return True
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Have what goes wrong with a stream be told apart from all other files."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"What is to be said cannot be written: {error.strerror or error}.") from None
 
 
 def open_closed_streams() -> None:
