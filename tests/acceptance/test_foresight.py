@@ -161,7 +161,9 @@ async def test_a_mailed_report_is_sent_by_the_daemon(rig: Rig) -> None:
         )
         daemon = await rig.start()
 
-        assert (await rig.run("report", "--mail")).out == "It is sent to ops@example.org.\n"
+        assert (
+            await rig.run("report", "--mail")
+        ).out == "It waits in the queue of deliveries, for ops@example.org.\n"
 
         async with asyncio.timeout(ANNOUNCED_WITHIN):
             mail = await mailbox.taken.get()
