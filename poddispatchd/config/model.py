@@ -16,7 +16,6 @@ from poddispatchd.config.units import Duration, FileMode, Size, Windows
 from poddispatchd.config.validation import Means
 from poddispatchd.domain.secret import SecretStr
 
-
 Years = Annotated[int, Means("How many years", ge=0, le=1000)]
 """How long something is kept: no date is so far away that there is none."""
 
