@@ -32,10 +32,6 @@ class PodUnfitError(ConfigurationError):
     """Pod's tables, or the rights on them, do not fit although they did: a migration may be under way."""
 
 
-class OutputError(PoddispatchdError):
-    """What a command has to say cannot be written, as to a file on a full disk."""
-
-
 class TaskEndedError(PoddispatchdError):
     """A part of the daemon ended although it was to run on: the daemon ends, and systemd starts it anew."""
 

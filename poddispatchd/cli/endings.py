@@ -10,7 +10,8 @@ import click
 
 from poddispatchd.cli import import_structlog
 from poddispatchd.cli.common import EXIT_FAILED, EXIT_USAGE
-from poddispatchd.errors import ConfigurationError, OutputError, PoddispatchdError, RowLockedError
+from poddispatchd.cli.terminal import OutputError
+from poddispatchd.errors import ConfigurationError, PoddispatchdError, RowLockedError
 
 _INTERRUPTED = 130
 

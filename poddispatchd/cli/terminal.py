@@ -7,7 +7,11 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from poddispatchd.domain.display import colored
-from poddispatchd.errors import OutputError
+from poddispatchd.errors import PoddispatchdError
+
+
+class OutputError(PoddispatchdError):
+    """What a command has to say cannot be written, as to a file on a full disk."""
 
 
 class SafeStream:
