@@ -7,6 +7,7 @@ import click
 
 from poddispatchd.cli.chosen_managers import all_managers, named
 from poddispatchd.cli.common import (
+    OLDER_SCHEMA,
     Context,
     asynchronous,
     config_option,
@@ -147,7 +148,5 @@ async def _chosen(database: Database, name: str) -> list[RunnerManager]:
     chosen = named(await all_managers(database), name)
     async with database.connection() as connection:
         if await migration.checked_version(connection) < migration.LATEST:
-            raise PoddispatchdError(
-                "The schema poddispatchd is not up to date: run 'poddispatchd db upgrade'."
-            )
+            raise PoddispatchdError(OLDER_SCHEMA)
     return chosen
