@@ -5,6 +5,7 @@ from typing import cast
 import pytest
 from aiohttp import web
 
+from poddispatchd.cli.daemon_state import State
 from poddispatchd.config.units import Address
 from poddispatchd.domain.task import TaskStatus, TaskType
 from poddispatchd.pod import lock_holders
@@ -258,7 +259,7 @@ async def test_a_server_that_only_reads_is_a_problem(sound: Pod) -> None:
 
 async def test_what_keeps_the_running_daemon_from_its_work_is_a_problem(sound: Pod) -> None:
     async def answer(_: web.Request) -> web.Response:
-        told = {"version": "1", "instance": "here:1:1", "queue": [], "managers": [], "problems": []}
+        told = dict.fromkeys(State.__required_keys__) | {"queue": [], "managers": [], "problems": []}
         return web.json_response({**told, "not_ready": ["The inbox fails, 4 times by now."]})
 
     site = web.Application()
