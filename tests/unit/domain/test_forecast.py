@@ -155,6 +155,20 @@ def test_longer_sources_take_longer() -> None:
     assert 18 < low <= 20 <= high < 22
 
 
+@pytest.mark.parametrize("length", [-5, 0])
+def test_a_source_that_is_said_to_have_no_length_is_one_of_unknown_length(length: int) -> None:
+    """One video that a runner had called -5 s long, and nothing was known of any task any more."""
+    odd = SourceSize(seconds=length, bytes=length)
+    ended = [EndedRun("encoding", 600.0, NOW, MANAGER, SourceSize(seconds=60)) for _ in range(FEWEST)]
+
+    said = expect(
+        Workload([waiting(1, source=odd)]), [*ended, EndedRun("encoding", 600.0, NOW, MANAGER, odd)]
+    )
+
+    assert odd == SourceSize()
+    assert TaskPk(1) in said.ends
+
+
 def test_a_size_helps_where_no_duration_is_known() -> None:
     ended = [
         EndedRun("encoding", size / 1e6, NOW, MANAGER, SourceSize(seconds=None, bytes=size))
