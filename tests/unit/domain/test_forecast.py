@@ -169,6 +169,18 @@ def test_a_source_that_is_said_to_have_no_length_is_one_of_unknown_length(length
     assert TaskPk(1) in said.ends
 
 
+def test_a_source_that_would_take_centuries_is_unknown_and_the_others_are_not() -> None:
+    ended = [
+        EndedRun("encoding", length**1.5, NOW, MANAGER, SourceSize(seconds=length))
+        for length in range(60, 7200, 200)
+    ]
+    work = Workload([waiting(1), waiting(2, source=SourceSize(seconds=2**31 - 1))])
+
+    said = expect(work, ended)
+
+    assert set(said.ends) == {TaskPk(1)}
+
+
 def test_a_size_helps_where_no_duration_is_known() -> None:
     ended = [
         EndedRun("encoding", size / 1e6, NOW, MANAGER, SourceSize(seconds=None, bytes=size))
