@@ -10,7 +10,7 @@ import click
 
 from poddispatchd.cli import import_structlog
 from poddispatchd.cli.common import EXIT_FAILED, EXIT_USAGE
-from poddispatchd.cli.terminal import OutputError
+from poddispatchd.cli.terminal import OutputError, leave_standard_output
 from poddispatchd.errors import ConfigurationError, PoddispatchdError, RowLockedError
 
 _INTERRUPTED = 130
@@ -37,7 +37,7 @@ def exit_status(command: Callable[[], object]) -> int:
             _complain(problem)
         return EXIT_USAGE
     except OutputError as error:
-        _leave_standard_output()
+        leave_standard_output()
         with suppress(OutputError, BrokenPipeError):
             _complain(str(error))
         return EXIT_FAILED
@@ -49,16 +49,11 @@ def exit_status(command: Callable[[], object]) -> int:
         return EXIT_FAILED
     except BrokenPipeError:
         # Whoever reads (head, a pager) has seen enough.
-        _leave_standard_output()
+        leave_standard_output()
         return EXIT_FAILED
     except (KeyboardInterrupt, CancelledError):
         return _INTERRUPTED
     return status if isinstance(status, int) else 0
-
-
-def _leave_standard_output() -> None:
-    """Nothing more can be said there: the interpreter's last flush must not complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(words: str) -> None:

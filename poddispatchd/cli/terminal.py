@@ -100,6 +100,11 @@ def open_closed_streams() -> None:
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - until the end
 
 
+def leave_standard_output() -> None:
+    """Nothing more can be said there: the interpreter's last flush must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextmanager
 def safe_output() -> Iterator[None]:
     """Let everything that is printed within pass through ``SafeStream``."""

@@ -112,7 +112,7 @@ async def test_what_root_looks_for_as_another_user_ends_like_any_command(
 
     monkeypatch.setattr(check, "run_as", run_as)
     monkeypatch.setattr(check, "say", nobody_reads)
-    monkeypatch.setattr(endings, "_leave_standard_output", lambda: None)
+    monkeypatch.setattr(endings, "leave_standard_output", lambda: None)
 
     said = await pod.run("check")
 
